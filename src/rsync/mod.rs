@@ -1,0 +1,2 @@
+//! Everything that is known about rsync itself: its options, its command lines, its exit codes and its output.
+pub mod options;
