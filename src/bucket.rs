@@ -1,0 +1,268 @@
+//! Buckets: units packed up to the limits, and the files that hold them.
+//!
+//! A bucket is the unit of accounting and retry. Its file (`0000/0000/000000.bucket` below the bucket directory, two levels of
+//! folders of [`FOLDER`] each) holds rsync arguments, each ended by a NUL, so that only small [`Bucket`] records stay in memory and
+//! a person can replay one with `xargs -0`. How many buckets go into one rsync process is not decided here.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rustix::fs::Access;
+
+use crate::error::{Error, Result};
+use crate::scan::{Limits, Unit, Weight};
+
+/// Buckets in a folder, and folders in a folder.
+pub const FOLDER: u64 = 1024;
+/// What an argument costs beside its bytes: the NUL and a pointer (execve(2), "Limits on size of arguments").
+const PER_ARGUMENT: usize = 1 + size_of::<usize>();
+/// The names in a tree are its owner's business.
+const FOLDER_MODE: u32 = 0o700;
+
+/// One bucket: what it weighs and what it needs; its arguments are in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// Number, from 0, in the order buckets were closed.
+    pub id: u64,
+    /// Sum over the units.
+    pub weight: Weight,
+    /// Number of units, that is arguments.
+    pub units: u64,
+    /// What the arguments take of the system's limit for a new process.
+    pub argument_bytes: usize,
+    /// Number of spine directories that must exist at the destination before this bucket starts.
+    pub spine_before: u32,
+}
+
+/// The bucket directory; removes itself when it is temporary and not kept.
+#[derive(Debug)]
+pub struct BucketDir {
+    path: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl BucketDir {
+    /// A new folder of this run: below `parent` when the user gave one, else below the system's temporary folder.
+    ///
+    /// # Errors
+    /// `parent` does not exist, is not a directory, or is not writable. Nothing has been written then.
+    pub fn create(parent: Option<&Path>) -> Result<BucketDir> {
+        if let Some(parent) = parent {
+            check_parent(parent)?;
+        }
+        let above = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let above = std::path::absolute(&above).map_err(|cause| Error::io("find bucket directory", &above, cause))?;
+        let made = tempfile::Builder::new().prefix("multi-sync-").tempdir_in(&above).map_err(|cause| {
+            Error::io("create a bucket directory in", &above, cause)
+                .remedy("give a writable directory with --buckets DIR, or set TMPDIR")
+        })?;
+        Ok(BucketDir { path: made.path().to_owned(), temporary: Some(made) })
+    }
+
+    /// Where it is; absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the directory in place when this value is dropped.
+    pub fn keep(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            let _ = temporary.keep();
+        }
+    }
+
+    /// Removes the directory now, unless it is kept.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub fn remove(mut self) -> Result<()> {
+        let path = self.path.clone();
+        self.temporary
+            .take()
+            .map_or(Ok(()), tempfile::TempDir::close)
+            .map_err(|cause| Error::io("remove bucket directory", &path, cause))
+    }
+
+    /// File of a bucket.
+    pub fn file(&self, id: u64) -> PathBuf {
+        let folder = id / FOLDER;
+        self.path.join(format!("{:04}/{:04}/{id:06}.bucket", folder / FOLDER, folder % FOLDER))
+    }
+
+    /// The arguments of a bucket, each ended by a NUL.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(&self, id: u64) -> Result<Vec<u8>> {
+        let path = self.file(id);
+        fs::read(&path).map_err(|cause| Error::io("read bucket", &path, cause))
+    }
+
+    fn write(&self, id: u64, arguments: &[u8]) -> Result<()> {
+        let path = self.file(id);
+        let written = match fs::write(&path, arguments) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().expect("a bucket file has a folder");
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(FOLDER_MODE)
+                    .create(folder)
+                    .and_then(|()| fs::write(&path, arguments))
+            }
+            other => other,
+        };
+        written.map_err(|cause| {
+            Error::io("write bucket", &path, cause).remedy("give a directory with more room with --buckets DIR")
+        })
+    }
+}
+
+fn check_parent(parent: &Path) -> Result<()> {
+    let found = fs::metadata(parent).map_err(|cause| {
+        Error::io("use bucket directory", parent, cause)
+            .remedy("create it, or leave out --buckets")
+            .exit(crate::error::EXIT_USAGE)
+    })?;
+    let usable = if found.is_dir() {
+        rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK)
+    } else {
+        Err(rustix::io::Errno::NOTDIR)
+    };
+    usable.map_err(|errno| {
+        Error::io("use bucket directory", parent, errno)
+            .remedy("give a directory in which you may create files")
+            .exit(crate::error::EXIT_USAGE)
+    })
+}
+
+/// Calls `each` with every argument of a bucket file.
+///
+/// ```
+/// let mut seen = Vec::new();
+/// multi_sync::bucket::arguments(b"./a\0./b\nc\0").for_each(|argument| seen.push(argument));
+/// assert_eq!(seen, [&b"./a"[..], b"./b\nc"]);
+/// ```
+pub fn arguments(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    file.split_inclusive(|byte| *byte == 0).map(|argument| argument.strip_suffix(b"\0").unwrap_or(argument))
+}
+
+/// Packs units into buckets in the order they come; used by several threads at once.
+///
+/// Each unit is in exactly one bucket. A bucket is within the limits, and its arguments within `argument_limit`, unless it
+/// holds one single unit. Units that come together stay together.
+#[derive(Debug)]
+pub struct Packer<'a> {
+    limits: Limits,
+    argument_limit: usize,
+    dir: &'a BucketDir,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next_id: u64,
+    arguments: Vec<u8>,
+    weight: Weight,
+    units: u64,
+    spine_before: u32,
+}
+
+impl<'a> Packer<'a> {
+    /// A packer that writes into `dir`.
+    pub fn new(limits: Limits, argument_limit: usize, dir: &'a BucketDir) -> Self {
+        Packer { limits, argument_limit, dir, open: Mutex::new(Open::default()) }
+    }
+
+    /// Packs units that share a directory: `prefix` and the unit's name make the argument. Returns the buckets that were closed by
+    /// it, which is often none.
+    ///
+    /// # Errors
+    /// A bucket file could not be written; the run cannot go on.
+    ///
+    /// ```
+    /// use std::num::NonZero;
+    /// use multi_sync::{bucket::{self, BucketDir, Packer}, scan::{Limits, Unit, Weight}};
+    ///
+    /// let dir = BucketDir::create(None).unwrap();
+    /// let limits = Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX };
+    /// let packer = Packer::new(limits, 1 << 20, &dir);
+    /// let unit = |name| Unit { name, weight: Weight { entries: 1, bytes: 10 } };
+    /// let closed = packer.pack(b"./d/", 1, [unit(b"a"), unit(b"b"), unit(b"c")].into_iter()).unwrap();
+    /// assert_eq!(closed.len(), 1);
+    /// assert_eq!(dir.read(closed[0].id).unwrap(), b"./d/a\0./d/b\0");
+    /// assert_eq!(packer.finish().unwrap().unwrap().units, 1); // what is left: ./d/c
+    /// ```
+    pub fn pack<'u>(
+        &self,
+        prefix: &[u8],
+        spine_before: u32,
+        units: impl Iterator<Item = Unit<'u>>,
+    ) -> Result<Vec<Bucket>> {
+        let mut closed = Vec::new();
+        let mut open = self.open.lock().expect("a thread that packs panicked");
+        for unit in units {
+            let mut argument = Vec::with_capacity(prefix.len() + unit.name.len() + 1);
+            argument.extend_from_slice(prefix);
+            argument.extend_from_slice(unit.name);
+            argument.push(0);
+            if !self.limits.hold(unit.weight) {
+                // Alone, at once, and without ending the bucket that its neighbours are in.
+                let mut alone = Open { next_id: open.next_id, ..Open::default() };
+                alone.add(&argument, unit.weight, spine_before);
+                closed.push(self.close(&mut alone)?);
+                open.next_id = alone.next_id;
+                continue;
+            }
+            if open.units > 0 && !self.fits(&open, &argument, unit.weight) {
+                closed.push(self.close(&mut open)?);
+            }
+            open.add(&argument, unit.weight, spine_before);
+        }
+        Ok(closed)
+    }
+
+    /// Closes the last bucket, if it holds anything.
+    ///
+    /// # Errors
+    /// As [`Packer::pack`].
+    pub fn finish(&self) -> Result<Option<Bucket>> {
+        let mut open = self.open.lock().expect("a thread that packs panicked");
+        if open.units == 0 { Ok(None) } else { self.close(&mut open).map(Some) }
+    }
+
+    fn fits(&self, open: &Open, argument: &[u8], weight: Weight) -> bool {
+        let arguments = open.argument_bytes() + argument.len() + PER_ARGUMENT;
+        self.limits.hold(open.weight + weight) && arguments <= self.argument_limit
+    }
+
+    fn close(&self, open: &mut Open) -> Result<Bucket> {
+        self.dir.write(open.next_id, &open.arguments)?;
+        let bucket = Bucket {
+            id: open.next_id,
+            weight: open.weight,
+            units: open.units,
+            argument_bytes: open.argument_bytes(),
+            spine_before: open.spine_before,
+        };
+        *open = Open { next_id: open.next_id + 1, arguments: std::mem::take(&mut open.arguments), ..Open::default() };
+        open.arguments.clear();
+        Ok(bucket)
+    }
+}
+
+impl Open {
+    fn add(&mut self, argument: &[u8], weight: Weight, spine_before: u32) {
+        self.arguments.extend_from_slice(argument);
+        self.weight += weight;
+        self.units += 1;
+        self.spine_before = self.spine_before.max(spine_before);
+    }
+
+    fn argument_bytes(&self) -> usize {
+        // The NULs are in the file already.
+        self.arguments.len() + self.units as usize * (PER_ARGUMENT - 1)
+    }
+}

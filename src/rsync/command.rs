@@ -1,0 +1,206 @@
+//! rsync command lines as values: printed, compared in tests, and started in one place only ([`crate::supervise`]).
+//!
+//! Each launch of a run is one of the methods of [`Recipe`]. Why every odd option is there was found by comparing with a single
+//! rsync over random trees; `tests/` repeats the comparison. rsync(1) has the words: `-R` with `--no-implied-dirs` lets a launch
+//! write below a directory without touching the directory's own attributes, `-d --no-r` lists a directory without entering it.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::entry::Printable;
+
+/// A program with its arguments and the directory it starts in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Program, looked up in `PATH` if it has no slash.
+    pub program: OsString,
+    /// Arguments, without the program's name.
+    pub arguments: Vec<OsString>,
+    /// Working directory.
+    pub cwd: PathBuf,
+}
+
+impl fmt::Display for Invocation {
+    /// As a POSIX shell would read it, but for names with bytes that no terminal should get.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Quoted(&self.program))?;
+        self.arguments.iter().try_for_each(|argument| write!(f, " {}", Quoted(argument)))
+    }
+}
+
+/// One word, quoted for a POSIX shell and safe to print.
+pub struct Quoted<'a>(pub &'a OsStr);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.to_str() {
+            Some(text) if !text.contains(char::is_control) => f.write_str(&shell_words::quote(text)),
+            _ => write!(f, "'{}'", Printable::os(self.0)),
+        }
+    }
+}
+
+/// What all launches of a run share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The rsync to start.
+    pub program: OsString,
+    /// The user's options, with local file names made absolute.
+    pub options: Vec<OsString>,
+    /// Working directory: the base that `./name` arguments are relative to.
+    pub base: PathBuf,
+    /// DEST as a directory (with a trailing slash).
+    pub destination: OsString,
+    /// Ask rsync for progress. It prints a line per file, so only when somebody looks.
+    pub progress: bool,
+    /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
+    pub unlock: bool,
+}
+
+/// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
+const NO_NAME: &str = ".multi-sync-none";
+const LISTED_ONCE: [&str; 5] = ["--no-r", "-d", "-R", "--no-m", "--implied-dirs"];
+
+impl Recipe {
+    /// Creates spine directories at the destination, and DEST itself, with rsync's own attributes. Arguments are spine
+    /// directories without trailing slash; none means "just DEST", where `prefix` is how an argument of this run starts: with `./`
+    /// DEST gets the attributes of the source directory, as a source with a trailing slash asks for.
+    pub fn create<'a>(&self, prefix: &[u8], spine: impl Iterator<Item = &'a [u8]>) -> Invocation {
+        let mut options: Vec<OsString> = LISTED_ONCE.map(OsString::from).into();
+        if self.unlock {
+            options.push("--chmod=Du+rwx".into());
+        }
+        let mut arguments: Vec<OsString> = spine.map(os).collect();
+        if arguments.is_empty() {
+            options.push("--ignore-missing-args".into());
+            let mut nothing = prefix.to_vec();
+            nothing.extend_from_slice(NO_NAME.as_bytes());
+            arguments.push(OsString::from_vec(nothing));
+        }
+        options.extend(self.figures());
+        self.invocation(options, arguments)
+    }
+
+    /// Copies units. `repair` lets rsync write into destination directories that lack `u+w`, which is only safe while no
+    /// other launch runs.
+    pub fn buckets(&self, units: Vec<OsString>, repair: bool) -> Invocation {
+        let mut options = vec![OsString::from("-R")];
+        if !repair {
+            options.push("--no-implied-dirs".into());
+        }
+        options.extend(self.figures());
+        self.invocation(options, units)
+    }
+
+    /// Sets the attributes of spine directories after everything below them was written. Quiet: whatever it has to say was
+    /// said when they were created.
+    pub fn attributes<'a>(&self, prefix: &[u8], spine: impl Iterator<Item = &'a [u8]>) -> Invocation {
+        let mut options: Vec<OsString> = LISTED_ONCE.map(OsString::from).into();
+        options.push("-q".into());
+        let mut arguments: Vec<OsString> = spine.map(os).collect();
+        if arguments.is_empty() {
+            options.push("--ignore-missing-args".into());
+            let mut nothing = prefix.to_vec();
+            nothing.extend_from_slice(NO_NAME.as_bytes());
+            arguments.push(OsString::from_vec(nothing));
+        }
+        self.invocation(options, arguments)
+    }
+
+    /// One rsync for everything, in the directory and with the words the user typed.
+    pub fn plain(&self, cwd: PathBuf, options: &[OsString], sources: &[OsString], destination: OsString) -> Invocation {
+        let mut arguments = options.to_vec();
+        arguments.extend(self.figures());
+        arguments.push("--".into());
+        arguments.extend_from_slice(sources);
+        arguments.push(destination);
+        Invocation { program: self.program.clone(), arguments, cwd }
+    }
+
+    /// Bytes left for units in one launch.
+    pub fn argument_room(&self) -> usize {
+        let fixed = self.buckets(Vec::new(), false);
+        let taken: usize = fixed.arguments.iter().map(|word| argument_cost(word.len())).sum();
+        argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
+    }
+
+    fn figures(&self) -> Vec<OsString> {
+        let mut options = vec![OsString::from("--stats"), OsString::from("--no-h")];
+        if self.progress {
+            options.push("--info=progress2".into());
+        }
+        options
+    }
+
+    fn invocation(&self, options: Vec<OsString>, arguments: Vec<OsString>) -> Invocation {
+        let mut all = self.options.clone();
+        all.extend(options);
+        all.push("--".into());
+        all.extend(arguments);
+        all.push(self.destination.clone());
+        Invocation { program: self.program.clone(), arguments: all, cwd: self.base.clone() }
+    }
+}
+
+fn os(bytes: &[u8]) -> OsString {
+    OsStr::from_bytes(bytes).to_owned()
+}
+
+/// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)).
+pub const fn argument_cost(length: usize) -> usize {
+    length + 1 + size_of::<usize>()
+}
+
+/// Bytes that the arguments of a new process may take, after this process's environment: a quarter of the stack limit, between
+/// 128 KiB and 6 MiB (execve(2), "Limits on size of arguments and environment"), less some room for what the kernel adds.
+pub fn argument_limit() -> usize {
+    const LEAST: u64 = 128 * 1024;
+    const MOST: u64 = 6 * 1024 * 1024;
+    const ROOM: usize = 32 * 1024;
+    let stack = getrlimit(Resource::Stack).current.unwrap_or(u64::MAX);
+    let limit = (stack / 4).clamp(LEAST, MOST) as usize;
+    let environment: usize = std::env::vars_os().map(|(name, value)| argument_cost(name.len() + 1 + value.len())).sum();
+    limit.saturating_sub(environment + ROOM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe() -> Recipe {
+        Recipe {
+            program: "rsync".into(),
+            options: vec!["-a".into(), "-S".into()],
+            base: "/src".into(),
+            destination: "/dst/".into(),
+            progress: false,
+            unlock: false,
+        }
+    }
+
+    #[test]
+    fn a_command_prints_as_a_shell_reads_it() {
+        let units = vec!["./a b".into(), "./it's".into(), OsString::from_vec(b"./\xff".to_vec())];
+        let shown = recipe().buckets(units, false).to_string();
+        assert_eq!(shown, r"rsync -a -S -R --no-implied-dirs --stats --no-h -- './a b' './it'\''s' './\xff' /dst/");
+    }
+
+    #[test]
+    fn a_spine_of_the_root_alone_is_a_name_that_is_missing() {
+        let shown = recipe().create(b"./", [].into_iter()).to_string();
+        assert!(shown.ends_with("--ignore-missing-args --stats --no-h -- ./.multi-sync-none /dst/"), "{shown}");
+        let shown = recipe().create(b"./", [&b"./a"[..]].into_iter()).to_string();
+        assert!(shown.ends_with("--no-r -d -R --no-m --implied-dirs --stats --no-h -- ./a /dst/"), "{shown}");
+    }
+
+    #[test]
+    fn arguments_up_to_the_limit_can_be_started() {
+        let room = recipe().argument_room();
+        assert!(room > 64 * 1024, "{room}");
+        assert!(room < 6 * 1024 * 1024, "{room}");
+    }
+}

@@ -1,0 +1,166 @@
+//! rsync's exit codes: what each one means for a launch, and the one code a run ends with.
+//!
+//! The table is data (rsync(1), EXIT VALUES); whether something is tried again is decided by its [`Class`] and nothing else.
+
+use std::fmt;
+
+/// Everything was transferred.
+pub const OK: u8 = 0;
+/// Syntax or usage error.
+pub const USAGE: u8 = 1;
+/// Errors selecting input/output files, directories.
+pub const FILE_SELECT: u8 = 3;
+/// A child of rsync was ended by a signal; used here for an rsync that was itself ended by one.
+pub const TERMINATED: u8 = 16;
+/// Interrupted by SIGINT, SIGTERM or SIGHUP.
+pub const INTERRUPTED: u8 = 20;
+/// Some files or attributes were not transferred.
+pub const PARTIAL: u8 = 23;
+/// Some source files vanished before they could be transferred; nothing else went wrong.
+pub const VANISHED: u8 = 24;
+/// `--max-delete` stopped deletions.
+pub const MAX_DELETE: u8 = 25;
+
+/// What an exit code means for the launch that ended with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Done.
+    Done,
+    /// Done, as far as the source still had it.
+    Vanished,
+    /// Done, but deletions were stopped.
+    MaxDelete,
+    /// Done but for entries that were named.
+    Partial,
+    /// The connection failed: the same work may succeed later.
+    Connection,
+    /// rsync itself was ended from outside or ran out of something: the same work may succeed once more.
+    Broken,
+    /// Trying again gives the same; so would every other launch.
+    Fatal,
+}
+
+const TABLE: &[(u8, Class, &str)] = &[
+    (OK, Class::Done, "success"),
+    (USAGE, Class::Fatal, "syntax or usage error"),
+    (2, Class::Fatal, "protocol incompatibility"),
+    (FILE_SELECT, Class::Fatal, "errors selecting input/output files, directories"),
+    (4, Class::Fatal, "requested action not supported"),
+    (5, Class::Connection, "error starting the client-server protocol"),
+    (6, Class::Fatal, "daemon unable to append to its log file"),
+    (10, Class::Connection, "error in socket I/O"),
+    (11, Class::Fatal, "error in file I/O"),
+    (12, Class::Connection, "error in the rsync protocol data stream"),
+    (13, Class::Broken, "errors with program diagnostics"),
+    (14, Class::Connection, "error in IPC code"),
+    (15, Class::Broken, "a process of rsync crashed"),
+    (TERMINATED, Class::Broken, "a process of rsync was killed"),
+    (19, Class::Broken, "received SIGUSR1"),
+    (INTERRUPTED, Class::Broken, "received SIGINT, SIGTERM or SIGHUP"),
+    (21, Class::Broken, "error waiting for a process"),
+    (22, Class::Broken, "error allocating memory"),
+    (PARTIAL, Class::Partial, "some files or attributes were not transferred"),
+    (VANISHED, Class::Vanished, "some source files vanished"),
+    (MAX_DELETE, Class::MaxDelete, "--max-delete stopped deletions"),
+    (30, Class::Connection, "timeout in data send/receive"),
+    (35, Class::Connection, "timeout waiting for the daemon"),
+    (124, Class::Fatal, "the remote shell failed"),
+    (125, Class::Fatal, "the remote shell was killed"),
+    (126, Class::Fatal, "the remote command cannot be run"),
+    (127, Class::Fatal, "the remote command was not found"),
+    (255, Class::Connection, "the remote shell could not connect"),
+];
+
+/// The class of an exit code. A code that rsync does not have comes from a remote shell or a wrapper, and is fatal.
+pub fn class(code: u8) -> Class {
+    TABLE.iter().find(|row| row.0 == code).map_or(Class::Fatal, |row| row.1)
+}
+
+/// A few words for an exit code.
+pub fn meaning(code: u8) -> &'static str {
+    TABLE.iter().find(|row| row.0 == code).map_or("not a code of rsync", |row| row.2)
+}
+
+/// The exit code of a run, made of the codes of its parts: the first fatal one, else 23, else 24, else 25, else 0, as inside one
+/// rsync.
+///
+/// ```
+/// use multi_sync::rsync::exit::RunCode;
+/// let mut code = RunCode::default();
+/// for part in [0, 25, 24, 23, 0] { code.add(part); }
+/// assert_eq!(code.get(), 23);
+/// code.add(12);
+/// code.add(11);
+/// assert_eq!(code.get(), 12);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunCode(u8);
+
+impl RunCode {
+    /// Takes the code of one part.
+    pub fn add(&mut self, code: u8) {
+        if rank(code) > rank(self.0) {
+            self.0 = code;
+        }
+    }
+
+    /// The code so far.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+fn rank(code: u8) -> u8 {
+    match code {
+        OK => 0,
+        MAX_DELETE => 1,
+        VANISHED => 2,
+        PARTIAL => 3,
+        _ => 4,
+    }
+}
+
+impl fmt::Display for RunCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0, meaning(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_has_no_code_twice() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn the_first_fatal_code_stays() {
+        for (codes, expected) in
+            [(vec![], 0), (vec![24, 25], 24), (vec![24, 23], 23), (vec![12, 23, 11], 12), (vec![23, 255], 255)]
+        {
+            let mut code = RunCode::default();
+            codes.iter().for_each(|c| code.add(*c));
+            assert_eq!(code.get(), expected, "{codes:?}");
+        }
+    }
+
+    #[test]
+    fn only_codes_that_can_change_are_tried_again() {
+        for (code, expected) in [
+            (0, Class::Done),
+            (1, Class::Fatal),
+            (11, Class::Fatal),
+            (12, Class::Connection),
+            (20, Class::Broken),
+            (23, Class::Partial),
+            (24, Class::Vanished),
+            (127, Class::Fatal),
+            (77, Class::Fatal),
+            (255, Class::Connection),
+        ] {
+            assert_eq!(class(code), expected, "{code}");
+        }
+    }
+}

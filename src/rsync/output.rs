@@ -1,0 +1,252 @@
+//! What a running rsync prints, read line by line: progress, statistics, and whether its errors are only about names that vanished.
+//!
+//! Lines are those of `LC_ALL=C` with `--no-h` (plain digits), split at newlines and carriage returns. What is not recognised is
+//! left to the caller to show. Nothing here is kept per line, so the memory of a launch does not grow with its output.
+
+/// The sums that `--stats` prints, of one launch or added over many. rsync's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// "Number of created files".
+    pub created: u64,
+    /// "Number of deleted files".
+    pub deleted: u64,
+    /// "Number of regular files transferred".
+    pub transferred: u64,
+    /// "Total transferred file size", bytes.
+    pub transferred_bytes: u64,
+    /// "Literal data", bytes.
+    pub literal: u64,
+    /// "Matched data", bytes.
+    pub matched: u64,
+    /// "Total bytes sent".
+    pub sent: u64,
+    /// "Total bytes received".
+    pub received: u64,
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Figures) {
+        for (name, value) in other.named() {
+            if let Some(own) = self.field(name) {
+                *own += value;
+            }
+        }
+    }
+}
+
+const LABELS: [&str; 8] = [
+    "Number of created files",
+    "Number of deleted files",
+    "Number of regular files transferred",
+    "Total transferred file size",
+    "Literal data",
+    "Matched data",
+    "Total bytes sent",
+    "Total bytes received",
+];
+
+impl Figures {
+    /// Each figure with rsync's name for it, in rsync's order.
+    pub fn named(&self) -> [(&'static str, u64); 8] {
+        let values = [
+            self.created,
+            self.deleted,
+            self.transferred,
+            self.transferred_bytes,
+            self.literal,
+            self.matched,
+            self.sent,
+            self.received,
+        ];
+        std::array::from_fn(|n| (LABELS[n], values[n]))
+    }
+
+    fn field(&mut self, label: &str) -> Option<&mut u64> {
+        let place = LABELS.iter().position(|known| *known == label)?;
+        Some(match place {
+            0 => &mut self.created,
+            1 => &mut self.deleted,
+            2 => &mut self.transferred,
+            3 => &mut self.transferred_bytes,
+            4 => &mut self.literal,
+            5 => &mut self.matched,
+            6 => &mut self.sent,
+            _ => &mut self.received,
+        })
+    }
+}
+
+/// How far one rsync says it is (`--info=progress2`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of file content dealt with in files that needed a transfer.
+    pub bytes: u64,
+    /// Entries checked so far.
+    pub checked: u64,
+    /// Entries that rsync has found so far.
+    pub listed: u64,
+}
+
+/// What a line on standard output was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Progress: nothing to show.
+    Progress(Progress),
+    /// A part of the statistics, taken up in [`Transcript::figures`].
+    Statistics,
+    /// Something that rsync says to its user.
+    Other,
+}
+
+/// What one launch has said so far, summed up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transcript {
+    /// Statistics so far.
+    pub figures: Figures,
+    progress: Progress,
+    errors: u64,
+    missing: u64,
+    vanished: u64,
+}
+
+impl Transcript {
+    /// Takes a line of standard output.
+    pub fn stdout(&mut self, line: &[u8]) -> Line {
+        let text = String::from_utf8_lossy(line);
+        if let Some(progress) = parse_progress(&text, self.progress) {
+            self.progress = progress;
+            return Line::Progress(progress);
+        }
+        let text = text.trim_end();
+        if text.is_empty() {
+            return Line::Statistics;
+        }
+        if let Some((label, rest)) = text.split_once(": ") {
+            if let Some(field) = self.figures.field(label) {
+                *field = leading_number(rest).unwrap_or(0);
+                return Line::Statistics;
+            }
+            if ["Number of files", "Total file size", "File list size"].contains(&label)
+                || label.starts_with("File list ")
+            {
+                return Line::Statistics;
+            }
+        }
+        if text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ") {
+            return Line::Statistics;
+        }
+        Line::Other
+    }
+
+    /// Takes a line of standard error; says whether it should be shown. rsync's last line, which only repeats the exit code, is not.
+    pub fn stderr(&mut self, line: &[u8]) -> bool {
+        if line.is_empty() {
+            return false;
+        }
+        let summary = [23, 24].iter().any(|code| contains(line, format!("(code {code}) at ").as_bytes()));
+        if (line.starts_with(b"rsync error: ") || line.starts_with(b"rsync warning: ")) && summary {
+            return false;
+        }
+        self.errors += 1;
+        if line.starts_with(b"file has vanished: ") {
+            self.vanished += 1;
+        } else if line.starts_with(b"rsync: ")
+            && contains(line, b"link_stat ")
+            && line.ends_with(b" failed: No such file or directory (2)")
+        {
+            self.missing += 1;
+        }
+        true
+    }
+
+    /// Number of arguments rsync did not find, if that (with files that vanished) is all it complained about. rsync exits 23 for
+    /// it; one rsync over the whole tree would have said "vanished" and exited 24. The caller checks that they are really gone.
+    pub fn only_missing(&self) -> Option<u64> {
+        (self.errors > 0 && self.errors == self.missing + self.vanished).then_some(self.missing)
+    }
+}
+
+/// `  1234  56%  7.89MB/s  0:00:01 (xfr#5, to-chk=6/7)`; without the parenthesis in the middle of a file.
+fn parse_progress(text: &str, before: Progress) -> Option<Progress> {
+    let mut words = text.split_ascii_whitespace();
+    let bytes = words.next()?.parse().ok()?;
+    words.next()?.strip_suffix('%')?;
+    words.next()?.strip_suffix("/s")?;
+    let mut progress = Progress { bytes, ..before };
+    if let Some((_, counts)) = text.split_once("-chk=") {
+        let (left, listed) = counts.split_once('/')?;
+        let listed: u64 = leading_number(listed)?;
+        progress.checked = listed.saturating_sub(left.parse().ok()?);
+        progress.listed = listed;
+    }
+    Some(progress)
+}
+
+fn leading_number(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
+}
+
+fn contains(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_with_and_without_counts() {
+        let mut transcript = Transcript::default();
+        let line = transcript.stdout(b"      209729093 100%  167.80MB/s    0:00:01 (xfr#3001, ir-chk=1000/3002)");
+        assert_eq!(line, Line::Progress(Progress { bytes: 209_729_093, checked: 2002, listed: 3002 }));
+        let line = transcript.stdout(b"      310000000  82%  164.01MB/s    0:00:00  ");
+        assert_eq!(line, Line::Progress(Progress { bytes: 310_000_000, checked: 2002, listed: 3002 }));
+    }
+
+    #[test]
+    fn statistics_are_summed_and_everything_else_is_for_the_user() {
+        let mut transcript = Transcript::default();
+        for line in [
+            "",
+            "Number of files: 3002 (reg: 3001, dir: 1)",
+            "Number of created files: 3002 (reg: 3001, dir: 1)",
+            "Number of deleted files: 0",
+            "Number of regular files transferred: 3001",
+            "Total file size: 209729093 bytes",
+            "Total transferred file size: 209729093 bytes",
+            "Literal data: 209729000 bytes",
+            "Matched data: 93 bytes",
+            "File list size: 0",
+            "File list generation time: 0.006 seconds",
+            "File list transfer time: 0.000 seconds",
+            "Total bytes sent: 209955343",
+            "Total bytes received: 57038",
+            "sent 209955343 bytes  received 57038 bytes  84004952.40 bytes/sec",
+            "total size is 209729093  speedup is 1.00",
+        ] {
+            assert_eq!(transcript.stdout(line.as_bytes()), Line::Statistics, "{line}");
+        }
+        assert_eq!(transcript.stdout(b"skipping non-regular file \"fifo\""), Line::Other);
+        assert_eq!(transcript.figures.created, 3002);
+        assert_eq!(transcript.figures.matched, 93);
+        let mut sum = transcript.figures;
+        sum += transcript.figures;
+        assert_eq!((sum.transferred, sum.received, sum.literal), (6002, 114_076, 419_458_000));
+    }
+
+    #[test]
+    fn a_missing_argument_is_told_from_every_other_error() {
+        let gone = b"rsync: [sender] link_stat \"/s/gone\" failed: No such file or directory (2)";
+        let last =
+            b"rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1394)";
+        let mut transcript = Transcript::default();
+        assert_eq!(transcript.only_missing(), None);
+        assert!(transcript.stderr(gone));
+        assert!(transcript.stderr(b"file has vanished: \"/s/other\""));
+        assert!(!transcript.stderr(last));
+        assert_eq!(transcript.only_missing(), Some(1));
+        assert!(transcript.stderr(b"rsync: [sender] send_files failed to open \"/s/x\": Permission denied (13)"));
+        assert_eq!(transcript.only_missing(), None);
+    }
+}

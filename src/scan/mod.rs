@@ -1,0 +1,319 @@
+//! The scan: reads source trees in parallel and streams what must be copied as *units* and *spine* directories.
+//!
+//! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
+//! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
+//! rsync here, nothing is written, and no link is followed: [`walk`] reads directories, [`subtree`] sums and splits.
+//!
+//! Guarantees, whatever the number of threads:
+//! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
+//! - a unit is within the limits unless it is one single name, or a directory that must stay whole (announced by [`Event::KeptWhole`]);
+//! - spine directories are numbered from 0 in the order of their events, and every directory above a spine directory or unit comes
+//!   before it;
+//! - a unit leaves as soon as its parent is known to be spine, so memory is bounded by the open directories (each holds at most
+//!   [`Limits::entries`] names), not by the tree.
+
+mod subtree;
+mod walk;
+
+use std::ffi::OsString;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::Errno;
+
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+
+/// How large a unit (and a bucket) may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries (files, links, directories, ...), counted with all that is below a directory.
+    pub entries: NonZero<u64>,
+    /// Bytes of regular files, by their length.
+    pub bytes: NonZero<u64>,
+}
+
+impl Limits {
+    /// Whether a sum is within the limits.
+    pub fn hold(&self, weight: Weight) -> bool {
+        weight.entries <= self.entries.get() && weight.bytes <= self.bytes.get()
+    }
+}
+
+/// What a unit, a bucket or a tree weighs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Entries, directories included.
+    pub entries: u64,
+    /// Bytes of regular files, by their length.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Weight {
+    fn add_assign(&mut self, other: Weight) {
+        self.entries += other.entries;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+impl std::ops::Add for Weight {
+    type Output = Weight;
+    fn add(mut self, other: Weight) -> Weight {
+        self += other;
+        self
+    }
+}
+
+impl std::iter::Sum for Weight {
+    fn sum<I: Iterator<Item = Weight>>(weights: I) -> Weight {
+        weights.fold(Weight::default(), |a, b| a + b)
+    }
+}
+
+/// One source directory: the directory `base`, or `base/name` when only that child of it is transferred (rsync's form without a
+/// trailing slash). Paths in events are relative to `base`.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// The directory names are relative to; opened following links, as rsync does with an argument.
+    pub base: PathBuf,
+    /// The one directory below `base` that is transferred; `None` means the contents of `base`. Never followed if a link.
+    pub name: Option<OsString>,
+}
+
+/// What a scan should do; [`Scan::run`] does it.
+#[derive(Debug)]
+pub struct Scan {
+    /// The source directories, at most `u32::MAX`; no entry may be below two of them.
+    pub roots: Vec<Root>,
+    /// The size of units.
+    pub limits: Limits,
+    /// Threads that read directories.
+    pub threads: NonZero<usize>,
+    /// Make the top directory of each root spine even when the whole fits one unit.
+    pub split_roots: bool,
+    /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
+    /// processes cannot write into one such directory; experiment in `tests/`).
+    pub keep_locked_whole: bool,
+}
+
+/// A spine directory. `index` counts from 0 over the whole scan.
+#[derive(Debug, Clone, Copy)]
+pub struct Spine<'a> {
+    /// Position in the order of discovery; parents come first.
+    pub index: u32,
+    /// Index into [`Scan::roots`].
+    pub root: u32,
+    /// Path relative to the root's base; empty for the base itself.
+    pub path: &'a [u8],
+    /// Permission bits, as the scan found them.
+    pub mode: u32,
+    /// Device and inode, as the scan found them.
+    pub identity: (u64, u64),
+}
+
+/// Units that share one spine directory, in the order they were found.
+#[derive(Debug, Clone, Copy)]
+pub struct Units<'a> {
+    /// Index into [`Scan::roots`].
+    pub root: u32,
+    /// The spine directory that holds them; `None` for a root that was not split.
+    pub spine: Option<u32>,
+    /// Path of that directory relative to the root's base; empty for the base itself.
+    pub dir: &'a [u8],
+    names: &'a [u8],
+    weights: &'a [Weight],
+}
+
+/// One unit: the name below [`Units::dir`] and what it weighs. A subtree and a single name differ in nothing but that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit<'a> {
+    /// A file name: no slash, not empty, except for the contents of an unsplit root, whose name is empty.
+    pub name: &'a [u8],
+    /// The name and everything below it.
+    pub weight: Weight,
+}
+
+impl<'a> Units<'a> {
+    /// The units of the batch.
+    pub fn iter(&self) -> impl Iterator<Item = Unit<'a>> + use<'a> {
+        self.names
+            .split_inclusive(|byte| *byte == 0)
+            .zip(self.weights)
+            .map(|(name, weight)| Unit { name: &name[..name.len() - 1], weight: *weight })
+    }
+}
+
+/// Names with their weights, as [`Units`] lends them: one buffer, so that a flat directory of millions costs no allocation per name.
+#[derive(Debug, Default)]
+struct Names {
+    names: Vec<u8>,
+    weights: Vec<Weight>,
+}
+
+impl Names {
+    fn push(&mut self, name: &[u8], weight: Weight) {
+        self.names.extend_from_slice(name);
+        self.names.push(0);
+        self.weights.push(weight);
+    }
+
+    fn append(&mut self, other: &Names) {
+        self.names.extend_from_slice(&other.names);
+        self.weights.extend_from_slice(&other.weights);
+    }
+
+    fn clear(&mut self) {
+        self.names.clear();
+        self.weights.clear();
+    }
+
+    fn weight(&self) -> Weight {
+        self.weights.iter().copied().sum()
+    }
+}
+
+/// Something the scan could not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanError {
+    /// Index into [`Scan::roots`].
+    pub root: u32,
+    /// Path relative to the root's base.
+    pub path: Vec<u8>,
+    /// What was attempted, such as "open directory".
+    pub attempted: &'static str,
+    /// Why it failed.
+    pub errno: Errno,
+}
+
+impl ScanError {
+    /// Whether the entry went away between being listed and being looked at (rsync's exit code 24, not 23).
+    pub fn vanished(&self) -> bool {
+        self.errno == Errno::NOENT
+    }
+}
+
+impl std::fmt::Display for ScanError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = if self.path.is_empty() { &b"."[..] } else { &self.path };
+        write!(f, "cannot {} {}: {}", self.attempted, Printable::bytes(shown), std::io::Error::from(self.errno))
+    }
+}
+
+/// Why a directory was not split although it outgrew the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeptWhole {
+    /// [`Scan::keep_locked_whole`].
+    Locked,
+    /// The process ran out of file descriptors; the directory was not read.
+    NoDescriptor,
+}
+
+impl std::fmt::Display for KeptWhole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            KeptWhole::Locked => "without u+rwx, not root and no --perms",
+            KeptWhole::NoDescriptor => "no file descriptor left to read it (raise `ulimit -n`)",
+        })
+    }
+}
+
+/// What the scan tells while it runs; from any of its threads.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A directory was found to outgrow the limits.
+    Spine(Spine<'a>),
+    /// Units whose parent is spine, or one unsplit root.
+    Units(Units<'a>),
+    /// A directory stays whole whatever its size.
+    KeptWhole {
+        /// Index into [`Scan::roots`].
+        root: u32,
+        /// Path relative to the root's base.
+        path: &'a [u8],
+        /// The rule.
+        why: KeptWhole,
+    },
+    /// An entry could not be read. A directory that cannot be opened is still part of a unit: rsync will say the same of it.
+    Error(ScanError),
+}
+
+/// Live counts of a scan, and the way to stop it; shared with whoever shows progress.
+#[derive(Debug, Default)]
+pub struct Watch {
+    entries: AtomicU64,
+    directories: AtomicU64,
+    bytes: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Watch {
+    /// Found so far: entries and bytes.
+    pub fn found(&self) -> Weight {
+        Weight { entries: self.entries.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    /// Found so far: directories, which are among the entries.
+    pub fn directories(&self) -> u64 {
+        self.directories.load(Ordering::Relaxed)
+    }
+
+    /// Makes the scan end early. What it has not read by then is in no event.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, directories: u64, weight: Weight) {
+        self.entries.fetch_add(weight.entries, Ordering::Relaxed);
+        self.directories.fetch_add(directories, Ordering::Relaxed);
+        self.bytes.fetch_add(weight.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Scan {
+    /// Scans all roots and returns when everything has been told to `sink`, or after [`Watch::stop`]. The sink is called from
+    /// several threads, and calls it makes must not wait for the scan.
+    ///
+    /// # Errors
+    /// Only when nothing could be scanned at all: the threads could not be started, or a root's base could not be opened. Every
+    /// later failure is an [`Event::Error`].
+    ///
+    /// ```
+    /// use std::{num::NonZero, sync::Mutex};
+    /// use multi_sync::scan::{Event, Limits, Root, Scan, Watch};
+    ///
+    /// let folder = tempfile::tempdir().unwrap();
+    /// for name in ["a", "b", "c"] { std::fs::write(folder.path().join(name), "x").unwrap(); }
+    /// let one = NonZero::new(1).unwrap();
+    /// let scan = Scan {
+    ///     roots: vec![Root { base: folder.path().into(), name: None }],
+    ///     limits: Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX },
+    ///     threads: NonZero::new(2).unwrap(),
+    ///     split_roots: false,
+    ///     keep_locked_whole: false,
+    /// };
+    /// let found = Mutex::new(Vec::new());
+    /// let watch = Watch::default();
+    /// scan.run(&watch, &|event| {
+    ///     if let Event::Units(units) = event {
+    ///         found.lock().unwrap().extend(units.iter().map(|unit| unit.name.to_vec()));
+    ///     }
+    /// }).unwrap();
+    /// let mut found = found.into_inner().unwrap();
+    /// found.sort();
+    /// assert_eq!(found, [b"a", b"b", b"c"]); // the directory holds 4 entries with itself: it is spine
+    /// assert_eq!(watch.found().entries, 4);
+    /// ```
+    pub fn run(&self, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads.get())
+            .thread_name(|n| format!("scan-{n}"))
+            .build()
+            .map_err(|cause| Error::usage("cannot start the threads of the scan").because(cause))?;
+        walk::walk(self, &pool, watch, sink)
+    }
+}

@@ -1,0 +1,356 @@
+//! Starts processes and owns their end; nothing else in the library does.
+//!
+//! One thread owns one child: [`Supervisor::run`] starts it, reads both its streams line by line, and returns when it is reaped. A
+//! child leads its own session, so that the terminal's signals do not reach it before [`Supervisor::stop`] does and ssh cannot wait
+//! for a password at a terminal that many share; it gets SIGTERM when the thread that owns it dies, also by SIGKILL of the whole
+//! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::rsync::command::Invocation;
+use crate::rsync::exit;
+
+/// Longer lines are handed on in pieces.
+const LONGEST_LINE: usize = 64 * 1024;
+/// How often a silent child is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long output is waited for after the child has ended: a process it left behind (an ssh master) may hold the pipe for ever.
+const LEAKED_PIPE: Duration = Duration::from_secs(1);
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this code.
+    Code(u8),
+    /// A signal ended it.
+    Signal(i32),
+    /// It was not started, because [`Supervisor::stop`] came first.
+    NotStarted,
+}
+
+impl Ended {
+    /// The exit code it counts as: an rsync killed by a signal has not transferred everything, whatever it printed.
+    pub fn code(self) -> u8 {
+        match self {
+            Ended::Code(code) => code,
+            Ended::Signal(_) => exit::TERMINATED,
+            Ended::NotStarted => exit::INTERRUPTED,
+        }
+    }
+}
+
+/// How firmly children are asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// SIGTERM: rsync removes its temporary files.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+/// The live children, and whether new ones may start.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    live: Mutex<Live>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    stop: Option<Stop>,
+    /// Leaders of sessions, not reaped yet: a number here cannot belong to another process.
+    leaders: HashSet<Pid>,
+}
+
+impl Supervisor {
+    /// Starts a process, hands each line of its output to `each` (without its end, which is a newline or a carriage return), and
+    /// returns how it ended. Standard input is empty, the language of messages is C.
+    ///
+    /// # Errors
+    /// It could not be started; the message names the program.
+    pub fn run(&self, invocation: &Invocation, each: &mut dyn FnMut(Stream, &[u8])) -> Result<Ended> {
+        let mut child = {
+            let mut live = self.lock();
+            if live.stop.is_some() {
+                return Ok(Ended::NotStarted);
+            }
+            let child = spawn(invocation)?;
+            live.leaders.insert(pid(&child));
+            child
+        };
+        let read = drain(&mut child, each);
+        // Wait without reaping, forget the number, reap: `stop` never signals a number that is free again.
+        let exited = wait_until_dead(&child);
+        self.lock().leaders.remove(&pid(&child));
+        let status = exited.and_then(|()| child.wait());
+        read.and(status).map(ended).map_err(|cause| {
+            Error::usage(format!("cannot follow {}", Printable::os(&invocation.program)))
+                .because(cause)
+                .exit(exit::TERMINATED)
+        })
+    }
+
+    /// Starts no more children and signals all that live, with their own children. Returns at once.
+    pub fn stop(&self, how: Stop) {
+        let mut live = self.lock();
+        live.stop = live.stop.max(Some(how));
+        let signal = match how {
+            Stop::Terminate => Signal::TERM,
+            Stop::Kill => Signal::KILL,
+        };
+        for leader in &live.leaders {
+            // It may have ended meanwhile.
+            let _ = kill_process_group(*leader, signal);
+        }
+    }
+
+    /// Whether [`Supervisor::stop`] was called.
+    pub fn stopped(&self) -> bool {
+        self.lock().stop.is_some()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
+        self.live.lock().expect("a thread that owns a child panicked")
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+fn ended(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Code(code as u8),
+        (None, signal) => Ended::Signal(signal.unwrap_or(0)),
+    }
+}
+
+#[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
+#[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+fn spawn(invocation: &Invocation) -> Result<Child> {
+    let parent = rustix::process::getpid();
+    let mut command = Command::new(&invocation.program);
+    command
+        .args(&invocation.arguments)
+        .current_dir(&invocation.cwd)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // SAFETY: the closure makes three system calls and touches no memory of the parent: it is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::setsid()?;
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            // The parent may have died before the line above.
+            if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        });
+    }
+    command.spawn().map_err(|cause| {
+        let message = format!("cannot start {}", Printable::os(&invocation.program));
+        let error = Error::usage(message);
+        match cause.kind() {
+            io::ErrorKind::NotFound => error.because(cause).remedy("install rsync, or put its folder into PATH"),
+            _ => error.because(cause),
+        }
+    })
+}
+
+fn wait_until_dead(child: &Child) -> io::Result<()> {
+    loop {
+        match waitid(WaitId::Pid(pid(child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn has_died(child: &Child) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    matches!(waitid(WaitId::Pid(pid(child)), options), Ok(Some(_)))
+}
+
+/// Reads both streams to their end, or until [`LEAKED_PIPE`] after the child's.
+fn drain(child: &mut Child, each: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+    let mut stdout = child.stdout.take().map(|pipe| (pipe, Lines::new(Stream::Stdout)));
+    let mut stderr = child.stderr.take().map(|pipe| (pipe, Lines::new(Stream::Stderr)));
+    let mut dead_since: Option<Instant> = None;
+    let mut buffer = vec![0; LONGEST_LINE];
+    while stdout.is_some() || stderr.is_some() {
+        let (out_ready, err_ready) = wait_for_output(stdout.as_ref().map(|p| &p.0), stderr.as_ref().map(|p| &p.0))?;
+        if out_ready {
+            read_some(&mut stdout, &mut buffer, each)?;
+        }
+        if err_ready {
+            read_some(&mut stderr, &mut buffer, each)?;
+        }
+        if !out_ready && !err_ready && has_died(child) {
+            let since = *dead_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= LEAKED_PIPE {
+                break;
+            }
+        }
+    }
+    for lines in [stdout.map(|pipe| pipe.1), stderr.map(|pipe| pipe.1)].into_iter().flatten() {
+        lines.finish(each);
+    }
+    Ok(())
+}
+
+fn wait_for_output(stdout: Option<&impl AsFd>, stderr: Option<&impl AsFd>) -> io::Result<(bool, bool)> {
+    let mut watched = Vec::with_capacity(2);
+    watched.extend(stdout.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    watched.extend(stderr.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.as_nanos() as _ };
+    match poll(&mut watched, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let ready = |n: usize| watched.get(n).is_some_and(|fd| !fd.revents().is_empty());
+    Ok(match (stdout.is_some(), stderr.is_some()) {
+        (true, true) => (ready(0), ready(1)),
+        (true, false) => (ready(0), false),
+        (false, _) => (false, ready(0)),
+    })
+}
+
+fn read_some<P: Read>(
+    stream: &mut Option<(P, Lines)>,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(Stream, &[u8]),
+) -> io::Result<()> {
+    let Some((pipe, lines)) = stream else { return Ok(()) };
+    match pipe.read(buffer) {
+        Ok(0) => {
+            if let Some((_, lines)) = stream.take() {
+                lines.finish(each);
+            }
+            Ok(())
+        }
+        Ok(length) => {
+            lines.feed(&buffer[..length], each);
+            Ok(())
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// Cuts a stream into lines.
+struct Lines {
+    stream: Stream,
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn new(stream: Stream) -> Self {
+        Lines { stream, begun: Vec::new() }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Stream, &[u8])) {
+        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            if self.begun.is_empty() {
+                each(self.stream, &bytes[..end]);
+            } else {
+                self.begun.extend_from_slice(&bytes[..end]);
+                each(self.stream, &self.begun);
+                self.begun.clear();
+            }
+            bytes = &bytes[end + 1..];
+        }
+        self.begun.extend_from_slice(bytes);
+        if self.begun.len() >= LONGEST_LINE {
+            each(self.stream, &self.begun);
+            self.begun.clear();
+        }
+    }
+
+    fn finish(self, each: &mut dyn FnMut(Stream, &[u8])) {
+        if !self.begun.is_empty() {
+            each(self.stream, &self.begun);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Invocation {
+        Invocation { program: "sh".into(), arguments: vec!["-c".into(), script.into()], cwd: "/".into() }
+    }
+
+    fn run(script: &str) -> (Ended, Vec<String>) {
+        let mut lines = Vec::new();
+        let ended = Supervisor::default()
+            .run(&sh(script), &mut |stream, line| lines.push(format!("{stream:?} {}", String::from_utf8_lossy(line))))
+            .unwrap();
+        (ended, lines)
+    }
+
+    #[test]
+    fn codes_signals_and_lines_come_back() {
+        assert_eq!(run("exit 23").0, Ended::Code(23));
+        assert_eq!(run("kill -9 $$").0, Ended::Signal(9));
+        let (_, lines) = run(r"printf 'a\rb\n\nlast'; printf 'error\n' >&2");
+        let of = |name: &str| lines.iter().filter(|l| l.starts_with(name)).cloned().collect::<Vec<_>>();
+        assert_eq!(of("Stdout"), ["Stdout a", "Stdout b", "Stdout ", "Stdout last"]);
+        assert_eq!(of("Stderr"), ["Stderr error"]);
+    }
+
+    #[test]
+    fn much_output_on_both_streams_does_not_block() {
+        let (ended, lines) = run("yes 12345678 | head -n 100000 & yes 12345678 | head -n 100000 >&2; wait");
+        assert_eq!((ended, lines.len()), (Ended::Code(0), 200_000));
+    }
+
+    #[test]
+    fn a_process_left_behind_with_the_pipe_does_not_hang_us() {
+        let began = Instant::now();
+        assert_eq!(run("sleep 60 & echo $!").0, Ended::Code(0));
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn stop_ends_children_and_starts_no_more() {
+        let supervisor = Supervisor::default();
+        std::thread::scope(|scope| {
+            let child = scope.spawn(|| {
+                supervisor.run(&sh("echo up; sleep 60; sleep 60"), &mut |_, line| {
+                    assert_eq!(line, b"up");
+                    supervisor.stop(Stop::Terminate);
+                })
+            });
+            assert_eq!(child.join().unwrap().unwrap(), Ended::Signal(15));
+        });
+        assert_eq!(supervisor.run(&sh("true"), &mut |_, _| {}).unwrap(), Ended::NotStarted);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let invocation = Invocation { program: "no-such-rsync".into(), arguments: vec![], cwd: "/".into() };
+        let error = Supervisor::default().run(&invocation, &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("no-such-rsync"), "{error}");
+        assert_eq!(error.exit_code(), exit::USAGE);
+    }
+}
