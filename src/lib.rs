@@ -3,6 +3,7 @@ pub mod bucket;
 pub mod endpoint;
 pub mod entry;
 pub mod error;
+pub mod queue;
 pub mod rsync;
 pub mod scan;
 pub mod size;

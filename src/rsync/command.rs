@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use rustix::process::{Resource, getrlimit};
@@ -66,22 +66,30 @@ const NO_NAME: &str = ".multi-sync-none";
 const LISTED_ONCE: [&str; 5] = ["--no-r", "-d", "-R", "--no-m", "--implied-dirs"];
 
 impl Recipe {
-    /// Creates spine directories at the destination, and DEST itself, with rsync's own attributes. Arguments are spine
-    /// directories without trailing slash; none means "just DEST", where `prefix` is how an argument of this run starts: with `./`
-    /// DEST gets the attributes of the source directory, as a source with a trailing slash asks for.
-    pub fn create<'a>(&self, prefix: &[u8], spine: impl Iterator<Item = &'a [u8]>) -> Invocation {
-        let mut options: Vec<OsString> = LISTED_ONCE.map(OsString::from).into();
+    /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` are arguments without a
+    /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
+    /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them.
+    pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>) -> Invocation {
+        let mut options = self.figures();
         if self.unlock {
             options.push("--chmod=Du+rwx".into());
         }
-        let mut arguments: Vec<OsString> = spine.map(os).collect();
-        if arguments.is_empty() {
+        self.listed_once(options, dest, spine)
+    }
+
+    /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
+    /// Quiet: what it has to say was said when they were created.
+    pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>) -> Invocation {
+        self.listed_once(vec!["-q".into()], dest, spine)
+    }
+
+    fn listed_once(&self, more: Vec<OsString>, dest: Option<&[u8]>, mut arguments: Vec<OsString>) -> Invocation {
+        let mut options: Vec<OsString> = LISTED_ONCE.map(OsString::from).into();
+        options.extend(more);
+        if let Some(prefix) = dest {
             options.push("--ignore-missing-args".into());
-            let mut nothing = prefix.to_vec();
-            nothing.extend_from_slice(NO_NAME.as_bytes());
-            arguments.push(OsString::from_vec(nothing));
+            arguments.push(OsString::from_vec([prefix, NO_NAME.as_bytes()].concat()));
         }
-        options.extend(self.figures());
         self.invocation(options, arguments)
     }
 
@@ -94,21 +102,6 @@ impl Recipe {
         }
         options.extend(self.figures());
         self.invocation(options, units)
-    }
-
-    /// Sets the attributes of spine directories after everything below them was written. Quiet: whatever it has to say was
-    /// said when they were created.
-    pub fn attributes<'a>(&self, prefix: &[u8], spine: impl Iterator<Item = &'a [u8]>) -> Invocation {
-        let mut options: Vec<OsString> = LISTED_ONCE.map(OsString::from).into();
-        options.push("-q".into());
-        let mut arguments: Vec<OsString> = spine.map(os).collect();
-        if arguments.is_empty() {
-            options.push("--ignore-missing-args".into());
-            let mut nothing = prefix.to_vec();
-            nothing.extend_from_slice(NO_NAME.as_bytes());
-            arguments.push(OsString::from_vec(nothing));
-        }
-        self.invocation(options, arguments)
     }
 
     /// One rsync for everything, in the directory and with the words the user typed.
@@ -144,10 +137,6 @@ impl Recipe {
         all.push(self.destination.clone());
         Invocation { program: self.program.clone(), arguments: all, cwd: self.base.clone() }
     }
-}
-
-fn os(bytes: &[u8]) -> OsString {
-    OsStr::from_bytes(bytes).to_owned()
 }
 
 /// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)).
@@ -191,10 +180,10 @@ mod tests {
 
     #[test]
     fn a_spine_of_the_root_alone_is_a_name_that_is_missing() {
-        let shown = recipe().create(b"./", [].into_iter()).to_string();
-        assert!(shown.ends_with("--ignore-missing-args --stats --no-h -- ./.multi-sync-none /dst/"), "{shown}");
-        let shown = recipe().create(b"./", [&b"./a"[..]].into_iter()).to_string();
-        assert!(shown.ends_with("--no-r -d -R --no-m --implied-dirs --stats --no-h -- ./a /dst/"), "{shown}");
+        let shown = recipe().create(Some(b"./"), vec![]).to_string();
+        assert!(shown.ends_with("--stats --no-h --ignore-missing-args -- ./.multi-sync-none /dst/"), "{shown}");
+        let shown = recipe().attributes(None, vec!["./a".into()]).to_string();
+        assert_eq!(shown, "rsync -a -S --no-r -d -R --no-m --implied-dirs -q -- ./a /dst/");
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub struct Transcript {
     errors: u64,
     missing: u64,
     vanished: u64,
+    denied: bool,
 }
 
 impl Transcript {
@@ -155,8 +156,15 @@ impl Transcript {
             && line.ends_with(b" failed: No such file or directory (2)")
         {
             self.missing += 1;
+        } else if contains(line, b"Permission denied (13)") && !contains(line, b"[sender]") {
+            self.denied = true;
         }
         true
+    }
+
+    /// Whether the receiving side was denied something: with implied directories rsync may help itself.
+    pub fn receiver_denied(&self) -> bool {
+        self.denied
     }
 
     /// Number of arguments rsync did not find, if that (with files that vanished) is all it complained about. rsync exits 23 for

@@ -263,6 +263,11 @@ impl Watch {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// Counts a source that needs no scan.
+    pub(crate) fn count_single(&self, weight: Weight) {
+        self.count(0, weight);
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -1,0 +1,76 @@
+//! What the user asked for, checked and typed; made by the command line or by a program that uses the library.
+//!
+//! Nothing here looks at the machine: that the source exists or that rsync is installed is for [`crate::plan`].
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use crate::endpoint::{Destination, Source};
+use crate::rsync::options::Options;
+use crate::scan::Limits;
+
+/// Entries of a bucket if the user does not say, as in msrsync.
+pub const DEFAULT_FILES: NonZero<u64> = NonZero::new(1000).unwrap();
+/// Bytes of a bucket if the user does not say (1G), as in msrsync.
+pub const DEFAULT_SIZE: NonZero<u64> = NonZero::new(1 << 30).unwrap();
+/// rsync options if the user does not say, as in msrsync.
+pub const DEFAULT_RSYNC: &str = "-aS --numeric-ids";
+
+/// Everything a run depends on.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What to copy; at least one.
+    pub sources: Vec<Source>,
+    /// Where to.
+    pub destination: Destination,
+    /// rsync's options.
+    pub options: Options,
+    /// The directory the user is in: relative names are relative to it.
+    pub cwd: PathBuf,
+    /// rsync processes at once.
+    pub processes: NonZero<usize>,
+    /// Size of a unit and of a bucket.
+    pub limits: Limits,
+    /// The user chose the limits: one bucket is one launch.
+    pub limits_given: bool,
+    /// Parent of the bucket directory; the system's temporary folder if `None`.
+    pub buckets: Option<PathBuf>,
+    /// Keep the bucket directory.
+    pub keep: bool,
+    /// Scan and write buckets, but start no rsync.
+    pub dry_run: bool,
+    /// Follow the progress of running rsyncs.
+    pub progress: bool,
+}
+
+impl Config {
+    /// A run with the defaults of the command line.
+    ///
+    /// ```
+    /// use multi_sync::{config::Config, endpoint::{Destination, Source}, rsync::options::Options};
+    ///
+    /// let config = Config::new(
+    ///     vec![Source::parse("photos/".as_ref())?],
+    ///     Destination::parse("nas:backup".as_ref())?,
+    ///     Options::parse(&["-a"])?,
+    ///     "/home/me".into(),
+    /// );
+    /// assert_eq!(config.processes.get(), 1);
+    /// # Ok::<(), multi_sync::Error>(())
+    /// ```
+    pub fn new(sources: Vec<Source>, destination: Destination, options: Options, cwd: PathBuf) -> Config {
+        Config {
+            sources,
+            destination,
+            options,
+            cwd,
+            processes: NonZero::<usize>::MIN,
+            limits: Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE },
+            limits_given: false,
+            buckets: None,
+            keep: false,
+            dry_run: false,
+            progress: false,
+        }
+    }
+}

@@ -1,0 +1,635 @@
+//! The engine: scan, buckets, launches, spine; one coordinator that hears of everything and never waits for any one of them.
+//!
+//! The order that makes the result that of one rsync: a spine directory is created before a bucket below it starts, each subtree
+//! belongs to one launch, and the attributes of spine directories are set after the last launch that could write into them. A thread
+//! owns each launch and reports its end whatever happens, so the coordinator always hears of it.
+
+mod feed;
+mod launch;
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crate::bucket::{self, Bucket, BucketDir};
+use crate::config::Config;
+use crate::entry::Printable;
+use crate::error::Result;
+use crate::plan::{Plan, Strategy};
+use crate::queue::{Coalesce, CostModel, Queue};
+use crate::report::{Event, Progress, Summary};
+use crate::rsync::command::{Invocation, argument_cost};
+use crate::rsync::exit::{self, Class, RunCode};
+use crate::scan::{Watch, Weight};
+use crate::supervise::{Ended, Stop, Supervisor};
+use feed::Found;
+use launch::{Complaints, End, Meter, Said};
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(200);
+/// While the scan goes on, what is there is launched after this long, even if it is little.
+const LONGEST_WAIT: Duration = Duration::from_millis(900);
+/// Launches of one bucket after which a failed connection is final.
+const CONNECTION_TRIES: u32 = 3;
+/// Launches of one bucket after which an rsync that was killed or ran out of memory is final.
+const BROKEN_TRIES: u32 = 2;
+/// Wait before a failed connection is tried again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The way to stop a run from another thread, such as one that waits for signals.
+#[derive(Debug, Default)]
+pub struct Control {
+    supervisor: Supervisor,
+    watch: Watch,
+    interrupted: AtomicBool,
+}
+
+impl Control {
+    /// Ends the run: nothing more is started, and running rsyncs get SIGTERM so that they remove their temporary files. A second
+    /// call kills them.
+    pub fn interrupt(&self) {
+        let again = self.interrupted.swap(true, Ordering::SeqCst);
+        self.watch.stop();
+        self.supervisor.stop(if again { Stop::Kill } else { Stop::Terminate });
+    }
+
+    /// Where children are started; [`Plan::make`] needs it.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// Whether [`Control::interrupt`] was called.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    fn abort(&self) {
+        self.watch.stop();
+        self.supervisor.stop(Stop::Terminate);
+    }
+}
+
+/// Does what was planned. `buckets` is the bucket directory of this run.
+///
+/// The exit code of the summary is the truth about the whole: it is 0 only if every entry that the scan found was handed to an
+/// rsync that ended with 0, and the attributes of every split directory were set afterwards.
+///
+/// # Errors
+/// The run could not be done at all: the scan could not start, a bucket file could not be written or read, or rsync could not be
+/// started. What rsync failed to copy is no error here but in the summary.
+///
+/// ```no_run
+/// use multi_sync::{bucket::BucketDir, config::Config, endpoint::{Destination, Source}, engine::{self, Control}, plan::Plan};
+/// use multi_sync::rsync::options::Options;
+///
+/// let mut config = Config::new(
+///     vec![Source::parse("/data/".as_ref())?],
+///     Destination::parse("nas:/backup".as_ref())?,
+///     Options::parse(&["-aS", "--numeric-ids"])?,
+///     "/".into(),
+/// );
+/// config.processes = 4.try_into().unwrap();
+/// let control = Control::default();
+/// let plan = Plan::make(&config, control.supervisor())?;
+/// let summary = engine::run(&config, &plan, &BucketDir::create(None)?, &control, &|event| eprintln!("{event:?}"))?;
+/// assert_eq!(summary.code.get(), 0);
+/// # Ok::<(), multi_sync::Error>(())
+/// ```
+pub fn run(
+    config: &Config,
+    plan: &Plan,
+    buckets: &BucketDir,
+    control: &Control,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Summary> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let mut run = Run {
+            config,
+            plan,
+            buckets,
+            control,
+            tell,
+            scope,
+            sender,
+            started: Instant::now(),
+            last_start: Instant::now(),
+            stage: Stage::Transfer,
+            queue: Queue::new(
+                CostModel::default(),
+                if config.limits_given { Coalesce::Never } else { Coalesce::ByCost },
+            ),
+            room: plan.recipe.argument_room(),
+            running: HashMap::new(),
+            spine: Spine::default(),
+            scanned: false,
+            tries: HashMap::new(),
+            repair: Vec::new(),
+            attributes: Vec::new(),
+            pause_until: None,
+            done: Weight::default(),
+            soft: RunCode::default(),
+            failed: None,
+            said: Arc::default(),
+            summary: Summary::default(),
+        };
+        run.begin();
+        let outcome = run.coordinate(&receiver);
+        if outcome.is_err() {
+            control.abort();
+        }
+        outcome.map(|()| run.finish())
+    })
+}
+
+/// What the coordinator hears.
+enum Message {
+    Found(Found),
+    Ended(u64, Box<End>),
+}
+
+/// What a launch is for.
+#[derive(Debug, Clone)]
+enum Job {
+    /// Creates the spine directories below this number.
+    Create(u32),
+    Buckets(Vec<Bucket>),
+    /// A bucket that ended with 23, once more and alone.
+    Repair(Bucket),
+    /// Sets the attributes of this part of the spine.
+    Attributes(std::ops::Range<usize>),
+    /// One rsync for everything.
+    Plain,
+}
+
+struct Running {
+    job: Job,
+    weight: Weight,
+    meter: Arc<Meter>,
+}
+
+/// What the run does now. A stage ends when nothing of it runs or waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Transfer,
+    Repair,
+    Attributes,
+    Done,
+}
+
+/// The spine directories known so far.
+#[derive(Default)]
+struct Spine {
+    /// Arguments in the order of discovery; `None` for DEST itself.
+    arguments: Vec<Option<Vec<u8>>>,
+    /// How many exist at the destination.
+    created: u32,
+    /// A launch that creates some is running.
+    creating: bool,
+    /// DEST exists.
+    dest_made: bool,
+}
+
+struct Run<'scope, 'env> {
+    config: &'env Config,
+    plan: &'env Plan,
+    buckets: &'env BucketDir,
+    control: &'env Control,
+    tell: &'env (dyn Fn(Event<'_>) + Sync),
+    scope: &'scope Scope<'scope, 'env>,
+    sender: Sender<Message>,
+    started: Instant,
+    last_start: Instant,
+    stage: Stage,
+    queue: Queue,
+    room: usize,
+    running: HashMap<u64, Running>,
+    spine: Spine,
+    scanned: bool,
+    /// Failed launches of a bucket, or of the spine ([`SPINE_TRIES`]).
+    tries: HashMap<u64, u32>,
+    repair: Vec<Bucket>,
+    attributes: Vec<std::ops::Range<usize>>,
+    pause_until: Option<Instant>,
+    done: Weight,
+    soft: RunCode,
+    failed: Option<u8>,
+    said: Arc<Said>,
+    summary: Summary,
+}
+
+/// Key of the spine's launches among those of buckets.
+const SPINE_TRIES: u64 = u64::MAX;
+
+impl<'scope, 'env> Run<'scope, 'env> {
+    fn begin(&mut self) {
+        if let Strategy::Plain(why) = self.plan.strategy {
+            self.summary.plain = Some(why);
+        }
+        let (config, plan, buckets, watch) = (self.config, self.plan, self.buckets, &self.control.watch);
+        let (room, sender) = (self.room, self.sender.clone());
+        self.scope.spawn(move || {
+            feed::feed(config, plan, buckets, room, watch, &|found| {
+                // The coordinator is gone only after it has failed.
+                let _ = sender.send(Message::Found(found));
+            });
+        });
+    }
+
+    fn coordinate(&mut self, receiver: &Receiver<Message>) -> Result<()> {
+        let mut told = Instant::now();
+        loop {
+            self.advance()?;
+            let stopping = self.stopping() && self.running.is_empty() && self.scanned;
+            if stopping || self.stage == Stage::Done {
+                return Ok(());
+            }
+            match receiver.recv_timeout(TICK) {
+                Ok(message) => {
+                    self.hear(message)?;
+                    while let Ok(message) = receiver.try_recv() {
+                        self.hear(message)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the coordinator holds a sender itself"),
+            }
+            if self.config.progress && told.elapsed() >= TICK {
+                told = Instant::now();
+                self.tell_progress();
+            }
+        }
+    }
+
+    fn finish(mut self) -> Summary {
+        if self.config.progress {
+            self.tell_progress();
+        }
+        let mut code = RunCode::default();
+        if self.control.interrupted() {
+            code.add(exit::INTERRUPTED);
+        }
+        self.failed.into_iter().for_each(|failed| code.add(failed));
+        code.add(self.soft.get());
+        self.summary.code = code;
+        self.summary.interrupted = self.control.interrupted();
+        self.summary.found = self.control.watch.found();
+        self.summary.spine = self.spine.arguments.len() as u64;
+        self.summary.total_time = self.started.elapsed();
+        self.summary
+    }
+
+    fn stopping(&self) -> bool {
+        self.failed.is_some() || self.control.interrupted()
+    }
+
+    fn hear(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Found(Found::Spine(argument)) => self.spine.arguments.push(argument),
+            Message::Found(Found::Buckets(closed)) => {
+                for bucket in closed {
+                    self.summary.buckets += 1;
+                    self.summary.packed += bucket.weight;
+                    self.queue.push(bucket);
+                }
+            }
+            Message::Found(Found::KeptWhole(why, path)) => {
+                self.summary.kept_whole.entry(why).or_insert((0, path)).0 += 1;
+            }
+            Message::Found(Found::Unread(error)) => {
+                self.soft.add(if error.vanished() { exit::VANISHED } else { exit::PARTIAL });
+                let text = error.to_string();
+                (self.tell)(Event::Failed(text.clone()));
+                self.summary.scan_error_count += 1;
+                if self.summary.scan_errors.len() < Summary::NAMED {
+                    self.summary.scan_errors.push(text);
+                }
+            }
+            Message::Found(Found::End(scanned)) => {
+                self.summary.scan_time = scanned?;
+                self.scanned = true;
+            }
+            Message::Ended(launch, end) => self.ended(launch, *end)?,
+        }
+        Ok(())
+    }
+
+    /// Starts what can be started, and goes to the next stage when one is over.
+    fn advance(&mut self) -> Result<()> {
+        if self.stopping() {
+            return Ok(());
+        }
+        loop {
+            while self.running.len() < self.config.processes.get() && !self.pausing() {
+                if !self.start_one()? {
+                    break;
+                }
+            }
+            let over = self.running.is_empty() && self.scanned && !self.pausing();
+            match self.stage {
+                Stage::Transfer if over && (self.queue.is_empty() || self.config.dry_run) => {
+                    self.stage = if self.config.dry_run { Stage::Done } else { Stage::Repair };
+                    if self.config.dry_run {
+                        self.name_missing_sources();
+                    }
+                }
+                Stage::Repair if over && self.repair.is_empty() => {
+                    self.attributes = self.cut_spine();
+                    self.stage = Stage::Attributes;
+                }
+                Stage::Attributes if over && self.attributes.is_empty() => self.stage = Stage::Done,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn pausing(&self) -> bool {
+        self.pause_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn start_one(&mut self) -> Result<bool> {
+        match self.stage {
+            Stage::Transfer if !self.config.dry_run => self.start_transfer(),
+            // Alone: it may change the modes of directories.
+            Stage::Repair if self.running.is_empty() => match self.repair.pop() {
+                Some(bucket) => {
+                    let units = self.arguments(&[bucket])?;
+                    let invocation = self.plan.recipe.buckets(units, true);
+                    self.start(Job::Repair(bucket), invocation, Complaints::Tell);
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+            Stage::Attributes => match self.attributes.pop() {
+                Some(part) => {
+                    let (dest, arguments) = self.spine_arguments(part.clone());
+                    let invocation = self.plan.recipe.attributes(dest, arguments);
+                    self.start(Job::Attributes(part), invocation, Complaints::TellNew);
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+            _ => Ok(false),
+        }
+    }
+
+    fn start_transfer(&mut self) -> Result<bool> {
+        let slots = self.config.processes;
+        let launched = self.summary.launches > 0;
+        if let Strategy::Plain(_) = self.plan.strategy {
+            if !launched {
+                self.start_plain();
+            }
+            return Ok(false);
+        }
+        if !self.scanned {
+            let waited = self.last_start.elapsed() >= LONGEST_WAIT && !self.queue.is_empty();
+            if !waited && !self.queue.worth_starting(slots) {
+                return Ok(false);
+            }
+        } else if !launched {
+            // Everything in one launch: then it is one rsync.
+            let all = self.queue.take(slots, self.room, u32::MAX, false);
+            if self.queue.is_empty() {
+                self.summary.plain = Some("it is not worth more than one launch");
+                self.start_plain();
+                return Ok(true);
+            }
+            all.into_iter().for_each(|bucket| self.queue.push(bucket));
+        }
+        if self.queue.is_empty() {
+            return Ok(false);
+        }
+        let wanted = !self.spine.dest_made || self.queue.spine_needed() > self.spine.created;
+        if wanted && !self.spine.creating {
+            self.start_create();
+            return Ok(true);
+        }
+        if !self.spine.dest_made {
+            return Ok(false);
+        }
+        let taken = self.queue.take(slots, self.room, self.spine.created, !self.scanned);
+        if taken.is_empty() {
+            return Ok(false);
+        }
+        let units = self.arguments(&taken)?;
+        let invocation = self.plan.recipe.buckets(units, false);
+        self.start(Job::Buckets(taken), invocation, Complaints::Tell);
+        Ok(true)
+    }
+
+    fn start_plain(&mut self) {
+        let invocation = self.plan.plain.clone();
+        self.start(Job::Plain, invocation, Complaints::Tell);
+    }
+
+    fn start_create(&mut self) {
+        if !self.spine.dest_made {
+            self.name_missing_sources();
+        }
+        let from = self.spine.created as usize;
+        let mut known = self.spine.arguments.len();
+        let mut taken = 0;
+        for (place, argument) in self.spine.arguments.iter().enumerate().skip(from) {
+            taken += argument_cost(argument.as_ref().map_or(0, Vec::len));
+            if taken > self.room && place > from {
+                known = place;
+                break;
+            }
+        }
+        let (mut dest, arguments) = self.spine_arguments(from..known);
+        if arguments.is_empty() {
+            let prefix = |tree: &'env crate::plan::SourceTree| &tree.prefix[..];
+            let first = self.plan.trees.first().map(prefix).or(self.plan.singles.first().map(|single| &single.prefix[..]));
+            dest = dest.or(first);
+        }
+        let invocation = self.plan.recipe.create(dest, arguments);
+        self.spine.creating = true;
+        self.start(Job::Create(known as u32), invocation, Complaints::TellAndRemember);
+    }
+
+    fn spine_arguments(&self, part: std::ops::Range<usize>) -> (Option<&'env [u8]>, Vec<OsString>) {
+        let part = &self.spine.arguments[part];
+        // Only a source with a trailing slash has DEST itself as spine, and its arguments start with `./`.
+        let dest = part.iter().any(Option::is_none).then_some(&b"./"[..]);
+        (dest, part.iter().flatten().map(|argument| os(argument)).collect())
+    }
+
+    /// Parts of the spine that fit one launch each.
+    fn cut_spine(&self) -> Vec<std::ops::Range<usize>> {
+        let (mut parts, mut begin, mut taken) = (Vec::new(), 0, 0);
+        for (place, argument) in self.spine.arguments.iter().enumerate() {
+            let cost = argument_cost(argument.as_ref().map_or(0, Vec::len));
+            if taken + cost > self.room && place > begin {
+                parts.push(begin..place);
+                (begin, taken) = (place, 0);
+            }
+            taken += cost;
+        }
+        // A run that became one plain rsync, or has no split directory, has nothing to set.
+        if begin < self.spine.arguments.len() && self.spine.dest_made {
+            parts.push(begin..self.spine.arguments.len());
+        }
+        parts
+    }
+
+    fn name_missing_sources(&mut self) {
+        for (source, why) in &self.plan.missing {
+            self.soft.add(exit::PARTIAL);
+            let shown = Printable::os(source).to_string();
+            (self.tell)(Event::Failed(format!("cannot find source {shown}: {}", std::io::Error::from(*why))));
+        }
+    }
+
+    fn arguments(&self, buckets: &[Bucket]) -> Result<Vec<OsString>> {
+        let mut all = Vec::with_capacity(buckets.iter().map(|bucket| bucket.units as usize).sum());
+        for bucket in buckets {
+            let file = self.buckets.read(bucket.id)?;
+            all.extend(bucket::arguments(&file).map(os));
+        }
+        Ok(all)
+    }
+
+    fn start(&mut self, job: Job, invocation: Invocation, complaints: Complaints) {
+        let launch = self.summary.launches;
+        self.summary.launches += 1;
+        self.last_start = Instant::now();
+        let weight = match &job {
+            Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
+            Job::Plain => self.control.watch.found(),
+            Job::Create(_) | Job::Repair(_) | Job::Attributes(_) => Weight::default(),
+        };
+        let meter = Arc::<Meter>::default();
+        self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
+        let (supervisor, tell) = (&self.control.supervisor, self.tell);
+        let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
+        self.scope.spawn(move || {
+            let end = launch::run(&invocation, supervisor, &meter, &said, complaints, tell);
+            // The coordinator is gone only after it has failed.
+            let _ = sender.send(Message::Ended(launch, Box::new(end)));
+        });
+    }
+
+    fn ended(&mut self, launch: u64, end: End) -> Result<()> {
+        let Some(Running { job, weight, .. }) = self.running.remove(&launch) else { return Ok(()) };
+        self.summary.rsync_time += end.ran;
+        self.summary.figures += end.transcript.figures;
+        if let Job::Create(_) = job {
+            self.spine.creating = false;
+        }
+        let ended = end.ended?;
+        if ended == Ended::NotStarted {
+            return Ok(());
+        }
+        let mut code = ended.code();
+        if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
+            code = exit::VANISHED;
+        }
+        match exit::class(code) {
+            Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
+                self.accomplished(job, weight, code, end.transcript.receiver_denied());
+            }
+            Class::Connection => self.again(job, code, CONNECTION_TRIES),
+            Class::Broken => self.again(job, code, BROKEN_TRIES),
+            Class::Fatal => self.fail(code),
+        }
+        Ok(())
+    }
+
+    fn accomplished(&mut self, job: Job, weight: Weight, code: u8, denied: bool) {
+        let repairable = code == exit::PARTIAL && denied && !rustix::process::geteuid().is_root();
+        match job {
+            Job::Create(known) => {
+                let entries = u64::from(known - self.spine.created);
+                self.done += Weight { entries, bytes: 0 };
+                self.spine.created = known;
+                self.spine.dest_made = true;
+            }
+            Job::Buckets(buckets) if repairable => {
+                self.done += weight;
+                self.repair.extend(buckets);
+                return;
+            }
+            Job::Buckets(_) => self.done += weight,
+            Job::Plain => self.done = self.control.watch.found(),
+            Job::Repair(_) | Job::Attributes(_) => {}
+        }
+        self.soft.add(code);
+    }
+
+    /// Puts work back after a failure that may pass, or gives up.
+    fn again(&mut self, job: Job, code: u8, most: u32) {
+        let keys: Vec<u64> = match &job {
+            Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.id).collect(),
+            Job::Repair(bucket) => vec![bucket.id],
+            Job::Create(_) | Job::Attributes(_) => vec![SPINE_TRIES],
+            Job::Plain => return self.fail(code),
+        };
+        let tried = keys.into_iter().map(|key| {
+            let tries = self.tries.entry(key).or_insert(0);
+            *tries += 1;
+            *tries
+        });
+        let tried = tried.max().unwrap_or(most);
+        // Before anything has worked, a failure is an answer.
+        if self.stopping() || tried >= most || !self.spine.dest_made {
+            return self.fail(code);
+        }
+        let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
+        let what = exit::meaning(code);
+        (self.tell)(Event::Note(format!("rsync ended with code {code} ({what}); trying again in {} s", pause.as_secs())));
+        self.pause_until = Some(Instant::now() + pause);
+        match job {
+            Job::Buckets(buckets) => buckets.into_iter().for_each(|bucket| self.queue.push(bucket)),
+            Job::Repair(bucket) => self.repair.push(bucket),
+            Job::Attributes(part) => self.attributes.push(part),
+            Job::Create(_) | Job::Plain => {}
+        }
+    }
+
+    fn fail(&mut self, code: u8) {
+        if !self.control.interrupted() {
+            self.failed.get_or_insert(code);
+            self.control.abort();
+        }
+    }
+
+    /// Whether at least `count` units of a launch are no longer in the source.
+    fn are_gone(&self, job: &Job, count: u64) -> bool {
+        let units = match job {
+            Job::Buckets(buckets) => self.arguments(buckets),
+            Job::Repair(bucket) => self.arguments(&[*bucket]),
+            Job::Create(known) => Ok(self.spine_arguments(self.spine.created as usize..*known as usize).1),
+            Job::Attributes(part) => Ok(self.spine_arguments(part.clone()).1),
+            Job::Plain => return false,
+        };
+        let gone = |unit: &&OsString| {
+            let missing = [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory];
+            let looked = fs::symlink_metadata(self.plan.recipe.base.join(unit));
+            looked.is_err_and(|error| missing.contains(&error.kind()))
+        };
+        units.is_ok_and(|units| units.iter().filter(gone).count() as u64 >= count)
+    }
+
+    fn tell_progress(&self) {
+        let running = self.running.values().map(|running| running.meter.done(running.weight)).sum::<Weight>();
+        (self.tell)(Event::Progress(Progress {
+            found: self.control.watch.found(),
+            done: self.done + running,
+            scanned: self.scanned,
+            running: self.running.len(),
+            waiting: self.queue.len(),
+            elapsed: self.started.elapsed(),
+        }));
+    }
+}
+
+fn os(bytes: &[u8]) -> OsString {
+    OsStr::from_bytes(bytes).to_owned()
+}

@@ -1,0 +1,229 @@
+//! The queue: which buckets wait, in what order they leave, and how many go into one launch.
+//!
+//! A launch has a price (a process, over ssh a handshake), so a slot takes several buckets at once while much is left and fewer as
+//! the queue drains, so that all slots finish together (guided self-scheduling, Polychronopoulos and Kuck 1987). The largest expected time
+//! leaves first, neighbours stay together otherwise. Pure: no clock, no process.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::num::NonZero;
+
+use crate::bucket::Bucket;
+use crate::scan::Weight;
+
+/// Expected seconds of a launch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CostModel {
+    /// Seconds for a launch that does nothing.
+    pub launch: f64,
+    /// Seconds per entry.
+    pub entry: f64,
+    /// Seconds per byte.
+    pub byte: f64,
+}
+
+impl Default for CostModel {
+    /// Between a fresh copy and a run that finds nothing to do, rsync 3.5 on tmpfs.
+    fn default() -> Self {
+        CostModel { launch: 0.04, entry: 20e-6, byte: 1.5e-9 }
+    }
+}
+
+impl CostModel {
+    /// Seconds of work, without the launch.
+    pub fn work(&self, weight: Weight) -> f64 {
+        weight.entries as f64 * self.entry + weight.bytes as f64 * self.byte
+    }
+}
+
+/// How many buckets one launch may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coalesce {
+    /// As many as are worth a launch.
+    ByCost,
+    /// One: the user chose the size of a bucket.
+    Never,
+}
+
+/// A launch is not worth starting for less work than this many times its own price, unless nothing more will come.
+const WORTH_LAUNCHES: f64 = 4.0;
+/// While the scan goes on, launches wait until each slot could get this many seconds of work.
+const FIRST_SECONDS: f64 = 1.0;
+
+/// Buckets that wait for a launch.
+#[derive(Debug)]
+pub struct Queue {
+    cost: CostModel,
+    coalesce: Coalesce,
+    waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
+    weight: Weight,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(cost: CostModel, coalesce: Coalesce) -> Self {
+        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default() }
+    }
+
+    /// Adds a bucket, also one that is to be launched again.
+    pub fn push(&mut self, bucket: Bucket) {
+        self.weight += bucket.weight;
+        // Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
+        let class = self.cost.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
+        self.waiting.insert((Reverse(class), bucket.id), bucket);
+    }
+
+    /// Number of buckets that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Sum of what waits.
+    pub fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    /// Whether a launch should start now, while the scan still adds buckets.
+    pub fn worth_starting(&self, slots: NonZero<usize>) -> bool {
+        match self.coalesce {
+            Coalesce::Never => !self.is_empty(),
+            Coalesce::ByCost => self.cost.work(self.weight) / slots.get() as f64 >= FIRST_SECONDS,
+        }
+    }
+
+    /// The largest number of spine directories that a bucket in the queue needs.
+    pub fn spine_needed(&self) -> u32 {
+        self.waiting.values().map(|bucket| bucket.spine_before).max().unwrap_or(0)
+    }
+
+    /// Takes the buckets of one launch: those whose spine directories exist (`created` of them), at most `room` bytes of
+    /// arguments, and a share of the work that keeps `slots` busy to the end. `more` says that the scan still adds buckets. Empty
+    /// only if no bucket is ready.
+    ///
+    /// ```
+    /// use std::num::NonZero;
+    /// use multi_sync::{bucket::Bucket, queue::{Coalesce, CostModel, Queue}, scan::Weight};
+    ///
+    /// let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+    /// for id in 0..64 {
+    ///     let weight = Weight { entries: 1000, bytes: 1 << 30 };
+    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0 });
+    /// }
+    /// let slots = NonZero::new(4).unwrap();
+    /// let first = queue.take(slots, 1 << 20, 0, false).len();
+    /// let mut last = first;
+    /// while !queue.is_empty() { last = queue.take(slots, 1 << 20, 0, false).len(); }
+    /// assert_eq!((first, last), (8, 1));
+    /// ```
+    pub fn take(&mut self, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
+        let share = self.share(slots, more);
+        let (mut taken, mut work, mut arguments) = (Vec::new(), 0.0, 0);
+        for (key, bucket) in &self.waiting {
+            if bucket.spine_before > created {
+                continue;
+            }
+            let next = self.cost.work(bucket.weight);
+            // Half a bucket over the share is nearer to it than half a bucket under.
+            let full = work + next / 2.0 > share || arguments + bucket.argument_bytes > room;
+            if !taken.is_empty() && full {
+                break;
+            }
+            taken.push(*key);
+            work += next;
+            arguments += bucket.argument_bytes;
+            if self.coalesce == Coalesce::Never {
+                break;
+            }
+        }
+        let buckets: Vec<Bucket> = taken.iter().filter_map(|key| self.waiting.remove(key)).collect();
+        for bucket in &buckets {
+            self.weight.entries -= bucket.weight.entries;
+            self.weight.bytes -= bucket.weight.bytes;
+        }
+        buckets
+    }
+
+    fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
+        let slots = slots.get() as f64;
+        let left = self.cost.work(self.weight);
+        let share = if slots == 1.0 {
+            left
+        } else if more {
+            left / slots
+        } else {
+            left / (2.0 * slots)
+        };
+        share.max(WORTH_LAUNCHES * self.cost.launch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bucket(id: u64, entries: u64, bytes: u64, spine_before: u32) -> Bucket {
+        Bucket { id, weight: Weight { entries, bytes }, units: 1, argument_bytes: 100, spine_before }
+    }
+
+    fn slots(n: usize) -> NonZero<usize> {
+        NonZero::new(n).unwrap()
+    }
+
+    #[test]
+    fn an_explicit_limit_means_one_bucket_a_launch() {
+        let mut queue = Queue::new(CostModel::default(), Coalesce::Never);
+        (0..5).for_each(|id| queue.push(bucket(id, 10, 10, 0)));
+        assert_eq!(queue.take(slots(1), 1 << 20, 0, false).len(), 1);
+        assert_eq!(queue.len(), 4);
+    }
+
+    #[test]
+    fn one_slot_takes_everything_and_the_largest_leaves_first() {
+        let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+        queue.push(bucket(0, 10, 10, 0));
+        queue.push(bucket(1, 10, 1 << 40, 0));
+        let ids: Vec<u64> = queue.take(slots(1), 1 << 20, 0, false).iter().map(|b| b.id).collect();
+        assert_eq!(ids, [1, 0]);
+    }
+
+    #[test]
+    fn a_bucket_waits_for_its_spine() {
+        let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+        queue.push(bucket(0, 10, 10, 3));
+        queue.push(bucket(1, 10, 10, 2));
+        assert_eq!(queue.spine_needed(), 3);
+        let ids: Vec<u64> = queue.take(slots(1), 1 << 20, 2, true).iter().map(|b| b.id).collect();
+        assert_eq!(ids, [1]);
+        assert!(queue.take(slots(1), 1 << 20, 2, true).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_bucket_leaves_once_within_the_room(
+            sizes in prop::collection::vec((1u64..5000, 0u64..1 << 34), 1..200),
+            count in 1usize..64,
+            room in 50usize..2000,
+        ) {
+            let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+            for (id, (entries, bytes)) in sizes.iter().enumerate() {
+                queue.push(bucket(id as u64, *entries, *bytes, 0));
+            }
+            let mut seen = Vec::new();
+            while !queue.is_empty() {
+                let launch = queue.take(slots(count), room, 0, false);
+                prop_assert!(!launch.is_empty());
+                prop_assert!(launch.len() == 1 || launch.len() * 100 <= room);
+                seen.extend(launch.iter().map(|b| b.id));
+            }
+            seen.sort();
+            prop_assert_eq!(seen, (0..sizes.len() as u64).collect::<Vec<_>>());
+            prop_assert_eq!(queue.weight(), Weight::default());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a run tells while it goes on and when it has ended: plain values, which others print.
+
+pub mod progress;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::rsync::exit::RunCode;
+use crate::rsync::output::Figures;
+use crate::scan::{KeptWhole, Weight};
+
+/// Something a run tells; from any of its threads.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A line that an rsync said to its user on standard output.
+    Said(&'a [u8]),
+    /// A line that an rsync said on standard error.
+    Complained(&'a [u8]),
+    /// An entry or source that could not be read or was not copied, by multi-sync's own knowledge.
+    Failed(String),
+    /// Something the user should know that changes no result.
+    Note(String),
+    /// Where the run stands; several times a second if progress is wanted.
+    Progress(Progress),
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Progress {
+    /// Found by the scan.
+    pub found: Weight,
+    /// Dealt with by rsyncs, those still running included.
+    pub done: Weight,
+    /// The scan has ended.
+    pub scanned: bool,
+    /// rsyncs that run.
+    pub running: usize,
+    /// Buckets that wait.
+    pub waiting: usize,
+    /// Since the start.
+    pub elapsed: Duration,
+}
+
+impl Progress {
+    /// Time left, once the scan is complete and something was done: by whichever of entries and bytes is behind.
+    pub fn eta(&self) -> Option<Duration> {
+        let part = |done: u64, all: u64| if all == 0 { 1.0 } else { (done as f64 / all as f64).min(1.0) };
+        let done = part(self.done.entries, self.found.entries).min(part(self.done.bytes, self.found.bytes));
+        (self.scanned && done > 0.0).then(|| self.elapsed.mul_f64((1.0 - done) / done))
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// The exit code, as one rsync would have given it.
+    pub code: RunCode,
+    /// The run was interrupted.
+    pub interrupted: bool,
+    /// Why one plain rsync did it, if it did.
+    pub plain: Option<&'static str>,
+    /// Found by the scan.
+    pub found: Weight,
+    /// Buckets that were written.
+    pub buckets: u64,
+    /// Sum over the buckets.
+    pub packed: Weight,
+    /// rsync processes that were started.
+    pub launches: u64,
+    /// Spine directories: those that were split.
+    pub spine: u64,
+    /// Sums of what the rsyncs transferred.
+    pub figures: Figures,
+    /// Entries the scan could not read, by what it says of each; the first [`Summary::NAMED`] of them.
+    pub scan_errors: Vec<String>,
+    /// Number of entries the scan could not read.
+    pub scan_error_count: u64,
+    /// Directories that were not split although they outgrew a bucket: how many for each reason, and one of them.
+    pub kept_whole: BTreeMap<KeptWhole, (u64, String)>,
+    /// The bucket directory, if it was kept.
+    pub bucket_dir: Option<PathBuf>,
+    /// Time of the scan.
+    pub scan_time: Duration,
+    /// Sum over all rsyncs of the time each ran.
+    pub rsync_time: Duration,
+    /// Time of the run.
+    pub total_time: Duration,
+}
+
+impl Summary {
+    /// How many failures are remembered by name.
+    pub const NAMED: usize = 1000;
+}

@@ -1,0 +1,71 @@
+//! The statistics block of `--stats`: msrsync's lines, then rsync's own sums, then what is worth knowing of this run.
+
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use crate::entry::Printable;
+use crate::report::Summary;
+use crate::size;
+
+/// What the block says beside the summary itself.
+pub struct Statistics<'a> {
+    /// The run.
+    pub summary: &'a Summary,
+    /// The directory the user was in.
+    pub cwd: &'a Path,
+    /// The command line, quoted.
+    pub command_line: &'a str,
+    /// rsync processes at once.
+    pub processes: usize,
+    /// Nothing was to be copied (`--dry-run`).
+    pub dry_run: bool,
+}
+
+impl fmt::Display for Statistics<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let run = self.summary;
+        let seconds = run.total_time.as_secs_f64().max(1e-9);
+        let per_second = |count: u64| (count as f64 / seconds).round() as u64;
+        let mean = |sum: u64| if run.buckets == 0 { 0 } else { sum / run.buckets };
+        let status = match (run.interrupted, run.code.get()) {
+            (true, _) => "INTERRUPTED".to_owned(),
+            (false, 0) => "SUCCESS".to_owned(),
+            (false, _) => format!("FAILURE, exit code {}", run.code),
+        };
+        let mut line = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name}: {value}");
+        line("Status", &status)?;
+        line("Working directory", &Printable::path(self.cwd))?;
+        line("Command line", &self.command_line)?;
+        line("Total size", &size::human(run.found.bytes))?;
+        line("Total entries", &run.found.entries)?;
+        line("Buckets number", &run.buckets)?;
+        line("Mean entries per bucket", &mean(run.packed.entries))?;
+        line("Mean size per bucket", &size::human(mean(run.packed.bytes)))?;
+        line("Entries per second", &per_second(run.found.entries))?;
+        line("Speed", &size::human_rate(run.found.bytes, run.total_time))?;
+        line("Rsync workers", &self.processes)?;
+        let runtime = format!("{:.1}s", run.rsync_time.as_secs_f64());
+        line(&format!("Total rsync's processes ({}) cumulative runtime", run.launches), &runtime)?;
+        let part = 100.0 * run.scan_time.as_secs_f64() / seconds;
+        line("Crawl time", &format!("{:.1}s ({part:.1}% of total runtime)", run.scan_time.as_secs_f64()))?;
+        line("Total time", &format!("{:.1}s", run.total_time.as_secs_f64()))?;
+        if !self.dry_run {
+            for (name, value) in run.figures.named() {
+                line(name, &value)?;
+            }
+            line("Launches", &run.launches)?;
+        }
+        line("Split directories", &run.spine)?;
+        if let Some(why) = run.plain {
+            line("One rsync for everything", &why)?;
+        }
+        for (why, (count, example)) in &run.kept_whole {
+            line("Directories left whole", &format!("{count} ({why}), such as {example}"))?;
+        }
+        if run.scan_error_count > 0 {
+            line("Not read by the scan", &run.scan_error_count)?;
+            run.scan_errors.iter().try_for_each(|error| line("Not read", error))?;
+        }
+        f.write_char('\n')
+    }
+}
