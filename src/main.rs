@@ -1,1 +1,176 @@
-fn main() {}
+//! The command `multi-sync`: a thin user of the library. It parses, prints, waits for signals and sets the exit code.
+
+mod cli;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use multi_sync::bucket::BucketDir;
+use multi_sync::engine::{self, Control};
+use multi_sync::entry::Printable;
+use multi_sync::plan::Plan;
+use multi_sync::report::progress::ProgressLine;
+use multi_sync::report::text::Statistics;
+use multi_sync::report::{Event, Progress, Summary};
+use multi_sync::rsync::command::Quoted;
+use multi_sync::rsync::exit;
+use multi_sync::{Error, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use cli::{Request, Run};
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let done = cli::parse(words.clone(), working_directory).and_then(|request| match request {
+        Request::Print(text) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            Ok(exit::OK)
+        }
+        Request::Run(run) => copy(*run, &words),
+    });
+    ExitCode::from(done.unwrap_or_else(|error| {
+        complain(&error);
+        error.exit_code()
+    }))
+}
+
+fn working_directory() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|cause| {
+        Error::usage("cannot find the working directory").because(cause).remedy("change to a directory that exists")
+    })
+}
+
+fn copy(run: Run, words: &[OsString]) -> Result<u8> {
+    let Run { config, show, stats } = run;
+    let control = Control::default();
+    let signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
+    std::thread::scope(|scope| {
+        let handle = signals.handle();
+        let control = &control;
+        scope.spawn(move || {
+            let mut signals = signals;
+            signals.forever().for_each(|_| control.interrupt());
+        });
+        let done = (|| {
+            raise_descriptor_limit();
+            let plan = Plan::make(&config, control.supervisor())?;
+            let mut buckets = BucketDir::create(config.buckets.as_deref())?;
+            if config.keep {
+                buckets.keep();
+            }
+            if show {
+                let _ = writeln!(io::stdout(), "{}", Printable::path(buckets.path()));
+            }
+            let printer = Printer::default();
+            let outcome = engine::run(&config, &plan, &buckets, control, &|event| printer.print(event));
+            printer.finish();
+            // Nothing in it is needed any more, whatever the outcome.
+            let removed = buckets.remove();
+            let summary = outcome?;
+            removed?;
+            if stats {
+                let command_line =
+                    words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
+                let block = Statistics {
+                    summary: &summary,
+                    cwd: &config.cwd,
+                    command_line: &command_line,
+                    processes: config.processes.get(),
+                    dry_run: config.dry_run,
+                };
+                let _ = write!(io::stdout(), "{block}");
+            }
+            conclude(&summary);
+            Ok(summary.code.get())
+        })();
+        handle.close();
+        match done {
+            Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
+            other => other,
+        }
+    })
+}
+
+/// SIGHUP that was ignored when we started stays so: `nohup multi-sync ...` must go on.
+fn listen() -> io::Result<Signals> {
+    let ignored = std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok()))
+        .unwrap_or(0);
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    Signals::new(wanted)
+}
+
+/// The scan holds a descriptor per open directory.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What cannot be raised is worked within.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn conclude(summary: &Summary) {
+    let code = summary.code;
+    if summary.interrupted {
+        complain_text("interrupted: what was copied so far is complete, the rest is not there");
+    } else if code.get() != exit::OK {
+        complain_text(&format!("exit code {code}"));
+    }
+}
+
+fn complain(error: &Error) {
+    complain_text(&error.to_string());
+    if let Some(advice) = error.advice() {
+        complain_text(&format!("to do: {advice}"));
+    }
+}
+
+fn complain_text(text: &str) {
+    // A closed standard error must not end the run.
+    let _ = writeln!(io::stderr(), "multi-sync: {text}");
+}
+
+/// Prints events: rsync's own lines as they are, everything else with our name.
+#[derive(Default)]
+struct Printer {
+    line: Mutex<Option<(ProgressLine, Progress)>>,
+}
+
+impl Printer {
+    fn print(&self, event: Event<'_>) {
+        let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Event::Progress(progress) = event {
+            let (shown, last) = line.get_or_insert_with(|| (ProgressLine::new(), progress));
+            *last = progress;
+            return shown.show(&progress);
+        }
+        let print = || match event {
+            Event::Said(text) => {
+                let mut out = io::stdout().lock();
+                let _ = out.write_all(text).and_then(|()| out.write_all(b"\n"));
+            }
+            Event::Complained(text) => {
+                let mut out = io::stderr().lock();
+                let _ = out.write_all(text).and_then(|()| out.write_all(b"\n"));
+            }
+            Event::Failed(text) | Event::Note(text) => complain_text(&text),
+            Event::Progress(_) => {}
+        };
+        match &*line {
+            Some((shown, _)) => shown.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn finish(&self) {
+        let line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((shown, last)) = &*line {
+            shown.finish(Some(last));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The command line: the only place that knows clap. It says what was typed; [`Config`] says what is meant.
+
+use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE};
+use multi_sync::endpoint::{Destination, Source};
+use multi_sync::rsync::options::Options;
+use multi_sync::scan::Limits;
+use multi_sync::size::{self, Size};
+use multi_sync::{Error, Result};
+
+/// What the command is to do.
+pub enum Request {
+    /// Copy.
+    Run(Box<Run>),
+    /// Print this and end with 0.
+    Print(String),
+}
+
+/// A copy, and what only the command does with it.
+pub struct Run {
+    /// The run.
+    pub config: Config,
+    /// Print the bucket directory.
+    pub show: bool,
+    /// Print statistics at the end.
+    pub stats: bool,
+}
+
+/// Reads the command line. `words` starts with the program's name.
+///
+/// # Errors
+/// Usage: the message names the word, and nothing has been looked at or written yet.
+pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
+    let matches = match command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => return Ok(Request::Print(error.render().to_string())),
+        Err(error) => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default().to_owned();
+            return Err(Error::usage(text).remedy("see multi-sync --help"));
+        }
+    };
+    for (flag, name) in LATER {
+        if matches.get_flag(flag) {
+            return Err(Error::usage(format!("not supported yet: {name}")));
+        }
+    }
+    if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {
+        return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
+    }
+    Ok(Request::Run(Box::new(run(&matches, cwd()?)?)))
+}
+
+const ONE_TO_ONE: &str = "one-to-one";
+const MANY_TO_ONE: &str = "many-to-one";
+/// Letters of msrsync that a later version brings.
+const LATER: [(&str, &str); 3] = [("selftest", "--selftest"), ("bench", "--bench"), ("benchshm", "--benchshm")];
+
+fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
+    let word = |name: &str| matches.get_one::<OsString>(name);
+    let mut paths: Vec<&OsString> = matches.get_many("paths").into_iter().flatten().collect();
+    let destination = match (paths.pop(), paths.is_empty()) {
+        (Some(destination), false) => Destination::parse(destination)?,
+        _ => return Err(Error::usage("a source and a destination are needed").remedy("see multi-sync --help")),
+    };
+    let sources = paths.into_iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
+    let options = Options::parse_str(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text))?;
+    let mut config = Config::new(sources, destination, options, cwd);
+    if let Some(count) = word("processes") {
+        config.processes = about("--processes", size::parse_count(count))?;
+    }
+    if let Some(count) = word("files") {
+        let count = about("--files", size::parse_count(count))?;
+        config.limits.entries = NonZero::try_from(count).unwrap_or(NonZero::<u64>::MAX);
+    }
+    if let Some(size) = word("size") {
+        config.limits.bytes = about("--size", Size::parse(size))?.get();
+    }
+    config.limits_given = word("files").is_some() || word("size").is_some();
+    config.buckets = word("buckets").map(PathBuf::from);
+    config.keep = matches.get_flag("keep");
+    config.progress = matches.get_flag("progress");
+    config.dry_run = matches.get_flag("dry-run");
+    Ok(Run { config, show: matches.get_flag("show"), stats: matches.get_flag("stats") })
+}
+
+fn about<T>(option: &str, value: Result<T>) -> Result<T> {
+    value.map_err(|error| {
+        let advice = error.advice().map(str::to_owned);
+        let named = Error::usage(option.to_owned()).because(error);
+        advice.into_iter().fold(named, Error::remedy)
+    })
+}
+
+fn command() -> Command {
+    let bytes = || value_parser!(OsString);
+    let flag = |name: &'static str, letter: char, help: &'static str| {
+        Arg::new(name).short(letter).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    let value = |name: &'static str, letter: char, shown: &'static str, help: String| {
+        Arg::new(name).short(letter).long(name).value_name(shown).value_parser(bytes()).help(help)
+    };
+    Command::new("multi-sync")
+        .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
+        .override_usage("multi-sync [OPTIONS] SRC... DEST")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("mode")
+                .short('m')
+                .long("mode")
+                .value_name("MODE")
+                .value_parser([ONE_TO_ONE, MANY_TO_ONE])
+                .help(format!("{ONE_TO_ONE}: this machine copies [default]; {MANY_TO_ONE}: not supported yet")),
+        )
+        .arg(value("processes", 'p', "N", "rsync processes at once [default: 1]".into()))
+        .arg(value("files", 'f', "N", format!("entries in a bucket [default: {DEFAULT_FILES}]")))
+        .arg(value(
+            "size",
+            's',
+            "BYTES",
+            format!("bytes in a bucket; K M G T P E Z Y are powers of 1024 [default: {}]", default_size()),
+        ))
+        .arg(value("buckets", 'b', "DIR", "make the bucket directory below DIR [default: temporary folder]".into()))
+        .arg(flag("keep", 'k', "keep the bucket directory"))
+        .arg(flag("show", 'j', "print the bucket directory"))
+        .arg(flag("progress", 'P', "show progress"))
+        .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end"))
+        .arg(flag("dry-run", 'd', "scan and write buckets, start no rsync"))
+        .arg(
+            value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
+                .allow_hyphen_values(true),
+        )
+        .arg(flag("selftest", 't', "not supported yet"))
+        .arg(flag("bench", 'e', "not supported yet"))
+        .arg(flag("benchshm", 'g', "not supported yet"))
+        .arg(
+            Arg::new("version")
+                .short('v')
+                .long("version")
+                .visible_short_alias('V')
+                .action(ArgAction::Version)
+                .help("print the version"),
+        )
+        .arg(Arg::new("paths").value_name("SRC... DEST").num_args(1..).value_parser(bytes()).help(
+            "what to copy, and where to: a path, [USER@]HOST:PATH, [USER@]HOST::MODULE/PATH or \
+             rsync://[USER@]HOST[:PORT]/MODULE/PATH; SRC/ is the contents of SRC, as in rsync",
+        ))
+        .after_help(AFTER_HELP)
+}
+
+fn default_size() -> String {
+    Size::try_from(DEFAULT_SIZE.get()).map_or_else(|_| DEFAULT_SIZE.to_string(), |size| size.to_string())
+}
+
+const AFTER_HELP: &str = "\
+Exit codes are rsync's own: 0 all copied, 1 usage, 3 and 11 destination or file error, 20 interrupted, 23 some entries were not \
+copied, 24 some vanished, 255 and others as rsync gave them.
+
+One bucket is one rsync if --files or --size is given; else a launch takes as many buckets as are worth it.
+A run that is not worth several launches, or that only one rsync can do exactly, is one plain rsync; --stats says why.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Run> {
+        let words = std::iter::once("multi-sync").chain(words.iter().copied()).map(OsString::from).collect();
+        match parse(words, || Ok("/cwd".into()))? {
+            Request::Run(run) => Ok(*run),
+            Request::Print(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn rsync_options_may_stand_anywhere() {
+        for words in [
+            ["-r", "-a --numeric-ids", "s", "d", "-p", "2"],
+            ["s", "-p", "2", "-r", "-a --numeric-ids", "d"],
+            ["s", "d", "-p", "2", "-r", "-a --numeric-ids"],
+            ["-p2", "s", "d", "-k", "--rsync", "-a --numeric-ids"],
+        ] {
+            let run = parsed(&words).unwrap();
+            assert_eq!(run.config.processes.get(), 2, "{words:?}");
+            assert_eq!(run.config.options.argv(), ["-a", "--numeric-ids"], "{words:?}");
+        }
+        assert_eq!(parsed(&["s", "d", "-r-a"]).unwrap().config.options.argv(), ["-a"]);
+    }
+
+    #[test]
+    fn a_word_that_is_refused_is_named() {
+        for (words, named) in [
+            (&["-p", "0", "s", "d"][..], "--processes"),
+            (&["-f", "0", "s", "d"], "--files"),
+            (&["-s", "10KK", "s", "d"], "10KK"),
+            (&["-s", "1Y", "s", "d"], "--size"),
+            (&["--frobnicate", "s", "d"], "--frobnicate"),
+            (&["-m", "many-to-one", "s", "d"], "many-to-one"),
+            (&["-t"], "--selftest"),
+            (&["s"], "destination"),
+            (&["-r", "-a 'x", "s", "d"], "quote"),
+            (&["host:s", "d"], "host:s"),
+        ] {
+            let error = parsed(words).err().unwrap_or_else(|| panic!("{words:?} was accepted"));
+            assert!(error.to_string().contains(named), "{words:?}: {error}");
+            assert_eq!(error.exit_code(), 1, "{words:?}");
+        }
+    }
+}
