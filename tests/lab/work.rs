@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use super::processes;
+
 /// User and group of [`as_nobody`](super::command::as_nobody).
 pub const NOBODY: u32 = 65534;
 
-/// A folder that is removed when this value goes, with the processes' own corners already in it: `tmp` (TMPDIR) and `home` (HOME).
+/// A folder with the processes' own corners already in it: `tmp` (TMPDIR) and `home` (HOME). When this value goes, so does the
+/// folder, and before it every process with its path in the command line or environment.
 pub struct Work {
     dir: tempfile::TempDir,
 }
@@ -81,6 +84,10 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
+        // Commands have this path in their environment: what they left, perhaps because a test failed, is ended here.
+        if let Some(path) = self.path().to_str() {
+            processes::kill_until_gone(|| processes::marked(path));
+        }
         // Without root, folders that a test made unreadable have to be opened first.
         if fs::remove_dir_all(self.path()).is_err() {
             open_folders(self.path());
