@@ -1,0 +1,76 @@
+# What people do with the source: build, try, test, install. GNU make; everything that is a program lives in scripts/.
+#
+# Nothing but `demo`, `test` and `lint` calls scripts/setup.sh, which may install packages and says so.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+INSTALL ?= install
+# More arguments for `cargo test`, such as a name.
+TEST_ARGS ?=
+
+SHELL = /bin/sh
+# Where rustup puts cargo; a shell opened before that does not know it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release/multi-sync
+SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+DOCS := $(wildcard README.md CHANGELOG.md LICENSE LICENSE-* COPYING)
+bindir = $(DESTDIR)$(PREFIX)/bin
+docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test lint install uninstall bench clean help need-cargo
+# `make lint test` runs one after the other: cargo locks its folder anyway.
+.NOTPARALLEL:
+
+build: need-cargo ## the program, in target/release (default)
+	$(CARGO) build --release --locked
+
+# `sudo make install` after `make` needs no cargo.
+$(BIN): $(SOURCES)
+	@$(MAKE) --no-print-directory build
+	@touch -c $(BIN)
+
+demo: need-cargo ## copy a real tree (DEMO_TREE, default /usr/share) and prove that nothing differs
+	./scripts/setup.sh run
+	@$(MAKE) --no-print-directory build
+	MULTI_SYNC='$(BIN)' ./scripts/demo.sh
+
+test: need-cargo ## all tests, with real rsync and sshd
+	./scripts/setup.sh test
+	$(CARGO) test --locked --no-fail-fast $(TEST_ARGS)
+
+lint: need-cargo ## format, clippy, documentation, shell scripts
+	./scripts/setup.sh run
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	@if command -v shellcheck >/dev/null; then \
+	    echo shellcheck scripts/*.sh .ci/run; shellcheck scripts/*.sh .ci/run; \
+	else \
+	    echo 'shellcheck is not installed: scripts not checked'; \
+	fi
+
+install: $(BIN) ## program and documentation under PREFIX (/usr/local), DESTDIR honoured
+	$(INSTALL) -d '$(bindir)' '$(docdir)'
+	$(INSTALL) -m 755 '$(BIN)' '$(bindir)/multi-sync'
+	$(if $(DOCS),$(INSTALL) -m 644 $(DOCS) '$(docdir)')
+
+uninstall: ## remove what install has put there
+	rm -f '$(bindir)/multi-sync' $(foreach doc,$(DOCS),'$(docdir)/$(doc)')
+	if [ -d '$(docdir)' ]; then rmdir '$(docdir)'; fi
+
+bench: need-cargo ## measurements
+	$(CARGO) bench --locked
+
+clean: need-cargo ## remove what was built
+	$(CARGO) clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { \
+	    echo 'cargo is not here. multi-sync needs Rust: https://rustup.rs, or the package cargo of your system' >&2; exit 1; }

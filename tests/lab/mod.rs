@@ -1,0 +1,29 @@
+//! The laboratory shared by the integration tests: real programs, started on this machine only, and ended for certain.
+//!
+//! `mod lab;` in a test gives: [`work`] temporary folders, [`command`] running a command under a time limit with a readable failure,
+//! [`processes`] who is still alive, [`sshd`] and [`rsyncd`] real servers on 127.0.0.0/8. It knows nothing about what multi-sync
+//! should do: what is right is decided in the tests. A program that is missing is an `Err` to be handed to [`skip`]; anything
+//! else that goes wrong panics, because a broken laboratory must not look like a passed test.
+#![allow(dead_code, reason = "each integration test is a crate of its own and uses only a part of the laboratory")]
+
+pub mod command;
+pub mod daemon;
+pub mod processes;
+pub mod rsyncd;
+pub mod sshd;
+pub mod work;
+
+use std::io::Write;
+
+/// Says on stderr that `test` was not run. Written past the capture of the test harness, so that skipped tests can be counted
+/// with `grep 'SKIP: '` in the output of a run where everything passed.
+pub fn skip(test: &str, why: &str) {
+    let line = format!("SKIP: {test}: {why}\n");
+    // One write, so that lines of parallel tests do not mix.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Whether the tests run as root: owners, devices and other users can be tried only then.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
