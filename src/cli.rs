@@ -8,7 +8,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::rsync::options::Options;
-use multi_sync::scan::Limits;
 use multi_sync::size::{self, Size};
 use multi_sync::{Error, Result};
 
@@ -78,7 +77,8 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
         config.limits.entries = NonZero::try_from(count).unwrap_or(NonZero::<u64>::MAX);
     }
     if let Some(size) = word("size") {
-        config.limits.bytes = about("--size", Size::parse(size))?.get();
+        let size = about("--size", Size::parse(size))?;
+        config.limits.bytes = NonZero::new(size.bytes()).unwrap_or(NonZero::<u64>::MAX);
     }
     config.limits_given = word("files").is_some() || word("size").is_some();
     config.buckets = word("buckets").map(PathBuf::from);
@@ -123,7 +123,7 @@ fn command() -> Command {
             "size",
             's',
             "BYTES",
-            format!("bytes in a bucket; K M G T P E Z Y are powers of 1024 [default: {}]", default_size()),
+            format!("bytes in a bucket; K M G T P E Z Y are powers of 1024 [default: {}]", Size::new(DEFAULT_SIZE)),
         ))
         .arg(value("buckets", 'b', "DIR", "make the bucket directory below DIR [default: temporary folder]".into()))
         .arg(flag("keep", 'k', "keep the bucket directory"))
@@ -151,10 +151,6 @@ fn command() -> Command {
              rsync://[USER@]HOST[:PORT]/MODULE/PATH; SRC/ is the contents of SRC, as in rsync",
         ))
         .after_help(AFTER_HELP)
-}
-
-fn default_size() -> String {
-    Size::try_from(DEFAULT_SIZE.get()).map_or_else(|_| DEFAULT_SIZE.to_string(), |size| size.to_string())
 }
 
 const AFTER_HELP: &str = "\

@@ -92,9 +92,8 @@ impl Plan {
     /// An option that is refused or not supported yet, an rsync that is missing, too old, or does not know an option; no source
     /// exists (exit code 23, as rsync); a local destination that cannot be a directory (3) or has no parent (11).
     pub fn make(config: &Config, supervisor: &Supervisor) -> Result<Plan> {
-        config.options.refuse_unsupported()?;
-        refuse_environment(&|name| std::env::var_os(name))?;
-        let options = config.options.without(|setting| setting.is_any(HANDLED));
+        config.options.refuse_unsupported_with(|name| std::env::var_os(name))?;
+        let options = hand_over(&config.options)?;
         let meaning = options.meaning();
 
         let found = look_at_sources(config)?;
@@ -158,8 +157,18 @@ impl Plan {
     }
 }
 
-/// Options whose effect multi-sync has for the whole run: they are not handed to each rsync.
-const HANDLED: &[&str] = &["quiet", "stats", "progress"];
+/// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
+/// `--partial` stays.
+fn hand_over(options: &Options) -> Result<Options> {
+    const HANDLED: [&str; 3] = ["quiet", "stats", "progress"];
+    const PARTIAL_PROGRESS: Option<u8> = Some(b'P');
+    let partial = options.settings().iter().any(|setting| setting.spec.short == PARTIAL_PROGRESS);
+    let handled = |name: &str| HANDLED.contains(&name);
+    let kept = options.without(|setting| handled(setting.spec.name()) || setting.spec.short == PARTIAL_PROGRESS);
+    let mut words = kept.argv();
+    words.extend(partial.then(|| "--partial".into()));
+    Options::parse(&words)
+}
 
 struct Found {
     present: Vec<(Source, fs::Metadata)>,
@@ -273,17 +282,6 @@ fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
         },
         Err(cause) => Err(Error::io("look at destination", path, cause).exit(exit::FILE_SELECT)),
     }
-}
-
-/// Options that rsync takes from the environment count like typed ones.
-fn refuse_environment(get: &dyn Fn(&str) -> Option<OsString>) -> Result<()> {
-    for (name, option) in [("RSYNC_PARTIAL_DIR", "--partial-dir"), ("RSYNC_ICONV", "--iconv")] {
-        if get(name).is_some_and(|value| !value.is_empty()) {
-            return Err(Error::usage(format!("not supported yet: {name}: it stands for {option}"))
-                .remedy(format!("run it with `env -u {name}`")));
-        }
-    }
-    Ok(())
 }
 
 fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
