@@ -5,11 +5,15 @@
 //! words after it cannot be told apart), a word that is no option, a missing or superfluous value. Not refused here:
 //! combinations, which are rsync's to judge, and what multi-sync cannot do, which is the planner's.
 //!
-//! What every option is stands in `options/table.rs`. Aliases of `~/.popt` are unknown here.
+//! What every option is stands in `options/table.rs`, what a list means in `options/meaning.rs`. Aliases of `~/.popt` are unknown here.
 
+mod info;
+mod meaning;
+mod rule;
 mod table;
 mod words;
 
+pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use table::{Class, Spec, Takes, specs};
 
 use crate::entry::Printable;
@@ -73,6 +77,16 @@ impl Options {
     #[must_use]
     pub fn without(&self, drop: impl Fn(&Setting) -> bool) -> Options {
         Options { settings: self.settings.iter().filter(|setting| !drop(setting)).cloned().collect() }
+    }
+
+    /// Where these options lead rsync, in an empty environment.
+    pub fn meaning(&self) -> Meaning {
+        self.meaning_with(|_| None)
+    }
+
+    /// Where these options lead rsync. `env` answers for the variables that count: `RSYNC_PARTIAL_DIR`, `RSYNC_RSH`, `RSYNC_ICONV`.
+    pub fn meaning_with(&self, env: impl Fn(&str) -> Option<OsString>) -> Meaning {
+        Meaning::of(&self.settings, env)
     }
 }
 
