@@ -7,12 +7,14 @@
 //!
 //! What every option is stands in `options/table.rs`, what a list means in `options/meaning.rs`. Aliases of `~/.popt` are unknown here.
 
+mod files;
 mod info;
 mod meaning;
 mod rule;
 mod table;
 mod words;
 
+pub use files::absolute_command;
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use table::{Class, Spec, Takes, specs};
 
