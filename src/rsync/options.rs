@@ -3,20 +3,23 @@
 //! Parsing follows popt as rsync uses it: `-avzH`, `-essh`, `-e ssh`, `-e=ssh`, `--x=y`, `--x y`; the word after an option that takes
 //! one is its value, whatever it looks like; long names cannot be shortened. Refused here: an unknown option (without its arity the
 //! words after it cannot be told apart), a word that is no option, a missing or superfluous value. Not refused here:
-//! combinations, which are rsync's to judge, and what multi-sync cannot do, which is the planner's.
+//! combinations, which are rsync's to judge, and what multi-sync cannot do, which is [`Options::refuse_unsupported`]'s.
 //!
-//! What every option is stands in `options/table.rs`, what a list means in `options/meaning.rs`. Aliases of `~/.popt` are unknown here.
+//! What every option is stands in `options/table.rs`, what a list means in `options/meaning.rs`, what multi-sync makes of it in
+//! `options/verdict.rs`. Aliases of `~/.popt` are unknown here.
 
 mod files;
 mod info;
 mod meaning;
 mod rule;
 mod table;
+mod verdict;
 mod words;
 
 pub use files::absolute_command;
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use table::{Class, Spec, Takes, specs};
+pub use verdict::{OLDEST_PROTOCOL, Verdict};
 
 use crate::entry::Printable;
 use crate::{Error, Result};
