@@ -1,0 +1,667 @@
+//! What a list of options means in the end: the state rsync itself would be in after reading it, for those options a planner
+//! has to know. Values stay as typed; combinations that rsync itself refuses are left to rsync.
+//!
+//! Sources: rsync(1), and dry runs of rsync 3.5.0 where the page leaves the order open.
+
+use super::rule::Rule;
+use super::{Setting, info};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+/// When rsync deletes what the source does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delete {
+    /// `--delete` or `--delete-excluded` alone: rsync chooses.
+    Auto,
+    /// Before anything is copied.
+    Before,
+    /// Directory by directory, while copying.
+    During,
+    /// Found while copying, done at the end.
+    Delay,
+    /// After everything is copied.
+    After,
+}
+
+/// When rsync stops by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// So many minutes after its start.
+    After(OsString),
+    /// At this local time.
+    At(OsString),
+}
+
+/// Whether the receiver acts as the super-user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Superuser {
+    /// If it is one.
+    Auto,
+    /// It tries to.
+    Yes,
+    /// It does not.
+    No,
+    /// It keeps owners and devices in extended attributes.
+    Fake,
+}
+
+/// The state rsync ends up in. Made by [`Options::meaning`](super::Options::meaning).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meaning {
+    /// Directories are descended into.
+    pub recursive: bool,
+    /// `-r` itself was given: unlike the one in `-a` it survives `--files-from`.
+    pub recursive_by_name: bool,
+    /// Directories are transferred at all (also true when recursive).
+    pub dirs: bool,
+    /// Names keep their path from the source argument on.
+    pub relative: bool,
+    /// False after `--no-implied-dirs`; matters with `relative` only.
+    pub implied_dirs: bool,
+    /// The list of names.
+    pub files_from: Option<OsString>,
+    /// Lists and filter files are separated by NUL.
+    pub from0: bool,
+    /// 1 with `-x`, 2 with `-xx`.
+    pub one_file_system: u8,
+    /// Directories without files are left out.
+    pub prune_empty_dirs: bool,
+    /// Symbolic links are copied as such.
+    pub links: bool,
+    /// Every symbolic link is followed.
+    pub copy_links: bool,
+    /// Symbolic links to directories are followed.
+    pub copy_dirlinks: bool,
+    /// Symbolic links out of the tree are followed.
+    pub copy_unsafe_links: bool,
+    /// Symbolic links out of the tree are skipped.
+    pub safe_links: bool,
+    /// A symbolic link to a directory at the destination counts as that directory.
+    pub keep_dirlinks: bool,
+    /// Hard links are kept.
+    pub hard_links: bool,
+    /// Permissions are kept (`-A` turns them on).
+    pub perms: bool,
+    /// Executability is kept.
+    pub executability: bool,
+    /// Permissions are changed by `--chmod`.
+    pub chmod: bool,
+    /// Access control lists are kept.
+    pub acls: bool,
+    /// Extended attributes are kept.
+    pub xattrs: bool,
+    /// Modification times are kept.
+    pub times: bool,
+    /// Except those of directories.
+    pub omit_dir_times: bool,
+    /// Owners are kept.
+    pub owner: bool,
+    /// Groups are kept.
+    pub group: bool,
+    /// Device files are copied.
+    pub devices: bool,
+    /// Sockets and FIFOs are copied.
+    pub specials: bool,
+    /// See [`Superuser`].
+    pub superuser: Superuser,
+    /// When extraneous entries are deleted, if at all.
+    pub delete: Option<Delete>,
+    /// Excluded entries are deleted too.
+    pub delete_excluded: bool,
+    /// At most so many deletions; also counts those that make way for another kind of entry.
+    pub max_delete: Option<u32>,
+    /// A directory that is not empty may make way for something else.
+    pub force: bool,
+    /// Deletes in spite of read errors.
+    pub ignore_errors: bool,
+    /// A missing source argument is no error.
+    pub ignore_missing_args: bool,
+    /// A missing source argument is deleted at the destination.
+    pub delete_missing_args: bool,
+    /// Copied files are removed from the source.
+    pub remove_source_files: bool,
+    /// Any rule from `--include`, `--exclude`, `--filter`, their files, `-F` or `-C`.
+    pub has_filter_rules: bool,
+    /// One of the rules forgets the rules before it.
+    pub clears_filter_rules: bool,
+    /// `-C`: rules from `CVSIGNORE`, `~/.cvsignore` and `.cvsignore` in every directory.
+    pub cvs_exclude: bool,
+    /// Rules are read from a file in every directory (`-F`, `:` rules, `-C`).
+    pub per_dir_merge: bool,
+    /// What exists at the destination is kept aside.
+    pub backup: bool,
+    /// Where; relative to the destination.
+    pub backup_dir: Option<OsString>,
+    /// Files are changed in place (also by `--append` and `--write-devices`).
+    pub inplace: bool,
+    /// Only the missing end of a file is written.
+    pub append: bool,
+    /// Runs of zeros become holes.
+    pub sparse: bool,
+    /// Half-copied files are kept.
+    pub partial: bool,
+    /// The directory for them as typed (or from `RSYNC_PARTIAL_DIR`), if there is one: a relative one also hides source
+    /// directories of that name.
+    pub partial_dir: Option<OsString>,
+    /// Files get their names only at the end.
+    pub delay_updates: bool,
+    /// Nothing new is created.
+    pub existing: bool,
+    /// Nothing that exists is changed.
+    pub ignore_existing: bool,
+    /// Missing parents of the destination are created.
+    pub mkpath: bool,
+    /// Nothing is changed.
+    pub dry_run: bool,
+    /// The sources are listed only.
+    pub list_only: bool,
+    /// How many `-v`.
+    pub verbose: u8,
+    /// `-q`.
+    pub quiet: bool,
+    /// How many `-i`.
+    pub itemize: u8,
+    /// One line per change in this format.
+    pub out_format: Option<OsString>,
+    /// A summary is printed (`--stats`, `--info=stats`).
+    pub stats: bool,
+    /// Progress is shown (`--progress`, `-P`, `--info=progress`).
+    pub progress: bool,
+    /// 0 digits only, 1 rsync's default, more with every `-h`.
+    pub human_readable: u8,
+    /// Where the transfer is logged.
+    pub log_file: Option<OsString>,
+    /// The limit as typed; `None` when there is none.
+    pub bwlimit: Option<OsString>,
+    /// When rsync ends by itself.
+    pub stop: Option<Stop>,
+    /// Seconds without data after which rsync gives up; 0 is never.
+    pub timeout: i32,
+    /// The remote shell (or `RSYNC_RSH`); `None` is ssh.
+    pub rsh: Option<OsString>,
+    /// A forced protocol version.
+    pub protocol: Option<i32>,
+    /// The character sets (or `RSYNC_ICONV`).
+    pub iconv: Option<OsString>,
+}
+
+impl Meaning {
+    /// Reads the settings in order, then applies what rsync derives at the end.
+    pub(super) fn of(settings: &[Setting], env: impl Fn(&str) -> Option<OsString>) -> Meaning {
+        let env = |name: &str| env(name).filter(|value| !value.is_empty());
+        let mut reader = Reader { iconv: env("RSYNC_ICONV"), ..Reader::default() };
+        let mut meaning = Meaning::nothing();
+        for setting in settings {
+            meaning.read(setting, &mut reader);
+        }
+        meaning.derive(reader, env);
+        meaning
+    }
+
+    /// rsync without options.
+    fn nothing() -> Meaning {
+        Meaning {
+            recursive: false,
+            recursive_by_name: false,
+            dirs: false,
+            relative: false,
+            implied_dirs: true,
+            files_from: None,
+            from0: false,
+            one_file_system: 0,
+            prune_empty_dirs: false,
+            links: false,
+            copy_links: false,
+            copy_dirlinks: false,
+            copy_unsafe_links: false,
+            safe_links: false,
+            keep_dirlinks: false,
+            hard_links: false,
+            perms: false,
+            executability: false,
+            chmod: false,
+            acls: false,
+            xattrs: false,
+            times: false,
+            omit_dir_times: false,
+            owner: false,
+            group: false,
+            devices: false,
+            specials: false,
+            superuser: Superuser::Auto,
+            delete: None,
+            delete_excluded: false,
+            max_delete: None,
+            force: false,
+            ignore_errors: false,
+            ignore_missing_args: false,
+            delete_missing_args: false,
+            remove_source_files: false,
+            has_filter_rules: false,
+            clears_filter_rules: false,
+            cvs_exclude: false,
+            per_dir_merge: false,
+            backup: false,
+            backup_dir: None,
+            inplace: false,
+            append: false,
+            sparse: false,
+            partial: false,
+            partial_dir: None,
+            delay_updates: false,
+            existing: false,
+            ignore_existing: false,
+            mkpath: false,
+            dry_run: false,
+            list_only: false,
+            verbose: 0,
+            quiet: false,
+            itemize: 0,
+            out_format: None,
+            stats: false,
+            progress: false,
+            human_readable: 1,
+            log_file: None,
+            bwlimit: None,
+            stop: None,
+            timeout: 0,
+            rsh: None,
+            protocol: None,
+            iconv: None,
+        }
+    }
+
+    fn read(&mut self, setting: &Setting, reader: &mut Reader) {
+        let on = !setting.negated;
+        let value = || setting.value.clone();
+        let count = |level: u8| if on { level.saturating_add(1) } else { 0 };
+        if let Some(rule) = Rule::of(setting) {
+            self.has_filter_rules = true;
+            self.clears_filter_rules |= rule == Rule::Clear;
+            self.per_dir_merge |= rule == Rule::DirMerge;
+        }
+        match setting.spec.name() {
+            "archive" => {
+                reader.recurse.get_or_insert(Recurse::Archive);
+                self.links = true;
+                self.perms = true;
+                self.times = true;
+                self.group = true;
+                self.owner = true;
+                self.devices = true;
+                self.specials = true;
+            }
+            "recursive" => reader.recurse = on.then_some(Recurse::ByName),
+            "dirs" => reader.dirs = if on { Dirs::Yes } else { Dirs::No },
+            "old-dirs" => reader.dirs = Dirs::Old,
+            "relative" => reader.relative = Some(on),
+            "implied-dirs" => self.implied_dirs = on,
+            "files-from" => self.files_from = value(),
+            "from0" => self.from0 = on,
+            "one-file-system" => self.one_file_system = count(self.one_file_system),
+            "prune-empty-dirs" => self.prune_empty_dirs = on,
+            "links" => self.links = on,
+            "copy-links" => self.copy_links = true,
+            "copy-dirlinks" => self.copy_dirlinks = true,
+            "copy-unsafe-links" => self.copy_unsafe_links = true,
+            "safe-links" => self.safe_links = true,
+            "keep-dirlinks" => self.keep_dirlinks = true,
+            "hard-links" => self.hard_links = on,
+            "perms" => self.perms = on,
+            "executability" => self.executability = true,
+            "chmod" => self.chmod = true,
+            "acls" => {
+                self.acls = on;
+                self.perms |= on;
+            }
+            "xattrs" => self.xattrs = on,
+            "times" => self.times = on,
+            "omit-dir-times" => self.omit_dir_times = on,
+            "owner" => self.owner = on,
+            "group" => self.group = on,
+            "D" => {
+                self.devices = on;
+                self.specials = on;
+            }
+            "devices" => self.devices = on,
+            "specials" => self.specials = on,
+            "super" => self.superuser = if on { Superuser::Yes } else { Superuser::No },
+            "fake-super" => self.superuser = Superuser::Fake,
+            "delete" => reader.delete = true,
+            "delete-before" => reader.delete_before = true,
+            "delete-during" => reader.delete_during = Some(Delete::During),
+            "delete-delay" => reader.delete_during = Some(Delete::Delay),
+            "delete-after" => reader.delete_after = true,
+            "delete-excluded" => self.delete_excluded = true,
+            "max-delete" => self.max_delete = setting.number().map(|n| u32::try_from(n).unwrap_or(0)),
+            "force" => self.force = on,
+            "ignore-errors" => self.ignore_errors = on,
+            "ignore-missing-args" => self.ignore_missing_args = true,
+            "delete-missing-args" => self.delete_missing_args = true,
+            "remove-source-files" => self.remove_source_files = true,
+            "exclude-from" | "include-from" => self.has_filter_rules = true,
+            "F" => {
+                self.has_filter_rules = true;
+                self.per_dir_merge = true;
+            }
+            "cvs-exclude" => {
+                self.has_filter_rules = true;
+                self.per_dir_merge = true;
+                self.cvs_exclude = true;
+            }
+            "backup" => self.backup = on,
+            "backup-dir" => self.backup_dir = value(),
+            "inplace" => self.inplace = on,
+            "append" => self.append = on,
+            "append-verify" => self.append = true,
+            "write-devices" => reader.write_devices = on,
+            "sparse" => self.sparse = on,
+            "partial" => self.partial = on,
+            "partial-dir" => self.partial_dir = value(),
+            "delay-updates" => self.delay_updates = on,
+            "existing" => self.existing = true,
+            "ignore-existing" => self.ignore_existing = true,
+            "mkpath" => self.mkpath = on,
+            "dry-run" => self.dry_run = true,
+            "list-only" => self.list_only = true,
+            "verbose" => self.verbose = count(self.verbose),
+            "quiet" => self.quiet = true,
+            "itemize-changes" => self.itemize = count(self.itemize),
+            "out-format" => self.out_format = value(),
+            "stats" => self.stats = true,
+            "progress" => self.progress = on,
+            "P" => {
+                self.progress = true;
+                self.partial = true;
+            }
+            "info" => {
+                for (word, level) in setting.value.as_deref().into_iter().flat_map(info::words) {
+                    match word.as_slice() {
+                        b"stats" => reader.info_stats = level > 0,
+                        b"progress" => reader.info_progress = level > 0,
+                        _ => {}
+                    }
+                }
+            }
+            "human-readable" => self.human_readable = count(self.human_readable),
+            "log-file" => self.log_file = value(),
+            "bwlimit" => self.bwlimit = value().filter(|limit| !(limit == "0" || limit.is_empty())),
+            "stop-after" => self.stop = value().map(Stop::After),
+            "stop-at" => self.stop = value().map(Stop::At),
+            "timeout" => self.timeout = setting.number().unwrap_or(0),
+            "rsh" => self.rsh = value(),
+            "protocol" => self.protocol = setting.number(),
+            "iconv" => reader.iconv = value(),
+            _ => {}
+        }
+    }
+
+    fn derive(&mut self, reader: Reader, env: impl Fn(&str) -> Option<OsString>) {
+        let listed = self.files_from.is_some();
+        self.recursive_by_name = reader.recurse == Some(Recurse::ByName);
+        self.recursive = match (reader.dirs, reader.recurse) {
+            // The old spelling recurses, but an exclude rule of its own stops it below the first level.
+            (Dirs::Old, _) | (_, None) => false,
+            (_, Some(Recurse::Archive)) => !listed,
+            (_, Some(Recurse::ByName)) => true,
+        };
+        self.dirs = match reader.dirs {
+            Dirs::Yes | Dirs::Old => true,
+            Dirs::Unset => self.recursive || listed || self.list_only,
+            Dirs::No => self.recursive || self.list_only,
+        };
+        self.relative = reader.relative.unwrap_or(listed);
+
+        self.delete = match reader {
+            Reader { delete_before: true, .. } => Some(Delete::Before),
+            Reader { delete_after: true, .. } => Some(Delete::After),
+            Reader { delete_during: Some(when), .. } => Some(when),
+            _ if reader.delete || self.delete_excluded => Some(Delete::Auto),
+            _ => None,
+        };
+        self.backup |= self.backup_dir.as_ref().is_some_and(|dir| !dir.is_empty());
+        self.stats |= reader.info_stats;
+        self.progress |= reader.info_progress;
+
+        self.inplace |= self.append || reader.write_devices;
+        // rsync: the environment counts only if half-copied files are kept and nothing else decides where.
+        if self.partial_dir.is_none() && self.partial && !self.inplace && !self.delay_updates {
+            self.partial_dir = env("RSYNC_PARTIAL_DIR");
+        }
+        self.partial_dir.take_if(|dir| !is_a_directory_of_its_own(dir));
+        self.partial |= self.partial_dir.is_some() || self.delay_updates;
+
+        self.rsh = self.rsh.take().or_else(|| env("RSYNC_RSH"));
+        self.iconv = reader.iconv.filter(|sets| !(sets == "-" || sets.is_empty()));
+    }
+}
+
+/// Neither empty nor another spelling of `.`, which both mean "no partial directory".
+fn is_a_directory_of_its_own(dir: &OsStr) -> bool {
+    Path::new(dir).components().any(|part| part != Component::CurDir) && !dir.as_bytes().is_empty()
+}
+
+/// What is needed only while reading.
+#[derive(Default)]
+struct Reader {
+    recurse: Option<Recurse>,
+    dirs: Dirs,
+    relative: Option<bool>,
+    delete: bool,
+    delete_before: bool,
+    delete_during: Option<Delete>,
+    delete_after: bool,
+    write_devices: bool,
+    info_stats: bool,
+    info_progress: bool,
+    iconv: Option<OsString>,
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Recurse {
+    Archive,
+    ByName,
+}
+
+#[derive(Default, Clone, Copy)]
+enum Dirs {
+    #[default]
+    Unset,
+    No,
+    Yes,
+    Old,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Options;
+    use super::*;
+
+    fn meaning(text: &str) -> Meaning {
+        Options::parse_str(OsStr::new(text)).unwrap().meaning()
+    }
+
+    fn with_env(text: &str, name: &'static str, value: &'static str) -> Meaning {
+        let options = Options::parse_str(OsStr::new(text)).unwrap();
+        options.meaning_with(|asked| (asked == name).then(|| OsString::from(value)))
+    }
+
+    #[test]
+    fn archive_is_rlptgod_and_the_last_word_counts() {
+        let archive = meaning("-a");
+        assert_eq!(archive, Meaning { recursive_by_name: false, ..meaning("-rlptgoD") });
+        assert_eq!(meaning("-a --no-p -p"), archive);
+        assert_eq!(meaning("-a --no-p"), Meaning { perms: false, ..archive.clone() });
+        assert_eq!(meaning("--no-p -a"), archive);
+        assert_eq!(meaning("-a --no-D"), Meaning { devices: false, specials: false, ..archive.clone() });
+        assert_eq!(meaning("-a --no-devices --no-specials"), meaning("-a --no-D"));
+        assert!(!meaning("-aA --no-p").perms);
+        assert!(meaning("-r --no-p -A").perms);
+        assert!(meaning("-A --no-A").perms);
+    }
+
+    #[test]
+    fn recursion_and_directories() {
+        for (text, recursive, dirs, by_name) in [
+            ("", false, false, false),
+            ("-a", true, true, false),
+            ("-ar", true, true, true),
+            ("-ra", true, true, true),
+            ("-a --no-r", false, false, false),
+            ("--no-r -a", true, true, false),
+            ("-d", false, true, false),
+            ("-rd", true, true, true),
+            ("-r --no-d", true, true, true),
+            ("-d --no-dirs", false, false, false),
+            ("-r --old-dirs", false, true, true),
+            ("--old-d --no-d -r", true, true, true),
+            ("-a --files-from=x", false, true, false),
+            ("-r --files-from=x", true, true, true),
+            ("--files-from=x --no-d", false, false, false),
+            ("--list-only", false, true, false),
+        ] {
+            let m = meaning(text);
+            assert_eq!((m.recursive, m.dirs, m.recursive_by_name), (recursive, dirs, by_name), "{text}");
+        }
+        assert!(meaning("--files-from=x").relative);
+        assert!(!meaning("--files-from=x --no-R").relative);
+        assert!(!meaning("-R --no-relative").relative);
+        assert!(!meaning("-R --no-i-d").implied_dirs && meaning("--no-i-d --i-d").implied_dirs);
+    }
+
+    #[test]
+    fn deletion() {
+        for (text, delete) in [
+            ("-r", None),
+            ("--delete", Some(Delete::Auto)),
+            ("--delete-excluded", Some(Delete::Auto)),
+            ("--delete --delete-before", Some(Delete::Before)),
+            ("--del", Some(Delete::During)),
+            ("--del --delete-delay", Some(Delete::Delay)),
+            ("--delete-delay --delete-during", Some(Delete::During)),
+            ("--delete-after --delete", Some(Delete::After)),
+            ("--delete-missing-args --max-delete=3", None),
+        ] {
+            assert_eq!(meaning(text).delete, delete, "{text}");
+        }
+        for (text, limit) in
+            [("", None), ("--max-delete=7", Some(7)), ("--max-delete=0x10", Some(16)), ("--max-delete=-1", Some(0))]
+        {
+            assert_eq!(meaning(text).max_delete, limit, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_environment_names_a_partial_directory_only_if_partial_files_are_kept() {
+        for (text, dir) in [
+            ("-r", None),
+            ("-r --partial", Some("env")),
+            ("-rP", Some("env")),
+            ("-rP --no-partial", None),
+            ("--partial --partial-dir=own", Some("own")),
+            ("--partial --partial-dir=", None),
+            ("--partial-dir=own --partial-dir=.", None),
+            ("--partial-dir=own --no-partial", Some("own")),
+            ("--partial --inplace", None),
+            ("--partial --append", None),
+            ("--partial --write-devices", None),
+            ("--partial --delay-updates", None),
+            ("--partial --delay-updates --no-delay-updates", Some("env")),
+        ] {
+            let m = with_env(text, "RSYNC_PARTIAL_DIR", "env");
+            assert_eq!(m.partial_dir.as_deref(), dir.map(OsStr::new), "{text}");
+            assert_eq!(with_env(text, "RSYNC_PARTIAL_DIR", "").partial_dir, meaning(text).partial_dir, "{text}");
+        }
+        assert!(meaning("--partial-dir=x").partial && meaning("--delay-updates").partial);
+    }
+
+    #[test]
+    fn other_variables_of_the_environment_yield_to_options() {
+        assert_eq!(with_env("-r", "RSYNC_RSH", "rsh").rsh.unwrap(), "rsh");
+        assert_eq!(with_env("-e ssh", "RSYNC_RSH", "rsh").rsh.unwrap(), "ssh");
+        assert_eq!(with_env("-r", "RSYNC_ICONV", "a,b").iconv.unwrap(), "a,b");
+        assert_eq!(with_env("--no-iconv", "RSYNC_ICONV", "a,b").iconv, None);
+        assert_eq!(with_env("--iconv=-", "RSYNC_ICONV", "a,b").iconv, None);
+    }
+
+    #[test]
+    fn every_other_field_has_an_option_that_sets_it_and_only_it() {
+        let nothing = meaning("");
+        let os = |text: &str| Some(OsString::from(text));
+        type Case<'a> = (&'a str, &'a str, &'a dyn Fn(&mut Meaning));
+        let cases: &[Case] = &[
+            ("-0", "-0 --no-from0", &|m| m.from0 = true),
+            ("-xx", "-xx --no-x", &|m| m.one_file_system = 2),
+            ("-m", "-m --no-m", &|m| m.prune_empty_dirs = true),
+            ("-l", "-l --no-links", &|m| m.links = true),
+            ("-L", "", &|m| m.copy_links = true),
+            ("-k", "", &|m| m.copy_dirlinks = true),
+            ("--copy-unsafe-links", "", &|m| m.copy_unsafe_links = true),
+            ("--safe-links", "", &|m| m.safe_links = true),
+            ("-K", "", &|m| m.keep_dirlinks = true),
+            ("-H", "-H --no-H", &|m| m.hard_links = true),
+            ("-p", "-p --no-perms", &|m| m.perms = true),
+            ("-E", "", &|m| m.executability = true),
+            ("--chmod=a+r", "", &|m| m.chmod = true),
+            ("-X", "-X --no-X", &|m| m.xattrs = true),
+            ("-t", "-t --no-times", &|m| m.times = true),
+            ("-O", "-O --no-O", &|m| m.omit_dir_times = true),
+            ("-o", "-o --no-o", &|m| m.owner = true),
+            ("-g", "-g --no-group", &|m| m.group = true),
+            ("--devices", "-D --no-D", &|m| m.devices = true),
+            ("--specials", "--specials --no-specials", &|m| m.specials = true),
+            ("--super", "", &|m| m.superuser = Superuser::Yes),
+            ("--fake-super --no-super", "", &|m| m.superuser = Superuser::No),
+            ("--super --fake-super", "", &|m| m.superuser = Superuser::Fake),
+            ("--force", "--force --no-force", &|m| m.force = true),
+            ("--ignore-errors", "--ignore-errors --no-ignore-errors", &|m| m.ignore_errors = true),
+            ("--ignore-missing-args", "", &|m| m.ignore_missing_args = true),
+            ("--delete-missing-args", "", &|m| m.delete_missing_args = true),
+            ("--remove-sent-files", "", &|m| m.remove_source_files = true),
+            ("--exclude=x", "", &|m| m.has_filter_rules = true),
+            ("--include=x", "", &|m| m.has_filter_rules = true),
+            ("-f '. x'", "", &|m| m.has_filter_rules = true),
+            ("--exclude-from=x", "", &|m| m.has_filter_rules = true),
+            ("--include-from=x", "", &|m| m.has_filter_rules = true),
+            ("--include=!", "", &|m| (m.has_filter_rules, m.clears_filter_rules) = (true, true)),
+            ("-F", "", &|m| (m.has_filter_rules, m.per_dir_merge) = (true, true)),
+            ("-f ': x'", "", &|m| (m.has_filter_rules, m.per_dir_merge) = (true, true)),
+            ("-C", "", &|m| (m.has_filter_rules, m.per_dir_merge, m.cvs_exclude) = (true, true, true)),
+            ("-b", "-b --no-backup", &|m| m.backup = true),
+            ("--backup-dir=x --no-backup", "", &|m| (m.backup, m.backup_dir) = (true, os("x"))),
+            ("--inplace", "--inplace --no-inplace", &|m| m.inplace = true),
+            ("--write-devices", "--write-devices --no-write-devices", &|m| m.inplace = true),
+            ("--append --no-inplace", "--append --no-append", &|m| (m.append, m.inplace) = (true, true)),
+            ("--append-verify", "", &|m| (m.append, m.inplace) = (true, true)),
+            ("-S", "-S --no-S", &|m| m.sparse = true),
+            ("--existing", "", &|m| m.existing = true),
+            ("--ignore-existing", "", &|m| m.ignore_existing = true),
+            ("--mkpath", "--mkpath --no-mkpath", &|m| m.mkpath = true),
+            ("-n", "", &|m| m.dry_run = true),
+            ("-v --verbose", "-vv --no-v", &|m| m.verbose = 2),
+            ("-q", "", &|m| m.quiet = true),
+            ("-ii", "-ii --no-i", &|m| m.itemize = 2),
+            ("--log-format=%n", "", &|m| m.out_format = os("%n")),
+            ("--stats", "--info=stats2,stats0", &|m| m.stats = true),
+            ("--info=name0,STATS2", "", &|m| m.stats = true),
+            ("--info=progress2 --no-progress", "--progress --no-progress", &|m| m.progress = true),
+            ("-P", "", &|m| (m.progress, m.partial) = (true, true)),
+            ("-hh", "", &|m| m.human_readable = 3),
+            ("-h --no-h", "", &|m| m.human_readable = 0),
+            ("--log-file=x", "", &|m| m.log_file = os("x")),
+            ("--bwlimit=1m", "--bwlimit=1m --no-bwlimit", &|m| m.bwlimit = os("1m")),
+            ("--bwlimit=0 --bwlimit=7", "--bwlimit=7 --bwlimit=0", &|m| m.bwlimit = os("7")),
+            ("--stop-at=x --time-limit=5", "", &|m| m.stop = Some(Stop::After("5".into()))),
+            ("--stop-after=5 --stop-at=x", "", &|m| m.stop = Some(Stop::At("x".into()))),
+            ("--timeout=9", "--timeout=9 --no-timeout", &|m| m.timeout = 9),
+            ("--protocol=30", "", &|m| m.protocol = Some(30)),
+        ];
+        for (text, off, change) in cases {
+            let mut wanted = nothing.clone();
+            change(&mut wanted);
+            assert_eq!(meaning(text), wanted, "{text}");
+            assert_eq!(meaning(off), nothing, "{off}");
+        }
+    }
+}

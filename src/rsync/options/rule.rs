@@ -1,0 +1,90 @@
+//! What kind of filter rule an option carries, and which file it names (rsync(1), FILTER RULES IN DEPTH). Patterns are not
+//! looked into: matching is rsync's.
+
+use super::Setting;
+use super::table::Takes;
+use std::os::unix::ffi::OsStrExt;
+
+/// The kinds of rules that differ for a planner.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rule<'a> {
+    /// Forgets all rules before it.
+    Clear,
+    /// Reads a file of this machine once; `head` is everything before the name.
+    Merge { head: &'a [u8], file: &'a [u8] },
+    /// Reads a file of that name in every directory.
+    DirMerge,
+    /// A pattern, or something rsync will complain about.
+    Pattern,
+}
+
+impl<'a> Rule<'a> {
+    /// The rule of `--filter`, `--include` or `--exclude`; `None` for any other option.
+    pub(super) fn of(setting: &'a Setting) -> Option<Rule<'a>> {
+        let value = setting.value.as_deref()?.as_bytes();
+        match setting.spec.takes {
+            Takes::Rule => Some(Rule::parse(value)),
+            // The old options know patterns and one special word.
+            Takes::Pattern => Some(if value == b"!" { Rule::Clear } else { Rule::Pattern }),
+            _ => None,
+        }
+    }
+
+    fn parse(rule: &'a [u8]) -> Rule<'a> {
+        let word = |word: &str| {
+            let rest = rule.strip_prefix(word.as_bytes())?;
+            matches!(rest.first(), None | Some(b' ' | b'_' | b',')).then_some(rest)
+        };
+        if rule.first() == Some(&b'!') || word("clear").is_some() {
+            Rule::Clear
+        } else if rule.first() == Some(&b':') || word("dir-merge").is_some() {
+            Rule::DirMerge
+        } else if let Some(rest) = rule.strip_prefix(b".").or_else(|| word("merge")) {
+            match rest.iter().position(|byte| matches!(byte, b' ' | b'_')) {
+                Some(gap) => {
+                    let (head, file) = rule.split_at(rule.len() - rest.len() + gap + 1);
+                    Rule::Merge { head, file }
+                }
+                // Without a name the modifier C means this one.
+                None if rest.contains(&b'C') => Rule::Merge { head: rule, file: b".cvsignore" },
+                None => Rule::Pattern,
+            }
+        } else {
+            Rule::Pattern
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_rules() {
+        let merge = |head, file| Rule::Merge { head, file };
+        for (text, rule) in [
+            ("merge a b", merge(&b"merge "[..], &b"a b"[..])),
+            ("merge_a", merge(b"merge_", b"a")),
+            ("merge,- a", merge(b"merge,- ", b"a")),
+            (". a", merge(b". ", b"a")),
+            ("._ a", merge(b"._", b" a")),
+            (".,-_a", merge(b".,-_", b"a")),
+            (".C", merge(b".C", b".cvsignore")),
+            (".a", Rule::Pattern),
+            ("mergers a", Rule::Pattern),
+            ("!", Rule::Clear),
+            ("clear", Rule::Clear),
+            ("clear,", Rule::Clear),
+            (": .f", Rule::DirMerge),
+            (":C", Rule::DirMerge),
+            ("dir-merge,n- .f", Rule::DirMerge),
+            ("- *.o", Rule::Pattern),
+            ("exclude,! */", Rule::Pattern),
+            ("-C", Rule::Pattern),
+            ("P x", Rule::Pattern),
+            ("", Rule::Pattern),
+        ] {
+            assert_eq!(Rule::parse(text.as_bytes()), rule, "{text}");
+        }
+    }
+}

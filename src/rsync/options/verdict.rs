@@ -1,0 +1,395 @@
+//! What multi-sync does today with a list of options: which class each has with its value and beside the others, and whether
+//! that class of handling exists yet. `NOT_YET` is the only place to change when it does.
+
+use super::meaning::Meaning;
+use super::rule::Rule;
+use super::table::{Class, Spec, Takes};
+use super::{Options, Setting, info};
+use crate::{Error, Result};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// Options and cases that multi-sync cannot handle yet. Delete a line when it can.
+const NOT_YET: &[&str] = &[
+    "backup-dir",
+    "bwlimit",
+    "copy-dirlinks",
+    "copy-links",
+    "copy-unsafe-links",
+    "cvs-exclude",
+    "debug",
+    "delay-updates",
+    "delete",
+    "delete-after",
+    "delete-before",
+    "delete-delay",
+    "delete-during",
+    "delete-excluded",
+    "delete-missing-args",
+    "dry-run",
+    "exclude",
+    "exclude-from",
+    "F",
+    "files-from",
+    "filter",
+    "hard-links",
+    "iconv",
+    "ignore-errors",
+    "ignore-missing-args",
+    "implied-dirs",
+    "include",
+    "include-from",
+    "info",
+    "itemize-changes",
+    "list-only",
+    "log-file",
+    "max-delete",
+    "msgs2stderr",
+    "one-file-system",
+    "out-format",
+    "partial-dir",
+    "prune-empty-dirs",
+    "relative",
+    "remove-source-files",
+    "stderr",
+    "stop-after",
+    "stop-at",
+    "verbose",
+    CLEARS_RULES.key,
+    MERGES_PER_DIR.key,
+    NOT_RECURSIVE.key,
+];
+
+/// The oldest protocol that knows `--no-implied-dirs`, which every launch needs (rsync 3.0.0).
+pub const OLDEST_PROTOCOL: i32 = 30;
+
+/// The judgement on one option, or on the list as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The option as a person would look it up.
+    pub option: String,
+    /// Its class with this value, beside these other options.
+    pub class: Class,
+    /// The reason; empty for [`Class::Native`].
+    pub why: &'static str,
+    /// What the user can do instead.
+    pub remedy: &'static str,
+    /// Whether multi-sync can do it.
+    pub done: bool,
+}
+
+impl Options {
+    /// One verdict per setting, in order, then those on the whole. An option that is turned off again later counts as
+    /// [`Class::Native`]. `env` is the environment rsync will have.
+    pub fn verdicts_with(&self, env: impl Fn(&str) -> Option<OsString>) -> Vec<Verdict> {
+        let typed = self.meaning();
+        let meaning = self.meaning_with(env);
+        let mut verdicts: Vec<Verdict> = (0..self.settings.len())
+            .map(|at| {
+                let setting = &self.settings[at];
+                let cancelled = self.settings[at..].iter().any(|later| later.negated && later.spec == setting.spec);
+                let case = if cancelled && !setting.negated { NATIVE } else { judge(setting, &meaning) };
+                case.verdict(setting.spec.shown())
+            })
+            .collect();
+        if let Some(dir) = meaning.partial_dir.as_deref().filter(|_| typed.partial_dir.is_none()) {
+            verdicts.push(partial_dir(dir).verdict("RSYNC_PARTIAL_DIR".into()));
+        }
+        if meaning.iconv.is_some() && typed.iconv.is_none() {
+            verdicts.push(case_of("iconv").verdict("RSYNC_ICONV".into()));
+        }
+        if !meaning.recursive {
+            verdicts.push(NOT_RECURSIVE.verdict("a transfer without --recursive (-r)".into()));
+        }
+        verdicts
+    }
+
+    /// Like [`Options::verdicts_with`], in an empty environment.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        self.verdicts_with(|_| None)
+    }
+
+    /// Fails on the first option that multi-sync will never take, else on the first it cannot handle yet.
+    pub fn refuse_unsupported_with(&self, env: impl Fn(&str) -> Option<OsString>) -> Result<()> {
+        let verdicts = self.verdicts_with(env);
+        if let Some(Verdict { option, why, remedy, .. }) = verdicts.iter().find(|v| v.class == Class::Refused) {
+            return Err(Error::usage(format!("{option} cannot be used here: {why}")).remedy(*remedy));
+        }
+        if let Some(Verdict { option, why, remedy, .. }) = verdicts.iter().find(|v| !v.done) {
+            return Err(Error::usage(format!("not supported yet: {option}: {why}")).remedy(*remedy));
+        }
+        Ok(())
+    }
+
+    /// Like [`Options::refuse_unsupported_with`], in an empty environment.
+    pub fn refuse_unsupported(&self) -> Result<()> {
+        self.refuse_unsupported_with(|_| None)
+    }
+}
+
+impl Spec {
+    /// Whether multi-sync takes the option today, unless a value or another option speaks against it.
+    pub fn is_done(&self) -> bool {
+        self.class != Class::Refused && !NOT_YET.contains(&self.name())
+    }
+}
+
+/// A row of the table, or what a value or a combination makes of it.
+#[derive(Clone, Copy)]
+struct Case {
+    key: &'static str,
+    class: Class,
+    why: &'static str,
+    remedy: &'static str,
+}
+
+impl Case {
+    fn verdict(self, option: String) -> Verdict {
+        let done = self.class != Class::Refused && !NOT_YET.contains(&self.key);
+        Verdict { option, class: self.class, why: self.why, remedy: self.remedy, done }
+    }
+}
+
+const RUN_RSYNC: &str = "leave it out, or run rsync itself";
+
+const NATIVE: Case = Case { key: "", class: Class::Native, why: "", remedy: "" };
+const CLEARS_RULES: Case = Case {
+    key: "clearing rule",
+    class: Class::Plain,
+    why: "a rule that clears the list also clears what multi-sync needs in it",
+    remedy: "leave out this rule and all rules before it",
+};
+const MERGES_PER_DIR: Case = Case {
+    key: "dir-merge rule",
+    class: Class::Whole,
+    why: "a directory with such a file cannot be divided",
+    remedy: RUN_RSYNC,
+};
+const NOT_RECURSIVE: Case = Case {
+    key: "not recursive",
+    class: Class::Plain,
+    why: "there is no tree to divide",
+    remedy: "add -r or -a, or run rsync itself",
+};
+const STDIN: Case = Case {
+    key: "standard input",
+    class: Class::Refused,
+    why: "many processes cannot read one stream",
+    remedy: "save it to a file and name that file",
+};
+const SHARED_PARTIAL_DIR: Case = Case {
+    key: "absolute partial-dir",
+    class: Class::Refused,
+    why: "files of the same name in different directories would share one partial file",
+    remedy: "name a directory relative to the file's own, such as .rsync-partial",
+};
+const OLD_PROTOCOL: Case = Case {
+    key: "old protocol",
+    class: Class::Refused,
+    why: "it cannot transfer a file without touching the directories above it",
+    remedy: "leave it out, or force protocol 30 or newer",
+};
+const LISTS_FLAGS: Case =
+    Case { key: "help", class: Class::Refused, why: "it prints a list and copies nothing", remedy: RUN_RSYNC };
+
+fn case_of_spec(spec: &Spec) -> Case {
+    Case { key: spec.name(), class: spec.class, why: spec.why, remedy: RUN_RSYNC }
+}
+
+fn case_of(name: &str) -> Case {
+    super::table::by_name(name.as_bytes()).map_or(NATIVE, |(spec, _)| case_of_spec(spec))
+}
+
+/// What an effective setting is, given where all settings together lead.
+fn judge(setting: &Setting, meaning: &Meaning) -> Case {
+    let row = case_of_spec(setting.spec);
+    let name = setting.spec.name();
+    let value = setting.value.as_deref().unwrap_or_default();
+    match Rule::of(setting) {
+        Some(Rule::Clear) => return CLEARS_RULES,
+        Some(Rule::DirMerge) => return MERGES_PER_DIR,
+        Some(Rule::Merge { file, .. }) if is_a_stream(OsStr::from_bytes(file), true) => return STDIN,
+        _ => {}
+    }
+    if setting.spec.takes == Takes::Input && row.class != Class::Refused && is_a_stream(value, name != "early-input") {
+        return STDIN;
+    }
+    let harmless = match name {
+        "implied-dirs" => !setting.negated || !meaning.relative,
+        "detach" | "msgs2stderr" => false,
+        _ if setting.negated => true,
+        "stderr" => value.as_bytes().first() == Some(&b'e'),
+        "ignore-errors" => meaning.delete.is_none(),
+        "max-delete" => setting.number().is_some_and(|limit| limit <= 0),
+        "bwlimit" => value == "0",
+        "iconv" => value == "-",
+        "partial-dir" => return partial_dir(value),
+        "protocol" if setting.number().is_some_and(|version| version < OLDEST_PROTOCOL) => return OLD_PROTOCOL,
+        "info" | "debug" => return flags(row, value),
+        _ => false,
+    };
+    if harmless { NATIVE } else { row }
+}
+
+/// `-`, where rsync reads it as standard input, and the names of open descriptors: `<(command)` of a shell is one.
+fn is_a_stream(file: &OsStr, dash: bool) -> bool {
+    let name = file.as_bytes();
+    (dash && name == b"-")
+        || name == b"/dev/stdin"
+        || name.starts_with(b"/dev/fd/")
+        || name.starts_with(b"/proc/self/fd/")
+}
+
+fn partial_dir(dir: &OsStr) -> Case {
+    if dir.as_bytes().starts_with(b"/") {
+        SHARED_PARTIAL_DIR
+    } else if dir.is_empty() || dir == "." {
+        NATIVE
+    } else {
+        case_of("partial-dir")
+    }
+}
+
+/// Words that only silence something are harmless, and so is what multi-sync shows by itself.
+fn flags(row: Case, value: &OsStr) -> Case {
+    let mut case = NATIVE;
+    for (word, level) in info::words(value) {
+        match word.as_slice() {
+            b"help" => return LISTS_FLAGS,
+            b"none" => {}
+            b"progress" | b"stats" if row.key == "info" => {}
+            _ if level == 0 => {}
+            _ => case = row,
+        }
+    }
+    case
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::specs;
+    use super::*;
+
+    fn parse(text: &str) -> Options {
+        Options::parse_str(OsStr::new(text)).unwrap()
+    }
+
+    fn refusal(text: &str) -> String {
+        parse(text).refuse_unsupported().map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    fn class(text: &str) -> Class {
+        parse(text).verdicts().iter().map(|verdict| verdict.class).max().unwrap()
+    }
+
+    #[test]
+    fn what_is_not_done_exists_and_is_sorted_out_by_class() {
+        let cases = [CLEARS_RULES.key, MERGES_PER_DIR.key, NOT_RECURSIVE.key];
+        for (at, key) in NOT_YET.iter().enumerate() {
+            let row = specs().iter().find(|spec| spec.name() == *key);
+            assert!(row.is_some() || cases.contains(key), "{key} is no option");
+            assert!(row.is_none_or(|spec| !matches!(spec.class, Class::Native | Class::Refused)), "{key}");
+            assert!(!NOT_YET[..at].contains(key), "{key} twice");
+        }
+    }
+
+    #[test]
+    fn taken_today() {
+        for text in [
+            "-a",
+            "-aS --numeric-ids",
+            "-rlptgoD",
+            "-avv --no-v",
+            "-aHxmR --no-H --no-x --no-m --no-R",
+            "-aAXUSKWEJO --no-p --stats --progress -P -h -q --mkpath",
+            "-a --no-r -r -d --no-d",
+            "-a --force --ignore-errors",
+            "-a --no-implied-dirs",
+            "-a --max-delete=0 --max-delete=-1",
+            "-a --bwlimit=0 --iconv=- --partial-dir=. --partial-dir=",
+            "-a --info=progress2,stats2,name0,none --debug=all0",
+            "-a --stderr=errors --protocol=31 --timeout=5 -e 'ssh -p 22' -M--fake-super -zz --zl=3",
+            "-a --link-dest=../old --compare-dest=/x --copy-dest=y -y -bu --suffix=~ --append",
+            "-a --chmod=D755 --usermap=a:b --password-file=x --no-iconv --fake-super --8-bit-output",
+        ] {
+            assert_eq!(refusal(text), "", "{text}");
+        }
+    }
+
+    #[test]
+    fn refused_for_good() {
+        let stdin = "many processes cannot read one stream";
+        for (text, message) in [
+            ("--daemon", "--daemon cannot be used here: it starts a server".to_owned()),
+            ("-aV", "--version (-V) cannot be used here: it prints rsync's version and copies nothing".to_owned()),
+            ("-a --exclude-from=-", format!("--exclude-from cannot be used here: {stdin}")),
+            ("-a --password-file /dev/fd/63", format!("--password-file cannot be used here: {stdin}")),
+            ("-a --files-from=-", format!("--files-from cannot be used here: {stdin}")),
+            ("-a -f '. -'", format!("--filter (-f) cannot be used here: {stdin}")),
+            ("-a --filter='merge /dev/stdin'", format!("--filter (-f) cannot be used here: {stdin}")),
+        ] {
+            assert_eq!(refusal(text), message, "{text}");
+        }
+        for text in [
+            "--help",
+            "--server",
+            "--sender",
+            "--config=x",
+            "--dparam=x=y",
+            "--no-detach",
+            "--detach",
+            "--write-batch=x",
+            "--only-write-batch=x",
+            "--read-batch=-",
+            "--protocol=29",
+            "--partial-dir=/abs",
+            "--info=help",
+            "--debug=HELP",
+            "--include-from=/proc/self/fd/3",
+        ] {
+            assert_eq!(class(&format!("-a {text}")), Class::Refused, "{text}");
+        }
+        // What can never be taken is said before what may come.
+        assert!(refusal("-a --delete --daemon").starts_with("--daemon cannot"));
+        assert_eq!(refusal("-a --early-input=- --password-file=./-"), "");
+    }
+
+    #[test]
+    fn not_supported_yet() {
+        for (text, class_of, message) in [
+            ("-a --delete", Class::Special, "not supported yet: --delete: divided directories are cleaned"),
+            ("-aH", Class::Special, "not supported yet: --hard-links (-H): all names"),
+            ("-aF", Class::Whole, "not supported yet: -F: a directory with a .rsync-filter"),
+            ("-a -f ':C'", Class::Whole, "not supported yet: --filter (-f): a directory with such a file"),
+            ("-a --delay-updates", Class::Whole, "not supported yet: --delay-updates: the files of"),
+            ("-a --max-delete=3", Class::Plain, "not supported yet: --max-delete: rsync counts"),
+            ("-a --exclude=!", Class::Plain, "not supported yet: --exclude: a rule that clears"),
+            ("-a --no-r", Class::Plain, "not supported yet: a transfer without --recursive (-r): there is no tree"),
+            ("-aR --no-i-d", Class::Special, "not supported yet: --relative (-R): the parents"),
+            ("-a --partial-dir=x", Class::Special, "not supported yet: --partial-dir: rsync skips"),
+            ("-a --info=name", Class::Special, "not supported yet: --info: the output"),
+            ("-a --debug=progress", Class::Special, "not supported yet: --debug: the output"),
+            ("-a --stderr=all", Class::Special, "not supported yet: --stderr: multi-sync reads"),
+            ("-a --no-msgs2stderr", Class::Special, "not supported yet: --msgs2stderr: multi-sync reads"),
+        ] {
+            assert!(refusal(text).starts_with(message), "{text}: {}", refusal(text));
+            assert_eq!(class(text), class_of, "{text}");
+        }
+        assert_eq!(class("-d"), Class::Plain);
+        assert_eq!(class("-a"), Class::Native);
+        assert_eq!(class("-aH --no-H -H"), Class::Special);
+    }
+
+    #[test]
+    fn the_environment_counts() {
+        let refusal = |text: &str, name: &str, value: &str| {
+            let env = |asked: &str| (asked == name).then(|| OsString::from(value));
+            parse(text).refuse_unsupported_with(env).map_or_else(|error| error.to_string(), |()| String::new())
+        };
+        assert_eq!(refusal("-a", "RSYNC_PARTIAL_DIR", "x"), "");
+        assert!(refusal("-aP", "RSYNC_PARTIAL_DIR", "x").starts_with("not supported yet: RSYNC_PARTIAL_DIR: "));
+        assert!(refusal("-aP", "RSYNC_PARTIAL_DIR", "/x").starts_with("RSYNC_PARTIAL_DIR cannot be used here: "));
+        assert!(refusal("-a", "RSYNC_ICONV", "a,b").starts_with("not supported yet: RSYNC_ICONV: "));
+        assert_eq!(refusal("-a --no-iconv", "RSYNC_ICONV", "a,b"), "");
+    }
+}
