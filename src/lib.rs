@@ -1,4 +1,40 @@
-//! multi-sync makes one rsync many.
+//! multi-sync makes one rsync many: it scans trees in parallel, packs them into balanced buckets, and keeps several rsync processes
+//! busy with them, so that the destination ends as one `rsync OPTS SRC... DEST` would have left it.
+//!
+//! This page is the architecture; each module's page says what it owns and what it refuses.
+//!
+//! # Words
+//! An *entry* is one name found by the scan. A *unit* is what is handed to rsync whole: a subtree, or a single name. The *spine* are
+//! the directories that had to be split, from the top down. A *bucket* is units packed up to the limits; it is what is counted and
+//! tried again. A *slot* is a place where one rsync runs, a *launch* one rsync process with one or more buckets, a *run* one
+//! invocation with its bucket directory.
+//!
+//! # Flow
+//! Data flows one way:
+//!
+//! ```text
+//! config -> plan -> scan -> units and spine -> buckets -> queue -> launches -> spine's attributes -> summary, exit code
+//! ```
+//!
+//! 1. [`plan`] looks at the machine, refuses early, and decides between several rsyncs and one.
+//! 2. [`scan`] reads the sources in parallel and streams units and spine directories; [`bucket`] packs the units into files.
+//! 3. [`engine`] creates spine directories before the first bucket below them, launches what [`queue`] gives it while the scan goes on, and
+//!    sets the attributes of the spine last, when nothing can change them any more. Units go to rsync as arguments after `-R`, with whole
+//!    subtrees for it to recurse into: its own options act in them as in any run of rsync.
+//! 4. [`report`] holds what a run tells; the command prints it.
+//!
+//! # Rules
+//! - Imports go down these levels only; modules of one level do not know each other:
+//!   [`error`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`queue`],
+//!   [`report`]; then [`supervise`]; then [`plan`]; then [`engine`]; then the command.
+//! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
+//! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
+//! - Linux only: the scan needs `statx` and `getdents64`, a child is tied to its parent's life by `prctl`.
+//!
+//! # Use
+//! [`engine::run`] has the whole job as an example, [`scan::Scan`] the scan alone, [`bucket::Packer`] the packing, [`queue::Queue`] the
+//! scheduling, [`verify`] the comparison of two trees.
+
 pub mod bucket;
 pub mod config;
 pub mod endpoint;

@@ -73,8 +73,7 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
             let summary = outcome?;
             removed?;
             if stats {
-                let command_line =
-                    words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
+                let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
                 let block = Statistics {
                     summary: &summary,
                     cwd: &config.cwd,
@@ -99,10 +98,12 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
 fn listen() -> io::Result<Signals> {
     let ignored = std::fs::read_to_string("/proc/self/status")
         .ok()
-        .and_then(|status| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok()))
+        .and_then(|status| {
+            status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())
+        })
         .unwrap_or(0);
-    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-    Signals::new(wanted)
+    let nohup = ignored & (1 << (SIGHUP - 1)) != 0;
+    Signals::new([SIGINT, SIGTERM].into_iter().chain((!nohup).then_some(SIGHUP)))
 }
 
 /// The scan holds a descriptor per open directory.

@@ -98,7 +98,8 @@ impl Plan {
 
         let found = look_at_sources(config)?;
         // The contents form needs `./` arguments: they bring the attributes of the directory itself.
-        let first = found.present.iter().find(|(source, _)| source.form() == Form::Contents).unwrap_or(&found.present[0]);
+        let first =
+            found.present.iter().find(|(source, _)| source.form() == Form::Contents).unwrap_or(&found.present[0]);
         let base = first.0.base(&config.cwd);
         let strategy = choose(config, &found);
         if strategy == Strategy::Parallel && !config.dry_run {
@@ -235,8 +236,11 @@ fn choose(config: &Config, found: &Found) -> Strategy {
 /// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
 fn overlapping(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
     let mut names: Vec<&OsStr> = sources.iter().filter_map(|(source, _)| source.name()).collect();
-    let contents: Vec<PathBuf> =
-        sources.iter().filter(|(source, _)| source.name().is_none()).map(|(source, _)| source.base(&config.cwd)).collect();
+    let contents: Vec<PathBuf> = sources
+        .iter()
+        .filter(|(source, _)| source.name().is_none())
+        .map(|(source, _)| source.base(&config.cwd))
+        .collect();
     let many = contents.len() > 1;
     let inside = contents.iter().any(|base| names.iter().any(|name| fs::symlink_metadata(base.join(name)).is_ok()));
     names.sort();

@@ -446,7 +446,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let (mut dest, arguments) = self.spine_arguments(from..known);
         if arguments.is_empty() {
             let prefix = |tree: &'env crate::plan::SourceTree| &tree.prefix[..];
-            let first = self.plan.trees.first().map(prefix).or(self.plan.singles.first().map(|single| &single.prefix[..]));
+            let first =
+                self.plan.trees.first().map(prefix).or(self.plan.singles.first().map(|single| &single.prefix[..]));
             dest = dest.or(first);
         }
         let invocation = self.plan.recipe.create(dest, arguments);
@@ -583,7 +584,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
         let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
         let what = exit::meaning(code);
-        (self.tell)(Event::Note(format!("rsync ended with code {code} ({what}); trying again in {} s", pause.as_secs())));
+        (self.tell)(Event::Note(format!(
+            "rsync ended with code {code} ({what}); trying again in {} s",
+            pause.as_secs()
+        )));
         self.pause_until = Some(Instant::now() + pause);
         match job {
             Job::Buckets(buckets) => buckets.into_iter().for_each(|bucket| self.queue.push(bucket)),

@@ -2,7 +2,7 @@
 //!
 //! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
 //! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
-//! rsync here, nothing is written, and no link is followed: [`walk`] reads directories, [`subtree`] sums and splits.
+//! rsync here, nothing is written, and no link is followed: `walk` reads directories, `subtree` sums and splits.
 //!
 //! Guarantees, whatever the number of threads:
 //! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
