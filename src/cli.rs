@@ -203,7 +203,7 @@ mod tests {
             (&["-m", "many-to-one", "s", "d"], "many-to-one"),
             (&["-t"], "--selftest"),
             (&["s"], "destination"),
-            (&["-r", "-a 'x", "s", "d"], "quote"),
+            (&["-r", "-a 'x", "s", "d"], "no closing '"),
             (&["host:s", "d"], "host:s"),
         ] {
             let error = parsed(words).err().unwrap_or_else(|| panic!("{words:?} was accepted"));

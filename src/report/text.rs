@@ -26,7 +26,7 @@ impl fmt::Display for Statistics<'_> {
         let run = self.summary;
         let seconds = run.total_time.as_secs_f64().max(1e-9);
         let per_second = |count: u64| (count as f64 / seconds).round() as u64;
-        let mean = |sum: u64| if run.buckets == 0 { 0 } else { sum / run.buckets };
+        let mean = |sum: u64| sum.checked_div(run.buckets).unwrap_or(0);
         let status = match (run.interrupted, run.code.get()) {
             (true, _) => "INTERRUPTED".to_owned(),
             (false, 0) => "SUCCESS".to_owned(),
