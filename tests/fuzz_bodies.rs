@@ -1,0 +1,53 @@
+//! The bodies of the fuzz targets on stable: on the committed corpus, on mixtures of it, and on random bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+/// Runs `$name::check` of `fuzz/bodies/$name.rs` over `fuzz/corpus/$name`.
+macro_rules! drive {
+    ($name:ident) => {
+        #[test]
+        fn $name() {
+            drive(stringify!($name), $name::check);
+        }
+    };
+}
+
+#[path = "../fuzz/bodies/endpoint.rs"]
+mod endpoint;
+drive!(endpoint);
+
+#[path = "../fuzz/bodies/size.rs"]
+mod size;
+drive!(size);
+
+fn drive(name: &str, check: fn(&[u8])) {
+    let mut files: Vec<PathBuf> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "fuzz/corpus/{name} is empty");
+    let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    for (file, seed) in files.iter().zip(&seeds) {
+        println!("{}", file.display());
+        check(seed);
+    }
+    let seed = prop::sample::select(seeds);
+    let mixture = (
+        seed.clone(),
+        seed,
+        any::<prop::sample::Index>(),
+        any::<prop::sample::Index>(),
+        prop::collection::vec(any::<u8>(), 0..3),
+    )
+        .prop_map(|(head, tail, to, from, between)| {
+            [&head[..to.index(head.len() + 1)], &between, &tail[from.index(tail.len() + 1)..]].concat()
+        });
+    let input = prop_oneof![4 => mixture, 1 => prop::collection::vec(any::<u8>(), 0..32)];
+    // Failures are kept as corpus files with a name, not as seeds.
+    let config = ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(data in input)| check(&data));
+}
