@@ -33,6 +33,11 @@ thread_local! {
 }
 
 pub(super) fn compare(left: &Path, right: &Path, options: &Options) -> Result<Report> {
+    compare_within(left, right, options, may_open())
+}
+
+/// Compares with at most `may_open` pairs of directories kept open, besides those in use.
+fn compare_within(left: &Path, right: &Path, options: &Options, may_open: usize) -> Result<Report> {
     let open = |path: &Path| {
         openat(CWD, path, dir_flags(), Mode::empty()).map_err(|errno| Error::io("open the directory", path, errno))
     };
@@ -43,7 +48,7 @@ pub(super) fn compare(left: &Path, right: &Path, options: &Options) -> Result<Re
         options,
         roots: Both { left: open(left)?, right: open(right)? },
         open: AtomicUsize::new(0),
-        may_open: may_open(),
+        may_open,
         entries: AtomicU64::new(0),
         found: AtomicU64::new(0),
         kept: Mutex::default(),
@@ -247,4 +252,34 @@ fn may_open() -> usize {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chain of directories, each with a neighbour before and one behind, so that handles have to wait whatever the order.
+    fn chain(root: &Path, levels: u32) -> std::path::PathBuf {
+        let mut dir = root.to_path_buf();
+        for _ in 0..levels {
+            std::fs::create_dir(dir.join("a")).unwrap();
+            std::fs::create_dir(dir.join("z")).unwrap();
+            dir.push("m");
+            std::fs::create_dir(&dir).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_deep_tree_is_compared_with_few_open_handles() {
+        let (left, right) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        chain(left.path(), 100);
+        let lowest = chain(right.path(), 100);
+        std::fs::write(lowest.join("extra"), "").unwrap();
+        let options = Options { mtime: super::super::Mtime::Ignore, ..Options::default() };
+        for may_open in [0, 1, 10, usize::MAX] {
+            let report = compare_within(left.path(), right.path(), &options, may_open).unwrap();
+            assert_eq!((report.entries, report.found), (301, 1), "{report}");
+        }
+    }
 }
