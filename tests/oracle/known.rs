@@ -1,0 +1,76 @@
+//! Differences that are explained: cases in which one rsync's own result depends on the order in which it goes through a tree, or on a
+//! failure of its own. Each is recognised by its cause, and must explain every single finding of the case.
+
+use std::collections::HashSet;
+
+use multi_sync::verify::DifferenceKind;
+
+use super::case::Case;
+use super::judge::Finding;
+use super::world::{Kind, parent};
+use crate::lab::command::Run;
+
+/// The cause that explains all findings, if there is one.
+pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static str> {
+    type Cause = (&'static str, fn(&Case, &Finding, &Run) -> bool);
+    const CAUSES: &[Cause] = &[
+        ("rsync deletes before it makes directories writable (--delete-before, not root)", locked_before_delete),
+        ("destination files that are names of one inode get written one after the other", shared_inode),
+        ("rsync itself failed", crashed),
+    ];
+    CAUSES
+        .iter()
+        .find(|(_, explains)| findings.iter().all(|finding| explains(case, finding, one)))
+        .map(|(name, _)| *name)
+}
+
+/// With `--delete-before` one rsync cannot delete inside its own directories that lack `u+w`, ends with 23 and keeps what is there.
+fn locked_before_delete(case: &Case, finding: &Finding, one: &Run) -> bool {
+    let locked = |path: &[u8]| {
+        let mut above = parent(path);
+        while !above.is_empty() {
+            if case.world.get(above).is_some_and(|node| node.is_dir() && node.mode & 0o200 == 0) {
+                return true;
+            }
+            above = parent(above);
+        }
+        false
+    };
+    case.nobody
+        && case.has("--delete-before")
+        && one.status.code() == Some(23)
+        && match finding {
+            Finding::Tree(difference) => difference.path.starts_with(b"d/") && locked(&difference.path),
+            Finding::Code { one, many } => *one == Some(23) && *many == Some(0),
+            _ => false,
+        }
+}
+
+/// Files of the destination that share an inode which the source does not, and options that write into it or set its attributes in
+/// place.
+fn shared_inode(case: &Case, finding: &Finding, _: &Run) -> bool {
+    let in_place =
+        case.has_prefix("--inplace") || case.has_prefix("--append") || !case.has_letter('p') && !case.has_letter('a');
+    let in_place = in_place || case.has("--no-p") || case.has("--no-perms");
+    let mut shared: HashSet<&[u8]> = HashSet::new();
+    for node in case.world.below(b"d") {
+        if let Kind::Link(first) = &node.kind {
+            shared.extend([&node.path[..], first]);
+        }
+    }
+    match finding {
+        Finding::Tree(difference) => {
+            let about_inode = !matches!(
+                difference.kind,
+                DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight | DifferenceKind::Type { .. }
+            );
+            in_place && about_inode && shared.contains(&difference.path[..])
+        }
+        _ => false,
+    }
+}
+
+/// rsync 3.5.0 can lose its own file list with `-H`.
+fn crashed(_: &Case, _: &Finding, one: &Run) -> bool {
+    one.stderr_text().contains("File-list index")
+}
