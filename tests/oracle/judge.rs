@@ -18,8 +18,10 @@ use super::known;
 use crate::lab::command::{self, Run, as_nobody, run_within};
 use crate::lab::work::{Work, reachable_by_all, set_mode};
 
-/// No case takes a tenth of this.
-const LIMIT: Duration = Duration::from_secs(60);
+/// No case takes a tenth of this; `ORACLE_LIMIT` is another number of seconds.
+fn limit() -> Duration {
+    Duration::from_secs(super::number("ORACLE_LIMIT").unwrap_or(60))
+}
 
 /// One thing that differs.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,10 +138,6 @@ impl Court {
         Court { work, program }
     }
 
-    pub fn path(&self) -> &Path {
-        self.work.path()
-    }
-
     /// Leaves `many` and `one` in the folder until the next case.
     pub fn judge(&self, case: &Case) -> Verdict {
         let since =
@@ -205,7 +203,7 @@ impl Court {
         let mut command = command::command(&self.work, "sh");
         command.args(words).current_dir(world.join(&case.cwd));
         let command = if case.nobody { as_nobody(&self.work, command) } else { command };
-        let run = run_within(command, LIMIT);
+        let run = run_within(command, limit());
         let lines = if case.itemizes() { lines(&run.stdout) } else { BTreeSet::new() };
         Ran { run, tree: self.keep(name), lines }
     }
@@ -236,7 +234,7 @@ impl Court {
             remove(&kept);
             let mut copy = command::command(&self.work, "cp");
             copy.arg("-a").arg(self.work.join(name)).arg(kept);
-            run_within(copy, LIMIT);
+            run_within(copy, limit());
         }
     }
 }

@@ -88,10 +88,6 @@ impl World {
         self.nodes.iter().find(|node| node.path == path)
     }
 
-    pub fn get_mut(&mut self, path: &[u8]) -> Option<&mut Node> {
-        self.nodes.iter_mut().find(|node| node.path == path)
-    }
-
     pub fn has_dir(&self, path: &[u8]) -> bool {
         self.get(path).is_some_and(Node::is_dir)
     }
