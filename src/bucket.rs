@@ -13,12 +13,11 @@ use std::sync::Mutex;
 use rustix::fs::Access;
 
 use crate::error::{Error, Result};
+use crate::rsync::command::argument_cost;
 use crate::scan::{Limits, Unit, Weight};
 
 /// Buckets in a folder, and folders in a folder.
 pub const FOLDER: u64 = 1024;
-/// What an argument costs beside its bytes: the NUL and a pointer (execve(2), "Limits on size of arguments").
-const PER_ARGUMENT: usize = 1 + size_of::<usize>();
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -161,6 +160,17 @@ pub struct Packer<'a> {
     open: Mutex<Open>,
 }
 
+/// One unit of a group that must stay together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The rsync argument.
+    pub argument: Vec<u8>,
+    /// Its weight.
+    pub weight: Weight,
+    /// As in [`Bucket::spine_before`].
+    pub spine_before: u32,
+}
+
 #[derive(Debug, Default)]
 struct Open {
     next_id: u64,
@@ -216,11 +226,30 @@ impl<'a> Packer<'a> {
                 open.next_id = alone.next_id;
                 continue;
             }
-            if open.units > 0 && !self.fits(&open, &argument, unit.weight) {
+            if open.units > 0 && !self.fits(&open, unit.weight, argument_cost(argument.len() - 1)) {
                 closed.push(self.close(&mut open)?);
             }
             open.add(&argument, unit.weight, spine_before);
         }
+        Ok(closed)
+    }
+
+    /// Packs units that must stay together whatever the limits, such as the names of one inode. Returns as [`Packer::pack`] does.
+    ///
+    /// # Errors
+    /// As [`Packer::pack`].
+    pub fn pack_group(&self, members: &[GroupMember]) -> Result<Vec<Bucket>> {
+        let mut group = Open::default();
+        for member in members {
+            let argument = [&member.argument[..], b"\0"].concat();
+            group.add(&argument, member.weight, member.spine_before);
+        }
+        let mut closed = Vec::new();
+        let mut open = self.open.lock().expect("a thread that packs panicked");
+        if open.units > 0 && !self.fits(&open, group.weight, group.argument_bytes()) {
+            closed.push(self.close(&mut open)?);
+        }
+        open.merge(&group);
         Ok(closed)
     }
 
@@ -233,9 +262,8 @@ impl<'a> Packer<'a> {
         if open.units == 0 { Ok(None) } else { self.close(&mut open).map(Some) }
     }
 
-    fn fits(&self, open: &Open, argument: &[u8], weight: Weight) -> bool {
-        let arguments = open.argument_bytes() + argument.len() + PER_ARGUMENT;
-        self.limits.hold(open.weight + weight) && arguments <= self.argument_limit
+    fn fits(&self, open: &Open, weight: Weight, argument_bytes: usize) -> bool {
+        self.limits.hold(open.weight + weight) && open.argument_bytes() + argument_bytes <= self.argument_limit
     }
 
     fn close(&self, open: &mut Open) -> Result<Bucket> {
@@ -261,8 +289,15 @@ impl Open {
         self.spine_before = self.spine_before.max(spine_before);
     }
 
+    fn merge(&mut self, other: &Open) {
+        self.arguments.extend_from_slice(&other.arguments);
+        self.weight += other.weight;
+        self.units += other.units;
+        self.spine_before = self.spine_before.max(other.spine_before);
+    }
+
     fn argument_bytes(&self) -> usize {
         // The NULs are in the file already.
-        self.arguments.len() + self.units as usize * (PER_ARGUMENT - 1)
+        self.arguments.len() + self.units as usize * argument_cost(0) - self.units as usize
     }
 }

@@ -44,13 +44,21 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// What all launches of a run share.
+/// What all launches of a run share: command lines are data, made by the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// The rsync to start.
     pub program: OsString,
-    /// The user's options, with local file names made absolute.
+    /// Options of launches that copy or delete: the user's, with local file names made absolute.
     pub options: Vec<OsString>,
+    /// The same without deletion, but able to make room for what is copied.
+    pub options_keeping: Vec<OsString>,
+    /// Options of launches that create spine directories.
+    pub spine_options: Vec<OsString>,
+    /// Options of launches that set their attributes, which nobody should hear of again.
+    pub attribute_options: Vec<OsString>,
+    /// Options that ask which directories the user's rules exclude; `None` if there are no rules.
+    pub rule_options: Option<Vec<OsString>>,
     /// Working directory: the base that `./name` arguments are relative to.
     pub base: PathBuf,
     /// DEST as a directory (with a trailing slash).
@@ -70,38 +78,70 @@ impl Recipe {
     /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
     /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them.
     pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>) -> Invocation {
-        let mut options = self.figures();
+        let mut more = words(&LISTED_ONCE);
+        more.extend(self.figures());
         if self.unlock {
-            options.push("--chmod=Du+rwx".into());
+            more.push("--chmod=Du+rwx".into());
         }
-        self.listed_once(options, dest, spine)
+        self.spine(&self.spine_options, more, dest, spine)
     }
 
     /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
     /// Quiet: what it has to say was said when they were created.
     pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>) -> Invocation {
-        self.listed_once(vec!["-q".into()], dest, spine)
+        let mut more = words(&LISTED_ONCE);
+        more.push("-q".into());
+        self.spine(&self.attribute_options, more, dest, spine)
     }
 
-    fn listed_once(&self, more: Vec<OsString>, dest: Option<&[u8]>, mut arguments: Vec<OsString>) -> Invocation {
-        let mut options: Vec<OsString> = LISTED_ONCE.map(OsString::from).into();
-        options.extend(more);
+    fn spine(
+        &self,
+        options: &[OsString],
+        mut more: Vec<OsString>,
+        dest: Option<&[u8]>,
+        mut arguments: Vec<OsString>,
+    ) -> Invocation {
         if let Some(prefix) = dest {
-            options.push("--ignore-missing-args".into());
+            more.push("--ignore-missing-args".into());
             arguments.push(OsString::from_vec([prefix, NO_NAME.as_bytes()].concat()));
         }
-        self.invocation(options, arguments)
+        self.invocation(options, more, arguments)
+    }
+
+    /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
+    /// With `dest` DEST itself is one of them. Safe only after every launch that copies.
+    pub fn delete(&self, dest: bool, mut spine: Vec<OsString>) -> Invocation {
+        let mut more = words(&LISTED_ONCE);
+        more.extend(words(&["--existing", "--ignore-existing"]));
+        more.extend(self.figures());
+        // The slash makes rsync look into a directory that it does not enter.
+        spine.iter_mut().for_each(|argument| argument.push("/"));
+        if dest {
+            spine.insert(0, "./".into());
+        }
+        self.invocation(&self.options, more, spine)
     }
 
     /// Copies units. `repair` lets rsync write into destination directories that lack `u+w`, which is only safe while no
-    /// other launch runs.
-    pub fn buckets(&self, units: Vec<OsString>, repair: bool) -> Invocation {
-        let mut options = vec![OsString::from("-R")];
+    /// other launch runs. With `keep` nothing is deleted.
+    pub fn buckets(&self, units: Vec<OsString>, repair: bool, keep: bool) -> Invocation {
+        let mut more = words(&["-R"]);
         if !repair {
-            options.push("--no-implied-dirs".into());
+            more.push("--no-implied-dirs".into());
         }
-        options.extend(self.figures());
-        self.invocation(options, units)
+        more.extend(self.figures());
+        self.invocation(if keep { &self.options_keeping } else { &self.options }, more, units)
+    }
+
+    /// Prints which of these spine directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
+    /// that does not exist. `None` if there are no rules.
+    pub fn judge(&self, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
+        let mut arguments = self.rule_options.clone()?;
+        arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args", "--out-format=%n"]));
+        arguments.push("--".into());
+        arguments.extend(spine);
+        arguments.push(nowhere);
+        Some(Invocation { program: self.program.clone(), arguments, cwd: self.base.clone() })
     }
 
     /// One rsync for everything, in the directory and with the words the user typed.
@@ -116,7 +156,7 @@ impl Recipe {
 
     /// Bytes left for units in one launch.
     pub fn argument_room(&self) -> usize {
-        let fixed = self.buckets(Vec::new(), false);
+        let fixed = self.spine(&self.spine_options, words(&LISTED_ONCE), Some(b"././"), Vec::new());
         let taken: usize = fixed.arguments.iter().map(|word| argument_cost(word.len())).sum();
         argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
     }
@@ -129,14 +169,18 @@ impl Recipe {
         options
     }
 
-    fn invocation(&self, options: Vec<OsString>, arguments: Vec<OsString>) -> Invocation {
-        let mut all = self.options.clone();
-        all.extend(options);
+    fn invocation(&self, options: &[OsString], more: Vec<OsString>, arguments: Vec<OsString>) -> Invocation {
+        let mut all = options.to_vec();
+        all.extend(more);
         all.push("--".into());
         all.extend(arguments);
         all.push(self.destination.clone());
         Invocation { program: self.program.clone(), arguments: all, cwd: self.base.clone() }
     }
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
 }
 
 /// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)).
@@ -163,7 +207,11 @@ mod tests {
     fn recipe() -> Recipe {
         Recipe {
             program: "rsync".into(),
-            options: vec!["-a".into(), "-S".into()],
+            options: words(&["-a", "-S"]),
+            options_keeping: words(&["-a", "-S", "--force"]),
+            spine_options: words(&["-a", "-S"]),
+            attribute_options: words(&["-a", "-S"]),
+            rule_options: Some(words(&["--exclude=x"])),
             base: "/src".into(),
             destination: "/dst/".into(),
             progress: false,
@@ -174,7 +222,7 @@ mod tests {
     #[test]
     fn a_command_prints_as_a_shell_reads_it() {
         let units = vec!["./a b".into(), "./it's".into(), OsString::from_vec(b"./\xff".to_vec())];
-        let shown = recipe().buckets(units, false).to_string();
+        let shown = recipe().buckets(units, false, false).to_string();
         assert_eq!(shown, r"rsync -a -S -R --no-implied-dirs --stats --no-h -- './a b' './it'\''s' './\xff' /dst/");
     }
 
@@ -184,6 +232,13 @@ mod tests {
         assert!(shown.ends_with("--stats --no-h --ignore-missing-args -- ./.multi-sync-none /dst/"), "{shown}");
         let shown = recipe().attributes(None, vec!["./a".into()]).to_string();
         assert_eq!(shown, "rsync -a -S --no-r -d -R --no-m --implied-dirs -q -- ./a /dst/");
+    }
+
+    #[test]
+    fn deletion_looks_into_the_spine_and_not_below() {
+        let shown = recipe().delete(true, vec!["./a".into()]).to_string();
+        let listed = "--no-r -d -R --no-m --implied-dirs --existing --ignore-existing";
+        assert_eq!(shown, format!("rsync -a -S {listed} --stats --no-h -- ./ ./a/ /dst/"));
     }
 
     #[test]
