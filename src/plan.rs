@@ -16,12 +16,14 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Class, Delete, Meaning, Options};
+use crate::rsync::options::{Class, Delete, Meaning, Options, Setting};
 use crate::scan::{Root, Scan, Weight};
 use crate::supervise::{Stream, Supervisor};
 
 /// `--info=progress2` and `--ignore-missing-args` came with it.
 pub const OLDEST_RSYNC: Version = Version(3, 1, 0);
+/// Newer ones refuse, in a list of names, a link that an untrusted user put into the place of a directory.
+pub const TRUSTS_LISTS: Version = Version(3, 5, 0);
 const PROGRAM: &str = "rsync";
 
 /// rsync's version.
@@ -136,6 +138,7 @@ impl Plan {
         let recipe = Recipe {
             program: PROGRAM.into(),
             progress: config.progress,
+            lists: root_user && version >= TRUSTS_LISTS && !rules_in_files(&options),
             unlock: !root_user && meaning.perms,
             base: base.clone(),
             destination: config.destination.as_directory(&config.cwd),
@@ -266,6 +269,15 @@ fn one_by_options(meaning: &Meaning, processes: NonZero<usize>) -> Option<&'stat
     rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
 }
 
+/// Whether rules are read from files with a rule per line: `--from0`, which a list of names needs, would misread them.
+fn rules_in_files(options: &Options) -> bool {
+    let by_line = |setting: &Setting| {
+        let name = setting.spec.name();
+        ["exclude-from", "include-from", "filter", "F", "cvs-exclude"].contains(&name)
+    };
+    options.settings().iter().any(by_line)
+}
+
 /// Whether a backup directory, which is relative to DEST, certainly lies outside of it. An absolute one might be inside.
 fn is_outside(dir: &Path) -> bool {
     dir.components().next() == Some(Component::ParentDir)
@@ -359,6 +371,7 @@ fn options_of_launches(options: &Options, meaning: &Meaning, filters: &Filters, 
         base: PathBuf::new(),
         destination: OsString::new(),
         progress: false,
+        lists: false,
         unlock: false,
     })
 }
@@ -421,7 +434,7 @@ fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
 fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
     let mut arguments = options.argv();
     arguments.push("--version".into());
-    let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned() };
+    let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() };
     let (mut first, mut errors) = (String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         let line = String::from_utf8_lossy(line).into_owned();

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::bucket::{Bucket, BucketDir, GroupMember, Packer};
+use crate::bucket::{Bucket, BucketDir, GroupMember, Packer, Place};
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
@@ -28,6 +28,8 @@ pub(super) struct SpineDir {
     pub locked: bool,
     /// It is not entered, and nothing is deleted in it.
     pub mount_point: bool,
+    /// Somebody else could put something in its place.
+    pub exposed: bool,
 }
 
 /// What the coordinator hears of the scan.
@@ -68,7 +70,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     for single in &inputs.plan.singles {
         inputs.watch.count_single(single.weight);
         let unit = Unit { name: single.name.as_bytes(), weight: single.weight };
-        feed.packed(feed.packer.pack(&single.prefix, 0, std::iter::once(unit)));
+        feed.packed(feed.packer.pack(&single.prefix, Place::default(), std::iter::once(unit)));
     }
     let scanned = std::thread::scope(|scope| {
         let judging = feed.judges().then(|| scope.spawn(|| feed.judge()));
@@ -83,7 +85,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     // Names of these inodes are elsewhere, or were excluded.
     let left: Vec<Group> = std::mem::take(&mut *lock(&feed.links)).into_values().collect();
     left.into_iter().for_each(|group| feed.packed(feed.packer.pack_group(&group.members)));
-    feed.packed(feed.packer.finish().map(|last| last.into_iter().collect()));
+    feed.packed(feed.packer.finish());
     let failure = lock(&feed.failure).take();
     tell(Found::End(scanned.and(failure.map_or(Ok(()), Err)).map(|()| began.elapsed())));
 }
@@ -109,8 +111,8 @@ struct Spines {
 enum Verdict {
     /// What came of it meanwhile.
     Waiting(Vec<Waiting>),
-    /// Number of spine directories that must exist before anything in it is copied.
-    Copied(u32),
+    /// What is in it waits for this.
+    Copied(Place),
     Excluded,
 }
 
@@ -159,6 +161,7 @@ impl Feed<'_> {
             identity: spine.identity,
             locked: spine.mode & 0o700 != 0o700,
             mount_point: spine.mount_point,
+            exposed: spine.exposed,
         };
         let mut spines = lock(&self.spines);
         if self.judges() {
@@ -169,8 +172,8 @@ impl Feed<'_> {
             self.judge_wakes.notify_all();
         } else {
             spines.copied += 1;
-            let copied = spines.copied;
-            spines.verdicts.push(Verdict::Copied(copied));
+            let place = Place { spine_before: spines.copied, exposed: dir.exposed };
+            spines.verdicts.push(Verdict::Copied(place));
             (self.tell)(Found::Spine(dir));
         }
     }
@@ -180,15 +183,15 @@ impl Feed<'_> {
         if !units.dir.is_empty() {
             prefix.push(b'/');
         }
-        let before = match units.spine {
-            None => Some(0),
+        let place = match units.spine {
+            None => Some(Place::default()),
             Some(spine) => self.verdict(spine, || Waiting::Units {
                 prefix: prefix.clone(),
                 units: units.iter().map(|unit| (unit.name.to_vec(), unit.weight)).collect(),
             }),
         };
-        if let Some(before) = before {
-            self.packed(self.packer.pack(&prefix, before, units.iter()));
+        if let Some(place) = place {
+            self.packed(self.packer.pack(&prefix, place, units.iter()));
         }
     }
 
@@ -200,8 +203,8 @@ impl Feed<'_> {
         }
         argument.extend_from_slice(name);
         let waiting = || Waiting::Linked { argument: argument.clone(), weight, inode, names };
-        if let Some(spine_before) = self.verdict(spine, waiting) {
-            self.gather(inode, names, GroupMember { argument, weight, spine_before });
+        if let Some(place) = self.verdict(spine, waiting) {
+            self.gather(inode, names, GroupMember { argument, weight, place });
         }
     }
 
@@ -218,13 +221,13 @@ impl Feed<'_> {
     }
 
     /// What a unit of this spine directory has to wait for; `None` if it is kept for later or not copied at all.
-    fn verdict(&self, spine: u32, waiting: impl FnOnce() -> Waiting) -> Option<u32> {
+    fn verdict(&self, spine: u32, waiting: impl FnOnce() -> Waiting) -> Option<Place> {
         match &mut lock(&self.spines).verdicts[spine as usize] {
             Verdict::Waiting(held) => {
                 held.push(waiting());
                 None
             }
-            Verdict::Copied(before) => Some(*before),
+            Verdict::Copied(place) => Some(*place),
             Verdict::Excluded => None,
         }
     }
@@ -258,13 +261,14 @@ impl Feed<'_> {
         let mut spines = lock(&self.spines);
         let verdict = if copied {
             spines.copied += 1;
+            let place = Place { spine_before: spines.copied, exposed: dir.exposed };
             (self.tell)(Found::Spine(dir));
-            Verdict::Copied(spines.copied)
+            Verdict::Copied(place)
         } else {
             pruner.prune();
             Verdict::Excluded
         };
-        let before = if let Verdict::Copied(before) = verdict { before } else { 0 };
+        let place = if let Verdict::Copied(place) = verdict { place } else { Place::default() };
         let held = std::mem::replace(&mut spines.verdicts[index as usize], verdict);
         drop(spines);
         let Verdict::Waiting(held) = held else { return };
@@ -272,10 +276,10 @@ impl Feed<'_> {
             match waiting {
                 Waiting::Units { prefix, units } => {
                     let units = units.iter().map(|(name, weight)| Unit { name, weight: *weight });
-                    self.packed(self.packer.pack(&prefix, before, units));
+                    self.packed(self.packer.pack(&prefix, place, units));
                 }
                 Waiting::Linked { argument, weight, inode, names } => {
-                    self.gather(inode, names, GroupMember { argument, weight, spine_before: before });
+                    self.gather(inode, names, GroupMember { argument, weight, place });
                 }
             }
         }

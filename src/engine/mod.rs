@@ -387,7 +387,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 Some(bucket) => {
                     let units = self.arguments(&[bucket])?;
                     if self.are_as_scanned(&units) {
-                        let invocation = self.plan.recipe.buckets(units, true, self.keeps());
+                        let invocation = self.plan.recipe.buckets(units, true, self.keeps(), bucket.exposed);
                         self.start(Job::Repair(bucket), invocation, Tells::All);
                     }
                     Ok(true)
@@ -399,7 +399,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 Some(range) => {
                     let part = self.spine.part(range.clone(), true);
                     let dest = part.dest.then_some(&b"./"[..]);
-                    let invocation = self.plan.recipe.attributes(dest, part.arguments);
+                    let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
                     self.start(Job::Attributes(range), invocation, Tells::New);
                     Ok(true)
                 }
@@ -445,7 +445,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
         let units = self.arguments(&taken)?;
         if self.are_as_scanned(&units) {
-            let invocation = self.plan.recipe.buckets(units, false, self.keeps());
+            let invocation = self.plan.recipe.buckets(units, false, self.keeps(), taken[0].exposed);
             self.start(Job::Buckets(taken), invocation, Tells::All);
         }
         Ok(true)
@@ -499,7 +499,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         } else {
             None
         };
-        let invocation = self.plan.recipe.create(dest, part.arguments);
+        let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
         self.spine.creating = true;
         self.start(Job::Create(known), invocation, Tells::AllAndRemember);
     }
@@ -509,7 +509,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if !self.are_as_scanned(&part.arguments) {
             return;
         }
-        let invocation = self.plan.recipe.delete(part.dest, part.arguments);
+        let invocation = self.plan.recipe.delete(part.dest, part.arguments, part.exposed);
         self.start(Job::Delete(range), invocation, Tells::Deletions);
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Part {
     /// DEST itself is one of them. Only a source with a trailing slash brings that, and its arguments start with `./`.
     pub dest: bool,
     pub arguments: Vec<OsString>,
+    /// Somebody else could put something in the place of one of them.
+    pub exposed: bool,
 }
 
 impl SpineList {
@@ -73,8 +75,9 @@ impl SpineList {
 
     pub fn part(&self, range: Range<usize>, with_mount_points: bool) -> Part {
         let dirs = self.dirs[range].iter().filter(|dir| with_mount_points || !dir.mount_point);
-        let mut part = Part { dest: false, arguments: Vec::new() };
+        let mut part = Part { dest: false, arguments: Vec::new(), exposed: false };
         for dir in dirs {
+            part.exposed |= dir.exposed;
             match &dir.argument {
                 Some(argument) => part.arguments.push(OsStr::from_bytes(argument).to_owned()),
                 None => part.dest = true,

@@ -26,7 +26,17 @@ pub(super) struct Tree<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attributes {
     pub mode: u32,
+    pub owner: u32,
     pub identity: (u64, u64),
+}
+
+impl Attributes {
+    /// Whether a user other than root and the one that runs this may change what is in the directory.
+    fn others_may_write(self) -> bool {
+        const GROUP_OR_OTHERS: u32 = 0o022;
+        let ours = self.owner == 0 || self.owner == rustix::process::geteuid().as_raw();
+        !ours || self.mode & GROUP_OR_OTHERS != 0
+    }
 }
 
 /// A name of a file that has others.
@@ -71,6 +81,8 @@ pub(super) struct Node {
     whole: Option<KeptWhole>,
     /// `whole`, or a directory above is.
     in_whole: bool,
+    /// Somebody else may write into a directory above, within the source: this one can be swapped for something else.
+    exposed: bool,
     /// Pieces of work not finished: reading the directory itself, and each child directory.
     pending: AtomicUsize,
     pruned: AtomicBool,
@@ -111,12 +123,29 @@ impl<'a> Tree<'a> {
         (self.sink)(event);
     }
 
-    fn announce(&self, root: u32, path: &[u8], attributes: Attributes, node: Option<&Arc<Node>>) -> u32 {
+    fn announce(
+        &self,
+        parent: Option<&Node>,
+        root: u32,
+        path: &[u8],
+        attributes: Attributes,
+        node: Option<&Arc<Node>>,
+    ) -> u32 {
         let mut count = lock(&self.spines);
         let index = *count;
         *count = index.checked_add(1).expect("more than 4 billion spine directories");
-        let Attributes { mode, identity } = attributes;
-        self.tell(Event::Spine(Spine { index, root, path, mode, identity, mount_point: node.is_none(), node }));
+        let Attributes { mode, identity, .. } = attributes;
+        let exposed = parent.is_some_and(|parent| parent.exposed || parent.attributes.others_may_write());
+        self.tell(Event::Spine(Spine {
+            index,
+            root,
+            path,
+            mode,
+            identity,
+            mount_point: node.is_none(),
+            exposed,
+            node,
+        }));
         index
     }
 
@@ -155,6 +184,7 @@ impl Node {
             attributes,
             whole,
             in_whole: whole.is_some() || parent.is_some_and(|parent| parent.in_whole),
+            exposed: parent.is_some_and(|parent| parent.exposed || parent.attributes.others_may_write()),
             pending: AtomicUsize::new(1),
             pruned: AtomicBool::new(false),
             // The directory itself is an entry of its unit.
@@ -215,7 +245,7 @@ impl Node {
                 Item::Names(names) => tree.send(self, spine, names),
                 Item::Linked(linked) => tree.send_linked(self, spine, &self.path(), &linked),
                 Item::Mount(name, attributes) => {
-                    tree.announce(self.root, &below(&self.path(), name), attributes, None);
+                    tree.announce(Some(self), self.root, &below(&self.path(), name), attributes, None);
                 }
                 Item::OpenChild { child, .. } => child.become_spine(tree),
             };
@@ -297,12 +327,12 @@ impl Node {
             return;
         }
         let path = self.path();
-        let spine = tree.announce(self.root, &path, self.attributes, Some(self));
+        let spine = tree.announce(self.parent.as_deref(), self.root, &path, self.attributes, Some(self));
         let held = std::mem::replace(&mut *state, State { spine: Some(spine), ..State::default() });
         // Under the lock: what other threads send of this directory comes after the announcement.
         tree.send(self, spine, &held.held);
         for (name, attributes) in &held.mounts {
-            tree.announce(self.root, &below(&path, name), *attributes, None);
+            tree.announce(Some(self), self.root, &below(&path, name), *attributes, None);
         }
         held.linked.iter().for_each(|linked| tree.send_linked(self, spine, &path, linked));
         drop(state);

@@ -244,7 +244,7 @@ fn identity(stat: &fs::Statx) -> (u64, u64) {
 }
 
 fn attributes(dir: impl AsFd) -> rustix::io::Result<Attributes> {
-    let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::INO;
+    let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | StatxFlags::INO;
     let stat = fs::statx(dir, c"", AtFlags::EMPTY_PATH, wanted)?;
-    Ok(Attributes { mode: u32::from(stat.stx_mode) & 0o7777, identity: identity(&stat) })
+    Ok(Attributes { mode: u32::from(stat.stx_mode) & 0o7777, owner: stat.stx_uid, identity: identity(&stat) })
 }
