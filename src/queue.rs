@@ -45,8 +45,8 @@ pub enum Coalesce {
     Never,
 }
 
-/// A launch is not worth starting for less work than this many times its own price, unless nothing more will come.
-const WORTH_LAUNCHES: f64 = 4.0;
+/// A launch is not worth starting for less work than this many times its own price, unless there is less for each slot.
+const WORTH_LAUNCHES: f64 = 12.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
 
@@ -71,6 +71,12 @@ impl Queue {
         // Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
         let class = self.cost.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
         self.waiting.insert((Reverse(class), bucket.id), bucket);
+    }
+
+    /// Forgets all that waits.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.weight = Weight::default();
     }
 
     /// Number of buckets that wait.
@@ -151,14 +157,10 @@ impl Queue {
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
         let slots = slots.get() as f64;
         let left = self.cost.work(self.weight);
-        let share = if slots == 1.0 {
-            left
-        } else if more {
-            left / slots
-        } else {
-            left / (2.0 * slots)
-        };
-        share.max(WORTH_LAUNCHES * self.cost.launch)
+        let even = left / slots;
+        let share = if more || slots == 1.0 { even } else { even / 2.0 };
+        // Below that the slots share evenly what is left, as long as it is worth one launch at all.
+        share.max(even.min(WORTH_LAUNCHES * self.cost.launch)).max(self.cost.launch)
     }
 }
 
