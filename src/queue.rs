@@ -45,8 +45,8 @@ pub enum Coalesce {
     Never,
 }
 
-/// A launch is not worth starting for less work than this many times its own price, unless nothing more will come.
-const WORTH_LAUNCHES: f64 = 4.0;
+/// A launch is not worth starting for much less work than this many times its own price, unless there is less for each slot.
+const WORTH_LAUNCHES: f64 = 12.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
 
@@ -57,20 +57,29 @@ pub struct Queue {
     coalesce: Coalesce,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
     weight: Weight,
+    /// The most work that ever waited.
+    most: f64,
 }
 
 impl Queue {
     /// An empty queue.
     pub fn new(cost: CostModel, coalesce: Coalesce) -> Self {
-        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default() }
+        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default(), most: 0.0 }
     }
 
     /// Adds a bucket, also one that is to be launched again.
     pub fn push(&mut self, bucket: Bucket) {
         self.weight += bucket.weight;
+        self.most = self.most.max(self.cost.work(self.weight));
         // Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
         let class = self.cost.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
         self.waiting.insert((Reverse(class), bucket.id), bucket);
+    }
+
+    /// Forgets all that waits.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.weight = Weight::default();
     }
 
     /// Number of buckets that wait.
@@ -151,14 +160,16 @@ impl Queue {
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
         let slots = slots.get() as f64;
         let left = self.cost.work(self.weight);
-        let share = if slots == 1.0 {
-            left
-        } else if more {
-            left / slots
-        } else {
-            left / (2.0 * slots)
-        };
-        share.max(WORTH_LAUNCHES * self.cost.launch)
+        if slots == 1.0 || more {
+            return left / slots;
+        }
+        // Guided: half of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as
+        // many launches as are worth it: on a small tree that is one for each slot.
+        let even = self.most / slots;
+        let launches = (even / (WORTH_LAUNCHES * self.cost.launch)).round().max(1.0);
+        let share = (left / (2.0 * slots)).max(even / launches);
+        // A small rest goes along.
+        if left < share * 1.25 { left } else { share }
     }
 }
 

@@ -306,7 +306,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 for bucket in closed {
                     self.summary.buckets += 1;
                     self.summary.packed += bucket.weight;
-                    self.queue.push(bucket);
+                    // One plain rsync copies them all.
+                    if self.summary.plain.is_none() {
+                        self.queue.push(bucket);
+                    }
                 }
             }
             Message::Found(Found::KeptWhole(why, path)) => {
@@ -412,7 +415,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn start_transfer(&mut self) -> Result<bool> {
         let slots = self.config.processes;
         let launched = self.summary.launches > 0;
-        if let Strategy::Plain(_) = self.plan.strategy {
+        if self.summary.plain.is_some() {
             if !launched {
                 self.start_plain();
             }
@@ -425,8 +428,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
         } else if !launched && let Some(why) = self.one_launch() {
             self.summary.plain = Some(why.into());
+            self.queue.clear();
             self.start_plain();
-            return Ok(true);
+            return Ok(false);
         }
         if self.queue.is_empty() {
             return Ok(false);

@@ -149,6 +149,18 @@ impl<'a> Tree<'a> {
         index
     }
 
+    /// Tells a root that cannot be read as one unit.
+    pub fn unread_root(&self, root: u32, name: &[u8]) {
+        self.send_root(root, name, Weight { entries: 1, bytes: 0 });
+    }
+
+    fn send_root(&self, root: u32, name: &[u8], weight: Weight) {
+        let mut one = Names::default();
+        one.push(name, weight);
+        let (names, weights) = (&one.names[..], &one.weights[..]);
+        self.tell(Event::Units(Units { root, spine: None, dir: b"", names, weights }));
+    }
+
     fn send(&self, node: &Node, spine: u32, names: &Names) {
         if !names.weights.is_empty() {
             self.tell(Event::Units(Units {
@@ -299,13 +311,7 @@ impl Node {
             Some(parent) if open.is_empty() || self.in_whole => parent.take(tree, Item::Names(&one)),
             Some(parent) => parent.take(tree, Item::OpenChild { child: self, sum, open }),
             None if tree.split_open_roots && !open.is_empty() && !self.in_whole => self.split(tree),
-            None => tree.tell(Event::Units(Units {
-                root: self.root,
-                spine: None,
-                dir: b"",
-                names: &one.names,
-                weights: &one.weights,
-            })),
+            None => tree.send_root(self.root, &self.name, sum),
         }
     }
 

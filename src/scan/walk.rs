@@ -55,13 +55,15 @@ pub(super) fn walk(
 }
 
 fn open_base(root: &Root) -> Result<OwnedFd> {
-    fs::open(&root.base, OPEN_DIR, Mode::empty()).map_err(|errno| Error::io("open source directory", &root.base, errno))
+    // A base need not be readable: it may be entered by name only.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::open(&root.base, flags, Mode::empty()).map_err(|errno| Error::io("open source directory", &root.base, errno))
 }
 
 impl<'a> Walk<'a> {
     fn visit_root<'s>(&'s self, scope: &Scope<'s>, root: u32, wanted: &Root, base: OwnedFd) {
         let (name, opened) = match &wanted.name {
-            None => (&b""[..], Ok(base)),
+            None => (&b""[..], fs::openat(&base, c".", OPEN_DIR, Mode::empty())),
             Some(name) => (name.as_bytes(), fs::openat(&base, &**name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())),
         };
         self.tree.watch.count(1, Weight { entries: 1, bytes: 0 });
@@ -70,7 +72,9 @@ impl<'a> Walk<'a> {
             Ok(opened) => opened,
             Err(errno) => {
                 let path = name.to_vec();
-                return self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+                self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+                // rsync has to meet it as well: it copies the directory itself.
+                return self.tree.unread_root(root, name);
             }
         };
         let node = Node::new(None, root, name, attributes, self.keep_whole(attributes, &dir));
