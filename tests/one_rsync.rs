@@ -19,11 +19,19 @@ use oracle::{Sweep, describe, generate, is_wrong, number, program};
 fn random_cases() {
     let sweep = Sweep::from_env(150, Duration::from_secs(45));
     println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
-    let tally = sweep.run(&|case, verdict, _| {
-        if is_wrong(verdict) {
-            println!("different: seed {}: {}", case.seed, case.words().collect::<Vec<_>>().join(" "));
-            verdict.findings.iter().take(8).for_each(|finding| println!("    {}", finding.to_string().trim_end()));
+    let tally = sweep.run(&|case, verdict, court| {
+        if !is_wrong(verdict) {
+            return;
         }
+        let mut text = format!("different: seed {}: {}\n", case.seed, case.words().collect::<Vec<_>>().join(" "));
+        for finding in verdict.findings.iter().take(8) {
+            text.push_str(&format!("    {}\n", finding.to_string().trim_end()));
+        }
+        if let Some(seconds) = number("ORACLE_SHRINK") {
+            let small = shrink(court, case, &verdict.sorts(), Duration::from_secs(seconds));
+            text.push_str(&format!("=== smaller\n{}", describe(&small, &court.judge(&small))));
+        }
+        println!("{text}");
     });
     println!("{tally}");
     assert!(
