@@ -106,6 +106,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The exit code of one rsync.
+    pub fn code(&self) -> Option<i32> {
+        self.one.as_ref().and_then(|one| one.status.code())
+    }
+
     pub fn sorts(&self) -> BTreeSet<String> {
         self.findings.iter().map(Finding::sort).collect()
     }

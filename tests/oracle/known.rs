@@ -16,6 +16,10 @@ pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static st
     const CAUSES: &[Cause] = &[
         ("rsync deletes before it makes directories writable (--delete-before, not root)", locked_before_delete),
         ("destination files that are names of one inode get written one after the other", shared_inode),
+        (
+            "one rsync makes directories in its own read-only ones or not, as its look-ahead wants (not root, no --perms)",
+            locked_without_perms,
+        ),
         ("rsync itself failed", crashed),
     ];
     CAUSES
@@ -68,6 +72,44 @@ fn shared_inode(case: &Case, finding: &Finding, _: &Run) -> bool {
         }
         _ => false,
     }
+}
+
+/// Without `--perms`, a user other than root and a source directory that lacks `u+w`: rsync takes the bit away again after the first
+/// of its directories, and the next one cannot be made; in a larger tree it has made that before.
+fn locked_without_perms(case: &Case, finding: &Finding, one: &Run) -> bool {
+    let locked: HashSet<&[u8]> = case
+        .world
+        .nodes
+        .iter()
+        .filter(|node| node.is_dir() && node.mode & 0o200 == 0)
+        .map(|node| base_name(&node.path))
+        .collect();
+    let below_locked = |path: &[u8]| {
+        let mut above = parent(path);
+        while !above.is_empty() {
+            if locked.contains(base_name(above)) {
+                return true;
+            }
+            above = parent(above);
+        }
+        false
+    };
+    case.nobody
+        && !keeps_perms(case)
+        && one.status.code().is_some_and(|code| code == 0 || code == 23)
+        && match finding {
+            Finding::Tree(difference) => difference.path.starts_with(b"d/") && below_locked(&difference.path),
+            Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
+            _ => false,
+        }
+}
+
+fn keeps_perms(case: &Case) -> bool {
+    (case.has_letter('p') || case.has_letter('a')) && !case.has("--no-p") && !case.has("--no-perms")
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
 /// rsync 3.5.0 can lose its own file list with `-H`.

@@ -4,19 +4,24 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use super::case::Case;
-use super::judge::{Court, Outcome};
+use super::judge::{Court, Outcome, Verdict};
 use super::world::{Kind, OLD};
 
 struct Shrinker<'a> {
     court: &'a Court,
     sorts: BTreeSet<String>,
+    /// How one rsync ends: without its sources it would end in another way.
+    code: Option<i32>,
+    /// A race is not lost every time.
+    tries: u64,
     best: Case,
     end: Instant,
 }
 
-/// The smallest case found within this time; `sorts` are those of the findings to keep.
-pub fn shrink(court: &Court, case: &Case, sorts: &BTreeSet<String>, within: Duration) -> Case {
-    let mut shrinker = Shrinker { court, sorts: sorts.clone(), best: case.clone(), end: Instant::now() + within };
+/// The smallest case found within this time that differs like this verdict in one of so many tries.
+pub fn shrink(court: &Court, case: &Case, verdict: &Verdict, tries: u64, within: Duration) -> Case {
+    let (sorts, code, end) = (verdict.sorts(), verdict.code(), Instant::now() + within);
+    let mut shrinker = Shrinker { court, sorts, code, tries, best: case.clone(), end };
     while shrinker.round() && Instant::now() < shrinker.end {}
     shrinker.best
 }
@@ -32,15 +37,19 @@ impl Shrinker<'_> {
     }
 
     fn keep(&mut self, case: Case) -> bool {
-        if case == self.best || Instant::now() >= self.end {
+        let homeless = !case.cwd.is_empty() && !case.world.has_dir(case.cwd.as_bytes());
+        if case == self.best || homeless || Instant::now() >= self.end {
             return false;
         }
-        let verdict = self.court.judge(&case);
-        let same = verdict.outcome == Outcome::Different && !verdict.sorts().is_disjoint(&self.sorts);
-        if same {
-            self.best = case;
+        for _ in 0..self.tries {
+            let verdict = self.court.judge(&case);
+            let alike = verdict.code() == self.code && !verdict.sorts().is_disjoint(&self.sorts);
+            if verdict.outcome == Outcome::Different && alike {
+                self.best = case;
+                return true;
+            }
         }
-        same
+        false
     }
 
     fn with(&mut self, change: impl FnOnce(&mut Case)) -> bool {
