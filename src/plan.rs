@@ -92,6 +92,8 @@ pub struct Plan {
     pub prints: bool,
     /// The user asked rsync itself for statistics.
     pub stats: bool,
+    /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
+    pub watched_dest: Option<PathBuf>,
 }
 
 impl Plan {
@@ -154,6 +156,7 @@ impl Plan {
             ignore_errors: meaning.ignore_errors,
             prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
             stats: config.options.meaning().stats,
+            watched_dest: watched_dest(config),
         })
     }
 
@@ -226,6 +229,19 @@ fn options_of_launches(options: &Options, meaning: &Meaning, filters: &Filters, 
         implied_dirs: true,
         unlock: false,
     })
+}
+
+/// Local file systems with fine change times. On others, such as NFS, attributes may come from a cache.
+fn watched_dest(config: &Config) -> Option<PathBuf> {
+    const BTRFS: u64 = 0x9123_683e;
+    const EXT: u64 = 0xef53;
+    const F2FS: u64 = 0xf2f5_2010;
+    const TMPFS: u64 = 0x0102_1994;
+    const XFS: u64 = 0x5846_5342;
+    let path = PathBuf::from(config.destination.as_directory(&config.cwd));
+    let existing = path.ancestors().find(|path| path.is_dir())?;
+    let kind = rustix::fs::statfs(existing).ok()?.f_type as u64;
+    (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
 }
 
 /// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything.
