@@ -47,6 +47,8 @@ pub enum Coalesce {
 
 /// A launch is not worth starting for much less work than this many times its own price, unless there is less for each slot.
 const WORTH_LAUNCHES: f64 = 12.0;
+/// Less work than this many times the price of a launch is not divided at all: the spine costs launches too.
+const WORTH_TWO: f64 = 6.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
 
@@ -105,6 +107,11 @@ impl Queue {
         }
     }
 
+    /// Whether what waits is already certain to take more than one launch.
+    pub fn is_worth_two(&self) -> bool {
+        self.coalesce == Coalesce::Never || self.most >= WORTH_TWO * self.cost.launch
+    }
+
     /// The largest number of spine directories that a bucket in the queue needs.
     pub fn spine_needed(&self) -> u32 {
         self.waiting.values().map(|bucket| bucket.spine_before).max().unwrap_or(0)
@@ -160,7 +167,10 @@ impl Queue {
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
         let slots = slots.get() as f64;
         let left = self.cost.work(self.weight);
-        if slots == 1.0 || more {
+        if slots == 1.0 || self.most < WORTH_TWO * self.cost.launch {
+            return left;
+        }
+        if more {
             return left / slots;
         }
         // Guided: half of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as

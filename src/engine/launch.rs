@@ -1,6 +1,8 @@
 //! One launch: a thread that owns one rsync, follows what it prints, and reports its end whatever happens.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -84,15 +86,36 @@ fn is_about_deletion(line: &[u8]) -> bool {
         .any(|begin| line.starts_with(begin))
 }
 
+/// How a launch speaks.
+pub(super) struct Voice<'a> {
+    pub tells: Tells,
+    pub said: &'a Said,
+    /// DEST as rsync gets it and as the user typed it.
+    pub dest: (&'a OsStr, &'a OsStr),
+    pub tell: &'a (dyn Fn(Event<'_>) + Sync),
+}
+
+impl Voice<'_> {
+    fn say(&self, line: &[u8]) {
+        const CREATED: &[u8] = b"created directory ";
+        let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
+        let (given, typed) = self.dest;
+        if line.strip_prefix(CREATED).is_some_and(|path| path == bare(given)) {
+            (self.tell)(Event::Said(&[CREATED, &bare(typed)].concat()));
+        } else if self.tells != Tells::Deletions || is_about_deletion(line) {
+            (self.tell)(Event::Said(line));
+        }
+    }
+
+    fn complain(&self, line: &[u8]) {
+        if self.said.is_news(line, self.tells) {
+            (self.tell)(Event::Complained(line));
+        }
+    }
+}
+
 /// Runs to the end. Never panics.
-pub(super) fn run(
-    invocation: &Invocation,
-    supervisor: &Supervisor,
-    meter: &Arc<Meter>,
-    said: &Said,
-    tells: Tells,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> End {
+pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<Meter>, voice: &Voice<'_>) -> End {
     let began = Instant::now();
     let mut transcript = Transcript::default();
     let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -104,12 +127,11 @@ pub(super) fn run(
                     meter.bytes.store(progress.bytes, Ordering::Relaxed);
                 }
                 Line::Statistics => {}
-                Line::Other if tells == Tells::Deletions && !is_about_deletion(line) => {}
-                Line::Other => tell(Event::Said(line)),
+                Line::Other => voice.say(line),
             },
             Stream::Stderr => {
-                if transcript.stderr(line) && said.is_news(line, tells) {
-                    tell(Event::Complained(line));
+                if transcript.stderr(line) {
+                    voice.complain(line);
                 }
             }
         })

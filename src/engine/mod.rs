@@ -31,10 +31,10 @@ use crate::report::{Event, Progress, Summary};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit::{self, Class, RunCode};
 use crate::rsync::options::Delete;
-use crate::scan::{Watch, Weight};
+use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Ended, Stop, Supervisor};
 use feed::{Found, Inputs};
-use launch::{End, Meter, Said, Tells};
+use launch::{End, Meter, Said, Tells, Voice};
 use spine::SpineList;
 
 /// How often progress is told.
@@ -315,16 +315,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Message::Found(Found::KeptWhole(why, path)) => {
                 self.summary.kept_whole.entry(why).or_insert((0, path)).0 += 1;
             }
-            Message::Found(Found::Unread(error)) => {
-                self.soft.add(if error.vanished() { exit::VANISHED } else { exit::PARTIAL });
-                self.sender_failed |= !error.vanished();
-                let text = error.to_string();
-                (self.tell)(Event::Failed(text.clone()));
-                self.summary.scan_error_count += 1;
-                if self.summary.scan_errors.len() < Summary::NAMED {
-                    self.summary.scan_errors.push(text);
-                }
-            }
+            Message::Found(Found::Unread(error)) => self.unread(&error),
             Message::Found(Found::End(scanned)) => {
                 self.summary.scan_time = scanned?;
                 self.scanned = true;
@@ -332,6 +323,22 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Message::Ended(launch, end) => self.ended(launch, *end)?,
         }
         Ok(())
+    }
+
+    fn unread(&mut self, error: &ScanError) {
+        // rsync meets it too, and knows whether it is excluded.
+        let excludable = self.plan.recipe.rule_options.is_some() && !self.keeps_if_failed() && !self.config.dry_run;
+        if excludable && error.in_unit {
+            return;
+        }
+        self.soft.add(if error.vanished() { exit::VANISHED } else { exit::PARTIAL });
+        self.sender_failed |= !error.vanished();
+        let text = error.to_string();
+        (self.tell)(Event::Failed(text.clone()));
+        self.summary.scan_error_count += 1;
+        if self.summary.scan_errors.len() < Summary::NAMED {
+            self.summary.scan_errors.push(text);
+        }
     }
 
     /// Starts what can be started, and goes to the next stage when one is over.
@@ -354,11 +361,12 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     }
                 }
                 Stage::Repair if over && self.repair.is_empty() => {
+                    let deletes = self.may_delete();
                     // A run that became one plain rsync has nothing left to do.
-                    if self.spine.dest_made {
+                    if deletes || self.spine.dest_made && !self.is_untouched() {
                         self.parts = self.spine.parts(self.room);
                     }
-                    self.stage = if self.may_delete() { Stage::Delete } else { Stage::Attributes };
+                    self.stage = if deletes { Stage::Delete } else { Stage::Attributes };
                 }
                 Stage::Delete | Stage::Attributes if over && self.parts.is_empty() => self.stage = Stage::Done,
                 _ => return Ok(()),
@@ -368,6 +376,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     fn pausing(&self) -> bool {
         self.pause_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether spine directories still have the attributes they were created with: a run that found nothing to do.
+    fn is_untouched(&self) -> bool {
+        let modes_differ = self.plan.recipe.unlock && self.spine.locked;
+        let watched = self.plan.watched_dest.as_deref();
+        !modes_differ && watched.is_some_and(|dest| self.spine.unchanged_since(dest))
     }
 
     /// Deletions in the spine come last, and not after an error on the sending side: what could not be read would be deleted.
@@ -422,8 +437,17 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(false);
         }
         if !self.scanned {
+            if self.waits_for_scan() {
+                return Ok(false);
+            }
+            // Several launches will come: DEST can be made meanwhile.
+            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
+            if early && !self.spine.dest_made && !self.spine.creating {
+                self.start_create();
+                return Ok(true);
+            }
             let waited = self.last_start.elapsed() >= LONGEST_WAIT && !self.queue.is_empty();
-            if self.waits_for_scan() || !waited && !self.queue.worth_starting(slots) {
+            if !waited && !self.queue.worth_starting(slots) {
                 return Ok(false);
             }
         } else if !launched && let Some(why) = self.one_launch() {
@@ -463,7 +487,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
     fn keeps(&self) -> bool {
-        self.plan.deletes.is_some() && self.sender_failed && !self.plan.ignore_errors
+        self.sender_failed && self.keeps_if_failed()
+    }
+
+    fn keeps_if_failed(&self) -> bool {
+        self.plan.deletes.is_some() && !self.plan.ignore_errors
     }
 
     /// Why one rsync does all that the scan found, before anything else was started.
@@ -562,8 +590,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
+        let dest = (&*self.plan.recipe.destination, self.config.destination.original());
         self.scope.spawn(move || {
-            let end = launch::run(&invocation, supervisor, &meter, &said, tells, tell);
+            let voice = Voice { tells, said: &said, dest, tell };
+            let end = launch::run(&invocation, supervisor, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });
@@ -617,6 +647,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 self.done += Weight { entries, bytes: 0 };
                 self.spine.created = known;
                 self.spine.dest_made = true;
+                if let (exit::OK, Some(dest)) = (code, &self.plan.watched_dest) {
+                    self.spine.note_changes(dest);
+                }
             }
             Job::Buckets(buckets) if repairable => {
                 self.done += weight;

@@ -241,6 +241,8 @@ pub struct ScanError {
     pub attempted: &'static str,
     /// Why it failed.
     pub errno: Errno,
+    /// The entry is part of a unit all the same, so that rsync will meet the same error; false if entries are in no unit.
+    pub in_unit: bool,
 }
 
 impl ScanError {

@@ -72,7 +72,13 @@ impl<'a> Walk<'a> {
             Ok(opened) => opened,
             Err(errno) => {
                 let path = name.to_vec();
-                self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+                self.tree.tell(Event::Error(ScanError {
+                    root,
+                    path,
+                    attempted: "open directory",
+                    errno,
+                    in_unit: errno != Errno::NOENT,
+                }));
                 // rsync has to meet it as well: it copies the directory itself.
                 return self.tree.unread_root(root, name);
             }
@@ -126,7 +132,13 @@ impl<'a> Walk<'a> {
         if errno == Errno::MFILE || errno == Errno::NFILE {
             self.tree.tell(Event::KeptWhole { root, path: &path, why: KeptWhole::NoDescriptor });
         } else {
-            self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+            self.tree.tell(Event::Error(ScanError {
+                root,
+                path,
+                attempted: "open directory",
+                errno,
+                in_unit: errno != Errno::NOENT,
+            }));
         }
     }
 
@@ -149,7 +161,8 @@ impl<'a> Walk<'a> {
                     Ok(entry) => entry,
                     Err(errno) => {
                         let path = node.path();
-                        let error = ScanError { root: node.root(), path, attempted: "read directory", errno };
+                        let error =
+                            ScanError { root: node.root(), path, attempted: "read directory", errno, in_unit: false };
                         return self.tree.tell(Event::Error(error));
                     }
                 };
@@ -226,8 +239,8 @@ impl<'a> Walk<'a> {
             }
             Err(errno) => {
                 let path = below(&node.path(), name.to_bytes());
-                let error = ScanError { root: node.root(), path, attempted: "look up", errno };
-                let vanished = error.vanished();
+                let vanished = errno == Errno::NOENT;
+                let error = ScanError { root: node.root(), path, attempted: "look up", errno, in_unit: !vanished };
                 self.tree.tell(Event::Error(error));
                 (!vanished).then_some(Found { kind: FileType::RegularFile, bytes: 0, linked: None })
             }
