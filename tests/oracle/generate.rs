@@ -192,7 +192,10 @@ fn base(random: &mut Random, nobody: bool) -> Vec<Vec<String>> {
     for _ in 0..count {
         let group = words(random.pick(MORE));
         let needs_root = ["--chown", "--usermap", "--groupmap"].iter().any(|prefix| group[0].starts_with(prefix));
-        if !options.contains(&group) && !(needs_root && nobody && !random.percent(10)) {
+        // Without -o and -g rsync stores owners that nobody has set.
+        let undefined = group[0] == "--fake-super" && !letters.contains('a') && !letters.contains('o');
+        let undefined = undefined || group[0] == "--no-o" && options.iter().any(|other| other[0] == "--fake-super");
+        if !options.contains(&group) && !undefined && !(needs_root && nobody && !random.percent(10)) {
             options.push(group);
         }
     }

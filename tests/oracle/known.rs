@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use multi_sync::verify::DifferenceKind;
+use multi_sync::verify::{Difference, DifferenceKind};
 
 use super::case::Case;
 use super::judge::Finding;
@@ -19,6 +19,14 @@ pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static st
         (
             "one rsync makes directories in its own read-only ones or not, as its look-ahead wants (not root, no --perms)",
             locked_without_perms,
+        ),
+        (
+            "a name that is deleted is made writable first, and with it the file that shares its inode (not root)",
+            opened_to_delete,
+        ),
+        (
+            "one rsync cannot write into its own read-only directories with extended attributes (not root)",
+            locked_with_xattrs,
         ),
         ("rsync itself failed", crashed),
     ];
@@ -56,12 +64,7 @@ fn shared_inode(case: &Case, finding: &Finding, _: &Run) -> bool {
     let in_place =
         case.has_prefix("--inplace") || case.has_prefix("--append") || !case.has_letter('p') && !case.has_letter('a');
     let in_place = in_place || case.has("--no-p") || case.has("--no-perms");
-    let mut shared: HashSet<&[u8]> = HashSet::new();
-    for node in case.world.below(b"d") {
-        if let Kind::Link(first) = &node.kind {
-            shared.extend([&node.path[..], first]);
-        }
-    }
+    let shared = shared(case);
     match finding {
         Finding::Tree(difference) => {
             let about_inode = !matches!(
@@ -72,6 +75,41 @@ fn shared_inode(case: &Case, finding: &Finding, _: &Run) -> bool {
         }
         _ => false,
     }
+}
+
+/// Names of the destination that have an inode in common.
+fn shared(case: &Case) -> HashSet<&[u8]> {
+    let links = case.world.below(b"d").filter_map(|node| match &node.kind {
+        Kind::Link(first) => Some([&node.path[..], first]),
+        _ => None,
+    });
+    links.flatten().collect()
+}
+
+fn opened_to_delete(case: &Case, finding: &Finding, _: &Run) -> bool {
+    let deletes = case.has_prefix("--del") || case.has("--force");
+    match finding {
+        Finding::Tree(Difference { path, kind: DifferenceKind::Mode { left, right } }) => {
+            case.nobody && deletes && left ^ right == 0o200 && shared(case).contains(&path[..])
+        }
+        _ => false,
+    }
+}
+
+/// Many create such directories with `u+w` and take that back at the end.
+fn locked_with_xattrs(case: &Case, finding: &Finding, one: &Run) -> bool {
+    let locked = || case.world.nodes.iter().any(|node| node.is_dir() && node.mode & 0o200 == 0 && node.xattr.is_some());
+    case.nobody
+        && (case.has_letter('X') || case.has_letter('A'))
+        && locked()
+        && one.stderr_text().contains("Permission denied")
+        && match finding {
+            Finding::Tree(difference) => {
+                difference.kind == DifferenceKind::OnlyRight && difference.path.starts_with(b"d/")
+            }
+            Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
+            _ => false,
+        }
 }
 
 /// Without `--perms`, a user other than root and a source directory that lacks `u+w`: rsync takes the bit away again after the first

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod judge;
 pub mod known;
 pub mod random;
+pub mod regressions;
 pub mod shrink;
 pub mod tally;
 pub mod world;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use super::case::Case;
+use super::case::{ABSOLUTE, Case};
 use super::judge::{Court, Outcome, Verdict};
-use super::world::{Kind, OLD};
+use super::world::{Kind, OLD, join, parent};
 
 struct Shrinker<'a> {
     court: &'a Court,
@@ -14,14 +14,28 @@ struct Shrinker<'a> {
     code: Option<i32>,
     /// A race is not lost every time.
     tries: u64,
+    missing: Vec<Vec<u8>>,
     best: Case,
     end: Instant,
+}
+
+/// Sources that are not there.
+fn missing(case: &Case) -> Vec<Vec<u8>> {
+    let is_there = |source: &Vec<u8>| {
+        let parts = source.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"." | [ABSOLUTE]));
+        let mut path = case.cwd.as_bytes().to_vec();
+        for part in parts {
+            path = if part == b".." { parent(&path).to_vec() } else { join(&path, part) };
+        }
+        path.is_empty() || case.world.get(&path).is_some()
+    };
+    case.sources.iter().filter(|source| !is_there(source)).cloned().collect()
 }
 
 /// The smallest case found within this time that differs like this verdict in one of so many tries.
 pub fn shrink(court: &Court, case: &Case, verdict: &Verdict, tries: u64, within: Duration) -> Case {
     let (sorts, code, end) = (verdict.sorts(), verdict.code(), Instant::now() + within);
-    let mut shrinker = Shrinker { court, sorts, code, tries, best: case.clone(), end };
+    let mut shrinker = Shrinker { court, sorts, code, tries, missing: missing(case), best: case.clone(), end };
     while shrinker.round() && Instant::now() < shrinker.end {}
     shrinker.best
 }
@@ -38,7 +52,9 @@ impl Shrinker<'_> {
 
     fn keep(&mut self, case: Case) -> bool {
         let homeless = !case.cwd.is_empty() && !case.world.has_dir(case.cwd.as_bytes());
-        if case == self.best || homeless || Instant::now() >= self.end {
+        // A source that is gone is another story.
+        let loses = missing(&case).iter().any(|source| !self.missing.contains(source));
+        if case == self.best || homeless || loses || Instant::now() >= self.end {
             return false;
         }
         for _ in 0..self.tries {
