@@ -262,6 +262,8 @@ fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
                 .exit(EXIT_FILE_IO)),
             _ => Ok(()),
         },
-        Err(cause) => Err(Error::io("look at destination", path, cause).exit(exit::FILE_SELECT)),
+        Err(cause) => Err(Error::io("look at destination", path, cause)
+            .remedy("name a directory, existing or new, in one that you may enter")
+            .exit(exit::FILE_SELECT)),
     }
 }

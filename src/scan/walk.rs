@@ -57,7 +57,8 @@ pub(super) fn walk(
 fn open_base(root: &Root) -> Result<OwnedFd> {
     // A base need not be readable: it may be entered by name only.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    fs::open(&root.base, flags, Mode::empty()).map_err(|errno| Error::io("open source directory", &root.base, errno))
+    fs::open(&root.base, flags, Mode::empty())
+        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
 }
 
 impl<'a> Walk<'a> {
