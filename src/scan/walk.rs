@@ -187,7 +187,8 @@ impl<'a> Walk<'a> {
                     kind => Found { kind, bytes: 0, linked: None },
                 };
                 let weight = Weight { entries: 1, bytes: found.bytes };
-                if found.kind == FileType::Directory {
+                let unread = self.scan.unread_names.contains(name.to_bytes());
+                if found.kind == FileType::Directory && !unread {
                     directories += 1;
                     self.spawn(scope, node, &dir, name.to_owned());
                 } else if let Some((inode, names)) = found.linked {
