@@ -11,12 +11,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use multi_sync::verify::{self, DifferenceKind, compare};
 
-use super::command::{Run, as_nobody, multi_sync, rsync, run};
+use super::command::{Run, as_nobody, multi_sync, rsync, run, run_within};
 use super::daemon::find_program;
 use super::work::Work;
+
+/// Far more than any of the two needs.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What is to be copied twice.
 pub struct Twin<'a> {
@@ -170,7 +174,7 @@ impl<'a> Twin<'a> {
             }
             command = wrapped;
         }
-        run(if self.nobody { as_nobody(self.work, command) } else { command })
+        run_within(if self.nobody { as_nobody(self.work, command) } else { command }, LIMIT)
     }
 
     fn words_for(&self, side: usize) -> Vec<OsString> {
