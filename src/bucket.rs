@@ -8,17 +8,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::Access;
 
 use crate::error::{Error, Result};
+use crate::rsync::command::argument_cost;
 use crate::scan::{Limits, Unit, Weight};
 
 /// Buckets in a folder, and folders in a folder.
 pub const FOLDER: u64 = 1024;
-/// What an argument costs beside its bytes: the NUL and a pointer (execve(2), "Limits on size of arguments").
-const PER_ARGUMENT: usize = 1 + size_of::<usize>();
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -35,6 +34,17 @@ pub struct Bucket {
     pub argument_bytes: usize,
     /// Number of spine directories that must exist at the destination before this bucket starts.
     pub spine_before: u32,
+    /// A directory above its units may be swapped for something else while rsync runs ([`crate::scan::Spine::exposed`]).
+    pub exposed: bool,
+}
+
+/// What the units of one directory have in common.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// See [`Bucket::spine_before`].
+    pub spine_before: u32,
+    /// See [`Bucket::exposed`]. Exposed and other units do not share a bucket.
+    pub exposed: bool,
 }
 
 /// The bucket directory; removes itself when it is temporary and not kept.
@@ -158,22 +168,46 @@ pub struct Packer<'a> {
     limits: Limits,
     argument_limit: usize,
     dir: &'a BucketDir,
-    open: Mutex<Open>,
+    open: Mutex<Opened>,
+}
+
+/// The buckets that are being filled: one of units in exposed places, one of all others.
+#[derive(Debug, Default)]
+struct Opened {
+    next_id: u64,
+    safe: Open,
+    exposed: Open,
+}
+
+impl Opened {
+    fn of(&mut self, exposed: bool) -> (&mut Open, &mut u64) {
+        (if exposed { &mut self.exposed } else { &mut self.safe }, &mut self.next_id)
+    }
+}
+
+/// One unit of a group that must stay together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The rsync argument.
+    pub argument: Vec<u8>,
+    /// Its weight.
+    pub weight: Weight,
+    /// Where it is.
+    pub place: Place,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    next_id: u64,
     arguments: Vec<u8>,
     weight: Weight,
     units: u64,
-    spine_before: u32,
+    place: Place,
 }
 
 impl<'a> Packer<'a> {
     /// A packer that writes into `dir`.
     pub fn new(limits: Limits, argument_limit: usize, dir: &'a BucketDir) -> Self {
-        Packer { limits, argument_limit, dir, open: Mutex::new(Open::default()) }
+        Packer { limits, argument_limit, dir, open: Mutex::default() }
     }
 
     /// Packs units that share a directory: `prefix` and the unit's name make the argument. Returns the buckets that were closed by
@@ -184,85 +218,116 @@ impl<'a> Packer<'a> {
     ///
     /// ```
     /// use std::num::NonZero;
-    /// use multi_sync::{bucket::{self, BucketDir, Packer}, scan::{Limits, Unit, Weight}};
+    /// use multi_sync::{bucket::{BucketDir, Packer, Place}, scan::{Limits, Unit, Weight}};
     ///
     /// let dir = BucketDir::create(None).unwrap();
     /// let limits = Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX };
     /// let packer = Packer::new(limits, 1 << 20, &dir);
     /// let unit = |name| Unit { name, weight: Weight { entries: 1, bytes: 10 } };
-    /// let closed = packer.pack(b"./d/", 1, [unit(b"a"), unit(b"b"), unit(b"c")].into_iter()).unwrap();
+    /// let closed = packer.pack(b"./d/", Place::default(), [unit(b"a"), unit(b"b"), unit(b"c")].into_iter()).unwrap();
     /// assert_eq!(closed.len(), 1);
     /// assert_eq!(dir.read(closed[0].id).unwrap(), b"./d/a\0./d/b\0");
-    /// assert_eq!(packer.finish().unwrap().unwrap().units, 1); // what is left: ./d/c
+    /// assert_eq!(packer.finish().unwrap()[0].units, 1); // what is left: ./d/c
     /// ```
-    pub fn pack<'u>(
-        &self,
-        prefix: &[u8],
-        spine_before: u32,
-        units: impl Iterator<Item = Unit<'u>>,
-    ) -> Result<Vec<Bucket>> {
+    pub fn pack<'u>(&self, prefix: &[u8], place: Place, units: impl Iterator<Item = Unit<'u>>) -> Result<Vec<Bucket>> {
         let mut closed = Vec::new();
-        let mut open = self.open.lock().expect("a thread that packs panicked");
+        let mut opened = self.lock();
+        let (open, next_id) = opened.of(place.exposed);
         for unit in units {
-            let mut argument = Vec::with_capacity(prefix.len() + unit.name.len() + 1);
-            argument.extend_from_slice(prefix);
-            argument.extend_from_slice(unit.name);
-            argument.push(0);
+            let argument = [prefix, unit.name, b"\0"].concat();
             if !self.limits.hold(unit.weight) {
                 // Alone, at once, and without ending the bucket that its neighbours are in.
-                let mut alone = Open { next_id: open.next_id, ..Open::default() };
-                alone.add(&argument, unit.weight, spine_before);
-                closed.push(self.close(&mut alone)?);
-                open.next_id = alone.next_id;
+                let mut alone = Open::default();
+                alone.add(&argument, unit.weight, place);
+                closed.push(self.close(&mut alone, next_id)?);
                 continue;
             }
-            if open.units > 0 && !self.fits(&open, &argument, unit.weight) {
-                closed.push(self.close(&mut open)?);
+            if open.units > 0 && !self.fits(open, unit.weight, argument_cost(argument.len() - 1)) {
+                closed.push(self.close(open, next_id)?);
             }
-            open.add(&argument, unit.weight, spine_before);
+            open.add(&argument, unit.weight, place);
         }
         Ok(closed)
     }
 
-    /// Closes the last bucket, if it holds anything.
+    /// Packs units that must stay together whatever the limits, such as the names of one inode. Returns as [`Packer::pack`] does.
     ///
     /// # Errors
     /// As [`Packer::pack`].
-    pub fn finish(&self) -> Result<Option<Bucket>> {
-        let mut open = self.open.lock().expect("a thread that packs panicked");
-        if open.units == 0 { Ok(None) } else { self.close(&mut open).map(Some) }
+    pub fn pack_group(&self, members: &[GroupMember]) -> Result<Vec<Bucket>> {
+        let mut group = Open::default();
+        for member in members {
+            let argument = [&member.argument[..], b"\0"].concat();
+            group.add(&argument, member.weight, member.place);
+        }
+        let mut closed = Vec::new();
+        let mut opened = self.lock();
+        let (open, next_id) = opened.of(group.place.exposed);
+        if open.units > 0 && !self.fits(open, group.weight, group.argument_bytes()) {
+            closed.push(self.close(open, next_id)?);
+        }
+        open.merge(&group);
+        Ok(closed)
     }
 
-    fn fits(&self, open: &Open, argument: &[u8], weight: Weight) -> bool {
-        let arguments = open.argument_bytes() + argument.len() + PER_ARGUMENT;
-        self.limits.hold(open.weight + weight) && arguments <= self.argument_limit
+    /// Closes what is left: at most two buckets.
+    ///
+    /// # Errors
+    /// As [`Packer::pack`].
+    pub fn finish(&self) -> Result<Vec<Bucket>> {
+        let mut opened = self.lock();
+        let mut closed = Vec::new();
+        for exposed in [false, true] {
+            let (open, next_id) = opened.of(exposed);
+            if open.units > 0 {
+                closed.push(self.close(open, next_id)?);
+            }
+        }
+        Ok(closed)
     }
 
-    fn close(&self, open: &mut Open) -> Result<Bucket> {
-        self.dir.write(open.next_id, &open.arguments)?;
+    fn lock(&self) -> MutexGuard<'_, Opened> {
+        self.open.lock().expect("a thread that packs panicked")
+    }
+
+    fn fits(&self, open: &Open, weight: Weight, argument_bytes: usize) -> bool {
+        self.limits.hold(open.weight + weight) && open.argument_bytes() + argument_bytes <= self.argument_limit
+    }
+
+    fn close(&self, open: &mut Open, next_id: &mut u64) -> Result<Bucket> {
+        let id = *next_id;
+        self.dir.write(id, &open.arguments)?;
+        *next_id += 1;
         let bucket = Bucket {
-            id: open.next_id,
+            id,
             weight: open.weight,
             units: open.units,
             argument_bytes: open.argument_bytes(),
-            spine_before: open.spine_before,
+            spine_before: open.place.spine_before,
+            exposed: open.place.exposed,
         };
-        *open = Open { next_id: open.next_id + 1, arguments: std::mem::take(&mut open.arguments), ..Open::default() };
         open.arguments.clear();
+        *open = Open { arguments: std::mem::take(&mut open.arguments), ..Open::default() };
         Ok(bucket)
     }
 }
 
 impl Open {
-    fn add(&mut self, argument: &[u8], weight: Weight, spine_before: u32) {
+    fn add(&mut self, argument: &[u8], weight: Weight, place: Place) {
+        self.merge(&Open { arguments: Vec::new(), weight, units: 1, place });
         self.arguments.extend_from_slice(argument);
-        self.weight += weight;
-        self.units += 1;
-        self.spine_before = self.spine_before.max(spine_before);
+    }
+
+    fn merge(&mut self, other: &Open) {
+        self.arguments.extend_from_slice(&other.arguments);
+        self.weight += other.weight;
+        self.units += other.units;
+        self.place.spine_before = self.place.spine_before.max(other.place.spine_before);
+        self.place.exposed |= other.place.exposed;
     }
 
     fn argument_bytes(&self) -> usize {
         // The NULs are in the file already.
-        self.arguments.len() + self.units as usize * (PER_ARGUMENT - 1)
+        self.arguments.len() + self.units as usize * argument_cost(0) - self.units as usize
     }
 }

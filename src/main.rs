@@ -72,7 +72,7 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
             let removed = buckets.remove();
             let summary = outcome?;
             removed?;
-            if stats {
+            if stats || plan.stats {
                 let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
                 let block = Statistics {
                     summary: &summary,

@@ -8,19 +8,22 @@ use std::fs;
 use std::io;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::Config;
 use crate::endpoint::{Form, Source};
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
-use crate::rsync::options::Options;
+use crate::rsync::filter::Filters;
+use crate::rsync::options::{Class, Delete, Meaning, Options, Setting};
 use crate::scan::{Root, Scan, Weight};
 use crate::supervise::{Stream, Supervisor};
 
 /// `--info=progress2` and `--ignore-missing-args` came with it.
 pub const OLDEST_RSYNC: Version = Version(3, 1, 0);
+/// Newer ones refuse, in a list of names, a link that an untrusted user put into the place of a directory.
+pub const TRUSTS_LISTS: Version = Version(3, 5, 0);
 const PROGRAM: &str = "rsync";
 
 /// rsync's version.
@@ -34,12 +37,12 @@ impl std::fmt::Display for Version {
 }
 
 /// Whether several rsyncs can do it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
     /// Several rsyncs.
     Parallel,
     /// One rsync, and why.
-    Plain(&'static str),
+    Plain(String),
 }
 
 /// A source that is scanned, and how its entries are written as arguments: `prefix` and the path below the root's base.
@@ -83,6 +86,20 @@ pub struct Plan {
     pub scan_threads: NonZero<usize>,
     /// See [`Scan::keep_locked_whole`].
     pub keep_locked_whole: bool,
+    /// See [`Scan::merge_files`].
+    pub merge_files: Vec<OsString>,
+    /// See [`Scan::one_file_system`].
+    pub one_file_system: u8,
+    /// See [`Scan::hard_links`].
+    pub hard_links: bool,
+    /// What the source does not have is deleted, and when.
+    pub deletes: Option<Delete>,
+    /// Deletion goes on after an error.
+    pub ignore_errors: bool,
+    /// rsync prints a line per entry, and each must come once.
+    pub prints: bool,
+    /// The user asked rsync itself for statistics.
+    pub stats: bool,
 }
 
 impl Plan {
@@ -92,34 +109,45 @@ impl Plan {
     /// An option that is refused or not supported yet, an rsync that is missing, too old, or does not know an option; no source
     /// exists (exit code 23, as rsync); a local destination that cannot be a directory (3) or has no parent (11).
     pub fn make(config: &Config, supervisor: &Supervisor) -> Result<Plan> {
-        config.options.refuse_unsupported_with(|name| std::env::var_os(name))?;
+        let environment = |name: &str| std::env::var_os(name);
+        config.options.refuse_unsupported_with(environment)?;
         let options = hand_over(&config.options)?;
-        let meaning = options.meaning();
+        let meaning = options.meaning_with(environment);
 
         let found = look_at_sources(config)?;
         // The contents form needs `./` arguments: they bring the attributes of the directory itself.
         let first =
             found.present.iter().find(|(source, _)| source.form() == Form::Contents).unwrap_or(&found.present[0]);
         let base = first.0.base(&config.cwd);
-        let strategy = choose(config, &found);
-        if strategy == Strategy::Parallel && !config.dry_run {
+        let root_user = rustix::process::geteuid().is_root();
+        let keep_locked_whole = !root_user && !meaning.perms;
+        let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
+        let verdict =
+            config.options.verdicts_with(environment).into_iter().find(|verdict| verdict.class == Class::Plain);
+        let reason = verdict
+            .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
+            .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
+            .or_else(|| one_by_options(&meaning, config.processes).map(str::to_owned))
+            .or_else(|| one_by_sources(config, &found, &meaning).map(str::to_owned));
+        let filters = filters.unwrap_or_default();
+        if reason.is_none() && !config.dry_run {
             check_local_destination(config, meaning.mkpath)?;
         }
         let version = probe(&options, &config.cwd, supervisor)?;
 
-        let root_user = rustix::process::geteuid().is_root();
         let recipe = Recipe {
             program: PROGRAM.into(),
-            options: options.absolute_files(&config.cwd).argv(),
-            destination: config.destination.as_directory(&config.cwd),
             progress: config.progress,
+            lists: root_user && version >= TRUSTS_LISTS && !rules_in_files(&options),
             unlock: !root_user && meaning.perms,
             base: base.clone(),
+            destination: config.destination.as_directory(&config.cwd),
+            ..options_of_launches(&options.absolute_files(&config.cwd), &meaning, &filters, config)?
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.as_typed(&config.cwd));
         let mut plan = Plan {
-            strategy,
+            strategy: reason.map_or(Strategy::Parallel, Strategy::Plain),
             trees: Vec::new(),
             singles: Vec::new(),
             missing: found.missing,
@@ -127,7 +155,14 @@ impl Plan {
             plain,
             version,
             scan_threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
-            keep_locked_whole: !root_user && !meaning.perms,
+            keep_locked_whole,
+            merge_files: filters.merge_files,
+            one_file_system: meaning.one_file_system,
+            hard_links: meaning.hard_links,
+            deletes: meaning.delete,
+            ignore_errors: meaning.ignore_errors,
+            prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
+            stats: config.options.meaning().stats,
         };
         for (source, found) in found.present {
             let own_base = source.base(&config.cwd);
@@ -153,6 +188,9 @@ impl Plan {
             limits: config.limits,
             threads: self.scan_threads,
             split_roots: self.trees.len() + self.singles.len() > 1,
+            one_file_system: self.one_file_system,
+            merge_files: self.merge_files.clone(),
+            hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
         }
     }
@@ -162,9 +200,11 @@ impl Plan {
 /// `--partial` stays.
 fn hand_over(options: &Options) -> Result<Options> {
     const HANDLED: [&str; 3] = ["quiet", "stats", "progress"];
+    const SILENCED: [&str; 3] = ["verbose", "itemize-changes", "out-format"];
     const PARTIAL_PROGRESS: Option<u8> = Some(b'P');
     let partial = options.settings().iter().any(|setting| setting.spec.short == PARTIAL_PROGRESS);
-    let handled = |name: &str| HANDLED.contains(&name);
+    let quiet = options.meaning().quiet;
+    let handled = |name: &str| HANDLED.contains(&name) || quiet && SILENCED.contains(&name);
     let kept = options.without(|setting| handled(setting.spec.name()) || setting.spec.short == PARTIAL_PROGRESS);
     let mut words = kept.argv();
     words.extend(partial.then(|| "--partial".into()));
@@ -208,15 +248,58 @@ fn look_at_sources(config: &Config) -> Result<Found> {
     }
 }
 
-fn choose(config: &Config, found: &Found) -> Strategy {
+/// Combinations that only one rsync does exactly. Each was a difference, or could not be shown to be none, when random trees were
+/// compared with one rsync.
+fn one_by_options(meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
+    let merges = meaning.per_dir_merge || meaning.cvs_exclude;
+    let deletes = meaning.delete.is_some();
+    let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
+    let rules: [(bool, &str); 7] = [
+        (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
+        (
+            deletes && meaning.one_file_system > 0,
+            "with --one-file-system a mount at the destination is protected from deletion",
+        ),
+        (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
+        (meaning.hard_links && merges, "hard links may cross directories that must stay whole"),
+        (meaning.verbose > 1, "what rsync says of itself would be said many times"),
+        (backup_inside, "the backup directory lies inside the destination"),
+        (bandwidth_share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
+    ];
+    rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
+}
+
+/// Whether rules are read from files with a rule per line: `--from0`, which a list of names needs, would misread them.
+fn rules_in_files(options: &Options) -> bool {
+    let by_line = |setting: &Setting| {
+        let name = setting.spec.name();
+        ["exclude-from", "include-from", "filter", "F", "cvs-exclude"].contains(&name)
+    };
+    options.settings().iter().any(by_line)
+}
+
+/// Whether a backup directory, which is relative to DEST, certainly lies outside of it. An absolute one might be inside.
+fn is_outside(dir: &Path) -> bool {
+    dir.components().next() == Some(Component::ParentDir)
+}
+
+fn one_by_sources(config: &Config, found: &Found, meaning: &Meaning) -> Option<&'static str> {
     let sources = &found.present;
-    if let [(_, metadata)] = &sources[..]
-        && !metadata.is_dir()
-    {
-        return Strategy::Plain("the source is a single file");
+    let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
+    if files > 0 && sources.len() == 1 {
+        return Some("the source is a single file");
+    }
+    if files > 0 && meaning.hard_links {
+        return Some("a source that is a file may have links in the other sources");
+    }
+    if !found.missing.is_empty() && meaning.delete.is_some() && !meaning.ignore_errors {
+        return Some("a source is missing, which keeps rsync from deleting");
+    }
+    if meaning.hard_links && !meaning.perms && !rustix::process::geteuid().is_root() {
+        return Some("hard links may cross directories that must stay whole");
     }
     if overlapping(config, sources) {
-        return Strategy::Plain("several sources bring the same name");
+        return Some("several sources bring the same name");
     }
     if config.destination.is_local() {
         let destination = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
@@ -227,10 +310,70 @@ fn choose(config: &Config, found: &Found) -> Strategy {
             destination.starts_with(&path) || path.starts_with(&destination)
         });
         if nested {
-            return Strategy::Plain("source and destination lie inside each other");
+            return Some("source and destination lie inside each other");
         }
     }
-    Strategy::Parallel
+    None
+}
+
+/// The part of `--bwlimit` that each of so many processes may use, as an option in rsync's unit (KiB per second). `None` without a
+/// limit; an error if it cannot be shared.
+fn bandwidth_share(meaning: &Meaning, processes: NonZero<usize>) -> std::result::Result<Option<OsString>, ()> {
+    let Some(limit) = meaning.bwlimit.as_deref().filter(|limit| *limit != "0") else { return Ok(None) };
+    let kib = kib_per_second(limit).ok_or(())?;
+    match kib / processes.get() as u64 {
+        0 => Err(()),
+        share => Ok(Some(format!("--bwlimit={share}").into())),
+    }
+}
+
+/// rsync(1), `--bwlimit`: KiB unless a suffix says otherwise; `K` and `KiB` are powers of 1024, `KB` of 1000.
+fn kib_per_second(limit: &OsStr) -> Option<u64> {
+    let text = limit.to_str()?.to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let bytes: u64 = match &text[digits..] {
+        "" | "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "b" => 1,
+        _ => return None,
+    };
+    Some(number.checked_mul(bytes)? / 1024)
+}
+
+fn options_of_launches(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
+    let shared = bandwidth_share(meaning, config.processes).ok().flatten();
+    let mut launch = options.without(|setting| shared.is_some() && setting.spec.name() == "bwlimit").argv();
+    launch.extend(shared.clone());
+    let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
+    let mut keeping = Options::parse(&launch)?.without(|setting| deletion(setting.spec.name())).argv();
+    // What is copied still takes the place of something else, as it does with deletion.
+    keeping.extend(meaning.delete.is_some().then(|| "--force".into()));
+    // "." is a name that the user's rules would match (`--exclude='*'`).
+    let include: Vec<OsString> = meaning.has_filter_rules.then(|| "--include=/.".into()).into_iter().collect();
+    let quiet = Options::parse(&keeping)?.without(|setting| setting.spec.name().starts_with("log-file")).argv();
+    let mut rules = filters.options.clone();
+    if rules.is_empty() && meaning.partial_dir.is_some() {
+        // It comes from the environment, and counts with --partial only.
+        rules.push("--partial".into());
+    }
+    Ok(Recipe {
+        program: PROGRAM.into(),
+        spine_options: [&include[..], &launch].concat(),
+        attribute_options: [&include[..], &quiet].concat(),
+        options: launch,
+        options_keeping: keeping,
+        rule_options: (!rules.is_empty()).then_some(rules),
+        base: PathBuf::new(),
+        destination: OsString::new(),
+        progress: false,
+        lists: false,
+        unlock: false,
+    })
 }
 
 /// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
@@ -291,7 +434,7 @@ fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
 fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
     let mut arguments = options.argv();
     arguments.push("--version".into());
-    let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned() };
+    let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() };
     let (mut first, mut errors) = (String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         let line = String::from_utf8_lossy(line).into_owned();
@@ -359,6 +502,20 @@ mod tests {
             assert_eq!(parse_version(line), expected, "{line}");
         }
         assert!(Version(3, 0, 9) < OLDEST_RSYNC && OLDEST_RSYNC < Version(3, 1, 3));
+    }
+
+    #[test]
+    fn a_bandwidth_limit_is_read_as_rsync_reads_it() {
+        for (text, kib) in [
+            ("100", Some(100)),
+            ("2m", Some(2048)),
+            ("1GiB", Some(1 << 20)),
+            ("1mb", Some(976)),
+            ("2048b", Some(2)),
+            ("1.5m", None),
+        ] {
+            assert_eq!(kib_per_second(OsStr::new(text)), kib, "{text}");
+        }
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub enum Coalesce {
     Never,
 }
 
-/// A launch is not worth starting for less work than this many times its own price, unless nothing more will come.
-const WORTH_LAUNCHES: f64 = 4.0;
+/// A launch is not worth starting for less work than this many times its own price, unless there is less for each slot.
+const WORTH_LAUNCHES: f64 = 12.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
 
@@ -71,6 +71,12 @@ impl Queue {
         // Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
         let class = self.cost.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
         self.waiting.insert((Reverse(class), bucket.id), bucket);
+    }
+
+    /// Forgets all that waits.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.weight = Weight::default();
     }
 
     /// Number of buckets that wait.
@@ -102,7 +108,7 @@ impl Queue {
     }
 
     /// Takes the buckets of one launch: those whose spine directories exist (`created` of them), at most `room` bytes of
-    /// arguments, and a share of the work that keeps `slots` busy to the end. `more` says that the scan still adds buckets. Empty
+    /// arguments, all exposed or none, and a share of the work that keeps `slots` busy to the end. `more` says that the scan still adds buckets. Empty
     /// only if no bucket is ready.
     ///
     /// ```
@@ -112,7 +118,7 @@ impl Queue {
     /// let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
     /// for id in 0..64 {
     ///     let weight = Weight { entries: 1000, bytes: 1 << 30 };
-    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0 });
+    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0, exposed: false });
     /// }
     /// let slots = NonZero::new(4).unwrap();
     /// let first = queue.take(slots, 1 << 20, 0, false).len();
@@ -122,9 +128,9 @@ impl Queue {
     /// ```
     pub fn take(&mut self, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
         let share = self.share(slots, more);
-        let (mut taken, mut work, mut arguments) = (Vec::new(), 0.0, 0);
+        let (mut taken, mut work, mut arguments, mut exposed) = (Vec::new(), 0.0, 0, None);
         for (key, bucket) in &self.waiting {
-            if bucket.spine_before > created {
+            if bucket.spine_before > created || *exposed.get_or_insert(bucket.exposed) != bucket.exposed {
                 continue;
             }
             let next = self.cost.work(bucket.weight);
@@ -151,14 +157,10 @@ impl Queue {
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
         let slots = slots.get() as f64;
         let left = self.cost.work(self.weight);
-        let share = if slots == 1.0 {
-            left
-        } else if more {
-            left / slots
-        } else {
-            left / (2.0 * slots)
-        };
-        share.max(WORTH_LAUNCHES * self.cost.launch)
+        let even = left / slots;
+        let share = if more || slots == 1.0 { even } else { even / 2.0 };
+        // Below that the slots share evenly what is left, as long as it is worth one launch at all.
+        share.max(even.min(WORTH_LAUNCHES * self.cost.launch)).max(self.cost.launch)
     }
 }
 
@@ -168,7 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn bucket(id: u64, entries: u64, bytes: u64, spine_before: u32) -> Bucket {
-        Bucket { id, weight: Weight { entries, bytes }, units: 1, argument_bytes: 100, spine_before }
+        Bucket { id, weight: Weight { entries, bytes }, units: 1, argument_bytes: 100, spine_before, exposed: false }
     }
 
     fn slots(n: usize) -> NonZero<usize> {
@@ -201,6 +203,16 @@ mod tests {
         let ids: Vec<u64> = queue.take(slots(1), 1 << 20, 2, true).iter().map(|b| b.id).collect();
         assert_eq!(ids, [1]);
         assert!(queue.take(slots(1), 1 << 20, 2, true).is_empty());
+    }
+
+    #[test]
+    fn exposed_buckets_leave_apart_and_do_not_hold_up_others() {
+        let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+        for (id, spine_before, exposed) in [(0, 9, true), (1, 0, false), (2, 0, true), (3, 0, false)] {
+            queue.push(Bucket { exposed, ..bucket(id, 10, 10, spine_before) });
+        }
+        let mut take = || queue.take(slots(1), 1 << 20, 0, false).iter().map(|b| b.id).collect::<Vec<u64>>();
+        assert_eq!((take(), take(), take()), (vec![1, 3], vec![2], vec![]));
     }
 
     proptest! {

@@ -6,7 +6,8 @@
 //! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -83,7 +84,7 @@ struct Live {
 
 impl Supervisor {
     /// Starts a process, hands each line of its output to `each` (without its end, which is a newline or a carriage return), and
-    /// returns how it ended. Standard input is empty, the language of messages is C.
+    /// returns how it ended. The language of messages is C.
     ///
     /// # Errors
     /// It could not be started; the message names the program.
@@ -147,13 +148,15 @@ fn ended(status: ExitStatus) -> Ended {
 #[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
 fn spawn(invocation: &Invocation) -> Result<Child> {
+    let input =
+        input(&invocation.input).map_err(|cause| Error::usage("cannot hold the input of a process").because(cause))?;
     let parent = rustix::process::getpid();
     let mut command = Command::new(&invocation.program);
     command
         .args(&invocation.arguments)
         .current_dir(&invocation.cwd)
         .env("LC_ALL", "C")
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // SAFETY: the closure makes three system calls and touches no memory of the parent: it is async-signal-safe.
@@ -173,6 +176,18 @@ fn spawn(invocation: &Invocation) -> Result<Child> {
             _ => error.because(cause),
         }
     })
+}
+
+/// In memory and not a pipe: nobody has to write it while the child runs.
+fn input(bytes: &[u8]) -> io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    let memory = rustix::fs::memfd_create(c"multi-sync-input", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(memory);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 fn wait_until_dead(child: &Child) -> io::Result<()> {
@@ -297,7 +312,12 @@ mod tests {
     use super::*;
 
     fn sh(script: &str) -> Invocation {
-        Invocation { program: "sh".into(), arguments: vec!["-c".into(), script.into()], cwd: "/".into() }
+        Invocation {
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            cwd: "/".into(),
+            input: Vec::new(),
+        }
     }
 
     fn run(script: &str) -> (Ended, Vec<String>) {
@@ -316,6 +336,14 @@ mod tests {
         let of = |name: &str| lines.iter().filter(|l| l.starts_with(name)).cloned().collect::<Vec<_>>();
         assert_eq!(of("Stdout"), ["Stdout a", "Stdout b", "Stdout ", "Stdout last"]);
         assert_eq!(of("Stderr"), ["Stderr error"]);
+    }
+
+    #[test]
+    fn input_is_read_to_its_end() {
+        let invocation = Invocation { input: b"a\nb\n".to_vec(), ..sh("cat; cat") };
+        let mut lines = Vec::new();
+        Supervisor::default().run(&invocation, &mut |_, line| lines.push(line.to_vec())).unwrap();
+        assert_eq!(lines, [b"a", b"b"]);
     }
 
     #[test]
@@ -348,7 +376,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let invocation = Invocation { program: "no-such-rsync".into(), arguments: vec![], cwd: "/".into() };
+        let invocation =
+            Invocation { program: "no-such-rsync".into(), arguments: vec![], cwd: "/".into(), input: Vec::new() };
         let error = Supervisor::default().run(&invocation, &mut |_, _| {}).unwrap_err();
         assert!(error.to_string().contains("no-such-rsync"), "{error}");
         assert_eq!(error.exit_code(), exit::USAGE);

@@ -1,20 +1,41 @@
 //! From the scan to buckets: turns what the scan finds into rsync arguments, packs them, and tells the coordinator.
+//!
+//! Two things delay a unit: a spine directory that rsync has still to judge (see `judge`), and names of one inode that must reach one
+//! bucket together. Both wait here, nothing else does.
 
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::bucket::{Bucket, BucketDir, Packer};
+use crate::bucket::{Bucket, BucketDir, GroupMember, Packer, Place};
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::scan::{self, KeptWhole, ScanError, Unit, Watch};
+use crate::scan::{self, KeptWhole, Linked, Pruner, ScanError, Spine, Unit, Units, Watch, Weight};
+use crate::supervise::Supervisor;
+
+use super::judge::{Candidate, Judge};
+
+/// A spine directory that is part of the transfer.
+pub(super) struct SpineDir {
+    /// Its argument, or `None` if it is DEST itself.
+    pub argument: Option<Vec<u8>>,
+    /// Device and inode when it was scanned.
+    pub identity: (u64, u64),
+    /// Without `u+rwx`.
+    pub locked: bool,
+    /// It is not entered, and nothing is deleted in it.
+    pub mount_point: bool,
+    /// Somebody else could put something in its place.
+    pub exposed: bool,
+}
 
 /// What the coordinator hears of the scan.
 pub(super) enum Found {
-    /// A spine directory, in their order: its argument, or `None` if it is DEST itself.
-    Spine(Option<Vec<u8>>),
+    /// Parents come before what is in them.
+    Spine(SpineDir),
     Buckets(Vec<Bucket>),
     KeptWhole(KeptWhole, String),
     Unread(ScanError),
@@ -22,53 +43,262 @@ pub(super) enum Found {
     End(Result<Duration>),
 }
 
-/// Scans and packs; returns when all is told. `room` is what the arguments of one launch may take.
-pub(super) fn feed(
-    config: &Config,
-    plan: &Plan,
-    buckets: &BucketDir,
-    room: usize,
-    watch: &Watch,
-    tell: &(dyn Fn(Found) + Sync),
-) {
+/// What a feed needs.
+pub(super) struct Inputs<'a> {
+    pub config: &'a Config,
+    pub plan: &'a Plan,
+    pub buckets: &'a BucketDir,
+    pub supervisor: &'a Supervisor,
+    pub watch: &'a Watch,
+    /// What the arguments of one launch may take.
+    pub room: usize,
+}
+
+/// Scans and packs; returns when all is told.
+pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     let began = Instant::now();
-    let packer = Packer::new(config.limits, room, buckets);
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let take = |packed: Result<Vec<Bucket>>| match packed {
-        Ok(closed) if closed.is_empty() => {}
-        Ok(closed) => tell(Found::Buckets(closed)),
-        Err(error) => {
-            failure.lock().expect("a thread that packs panicked").get_or_insert(error);
-            watch.stop();
-        }
+    let feed = Feed {
+        inputs,
+        packer: Packer::new(inputs.config.limits, inputs.room, inputs.buckets),
+        spines: Mutex::default(),
+        to_judge: Mutex::default(),
+        judge_wakes: Condvar::new(),
+        links: Mutex::default(),
+        failure: Mutex::default(),
+        tell,
     };
-    for single in &plan.singles {
-        watch.count_single(single.weight);
+    for single in &inputs.plan.singles {
+        inputs.watch.count_single(single.weight);
         let unit = Unit { name: single.name.as_bytes(), weight: single.weight };
-        take(packer.pack(&single.prefix, 0, std::iter::once(unit)));
+        feed.packed(feed.packer.pack(&single.prefix, Place::default(), std::iter::once(unit)));
     }
-    let scanned = plan.scan(config).run(watch, &|event| match event {
-        scan::Event::Spine(spine) => {
-            let argument = join(&plan.trees[spine.root as usize].prefix, spine.path);
-            tell(Found::Spine((!spine.path.is_empty()).then_some(argument)));
+    let scanned = std::thread::scope(|scope| {
+        let judging = feed.judges().then(|| scope.spawn(|| feed.judge()));
+        let scanned = inputs.plan.scan(inputs.config).run(inputs.watch, &|event| feed.hear(event));
+        lock(&feed.to_judge).closed = true;
+        feed.judge_wakes.notify_all();
+        if judging.is_some_and(|thread| thread.join().is_err()) {
+            feed.fail(Error::usage("the thread that judges directories panicked"));
         }
-        scan::Event::Units(units) => {
-            let mut prefix = join(&plan.trees[units.root as usize].prefix, units.dir);
-            if !units.dir.is_empty() {
-                prefix.push(b'/');
-            }
-            take(packer.pack(&prefix, units.spine.map_or(0, |spine| spine + 1), units.iter()));
-        }
-        scan::Event::KeptWhole { path, why, .. } => {
-            tell(Found::KeptWhole(why, Printable::bytes(path).to_string()));
-        }
-        scan::Event::Error(error) => tell(Found::Unread(error)),
+        scanned
     });
-    take(packer.finish().map(|last| last.into_iter().collect()));
-    let failure = failure.into_inner().expect("a thread that packs panicked");
+    // Names of these inodes are elsewhere, or were excluded.
+    let left: Vec<Group> = std::mem::take(&mut *lock(&feed.links)).into_values().collect();
+    left.into_iter().for_each(|group| feed.packed(feed.packer.pack_group(&group.members)));
+    feed.packed(feed.packer.finish());
+    let failure = lock(&feed.failure).take();
     tell(Found::End(scanned.and(failure.map_or(Ok(()), Err)).map(|()| began.elapsed())));
 }
 
-fn join(prefix: &[u8], path: &[u8]) -> Vec<u8> {
-    [prefix, path].concat()
+struct Feed<'a> {
+    inputs: &'a Inputs<'a>,
+    packer: Packer<'a>,
+    /// By the scan's numbers.
+    spines: Mutex<Spines>,
+    to_judge: Mutex<ToJudge>,
+    judge_wakes: Condvar,
+    links: Mutex<HashMap<(u64, u64), Group>>,
+    failure: Mutex<Option<Error>>,
+    tell: &'a (dyn Fn(Found) + Sync),
+}
+
+#[derive(Default)]
+struct Spines {
+    verdicts: Vec<Verdict>,
+    copied: u32,
+}
+
+enum Verdict {
+    /// What came of it meanwhile.
+    Waiting(Vec<Waiting>),
+    /// What is in it waits for this.
+    Copied(Place),
+    Excluded,
+}
+
+enum Waiting {
+    Units { prefix: Vec<u8>, units: Vec<(Vec<u8>, Weight)> },
+    Linked { argument: Vec<u8>, weight: Weight, inode: (u64, u64), names: u32 },
+}
+
+#[derive(Default)]
+struct ToJudge {
+    candidates: Vec<(Candidate, SpineDir, Pruner)>,
+    closed: bool,
+}
+
+/// Names of one inode seen so far.
+struct Group {
+    names: u32,
+    members: Vec<GroupMember>,
+}
+
+impl Feed<'_> {
+    fn judges(&self) -> bool {
+        self.inputs.plan.recipe.rule_options.is_some()
+    }
+
+    fn hear(&self, event: scan::Event<'_>) {
+        match event {
+            scan::Event::Spine(spine) => self.spine(spine),
+            scan::Event::Units(units) => self.units(units),
+            scan::Event::Linked(linked) => self.linked(linked),
+            scan::Event::KeptWhole { path, why, .. } => {
+                (self.tell)(Found::KeptWhole(why, Printable::bytes(path).to_string()));
+            }
+            scan::Event::Error(error) => (self.tell)(Found::Unread(error)),
+        }
+    }
+
+    fn prefix(&self, root: u32) -> &[u8] {
+        &self.inputs.plan.trees[root as usize].prefix
+    }
+
+    fn spine(&self, spine: Spine<'_>) {
+        let argument = [self.prefix(spine.root), spine.path].concat();
+        let dir = SpineDir {
+            argument: (!spine.path.is_empty()).then(|| argument.clone()),
+            identity: spine.identity,
+            locked: spine.mode & 0o700 != 0o700,
+            mount_point: spine.mount_point,
+            exposed: spine.exposed,
+        };
+        let mut spines = lock(&self.spines);
+        if self.judges() {
+            spines.verdicts.push(Verdict::Waiting(Vec::new()));
+            drop(spines);
+            let candidate = Candidate { index: spine.index, path: spine.path.to_vec(), argument };
+            lock(&self.to_judge).candidates.push((candidate, dir, spine.pruner()));
+            self.judge_wakes.notify_all();
+        } else {
+            spines.copied += 1;
+            let place = Place { spine_before: spines.copied, exposed: dir.exposed };
+            spines.verdicts.push(Verdict::Copied(place));
+            (self.tell)(Found::Spine(dir));
+        }
+    }
+
+    fn units(&self, units: Units<'_>) {
+        let mut prefix = [self.prefix(units.root), units.dir].concat();
+        if !units.dir.is_empty() {
+            prefix.push(b'/');
+        }
+        let place = match units.spine {
+            None => Some(Place::default()),
+            Some(spine) => self.verdict(spine, || Waiting::Units {
+                prefix: prefix.clone(),
+                units: units.iter().map(|unit| (unit.name.to_vec(), unit.weight)).collect(),
+            }),
+        };
+        if let Some(place) = place {
+            self.packed(self.packer.pack(&prefix, place, units.iter()));
+        }
+    }
+
+    fn linked(&self, linked: Linked<'_>) {
+        let Linked { root, spine, dir, name, weight, inode, names } = linked;
+        let mut argument = [self.prefix(root), dir].concat();
+        if !dir.is_empty() {
+            argument.push(b'/');
+        }
+        argument.extend_from_slice(name);
+        let waiting = || Waiting::Linked { argument: argument.clone(), weight, inode, names };
+        if let Some(place) = self.verdict(spine, waiting) {
+            self.gather(inode, names, GroupMember { argument, weight, place });
+        }
+    }
+
+    fn gather(&self, inode: (u64, u64), names: u32, member: GroupMember) {
+        let mut links = lock(&self.links);
+        let group = links.entry(inode).or_insert_with(|| Group { names, members: Vec::new() });
+        group.members.push(member);
+        let complete = group.members.len() >= group.names as usize;
+        let group = if complete { links.remove(&inode) } else { None };
+        drop(links);
+        if let Some(group) = group {
+            self.packed(self.packer.pack_group(&group.members));
+        }
+    }
+
+    /// What a unit of this spine directory has to wait for; `None` if it is kept for later or not copied at all.
+    fn verdict(&self, spine: u32, waiting: impl FnOnce() -> Waiting) -> Option<Place> {
+        match &mut lock(&self.spines).verdicts[spine as usize] {
+            Verdict::Waiting(held) => {
+                held.push(waiting());
+                None
+            }
+            Verdict::Copied(place) => Some(*place),
+            Verdict::Excluded => None,
+        }
+    }
+
+    fn judge(&self) {
+        let Inputs { plan, supervisor, buckets, room, .. } = self.inputs;
+        let mut judge = Judge::new(&plan.recipe, supervisor, buckets.path(), *room);
+        loop {
+            let mut queue = lock(&self.to_judge);
+            while queue.candidates.is_empty() && !queue.closed {
+                queue = self.judge_wakes.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            let (candidates, dirs): (Vec<Candidate>, Vec<(SpineDir, Pruner)>) =
+                std::mem::take(&mut queue.candidates).into_iter().map(|(c, dir, pruner)| (c, (dir, pruner))).unzip();
+            drop(queue);
+            if candidates.is_empty() {
+                return;
+            }
+            match judge.decide(&candidates) {
+                Ok(verdicts) => {
+                    for ((candidate, (dir, pruner)), copied) in candidates.iter().zip(dirs).zip(verdicts) {
+                        self.decided(candidate.index, dir, &pruner, copied);
+                    }
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    fn decided(&self, index: u32, dir: SpineDir, pruner: &Pruner, copied: bool) {
+        let mut spines = lock(&self.spines);
+        let verdict = if copied {
+            spines.copied += 1;
+            let place = Place { spine_before: spines.copied, exposed: dir.exposed };
+            (self.tell)(Found::Spine(dir));
+            Verdict::Copied(place)
+        } else {
+            pruner.prune();
+            Verdict::Excluded
+        };
+        let place = if let Verdict::Copied(place) = verdict { place } else { Place::default() };
+        let held = std::mem::replace(&mut spines.verdicts[index as usize], verdict);
+        drop(spines);
+        let Verdict::Waiting(held) = held else { return };
+        for waiting in held.into_iter().filter(|_| copied) {
+            match waiting {
+                Waiting::Units { prefix, units } => {
+                    let units = units.iter().map(|(name, weight)| Unit { name, weight: *weight });
+                    self.packed(self.packer.pack(&prefix, place, units));
+                }
+                Waiting::Linked { argument, weight, inode, names } => {
+                    self.gather(inode, names, GroupMember { argument, weight, place });
+                }
+            }
+        }
+    }
+
+    fn packed(&self, packed: Result<Vec<Bucket>>) {
+        match packed {
+            Ok(closed) if closed.is_empty() => {}
+            Ok(closed) => (self.tell)(Found::Buckets(closed)),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+        self.inputs.watch.stop();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("a thread of the scan panicked")
 }

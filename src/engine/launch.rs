@@ -49,25 +49,39 @@ impl Meter {
 #[derive(Default)]
 pub(super) struct Said(Mutex<HashSet<Vec<u8>>>);
 
-/// What a launch does with complaints.
+/// What of its output a launch tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Complaints {
-    Tell,
-    TellAndRemember,
-    TellNew,
+pub(super) enum Tells {
+    All,
+    /// All, and complaints are remembered.
+    AllAndRemember,
+    /// Complaints that are not remembered.
+    New,
+    /// Complaints, and on standard output only what is about deletion: everything else was printed before.
+    Deletions,
 }
 
 impl Said {
-    fn is_news(&self, line: &[u8], how: Complaints) -> bool {
-        if how == Complaints::Tell {
-            return true;
-        }
+    fn is_news(&self, line: &[u8], tells: Tells) -> bool {
         let mut lines = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if how == Complaints::TellAndRemember && lines.len() < LINES_REMEMBERED {
-            lines.insert(line.to_vec());
+        match tells {
+            Tells::All => true,
+            Tells::AllAndRemember => {
+                if lines.len() < LINES_REMEMBERED {
+                    lines.insert(line.to_vec());
+                }
+                true
+            }
+            Tells::New | Tells::Deletions => !lines.contains(line),
         }
-        how == Complaints::TellAndRemember || !lines.contains(line)
     }
+}
+
+/// Lines of `-i` and `-v` about what is deleted, and the one about what could not be.
+fn is_about_deletion(line: &[u8]) -> bool {
+    [&b"*deleting "[..], b"deleting ", b"cannot delete non-empty directory: "]
+        .iter()
+        .any(|begin| line.starts_with(begin))
 }
 
 /// Runs to the end. Never panics.
@@ -76,7 +90,7 @@ pub(super) fn run(
     supervisor: &Supervisor,
     meter: &Arc<Meter>,
     said: &Said,
-    complaints: Complaints,
+    tells: Tells,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> End {
     let began = Instant::now();
@@ -90,10 +104,11 @@ pub(super) fn run(
                     meter.bytes.store(progress.bytes, Ordering::Relaxed);
                 }
                 Line::Statistics => {}
+                Line::Other if tells == Tells::Deletions && !is_about_deletion(line) => {}
                 Line::Other => tell(Event::Said(line)),
             },
             Stream::Stderr => {
-                if transcript.stderr(line) && said.is_news(line, complaints) {
+                if transcript.stderr(line) && said.is_news(line, tells) {
                     tell(Event::Complained(line));
                 }
             }

@@ -1,15 +1,19 @@
 //! The engine: scan, buckets, launches, spine; one coordinator that hears of everything and never waits for any one of them.
 //!
 //! The order that makes the result that of one rsync: a spine directory is created before a bucket below it starts, each subtree
-//! belongs to one launch, and the attributes of spine directories are set after the last launch that could write into them. A thread
-//! owns each launch and reports its end whatever happens, so the coordinator always hears of it.
+//! belongs to one launch, and after the last launch that could write into spine directories they are cleaned (if anything is to be
+//! deleted) and get their attributes. A thread owns each launch and reports its end whatever happens, so the coordinator always
+//! hears of it.
 
 mod feed;
+mod judge;
 mod launch;
+mod spine;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,12 +28,14 @@ use crate::error::Result;
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, CostModel, Queue};
 use crate::report::{Event, Progress, Summary};
-use crate::rsync::command::{Invocation, argument_cost};
+use crate::rsync::command::Invocation;
 use crate::rsync::exit::{self, Class, RunCode};
+use crate::rsync::options::Delete;
 use crate::scan::{Watch, Weight};
 use crate::supervise::{Ended, Stop, Supervisor};
-use feed::Found;
-use launch::{Complaints, End, Meter, Said};
+use feed::{Found, Inputs};
+use launch::{End, Meter, Said, Tells};
+use spine::SpineList;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
@@ -127,11 +133,12 @@ pub fn run(
             ),
             room: plan.recipe.argument_room(),
             running: HashMap::new(),
-            spine: Spine::default(),
+            spine: SpineList::default(),
             scanned: false,
             tries: HashMap::new(),
             repair: Vec::new(),
-            attributes: Vec::new(),
+            parts: Vec::new(),
+            sender_failed: false,
             pause_until: None,
             done: Weight::default(),
             soft: RunCode::default(),
@@ -162,8 +169,10 @@ enum Job {
     Buckets(Vec<Bucket>),
     /// A bucket that ended with 23, once more and alone.
     Repair(Bucket),
+    /// Deletes in this part of the spine, and sets its attributes.
+    Delete(Range<usize>),
     /// Sets the attributes of this part of the spine.
-    Attributes(std::ops::Range<usize>),
+    Attributes(Range<usize>),
     /// One rsync for everything.
     Plain,
 }
@@ -179,21 +188,9 @@ struct Running {
 enum Stage {
     Transfer,
     Repair,
+    Delete,
     Attributes,
     Done,
-}
-
-/// The spine directories known so far.
-#[derive(Default)]
-struct Spine {
-    /// Arguments in the order of discovery; `None` for DEST itself.
-    arguments: Vec<Option<Vec<u8>>>,
-    /// How many exist at the destination.
-    created: u32,
-    /// A launch that creates some is running.
-    creating: bool,
-    /// DEST exists.
-    dest_made: bool,
 }
 
 struct Run<'scope, 'env> {
@@ -210,12 +207,15 @@ struct Run<'scope, 'env> {
     queue: Queue,
     room: usize,
     running: HashMap<u64, Running>,
-    spine: Spine,
+    spine: SpineList,
     scanned: bool,
     /// Failed launches of a bucket, or of the spine ([`SPINE_TRIES`]).
     tries: HashMap<u64, u32>,
     repair: Vec<Bucket>,
-    attributes: Vec<std::ops::Range<usize>>,
+    /// Parts of the spine that wait in the stages after the transfer.
+    parts: Vec<Range<usize>>,
+    /// Something of the source could not be read: rsync deletes nothing then.
+    sender_failed: bool,
     pause_until: Option<Instant>,
     done: Weight,
     soft: RunCode,
@@ -229,13 +229,23 @@ const SPINE_TRIES: u64 = u64::MAX;
 
 impl<'scope, 'env> Run<'scope, 'env> {
     fn begin(&mut self) {
-        if let Strategy::Plain(why) = self.plan.strategy {
-            self.summary.plain = Some(why);
+        if let Strategy::Plain(why) = &self.plan.strategy {
+            self.summary.plain = Some(why.clone());
+            if self.config.processes.get() > 1 {
+                (self.tell)(Event::Note(format!("one rsync does it all ({why})")));
+            }
         }
-        let (config, plan, buckets, watch) = (self.config, self.plan, self.buckets, &self.control.watch);
-        let (room, sender) = (self.room, self.sender.clone());
+        let inputs = Inputs {
+            config: self.config,
+            plan: self.plan,
+            buckets: self.buckets,
+            supervisor: &self.control.supervisor,
+            watch: &self.control.watch,
+            room: self.room,
+        };
+        let sender = self.sender.clone();
         self.scope.spawn(move || {
-            feed::feed(config, plan, buckets, room, watch, &|found| {
+            feed::feed(&inputs, &|found| {
                 // The coordinator is gone only after it has failed.
                 let _ = sender.send(Message::Found(found));
             });
@@ -280,7 +290,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.summary.code = code;
         self.summary.interrupted = self.control.interrupted();
         self.summary.found = self.control.watch.found();
-        self.summary.spine = self.spine.arguments.len() as u64;
+        self.summary.spine = self.spine.len() as u64;
         self.summary.total_time = self.started.elapsed();
         self.summary
     }
@@ -291,12 +301,15 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     fn hear(&mut self, message: Message) -> Result<()> {
         match message {
-            Message::Found(Found::Spine(argument)) => self.spine.arguments.push(argument),
+            Message::Found(Found::Spine(dir)) => self.spine.push(dir),
             Message::Found(Found::Buckets(closed)) => {
                 for bucket in closed {
                     self.summary.buckets += 1;
                     self.summary.packed += bucket.weight;
-                    self.queue.push(bucket);
+                    // One plain rsync copies them all.
+                    if self.summary.plain.is_none() {
+                        self.queue.push(bucket);
+                    }
                 }
             }
             Message::Found(Found::KeptWhole(why, path)) => {
@@ -304,6 +317,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
             Message::Found(Found::Unread(error)) => {
                 self.soft.add(if error.vanished() { exit::VANISHED } else { exit::PARTIAL });
+                self.sender_failed |= !error.vanished();
                 let text = error.to_string();
                 (self.tell)(Event::Failed(text.clone()));
                 self.summary.scan_error_count += 1;
@@ -340,10 +354,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     }
                 }
                 Stage::Repair if over && self.repair.is_empty() => {
-                    self.attributes = self.cut_spine();
-                    self.stage = Stage::Attributes;
+                    // A run that became one plain rsync has nothing left to do.
+                    if self.spine.dest_made {
+                        self.parts = self.spine.parts(self.room);
+                    }
+                    self.stage = if self.may_delete() { Stage::Delete } else { Stage::Attributes };
                 }
-                Stage::Attributes if over && self.attributes.is_empty() => self.stage = Stage::Done,
+                Stage::Delete | Stage::Attributes if over && self.parts.is_empty() => self.stage = Stage::Done,
                 _ => return Ok(()),
             }
         }
@@ -353,6 +370,18 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.pause_until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// Deletions in the spine come last, and not after an error on the sending side: what could not be read would be deleted.
+    fn may_delete(&mut self) -> bool {
+        let wanted = self.plan.deletes.is_some() && self.spine.dest_made && self.spine.len() > 0;
+        let unsafe_now = self.sender_failed && !self.plan.ignore_errors;
+        if wanted && unsafe_now {
+            self.soft.add(exit::PARTIAL);
+            let text = "IO error encountered -- nothing is deleted in the directories that were split";
+            (self.tell)(Event::Failed(text.into()));
+        }
+        wanted && !unsafe_now
+    }
+
     fn start_one(&mut self) -> Result<bool> {
         match self.stage {
             Stage::Transfer if !self.config.dry_run => self.start_transfer(),
@@ -360,17 +389,21 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Stage::Repair if self.running.is_empty() => match self.repair.pop() {
                 Some(bucket) => {
                     let units = self.arguments(&[bucket])?;
-                    let invocation = self.plan.recipe.buckets(units, true);
-                    self.start(Job::Repair(bucket), invocation, Complaints::Tell);
+                    if self.are_as_scanned(&units) {
+                        let invocation = self.plan.recipe.buckets(units, true, self.keeps(), bucket.exposed);
+                        self.start(Job::Repair(bucket), invocation, Tells::All);
+                    }
                     Ok(true)
                 }
                 None => Ok(false),
             },
-            Stage::Attributes => match self.attributes.pop() {
-                Some(part) => {
-                    let (dest, arguments) = self.spine_arguments(part.clone());
-                    let invocation = self.plan.recipe.attributes(dest, arguments);
-                    self.start(Job::Attributes(part), invocation, Complaints::TellNew);
+            Stage::Delete => Ok(self.parts.pop().map(|range| self.start_delete(range)).is_some()),
+            Stage::Attributes => match self.parts.pop() {
+                Some(range) => {
+                    let part = self.spine.part(range.clone(), true);
+                    let dest = part.dest.then_some(&b"./"[..]);
+                    let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
+                    self.start(Job::Attributes(range), invocation, Tells::New);
                     Ok(true)
                 }
                 None => Ok(false),
@@ -382,7 +415,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn start_transfer(&mut self) -> Result<bool> {
         let slots = self.config.processes;
         let launched = self.summary.launches > 0;
-        if let Strategy::Plain(_) = self.plan.strategy {
+        if self.summary.plain.is_some() {
             if !launched {
                 self.start_plain();
             }
@@ -390,18 +423,14 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
         if !self.scanned {
             let waited = self.last_start.elapsed() >= LONGEST_WAIT && !self.queue.is_empty();
-            if !waited && !self.queue.worth_starting(slots) {
+            if self.waits_for_scan() || !waited && !self.queue.worth_starting(slots) {
                 return Ok(false);
             }
-        } else if !launched {
-            // Everything in one launch: then it is one rsync.
-            let all = self.queue.take(slots, self.room, u32::MAX, false);
-            if self.queue.is_empty() {
-                self.summary.plain = Some("it is not worth more than one launch");
-                self.start_plain();
-                return Ok(true);
-            }
-            all.into_iter().for_each(|bucket| self.queue.push(bucket));
+        } else if !launched && let Some(why) = self.one_launch() {
+            self.summary.plain = Some(why.into());
+            self.queue.clear();
+            self.start_plain();
+            return Ok(false);
         }
         if self.queue.is_empty() {
             return Ok(false);
@@ -419,73 +448,96 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(false);
         }
         let units = self.arguments(&taken)?;
-        let invocation = self.plan.recipe.buckets(units, false);
-        self.start(Job::Buckets(taken), invocation, Complaints::Tell);
+        if self.are_as_scanned(&units) {
+            let invocation = self.plan.recipe.buckets(units, false, self.keeps(), taken[0].exposed);
+            self.start(Job::Buckets(taken), invocation, Tells::All);
+        }
         Ok(true)
+    }
+
+    /// Launches that print a line per entry are started when the spine is complete, because a second look at a directory would
+    /// print it again. `--delete-before` and `--delete-after` make rsync read everything before it deletes anything.
+    fn waits_for_scan(&self) -> bool {
+        self.plan.prints || matches!(self.plan.deletes, Some(Delete::Before | Delete::After))
+    }
+
+    /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
+    fn keeps(&self) -> bool {
+        self.plan.deletes.is_some() && self.sender_failed && !self.plan.ignore_errors
+    }
+
+    /// Why one rsync does all that the scan found, before anything else was started.
+    fn one_launch(&mut self) -> Option<&'static str> {
+        if self.keeps() {
+            return Some("something cannot be read, and one rsync knows what it may still delete");
+        }
+        if self.plan.prints && self.plan.recipe.unlock && self.spine.locked {
+            return Some("directories without u+rwx would be printed with other modes");
+        }
+        let all = self.queue.take(self.config.processes, self.room, u32::MAX, false);
+        let one = self.queue.is_empty();
+        all.into_iter().for_each(|bucket| self.queue.push(bucket));
+        one.then_some("it is not worth more than one launch")
     }
 
     fn start_plain(&mut self) {
         let invocation = self.plan.plain.clone();
-        self.start(Job::Plain, invocation, Complaints::Tell);
+        self.start(Job::Plain, invocation, Tells::All);
     }
 
     fn start_create(&mut self) {
         if !self.spine.dest_made {
             self.name_missing_sources();
         }
-        let from = self.spine.created as usize;
-        let mut known = self.spine.arguments.len();
-        let mut taken = 0;
-        for (place, argument) in self.spine.arguments.iter().enumerate().skip(from) {
-            taken += argument_cost(argument.as_ref().map_or(0, Vec::len));
-            if taken > self.room && place > from {
-                known = place;
-                break;
-            }
-        }
-        let (mut dest, arguments) = self.spine_arguments(from..known);
-        if arguments.is_empty() {
-            let prefix = |tree: &'env crate::plan::SourceTree| &tree.prefix[..];
-            let first =
-                self.plan.trees.first().map(prefix).or(self.plan.singles.first().map(|single| &single.prefix[..]));
-            dest = dest.or(first);
-        }
-        let invocation = self.plan.recipe.create(dest, arguments);
+        let range = self.spine.fitting(self.spine.created as usize, self.room);
+        let known = range.end as u32;
+        let part = self.spine.part(range, true);
+        let first = || {
+            let of_tree = self.plan.trees.first().map(|tree| &tree.prefix[..]);
+            of_tree.or(self.plan.singles.first().map(|single| &single.prefix[..]))
+        };
+        let dest = if part.dest {
+            Some(&b"./"[..])
+        } else if part.arguments.is_empty() {
+            first()
+        } else {
+            None
+        };
+        let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
         self.spine.creating = true;
-        self.start(Job::Create(known as u32), invocation, Complaints::TellAndRemember);
+        self.start(Job::Create(known), invocation, Tells::AllAndRemember);
     }
 
-    fn spine_arguments(&self, part: std::ops::Range<usize>) -> (Option<&'env [u8]>, Vec<OsString>) {
-        let part = &self.spine.arguments[part];
-        // Only a source with a trailing slash has DEST itself as spine, and its arguments start with `./`.
-        let dest = part.iter().any(Option::is_none).then_some(&b"./"[..]);
-        (dest, part.iter().flatten().map(|argument| os(argument)).collect())
-    }
-
-    /// Parts of the spine that fit one launch each.
-    fn cut_spine(&self) -> Vec<std::ops::Range<usize>> {
-        let (mut parts, mut begin, mut taken) = (Vec::new(), 0, 0);
-        for (place, argument) in self.spine.arguments.iter().enumerate() {
-            let cost = argument_cost(argument.as_ref().map_or(0, Vec::len));
-            if taken + cost > self.room && place > begin {
-                parts.push(begin..place);
-                (begin, taken) = (place, 0);
-            }
-            taken += cost;
+    fn start_delete(&mut self, range: Range<usize>) {
+        let part = self.spine.part(range.clone(), false);
+        if !self.are_as_scanned(&part.arguments) {
+            return;
         }
-        // A run that became one plain rsync, or has no split directory, has nothing to set.
-        if begin < self.spine.arguments.len() && self.spine.dest_made {
-            parts.push(begin..self.spine.arguments.len());
-        }
-        parts
+        let invocation = self.plan.recipe.delete(part.dest, part.arguments, part.exposed);
+        self.start(Job::Delete(range), invocation, Tells::Deletions);
     }
 
     fn name_missing_sources(&mut self) {
         for (source, why) in &self.plan.missing {
             self.soft.add(exit::PARTIAL);
+            self.sender_failed = true;
             let shown = Printable::os(source).to_string();
             (self.tell)(Event::Failed(format!("cannot find source {shown}: {}", std::io::Error::from(*why))));
         }
+    }
+
+    /// Whether the spine directories above these arguments are still those that were scanned. If another process put something
+    /// else into the place of one, rsync would follow it out of the source: what is below is not copied, and is named.
+    fn are_as_scanned(&mut self, arguments: &[OsString]) -> bool {
+        let changed = self.spine.changed(&self.plan.recipe.base, arguments.iter());
+        for path in &changed {
+            self.soft.add(exit::PARTIAL);
+            self.sender_failed = true;
+            let shown = Printable::bytes(path);
+            let text = format!("{shown} was replaced while multi-sync ran: copy it again");
+            (self.tell)(Event::Failed(text));
+        }
+        changed.is_empty()
     }
 
     fn arguments(&self, buckets: &[Bucket]) -> Result<Vec<OsString>> {
@@ -497,21 +549,21 @@ impl<'scope, 'env> Run<'scope, 'env> {
         Ok(all)
     }
 
-    fn start(&mut self, job: Job, invocation: Invocation, complaints: Complaints) {
+    fn start(&mut self, job: Job, invocation: Invocation, tells: Tells) {
         let launch = self.summary.launches;
         self.summary.launches += 1;
         self.last_start = Instant::now();
         let weight = match &job {
             Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
             Job::Plain => self.control.watch.found(),
-            Job::Create(_) | Job::Repair(_) | Job::Attributes(_) => Weight::default(),
+            Job::Create(_) | Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => Weight::default(),
         };
         let meter = Arc::<Meter>::default();
         self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         self.scope.spawn(move || {
-            let end = launch::run(&invocation, supervisor, &meter, &said, complaints, tell);
+            let end = launch::run(&invocation, supervisor, &meter, &said, tells, tell);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });
@@ -532,14 +584,28 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
+        self.sender_failed |= code == exit::PARTIAL && end.transcript.sender_failed();
         match exit::class(code) {
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
+                self.check_after(&job)?;
                 self.accomplished(job, weight, code, end.transcript.receiver_denied());
             }
             Class::Connection => self.again(job, code, CONNECTION_TRIES),
             Class::Broken => self.again(job, code, BROKEN_TRIES),
             Class::Fatal => self.fail(code),
         }
+        Ok(())
+    }
+
+    /// A directory that was replaced during a launch may have led it elsewhere: that is said, and changes the exit code.
+    fn check_after(&mut self, job: &Job) -> Result<()> {
+        let arguments = match job {
+            Job::Buckets(buckets) => self.arguments(buckets)?,
+            Job::Repair(bucket) => self.arguments(&[*bucket])?,
+            Job::Delete(range) => self.spine.part(range.clone(), false).arguments,
+            Job::Create(_) | Job::Attributes(_) | Job::Plain => return Ok(()),
+        };
+        self.are_as_scanned(&arguments);
         Ok(())
     }
 
@@ -559,7 +625,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
             Job::Buckets(_) => self.done += weight,
             Job::Plain => self.done = self.control.watch.found(),
-            Job::Repair(_) | Job::Attributes(_) => {}
+            Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => {}
         }
         self.soft.add(code);
     }
@@ -569,7 +635,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let keys: Vec<u64> = match &job {
             Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.id).collect(),
             Job::Repair(bucket) => vec![bucket.id],
-            Job::Create(_) | Job::Attributes(_) => vec![SPINE_TRIES],
+            Job::Create(_) | Job::Delete(_) | Job::Attributes(_) => vec![SPINE_TRIES],
             Job::Plain => return self.fail(code),
         };
         let tried = keys.into_iter().map(|key| {
@@ -592,7 +658,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         match job {
             Job::Buckets(buckets) => buckets.into_iter().for_each(|bucket| self.queue.push(bucket)),
             Job::Repair(bucket) => self.repair.push(bucket),
-            Job::Attributes(part) => self.attributes.push(part),
+            Job::Delete(range) | Job::Attributes(range) => self.parts.push(range),
             Job::Create(_) | Job::Plain => {}
         }
     }
@@ -609,8 +675,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let units = match job {
             Job::Buckets(buckets) => self.arguments(buckets),
             Job::Repair(bucket) => self.arguments(&[*bucket]),
-            Job::Create(known) => Ok(self.spine_arguments(self.spine.created as usize..*known as usize).1),
-            Job::Attributes(part) => Ok(self.spine_arguments(part.clone()).1),
+            Job::Create(known) => Ok(self.spine.part(self.spine.created as usize..*known as usize, true).arguments),
+            Job::Delete(range) | Job::Attributes(range) => Ok(self.spine.part(range.clone(), true).arguments),
             Job::Plain => return false,
         };
         let gone = |unit: &&OsString| {

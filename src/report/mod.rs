@@ -60,7 +60,7 @@ pub struct Summary {
     /// The run was interrupted.
     pub interrupted: bool,
     /// Why one plain rsync did it, if it did.
-    pub plain: Option<&'static str>,
+    pub plain: Option<String>,
     /// Found by the scan.
     pub found: Weight,
     /// Buckets that were written.

@@ -56,8 +56,8 @@ impl fmt::Display for Statistics<'_> {
             line("Launches", &run.launches)?;
         }
         line("Split directories", &run.spine)?;
-        if let Some(why) = run.plain {
-            line("One rsync for everything", &why)?;
+        if let Some(why) = &run.plain {
+            line("One rsync for everything", why)?;
         }
         for (why, (count, example)) in &run.kept_whole {
             line("Directories left whole", &format!("{count} ({why}), such as {example}"))?;

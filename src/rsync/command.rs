@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use rustix::process::{Resource, getrlimit};
@@ -22,6 +22,8 @@ pub struct Invocation {
     pub arguments: Vec<OsString>,
     /// Working directory.
     pub cwd: PathBuf,
+    /// What it reads from standard input; nothing if empty.
+    pub input: Vec<u8>,
 }
 
 impl fmt::Display for Invocation {
@@ -44,19 +46,30 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// What all launches of a run share.
+/// What all launches of a run share: command lines are data, made by the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// The rsync to start.
     pub program: OsString,
-    /// The user's options, with local file names made absolute.
+    /// Options of launches that copy or delete: the user's, with local file names made absolute.
     pub options: Vec<OsString>,
+    /// The same without deletion, but able to make room for what is copied.
+    pub options_keeping: Vec<OsString>,
+    /// Options of launches that create spine directories.
+    pub spine_options: Vec<OsString>,
+    /// Options of launches that set their attributes, which nobody should hear of again.
+    pub attribute_options: Vec<OsString>,
+    /// Options that ask which directories the user's rules exclude; `None` if there are no rules.
+    pub rule_options: Option<Vec<OsString>>,
     /// Working directory: the base that `./name` arguments are relative to.
     pub base: PathBuf,
     /// DEST as a directory (with a trailing slash).
     pub destination: OsString,
     /// Ask rsync for progress. It prints a line per file, so only when somebody looks.
     pub progress: bool,
+    /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
+    /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
+    pub lists: bool,
     /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
     pub unlock: bool,
 }
@@ -69,39 +82,73 @@ impl Recipe {
     /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` are arguments without a
     /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
     /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them.
-    pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>) -> Invocation {
-        let mut options = self.figures();
+    pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
+        let mut more = words(&LISTED_ONCE);
+        more.extend(self.figures());
         if self.unlock {
-            options.push("--chmod=Du+rwx".into());
+            more.push("--chmod=Du+rwx".into());
         }
-        self.listed_once(options, dest, spine)
+        self.spine(&self.spine_options, more, dest, spine, exposed)
     }
 
     /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
     /// Quiet: what it has to say was said when they were created.
-    pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>) -> Invocation {
-        self.listed_once(vec!["-q".into()], dest, spine)
+    pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
+        let mut more = words(&LISTED_ONCE);
+        more.push("-q".into());
+        self.spine(&self.attribute_options, more, dest, spine, exposed)
     }
 
-    fn listed_once(&self, more: Vec<OsString>, dest: Option<&[u8]>, mut arguments: Vec<OsString>) -> Invocation {
-        let mut options: Vec<OsString> = LISTED_ONCE.map(OsString::from).into();
-        options.extend(more);
+    fn spine(
+        &self,
+        options: &[OsString],
+        mut more: Vec<OsString>,
+        dest: Option<&[u8]>,
+        mut arguments: Vec<OsString>,
+        exposed: bool,
+    ) -> Invocation {
         if let Some(prefix) = dest {
-            options.push("--ignore-missing-args".into());
+            more.push("--ignore-missing-args".into());
             arguments.push(OsString::from_vec([prefix, NO_NAME.as_bytes()].concat()));
         }
-        self.invocation(options, arguments)
+        self.invocation(options, more, arguments, exposed)
+    }
+
+    /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
+    /// With `dest` DEST itself is one of them. Safe only after every launch that copies.
+    pub fn delete(&self, dest: bool, mut spine: Vec<OsString>, exposed: bool) -> Invocation {
+        let mut more = words(&LISTED_ONCE);
+        more.extend(words(&["--existing", "--ignore-existing"]));
+        more.extend(self.figures());
+        // The slash makes rsync look into a directory that it does not enter.
+        spine.iter_mut().for_each(|argument| argument.push("/"));
+        if dest {
+            spine.insert(0, "./".into());
+        }
+        self.invocation(&self.options, more, spine, exposed)
     }
 
     /// Copies units. `repair` lets rsync write into destination directories that lack `u+w`, which is only safe while no
-    /// other launch runs.
-    pub fn buckets(&self, units: Vec<OsString>, repair: bool) -> Invocation {
-        let mut options = vec![OsString::from("-R")];
+    /// other launch runs. With `keep` nothing is deleted.
+    pub fn buckets(&self, units: Vec<OsString>, repair: bool, keep: bool, exposed: bool) -> Invocation {
+        // A list of names takes back the recursion of -a.
+        let mut more = if self.lists && exposed { words(&["-R", "-r"]) } else { words(&["-R"]) };
         if !repair {
-            options.push("--no-implied-dirs".into());
+            more.push("--no-implied-dirs".into());
         }
-        options.extend(self.figures());
-        self.invocation(options, units)
+        more.extend(self.figures());
+        self.invocation(if keep { &self.options_keeping } else { &self.options }, more, units, exposed)
+    }
+
+    /// Prints which of these spine directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
+    /// that does not exist. `None` if there are no rules.
+    pub fn judge(&self, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
+        let mut arguments = self.rule_options.clone()?;
+        arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args", "--out-format=%n"]));
+        arguments.push("--".into());
+        arguments.extend(spine);
+        arguments.push(nowhere);
+        Some(Invocation { program: self.program.clone(), arguments, cwd: self.base.clone(), input: Vec::new() })
     }
 
     /// One rsync for everything, in the directory and with the words the user typed.
@@ -111,12 +158,12 @@ impl Recipe {
         arguments.push("--".into());
         arguments.extend_from_slice(sources);
         arguments.push(destination);
-        Invocation { program: self.program.clone(), arguments, cwd }
+        Invocation { program: self.program.clone(), arguments, cwd, input: Vec::new() }
     }
 
     /// Bytes left for units in one launch.
     pub fn argument_room(&self) -> usize {
-        let fixed = self.buckets(Vec::new(), false);
+        let fixed = self.spine(&self.spine_options, words(&LISTED_ONCE), Some(b"././"), Vec::new(), false);
         let taken: usize = fixed.arguments.iter().map(|word| argument_cost(word.len())).sum();
         argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
     }
@@ -129,14 +176,24 @@ impl Recipe {
         options
     }
 
-    fn invocation(&self, options: Vec<OsString>, arguments: Vec<OsString>) -> Invocation {
-        let mut all = self.options.clone();
-        all.extend(options);
-        all.push("--".into());
-        all.extend(arguments);
-        all.push(self.destination.clone());
-        Invocation { program: self.program.clone(), arguments: all, cwd: self.base.clone() }
+    fn invocation(&self, options: &[OsString], more: Vec<OsString>, names: Vec<OsString>, exposed: bool) -> Invocation {
+        let mut arguments = options.to_vec();
+        arguments.extend(more);
+        let mut input = Vec::new();
+        if self.lists && exposed {
+            arguments.extend(words(&["--files-from=-", "--from0", "--", "."]));
+            names.iter().for_each(|name| input.extend([name.as_bytes(), b"\0"].concat()));
+        } else {
+            arguments.push("--".into());
+            arguments.extend(names);
+        }
+        arguments.push(self.destination.clone());
+        Invocation { program: self.program.clone(), arguments, cwd: self.base.clone(), input }
     }
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
 }
 
 /// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)).
@@ -163,10 +220,15 @@ mod tests {
     fn recipe() -> Recipe {
         Recipe {
             program: "rsync".into(),
-            options: vec!["-a".into(), "-S".into()],
+            options: words(&["-a", "-S"]),
+            options_keeping: words(&["-a", "-S", "--force"]),
+            spine_options: words(&["-a", "-S"]),
+            attribute_options: words(&["-a", "-S"]),
+            rule_options: Some(words(&["--exclude=x"])),
             base: "/src".into(),
             destination: "/dst/".into(),
             progress: false,
+            lists: true,
             unlock: false,
         }
     }
@@ -174,16 +236,31 @@ mod tests {
     #[test]
     fn a_command_prints_as_a_shell_reads_it() {
         let units = vec!["./a b".into(), "./it's".into(), OsString::from_vec(b"./\xff".to_vec())];
-        let shown = recipe().buckets(units, false).to_string();
+        let shown = recipe().buckets(units, false, false, false).to_string();
         assert_eq!(shown, r"rsync -a -S -R --no-implied-dirs --stats --no-h -- './a b' './it'\''s' './\xff' /dst/");
     }
 
     #[test]
     fn a_spine_of_the_root_alone_is_a_name_that_is_missing() {
-        let shown = recipe().create(Some(b"./"), vec![]).to_string();
+        let shown = recipe().create(Some(b"./"), vec![], false).to_string();
         assert!(shown.ends_with("--stats --no-h --ignore-missing-args -- ./.multi-sync-none /dst/"), "{shown}");
-        let shown = recipe().attributes(None, vec!["./a".into()]).to_string();
+        let shown = recipe().attributes(None, vec!["./a".into()], false).to_string();
         assert_eq!(shown, "rsync -a -S --no-r -d -R --no-m --implied-dirs -q -- ./a /dst/");
+    }
+
+    #[test]
+    fn names_in_exposed_places_are_a_list() {
+        let launch = recipe().buckets(vec!["./a/u".into(), "./a/v".into()], false, false, true);
+        let figures = "--stats --no-h '--files-from=-' --from0 -- . /dst/";
+        assert_eq!(launch.to_string(), format!("rsync -a -S -R -r --no-implied-dirs {figures}"));
+        assert_eq!(launch.input, b"./a/u\0./a/v\0");
+    }
+
+    #[test]
+    fn deletion_looks_into_the_spine_and_not_below() {
+        let shown = recipe().delete(true, vec!["./a".into()], false).to_string();
+        let listed = "--no-r -d -R --no-m --implied-dirs --existing --ignore-existing";
+        assert_eq!(shown, format!("rsync -a -S {listed} --stats --no-h -- ./ ./a/ /dst/"));
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 pub mod command;
 pub mod exit;
+pub mod filter;
 pub mod options;
 pub mod output;

@@ -11,7 +11,7 @@
 mod files;
 mod info;
 mod meaning;
-mod rule;
+pub(super) mod rule;
 mod table;
 mod verdict;
 mod words;

@@ -108,6 +108,7 @@ pub struct Transcript {
     missing: u64,
     vanished: u64,
     denied: bool,
+    sender_failed: bool,
 }
 
 impl Transcript {
@@ -133,6 +134,9 @@ impl Transcript {
                 return Line::Statistics;
             }
         }
+        if ["sending incremental file list", "building file list ... done"].contains(&text) {
+            return Line::Statistics;
+        }
         if text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ") {
             return Line::Statistics;
         }
@@ -156,10 +160,19 @@ impl Transcript {
             && line.ends_with(b" failed: No such file or directory (2)")
         {
             self.missing += 1;
-        } else if contains(line, b"Permission denied (13)") && !contains(line, b"[sender]") {
+        } else if !["[generator]", "[receiver]", "[Receiver]"].iter().any(|side| contains(line, side.as_bytes())) {
+            // Also a line that does not say which side wrote it.
+            self.sender_failed = true;
+        }
+        if contains(line, b"Permission denied (13)") && !contains(line, b"[sender]") {
             self.denied = true;
         }
         true
+    }
+
+    /// Whether anything went wrong on the sending side but names that are gone.
+    pub fn sender_failed(&self) -> bool {
+        self.sender_failed
     }
 
     /// Whether the receiving side was denied something: with implied directories rsync may help itself.

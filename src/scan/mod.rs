@@ -18,6 +18,7 @@ mod walk;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::io::Errno;
@@ -92,13 +93,19 @@ pub struct Scan {
     pub threads: NonZero<usize>,
     /// Make the top directory of each root spine even when the whole fits one unit.
     pub split_roots: bool,
+    /// rsync's `-x`, counted: with 1 a directory on another file system is not entered, with 2 it is left out too.
+    pub one_file_system: u8,
+    /// A directory that holds one of these names stays whole: rsync reads filter rules there (rsync(1), PER-DIRECTORY RULES).
+    pub merge_files: Vec<OsString>,
+    /// rsync's `-H`: names of one inode are units by themselves ([`Event::Linked`]) wherever their directories are split.
+    pub hard_links: bool,
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
     /// processes cannot write into one such directory; experiment in `tests/`).
     pub keep_locked_whole: bool,
 }
 
 /// A spine directory. `index` counts from 0 over the whole scan.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Spine<'a> {
     /// Position in the order of discovery; parents come first.
     pub index: u32,
@@ -110,6 +117,56 @@ pub struct Spine<'a> {
     pub mode: u32,
     /// Device and inode, as the scan found them.
     pub identity: (u64, u64),
+    /// A mount point that is not entered ([`Scan::one_file_system`]): it has no units.
+    pub mount_point: bool,
+    /// A user other than root and the one that runs this may write into a directory above it, within the source, and so put
+    /// something else in its place.
+    pub exposed: bool,
+    node: Option<&'a Arc<subtree::Node>>,
+}
+
+impl Spine<'_> {
+    /// The way to end the scan below this directory later.
+    pub fn pruner(&self) -> Pruner {
+        Pruner(self.node.cloned())
+    }
+}
+
+impl std::fmt::Debug for Spine<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Spine({}, {})", self.index, Printable::bytes(self.path))
+    }
+}
+
+/// Ends the scan below one spine directory.
+pub struct Pruner(Option<Arc<subtree::Node>>);
+
+impl Pruner {
+    /// Nothing below the directory is read any more. Events about what was read before may still come.
+    pub fn prune(&self) {
+        if let Some(node) = &self.0 {
+            node.prune();
+        }
+    }
+}
+
+/// One name of a file that has others, in a spine directory ([`Scan::hard_links`]).
+#[derive(Debug, Clone, Copy)]
+pub struct Linked<'a> {
+    /// Index into [`Scan::roots`].
+    pub root: u32,
+    /// The spine directory that holds it.
+    pub spine: u32,
+    /// Path of that directory relative to the root's base.
+    pub dir: &'a [u8],
+    /// The name.
+    pub name: &'a [u8],
+    /// Its weight.
+    pub weight: Weight,
+    /// Device and inode.
+    pub inode: (u64, u64),
+    /// Number of names the file has, in the source or elsewhere.
+    pub names: u32,
 }
 
 /// Units that share one spine directory, in the order they were found.
@@ -205,6 +262,8 @@ impl std::fmt::Display for ScanError {
 pub enum KeptWhole {
     /// [`Scan::keep_locked_whole`].
     Locked,
+    /// [`Scan::merge_files`].
+    MergeFile,
     /// The process ran out of file descriptors; the directory was not read.
     NoDescriptor,
 }
@@ -213,6 +272,7 @@ impl std::fmt::Display for KeptWhole {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             KeptWhole::Locked => "without u+rwx, not root and no --perms",
+            KeptWhole::MergeFile => "it holds filter rules",
             KeptWhole::NoDescriptor => "no file descriptor left to read it (raise `ulimit -n`)",
         })
     }
@@ -225,6 +285,8 @@ pub enum Event<'a> {
     Spine(Spine<'a>),
     /// Units whose parent is spine, or one unsplit root.
     Units(Units<'a>),
+    /// A unit that has to be copied together with the other names of its inode.
+    Linked(Linked<'a>),
     /// A directory stays whole whatever its size.
     KeptWhole {
         /// Index into [`Scan::roots`].
@@ -299,6 +361,9 @@ impl Scan {
     ///     limits: Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX },
     ///     threads: NonZero::new(2).unwrap(),
     ///     split_roots: false,
+    ///     one_file_system: 0,
+    ///     merge_files: Vec::new(),
+    ///     hard_links: false,
     ///     keep_locked_whole: false,
     /// };
     /// let found = Mutex::new(Vec::new());

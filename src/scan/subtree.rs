@@ -2,70 +2,163 @@
 //!
 //! One [`Node`] stands for one directory that is being read or has children being read. While it may still become a unit it holds
 //! the names it was given; when its sum outgrows the limits it becomes spine, after its parent, and what it held leaves. A finished
-//! directory that never outgrew them is handed to its parent as one unit.
+//! directory that never outgrew them is handed to its parent as one unit, unless it holds names of files that have more names than it
+//! has seen (only asked for with hard links): then it stays open, because it must be split if its parent is.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Event, Limits, Names, Spine, Units, Watch, Weight};
+use super::{Event, KeptWhole, Limits, Linked, Names, Spine, Units, Watch, Weight};
 
 /// What all nodes of a scan share.
 pub(super) struct Tree<'a> {
     pub limits: Limits,
     pub watch: &'a Watch,
+    /// Several roots may share an inode, so that one of them alone is never closed.
+    pub split_open_roots: bool,
     sink: &'a (dyn Fn(Event<'_>) + Sync),
     /// Number of spine directories; held while one is announced, so that they are announced in order.
     spines: Mutex<u32>,
 }
 
 /// What the scan knows of the directory itself.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Attributes {
     pub mode: u32,
+    pub owner: u32,
     pub identity: (u64, u64),
 }
 
+impl Attributes {
+    /// Whether a user other than root and the one that runs this may change what is in the directory.
+    fn others_may_write(self) -> bool {
+        const GROUP_OR_OTHERS: u32 = 0o022;
+        let ours = self.owner == 0 || self.owner == rustix::process::geteuid().as_raw();
+        !ours || self.mode & GROUP_OR_OTHERS != 0
+    }
+}
+
+/// A name of a file that has others.
+#[derive(Debug)]
+pub(super) struct LinkedName {
+    pub name: Box<[u8]>,
+    pub weight: Weight,
+    pub inode: (u64, u64),
+    pub names: u32,
+}
+
+/// Something found in a directory.
+pub(super) enum Item<'a> {
+    /// Names that are units by themselves if the directory is split: files, links, finished children.
+    Names(&'a Names),
+    /// A name of a file that has others.
+    Linked(LinkedName),
+    /// A directory on another file system that is not entered.
+    Mount(&'a [u8], Attributes),
+    /// A finished child with files that have names elsewhere: each inode, names seen, names in all.
+    OpenChild { child: &'a Arc<Node>, sum: Weight, open: Vec<((u64, u64), u32, u32)> },
+}
+
+impl Item<'_> {
+    fn weight(&self) -> Weight {
+        match self {
+            Item::Names(names) => names.weight(),
+            Item::Linked(linked) => linked.weight,
+            Item::Mount(..) => Weight { entries: 1, bytes: 0 },
+            Item::OpenChild { sum, .. } => *sum,
+        }
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Node {
     parent: Option<Arc<Node>>,
     root: u32,
     name: Box<[u8]>,
     attributes: Attributes,
-    /// This directory, or one above it, must not be split.
-    whole: bool,
+    /// Why this directory must not be split; one above it may be the reason as well.
+    whole: Option<KeptWhole>,
+    /// `whole`, or a directory above is.
+    in_whole: bool,
+    /// Somebody else may write into a directory above, within the source: this one can be swapped for something else.
+    exposed: bool,
     /// Pieces of work not finished: reading the directory itself, and each child directory.
     pending: AtomicUsize,
+    pruned: AtomicBool,
     state: Mutex<State>,
 }
 
-/// `held` and `sum` matter only while `spine` is `None`.
-#[derive(Default)]
+/// Everything but `spine` matters only while `spine` is `None`.
+#[derive(Debug, Default)]
 struct State {
     spine: Option<u32>,
     held: Names,
     sum: Weight,
+    /// Mount points: never a unit, spine if this directory is.
+    mounts: Vec<(Box<[u8]>, Attributes)>,
+    linked: Vec<LinkedName>,
+    /// Finished children with open files.
+    open_children: Vec<Arc<Node>>,
+    /// Files with names not seen below this directory: names seen, names in all.
+    open: HashMap<(u64, u64), (u32, u32)>,
+}
+
+impl State {
+    fn see(&mut self, inode: (u64, u64), seen: u32, names: u32) {
+        let count = self.open.entry(inode).or_insert((0, names));
+        count.0 += seen;
+        if count.0 >= names {
+            self.open.remove(&inode);
+        }
+    }
 }
 
 impl<'a> Tree<'a> {
-    pub fn new(limits: Limits, watch: &'a Watch, sink: &'a (dyn Fn(Event<'_>) + Sync)) -> Self {
-        Tree { limits, watch, sink, spines: Mutex::new(0) }
+    pub fn new(limits: Limits, split_open_roots: bool, watch: &'a Watch, sink: &'a (dyn Fn(Event<'_>) + Sync)) -> Self {
+        Tree { limits, watch, split_open_roots, sink, spines: Mutex::new(0) }
     }
 
     pub fn tell(&self, event: Event<'_>) {
         (self.sink)(event);
     }
 
-    fn announce(&self, node: &Node) -> u32 {
+    fn announce(
+        &self,
+        parent: Option<&Node>,
+        root: u32,
+        path: &[u8],
+        attributes: Attributes,
+        node: Option<&Arc<Node>>,
+    ) -> u32 {
         let mut count = lock(&self.spines);
         let index = *count;
         *count = index.checked_add(1).expect("more than 4 billion spine directories");
+        let Attributes { mode, identity, .. } = attributes;
+        let exposed = parent.is_some_and(|parent| parent.exposed || parent.attributes.others_may_write());
         self.tell(Event::Spine(Spine {
             index,
-            root: node.root,
-            path: &node.path(),
-            mode: node.attributes.mode,
-            identity: node.attributes.identity,
+            root,
+            path,
+            mode,
+            identity,
+            mount_point: node.is_none(),
+            exposed,
+            node,
         }));
         index
+    }
+
+    /// Tells a root that cannot be read as one unit.
+    pub fn unread_root(&self, root: u32, name: &[u8]) {
+        self.send_root(root, name, Weight { entries: 1, bytes: 0 });
+    }
+
+    fn send_root(&self, root: u32, name: &[u8], weight: Weight) {
+        let mut one = Names::default();
+        one.push(name, weight);
+        let (names, weights) = (&one.names[..], &one.weights[..]);
+        self.tell(Event::Units(Units { root, spine: None, dir: b"", names, weights }));
     }
 
     fn send(&self, node: &Node, spine: u32, names: &Names) {
@@ -79,6 +172,12 @@ impl<'a> Tree<'a> {
             }));
         }
     }
+
+    fn send_linked(&self, node: &Node, spine: u32, dir: &[u8], linked: &LinkedName) {
+        let LinkedName { name, weight, inode, names } = linked;
+        let (weight, inode, names) = (*weight, *inode, *names);
+        self.tell(Event::Linked(Linked { root: node.root, spine, dir, name, weight, inode, names }));
+    }
 }
 
 impl Node {
@@ -88,15 +187,18 @@ impl Node {
         root: u32,
         name: &[u8],
         attributes: Attributes,
-        keep_whole: bool,
+        whole: Option<KeptWhole>,
     ) -> Arc<Node> {
         Arc::new(Node {
             parent: parent.cloned(),
             root,
             name: name.into(),
             attributes,
-            whole: keep_whole || parent.is_some_and(|parent| parent.whole),
+            whole,
+            in_whole: whole.is_some() || parent.is_some_and(|parent| parent.in_whole),
+            exposed: parent.is_some_and(|parent| parent.exposed || parent.attributes.others_may_write()),
             pending: AtomicUsize::new(1),
+            pruned: AtomicBool::new(false),
             // The directory itself is an entry of its unit.
             state: Mutex::new(State { sum: Weight { entries: 1, bytes: 0 }, ..State::default() }),
         })
@@ -106,8 +208,12 @@ impl Node {
         self.root
     }
 
-    pub fn is_whole(&self) -> bool {
-        self.whole
+    pub fn is_in_whole(&self) -> bool {
+        self.in_whole
+    }
+
+    pub fn device(&self) -> u64 {
+        self.attributes.identity.0
     }
 
     /// Path relative to the root's base.
@@ -121,23 +227,57 @@ impl Node {
         names.iter().rev().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(&b'/')
     }
 
+    pub fn prune(&self) {
+        self.pruned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this directory or one above it was pruned.
+    pub fn is_pruned(&self) -> bool {
+        let mut node = Some(self);
+        while let Some(this) = node {
+            if this.pruned.load(Ordering::Relaxed) {
+                return true;
+            }
+            node = this.parent.as_deref();
+        }
+        false
+    }
+
     /// Announces a piece of work: a child directory, whose own last [`Node::done`] ends it here too.
     pub fn expect_child(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes names that are units by themselves if this directory is split.
-    pub fn add(self: &Arc<Self>, tree: &Tree<'_>, names: &Names) {
+    /// Takes something found in this directory: hands it on if the directory is spine, else holds it, and splits if that is too much.
+    pub fn take(self: &Arc<Self>, tree: &Tree<'_>, item: Item<'_>) {
         let mut state = lock(&self.state);
         if let Some(spine) = state.spine {
             drop(state);
-            return tree.send(self, spine, names);
+            return match item {
+                Item::Names(names) => tree.send(self, spine, names),
+                Item::Linked(linked) => tree.send_linked(self, spine, &self.path(), &linked),
+                Item::Mount(name, attributes) => {
+                    tree.announce(Some(self), self.root, &below(&self.path(), name), attributes, None);
+                }
+                Item::OpenChild { child, .. } => child.become_spine(tree),
+            };
         }
-        if !self.whole {
-            state.held.append(names);
+        state.sum += item.weight();
+        if let Item::OpenChild { open, .. } = &item {
+            open.iter().for_each(|(inode, seen, names)| state.see(*inode, *seen, *names));
         }
-        state.sum += names.weight();
-        let split = !self.whole && !tree.limits.hold(state.sum);
+        if !self.in_whole {
+            match item {
+                Item::Names(names) => state.held.append(names),
+                Item::Linked(linked) => {
+                    state.see(linked.inode, 1, linked.names);
+                    state.linked.push(linked);
+                }
+                Item::Mount(name, attributes) => state.mounts.push((name.into(), attributes)),
+                Item::OpenChild { child, .. } => state.open_children.push(Arc::clone(child)),
+            }
+        }
+        let split = !self.in_whole && !tree.limits.hold(state.sum);
         drop(state);
         if split {
             self.split(tree);
@@ -147,27 +287,31 @@ impl Node {
     /// Ends one pending piece of work. The last one hands the directory to its parent, unless it is spine.
     pub fn done(self: &Arc<Self>, tree: &Tree<'_>) {
         let mut node = Arc::clone(self);
-        let mut one = Names::default();
         while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let state = lock(&node.state);
-            let unsplit = state.spine.is_none().then_some(state.sum);
-            drop(state);
-            if let Some(sum) = unsplit {
-                one.clear();
-                one.push(&node.name, sum);
-                match &node.parent {
-                    Some(parent) => parent.add(tree, &one),
-                    None => tree.tell(Event::Units(Units {
-                        root: node.root,
-                        spine: None,
-                        dir: b"",
-                        names: &one.names,
-                        weights: &one.weights,
-                    })),
-                }
-            }
+            node.hand_up(tree);
             let Some(parent) = node.parent.clone() else { return };
             node = parent;
+        }
+    }
+
+    fn hand_up(self: &Arc<Self>, tree: &Tree<'_>) {
+        let state = lock(&self.state);
+        if state.spine.is_some() {
+            return;
+        }
+        let sum = state.sum;
+        let open: Vec<_> = state.open.iter().map(|(inode, (seen, names))| (*inode, *seen, *names)).collect();
+        drop(state);
+        if let Some(why) = self.whole.filter(|_| !tree.limits.hold(sum)) {
+            tree.tell(Event::KeptWhole { root: self.root, path: &self.path(), why });
+        }
+        let mut one = Names::default();
+        one.push(&self.name, sum);
+        match &self.parent {
+            Some(parent) if open.is_empty() || self.in_whole => parent.take(tree, Item::Names(&one)),
+            Some(parent) => parent.take(tree, Item::OpenChild { child: self, sum, open }),
+            None if tree.split_open_roots && !open.is_empty() && !self.in_whole => self.split(tree),
+            None => tree.send_root(self.root, &self.name, sum),
         }
     }
 
@@ -180,17 +324,31 @@ impl Node {
             }
             chain.push(parent);
         }
-        for node in chain.into_iter().rev() {
-            let mut state = lock(&node.state);
-            if state.spine.is_none() {
-                let spine = tree.announce(node);
-                state.spine = Some(spine);
-                // Under the lock: units of this directory that other threads send come after the announcement.
-                let held = std::mem::take(&mut state.held);
-                tree.send(node, spine, &held);
-            }
-        }
+        chain.into_iter().rev().for_each(|node| node.become_spine(tree));
     }
+
+    fn become_spine(self: &Arc<Self>, tree: &Tree<'_>) {
+        let mut state = lock(&self.state);
+        if state.spine.is_some() {
+            return;
+        }
+        let path = self.path();
+        let spine = tree.announce(self.parent.as_deref(), self.root, &path, self.attributes, Some(self));
+        let held = std::mem::replace(&mut *state, State { spine: Some(spine), ..State::default() });
+        // Under the lock: what other threads send of this directory comes after the announcement.
+        tree.send(self, spine, &held.held);
+        for (name, attributes) in &held.mounts {
+            tree.announce(Some(self), self.root, &below(&path, name), *attributes, None);
+        }
+        held.linked.iter().for_each(|linked| tree.send_linked(self, spine, &path, linked));
+        drop(state);
+        held.open_children.iter().for_each(|child| child.become_spine(tree));
+    }
+}
+
+/// Path of a name in a directory.
+pub(super) fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

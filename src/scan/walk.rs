@@ -5,7 +5,7 @@
 //! else is known from the directory itself where the file system tells the type.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,7 @@ use rayon::Scope;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
 
-use super::subtree::{Attributes, Node, Tree};
+use super::subtree::{Attributes, Item, LinkedName, Node, Tree, below};
 use super::{Event, KeptWhole, Names, Root, Scan, ScanError, Watch, Weight};
 use crate::error::{Error, Result};
 
@@ -33,7 +33,7 @@ thread_local! {
 
 struct Walk<'a> {
     tree: Tree<'a>,
-    keep_locked_whole: bool,
+    scan: &'a Scan,
 }
 
 pub(super) fn walk(
@@ -43,24 +43,27 @@ pub(super) fn walk(
     sink: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
-    let walk = Walk { tree: Tree::new(scan.limits, watch, sink), keep_locked_whole: scan.keep_locked_whole };
+    let split_open_roots = scan.roots.len() > 1;
+    let walk = Walk { tree: Tree::new(scan.limits, split_open_roots, watch, sink), scan };
     pool.scope(|scope| {
         for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
             let walk = &walk;
-            scope.spawn(move |scope| walk.visit_root(scope, index as u32, root, base, scan.split_roots));
+            scope.spawn(move |scope| walk.visit_root(scope, index as u32, root, base));
         }
     });
     Ok(())
 }
 
 fn open_base(root: &Root) -> Result<OwnedFd> {
-    fs::open(&root.base, OPEN_DIR, Mode::empty()).map_err(|errno| Error::io("open source directory", &root.base, errno))
+    // A base need not be readable: it may be entered by name only.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::open(&root.base, flags, Mode::empty()).map_err(|errno| Error::io("open source directory", &root.base, errno))
 }
 
 impl<'a> Walk<'a> {
-    fn visit_root<'s>(&'s self, scope: &Scope<'s>, root: u32, wanted: &Root, base: OwnedFd, split: bool) {
+    fn visit_root<'s>(&'s self, scope: &Scope<'s>, root: u32, wanted: &Root, base: OwnedFd) {
         let (name, opened) = match &wanted.name {
-            None => (&b""[..], Ok(base)),
+            None => (&b""[..], fs::openat(&base, c".", OPEN_DIR, Mode::empty())),
             Some(name) => (name.as_bytes(), fs::openat(&base, &**name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())),
         };
         self.tree.watch.count(1, Weight { entries: 1, bytes: 0 });
@@ -69,11 +72,13 @@ impl<'a> Walk<'a> {
             Ok(opened) => opened,
             Err(errno) => {
                 let path = name.to_vec();
-                return self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+                self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+                // rsync has to meet it as well: it copies the directory itself.
+                return self.tree.unread_root(root, name);
             }
         };
-        let node = self.node(None, root, name, attributes);
-        if split && !node.is_whole() {
+        let node = Node::new(None, root, name, attributes, self.keep_whole(attributes, &dir));
+        if self.scan.split_roots && !node.is_in_whole() {
             node.split(&self.tree);
         }
         self.read(scope, &node, dir);
@@ -82,14 +87,21 @@ impl<'a> Walk<'a> {
 
     /// Ends the piece of work that [`Walk::spawn`] announced: by the end of the child's own node, or at once.
     fn visit<'s>(&'s self, scope: &Scope<'s>, parent: &Arc<Node>, parent_dir: &OwnedFd, name: &CStr) {
-        if self.tree.watch.stopped() {
+        if self.tree.watch.stopped() || parent.is_pruned() {
             return parent.done(&self.tree);
         }
         let opened = fs::openat(parent_dir, name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())
             .and_then(|dir| Ok((attributes(&dir)?, dir)));
         match opened {
+            Ok((attributes, _)) if self.scan.one_file_system > 0 && attributes.identity.0 != parent.device() => {
+                if self.scan.one_file_system == 1 {
+                    parent.take(&self.tree, Item::Mount(name.to_bytes(), attributes));
+                }
+                parent.done(&self.tree);
+            }
             Ok((attributes, dir)) => {
-                let node = self.node(Some(parent), parent.root(), name.to_bytes(), attributes);
+                let whole = self.keep_whole(attributes, &dir);
+                let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, whole);
                 self.read(scope, &node, dir);
                 node.done(&self.tree);
             }
@@ -101,7 +113,7 @@ impl<'a> Walk<'a> {
                 if errno != Errno::NOENT {
                     let mut one = Names::default();
                     one.push(name.to_bytes(), Weight { entries: 1, bytes: 0 });
-                    parent.add(&self.tree, &one);
+                    parent.take(&self.tree, Item::Names(&one));
                 }
                 parent.done(&self.tree);
             }
@@ -109,7 +121,7 @@ impl<'a> Walk<'a> {
     }
 
     fn unread(&self, parent: &Node, name: &[u8], errno: Errno) {
-        let path = below(parent, name);
+        let path = below(&parent.path(), name);
         let root = parent.root();
         if errno == Errno::MFILE || errno == Errno::NFILE {
             self.tree.tell(Event::KeptWhole { root, path: &path, why: KeptWhole::NoDescriptor });
@@ -118,13 +130,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn node(&self, parent: Option<&Arc<Node>>, root: u32, name: &[u8], attributes: Attributes) -> Arc<Node> {
-        let locked = self.keep_locked_whole && attributes.mode & USER_RWX != USER_RWX;
-        let node = Node::new(parent, root, name, attributes, locked);
-        if locked && !parent.is_some_and(|parent| parent.is_whole()) {
-            self.tree.tell(Event::KeptWhole { root, path: &node.path(), why: KeptWhole::Locked });
+    fn keep_whole(&self, attributes: Attributes, dir: &OwnedFd) -> Option<KeptWhole> {
+        if self.scan.keep_locked_whole && attributes.mode & USER_RWX != USER_RWX {
+            return Some(KeptWhole::Locked);
         }
-        node
+        let is_there = |name: &OsString| fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        self.scan.merge_files.iter().any(is_there).then_some(KeptWhole::MergeFile)
     }
 
     fn read<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: OwnedFd) {
@@ -149,20 +160,33 @@ impl<'a> Walk<'a> {
                 if self.tree.watch.stopped() {
                     return;
                 }
-                let (kind, bytes) = match entry.file_type() {
+                let found = match entry.file_type() {
+                    FileType::Directory => Found { kind: FileType::Directory, bytes: 0, linked: None },
                     FileType::RegularFile | FileType::Unknown => match self.look_up(node, &dir, name) {
                         Some(found) => found,
                         None => continue,
                     },
-                    known => (known, 0),
+                    _ if self.scan.hard_links => match self.look_up(node, &dir, name) {
+                        Some(found) => found,
+                        None => continue,
+                    },
+                    kind => Found { kind, bytes: 0, linked: None },
                 };
-                if kind == FileType::Directory {
+                let weight = Weight { entries: 1, bytes: found.bytes };
+                if found.kind == FileType::Directory {
                     directories += 1;
                     self.spawn(scope, node, &dir, name.to_owned());
+                } else if let Some((inode, names)) = found.linked {
+                    self.tree.watch.count(0, weight);
+                    let linked = LinkedName { name: name.to_bytes().into(), weight, inode, names };
+                    node.take(&self.tree, Item::Linked(linked));
                 } else {
-                    batch.push(name.to_bytes(), Weight { entries: 1, bytes });
+                    batch.push(name.to_bytes(), weight);
                     if batch.weights.len() == BATCH {
                         self.flush(node, &mut batch, &mut directories);
+                        if node.is_pruned() {
+                            return;
+                        }
                     }
                 }
             }
@@ -181,42 +205,50 @@ impl<'a> Walk<'a> {
         self.tree.watch.count(*directories, weight);
         *directories = 0;
         if !batch.weights.is_empty() {
-            node.add(&self.tree, batch);
+            node.take(&self.tree, Item::Names(batch));
             batch.clear();
         }
     }
 
-    /// Type and length of an entry that the directory itself does not tell. An entry that cannot be looked up is still a unit, of
-    /// no known length, so that rsync meets it and says so; one that vanished is not.
-    fn look_up(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Option<(FileType, u64)> {
-        let wanted = StatxFlags::TYPE | StatxFlags::SIZE;
+    /// What the directory itself does not tell of an entry. An entry that cannot be looked up is still a unit, of no known length,
+    /// so that rsync meets it and says so; one that vanished is not.
+    fn look_up(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Option<Found> {
+        let mut wanted = StatxFlags::TYPE | StatxFlags::SIZE;
+        if self.scan.hard_links {
+            wanted |= StatxFlags::NLINK | StatxFlags::INO;
+        }
         match fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, wanted) {
-            Ok(found) => {
-                let kind = FileType::from_raw_mode(found.stx_mode.into());
-                Some((kind, if kind == FileType::RegularFile { found.stx_size } else { 0 }))
+            Ok(stat) => {
+                let kind = FileType::from_raw_mode(stat.stx_mode.into());
+                let bytes = if kind == FileType::RegularFile { stat.stx_size } else { 0 };
+                let linked = (self.scan.hard_links && stat.stx_nlink > 1).then(|| (identity(&stat), stat.stx_nlink));
+                Some(Found { kind, bytes, linked })
             }
             Err(errno) => {
-                let path = below(node, name.to_bytes());
+                let path = below(&node.path(), name.to_bytes());
                 let error = ScanError { root: node.root(), path, attempted: "look up", errno };
                 let vanished = error.vanished();
                 self.tree.tell(Event::Error(error));
-                (!vanished).then_some((FileType::RegularFile, 0))
+                (!vanished).then_some(Found { kind: FileType::RegularFile, bytes: 0, linked: None })
             }
         }
     }
 }
 
-fn attributes(dir: impl AsFd) -> rustix::io::Result<Attributes> {
-    let found = fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::INO)?;
-    let device = fs::makedev(found.stx_dev_major, found.stx_dev_minor);
-    Ok(Attributes { mode: u32::from(found.stx_mode) & 0o7777, identity: (device, found.stx_ino) })
+/// What is known of a name.
+struct Found {
+    kind: FileType,
+    bytes: u64,
+    /// Inode and number of names, if it has several and that matters.
+    linked: Option<((u64, u64), u32)>,
 }
 
-fn below(node: &Node, name: &[u8]) -> Vec<u8> {
-    let mut path = node.path();
-    if !path.is_empty() {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name);
-    path
+fn identity(stat: &fs::Statx) -> (u64, u64) {
+    (fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
+}
+
+fn attributes(dir: impl AsFd) -> rustix::io::Result<Attributes> {
+    let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | StatxFlags::INO;
+    let stat = fs::statx(dir, c"", AtFlags::EMPTY_PATH, wanted)?;
+    Ok(Attributes { mode: u32::from(stat.stx_mode) & 0o7777, owner: stat.stx_uid, identity: identity(&stat) })
 }

@@ -279,7 +279,7 @@ impl Meaning {
         if let Some(rule) = Rule::of(setting) {
             self.has_filter_rules = true;
             self.clears_filter_rules |= rule == Rule::Clear;
-            self.per_dir_merge |= rule == Rule::DirMerge;
+            self.per_dir_merge |= matches!(rule, Rule::DirMerge { .. });
         }
         match setting.spec.name() {
             "archive" => {

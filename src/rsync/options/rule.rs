@@ -7,20 +7,20 @@ use std::os::unix::ffi::OsStrExt;
 
 /// The kinds of rules that differ for a planner.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Rule<'a> {
+pub(in crate::rsync) enum Rule<'a> {
     /// Forgets all rules before it.
     Clear,
     /// Reads a file of this machine once; `head` is everything before the name.
     Merge { head: &'a [u8], file: &'a [u8] },
     /// Reads a file of that name in every directory.
-    DirMerge,
+    DirMerge { name: &'a [u8] },
     /// A pattern, or something rsync will complain about.
     Pattern,
 }
 
 impl<'a> Rule<'a> {
     /// The rule of `--filter`, `--include` or `--exclude`; `None` for any other option.
-    pub(super) fn of(setting: &'a Setting) -> Option<Rule<'a>> {
+    pub(in crate::rsync) fn of(setting: &'a Setting) -> Option<Rule<'a>> {
         let value = setting.value.as_deref()?.as_bytes();
         match setting.spec.takes {
             Takes::Rule => Some(Rule::parse(value)),
@@ -30,15 +30,20 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn parse(rule: &'a [u8]) -> Rule<'a> {
+    pub(in crate::rsync) fn parse(rule: &'a [u8]) -> Rule<'a> {
         let word = |word: &str| {
             let rest = rule.strip_prefix(word.as_bytes())?;
             matches!(rest.first(), None | Some(b' ' | b'_' | b',')).then_some(rest)
         };
         if rule.first() == Some(&b'!') || word("clear").is_some() {
             Rule::Clear
-        } else if rule.first() == Some(&b':') || word("dir-merge").is_some() {
-            Rule::DirMerge
+        } else if let Some(rest) = rule.strip_prefix(b":").or_else(|| word("dir-merge")) {
+            let name = match rest.iter().position(|byte| matches!(byte, b' ' | b'_')) {
+                Some(gap) => &rest[gap + 1..],
+                None if rest.contains(&b'C') => b".cvsignore",
+                None => b"",
+            };
+            Rule::DirMerge { name }
         } else if let Some(rest) = rule.strip_prefix(b".").or_else(|| word("merge")) {
             match rest.iter().position(|byte| matches!(byte, b' ' | b'_')) {
                 Some(gap) => {
@@ -75,9 +80,9 @@ mod tests {
             ("!", Rule::Clear),
             ("clear", Rule::Clear),
             ("clear,", Rule::Clear),
-            (": .f", Rule::DirMerge),
-            (":C", Rule::DirMerge),
-            ("dir-merge,n- .f", Rule::DirMerge),
+            (": .f", Rule::DirMerge { name: b".f" }),
+            (":C", Rule::DirMerge { name: b".cvsignore" }),
+            ("dir-merge,n- .f", Rule::DirMerge { name: b".f" }),
             ("- *.o", Rule::Pattern),
             ("exclude,! */", Rule::Pattern),
             ("-C", Rule::Pattern),

@@ -1,0 +1,148 @@
+//! What the user's filter rules mean for dividing a tree; matching itself is rsync's.
+//!
+//! A directory that holds a per-directory rule file must stay whole, because rsync hands its rules down to what is below
+//! (rsync(1), PER-DIRECTORY RULES AND DELETE). Rules that clear the list, also inside a file, would clear what a launch
+//! adds; such a run is left to one rsync, and so is every file whose lines are not certain.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::options::Options;
+use super::options::rule::Rule;
+
+/// Filter rules as far as a planner needs them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Names of per-directory rule files: a directory that holds one stays whole.
+    pub merge_files: Vec<OsString>,
+    /// Options that carry rules, for asking rsync about a directory.
+    pub options: Vec<OsString>,
+}
+
+impl Filters {
+    /// The rules among `options`; files are relative to `cwd`. Fails with the reason why one rsync has to do it.
+    pub fn of(options: &Options, cwd: &Path) -> Result<Filters, &'static str> {
+        let mut filters = Filters::default();
+        for setting in options.settings() {
+            let name = setting.spec.name();
+            let value = setting.value.as_deref().unwrap_or_default();
+            match (name, Rule::of(setting)) {
+                (_, Some(Rule::Clear)) => return Err(CLEARS),
+                (_, Some(Rule::DirMerge { name })) => filters.merge_file(name)?,
+                (_, Some(Rule::Merge { file, .. })) => {
+                    lines(&cwd.join(OsStr::from_bytes(file)), |line| match Rule::parse(line) {
+                        Rule::Pattern => Ok(()),
+                        _ => Err("a filter file holds more than patterns"),
+                    })?;
+                }
+                ("exclude-from" | "include-from", _) => {
+                    lines(&cwd.join(value), |line| if line == b"!" { Err(CLEARS) } else { Ok(()) })?;
+                }
+                ("F", _) => filters.merge_file(b".rsync-filter")?,
+                ("cvs-exclude", _) => filters.merge_file(b".cvsignore")?,
+                (_, Some(Rule::Pattern)) | ("partial-dir" | "from0", _) => {}
+                _ => continue,
+            }
+            filters.options.extend(setting.argv());
+        }
+        Ok(filters)
+    }
+
+    fn merge_file(&mut self, name: &[u8]) -> Result<(), &'static str> {
+        // A leading slash asks rsync to look above the transfer too; the name is what follows.
+        let name = name.strip_prefix(b"/").unwrap_or(name);
+        if name.is_empty() || name.contains(&b'/') {
+            return Err("a per-directory filter file is named by a path");
+        }
+        self.merge_files.push(OsStr::from_bytes(name).to_owned());
+        Ok(())
+    }
+}
+
+const CLEARS: &str = "a filter rule clears the list";
+
+/// Gives each line of a rule file; lines end with a newline, carriage return or NUL, so that either form of file is read
+/// with suspicion. A file that cannot be read is rsync's to complain about.
+fn lines(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), &'static str>) -> Result<(), &'static str> {
+    match std::fs::read(path) {
+        Ok(text) => text
+            .split(|byte| matches!(byte, b'\n' | b'\r' | 0))
+            .filter(|line| !line.is_empty() && !matches!(line[0], b'#' | b';'))
+            .try_for_each(&mut each),
+        Err(_) => Err("a filter file cannot be read"),
+    }
+}
+
+/// The name in a line of `--out-format=%n`: `\#ooo` stands for the byte with that octal number, and a directory ends with a slash.
+pub fn unescape(line: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(line.len());
+    let mut rest = line.strip_suffix(b"/").unwrap_or(line);
+    while let Some((first, after)) = rest.split_first() {
+        let octal = rest
+            .get(2..5)
+            .filter(|digits| rest.starts_with(b"\\#") && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        match octal {
+            Some(digits) => {
+                let value = digits.iter().fold(0u32, |sum, digit| sum * 8 + u32::from(digit - b'0'));
+                name.push(value as u8);
+                rest = &rest[5..];
+            }
+            None => {
+                name.push(*first);
+                rest = after;
+            }
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str, cwd: &Path) -> Result<Filters, &'static str> {
+        Filters::of(&Options::parse_str(OsStr::new(text)).unwrap(), cwd)
+    }
+
+    #[test]
+    fn rules_are_kept_and_other_options_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("rules"), "# comment\n- *.o\n+ x\n").unwrap();
+        let text =
+            "-a --exclude=a -f 'P b' --include='*/' --exclude-from=rules -F --delete --partial-dir=.p -f '. rules' -C";
+        let filters = of(text, dir.path()).unwrap();
+        assert_eq!(filters.merge_files, [".rsync-filter", ".cvsignore"]);
+        let options: Vec<_> = filters.options.iter().map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(
+            options.join(" "),
+            "--exclude=a -f P b --include=*/ --exclude-from=rules -F --partial-dir=.p -f . rules -C"
+        );
+        assert_eq!(of("-aH --delete", dir.path()), Ok(Filters::default()));
+    }
+
+    #[test]
+    fn rules_that_are_not_certain_are_left_to_one_rsync() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("clears"), "a\n!\n").unwrap();
+        std::fs::write(dir.path().join("merges"), "- a\n: .f\n").unwrap();
+        for text in [
+            "-f '!'",
+            "--exclude=!",
+            "--exclude-from=clears",
+            "-f '. merges'",
+            "-f '. none'",
+            "-f ': a/b'",
+            "--include-from=none",
+        ] {
+            assert!(of(text, dir.path()).is_err(), "{text}");
+        }
+        assert_eq!(of("-f ':n- .f'", dir.path()).unwrap().merge_files, [".f"]);
+    }
+
+    #[test]
+    fn names_come_back_from_their_escapes() {
+        assert_eq!(unescape(b"n\\#012l\\#377/"), b"n\nl\xff");
+        assert_eq!(unescape(b"a\\#134#x\\#9"), b"a\\#x\\#9");
+    }
+}
