@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use multi_sync::verify::{self, DifferenceKind, compare};
 
-use super::command::{Run, as_nobody, multi_sync, rsync, run, run_within};
+use super::command::{Run, as_nobody, multi_sync, quoted, rsync, run, run_within};
 use super::daemon::find_program;
 use super::work::Work;
 
@@ -28,6 +28,8 @@ pub struct Twin<'a> {
     sides: [String; 2],
     words: Vec<OsString>,
     options: OsString,
+    option_words: Option<Vec<OsString>>,
+    env: Vec<(&'static str, OsString)>,
     flags: Vec<OsString>,
     cwd: OsString,
     umask: Option<&'static str>,
@@ -47,6 +49,8 @@ impl<'a> Twin<'a> {
             sides: [format!("one{count}"), format!("many{count}")],
             words: words.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             options: "-aS --numeric-ids".into(),
+            option_words: None,
+            env: Vec::new(),
             flags: ["-p", "4", "-f", "3"].map(OsString::from).into(),
             cwd: ".".into(),
             umask: None,
@@ -67,6 +71,20 @@ impl<'a> Twin<'a> {
     #[must_use]
     pub fn flags(mut self, flags: &str) -> Self {
         self.flags = flags.split_whitespace().map(OsString::from).collect();
+        self
+    }
+
+    /// rsync's options as words, with `SIDE` replaced in them too; multi-sync gets them quoted.
+    #[must_use]
+    pub fn words_of_options(mut self, words: &[&str]) -> Self {
+        self.option_words = Some(words.iter().map(OsString::from).collect());
+        self
+    }
+
+    /// One more variable for both.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.env.push((name, value.into()));
         self
     }
 
@@ -128,11 +146,11 @@ impl<'a> Twin<'a> {
 
     fn copy(&self) -> Result<(Run, Run), String> {
         let floor = self.now();
-        let split = self.options.as_bytes().split(|byte| *byte == b' ').filter(|word| !word.is_empty());
         let mut one = rsync(self.work);
-        one.args(split.map(OsStr::from_bytes)).arg("--").args(self.words_for(0));
+        one.args(self.options_for(0)).arg("--").args(self.words_for(0));
         let mut many = multi_sync(self.work);
-        many.args(&self.flags).arg("-r").arg(&self.options).arg("--").args(self.words_for(1));
+        let options: Vec<String> = self.options_for(1).iter().map(|word| quoted(word)).collect();
+        many.args(&self.flags).arg("-r").arg(options.join(" ")).arg("--").args(self.words_for(1));
         let one = self.run(0, one);
         let many = self.run(1, many);
         let (left, right) = (self.one(), self.many());
@@ -160,6 +178,7 @@ impl<'a> Twin<'a> {
         let folder =
             if self.nobody { self.work.dir_for_nobody(&self.sides[side]) } else { self.work.dir(&self.sides[side]) };
         (self.prepare)(&folder);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let cwd = self.work.join(replace(&self.cwd, b"SIDE", self.sides[side].as_bytes()));
         command.current_dir(&cwd);
         if let Some(umask) = self.umask {
@@ -175,6 +194,16 @@ impl<'a> Twin<'a> {
             command = wrapped;
         }
         run_within(if self.nobody { as_nobody(self.work, command) } else { command }, LIMIT)
+    }
+
+    fn options_for(&self, side: usize) -> Vec<OsString> {
+        match &self.option_words {
+            Some(words) => words.iter().map(|word| replace(word, b"SIDE", self.sides[side].as_bytes())).collect(),
+            None => {
+                let words = self.options.as_bytes().split(|byte| *byte == b' ');
+                words.filter(|word| !word.is_empty()).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+            }
+        }
     }
 
     fn words_for(&self, side: usize) -> Vec<OsString> {
