@@ -3,38 +3,28 @@
 //! Looks at the machine (sources, a local destination, the installed rsync), refuses early, and decides whether several rsyncs can
 //! give exactly the result of one. Where that is not certain, one rsync does it ([`Strategy::Plain`]): slower, never different.
 
-use std::ffi::{OsStr, OsString};
+mod bandwidth;
+mod one;
+mod probe;
+mod relative;
+mod sources;
+
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::num::NonZero;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::endpoint::{Form, Source};
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Class, Delete, Meaning, Options, Setting};
 use crate::scan::{Root, Scan, Weight};
-use crate::supervise::{Stream, Supervisor};
+use crate::supervise::Supervisor;
 
-/// `--info=progress2` and `--ignore-missing-args` came with it.
-pub const OLDEST_RSYNC: Version = Version(3, 1, 0);
-/// Newer ones refuse, in a list of names, a link that an untrusted user put into the place of a directory.
-pub const TRUSTS_LISTS: Version = Version(3, 5, 0);
-const PROGRAM: &str = "rsync";
-
-/// rsync's version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16, pub u16, pub u16);
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
+pub use probe::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 
 /// Whether several rsyncs can do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +42,8 @@ pub struct SourceTree {
     pub root: Root,
     /// `./`, `././` or `/base/./` (rsync(1), `--relative`).
     pub prefix: Vec<u8>,
+    /// What comes before these paths in the transfer, with its slash: only under the user's own `--relative`.
+    pub above: Vec<u8>,
 }
 
 /// A source that is not a directory: a unit without a scan.
@@ -100,6 +92,8 @@ pub struct Plan {
     pub prints: bool,
     /// The user asked rsync itself for statistics.
     pub stats: bool,
+    /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
+    pub watched_dest: Option<PathBuf>,
 }
 
 impl Plan {
@@ -114,11 +108,8 @@ impl Plan {
         let options = hand_over(&config.options)?;
         let meaning = options.meaning_with(environment);
 
-        let found = look_at_sources(config)?;
-        // The contents form needs `./` arguments: they bring the attributes of the directory itself.
-        let first =
-            found.present.iter().find(|(source, _)| source.form() == Form::Contents).unwrap_or(&found.present[0]);
-        let base = first.0.base(&config.cwd);
+        let found = sources::look(config)?;
+        let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = rustix::process::geteuid().is_root();
         let keep_locked_whole = !root_user && !meaning.perms;
         let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
@@ -127,29 +118,31 @@ impl Plan {
         let reason = verdict
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| one_by_options(&meaning, config.processes).map(str::to_owned))
-            .or_else(|| one_by_sources(config, &found, &meaning).map(str::to_owned));
+            .or_else(|| one::by_options(&meaning, config.processes).map(str::to_owned))
+            .or_else(|| sources::one(config, &found, &meaning, relative.as_deref()).map(str::to_owned));
         let filters = filters.unwrap_or_default();
         if reason.is_none() && !config.dry_run {
             check_local_destination(config, meaning.mkpath)?;
         }
-        let version = probe(&options, &config.cwd, supervisor)?;
+        let version = probe::probe(&options, &config.cwd, supervisor)?;
 
         let recipe = Recipe {
-            program: PROGRAM.into(),
+            program: probe::PROGRAM.into(),
             progress: config.progress,
             lists: root_user && version >= TRUSTS_LISTS && !rules_in_files(&options),
             unlock: !root_user && meaning.perms,
-            base: base.clone(),
+            base: found.base(config),
+            implied_dirs: !meaning.relative || meaning.implied_dirs,
             destination: config.destination.as_directory(&config.cwd),
             ..options_of_launches(&options.absolute_files(&config.cwd), &meaning, &filters, config)?
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.as_typed(&config.cwd));
-        let mut plan = Plan {
+        let (trees, singles) = found.split(config, relative);
+        Ok(Plan {
             strategy: reason.map_or(Strategy::Parallel, Strategy::Plain),
-            trees: Vec::new(),
-            singles: Vec::new(),
+            trees,
+            singles,
             missing: found.missing,
             recipe,
             plain,
@@ -163,22 +156,8 @@ impl Plan {
             ignore_errors: meaning.ignore_errors,
             prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
             stats: config.options.meaning().stats,
-        };
-        for (source, found) in found.present {
-            let own_base = source.base(&config.cwd);
-            let prefix = prefix(source.form(), &own_base, &base);
-            match (found.is_dir(), source.name()) {
-                (false, Some(name)) => {
-                    let weight = Weight { entries: 1, bytes: if found.is_file() { found.len() } else { 0 } };
-                    plan.singles.push(SingleSource { prefix, name: name.to_owned(), weight });
-                }
-                (_, name) => {
-                    let root = Root { base: own_base, name: name.map(OsStr::to_owned) };
-                    plan.trees.push(SourceTree { root, prefix });
-                }
-            }
-        }
-        Ok(plan)
+            watched_dest: watched_dest(config),
+        })
     }
 
     /// The scan of this plan.
@@ -211,64 +190,6 @@ fn hand_over(options: &Options) -> Result<Options> {
     Options::parse(&words)
 }
 
-struct Found {
-    present: Vec<(Source, fs::Metadata)>,
-    missing: Vec<(OsString, io::ErrorKind)>,
-}
-
-fn look_at_sources(config: &Config) -> Result<Found> {
-    let mut found = Found { present: Vec::new(), missing: Vec::new() };
-    let mut first_error = None;
-    for source in &config.sources {
-        let base = source.base(&config.cwd);
-        // A trailing slash follows a link, a bare name does not (rsync(1), USAGE).
-        let looked = match source.name() {
-            Some(name) => fs::symlink_metadata(base.join(name)),
-            None => fs::metadata(&base),
-        };
-        match looked {
-            Ok(metadata) if source.form() == Form::Contents && !metadata.is_dir() => {
-                let error = io::ErrorKind::NotADirectory;
-                found.missing.push((source.original().to_owned(), error));
-                first_error.get_or_insert_with(|| io::Error::from(error));
-            }
-            Ok(metadata) => found.present.push((source.clone(), metadata)),
-            Err(error) => {
-                found.missing.push((source.original().to_owned(), error.kind()));
-                first_error.get_or_insert(error);
-            }
-        }
-    }
-    match (found.present.is_empty(), first_error) {
-        (true, Some(cause)) => Err(Error::io("find source", Path::new(config.sources[0].original()), cause)
-            .remedy("check the name; nothing was copied")
-            .exit(exit::PARTIAL)),
-        (true, None) => Err(Error::usage("no source given")),
-        (false, _) => Ok(found),
-    }
-}
-
-/// Combinations that only one rsync does exactly. Each was a difference, or could not be shown to be none, when random trees were
-/// compared with one rsync.
-fn one_by_options(meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
-    let merges = meaning.per_dir_merge || meaning.cvs_exclude;
-    let deletes = meaning.delete.is_some();
-    let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
-    let rules: [(bool, &str); 7] = [
-        (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
-        (
-            deletes && meaning.one_file_system > 0,
-            "with --one-file-system a mount at the destination is protected from deletion",
-        ),
-        (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
-        (meaning.hard_links && merges, "hard links may cross directories that must stay whole"),
-        (meaning.verbose > 1, "what rsync says of itself would be said many times"),
-        (backup_inside, "the backup directory lies inside the destination"),
-        (bandwidth_share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
-    ];
-    rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
-}
-
 /// Whether rules are read from files with a rule per line: `--from0`, which a list of names needs, would misread them.
 fn rules_in_files(options: &Options) -> bool {
     let by_line = |setting: &Setting| {
@@ -278,75 +199,8 @@ fn rules_in_files(options: &Options) -> bool {
     options.settings().iter().any(by_line)
 }
 
-/// Whether a backup directory, which is relative to DEST, certainly lies outside of it. An absolute one might be inside.
-fn is_outside(dir: &Path) -> bool {
-    dir.components().next() == Some(Component::ParentDir)
-}
-
-fn one_by_sources(config: &Config, found: &Found, meaning: &Meaning) -> Option<&'static str> {
-    let sources = &found.present;
-    let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
-    if files > 0 && sources.len() == 1 {
-        return Some("the source is a single file");
-    }
-    if files > 0 && meaning.hard_links {
-        return Some("a source that is a file may have links in the other sources");
-    }
-    if !found.missing.is_empty() && meaning.delete.is_some() && !meaning.ignore_errors {
-        return Some("a source is missing, which keeps rsync from deleting");
-    }
-    if meaning.hard_links && !meaning.perms && !rustix::process::geteuid().is_root() {
-        return Some("hard links may cross directories that must stay whole");
-    }
-    if overlapping(config, sources) {
-        return Some("several sources bring the same name");
-    }
-    if config.destination.is_local() {
-        let destination = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
-        let nested = sources.iter().any(|(source, _)| {
-            let mut path = source.base(&config.cwd);
-            path.extend(source.name());
-            let path = resolve(&path);
-            destination.starts_with(&path) || path.starts_with(&destination)
-        });
-        if nested {
-            return Some("source and destination lie inside each other");
-        }
-    }
-    None
-}
-
-/// The part of `--bwlimit` that each of so many processes may use, as an option in rsync's unit (KiB per second). `None` without a
-/// limit; an error if it cannot be shared.
-fn bandwidth_share(meaning: &Meaning, processes: NonZero<usize>) -> std::result::Result<Option<OsString>, ()> {
-    let Some(limit) = meaning.bwlimit.as_deref().filter(|limit| *limit != "0") else { return Ok(None) };
-    let kib = kib_per_second(limit).ok_or(())?;
-    match kib / processes.get() as u64 {
-        0 => Err(()),
-        share => Ok(Some(format!("--bwlimit={share}").into())),
-    }
-}
-
-/// rsync(1), `--bwlimit`: KiB unless a suffix says otherwise; `K` and `KiB` are powers of 1024, `KB` of 1000.
-fn kib_per_second(limit: &OsStr) -> Option<u64> {
-    let text = limit.to_str()?.to_ascii_lowercase();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let bytes: u64 = match &text[digits..] {
-        "" | "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "b" => 1,
-        _ => return None,
-    };
-    Some(number.checked_mul(bytes)? / 1024)
-}
-
 fn options_of_launches(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
-    let shared = bandwidth_share(meaning, config.processes).ok().flatten();
+    let shared = bandwidth::share(meaning, config.processes).ok().flatten();
     let mut launch = options.without(|setting| shared.is_some() && setting.spec.name() == "bwlimit").argv();
     launch.extend(shared.clone());
     let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
@@ -362,7 +216,7 @@ fn options_of_launches(options: &Options, meaning: &Meaning, filters: &Filters, 
         rules.push("--partial".into());
     }
     Ok(Recipe {
-        program: PROGRAM.into(),
+        program: probe::PROGRAM.into(),
         spine_options: [&include[..], &launch].concat(),
         attribute_options: [&include[..], &quiet].concat(),
         options: launch,
@@ -372,41 +226,22 @@ fn options_of_launches(options: &Options, meaning: &Meaning, filters: &Filters, 
         destination: OsString::new(),
         progress: false,
         lists: false,
+        implied_dirs: true,
         unlock: false,
     })
 }
 
-/// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
-fn overlapping(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
-    let mut names: Vec<&OsStr> = sources.iter().filter_map(|(source, _)| source.name()).collect();
-    let contents: Vec<PathBuf> = sources
-        .iter()
-        .filter(|(source, _)| source.name().is_none())
-        .map(|(source, _)| source.base(&config.cwd))
-        .collect();
-    let many = contents.len() > 1;
-    let inside = contents.iter().any(|base| names.iter().any(|name| fs::symlink_metadata(base.join(name)).is_ok()));
-    names.sort();
-    many || inside || names.windows(2).any(|pair| pair[0] == pair[1])
-}
-
-/// The real path, of the deepest part that exists if not all does.
-fn resolve(path: &Path) -> PathBuf {
-    let mut missing = Vec::new();
-    let mut existing = path;
-    loop {
-        if let Ok(mut resolved) = existing.canonicalize() {
-            resolved.extend(missing.iter().rev());
-            return resolved;
-        }
-        match (existing.parent(), existing.file_name()) {
-            (Some(parent), Some(name)) => {
-                missing.push(name);
-                existing = parent;
-            }
-            _ => return path.to_owned(),
-        }
-    }
+/// Local file systems with fine change times. On others, such as NFS, attributes may come from a cache.
+fn watched_dest(config: &Config) -> Option<PathBuf> {
+    const BTRFS: u64 = 0x9123_683e;
+    const EXT: u64 = 0xef53;
+    const F2FS: u64 = 0xf2f5_2010;
+    const TMPFS: u64 = 0x0102_1994;
+    const XFS: u64 = 0x5846_5342;
+    let path = PathBuf::from(config.destination.as_directory(&config.cwd));
+    let existing = path.ancestors().find(|path| path.is_dir())?;
+    let kind = rustix::fs::statfs(existing).ok()?.f_type as u64;
+    (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
 }
 
 /// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything.
@@ -428,110 +263,5 @@ fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
             _ => Ok(()),
         },
         Err(cause) => Err(Error::io("look at destination", path, cause).exit(exit::FILE_SELECT)),
-    }
-}
-
-fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
-    let mut arguments = options.argv();
-    arguments.push("--version".into());
-    let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() };
-    let (mut first, mut errors) = (String::new(), Vec::new());
-    let ended = supervisor.run(&invocation, &mut |stream, line| {
-        let line = String::from_utf8_lossy(line).into_owned();
-        match stream {
-            Stream::Stdout if first.is_empty() => first = line,
-            Stream::Stdout => {}
-            Stream::Stderr => errors.push(line),
-        }
-    })?;
-    if ended.code() != exit::OK {
-        let said = errors.first().map_or("it said nothing", String::as_str);
-        return Err(Error::usage(format!("the installed rsync refuses the options `{}`: {said}", show(options)))
-            .remedy("correct --rsync")
-            .exit(ended.code()));
-    }
-    let version = parse_version(&first)
-        .ok_or_else(|| Error::usage(format!("cannot tell the version of rsync from its first line '{first}'")))?;
-    if version < OLDEST_RSYNC {
-        return Err(Error::usage(format!("rsync {version} is too old: {OLDEST_RSYNC} or newer is needed"))
-            .remedy("install a newer rsync on this machine"));
-    }
-    Ok(version)
-}
-
-fn show(options: &Options) -> String {
-    options.argv().iter().map(|word| crate::rsync::command::Quoted(word).to_string()).collect::<Vec<_>>().join(" ")
-}
-
-/// `rsync  version 3.2.7  protocol version 31`; development versions have a `v` and a suffix.
-fn parse_version(line: &str) -> Option<Version> {
-    let word = line.split("version").nth(1)?.split_whitespace().next()?.trim_start_matches('v');
-    let mut numbers = word.split(['.', '-', '+', 'd', 'p']).map_while(|part| part.parse().ok());
-    Some(Version(numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
-}
-
-fn prefix(form: Form, own_base: &Path, base: &Path) -> Vec<u8> {
-    match (form, own_base == base) {
-        (Form::Contents, true) => b"./".to_vec(),
-        // The part before `/./` is not sent (rsync(1), --relative), and unlike `./` it brings no attributes of the parent.
-        (Form::Named, true) => b"././".to_vec(),
-        (_, false) => {
-            let mut prefix = own_base.as_os_str().as_bytes().to_vec();
-            while prefix.ends_with(b"/") {
-                prefix.pop();
-            }
-            prefix.extend_from_slice(b"/./");
-            prefix
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read_from_every_kind_of_first_line() {
-        for (line, expected) in [
-            ("rsync  version 3.5.0  protocol version 32", Some(Version(3, 5, 0))),
-            ("rsync  version v3.2.3  protocol version 31", Some(Version(3, 2, 3))),
-            ("rsync  version 3.1.3dev  protocol version 31", Some(Version(3, 1, 3))),
-            ("rsync  version 3.4.0pre1  protocol version 32", Some(Version(3, 4, 0))),
-            ("openrsync: protocol version 29", None),
-        ] {
-            assert_eq!(parse_version(line), expected, "{line}");
-        }
-        assert!(Version(3, 0, 9) < OLDEST_RSYNC && OLDEST_RSYNC < Version(3, 1, 3));
-    }
-
-    #[test]
-    fn a_bandwidth_limit_is_read_as_rsync_reads_it() {
-        for (text, kib) in [
-            ("100", Some(100)),
-            ("2m", Some(2048)),
-            ("1GiB", Some(1 << 20)),
-            ("1mb", Some(976)),
-            ("2048b", Some(2)),
-            ("1.5m", None),
-        ] {
-            assert_eq!(kib_per_second(OsStr::new(text)), kib, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_keeps_the_base_out_of_what_is_sent() {
-        let (base, other) = (Path::new("/s"), Path::new("/t"));
-        assert_eq!(prefix(Form::Contents, base, base), b"./");
-        assert_eq!(prefix(Form::Named, base, base), b"././");
-        assert_eq!(prefix(Form::Named, other, base), b"/t/./");
-        assert_eq!(prefix(Form::Named, Path::new("/"), base), b"/./");
-    }
-
-    #[test]
-    fn a_path_resolves_as_far_as_it_exists() {
-        let dir = tempfile::tempdir().unwrap();
-        let real = dir.path().canonicalize().unwrap();
-        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
-        assert_eq!(resolve(&real.join("link/x/y")), real.join("x/y"));
     }
 }

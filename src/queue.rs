@@ -45,8 +45,10 @@ pub enum Coalesce {
     Never,
 }
 
-/// A launch is not worth starting for less work than this many times its own price, unless there is less for each slot.
+/// A launch is not worth starting for much less work than this many times its own price, unless there is less for each slot.
 const WORTH_LAUNCHES: f64 = 12.0;
+/// Less work than this many times the price of a launch is not divided at all: the spine costs launches too.
+const WORTH_TWO: f64 = 6.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
 
@@ -57,17 +59,20 @@ pub struct Queue {
     coalesce: Coalesce,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
     weight: Weight,
+    /// The most work that ever waited.
+    most: f64,
 }
 
 impl Queue {
     /// An empty queue.
     pub fn new(cost: CostModel, coalesce: Coalesce) -> Self {
-        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default() }
+        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default(), most: 0.0 }
     }
 
     /// Adds a bucket, also one that is to be launched again.
     pub fn push(&mut self, bucket: Bucket) {
         self.weight += bucket.weight;
+        self.most = self.most.max(self.cost.work(self.weight));
         // Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
         let class = self.cost.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
         self.waiting.insert((Reverse(class), bucket.id), bucket);
@@ -100,6 +105,11 @@ impl Queue {
             Coalesce::Never => !self.is_empty(),
             Coalesce::ByCost => self.cost.work(self.weight) / slots.get() as f64 >= FIRST_SECONDS,
         }
+    }
+
+    /// Whether what waits is already certain to take more than one launch.
+    pub fn is_worth_two(&self) -> bool {
+        self.coalesce == Coalesce::Never || self.most >= WORTH_TWO * self.cost.launch
     }
 
     /// The largest number of spine directories that a bucket in the queue needs.
@@ -157,10 +167,19 @@ impl Queue {
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
         let slots = slots.get() as f64;
         let left = self.cost.work(self.weight);
-        let even = left / slots;
-        let share = if more || slots == 1.0 { even } else { even / 2.0 };
-        // Below that the slots share evenly what is left, as long as it is worth one launch at all.
-        share.max(even.min(WORTH_LAUNCHES * self.cost.launch)).max(self.cost.launch)
+        if slots == 1.0 || self.most < WORTH_TWO * self.cost.launch {
+            return left;
+        }
+        if more {
+            return left / slots;
+        }
+        // Guided: half of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as
+        // many launches as are worth it: on a small tree that is one for each slot.
+        let even = self.most / slots;
+        let launches = (even / (WORTH_LAUNCHES * self.cost.launch)).round().max(1.0);
+        let share = (left / (2.0 * slots)).max(even / launches);
+        // A small rest goes along.
+        if left < share * 1.25 { left } else { share }
     }
 }
 

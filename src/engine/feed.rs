@@ -167,7 +167,8 @@ impl Feed<'_> {
         if self.judges() {
             spines.verdicts.push(Verdict::Waiting(Vec::new()));
             drop(spines);
-            let candidate = Candidate { index: spine.index, path: spine.path.to_vec(), argument };
+            let above = &self.inputs.plan.trees[spine.root as usize].above[..];
+            let candidate = Candidate { index: spine.index, path: [above, spine.path].concat(), argument };
             lock(&self.to_judge).candidates.push((candidate, dir, spine.pruner()));
             self.judge_wakes.notify_all();
         } else {

@@ -354,11 +354,12 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     }
                 }
                 Stage::Repair if over && self.repair.is_empty() => {
+                    let deletes = self.may_delete();
                     // A run that became one plain rsync has nothing left to do.
-                    if self.spine.dest_made {
+                    if deletes || self.spine.dest_made && !self.is_untouched() {
                         self.parts = self.spine.parts(self.room);
                     }
-                    self.stage = if self.may_delete() { Stage::Delete } else { Stage::Attributes };
+                    self.stage = if deletes { Stage::Delete } else { Stage::Attributes };
                 }
                 Stage::Delete | Stage::Attributes if over && self.parts.is_empty() => self.stage = Stage::Done,
                 _ => return Ok(()),
@@ -368,6 +369,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     fn pausing(&self) -> bool {
         self.pause_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether spine directories still have the attributes they were created with: a run that found nothing to do.
+    fn is_untouched(&self) -> bool {
+        let modes_differ = self.plan.recipe.unlock && self.spine.locked;
+        let watched = self.plan.watched_dest.as_deref();
+        !modes_differ && watched.is_some_and(|dest| self.spine.unchanged_since(dest))
     }
 
     /// Deletions in the spine come last, and not after an error on the sending side: what could not be read would be deleted.
@@ -422,8 +430,17 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(false);
         }
         if !self.scanned {
+            if self.waits_for_scan() {
+                return Ok(false);
+            }
+            // Several launches will come: DEST can be made meanwhile.
+            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
+            if early && !self.spine.dest_made && !self.spine.creating {
+                self.start_create();
+                return Ok(true);
+            }
             let waited = self.last_start.elapsed() >= LONGEST_WAIT && !self.queue.is_empty();
-            if self.waits_for_scan() || !waited && !self.queue.worth_starting(slots) {
+            if !waited && !self.queue.worth_starting(slots) {
                 return Ok(false);
             }
         } else if !launched && let Some(why) = self.one_launch() {
@@ -463,7 +480,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
     fn keeps(&self) -> bool {
-        self.plan.deletes.is_some() && self.sender_failed && !self.plan.ignore_errors
+        self.sender_failed && self.keeps_if_failed()
+    }
+
+    fn keeps_if_failed(&self) -> bool {
+        self.plan.deletes.is_some() && !self.plan.ignore_errors
     }
 
     /// Why one rsync does all that the scan found, before anything else was started.
@@ -617,6 +638,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 self.done += Weight { entries, bytes: 0 };
                 self.spine.created = known;
                 self.spine.dest_made = true;
+                if let (exit::OK, Some(dest)) = (code, &self.plan.watched_dest) {
+                    self.spine.note_changes(dest);
+                }
             }
             Job::Buckets(buckets) if repairable => {
                 self.done += weight;

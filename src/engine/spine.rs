@@ -1,4 +1,5 @@
-//! The spine: which split directories there are, which exist at the destination, and whether the source still has them.
+//! The spine: which split directories there are, which exist at the destination, whether the source still has them, and whether
+//! anything was written into them there.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -25,7 +26,12 @@ pub(super) struct SpineList {
     pub dest_made: bool,
     /// At least one lacks `u+rwx`.
     pub locked: bool,
+    /// Time of the last change of each that exists at a destination on this machine; empty if that cannot be told.
+    changes: Vec<Option<ChangeTime>>,
 }
+
+/// Seconds and nanoseconds.
+type ChangeTime = (i64, i64);
 
 /// What a launch about spine directories gets: DEST itself, and arguments.
 pub(super) struct Part {
@@ -59,6 +65,20 @@ impl SpineList {
             }
         }
         from..self.dirs.len()
+    }
+
+    /// Notes how the directories created so far look at `dest`, a local directory.
+    pub fn note_changes(&mut self, dest: &Path) {
+        for dir in &self.dirs[self.changes.len()..self.created as usize] {
+            self.changes.push(change_time(dest, dir));
+        }
+    }
+
+    /// Whether nothing was written into any spine directory since it was created: its attributes are those it was given.
+    /// Whatever adds, removes or renames an entry of a directory, or sets its attributes, sets its change time (inode(7)).
+    pub fn unchanged_since(&self, dest: &Path) -> bool {
+        let same = |(dir, noted): (&SpineDir, &Option<ChangeTime>)| noted.is_some() && change_time(dest, dir) == *noted;
+        self.changes.len() == self.dirs.len() && self.dirs.iter().zip(&self.changes).all(same)
     }
 
     /// All of it, in parts that fit one launch each.
@@ -110,5 +130,56 @@ impl SpineList {
             }
         }
         changed
+    }
+}
+
+fn change_time(dest: &Path, dir: &SpineDir) -> Option<ChangeTime> {
+    let found = match &dir.argument {
+        None => std::fs::metadata(dest),
+        Some(argument) => std::fs::metadata(dest.join(OsStr::from_bytes(path_in_transfer(argument)))),
+    };
+    found.ok().map(|found| (found.ctime(), found.ctime_nsec()))
+}
+
+/// What an argument is called at the destination: what follows `/./`, or the leading `./`.
+fn path_in_transfer(argument: &[u8]) -> &[u8] {
+    match argument.windows(3).position(|window| window == b"/./") {
+        Some(at) => &argument[at + 3..],
+        None => argument.strip_prefix(b"./").unwrap_or(argument),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_known_by_its_name_at_the_destination() {
+        for (argument, expected) in [("./a/b", "a/b"), ("././s/a", "s/a"), ("/x/y/./s/a", "s/a")] {
+            assert_eq!(path_in_transfer(argument.as_bytes()), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_written_into_is_noticed() {
+        let dest = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dest.path().join("a")).unwrap();
+        let mut list = SpineList::default();
+        let dir = |argument: Option<&[u8]>| SpineDir {
+            argument: argument.map(<[u8]>::to_vec),
+            identity: (0, 0),
+            locked: false,
+            mount_point: false,
+            exposed: false,
+        };
+        list.push(dir(None));
+        list.push(dir(Some(b"./a")));
+        list.created = 2;
+        assert!(!list.unchanged_since(dest.path()));
+        list.note_changes(dest.path());
+        assert!(list.unchanged_since(dest.path()));
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        std::fs::write(dest.path().join("a/f"), "").unwrap();
+        assert!(!list.unchanged_since(dest.path()));
     }
 }

@@ -70,20 +70,22 @@ pub struct Recipe {
     /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
     /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
     pub lists: bool,
+    /// False under the user's own `--relative --no-implied-dirs`.
+    pub implied_dirs: bool,
     /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
     pub unlock: bool,
 }
 
 /// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
 const NO_NAME: &str = ".multi-sync-none";
-const LISTED_ONCE: [&str; 5] = ["--no-r", "-d", "-R", "--no-m", "--implied-dirs"];
+const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
 
 impl Recipe {
     /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` are arguments without a
     /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
     /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them.
     pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
-        let mut more = words(&LISTED_ONCE);
+        let mut more = self.listed_once();
         more.extend(self.figures());
         if self.unlock {
             more.push("--chmod=Du+rwx".into());
@@ -94,7 +96,7 @@ impl Recipe {
     /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
     /// Quiet: what it has to say was said when they were created.
     pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
-        let mut more = words(&LISTED_ONCE);
+        let mut more = self.listed_once();
         more.push("-q".into());
         self.spine(&self.attribute_options, more, dest, spine, exposed)
     }
@@ -117,7 +119,7 @@ impl Recipe {
     /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
     /// With `dest` DEST itself is one of them. Safe only after every launch that copies.
     pub fn delete(&self, dest: bool, mut spine: Vec<OsString>, exposed: bool) -> Invocation {
-        let mut more = words(&LISTED_ONCE);
+        let mut more = self.listed_once();
         more.extend(words(&["--existing", "--ignore-existing"]));
         more.extend(self.figures());
         // The slash makes rsync look into a directory that it does not enter.
@@ -163,9 +165,16 @@ impl Recipe {
 
     /// Bytes left for units in one launch.
     pub fn argument_room(&self) -> usize {
-        let fixed = self.spine(&self.spine_options, words(&LISTED_ONCE), Some(b"././"), Vec::new(), false);
+        let fixed = self.spine(&self.spine_options, self.listed_once(), Some(b"././"), Vec::new(), false);
         let taken: usize = fixed.arguments.iter().map(|word| argument_cost(word.len())).sum();
         argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
+    }
+
+    /// Directories are listed, and entered at most one level.
+    fn listed_once(&self) -> Vec<OsString> {
+        let mut options = words(&LISTED_ONCE);
+        options.push(if self.implied_dirs { "--implied-dirs" } else { "--no-implied-dirs" }.into());
+        options
     }
 
     fn figures(&self) -> Vec<OsString> {
@@ -229,6 +238,7 @@ mod tests {
             destination: "/dst/".into(),
             progress: false,
             lists: true,
+            implied_dirs: true,
             unlock: false,
         }
     }

@@ -318,7 +318,7 @@ mod tests {
             ("-a --max-delete=3", Class::Plain),
             ("-a --exclude=!", Class::Plain),
             ("-a --no-r", Class::Plain),
-            ("-aR --no-i-d", Class::Plain),
+            ("-aR --no-i-d", Class::Special),
             ("-a --partial-dir=x", Class::Special),
             ("-a --info=name", Class::Plain),
             ("-a --debug=progress", Class::Plain),

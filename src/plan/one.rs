@@ -1,0 +1,34 @@
+//! What only one rsync does exactly: each rule was a difference, or could not be shown to be none, when random trees were compared with
+//! one rsync.
+
+use std::num::NonZero;
+use std::path::{Component, Path};
+
+use crate::rsync::options::Meaning;
+
+use super::bandwidth;
+
+/// Combinations of options that one rsync has to do, with the reason.
+pub(super) fn by_options(meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
+    let merges = meaning.per_dir_merge || meaning.cvs_exclude;
+    let deletes = meaning.delete.is_some();
+    let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
+    let rules: [(bool, &str); 7] = [
+        (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
+        (
+            deletes && meaning.one_file_system > 0,
+            "with --one-file-system a mount at the destination is protected from deletion",
+        ),
+        (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
+        (meaning.hard_links && merges, "hard links may cross directories that must stay whole"),
+        (meaning.verbose > 1, "what rsync says of itself would be said many times"),
+        (backup_inside, "the backup directory lies inside the destination"),
+        (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
+    ];
+    rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
+}
+
+/// Whether a backup directory, which is relative to DEST, certainly lies outside of it. An absolute one might be inside.
+fn is_outside(dir: &Path) -> bool {
+    dir.components().next() == Some(Component::ParentDir)
+}

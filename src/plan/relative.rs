@@ -1,0 +1,113 @@
+//! Sources under the user's own `--relative`: which part of a source is only where it is, and which part arrives as its name.
+//!
+//! rsync(1), `--relative`: the name is what follows `/./`, or the whole source. Only forms whose meaning is certain without looking
+//! through links are taken; the others are left to one rsync.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A source under `--relative`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Relative {
+    /// The directory that holds the source, absolute.
+    pub parent: PathBuf,
+    /// Its name there.
+    pub name: OsString,
+    /// How rsync arguments of entries below `parent` start.
+    pub prefix: Vec<u8>,
+    /// What comes before `name` in the transfer, with its slash; empty if nothing does.
+    pub above: Vec<u8>,
+    /// The directory that names start at.
+    base: PathBuf,
+}
+
+impl Relative {
+    /// Reads a source as typed in the directory `cwd`; `None` if one rsync should.
+    pub fn of(word: &OsStr, cwd: &Path) -> Option<Relative> {
+        let word = word.as_bytes();
+        let (before, name) = match word.windows(3).position(|window| window == b"/./") {
+            Some(at) => (Some(&word[..at]), &word[at + 3..]),
+            None => (None, word),
+        };
+        let base = match before {
+            Some(b"") => PathBuf::from("/"),
+            Some(before) => cwd.join(OsStr::from_bytes(before)),
+            None if name.starts_with(b"/") => PathBuf::from("/"),
+            None => cwd.to_owned(),
+        };
+        let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() || parts.iter().any(|part| [&b"."[..], b".."].contains(part)) {
+            return None;
+        }
+        let (last, above) = parts.split_last()?;
+        let mut parent = base.clone();
+        for part in above {
+            parent.push(OsStr::from_bytes(part));
+            if !std::fs::symlink_metadata(&parent).ok()?.is_dir() {
+                return None;
+            }
+        }
+        if std::fs::symlink_metadata(parent.join(OsStr::from_bytes(last))).ok()?.is_symlink() {
+            return None;
+        }
+        let above: Vec<u8> = above.iter().flat_map(|part| [part, &b"/"[..]].concat()).collect();
+        let mut prefix = base.as_os_str().as_bytes().to_vec();
+        if !prefix.ends_with(b"/") {
+            prefix.push(b'/');
+        }
+        prefix.extend_from_slice(b"./");
+        prefix.extend_from_slice(&above);
+        Some(Relative { parent, name: OsStr::from_bytes(last).to_owned(), prefix, above, base })
+    }
+
+    /// Whether rsync would have to merge the two: one is inside the other, or they share directories above of different origin.
+    pub fn meets(&self, other: &Relative) -> bool {
+        let path = |source: &Relative| [&source.above[..], source.name.as_bytes(), b"/"].concat();
+        let (one, two) = (path(self), path(other));
+        let first = |path: &[u8]| path.split(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
+        one.starts_with(&two) || two.starts_with(&one) || self.base != other.base && first(&one) == first(&two)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_what_follows_the_dot_or_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let cwd = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(cwd.join("a/b/c")).unwrap();
+        std::os::unix::fs::symlink("b", cwd.join("a/link")).unwrap();
+        let shown = |word: &str| {
+            Relative::of(OsStr::new(word), &cwd).map(|relative| {
+                let prefix = String::from_utf8(relative.prefix).unwrap().replace(cwd.to_str().unwrap(), "CWD");
+                (prefix, String::from_utf8(relative.above).unwrap(), relative.name.into_string().unwrap())
+            })
+        };
+        let expected = |prefix: &str, above: &str, name: &str| Some((prefix.into(), above.into(), name.into()));
+        assert_eq!(shown("a/b"), expected("CWD/./a/", "a/", "b"));
+        assert_eq!(shown("a/b/"), expected("CWD/./a/", "a/", "b"));
+        assert_eq!(shown("a/./b/c"), expected("CWD/a/./b/", "b/", "c"));
+        assert_eq!(shown("a"), expected("CWD/./", "", "a"));
+        for odd in [".", "./a", "a/../a", "a/.", "a/./", "a/link", "a/link/c", "none/x"] {
+            assert_eq!(shown(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn sources_that_share_names_meet() {
+        let source = |base: &str, above: &str, name: &str| Relative {
+            parent: PathBuf::new(),
+            name: name.into(),
+            prefix: Vec::new(),
+            above: above.into(),
+            base: base.into(),
+        };
+        assert!(!source("/", "a/", "b").meets(&source("/", "a/", "c")));
+        assert!(!source("/", "a/", "b").meets(&source("/", "a/", "bc")));
+        assert!(source("/", "a/", "b").meets(&source("/", "a/b/", "c")));
+        assert!(source("/x", "a/", "b").meets(&source("/y", "a/", "c")));
+    }
+}

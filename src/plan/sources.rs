@@ -1,0 +1,221 @@
+//! The sources: what is there, how each becomes a scan and the beginning of rsync arguments, and which of them one rsync has to merge.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::endpoint::{Form, Source};
+use crate::error::{Error, Result};
+use crate::rsync::exit;
+use crate::rsync::options::Meaning;
+use crate::scan::{Root, Weight};
+
+use super::relative::Relative;
+use super::{SingleSource, SourceTree};
+
+/// Which sources exist.
+pub(super) struct Found {
+    pub present: Vec<(Source, fs::Metadata)>,
+    pub missing: Vec<(OsString, io::ErrorKind)>,
+}
+
+/// Looks at all sources. Fails, with rsync's code, if none exists.
+pub(super) fn look(config: &Config) -> Result<Found> {
+    let mut found = Found { present: Vec::new(), missing: Vec::new() };
+    let mut first_error = None;
+    for source in &config.sources {
+        let base = source.base(&config.cwd);
+        // A trailing slash follows a link, a bare name does not (rsync(1), USAGE).
+        let looked = match source.name() {
+            Some(name) => fs::symlink_metadata(base.join(name)),
+            None => fs::metadata(&base),
+        };
+        match looked {
+            Ok(metadata) if source.form() == Form::Contents && !metadata.is_dir() => {
+                let error = io::ErrorKind::NotADirectory;
+                found.missing.push((source.original().to_owned(), error));
+                first_error.get_or_insert_with(|| io::Error::from(error));
+            }
+            Ok(metadata) => found.present.push((source.clone(), metadata)),
+            Err(error) => {
+                found.missing.push((source.original().to_owned(), error.kind()));
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match (found.present.is_empty(), first_error) {
+        (true, Some(cause)) => Err(Error::io("find source", Path::new(config.sources[0].original()), cause)
+            .remedy("check the name; nothing was copied")
+            .exit(exit::PARTIAL)),
+        (true, None) => Err(Error::usage("no source given")),
+        (false, _) => Ok(found),
+    }
+}
+
+impl Found {
+    /// The directory that rsync is started in. The contents form needs `./` arguments: they bring the attributes of the directory
+    /// itself.
+    pub fn base(&self, config: &Config) -> PathBuf {
+        let contents = self.present.iter().find(|(source, _)| source.form() == Form::Contents);
+        contents.unwrap_or(&self.present[0]).0.base(&config.cwd)
+    }
+
+    /// The sources under the user's own `--relative`; `None` if one of them is not of a certain form.
+    pub fn relative(&self, config: &Config) -> Option<Vec<Relative>> {
+        self.present.iter().map(|(source, _)| Relative::of(source.original(), &config.cwd)).collect()
+    }
+
+    /// What is scanned, and what is a unit without a scan.
+    pub fn split(&self, config: &Config, relative: Option<Vec<Relative>>) -> (Vec<SourceTree>, Vec<SingleSource>) {
+        let base = self.base(config);
+        let placed: Vec<(SourceTree, &fs::Metadata)> = match relative {
+            Some(relative) => relative
+                .into_iter()
+                .zip(&self.present)
+                .map(|(source, (_, found))| {
+                    let root = Root { base: source.parent, name: Some(source.name) };
+                    (SourceTree { root, prefix: source.prefix, above: source.above }, found)
+                })
+                .collect(),
+            None => self
+                .present
+                .iter()
+                .map(|(source, found)| {
+                    let own_base = source.base(&config.cwd);
+                    let prefix = prefix(source.form(), &own_base, &base);
+                    let root = Root { base: own_base, name: source.name().map(OsStr::to_owned) };
+                    (SourceTree { root, prefix, above: Vec::new() }, found)
+                })
+                .collect(),
+        };
+        let (mut trees, mut singles) = (Vec::new(), Vec::new());
+        for (tree, found) in placed {
+            match tree.root.name {
+                Some(name) if !found.is_dir() => {
+                    let weight = Weight { entries: 1, bytes: if found.is_file() { found.len() } else { 0 } };
+                    singles.push(SingleSource { prefix: tree.prefix, name, weight });
+                }
+                _ => trees.push(tree),
+            }
+        }
+        (trees, singles)
+    }
+}
+
+/// Sources that one rsync has to copy, with the reason.
+pub(super) fn one(
+    config: &Config,
+    found: &Found,
+    meaning: &Meaning,
+    relative: Option<&[Relative]>,
+) -> Option<&'static str> {
+    let sources = &found.present;
+    let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
+    if files > 0 && sources.len() == 1 {
+        return Some("the source is a single file");
+    }
+    if files > 0 && meaning.hard_links {
+        return Some("a source that is a file may have links in the other sources");
+    }
+    if !found.missing.is_empty() && meaning.delete.is_some() && !meaning.ignore_errors {
+        return Some("a source is missing, which keeps rsync from deleting");
+    }
+    if meaning.hard_links && !meaning.perms && !rustix::process::geteuid().is_root() {
+        return Some("hard links may cross directories that must stay whole");
+    }
+    let meets = match relative {
+        Some(all) => all.iter().enumerate().any(|(at, one)| all[..at].iter().any(|other| one.meets(other))),
+        None if meaning.relative => return Some("a source under --relative is not a plain path"),
+        None => overlapping(config, sources),
+    };
+    if meets {
+        return Some("several sources bring the same name");
+    }
+    if config.destination.is_local() {
+        let destination = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
+        let nested = sources.iter().any(|(source, _)| {
+            let mut path = source.base(&config.cwd);
+            path.extend(source.name());
+            let path = resolve(&path);
+            destination.starts_with(&path) || path.starts_with(&destination)
+        });
+        if nested {
+            return Some("source and destination lie inside each other");
+        }
+    }
+    None
+}
+
+/// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
+fn overlapping(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
+    let mut names: Vec<&OsStr> = sources.iter().filter_map(|(source, _)| source.name()).collect();
+    let contents: Vec<PathBuf> = sources
+        .iter()
+        .filter(|(source, _)| source.name().is_none())
+        .map(|(source, _)| source.base(&config.cwd))
+        .collect();
+    let many = contents.len() > 1;
+    let inside = contents.iter().any(|base| names.iter().any(|name| fs::symlink_metadata(base.join(name)).is_ok()));
+    names.sort();
+    many || inside || names.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// The real path, of the deepest part that exists if not all does.
+fn resolve(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    let mut existing = path;
+    loop {
+        if let Ok(mut resolved) = existing.canonicalize() {
+            resolved.extend(missing.iter().rev());
+            return resolved;
+        }
+        match (existing.parent(), existing.file_name()) {
+            (Some(parent), Some(name)) => {
+                missing.push(name);
+                existing = parent;
+            }
+            _ => return path.to_owned(),
+        }
+    }
+}
+
+fn prefix(form: Form, own_base: &Path, base: &Path) -> Vec<u8> {
+    match (form, own_base == base) {
+        (Form::Contents, true) => b"./".to_vec(),
+        // The part before `/./` is not sent (rsync(1), --relative), and unlike `./` it brings no attributes of the parent.
+        (Form::Named, true) => b"././".to_vec(),
+        (_, false) => {
+            let mut prefix = own_base.as_os_str().as_bytes().to_vec();
+            while prefix.ends_with(b"/") {
+                prefix.pop();
+            }
+            prefix.extend_from_slice(b"/./");
+            prefix
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_keeps_the_base_out_of_what_is_sent() {
+        let (base, other) = (Path::new("/s"), Path::new("/t"));
+        assert_eq!(prefix(Form::Contents, base, base), b"./");
+        assert_eq!(prefix(Form::Named, base, base), b"././");
+        assert_eq!(prefix(Form::Named, other, base), b"/t/./");
+        assert_eq!(prefix(Form::Named, Path::new("/"), base), b"/./");
+    }
+
+    #[test]
+    fn a_path_resolves_as_far_as_it_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
+        assert_eq!(resolve(&real.join("link/x/y")), real.join("x/y"));
+    }
+}
