@@ -1,5 +1,6 @@
 //! The scan: `Scan::run` over trees of different shape with 1 to 32 threads, beside the least that one thread can do with the same
-//! system calls (`getdents64` and `statx`, nothing kept).
+//! system calls (`getdents64` and `statx`, nothing kept). One more measurement writes bucket files too, as `multi-sync -d` does, for a
+//! million entries.
 
 mod common;
 
@@ -17,19 +18,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
+use criterion::{BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput};
+use multi_sync::bucket::{BucketDir, Packer};
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
-use multi_sync::scan::{Event, Limits, Root, Scan, Watch};
+use multi_sync::scan::{Event, Limits, Root, Scan, Units, Watch};
 use multi_sync::treegen::{Fill, Sizes, Spec, from_manifest, generate};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, openat, statx};
 
 use common::{Lazy, entries, tree};
 
 const SEED: u64 = 1;
+const LIMITS: Limits = Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE };
 const THREADS: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// The manifest of a Linux 6.1 source tree, its number of entries and the uncompressed copy of the bench.
+/// The manifest of a Linux 6.1 source tree, and the uncompressed copy in the folder of the trees.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench-data/linux-6.1.tree.zst");
 const MANIFEST_COPY: &str = "linux-6.1.tree";
+/// What the arguments of one launch may take where the stack is limited to 8 MiB.
+const ROOM: usize = 2 << 20;
 const READ_AT_ONCE: usize = 64 * 1024;
 
 fn main() {
@@ -37,6 +42,8 @@ fn main() {
         let shape = |name, spec: Spec| tree(above, name, move |path| make(path, &spec));
         let bench = entries(100_000);
         scan(criterion, "bench tree", bench, &shape("bench", Spec::bench(bench, Sizes::Empty)));
+        let million = entries(1_000_000);
+        with_buckets(criterion, above, million, &shape("million", Spec::bench(million, Sizes::Empty)));
         let flat = entries(300_000);
         scan(criterion, "flat", flat, &shape("flat", Spec::flat(flat, Sizes::Empty)));
         let dirs = |depth, max_per_dir, entries| Spec {
@@ -88,41 +95,74 @@ fn make_linux(path: &Path) {
 }
 
 fn scan(criterion: &mut Criterion, shape: &str, entries: u64, path: &Lazy<'_, PathBuf>) {
-    let mut group = criterion.benchmark_group(format!("scan/{shape}"));
-    group.throughput(Throughput::Elements(entries)).sampling_mode(SamplingMode::Flat).sample_size(10);
-    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    let mut group = start(criterion, shape, entries);
     bare(&mut group, entries, path);
     for threads in THREADS {
         group.bench_function(format!("{threads} threads"), |bencher| {
-            let scan = Scan {
-                roots: vec![Root { base: (*path).clone(), name: None }],
-                limits: Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE },
-                threads: NonZero::new(threads).expect("not zero"),
-                split_roots: false,
-                one_file_system: 0,
-                merge_files: Vec::new(),
-                hard_links: false,
-                keep_locked_whole: false,
-            };
             bencher.iter(|| {
-                let watch = Watch::default();
                 let units = AtomicU64::new(0);
-                let sink = |event: Event<'_>| match event {
-                    Event::Units(found) => {
-                        units.fetch_add(found.iter().map(black_box).count() as u64, Ordering::Relaxed);
-                    }
-                    Event::Error(error) => panic!("{error}"),
-                    Event::KeptWhole { why, .. } => panic!("{why}"),
-                    Event::Spine(_) | Event::Linked(_) => {}
-                };
-                scan.run(&watch, &sink).unwrap_or_else(|error| panic!("{error}"));
-                // The root is an entry too.
-                assert_eq!(watch.found().entries, entries + 1);
+                run(path, threads, entries, &|found| {
+                    units.fetch_add(found.iter().map(black_box).count() as u64, Ordering::Relaxed);
+                });
                 units.into_inner()
             });
         });
     }
     group.finish();
+}
+
+fn with_buckets(criterion: &mut Criterion, above: &Path, entries: u64, path: &Lazy<'_, PathBuf>) {
+    let mut group = start(criterion, "bench tree to bucket files", entries);
+    bare(&mut group, entries, path);
+    for threads in [1, 2, 4] {
+        group.bench_function(format!("{threads} threads"), |bencher| {
+            bencher.iter_batched(
+                || BucketDir::create(Some(above)).expect("make a bucket directory"),
+                |dir| {
+                    let packer = Packer::new(LIMITS, ROOM, &dir);
+                    run(path, threads, entries, &|found| {
+                        let prefix = [b"./", found.dir, b"/"].concat();
+                        black_box(packer.pack(&prefix, 0, found.iter()).expect("write buckets"));
+                    });
+                    packer.finish().expect("write the last bucket");
+                    // Removed outside of what is timed.
+                    dir
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn start<'a>(criterion: &'a mut Criterion, shape: &str, entries: u64) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(format!("scan/{shape}"));
+    group.throughput(Throughput::Elements(entries)).sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    group
+}
+
+fn run(path: &Path, threads: usize, entries: u64, units: &(dyn Fn(Units<'_>) + Sync)) {
+    let scan = Scan {
+        roots: vec![Root { base: path.to_owned(), name: None }],
+        limits: LIMITS,
+        threads: NonZero::new(threads).expect("not zero"),
+        split_roots: false,
+        one_file_system: 0,
+        merge_files: Vec::new(),
+        hard_links: false,
+        keep_locked_whole: false,
+    };
+    let watch = Watch::default();
+    let sink = |event: Event<'_>| match event {
+        Event::Units(found) => units(found),
+        Event::Error(error) => panic!("{error}"),
+        Event::KeptWhole { why, .. } => panic!("{why}"),
+        Event::Spine(_) | Event::Linked(_) => {}
+    };
+    scan.run(&watch, &sink).unwrap_or_else(|error| panic!("{error}"));
+    // The root is an entry too.
+    assert_eq!(watch.found().entries, entries + 1);
 }
 
 fn bare(group: &mut BenchmarkGroup<'_, WallTime>, entries: u64, path: &Lazy<'_, PathBuf>) {

@@ -65,7 +65,7 @@ fn raise_descriptor_limit() {
 /// Something that is made when it is first needed; a filter of `cargo bench` may mean never.
 pub type Lazy<'a, T> = LazyCell<T, Box<dyn FnOnce() -> T + 'a>>;
 
-/// A tree of so many entries, made by `make` in the folder that it is given.
+/// A tree `name` in the folder `above`, made by `make`.
 pub fn tree<'a>(above: &Path, name: &str, make: impl FnOnce(&Path) + 'a) -> Lazy<'a, PathBuf> {
     let path = above.join(name);
     LazyCell::new(Box::new(move || {
