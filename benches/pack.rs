@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
-use multi_sync::bucket::{self, BucketDir, Packer};
+use multi_sync::bucket::{self, BucketDir, Packer, Place};
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
 use multi_sync::scan::{Limits, Unit, Weight};
 
@@ -76,7 +76,9 @@ fn pack(criterion: &mut Criterion, above: &Path) {
                             for _ in 0..threads {
                                 scope.spawn(|| {
                                     for _ in 0..count / BATCH / threads {
-                                        black_box(packer.pack(PREFIX, 0, units.iter()).expect("write buckets"));
+                                        black_box(
+                                            packer.pack(PREFIX, Place::default(), units.iter()).expect("write buckets"),
+                                        );
                                     }
                                 });
                             }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
-use multi_sync::bucket::{Bucket, BucketDir, Packer};
+use multi_sync::bucket::{Bucket, BucketDir, Packer, Place};
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
 use multi_sync::queue::{Coalesce, CostModel, Queue};
 use multi_sync::scan::{Limits, Unit, Weight};
@@ -45,7 +45,7 @@ fn waiting(count: u64, coalesce: Coalesce) -> Queue {
     let mut random = Random(3);
     for id in 0..count {
         let weight = Weight { entries: 1000, bytes: random.lognormal(16e6, 2.0) as u64 };
-        queue.push(Bucket { id, weight, units: 10, argument_bytes: 400, spine_before: id as u32 });
+        queue.push(Bucket { id, weight, units: 10, argument_bytes: 400, spine_before: id as u32, exposed: false });
     }
     queue
 }
@@ -204,7 +204,10 @@ fn pack(above: &Path, units: u64, draw: &dyn Fn(&mut Random) -> Weight, cost: &C
         scanned += weight.entries;
         let name = format!("{number:08}");
         let unit = Unit { name: name.as_bytes(), weight };
-        add(packer.pack(b"./some/directory/", 0, std::iter::once(unit)).expect("write buckets"), scanned);
+        add(
+            packer.pack(b"./some/directory/", Place::default(), std::iter::once(unit)).expect("write buckets"),
+            scanned,
+        );
     }
     add(packer.finish().expect("write the last bucket").into_iter().collect(), scanned);
     tasks

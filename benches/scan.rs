@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::hint::black_box;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput};
-use multi_sync::bucket::{BucketDir, Packer};
+use multi_sync::bucket::{BucketDir, Packer, Place};
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
 use multi_sync::scan::{Event, Limits, Root, Scan, Units, Watch};
 use multi_sync::treegen::{Fill, Sizes, Spec, from_manifest, generate};
@@ -122,7 +123,7 @@ fn with_buckets(criterion: &mut Criterion, above: &Path, entries: u64, path: &La
                     let packer = Packer::new(LIMITS, ROOM, &dir);
                     run(path, threads, entries, &|found| {
                         let prefix = [b"./", found.dir, b"/"].concat();
-                        black_box(packer.pack(&prefix, 0, found.iter()).expect("write buckets"));
+                        black_box(packer.pack(&prefix, Place::default(), found.iter()).expect("write buckets"));
                     });
                     packer.finish().expect("write the last bucket");
                     // Removed outside of what is timed.
@@ -150,6 +151,7 @@ fn run(path: &Path, threads: usize, entries: u64, units: &(dyn Fn(Units<'_>) + S
         split_roots: false,
         one_file_system: 0,
         merge_files: Vec::new(),
+        unread_names: HashSet::new(),
         hard_links: false,
         keep_locked_whole: false,
     };
