@@ -441,7 +441,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 return Ok(false);
             }
             // Several launches will come: DEST can be made meanwhile.
-            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
+            let parallel = slots.get() > 1 && self.spine.len() > 0 && self.queue.is_worth_two();
+            let early = parallel && !self.keeps_if_failed();
             if early && !self.spine.dest_made && !self.spine.creating {
                 self.start_create();
                 return Ok(true);

@@ -45,8 +45,10 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
             .remedy("correct --rsync")
             .exit(ended.code()));
     }
-    let version = parse_version(&first)
-        .ok_or_else(|| Error::usage(format!("cannot tell the version of rsync from its first line '{first}'")))?;
+    let version = parse_version(&first).ok_or_else(|| {
+        Error::usage(format!("cannot tell the version of rsync from its first line '{first}'"))
+            .remedy("put the folder of rsync 3.1 or newer first in PATH")
+    })?;
     if version < OLDEST_RSYNC {
         return Err(Error::usage(format!("rsync {version} is too old: {OLDEST_RSYNC} or newer is needed"))
             .remedy("install a newer rsync on this machine"));

@@ -57,7 +57,8 @@ pub(super) fn walk(
 fn open_base(root: &Root) -> Result<OwnedFd> {
     // A base need not be readable: it may be entered by name only.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    fs::open(&root.base, flags, Mode::empty()).map_err(|errno| Error::io("open source directory", &root.base, errno))
+    fs::open(&root.base, flags, Mode::empty())
+        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
 }
 
 impl<'a> Walk<'a> {
@@ -186,7 +187,8 @@ impl<'a> Walk<'a> {
                     kind => Found { kind, bytes: 0, linked: None },
                 };
                 let weight = Weight { entries: 1, bytes: found.bytes };
-                if found.kind == FileType::Directory {
+                let unread = self.scan.unread_names.contains(name.to_bytes());
+                if found.kind == FileType::Directory && !unread {
                     directories += 1;
                     self.spawn(scope, node, &dir, name.to_owned());
                 } else if let Some((inode, names)) = found.linked {

@@ -1,7 +1,8 @@
 //! The laboratory shared by the integration tests: real programs, started on this machine only, and ended for certain.
 //!
 //! `mod lab;` in a test gives: [`work`] temporary folders, [`command`] running a command under a time limit with a readable failure,
-//! [`processes`] who is still alive, [`sshd`] and [`rsyncd`] real servers on 127.0.0.0/8. It knows nothing about what multi-sync
+//! [`processes`] who is still alive, [`sshd`] and [`rsyncd`] real servers on 127.0.0.0/8,
+//! [`twin`] the comparison with one rsync. It knows nothing about what multi-sync
 //! should do: what is right is decided in the tests. A program that is missing is an `Err` to be handed to [`skip`]; anything
 //! else that goes wrong panics, because a broken laboratory must not look like a passed test.
 #![allow(dead_code, reason = "each integration test is a crate of its own and uses only a part of the laboratory")]
@@ -11,6 +12,7 @@ pub mod daemon;
 pub mod processes;
 pub mod rsyncd;
 pub mod sshd;
+pub mod twin;
 pub mod work;
 
 use std::io::Write;

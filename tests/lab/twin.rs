@@ -1,0 +1,288 @@
+//! The same copy twice, by one plain rsync and by multi-sync, and every difference between what the two left.
+//!
+//! Each side writes into a folder of its own, whose name stands for `SIDE` in the words of the command line. Compared are the exit
+//! codes and the two folders, with [`multi_sync::verify`]. Times later than the start of the test count as equal: there rsync leaves
+//! the moment of writing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use multi_sync::verify::{self, DifferenceKind, compare};
+
+use super::command::{Run, as_nobody, multi_sync, quoted, rsync, run, run_within};
+use super::daemon::find_program;
+use super::work::Work;
+
+/// Far more than any of the two needs.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What is to be copied twice.
+pub struct Twin<'a> {
+    pub work: &'a Work,
+    sides: [String; 2],
+    words: Vec<OsString>,
+    options: OsString,
+    option_words: Option<Vec<OsString>>,
+    env: Vec<(&'static str, OsString)>,
+    flags: Vec<OsString>,
+    cwd: OsString,
+    umask: Option<&'static str>,
+    nobody: bool,
+    prepare: Box<dyn Fn(&Path) + 'a>,
+    counted: verify::Options,
+}
+
+impl<'a> Twin<'a> {
+    /// `SRC... DEST`, with `SIDE` for the folder of a side, which is below the work folder. In tiny buckets and with four rsyncs
+    /// unless [`Twin::flags`] says otherwise.
+    pub fn new<W: AsRef<OsStr>>(work: &'a Work, words: impl IntoIterator<Item = W>) -> Twin<'a> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Twin {
+            work,
+            sides: [format!("one{count}"), format!("many{count}")],
+            words: words.into_iter().map(|word| word.as_ref().to_owned()).collect(),
+            options: "-aS --numeric-ids".into(),
+            option_words: None,
+            env: Vec::new(),
+            flags: ["-p", "4", "-f", "3"].map(OsString::from).into(),
+            cwd: ".".into(),
+            umask: None,
+            nobody: false,
+            prepare: Box::new(|_| {}),
+            counted: verify::Options { root: false, ..verify::Options::archive() },
+        }
+    }
+
+    /// rsync's options, split at blanks.
+    #[must_use]
+    pub fn options(mut self, options: impl Into<OsString>) -> Self {
+        self.options = options.into();
+        self
+    }
+
+    /// multi-sync's options, split at blanks.
+    #[must_use]
+    pub fn flags(mut self, flags: &str) -> Self {
+        self.flags = flags.split_whitespace().map(OsString::from).collect();
+        self
+    }
+
+    /// rsync's options as words, with `SIDE` replaced in them too; multi-sync gets them quoted.
+    #[must_use]
+    pub fn words_of_options(mut self, words: &[&str]) -> Self {
+        self.option_words = Some(words.iter().map(OsString::from).collect());
+        self
+    }
+
+    /// One more variable for both.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
+    /// The working directory, relative to the work folder; `SIDE` is replaced here too.
+    #[must_use]
+    pub fn cwd(mut self, cwd: &str) -> Self {
+        self.cwd = cwd.into();
+        self
+    }
+
+    #[must_use]
+    pub fn umask(mut self, umask: &'static str) -> Self {
+        self.umask = Some(umask);
+        self
+    }
+
+    /// Both as user nobody, who owns the folders of the sides, if the tests run as root.
+    #[must_use]
+    pub fn nobody(mut self) -> Self {
+        self.nobody = true;
+        self
+    }
+
+    /// Fills the folder of a side before the copy.
+    #[must_use]
+    pub fn prepare(mut self, prepare: impl Fn(&Path) + 'a) -> Self {
+        self.prepare = Box::new(prepare);
+        self
+    }
+
+    /// Also counts extended attributes with ACLs, holes, or both.
+    #[must_use]
+    pub fn count(mut self, xattrs: bool, holes: bool) -> Self {
+        self.counted = verify::Options { xattrs, holes, ..self.counted };
+        self
+    }
+
+    /// The folder of multi-sync's side.
+    pub fn many(&self) -> PathBuf {
+        self.work.join(&self.sides[1])
+    }
+
+    /// The folder of the plain rsync's side.
+    pub fn one(&self) -> PathBuf {
+        self.work.join(&self.sides[0])
+    }
+
+    /// Copies twice, and panics with everything known unless both ended with the same exit code and left the same. Gives the run of
+    /// the one rsync and that of multi-sync.
+    #[track_caller]
+    pub fn same(&self) -> (Run, Run) {
+        self.copy().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Copies twice; everything known if the two differ. For tables, which go on.
+    pub fn difference(&self) -> Option<String> {
+        self.copy().err()
+    }
+
+    fn copy(&self) -> Result<(Run, Run), String> {
+        let floor = self.now();
+        let mut one = rsync(self.work);
+        one.args(self.options_for(0)).arg("--").args(self.words_for(0));
+        let mut many = multi_sync(self.work);
+        let options: Vec<String> = self.options_for(1).iter().map(|word| quoted(word)).collect();
+        many.args(&self.flags).arg("-r").arg(options.join(" ")).arg("--").args(self.words_for(1));
+        let one = self.run(0, one);
+        let many = self.run(1, many);
+        let (left, right) = (self.one(), self.many());
+        let report = compare(&left, &right, &self.counted).expect("compare the two sides");
+        let recent = |kind: &DifferenceKind| matches!(kind, DifferenceKind::Mtime { left, right } if left.0 >= floor && right.0 >= floor);
+        let different: Vec<String> = report
+            .differences
+            .iter()
+            .filter(|difference| !recent(&difference.kind))
+            .map(|difference| format!("  {difference}\n"))
+            .collect();
+        if different.is_empty() && one.status.code() == many.status.code() && !many.over_limit {
+            return Ok((one, many));
+        }
+        Err(format!(
+            "one rsync (left) and multi-sync (right) differ\n{} differences:\n{}{}\n{}",
+            different.len(),
+            different.concat(),
+            one.listing([&left]).report(),
+            many.listing([&right]).report()
+        ))
+    }
+
+    fn run(&self, side: usize, mut command: Command) -> Run {
+        let folder =
+            if self.nobody { self.work.dir_for_nobody(&self.sides[side]) } else { self.work.dir(&self.sides[side]) };
+        (self.prepare)(&folder);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        let cwd = self.work.join(replace(&self.cwd, b"SIDE", self.sides[side].as_bytes()));
+        command.current_dir(&cwd);
+        if let Some(umask) = self.umask {
+            let mut wrapped = Command::new("sh");
+            wrapped.args(["-c", &format!("umask {umask} && exec \"$@\""), "sh"]).arg(command.get_program());
+            wrapped.args(command.get_args()).current_dir(&cwd);
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => wrapped.env(name, value),
+                    None => wrapped.env_remove(name),
+                };
+            }
+            command = wrapped;
+        }
+        run_within(if self.nobody { as_nobody(self.work, command) } else { command }, LIMIT)
+    }
+
+    fn options_for(&self, side: usize) -> Vec<OsString> {
+        match &self.option_words {
+            Some(words) => words.iter().map(|word| replace(word, b"SIDE", self.sides[side].as_bytes())).collect(),
+            None => {
+                let words = self.options.as_bytes().split(|byte| *byte == b' ');
+                words.filter(|word| !word.is_empty()).map(|word| OsStr::from_bytes(word).to_owned()).collect()
+            }
+        }
+    }
+
+    fn words_for(&self, side: usize) -> Vec<OsString> {
+        self.words.iter().map(|word| replace(word, b"SIDE", self.sides[side].as_bytes())).collect()
+    }
+
+    /// The clock of the file system, in seconds.
+    fn now(&self) -> i64 {
+        self.work.file("clock", "").symlink_metadata().expect("look at a file").mtime()
+    }
+}
+
+fn replace(word: &OsStr, what: &[u8], with: &[u8]) -> OsString {
+    let (mut rest, mut out) = (word.as_bytes(), Vec::new());
+    while let Some(place) = rest.windows(what.len()).position(|window| window == what) {
+        out.extend_from_slice(&rest[..place]);
+        out.extend_from_slice(with);
+        rest = &rest[place + what.len()..];
+    }
+    out.extend_from_slice(rest);
+    OsString::from_vec(out)
+}
+
+/// Puts a shell script in the place of rsync, for commands that look it up in `PATH`. In the script, `REAL` is the real rsync, and
+/// the question for the version is answered by it already.
+pub fn fake_rsync(command: &mut Command, work: &Work, script: &str) {
+    let script = format!("#!/bin/sh\ncase \" $* \" in *' --version '*) exec REAL \"$@\" ;; esac\n{script}\n");
+    faked_rsync(command, work, &script);
+}
+
+/// The same without an answer to the question for the version: `script` is everything.
+pub fn faked_rsync(command: &mut Command, work: &Work, script: &str) {
+    let real = find_program("rsync").expect("rsync is installed");
+    let script = script.replace("REAL", real.to_str().expect("the path of rsync is UTF-8"));
+    let dir = work.dir("fake");
+    // Written by another process: a script that this one holds open for writing, or a child forked meanwhile, cannot be started.
+    let mut write = super::command::sh(work, "printf %s \"$1\" >\"$2/rsync\" && chmod 755 \"$2\" \"$2/rsync\"");
+    write.arg("sh").arg(script).arg(&dir);
+    run(write).expect_code(0);
+    let mut path = OsString::from(dir);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    command.env("PATH", path);
+}
+
+/// Everything that a run may not touch when it is refused: all names below a folder, with type, size, mode, and time.
+pub fn snapshot(dir: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(path) = todo.pop() {
+        let meta = path.symlink_metadata().unwrap_or_else(|e| panic!("look at {}: {e}", path.display()));
+        let (mode, size, time) = (meta.mode(), meta.size(), (meta.mtime(), meta.mtime_nsec()));
+        lines.push(format!("{:?} {mode:o} {size} {time:?}", path.strip_prefix(dir).unwrap_or(&path)));
+        if meta.is_dir() {
+            todo.extend(fs::read_dir(&path).expect("list a folder").map(|entry| entry.expect("list a folder").path()));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// Names below `dir` that look like a file in transfer: `.NAME.XXXXXX`, as rsync calls it (rsync(1), `--temp-dir`).
+pub fn temporary_files(dir: &Path) -> Vec<PathBuf> {
+    let looks = |name: &[u8]| {
+        let end = name.len().saturating_sub(7);
+        name.first() == Some(&b'.')
+            && end > 1
+            && name[end] == b'.'
+            && name[end + 1..].iter().all(u8::is_ascii_alphanumeric)
+    };
+    let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(path) = todo.pop() {
+        for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                todo.push(entry.path());
+            } else if looks(entry.file_name().as_bytes()) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,271 @@
+//! Copies to another machine leave what one rsync leaves there, and fail with its code: through a real sshd and a real rsync daemon
+//! on this machine.
+
+mod lab;
+
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr, TcpListener};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use lab::command::{command, multi_sync, rsync, run};
+use lab::rsyncd::{Module, Rsyncd};
+use lab::sshd::Sshd;
+use lab::twin::{Twin, snapshot};
+use lab::work::{Work, set_mode};
+use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
+
+macro_rules! or_skip {
+    ($started:expr, $test:literal) => {
+        match $started {
+            Ok(started) => started,
+            Err(why) => return lab::skip($test, &why),
+        }
+    };
+}
+
+/// The shell comes from the environment: quotes of `--rsh` are not those of a command line.
+fn twin<'a>(work: &'a Work, sshd: &Sshd, words: &[&str]) -> Twin<'a> {
+    Twin::new(work, words).options("-aS --numeric-ids").env("RSYNC_RSH", sshd.rsh())
+}
+
+#[test]
+fn through_ssh_every_form_of_destination() {
+    let sshd = or_skip!(Sshd::start(), "through_ssh_every_form_of_destination");
+    let work = Work::new();
+    treegen::odd_tree(&work.join("src"), &Odd { sockets: false, ..Odd::new(40) }, 3).unwrap();
+    work.file("single", "single");
+    let at = |path: &str| format!("{}:{}/{path}", sshd.host(), work.path().display());
+    let user = String::from_utf8(run(lab::command::sh(&work, "id -un")).stdout).unwrap();
+    let with_user = format!("{}@{}", user.trim(), at("SIDE/D"));
+    let mut failed = Vec::new();
+    for (words, flags) in [
+        (&["src/", &at("SIDE/D")][..], "-p 4 -f 5"),
+        (&["src", &at("SIDE/D")], "-p 8 -f 5"),
+        (&["src", &at("SIDE/")], "-p 2 -f 8"),
+        (&["src/", &at("SIDE/D/")], "-p 1 -f 8"),
+        (&["src/", &at("SIDE/D")], ""),
+        (&["src/", &with_user], "-p 4 -f 10"),
+        (&["single", &at("SIDE/D")], "-p 4 -f 1"),
+        (&["single", "src", &at("SIDE/D")], "-p 4 -f 10"),
+        (&["src/", &at("SIDE/with space")], "-p 4 -f 10"),
+        (&["src/", &at("SIDE/it's \"$HOME\" `id` $(id) * ? [a] ; & | < > ( ) \\ # ! ~ %")], "-p 4 -f 10"),
+        (&["src", &at("SIDE/$HOME/*")], "-p 4 -f 10"),
+        (&["src/", &at("SIDE/no/such/D")], "-p 4 -f 10"),
+        (&["src/", &at("single")], "-p 4 -f 10"),
+        (&["gone", &at("SIDE/D")], "-p 4 -f 10"),
+        (&["gone", "src", &at("SIDE/D")], "-p 4 -f 10"),
+    ] {
+        failed.extend(twin(&work, &sshd, words).flags(flags).difference());
+    }
+    let deep = |side: &Path| fs::create_dir_all(side.join("a")).unwrap();
+    let mkpath = twin(&work, &sshd, &["src/", &at("SIDE/a/b/c/D")]).options("-a --mkpath").prepare(deep);
+    failed.extend(mkpath.difference());
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn through_ssh_relative_to_the_home_directory() {
+    let sshd = or_skip!(Sshd::start(), "through_ssh_relative_to_the_home_directory");
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(40, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
+    // The home directory of the login is not ours to write into: another one, in the same way.
+    let homes = |side: &str| format!("--rsync-path=cd {}/SIDE/{side} && rsync", work.path().display());
+    let make_home = |side: &Path| fs::create_dir(side.join("home")).unwrap();
+    for dest in [":", ":D", ":./D", ":D/"] {
+        let dest = format!("{}{dest}", sshd.host());
+        let twin = twin(&work, &sshd, &["src/", &dest]).words_of_options(&["-a", &homes("home")]).prepare(make_home);
+        twin.same();
+    }
+}
+
+#[test]
+fn through_ssh_odd_names_and_much_at_once() {
+    let sshd = or_skip!(Sshd::start(), "through_ssh_odd_names_and_much_at_once");
+    let work = Work::new();
+    treegen::odd_names(&work.join("odd"), TopLevel::Dirs).unwrap();
+    treegen::generate(&work.join("src"), &Spec::bench(1000, Sizes::Uniform { min: 0, max: 4000 }), 1).unwrap();
+    let at = |path: &str| format!("{}:{}/{path}", sshd.host(), work.path().display());
+    twin(&work, &sshd, &["odd/", &at("SIDE/D")]).flags("-p 4 -f 50").same();
+    twin(&work, &sshd, &["odd", &at("SIDE/D")]).flags("-p 4 -f 50").same();
+    twin(&work, &sshd, &["src/", &at("SIDE/D")]).flags("-p 4 -f 50").same();
+}
+
+#[test]
+fn through_ssh_what_fails_fails_as_one_rsync() {
+    let sshd = or_skip!(Sshd::start(), "through_ssh_what_fails_fails_as_one_rsync");
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(20, Sizes::Empty), 1).unwrap();
+    let at = |path: &str| format!("{}:{}/{path}", sshd.host(), work.path().display());
+    // Where the remote command ends at once, one rsync too gives its code or that of the broken stream, as it happens to notice first.
+    for (options, dest, codes) in [
+        ("-a --rsync-path=/nonexistent", at("D"), &[127, 12][..]),
+        ("-a --rsync-path=/dev/null", at("D"), &[126, 12]),
+        ("-a --rsync-path=false", at("D"), &[1, 12]),
+        ("-a --rsync-path=true", at("D"), &[12]),
+        ("-a -e /nonexistent/ssh", at("D"), &[14, 12]),
+        ("-a -e false", at("D"), &[1, 12]),
+        ("-a", "nobody-is-called-this.invalid:D".to_owned(), &[255, 12]),
+        ("-a", format!("nobody-is-called-this@{}:D", sshd.host()), &[255, 12]),
+        ("-a", at("no/such/D"), &[11]),
+        ("-a -M--no-such-option", at("D"), &[1, 4, 12]),
+    ] {
+        let mut one = rsync(&work);
+        one.args(options.split(' ')).args(["src/", &dest]).env("RSYNC_RSH", sshd.rsh());
+        let one = run(one);
+        assert!(one.status.code().is_some_and(|code| codes.contains(&code)), "{}", one.report());
+        for flags in [&["-p", "4", "-f", "3"][..], &[]] {
+            let mut many = multi_sync(&work);
+            many.args(flags).args(["-r", options, "src/", &dest]).env("RSYNC_RSH", sshd.rsh());
+            let many = run(many);
+            assert!(many.status.code().is_some_and(|code| codes.contains(&code)), "{codes:?}\n{}", many.report());
+            let said = many.stderr_text();
+            assert!(!said.contains("trying again"), "{}", many.report());
+            // One launch says it, and some rsyncs say it twice.
+            let lines = said.lines().filter(|line| line.starts_with("rsync error")).count();
+            assert!(lines <= 2, "said {lines} times\n{}", many.report());
+            assert!(!work.join("D").exists(), "{}", many.report());
+        }
+    }
+}
+
+#[test]
+fn through_ssh_at_an_ipv6_address() {
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        return lab::skip("through_ssh_at_an_ipv6_address", "::1 does not work here");
+    };
+    drop(listener);
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(30, Sizes::Empty), 1).unwrap();
+    // No sshd of the lab listens there: a shell that takes the address and runs the command.
+    let shell = work.file("shell", "#!/bin/sh\necho \"$1\" >>\"$(dirname \"$0\")/hosts\"\nshift\nexec sh -c \"$*\"\n");
+    set_mode(&shell, 0o755);
+    for host in ["[::1]", "me@[::1]"] {
+        let dest = format!("{host}:{}/SIDE/D", work.path().display());
+        let shell = shell.to_str().unwrap();
+        let shell = format!("{shell}{}", if host.starts_with("me") { " " } else { "" });
+        let _ = Twin::new(&work, ["src/", &dest]).env("RSYNC_RSH", shell.trim()).difference();
+    }
+    let hosts = fs::read_to_string(work.join("hosts")).unwrap();
+    assert!(hosts.lines().all(|host| matches!(host, "::1" | "-l")), "{hosts}");
+    assert!(hosts.lines().filter(|host| *host == "::1").count() > 8, "{hosts}");
+}
+
+fn modules(work: &Work) -> [Module; 2] {
+    let exact = |module: Module| if lab::is_root() { module.line("use chroot = yes") } else { module };
+    [exact(Module::new("all", work.path())), exact(Module::new("secret", work.path()).login("lab", "word"))]
+}
+
+#[test]
+fn through_a_daemon_every_form_of_destination() {
+    let work = Work::new();
+    let daemon = or_skip!(Rsyncd::start(&modules(&work)), "through_a_daemon_every_form_of_destination");
+    treegen::odd_tree(&work.join("src"), &Odd { sockets: false, ..Odd::new(40) }, 4).unwrap();
+    work.file("single", "single");
+    symlink("/absolute/target", work.join("src/absolute")).unwrap();
+    let url = daemon.url("all");
+    let url = url.trim_end_matches('/');
+    let colons = daemon.double_colon("all");
+    let colons = colons.trim_end_matches('/');
+    let port = format!("-a {}", daemon.port_option());
+    let mut failed = Vec::new();
+    for (options, words, flags) in [
+        ("-a", &["src/", &format!("{url}/SIDE/D")][..], "-p 4 -f 5"),
+        ("-a", &["src", &format!("{url}/SIDE/D")], "-p 8 -f 5"),
+        ("-aS", &["src", &format!("{url}/SIDE/D/")], "-p 1 -f 9"),
+        ("-rlt", &["src/", &format!("{url}/SIDE/")], "-p 4 -f 9"),
+        ("-a", &["src/", &format!("{url}/SIDE/with space $HOME * 'x' \"y\"")], "-p 4 -f 9"),
+        ("-a", &["single", &format!("{url}/SIDE/D")], "-p 4 -f 1"),
+        ("-a", &["src/", "single", &format!("{url}/SIDE/D")], "-p 4 -f 9"),
+        (&port, &["src/", &format!("{colons}/SIDE/D")], "-p 4 -f 5"),
+        (&port, &["src", &format!("{colons}/SIDE")], "-p 4 -f 5"),
+        ("-a", &["src/", &format!("{url}/SIDE/no/such")], "-p 4 -f 5"),
+        ("-a", &["src/", &format!("{url}/single")], "-p 4 -f 5"),
+        ("-a", &["src/", &format!("{}x/SIDE", daemon.url("none").trim_end_matches('/'))], "-p 4 -f 5"),
+        ("-a --mkpath", &["src/", &format!("{url}/SIDE/a/b")], "-p 4 -f 5"),
+    ] {
+        failed.extend(Twin::new(&work, words).options(options).flags(flags).difference());
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn through_a_daemon_that_asks_for_a_password() {
+    let work = Work::new();
+    let daemon = or_skip!(Rsyncd::start(&modules(&work)), "through_a_daemon_that_asks_for_a_password");
+    treegen::generate(&work.join("src"), &Spec::bench(30, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
+    set_mode(&work.file("password", "word\n"), 0o600);
+    set_mode(&work.file("wrong", "wrong\n"), 0o600);
+    let dest = format!("{}/SIDE/D", daemon.url("secret").trim_end_matches('/'));
+    let dest = if dest.contains('@') { dest } else { dest.replace("rsync://", "rsync://lab@") };
+    Twin::new(&work, ["src/", &dest]).options("-a --password-file=password").same();
+    Twin::new(&work, ["src", &dest]).options("-a").env("RSYNC_PASSWORD", "word").same();
+    for options in ["-a --password-file=wrong", "-a --password-file=missing", "-a"] {
+        let (_, many) = Twin::new(&work, ["src/", &dest]).options(options).same();
+        assert!(many.status.code() != Some(0) && !many.stderr_text().contains("trying again"), "{}", many.report());
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(30, Sizes::Empty), 1).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    for flags in ["-p 4 -f 3", ""] {
+        let dest = format!("rsync://127.0.0.1:{port}/module/SIDE");
+        let (_, many) = Twin::new(&work, ["src/", &dest]).options("-a").flags(flags).same();
+        many.expect_code(10);
+        let (_, many) =
+            Twin::new(&work, ["src/", "rsync://no-such-host.invalid/module/SIDE"]).options("-a").flags(flags).same();
+        many.expect_code(10);
+    }
+}
+
+/// A daemon that takes two connections at once must not make a copy with four fail: what is refused is tried again.
+#[test]
+fn a_daemon_with_few_connections() {
+    let work = Work::new();
+    let module = Module::new("few", work.path()).max_connections(2);
+    let daemon = or_skip!(Rsyncd::start(&[module]), "a_daemon_with_few_connections");
+    treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
+    let dest = format!("{}/D", daemon.url("few").trim_end_matches('/'));
+    let mut copy = multi_sync(&work);
+    copy.args(["-p", "2", "-f", "10", "-r", "-a", "src/", &dest]);
+    run(copy).expect_code(0);
+    let mut check = rsync(&work);
+    check.args(["-ani", "src/", "D/"]);
+    let check = run(check).expect_code(0);
+    assert!(check.stdout.is_empty(), "{}", check.report());
+}
+
+#[test]
+fn a_read_only_daemon_refuses_and_nothing_is_written() {
+    let work = Work::new();
+    let module = Module::new("closed", work.dir("served")).line("read only = yes");
+    let daemon = or_skip!(Rsyncd::start_at(IpAddr::from([127, 0, 0, 11]), &[module]), "a_read_only_daemon");
+    treegen::generate(&work.join("src"), &Spec::bench(30, Sizes::Empty), 1).unwrap();
+    let before = snapshot(&work.join("served"));
+    let dest = daemon.url("closed");
+    let mut one = rsync(&work);
+    one.args(["-a", "src/", &dest]);
+    let one = run(one);
+    let mut many = multi_sync(&work);
+    many.args(["-p", "4", "-f", "3", "-r", "-a", "src/", &dest]);
+    let many = run(many);
+    assert_eq!(one.status.code(), many.status.code(), "{}{}", one.report(), many.report());
+    assert_eq!(before, snapshot(&work.join("served")), "{}", many.report());
+}
+
+/// The other machine may have an rsync that is older than the one here.
+#[test]
+fn an_old_rsync_on_the_other_side_is_not_a_success() {
+    let sshd = or_skip!(Sshd::start(), "an_old_rsync_on_the_other_side_is_not_a_success");
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(20, Sizes::Empty), 1).unwrap();
+    let dest = format!("{}:{}/D", sshd.host(), work.path().display());
+    let mut copy = command(&work, env!("CARGO_BIN_EXE_multi-sync"));
+    copy.args(["-p", "4", "-f", "3", "-r", "-a --protocol=30", "src/", &dest]).env("RSYNC_RSH", sshd.rsh());
+    run(copy).expect_code(0);
+}

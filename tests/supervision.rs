@@ -1,0 +1,473 @@
+//! Whatever happens to multi-sync or to an rsync, nothing is left running, nothing is left lying about, and the exit code is true:
+//! signals, dying and misbehaving rsyncs, files that cannot be read or vanish, broken standard streams.
+
+mod lab;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lab::command::{Run, Signal, Started, as_nobody, multi_sync, rsync, run, run_within, sh, start};
+use lab::processes::{self, expect_gone};
+use lab::sshd::Sshd;
+use lab::twin::{Twin, fake_rsync, temporary_files};
+use lab::work::{Work, set_mode};
+use multi_sync::verify::{Options, compare};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Files so large that they are on their way for seconds, and so empty that they need no room.
+fn slow_tree(work: &Work) {
+    for name in ["src/a/big1", "src/a/big2", "src/b/big3", "src/b/big4", "src/big5"] {
+        let file = File::create(work.file(name, "")).unwrap();
+        file.set_len(16 << 30).unwrap();
+    }
+    for number in 0..20 {
+        work.file(format!("src/small/{number}"), "small");
+    }
+}
+
+/// Copies the slow tree in several launches, and waits until files are being written.
+fn copying(work: &Work, dest: &str, seen_at: &Path, more: &[&str]) -> Started {
+    let mut command = multi_sync(work);
+    command.args(["-p", "4", "-f", "3", "-s", "1M"]).args(more).args(["src/", dest]);
+    let mut started = start(command);
+    started.wait_for("files in transfer", SOON, |_| temporary_files(seen_at).len() > 2);
+    started
+}
+
+fn expect_clean(work: &Work, dest: &Path, ran: &Run) {
+    assert_eq!(temporary_files(dest), Vec::<std::path::PathBuf>::new(), "temporary files\n{}", ran.report());
+    let left: Vec<_> = fs::read_dir(work.join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "in TMPDIR: {left:?}\n{}", ran.report());
+}
+
+#[test]
+fn a_killed_multi_sync_leaves_no_rsync() {
+    let work = Work::new();
+    slow_tree(&work);
+    let started = copying(&work, "dest", &work.join("dest"), &[]);
+    assert!(processes::marked(started.mark()).len() > 4, "several rsyncs run");
+    started.signal(Signal::KILL);
+    expect_gone(started.mark(), Duration::from_secs(1));
+}
+
+#[test]
+fn a_killed_multi_sync_leaves_no_ssh() {
+    let sshd = match Sshd::start() {
+        Ok(sshd) => sshd,
+        Err(why) => return lab::skip("a_killed_multi_sync_leaves_no_ssh", &why),
+    };
+    let work = Work::new();
+    slow_tree(&work);
+    let dest = work.dir("dest");
+    let options = format!("-aS -e \"{}\"", sshd.rsh());
+    let started = copying(&work, &format!("{}:{}", sshd.host(), dest.display()), &dest, &["-r", &options]);
+    started.signal(Signal::KILL);
+    expect_gone(started.mark(), Duration::from_secs(1));
+    // The other machine's rsyncs are not ours, but they must notice.
+    expect_gone(dest.to_str().unwrap(), Duration::from_secs(10));
+}
+
+#[test]
+fn signals_end_the_run_with_20_and_leave_nothing() {
+    let signals = [
+        (Signal::INT, false),
+        (Signal::TERM, false),
+        (Signal::HUP, false),
+        // As a terminal does for ^C.
+        (Signal::INT, true),
+    ];
+    for (signal, group) in signals {
+        let work = Work::new();
+        slow_tree(&work);
+        let started = copying(&work, "dest", &work.join("dest"), &["--stats"]);
+        if group {
+            started.signal_group(signal);
+        } else {
+            started.signal(signal);
+        }
+        let mark = started.mark().to_owned();
+        let ran = started.finish(SOON).expect_code(20);
+        expect_gone(&mark, Duration::ZERO);
+        expect_clean(&work, &work.join("dest"), &ran);
+        let ran = ran.expect(!work.join("dest/big5").exists(), "it was interrupted in the middle");
+        let said = ran.stderr_text();
+        assert!(said.contains("interrupted"), "{}", ran.report());
+        assert!(ran.stdout_text().contains("Status: INTERRUPTED"), "{}", ran.report());
+        assert!(ran.elapsed < SOON / 2, "{}", ran.report());
+    }
+}
+
+#[test]
+fn signals_through_ssh() {
+    let sshd = match Sshd::start() {
+        Ok(sshd) => sshd,
+        Err(why) => return lab::skip("signals_through_ssh", &why),
+    };
+    let work = Work::new();
+    slow_tree(&work);
+    let dest = work.dir("dest");
+    let options = format!("-aS -e \"{}\"", sshd.rsh());
+    let started = copying(&work, &format!("{}:{}", sshd.host(), dest.display()), &dest, &["-r", &options]);
+    started.signal(Signal::INT);
+    let mark = started.mark().to_owned();
+    let ran = started.finish(SOON).expect_code(20);
+    expect_gone(&mark, Duration::ZERO);
+    // The remote side learns it from the broken connection.
+    expect_gone(dest.to_str().unwrap(), Duration::from_secs(10));
+    expect_clean(&work, &dest, &ran);
+}
+
+/// A source of many files, and a fake rsync; started with small buckets.
+fn faked(work: &Work, script: &str, flags: &[&str]) -> Command {
+    for number in 0..30 {
+        work.file(format!("src/d{}/f{number}", number % 3), format!("{number}"));
+    }
+    let mut command = multi_sync(work);
+    command.args(flags).args(["src/", "dest"]);
+    fake_rsync(&mut command, work, &script.replace("WORK", work.path().to_str().unwrap()));
+    command
+}
+
+const SMALL: &[&str] = &["-p", "4", "-f", "5"];
+
+/// Launches that carry units are told from those for directories by `--no-implied-dirs`; `$*` has a blank around it.
+const IF_UNITS: &str = "case \" $* \" in *' --no-implied-dirs '*) ;; *) exec REAL \"$@\" ;; esac\n";
+
+#[test]
+fn a_second_signal_kills_an_rsync_that_ignores_the_first() {
+    let work = Work::new();
+    let script = "trap '' TERM INT HUP; echo >>WORK/up; while :; do sleep 1; done";
+    let mut started = start(faked(&work, script, SMALL));
+    started.wait_for("an rsync", SOON, |_| work.join("up").exists());
+    std::thread::sleep(Duration::from_millis(100));
+    started.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    let second = Instant::now();
+    started.signal(Signal::INT);
+    let mark = started.mark().to_owned();
+    let ran = started.finish(SOON).expect_code(20);
+    let ran = ran.expect(second.elapsed() < Duration::from_secs(3), "the second signal is final");
+    expect_gone(&mark, Duration::ZERO);
+    expect_clean(&work, &work.join("dest"), &ran);
+}
+
+#[test]
+fn a_signal_while_rsync_is_asked_for_its_version() {
+    let work = Work::new();
+    work.file("src/f", "");
+    let mut command = multi_sync(&work);
+    command.args(["src/", "dest"]);
+    let script = format!("#!/bin/sh\necho >{}/up\nexec sleep 60\n", work.path().display());
+    lab::twin::faked_rsync(&mut command, &work, &script);
+    let mut started = start(command);
+    started.wait_for("an rsync", SOON, |_| work.join("up").exists());
+    started.signal(Signal::INT);
+    let mark = started.mark().to_owned();
+    let ran = started.finish(SOON).expect_code(20);
+    expect_gone(&mark, Duration::ZERO);
+    expect_clean(&work, &work.join("dest"), &ran);
+}
+
+#[test]
+fn a_hangup_that_was_ignored_at_the_start_is_ignored() {
+    let work = Work::new();
+    let script = format!("{IF_UNITS} echo >>WORK/up; while [ ! -e WORK/go ]; do sleep 0.05; done; exec REAL \"$@\"");
+    let command = faked(&work, &script, SMALL);
+    let mut ignoring = sh(&work, "trap '' HUP; exec \"$@\"");
+    ignoring.arg("sh").arg(command.get_program()).args(command.get_args());
+    command.get_envs().for_each(|(name, value)| {
+        if let Some(value) = value {
+            ignoring.env(name, value);
+        }
+    });
+    let mut started = start(ignoring);
+    started.wait_for("an rsync", SOON, |_| work.join("up").exists());
+    started.signal_group(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(200));
+    work.file("go", "");
+    started.finish(SOON).expect_code(0);
+    expect_same(&work);
+}
+
+#[track_caller]
+fn expect_same(work: &Work) {
+    let report = compare(&work.join("src"), &work.join("dest"), &Options::archive()).unwrap();
+    assert!(report.is_same(), "{report}");
+}
+
+#[test]
+fn an_rsync_that_fails_once_is_tried_again() {
+    for (how, limit) in
+        [("exit 12", 10), ("exit 255", 10), ("exit 30", 10), ("kill -9 $$", 10), ("exit 14", 10), ("exit 20", 10)]
+    {
+        let work = Work::new();
+        let once = format!("{IF_UNITS} if mkdir WORK/failed 2>/dev/null; then {how}; fi\nexec REAL \"$@\"");
+        let ran = run_within(faked(&work, &once, SMALL), Duration::from_secs(limit)).expect_code(0);
+        let ran = ran.expect(work.join("failed").exists(), "the fake has failed once");
+        assert!(ran.stderr_text().contains("trying again"), "{how}\n{}", ran.report());
+        expect_same(&work);
+        expect_clean(&work, &work.join("dest"), &ran);
+    }
+}
+
+/// A failure that stays is the end: with rsync's code, once nothing runs any more, and not after trying for ever.
+#[test]
+fn an_rsync_that_always_fails_ends_the_run_with_its_code() {
+    for (how, code) in [
+        ("exit 11", 11),
+        ("exit 1", 1),
+        ("exit 3", 3),
+        ("exit 77", 77),
+        ("exit 127", 127),
+        ("exit 5", 5),
+        ("exit 12", 12),
+        ("exit 22", 22),
+        ("kill -9 $$", 16),
+        ("kill -11 $$", 16),
+    ] {
+        let work = Work::new();
+        let started = Instant::now();
+        let always = format!("{IF_UNITS} echo 'rsync: this is why' >&2; {how}");
+        let ran = run_within(faked(&work, &always, &["-p", "4", "-f", "5", "--stats"]), SOON);
+        if ran.status.code() == Some(0) || ran.status.code().is_none() {
+            panic!("{how}\n{}", ran.report());
+        }
+        let ran = ran.expect_code(code);
+        let said = ran.stderr_text();
+        assert!(said.contains("this is why") && said.contains(&format!("exit code {code}")), "{how}\n{}", ran.report());
+        assert!(ran.stdout_text().contains("Status: FAILURE"), "{how}\n{}", ran.report());
+        expect_clean(&work, &work.join("dest"), &ran);
+        expect_gone(&ran.mark, Duration::ZERO);
+        assert!(started.elapsed() < SOON, "{how}");
+        // The same at once, in the very first launch: no waiting and no second try.
+        let work = Work::new();
+        let ran =
+            run_within(faked(&work, &format!("echo 'rsync: this is why' >&2; {how}"), SMALL), SOON).expect_code(code);
+        assert!(!ran.stderr_text().contains("trying again"), "{how}\n{}", ran.report());
+    }
+}
+
+/// Exit code 0 of multi-sync means that every rsync ended with 0: none of these may be lost, in whatever launch it happens.
+#[test]
+fn the_code_of_any_one_launch_reaches_the_user() {
+    for (how, code) in [("REAL \"$@\"; exit 23", 23), ("REAL \"$@\"; exit 24", 24), ("REAL \"$@\"; exit 25", 25)] {
+        for which in [
+            "mkdir WORK/first 2>/dev/null",
+            "case $* in *'/f29 '*) ;; *) false ;; esac",
+            "case $* in *' -q '*) ;; *) false ;; esac",
+        ] {
+            let work = Work::new();
+            let script = format!("if {which}; then echo >WORK/hit; {how}; fi; exec REAL \"$@\"");
+            let ran = run(faked(&work, &script, SMALL));
+            ran.expect_code(code).expect(work.join("hit").exists(), which);
+            expect_same(&work);
+        }
+    }
+}
+
+#[test]
+fn an_rsync_that_prints_megabytes_of_errors() {
+    let work = Work::new();
+    let script = format!(
+        "{IF_UNITS} mkdir WORK/once 2>/dev/null && yes 'rsync: a very long complaint about nothing' | head -c 10000000 >&2\nexec REAL \"$@\""
+    );
+    let ran = run_within(faked(&work, &script, SMALL), SOON).expect_code(0);
+    assert!(ran.stderr.len() > 9_000_000, "{} bytes", ran.stderr.len());
+    expect_same(&work);
+    // One line without an end.
+    let work = Work::new();
+    let script = format!("{IF_UNITS} head -c 5000000 /dev/zero | tr '\\0' x >&2\nexec REAL \"$@\"");
+    run_within(faked(&work, &script, SMALL), SOON).expect_code(0);
+    expect_same(&work);
+}
+
+#[test]
+fn a_grandchild_that_holds_the_pipes_does_not_hold_the_run() {
+    let work = Work::new();
+    let script = "sleep 30 &\nexec REAL \"$@\"";
+    let mut command = faked(&work, script, &["-p", "8", "-f", "10"]);
+    command.env("LAB", "grandchild");
+    let ran = run_within(command, Duration::from_secs(15)).expect_code(0);
+    assert!(!ran.leaked, "{}", ran.report());
+    expect_same(&work);
+}
+
+#[test]
+fn a_file_that_vanishes_between_scan_and_launch_is_24() {
+    for victim in ["src/d1/f1", "src/d2"] {
+        let work = Work::new();
+        let script = format!("rm -rf WORK/{victim}\nexec REAL \"$@\"");
+        let ran = run(faked(&work, &script, &["-p", "1", "-f", "3"])).expect_code(24);
+        let shown = Path::new(victim).strip_prefix("src").unwrap().to_str().unwrap();
+        assert!(ran.stderr_text().contains(shown), "{}", ran.report());
+        expect_same(&work);
+    }
+    // Nothing else may pass as vanished.
+    let work = Work::new();
+    let script = "rm -rf WORK/src/d1/f1; REAL \"$@\"; code=$?; echo 'rsync: something else (13)' >&2; exit $code";
+    run(faked(&work, script, &["-p", "1", "-f", "3"])).expect_code(23);
+}
+
+#[test]
+fn an_unreadable_directory_is_23_and_named_on_both_streams() {
+    let work = Work::public();
+    let src = work.dir_for_nobody("src");
+    for file in ["a/one", "a/two", "locked/in", "b/c/deep", "top"] {
+        work.file(Path::new("src").join(file), file);
+    }
+    if lab::is_root() {
+        run(sh(&work, "chown -R 65534:65534 src")).expect_code(0);
+    }
+    set_mode(&src.join("locked"), 0o000);
+    work.dir_for_nobody("out");
+    for flags in [&["-p", "4", "-f", "2"][..], &[]] {
+        let mut command = multi_sync(&work);
+        command.args(flags).args(["--stats", "src/", &format!("out/{}", flags.len())]);
+        let ran = run(as_nobody(&work, command)).expect_code(23).listing([work.join("out")]);
+        let named =
+            |text: String| text.lines().any(|line| line.contains("locked") && line.contains("ermission denied"));
+        assert!(named(ran.stderr_text()) && named(ran.stdout_text()), "{}", ran.report());
+        let dest = work.join(format!("out/{}", flags.len()));
+        let all = ["a/one", "a/two", "b/c/deep", "top", "locked"].iter().all(|name| dest.join(name).exists());
+        assert!(all, "everything else is copied\n{}", ran.report());
+    }
+}
+
+#[test]
+fn one_unreadable_file_is_23_and_all_others_are_copied() {
+    let work = Work::public();
+    for number in 0..40 {
+        work.file(format!("src/d{}/f{number}", number % 4), format!("{number}"));
+    }
+    if lab::is_root() {
+        run(sh(&work, "chown -R 65534:65534 src")).expect_code(0);
+    }
+    set_mode(&work.join("src/d1/f5"), 0o000);
+    for flags in ["-p 4 -f 3", "-p 1 -f 1", ""] {
+        let twin = Twin::new(&work, ["src/", "SIDE/D"]).flags(flags).nobody();
+        let (_, many) = twin.same();
+        let many = many.expect_code(23);
+        let count = many.stderr_text().lines().filter(|line| line.contains("d1/f5")).count();
+        assert_eq!(count, 1, "{}", many.report());
+    }
+}
+
+#[test]
+fn closed_and_full_standard_streams_change_nothing() {
+    for streams in [
+        ">&-",
+        "2>&-",
+        ">&- 2>&-",
+        "<&- >&- 2>&-",
+        ">/dev/full",
+        "2>/dev/full",
+        ">/dev/full 2>/dev/full",
+        "| true",
+        "2>&1 | true",
+    ] {
+        for (source, code) in [("src/", 0), ("src/ gone", 23)] {
+            let work = Work::new();
+            let command = faked(&work, "exec REAL \"$@\"", &[]);
+            let program = command.get_program().to_str().unwrap().to_owned();
+            let script = format!(
+                "{{ {{ {program} -p 4 -f 5 -P --stats -j {source} dest; echo $? >code; }} {streams}; }}\nread -r code <code; exit $code"
+            );
+            run_within(sh(&work, &script), SOON).expect_code(code);
+            expect_same(&work);
+            assert_eq!(fs::read_dir(work.join("tmp")).unwrap().count(), 0, "{streams}");
+        }
+    }
+}
+
+#[test]
+fn progress_without_a_terminal_is_lines_and_with_one_a_line_that_moves() {
+    let work = Work::new();
+    // One launch that carries everything, slow enough to be seen.
+    for number in 0..6 {
+        let file = File::create(work.file(format!("src/big{number}"), "")).unwrap();
+        file.set_len(600 << 20).unwrap();
+    }
+    let mut command = multi_sync(&work);
+    command.args(["-P", "src/", "dest"]);
+    let ran = run_within(command, SOON).expect_code(0);
+    let said = ran.stderr_text();
+    assert!(!said.contains('\r') && !said.contains('\x1b'), "{}", ran.report());
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("entries")).collect();
+    assert!(lines.len() >= 2 && lines[lines.len() - 1].starts_with("7/7 entries"), "{}", ran.report());
+    assert!(ran.stdout.is_empty(), "{}", ran.report());
+
+    let mut command = multi_sync(&work);
+    let program = command.get_program().to_str().unwrap().to_owned();
+    command = lab::command::command(&work, "script");
+    command.args(["-qefc", &format!("stty cols 120; exec {program} -P src/ dest2"), "/dev/null"]);
+    command.env("TERM", "xterm");
+    if !run(sh(&work, "command -v script")).status.success() {
+        return lab::skip("a live line on a terminal", "script(1) is not installed");
+    }
+    let ran = run_within(command, SOON).expect_code(0);
+    let said = ran.stdout_text();
+    let redrawn = said.matches("entries").count();
+    assert!(redrawn > 3, "{redrawn} times\n{}", ran.report());
+    let bytes: std::collections::BTreeSet<_> =
+        said.split("entries  ").skip(1).filter_map(|rest| rest.split('/').next()).collect();
+    assert!(bytes.len() > 2, "the figures move within one launch: {bytes:?}\n{}", ran.report());
+}
+
+#[test]
+fn the_bucket_directory_taken_away_does_not_pass_as_success() {
+    let work = Work::new();
+    let script = "case \" $* \" in *' --no-implied-dirs '*) rm -rf WORK/tmp/multi-sync-* ;; esac\nexec REAL \"$@\"";
+    let ran = run_within(faked(&work, script, &["-p", "1", "-f", "2"]), SOON);
+    if ran.status.code() == Some(0) {
+        // Only if everything was read before.
+        expect_same(&work);
+    }
+    assert!(!ran.over_limit, "{}", ran.report());
+}
+
+#[test]
+fn a_full_destination_is_an_error_of_the_same_code() {
+    let work = Work::new();
+    let Some(small) = small_file_system(&work) else {
+        return lab::skip("a_full_destination_is_an_error_of_the_same_code", "cannot mount a small tmpfs");
+    };
+    for number in 0..12 {
+        work.file(format!("src/d{}/f{number}", number % 3), vec![7; 300_000]);
+    }
+    let mut one = rsync(&work);
+    one.args(["-a", "src/"]).arg(small.0.join("D"));
+    let one = run(one);
+    fs::remove_dir_all(small.0.join("D")).unwrap();
+    let mut command = multi_sync(&work);
+    command.args(["-r", "-a", "-p", "4", "-f", "3", "src/"]).arg(small.0.join("D"));
+    let many = run_within(command, SOON);
+    assert!(
+        many.status.code() == one.status.code() && many.status.code() != Some(0),
+        "{}{}",
+        one.report(),
+        many.report()
+    );
+    expect_gone(&many.mark, Duration::ZERO);
+    assert!(temporary_files(&small.0).is_empty(), "{}", many.listing([&small.0]).report());
+}
+
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let work = Work::new();
+        let mut unmount = lab::command::command(&work, "umount");
+        unmount.arg("-l").arg(&self.0);
+        run(unmount);
+    }
+}
+
+fn small_file_system(work: &Work) -> Option<Mounted> {
+    let dir = work.dir("small");
+    let mut mount = lab::command::command(work, "mount");
+    mount.args(["-t", "tmpfs", "-o", "size=2M", "none"]).arg(&dir);
+    (lab::is_root() && run(mount).status.success()).then_some(Mounted(dir))
+}
