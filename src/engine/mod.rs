@@ -317,8 +317,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
             Message::Found(Found::Unread(error)) => self.unread(&error),
             Message::Found(Found::End(scanned)) => {
-                self.summary.scan_time = scanned?;
                 self.scanned = true;
+                match scanned {
+                    Ok(took) => self.summary.scan_time = took,
+                    // What came first counts.
+                    Err(_) if self.stopping() => {}
+                    Err(error) => return Err(error),
+                }
             }
             Message::Ended(launch, end) => self.ended(launch, *end)?,
         }
