@@ -121,7 +121,7 @@ impl Plan {
         let reason = verdict
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| one::by_options(&meaning, config.processes).map(str::to_owned))
+            .or_else(|| one::by_options(&options, &meaning, config.processes).map(str::to_owned))
             .or_else(|| sources::one(config, &found, &meaning, relative.as_deref()).map(str::to_owned));
         let filters = filters.unwrap_or_default();
         if reason.is_none() && !config.dry_run {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
-use crate::rsync::output::{Line, Transcript};
+use crate::rsync::output::{self, Line, Transcript};
 use crate::scan::Weight;
 use crate::supervise::{Ended, Stream, Supervisor};
 
@@ -24,6 +24,8 @@ pub(super) struct End {
     pub ended: Result<Ended>,
     pub transcript: Transcript,
     pub ran: Duration,
+    /// Complaints that were held back, see [`Voice::holds_denials`].
+    pub held: Vec<Vec<u8>>,
 }
 
 /// How far a running rsync says it is.
@@ -89,6 +91,8 @@ fn is_about_deletion(line: &[u8]) -> bool {
 /// How a launch speaks.
 pub(super) struct Voice<'a> {
     pub tells: Tells,
+    /// The launch may be repeated in a way that the receiving side is not denied anything: what it says of that is held back.
+    pub holds_denials: bool,
     pub said: &'a Said,
     /// DEST as rsync gets it and as the user typed it.
     pub dest: (&'a OsStr, &'a OsStr),
@@ -118,6 +122,7 @@ impl Voice<'_> {
 pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<Meter>, voice: &Voice<'_>) -> End {
     let began = Instant::now();
     let mut transcript = Transcript::default();
+    let mut held = Vec::new();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         supervisor.run(invocation, &mut |stream, line| match stream {
             Stream::Stdout => match transcript.stdout(line) {
@@ -130,12 +135,15 @@ pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<
                 Line::Other => voice.say(line),
             },
             Stream::Stderr => {
-                if transcript.stderr(line) {
+                let told = transcript.stderr(line);
+                if told && voice.holds_denials && output::is_denied_receiver(line) && held.len() < LINES_REMEMBERED {
+                    held.push(line.to_vec());
+                } else if told {
                     voice.complain(line);
                 }
             }
         })
     }))
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
-    End { ended, transcript, ran: began.elapsed() }
+    End { ended, transcript, ran: began.elapsed(), held }
 }

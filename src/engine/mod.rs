@@ -317,8 +317,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
             Message::Found(Found::Unread(error)) => self.unread(&error),
             Message::Found(Found::End(scanned)) => {
-                self.summary.scan_time = scanned?;
                 self.scanned = true;
+                match scanned {
+                    Ok(took) => self.summary.scan_time = took,
+                    // What came first counts.
+                    Err(_) if self.stopping() => {}
+                    Err(error) => return Err(error),
+                }
             }
             Message::Ended(launch, end) => self.ended(launch, *end)?,
         }
@@ -588,12 +593,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Job::Create(_) | Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => Weight::default(),
         };
         let meter = Arc::<Meter>::default();
-        self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
+        let holds_denials = matches!(job, Job::Buckets(_)) && !rustix::process::geteuid().is_root();
+        self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         self.scope.spawn(move || {
-            let voice = Voice { tells, said: &said, dest, tell };
+            let voice = Voice { tells, holds_denials, said: &said, dest, tell };
             let end = launch::run(&invocation, supervisor, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
@@ -610,6 +616,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let ended = end.ended?;
         if ended == Ended::NotStarted {
             return Ok(());
+        }
+        // A repair says it again if it still holds.
+        let repaired = ended.code() == exit::PARTIAL && !self.stopping();
+        if !repaired {
+            end.held.iter().for_each(|line| (self.tell)(Event::Complained(line)));
         }
         let mut code = ended.code();
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::{Invocation, Quoted};
 use crate::rsync::exit;
@@ -32,7 +33,7 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
     let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() };
     let (mut first, mut errors) = (String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
-        let line = String::from_utf8_lossy(line).into_owned();
+        let line = Printable::bytes(line).to_string();
         match stream {
             Stream::Stdout if first.is_empty() => first = line,
             Stream::Stdout => {}

@@ -126,6 +126,9 @@ pub(super) fn one(
     if sources.len() > 1 && sources.iter().any(|(source, found)| found.is_dir() && !is_readable(source)) {
         return Some("one of several sources cannot be read");
     }
+    if files > 0 && meaning.relative {
+        return Some("a source under --relative is no directory");
+    }
     if files > 0 && meaning.hard_links {
         return Some("a source that is a file may have links in the other sources");
     }

@@ -163,9 +163,7 @@ impl Transcript {
         } else if line.starts_with(b"IO error encountered") || line.starts_with(b"rsync: ") && !is_of_receiver(line) {
             self.sender_failed = true;
         }
-        if contains(line, b"Permission denied (13)") && !contains(line, b"[sender]") {
-            self.denied = true;
-        }
+        self.denied |= is_denied_receiver(line);
         true
     }
 
@@ -184,6 +182,11 @@ impl Transcript {
     pub fn only_missing(&self) -> Option<u64> {
         (self.errors > 0 && self.errors == self.missing + self.vanished).then_some(self.missing)
     }
+}
+
+/// Whether the receiving side says that it was denied something.
+pub fn is_denied_receiver(line: &[u8]) -> bool {
+    contains(line, b"Permission denied (13)") && !contains(line, b"[sender]")
 }
 
 /// Whether the receiving side wrote this line. Old versions do not say who did: then the sender is suspected.
