@@ -626,7 +626,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
-        self.sender_failed |= code == exit::PARTIAL && end.transcript.sender_failed();
+        // With --delete-after rsync knows of files that could not be read before it deletes; otherwise it has deleted by then.
+        let after = self.plan.deletes == Some(Delete::After);
+        let failed = end.transcript.list_failed() || after && end.transcript.file_failed();
+        self.sender_failed |= code == exit::PARTIAL && failed;
         match exit::class(code) {
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
                 self.check_after(&job)?;
