@@ -126,6 +126,12 @@ pub(super) fn one(
     if sources.len() > 1 && sources.iter().any(|(source, found)| found.is_dir() && !is_readable(source)) {
         return Some("one of several sources cannot be read");
     }
+    if meaning.delete.is_some()
+        && sources.len() > 1
+        && sources.iter().any(|(source, _)| source.form() == Form::Contents)
+    {
+        return Some("what may be deleted in DEST itself depends on all sources");
+    }
     if files > 0 && meaning.relative {
         return Some("a source under --relative is no directory");
     }
