@@ -28,6 +28,8 @@ pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static st
             "one rsync cannot write into its own read-only directories with extended attributes (not root)",
             locked_with_xattrs,
         ),
+        ("after an error at the destination one rsync stops deleting, wherever it is then", stopped_deleting),
+        ("rsync cannot make a path with `..` (--mkpath)", mkpath),
         ("rsync itself failed", crashed),
     ];
     CAUSES
@@ -87,10 +89,9 @@ fn shared(case: &Case) -> HashSet<&[u8]> {
 }
 
 fn opened_to_delete(case: &Case, finding: &Finding, _: &Run) -> bool {
-    let deletes = case.has_prefix("--del") || case.has("--force");
     match finding {
         Finding::Tree(Difference { path, kind: DifferenceKind::Mode { left, right } }) => {
-            case.nobody && deletes && left ^ right == 0o200 && shared(case).contains(&path[..])
+            case.nobody && left ^ right == 0o200 && shared(case).contains(&path[..])
         }
         _ => false,
     }
@@ -110,6 +111,26 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, one: &Run) -> bool {
             Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
             _ => false,
         }
+}
+
+/// What many deleted more is what came after the error in the order of one.
+fn stopped_deleting(_: &Case, finding: &Finding, one: &Run) -> bool {
+    let said = [one.stdout_text(), one.stderr_text()].iter().any(|text| text.contains("skipping file deletion"));
+    said && one.stderr_text().contains("rsync: [generator]")
+        && match finding {
+            Finding::Tree(Difference { path, kind }) => {
+                path.starts_with(b"d") && matches!(kind, DifferenceKind::OnlyLeft | DifferenceKind::Mtime { .. })
+            }
+            Finding::Line { by_one: false, text } => text.starts_with("*deleting"),
+            Finding::Line { by_one: true, text } => text.contains("skipping file deletion"),
+            _ => false,
+        }
+}
+
+fn mkpath(case: &Case, _: &Finding, one: &Run) -> bool {
+    case.has("--mkpath")
+        && case.destination.starts_with(b"..")
+        && one.stderr_text().contains("failed: Invalid argument")
 }
 
 /// Without `--perms`, a user other than root and a source directory that lacks `u+w`: rsync takes the bit away again after the first

@@ -145,6 +145,21 @@ pub fn all() -> Vec<(&'static str, Case)> {
             "the directory that was created was named in another way",
             case("-a -i", "", &["s/"], "d").dirs(&["s", "s/cache"]).files(&["s/cache/f", "s/g"]),
         ),
+        (
+            "a source that is a single file was deleted again",
+            case("-a --delete", "", &["s/", "t", "out/f"], "d/")
+                .dirs(&["out", "s", "t"])
+                .files(&["out/f", "t/g", "t/h"]),
+        ),
+        (
+            "--fuzzy with --append-verify lost a file",
+            case("-a -y --append-verify", "", &["s/"], "d/")
+                .dirs(&["s"])
+                .files(&["s/n25"])
+                .size(0)
+                .files(&["s/*"])
+                .size(1),
+        ),
     ];
     all.into_iter().map(|(name, builder)| (name, builder.finish())).collect()
 }
