@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lab::command::{Signal, multi_sync, rsync, run, sh, start};
-use lab::twin::{Twin, fake_rsync, snapshot, temporary_files};
+use lab::twin::{Twin, fake_rsync, snapshot, table, temporary_files};
 use lab::work::{Work, set_mode};
 use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
 use multi_sync::{bucket, verify};
@@ -186,14 +186,10 @@ fn every_form_of_source_and_destination() {
         (".", &["nil", "hollow", "single", "SIDE/D"], nothing),
         (".", &["/dev/null", "single", "SIDE/D"], nothing),
     ];
-    let failed: Vec<String> = forms
-        .iter()
-        .filter_map(|(cwd, words, prepare)| {
-            let twin = Twin::new(&work, *words).cwd(cwd).prepare(*prepare);
-            twin.difference().map(|why| format!("{words:?} in {cwd}: {why}"))
-        })
-        .collect();
-    assert!(failed.is_empty(), "{} of {} forms:\n{}", failed.len(), forms.len(), failed.join("\n"));
+    table(forms, |(cwd, words, prepare)| {
+        let twin = Twin::new(&work, *words).cwd(cwd).prepare(*prepare);
+        Some(format!("{words:?} in {cwd}: {}", twin.difference()?))
+    });
 }
 
 /// Sets of rsync options that are exact as they are, each over an odd tree that meets another odd tree at the destination.
@@ -277,19 +273,15 @@ fn every_option_that_is_passed_on() {
         "-aU",
         "-a --no-specials",
     ];
-    // As long as one list per set says: fresh, over something older, and in buckets of one.
-    let failed: Vec<String> = (0..)
-        .zip(sets)
-        .flat_map(|(number, set)| {
-            let source = if number % 2 == 0 { "src/" } else { "src" };
-            let dest = if number % 2 == 0 { "SIDE/D" } else { "SIDE/D/in" };
-            let over = Twin::new(&work, [source, dest]).options(set).prepare(before).flags("-p 4 -f 7");
-            let fresh = Twin::new(&work, [source, "SIDE/D"]).options(set).flags("-p 3 -f 5 -s 3000");
-            [(set, over.difference()), (set, fresh.difference())]
-        })
-        .filter_map(|(set, why)| Some(format!("{set}: {}", why?)))
-        .collect();
-    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+    let cases: Vec<_> = (0..).zip(sets).flat_map(|(number, set)| [(number, set, true), (number, set, false)]).collect();
+    table(&cases, |&(number, set, over)| {
+        let source = if number % 2 == 0 { "src/" } else { "src" };
+        let twin = match over {
+            true => Twin::new(&work, [source, "SIDE/D"]).prepare(before).flags("-p 4 -f 9"),
+            false => Twin::new(&work, [source, "SIDE/D"]).flags("-p 3 -f 7 -s 3000"),
+        };
+        Some(format!("{set}: {}", twin.options(set).difference()?))
+    });
 }
 
 fn rsync_of(work: &Work, options: &str, from: &Path, to: &Path) -> std::process::Command {
@@ -503,12 +495,13 @@ fn directories_without_write_permission_for_a_normal_user() {
             let fresh = Twin::new(&work, [source, "SIDE/D"]).options(options).flags(flags).nobody();
             failed.extend(fresh.difference());
             failed.extend(temporary_files(&fresh.many()).iter().map(|left| format!("left behind: {}", left.display())));
-            // With these one rsync itself now and then fails to write into its own locked directory.
-            if matches!(options, "-rp" | "-aO") {
-                continue;
-            }
-            let over = Twin::new(&work, [source, "SIDE/D"]).options(options).flags(flags).nobody().prepare(locked);
-            failed.extend(over.difference());
+            // One rsync itself now and then fails to write into a directory that it has locked again: then once more.
+            let over = || Twin::new(&work, [source, "SIDE/D"]).options(options).flags(flags).nobody().prepare(locked);
+            let mut tries = (0..5).map(|_| over()).map(|over| (over.difference(), over));
+            let (difference, over) = tries
+                .find(|(why, _)| why.as_ref().is_none_or(|why| !why.contains("recv_generator: mkdir")))
+                .expect("one rsync fails every time");
+            failed.extend(difference);
             failed.extend(temporary_files(&over.many()).iter().map(|left| format!("left behind: {}", left.display())));
         }
     }
