@@ -8,6 +8,11 @@ DESTDIR ?=
 INSTALL ?= install
 # More arguments for `cargo test`, such as a name.
 TEST_ARGS ?=
+# How many cases `make fuzz-oracle` tries.
+CASES ?= 3000
+# More arguments for `cargo bench` and scripts/compare.sh.
+BENCH_ARGS ?=
+COMPARE_ARGS ?=
 
 SHELL = /bin/sh
 # Where rustup puts cargo; a shell opened before that does not know it.
@@ -21,7 +26,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall bench clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz-oracle bench compare clean help need-cargo
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -62,14 +67,21 @@ uninstall: ## remove what install has put there
 	rm -f '$(bindir)/multi-sync' $(foreach doc,$(DOCS),'$(docdir)/$(doc)')
 	if [ -d '$(docdir)' ]; then rmdir '$(docdir)'; fi
 
-bench: need-cargo ## measurements
-	$(CARGO) bench --locked
+fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORACLE_FROM=SEED to repeat)
+	ORACLE_CASES='$(CASES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases
+
+bench: need-cargo ## measurements of the parts, by criterion (`make bench BENCH_ARGS='--bench scan'`)
+	$(CARGO) bench --locked $(BENCH_ARGS)
+
+compare: need-cargo ## measure against rsync and other tools (COMPARE_ARGS: see scripts/compare.sh --help)
+	$(CARGO) build --release --locked --bins --example maketree
+	MULTI_SYNC='$(BIN)' MAKETREE='$(TARGET)/release/examples/maketree' ./scripts/compare.sh $(COMPARE_ARGS)
 
 clean: need-cargo ## remove what was built
 	$(CARGO) clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { \

@@ -45,7 +45,7 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     };
     for (flag, name) in LATER {
         if matches.get_flag(flag) {
-            return Err(Error::usage(format!("not supported yet: {name}")));
+            return Err(Error::usage(format!("not supported yet: {name}")).remedy("leave it out"));
         }
     }
     if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {

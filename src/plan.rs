@@ -9,6 +9,7 @@ mod probe;
 mod relative;
 mod sources;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub keep_locked_whole: bool,
     /// See [`Scan::merge_files`].
     pub merge_files: Vec<OsString>,
+    /// See [`Scan::unread_names`].
+    pub unread_names: HashSet<Vec<u8>>,
     /// See [`Scan::one_file_system`].
     pub one_file_system: u8,
     /// See [`Scan::hard_links`].
@@ -118,7 +121,7 @@ impl Plan {
         let reason = verdict
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| one::by_options(&meaning, config.processes).map(str::to_owned))
+            .or_else(|| one::by_options(&options, &meaning, config.processes).map(str::to_owned))
             .or_else(|| sources::one(config, &found, &meaning, relative.as_deref()).map(str::to_owned));
         let filters = filters.unwrap_or_default();
         if reason.is_none() && !config.dry_run {
@@ -150,6 +153,7 @@ impl Plan {
             scan_threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             keep_locked_whole,
             merge_files: filters.merge_files,
+            unread_names: filters.excluded_names,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
             deletes: meaning.delete,
@@ -169,6 +173,7 @@ impl Plan {
             split_roots: self.trees.len() + self.singles.len() > 1,
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
+            unread_names: self.unread_names.clone(),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
         }
@@ -262,6 +267,8 @@ fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
                 .exit(EXIT_FILE_IO)),
             _ => Ok(()),
         },
-        Err(cause) => Err(Error::io("look at destination", path, cause).exit(exit::FILE_SELECT)),
+        Err(cause) => Err(Error::io("look at destination", path, cause)
+            .remedy("name a directory, existing or new, in one that you may enter")
+            .exit(exit::FILE_SELECT)),
     }
 }

@@ -61,17 +61,19 @@ pub struct Queue {
     weight: Weight,
     /// The most work that ever waited.
     most: f64,
+    spine_needed: u32,
 }
 
 impl Queue {
     /// An empty queue.
     pub fn new(cost: CostModel, coalesce: Coalesce) -> Self {
-        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default(), most: 0.0 }
+        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default(), most: 0.0, spine_needed: 0 }
     }
 
     /// Adds a bucket, also one that is to be launched again.
     pub fn push(&mut self, bucket: Bucket) {
         self.weight += bucket.weight;
+        self.spine_needed = self.spine_needed.max(bucket.spine_before);
         self.most = self.most.max(self.cost.work(self.weight));
         // Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
         let class = self.cost.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
@@ -112,9 +114,9 @@ impl Queue {
         self.coalesce == Coalesce::Never || self.most >= WORTH_TWO * self.cost.launch
     }
 
-    /// The largest number of spine directories that a bucket in the queue needs.
+    /// The largest number of spine directories that a bucket ever in the queue needs.
     pub fn spine_needed(&self) -> u32 {
-        self.waiting.values().map(|bucket| bucket.spine_before).max().unwrap_or(0)
+        self.spine_needed
     }
 
     /// Takes the buckets of one launch: those whose spine directories exist (`created` of them), at most `room` bytes of

@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::{Recipe, argument_cost};
 use crate::rsync::{exit, filter};
@@ -79,7 +80,7 @@ impl<'a> Judge<'a> {
                 copied.insert(filter::unescape(line));
             }
             Stream::Stderr => {
-                complaint.get_or_insert_with(|| String::from_utf8_lossy(line).into_owned());
+                complaint.get_or_insert_with(|| Printable::bytes(line).to_string());
             }
         })?;
         match ended.code() {

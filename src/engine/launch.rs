@@ -1,6 +1,8 @@
 //! One launch: a thread that owns one rsync, follows what it prints, and reports its end whatever happens.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
-use crate::rsync::output::{Line, Transcript};
+use crate::rsync::output::{self, Line, Transcript};
 use crate::scan::Weight;
 use crate::supervise::{Ended, Stream, Supervisor};
 
@@ -22,6 +24,8 @@ pub(super) struct End {
     pub ended: Result<Ended>,
     pub transcript: Transcript,
     pub ran: Duration,
+    /// Complaints that were held back, see [`Voice::holds_denials`].
+    pub held: Vec<Vec<u8>>,
 }
 
 /// How far a running rsync says it is.
@@ -84,17 +88,41 @@ fn is_about_deletion(line: &[u8]) -> bool {
         .any(|begin| line.starts_with(begin))
 }
 
+/// How a launch speaks.
+pub(super) struct Voice<'a> {
+    pub tells: Tells,
+    /// The launch may be repeated in a way that the receiving side is not denied anything: what it says of that is held back.
+    pub holds_denials: bool,
+    pub said: &'a Said,
+    /// DEST as rsync gets it and as the user typed it.
+    pub dest: (&'a OsStr, &'a OsStr),
+    pub tell: &'a (dyn Fn(Event<'_>) + Sync),
+}
+
+impl Voice<'_> {
+    fn say(&self, line: &[u8]) {
+        const CREATED: &[u8] = b"created directory ";
+        let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
+        let (given, typed) = self.dest;
+        if line.strip_prefix(CREATED).is_some_and(|path| path == bare(given)) {
+            (self.tell)(Event::Said(&[CREATED, &bare(typed)].concat()));
+        } else if self.tells != Tells::Deletions || is_about_deletion(line) {
+            (self.tell)(Event::Said(line));
+        }
+    }
+
+    fn complain(&self, line: &[u8]) {
+        if self.said.is_news(line, self.tells) {
+            (self.tell)(Event::Complained(line));
+        }
+    }
+}
+
 /// Runs to the end. Never panics.
-pub(super) fn run(
-    invocation: &Invocation,
-    supervisor: &Supervisor,
-    meter: &Arc<Meter>,
-    said: &Said,
-    tells: Tells,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> End {
+pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<Meter>, voice: &Voice<'_>) -> End {
     let began = Instant::now();
     let mut transcript = Transcript::default();
+    let mut held = Vec::new();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         supervisor.run(invocation, &mut |stream, line| match stream {
             Stream::Stdout => match transcript.stdout(line) {
@@ -104,16 +132,18 @@ pub(super) fn run(
                     meter.bytes.store(progress.bytes, Ordering::Relaxed);
                 }
                 Line::Statistics => {}
-                Line::Other if tells == Tells::Deletions && !is_about_deletion(line) => {}
-                Line::Other => tell(Event::Said(line)),
+                Line::Other => voice.say(line),
             },
             Stream::Stderr => {
-                if transcript.stderr(line) && said.is_news(line, tells) {
-                    tell(Event::Complained(line));
+                let told = transcript.stderr(line);
+                if told && voice.holds_denials && output::is_denied_receiver(line) && held.len() < LINES_REMEMBERED {
+                    held.push(line.to_vec());
+                } else if told {
+                    voice.complain(line);
                 }
             }
         })
     }))
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
-    End { ended, transcript, ran: began.elapsed() }
+    End { ended, transcript, ran: began.elapsed(), held }
 }

@@ -31,10 +31,10 @@ use crate::report::{Event, Progress, Summary};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit::{self, Class, RunCode};
 use crate::rsync::options::Delete;
-use crate::scan::{Watch, Weight};
+use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Ended, Stop, Supervisor};
 use feed::{Found, Inputs};
-use launch::{End, Meter, Said, Tells};
+use launch::{End, Meter, Said, Tells, Voice};
 use spine::SpineList;
 
 /// How often progress is told.
@@ -315,23 +315,35 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Message::Found(Found::KeptWhole(why, path)) => {
                 self.summary.kept_whole.entry(why).or_insert((0, path)).0 += 1;
             }
-            Message::Found(Found::Unread(error)) => {
-                self.soft.add(if error.vanished() { exit::VANISHED } else { exit::PARTIAL });
-                self.sender_failed |= !error.vanished();
-                let text = error.to_string();
-                (self.tell)(Event::Failed(text.clone()));
-                self.summary.scan_error_count += 1;
-                if self.summary.scan_errors.len() < Summary::NAMED {
-                    self.summary.scan_errors.push(text);
-                }
-            }
+            Message::Found(Found::Unread(error)) => self.unread(&error),
             Message::Found(Found::End(scanned)) => {
-                self.summary.scan_time = scanned?;
                 self.scanned = true;
+                match scanned {
+                    Ok(took) => self.summary.scan_time = took,
+                    // What came first counts.
+                    Err(_) if self.stopping() => {}
+                    Err(error) => return Err(error),
+                }
             }
             Message::Ended(launch, end) => self.ended(launch, *end)?,
         }
         Ok(())
+    }
+
+    fn unread(&mut self, error: &ScanError) {
+        // rsync meets it too, and knows whether it is excluded.
+        let excludable = self.plan.recipe.rule_options.is_some() && !self.keeps_if_failed() && !self.config.dry_run;
+        if excludable && error.in_unit {
+            return;
+        }
+        self.soft.add(if error.vanished() { exit::VANISHED } else { exit::PARTIAL });
+        self.sender_failed |= !error.vanished();
+        let text = error.to_string();
+        (self.tell)(Event::Failed(text.clone()));
+        self.summary.scan_error_count += 1;
+        if self.summary.scan_errors.len() < Summary::NAMED {
+            self.summary.scan_errors.push(text);
+        }
     }
 
     /// Starts what can be started, and goes to the next stage when one is over.
@@ -434,7 +446,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 return Ok(false);
             }
             // Several launches will come: DEST can be made meanwhile.
-            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
+            let parallel = slots.get() > 1 && self.spine.len() > 0 && self.queue.is_worth_two();
+            let early = parallel && !self.keeps_if_failed();
             if early && !self.spine.dest_made && !self.spine.creating {
                 self.start_create();
                 return Ok(true);
@@ -580,11 +593,14 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Job::Create(_) | Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => Weight::default(),
         };
         let meter = Arc::<Meter>::default();
-        self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
+        let dest = (&*self.plan.recipe.destination, self.config.destination.original());
+        let holds_denials = matches!(job, Job::Buckets(_)) && !rustix::process::geteuid().is_root();
+        self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         self.scope.spawn(move || {
-            let end = launch::run(&invocation, supervisor, &meter, &said, tells, tell);
+            let voice = Voice { tells, holds_denials, said: &said, dest, tell };
+            let end = launch::run(&invocation, supervisor, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });
@@ -600,6 +616,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let ended = end.ended?;
         if ended == Ended::NotStarted {
             return Ok(());
+        }
+        // A repair says it again if it still holds.
+        let repaired = ended.code() == exit::PARTIAL && !self.stopping();
+        if !repaired {
+            end.held.iter().for_each(|line| (self.tell)(Event::Complained(line)));
         }
         let mut code = ended.code();
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {

@@ -4,16 +4,17 @@
 use std::num::NonZero;
 use std::path::{Component, Path};
 
-use crate::rsync::options::Meaning;
+use crate::rsync::options::{Meaning, Options};
 
 use super::bandwidth;
 
 /// Combinations of options that one rsync has to do, with the reason.
-pub(super) fn by_options(meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
+pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
     let merges = meaning.per_dir_merge || meaning.cvs_exclude;
     let deletes = meaning.delete.is_some();
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
-    let rules: [(bool, &str); 7] = [
+    let fuzzy = options.settings().iter().any(|setting| setting.spec.name() == "fuzzy" && !setting.negated);
+    let rules: [(bool, &str); 8] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (
             deletes && meaning.one_file_system > 0,
@@ -22,6 +23,7 @@ pub(super) fn by_options(meaning: &Meaning, processes: NonZero<usize>) -> Option
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
         (meaning.hard_links && merges, "hard links may cross directories that must stay whole"),
         (meaning.verbose > 1, "what rsync says of itself would be said many times"),
+        (fuzzy && !meaning.perms, "with --fuzzy and without --perms a file gets its mode from what is beside it"),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::{Invocation, Quoted};
 use crate::rsync::exit;
@@ -32,7 +33,7 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
     let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() };
     let (mut first, mut errors) = (String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
-        let line = String::from_utf8_lossy(line).into_owned();
+        let line = Printable::bytes(line).to_string();
         match stream {
             Stream::Stdout if first.is_empty() => first = line,
             Stream::Stdout => {}
@@ -45,8 +46,10 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
             .remedy("correct --rsync")
             .exit(ended.code()));
     }
-    let version = parse_version(&first)
-        .ok_or_else(|| Error::usage(format!("cannot tell the version of rsync from its first line '{first}'")))?;
+    let version = parse_version(&first).ok_or_else(|| {
+        Error::usage(format!("cannot tell the version of rsync from its first line '{first}'"))
+            .remedy("put the folder of rsync 3.1 or newer first in PATH")
+    })?;
     if version < OLDEST_RSYNC {
         return Err(Error::usage(format!("rsync {version} is too old: {OLDEST_RSYNC} or newer is needed"))
             .remedy("install a newer rsync on this machine"));

@@ -36,6 +36,8 @@ impl Relative {
             None if name.starts_with(b"/") => PathBuf::from("/"),
             None => cwd.to_owned(),
         };
+        // Without `.`, which would split the name once more.
+        let base: PathBuf = base.components().collect();
         let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
         if parts.is_empty() || parts.iter().any(|part| [&b"."[..], b".."].contains(part)) {
             return None;
@@ -91,6 +93,8 @@ mod tests {
         assert_eq!(shown("a/b/"), expected("CWD/./a/", "a/", "b"));
         assert_eq!(shown("a/./b/c"), expected("CWD/a/./b/", "b/", "c"));
         assert_eq!(shown("a"), expected("CWD/./", "", "a"));
+        assert_eq!(shown("././a"), expected("CWD/./", "", "a"));
+        assert_eq!(shown("a/././b"), None);
         for odd in [".", "./a", "a/../a", "a/.", "a/./", "a/link", "a/link/c", "none/x"] {
             assert_eq!(shown(odd), None, "{odd}");
         }

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use crate::config::Config;
 use crate::endpoint::{Form, Source};
 use crate::error::{Error, Result};
@@ -116,6 +118,16 @@ pub(super) fn one(
     let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
     if files > 0 && sources.len() == 1 {
         return Some("the source is a single file");
+    }
+    let is_readable = |source: &Source| {
+        let path = source.base(&config.cwd).join(source.name().unwrap_or_default());
+        rustix::fs::access(&path, Access::READ_OK | Access::EXEC_OK).is_ok()
+    };
+    if sources.len() > 1 && sources.iter().any(|(source, found)| found.is_dir() && !is_readable(source)) {
+        return Some("one of several sources cannot be read");
+    }
+    if files > 0 && meaning.relative {
+        return Some("a source under --relative is no directory");
     }
     if files > 0 && meaning.hard_links {
         return Some("a source that is a file may have links in the other sources");

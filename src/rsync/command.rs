@@ -170,6 +170,13 @@ impl Recipe {
         argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
     }
 
+    /// A name that is relative to the base, as one that is not.
+    fn in_base(&self, name: &[u8]) -> Vec<u8> {
+        let base = self.base.as_os_str().as_bytes();
+        // What `././` keeps out of the transfer, `/./` does.
+        [base.strip_suffix(b"/").unwrap_or(base), b"/./", name.strip_prefix(b"././").unwrap_or(name)].concat()
+    }
+
     /// Directories are listed, and entered at most one level.
     fn listed_once(&self) -> Vec<OsString> {
         let mut options = words(&LISTED_ONCE);
@@ -190,8 +197,17 @@ impl Recipe {
         arguments.extend(more);
         let mut input = Vec::new();
         if self.lists && exposed {
-            arguments.extend(words(&["--files-from=-", "--from0", "--", "."]));
-            names.iter().for_each(|name| input.extend([name.as_bytes(), b"\0"].concat()));
+            // Names in a list are looked up below the source argument, also those with a leading slash.
+            let absolute = names.iter().any(|name| name.as_bytes().starts_with(b"/"));
+            arguments.extend(words(&["--files-from=-", "--from0", "--", if absolute { "/" } else { "." }]));
+            for name in names {
+                if absolute && !name.as_bytes().starts_with(b"/") {
+                    input.extend_from_slice(&self.in_base(name.as_bytes()));
+                } else {
+                    input.extend_from_slice(name.as_bytes());
+                }
+                input.push(0);
+            }
         } else {
             arguments.push("--".into());
             arguments.extend(names);
@@ -264,6 +280,9 @@ mod tests {
         let figures = "--stats --no-h '--files-from=-' --from0 -- . /dst/";
         assert_eq!(launch.to_string(), format!("rsync -a -S -R -r --no-implied-dirs {figures}"));
         assert_eq!(launch.input, b"./a/u\0./a/v\0");
+        let launch = recipe().buckets(vec!["./a/u".into(), "././b/u".into(), "/t/./c/u".into()], false, false, true);
+        assert!(launch.to_string().ends_with("-- / /dst/"));
+        assert_eq!(launch.input, b"/src/././a/u\0/src/./b/u\0/t/./c/u\0");
     }
 
     #[test]

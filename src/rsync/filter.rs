@@ -4,6 +4,7 @@
 //! (rsync(1), PER-DIRECTORY RULES AND DELETE). Rules that clear the list, also inside a file, would clear what a launch
 //! adds; such a run is left to one rsync, and so is every file whose lines are not certain.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -18,12 +19,16 @@ pub struct Filters {
     pub merge_files: Vec<OsString>,
     /// Options that carry rules, for asking rsync about a directory.
     pub options: Vec<OsString>,
+    /// Directories of these names are excluded wherever they are: the scan need not enter them. Only what is certain without knowing
+    /// how patterns match: plain names in rules that come before anything else.
+    pub excluded_names: HashSet<Vec<u8>>,
 }
 
 impl Filters {
     /// The rules among `options`; files are relative to `cwd`. Fails with the reason why one rsync has to do it.
     pub fn of(options: &Options, cwd: &Path) -> Result<Filters, &'static str> {
         let mut filters = Filters::default();
+        let mut names = Names::default();
         for setting in options.settings() {
             let name = setting.spec.name();
             let value = setting.value.as_deref().unwrap_or_default();
@@ -44,8 +49,10 @@ impl Filters {
                 (_, Some(Rule::Pattern)) | ("partial-dir" | "from0", _) => {}
                 _ => continue,
             }
+            names.rule(name, value.as_bytes());
             filters.options.extend(setting.argv());
         }
+        filters.excluded_names = names.excluded;
         Ok(filters)
     }
 
@@ -57,6 +64,34 @@ impl Filters {
         }
         self.merge_files.push(OsStr::from_bytes(name).to_owned());
         Ok(())
+    }
+}
+
+/// Plain names among the first rules. The first rule that matches a name decides (rsync(1), FILTER RULES), so a name in two rules
+/// counts by the first, and nothing is certain after a rule that is no plain name.
+#[derive(Default)]
+struct Names {
+    excluded: HashSet<Vec<u8>>,
+    included: HashSet<Vec<u8>>,
+    ended: bool,
+}
+
+impl Names {
+    fn rule(&mut self, option: &str, value: &[u8]) {
+        let name = value.strip_suffix(b"/").unwrap_or(value);
+        let special = |byte: &u8| matches!(byte, b'/' | b'*' | b'?' | b'[' | b'\\' | b'!' | b' ');
+        let is_name = !name.is_empty() && !name.iter().any(special);
+        self.ended |= !is_name || !["exclude", "include"].contains(&option);
+        if self.ended {
+            return;
+        }
+        let (own, other) = match option {
+            "exclude" => (&mut self.excluded, &self.included),
+            _ => (&mut self.included, &self.excluded),
+        };
+        if !other.contains(name) {
+            own.insert(name.to_vec());
+        }
     }
 }
 
@@ -119,6 +154,23 @@ mod tests {
             "--exclude=a -f P b --include=*/ --exclude-from=rules -F --partial-dir=.p -f . rules -C"
         );
         assert_eq!(of("-aH --delete", dir.path()), Ok(Filters::default()));
+    }
+
+    #[test]
+    fn names_are_certain_until_a_rule_that_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = |text: &str| {
+            let mut names: Vec<_> = of(text, dir.path()).unwrap().excluded_names.into_iter().collect();
+            names.sort();
+            names.into_iter().map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names("--exclude=.snapshot --exclude=tmp/ --exclude='*.o' --exclude=late"), ".snapshot tmp");
+        assert_eq!(names("--include=keep --exclude=keep --exclude=drop --include=drop"), "drop");
+        for uncertain in
+            ["-f '- a'", "--exclude=/a", "--exclude=a/b", "-F --exclude=a", "-C --exclude=a", "--exclude='- a'"]
+        {
+            assert_eq!(names(uncertain), "", "{uncertain}");
+        }
     }
 
     #[test]

@@ -160,13 +160,10 @@ impl Transcript {
             && line.ends_with(b" failed: No such file or directory (2)")
         {
             self.missing += 1;
-        } else if !["[generator]", "[receiver]", "[Receiver]"].iter().any(|side| contains(line, side.as_bytes())) {
-            // Also a line that does not say which side wrote it.
+        } else if line.starts_with(b"IO error encountered") || line.starts_with(b"rsync: ") && !is_of_receiver(line) {
             self.sender_failed = true;
         }
-        if contains(line, b"Permission denied (13)") && !contains(line, b"[sender]") {
-            self.denied = true;
-        }
+        self.denied |= is_denied_receiver(line);
         true
     }
 
@@ -185,6 +182,16 @@ impl Transcript {
     pub fn only_missing(&self) -> Option<u64> {
         (self.errors > 0 && self.errors == self.missing + self.vanished).then_some(self.missing)
     }
+}
+
+/// Whether the receiving side says that it was denied something.
+pub fn is_denied_receiver(line: &[u8]) -> bool {
+    contains(line, b"Permission denied (13)") && !contains(line, b"[sender]")
+}
+
+/// Whether the receiving side wrote this line. Old versions do not say who did: then the sender is suspected.
+fn is_of_receiver(line: &[u8]) -> bool {
+    ["[generator]", "[receiver]", "[Receiver]"].iter().any(|side| contains(line, side.as_bytes()))
 }
 
 /// `  1234  56%  7.89MB/s  0:00:01 (xfr#5, to-chk=6/7)`; without the parenthesis in the middle of a file.
@@ -267,7 +274,12 @@ mod tests {
         assert!(transcript.stderr(b"file has vanished: \"/s/other\""));
         assert!(!transcript.stderr(last));
         assert_eq!(transcript.only_missing(), Some(1));
+        assert!(!transcript.sender_failed());
+        assert!(transcript.stderr(b"rsync: [generator] failed to stat \"/d/x\": Not a directory (20)"));
+        assert!(transcript.stderr(b"could not make way for new regular file: x"));
+        assert!(!transcript.sender_failed());
         assert!(transcript.stderr(b"rsync: [sender] send_files failed to open \"/s/x\": Permission denied (13)"));
         assert_eq!(transcript.only_missing(), None);
+        assert!(transcript.sender_failed());
     }
 }

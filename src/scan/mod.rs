@@ -15,6 +15,7 @@
 mod subtree;
 mod walk;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -97,6 +98,8 @@ pub struct Scan {
     pub one_file_system: u8,
     /// A directory that holds one of these names stays whole: rsync reads filter rules there (rsync(1), PER-DIRECTORY RULES).
     pub merge_files: Vec<OsString>,
+    /// Directories of these names are not entered: they are units that weigh one entry.
+    pub unread_names: HashSet<Vec<u8>>,
     /// rsync's `-H`: names of one inode are units by themselves ([`Event::Linked`]) wherever their directories are split.
     pub hard_links: bool,
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
@@ -241,6 +244,8 @@ pub struct ScanError {
     pub attempted: &'static str,
     /// Why it failed.
     pub errno: Errno,
+    /// The entry is part of a unit all the same, so that rsync will meet the same error; false if entries are in no unit.
+    pub in_unit: bool,
 }
 
 impl ScanError {
@@ -363,6 +368,7 @@ impl Scan {
     ///     split_roots: false,
     ///     one_file_system: 0,
     ///     merge_files: Vec::new(),
+    ///     unread_names: Default::default(),
     ///     hard_links: false,
     ///     keep_locked_whole: false,
     /// };

@@ -57,7 +57,8 @@ pub(super) fn walk(
 fn open_base(root: &Root) -> Result<OwnedFd> {
     // A base need not be readable: it may be entered by name only.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    fs::open(&root.base, flags, Mode::empty()).map_err(|errno| Error::io("open source directory", &root.base, errno))
+    fs::open(&root.base, flags, Mode::empty())
+        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
 }
 
 impl<'a> Walk<'a> {
@@ -72,7 +73,13 @@ impl<'a> Walk<'a> {
             Ok(opened) => opened,
             Err(errno) => {
                 let path = name.to_vec();
-                self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+                self.tree.tell(Event::Error(ScanError {
+                    root,
+                    path,
+                    attempted: "open directory",
+                    errno,
+                    in_unit: errno != Errno::NOENT,
+                }));
                 // rsync has to meet it as well: it copies the directory itself.
                 return self.tree.unread_root(root, name);
             }
@@ -126,7 +133,13 @@ impl<'a> Walk<'a> {
         if errno == Errno::MFILE || errno == Errno::NFILE {
             self.tree.tell(Event::KeptWhole { root, path: &path, why: KeptWhole::NoDescriptor });
         } else {
-            self.tree.tell(Event::Error(ScanError { root, path, attempted: "open directory", errno }));
+            self.tree.tell(Event::Error(ScanError {
+                root,
+                path,
+                attempted: "open directory",
+                errno,
+                in_unit: errno != Errno::NOENT,
+            }));
         }
     }
 
@@ -149,7 +162,8 @@ impl<'a> Walk<'a> {
                     Ok(entry) => entry,
                     Err(errno) => {
                         let path = node.path();
-                        let error = ScanError { root: node.root(), path, attempted: "read directory", errno };
+                        let error =
+                            ScanError { root: node.root(), path, attempted: "read directory", errno, in_unit: false };
                         return self.tree.tell(Event::Error(error));
                     }
                 };
@@ -173,7 +187,8 @@ impl<'a> Walk<'a> {
                     kind => Found { kind, bytes: 0, linked: None },
                 };
                 let weight = Weight { entries: 1, bytes: found.bytes };
-                if found.kind == FileType::Directory {
+                let unread = self.scan.unread_names.contains(name.to_bytes());
+                if found.kind == FileType::Directory && !unread {
                     directories += 1;
                     self.spawn(scope, node, &dir, name.to_owned());
                 } else if let Some((inode, names)) = found.linked {
@@ -226,8 +241,8 @@ impl<'a> Walk<'a> {
             }
             Err(errno) => {
                 let path = below(&node.path(), name.to_bytes());
-                let error = ScanError { root: node.root(), path, attempted: "look up", errno };
-                let vanished = error.vanished();
+                let vanished = errno == Errno::NOENT;
+                let error = ScanError { root: node.root(), path, attempted: "look up", errno, in_unit: !vanished };
                 self.tree.tell(Event::Error(error));
                 (!vanished).then_some(Found { kind: FileType::RegularFile, bytes: 0, linked: None })
             }

@@ -1,0 +1,578 @@
+#!/usr/bin/env bash
+# Compares multi-sync with plain rsync and other tools on this machine, in one run: interleaved rounds (A B C A B C ...), each result
+# checked before its time counts. Prints a Markdown table; raw results and a description of the machine go to
+# bench-data/runs/DATE-NAME/. Nothing is installed, and everything else it makes is removed.
+set -euo pipefail
+export LC_ALL=C
+# sshd is not in the PATH of every user.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+usage() {
+    cat <<'END'
+usage: scripts/compare.sh [--copy] [--scan] [--ssh] [OPTIONS]
+
+What is compared; --copy if nothing is said:
+  --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes
+  --scan         scans: multi-sync -d, find -printf, fpart -L, fd (those that are installed)
+  --ssh          20,000 files through an sshd of its own on the loopback network: rsync, multi-sync -p 4
+
+Options:
+  --processes N  one more multi-sync -p N (may be repeated)
+  --peers        fpsync and msrsync3 too, if installed (they are slow)
+  --cases LIST   trees of --copy: names of bench-data/NAME.json, with commas [empty-50k,lognormal-20k,linux-6.1]
+  --scan-cases LIST  trees of --scan [bench-1m,flat-300k]
+  --entries N    --scan: the trees N / 1000000 times as large
+  --scale X      trees of --copy and --ssh X times as large (a manifest has no scale) [1]
+  --rounds N     [5]
+  --dir DIR      where the trees are made [/dev/shm, else TMPDIR, else /tmp]
+  --cold         drop the caches before each timed command (root; without effect on tmpfs)
+  --minutes N    start nothing after N minutes [30]; no command may take longer than 5 minutes
+  --name NAME    name of the run [host name]
+  --out DIR      instead of bench-data/runs/DATE-NAME
+
+Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE (default target/release/examples/maketree); `make compare`
+builds both. With the defaults --copy takes about 10 minutes, --scan 5 and --ssh 5 on two cores.
+END
+}
+
+# Longest time of one command, in seconds.
+cap=300
+options=(-aS --numeric-ids)
+here=$(cd "$(dirname "$0")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$here/target}
+multi_sync=${MULTI_SYNC:-$target/release/multi-sync}
+maketree=${MAKETREE:-$target/release/examples/maketree}
+kinds=()
+processes=(1 2)
+peers=no
+cases=empty-50k,lognormal-20k,linux-6.1
+scan_cases=bench-1m,flat-300k
+entries=1000000
+scale=1
+rounds=5
+dir=
+cold=no
+minutes=30
+name=$(uname -n)
+out=
+work=
+sshd_pid=
+observed_pid=
+
+say() {
+    printf 'compare: %s\n' "$*" >&2
+}
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+number() {
+    [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1 needs a number, not '$2'"
+}
+
+read_words() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --copy | --scan | --ssh) kinds+=("${1#--}") ;;
+            --peers) peers=yes ;;
+            --cold) cold=yes ;;
+            -h | --help) usage && exit 0 ;;
+            --processes | --cases | --scan-cases | --entries | --scale | --rounds | --dir | --minutes | --name | --out)
+                [ $# -ge 2 ] || fail "$1 needs a value"
+                case $1 in
+                    --processes) number "$1" "$2" && processes+=("$2") ;;
+                    --cases) cases=$2 ;;
+                    --scan-cases) scan_cases=$2 ;;
+                    --entries) number "$1" "$2" && entries=$2 ;;
+                    --scale) scale=$2 ;;
+                    --rounds) number "$1" "$2" && rounds=$2 ;;
+                    --dir) dir=$2 ;;
+                    --minutes) number "$1" "$2" && minutes=$2 ;;
+                    --name) name=$2 ;;
+                    --out) out=$2 ;;
+                esac
+                shift
+                ;;
+            *) usage >&2 && exit 2 ;;
+        esac
+        shift
+    done
+    [ ${#kinds[@]} -gt 0 ] || kinds=(copy)
+}
+
+clean() {
+    [ -z "$observed_pid" ] || kill "$observed_pid" 2>/dev/null || :
+    if [ -n "$sshd_pid" ]; then
+        kill "$sshd_pid" 2>/dev/null || :
+        wait "$sshd_pid" 2>/dev/null || :
+    fi
+    [ -z "$work" ] || rm -rf "$work"
+}
+
+prepare() {
+    local program
+    for program in "$multi_sync" "$maketree"; do
+        [ -x "$program" ] || fail "$program is not built (make compare)"
+    done
+    has rsync || fail 'rsync is not installed (scripts/setup.sh run)'
+    [ "$cold" = no ] || [ -w /proc/sys/vm/drop_caches ] || fail '--cold needs root'
+    if [ -z "$dir" ]; then
+        dir=${TMPDIR:-/tmp}
+        if [ -d /dev/shm ] && [ -w /dev/shm ]; then dir=/dev/shm; fi
+    fi
+    trap clean EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    work=$(mktemp -d "$dir/multi-sync-compare.XXXXXX")
+    # Temporary files of the programs are on the same file system.
+    mkdir "$work/tmp"
+    export TMPDIR=$work/tmp
+    if [ -z "$out" ]; then
+        out=$here/bench-data/runs/$(date +%F)-$name
+        local count=2 first=$out
+        while [ -e "$out" ]; do
+            out=$first-$count
+            count=$((count + 1))
+        done
+    fi
+    mkdir -p "$out"
+    results=$out/results.csv
+    echo 'tree,run,tool,round,seconds,user,system,load,status,differences' >"$results"
+    : >"$out/commands.txt"
+    : >"$out/observed.csv"
+    describe >"$out/machine.txt"
+}
+
+version() {
+    printf '%s: ' "$1"
+    shift
+    { timeout 10 "$@" 2>&1 || :; } | head -n 1
+}
+
+describe() {
+    echo "date: $(date -u +%FT%TZ)"
+    echo "kernel: $(uname -srm)"
+    echo "processor: $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores for us"
+    awk '/^MemTotal/ { printf "memory: %.1f GiB\n", $2 / 1048576 }' /proc/meminfo
+    echo "load at start: $(cat /proc/loadavg)"
+    echo "file system: $(df -PT "$work" | awk 'NR == 2 { print $2 " on " $7 }')"
+    echo "caches: $([ "$cold" = yes ] && echo 'dropped before each command' || echo warm)"
+    echo "rounds: $rounds, seed 1, scale $scale"
+    version rsync rsync --version
+    version multi-sync "$multi_sync" --version
+    echo "multi-sync commit: $(git -C "$here" describe --always --dirty 2>/dev/null || echo unknown)"
+    if has rustc; then version rustc rustc --version; fi
+    local tool
+    for tool in find fd fdfind; do
+        if has "$tool"; then version "$tool" "$tool" --version; fi
+    done
+    if has fpart; then version fpart fpart -V; fi
+    if has msrsync3; then version msrsync3 msrsync3 --version; fi
+    if has ssh; then version ssh ssh -V; fi
+    echo "command: $0 ${words[*]}"
+}
+
+# make_tree NAME FOLDER SCALE
+make_tree() {
+    local spec=$here/bench-data/$1.json
+    [ -f "$spec" ] || fail "there is no $spec"
+    printf 'compare: %s: ' "$1" >&2
+    if grep -q '"manifest"' "$spec"; then
+        "$maketree" "$spec" "$2" 1 | tee "$work/made" >&2
+    else
+        "$maketree" "$spec" "$2" 1 "$3" | tee "$work/made" >&2
+    fi
+    echo "tree $1: $(cat "$work/made")" >>"$out/machine.txt"
+}
+
+# Room for the copy of a tree.
+check_room() {
+    local needs free
+    needs=$(du -sk "$1" | cut -f 1)
+    free=$(df -Pk "$work" | awk 'NR == 2 { print $4 }')
+    [ $((needs + needs / 4 + 65536)) -le "$free" ] ||
+        fail "a copy needs $((needs / 1024)) MB, and only $((free / 1024)) MB are free in $dir: --scale or --dir"
+}
+
+# The command of a tool goes to `argv`. command_of TOOL SOURCE DESTINATION
+command_of() {
+    local count=${1##* }
+    case $1 in
+        rsync) argv=(rsync "${options[@]}" "$2/" "$3/") ;;
+        'multi-sync -d') argv=("$multi_sync" -d -k --stats -b "$work/out" "$2/" "$work/none/") ;;
+        multi-sync*) argv=("$multi_sync" -p "$count" "$2/" "$3/") ;;
+        # It refuses -a, which is -r and these.
+        fpsync*) argv=(fpsync -n "$count" -t "$work/tmp/fpsync" -o '-lptgoDS --numeric-ids' "$2/" "$3/") ;;
+        msrsync3*) argv=(msrsync3 -p "$count" "$2/" "$3/") ;;
+        find) argv=(find "$2" -fprintf "$work/out/list" '%y %s %p\n') ;;
+        fpart) argv=(fpart -L -f 1000 -s 1073741824 -o "$work/out/part" "$2") ;;
+        fd | fdfind) argv=("$1" -u . "$2") ;;
+    esac
+}
+
+# measure TREE RUN TOOL ROUND: times `argv`; `seconds`, `user`, `system`, `load` and `status` tell of it.
+measure() {
+    status=ok seconds='' user='' system=''
+    load=$(cut -d ' ' -f 1 /proc/loadavg)
+    if [ "$SECONDS" -gt $((minutes * 60)) ]; then
+        status='no time left'
+        return
+    fi
+    local command
+    command=$(printf ' %q' "${argv[@]}")
+    echo "$1, $2, $3:${command//"$work"/DIR}" >>"$out/commands.txt"
+    if [ "$cold" = yes ]; then
+        sync
+        echo 3 >/proc/sys/vm/drop_caches
+    fi
+    local code=0 TIMEFORMAT='%3R %3U %3S'
+    { time timeout --foreground -k 10 "$cap" "${argv[@]}" >"$work/said" 2>"$work/errors"; } 2>"$work/time" || code=$?
+    read -r seconds user system <"$work/time"
+    case $code in
+        0) ;;
+        124 | 137) status="stopped after $cap s" ;;
+        *) status="exit code $code" ;;
+    esac
+    if [ "$code" != 0 ]; then
+        say "$3: $status: $(head -n 3 "$work/errors")"
+        { echo "$1, $2, $3, round $4: $status" && head -n 20 "$work/errors"; } >>"$out/errors.txt"
+    fi
+}
+
+# record TREE RUN TOOL ROUND DIFFERENCES
+record() {
+    echo "$1,$2,$3,$4,$seconds,$user,$system,$load,$status,$5" >>"$results"
+}
+
+# What a dry run of rsync would still do, in lines.
+differences() {
+    { timeout --foreground "$cap" rsync -n -i "${options[@]}" --delete "$1/" "$2/" 2>&1 || echo failed; } >"$work/differs"
+    grep -c '' "$work/differs" || :
+}
+
+# check TREE RUN TOOL ROUND SOURCE DESTINATION: a result counts if it is that of rsync.
+check() {
+    local differ=''
+    if [ "$status" = ok ]; then
+        differ=$(differences "$5" "$6")
+        if [ "$differ" != 0 ]; then
+            status=differs
+            { echo "$1, $2, $3, round $4: differs" && head -n 5 "$work/differs"; } >>"$out/errors.txt"
+        fi
+    fi
+    record "$1" "$2" "$3" "$4" "$differ"
+}
+
+# observe TREE RUN TOOL: runs `argv` once more, untimed, and looks at the process itself (not at its children): CPU time and peak
+# memory, as last seen before its end.
+observe() {
+    [ "$SECONDS" -le $((minutes * 60)) ] || return 0
+    local pid stat fields cpu=0 peak=0 key value end=$((SECONDS + cap))
+    "${argv[@]}" >/dev/null 2>&1 &
+    pid=$!
+    observed_pid=$pid
+    while [ "$SECONDS" -lt "$end" ] && kill -0 "$pid" 2>/dev/null; do
+        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || break
+        read -ra fields <<<"${stat##*) }"
+        [ "${fields[0]}" != Z ] || break
+        cpu=$((fields[11] + fields[12]))
+        while read -r key value _; do
+            if [ "$key" = VmHWM: ]; then peak=$value; fi
+        done 2>/dev/null <"/proc/$pid/status" || :
+        sleep 0.02
+    done
+    if [ "$SECONDS" -ge "$end" ]; then kill "$pid" 2>/dev/null || :; fi
+    wait "$pid" || :
+    observed_pid=
+    echo "$1,$2,$3,$cpu,$(getconf CLK_TCK),$peak" >>"$out/observed.csv"
+}
+
+# copy_round TREE SOURCE DESTINATION ROUND TOOL: fresh, nothing to do, and gone again. DESTINATION is what tools are told; the
+# folder itself is "$work/copy".
+copy_round() {
+    command_of "$5" "$2" "$3"
+    case $5 in
+        # They do not make it.
+        fpsync* | msrsync3*) mkdir "$work/copy" ;;
+    esac
+    local run
+    for run in fresh 'nothing to do'; do
+        measure "$1" "$run" "$5" "$4"
+        check "$1" "$run" "$5" "$4" "$2" "$work/copy"
+    done
+    rm -rf "$work/copy"
+}
+
+# compare_copies TREE SOURCE DESTINATION TOOL...
+compare_copies() {
+    local tree=$1 from=$2 to=$3 tool round run
+    shift 3
+    check_room "$from"
+    # The first copy of all pays for caches.
+    command_of rsync "$from" "$to"
+    timeout --foreground "$cap" "${argv[@]}" >/dev/null || fail "rsync cannot copy $tree"
+    rm -rf "$work/copy"
+    for ((round = 1; round <= rounds; round++)); do
+        say "$tree: round $round of $rounds"
+        for tool; do copy_round "$tree" "$from" "$to" "$round" "$tool"; done
+    done
+    for tool; do
+        case $tool in
+            multi-sync*)
+                command_of "$tool" "$from" "$to"
+                for run in fresh 'nothing to do'; do observe "$tree" "$run" "$tool"; done
+                rm -rf "$work/copy"
+                ;;
+        esac
+    done
+}
+
+copies() {
+    local tools=(rsync) count tree
+    for count in "${processes[@]}"; do tools+=("multi-sync -p $count"); done
+    if [ "$peers" = yes ]; then
+        if has fpsync; then tools+=('fpsync -n 2'); fi
+        if has msrsync3; then tools+=('msrsync3 -p 2'); fi
+    fi
+    for tree in ${cases//,/ }; do
+        make_tree "$tree" "$work/tree" "$scale"
+        compare_copies "$tree" "$work/tree" "$work/copy" "${tools[@]}"
+        rm -rf "$work/tree"
+    done
+}
+
+# entries_found TOOL: how much it has found, from what it has written.
+entries_found() {
+    case $1 in
+        'multi-sync -d') sed -n 's/^Total entries: //p' "$work/said" ;;
+        find) wc -l <"$work/out/list" ;;
+        # Files only.
+        fpart) cat "$work"/out/part* | wc -l ;;
+        # All but the root.
+        *) wc -l <"$work/said" ;;
+    esac
+}
+
+# compare_scans TREE SCALE TOOL...
+compare_scans() {
+    local tree=$1 tool round found expected all files
+    make_tree "$tree" "$work/tree" "$2"
+    shift 2
+    all=$(find "$work/tree" | wc -l)
+    files=$(find "$work/tree" -type f | wc -l)
+    for ((round = 1; round <= rounds; round++)); do
+        say "scan of $tree: round $round of $rounds"
+        for tool; do
+            mkdir "$work/out"
+            command_of "$tool" "$work/tree" -
+            measure "$tree" scan "$tool" "$round"
+            found=
+            if [ "$status" = ok ]; then
+                case $tool in
+                    fpart) expected=$files ;;
+                    fd*) expected=$((all - 1)) ;;
+                    *) expected=$all ;;
+                esac
+                found=$(entries_found "$tool")
+                if [ "$found" != "$expected" ]; then status="$found found, not $expected"; fi
+            fi
+            record "$tree" scan "$tool" "$round" ''
+            rm -rf "$work/out"
+        done
+    done
+    for tool; do
+        mkdir "$work/out"
+        command_of "$tool" "$work/tree" -
+        observe "$tree" scan "$tool"
+        rm -rf "$work/out"
+    done
+    rm -rf "$work/tree"
+}
+
+scans() {
+    local tools=('multi-sync -d' find) tool tree
+    for tool in fpart fd fdfind; do
+        if has "$tool"; then tools+=("$tool"); fi
+    done
+    for tree in ${scan_cases//,/ }; do
+        compare_scans "$tree" "$(awk "BEGIN { print $entries / 1e6 }")" "${tools[@]}"
+    done
+}
+
+# An sshd of this user with keys of its own; `ssh multi-sync-compare` reaches it through a program "ssh" that knows nothing else.
+start_sshd() {
+    local home=$work/ssh port try
+    if ! { has sshd && has ssh && has ssh-keygen; }; then
+        say 'SKIP --ssh: sshd, ssh or ssh-keygen is not installed'
+        return 1
+    fi
+    mkdir -m 700 "$home" "$home/bin"
+    ssh-keygen -q -t ed25519 -N '' -f "$home/host_key"
+    ssh-keygen -q -t ed25519 -N '' -f "$home/user_key"
+    cp "$home/user_key.pub" "$home/authorized_keys"
+    echo "multi-sync-compare $(cat "$home/host_key.pub")" >"$home/known_hosts"
+    # Debian's sshd wants its folder; only root can make it, and only root's sshd needs it.
+    if [ "$(id -u)" = 0 ] && [ ! -e /run/sshd ]; then mkdir -m 755 /run/sshd; fi
+    for try in 1 2 3 4 5; do
+        port=$((20000 + RANDOM % 20000))
+        cat >"$home/sshd_config" <<END
+ListenAddress 127.0.0.77:$port
+HostKey $home/host_key
+AuthorizedKeysFile $home/authorized_keys
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+MaxStartups 200
+MaxSessions 200
+LogLevel ERROR
+END
+        "$(command -v sshd)" -D -e -f "$home/sshd_config" 2>"$home/log" &
+        sshd_pid=$!
+        sleep 0.5
+        if kill -0 "$sshd_pid" 2>/dev/null; then break; fi
+        wait "$sshd_pid" || :
+        sshd_pid=
+        say "sshd did not start (try $try): $(head -n 1 "$home/log")"
+    done
+    [ -n "$sshd_pid" ] || return 1
+    cat >"$home/config" <<END
+Host multi-sync-compare
+    HostName 127.0.0.77
+    Port $port
+    User $(id -un)
+    IdentityFile $home/user_key
+    IdentitiesOnly yes
+    HostKeyAlias multi-sync-compare
+    UserKnownHostsFile $home/known_hosts
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    BatchMode yes
+    LogLevel ERROR
+END
+    printf '#!/bin/sh\nexec %q -F %q "$@"\n' "$(command -v ssh)" "$home/config" >"$home/bin/ssh"
+    chmod 755 "$home/bin/ssh"
+    PATH=$home/bin:$PATH
+    ssh multi-sync-compare true || { say 'SKIP --ssh: cannot log in' && return 1; }
+}
+
+remote() {
+    start_sshd || return 0
+    # 20,000 files each.
+    local tree tools=(rsync 'multi-sync -p 4') each
+    for tree in empty-50k lognormal-20k; do
+        each=$scale
+        if [ "$tree" = empty-50k ]; then each=$(awk "BEGIN { print 0.4 * $scale }"); fi
+        make_tree "$tree" "$work/tree" "$each"
+        compare_copies "$tree over ssh" "$work/tree" "multi-sync-compare:$work/copy" "${tools[@]}"
+        rm -rf "$work/tree"
+    done
+}
+
+# table KIND REFERENCE...: rows of the results so far whose tree is new since the last table.
+table() {
+    awk -F , -v references="$*" -v observed="$out/observed.csv" '
+        BEGIN {
+            count = split(references, reference, " ")
+            printf "| tree | run | tool | runs | median s | min | max |"
+            for (i = 1; i <= count; i++) printf " / %s |", reference[i]
+            print " CPU s | own CPU | own peak | |"
+            printf "|---|---|---|--:|--:|--:|--:|"
+            for (i = 1; i <= count; i++) printf "--:|"
+            print "--:|--:|--:|---|"
+            while ((getline line < observed) > 0) {
+                split(line, field, ",")
+                key = field[1] "," field[2] "," field[3]
+                own[key] = field[4] / field[5]
+                peak[key] = field[6] / 1024
+            }
+        }
+        FNR == 1 { next }
+        {
+            key = $1 "," $2 "," $3
+            if (!(key in seen)) { seen[key] = 1; order[++keys] = key }
+            if ($9 == "ok") {
+                values[key, ++runs[key]] = $5
+                cpu[key] += $6 + $7
+            } else {
+                note[key] = $9 ($10 != "" ? " (" $10 " lines)" : "")
+                if ($9 == "differs") { wrong[key, ++wrongs[key]] = $5 }
+            }
+        }
+        function sorted(list, key, n,    i, j, x) {
+            for (i = 1; i <= n; i++) sort[i] = list[key, i]
+            for (i = 2; i <= n; i++) {
+                x = sort[i]
+                for (j = i - 1; j > 0 && sort[j] + 0 > x + 0; j--) sort[j + 1] = sort[j]
+                sort[j + 1] = x
+            }
+        }
+        function median(n) { return n % 2 ? sort[(n + 1) / 2] : (sort[n / 2] + sort[n / 2 + 1]) / 2 }
+        END {
+            for (k = 1; k <= keys; k++) {
+                key = order[k]
+                n = runs[key]
+                if (n) { sorted(values, key, n); middle[key] = median(n) }
+            }
+            for (k = 1; k <= keys; k++) {
+                key = order[k]
+                split(key, part, ",")
+                n = runs[key]
+                printf "| %s | %s | %s | %d |", part[1], part[2], part[3], n
+                if (n) {
+                    sorted(values, key, n)
+                    printf " %.3f | %.3f | %.3f |", middle[key], sort[1], sort[n]
+                    for (i = 1; i <= count; i++) {
+                        base = middle[part[1] "," part[2] "," reference[i]]
+                        if (base > 0) printf " %.2f |", middle[key] / base
+                        else printf " |"
+                    }
+                    printf " %.2f |", cpu[key] / n
+                    # Looked at in hundredths of a second.
+                    if ((key in own) && cpu[key] / n >= 0.5) printf " %.1f %% |", 100 * own[key] * n / cpu[key]
+                    else printf " |"
+                } else {
+                    # Shown, but never compared: it is not a result.
+                    if (wrongs[key]) { sorted(wrong, key, wrongs[key]); note[key] = note[key] ", after " median(wrongs[key]) " s" }
+                    printf " | | |"
+                    for (i = 1; i <= count; i++) printf " |"
+                    printf " | |"
+                }
+                if (peak[key] > 0) printf " %.1f MiB |", peak[key]
+                else printf " |"
+                printf " %s |\n", note[key]
+            }
+        }' "$results"
+}
+
+words=("$@")
+read_words "$@"
+prepare
+for kind in "${kinds[@]}"; do
+    case $kind in
+        copy) copies && references=(rsync) ;;
+        scan) scans && references=(find fpart) ;;
+        ssh) remote && references=(rsync) ;;
+    esac
+    # One file and one table for each kind.
+    if [ "$(wc -l <"$results")" -gt 1 ]; then
+        table "${references[@]}" >"$out/table-$kind.md"
+        cat "$out/table-$kind.md"
+        echo
+    fi
+    mv "$results" "$out/$kind.csv"
+    head -n 1 "$out/$kind.csv" >"$results"
+done
+rm -f "$results"
+sort -u "$out/commands.txt" -o "$out/commands.txt"
+echo "load at end: $(cat /proc/loadavg)" >>"$out/machine.txt"
+say "raw results: $out"

@@ -1,0 +1,152 @@
+//! The promise of multi-sync, tried on random trees and options: the destination and the exit code are those of one rsync.
+//!
+//! `ORACLE_SEED=N cargo test --test one_rsync one_case -- --nocapture` repeats one case and tells everything about it, with
+//! `ORACLE_SHRINK=SECONDS` also a smaller one that differs in the same way; `ORACLE_KEEP=FOLDER` keeps both worlds there, and
+//! `ORACLE_TRIES=N` tries each case that often until it differs.
+//! `ORACLE_CASES=N` and `ORACLE_FROM=SEED` make `random_cases` a long run, `ORACLE_ONLY=TEXT` takes only cases whose options contain
+//! the text; `make fuzz-oracle` does it in a release build.
+
+mod lab;
+mod oracle;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lab::work::{Work, set_mode};
+use oracle::case::Case;
+use oracle::judge::{Court, Outcome, Verdict};
+use oracle::regressions;
+use oracle::shrink::shrink;
+use oracle::{Sweep, describe, generate, is_wrong, number, program};
+
+#[test]
+fn random_cases() {
+    let sweep = Sweep::from_env(150, Duration::from_secs(45));
+    println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
+    let tally = sweep.run(&|case, verdict, court| {
+        if !is_wrong(verdict) {
+            return;
+        }
+        let mut text = format!("different: seed {}: {}\n", case.seed, case.words().collect::<Vec<_>>().join(" "));
+        for finding in verdict.findings.iter().take(8) {
+            text.push_str(&format!("    {}\n", finding.to_string().trim_end()));
+        }
+        if let Some(seconds) = number("ORACLE_SHRINK") {
+            let small = shrink(court, case, verdict, tries(), Duration::from_secs(seconds));
+            text.push_str(&format!("=== smaller\n{}", describe(&small, &judge(court, &small))));
+        }
+        println!("{text}");
+    });
+    println!("{tally}");
+    assert!(
+        tally.different.is_empty(),
+        "repeat with ORACLE_SEED=N cargo test --test one_rsync one_case -- --nocapture"
+    );
+}
+
+/// Judges again after an identical result as often as is asked for: a race is not lost every time.
+fn judge(court: &Court, case: &Case) -> Verdict {
+    let mut verdict = court.judge(case);
+    for _ in 1..tries() {
+        if is_wrong(&verdict) {
+            break;
+        }
+        verdict = court.judge(case);
+    }
+    verdict
+}
+
+fn tries() -> u64 {
+    number("ORACLE_TRIES").unwrap_or(1)
+}
+
+#[test]
+fn one_case() {
+    let Some(seed) = number("ORACLE_SEED") else { return };
+    let court = Court::new(&program());
+    let case = generate::case(seed);
+    let verdict = judge(&court, &case);
+    println!("{}", describe(&case, &verdict));
+    if let Some(folder) = std::env::var_os("ORACLE_KEEP") {
+        court.save(Path::new(&folder));
+    }
+    if let (Some(seconds), Outcome::Different) = (number("ORACLE_SHRINK"), &verdict.outcome) {
+        let small = shrink(&court, &case, &verdict, tries(), Duration::from_secs(seconds));
+        println!("=== smaller\n{}", describe(&small, &judge(&court, &small)));
+    }
+    assert!(!is_wrong(&verdict), "seed {seed} differs");
+}
+
+#[test]
+fn cases_that_once_differed() {
+    let court = Court::new(&program());
+    let differ = regressions::all().into_iter().filter_map(|(name, case)| {
+        let verdict = judge(&court, &case);
+        (verdict.outcome != Outcome::Identical).then(|| format!("=== {name}\n{}", describe(&case, &verdict)))
+    });
+    let differ: Vec<String> = differ.collect();
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+/// A program for `ORACLE_PROGRAM` that understands the command line of multi-sync and does it with one rsync, and then `damage`.
+/// The damage is a shell script in the world: `$d` is DEST, `$code` the exit code.
+fn stand_in(work: &Work, name: &str, damage: &str) -> PathBuf {
+    let script = format!(
+        r#"#!/bin/sh
+options=$2
+while [ "$1" != -- ]; do shift; done
+for d; do :; done
+eval "rsync $options \"\$@\""; code=$?
+{damage}
+exit "$code"
+"#
+    );
+    let path = work.file(format!("bin/{name}"), script);
+    set_mode(&path, 0o755);
+    path
+}
+
+#[test]
+fn one_rsync_in_the_place_of_many_is_identical() {
+    let work = Work::public();
+    let program = stand_in(&work, "plain", "");
+    let mut sweep = Sweep { program, ..Sweep::from_env(200, Duration::from_secs(50)) };
+    sweep.from ^= 0x55;
+    println!("ORACLE_FROM={}", sweep.from);
+    let tally = sweep.run(&|case, verdict, _| {
+        if is_wrong(verdict) {
+            println!("{}", describe(case, verdict));
+        }
+    });
+    println!("{tally}");
+    assert!(tally.different.is_empty());
+}
+
+#[test]
+fn every_damage_is_found() {
+    let work = Work::public();
+    let first = r#"f=$(find "$d" -type f -mtime +1 ! -perm 642 2>/dev/null | LC_ALL=C sort | head -n 1)"#;
+    let damages = [
+        ("mode", format!(r#"{first}; chmod 642 "$f""#)),
+        ("lost", format!(r#"{first}; rm -f "$f""#)),
+        ("extra", r#"echo x > "$d/one-more""#.to_owned()),
+        ("mtime", format!(r#"{first}; touch -d @77 "$f""#)),
+        ("now", format!(r#"{first}; touch "$f""#)),
+        ("content", format!(r#"{first}; t=$(stat -c @%Y "$f"); echo x >> "$f"; touch -d "$t" "$f""#)),
+        ("root", r#"chmod 701 "$d""#.to_owned()),
+        ("source", "touch s".to_owned()),
+        ("beside", "mkdir more".to_owned()),
+        ("code", "code=$((code + 1))".to_owned()),
+        ("leftover", "touch $TMPDIR/multi-sync-left".to_owned()),
+        ("printed", r#"echo ">f+++++++++ phantom""#.to_owned()),
+    ];
+    let world = regressions::case("-a -i", "", &["s/"], "d/")
+        .dirs(&["s", "s/a", "s/a/b"])
+        .files(&["s/f", "s/a/g", "s/a/b/h"])
+        .finish();
+    for (name, damage) in damages {
+        let court = Court::new(&stand_in(&work, name, &damage));
+        let verdict = court.judge(&world);
+        assert!(is_wrong(&verdict), "{name}: {}", describe(&world, &verdict));
+    }
+}

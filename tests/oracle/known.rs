@@ -1,0 +1,156 @@
+//! Differences that are explained: cases in which one rsync's own result depends on the order in which it goes through a tree, or on a
+//! failure of its own. Each is recognised by its cause, and must explain every single finding of the case.
+
+use std::collections::HashSet;
+
+use multi_sync::verify::{Difference, DifferenceKind};
+
+use super::case::Case;
+use super::judge::Finding;
+use super::world::{Kind, parent};
+use crate::lab::command::Run;
+
+/// The cause that explains all findings, if there is one.
+pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static str> {
+    type Cause = (&'static str, fn(&Case, &Finding, &Run) -> bool);
+    const CAUSES: &[Cause] = &[
+        ("rsync deletes before it makes directories writable (--delete-before, not root)", locked_before_delete),
+        ("destination files that are names of one inode get written one after the other", shared_inode),
+        (
+            "one rsync makes directories in its own read-only ones or not, as its look-ahead wants (not root, no --perms)",
+            locked_without_perms,
+        ),
+        (
+            "a name that is deleted is made writable first, and with it the file that shares its inode (not root)",
+            opened_to_delete,
+        ),
+        (
+            "one rsync cannot write into its own read-only directories with extended attributes (not root)",
+            locked_with_xattrs,
+        ),
+        ("rsync itself failed", crashed),
+    ];
+    CAUSES
+        .iter()
+        .find(|(_, explains)| findings.iter().all(|finding| explains(case, finding, one)))
+        .map(|(name, _)| *name)
+}
+
+/// With `--delete-before` one rsync cannot delete inside its own directories that lack `u+w`, ends with 23 and keeps what is there.
+fn locked_before_delete(case: &Case, finding: &Finding, one: &Run) -> bool {
+    let locked = |path: &[u8]| {
+        let mut above = parent(path);
+        while !above.is_empty() {
+            if case.world.get(above).is_some_and(|node| node.is_dir() && node.mode & 0o200 == 0) {
+                return true;
+            }
+            above = parent(above);
+        }
+        false
+    };
+    case.nobody
+        && case.has("--delete-before")
+        && one.status.code() == Some(23)
+        && match finding {
+            Finding::Tree(difference) => difference.path.starts_with(b"d/") && locked(&difference.path),
+            Finding::Code { one, many } => *one == Some(23) && *many == Some(0),
+            _ => false,
+        }
+}
+
+/// Files of the destination that share an inode which the source does not, and options that write into it or set its attributes in
+/// place.
+fn shared_inode(case: &Case, finding: &Finding, _: &Run) -> bool {
+    let in_place =
+        case.has_prefix("--inplace") || case.has_prefix("--append") || !case.has_letter('p') && !case.has_letter('a');
+    let in_place = in_place || case.has("--no-p") || case.has("--no-perms");
+    let shared = shared(case);
+    match finding {
+        Finding::Tree(difference) => {
+            let about_inode = !matches!(
+                difference.kind,
+                DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight | DifferenceKind::Type { .. }
+            );
+            in_place && about_inode && shared.contains(&difference.path[..])
+        }
+        _ => false,
+    }
+}
+
+/// Names of the destination that have an inode in common.
+fn shared(case: &Case) -> HashSet<&[u8]> {
+    let links = case.world.below(b"d").filter_map(|node| match &node.kind {
+        Kind::Link(first) => Some([&node.path[..], first]),
+        _ => None,
+    });
+    links.flatten().collect()
+}
+
+fn opened_to_delete(case: &Case, finding: &Finding, _: &Run) -> bool {
+    let deletes = case.has_prefix("--del") || case.has("--force");
+    match finding {
+        Finding::Tree(Difference { path, kind: DifferenceKind::Mode { left, right } }) => {
+            case.nobody && deletes && left ^ right == 0o200 && shared(case).contains(&path[..])
+        }
+        _ => false,
+    }
+}
+
+/// Many create such directories with `u+w` and take that back at the end.
+fn locked_with_xattrs(case: &Case, finding: &Finding, one: &Run) -> bool {
+    let locked = || case.world.nodes.iter().any(|node| node.is_dir() && node.mode & 0o200 == 0 && node.xattr.is_some());
+    case.nobody
+        && (case.has_letter('X') || case.has_letter('A'))
+        && locked()
+        && one.stderr_text().contains("Permission denied")
+        && match finding {
+            Finding::Tree(difference) => {
+                difference.kind == DifferenceKind::OnlyRight && difference.path.starts_with(b"d/")
+            }
+            Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
+            _ => false,
+        }
+}
+
+/// Without `--perms`, a user other than root and a source directory that lacks `u+w`: rsync takes the bit away again after the first
+/// of its directories, and the next one cannot be made; in a larger tree it has made that before.
+fn locked_without_perms(case: &Case, finding: &Finding, one: &Run) -> bool {
+    let locked: HashSet<&[u8]> = case
+        .world
+        .nodes
+        .iter()
+        .filter(|node| node.is_dir() && node.mode & 0o200 == 0)
+        .map(|node| base_name(&node.path))
+        .collect();
+    let below_locked = |path: &[u8]| {
+        let mut above = parent(path);
+        while !above.is_empty() {
+            if locked.contains(base_name(above)) {
+                return true;
+            }
+            above = parent(above);
+        }
+        false
+    };
+    case.nobody
+        && !keeps_perms(case)
+        && one.status.code().is_some_and(|code| code == 0 || code == 23)
+        && match finding {
+            Finding::Tree(difference) => difference.path.starts_with(b"d/") && below_locked(&difference.path),
+            Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
+            _ => false,
+        }
+}
+
+fn keeps_perms(case: &Case) -> bool {
+    (case.has_letter('p') || case.has_letter('a')) && !case.has("--no-p") && !case.has("--no-perms")
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
+/// rsync 3.5.0 can lose its own file list with `-H`.
+fn crashed(_: &Case, _: &Finding, one: &Run) -> bool {
+    one.stderr_text().contains("File-list index")
+}

@@ -1,0 +1,150 @@
+//! Cases that once differed, as small as they became. Each must stay identical.
+
+use super::case::Case;
+use super::world::{Kind, Node, OLD, World};
+
+/// Builds a world and a case, so that a case fits a few lines.
+pub struct Builder(Case);
+
+/// A case as root with one entry in a bucket; `at` is the working directory.
+pub fn case(options: &str, at: &str, sources: &[&str], destination: &str) -> Builder {
+    let words = shell_words::split(options).expect("the options are quoted well");
+    Builder(Case {
+        seed: 0,
+        world: World::default(),
+        options: words.into_iter().map(|word| vec![word]).collect(),
+        cwd: at.to_owned(),
+        sources: sources.iter().map(|source| source.as_bytes().to_vec()).collect(),
+        destination: destination.as_bytes().to_vec(),
+        files: 1,
+        bytes: None,
+        processes: 1,
+        nobody: false,
+        umask: 0o022,
+    })
+}
+
+impl Builder {
+    fn add(mut self, path: &str, kind: Kind) -> Builder {
+        let mut node = Node::new(path, kind);
+        // No two times are the same.
+        node.mtime.0 = OLD + self.0.world.nodes.len() as i64;
+        assert!(self.0.world.add(node), "{path} has no place");
+        self
+    }
+
+    fn last(&mut self) -> &mut Node {
+        self.0.world.nodes.last_mut().expect("there is a node")
+    }
+
+    pub fn dirs(self, paths: &[&str]) -> Builder {
+        paths.iter().fold(self, |builder, path| builder.add(path, Kind::Dir))
+    }
+
+    pub fn files(self, paths: &[&str]) -> Builder {
+        paths.iter().fold(self, |builder, path| builder.add(path, Kind::File { letter: b'x', size: 100 }))
+    }
+
+    pub fn text(self, path: &str, text: &str) -> Builder {
+        self.add(path, Kind::Text(text.to_owned()))
+    }
+
+    /// The mode of what was added last.
+    pub fn mode(mut self, mode: u32) -> Builder {
+        self.last().mode = mode;
+        self
+    }
+
+    /// Another content of what was added last.
+    pub fn size(mut self, size: u64) -> Builder {
+        self.last().kind = Kind::File { letter: b'y', size };
+        self
+    }
+
+    pub fn finish(self) -> Case {
+        self.0
+    }
+
+    pub fn nobody(mut self) -> Builder {
+        self.0.nobody = true;
+        self
+    }
+}
+
+/// All of them, with what was wrong.
+pub fn all() -> Vec<(&'static str, Case)> {
+    let all = [
+        (
+            "a run that only one rsync can do never ended",
+            case("-a", "", &["s/", "t/"], "d/").dirs(&["s", "t"]).files(&["s/b", "s/c"]),
+        ),
+        ("DEST was not made when there is no source", case("-a", "", &["nothing"], "d/").dirs(&["s"])),
+        (
+            "an unreadable directory that a rule excludes was an error",
+            case("-a -FF", "", &["s"], "d/")
+                .dirs(&["s", "s/a", "s/a/b", "s/a/c", "s/a/c/d"])
+                .mode(0o111)
+                .text("s/a/.rsync-filter", "- *\n")
+                .files(&["s/f", "s/g"])
+                .nobody(),
+        ),
+        (
+            "names from other sources were looked for below the first",
+            case("-a", "", &["t/", "u"], "d/")
+                .dirs(&["t"])
+                .mode(0o2775)
+                .dirs(&["u", "u/h", "u/h/c"])
+                .files(&["u/h/c/f", "u/h/c/g", "t/f"]),
+        ),
+        (
+            "an error of the receiver stopped deletions that one rsync makes",
+            case("-r --existing --ignore-existing --delete-after", "s", &["."], "../d/")
+                .dirs(&["s", "s/b", "s/b/w.c", "s/c"])
+                .files(&["s/b/w.c/n34", "s/c/f"])
+                .dirs(&["d", "d/a:b", "d/b"])
+                .files(&["d/b/w.c"]),
+        ),
+        (
+            "a directory that could not make way for a file stopped deletions",
+            case("-a -b --suffix=.bak --delete-excluded", "", &["s"], "d/")
+                .dirs(&["s"])
+                .files(&["s/m255", "s/f3"])
+                .dirs(&["d", "d/s"])
+                .files(&["d/s/n65"])
+                .dirs(&["d/s/m255"])
+                .files(&["d/s/m255/n72"]),
+        ),
+        (
+            "implied directories kept the time of the copy",
+            case("-a -R", "", &["s/./CVS/m186/"], "d/").dirs(&["s", "s/CVS", "s/CVS/m186"]),
+        ),
+        (
+            "DEST got the attributes of the working directory",
+            case("-a -R", "", &["././s"], "d/")
+                .dirs(&["s", "s/f", "s/b", "s/b/n87"])
+                .files(&["s/b/n87/x", "s/f/y"])
+                .dirs(&["d"])
+                .mode(0o711),
+        ),
+        (
+            "options that contradict each other ended with another code",
+            case("-a --inplace --partial-dir=.pd", "", &["s"], "d/")
+                .dirs(&["s", "s/n70"])
+                .files(&["s/n70/a", "s/n70/b"]),
+        ),
+        (
+            "--fuzzy took the mode of what another bucket had brought",
+            case("-r -y", "", &["s"], "d/")
+                .dirs(&["s", "s/w.c"])
+                .files(&["s/w.c/f2"])
+                .size(5)
+                .files(&["s/w.c/back", "s/w.c/f3"])
+                .mode(0o2755),
+        ),
+        (
+            "the directory that was created was named in another way",
+            case("-a -i", "", &["s/"], "d").dirs(&["s", "s/cache"]).files(&["s/cache/f", "s/g"]),
+        ),
+    ];
+    all.into_iter().map(|(name, builder)| (name, builder.finish())).collect()
+}
