@@ -808,6 +808,29 @@ fn the_temporary_folder_is_empty_afterwards() {
     }
 }
 
+/// The bucket directory is no part of the source, wherever it is: one rsync would not have found it there.
+#[test]
+fn buckets_below_the_source_are_not_copied() {
+    let work = Work::new();
+    small_tree(&work.dir("src"));
+    for inside in ["tmp", "tmp/deep/er"] {
+        work.dir(Path::new("src").join(inside));
+    }
+    for (place, source) in [("src/tmp", "src/"), ("src/tmp/deep/er", "src"), ("src", "src/")] {
+        for flags in ["-p 4 -f 3", "-p 4 -f 1000", "-p 2 -s 1"] {
+            let place = work.join(place);
+            // Making the bucket directory changes the time of its parent, for one rsync too then.
+            let touch = |_: &Path| {
+                fs::write(place.join("touch"), "").unwrap();
+                fs::remove_file(place.join("touch")).unwrap();
+            };
+            let twin = || Twin::new(&work, [source, "SIDE/D"]).prepare(touch);
+            twin().flags(&format!("{flags} -b {}", place.display())).same();
+            twin().flags(flags).env("TMPDIR", &place).same();
+        }
+    }
+}
+
 #[test]
 fn what_rsync_says_is_passed_on_and_nothing_else_is_said() {
     let work = Work::new();
