@@ -165,8 +165,17 @@ impl Plan {
         })
     }
 
-    /// The scan of this plan.
-    pub fn scan(&self, config: &Config) -> Scan {
+    /// The real paths of all trees that are copied, and of a destination on this machine.
+    pub fn trees_touched(&self, config: &Config) -> Vec<PathBuf> {
+        let mut trees: Vec<PathBuf> = self.trees.iter().map(|tree| tree.root.path()).collect();
+        if config.destination.is_local() {
+            trees.push(PathBuf::from(&self.recipe.destination));
+        }
+        trees.iter().map(|tree| sources::resolve(tree)).collect()
+    }
+
+    /// The scan of this plan, which leaves `left_out` (device and inode) out.
+    pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
         Scan {
             roots: self.trees.iter().map(|tree| tree.root.clone()).collect(),
             limits: config.limits,
@@ -175,6 +184,7 @@ impl Plan {
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
             unread_names: self.unread_names.clone(),
+            left_out: Some(left_out),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
         }

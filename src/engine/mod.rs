@@ -103,7 +103,7 @@ impl Control {
 /// config.processes = 4.try_into().unwrap();
 /// let control = Control::default();
 /// let plan = Plan::make(&config, control.supervisor())?;
-/// let summary = engine::run(&config, &plan, &BucketDir::create(None)?, &control, &|event| eprintln!("{event:?}"))?;
+/// let summary = engine::run(&config, &plan, &BucketDir::create(None, &plan.trees_touched(&config))?, &control, &|event| eprintln!("{event:?}"))?;
 /// assert_eq!(summary.code.get(), 0);
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
@@ -515,6 +515,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn start_plain(&mut self) {
+        if !self.config.keep {
+            self.buckets.vacate();
+        }
         let invocation = self.plan.plain.clone();
         self.start(Job::Plain, invocation, Tells::All);
     }

@@ -182,7 +182,7 @@ fn overlapping(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
 }
 
 /// The real path, of the deepest part that exists if not all does.
-fn resolve(path: &Path) -> PathBuf {
+pub(super) fn resolve(path: &Path) -> PathBuf {
     let mut missing = Vec::new();
     let mut existing = path;
     loop {
