@@ -6,18 +6,21 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::Access;
 
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::argument_cost;
 use crate::scan::{Limits, Unit, Weight};
 
 /// Buckets in a folder, and folders in a folder.
 pub const FOLDER: u64 = 1024;
+/// Where the bucket directory is made if the temporary folder is part of what is copied.
+const OTHER_PLACES: [&str; 3] = ["/var/tmp", "/dev/shm", "/run"];
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -51,25 +54,61 @@ pub struct Place {
 #[derive(Debug)]
 pub struct BucketDir {
     path: PathBuf,
+    identity: (u64, u64),
     temporary: Option<tempfile::TempDir>,
 }
 
 impl BucketDir {
-    /// A new folder of this run: below `parent` when the user gave one, else below the system's temporary folder.
+    /// A new folder of this run: below `parent` when the user gave one, else below the system's temporary folder, or another place
+    /// for such things if that lies in one of `trees`, which are about to be copied or deleted in.
     ///
     /// # Errors
-    /// `parent` does not exist, is not a directory, or is not writable. Nothing has been written then.
-    pub fn create(parent: Option<&Path>) -> Result<BucketDir> {
-        if let Some(parent) = parent {
-            check_parent(parent)?;
-        }
-        let above = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
+    /// `parent` does not exist, is not a directory, is not writable, or lies in one of `trees`. Nothing has been written then.
+    pub fn create(parent: Option<&Path>, trees: &[PathBuf]) -> Result<BucketDir> {
+        let inside = |dir: &Path| {
+            let real = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+            trees.iter().any(|tree| real.starts_with(tree))
+        };
+        let above = match parent {
+            Some(parent) => {
+                check_parent(parent)?;
+                if inside(parent) {
+                    return Err(Error::usage(format!(
+                        "bucket directory {} lies inside a source or the destination",
+                        Printable::path(parent)
+                    ))
+                    .remedy("give another one with --buckets DIR"));
+                }
+                parent.to_path_buf()
+            }
+            None => {
+                let usual = std::env::temp_dir();
+                let others = OTHER_PLACES.iter().map(PathBuf::from).filter(|place| check_parent(place).is_ok());
+                let outside = std::iter::once(usual.clone()).chain(others).find(|place| !inside(place));
+                // A source such as `/` has them all: then the scan leaves the folder out.
+                outside.unwrap_or(usual)
+            }
+        };
         let above = std::path::absolute(&above).map_err(|cause| Error::io("find bucket directory", &above, cause))?;
         let made = tempfile::Builder::new().prefix("multi-sync-").tempdir_in(&above).map_err(|cause| {
             Error::io("create a bucket directory in", &above, cause)
                 .remedy("give a writable directory with --buckets DIR, or set TMPDIR")
         })?;
-        Ok(BucketDir { path: made.path().to_owned(), temporary: Some(made) })
+        let found = fs::metadata(made.path()).map_err(|cause| Error::io("look at", made.path(), cause))?;
+        Ok(BucketDir { path: made.path().to_owned(), identity: (found.dev(), found.ino()), temporary: Some(made) })
+    }
+
+    /// Device and inode, so that a scan can leave it out.
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Removes everything now, because one rsync is about to copy what is around it and needs nothing in it.
+    pub fn vacate(&self) {
+        if self.temporary.is_some() {
+            // What is left is removed, or complained about, at the end.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 
     /// Where it is; absolute.
@@ -93,6 +132,7 @@ impl BucketDir {
         self.temporary
             .take()
             .map_or(Ok(()), tempfile::TempDir::close)
+            .or_else(|cause| if cause.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(cause) })
             .map_err(|cause| Error::io("remove bucket directory", &path, cause))
     }
 
@@ -220,7 +260,7 @@ impl<'a> Packer<'a> {
     /// use std::num::NonZero;
     /// use multi_sync::{bucket::{BucketDir, Packer, Place}, scan::{Limits, Unit, Weight}};
     ///
-    /// let dir = BucketDir::create(None).unwrap();
+    /// let dir = BucketDir::create(None, &[]).unwrap();
     /// let limits = Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX };
     /// let packer = Packer::new(limits, 1 << 20, &dir);
     /// let unit = |name| Unit { name, weight: Weight { entries: 1, bytes: 10 } };

@@ -58,7 +58,7 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
         let done = (|| {
             raise_descriptor_limit();
             let plan = Plan::make(&config, control.supervisor())?;
-            let mut buckets = BucketDir::create(config.buckets.as_deref())?;
+            let mut buckets = BucketDir::create(config.buckets.as_deref(), &plan.trees_touched(&config))?;
             if config.keep {
                 buckets.keep();
             }

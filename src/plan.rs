@@ -21,7 +21,7 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Class, Delete, Meaning, Options, Setting};
+use crate::rsync::options::{Class, Delete, Meaning, Options, Setting, Superuser};
 use crate::scan::{Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
@@ -133,14 +133,15 @@ impl Plan {
             program: probe::PROGRAM.into(),
             progress: config.progress,
             lists: root_user && version >= TRUSTS_LISTS && !rules_in_files(&options),
-            unlock: !root_user && meaning.perms,
+            // With --super rsync makes nothing writable for itself.
+            unlock: !root_user && meaning.perms && meaning.superuser != Superuser::Yes,
             base: found.base(config),
             implied_dirs: !meaning.relative || meaning.implied_dirs,
             destination: config.destination.as_directory(&config.cwd),
             ..options_of_launches(&options.absolute_files(&config.cwd), &meaning, &filters, config)?
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
-        let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.as_typed(&config.cwd));
+        let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.original().to_owned());
         let (trees, singles) = found.split(config, relative);
         Ok(Plan {
             strategy: reason.map_or(Strategy::Parallel, Strategy::Plain),
@@ -164,8 +165,17 @@ impl Plan {
         })
     }
 
-    /// The scan of this plan.
-    pub fn scan(&self, config: &Config) -> Scan {
+    /// The real paths of all trees that are copied, and of a destination on this machine.
+    pub fn trees_touched(&self, config: &Config) -> Vec<PathBuf> {
+        let mut trees: Vec<PathBuf> = self.trees.iter().map(|tree| tree.root.path()).collect();
+        if config.destination.is_local() {
+            trees.push(PathBuf::from(&self.recipe.destination));
+        }
+        trees.iter().map(|tree| sources::resolve(tree)).collect()
+    }
+
+    /// The scan of this plan, which leaves `left_out` (device and inode) out.
+    pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
         Scan {
             roots: self.trees.iter().map(|tree| tree.root.clone()).collect(),
             limits: config.limits,
@@ -174,6 +184,7 @@ impl Plan {
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
             unread_names: self.unread_names.clone(),
+            left_out: Some(left_out),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
         }

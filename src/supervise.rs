@@ -209,6 +209,9 @@ fn spawn(invocation: &Invocation) -> Result<Child> {
         let error = Error::usage(message);
         match cause.kind() {
             io::ErrorKind::NotFound => error.because(cause).remedy("install rsync, or put its folder into PATH"),
+            _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+                error.because(cause).remedy("allow more open files (`ulimit -n`), or start fewer processes")
+            }
             _ => error.because(cause),
         }
     })

@@ -234,7 +234,7 @@ fn an_rsync_that_cannot_be_used() {
             _ => 1,
         };
         match refused(&work, command, code, culprit) {
-            Ok(ran) if ran.stderr.iter().any(|byte| *byte == 0x1b) => failed.push(format!("raw\n{}", ran.report())),
+            Ok(ran) if ran.stderr.contains(&0x1b) => failed.push(format!("raw\n{}", ran.report())),
             Ok(_) => {}
             Err(why) => failed.push(why),
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lab::command::{Signal, multi_sync, rsync, run, sh, start};
-use lab::twin::{Twin, fake_rsync, snapshot, temporary_files};
+use lab::twin::{Twin, fake_rsync, snapshot, table, temporary_files};
 use lab::work::{Work, set_mode};
 use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
 use multi_sync::{bucket, verify};
@@ -186,14 +186,10 @@ fn every_form_of_source_and_destination() {
         (".", &["nil", "hollow", "single", "SIDE/D"], nothing),
         (".", &["/dev/null", "single", "SIDE/D"], nothing),
     ];
-    let failed: Vec<String> = forms
-        .iter()
-        .filter_map(|(cwd, words, prepare)| {
-            let twin = Twin::new(&work, *words).cwd(cwd).prepare(*prepare);
-            twin.difference().map(|why| format!("{words:?} in {cwd}: {why}"))
-        })
-        .collect();
-    assert!(failed.is_empty(), "{} of {} forms:\n{}", failed.len(), forms.len(), failed.join("\n"));
+    table(forms, |(cwd, words, prepare)| {
+        let twin = Twin::new(&work, *words).cwd(cwd).prepare(*prepare);
+        Some(format!("{words:?} in {cwd}: {}", twin.difference()?))
+    });
 }
 
 /// Sets of rsync options that are exact as they are, each over an odd tree that meets another odd tree at the destination.
@@ -201,7 +197,7 @@ fn every_form_of_source_and_destination() {
 fn every_option_that_is_passed_on() {
     let work = Work::new();
     let src = work.join("src");
-    treegen::odd_tree(&src, &Odd { sockets: false, ..Odd::new(45) }, 7).unwrap();
+    treegen::odd_tree(&src, &Odd { sockets: false, ..Odd::new(32) }, 7).unwrap();
     let mirror = work.join("mirror");
     run(rsync_of(&work, "-a", &src, &mirror)).expect_code(0);
     treegen::mutate(&mirror, 3, 12).unwrap();
@@ -277,19 +273,15 @@ fn every_option_that_is_passed_on() {
         "-aU",
         "-a --no-specials",
     ];
-    // As long as one list per set says: fresh, over something older, and in buckets of one.
-    let failed: Vec<String> = (0..)
-        .zip(sets)
-        .flat_map(|(number, set)| {
-            let source = if number % 2 == 0 { "src/" } else { "src" };
-            let dest = if number % 2 == 0 { "SIDE/D" } else { "SIDE/D/in" };
-            let over = Twin::new(&work, [source, dest]).options(set).prepare(before).flags("-p 4 -f 7");
-            let fresh = Twin::new(&work, [source, "SIDE/D"]).options(set).flags("-p 3 -f 5 -s 3000");
-            [(set, over.difference()), (set, fresh.difference())]
-        })
-        .filter_map(|(set, why)| Some(format!("{set}: {}", why?)))
-        .collect();
-    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+    let cases: Vec<_> = (0..).zip(sets).flat_map(|(number, set)| [(number, set, true), (number, set, false)]).collect();
+    table(&cases, |&(number, set, over)| {
+        let source = if number % 2 == 0 { "src/" } else { "src" };
+        let twin = match over {
+            true => Twin::new(&work, [source, "SIDE/D"]).prepare(before).flags("-p 4 -f 9"),
+            false => Twin::new(&work, [source, "SIDE/D"]).flags("-p 3 -f 7 -s 3000"),
+        };
+        Some(format!("{set}: {}", twin.options(set).difference()?))
+    });
 }
 
 fn rsync_of(work: &Work, options: &str, from: &Path, to: &Path) -> std::process::Command {
@@ -302,7 +294,7 @@ fn rsync_of(work: &Work, options: &str, from: &Path, to: &Path) -> std::process:
 fn a_regular_tree_whatever_the_limits_and_the_number_of_processes() {
     let work = Work::new();
     let sizes = Sizes::LogNormal { median: 2000, sigma: 2.0, max: 300_000 };
-    treegen::generate(&work.join("src"), &Spec::bench(900, sizes), 1).unwrap();
+    treegen::generate(&work.join("src"), &Spec::bench(500, sizes), 1).unwrap();
     for flags in [
         "",
         "-p 8",
@@ -461,8 +453,8 @@ fn the_umask_and_the_mode_of_the_parent() {
     small_tree(&work.dir("src"));
     set_mode(&work.join("src"), 0o711);
     let setgid = |side: &Path| set_mode(side, 0o2770);
-    for umask in ["022", "077", "002", "000", "0777"] {
-        for options in ["-r", "-rlt", "-a", "-rp"] {
+    for umask in ["022", "077", "000", "0777"] {
+        for options in ["-r", "-rlt", "-a"] {
             if umask == "0777" && !lab::is_root() {
                 continue;
             }
@@ -497,19 +489,21 @@ fn directories_without_write_permission_for_a_normal_user() {
     };
     let mut failed = Vec::new();
     for options in ["-a", "-rlt", "-r", "-rp", "-a --no-p", "-aO"] {
-        for (source, flags) in
-            [("src/", "-p 8 -f 2"), ("src", "-p 8 -f 1"), ("src/", "-p 4 -f 6"), ("src/", "-p 8 -s 20")]
-        {
-            let fresh = Twin::new(&work, [source, "SIDE/D"]).options(options).flags(flags).nobody();
-            failed.extend(fresh.difference());
-            failed.extend(temporary_files(&fresh.many()).iter().map(|left| format!("left behind: {}", left.display())));
-            // With these one rsync itself now and then fails to write into its own locked directory.
-            if matches!(options, "-rp" | "-aO") {
-                continue;
+        for (source, flags) in [("src/", "-p 8 -f 2"), ("src", "-p 8 -s 20")] {
+            for over in [false, true] {
+                let twin = || {
+                    let fresh = Twin::new(&work, [source, "SIDE/D"]).options(options).flags(flags).nobody();
+                    if over { fresh.prepare(locked) } else { fresh }
+                };
+                // One rsync itself now and then fails to write into a directory that it has locked again: then once more.
+                let mut tries = (0..8).map(|_| twin()).map(|twin| (twin.difference(), twin));
+                let (difference, twin) = tries
+                    .find(|(why, _)| why.as_ref().is_none_or(|why| !why.contains("recv_generator: mkdir")))
+                    .expect("one rsync fails every time");
+                failed.extend(difference);
+                let left = temporary_files(&twin.many());
+                failed.extend(left.iter().map(|left| format!("left behind: {}", left.display())));
             }
-            let over = Twin::new(&work, [source, "SIDE/D"]).options(options).flags(flags).nobody().prepare(locked);
-            failed.extend(over.difference());
-            failed.extend(temporary_files(&over.many()).iter().map(|left| format!("left behind: {}", left.display())));
         }
     }
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
@@ -811,6 +805,29 @@ fn the_temporary_folder_is_empty_afterwards() {
         started.signal(signal);
         let ran = started.finish(Duration::from_secs(20)).expect_code(20);
         empty(&ran);
+    }
+}
+
+/// The bucket directory is no part of the source, wherever it is: one rsync would not have found it there.
+#[test]
+fn buckets_below_the_source_are_not_copied() {
+    let work = Work::new();
+    small_tree(&work.dir("src"));
+    for inside in ["tmp", "tmp/deep/er"] {
+        work.dir(Path::new("src").join(inside));
+    }
+    for (place, source) in [("src/tmp", "src/"), ("src/tmp/deep/er", "src"), ("src", "src/")] {
+        for flags in ["-p 4 -f 3", "-p 4 -f 1000", "-p 2 -s 1"] {
+            let place = work.join(place);
+            // Making the bucket directory changes the time of its parent, for one rsync too then.
+            let touch = |_: &Path| {
+                fs::write(place.join("touch"), "").unwrap();
+                fs::remove_file(place.join("touch")).unwrap();
+            };
+            let twin = || Twin::new(&work, [source, "SIDE/D"]).prepare(touch);
+            twin().flags(&format!("{flags} -b {}", place.display())).same();
+            twin().flags(flags).env("TMPDIR", &place).same();
+        }
     }
 }
 

@@ -74,7 +74,8 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     }
     let scanned = std::thread::scope(|scope| {
         let judging = feed.judges().then(|| scope.spawn(|| feed.judge()));
-        let scanned = inputs.plan.scan(inputs.config).run(inputs.watch, &|event| feed.hear(event));
+        let scanned =
+            inputs.plan.scan(inputs.config, inputs.buckets.identity()).run(inputs.watch, &|event| feed.hear(event));
         lock(&feed.to_judge).closed = true;
         feed.judge_wakes.notify_all();
         if judging.is_some_and(|thread| thread.join().is_err()) {

@@ -81,6 +81,11 @@ impl Said {
     }
 }
 
+/// rsync's last line after we ended it: not the cause of anything.
+fn is_our_signal(line: &[u8]) -> bool {
+    line.starts_with(b"rsync error: received SIG")
+}
+
 /// Lines of `-i` and `-v` about what is deleted, and the one about what could not be.
 fn is_about_deletion(line: &[u8]) -> bool {
     [&b"*deleting "[..], b"deleting ", b"cannot delete non-empty directory: "]
@@ -135,7 +140,7 @@ pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<
                 Line::Other => voice.say(line),
             },
             Stream::Stderr => {
-                let told = transcript.stderr(line);
+                let told = transcript.stderr(line) && !(supervisor.stopped() && is_our_signal(line));
                 if told && voice.holds_denials && output::is_denied_receiver(line) && held.len() < LINES_REMEMBERED {
                     held.push(line.to_vec());
                 } else if told {

@@ -103,7 +103,7 @@ impl Control {
 /// config.processes = 4.try_into().unwrap();
 /// let control = Control::default();
 /// let plan = Plan::make(&config, control.supervisor())?;
-/// let summary = engine::run(&config, &plan, &BucketDir::create(None)?, &control, &|event| eprintln!("{event:?}"))?;
+/// let summary = engine::run(&config, &plan, &BucketDir::create(None, &plan.trees_touched(&config))?, &control, &|event| eprintln!("{event:?}"))?;
 /// assert_eq!(summary.code.get(), 0);
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
@@ -515,6 +515,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn start_plain(&mut self) {
+        if !self.config.keep {
+            self.buckets.vacate();
+        }
         let invocation = self.plan.plain.clone();
         self.start(Job::Plain, invocation, Tells::All);
     }
@@ -626,7 +629,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
-        self.sender_failed |= code == exit::PARTIAL && end.transcript.sender_failed();
+        // With --delete-after rsync knows of files that could not be read before it deletes; otherwise it has deleted by then.
+        let after = self.plan.deletes == Some(Delete::After);
+        let failed = end.transcript.list_failed() || after && end.transcript.file_failed();
+        self.sender_failed |= code == exit::PARTIAL && failed;
         match exit::class(code) {
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
                 self.check_after(&job)?;

@@ -14,7 +14,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let deletes = meaning.delete.is_some();
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
     let fuzzy = options.settings().iter().any(|setting| setting.spec.name() == "fuzzy" && !setting.negated);
-    let rules: [(bool, &str); 8] = [
+    let rules: [(bool, &str); 9] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (
             deletes && meaning.one_file_system > 0,
@@ -24,6 +24,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
         (meaning.hard_links && merges, "hard links may cross directories that must stay whole"),
         (meaning.verbose > 1, "what rsync says of itself would be said many times"),
         (fuzzy && !meaning.perms, "with --fuzzy and without --perms a file gets its mode from what is beside it"),
+        (fuzzy && meaning.append, "with --fuzzy and --append a file may take the end of what is beside it"),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];

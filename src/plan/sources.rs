@@ -126,6 +126,12 @@ pub(super) fn one(
     if sources.len() > 1 && sources.iter().any(|(source, found)| found.is_dir() && !is_readable(source)) {
         return Some("one of several sources cannot be read");
     }
+    if meaning.delete.is_some()
+        && sources.len() > 1
+        && sources.iter().any(|(source, _)| source.form() == Form::Contents)
+    {
+        return Some("what may be deleted in DEST itself depends on all sources");
+    }
     if files > 0 && meaning.relative {
         return Some("a source under --relative is no directory");
     }
@@ -176,7 +182,7 @@ fn overlapping(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
 }
 
 /// The real path, of the deepest part that exists if not all does.
-fn resolve(path: &Path) -> PathBuf {
+pub(super) fn resolve(path: &Path) -> PathBuf {
     let mut missing = Vec::new();
     let mut existing = path;
     loop {

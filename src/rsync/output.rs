@@ -108,7 +108,8 @@ pub struct Transcript {
     missing: u64,
     vanished: u64,
     denied: bool,
-    sender_failed: bool,
+    list_failed: bool,
+    file_failed: bool,
 }
 
 impl Transcript {
@@ -161,15 +162,22 @@ impl Transcript {
         {
             self.missing += 1;
         } else if line.starts_with(b"IO error encountered") || line.starts_with(b"rsync: ") && !is_of_receiver(line) {
-            self.sender_failed = true;
+            // Of a file that cannot be read rsync's deleting side hears only at the end (experiment).
+            let of_file = contains(line, b"send_files failed to open ") || contains(line, b"read errors mapping ");
+            *(if of_file { &mut self.file_failed } else { &mut self.list_failed }) = true;
         }
         self.denied |= is_denied_receiver(line);
         true
     }
 
-    /// Whether anything went wrong on the sending side but names that are gone.
-    pub fn sender_failed(&self) -> bool {
-        self.sender_failed
+    /// Whether the sending side could not list something; names that are gone do not count.
+    pub fn list_failed(&self) -> bool {
+        self.list_failed
+    }
+
+    /// Whether the sending side could not read a file.
+    pub fn file_failed(&self) -> bool {
+        self.file_failed
     }
 
     /// Whether the receiving side was denied something: with implied directories rsync may help itself.
@@ -274,12 +282,13 @@ mod tests {
         assert!(transcript.stderr(b"file has vanished: \"/s/other\""));
         assert!(!transcript.stderr(last));
         assert_eq!(transcript.only_missing(), Some(1));
-        assert!(!transcript.sender_failed());
         assert!(transcript.stderr(b"rsync: [generator] failed to stat \"/d/x\": Not a directory (20)"));
         assert!(transcript.stderr(b"could not make way for new regular file: x"));
-        assert!(!transcript.sender_failed());
+        assert!(!transcript.list_failed() && !transcript.file_failed());
         assert!(transcript.stderr(b"rsync: [sender] send_files failed to open \"/s/x\": Permission denied (13)"));
         assert_eq!(transcript.only_missing(), None);
-        assert!(transcript.sender_failed());
+        assert!(!transcript.list_failed() && transcript.file_failed());
+        assert!(transcript.stderr(b"rsync: [sender] opendir \"/s/d\" failed: Permission denied (13)"));
+        assert!(transcript.list_failed());
     }
 }

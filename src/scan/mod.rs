@@ -83,6 +83,15 @@ pub struct Root {
     pub name: Option<OsString>,
 }
 
+impl Root {
+    /// The directory that is scanned.
+    pub fn path(&self) -> PathBuf {
+        let mut path = self.base.clone();
+        path.extend(&self.name);
+        path
+    }
+}
+
 /// What a scan should do; [`Scan::run`] does it.
 #[derive(Debug)]
 pub struct Scan {
@@ -100,6 +109,8 @@ pub struct Scan {
     pub merge_files: Vec<OsString>,
     /// Directories of these names are not entered: they are units that weigh one entry.
     pub unread_names: HashSet<Vec<u8>>,
+    /// A directory (device and inode) that is not part of the source although it is in it: its parent is split.
+    pub left_out: Option<(u64, u64)>,
     /// rsync's `-H`: names of one inode are units by themselves ([`Event::Linked`]) wherever their directories are split.
     pub hard_links: bool,
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
@@ -369,6 +380,7 @@ impl Scan {
     ///     one_file_system: 0,
     ///     merge_files: Vec::new(),
     ///     unread_names: Default::default(),
+    ///     left_out: None,
     ///     hard_links: false,
     ///     keep_locked_whole: false,
     /// };

@@ -100,6 +100,10 @@ impl<'a> Walk<'a> {
         let opened = fs::openat(parent_dir, name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())
             .and_then(|dir| Ok((attributes(&dir)?, dir)));
         match opened {
+            Ok((attributes, _)) if self.scan.left_out == Some(attributes.identity) => {
+                parent.split(&self.tree);
+                parent.done(&self.tree);
+            }
             Ok((attributes, _)) if self.scan.one_file_system > 0 && attributes.identity.0 != parent.device() => {
                 if self.scan.one_file_system == 1 {
                     parent.take(&self.tree, Item::Mount(name.to_bytes(), attributes));

@@ -13,6 +13,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rayon::prelude::*;
+
 use multi_sync::verify::{self, DifferenceKind, compare};
 
 use super::command::{Run, as_nobody, multi_sync, quoted, rsync, run, run_within};
@@ -225,6 +227,14 @@ fn replace(word: &OsStr, what: &[u8], with: &[u8]) -> OsString {
     }
     out.extend_from_slice(rest);
     OsString::from_vec(out)
+}
+
+/// Checks each case of a table, four at a time because most of the time is waiting, and panics with all that failed.
+#[track_caller]
+pub fn table<T: Sync>(cases: &[T], check: impl Fn(&T) -> Option<String> + Sync) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("start threads");
+    let failed: Vec<String> = pool.install(|| cases.par_iter().filter_map(&check).collect());
+    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), cases.len(), failed.join("\n"));
 }
 
 /// Puts a shell script in the place of rsync, for commands that look it up in `PATH`. In the script, `REAL` is the real rsync, and
