@@ -364,8 +364,11 @@ impl Draw {
     /// Something that can have one more name: mostly of the same tree.
     fn linkable(&mut self, top: &[u8]) -> Option<Vec<u8>> {
         let anywhere = self.random.percent(10);
+        // A destination that shares inodes with its source would change it.
+        let is_source = |path: &[u8]| top.starts_with(b"d") && !is_below(path, b"d") && !is_below(path, b"ref");
         let good = |node: &&Node| {
-            !matches!(node.kind, Kind::Dir | Kind::Link(_)) && (anywhere || is_below(&node.path, top) || top.is_empty())
+            let named = !matches!(node.kind, Kind::Dir | Kind::Link(_));
+            named && (is_below(&node.path, top) || anywhere && !is_source(&node.path))
         };
         let all: Vec<&Vec<u8>> = self.world.nodes.iter().filter(good).map(|node| &node.path).collect();
         if all.is_empty() { None } else { Some(self.random.pick(&all).clone()) }
@@ -648,7 +651,7 @@ impl Draw {
         for mut node in nodes {
             node.path = [to, &node.path[from.len()..]].concat();
             if let Kind::Link(first) = &node.kind {
-                let mapped = if is_below(first, from) { [to, &first[from.len()..]].concat() } else { first.clone() };
+                let mapped = if is_below(first, from) { [to, &first[from.len()..]].concat() } else { Vec::new() };
                 node.kind = match self.world.get(&mapped) {
                     Some(first) if !matches!(first.kind, Kind::Dir | Kind::Link(_)) && self.random.percent(85) => {
                         Kind::Link(mapped)

@@ -182,7 +182,8 @@ impl Court {
             outcome = if differs("again") || differs("again") {
                 Outcome::Unstable
             } else {
-                known::cause(case, &findings, &one.run).map_or(Outcome::Different, Outcome::Known)
+                known::cause(case, &findings, &known::Runs { one: &one.run, many: &many.run })
+                    .map_or(Outcome::Different, Outcome::Known)
             };
         }
         Verdict { outcome, way, findings, many: many.run, one: Some(one.run) }
@@ -274,10 +275,12 @@ impl Way {
     }
 }
 
-/// Without what `-v` says about the process: the bytes of many are not those of one.
+/// Without what `-v` and `--progress` say about the process: the bytes and steps of many are not those of one.
 fn lines(output: &[u8]) -> BTreeSet<Vec<u8>> {
-    const ABOUT_THE_PROCESS: [&[u8]; 3] = [b"sending incremental file list", b"sent ", b"total size is "];
-    let counts = |line: &&[u8]| !line.is_empty() && !ABOUT_THE_PROCESS.iter().any(|begin| line.starts_with(begin));
+    const ABOUT_THE_PROCESS: [&[u8]; 4] =
+        [b"sending incremental file list", b"building file list", b"sent ", b"total size is "];
+    let about = |line: &[u8]| ABOUT_THE_PROCESS.iter().any(|begin| line.starts_with(begin)) || line.contains(&b'\r');
+    let counts = |line: &&[u8]| !line.is_empty() && !about(line);
     output.split(|&byte| byte == b'\n').filter(counts).map(<[u8]>::to_vec).collect()
 }
 

@@ -10,9 +10,15 @@ use super::judge::Finding;
 use super::world::{Kind, Node, parent};
 use crate::lab::command::Run;
 
+/// What ran.
+pub struct Runs<'a> {
+    pub one: &'a Run,
+    pub many: &'a Run,
+}
+
 /// The cause that explains all findings, if there is one.
-pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static str> {
-    type Cause = (&'static str, fn(&Case, &Finding, &Run) -> bool);
+pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static str> {
+    type Cause = (&'static str, fn(&Case, &Finding, &Runs) -> bool);
     const CAUSES: &[Cause] = &[
         ("rsync deletes before it makes directories writable (--delete-before, not root)", locked_before_delete),
         ("destination files that are names of one inode get written one after the other", shared_inode),
@@ -29,6 +35,7 @@ pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static st
             locked_with_xattrs,
         ),
         ("after an error at the destination one rsync stops deleting, wherever it is then", stopped_deleting),
+        ("rsync makes the directories of backups read-only too early (--backup-dir, not root)", backup_below_locked),
         ("rsync cannot make a path with `..` (--mkpath)", mkpath),
         (
             "one rsync gets the ACL of a directory with special bits right only when it comes again",
@@ -38,12 +45,12 @@ pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static st
     ];
     CAUSES
         .iter()
-        .find(|(_, explains)| findings.iter().all(|finding| explains(case, finding, one)))
+        .find(|(_, explains)| findings.iter().all(|finding| explains(case, finding, runs)))
         .map(|(name, _)| *name)
 }
 
 /// With `--delete-before` one rsync cannot delete inside its own directories that lack `u+w`, ends with 23 and keeps what is there.
-fn locked_before_delete(case: &Case, finding: &Finding, one: &Run) -> bool {
+fn locked_before_delete(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let locked = |path: &[u8]| {
         let mut above = parent(path);
         while !above.is_empty() {
@@ -56,7 +63,7 @@ fn locked_before_delete(case: &Case, finding: &Finding, one: &Run) -> bool {
     };
     case.nobody
         && case.has("--delete-before")
-        && one.status.code() == Some(23)
+        && runs.one.status.code() == Some(23)
         && match finding {
             Finding::Tree(difference) => difference.path.starts_with(b"d/") && locked(&difference.path),
             Finding::Code { one, many } => *one == Some(23) && *many == Some(0),
@@ -66,7 +73,7 @@ fn locked_before_delete(case: &Case, finding: &Finding, one: &Run) -> bool {
 
 /// Files of the destination that share an inode which the source does not, and options that write into it or set its attributes in
 /// place.
-fn shared_inode(case: &Case, finding: &Finding, _: &Run) -> bool {
+fn shared_inode(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let in_place =
         case.has_prefix("--inplace") || case.has_prefix("--append") || !case.has_letter('p') && !case.has_letter('a');
     let in_place = in_place || case.has("--no-p") || case.has("--no-perms");
@@ -96,7 +103,7 @@ fn shared(case: &Case) -> HashSet<&[u8]> {
     links.flatten().collect()
 }
 
-fn opened_to_delete(case: &Case, finding: &Finding, _: &Run) -> bool {
+fn opened_to_delete(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let shared = shared(case);
     let is_shared = |path: &[u8]| {
         let kept = path.strip_prefix(b"bak/deep/").or(path.strip_prefix(b"bak/"));
@@ -110,7 +117,7 @@ fn opened_to_delete(case: &Case, finding: &Finding, _: &Run) -> bool {
     matches!(finding, Finding::Tree(Difference { path, kind }) if case.nobody && about_modes(kind) && is_shared(path))
 }
 
-fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Run) -> bool {
+fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let special = |node: &Node| node.is_dir() && node.acl && node.mode & 0o7000 != 0;
     let named: HashSet<&[u8]> =
         case.world.nodes.iter().filter(|node| special(node)).map(|node| base_name(&node.path)).collect();
@@ -121,12 +128,12 @@ fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Run) -> bool {
 }
 
 /// Many create such directories with `u+w` and take that back at the end.
-fn locked_with_xattrs(case: &Case, finding: &Finding, one: &Run) -> bool {
+fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let locked = || case.world.nodes.iter().any(|node| node.is_dir() && node.mode & 0o200 == 0 && node.xattr.is_some());
     case.nobody
         && (case.has_letter('X') || case.has_letter('A'))
         && locked()
-        && one.stderr_text().contains("Permission denied")
+        && runs.one.stderr_text().contains("Permission denied")
         && match finding {
             Finding::Tree(difference) => {
                 difference.kind == DifferenceKind::OnlyRight && difference.path.starts_with(b"d/")
@@ -136,29 +143,48 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, one: &Run) -> bool {
         }
 }
 
-/// What many deleted more is what came after the error in the order of one.
-fn stopped_deleting(_: &Case, finding: &Finding, one: &Run) -> bool {
-    let said = [one.stdout_text(), one.stderr_text()].iter().any(|text| text.contains("skipping file deletion"));
-    said && one.stderr_text().contains("rsync: [generator]")
+/// After such an error one rsync deletes nothing more, wherever it is in the tree then; many delete nothing in the directories they
+/// split, and in the others as it comes. It is about names that were at the destination before, and about their backups.
+fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+    let said = |run: &Run, text: &str| run.stdout_text().contains(text) || run.stderr_text().contains(text);
+    let stopped = said(runs.one, "skipping file deletion")
+        || said(runs.many, "skipping file deletion")
+        || said(runs.many, "nothing is deleted in the directories that were split");
+    let old = |path: &[u8]| {
+        let is_backup = path.starts_with(b"bak") || path.ends_with(b"~") || path.ends_with(b".bak");
+        is_backup || case.world.get(path).is_some()
+    };
+    stopped
+        && case.has_prefix("--del")
+        && runs.one.status.code() == Some(23)
         && match finding {
-            Finding::Tree(Difference { path, kind }) => {
-                path.starts_with(b"d") && matches!(kind, DifferenceKind::OnlyLeft | DifferenceKind::Mtime { .. })
-            }
-            Finding::Line { by_one: false, text } => text.starts_with("*deleting"),
-            Finding::Line { by_one: true, text } => text.contains("skipping file deletion"),
+            Finding::Tree(Difference { path, kind }) => match kind {
+                DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight => old(path),
+                DifferenceKind::Mtime { .. } => path == b"." || path.starts_with(b"bak") || case.world.has_dir(path),
+                DifferenceKind::Mode { .. } => opened_to_delete(case, finding, runs),
+                _ => false,
+            },
+            Finding::Line { text, .. } => text.starts_with("*deleting") || text.contains("skipping file deletion"),
             _ => false,
         }
 }
 
-fn mkpath(case: &Case, _: &Finding, one: &Run) -> bool {
+/// One rsync makes the directories of its backups with the modes of its own, and races with itself for those.
+fn backup_below_locked(case: &Case, _: &Finding, runs: &Runs) -> bool {
+    let failed =
+        |run: &Run| run.stderr_text().contains("backup mkdir") && run.stderr_text().contains("Permission denied");
+    case.nobody && case.has_prefix("--backup-dir") && (failed(runs.one) || failed(runs.many))
+}
+
+fn mkpath(case: &Case, _: &Finding, runs: &Runs) -> bool {
     case.has("--mkpath")
         && case.destination.starts_with(b"..")
-        && one.stderr_text().contains("failed: Invalid argument")
+        && runs.one.stderr_text().contains("failed: Invalid argument")
 }
 
 /// Without `--perms`, a user other than root and a source directory that lacks `u+w`: rsync takes the bit away again after the first
 /// of its directories, and the next one cannot be made; in a larger tree it has made that before.
-fn locked_without_perms(case: &Case, finding: &Finding, one: &Run) -> bool {
+fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let locked: HashSet<&[u8]> = case
         .world
         .nodes
@@ -178,7 +204,7 @@ fn locked_without_perms(case: &Case, finding: &Finding, one: &Run) -> bool {
     };
     case.nobody
         && !keeps_perms(case)
-        && one.status.code().is_some_and(|code| code == 0 || code == 23)
+        && runs.one.status.code().is_some_and(|code| code == 0 || code == 23)
         && match finding {
             Finding::Tree(difference) => difference.path.starts_with(b"d/") && below_locked(&difference.path),
             Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
@@ -195,6 +221,6 @@ fn base_name(path: &[u8]) -> &[u8] {
 }
 
 /// rsync 3.5.0 can lose its own file list with `-H`.
-fn crashed(_: &Case, _: &Finding, one: &Run) -> bool {
-    one.stderr_text().contains("File-list index")
+fn crashed(_: &Case, _: &Finding, runs: &Runs) -> bool {
+    runs.one.stderr_text().contains("File-list index")
 }

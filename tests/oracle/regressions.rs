@@ -61,6 +61,10 @@ impl Builder {
         self
     }
 
+    fn symlink(self, path: &str, target: &str) -> Builder {
+        self.add(path, Kind::Symlink(target.into()))
+    }
+
     /// The same tree once more, under another name.
     fn like(mut self, top: &str, model: &str) -> Builder {
         let nodes = self.0.world.nodes.clone();
@@ -184,6 +188,30 @@ pub fn all() -> Vec<(&'static str, Case)> {
             case("-a --existing '--include=a/***' '--exclude=*'", "", &["s/"], "d")
                 .dirs(&["s", "s/b"])
                 .files(&["s/f3", "s/b/g"]),
+        ),
+        (
+            "backups were deleted again",
+            case("-a -b --delete --delete-excluded", "s", &["../s"], "../d/")
+                .dirs(&["s"])
+                .files(&["s/f"])
+                .files(&["s/g"])
+                .dirs(&["d", "d/s"])
+                .files(&["d/s/f"])
+                .size(3),
+        ),
+        (
+            "DEST kept the time of the copy where a source was left whole",
+            case("-a -C", "", &["t/", "out/f"], "d/")
+                .dirs(&["out", "t"])
+                .files(&["out/f"])
+                .text("t/.cvsignore", "keep\n"),
+        ),
+        (
+            "an entry that stays with another type was not deleted",
+            case("-a --delete --existing --ignore-existing", "s", &["."], "../d/")
+                .dirs(&["s", "s/x", "s/x/y", "d"])
+                .files(&["s/f"])
+                .symlink("d/x", "."),
         ),
     ];
     all.into_iter().map(|(name, builder)| (name, builder.finish())).collect()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::case::{ABSOLUTE, Case};
 use super::judge::{Court, Outcome, Verdict};
-use super::world::{Kind, OLD, join, parent};
+use super::world::{Kind, Node, OLD, join, parent};
 
 struct Shrinker<'a> {
     court: &'a Court,
@@ -108,20 +108,28 @@ impl Shrinker<'_> {
 
     fn attributes(&mut self) {
         let plain = |kind: &Kind| if *kind == Kind::Dir { 0o755 } else { 0o644 };
-        for at in 0..self.best.world.nodes.len() {
-            self.with(|case| {
-                let node = &mut case.world.nodes[at];
-                (node.owner, node.xattr, node.acl) = ((0, 0), None, false);
-            });
-            self.with(|case| case.world.nodes[at].mode = plain(&case.world.nodes[at].kind));
-            self.with(|case| case.world.nodes[at].mtime = (OLD, 0));
-            self.with(|case| match &mut case.world.nodes[at].kind {
-                Kind::File { size, .. } => *size = 1.min(*size),
-                kind @ (Kind::Sparse { .. } | Kind::Link(_) | Kind::Fifo | Kind::Socket | Kind::Device { .. }) => {
-                    *kind = Kind::File { letter: b'a', size: 1 };
-                }
-                _ => {}
-            });
+        self.simplify(|node| (node.owner, node.xattr, node.acl) = ((0, 0), None, false));
+        self.simplify(|node| node.mode = plain(&node.kind));
+        self.simplify(|node| node.mtime = (OLD, 0));
+        self.simplify(|node| match &mut node.kind {
+            Kind::File { size, .. } => *size = 1.min(*size),
+            kind @ (Kind::Sparse { .. } | Kind::Link(_) | Kind::Fifo | Kind::Socket | Kind::Device { .. }) => {
+                *kind = Kind::File { letter: b'a', size: 1 };
+            }
+            _ => {}
+        });
+    }
+
+    /// Does it to as many nodes as possible, large parts first.
+    fn simplify(&mut self, change: impl Fn(&mut Node)) {
+        let count = self.best.world.nodes.len();
+        let mut size = count;
+        while size > 0 {
+            for begin in (0..count).step_by(size) {
+                let end = count.min(begin + size);
+                self.with(|case| case.world.nodes[begin..end].iter_mut().for_each(&change));
+            }
+            size /= 2;
         }
     }
 }
