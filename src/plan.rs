@@ -16,6 +16,7 @@ use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use crate::bucket::BucketDir;
 use crate::config::Config;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
@@ -165,21 +166,28 @@ impl Plan {
         })
     }
 
-    /// The real paths of all trees that are copied, and of a destination on this machine.
-    pub fn trees_touched(&self, config: &Config) -> Vec<PathBuf> {
-        let mut trees: Vec<PathBuf> = self.trees.iter().map(|tree| tree.root.path()).collect();
-        if config.destination.is_local() {
-            trees.push(PathBuf::from(&self.recipe.destination));
+    /// Makes the bucket directory, outside of what is copied if possible.
+    ///
+    /// # Errors
+    /// As [`BucketDir::create`]; also when a directory that is to be kept would be copied.
+    pub fn make_buckets(&self, config: &Config) -> Result<BucketDir> {
+        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
+        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
+        let mut buckets = BucketDir::create(config.buckets.as_deref(), &sources, local.as_deref())?;
+        if config.keep {
+            if buckets.is_in_source() {
+                return Err(Error::usage("a bucket directory that is kept cannot lie inside a source")
+                    .remedy("give one elsewhere with --buckets DIR"));
+            }
+            buckets.keep();
         }
-        trees.iter().map(|tree| sources::resolve(tree)).collect()
+        Ok(buckets)
     }
 
     /// The scan of this plan, which leaves `left_out` (device and inode) out.
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
+        let roots = self.trees.iter().map(|tree| tree.root.clone()).collect();
         Scan {
-            roots: self.trees.iter().map(|tree| tree.root.clone()).collect(),
-            limits: config.limits,
-            threads: self.scan_threads,
             split_roots: self.trees.len() + self.singles.len() > 1,
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
@@ -187,6 +195,7 @@ impl Plan {
             left_out: Some(left_out),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
+            ..Scan::new(roots, config.limits, self.scan_threads)
         }
     }
 }

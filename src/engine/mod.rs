@@ -91,7 +91,7 @@ impl Control {
 /// started. What rsync failed to copy is no error here but in the summary.
 ///
 /// ```no_run
-/// use multi_sync::{bucket::BucketDir, config::Config, endpoint::{Destination, Source}, engine::{self, Control}, plan::Plan};
+/// use multi_sync::{config::Config, endpoint::{Destination, Source}, engine::{self, Control}, plan::Plan};
 /// use multi_sync::rsync::options::Options;
 ///
 /// let mut config = Config::new(
@@ -103,7 +103,7 @@ impl Control {
 /// config.processes = 4.try_into().unwrap();
 /// let control = Control::default();
 /// let plan = Plan::make(&config, control.supervisor())?;
-/// let summary = engine::run(&config, &plan, &BucketDir::create(None, &plan.trees_touched(&config))?, &control, &|event| eprintln!("{event:?}"))?;
+/// let summary = engine::run(&config, &plan, &plan.make_buckets(&config)?, &control, &|event| eprintln!("{event:?}"))?;
 /// assert_eq!(summary.code.get(), 0);
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
