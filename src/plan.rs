@@ -28,6 +28,8 @@ use crate::supervise::Supervisor;
 
 pub use probe::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 
+const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must stay whole";
+
 /// Whether several rsyncs can do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
@@ -115,7 +117,10 @@ impl Plan {
         let found = sources::look(config)?;
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = rustix::process::geteuid().is_root();
-        let keep_locked_whole = !root_user && !meaning.perms;
+        // With these a single rsync does not make directories writable for itself, and fails.
+        let strict = meaning.superuser == Superuser::Yes || meaning.acls || meaning.xattrs;
+        let unlock = !root_user && meaning.perms && !strict;
+        let keep_locked_whole = !root_user && !unlock;
         let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
         let verdict =
             config.options.verdicts_with(environment).into_iter().find(|verdict| verdict.class == Class::Plain);
@@ -123,6 +128,7 @@ impl Plan {
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
             .or_else(|| one::by_options(&options, &meaning, config.processes).map(str::to_owned))
+            .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()))
             .or_else(|| sources::one(config, &found, &meaning, relative.as_deref()).map(str::to_owned));
         let filters = filters.unwrap_or_default();
         if reason.is_none() && !config.dry_run {
@@ -134,8 +140,7 @@ impl Plan {
             program: probe::PROGRAM.into(),
             progress: config.progress,
             lists: root_user && version >= TRUSTS_LISTS && !rules_in_files(&options),
-            // With --super rsync makes nothing writable for itself.
-            unlock: !root_user && meaning.perms && meaning.superuser != Superuser::Yes,
+            unlock,
             base: found.base(config),
             implied_dirs: !meaning.relative || meaning.implied_dirs,
             destination: config.destination.as_directory(&config.cwd),
