@@ -7,64 +7,16 @@ use super::random::Random;
 use super::world::{FOREIGN, Kind, Node, OLD, World, is_below, join, parent};
 
 /// Names that filters and several trees have in common.
+#[rustfmt::skip] // A table.
 const NAMES: &[&str] = &[
-    "a",
-    "b",
-    "c",
-    "d",
-    "sub",
-    "dir",
-    "tmp",
-    "cache",
-    "core",
-    "x.o",
-    "y.o",
-    "z.c",
-    "w.c",
-    "f1",
-    "f2",
-    "f3",
-    "keep",
-    ".hid",
-    ".git",
-    "f~",
-    "UPPER",
-    "long-name-of-a-file.txt",
-    "e",
-    "g",
-    "h",
-    "CVS",
+    "a", "b", "c", "d", "sub", "dir", "tmp", "cache", "core", "x.o", "y.o", "z.c", "w.c", "f1", "f2", "f3", "keep",
+    ".hid", ".git", "f~", "UPPER", "long-name-of-a-file.txt", "e", "g", "h", "CVS",
 ];
+#[rustfmt::skip] // A table.
 const ODD_NAMES: &[&[u8]] = &[
-    b"-dash",
-    b"--delete",
-    b"#hash",
-    b";semi",
-    b"new\nline",
-    b"with space",
-    b" lead",
-    b"trail ",
-    b"\xff\xfe",
-    b"*",
-    b"[ab]",
-    b"?",
-    b"back\\slash",
-    b"quo'te",
-    b"dq\"",
-    b"$HOME",
-    b"`id`",
-    b"!",
-    b"a:b",
-    b"\\#012",
-    b"tab\t",
-    b"~",
-    b"...",
-    b"\xc3\xa4",
-    b"- x",
-    b"\x01",
-    b"{a,b}",
-    b"%n",
-    b"@",
+    b"-dash", b"--delete", b"#hash", b";semi", b"new\nline", b"with space", b" lead", b"trail ", b"\xff\xfe", b"*",
+    b"[ab]", b"?", b"back\\slash", b"quo'te", b"dq\"", b"$HOME", b"`id`", b"!", b"a:b", b"\\#012", b"tab\t", b"~",
+    b"...", b"\xc3\xa4", b"- x", b"\x01", b"{a,b}", b"%n", b"@",
 ];
 
 /// What a case is drawn from.
@@ -76,6 +28,14 @@ struct Draw {
     follows: bool,
     attributes: bool,
     locked: bool,
+}
+
+/// How the sources are typed.
+struct Forms {
+    cwd: String,
+    typed: Vec<Vec<u8>>,
+    /// Which tree becomes which part of the destination.
+    copies: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// The case of a seed.
@@ -96,85 +56,26 @@ pub fn case(seed: u64) -> Case {
     draw.finish(seed, options, relative)
 }
 
-/// Half of the cases have options that need more than being handed on.
-const SPECIAL_PERCENT: u64 = 50;
+/// So many of the cases have options that need more than being handed on.
+const SPECIAL_PERCENT: u64 = 65;
 
 fn words(text: &str) -> Vec<String> {
     shell_words::split(text).expect("the tables are quoted well")
 }
 
 /// Options whose effect is in one entry.
+#[rustfmt::skip] // A table.
 const MORE: &[&str] = &[
-    "--inplace",
-    "-u",
-    "-c",
-    "--size-only",
-    "-I",
-    "--existing",
-    "--ignore-existing",
-    "--no-p",
-    "--chmod=D2755,F640",
-    "--chmod=go-w",
-    "--chmod=Fa+x,Dg+s",
-    "-O",
-    "-J",
-    "-K",
-    "--safe-links",
-    "-b",
-    "-b --suffix=.bak",
-    "-b --backup-dir=../bak",
-    "-b --backup-dir=../bak/deep",
-    "--link-dest=../ref",
-    "--compare-dest=../ref",
-    "--copy-dest=../ref",
-    "--link-dest=../ref --link-dest=../ref2",
-    "-y",
-    "--max-size=1000",
-    "--min-size=100",
-    "--numeric-ids",
-    "--fake-super",
-    "-E",
-    "--append",
-    "--append-verify",
-    "--no-D",
-    "--no-o --no-g",
-    "--no-t",
-    "--no-l",
-    "-W",
-    "--no-W",
-    "-S",
-    "-U",
-    "--preallocate",
-    "--partial",
-    "-T ../tmpd",
-    "-@1",
-    "-@-1",
-    "--munge-links",
-    "--no-specials",
-    "--no-devices",
-    "-B 700",
-    "--chown=1000:1000",
-    "--usermap=0:1000",
-    "--groupmap='*:1000'",
-    "--no-super",
-    "--super",
-    "-z",
-    "--mkpath",
-    "-A",
-    "-X",
-    "--existing --ignore-existing",
-    "-u -c",
-    "--checksum-seed=7",
-    "--fsync",
-    "--no-perms -E",
-    "-d",
-    "--no-inc-recursive",
-    "--force",
-    "-yy",
-    "--inplace -S",
-    "--no-implied-dirs",
-    "--copy-devices",
-    "--drop-D",
+    "--inplace", "-u", "-c", "--size-only", "-I", "--existing", "--ignore-existing", "--no-p", "--chmod=D2755,F640",
+    "--chmod=go-w", "--chmod=Fa+x,Dg+s", "-O", "-J", "-K", "--safe-links", "-b", "-b --suffix=.bak",
+    "-b --backup-dir=../bak", "-b --backup-dir=../bak/deep", "--link-dest=../ref", "--compare-dest=../ref",
+    "--copy-dest=../ref", "--link-dest=../ref --link-dest=../ref2", "-y", "--max-size=1000", "--min-size=100",
+    "--numeric-ids", "--fake-super", "-E", "--append", "--append-verify", "--no-D", "--no-o --no-g", "--no-t",
+    "--no-l", "-W", "--no-W", "-S", "-U", "--preallocate", "--partial", "-T ../tmpd", "-@1", "-@-1", "--munge-links",
+    "--no-specials", "--no-devices", "-B 700", "--chown=1000:1000", "--usermap=0:1000", "--groupmap='*:1000'",
+    "--no-super", "--super", "-z", "--mkpath", "-A", "-X", "--existing --ignore-existing", "-u -c",
+    "--checksum-seed=7", "--fsync", "--no-perms -E", "-d", "--no-inc-recursive", "--force", "-yy", "--inplace -S",
+    "--no-implied-dirs", "--copy-devices", "--drop-D",
 ];
 
 /// Whether a group is one whose effect is in one entry.
@@ -195,7 +96,8 @@ fn base(random: &mut Random, nobody: bool) -> Vec<Vec<String>> {
         // Without -o and -g rsync stores owners that nobody has set.
         let undefined = group[0] == "--fake-super" && !letters.contains('a') && !letters.contains('o');
         let undefined = undefined || group[0] == "--no-o" && options.iter().any(|other| other[0] == "--fake-super");
-        if !options.contains(&group) && !undefined && !(needs_root && nobody && !random.percent(10)) {
+        let in_vain = needs_root && nobody && !random.percent(10);
+        if !options.contains(&group) && !undefined && !in_vain {
             options.push(group);
         }
     }
@@ -204,123 +106,42 @@ fn base(random: &mut Random, nobody: bool) -> Vec<Vec<String>> {
 
 /// Options that multi-sync has to understand. Says whether names are relative (`-R`).
 fn add_special(random: &mut Random, options: &mut Vec<Vec<String>>) -> bool {
+    #[rustfmt::skip] // A table.
     const DELETES: &[&str] = &[
-        "--delete",
-        "--del",
-        "--delete-before",
-        "--delete-during",
-        "--delete-delay",
-        "--delete-after",
-        "--delete-excluded",
-        "--delete --force",
-        "--delete --ignore-errors",
-        "--delete --delete-excluded",
+        "--delete", "--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after",
+        "--delete-excluded", "--delete --force", "--delete --ignore-errors", "--delete --delete-excluded",
         "--delete --existing --ignore-existing",
     ];
+    #[rustfmt::skip] // A table.
     const RARE_DELETES: &[&str] = &[
-        "--delete --max-delete=0",
-        "--delete --max-delete=1",
-        "--delete --max-delete=3",
-        "--delete --max-delete=1000",
+        "--delete --max-delete=0", "--delete --max-delete=1", "--delete --max-delete=3", "--delete --max-delete=1000",
         "--delete-missing-args",
     ];
+    #[rustfmt::skip] // A table.
     const FILTERS: &[&str] = &[
-        "--exclude='*.o'",
-        "--exclude=cache",
-        "--exclude=cache/",
-        "--exclude=/a",
-        "--exclude=/a/b",
-        "--exclude=/sub/",
-        "--exclude='**/tmp/**'",
-        "--include='*/' --include='*.c' --exclude='*'",
-        "--include='a/***' --exclude='*'",
-        "--include=/b/ --include='/b/**' --exclude='*'",
-        "--exclude='sub/**'",
-        "-f 'P *.o'",
-        "-f 'P keep'",
-        "-f 'H tmp'",
-        "-f 'R *.o'",
-        "-f 'S *.c' -f 'H *'",
-        "-f 'H *.c'",
-        "--exclude='*'",
-        "--exclude='/*'",
-        "--exclude='.*'",
-        "--exclude='?'",
-        "--exclude='[a-c]'",
-        "-f '-! */'",
-        "-f '-s *.o'",
-        "-f '-r *.o'",
-        "-f '-p x.o'",
-        "-f 'merge rules'",
-        "--exclude-from=rules",
-        "--include-from=rules --exclude='*'",
-        "--include=keep --exclude-from=rules",
-        "-f 'P tmp/' --exclude='*.c'",
-        "--include=cache --exclude='c*'",
-        "--exclude=d/f1",
-        "--exclude='*/d/*'",
-        "-f '+ f1' -f '- f*'",
-        "--exclude=with\\ space",
-        "--exclude='new?line'",
-        "--exclude='[*]'",
-        "-f 'risk x.o' -f 'protect *.o'",
-        "--include='*/' --exclude='f*'",
+        "--exclude='*.o'", "--exclude=cache", "--exclude=cache/", "--exclude=/a", "--exclude=/a/b", "--exclude=/sub/",
+        "--exclude='**/tmp/**'", "--include='*/' --include='*.c' --exclude='*'", "--include='a/***' --exclude='*'",
+        "--include=/b/ --include='/b/**' --exclude='*'", "--exclude='sub/**'", "-f 'P *.o'", "-f 'P keep'",
+        "-f 'H tmp'", "-f 'R *.o'", "-f 'S *.c' -f 'H *'", "-f 'H *.c'", "--exclude='*'", "--exclude='/*'",
+        "--exclude='.*'", "--exclude='?'", "--exclude='[a-c]'", "-f '-! */'", "-f '-s *.o'", "-f '-r *.o'",
+        "-f '-p x.o'", "-f 'merge rules'", "--exclude-from=rules", "--include-from=rules --exclude='*'",
+        "--include=keep --exclude-from=rules", "-f 'P tmp/' --exclude='*.c'", "--include=cache --exclude='c*'",
+        "--exclude=d/f1", "--exclude='*/d/*'", "-f '+ f1' -f '- f*'", "--exclude=with\\ space",
+        "--exclude='new?line'", "--exclude='[*]'", "-f 'risk x.o' -f 'protect *.o'", "--include='*/' --exclude='f*'",
     ];
+    #[rustfmt::skip] // A table.
     const RARE_FILTERS: &[&str] = &[
-        "-C",
-        "-F",
-        "-FF",
-        "-f ': .rules'",
-        "-f ':- .rules'",
-        "-f ':C'",
-        "-f 'dir-merge,n .rules'",
-        "-f '-C'",
-        "--exclude=a -f '!' --exclude=b",
-        "--exclude='!'",
-        "-f ':w- .rules'",
+        "-C", "-F", "-FF", "-f ': .rules'", "-f ':- .rules'", "-f ':C'", "-f 'dir-merge,n .rules'", "-f '-C'",
+        "--exclude=a -f '!' --exclude=b", "--exclude='!'", "-f ':w- .rules'",
     ];
+    #[rustfmt::skip] // A table.
     const OTHER: &[&str] = &[
-        "-H",
-        "-H",
-        "-H",
-        "-L",
-        "-k",
-        "--copy-unsafe-links",
-        "-m",
-        "-x",
-        "-xx",
-        "--partial-dir=.pd",
-        "--delay-updates",
-        "--remove-source-files",
-        "-R",
-        "-R",
-        "-R",
-        "-R --no-implied-dirs",
-        "-i",
-        "-n",
-        "-n -i",
-        "--out-format='%i %n%L'",
-        "--ignore-missing-args",
-        "--bwlimit=100000",
-        "--delete -H",
-        "-HAX",
-        "-m --exclude='*.o'",
-        "-i --delete",
-        "--files-from=list",
-        "--files-from=list -r",
-        "--list-only",
-        "--remove-source-files -H",
-        "--delay-updates --partial-dir=.pd",
-        "--stop-after=10",
-        "--iconv=utf-8,latin1",
-        "--no-r -d",
-        "--no-r",
-        "--log-file=/dev/null",
-        "-v",
-        "--info=name",
-        "--stats",
-        "-q",
-        "--progress",
+        "-H", "-H", "-H", "-L", "-k", "--copy-unsafe-links", "-m", "-x", "-xx", "--partial-dir=.pd",
+        "--delay-updates", "--remove-source-files", "-R", "-R", "-R", "-R --no-implied-dirs", "-i", "-n", "-n -i",
+        "--out-format='%i %n%L'", "--ignore-missing-args", "--bwlimit=100000", "--delete -H", "-HAX",
+        "-m --exclude='*.o'", "-i --delete", "--files-from=list", "--files-from=list -r", "--list-only",
+        "--remove-source-files -H", "--delay-updates --partial-dir=.pd", "--stop-after=10", "--iconv=utf-8,latin1",
+        "--no-r -d", "--no-r", "--log-file=/dev/null", "-v", "--info=name", "--stats", "-q", "--progress",
     ];
     let mut more: Vec<&str> = Vec::new();
     let shape = random.below(100);
@@ -366,7 +187,7 @@ impl Draw {
         if self.follows {
             self.cut_circles();
         }
-        let (cwd, typed, copies) = self.forms(&sources[..trees], relative);
+        let Forms { cwd, typed, copies } = self.forms(&sources[..trees], relative);
         let destination = self.destination(&cwd, &copies, has("--mkpath"));
         for reference in ["ref", "ref2"] {
             if has(&format!("--link-dest=../{reference}"))
@@ -673,23 +494,27 @@ impl Draw {
         self.world.has_dir(path) && path.contains(&b'/') && !self.world.below(path).any(links)
     }
 
-    /// How the sources are typed: working directory, arguments, and which tree becomes which part of the destination.
-    fn forms(&mut self, tops: &[&str], relative: bool) -> (String, Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+    fn forms(&mut self, tops: &[&str], relative: bool) -> Forms {
         if relative {
             return self.relative_forms();
         }
         if let [only] = tops {
-            let pair = |from: &str, to: &str| vec![(from.as_bytes().to_vec(), to.as_bytes().to_vec())];
-            return match self.random.below(100) {
-                0..42 => (String::new(), vec![format!("{only}/").into()], pair(only, "d")),
-                42..72 => (String::new(), vec![(*only).into()], pair(only, "d/s")),
-                72..77 => (String::new(), vec![[&[ABSOLUTE, b'/'], only.as_bytes(), b"/"].concat()], pair(only, "d")),
-                77..82 => (String::new(), vec![[&[ABSOLUTE, b'/'], only.as_bytes()].concat()], pair(only, "d/s")),
-                82..88 => ((*only).to_owned(), vec![b".".to_vec()], pair(only, "d")),
-                88..90 => ((*only).to_owned(), vec![b"./".to_vec()], pair(only, "d")),
-                90..92 => (String::new(), vec![format!("{only}/.").into()], pair(only, "d")),
-                92..94 => ((*only).to_owned(), vec![b"../s".to_vec()], pair(only, "d/s")),
-                _ => self.children(only),
+            let absolute = |end: &str| [&[ABSOLUTE, b'/'], only.as_bytes(), end.as_bytes()].concat();
+            let (cwd, typed, to) = match self.random.below(100) {
+                0..42 => ("", format!("{only}/").into(), "d"),
+                42..72 => ("", only.as_bytes().to_vec(), "d/s"),
+                72..77 => ("", absolute("/"), "d"),
+                77..82 => ("", absolute(""), "d/s"),
+                82..88 => (*only, b".".to_vec(), "d"),
+                88..90 => (*only, b"./".to_vec(), "d"),
+                90..92 => ("", format!("{only}/.").into(), "d"),
+                92..94 => (*only, b"../s".to_vec(), "d/s"),
+                _ => return self.children(only),
+            };
+            return Forms {
+                cwd: cwd.to_owned(),
+                typed: vec![typed],
+                copies: vec![(only.as_bytes().to_vec(), to.as_bytes().to_vec())],
             };
         }
         let mut typed: Vec<Vec<u8>> = Vec::new();
@@ -707,11 +532,11 @@ impl Draw {
         if self.random.percent(15) {
             typed.push(b"out/f".to_vec());
         }
-        (String::new(), typed, copies)
+        Forms { cwd: String::new(), typed, copies }
     }
 
     /// Some of what is in a source, each as an argument.
-    fn children(&mut self, top: &str) -> (String, Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+    fn children(&mut self, top: &str) -> Forms {
         let mut names: Vec<Vec<u8>> = self
             .world
             .below(top.as_bytes())
@@ -726,10 +551,10 @@ impl Draw {
         let copies = names.iter().map(|path| (path.clone(), join(b"d", &path[top.len() + 1..]))).collect();
         // A colon makes a host of it.
         let typed = names.into_iter().map(|path| [b"./", &path[..]].concat()).collect();
-        (String::new(), typed, copies)
+        Forms { cwd: String::new(), typed, copies }
     }
 
-    fn relative_forms(&mut self) -> (String, Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+    fn relative_forms(&mut self) -> Forms {
         let all: Vec<Vec<u8>> = self.world.below(b"s").map(|node| node.path.clone()).collect();
         let mut typed = Vec::new();
         let mut copies = Vec::new();
@@ -765,7 +590,7 @@ impl Draw {
             }
             typed.push(argument);
         }
-        (String::new(), typed, copies)
+        Forms { cwd: String::new(), typed, copies }
     }
 
     /// Makes the destination and says how it is typed.

@@ -274,8 +274,11 @@ impl Way {
     }
 }
 
+/// Without what `-v` says about the process: the bytes of many are not those of one.
 fn lines(output: &[u8]) -> BTreeSet<Vec<u8>> {
-    output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+    const ABOUT_THE_PROCESS: [&[u8]; 3] = [b"sending incremental file list", b"sent ", b"total size is "];
+    let counts = |line: &&[u8]| !line.is_empty() && !ABOUT_THE_PROCESS.iter().any(|begin| line.starts_with(begin));
+    output.split(|&byte| byte == b'\n').filter(counts).map(<[u8]>::to_vec).collect()
 }
 
 /// What rsync would have printed, and the block of statistics that `--stats` adds at the end.

@@ -7,7 +7,7 @@ use multi_sync::verify::{Difference, DifferenceKind};
 
 use super::case::Case;
 use super::judge::Finding;
-use super::world::{Kind, parent};
+use super::world::{Kind, Node, parent};
 use crate::lab::command::Run;
 
 /// The cause that explains all findings, if there is one.
@@ -30,6 +30,10 @@ pub fn cause(case: &Case, findings: &[Finding], one: &Run) -> Option<&'static st
         ),
         ("after an error at the destination one rsync stops deleting, wherever it is then", stopped_deleting),
         ("rsync cannot make a path with `..` (--mkpath)", mkpath),
+        (
+            "one rsync gets the ACL of a directory with special bits right only when it comes again",
+            acl_and_special_bits,
+        ),
         ("rsync itself failed", crashed),
     ];
     CAUSES
@@ -75,6 +79,10 @@ fn shared_inode(case: &Case, finding: &Finding, _: &Run) -> bool {
             );
             in_place && about_inode && shared.contains(&difference.path[..])
         }
+        // The first of them to be looked at is the one that is printed.
+        Finding::Line { text, .. } => {
+            text.starts_with('.') && shared.iter().any(|path| text.as_bytes().ends_with(base_name(path)))
+        }
         _ => false,
     }
 }
@@ -89,12 +97,27 @@ fn shared(case: &Case) -> HashSet<&[u8]> {
 }
 
 fn opened_to_delete(case: &Case, finding: &Finding, _: &Run) -> bool {
-    match finding {
-        Finding::Tree(Difference { path, kind: DifferenceKind::Mode { left, right } }) => {
-            case.nobody && left ^ right == 0o200 && shared(case).contains(&path[..])
-        }
+    let shared = shared(case);
+    let is_shared = |path: &[u8]| {
+        let kept = path.strip_prefix(b"bak/deep/").or(path.strip_prefix(b"bak/"));
+        shared.contains(path) || kept.is_some_and(|rest| shared.contains(&[b"d/", rest].concat()[..]))
+    };
+    let about_modes = |kind: &DifferenceKind| match kind {
+        DifferenceKind::Mode { left, right } => left ^ right == 0o200,
+        DifferenceKind::Xattr(name) => name == b"system.posix_acl_access",
         _ => false,
-    }
+    };
+    matches!(finding, Finding::Tree(Difference { path, kind }) if case.nobody && about_modes(kind) && is_shared(path))
+}
+
+fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Run) -> bool {
+    let special = |node: &Node| node.is_dir() && node.acl && node.mode & 0o7000 != 0;
+    let named: HashSet<&[u8]> =
+        case.world.nodes.iter().filter(|node| special(node)).map(|node| base_name(&node.path)).collect();
+    let is_acl =
+        |kind: &DifferenceKind| matches!(kind, DifferenceKind::Xattr(name) if name == b"system.posix_acl_access");
+    case.has_letter('A')
+        && matches!(finding, Finding::Tree(Difference { path, kind }) if is_acl(kind) && named.contains(base_name(path)))
 }
 
 /// Many create such directories with `u+w` and take that back at the end.

@@ -61,6 +61,16 @@ impl Builder {
         self
     }
 
+    /// The same tree once more, under another name.
+    fn like(mut self, top: &str, model: &str) -> Builder {
+        let nodes = self.0.world.nodes.clone();
+        for mut node in nodes.into_iter().filter(|node| node.path.starts_with(model.as_bytes())) {
+            node.path = [top.as_bytes(), &node.path[model.len()..]].concat();
+            self.0.world.add(node);
+        }
+        self
+    }
+
     pub fn finish(self) -> Case {
         self.0
     }
@@ -158,6 +168,21 @@ pub fn all() -> Vec<(&'static str, Case)> {
                 .size(0)
                 .files(&["s/*"])
                 .size(1),
+        ),
+        (
+            "an error that one rsync reports was forgotten after another try",
+            case("-a --link-dest=../ref", "", &["s/"], "d/")
+                .dirs(&["s", "s/a"])
+                .files(&["s/a/f", "s/a/g"])
+                .like("ref", "s")
+                .mode(0)
+                .nobody(),
+        ),
+        (
+            "DEST was made although nothing may be made",
+            case("-a --existing '--include=a/***' '--exclude=*'", "", &["s/"], "d")
+                .dirs(&["s", "s/b"])
+                .files(&["s/f3", "s/b/g"]),
         ),
     ];
     all.into_iter().map(|(name, builder)| (name, builder.finish())).collect()
