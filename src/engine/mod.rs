@@ -306,10 +306,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 for bucket in closed {
                     self.summary.buckets += 1;
                     self.summary.packed += bucket.weight;
-                    // One plain rsync copies them all.
-                    if self.summary.plain.is_none() {
-                        self.queue.push(bucket);
-                    }
+                    self.queue.push(bucket);
                 }
             }
             Message::Found(Found::KeptWhole(why, path)) => {
