@@ -439,12 +439,12 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(false);
         }
         if !self.scanned {
-            if self.waits_for_scan() {
+            // As long as nothing was split, it may become one rsync.
+            if self.waits_for_scan() || self.spine.len() == 0 {
                 return Ok(false);
             }
             // Several launches will come: DEST can be made meanwhile.
-            let parallel = slots.get() > 1 && self.spine.len() > 0 && self.queue.is_worth_two();
-            let early = parallel && !self.keeps_if_failed();
+            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
             if early && !self.spine.dest_made && !self.spine.creating {
                 self.start_create();
                 return Ok(true);
