@@ -31,6 +31,7 @@ use crate::report::{Event, Progress, Summary};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit::{self, Class, RunCode};
 use crate::rsync::options::Delete;
+use crate::rsync::output::Transcript;
 use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Ended, Stop, Supervisor};
 use feed::{Found, Inputs};
@@ -633,7 +634,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         match exit::class(code) {
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
                 self.check_after(&job)?;
-                self.accomplished(job, weight, code, end.transcript.receiver_denied());
+                self.accomplished(job, weight, code, &end.transcript);
             }
             Class::Connection => self.again(job, code, CONNECTION_TRIES),
             Class::Broken => self.again(job, code, BROKEN_TRIES),
@@ -654,7 +655,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
         Ok(())
     }
 
-    fn accomplished(&mut self, job: Job, weight: Weight, code: u8, denied: bool) {
+    fn accomplished(&mut self, job: Job, weight: Weight, code: u8, transcript: &Transcript) {
+        let denied = transcript.receiver_denied();
         let repairable = code == exit::PARTIAL && denied && !rustix::process::geteuid().is_root();
         match job {
             Job::Create(known) => {
@@ -669,6 +671,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Job::Buckets(buckets) if repairable => {
                 self.done += weight;
                 self.repair.extend(buckets);
+                // A repair does not meet again what went wrong for another reason.
+                if transcript.complained_otherwise() {
+                    self.soft.add(code);
+                }
                 return;
             }
             Job::Buckets(_) => self.done += weight,
