@@ -69,7 +69,7 @@ fn pack(criterion: &mut Criterion, above: &Path) {
         for threads in [1, 4] {
             group.bench_function(format!("{what}, {threads} threads"), |bencher| {
                 bencher.iter_batched(
-                    || BucketDir::create(Some(above), &[]).expect("make a bucket directory"),
+                    || BucketDir::create(Some(above), &[], None).expect("make a bucket directory"),
                     |dir| {
                         let packer = Packer::new(LIMITS, ROOM, &dir);
                         std::thread::scope(|scope| {

@@ -185,7 +185,7 @@ fn simulate(above: &Path) {
 /// Has the packer make buckets of so many units.
 fn pack(above: &Path, units: u64, draw: &dyn Fn(&mut Random) -> Weight, cost: &CostModel) -> Vec<Task> {
     let limits = Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE };
-    let dir = BucketDir::create(Some(above)).expect("make a bucket directory");
+    let dir = BucketDir::create(Some(above), &[], None).expect("make a bucket directory");
     let packer = Packer::new(limits, ROOM, &dir);
     let mut random = Random(4);
     let (mut tasks, mut scanned) = (Vec::new(), 0);

@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::hint::black_box;
@@ -118,7 +117,7 @@ fn with_buckets(criterion: &mut Criterion, above: &Path, entries: u64, path: &La
     for threads in [1, 2, 4] {
         group.bench_function(format!("{threads} threads"), |bencher| {
             bencher.iter_batched(
-                || BucketDir::create(Some(above)).expect("make a bucket directory"),
+                || BucketDir::create(Some(above), &[], None).expect("make a bucket directory"),
                 |dir| {
                     let packer = Packer::new(LIMITS, ROOM, &dir);
                     run(path, threads, entries, &|found| {
@@ -144,17 +143,8 @@ fn start<'a>(criterion: &'a mut Criterion, shape: &str, entries: u64) -> Benchma
 }
 
 fn run(path: &Path, threads: usize, entries: u64, units: &(dyn Fn(Units<'_>) + Sync)) {
-    let scan = Scan {
-        roots: vec![Root { base: path.to_owned(), name: None }],
-        limits: LIMITS,
-        threads: NonZero::new(threads).expect("not zero"),
-        split_roots: false,
-        one_file_system: 0,
-        merge_files: Vec::new(),
-        unread_names: HashSet::new(),
-        hard_links: false,
-        keep_locked_whole: false,
-    };
+    let roots = vec![Root { base: path.to_owned(), name: None }];
+    let scan = Scan::new(roots, LIMITS, NonZero::new(threads).expect("not zero"));
     let watch = Watch::default();
     let sink = |event: Event<'_>| match event {
         Event::Units(found) => units(found),

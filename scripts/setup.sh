@@ -63,6 +63,7 @@ needs() {
         openssh-client openssh-clients openssh-clients openssh openssh-client openssh
     need 'sshd (tests start one on 127.0.0.1)' 'has sshd' \
         openssh-server openssh-server openssh-server openssh openssh-server openssh
+    need 'zstd (unpacks the list of a real tree)' 'has zstd' zstd zstd zstd zstd zstd zstd
 }
 
 has_ssh() {

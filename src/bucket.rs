@@ -55,36 +55,35 @@ pub struct Place {
 pub struct BucketDir {
     path: PathBuf,
     identity: (u64, u64),
+    in_source: bool,
     temporary: Option<tempfile::TempDir>,
 }
 
 impl BucketDir {
     /// A new folder of this run: below `parent` when the user gave one, else below the system's temporary folder, or another place
-    /// for such things if that lies in one of `trees`, which are about to be copied or deleted in.
+    /// for such things if that lies in a source or in the destination. Paths of both are real ones.
     ///
     /// # Errors
-    /// `parent` does not exist, is not a directory, is not writable, or lies in one of `trees`. Nothing has been written then.
-    pub fn create(parent: Option<&Path>, trees: &[PathBuf]) -> Result<BucketDir> {
-        let inside = |dir: &Path| {
-            let real = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-            trees.iter().any(|tree| real.starts_with(tree))
-        };
+    /// `parent` does not exist, is not a directory, is not writable, or lies in the destination. Nothing has been written then.
+    pub fn create(parent: Option<&Path>, sources: &[PathBuf], destination: Option<&Path>) -> Result<BucketDir> {
+        let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+        let in_source = |dir: &Path| sources.iter().any(|tree| real(dir).starts_with(tree));
+        let in_destination = |dir: &Path| destination.is_some_and(|tree| real(dir).starts_with(tree));
         let above = match parent {
             Some(parent) => {
                 check_parent(parent)?;
-                if inside(parent) {
-                    return Err(Error::usage(format!(
-                        "bucket directory {} lies inside a source or the destination",
-                        Printable::path(parent)
-                    ))
-                    .remedy("give another one with --buckets DIR"));
+                if in_destination(parent) {
+                    let shown = Printable::path(parent);
+                    return Err(Error::usage(format!("bucket directory {shown} lies inside the destination"))
+                        .remedy("give another one with --buckets DIR"));
                 }
                 parent.to_path_buf()
             }
             None => {
                 let usual = std::env::temp_dir();
                 let others = OTHER_PLACES.iter().map(PathBuf::from).filter(|place| check_parent(place).is_ok());
-                let outside = std::iter::once(usual.clone()).chain(others).find(|place| !inside(place));
+                let outside = |place: &PathBuf| !in_source(place) && !in_destination(place);
+                let outside = std::iter::once(usual.clone()).chain(others).find(outside);
                 // A source such as `/` has them all: then the scan leaves the folder out.
                 outside.unwrap_or(usual)
             }
@@ -95,7 +94,18 @@ impl BucketDir {
                 .remedy("give a writable directory with --buckets DIR, or set TMPDIR")
         })?;
         let found = fs::metadata(made.path()).map_err(|cause| Error::io("look at", made.path(), cause))?;
-        Ok(BucketDir { path: made.path().to_owned(), identity: (found.dev(), found.ino()), temporary: Some(made) })
+        let identity = (found.dev(), found.ino());
+        Ok(BucketDir {
+            in_source: in_source(made.path()),
+            path: made.path().to_owned(),
+            identity,
+            temporary: Some(made),
+        })
+    }
+
+    /// Whether it lies in a source. It is left out of the copy then, but only while it is temporary.
+    pub fn is_in_source(&self) -> bool {
+        self.in_source
     }
 
     /// Device and inode, so that a scan can leave it out.
@@ -260,7 +270,7 @@ impl<'a> Packer<'a> {
     /// use std::num::NonZero;
     /// use multi_sync::{bucket::{BucketDir, Packer, Place}, scan::{Limits, Unit, Weight}};
     ///
-    /// let dir = BucketDir::create(None, &[]).unwrap();
+    /// let dir = BucketDir::create(None, &[], None).unwrap();
     /// let limits = Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX };
     /// let packer = Packer::new(limits, 1 << 20, &dir);
     /// let unit = |name| Unit { name, weight: Weight { entries: 1, bytes: 10 } };

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use multi_sync::bucket::BucketDir;
 use multi_sync::engine::{self, Control};
 use multi_sync::entry::Printable;
 use multi_sync::plan::Plan;
@@ -58,10 +57,7 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
         let done = (|| {
             raise_descriptor_limit();
             let plan = Plan::make(&config, control.supervisor())?;
-            let mut buckets = BucketDir::create(config.buckets.as_deref(), &plan.trees_touched(&config))?;
-            if config.keep {
-                buckets.keep();
-            }
+            let buckets = plan.make_buckets(&config)?;
             if show {
                 let _ = writeln!(io::stdout(), "{}", Printable::path(buckets.path()));
             }

@@ -16,6 +16,7 @@ use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use crate::bucket::BucketDir;
 use crate::config::Config;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
@@ -26,6 +27,8 @@ use crate::scan::{Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
 pub use probe::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
+
+const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must stay whole";
 
 /// Whether several rsyncs can do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +117,10 @@ impl Plan {
         let found = sources::look(config)?;
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = rustix::process::geteuid().is_root();
-        let keep_locked_whole = !root_user && !meaning.perms;
+        // With these a single rsync does not make directories writable for itself, and fails.
+        let strict = meaning.superuser == Superuser::Yes || meaning.acls || meaning.xattrs;
+        let unlock = !root_user && meaning.perms && !strict;
+        let keep_locked_whole = !root_user && !unlock;
         let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
         let verdict =
             config.options.verdicts_with(environment).into_iter().find(|verdict| verdict.class == Class::Plain);
@@ -122,6 +128,7 @@ impl Plan {
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
             .or_else(|| one::by_options(&options, &meaning, config.processes).map(str::to_owned))
+            .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()))
             .or_else(|| sources::one(config, &found, &meaning, relative.as_deref()).map(str::to_owned));
         let filters = filters.unwrap_or_default();
         if reason.is_none() && !config.dry_run {
@@ -133,8 +140,7 @@ impl Plan {
             program: probe::PROGRAM.into(),
             progress: config.progress,
             lists: root_user && version >= TRUSTS_LISTS && !rules_in_files(&options),
-            // With --super rsync makes nothing writable for itself.
-            unlock: !root_user && meaning.perms && meaning.superuser != Superuser::Yes,
+            unlock,
             base: found.base(config),
             implied_dirs: !meaning.relative || meaning.implied_dirs,
             destination: config.destination.as_directory(&config.cwd),
@@ -165,21 +171,28 @@ impl Plan {
         })
     }
 
-    /// The real paths of all trees that are copied, and of a destination on this machine.
-    pub fn trees_touched(&self, config: &Config) -> Vec<PathBuf> {
-        let mut trees: Vec<PathBuf> = self.trees.iter().map(|tree| tree.root.path()).collect();
-        if config.destination.is_local() {
-            trees.push(PathBuf::from(&self.recipe.destination));
+    /// Makes the bucket directory, outside of what is copied if possible.
+    ///
+    /// # Errors
+    /// As [`BucketDir::create`]; also when a directory that is to be kept would be copied.
+    pub fn make_buckets(&self, config: &Config) -> Result<BucketDir> {
+        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
+        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
+        let mut buckets = BucketDir::create(config.buckets.as_deref(), &sources, local.as_deref())?;
+        if config.keep {
+            if buckets.is_in_source() {
+                return Err(Error::usage("a bucket directory that is kept cannot lie inside a source")
+                    .remedy("give one elsewhere with --buckets DIR"));
+            }
+            buckets.keep();
         }
-        trees.iter().map(|tree| sources::resolve(tree)).collect()
+        Ok(buckets)
     }
 
     /// The scan of this plan, which leaves `left_out` (device and inode) out.
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
+        let roots = self.trees.iter().map(|tree| tree.root.clone()).collect();
         Scan {
-            roots: self.trees.iter().map(|tree| tree.root.clone()).collect(),
-            limits: config.limits,
-            threads: self.scan_threads,
             split_roots: self.trees.len() + self.singles.len() > 1,
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
@@ -187,6 +200,7 @@ impl Plan {
             left_out: Some(left_out),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
+            ..Scan::new(roots, config.limits, self.scan_threads)
         }
     }
 }

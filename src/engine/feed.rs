@@ -12,7 +12,7 @@ use crate::bucket::{Bucket, BucketDir, GroupMember, Packer, Place};
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Strategy};
 use crate::scan::{self, KeptWhole, Linked, Pruner, ScanError, Spine, Unit, Units, Watch, Weight};
 use crate::supervise::Supervisor;
 
@@ -54,6 +54,13 @@ pub(super) struct Inputs<'a> {
     pub room: usize,
 }
 
+impl Inputs<'_> {
+    /// One plain rsync needs no buckets: then the scan only counts.
+    fn packs(&self) -> bool {
+        self.config.dry_run || self.plan.strategy == Strategy::Parallel
+    }
+}
+
 /// Scans and packs; returns when all is told.
 pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     let began = Instant::now();
@@ -69,6 +76,9 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     };
     for single in &inputs.plan.singles {
         inputs.watch.count_single(single.weight);
+        if !inputs.packs() {
+            continue;
+        }
         let unit = Unit { name: single.name.as_bytes(), weight: single.weight };
         feed.packed(feed.packer.pack(&single.prefix, Place::default(), std::iter::once(unit)));
     }
@@ -136,11 +146,12 @@ struct Group {
 
 impl Feed<'_> {
     fn judges(&self) -> bool {
-        self.inputs.plan.recipe.rule_options.is_some()
+        self.inputs.packs() && self.inputs.plan.recipe.rule_options.is_some()
     }
 
     fn hear(&self, event: scan::Event<'_>) {
         match event {
+            scan::Event::Spine(_) | scan::Event::Units(_) | scan::Event::Linked(_) if !self.inputs.packs() => {}
             scan::Event::Spine(spine) => self.spine(spine),
             scan::Event::Units(units) => self.units(units),
             scan::Event::Linked(linked) => self.linked(linked),

@@ -31,6 +31,7 @@ use crate::report::{Event, Progress, Summary};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit::{self, Class, RunCode};
 use crate::rsync::options::Delete;
+use crate::rsync::output::Transcript;
 use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Ended, Stop, Supervisor};
 use feed::{Found, Inputs};
@@ -91,7 +92,7 @@ impl Control {
 /// started. What rsync failed to copy is no error here but in the summary.
 ///
 /// ```no_run
-/// use multi_sync::{bucket::BucketDir, config::Config, endpoint::{Destination, Source}, engine::{self, Control}, plan::Plan};
+/// use multi_sync::{config::Config, endpoint::{Destination, Source}, engine::{self, Control}, plan::Plan};
 /// use multi_sync::rsync::options::Options;
 ///
 /// let mut config = Config::new(
@@ -103,7 +104,7 @@ impl Control {
 /// config.processes = 4.try_into().unwrap();
 /// let control = Control::default();
 /// let plan = Plan::make(&config, control.supervisor())?;
-/// let summary = engine::run(&config, &plan, &BucketDir::create(None, &plan.trees_touched(&config))?, &control, &|event| eprintln!("{event:?}"))?;
+/// let summary = engine::run(&config, &plan, &plan.make_buckets(&config)?, &control, &|event| eprintln!("{event:?}"))?;
 /// assert_eq!(summary.code.get(), 0);
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
@@ -306,10 +307,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 for bucket in closed {
                     self.summary.buckets += 1;
                     self.summary.packed += bucket.weight;
-                    // One plain rsync copies them all.
-                    if self.summary.plain.is_none() {
-                        self.queue.push(bucket);
-                    }
+                    self.queue.push(bucket);
                 }
             }
             Message::Found(Found::KeptWhole(why, path)) => {
@@ -442,12 +440,12 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(false);
         }
         if !self.scanned {
-            if self.waits_for_scan() {
+            // As long as nothing was split, it may become one rsync.
+            if self.waits_for_scan() || self.spine.len() == 0 {
                 return Ok(false);
             }
             // Several launches will come: DEST can be made meanwhile.
-            let parallel = slots.get() > 1 && self.spine.len() > 0 && self.queue.is_worth_two();
-            let early = parallel && !self.keeps_if_failed();
+            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
             if early && !self.spine.dest_made && !self.spine.creating {
                 self.start_create();
                 return Ok(true);
@@ -636,7 +634,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         match exit::class(code) {
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
                 self.check_after(&job)?;
-                self.accomplished(job, weight, code, end.transcript.receiver_denied());
+                self.accomplished(job, weight, code, &end.transcript);
             }
             Class::Connection => self.again(job, code, CONNECTION_TRIES),
             Class::Broken => self.again(job, code, BROKEN_TRIES),
@@ -657,7 +655,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
         Ok(())
     }
 
-    fn accomplished(&mut self, job: Job, weight: Weight, code: u8, denied: bool) {
+    fn accomplished(&mut self, job: Job, weight: Weight, code: u8, transcript: &Transcript) {
+        let denied = transcript.receiver_denied();
         let repairable = code == exit::PARTIAL && denied && !rustix::process::geteuid().is_root();
         match job {
             Job::Create(known) => {
@@ -672,6 +671,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Job::Buckets(buckets) if repairable => {
                 self.done += weight;
                 self.repair.extend(buckets);
+                // A repair does not meet again what went wrong for another reason.
+                if transcript.complained_otherwise() {
+                    self.soft.add(code);
+                }
                 return;
             }
             Job::Buckets(_) => self.done += weight,

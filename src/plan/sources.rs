@@ -141,9 +141,6 @@ pub(super) fn one(
     if !found.missing.is_empty() && meaning.delete.is_some() && !meaning.ignore_errors {
         return Some("a source is missing, which keeps rsync from deleting");
     }
-    if meaning.hard_links && !meaning.perms && !rustix::process::geteuid().is_root() {
-        return Some("hard links may cross directories that must stay whole");
-    }
     let meets = match relative {
         Some(all) => all.iter().enumerate().any(|(at, one)| all[..at].iter().any(|other| one.meets(other))),
         None if meaning.relative => return Some("a source under --relative is not a plain path"),

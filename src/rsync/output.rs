@@ -108,6 +108,7 @@ pub struct Transcript {
     missing: u64,
     vanished: u64,
     denied: bool,
+    otherwise: bool,
     list_failed: bool,
     file_failed: bool,
 }
@@ -166,7 +167,11 @@ impl Transcript {
             let of_file = contains(line, b"send_files failed to open ") || contains(line, b"read errors mapping ");
             *(if of_file { &mut self.file_failed } else { &mut self.list_failed }) = true;
         }
-        self.denied |= is_denied_receiver(line);
+        if is_denied_receiver(line) {
+            self.denied = true;
+        } else if !line.starts_with(b"*** Skipping any contents") {
+            self.otherwise = true;
+        }
         true
     }
 
@@ -180,9 +185,14 @@ impl Transcript {
         self.file_failed
     }
 
-    /// Whether the receiving side was denied something: with implied directories rsync may help itself.
+    /// Whether the receiving side was denied something that rsync may help itself to if it is given implied directories.
     pub fn receiver_denied(&self) -> bool {
         self.denied
+    }
+
+    /// Whether it complained of anything else.
+    pub fn complained_otherwise(&self) -> bool {
+        self.otherwise
     }
 
     /// Number of arguments rsync did not find, if that (with files that vanished) is all it complained about. rsync exits 23 for
@@ -192,9 +202,12 @@ impl Transcript {
     }
 }
 
-/// Whether the receiving side says that it was denied something.
+/// Whether the receiving side was not allowed to change what a directory holds: with a mode that allows it, it succeeds.
 pub fn is_denied_receiver(line: &[u8]) -> bool {
-    contains(line, b"Permission denied (13)") && !contains(line, b"[sender]")
+    let change = ["mkstemp ", "mkdir ", "rename ", "unlink", "symlink ", "mknod ", "link ", "rmdir"];
+    contains(line, b"Permission denied (13)")
+        && !contains(line, b"[sender]")
+        && change.iter().any(|verb| contains(line, verb.as_bytes()))
 }
 
 /// Whether the receiving side wrote this line. Old versions do not say who did: then the sender is suspected.

@@ -358,6 +358,22 @@ impl Watch {
 }
 
 impl Scan {
+    /// A scan of everything below the roots, with nothing special.
+    pub fn new(roots: Vec<Root>, limits: Limits, threads: NonZero<usize>) -> Scan {
+        Scan {
+            roots,
+            limits,
+            threads,
+            split_roots: false,
+            one_file_system: 0,
+            merge_files: Vec::new(),
+            unread_names: HashSet::new(),
+            left_out: None,
+            hard_links: false,
+            keep_locked_whole: false,
+        }
+    }
+
     /// Scans all roots and returns when everything has been told to `sink`, or after [`Watch::stop`]. The sink is called from
     /// several threads, and calls it makes must not wait for the scan.
     ///
@@ -371,19 +387,9 @@ impl Scan {
     ///
     /// let folder = tempfile::tempdir().unwrap();
     /// for name in ["a", "b", "c"] { std::fs::write(folder.path().join(name), "x").unwrap(); }
-    /// let one = NonZero::new(1).unwrap();
-    /// let scan = Scan {
-    ///     roots: vec![Root { base: folder.path().into(), name: None }],
-    ///     limits: Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX },
-    ///     threads: NonZero::new(2).unwrap(),
-    ///     split_roots: false,
-    ///     one_file_system: 0,
-    ///     merge_files: Vec::new(),
-    ///     unread_names: Default::default(),
-    ///     left_out: None,
-    ///     hard_links: false,
-    ///     keep_locked_whole: false,
-    /// };
+    /// let roots = vec![Root { base: folder.path().into(), name: None }];
+    /// let limits = Limits { entries: NonZero::new(2).unwrap(), bytes: NonZero::<u64>::MAX };
+    /// let scan = Scan::new(roots, limits, NonZero::new(2).unwrap());
     /// let found = Mutex::new(Vec::new());
     /// let watch = Watch::default();
     /// scan.run(&watch, &|event| {

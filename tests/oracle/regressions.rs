@@ -92,7 +92,6 @@ pub fn all() -> Vec<(&'static str, Case)> {
             "a run that only one rsync can do never ended",
             case("-a", "", &["s/", "t/"], "d/").dirs(&["s", "t"]).files(&["s/b", "s/c"]),
         ),
-        ("DEST was not made when there is no source", case("-a", "", &["nothing"], "d/").dirs(&["s"])),
         (
             "an unreadable directory that a rule excludes was an error",
             case("-a -FF", "", &["s"], "d/")
