@@ -206,7 +206,7 @@ static TABLE: &[Spec] = &[
     row("copy-links",          b'L', &[], &[], Nothing, Plain, "the scan has to follow links as rsync does"),
     row("copy-unsafe-links",   0,    &[], &[], Nothing, Plain, "the scan has to follow links as rsync does"),
     row("copy-dirlinks",       b'k', &[], &[], Nothing, Plain, "the scan has to follow links as rsync does"),
-    row("keep-dirlinks",       b'K', &[], &[], Nothing, Native, ""),
+    row("keep-dirlinks",       b'K', &[], &[], Nothing, Plain, "a link at the destination may lead one process into the directories of another"),
     row("safe-links",          0,    &[], &[], Nothing, Native, ""),
     row("munge-links",         0,    &[], &["no-munge-links"], Nothing, Native, ""),
     row("insecure-links",      0,    &[], &["no-insecure-links"], Nothing, Native, ""),
