@@ -4,23 +4,40 @@
 use std::num::NonZero;
 use std::path::{Component, Path};
 
-use crate::rsync::options::{Meaning, Options};
+use crate::rsync::options::{Meaning, Options, Superuser};
 
 use super::bandwidth;
 
 /// Combinations of options that one rsync has to do, with the reason.
 pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
+    let is_root = rustix::process::geteuid().is_root();
     let merges = meaning.per_dir_merge || meaning.cvs_exclude;
     let deletes = meaning.delete.is_some();
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
     let fuzzy = options.settings().iter().any(|setting| setting.spec.name() == "fuzzy" && !setting.negated);
-    let rules: [(bool, &str); 9] = [
+    let rules: [(bool, &str); 13] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (
             deletes && meaning.one_file_system > 0,
             "with --one-file-system a mount at the destination is protected from deletion",
         ),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
+        (
+            deletes && meaning.ignore_existing,
+            "with --ignore-existing entries of another kind stay, and what is in them counts as an error",
+        ),
+        (
+            meaning.delete_excluded && meaning.backup && meaning.backup_dir.is_none(),
+            "--delete-excluded deletes backups, but not those it has just made",
+        ),
+        (
+            meaning.backup_dir.is_some() && !is_root,
+            "directories without u+w in --backup-dir are a race even for one rsync",
+        ),
+        (
+            meaning.superuser == Superuser::Yes && !is_root,
+            "what --super attempts and is not allowed to do depends on the order",
+        ),
         (meaning.hard_links && merges, "hard links may cross directories that must stay whole"),
         (meaning.verbose > 1, "what rsync says of itself would be said many times"),
         (fuzzy && !meaning.perms, "with --fuzzy and without --perms a file gets its mode from what is beside it"),

@@ -126,11 +126,17 @@ pub(super) fn one(
     if sources.len() > 1 && sources.iter().any(|(source, found)| found.is_dir() && !is_readable(source)) {
         return Some("one of several sources cannot be read");
     }
-    if meaning.delete.is_some()
-        && sources.len() > 1
-        && sources.iter().any(|(source, _)| source.form() == Form::Contents)
-    {
+    let into_dest = sources.len() > 1 && sources.iter().any(|(source, _)| source.form() == Form::Contents);
+    if into_dest && meaning.delete.is_some() {
         return Some("what may be deleted in DEST itself depends on all sources");
+    }
+    let rules = meaning.per_dir_merge || meaning.cvs_exclude;
+    if into_dest && (rules || !rustix::process::geteuid().is_root()) {
+        return Some("a source that may have to stay whole gives its attributes to DEST, which others write into");
+    }
+    let local = config.destination.is_local().then(|| config.destination.as_typed(&config.cwd));
+    if meaning.existing && local.is_some_and(|dest| !Path::new(&dest).exists()) {
+        return Some("with --existing and no DEST hardly anything is done");
     }
     if files > 0 && meaning.relative {
         return Some("a source under --relative is no directory");
