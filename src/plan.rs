@@ -96,6 +96,8 @@ pub struct Plan {
     pub ignore_errors: bool,
     /// rsync prints a line per entry, and each must come once.
     pub prints: bool,
+    /// The user asked rsync to be quiet.
+    pub quiet: bool,
     /// The user asked rsync itself for statistics.
     pub stats: bool,
     /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
@@ -166,6 +168,7 @@ impl Plan {
             deletes: meaning.delete,
             ignore_errors: meaning.ignore_errors,
             prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
+            quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
             watched_dest: watched_dest(config),
         })

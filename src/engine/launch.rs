@@ -96,6 +96,8 @@ fn is_about_deletion(line: &[u8]) -> bool {
 /// How a launch speaks.
 pub(super) struct Voice<'a> {
     pub tells: Tells,
+    /// The user wants to hear of errors only.
+    pub quiet: bool,
     /// The launch may be repeated in a way that the receiving side is not denied anything: what it says of that is held back.
     pub holds_denials: bool,
     pub said: &'a Said,
@@ -109,6 +111,9 @@ impl Voice<'_> {
         const CREATED: &[u8] = b"created directory ";
         let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
         let (given, typed) = self.dest;
+        if self.quiet {
+            return;
+        }
         if line.strip_prefix(CREATED).is_some_and(|path| path == bare(given)) {
             (self.tell)(Event::Said(&[CREATED, &bare(typed)].concat()));
         } else if self.tells != Tells::Deletions || is_about_deletion(line) {

@@ -330,6 +330,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     fn unread(&mut self, error: &ScanError) {
         // rsync meets it too, and knows whether it is excluded.
+        if let Strategy::Plain(_) = self.plan.strategy {
+            return;
+        }
         let excludable = self.plan.recipe.rule_options.is_some() && !self.keeps_if_failed() && !self.config.dry_run;
         if excludable && error.in_unit {
             return;
@@ -597,10 +600,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
+        let quiet = self.plan.quiet;
         let holds_denials = matches!(job, Job::Buckets(_)) && !rustix::process::geteuid().is_root();
         self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         self.scope.spawn(move || {
-            let voice = Voice { tells, holds_denials, said: &said, dest, tell };
+            let voice = Voice { tells, quiet, holds_denials, said: &said, dest, tell };
             let end = launch::run(&invocation, supervisor, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
@@ -678,7 +682,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 return;
             }
             Job::Buckets(_) => self.done += weight,
-            Job::Plain => self.done = self.control.watch.found(),
+            Job::Plain => {
+                self.done = self.control.watch.found();
+                // It met itself what the scan could not read, as far as that is part of the transfer.
+                self.soft = RunCode::default();
+            }
             Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => {}
         }
         self.soft.add(code);
