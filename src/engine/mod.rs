@@ -5,6 +5,7 @@
 //! deleted) and get their attributes. A thread owns each launch and reports its end whatever happens, so the coordinator always
 //! hears of it.
 
+mod ends;
 mod feed;
 mod judge;
 mod launch;
@@ -12,7 +13,6 @@ mod spine;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -29,11 +29,10 @@ use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, CostModel, Queue};
 use crate::report::{Event, Progress, Summary};
 use crate::rsync::command::Invocation;
-use crate::rsync::exit::{self, Class, RunCode};
+use crate::rsync::exit::{self, RunCode};
 use crate::rsync::options::Delete;
-use crate::rsync::output::Transcript;
 use crate::scan::{ScanError, Watch, Weight};
-use crate::supervise::{Ended, Stop, Supervisor};
+use crate::supervise::{Stop, Supervisor};
 use feed::{Found, Inputs};
 use launch::{End, Meter, Said, Tells, Voice};
 use spine::SpineList;
@@ -42,13 +41,6 @@ use spine::SpineList;
 const TICK: Duration = Duration::from_millis(200);
 /// While the scan goes on, what is there is launched after this long, even if it is little.
 const LONGEST_WAIT: Duration = Duration::from_millis(900);
-/// Launches of one bucket after which a failed connection is final.
-const CONNECTION_TRIES: u32 = 3;
-/// Launches of one bucket after which an rsync that was killed or ran out of memory is final.
-const BROKEN_TRIES: u32 = 2;
-/// Wait before a failed connection is tried again; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
 /// The way to stop a run from another thread, such as one that waits for signals.
 #[derive(Debug, Default)]
 pub struct Control {
@@ -224,9 +216,6 @@ struct Run<'scope, 'env> {
     said: Arc<Said>,
     summary: Summary,
 }
-
-/// Key of the spine's launches among those of buckets.
-const SPINE_TRIES: u64 = u64::MAX;
 
 impl<'scope, 'env> Run<'scope, 'env> {
     fn begin(&mut self) {
@@ -609,144 +598,6 @@ impl<'scope, 'env> Run<'scope, 'env> {
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });
-    }
-
-    fn ended(&mut self, launch: u64, end: End) -> Result<()> {
-        let Some(Running { job, weight, .. }) = self.running.remove(&launch) else { return Ok(()) };
-        self.summary.rsync_time += end.ran;
-        self.summary.figures += end.transcript.figures;
-        if let Job::Create(_) = job {
-            self.spine.creating = false;
-        }
-        let ended = end.ended?;
-        if ended == Ended::NotStarted {
-            return Ok(());
-        }
-        // A repair says it again if it still holds.
-        let repaired = ended.code() == exit::PARTIAL && !self.stopping();
-        if !repaired {
-            end.held.iter().for_each(|line| (self.tell)(Event::Complained(line)));
-        }
-        let mut code = ended.code();
-        if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
-            code = exit::VANISHED;
-        }
-        // With --delete-after rsync knows of files that could not be read before it deletes; otherwise it has deleted by then.
-        let after = self.plan.deletes == Some(Delete::After);
-        let failed = end.transcript.list_failed() || after && end.transcript.file_failed();
-        self.sender_failed |= code == exit::PARTIAL && failed;
-        match exit::class(code) {
-            Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
-                self.check_after(&job)?;
-                self.accomplished(job, weight, code, &end.transcript);
-            }
-            Class::Connection => self.again(job, code, CONNECTION_TRIES),
-            Class::Broken => self.again(job, code, BROKEN_TRIES),
-            Class::Fatal => self.fail(code),
-        }
-        Ok(())
-    }
-
-    /// A directory that was replaced during a launch may have led it elsewhere: that is said, and changes the exit code.
-    fn check_after(&mut self, job: &Job) -> Result<()> {
-        let arguments = match job {
-            Job::Buckets(buckets) => self.arguments(buckets)?,
-            Job::Repair(bucket) => self.arguments(&[*bucket])?,
-            Job::Delete(range) => self.spine.part(range.clone(), false).arguments,
-            Job::Create(_) | Job::Attributes(_) | Job::Plain => return Ok(()),
-        };
-        self.are_as_scanned(&arguments);
-        Ok(())
-    }
-
-    fn accomplished(&mut self, job: Job, weight: Weight, code: u8, transcript: &Transcript) {
-        let denied = transcript.receiver_denied();
-        let repairable = code == exit::PARTIAL && denied && !rustix::process::geteuid().is_root();
-        match job {
-            Job::Create(known) => {
-                let entries = u64::from(known - self.spine.created);
-                self.done += Weight { entries, bytes: 0 };
-                self.spine.created = known;
-                self.spine.dest_made = true;
-                if let (exit::OK, Some(dest)) = (code, &self.plan.watched_dest) {
-                    self.spine.note_changes(dest);
-                }
-            }
-            Job::Buckets(buckets) if repairable => {
-                self.done += weight;
-                self.repair.extend(buckets);
-                // A repair does not meet again what went wrong for another reason.
-                if transcript.complained_otherwise() {
-                    self.soft.add(code);
-                }
-                return;
-            }
-            Job::Buckets(_) => self.done += weight,
-            Job::Plain => {
-                self.done = self.control.watch.found();
-                // It met itself what the scan could not read, as far as that is part of the transfer.
-                self.soft = RunCode::default();
-            }
-            Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => {}
-        }
-        self.soft.add(code);
-    }
-
-    /// Puts work back after a failure that may pass, or gives up.
-    fn again(&mut self, job: Job, code: u8, most: u32) {
-        let keys: Vec<u64> = match &job {
-            Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.id).collect(),
-            Job::Repair(bucket) => vec![bucket.id],
-            Job::Create(_) | Job::Delete(_) | Job::Attributes(_) => vec![SPINE_TRIES],
-            Job::Plain => return self.fail(code),
-        };
-        let tried = keys.into_iter().map(|key| {
-            let tries = self.tries.entry(key).or_insert(0);
-            *tries += 1;
-            *tries
-        });
-        let tried = tried.max().unwrap_or(most);
-        // Before anything has worked, a failure is an answer.
-        if self.stopping() || tried >= most || !self.spine.dest_made {
-            return self.fail(code);
-        }
-        let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
-        let what = exit::meaning(code);
-        (self.tell)(Event::Note(format!(
-            "rsync ended with code {code} ({what}); trying again in {} s",
-            pause.as_secs()
-        )));
-        self.pause_until = Some(Instant::now() + pause);
-        match job {
-            Job::Buckets(buckets) => buckets.into_iter().for_each(|bucket| self.queue.push(bucket)),
-            Job::Repair(bucket) => self.repair.push(bucket),
-            Job::Delete(range) | Job::Attributes(range) => self.parts.push(range),
-            Job::Create(_) | Job::Plain => {}
-        }
-    }
-
-    fn fail(&mut self, code: u8) {
-        if !self.control.interrupted() {
-            self.failed.get_or_insert(code);
-            self.control.abort();
-        }
-    }
-
-    /// Whether at least `count` units of a launch are no longer in the source.
-    fn are_gone(&self, job: &Job, count: u64) -> bool {
-        let units = match job {
-            Job::Buckets(buckets) => self.arguments(buckets),
-            Job::Repair(bucket) => self.arguments(&[*bucket]),
-            Job::Create(known) => Ok(self.spine.part(self.spine.created as usize..*known as usize, true).arguments),
-            Job::Delete(range) | Job::Attributes(range) => Ok(self.spine.part(range.clone(), true).arguments),
-            Job::Plain => return false,
-        };
-        let gone = |unit: &&OsString| {
-            let missing = [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory];
-            let looked = fs::symlink_metadata(self.plan.recipe.base.join(unit));
-            looked.is_err_and(|error| missing.contains(&error.kind()))
-        };
-        units.is_ok_and(|units| units.iter().filter(gone).count() as u64 >= count)
     }
 
     fn tell_progress(&self) {
