@@ -21,7 +21,7 @@ use oracle::{Sweep, describe, generate, is_wrong, number, program};
 
 #[test]
 fn random_cases() {
-    let sweep = Sweep::from_env(150, Duration::from_secs(45));
+    let sweep = Sweep::from_env(120, Duration::from_secs(60));
     println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
     let tally = sweep.run(&|case, verdict, court| {
         if !is_wrong(verdict) {

@@ -476,9 +476,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     /// Launches that print a line per entry are started when the spine is complete, because a second look at a directory would
-    /// print it again. `--delete-before` and `--delete-after` make rsync read everything before it deletes anything.
+    /// print it again. `--delete-before` and `--delete-after` make rsync read everything before it deletes anything. And with filter
+    /// rules only rsync knows whether what the scan could not read, which would end deletion, is part of the transfer at all.
     fn waits_for_scan(&self) -> bool {
-        self.plan.prints || matches!(self.plan.deletes, Some(Delete::Before | Delete::After))
+        let rules = self.plan.recipe.rule_options.is_some();
+        self.plan.prints
+            || matches!(self.plan.deletes, Some(Delete::Before | Delete::After))
+            || rules && self.keeps_if_failed()
     }
 
     /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
