@@ -45,7 +45,15 @@ fn waiting(count: u64, coalesce: Coalesce) -> Queue {
     let mut random = Random(3);
     for id in 0..count {
         let weight = Weight { entries: 1000, bytes: random.lognormal(16e6, 2.0) as u64 };
-        queue.push(Bucket { id, weight, units: 10, argument_bytes: 400, spine_before: id as u32, exposed: false });
+        queue.push(Bucket {
+            id,
+            weight,
+            units: 10,
+            argument_bytes: 400,
+            spine_before: id as u32,
+            exposed: false,
+            singles: false,
+        });
     }
     queue
 }

@@ -39,6 +39,8 @@ pub struct Bucket {
     pub spine_before: u32,
     /// A directory above its units may be swapped for something else while rsync runs ([`crate::scan::Spine::exposed`]).
     pub exposed: bool,
+    /// It holds single names that [`Packer::singles_apart`] keeps away from subtrees.
+    pub singles: bool,
 }
 
 /// What the units of one directory have in common.
@@ -217,21 +219,21 @@ pub fn arguments(file: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub struct Packer<'a> {
     limits: Limits,
     argument_limit: usize,
+    singles_apart: bool,
     dir: &'a BucketDir,
     open: Mutex<Opened>,
 }
 
-/// The buckets that are being filled: one of units in exposed places, one of all others.
+/// The buckets that are being filled: one for each kind of units that do not share a bucket.
 #[derive(Debug, Default)]
 struct Opened {
     next_id: u64,
-    safe: Open,
-    exposed: Open,
+    kinds: [Open; 4],
 }
 
 impl Opened {
-    fn of(&mut self, exposed: bool) -> (&mut Open, &mut u64) {
-        (if exposed { &mut self.exposed } else { &mut self.safe }, &mut self.next_id)
+    fn of(&mut self, exposed: bool, singles: bool) -> (&mut Open, &mut u64) {
+        (&mut self.kinds[usize::from(exposed) * 2 + usize::from(singles)], &mut self.next_id)
     }
 }
 
@@ -252,12 +254,20 @@ struct Open {
     weight: Weight,
     units: u64,
     place: Place,
+    singles: bool,
 }
 
 impl<'a> Packer<'a> {
     /// A packer that writes into `dir`.
     pub fn new(limits: Limits, argument_limit: usize, dir: &'a BucketDir) -> Self {
-        Packer { limits, argument_limit, dir, open: Mutex::default() }
+        Packer { limits, argument_limit, singles_apart: false, dir, open: Mutex::default() }
+    }
+
+    /// With `apart` names that are units by themselves do not share a bucket with subtrees.
+    #[must_use]
+    pub fn singles_apart(mut self, apart: bool) -> Self {
+        self.singles_apart = apart;
+        self
     }
 
     /// Packs units that share a directory: `prefix` and the unit's name make the argument. Returns the buckets that were closed by
@@ -282,12 +292,13 @@ impl<'a> Packer<'a> {
     pub fn pack<'u>(&self, prefix: &[u8], place: Place, units: impl Iterator<Item = Unit<'u>>) -> Result<Vec<Bucket>> {
         let mut closed = Vec::new();
         let mut opened = self.lock();
-        let (open, next_id) = opened.of(place.exposed);
         for unit in units {
+            let singles = self.singles_apart && unit.weight.entries == 1;
+            let (open, next_id) = opened.of(place.exposed, singles);
             let argument = [prefix, unit.name, b"\0"].concat();
             if !self.limits.hold(unit.weight) {
                 // Alone, at once, and without ending the bucket that its neighbours are in.
-                let mut alone = Open::default();
+                let mut alone = Open { singles, ..Open::default() };
                 alone.add(&argument, unit.weight, place);
                 closed.push(self.close(&mut alone, next_id)?);
                 continue;
@@ -296,6 +307,7 @@ impl<'a> Packer<'a> {
                 closed.push(self.close(open, next_id)?);
             }
             open.add(&argument, unit.weight, place);
+            open.singles = singles;
         }
         Ok(closed)
     }
@@ -312,26 +324,25 @@ impl<'a> Packer<'a> {
         }
         let mut closed = Vec::new();
         let mut opened = self.lock();
-        let (open, next_id) = opened.of(group.place.exposed);
+        let (open, next_id) = opened.of(group.place.exposed, self.singles_apart);
         if open.units > 0 && !self.fits(open, group.weight, group.argument_bytes()) {
             closed.push(self.close(open, next_id)?);
         }
         open.merge(&group);
+        open.singles = self.singles_apart;
         Ok(closed)
     }
 
-    /// Closes what is left: at most two buckets.
+    /// Closes what is left: at most one bucket for each kind of units that do not share one.
     ///
     /// # Errors
     /// As [`Packer::pack`].
     pub fn finish(&self) -> Result<Vec<Bucket>> {
         let mut opened = self.lock();
         let mut closed = Vec::new();
-        for exposed in [false, true] {
-            let (open, next_id) = opened.of(exposed);
-            if open.units > 0 {
-                closed.push(self.close(open, next_id)?);
-            }
+        let Opened { next_id, kinds } = &mut *opened;
+        for open in kinds.iter_mut().filter(|open| open.units > 0) {
+            closed.push(self.close(open, next_id)?);
         }
         Ok(closed)
     }
@@ -355,6 +366,7 @@ impl<'a> Packer<'a> {
             argument_bytes: open.argument_bytes(),
             spine_before: open.place.spine_before,
             exposed: open.place.exposed,
+            singles: open.singles,
         };
         open.arguments.clear();
         *open = Open { arguments: std::mem::take(&mut open.arguments), ..Open::default() };
@@ -364,7 +376,7 @@ impl<'a> Packer<'a> {
 
 impl Open {
     fn add(&mut self, argument: &[u8], weight: Weight, place: Place) {
-        self.merge(&Open { arguments: Vec::new(), weight, units: 1, place });
+        self.merge(&Open { weight, units: 1, place, ..Open::default() });
         self.arguments.extend_from_slice(argument);
     }
 

@@ -4,6 +4,7 @@
 //! give exactly the result of one. Where that is not certain, one rsync does it ([`Strategy::Plain`]): slower, never different.
 
 mod bandwidth;
+mod launches;
 mod one;
 mod probe;
 mod relative;
@@ -15,6 +16,7 @@ use std::fs;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::bucket::BucketDir;
 use crate::config::Config;
@@ -22,7 +24,7 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Class, Delete, Meaning, Options, Setting, Superuser};
+use crate::rsync::options::{Class, Delete, Meaning, Stop, Superuser};
 use crate::scan::{Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
@@ -90,10 +92,16 @@ pub struct Plan {
     pub one_file_system: u8,
     /// See [`Scan::hard_links`].
     pub hard_links: bool,
+    /// See [`crate::bucket::Packer`]: single names of one directory reach one bucket.
+    pub names_together: bool,
     /// What the source does not have is deleted, and when.
     pub deletes: Option<Delete>,
     /// Deletion goes on after an error.
     pub ignore_errors: bool,
+    /// The run ends after this time, done or not.
+    pub stop_after: Option<Duration>,
+    /// Each rsync ends at a time of its own accord (`--stop-at`).
+    pub stops_itself: bool,
     /// rsync prints a line per entry, and each must come once.
     pub prints: bool,
     /// The user asked rsync to be quiet.
@@ -113,7 +121,7 @@ impl Plan {
     pub fn make(config: &Config, supervisor: &Supervisor) -> Result<Plan> {
         let environment = |name: &str| std::env::var_os(name);
         config.options.refuse_unsupported_with(environment)?;
-        let options = hand_over(&config.options)?;
+        let options = launches::hand_over(&config.options)?;
         let meaning = options.meaning_with(environment);
 
         let found = sources::look(config)?;
@@ -139,14 +147,11 @@ impl Plan {
         let version = probe::probe(&options, &config.cwd, supervisor)?;
 
         let recipe = Recipe {
-            program: probe::PROGRAM.into(),
-            progress: config.progress,
-            lists: root_user && version >= TRUSTS_LISTS && !rules_in_files(&options),
+            lists: root_user && version >= TRUSTS_LISTS,
             unlock,
             base: found.base(config),
-            implied_dirs: !meaning.relative || meaning.implied_dirs,
             destination: config.destination.as_directory(&config.cwd),
-            ..options_of_launches(&options.absolute_files(&config.cwd), &meaning, &filters, config)?
+            ..launches::recipe(&options.absolute_files(&config.cwd), &meaning, &filters, config)?
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.original().to_owned());
@@ -165,12 +170,15 @@ impl Plan {
             unread_names: filters.excluded_names,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
+            names_together: meaning.delay_updates,
             deletes: meaning.delete,
+            stop_after: stop_after(&meaning),
+            stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
             ignore_errors: meaning.ignore_errors,
             prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
-            watched_dest: watched_dest(config),
+            watched_dest: watched_dest(config).filter(|_| !meaning.dry_run),
         })
     }
 
@@ -208,60 +216,12 @@ impl Plan {
     }
 }
 
-/// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
-/// `--partial` stays.
-fn hand_over(options: &Options) -> Result<Options> {
-    const HANDLED: [&str; 3] = ["quiet", "stats", "progress"];
-    const SILENCED: [&str; 3] = ["verbose", "itemize-changes", "out-format"];
-    const PARTIAL_PROGRESS: Option<u8> = Some(b'P');
-    let partial = options.settings().iter().any(|setting| setting.spec.short == PARTIAL_PROGRESS);
-    let quiet = options.meaning().quiet;
-    let handled = |name: &str| HANDLED.contains(&name) || quiet && SILENCED.contains(&name);
-    let kept = options.without(|setting| handled(setting.spec.name()) || setting.spec.short == PARTIAL_PROGRESS);
-    let mut words = kept.argv();
-    words.extend(partial.then(|| "--partial".into()));
-    Options::parse(&words)
-}
-
-/// Whether rules are read from files with a rule per line: `--from0`, which a list of names needs, would misread them.
-fn rules_in_files(options: &Options) -> bool {
-    let by_line = |setting: &Setting| {
-        let name = setting.spec.name();
-        ["exclude-from", "include-from", "filter", "F", "cvs-exclude"].contains(&name)
-    };
-    options.settings().iter().any(by_line)
-}
-
-fn options_of_launches(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
-    let shared = bandwidth::share(meaning, config.processes).ok().flatten();
-    let mut launch = options.without(|setting| shared.is_some() && setting.spec.name() == "bwlimit").argv();
-    launch.extend(shared.clone());
-    let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
-    let mut keeping = Options::parse(&launch)?.without(|setting| deletion(setting.spec.name())).argv();
-    // What is copied still takes the place of something else, as it does with deletion.
-    keeping.extend(meaning.delete.is_some().then(|| "--force".into()));
-    // "." is a name that the user's rules would match (`--exclude='*'`).
-    let include: Vec<OsString> = meaning.has_filter_rules.then(|| "--include=/.".into()).into_iter().collect();
-    let quiet = Options::parse(&keeping)?.without(|setting| setting.spec.name().starts_with("log-file")).argv();
-    let mut rules = filters.options.clone();
-    if rules.is_empty() && meaning.partial_dir.is_some() {
-        // It comes from the environment, and counts with --partial only.
-        rules.push("--partial".into());
-    }
-    Ok(Recipe {
-        program: probe::PROGRAM.into(),
-        spine_options: [&include[..], &launch].concat(),
-        attribute_options: [&include[..], &quiet].concat(),
-        options: launch,
-        options_keeping: keeping,
-        rule_options: (!rules.is_empty()).then_some(rules),
-        base: PathBuf::new(),
-        destination: OsString::new(),
-        progress: false,
-        lists: false,
-        implied_dirs: true,
-        unlock: false,
-    })
+/// Minutes as rsync reads them; what it cannot read it refuses before anything is copied.
+fn stop_after(meaning: &Meaning) -> Option<Duration> {
+    let Some(Stop::After(minutes)) = &meaning.stop else { return None };
+    let text = minutes.to_str()?.trim_start();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some(Duration::from_secs(text[..digits].parse::<u64>().ok()?.checked_mul(60)?))
 }
 
 /// Local file systems with fine change times. On others, such as NFS, attributes may come from a cache.

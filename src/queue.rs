@@ -120,7 +120,7 @@ impl Queue {
     }
 
     /// Takes the buckets of one launch: those whose spine directories exist (`created` of them), at most `room` bytes of
-    /// arguments, all exposed or none, and a share of the work that keeps `slots` busy to the end. `more` says that the scan still adds buckets. Empty
+    /// arguments, all of one kind, and a share of the work that keeps `slots` busy to the end. `more` says that the scan still adds buckets. Empty
     /// only if no bucket is ready.
     ///
     /// ```
@@ -130,7 +130,7 @@ impl Queue {
     /// let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
     /// for id in 0..64 {
     ///     let weight = Weight { entries: 1000, bytes: 1 << 30 };
-    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0, exposed: false });
+    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0, exposed: false, singles: false });
     /// }
     /// let slots = NonZero::new(4).unwrap();
     /// let first = queue.take(slots, 1 << 20, 0, false).len();
@@ -140,9 +140,10 @@ impl Queue {
     /// ```
     pub fn take(&mut self, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
         let share = self.share(slots, more);
-        let (mut taken, mut work, mut arguments, mut exposed) = (Vec::new(), 0.0, 0, None);
+        let (mut taken, mut work, mut arguments, mut kind) = (Vec::new(), 0.0, 0, None);
         for (key, bucket) in &self.waiting {
-            if bucket.spine_before > created || *exposed.get_or_insert(bucket.exposed) != bucket.exposed {
+            let own_kind = (bucket.exposed, bucket.singles);
+            if bucket.spine_before > created || *kind.get_or_insert(own_kind) != own_kind {
                 continue;
             }
             let next = self.cost.work(bucket.weight);
@@ -191,7 +192,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn bucket(id: u64, entries: u64, bytes: u64, spine_before: u32) -> Bucket {
-        Bucket { id, weight: Weight { entries, bytes }, units: 1, argument_bytes: 100, spine_before, exposed: false }
+        Bucket {
+            id,
+            weight: Weight { entries, bytes },
+            units: 1,
+            argument_bytes: 100,
+            spine_before,
+            exposed: false,
+            singles: false,
+        }
     }
 
     fn slots(n: usize) -> NonZero<usize> {

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::bucket::Bucket;
 use crate::error::Result;
 use crate::report::Event;
+use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, Class, RunCode};
 use crate::rsync::options::Delete;
 use crate::rsync::output::Transcript;
@@ -50,6 +52,17 @@ impl Run<'_, '_> {
         let after = self.plan.deletes == Some(Delete::After);
         let failed = end.transcript.list_failed() || after && end.transcript.file_failed();
         self.sender_failed |= code == exit::PARTIAL && failed;
+        // Launches that start or end after that time fail because of it.
+        let over = self.plan.stops_itself && self.summary.launches > 1 && code == exit::USAGE;
+        if over || code == exit::TIMEOUT && self.plan.stops_itself {
+            self.fail(exit::TIMEOUT);
+            return Ok(());
+        }
+        if end.transcript.lost_list() && !matches!(job, Job::Plain) {
+            self.whole_lists = true;
+            self.again(job, code, BROKEN_TRIES);
+            return Ok(());
+        }
         match exit::class(code) {
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
                 self.check_after(&job)?;
@@ -65,7 +78,7 @@ impl Run<'_, '_> {
     /// A directory that was replaced during a launch may have led it elsewhere: that is said, and changes the exit code.
     fn check_after(&mut self, job: &Job) -> Result<()> {
         let arguments = match job {
-            Job::Buckets(buckets) => self.arguments(buckets)?,
+            Job::Buckets(buckets) | Job::Remove(buckets) => self.arguments(buckets)?,
             Job::Repair(bucket) => self.arguments(&[*bucket])?,
             Job::Delete(range) => self.spine.part(range.clone(), false).arguments,
             Job::Create(_) | Job::Attributes(_) | Job::Plain => return Ok(()),
@@ -96,21 +109,35 @@ impl Run<'_, '_> {
                 }
                 return;
             }
-            Job::Buckets(_) => self.done += weight,
+            Job::Buckets(buckets) => {
+                self.done += weight;
+                self.remove_later(&buckets);
+            }
             Job::Plain => {
                 self.done = self.control.watch.found();
                 // It met itself what the scan could not read, as far as that is part of the transfer.
                 self.soft = RunCode::default();
             }
-            Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => {}
+            Job::Repair(bucket) => self.remove_later(&[bucket]),
+            // Whoever removed a name first: it is gone.
+            Job::Remove(_) if code == exit::VANISHED => return,
+            Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => {}
         }
         self.soft.add(code);
+    }
+
+    /// rsync itself looks again whether a name was copied before it removes it.
+    fn remove_later(&mut self, buckets: &[Bucket]) {
+        let recipe = &self.plan.recipe;
+        if recipe.removal == Removal::SinglesLast && !recipe.dry_run {
+            self.removals.extend(buckets.iter().filter(|bucket| bucket.singles));
+        }
     }
 
     /// Puts work back after a failure that may pass, or gives up.
     fn again(&mut self, job: Job, code: u8, most: u32) {
         let keys: Vec<u64> = match &job {
-            Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.id).collect(),
+            Job::Buckets(buckets) | Job::Remove(buckets) => buckets.iter().map(|bucket| bucket.id).collect(),
             Job::Repair(bucket) => vec![bucket.id],
             Job::Create(_) | Job::Delete(_) | Job::Attributes(_) => vec![SPINE_TRIES],
             Job::Plain => return self.fail(code),
@@ -135,12 +162,13 @@ impl Run<'_, '_> {
         match job {
             Job::Buckets(buckets) => buckets.into_iter().for_each(|bucket| self.queue.push(bucket)),
             Job::Repair(bucket) => self.repair.push(bucket),
+            Job::Remove(buckets) => self.removals.extend(buckets),
             Job::Delete(range) | Job::Attributes(range) => self.parts.push(range),
             Job::Create(_) | Job::Plain => {}
         }
     }
 
-    fn fail(&mut self, code: u8) {
+    pub(super) fn fail(&mut self, code: u8) {
         if !self.control.interrupted() {
             self.failed.get_or_insert(code);
             self.control.abort();
@@ -150,7 +178,7 @@ impl Run<'_, '_> {
     /// Whether at least `count` units of a launch are no longer in the source.
     fn are_gone(&self, job: &Job, count: u64) -> bool {
         let units = match job {
-            Job::Buckets(buckets) => self.arguments(buckets),
+            Job::Buckets(buckets) | Job::Remove(buckets) => self.arguments(buckets),
             Job::Repair(bucket) => self.arguments(&[*bucket]),
             Job::Create(known) => Ok(self.spine.part(self.spine.created as usize..*known as usize, true).arguments),
             Job::Delete(range) | Job::Attributes(range) => Ok(self.spine.part(range.clone(), true).arguments),

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
+use crate::rsync::command::Removal;
 use crate::scan::{self, KeptWhole, Linked, Pruner, ScanError, Spine, Unit, Units, Watch, Weight};
 use crate::supervise::Supervisor;
 
@@ -66,11 +67,12 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     let began = Instant::now();
     let feed = Feed {
         inputs,
-        packer: Packer::new(inputs.config.limits, inputs.room, inputs.buckets),
+        packer: Packer::new(inputs.config.limits, inputs.room, inputs.buckets)
+            .singles_apart(inputs.plan.recipe.removal == Removal::SinglesLast),
         spines: Mutex::default(),
         to_judge: Mutex::default(),
         judge_wakes: Condvar::new(),
-        links: Mutex::default(),
+        groups: Mutex::default(),
         failure: Mutex::default(),
         tell,
     };
@@ -93,8 +95,8 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         }
         scanned
     });
-    // Names of these inodes are elsewhere, or were excluded.
-    let left: Vec<Group> = std::mem::take(&mut *lock(&feed.links)).into_values().collect();
+    // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
+    let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
     left.into_iter().for_each(|group| feed.packed(feed.packer.pack_group(&group.members)));
     feed.packed(feed.packer.finish());
     let failure = lock(&feed.failure).take();
@@ -108,7 +110,7 @@ struct Feed<'a> {
     spines: Mutex<Spines>,
     to_judge: Mutex<ToJudge>,
     judge_wakes: Condvar,
-    links: Mutex<HashMap<(u64, u64), Group>>,
+    groups: Mutex<HashMap<Together, Group>>,
     failure: Mutex<Option<Error>>,
     tell: &'a (dyn Fn(Found) + Sync),
 }
@@ -138,9 +140,18 @@ struct ToJudge {
     closed: bool,
 }
 
-/// Names of one inode seen so far.
+/// What names have in common that must reach one bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Together {
+    Inode((u64, u64)),
+    /// The number of a spine directory.
+    Spine(u32),
+}
+
+/// Names seen so far that belong together.
 struct Group {
-    names: u32,
+    /// How many there are, if that is known.
+    names: Option<u32>,
     members: Vec<GroupMember>,
 }
 
@@ -204,8 +215,20 @@ impl Feed<'_> {
             }),
         };
         if let Some(place) = place {
-            self.packed(self.packer.pack(&prefix, place, units.iter()));
+            self.place(units.spine, &prefix, place, units.iter());
         }
+    }
+
+    fn place<'u>(&self, spine: Option<u32>, prefix: &[u8], place: Place, units: impl Iterator<Item = Unit<'u>>) {
+        let Some(spine) = spine.filter(|_| self.inputs.plan.names_together) else {
+            return self.packed(self.packer.pack(prefix, place, units));
+        };
+        let (names, subtrees): (Vec<Unit<'_>>, Vec<Unit<'_>>) = units.partition(|unit| unit.weight.entries == 1);
+        for Unit { name, weight } in names {
+            let member = GroupMember { argument: [prefix, name].concat(), weight, place };
+            self.gather(Together::Spine(spine), None, member);
+        }
+        self.packed(self.packer.pack(prefix, place, subtrees.into_iter()));
     }
 
     fn linked(&self, linked: Linked<'_>) {
@@ -217,17 +240,17 @@ impl Feed<'_> {
         argument.extend_from_slice(name);
         let waiting = || Waiting::Linked { argument: argument.clone(), weight, inode, names };
         if let Some(place) = self.verdict(spine, waiting) {
-            self.gather(inode, names, GroupMember { argument, weight, place });
+            self.gather(Together::Inode(inode), Some(names), GroupMember { argument, weight, place });
         }
     }
 
-    fn gather(&self, inode: (u64, u64), names: u32, member: GroupMember) {
-        let mut links = lock(&self.links);
-        let group = links.entry(inode).or_insert_with(|| Group { names, members: Vec::new() });
+    fn gather(&self, key: Together, names: Option<u32>, member: GroupMember) {
+        let mut groups = lock(&self.groups);
+        let group = groups.entry(key).or_insert_with(|| Group { names, members: Vec::new() });
         group.members.push(member);
-        let complete = group.members.len() >= group.names as usize;
-        let group = if complete { links.remove(&inode) } else { None };
-        drop(links);
+        let complete = group.names.is_some_and(|names| group.members.len() >= names as usize);
+        let group = if complete { groups.remove(&key) } else { None };
+        drop(groups);
         if let Some(group) = group {
             self.packed(self.packer.pack_group(&group.members));
         }
@@ -289,10 +312,10 @@ impl Feed<'_> {
             match waiting {
                 Waiting::Units { prefix, units } => {
                     let units = units.iter().map(|(name, weight)| Unit { name, weight: *weight });
-                    self.packed(self.packer.pack(&prefix, place, units));
+                    self.place(Some(index), &prefix, place, units);
                 }
                 Waiting::Linked { argument, weight, inode, names } => {
-                    self.gather(inode, names, GroupMember { argument, weight, place });
+                    self.gather(Together::Inode(inode), Some(names), GroupMember { argument, weight, place });
                 }
             }
         }

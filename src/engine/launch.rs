@@ -49,29 +49,37 @@ impl Meter {
     }
 }
 
-/// Complaints about spine directories: made when they are created, not to be repeated when their attributes are set.
+/// What was said about spine directories when they were created, not to be repeated by launches that come upon them again.
 #[derive(Default)]
-pub(super) struct Said(Mutex<HashSet<Vec<u8>>>);
+pub(super) struct Said {
+    complaints: Mutex<HashSet<Vec<u8>>>,
+    /// At most a line for each spine directory.
+    lines: Mutex<HashSet<Vec<u8>>>,
+}
 
 /// What of its output a launch tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tells {
     All,
-    /// All, and complaints are remembered.
+    /// All, and it is remembered.
     AllAndRemember,
-    /// Complaints that are not remembered.
+    /// What is not remembered.
     New,
     /// Complaints, and on standard output only what is about deletion: everything else was printed before.
     Deletions,
 }
 
 impl Said {
-    fn is_news(&self, line: &[u8], tells: Tells) -> bool {
-        let mut lines = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    fn is_news(&self, stream: Stream, line: &[u8], tells: Tells) -> bool {
+        let (lines, most) = match stream {
+            Stream::Stdout => (&self.lines, usize::MAX),
+            Stream::Stderr => (&self.complaints, LINES_REMEMBERED),
+        };
+        let mut lines = lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match tells {
             Tells::All => true,
             Tells::AllAndRemember => {
-                if lines.len() < LINES_REMEMBERED {
+                if lines.len() < most {
                     lines.insert(line.to_vec());
                 }
                 true
@@ -111,7 +119,7 @@ impl Voice<'_> {
         const CREATED: &[u8] = b"created directory ";
         let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
         let (given, typed) = self.dest;
-        if self.quiet {
+        if self.quiet || !self.said.is_news(Stream::Stdout, line, self.tells) {
             return;
         }
         if line.strip_prefix(CREATED).is_some_and(|path| path == bare(given)) {
@@ -122,7 +130,7 @@ impl Voice<'_> {
     }
 
     fn complain(&self, line: &[u8]) {
-        if self.said.is_news(line, self.tells) {
+        if self.said.is_news(Stream::Stderr, line, self.tells) {
             (self.tell)(Event::Complained(line));
         }
     }

@@ -24,11 +24,11 @@ use std::time::{Duration, Instant};
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::config::Config;
 use crate::entry::Printable;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, CostModel, Queue};
 use crate::report::{Event, Progress, Summary};
-use crate::rsync::command::Invocation;
+use crate::rsync::command::{Copying, Invocation, Removal};
 use crate::rsync::exit::{self, RunCode};
 use crate::rsync::options::Delete;
 use crate::scan::{ScanError, Watch, Weight};
@@ -130,7 +130,9 @@ pub fn run(
             scanned: false,
             tries: HashMap::new(),
             repair: Vec::new(),
+            removals: Vec::new(),
             parts: Vec::new(),
+            whole_lists: false,
             sender_failed: false,
             pause_until: None,
             done: Weight::default(),
@@ -162,6 +164,8 @@ enum Job {
     Buckets(Vec<Bucket>),
     /// A bucket that ended with 23, once more and alone.
     Repair(Bucket),
+    /// Removes the single names of these buckets from the source.
+    Remove(Vec<Bucket>),
     /// Deletes in this part of the spine, and sets its attributes.
     Delete(Range<usize>),
     /// Sets the attributes of this part of the spine.
@@ -183,6 +187,7 @@ enum Stage {
     Repair,
     Delete,
     Attributes,
+    Remove,
     Done,
 }
 
@@ -205,8 +210,12 @@ struct Run<'scope, 'env> {
     /// Failed launches of a bucket, or of the spine ([`SPINE_TRIES`]).
     tries: HashMap<u64, u32>,
     repair: Vec<Bucket>,
+    /// Buckets whose names are to be removed from the source at the end.
+    removals: Vec<Bucket>,
     /// Parts of the spine that wait in the stages after the transfer.
     parts: Vec<Range<usize>>,
+    /// An rsync lost its list: the others read it whole.
+    whole_lists: bool,
     /// Something of the source could not be read: rsync deletes nothing then.
     sender_failed: bool,
     pause_until: Option<Instant>,
@@ -245,6 +254,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn coordinate(&mut self, receiver: &Receiver<Message>) -> Result<()> {
         let mut told = Instant::now();
         loop {
+            self.look_at_the_clock();
             self.advance()?;
             let stopping = self.stopping() && self.running.is_empty() && self.scanned;
             if stopping || self.stage == Stage::Done {
@@ -336,6 +346,15 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
     }
 
+    /// `--stop-after` is about the run, not about each rsync.
+    fn look_at_the_clock(&mut self) {
+        let over = self.plan.stop_after.is_some_and(|limit| self.started.elapsed() >= limit);
+        if over && !self.stopping() && self.stage != Stage::Done {
+            (self.tell)(Event::Failed("the time of --stop-after is over: not everything was copied".into()));
+            self.fail(exit::TIMEOUT);
+        }
+    }
+
     /// Starts what can be started, and goes to the next stage when one is over.
     fn advance(&mut self) -> Result<()> {
         if self.stopping() {
@@ -358,12 +377,20 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 Stage::Repair if over && self.repair.is_empty() => {
                     let deletes = self.may_delete();
                     // A run that became one plain rsync has nothing left to do.
-                    if deletes || self.spine.dest_made && !self.is_untouched() {
+                    if deletes || self.spine.dest_made && !self.plan.recipe.dry_run && !self.is_untouched() {
                         self.parts = self.spine.parts(self.room);
                     }
                     self.stage = if deletes { Stage::Delete } else { Stage::Attributes };
                 }
-                Stage::Delete | Stage::Attributes if over && self.parts.is_empty() => self.stage = Stage::Done,
+                Stage::Delete if over && self.parts.is_empty() => {
+                    // Otherwise the same launches have set the attributes.
+                    if self.plan.recipe.removal != Removal::None {
+                        self.parts = self.spine.parts(self.room);
+                    }
+                    self.stage = Stage::Attributes;
+                }
+                Stage::Attributes if over && self.parts.is_empty() => self.stage = Stage::Remove,
+                Stage::Remove if over && self.removals.is_empty() => self.stage = Stage::Done,
                 _ => return Ok(()),
             }
         }
@@ -398,10 +425,20 @@ impl<'scope, 'env> Run<'scope, 'env> {
             // Alone: it may change the modes of directories.
             Stage::Repair if self.running.is_empty() => match self.repair.pop() {
                 Some(bucket) => {
-                    let units = self.arguments(&[bucket])?;
-                    if self.are_as_scanned(&units) {
-                        let invocation = self.plan.recipe.buckets(units, true, self.keeps(), bucket.exposed);
+                    let how = Copying { repair: true, ..self.copying(bucket) };
+                    if let Some(units) = self.launchable(&[bucket])? {
+                        let invocation = self.plan.recipe.buckets(units, how, self.room);
                         self.start(Job::Repair(bucket), invocation, Tells::All);
+                    }
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+            Stage::Remove => match self.next_removals() {
+                Some(buckets) => {
+                    if let Some(units) = self.launchable(&buckets)? {
+                        let invocation = self.plan.recipe.remove(units, buckets[0].exposed, self.room);
+                        self.start(Job::Remove(buckets), invocation, Tells::All);
                     }
                     Ok(true)
                 }
@@ -467,12 +504,51 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if taken.is_empty() {
             return Ok(false);
         }
-        let units = self.arguments(&taken)?;
-        if self.are_as_scanned(&units) {
-            let invocation = self.plan.recipe.buckets(units, false, self.keeps(), taken[0].exposed);
-            self.start(Job::Buckets(taken), invocation, Tells::All);
+        let how = self.copying(taken[0]);
+        if let Some(units) = self.launchable(&taken)? {
+            let invocation = self.plan.recipe.buckets(units, how, self.room);
+            // In a dry run each launch comes upon the directories above its units.
+            let tells = if self.plan.recipe.dry_run { Tells::New } else { Tells::All };
+            self.start(Job::Buckets(taken), invocation, tells);
         }
         Ok(true)
+    }
+
+    fn copying(&self, bucket: Bucket) -> Copying {
+        Copying {
+            repair: false,
+            keep: self.keeps(),
+            exposed: bucket.exposed,
+            singles: bucket.singles,
+            whole_list: self.whole_lists,
+        }
+    }
+
+    /// As many buckets as fit the arguments of a launch.
+    fn next_removals(&mut self) -> Option<Vec<Bucket>> {
+        let mut taken = vec![self.removals.pop()?];
+        let mut room = self.room.saturating_sub(taken[0].argument_bytes);
+        while let Some(next) = self.removals.last()
+            && next.argument_bytes <= room
+            && next.exposed == taken[0].exposed
+        {
+            room -= next.argument_bytes;
+            taken.extend(self.removals.pop());
+        }
+        Some(taken)
+    }
+
+    /// The units of a launch, unless the source has changed in a way that they must not be copied.
+    fn launchable(&mut self, buckets: &[Bucket]) -> Result<Option<Vec<OsString>>> {
+        let units = self.arguments(buckets)?;
+        if !self.plan.recipe.can_hand_over(&units, self.room) {
+            let count = units.len();
+            return Err(Error::usage(format!(
+                "{count} names that must reach one rsync are more than a process can take, and one of them has a line break"
+            ))
+            .remedy("give filter rules on the command line instead of in files"));
+        }
+        Ok(self.are_as_scanned(&units).then_some(units))
     }
 
     /// Launches that print a line per entry are started when the spine is complete, because a second look at a directory would
@@ -587,7 +663,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let weight = match &job {
             Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
             Job::Plain => self.control.watch.found(),
-            Job::Create(_) | Job::Repair(_) | Job::Delete(_) | Job::Attributes(_) => Weight::default(),
+            Job::Create(_) | Job::Repair(_) | Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => Weight::default(),
         };
         let meter = Arc::<Meter>::default();
         let (supervisor, tell) = (&self.control.supervisor, self.tell);

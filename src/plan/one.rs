@@ -14,8 +14,11 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let merges = meaning.per_dir_merge || meaning.cvs_exclude;
     let deletes = meaning.delete.is_some();
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
-    let fuzzy = options.settings().iter().any(|setting| setting.spec.name() == "fuzzy" && !setting.negated);
-    let rules: [(bool, &str); 13] = [
+    let has = |name: &str| options.settings().iter().any(|setting| setting.spec.name() == name && !setting.negated);
+    let fuzzy = has("fuzzy");
+    let looks_twice = meaning.remove_source_files && meaning.times && !meaning.omit_dir_times;
+    let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
+    let rules: [(bool, &str); 14] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (
             deletes && meaning.one_file_system > 0,
@@ -42,6 +45,10 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
         (meaning.verbose > 1, "what rsync says of itself would be said many times"),
         (fuzzy && !meaning.perms, "with --fuzzy and without --perms a file gets its mode from what is beside it"),
         (fuzzy && meaning.append, "with --fuzzy and --append a file may take the end of what is beside it"),
+        (
+            looks_twice && elsewhere.into_iter().any(has),
+            "a second look at a file, before it is removed from the source, would not find it up to date",
+        ),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];

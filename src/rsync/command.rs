@@ -51,7 +51,8 @@ impl fmt::Display for Quoted<'_> {
 pub struct Recipe {
     /// The rsync to start.
     pub program: OsString,
-    /// Options of launches that copy or delete: the user's, with local file names made absolute.
+    /// Options of launches that copy or delete: the user's, with local file names made absolute, and without the removal of what
+    /// was copied.
     pub options: Vec<OsString>,
     /// The same without deletion, but able to make room for what is copied.
     pub options_keeping: Vec<OsString>,
@@ -70,14 +71,47 @@ pub struct Recipe {
     /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
     /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
     pub lists: bool,
+    /// The user's rules come from files with a rule per line: then a list has a name per line too (rsync(1), `--from0`).
+    pub line_lists: bool,
+    /// What becomes of source files that were copied.
+    pub removal: Removal,
+    /// rsync only says what it would do.
+    pub dry_run: bool,
     /// False under the user's own `--relative --no-implied-dirs`.
     pub implied_dirs: bool,
     /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
     pub unlock: bool,
 }
 
+/// What becomes of source files that were copied (`--remove-source-files`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// They stay.
+    None,
+    /// The launch that copies them removes them.
+    AtOnce,
+    /// So it is inside subtrees. Single names are removed last: it changes the times of spine directories, which are still to be copied.
+    SinglesLast,
+}
+
+/// How a launch copies its units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copying {
+    /// rsync may write into destination directories that lack `u+w`, which is only safe while no other launch runs.
+    pub repair: bool,
+    /// Nothing is deleted.
+    pub keep: bool,
+    /// Somebody else could put something else in the place of a directory above the units.
+    pub exposed: bool,
+    /// rsync reads the whole list of its units before it starts.
+    pub whole_list: bool,
+    /// The units are single names that [`Removal::SinglesLast`] treats apart.
+    pub singles: bool,
+}
+
 /// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
 const NO_NAME: &str = ".multi-sync-none";
+const REMOVE: &str = "--remove-source-files";
 const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
 
 impl Recipe {
@@ -113,7 +147,8 @@ impl Recipe {
             more.push("--ignore-missing-args".into());
             arguments.push(OsString::from_vec([prefix, NO_NAME.as_bytes()].concat()));
         }
-        self.invocation(options, more, arguments, exposed)
+        let list = self.list_if(exposed, &arguments);
+        self.invocation(options, more, arguments, list)
     }
 
     /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
@@ -121,25 +156,60 @@ impl Recipe {
     pub fn delete(&self, dest: bool, mut spine: Vec<OsString>, exposed: bool) -> Invocation {
         let mut more = self.listed_once();
         more.extend(words(&["--existing", "--ignore-existing"]));
+        if self.removal != Removal::None {
+            // The times of directories in which sources were removed have changed meanwhile.
+            more.push("-O".into());
+        }
         more.extend(self.figures());
         // The slash makes rsync look into a directory that it does not enter.
         spine.iter_mut().for_each(|argument| argument.push("/"));
         if dest {
             spine.insert(0, "./".into());
         }
-        self.invocation(&self.options, more, spine, exposed)
+        let list = self.list_if(exposed, &spine);
+        self.invocation(&self.options, more, spine, list)
     }
 
-    /// Copies units. `repair` lets rsync write into destination directories that lack `u+w`, which is only safe while no
-    /// other launch runs. With `keep` nothing is deleted.
-    pub fn buckets(&self, units: Vec<OsString>, repair: bool, keep: bool, exposed: bool) -> Invocation {
-        // A list of names takes back the recursion of -a.
-        let mut more = if self.lists && exposed { words(&["-R", "-r"]) } else { words(&["-R"]) };
-        if !repair {
-            more.push("--no-implied-dirs".into());
+    /// Copies units. More of them than fit `room` bytes of arguments go as a list.
+    pub fn buckets(&self, units: Vec<OsString>, how: Copying, room: usize) -> Invocation {
+        let list = how.exposed && self.lists || !fits(&units, room);
+        let list = if list { self.list(&units) } else { List::No };
+        let options = if how.keep { &self.options_keeping } else { &self.options };
+        let mut more = Vec::new();
+        if !how.repair && !self.dry_run {
+            more.push("--no-implied-dirs");
         }
+        if how.whole_list {
+            more.push("--no-inc-recursive");
+        }
+        if self.removal == Removal::AtOnce || self.removal == Removal::SinglesLast && !how.singles {
+            more.push(REMOVE);
+        }
+        self.copy(options, &more, units, list)
+    }
+
+    /// Removes single names from the source that were copied before; with a list as [`Recipe::buckets`] does.
+    pub fn remove(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
+        let list = exposed && self.lists || !fits(&units, room);
+        let list = if list { self.list(&units) } else { List::No };
+        // The links are made, and rsync 3.5.0 was seen to wait for ever where one of them failed.
+        self.copy(&self.attribute_options, &["--no-implied-dirs", "--no-H", REMOVE, "-q"], units, list)
+    }
+
+    /// Whether these units can be handed over although they may not fit the arguments of a process.
+    pub fn can_hand_over(&self, units: &[OsString], room: usize) -> bool {
+        fits(units, room) || self.list(units) != List::No
+    }
+
+    fn copy(&self, options: &[OsString], also: &[&str], units: Vec<OsString>, list: List) -> Invocation {
+        let mut more = words(&["-R"]);
+        if list != List::No {
+            // A list of names takes back the recursion of -a.
+            more.push("-r".into());
+        }
+        more.extend(words(also));
         more.extend(self.figures());
-        self.invocation(if keep { &self.options_keeping } else { &self.options }, more, units, exposed)
+        self.invocation(options, more, units, list)
     }
 
     /// Prints which of these spine directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
@@ -192,29 +262,57 @@ impl Recipe {
         options
     }
 
-    fn invocation(&self, options: &[OsString], more: Vec<OsString>, names: Vec<OsString>, exposed: bool) -> Invocation {
+    fn list_if(&self, exposed: bool, names: &[OsString]) -> List {
+        if exposed && self.lists { self.list(names) } else { List::No }
+    }
+
+    /// The kind of list that can hold these names.
+    fn list(&self, names: &[OsString]) -> List {
+        let breaks = |name: &OsString| name.as_bytes().iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+        match self.line_lists {
+            false => List::ByNul,
+            true if names.iter().any(breaks) => List::No,
+            true => List::ByLine,
+        }
+    }
+
+    fn invocation(&self, options: &[OsString], more: Vec<OsString>, names: Vec<OsString>, list: List) -> Invocation {
         let mut arguments = options.to_vec();
         arguments.extend(more);
         let mut input = Vec::new();
-        if self.lists && exposed {
+        if list == List::No {
+            arguments.push("--".into());
+            arguments.extend(names);
+        } else {
             // Names in a list are looked up below the source argument, also those with a leading slash.
             let absolute = names.iter().any(|name| name.as_bytes().starts_with(b"/"));
-            arguments.extend(words(&["--files-from=-", "--from0", "--", if absolute { "/" } else { "." }]));
+            arguments.push("--files-from=-".into());
+            arguments.extend((list == List::ByNul).then(|| "--from0".into()));
+            arguments.extend(words(&["--", if absolute { "/" } else { "." }]));
             for name in names {
                 if absolute && !name.as_bytes().starts_with(b"/") {
                     input.extend_from_slice(&self.in_base(name.as_bytes()));
                 } else {
                     input.extend_from_slice(name.as_bytes());
                 }
-                input.push(0);
+                input.push(if list == List::ByNul { 0 } else { b'\n' });
             }
-        } else {
-            arguments.push("--".into());
-            arguments.extend(names);
         }
         arguments.push(self.destination.clone());
         Invocation { program: self.program.clone(), arguments, cwd: self.base.clone(), input }
     }
+}
+
+/// How names are handed over on standard input, if at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    No,
+    ByNul,
+    ByLine,
+}
+
+fn fits(names: &[OsString], room: usize) -> bool {
+    names.iter().map(|name| argument_cost(name.len())).sum::<usize>() <= room
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {
@@ -254,6 +352,9 @@ mod tests {
             destination: "/dst/".into(),
             progress: false,
             lists: true,
+            line_lists: false,
+            removal: Removal::None,
+            dry_run: false,
             implied_dirs: true,
             unlock: false,
         }
@@ -262,7 +363,7 @@ mod tests {
     #[test]
     fn a_command_prints_as_a_shell_reads_it() {
         let units = vec!["./a b".into(), "./it's".into(), OsString::from_vec(b"./\xff".to_vec())];
-        let shown = recipe().buckets(units, false, false, false).to_string();
+        let shown = recipe().buckets(units, Copying::default(), 1 << 20).to_string();
         assert_eq!(shown, r"rsync -a -S -R --no-implied-dirs --stats --no-h -- './a b' './it'\''s' './\xff' /dst/");
     }
 
@@ -276,13 +377,42 @@ mod tests {
 
     #[test]
     fn names_in_exposed_places_are_a_list() {
-        let launch = recipe().buckets(vec!["./a/u".into(), "./a/v".into()], false, false, true);
+        let exposed = Copying { exposed: true, ..Copying::default() };
+        let launch = recipe().buckets(vec!["./a/u".into(), "./a/v".into()], exposed, 1 << 20);
         let figures = "--stats --no-h '--files-from=-' --from0 -- . /dst/";
         assert_eq!(launch.to_string(), format!("rsync -a -S -R -r --no-implied-dirs {figures}"));
         assert_eq!(launch.input, b"./a/u\0./a/v\0");
-        let launch = recipe().buckets(vec!["./a/u".into(), "././b/u".into(), "/t/./c/u".into()], false, false, true);
+        let launch = recipe().buckets(vec!["./a/u".into(), "././b/u".into(), "/t/./c/u".into()], exposed, 1 << 20);
         assert!(launch.to_string().ends_with("-- / /dst/"));
         assert_eq!(launch.input, b"/src/././a/u\0/src/./b/u\0/t/./c/u\0");
+    }
+
+    #[test]
+    fn names_that_no_process_can_take_are_a_list() {
+        let launch = |recipe: &Recipe, names: &[&str]| {
+            recipe.buckets(names.iter().map(OsString::from).collect(), Copying::default(), 30)
+        };
+        assert!(launch(&recipe(), &["./a"]).input.is_empty());
+        assert_eq!(launch(&recipe(), &["./a", "./b", "./c\n"]).input, b"./a\0./b\0./c\n\0");
+        let by_line = Recipe { line_lists: true, ..recipe() };
+        let listed = launch(&by_line, &["./a", "./b", "./c"]);
+        assert_eq!(listed.input, b"./a\n./b\n./c\n");
+        assert!(!listed.to_string().contains("--from0"));
+        assert!(by_line.can_hand_over(&["./\n".into()], 30));
+        assert!(!by_line.can_hand_over(&["./a".into(), "./b".into(), "./c\n".into()], 30));
+    }
+
+    #[test]
+    fn single_names_are_removed_last() {
+        let recipe = Recipe { removal: Removal::SinglesLast, ..recipe() };
+        let removes = |how| recipe.buckets(vec!["./a".into()], how, 1 << 20).to_string().contains("--remove-source");
+        assert!(removes(Copying::default()));
+        assert!(!removes(Copying { singles: true, ..Copying::default() }));
+        let last = recipe.remove(vec!["./a".into()], false, 1 << 20).to_string();
+        assert_eq!(
+            last,
+            "rsync -a -S -R --no-implied-dirs --no-H --remove-source-files -q --stats --no-h -- ./a /dst/"
+        );
     }
 
     #[test]

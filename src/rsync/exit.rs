@@ -21,6 +21,9 @@ pub const VANISHED: u8 = 24;
 /// `--max-delete` stopped deletions.
 pub const MAX_DELETE: u8 = 25;
 
+/// Timeout in data send/receive; also when the time of `--stop-after` or `--stop-at` is over.
+pub const TIMEOUT: u8 = 30;
+
 /// What an exit code means for the launch that ended with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -62,7 +65,7 @@ const TABLE: &[(u8, Class, &str)] = &[
     (PARTIAL, Class::Partial, "some files or attributes were not transferred"),
     (VANISHED, Class::Vanished, "some source files vanished"),
     (MAX_DELETE, Class::MaxDelete, "--max-delete stopped deletions"),
-    (30, Class::Connection, "timeout in data send/receive"),
+    (TIMEOUT, Class::Connection, "timeout in data send/receive"),
     (35, Class::Connection, "timeout waiting for the daemon"),
     (124, Class::Fatal, "the remote shell failed"),
     (125, Class::Fatal, "the remote shell was killed"),

@@ -111,6 +111,7 @@ pub struct Transcript {
     otherwise: bool,
     list_failed: bool,
     file_failed: bool,
+    lost_list: bool,
 }
 
 impl Transcript {
@@ -155,6 +156,7 @@ impl Transcript {
             return false;
         }
         self.errors += 1;
+        self.lost_list |= line.starts_with(b"File-list index ");
         if line.starts_with(b"file has vanished: ") {
             self.vanished += 1;
         } else if line.starts_with(b"rsync: ")
@@ -183,6 +185,12 @@ impl Transcript {
     /// Whether the sending side could not read a file.
     pub fn file_failed(&self) -> bool {
         self.file_failed
+    }
+
+    /// Whether rsync lost a part of its own list, as 3.5.0 sometimes does with `--hard-links`. It does not if it reads the whole list
+    /// first.
+    pub fn lost_list(&self) -> bool {
+        self.lost_list
     }
 
     /// Whether the receiving side was denied something that rsync may help itself to if it is given implied directories.
@@ -282,6 +290,14 @@ mod tests {
         let mut sum = transcript.figures;
         sum += transcript.figures;
         assert_eq!((sum.transferred, sum.received, sum.literal), (6002, 114_076, 419_458_000));
+    }
+
+    #[test]
+    fn a_lost_list_is_known() {
+        let mut transcript = Transcript::default();
+        assert!(!transcript.lost_list());
+        transcript.stderr(b"File-list index 2 not in 4 - 5 (finish_hard_link) [generator]");
+        assert!(transcript.lost_list());
     }
 
     #[test]

@@ -80,11 +80,12 @@ fn shared_inode(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let shared = shared(case);
     match finding {
         Finding::Tree(difference) => {
-            let about_inode = !matches!(
-                difference.kind,
-                DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight | DifferenceKind::Type { .. }
-            );
-            in_place && about_inode && shared.contains(&difference.path[..])
+            use DifferenceKind::{Group, Mode, Mtime, OnlyLeft, OnlyRight, Owner, Type, Xattr};
+            let about_inode = !matches!(difference.kind, OnlyLeft | OnlyRight | Type { .. });
+            // A file that needs no transfer gets its attributes in place, whatever the options.
+            let attribute =
+                matches!(difference.kind, Mode { .. } | Owner { .. } | Group { .. } | Mtime { .. } | Xattr(_));
+            (in_place || attribute) && about_inode && shared.contains(&difference.path[..])
         }
         // The first of them to be looked at is the one that is printed.
         Finding::Line { text, .. } => {

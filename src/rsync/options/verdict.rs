@@ -314,7 +314,7 @@ mod tests {
             ("-aH", Class::Special),
             ("-aF", Class::Whole),
             ("-a -f ':C'", Class::Whole),
-            ("-a --delay-updates", Class::Plain),
+            ("-a --delay-updates", Class::Special),
             ("-a --max-delete=3", Class::Plain),
             ("-a --exclude=!", Class::Plain),
             ("-a --no-r", Class::Plain),

@@ -1,0 +1,88 @@
+//! The options of each kind of launch, made of the user's.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::rsync::command::{Recipe, Removal};
+use crate::rsync::filter::Filters;
+use crate::rsync::options::{Meaning, Options, Setting};
+
+use super::{bandwidth, probe};
+
+/// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
+/// `--partial` stays.
+pub(super) fn hand_over(options: &Options) -> Result<Options> {
+    const HANDLED: [&str; 3] = ["quiet", "stats", "progress"];
+    const SILENCED: [&str; 3] = ["verbose", "itemize-changes", "out-format"];
+    const PARTIAL_PROGRESS: Option<u8> = Some(b'P');
+    let partial = options.settings().iter().any(|setting| setting.spec.short == PARTIAL_PROGRESS);
+    let quiet = options.meaning().quiet;
+    let handled = |name: &str| HANDLED.contains(&name) || quiet && SILENCED.contains(&name);
+    let kept = options.without(|setting| handled(setting.spec.name()) || setting.spec.short == PARTIAL_PROGRESS);
+    let mut words = kept.argv();
+    words.extend(partial.then(|| "--partial".into()));
+    Options::parse(&words)
+}
+
+/// Whether rules are read from files with a rule per line, which `--from0` would misread.
+fn rules_in_files(options: &Options, meaning: &Meaning) -> bool {
+    let by_line = |setting: &Setting| {
+        let name = setting.spec.name();
+        ["exclude-from", "include-from", "filter", "F", "cvs-exclude"].contains(&name)
+    };
+    !meaning.from0 && options.settings().iter().any(by_line)
+}
+
+/// What becomes of source files. Without times nothing shows that the time of a source directory has changed, and a second look at a
+/// file would copy it again.
+fn removal(meaning: &Meaning) -> Removal {
+    match (meaning.remove_source_files, meaning.times && !meaning.omit_dir_times) {
+        (false, _) => Removal::None,
+        (true, false) => Removal::AtOnce,
+        (true, true) => Removal::SinglesLast,
+    }
+}
+
+/// The command lines of a run of several rsyncs, but for what depends on sources and destination. `options` name files absolutely.
+pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
+    let shared = bandwidth::share(meaning, config.processes).ok().flatten();
+    // What multi-sync does itself, or with a launch of its own.
+    let own = |name: &str| match name {
+        "bwlimit" => shared.is_some(),
+        "remove-source-files" | "ignore-missing-args" | "stop-after" => true,
+        _ => false,
+    };
+    let mut launch = options.without(|setting| own(setting.spec.name())).argv();
+    launch.extend(shared.clone());
+    let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
+    let mut keeping = Options::parse(&launch)?.without(|setting| deletion(setting.spec.name())).argv();
+    // What is copied still takes the place of something else, as it does with deletion.
+    keeping.extend(meaning.delete.is_some().then(|| "--force".into()));
+    // "." is a name that the user's rules would match (`--exclude='*'`).
+    let include: Vec<OsString> = meaning.has_filter_rules.then(|| "--include=/.".into()).into_iter().collect();
+    let quiet = Options::parse(&keeping)?.without(|setting| setting.spec.name().starts_with("log-file")).argv();
+    let mut rules = filters.options.clone();
+    if rules.is_empty() && meaning.partial_dir.is_some() {
+        // It comes from the environment, and counts with --partial only.
+        rules.push("--partial".into());
+    }
+    Ok(Recipe {
+        program: probe::PROGRAM.into(),
+        spine_options: [&include[..], &launch].concat(),
+        attribute_options: [&include[..], &quiet].concat(),
+        options: launch,
+        options_keeping: keeping,
+        rule_options: (!rules.is_empty()).then_some(rules),
+        base: PathBuf::new(),
+        destination: OsString::new(),
+        progress: config.progress,
+        lists: false,
+        line_lists: rules_in_files(options, meaning),
+        removal: removal(meaning),
+        dry_run: meaning.dry_run,
+        implied_dirs: !meaning.relative || meaning.implied_dirs,
+        unlock: false,
+    })
+}
