@@ -5,16 +5,18 @@
 
 mod bandwidth;
 mod launches;
+mod mounts;
 mod one;
 mod probe;
 mod relative;
 mod sources;
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::num::NonZero;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,6 +74,8 @@ pub struct Plan {
     pub trees: Vec<SourceTree>,
     /// Everything else among the sources.
     pub singles: Vec<SingleSource>,
+    /// Arguments of the sources that DEST gets by their names.
+    pub named: Vec<OsString>,
     /// Sources that do not exist, with the reason.
     pub missing: Vec<(OsString, io::ErrorKind)>,
     /// Command lines of the parallel run.
@@ -124,7 +128,7 @@ impl Plan {
         let options = launches::hand_over(&config.options)?;
         let meaning = options.meaning_with(environment);
 
-        let found = sources::look(config)?;
+        let found = sources::look(config, &meaning)?;
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = rustix::process::geteuid().is_root();
         // With these a single rsync does not make directories writable for itself, and fails.
@@ -138,9 +142,12 @@ impl Plan {
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
             .or_else(|| one::by_options(&options, &meaning, config.processes).map(str::to_owned))
-            .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()))
-            .or_else(|| sources::one(config, &found, &meaning, relative.as_deref()).map(str::to_owned));
+            .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
         let filters = filters.unwrap_or_default();
+        let reason = reason.or_else(|| {
+            sources::one(config, &found, &meaning, relative.as_deref(), keep_locked_whole, &filters.merge_files)
+                .map(str::to_owned)
+        });
         if reason.is_none() && !config.dry_run {
             check_local_destination(config, meaning.mkpath)?;
         }
@@ -156,10 +163,14 @@ impl Plan {
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.original().to_owned());
         let (trees, singles) = found.split(config, relative);
+        let argument = |prefix: &[u8], name: &OsStr| OsString::from_vec([prefix, name.as_bytes()].concat());
+        let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
+        let named = named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
         Ok(Plan {
             strategy: reason.map_or(Strategy::Parallel, Strategy::Plain),
             trees,
             singles,
+            named,
             missing: found.missing,
             recipe,
             plain,

@@ -620,7 +620,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if !self.are_as_scanned(&part.arguments) {
             return;
         }
-        let invocation = self.plan.recipe.delete(part.dest, part.arguments, part.exposed);
+        // What other sources bring to DEST is not to be deleted there.
+        let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
+        others.retain(|name| !part.arguments.contains(name));
+        let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, part.exposed);
         self.start(Job::Delete(range), invocation, Tells::Deletions);
     }
 

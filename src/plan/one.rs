@@ -20,10 +20,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
     let rules: [(bool, &str); 14] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
-        (
-            deletes && meaning.one_file_system > 0,
-            "with --one-file-system a mount at the destination is protected from deletion",
-        ),
+        (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
         (
             deletes && meaning.ignore_existing,

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -15,6 +16,7 @@ use crate::rsync::exit;
 use crate::rsync::options::Meaning;
 use crate::scan::{Root, Weight};
 
+use super::mounts;
 use super::relative::Relative;
 use super::{SingleSource, SourceTree};
 
@@ -24,8 +26,8 @@ pub(super) struct Found {
     pub missing: Vec<(OsString, io::ErrorKind)>,
 }
 
-/// Looks at all sources. Fails, with rsync's code, if none exists.
-pub(super) fn look(config: &Config) -> Result<Found> {
+/// Looks at all sources. Fails, with rsync's code, if none exists, unless `--ignore-missing-args` makes that no error.
+pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
     let mut found = Found { present: Vec::new(), missing: Vec::new() };
     let mut first_error = None;
     for source in &config.sources {
@@ -42,6 +44,7 @@ pub(super) fn look(config: &Config) -> Result<Found> {
                 first_error.get_or_insert_with(|| io::Error::from(error));
             }
             Ok(metadata) => found.present.push((source.clone(), metadata)),
+            Err(error) if meaning.ignore_missing_args && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 found.missing.push((source.original().to_owned(), error.kind()));
                 first_error.get_or_insert(error);
@@ -52,8 +55,8 @@ pub(super) fn look(config: &Config) -> Result<Found> {
         (true, Some(cause)) => Err(Error::io("find source", Path::new(config.sources[0].original()), cause)
             .remedy("check the name; nothing was copied")
             .exit(exit::PARTIAL)),
-        (true, None) => Err(Error::usage("no source given")),
-        (false, _) => Ok(found),
+        (true, None) if config.sources.is_empty() => Err(Error::usage("no source given")),
+        _ => Ok(found),
     }
 }
 
@@ -62,7 +65,7 @@ impl Found {
     /// itself.
     pub fn base(&self, config: &Config) -> PathBuf {
         let contents = self.present.iter().find(|(source, _)| source.form() == Form::Contents);
-        contents.unwrap_or(&self.present[0]).0.base(&config.cwd)
+        contents.or(self.present.first()).map_or_else(|| config.cwd.clone(), |(source, _)| source.base(&config.cwd))
     }
 
     /// The sources under the user's own `--relative`; `None` if one of them is not of a certain form.
@@ -113,8 +116,13 @@ pub(super) fn one(
     found: &Found,
     meaning: &Meaning,
     relative: Option<&[Relative]>,
+    keep_locked_whole: bool,
+    merge_files: &[OsString],
 ) -> Option<&'static str> {
     let sources = &found.present;
+    if sources.is_empty() {
+        return Some("no source exists");
+    }
     let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
     if files > 0 && sources.len() == 1 {
         return Some("the source is a single file");
@@ -126,13 +134,14 @@ pub(super) fn one(
     if sources.len() > 1 && sources.iter().any(|(source, found)| found.is_dir() && !is_readable(source)) {
         return Some("one of several sources cannot be read");
     }
-    let into_dest = sources.len() > 1 && sources.iter().any(|(source, _)| source.form() == Form::Contents);
-    if into_dest && meaning.delete.is_some() {
-        return Some("what may be deleted in DEST itself depends on all sources");
-    }
-    let rules = meaning.per_dir_merge || meaning.cvs_exclude;
-    if into_dest && (rules || !rustix::process::geteuid().is_root()) {
-        return Some("a source that may have to stay whole gives its attributes to DEST, which others write into");
+    let into_dest = |source: &Source| sources.len() > 1 && source.form() == Form::Contents;
+    let stays_whole = |source: &Source, metadata: &fs::Metadata| {
+        let base = source.base(&config.cwd);
+        let locked = keep_locked_whole && metadata.permissions().mode() & 0o700 != 0o700;
+        locked || merge_files.iter().any(|name| fs::symlink_metadata(base.join(name)).is_ok())
+    };
+    if sources.iter().any(|(source, metadata)| into_dest(source) && stays_whole(source, metadata)) {
+        return Some("a source that has to stay whole gives its attributes to DEST, which others write into");
     }
     let local = config.destination.is_local().then(|| config.destination.as_typed(&config.cwd));
     if meaning.existing && local.is_some_and(|dest| !Path::new(&dest).exists()) {
@@ -155,8 +164,14 @@ pub(super) fn one(
     if meets {
         return Some("several sources bring the same name");
     }
+    if meaning.one_file_system > 0 && meaning.delete.is_some() && !config.destination.is_local() {
+        return Some("with --one-file-system a mount at the destination is protected from deletion");
+    }
     if config.destination.is_local() {
         let destination = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
+        if meaning.one_file_system > 0 && meaning.delete.is_some() && !mounts::none_below(&destination) {
+            return Some("with --one-file-system the mount inside the destination is protected from deletion");
+        }
         let nested = sources.iter().any(|(source, _)| {
             let mut path = source.base(&config.cwd);
             path.extend(source.name());

@@ -152,8 +152,8 @@ impl Recipe {
     }
 
     /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
-    /// With `dest` DEST itself is one of them. Safe only after every launch that copies.
-    pub fn delete(&self, dest: bool, mut spine: Vec<OsString>, exposed: bool) -> Invocation {
+    /// With `dest` DEST itself is one of them, and `others` are names in it that stay. Safe only after every launch that copies.
+    pub fn delete(&self, dest: bool, mut spine: Vec<OsString>, others: Vec<OsString>, exposed: bool) -> Invocation {
         let mut more = self.listed_once();
         more.extend(words(&["--existing", "--ignore-existing"]));
         if self.removal != Removal::None {
@@ -166,6 +166,7 @@ impl Recipe {
         if dest {
             spine.insert(0, "./".into());
         }
+        spine.extend(others);
         let list = self.list_if(exposed, &spine);
         self.invocation(&self.options, more, spine, list)
     }
@@ -417,9 +418,9 @@ mod tests {
 
     #[test]
     fn deletion_looks_into_the_spine_and_not_below() {
-        let shown = recipe().delete(true, vec!["./a".into()], false).to_string();
+        let shown = recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], false).to_string();
         let listed = "--no-r -d -R --no-m --implied-dirs --existing --ignore-existing";
-        assert_eq!(shown, format!("rsync -a -S {listed} --stats --no-h -- ./ ./a/ /dst/"));
+        assert_eq!(shown, format!("rsync -a -S {listed} --stats --no-h -- ./ ./a/ /x/./b /dst/"));
     }
 
     #[test]
