@@ -27,7 +27,7 @@ use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Class, Delete, Meaning, Stop, Superuser};
-use crate::scan::{Root, Scan, Weight};
+use crate::scan::{Follow, Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
 pub use probe::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
@@ -90,6 +90,8 @@ pub struct Plan {
     pub keep_locked_whole: bool,
     /// See [`Scan::merge_files`].
     pub merge_files: Vec<OsString>,
+    /// See [`Scan::follow`].
+    pub follow: Follow,
     /// See [`Scan::unread_names`].
     pub unread_names: HashSet<Vec<u8>>,
     /// See [`Scan::one_file_system`].
@@ -178,6 +180,7 @@ impl Plan {
             scan_threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             keep_locked_whole,
             merge_files: filters.merge_files,
+            follow: follow(&meaning),
             unread_names: filters.excluded_names,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
@@ -218,12 +221,22 @@ impl Plan {
             split_roots: self.trees.len() + self.singles.len() > 1,
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
+            follow: self.follow,
             unread_names: self.unread_names.clone(),
             left_out: Some(left_out),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
             ..Scan::new(roots, config.limits, self.scan_threads)
         }
+    }
+}
+
+/// A link that is copied as what it leads to only if that is unsafe counts as a link: rsync decides, and it is a unit by itself.
+fn follow(meaning: &Meaning) -> Follow {
+    match (meaning.copy_links, meaning.copy_dirlinks) {
+        (true, _) => Follow::All,
+        (false, true) => Follow::Directories,
+        (false, false) => Follow::Nothing,
     }
 }
 

@@ -18,7 +18,8 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let fuzzy = has("fuzzy");
     let looks_twice = meaning.remove_source_files && meaning.times && !meaning.omit_dir_times;
     let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
-    let rules: [(bool, &str); 14] = [
+    let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
+    let rules: [(bool, &str); 17] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -45,6 +46,15 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
         (
             looks_twice && elsewhere.into_iter().any(has),
             "a second look at a file, before it is removed from the source, would not find it up to date",
+        ),
+        (
+            follows && meaning.one_file_system > 0,
+            "with --one-file-system a link that is followed may lead to another file system",
+        ),
+        (follows && meaning.hard_links, "links that are followed may lead to names of one inode"),
+        (
+            meaning.copy_links && meaning.has_filter_rules,
+            "whether a link that leads nowhere is an error depends on the rules",
         ),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),

@@ -147,6 +147,10 @@ pub(super) fn one(
     if meaning.existing && local.is_some_and(|dest| !Path::new(&dest).exists()) {
         return Some("with --existing and no DEST hardly anything is done");
     }
+    let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
+    if follows && sources.iter().any(|(_, metadata)| metadata.is_symlink()) {
+        return Some("a source is a link that may be followed");
+    }
     if files > 0 && meaning.relative {
         return Some("a source under --relative is no directory");
     }

@@ -164,7 +164,10 @@ impl Transcript {
             && line.ends_with(b" failed: No such file or directory (2)")
         {
             self.missing += 1;
-        } else if line.starts_with(b"IO error encountered") || line.starts_with(b"rsync: ") && !is_of_receiver(line) {
+        } else if line.starts_with(b"IO error encountered")
+            || line.starts_with(b"symlink has no referent: ")
+            || line.starts_with(b"rsync: ") && !is_of_receiver(line)
+        {
             // Of a file that cannot be read rsync's deleting side hears only at the end (experiment).
             let of_file = contains(line, b"send_files failed to open ") || contains(line, b"read errors mapping ");
             *(if of_file { &mut self.file_failed } else { &mut self.list_failed }) = true;

@@ -2,7 +2,7 @@
 //!
 //! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
 //! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
-//! rsync here, nothing is written, and no link is followed: `walk` reads directories, `subtree` sums and splits.
+//! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, `subtree` sums and splits.
 //!
 //! Guarantees, whatever the number of threads:
 //! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
@@ -107,6 +107,8 @@ pub struct Scan {
     pub one_file_system: u8,
     /// A directory that holds one of these names stays whole: rsync reads filter rules there (rsync(1), PER-DIRECTORY RULES).
     pub merge_files: Vec<OsString>,
+    /// Symbolic links that rsync follows.
+    pub follow: Follow,
     /// Directories of these names are not entered: they are units that weigh one entry.
     pub unread_names: HashSet<Vec<u8>>,
     /// A directory (device and inode) that is not part of the source although it is in it: its parent is split.
@@ -116,6 +118,18 @@ pub struct Scan {
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
     /// processes cannot write into one such directory; experiment in `tests/`).
     pub keep_locked_whole: bool,
+}
+
+/// Symbolic links that are followed. What a link leads to stays whole, so that no argument of rsync goes through a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Follow {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those that lead to directories (`--copy-dirlinks`).
+    Directories,
+    /// All (`--copy-links`).
+    All,
 }
 
 /// A spine directory. `index` counts from 0 over the whole scan.
@@ -262,7 +276,7 @@ pub struct ScanError {
 impl ScanError {
     /// Whether the entry went away between being listed and being looked at (rsync's exit code 24, not 23).
     pub fn vanished(&self) -> bool {
-        self.errno == Errno::NOENT
+        self.errno == Errno::NOENT && !self.in_unit
     }
 }
 
@@ -280,6 +294,8 @@ pub enum KeptWhole {
     Locked,
     /// [`Scan::merge_files`].
     MergeFile,
+    /// [`Scan::follow`].
+    Link,
     /// The process ran out of file descriptors; the directory was not read.
     NoDescriptor,
 }
@@ -289,6 +305,7 @@ impl std::fmt::Display for KeptWhole {
         f.write_str(match self {
             KeptWhole::Locked => "without u+rwx, not root and no --perms",
             KeptWhole::MergeFile => "it holds filter rules",
+            KeptWhole::Link => "a link that is followed",
             KeptWhole::NoDescriptor => "no file descriptor left to read it (raise `ulimit -n`)",
         })
     }
@@ -367,6 +384,7 @@ impl Scan {
             split_roots: false,
             one_file_system: 0,
             merge_files: Vec::new(),
+            follow: Follow::Nothing,
             unread_names: HashSet::new(),
             left_out: None,
             hard_links: false,

@@ -81,6 +81,8 @@ pub(super) struct Node {
     whole: Option<KeptWhole>,
     /// `whole`, or a directory above is.
     in_whole: bool,
+    /// A link was followed to this directory or to one above.
+    in_link: bool,
     /// Somebody else may write into a directory above, within the source: this one can be swapped for something else.
     exposed: bool,
     /// Pieces of work not finished: reading the directory itself, and each child directory.
@@ -196,6 +198,7 @@ impl Node {
             attributes,
             whole,
             in_whole: whole.is_some() || parent.is_some_and(|parent| parent.in_whole),
+            in_link: whole == Some(KeptWhole::Link) || parent.is_some_and(|parent| parent.in_link),
             exposed: parent.is_some_and(|parent| parent.exposed || parent.attributes.others_may_write()),
             pending: AtomicUsize::new(1),
             pruned: AtomicBool::new(false),
@@ -210,6 +213,11 @@ impl Node {
 
     pub fn is_in_whole(&self) -> bool {
         self.in_whole
+    }
+
+    /// Links in here are not followed: they may lead round in circles, and all of it is one unit anyway.
+    pub fn is_in_link(&self) -> bool {
+        self.in_link
     }
 
     pub fn device(&self) -> u64 {

@@ -16,7 +16,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
 
 use super::subtree::{Attributes, Item, LinkedName, Node, Tree, below};
-use super::{Event, KeptWhole, Names, Root, Scan, ScanError, Watch, Weight};
+use super::{Event, Follow, KeptWhole, Names, Root, Scan, ScanError, Watch, Weight};
 use crate::error::{Error, Result};
 
 /// Bytes of directory entries read at once: about 1,000 names.
@@ -93,12 +93,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Ends the piece of work that [`Walk::spawn`] announced: by the end of the child's own node, or at once.
-    fn visit<'s>(&'s self, scope: &Scope<'s>, parent: &Arc<Node>, parent_dir: &OwnedFd, name: &CStr) {
+    fn visit<'s>(&'s self, scope: &Scope<'s>, parent: &Arc<Node>, parent_dir: &OwnedFd, name: &CStr, link: bool) {
         if self.tree.watch.stopped() || parent.is_pruned() {
             return parent.done(&self.tree);
         }
-        let opened = fs::openat(parent_dir, name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())
-            .and_then(|dir| Ok((attributes(&dir)?, dir)));
+        let flags = if link { OPEN_DIR } else { OPEN_DIR | OFlags::NOFOLLOW };
+        let opened = fs::openat(parent_dir, name, flags, Mode::empty()).and_then(|dir| Ok((attributes(&dir)?, dir)));
         match opened {
             Ok((attributes, _)) if self.scan.left_out == Some(attributes.identity) => {
                 parent.split(&self.tree);
@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
                 parent.done(&self.tree);
             }
             Ok((attributes, dir)) => {
-                let whole = self.keep_whole(attributes, &dir);
+                let whole = if link { Some(KeptWhole::Link) } else { self.keep_whole(attributes, &dir) };
                 let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, whole);
                 self.read(scope, &node, dir);
                 node.done(&self.tree);
@@ -178,8 +178,14 @@ impl<'a> Walk<'a> {
                 if self.tree.watch.stopped() {
                     return;
                 }
-                let found = match entry.file_type() {
+                let kind = match entry.file_type() {
+                    FileType::Unknown if self.scan.follow != Follow::Nothing => self.kind(&dir, name),
+                    kind => kind,
+                };
+                let follow = kind == FileType::Symlink && self.scan.follow != Follow::Nothing && !node.is_in_link();
+                let found = match kind {
                     FileType::Directory => Found { kind: FileType::Directory, bytes: 0, linked: None },
+                    FileType::Symlink if follow => self.look_through(node, &dir, name),
                     FileType::RegularFile | FileType::Unknown => match self.look_up(node, &dir, name) {
                         Some(found) => found,
                         None => continue,
@@ -194,7 +200,7 @@ impl<'a> Walk<'a> {
                 let unread = self.scan.unread_names.contains(name.to_bytes());
                 if found.kind == FileType::Directory && !unread {
                     directories += 1;
-                    self.spawn(scope, node, &dir, name.to_owned());
+                    self.spawn(scope, node, &dir, name.to_owned(), follow);
                 } else if let Some((inode, names)) = found.linked {
                     self.tree.watch.count(0, weight);
                     let linked = LinkedName { name: name.to_bytes().into(), weight, inode, names };
@@ -213,10 +219,42 @@ impl<'a> Walk<'a> {
         self.flush(node, &mut batch, &mut directories);
     }
 
-    fn spawn<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: &Arc<OwnedFd>, name: CString) {
+    fn spawn<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: &Arc<OwnedFd>, name: CString, link: bool) {
         let (node, dir) = (Arc::clone(node), Arc::clone(dir));
         node.expect_child();
-        scope.spawn(move |scope| self.visit(scope, &node, &dir, &name));
+        scope.spawn(move |scope| self.visit(scope, &node, &dir, &name, link));
+    }
+
+    fn kind(&self, dir: &OwnedFd, name: &CStr) -> FileType {
+        let stat = fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::TYPE);
+        stat.map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.stx_mode.into()))
+    }
+
+    /// What a link leads to. One that leads nowhere is a unit all the same: rsync complains of it, and deletes nothing then, if it
+    /// follows all links; else it copies the link.
+    fn look_through(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Found {
+        let link = Found { kind: FileType::Symlink, bytes: 0, linked: None };
+        match fs::statx(dir, name, AtFlags::NO_AUTOMOUNT, StatxFlags::TYPE | StatxFlags::SIZE) {
+            Ok(stat) => match FileType::from_raw_mode(stat.stx_mode.into()) {
+                FileType::Directory => Found { kind: FileType::Directory, ..link },
+                kind if self.scan.follow == Follow::All => Found { kind, bytes: stat.stx_size, linked: None },
+                _ => link,
+            },
+            Err(errno) => {
+                if self.scan.follow == Follow::All {
+                    let path = below(&node.path(), name.to_bytes());
+                    let root = node.root();
+                    self.tree.tell(Event::Error(ScanError {
+                        root,
+                        path,
+                        attempted: "follow link",
+                        errno,
+                        in_unit: true,
+                    }));
+                }
+                link
+            }
+        }
     }
 
     fn flush(&self, node: &Arc<Node>, batch: &mut Names, directories: &mut u64) {

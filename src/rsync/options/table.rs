@@ -203,9 +203,9 @@ static TABLE: &[Spec] = &[
 
     // Links.
     row("links",               b'l', &[], &["no-links", "no-l"], Nothing, Native, ""),
-    row("copy-links",          b'L', &[], &[], Nothing, Plain, "the scan has to follow links as rsync does"),
-    row("copy-unsafe-links",   0,    &[], &[], Nothing, Plain, "the scan has to follow links as rsync does"),
-    row("copy-dirlinks",       b'k', &[], &[], Nothing, Plain, "the scan has to follow links as rsync does"),
+    row("copy-links",          b'L', &[], &[], Nothing, Special, "what a link leads to stays whole"),
+    row("copy-unsafe-links",   0,    &[], &[], Nothing, Special, "what a link leads to stays whole"),
+    row("copy-dirlinks",       b'k', &[], &[], Nothing, Special, "what a link leads to stays whole"),
     row("keep-dirlinks",       b'K', &[], &[], Nothing, Plain, "a link at the destination may lead one process into the directories of another"),
     row("safe-links",          0,    &[], &[], Nothing, Native, ""),
     row("munge-links",         0,    &[], &["no-munge-links"], Nothing, Native, ""),
