@@ -122,7 +122,7 @@ impl Plan {
     /// Decides, or refuses. Starts `rsync --version` and nothing else; writes nothing.
     ///
     /// # Errors
-    /// An option that is refused or not supported yet, an rsync that is missing, too old, or does not know an option; no source
+    /// An option that is refused, an rsync that is missing, too old, or does not know an option; no source
     /// exists (exit code 23, as rsync); a local destination that cannot be a directory (3) or has no parent (11).
     pub fn make(config: &Config, supervisor: &Supervisor) -> Result<Plan> {
         let environment = |name: &str| std::env::var_os(name);
@@ -164,7 +164,9 @@ impl Plan {
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.original().to_owned());
-        let (trees, singles) = found.split(config, relative);
+        // Of a list of names nobody knows what is in it before rsync has read it.
+        let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
+        let (trees, singles) = scanned;
         let argument = |prefix: &[u8], name: &OsStr| OsString::from_vec([prefix, name.as_bytes()].concat());
         let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
         let named = named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();

@@ -91,7 +91,7 @@ fn words_that_mean_nothing() {
         (&["-r", "-aj", "src/", "dest"], "-j"),
         (&["-r", "-a --exclude", "src/", "dest"], "--exclude"),
         (&["-r", "-a extra", "src/", "dest"], "extra"),
-        (&["-r", "-a --files-from=list", "src/", "dest"], "--files-from"),
+        (&["-r", "-a --files-from=-", "src/", "dest"], "--files-from"),
         (&["-r", "-a --daemon", "src/", "dest"], "--daemon"),
         (&["-r", "-a --server", "src/", "dest"], "--server"),
         (&["-r", "-a --write-batch=b", "src/", "dest"], "--write-batch"),

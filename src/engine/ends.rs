@@ -48,6 +48,10 @@ impl Run<'_, '_> {
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
+        let pretends = self.plan.recipe.dry_run && matches!(job, Job::Delete(_));
+        if code == exit::PARTIAL && pretends && end.transcript.only_below_files() {
+            code = exit::OK;
+        }
         // With --delete-after rsync knows of files that could not be read before it deletes; otherwise it has deleted by then.
         let after = self.plan.deletes == Some(Delete::After);
         let failed = end.transcript.list_failed() || after && end.transcript.file_failed();

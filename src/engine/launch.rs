@@ -106,6 +106,8 @@ pub(super) struct Voice<'a> {
     pub tells: Tells,
     /// The user wants to hear of errors only.
     pub quiet: bool,
+    /// Nothing is made: names below a file in the place of a directory are no error.
+    pub pretends: bool,
     /// The launch may be repeated in a way that the receiving side is not denied anything: what it says of that is held back.
     pub holds_denials: bool,
     pub said: &'a Said,
@@ -130,6 +132,9 @@ impl Voice<'_> {
     }
 
     fn complain(&self, line: &[u8]) {
+        if self.pretends && self.tells == Tells::Deletions && output::is_below_file(line) {
+            return;
+        }
         if self.said.is_news(Stream::Stderr, line, self.tells) {
             (self.tell)(Event::Complained(line));
         }

@@ -672,11 +672,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
-        let quiet = self.plan.quiet;
+        let (quiet, pretends) = (self.plan.quiet, self.plan.recipe.dry_run);
         let holds_denials = matches!(job, Job::Buckets(_)) && !rustix::process::geteuid().is_root();
         self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
         self.scope.spawn(move || {
-            let voice = Voice { tells, quiet, holds_denials, said: &said, dest, tell };
+            let voice = Voice { tells, quiet, pretends, holds_denials, said: &said, dest, tell };
             let end = launch::run(&invocation, supervisor, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

@@ -35,10 +35,10 @@ fn rules_in_files(options: &Options, meaning: &Meaning) -> bool {
     !meaning.from0 && options.settings().iter().any(by_line)
 }
 
-/// What becomes of source files. Without times nothing shows that the time of a source directory has changed, and a second look at a
-/// file would copy it again.
-fn removal(meaning: &Meaning) -> Removal {
-    match (meaning.remove_source_files, meaning.times && !meaning.omit_dir_times) {
+/// What becomes of source files. Single names that are gone would be deleted in the destination, and their directories have other times.
+pub(super) fn removal(meaning: &Meaning) -> Removal {
+    let looked_at_again = meaning.delete.is_some() || meaning.times && !meaning.omit_dir_times;
+    match (meaning.remove_source_files, looked_at_again) {
         (false, _) => Removal::None,
         (true, false) => Removal::AtOnce,
         (true, true) => Removal::SinglesLast,

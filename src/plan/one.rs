@@ -4,9 +4,10 @@
 use std::num::NonZero;
 use std::path::{Component, Path};
 
+use crate::rsync::command::Removal;
 use crate::rsync::options::{Meaning, Options, Superuser};
 
-use super::bandwidth;
+use super::{bandwidth, launches};
 
 /// Combinations of options that one rsync has to do, with the reason.
 pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
@@ -16,7 +17,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
     let has = |name: &str| options.settings().iter().any(|setting| setting.spec.name() == name && !setting.negated);
     let fuzzy = has("fuzzy");
-    let looks_twice = meaning.remove_source_files && meaning.times && !meaning.omit_dir_times;
+    let looks_twice = launches::removal(meaning) == Removal::SinglesLast;
     let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let rules: [(bool, &str); 17] = [
@@ -44,7 +45,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
         (fuzzy && !meaning.perms, "with --fuzzy and without --perms a file gets its mode from what is beside it"),
         (fuzzy && meaning.append, "with --fuzzy and --append a file may take the end of what is beside it"),
         (
-            looks_twice && elsewhere.into_iter().any(has),
+            looks_twice && (!meaning.times || elsewhere.into_iter().any(has)),
             "a second look at a file, before it is removed from the source, would not find it up to date",
         ),
         (

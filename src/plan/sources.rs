@@ -44,7 +44,12 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
                 first_error.get_or_insert_with(|| io::Error::from(error));
             }
             Ok(metadata) => found.present.push((source.clone(), metadata)),
-            Err(error) if meaning.ignore_missing_args && error.kind() == io::ErrorKind::NotFound => {}
+            // A name is missing; a directory that rsync would change to is an error all the same.
+            Err(error)
+                if meaning.ignore_missing_args
+                    && error.kind() == io::ErrorKind::NotFound
+                    && source.form() == Form::Named
+                    && base.is_dir() => {}
             Err(error) => {
                 found.missing.push((source.original().to_owned(), error.kind()));
                 first_error.get_or_insert(error);

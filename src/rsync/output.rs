@@ -112,6 +112,7 @@ pub struct Transcript {
     list_failed: bool,
     file_failed: bool,
     lost_list: bool,
+    below_files: u64,
 }
 
 impl Transcript {
@@ -156,6 +157,7 @@ impl Transcript {
             return false;
         }
         self.errors += 1;
+        self.below_files += u64::from(is_below_file(line));
         self.lost_list |= line.starts_with(b"File-list index ");
         if line.starts_with(b"file has vanished: ") {
             self.vanished += 1;
@@ -190,6 +192,11 @@ impl Transcript {
         self.file_failed
     }
 
+    /// Whether all it complained about are names below a file that a dry run leaves in the place of a directory.
+    pub fn only_below_files(&self) -> bool {
+        self.errors > 0 && self.errors == self.below_files
+    }
+
     /// Whether rsync lost a part of its own list, as 3.5.0 sometimes does with `--hard-links`. It does not if it reads the whole list
     /// first.
     pub fn lost_list(&self) -> bool {
@@ -219,6 +226,13 @@ pub fn is_denied_receiver(line: &[u8]) -> bool {
     contains(line, b"Permission denied (13)")
         && !contains(line, b"[sender]")
         && change.iter().any(|verb| contains(line, verb.as_bytes()))
+}
+
+/// Whether a name could not be looked up at the destination because what is above it is no directory.
+pub fn is_below_file(line: &[u8]) -> bool {
+    let stat = contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Not a directory (20)");
+    // Without --perms rsync also asks what is above for the modes of new files.
+    stat || line.starts_with(b"default_perms_for_dir: ")
 }
 
 /// Whether the receiving side wrote this line. Old versions do not say who did: then the sender is suspected.
@@ -293,6 +307,16 @@ mod tests {
         let mut sum = transcript.figures;
         sum += transcript.figures;
         assert_eq!((sum.transferred, sum.received, sum.literal), (6002, 114_076, 419_458_000));
+    }
+
+    #[test]
+    fn names_below_a_file_are_told_from_other_errors() {
+        let mut transcript = Transcript::default();
+        assert!(!transcript.only_below_files());
+        transcript.stderr(b"rsync: [generator] recv_generator: failed to stat \"/d/a/f\": Not a directory (20)");
+        assert!(transcript.only_below_files());
+        transcript.stderr(b"rsync: [generator] recv_generator: failed to stat \"/d/a/f\": Permission denied (13)");
+        assert!(!transcript.only_below_files());
     }
 
     #[test]

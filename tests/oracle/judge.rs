@@ -80,8 +80,6 @@ pub enum Outcome {
     Unstable,
     /// It differs for this known reason.
     Known(&'static str),
-    /// An option is not supported yet.
-    NotYet(String),
     /// Refused for good.
     Refused(String),
 }
@@ -249,9 +247,6 @@ impl Court {
 
 fn refusal(stderr: &str) -> Option<Outcome> {
     let line = stderr.lines().next()?.strip_prefix("multi-sync: ")?;
-    if let Some(what) = line.strip_prefix("not supported yet: ") {
-        return Some(Outcome::NotYet(what.split(": ").next().unwrap_or(what).to_owned()));
-    }
     line.split_once(" cannot be used here").map(|(what, _)| Outcome::Refused(what.to_owned()))
 }
 

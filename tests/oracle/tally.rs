@@ -15,7 +15,6 @@ pub struct Tally {
     pub different: BTreeSet<u64>,
     pub unstable: BTreeSet<u64>,
     known: BTreeMap<&'static str, BTreeSet<u64>>,
-    not_yet: BTreeMap<String, u64>,
     refused: BTreeMap<String, u64>,
     nobody: u64,
     failed: u64,
@@ -37,7 +36,6 @@ impl Tally {
             Outcome::Different => drop(self.different.insert(case.seed)),
             Outcome::Unstable => drop(self.unstable.insert(case.seed)),
             Outcome::Known(cause) => drop(self.known.entry(cause).or_default().insert(case.seed)),
-            Outcome::NotYet(option) => *self.not_yet.entry(option.clone()).or_default() += 1,
             Outcome::Refused(option) => *self.refused.entry(option.clone()).or_default() += 1,
         }
         let Some(one) = &verdict.one else { return };
@@ -95,11 +93,9 @@ impl fmt::Display for Tally {
         for (cause, of) in &self.known {
             writeln!(f, "    {:>6} {cause}: {}", of.len(), seeds(of))?;
         }
-        for (name, counts) in [("not supported yet", &self.not_yet), ("refused for good", &self.refused)] {
-            writeln!(f, "{:<19} {}", format!("{name}:"), counts.values().sum::<u64>())?;
-            for (option, count) in counts {
-                writeln!(f, "    {count:>6} {option}")?;
-            }
+        writeln!(f, "refused:            {}", self.refused.values().sum::<u64>())?;
+        for (option, count) in &self.refused {
+            writeln!(f, "    {count:>6} {option}")?;
         }
         writeln!(f, "split:              {} ({} rsyncs in all)", self.split, self.launches)?;
         writeln!(f, "several, no split:  {}", self.unsplit)?;

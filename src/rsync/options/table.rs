@@ -172,7 +172,7 @@ static TABLE: &[Spec] = &[
     row("implied-dirs",        0,    &["i-d"], &["no-implied-dirs", "no-i-d"], Nothing, Special, "the parents of each source need a treatment of their own"),
     row("one-file-system",     b'x', &[], &["no-one-file-system", "no-x"], Nothing, Special, "mount points have to be found before the tree is divided"),
     row("prune-empty-dirs",    b'm', &[], &["no-prune-empty-dirs", "no-m"], Nothing, Plain, "whether a directory is empty is known only after the whole of it was seen"),
-    row("files-from",          0,    &[], &[], Input, Special, "the list would have to be divided"),
+    row("files-from",          0,    &[], &[], Input, Plain, "the list says what is copied, and is not divided"),
     row("from0",               b'0', &[], &["no-from0"], Nothing, Native, ""),
     row("ignore-missing-args", 0,    &[], &[], Nothing, Special, "it is about the sources, and every process gets other ones"),
     row("delete-missing-args", 0,    &[], &[], Nothing, Plain, "an entry that vanished since the scan would be deleted"),

@@ -1,5 +1,4 @@
-//! What multi-sync does today with a list of options: which class each has with its value and beside the others, and whether
-//! that class of handling exists yet. `NOT_YET` is the only place to change when it does.
+//! What multi-sync does with a list of options: which class each has with its value and beside the others.
 
 use super::meaning::Meaning;
 use super::rule::Rule;
@@ -8,9 +7,6 @@ use super::{Options, Setting, info};
 use crate::{Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-
-/// Options and cases that multi-sync cannot handle yet. Delete a line when it can.
-const NOT_YET: &[&str] = &["files-from"];
 
 /// The oldest protocol that knows `--no-implied-dirs`, which every launch needs (rsync 3.0.0).
 pub const OLDEST_PROTOCOL: i32 = 30;
@@ -26,8 +22,6 @@ pub struct Verdict {
     pub why: &'static str,
     /// What the user can do instead.
     pub remedy: &'static str,
-    /// Whether multi-sync can do it.
-    pub done: bool,
 }
 
 impl Options {
@@ -61,14 +55,11 @@ impl Options {
         self.verdicts_with(|_| None)
     }
 
-    /// Fails on the first option that multi-sync will never take, else on the first it cannot handle yet.
+    /// Fails on the first option that multi-sync does not take.
     pub fn refuse_unsupported_with(&self, env: impl Fn(&str) -> Option<OsString>) -> Result<()> {
         let verdicts = self.verdicts_with(env);
         if let Some(Verdict { option, why, remedy, .. }) = verdicts.iter().find(|v| v.class == Class::Refused) {
             return Err(Error::usage(format!("{option} cannot be used here: {why}")).remedy(*remedy));
-        }
-        if let Some(Verdict { option, why, remedy, .. }) = verdicts.iter().find(|v| !v.done) {
-            return Err(Error::usage(format!("not supported yet: {option}: {why}")).remedy(*remedy));
         }
         Ok(())
     }
@@ -76,13 +67,6 @@ impl Options {
     /// Like [`Options::refuse_unsupported_with`], in an empty environment.
     pub fn refuse_unsupported(&self) -> Result<()> {
         self.refuse_unsupported_with(|_| None)
-    }
-}
-
-impl Spec {
-    /// Whether multi-sync takes the option today, unless a value or another option speaks against it.
-    pub fn is_done(&self) -> bool {
-        self.class != Class::Refused && !NOT_YET.contains(&self.name())
     }
 }
 
@@ -97,8 +81,7 @@ struct Case {
 
 impl Case {
     fn verdict(self, option: String) -> Verdict {
-        let done = self.class != Class::Refused && !NOT_YET.contains(&self.key);
-        Verdict { option, class: self.class, why: self.why, remedy: self.remedy, done }
+        Verdict { option, class: self.class, why: self.why, remedy: self.remedy }
     }
 }
 
@@ -219,7 +202,6 @@ fn flags(row: Case, value: &OsStr) -> Case {
 
 #[cfg(test)]
 mod tests {
-    use super::super::specs;
     use super::*;
 
     fn parse(text: &str) -> Options {
@@ -235,18 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_exists_and_is_sorted_out_by_class() {
-        let cases = [CLEARS_RULES.key, MERGES_PER_DIR.key, NOT_RECURSIVE.key];
-        for (at, key) in NOT_YET.iter().enumerate() {
-            let row = specs().iter().find(|spec| spec.name() == *key);
-            assert!(row.is_some() || cases.contains(key), "{key} is no option");
-            assert!(row.is_none_or(|spec| !matches!(spec.class, Class::Native | Class::Refused)), "{key}");
-            assert!(!NOT_YET[..at].contains(key), "{key} twice");
-        }
-    }
-
-    #[test]
-    fn taken_today() {
+    fn what_is_taken() {
         for text in [
             "-a",
             "-aS --numeric-ids",
@@ -307,9 +278,9 @@ mod tests {
     }
 
     #[test]
-    fn not_supported_yet() {
-        assert!(refusal("-a --files-from=x").starts_with("not supported yet: --files-from: the list"));
+    fn classes() {
         for (text, class_of) in [
+            ("-a --files-from=x", Class::Plain),
             ("-a --delete", Class::Special),
             ("-aH", Class::Special),
             ("-aF", Class::Whole),
