@@ -6,10 +6,13 @@
 //! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -195,6 +198,9 @@ fn spawn(invocation: &Invocation) -> Result<Child> {
         .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(path) = path_from_here() {
+        command.env("PATH", path);
+    }
     // SAFETY: the closure makes three system calls and touches no memory of the parent: it is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
@@ -215,6 +221,24 @@ fn spawn(invocation: &Invocation) -> Result<Child> {
             _ => error.because(cause),
         }
     })
+}
+
+/// `PATH` without relative folders, if it has some: a child that starts in a source would look there for rsync, and rsync for its
+/// remote shell, and root would run what the owner of the tree has put there.
+fn path_from_here() -> Option<OsString> {
+    let path = std::env::var_os("PATH")?;
+    if std::env::split_paths(&path).all(|folder| folder.is_absolute()) {
+        return None;
+    }
+    let here = std::env::current_dir().ok();
+    let absolute = |folder: PathBuf| match (&here, folder.is_absolute()) {
+        (_, true) => Some(folder),
+        (Some(here), false) => Some(here.join(folder)),
+        (None, false) => None,
+    };
+    // A name with a colon cannot be told apart from two.
+    let can_be_listed = |folder: &PathBuf| !folder.as_os_str().as_bytes().contains(&b':');
+    std::env::join_paths(std::env::split_paths(&path).filter_map(absolute).filter(can_be_listed)).ok()
 }
 
 /// In memory and not a pipe: nobody has to write it while the child runs.

@@ -198,6 +198,28 @@ fn expect_same(work: &Work) {
     assert!(report.is_same(), "{report}");
 }
 
+/// A relative folder in PATH is one of the user's working directory, not of the source that a launch starts in: what lies there
+/// belongs to somebody else.
+#[test]
+fn a_program_in_the_source_is_not_started() {
+    for path in [".:PATH", ":PATH", "PATH:.", "./:PATH:"] {
+        let work = Work::new();
+        for name in ["src/rsync", "src/ssh", "src/a/rsync", "src/a/b"] {
+            let script = format!("#!/bin/sh\necho >{}/started\nexit 0\n", work.path().display());
+            set_mode(&work.file(name, script), 0o755);
+        }
+        let path = path.replace("PATH", &std::env::var("PATH").unwrap());
+        for (dest, codes) in [("dest", &[0][..]), ("no-such-host.invalid:dest", &[255, 12])] {
+            let mut command = multi_sync(&work);
+            command.args(["-p", "4", "-f", "1", "src/", dest]).env("PATH", &path);
+            let ran = run(command);
+            let ended_as_expected = ran.status.code().is_some_and(|code| codes.contains(&code));
+            let ran = ran.expect(ended_as_expected, "the real programs do it");
+            ran.expect(!work.join("started").exists(), "only programs of the system are started");
+        }
+    }
+}
+
 #[test]
 fn an_rsync_that_fails_once_is_tried_again() {
     for (how, limit) in
