@@ -187,8 +187,8 @@ fn ended(status: ExitStatus) -> Ended {
 #[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
 fn spawn(invocation: &Invocation) -> Result<Child> {
-    let input =
-        input(&invocation.input).map_err(|cause| Error::usage("cannot hold the input of a process").because(cause))?;
+    let input = input(&invocation.input)
+        .map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(exit::IPC))?;
     let parent = rustix::process::getpid();
     let mut command = Command::new(&invocation.program);
     command
@@ -210,17 +210,25 @@ fn spawn(invocation: &Invocation) -> Result<Child> {
             if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
     }
-    command.spawn().map_err(|cause| {
-        let message = format!("cannot start {}", Printable::os(&invocation.program));
-        let error = Error::usage(message);
-        match cause.kind() {
-            io::ErrorKind::NotFound => error.because(cause).remedy("install rsync, or put its folder into PATH"),
-            _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-                error.because(cause).remedy("allow more open files (`ulimit -n`), or start fewer processes")
-            }
-            _ => error.because(cause),
+    command.spawn().map_err(|cause| not_started(invocation, cause))
+}
+
+fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
+    if let Err(errno) = rustix::fs::access(&invocation.cwd, rustix::fs::Access::EXEC_OK) {
+        return Error::io("enter", &invocation.cwd, errno)
+            .remedy("what is in it was not copied: run it again when it is there")
+            .exit(exit::PARTIAL);
+    }
+    let error = Error::usage(format!("cannot start {}", Printable::os(&invocation.program)));
+    match cause.kind() {
+        io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
+        io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
+        _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(exit::IPC)
         }
-    })
+        _ => error.exit(exit::IPC),
+    }
+    .because(cause)
 }
 
 /// `PATH` without relative folders, if it has some: a child that starts in a source would look there for rsync, and rsync for its

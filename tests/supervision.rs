@@ -220,6 +220,22 @@ fn a_program_in_the_source_is_not_started() {
     }
 }
 
+/// Neither is wrong usage, and rsync is installed.
+#[test]
+fn an_rsync_that_cannot_be_started_any_more() {
+    let work = Work::new();
+    let ran = run(faked(&work, "REAL \"$@\"; rm -rf WORK/src", SMALL)).expect_code(23);
+    let said = ran.stderr_text();
+    assert!(said.contains("/src: No such file") && !said.contains("install rsync"), "{}", ran.report());
+
+    let work = Work::new();
+    let command = faked(&work, "exec REAL \"$@\"", &["-p", "8", "-f", "1"]);
+    let mut limited = sh(&work, "ulimit -n 24; exec \"$@\"");
+    limited.arg("sh").arg(command.get_program()).args(command.get_args());
+    let ran = run(limited).expect_code(14);
+    assert!(ran.stderr_text().contains("ulimit -n"), "{}", ran.report());
+}
+
 #[test]
 fn an_rsync_that_fails_once_is_tried_again() {
     for (how, limit) in

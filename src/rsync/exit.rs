@@ -10,6 +10,8 @@ pub const OK: u8 = 0;
 pub const USAGE: u8 = 1;
 /// Errors selecting input/output files, directories.
 pub const FILE_SELECT: u8 = 3;
+/// A process or the way to one could not be had.
+pub const IPC: u8 = 14;
 /// A child of rsync was ended by a signal; used here for an rsync that was itself ended by one.
 pub const TERMINATED: u8 = 16;
 /// Interrupted by SIGINT, SIGTERM or SIGHUP.
@@ -55,7 +57,7 @@ const TABLE: &[(u8, Class, &str)] = &[
     (11, Class::Fatal, "error in file I/O"),
     (12, Class::Connection, "error in the rsync protocol data stream"),
     (13, Class::Broken, "errors with program diagnostics"),
-    (14, Class::Connection, "error in IPC code"),
+    (IPC, Class::Connection, "error in IPC code"),
     (15, Class::Broken, "a process of rsync crashed"),
     (TERMINATED, Class::Broken, "a process of rsync was killed"),
     (19, Class::Broken, "received SIGUSR1"),
