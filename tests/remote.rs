@@ -64,6 +64,28 @@ fn through_ssh_every_form_of_destination() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
+/// Files that the remote shell command names are those of the user's directory, in which no launch starts.
+#[test]
+fn through_ssh_with_files_of_the_working_directory() {
+    let sshd = or_skip!(Sshd::start(), "through_ssh_with_files_of_the_working_directory");
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(40, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
+    symlink(sshd.ssh_config(), work.join("it's a config")).unwrap();
+    let shell = "ssh -F 'it''s a config' -o BatchMode=yes";
+    set_mode(&work.file("gate", format!("#!/bin/sh\nexec ssh -F \"{}\" \"$@\"\n", sshd.ssh_config().display())), 0o755);
+    let dest = format!("{}:{}/SIDE/D", sshd.host(), work.path().display());
+    for shell in [shell, "./gate"] {
+        let twin = Twin::new(&work, ["src/", &dest]).flags("-p 4 -f 10");
+        let (_, many) = twin.words_of_options(&["-a", "-4", "-e", shell]).same();
+        many.expect_code(0);
+    }
+    for shell in [shell, "./gate"] {
+        let twin = Twin::new(&work, ["src/", &dest]).options("-a").flags("-p 4 -f 10").env("RSYNC_RSH", shell);
+        let (_, many) = twin.same();
+        many.expect_code(0);
+    }
+}
+
 #[test]
 fn through_ssh_relative_to_the_home_directory() {
     let sshd = or_skip!(Sshd::start(), "through_ssh_relative_to_the_home_directory");

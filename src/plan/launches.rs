@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::config::Config;
+use crate::endpoint::Target;
 use crate::error::Result;
 use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
@@ -45,6 +46,19 @@ pub(super) fn removal(meaning: &Meaning) -> Removal {
     }
 }
 
+/// `RSYNC_RSH` as an option, if launches in another directory would read it in another way. A daemon is reached without it, and with
+/// the option through a shell.
+fn remote_shell_of_environment(options: &Options, meaning: &Meaning, config: &Config) -> Option<OsString> {
+    let command = meaning.rsh.as_deref().filter(|_| options.meaning().rsh.is_none())?;
+    let there = options.remote_shell(command, &config.cwd);
+    let needed = there != command && matches!(config.destination.target(), Target::Ssh { .. });
+    needed.then(|| {
+        let mut option = OsString::from("--rsh=");
+        option.push(there);
+        option
+    })
+}
+
 /// The command lines of a run of several rsyncs, but for what depends on sources and destination. `options` name files absolutely.
 pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
     let shared = bandwidth::share(meaning, config.processes).ok().flatten();
@@ -56,6 +70,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
     };
     let mut launch = options.without(|setting| own(setting.spec.name())).argv();
     launch.extend(shared.clone());
+    launch.extend(remote_shell_of_environment(options, meaning, config));
     let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
     let mut keeping = Options::parse(&launch)?.without(|setting| deletion(setting.spec.name())).argv();
     // What is copied still takes the place of something else, as it does with deletion.

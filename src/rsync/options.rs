@@ -16,7 +16,6 @@ mod table;
 mod verdict;
 mod words;
 
-pub use files::absolute_command;
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use table::{Class, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};

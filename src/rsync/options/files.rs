@@ -1,4 +1,5 @@
-//! Options that name files of this machine, made absolute: rsync is started in another working directory than multi-sync.
+//! Options that name files of this machine, made absolute: rsync is started in another working directory than multi-sync. What the words
+//! of a remote shell command name is not known here, so that command is made to run in the right directory.
 //!
 //! Only names that rsync resolves against its working directory are touched. Names relative to the destination (`--temp-dir`,
 //! `--backup-dir`, `--link-dest`, `--partial-dir` ...) and names on another host stay as they are.
@@ -14,27 +15,53 @@ impl Options {
     /// The same options with every relative name of a file on this machine resolved against `cwd`, which must be absolute. The
     /// text inside filter files is not looked at: a relative `merge` in there stays relative.
     pub fn absolute_files(&self, cwd: &Path) -> Options {
-        Options { settings: self.settings.iter().map(|setting| absolute(setting, cwd)).collect() }
+        Options { settings: self.settings.iter().map(|setting| self.absolute(setting, cwd)).collect() }
     }
-}
 
-fn absolute(setting: &Setting, cwd: &Path) -> Setting {
-    let mut setting = setting.clone();
-    let Some(value) = &setting.value else { return setting };
-    let value = match (setting.spec.takes, Rule::of(&setting)) {
-        (Takes::Output, _) => join(cwd, value),
-        (Takes::Input, _) if !(value == "-" || is_remote(value)) => join(cwd, value),
-        (Takes::Command, _) => absolute_command(value, cwd),
-        (_, Some(Rule::Merge { head, file })) if file != b"-" => {
-            // `.C` names its file only by leaving it out.
-            let gap: &[u8] = if matches!(head.last(), Some(b' ' | b'_')) { b"" } else { b" " };
-            let file = join(cwd, OsStr::from_bytes(file));
-            OsString::from_vec([head, gap, file.as_bytes()].concat())
+    /// A remote shell command (`--rsh`, `RSYNC_RSH`) that runs in `cwd`, whatever the working directory of rsync, if it names a program
+    /// or may name files relative to it (`ssh -F config -i key`).
+    ///
+    /// rsync splits such a command at spaces only, and reads `'…'` and `"…"` with the quote doubled inside (rsync(1), `--rsh`). It
+    /// treats three programs specially by their names: `ssh` gets its `-4` or `-6` from here, `rsh` and `remsh` are left alone.
+    pub fn remote_shell(&self, command: &OsStr, cwd: &Path) -> OsString {
+        const IN_DIR: &[u8] = b"sh -c 'cd \"$1\" && shift && exec \"$@\"' sh ";
+        let text = command.as_bytes();
+        let start = text.iter().position(|&byte| byte != b' ').unwrap_or(text.len());
+        let Some((program, rest)) = first_word(&text[start..]) else { return command.to_owned() };
+        let name = program.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let anywhere = program.starts_with(b"/") || !program.contains(&b'/');
+        let alone = rest.iter().all(|&byte| byte == b' ');
+        if program.is_empty() || anywhere && alone || [&b"rsh"[..], b"remsh"].contains(&name) {
+            return command.to_owned();
         }
-        _ => return setting,
-    };
-    setting.value = Some(value);
-    setting
+        let family = self.settings.iter().rev().find_map(|setting| match setting.spec.name() {
+            "ipv4" => Some(&b" -4"[..]),
+            "ipv6" => Some(b" -6"),
+            _ => None,
+        });
+        let family = family.filter(|_| name == b"ssh").unwrap_or_default();
+        OsString::from_vec([IN_DIR, &quoted(cwd), b" ", text, family].concat())
+    }
+
+    fn absolute(&self, setting: &Setting, cwd: &Path) -> Setting {
+        let value = setting.value.as_deref().and_then(|value| self.absolute_value(setting, value, cwd));
+        Setting { value: value.or_else(|| setting.value.clone()), ..setting.clone() }
+    }
+
+    fn absolute_value(&self, setting: &Setting, value: &OsStr, cwd: &Path) -> Option<OsString> {
+        match (setting.spec.takes, Rule::of(setting)) {
+            (Takes::Output, _) => Some(join(cwd, value)),
+            (Takes::Input, _) if !(value == "-" || is_remote(value)) => Some(join(cwd, value)),
+            (Takes::Command, _) => Some(self.remote_shell(value, cwd)),
+            (_, Some(Rule::Merge { head, file })) if file != b"-" => {
+                // `.C` names its file only by leaving it out.
+                let gap: &[u8] = if matches!(head.last(), Some(b' ' | b'_')) { b"" } else { b" " };
+                let file = join(cwd, OsStr::from_bytes(file));
+                Some(OsString::from_vec([head, gap, file.as_bytes()].concat()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// An empty name stays empty: rsync's complaint about it is better than the directory.
@@ -47,27 +74,10 @@ fn is_remote(name: &OsStr) -> bool {
     name.as_bytes().iter().find(|byte| matches!(byte, b':' | b'/')) == Some(&b':')
 }
 
-/// A remote shell command (`--rsh`, `RSYNC_RSH`) whose program is a relative path with a slash, with that path made absolute.
-///
-/// rsync splits such a command at spaces only, and reads `'…'` and `"…"` with the quote doubled inside (rsync(1), `--rsh`). A
-/// program without a slash is found through `PATH` and stays.
-pub fn absolute_command(command: &OsStr, cwd: &Path) -> OsString {
-    let text = command.as_bytes();
-    let start = text.iter().position(|&byte| byte != b' ').unwrap_or(text.len());
-    let Some((program, rest)) = first_word(&text[start..]) else { return command.to_owned() };
-    if !program.contains(&b'/') || program.starts_with(b"/") {
-        return command.to_owned();
-    }
-    let mut out = vec![b'\''];
-    for &byte in cwd.join(OsStr::from_bytes(&program)).as_os_str().as_bytes() {
-        out.push(byte);
-        if byte == b'\'' {
-            out.push(byte);
-        }
-    }
-    out.push(b'\'');
-    out.extend_from_slice(rest);
-    OsString::from_vec(out)
+/// One word of a remote shell command.
+fn quoted(path: &Path) -> Vec<u8> {
+    let inside = path.as_os_str().as_bytes().split(|&byte| byte == b'\'').collect::<Vec<_>>().join(&b"''"[..]);
+    [b"'", &inside[..], b"'"].concat()
 }
 
 /// The first word without its quotes and what follows it; `None` if a quote stays open.
@@ -126,8 +136,8 @@ mod tests {
             ("--filter=. -", "--filter=. -"),
             ("--filter=: x", "--filter=: x"),
             ("--filter=- x", "--filter=- x"),
-            ("--rsh=ssh -i k", "--rsh=ssh -i k"),
-            ("--rsh=./ssh -i k", "--rsh='/c d/./ssh' -i k"),
+            ("--rsh=ssh", "--rsh=ssh"),
+            ("--rsh=ssh -i k", r#"--rsh=sh -c 'cd "$1" && shift && exec "$@"' sh '/c d' ssh -i k"#),
         ] {
             let absolute = Options::parse(&[typed]).unwrap().absolute_files(Path::new("/c d"));
             assert_eq!(absolute, Options::parse(&[wanted]).unwrap(), "{typed}");
@@ -135,14 +145,20 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_quoted_as_rsync_reads_them() {
-        let shown = |command: &str| absolute_command(OsStr::new(command), Path::new("/it's")).into_string().unwrap();
-        assert_eq!(shown("  a/b  -x"), "'/it''s/a/b'  -x");
-        assert_eq!(shown("'a d''x\"y/b' 'z'"), "'/it''s/a d''x\"y/b' 'z'");
-        assert_eq!(shown("\"a\"/b"), "'/it''s/a/b'");
-        assert_eq!(shown("/bin/ssh x/y"), "/bin/ssh x/y");
-        assert_eq!(shown("ssh x/y"), "ssh x/y");
-        assert_eq!(shown("'a/b"), "'a/b");
-        assert_eq!(shown(""), "");
+    fn a_remote_shell_that_may_name_files_runs_where_they_are() {
+        let of = |options: &str, command: &str| {
+            let options = Options::parse_str(OsStr::new(options)).unwrap();
+            options.remote_shell(OsStr::new(command), Path::new("/it's")).into_string().unwrap()
+        };
+        let inside = |command: &str| format!(r#"sh -c 'cd "$1" && shift && exec "$@"' sh '/it''s' {command}"#);
+        for command in ["  a/b  -x", "'a d''x\"y/b' 'z'", "\"a\"/b", "ssh x/y", "/bin/ssh -i k", "./rsh.sh"] {
+            assert_eq!(of("-a", command), inside(command));
+        }
+        for command in ["", "  ", "ssh", " /bin/ssh  ", "'a/b", "rsh -n", "/usr/bin/remsh x"] {
+            assert_eq!(of("-a -4", command), command);
+        }
+        assert_eq!(of("-a -6 -4", "/bin/ssh -v"), inside("/bin/ssh -v -4"));
+        assert_eq!(of("-a -6", "ssh -v"), inside("ssh -v -6"));
+        assert_eq!(of("-a -6", "./gate"), inside("./gate"));
     }
 }
