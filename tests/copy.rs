@@ -760,7 +760,7 @@ fn a_dry_run_starts_no_rsync_and_writes_only_buckets() {
         work.dir("present");
         let before = snapshot(&work.join("present"));
         let mut command = multi_sync(&work);
-        command.args(["-d", "-p", "4", "-f", "3", "-k", "-j", "--stats", "src/", dest]);
+        command.args(["-d", "-p", "4", "-f", "3", "-k", "-j", "--stats", "-r", "-aS --log-file=log", "src/", dest]);
         fake_rsync(&mut command, &work, &format!("echo \"$@\" >>{}/started; exit 0", work.path().display()));
         let ran = run(command).expect_code(0);
         let shown = PathBuf::from(ran.stdout_text().lines().next().unwrap());
@@ -768,6 +768,7 @@ fn a_dry_run_starts_no_rsync_and_writes_only_buckets() {
         assert!(buckets(&shown).concat().len() > 5, "{}", ran.report());
         assert!(!work.join("started").exists(), "an rsync was started\n{}", ran.report());
         assert!(!work.join("absent").exists() && before == snapshot(&work.join("present")), "{}", ran.report());
+        assert!(!work.join("log").exists(), "{}", ran.report());
     }
 }
 

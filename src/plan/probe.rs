@@ -6,7 +6,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::{Invocation, Quoted};
 use crate::rsync::exit;
-use crate::rsync::options::Options;
+use crate::rsync::options::{Options, Takes};
 use crate::supervise::{Stream, Supervisor};
 
 /// The rsync that is started, looked up in `PATH`.
@@ -26,9 +26,10 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Asks rsync. An option it does not know makes it fail before it prints its version.
+/// Asks rsync. An option it does not know makes it fail before it prints its version. It is not asked about a log file, which every
+/// version knows: it would log its version.
 pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
-    let mut arguments = options.argv();
+    let mut arguments = options.without(|setting| setting.spec.takes == Takes::Output).argv();
     arguments.push("--version".into());
     let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() };
     let (mut first, mut errors) = (String::new(), Vec::new());
