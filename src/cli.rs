@@ -2,11 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE};
 use multi_sync::endpoint::{Destination, Source};
+use multi_sync::entry::Printable;
 use multi_sync::rsync::options::Options;
 use multi_sync::size::{self, Size};
 use multi_sync::{Error, Result};
@@ -34,15 +37,13 @@ pub struct Run {
 /// # Errors
 /// Usage: the message names the word, and nothing has been looked at or written yet.
 pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
-    let matches = match command().try_get_matches_from(words) {
-        Ok(matches) => matches,
-        Err(error) if !error.use_stderr() => return Ok(Request::Print(error.render().to_string())),
-        Err(error) => {
-            let text = error.render().to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default().to_owned();
-            return Err(Error::usage(text).remedy("see multi-sync --help"));
-        }
-    };
+    let matches = command().try_get_matches_from(&words).map_err(|error| refusal(&error, &words))?;
+    if matches.get_flag("help") {
+        return Ok(Request::Print(command().render_help().to_string()));
+    }
+    if matches.get_flag("version") {
+        return Ok(Request::Print(command().render_version()));
+    }
     for (flag, name) in LATER {
         if matches.get_flag(flag) {
             return Err(Error::usage(format!("not supported yet: {name}")).remedy("leave it out"));
@@ -52,6 +53,34 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
         return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
     }
     Ok(Request::Run(Box::new(run(&matches, cwd()?)?)))
+}
+
+fn refusal(error: &clap::Error, words: &[OsString]) -> Error {
+    let text = error.render().to_string();
+    let mut text = text.strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default().to_owned();
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(letter))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+        && let Some(cluster) = words.iter().find(|word| is_cluster_with(word, letter))
+    {
+        text = format!("unexpected argument '{letter}' in '{}'", Printable::os(cluster));
+    }
+    let remedy = match (error.kind(), error.get(ContextKind::ValidValue)) {
+        (ErrorKind::UnknownArgument, _) => {
+            "see multi-sync --help; options of rsync go into --rsync 'OPTS', a name that begins with - goes after --"
+                .into()
+        }
+        (ErrorKind::InvalidValue, Some(ContextValue::Strings(values))) => format!("write {}", values.join(" or ")),
+        _ => "see multi-sync --help".into(),
+    };
+    Error::usage(text).remedy(remedy)
+}
+
+/// Whether `word` is more than the `letter` (with its dash) that stands in it.
+fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
+    match (word.as_bytes(), letter.as_bytes()) {
+        ([b'-', letters @ ..], [b'-', letter]) if *letter != b'-' => letters.len() > 1 && letters.contains(letter),
+        _ => false,
+    }
 }
 
 const ONE_TO_ONE: &str = "one-to-one";
@@ -108,6 +137,8 @@ fn command() -> Command {
         .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
         .override_usage("multi-sync [OPTIONS] SRC... DEST")
         .version(env!("CARGO_PKG_VERSION"))
+        // clap's own would act in the middle of a word: `-host:x` is no call for help.
+        .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(
             Arg::new("mode")
@@ -143,9 +174,10 @@ fn command() -> Command {
                 .short('v')
                 .long("version")
                 .visible_short_alias('V')
-                .action(ArgAction::Version)
+                .action(ArgAction::SetTrue)
                 .help("print the version"),
         )
+        .arg(flag("help", 'h', "print this"))
         .arg(Arg::new("paths").value_name("SRC... DEST").num_args(1..).value_parser(bytes()).help(
             "what to copy, and where to: a path, [USER@]HOST:PATH, [USER@]HOST::MODULE/PATH or \
              rsync://[USER@]HOST[:PORT]/MODULE/PATH; SRC/ is the contents of SRC, as in rsync",
@@ -200,6 +232,9 @@ mod tests {
             (&["-s", "10KK", "s", "d"], "10KK"),
             (&["-s", "1Y", "s", "d"], "--size"),
             (&["--frobnicate", "s", "d"], "--frobnicate"),
+            (&["s", "-host:d"], "'-o' in '-host:d'"),
+            (&["s", "-vault:d"], "'-a' in '-vault:d'"),
+            (&["-m", "both", "s", "d"], "both"),
             (&["-m", "many-to-one", "s", "d"], "many-to-one"),
             (&["-t"], "--selftest"),
             (&["s"], "destination"),

@@ -78,6 +78,8 @@ fn words_that_mean_nothing() {
         (&["-g", "src/", "dest"], "--benchshm"),
         (&["--frobnicate", "src/", "dest"], "--frobnicate"),
         (&["-x", "src/", "dest"], "-x"),
+        (&["src/", "-host:dest"], "-host:dest"),
+        (&["src/", "-vault:dest"], "-vault:dest"),
         (&["-p", "2", "-p", "3", "src/", "dest"], "--processes"),
         (&[], "source"),
         (&["src/"], "destination"),
