@@ -154,7 +154,7 @@ fn command() -> Command {
             "size",
             's',
             "BYTES",
-            format!("bytes in a bucket; K M G T P E Z Y are powers of 1024 [default: {}]", Size::new(DEFAULT_SIZE)),
+            format!("bytes in a bucket; K M G T P E are powers of 1024 [default: {}]", Size::new(DEFAULT_SIZE)),
         ))
         .arg(value("buckets", 'b', "DIR", "make the bucket directory below DIR [default: temporary folder]".into()))
         .arg(flag("keep", 'k', "keep the bucket directory"))
