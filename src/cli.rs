@@ -112,7 +112,9 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     config.limits_given = word("files").is_some() || word("size").is_some();
     config.buckets = word("buckets").map(PathBuf::from);
     config.keep = matches.get_flag("keep");
-    config.progress = matches.get_flag("progress");
+    // Asked of the whole, as everything that one rsync is asked.
+    let asked = config.options.meaning();
+    config.progress = matches.get_flag("progress") || asked.progress && !asked.quiet;
     config.dry_run = matches.get_flag("dry-run");
     Ok(Run { config, show: matches.get_flag("show"), stats: matches.get_flag("stats") })
 }
@@ -222,6 +224,16 @@ mod tests {
             assert_eq!(run.config.options.argv(), ["-a", "--numeric-ids"], "{words:?}");
         }
         assert_eq!(parsed(&["s", "d", "-r-a"]).unwrap().config.options.argv(), ["-a"]);
+    }
+
+    #[test]
+    fn progress_may_be_asked_of_rsync() {
+        for (options, expected) in
+            [("-a", false), ("-aP", true), ("-a --progress", true), ("-a --info=progress2", true), ("-aqP", false)]
+        {
+            assert_eq!(parsed(&["s", "d", "-r", options]).unwrap().config.progress, expected, "{options}");
+            assert!(parsed(&["s", "d", "-P", "-r", options]).unwrap().config.progress);
+        }
     }
 
     #[test]
