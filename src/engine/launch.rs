@@ -37,11 +37,13 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// The part of `weight` that is dealt with. Of files that are up to date rsync counts the entry, not the bytes.
+    /// The part of `weight` that is dealt with. Of files that are up to date rsync counts the entry, not the bytes; the directories above
+    /// a unit are entries for it, the first ones, and not of its weight.
     pub fn done(&self, weight: Weight) -> Weight {
-        let checked = self.checked.load(Ordering::Relaxed);
-        let listed = self.listed.load(Ordering::Relaxed).max(weight.entries).max(1);
-        let by_entries = (weight.bytes as f64 * (checked as f64 / listed as f64)) as u64;
+        let listed = self.listed.load(Ordering::Relaxed);
+        let above = listed.saturating_sub(weight.entries);
+        let checked = self.checked.load(Ordering::Relaxed).saturating_sub(above);
+        let by_entries = (weight.bytes as f64 * (checked as f64 / weight.entries.max(1) as f64)) as u64;
         Weight {
             entries: checked.min(weight.entries),
             bytes: self.bytes.load(Ordering::Relaxed).max(by_entries).min(weight.bytes),
@@ -169,4 +171,26 @@ pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<
     }))
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
     End { ended, transcript, ran: began.elapsed(), held }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_above_a_unit_are_no_progress() {
+        let meter = Meter::default();
+        let weight = Weight { entries: 2, bytes: 1000 };
+        let at = |checked, bytes| {
+            meter.checked.store(checked, Ordering::Relaxed);
+            meter.listed.store(5, Ordering::Relaxed);
+            meter.bytes.store(bytes, Ordering::Relaxed);
+            meter.done(weight)
+        };
+        assert_eq!(at(3, 0), Weight::default());
+        assert_eq!(at(3, 400), Weight { entries: 0, bytes: 400 });
+        assert_eq!(at(4, 400), Weight { entries: 1, bytes: 500 });
+        assert_eq!(at(5, 2000), weight);
+        assert_eq!(Meter::default().done(weight), Weight::default());
+    }
 }

@@ -1,7 +1,7 @@
 //! The live line of `--progress` on standard error, and a plain line every few seconds where there is no terminal.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,7 +15,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// Prints progress, and lets other lines of the program through without breaking it.
 pub struct ProgressLine {
     bar: Option<ProgressBar>,
-    printed: Mutex<Option<Instant>>,
+    printed: Mutex<Option<(Instant, String)>>,
 }
 
 impl ProgressLine {
@@ -34,11 +34,9 @@ impl ProgressLine {
         match &self.bar {
             Some(bar) => bar.set_message(render(progress)),
             None => {
-                let mut printed = self.printed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                if printed.is_none_or(|at| at.elapsed() >= PLAIN_EVERY) {
-                    *printed = Some(Instant::now());
-                    // A closed standard error must not end the run.
-                    let _ = writeln!(std::io::stderr(), "{}", render(progress));
+                let due = self.printed().as_ref().is_none_or(|(at, _)| at.elapsed() >= PLAIN_EVERY);
+                if due {
+                    self.print(render(progress));
                 }
             }
         }
@@ -57,10 +55,24 @@ impl ProgressLine {
         match (&self.bar, last) {
             (Some(bar), _) => bar.abandon(),
             (None, Some(last)) => {
-                let _ = writeln!(std::io::stderr(), "{}", render(last));
+                let line = render(last);
+                let is_news = self.printed().as_ref().is_none_or(|(_, printed)| *printed != line);
+                if is_news {
+                    self.print(line);
+                }
             }
             (None, None) => {}
         }
+    }
+
+    fn printed(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.printed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn print(&self, line: String) {
+        // A closed standard error must not end the run.
+        let _ = writeln!(std::io::stderr(), "{line}");
+        *self.printed() = Some((Instant::now(), line));
     }
 }
 
@@ -74,9 +86,10 @@ impl Default for ProgressLine {
 fn render(progress: &Progress) -> String {
     let Progress { found, done, scanned, running, waiting, elapsed } = progress;
     let more = if *scanned { "" } else { "+" };
-    let left = match progress.eta() {
-        Some(eta) => format!("ETA {}", clock(eta)),
-        None => "scanning".into(),
+    let left = match (progress.eta(), scanned) {
+        (Some(eta), _) => format!("ETA {}", clock(eta)),
+        (None, false) => "scanning".into(),
+        (None, true) => "ETA -".into(),
     };
     format!(
         "{}/{}{more} entries  {}/{}{more}  {}  {running} running  {waiting} waiting  {}  {left}",
@@ -114,5 +127,7 @@ mod tests {
         assert!(line.ends_with("2 running  7 waiting  1:01:40  scanning"), "{line}");
         progress.scanned = true;
         assert!(render(&progress).ends_with("ETA 3:05:00"), "{}", render(&progress));
+        progress.done = Weight::default();
+        assert!(render(&progress).ends_with("ETA -"), "{}", render(&progress));
     }
 }
