@@ -656,6 +656,19 @@ fn statistics_have_every_line_and_add_up_to_what_one_rsync_says() {
     }
 }
 
+/// With these options rsync says everything on standard error, also its version and its statistics.
+#[test]
+fn an_rsync_that_speaks_on_standard_error_is_understood() {
+    let work = Work::new();
+    small_tree(&work.dir("src"));
+    for options in ["-aS --stderr=all", "-aS --msgs2stderr"] {
+        let (_, many) = Twin::new(&work, ["src/", "SIDE/D"]).options(options).flags("-p 3 -f 3 --stats").same();
+        let said = many.stdout_text();
+        assert_eq!(figure(&said, "Number of created files"), figure(&said, "Total entries"), "{}", many.report());
+        assert!(!many.stderr_text().contains("Number of"), "{}", many.report());
+    }
+}
+
 /// The bucket files of a kept bucket directory, each with its arguments.
 fn buckets(dir: &Path) -> Vec<Vec<Vec<u8>>> {
     let (mut files, mut todo) = (Vec::new(), vec![dir.to_owned()]);

@@ -149,17 +149,16 @@ pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<
     let mut transcript = Transcript::default();
     let mut held = Vec::new();
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        supervisor.run(invocation, &mut |stream, line| match stream {
-            Stream::Stdout => match transcript.stdout(line) {
-                Line::Progress(progress) => {
-                    meter.checked.store(progress.checked, Ordering::Relaxed);
-                    meter.listed.store(progress.listed, Ordering::Relaxed);
-                    meter.bytes.store(progress.bytes, Ordering::Relaxed);
-                }
-                Line::Statistics => {}
-                Line::Other => voice.say(line),
-            },
-            Stream::Stderr => {
+        // With --stderr=all statistics come on that stream.
+        supervisor.run(invocation, &mut |stream, line| match (transcript.stdout(line), stream) {
+            (Line::Progress(progress), _) => {
+                meter.checked.store(progress.checked, Ordering::Relaxed);
+                meter.listed.store(progress.listed, Ordering::Relaxed);
+                meter.bytes.store(progress.bytes, Ordering::Relaxed);
+            }
+            (Line::Statistics, _) => {}
+            (Line::Other, Stream::Stdout) => voice.say(line),
+            (Line::Other, Stream::Stderr) => {
                 let told = transcript.stderr(line) && !(supervisor.stopped() && is_our_signal(line));
                 if told && voice.holds_denials && output::is_denied_receiver(line) && held.len() < LINES_REMEMBERED {
                     held.push(line.to_vec());

@@ -47,6 +47,8 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
             .remedy("correct --rsync")
             .exit(ended.code()));
     }
+    // With --stderr=all it answers there.
+    let first = if first.is_empty() { errors.into_iter().next().unwrap_or_default() } else { first };
     let version = parse_version(&first).ok_or_else(|| {
         Error::usage(format!("cannot tell the version of rsync from its first line '{first}'"))
             .remedy("put the folder of rsync 3.1 or newer first in PATH")

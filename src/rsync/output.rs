@@ -116,7 +116,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Takes a line of standard output.
+    /// Takes a line of standard output; also one of standard error, where `--stderr=all` puts everything.
     pub fn stdout(&mut self, line: &[u8]) -> Line {
         let text = String::from_utf8_lossy(line);
         if let Some(progress) = parse_progress(&text, self.progress) {
