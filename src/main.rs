@@ -114,7 +114,7 @@ fn raise_descriptor_limit() {
 fn conclude(summary: &Summary) {
     let code = summary.code;
     if summary.interrupted {
-        complain_text("interrupted: what was copied so far is complete, the rest is not there");
+        complain_text("interrupted: the copy is incomplete; the same command completes it");
     } else if code.get() != exit::OK {
         complain_text(&format!("exit code {code}"));
     }

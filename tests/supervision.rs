@@ -96,6 +96,7 @@ fn signals_end_the_run_with_20_and_leave_nothing() {
         let said = ran.stderr_text();
         assert!(said.contains("interrupted"), "{}", ran.report());
         assert!(ran.stdout_text().contains("Status: INTERRUPTED"), "{}", ran.report());
+        assert!(!ran.stdout_text().contains("GiB/s"), "what was not copied has no speed\n{}", ran.report());
         assert!(ran.elapsed < SOON / 2, "{}", ran.report());
     }
 }
@@ -361,14 +362,18 @@ fn an_unreadable_directory_is_23_and_named_on_both_streams() {
     }
     set_mode(&src.join("locked"), 0o000);
     work.dir_for_nobody("out");
-    for flags in [&["-p", "4", "-f", "2"][..], &[]] {
+    // By the scan, by an rsync under rules that might exclude it, and by one rsync.
+    let options = ["-aS", "-a --exclude=none", "-a --stderr=all"];
+    let flags = [&["-p", "4", "-f", "2"][..], &[]];
+    for (number, (flags, options)) in flags.iter().flat_map(|flags| options.map(|options| (flags, options))).enumerate()
+    {
         let mut command = multi_sync(&work);
-        command.args(flags).args(["--stats", "src/", &format!("out/{}", flags.len())]);
+        command.args(*flags).args(["--stats", "-r", options, "src/", &format!("out/{number}")]);
         let ran = run(as_nobody(&work, command)).expect_code(23).listing([work.join("out")]);
         let named =
             |text: String| text.lines().any(|line| line.contains("locked") && line.contains("ermission denied"));
         assert!(named(ran.stderr_text()) && named(ran.stdout_text()), "{}", ran.report());
-        let dest = work.join(format!("out/{}", flags.len()));
+        let dest = work.join(format!("out/{number}"));
         let all = ["a/one", "a/two", "b/c/deep", "top", "locked"].iter().all(|name| dest.join(name).exists());
         assert!(all, "everything else is copied\n{}", ran.report());
     }

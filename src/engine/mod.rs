@@ -27,7 +27,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, CostModel, Queue};
-use crate::report::{Event, Progress, Summary};
+use crate::report::{Complaints, Event, Progress, Summary};
 use crate::rsync::command::{Copying, Invocation, Removal};
 use crate::rsync::exit::{self, RunCode};
 use crate::rsync::options::Delete;
@@ -108,6 +108,8 @@ pub fn run(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Summary> {
     let (sender, receiver) = mpsc::channel();
+    let complaints = Complaints::default();
+    let tell = &complaints.noted(tell);
     std::thread::scope(|scope| {
         let mut run = Run {
             config,
@@ -146,7 +148,7 @@ pub fn run(
         if outcome.is_err() {
             control.abort();
         }
-        outcome.map(|()| run.finish())
+        outcome.map(|()| Summary { complaints: complaints.take(), ..run.finish() })
     })
 }
 
@@ -290,6 +292,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.summary.code = code;
         self.summary.interrupted = self.control.interrupted();
         self.summary.found = self.control.watch.found();
+        self.summary.done = if self.config.dry_run { self.summary.found } else { self.done };
+        self.summary.bucket_dir = self.config.keep.then(|| self.buckets.path().to_owned());
         self.summary.spine = self.spine.len() as u64;
         self.summary.total_time = self.started.elapsed();
         self.summary

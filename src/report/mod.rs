@@ -5,8 +5,10 @@ pub mod text;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::entry::Printable;
 use crate::rsync::exit::RunCode;
 use crate::rsync::output::Figures;
 use crate::scan::{KeptWhole, Weight};
@@ -63,6 +65,8 @@ pub struct Summary {
     pub plain: Option<String>,
     /// Found by the scan.
     pub found: Weight,
+    /// Dealt with: all that was found, unless the run ended early.
+    pub done: Weight,
     /// Buckets that were written.
     pub buckets: u64,
     /// Sum over the buckets.
@@ -77,6 +81,8 @@ pub struct Summary {
     pub scan_errors: Vec<String>,
     /// Number of entries the scan could not read.
     pub scan_error_count: u64,
+    /// What rsyncs said on standard error.
+    pub complaints: Complained,
     /// Directories that were not split although they outgrew a bucket: how many for each reason, and one of them.
     pub kept_whole: BTreeMap<KeptWhole, (u64, String)>,
     /// The bucket directory, if it was kept.
@@ -92,4 +98,41 @@ pub struct Summary {
 impl Summary {
     /// How many failures are remembered by name.
     pub const NAMED: usize = 1000;
+}
+
+/// What rsyncs said on standard error: how much, and its beginning.
+#[derive(Debug, Clone, Default)]
+pub struct Complained {
+    /// Number of lines.
+    pub count: u64,
+    /// The first [`Summary::NAMED`] of them, printable.
+    pub lines: Vec<String>,
+}
+
+/// Collects complaints from the events of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints(Mutex<Complained>);
+
+impl Complaints {
+    /// Tells as `tell` does, and takes note of complaints.
+    pub fn noted(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> impl Fn(Event<'_>) + Sync {
+        |event: Event<'_>| {
+            if let Event::Complained(line) = event {
+                let mut all = self.lock();
+                all.count += 1;
+                if all.lines.len() < Summary::NAMED {
+                    all.lines.push(Printable::bytes(line).to_string());
+                }
+            }
+            tell(event);
+        }
+    }
+
+    pub fn take(&self) -> Complained {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Complained> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }

@@ -41,8 +41,8 @@ impl fmt::Display for Statistics<'_> {
         line("Buckets number", &run.buckets)?;
         line("Mean entries per bucket", &mean(run.packed.entries))?;
         line("Mean size per bucket", &size::human(mean(run.packed.bytes)))?;
-        line("Entries per second", &per_second(run.found.entries))?;
-        line("Speed", &size::human_rate(run.found.bytes, run.total_time))?;
+        line("Entries per second", &per_second(run.done.entries))?;
+        line("Speed", &size::human_rate(run.done.bytes, run.total_time))?;
         line("Rsync workers", &self.processes)?;
         let runtime = format!("{:.1}s", run.rsync_time.as_secs_f64());
         line(&format!("Total rsync's processes ({}) cumulative runtime", run.launches), &runtime)?;
@@ -62,9 +62,16 @@ impl fmt::Display for Statistics<'_> {
         for (why, (count, example)) in &run.kept_whole {
             line("Directories left whole", &format!("{count} ({why}), such as {example}"))?;
         }
+        if let Some(dir) = &run.bucket_dir {
+            line("Bucket directory", &Printable::path(dir))?;
+        }
         if run.scan_error_count > 0 {
             line("Not read by the scan", &run.scan_error_count)?;
             run.scan_errors.iter().try_for_each(|error| line("Not read", error))?;
+        }
+        if run.complaints.count > 0 {
+            line("Standard error of rsync", &format!("{} lines", run.complaints.count))?;
+            run.complaints.lines.iter().try_for_each(|text| line("rsync said", text))?;
         }
         f.write_char('\n')
     }
