@@ -145,7 +145,7 @@ impl BucketDir {
             .take()
             .map_or(Ok(()), tempfile::TempDir::close)
             .or_else(|cause| if cause.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(cause) })
-            .map_err(|cause| Error::io("remove bucket directory", &path, cause))
+            .map_err(|cause| Error::io("remove bucket directory", &path, cause).remedy("remove it by hand"))
     }
 
     /// File of a bucket.

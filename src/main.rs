@@ -64,10 +64,11 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
             let printer = Printer::default();
             let outcome = engine::run(&config, &plan, &buckets, control, &|event| printer.print(event));
             printer.finish();
-            // Nothing in it is needed any more, whatever the outcome.
-            let removed = buckets.remove();
+            // Nothing in it is needed any more, whatever the outcome, and what is left of it is no part of the outcome.
+            if let Err(error) = buckets.remove() {
+                complain(&error);
+            }
             let summary = outcome?;
-            removed?;
             if stats || plan.stats {
                 let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
                 let block = Statistics {

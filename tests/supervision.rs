@@ -472,6 +472,29 @@ fn the_bucket_directory_taken_away_does_not_pass_as_success() {
 }
 
 #[test]
+fn a_bucket_directory_that_cannot_be_removed_does_not_hide_the_outcome() {
+    let work = Work::public();
+    work.dir_for_nobody("out");
+    for number in 0..30 {
+        work.file(format!("src/d{}/f{number}", number % 3), "");
+    }
+    for (source, code) in [("src/", 0), ("src/ gone", 23)] {
+        let dir = work.path().display();
+        let mut command = multi_sync(&work);
+        command.args(["-p", "4", "-f", "5", "--stats"]).args(source.split(' ')).arg(format!("out/{code}"));
+        fake_rsync(
+            &mut command,
+            &work,
+            &format!("REAL \"$@\"; code=$?; chmod -R a-w {dir}/tmp/multi-sync-*; exit $code"),
+        );
+        let ran = run(as_nobody(&work, command)).expect_code(code);
+        assert!(ran.stderr_text().contains("remove bucket directory"), "{}", ran.report());
+        assert!(ran.stdout_text().contains("Status: "), "{}", ran.report());
+        run(sh(&work, "chmod -R u+w tmp; rm -rf tmp/*")).expect_code(0);
+    }
+}
+
+#[test]
 fn a_full_destination_is_an_error_of_the_same_code() {
     let work = Work::new();
     let Some(small) = small_file_system(&work) else {
