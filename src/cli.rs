@@ -163,7 +163,7 @@ fn command() -> Command {
         .arg(flag("show", 'j', "print the bucket directory"))
         .arg(flag("progress", 'P', "show progress"))
         .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end"))
-        .arg(flag("dry-run", 'd', "scan and write buckets, start no rsync"))
+        .arg(flag("dry-run", 'd', "scan and write buckets, copy nothing"))
         .arg(
             value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
