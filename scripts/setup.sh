@@ -76,7 +76,7 @@ as_root() {
     elif has sudo; then
         sudo "$@"
     else
-        fail "not root, and there is no sudo. Run as root: $*"
+        fail "not root, and there is no sudo. Run this as root: $0 $mode"
     fi
 }
 
@@ -123,7 +123,8 @@ apt_install() {
     return "$status"
 }
 
-case ${1-} in
+mode=${1-}
+case $mode in
     run | test) ;;
     *)
         echo 'usage: scripts/setup.sh run|test' >&2
@@ -132,7 +133,7 @@ case ${1-} in
 esac
 
 find_manager
-needs "$1"
+needs "$mode"
 [ -n "$wanted" ] || exit 0
 # shellcheck disable=SC2086 # a list of package names
 install_packages $wanted >&2 || fail "$manager could not install:$wanted"
@@ -140,6 +141,6 @@ install_packages $wanted >&2 || fail "$manager could not install:$wanted"
 # A package that does not bring what it was installed for would otherwise be noticed only much later.
 wanted=
 manager_was=$manager
-needs "$1" 2>/dev/null
+needs "$mode" 2>/dev/null
 [ -z "$wanted" ] || fail "$manager_was installed its packages, but this is still missing:$wanted"
 printf 'setup: done\n' >&2
