@@ -150,8 +150,9 @@ impl Plan {
             sources::one(config, &found, &meaning, relative.as_deref(), keep_locked_whole, &filters.merge_files)
                 .map(str::to_owned)
         });
-        if reason.is_none() && !config.dry_run {
-            check_local_destination(config, meaning.mkpath)?;
+        if !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
+            // One plain rsync has its own word for a parent that is missing.
+            check_local_destination(config, &meaning, reason.is_none() && !meaning.mkpath && !meaning.dry_run)?;
         }
         let version = probe::probe(&options, &config.cwd, supervisor)?;
 
@@ -263,8 +264,9 @@ fn watched_dest(config: &Config) -> Option<PathBuf> {
     (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
 }
 
-/// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything.
-fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
+/// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything. In a dry run it does not look for
+/// the parent.
+fn check_local_destination(config: &Config, meaning: &Meaning, needs_parent: bool) -> Result<()> {
     if !config.destination.is_local() {
         return Ok(());
     }
@@ -276,13 +278,13 @@ fn check_local_destination(config: &Config, mkpath: bool) -> Result<()> {
             .remedy("name a directory, existing or new")
             .exit(exit::FILE_SELECT)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => match path.parent() {
-            Some(parent) if !mkpath && !parent.is_dir() => Err(Error::io("create destination", path, cause)
+            Some(parent) if needs_parent && !parent.is_dir() => Err(Error::io("create destination", path, cause)
                 .remedy("create its parent directory, or add --mkpath to the rsync options")
                 .exit(EXIT_FILE_IO)),
             _ => Ok(()),
         },
         Err(cause) => Err(Error::io("look at destination", path, cause)
             .remedy("name a directory, existing or new, in one that you may enter")
-            .exit(exit::FILE_SELECT)),
+            .exit(if meaning.mkpath { EXIT_FILE_IO } else { exit::FILE_SELECT })),
     }
 }

@@ -190,6 +190,34 @@ fn sources_and_destinations_that_cannot_be() {
 }
 
 #[test]
+fn destinations_that_cannot_be_have_the_code_of_one_rsync_whatever_the_options() {
+    let work = scene();
+    let mut failed = Vec::new();
+    for options in ["-a", "-an", "-a --mkpath", "-an --mkpath", "-avv", "-avv --mkpath", "-a --list-only"] {
+        for dest in ["file", "file/x", "file/x/y", "no/such"] {
+            let mut one = rsync(&work);
+            one.args(options.split(' ')).args(["src/", dest]);
+            let expected = run(one).status.code().unwrap();
+            let made = work.join("no");
+            if made.exists() {
+                fs::remove_dir_all(&made).unwrap();
+            }
+            let mut many = multi_sync(&work);
+            many.args(["-p", "2", "-f", "1", "-r", options, "src/", dest]);
+            if expected == 0 || dest == "no/such" {
+                failed.extend((run(many).status.code() != Some(expected)).then(|| format!("{options} {dest}")));
+            } else {
+                failed.extend(refused(&work, many, expected, dest).err());
+            }
+            if made.exists() {
+                fs::remove_dir_all(&made).unwrap();
+            }
+        }
+    }
+    check(failed);
+}
+
+#[test]
 fn bucket_directories_that_cannot_be() {
     let work = scene();
     let locked = work.dir("locked");

@@ -73,6 +73,14 @@ impl Found {
         contents.or(self.present.first()).map_or_else(|| config.cwd.clone(), |(source, _)| source.base(&config.cwd))
     }
 
+    /// Whether rsync certainly needs a directory to copy them into.
+    pub fn fill_a_directory(&self, meaning: &Meaning) -> bool {
+        let all = meaning.recursive && !meaning.has_filter_rules && !meaning.prune_empty_dirs;
+        all && meaning.files_from.is_none()
+            && !meaning.list_only
+            && self.present.iter().any(|(_, found)| found.is_dir())
+    }
+
     /// The sources under the user's own `--relative`; `None` if one of them is not of a certain form.
     pub fn relative(&self, config: &Config) -> Option<Vec<Relative>> {
         self.present.iter().map(|(source, _)| Relative::of(source.original(), &config.cwd)).collect()
