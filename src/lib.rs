@@ -26,7 +26,7 @@
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
 //!   [`error`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`queue`],
-//!   [`report`]; then [`supervise`]; then [`plan`]; then [`engine`]; then the command.
+//!   [`report`]; then [`supervise`]; then [`connection`]; then [`plan`]; then [`engine`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
 //! - Linux only: the scan needs `statx` and `getdents64`, a child is tied to its parent's life by `prctl`.
@@ -37,6 +37,7 @@
 
 pub mod bucket;
 pub mod config;
+pub mod connection;
 pub mod endpoint;
 pub mod engine;
 pub mod entry;

@@ -22,11 +22,12 @@ use std::time::Duration;
 
 use crate::bucket::BucketDir;
 use crate::config::Config;
+use crate::connection::Route;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Class, Delete, Meaning, Stop, Superuser};
+use crate::rsync::options::{Class, Delete, Meaning, Options, Stop, Superuser, command_words};
 use crate::scan::{Follow, Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
@@ -84,6 +85,8 @@ pub struct Plan {
     pub plain: Invocation,
     /// Installed rsync.
     pub version: Version,
+    /// How to reach DEST's machine, if launches can share a connection to it.
+    pub route: Option<Route>,
     /// Threads of the scan.
     pub scan_threads: NonZero<usize>,
     /// See [`Scan::keep_locked_whole`].
@@ -180,6 +183,7 @@ impl Plan {
             recipe,
             plain,
             version,
+            route: route(config, &options, &meaning, supervisor),
             scan_threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             keep_locked_whole,
             merge_files: filters.merge_files,
@@ -232,6 +236,17 @@ impl Plan {
             ..Scan::new(roots, config.limits, self.scan_threads)
         }
     }
+}
+
+fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Option<Route> {
+    let chooses_address = ["ipv4", "ipv6"];
+    if options.settings().iter().any(|setting| chooses_address.contains(&setting.spec.name())) {
+        return None;
+    }
+    let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
+    let command = command_words(&typed)?;
+    let rsh = options.remote_shell(&typed, &config.cwd);
+    Route::find(config.destination.target(), command, rsh, &config.cwd, supervisor)
 }
 
 /// A link that is copied as what it leads to only if that is unsafe counts as a link: rsync decides, and it is a unit by itself.

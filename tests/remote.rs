@@ -7,8 +7,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use lab::command::{command, multi_sync, rsync, run};
+use lab::processes;
 use lab::rsyncd::{Module, Rsyncd};
 use lab::sshd::Sshd;
 use lab::twin::{Twin, snapshot};
@@ -290,4 +292,49 @@ fn an_old_rsync_on_the_other_side_is_not_a_success() {
     let mut copy = command(&work, env!("CARGO_BIN_EXE_multi-sync"));
     copy.args(["-p", "4", "-f", "3", "-r", "-a --protocol=30", "src/", &dest]).env("RSYNC_RSH", sshd.rsh());
     run(copy).expect_code(0);
+}
+
+fn connections(sshd: &Sshd) -> usize {
+    sshd.log().matches("Accepted publickey").count()
+}
+
+#[test]
+fn launches_of_a_slot_share_a_connection() {
+    let sshd = or_skip!(Sshd::start(), "launches_of_a_slot_share_a_connection");
+    let work = Work::new();
+    let tree = Spec::bench(60, Sizes::Uniform { min: 0, max: 100 });
+    treegen::generate(&work.join("src"), &tree, 5).unwrap();
+    for (more, at_most) in [("", 2), (" -o ControlPath=none", usize::MAX)] {
+        let before = connections(&sshd);
+        let mut many = multi_sync(&work);
+        many.args(["-p", "2", "-f", "8", "--stats", "-r", "-a", "src/"]);
+        many.arg(sshd.remote(work.join(format!("D{}", more.len())))).env("RSYNC_RSH", sshd.rsh() + more);
+        let many = run(many).expect_code(0);
+        let text = many.stdout_text();
+        let launches = text.lines().find_map(|line| line.strip_prefix("Launches: ")).unwrap().parse::<usize>().unwrap();
+        let made = connections(&sshd) - before;
+        assert!(launches > 6 && made <= at_most.min(launches), "{launches} launches, {made} connections");
+        assert!(at_most == 2 || made == launches, "{launches} launches, {made} connections");
+        processes::expect_gone(&many.mark, Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_again() {
+    let sshd = or_skip!(Sshd::start(), "a_connection_that_breaks_is_made_again");
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 100 }), 6).unwrap();
+    // The third rsync over there kills the server's end of its connection.
+    let script = "#!/bin/sh\necho >>COUNT; [ $(wc -l <COUNT) != 3 ] || kill -9 $PPID; exec rsync \"$@\"\n";
+    let program = work.file("remote-rsync", script.replace("COUNT", work.join("count").to_str().unwrap()));
+    set_mode(&program, 0o755);
+    let mut many = multi_sync(&work);
+    let options = format!("-a --rsync-path={}", program.display());
+    many.args(["-p", "2", "-f", "8", "-r", &options, "src/"]);
+    many.arg(sshd.remote(work.join("D"))).env("RSYNC_RSH", sshd.rsh());
+    let many = run(many).expect_code(0);
+    assert!(many.stderr_text().contains("trying again"), "{}", many.report());
+    let mut check = rsync(&work);
+    check.args(["-ani", "--delete", "src/", "D/"]);
+    assert_eq!(run(check).stdout_text(), "");
 }

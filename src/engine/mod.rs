@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::config::Config;
+use crate::connection::Connections;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
@@ -108,6 +109,8 @@ pub fn run(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Summary> {
     let (sender, receiver) = mpsc::channel();
+    let shared = plan.route.clone().filter(|_| plan.strategy == Strategy::Parallel && !config.dry_run);
+    let connections = shared.and_then(|route| Connections::new(route, config.processes.get()));
     let complaints = Complaints::default();
     let tell = &complaints.noted(tell);
     std::thread::scope(|scope| {
@@ -119,6 +122,7 @@ pub fn run(
             tell,
             scope,
             sender,
+            connections: connections.as_ref(),
             started: Instant::now(),
             last_start: Instant::now(),
             stage: Stage::Transfer,
@@ -145,6 +149,7 @@ pub fn run(
         };
         run.begin();
         let outcome = run.coordinate(&receiver);
+        connections.iter().for_each(Connections::close);
         if outcome.is_err() {
             control.abort();
         }
@@ -178,6 +183,7 @@ enum Job {
 
 struct Running {
     job: Job,
+    slot: usize,
     weight: Weight,
     meter: Arc<Meter>,
 }
@@ -201,6 +207,7 @@ struct Run<'scope, 'env> {
     tell: &'env (dyn Fn(Event<'_>) + Sync),
     scope: &'scope Scope<'scope, 'env>,
     sender: Sender<Message>,
+    connections: Option<&'env Connections>,
     started: Instant,
     last_start: Instant,
     stage: Stage,
@@ -305,7 +312,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     fn hear(&mut self, message: Message) -> Result<()> {
         match message {
-            Message::Found(Found::Spine(dir)) => self.spine.push(dir),
+            Message::Found(Found::Spine(dir)) => {
+                self.spine.push(dir);
+                // There will be several launches, and the first comes soon.
+                self.connections.into_iter().for_each(|connections| connections.open(self.scope, 0));
+            }
             Message::Found(Found::Buckets(closed)) => {
                 for bucket in closed {
                     self.summary.buckets += 1;
@@ -678,8 +689,15 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
         let (quiet, pretends) = (self.plan.quiet, self.plan.recipe.dry_run);
         let holds_denials = matches!(job, Job::Buckets(_)) && !rustix::process::geteuid().is_root();
-        self.running.insert(launch, Running { job, weight, meter: Arc::clone(&meter) });
+        let slot = (0..).find(|slot| self.running.values().all(|running| running.slot != *slot)).unwrap_or(0);
+        let connections = self.connections.filter(|_| !matches!(job, Job::Plain));
+        connections.into_iter().for_each(|connections| connections.open(self.scope, slot));
+        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
         self.scope.spawn(move || {
+            let invocation = match connections.and_then(|connections| connections.wait(slot)) {
+                Some(rsh) => invocation.through(rsh),
+                None => invocation,
+            };
             let voice = Voice { tells, quiet, pretends, holds_denials, said: &said, dest, tell };
             let end = launch::run(&invocation, supervisor, &meter, &voice);
             // The coordinator is gone only after it has failed.

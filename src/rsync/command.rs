@@ -26,6 +26,17 @@ pub struct Invocation {
     pub input: Vec<u8>,
 }
 
+impl Invocation {
+    /// The same launch with another remote shell.
+    #[must_use]
+    pub fn through(mut self, rsh: OsString) -> Invocation {
+        // The last `--` ends the options: what follows it are paths.
+        let end = self.arguments.iter().rposition(|word| word == "--").unwrap_or(self.arguments.len());
+        self.arguments.splice(end..end, ["-e".into(), rsh]);
+        self
+    }
+}
+
 impl fmt::Display for Invocation {
     /// As a POSIX shell would read it, but for names with bytes that no terminal should get.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -366,6 +377,12 @@ mod tests {
         let units = vec!["./a b".into(), "./it's".into(), OsString::from_vec(b"./\xff".to_vec())];
         let shown = recipe().buckets(units, Copying::default(), 1 << 20).to_string();
         assert_eq!(shown, r"rsync -a -S -R --no-implied-dirs --stats --no-h -- './a b' './it'\''s' './\xff' /dst/");
+    }
+
+    #[test]
+    fn another_remote_shell_is_the_last_option() {
+        let launch = recipe().buckets(vec!["./a".into()], Copying::default(), 1 << 20).through("ssh -v".into());
+        assert!(launch.to_string().ends_with("--no-h -e 'ssh -v' -- ./a /dst/"), "{launch}");
     }
 
     #[test]

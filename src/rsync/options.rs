@@ -16,6 +16,7 @@ mod table;
 mod verdict;
 mod words;
 
+pub use files::command_words;
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use table::{Class, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};

@@ -80,6 +80,21 @@ fn quoted(path: &Path) -> Vec<u8> {
     [b"'", &inside[..], b"'"].concat()
 }
 
+/// The words of a remote shell command, as rsync reads them; `None` if a quote stays open.
+pub fn command_words(command: &OsStr) -> Option<Vec<OsString>> {
+    let mut words = Vec::new();
+    let mut rest = command.as_bytes();
+    loop {
+        rest = &rest[rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len())..];
+        if rest.is_empty() {
+            return Some(words);
+        }
+        let (word, after) = first_word(rest)?;
+        words.push(OsString::from_vec(word));
+        rest = after;
+    }
+}
+
 /// The first word without its quotes and what follows it; `None` if a quote stays open.
 fn first_word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut word = Vec::new();
@@ -142,6 +157,13 @@ mod tests {
             let absolute = Options::parse(&[typed]).unwrap().absolute_files(Path::new("/c d"));
             assert_eq!(absolute, Options::parse(&[wanted]).unwrap(), "{typed}");
         }
+    }
+
+    #[test]
+    fn a_command_has_words() {
+        let words = |text: &str| command_words(OsStr::new(text));
+        assert_eq!(words(" ssh  -p 22 'a ''b' "), Some(["ssh", "-p", "22", "a 'b"].map(OsString::from).into()));
+        assert_eq!((words(""), words("ssh 'x")), (Some(vec![]), None));
     }
 
     #[test]
