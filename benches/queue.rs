@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
 use multi_sync::bucket::{Bucket, BucketDir, Packer, Place};
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
-use multi_sync::queue::{Coalesce, CostModel, Queue};
+use multi_sync::cost::CostModel;
+use multi_sync::queue::{Coalesce, Queue};
 use multi_sync::scan::{Limits, Unit, Weight};
 
 use common::{Random, entries, quick};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE};
+use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE, most_processes};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
 use multi_sync::rsync::options::Options;
@@ -83,6 +83,8 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
     }
 }
 
+/// The number of processes that is found by measuring.
+const AUTO: &str = "auto";
 const ONE_TO_ONE: &str = "one-to-one";
 const MANY_TO_ONE: &str = "many-to-one";
 /// Letters of msrsync that a later version brings.
@@ -98,8 +100,13 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let sources = paths.into_iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
     let options = Options::parse_str(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text))?;
     let mut config = Config::new(sources, destination, options, cwd);
-    if let Some(count) = word("processes") {
-        config.processes = about("--processes", size::parse_count(count))?;
+    match word("processes") {
+        Some(count) if count == AUTO => {
+            config.adapts = true;
+            config.processes = most_processes(config.destination.is_local());
+        }
+        Some(count) => config.processes = about("--processes", size::parse_count(count))?,
+        None => {}
     }
     if let Some(count) = word("files") {
         let count = about("--files", size::parse_count(count))?;
@@ -150,7 +157,7 @@ fn command() -> Command {
                 .value_parser([ONE_TO_ONE, MANY_TO_ONE])
                 .help(format!("{ONE_TO_ONE}: this machine copies [default]; {MANY_TO_ONE}: not supported yet")),
         )
-        .arg(value("processes", 'p', "N", "rsync processes at once [default: 1]".into()))
+        .arg(value("processes", 'p', "N", format!("rsync processes at once; {AUTO}: as many as help [default: 1]")))
         .arg(value("files", 'f', "N", format!("entries in a bucket [default: {DEFAULT_FILES}]")))
         .arg(value(
             "size",
@@ -234,6 +241,13 @@ mod tests {
             assert_eq!(parsed(&["s", "d", "-r", options]).unwrap().config.progress, expected, "{options}");
             assert!(parsed(&["s", "d", "-P", "-r", options]).unwrap().config.progress);
         }
+    }
+
+    #[test]
+    fn the_number_of_processes_may_be_found() {
+        let config = parsed(&["-p", "auto", "s", "d"]).unwrap().config;
+        assert!(config.adapts && config.processes.get() > 1);
+        assert!(!parsed(&["-p", "3", "s", "d"]).unwrap().config.adapts);
     }
 
     #[test]

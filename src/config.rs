@@ -27,8 +27,10 @@ pub struct Config {
     pub options: Options,
     /// The directory the user is in: relative names are relative to it.
     pub cwd: PathBuf,
-    /// rsync processes at once.
+    /// rsync processes at once; with `adapts` the most.
     pub processes: NonZero<usize>,
+    /// The number of processes is found by measuring ([`crate::adapt`]).
+    pub adapts: bool,
     /// Size of a unit and of a bucket.
     pub limits: Limits,
     /// The user chose the limits: one bucket is one launch.
@@ -41,6 +43,13 @@ pub struct Config {
     pub dry_run: bool,
     /// Follow the progress of running rsyncs.
     pub progress: bool,
+}
+
+/// The most processes that are tried where the user does not say how many: cores are not what limits a network.
+pub fn most_processes(local: bool) -> NonZero<usize> {
+    const LEAST: [usize; 2] = [16, 4];
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    NonZero::new((4 * cores).max(LEAST[usize::from(local)])).unwrap_or(NonZero::<usize>::MIN)
 }
 
 impl Config {
@@ -65,6 +74,7 @@ impl Config {
             options,
             cwd,
             processes: NonZero::<usize>::MIN,
+            adapts: false,
             limits: Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE },
             limits_given: false,
             buckets: None,

@@ -25,7 +25,7 @@
 //!
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
-//!   [`error`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`queue`],
+//!   [`error`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`],
 //!   [`report`]; then [`supervise`]; then [`connection`]; then [`plan`]; then [`engine`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
@@ -35,9 +35,11 @@
 //! [`engine::run`] has the whole job as an example, [`scan::Scan`] the scan alone, [`bucket::Packer`] the packing, [`queue::Queue`] the
 //! scheduling, [`verify`] the comparison of two trees.
 
+pub mod adapt;
 pub mod bucket;
 pub mod config;
 pub mod connection;
+pub mod cost;
 pub mod endpoint;
 pub mod engine;
 pub mod entry;

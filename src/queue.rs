@@ -9,32 +9,8 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use crate::bucket::Bucket;
+use crate::cost::CostModel;
 use crate::scan::Weight;
-
-/// Expected seconds of a launch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CostModel {
-    /// Seconds for a launch that does nothing.
-    pub launch: f64,
-    /// Seconds per entry.
-    pub entry: f64,
-    /// Seconds per byte.
-    pub byte: f64,
-}
-
-impl Default for CostModel {
-    /// Between a fresh copy and a run that finds nothing to do, rsync 3.5 on tmpfs.
-    fn default() -> Self {
-        CostModel { launch: 0.04, entry: 20e-6, byte: 1.5e-9 }
-    }
-}
-
-impl CostModel {
-    /// Seconds of work, without the launch.
-    pub fn work(&self, weight: Weight) -> f64 {
-        weight.entries as f64 * self.entry + weight.bytes as f64 * self.byte
-    }
-}
 
 /// How many buckets one launch may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +25,8 @@ pub enum Coalesce {
 const WORTH_LAUNCHES: f64 = 12.0;
 /// Less work than this many times the price of a launch is not divided at all: the spine costs launches too.
 const WORTH_TWO: f64 = 6.0;
+/// What bytes cost beside entries has to change by this factor before the order of what waits is made anew.
+const REORDERS: f64 = 4.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
 
@@ -57,27 +35,47 @@ const FIRST_SECONDS: f64 = 1.0;
 pub struct Queue {
     cost: CostModel,
     coalesce: Coalesce,
+    /// The model the order was made by.
+    ordered_by: CostModel,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
     weight: Weight,
-    /// The most work that ever waited.
-    most: f64,
+    /// The most that ever waited.
+    most: Weight,
     spine_needed: u32,
 }
 
 impl Queue {
     /// An empty queue.
     pub fn new(cost: CostModel, coalesce: Coalesce) -> Self {
-        Queue { cost, coalesce, waiting: BTreeMap::new(), weight: Weight::default(), most: 0.0, spine_needed: 0 }
+        let (weight, most) = Default::default();
+        Queue { cost, coalesce, ordered_by: cost, waiting: BTreeMap::new(), weight, most, spine_needed: 0 }
+    }
+
+    /// Goes by another model from now on. What waits is put in order again only if what bytes cost beside entries has changed much.
+    pub fn learned(&mut self, cost: CostModel) {
+        self.cost = cost;
+        let change = (cost.byte / cost.entry) / (self.ordered_by.byte / self.ordered_by.entry);
+        if !(1.0 / REORDERS..=REORDERS).contains(&change) {
+            self.ordered_by = cost;
+            let all = std::mem::take(&mut self.waiting);
+            self.waiting = all.into_values().map(|bucket| (self.key(&bucket), bucket)).collect();
+        }
+    }
+
+    /// Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
+    fn key(&self, bucket: &Bucket) -> (Reverse<i32>, u64) {
+        let class = self.ordered_by.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
+        (Reverse(class), bucket.id)
     }
 
     /// Adds a bucket, also one that is to be launched again.
     pub fn push(&mut self, bucket: Bucket) {
         self.weight += bucket.weight;
         self.spine_needed = self.spine_needed.max(bucket.spine_before);
-        self.most = self.most.max(self.cost.work(self.weight));
-        // Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
-        let class = self.cost.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
-        self.waiting.insert((Reverse(class), bucket.id), bucket);
+        if self.cost.work(self.weight) > self.cost.work(self.most) {
+            self.most = self.weight;
+        }
+        self.waiting.insert(self.key(&bucket), bucket);
     }
 
     /// Forgets all that waits.
@@ -111,7 +109,7 @@ impl Queue {
 
     /// Whether what waits is already certain to take more than one launch.
     pub fn is_worth_two(&self) -> bool {
-        self.coalesce == Coalesce::Never || self.most >= WORTH_TWO * self.cost.launch
+        self.coalesce == Coalesce::Never || self.cost.work(self.most) >= WORTH_TWO * self.cost.launch
     }
 
     /// The largest number of spine directories that a bucket ever in the queue needs.
@@ -125,7 +123,7 @@ impl Queue {
     ///
     /// ```
     /// use std::num::NonZero;
-    /// use multi_sync::{bucket::Bucket, queue::{Coalesce, CostModel, Queue}, scan::Weight};
+    /// use multi_sync::{bucket::Bucket, cost::CostModel, queue::{Coalesce, Queue}, scan::Weight};
     ///
     /// let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
     /// for id in 0..64 {
@@ -170,7 +168,8 @@ impl Queue {
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
         let slots = slots.get() as f64;
         let left = self.cost.work(self.weight);
-        if slots == 1.0 || self.most < WORTH_TWO * self.cost.launch {
+        let most = self.cost.work(self.most);
+        if slots == 1.0 || most < WORTH_TWO * self.cost.launch {
             return left;
         }
         if more {
@@ -178,7 +177,7 @@ impl Queue {
         }
         // Guided: half of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as
         // many launches as are worth it: on a small tree that is one for each slot.
-        let even = self.most / slots;
+        let even = most / slots;
         let launches = (even / (WORTH_LAUNCHES * self.cost.launch)).round().max(1.0);
         let share = (left / (2.0 * slots)).max(even / launches);
         // A small rest goes along.
@@ -243,6 +242,16 @@ mod tests {
         }
         let mut take = || queue.take(slots(1), 1 << 20, 0, false).iter().map(|b| b.id).collect::<Vec<u64>>();
         assert_eq!((take(), take(), take()), (vec![1, 3], vec![2], vec![]));
+    }
+
+    #[test]
+    fn what_was_learned_changes_the_order() {
+        let mut queue = Queue::new(CostModel::default(), Coalesce::Never);
+        queue.push(bucket(0, 100_000, 0, 0));
+        queue.push(bucket(1, 1, 1 << 28, 0));
+        let slow_bytes = CostModel { byte: 150e-9, ..CostModel::default() };
+        queue.learned(slow_bytes);
+        assert_eq!(queue.take(slots(1), 1 << 20, 0, false)[0].id, 1);
     }
 
     proptest! {

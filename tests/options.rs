@@ -220,7 +220,7 @@ fn several_sources_delete_in_dest_what_none_of_them_has() {
     };
     for (sources, options) in [
         (&["s/", "t", "u", "alone"][..], "-a --delete"),
-        (&["t", "s/", "alone"], "-a --delete-excluded --exclude=extra"),
+        (&["t", "s/"], "-a --delete-excluded --exclude=extra"),
         (&["t", "u"], "-a --delete-before"),
         (&["s/", "t"], "-a --delete --exclude=/t"),
         (&["s/", "t", "u"], "-a --delete -n -i"),
@@ -292,5 +292,15 @@ fn a_group_of_names_that_no_process_can_take() {
         run_within(limited, std::time::Duration::from_secs(60)).expect_code(0);
         let copied = fs::metadata(work.join("D").join(name(13_999))).unwrap();
         assert_eq!(copied.nlink(), 14_000, "{options}");
+    }
+}
+
+#[test]
+fn a_number_of_processes_that_is_found() {
+    let work = Work::public();
+    grow(&work.join("src"));
+    for flags in ["-p auto", "-p auto -f 2 --stats"] {
+        let (_, many) = Twin::new(&work, ["src/", "SIDE/D"]).options("-a").flags(flags).same();
+        assert!(many.stderr_text().contains("as many rsync processes as help, at most "), "{}", many.report());
     }
 }

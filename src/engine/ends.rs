@@ -69,6 +69,10 @@ impl Run<'_, '_> {
         }
         match exit::class(code) {
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
+                if matches!(job, Job::Buckets(_)) {
+                    self.fit.learn(weight, end.ran.as_secs_f64());
+                    self.queue.learned(self.fit.model());
+                }
                 self.check_after(&job)?;
                 self.accomplished(job, weight, code, &end.transcript);
             }

@@ -9,10 +9,13 @@ mod ends;
 mod feed;
 mod judge;
 mod launch;
+mod pace;
 mod spine;
+mod starts;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -24,18 +27,19 @@ use std::time::{Duration, Instant};
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::config::Config;
 use crate::connection::Connections;
+use crate::cost::{CostModel, Fit};
 use crate::entry::Printable;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Plan, Strategy};
-use crate::queue::{Coalesce, CostModel, Queue};
+use crate::queue::{Coalesce, Queue};
 use crate::report::{Complaints, Event, Progress, Summary};
-use crate::rsync::command::{Copying, Invocation, Removal};
+use crate::rsync::command::{Invocation, Removal};
 use crate::rsync::exit::{self, RunCode};
-use crate::rsync::options::Delete;
 use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use feed::{Found, Inputs};
 use launch::{End, Meter, Said, Tells, Voice};
+use pace::Pace;
 use spine::SpineList;
 
 /// How often progress is told.
@@ -130,6 +134,8 @@ pub fn run(
                 CostModel::default(),
                 if config.limits_given { Coalesce::Never } else { Coalesce::ByCost },
             ),
+            fit: Fit::new(CostModel::default()),
+            pace: config.adapts.then(|| Pace::new(config.processes)),
             room: plan.recipe.argument_room(),
             running: HashMap::new(),
             spine: SpineList::default(),
@@ -212,6 +218,9 @@ struct Run<'scope, 'env> {
     last_start: Instant,
     stage: Stage,
     queue: Queue,
+    fit: Fit,
+    /// Finds the number of processes, if the user leaves it to us.
+    pace: Option<Pace>,
     room: usize,
     running: HashMap<u64, Running>,
     spine: SpineList,
@@ -237,6 +246,10 @@ struct Run<'scope, 'env> {
 
 impl<'scope, 'env> Run<'scope, 'env> {
     fn begin(&mut self) {
+        if self.config.adapts {
+            let most = self.config.processes;
+            (self.tell)(Event::Note(format!("as many rsync processes as help, at most {most}")));
+        }
         if let Strategy::Plain(why) = &self.plan.strategy {
             self.summary.plain = Some(why.clone());
             if self.config.processes.get() > 1 {
@@ -264,6 +277,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let mut told = Instant::now();
         loop {
             self.look_at_the_clock();
+            self.look_at_the_pace();
             self.advance()?;
             let stopping = self.stopping() && self.running.is_empty() && self.scanned;
             if stopping || self.stage == Stage::Done {
@@ -302,6 +316,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.summary.done = if self.config.dry_run { self.summary.found } else { self.done };
         self.summary.bucket_dir = self.config.keep.then(|| self.buckets.path().to_owned());
         self.summary.spine = self.spine.len() as u64;
+        self.summary.processes = self.slots().get();
         self.summary.total_time = self.started.elapsed();
         self.summary
     }
@@ -361,6 +376,18 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
     }
 
+    /// How many processes may run now.
+    fn slots(&self) -> NonZero<usize> {
+        self.pace.as_ref().map_or(self.config.processes, Pace::processes)
+    }
+
+    fn look_at_the_pace(&mut self) {
+        let done = self.done_so_far();
+        if let Some(pace) = self.pace.as_mut().filter(|_| self.stage == Stage::Transfer) {
+            pace.look(self.running.len(), done, &self.fit.model());
+        }
+    }
+
     /// `--stop-after` is about the run, not about each rsync.
     fn look_at_the_clock(&mut self) {
         let over = self.plan.stop_after.is_some_and(|limit| self.started.elapsed() >= limit);
@@ -376,7 +403,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(());
         }
         loop {
-            while self.running.len() < self.config.processes.get() && !self.pausing() {
+            while self.running.len() < self.slots().get() && !self.pausing() {
                 if !self.start_one()? {
                     break;
                 }
@@ -434,223 +461,6 @@ impl<'scope, 'env> Run<'scope, 'env> {
         wanted && !unsafe_now
     }
 
-    fn start_one(&mut self) -> Result<bool> {
-        match self.stage {
-            Stage::Transfer if !self.config.dry_run => self.start_transfer(),
-            // Alone: it may change the modes of directories.
-            Stage::Repair if self.running.is_empty() => match self.repair.pop() {
-                Some(bucket) => {
-                    let how = Copying { repair: true, ..self.copying(bucket) };
-                    if let Some(units) = self.launchable(&[bucket])? {
-                        let invocation = self.plan.recipe.buckets(units, how, self.room);
-                        self.start(Job::Repair(bucket), invocation, Tells::All);
-                    }
-                    Ok(true)
-                }
-                None => Ok(false),
-            },
-            Stage::Remove => match self.next_removals() {
-                Some(buckets) => {
-                    if let Some(units) = self.launchable(&buckets)? {
-                        let invocation = self.plan.recipe.remove(units, buckets[0].exposed, self.room);
-                        self.start(Job::Remove(buckets), invocation, Tells::All);
-                    }
-                    Ok(true)
-                }
-                None => Ok(false),
-            },
-            Stage::Delete => Ok(self.parts.pop().map(|range| self.start_delete(range)).is_some()),
-            Stage::Attributes => match self.parts.pop() {
-                Some(range) => {
-                    let part = self.spine.part(range.clone(), true);
-                    let dest = part.dest.then_some(&b"./"[..]);
-                    let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
-                    self.start(Job::Attributes(range), invocation, Tells::New);
-                    Ok(true)
-                }
-                None => Ok(false),
-            },
-            _ => Ok(false),
-        }
-    }
-
-    fn start_transfer(&mut self) -> Result<bool> {
-        let slots = self.config.processes;
-        let launched = self.summary.launches > 0;
-        if self.summary.plain.is_some() {
-            if !launched {
-                self.start_plain();
-            }
-            return Ok(false);
-        }
-        if !self.scanned {
-            // As long as nothing was split, it may become one rsync.
-            if self.waits_for_scan() || self.spine.len() == 0 {
-                return Ok(false);
-            }
-            // Several launches will come: DEST can be made meanwhile.
-            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
-            if early && !self.spine.dest_made && !self.spine.creating {
-                self.start_create();
-                return Ok(true);
-            }
-            let waited = self.last_start.elapsed() >= LONGEST_WAIT && !self.queue.is_empty();
-            if !waited && !self.queue.worth_starting(slots) {
-                return Ok(false);
-            }
-        } else if !launched && let Some(why) = self.one_launch() {
-            self.summary.plain = Some(why.into());
-            self.queue.clear();
-            self.start_plain();
-            return Ok(false);
-        }
-        if self.queue.is_empty() {
-            return Ok(false);
-        }
-        let wanted = !self.spine.dest_made || self.queue.spine_needed() > self.spine.created;
-        if wanted && !self.spine.creating {
-            self.start_create();
-            return Ok(true);
-        }
-        if !self.spine.dest_made {
-            return Ok(false);
-        }
-        let taken = self.queue.take(slots, self.room, self.spine.created, !self.scanned);
-        if taken.is_empty() {
-            return Ok(false);
-        }
-        let how = self.copying(taken[0]);
-        if let Some(units) = self.launchable(&taken)? {
-            let invocation = self.plan.recipe.buckets(units, how, self.room);
-            // In a dry run each launch comes upon the directories above its units.
-            let tells = if self.plan.recipe.dry_run { Tells::New } else { Tells::All };
-            self.start(Job::Buckets(taken), invocation, tells);
-        }
-        Ok(true)
-    }
-
-    fn copying(&self, bucket: Bucket) -> Copying {
-        Copying {
-            repair: false,
-            keep: self.keeps(),
-            exposed: bucket.exposed,
-            singles: bucket.singles,
-            whole_list: self.whole_lists,
-        }
-    }
-
-    /// As many buckets as fit the arguments of a launch.
-    fn next_removals(&mut self) -> Option<Vec<Bucket>> {
-        let mut taken = vec![self.removals.pop()?];
-        let mut room = self.room.saturating_sub(taken[0].argument_bytes);
-        while let Some(next) = self.removals.last()
-            && next.argument_bytes <= room
-            && next.exposed == taken[0].exposed
-        {
-            room -= next.argument_bytes;
-            taken.extend(self.removals.pop());
-        }
-        Some(taken)
-    }
-
-    /// The units of a launch, unless the source has changed in a way that they must not be copied.
-    fn launchable(&mut self, buckets: &[Bucket]) -> Result<Option<Vec<OsString>>> {
-        let units = self.arguments(buckets)?;
-        if !self.plan.recipe.can_hand_over(&units, self.room) {
-            let count = units.len();
-            return Err(Error::usage(format!(
-                "{count} names that must reach one rsync are more than a process can take, and one of them has a line break"
-            ))
-            .remedy("give filter rules on the command line instead of in files"));
-        }
-        Ok(self.are_as_scanned(&units).then_some(units))
-    }
-
-    /// Launches that print a line per entry are started when the spine is complete, because a second look at a directory would
-    /// print it again. `--delete-before` and `--delete-after` make rsync read everything before it deletes anything. And with filter
-    /// rules only rsync knows whether what the scan could not read, which would end deletion, is part of the transfer at all.
-    fn waits_for_scan(&self) -> bool {
-        let rules = self.plan.recipe.rule_options.is_some();
-        self.plan.prints
-            || matches!(self.plan.deletes, Some(Delete::Before | Delete::After))
-            || rules && self.keeps_if_failed()
-    }
-
-    /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
-    fn keeps(&self) -> bool {
-        self.sender_failed && self.keeps_if_failed()
-    }
-
-    fn keeps_if_failed(&self) -> bool {
-        self.plan.deletes.is_some() && !self.plan.ignore_errors
-    }
-
-    /// Why one rsync does all that the scan found, before anything else was started.
-    fn one_launch(&mut self) -> Option<&'static str> {
-        if self.keeps() {
-            return Some("something cannot be read, and one rsync knows what it may still delete");
-        }
-        if self.plan.prints && self.plan.recipe.unlock && self.spine.locked {
-            return Some("directories without u+rwx would be printed with other modes");
-        }
-        let all = self.queue.take(self.config.processes, self.room, u32::MAX, false);
-        let one = self.queue.is_empty();
-        all.into_iter().for_each(|bucket| self.queue.push(bucket));
-        one.then_some("it is not worth more than one launch")
-    }
-
-    fn start_plain(&mut self) {
-        if !self.config.keep {
-            self.buckets.vacate();
-        }
-        let invocation = self.plan.plain.clone();
-        self.start(Job::Plain, invocation, Tells::All);
-    }
-
-    fn start_create(&mut self) {
-        if !self.spine.dest_made {
-            self.name_missing_sources();
-        }
-        let range = self.spine.fitting(self.spine.created as usize, self.room);
-        let known = range.end as u32;
-        let part = self.spine.part(range, true);
-        let first = || {
-            let of_tree = self.plan.trees.first().map(|tree| &tree.prefix[..]);
-            of_tree.or(self.plan.singles.first().map(|single| &single.prefix[..]))
-        };
-        let dest = if part.dest {
-            Some(&b"./"[..])
-        } else if part.arguments.is_empty() {
-            first()
-        } else {
-            None
-        };
-        let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
-        self.spine.creating = true;
-        self.start(Job::Create(known), invocation, Tells::AllAndRemember);
-    }
-
-    fn start_delete(&mut self, range: Range<usize>) {
-        let part = self.spine.part(range.clone(), false);
-        if !self.are_as_scanned(&part.arguments) {
-            return;
-        }
-        // What other sources bring to DEST is not to be deleted there.
-        let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
-        others.retain(|name| !part.arguments.contains(name));
-        let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, part.exposed);
-        self.start(Job::Delete(range), invocation, Tells::Deletions);
-    }
-
-    fn name_missing_sources(&mut self) {
-        for (source, why) in &self.plan.missing {
-            self.soft.add(exit::PARTIAL);
-            self.sender_failed = true;
-            let shown = Printable::os(source).to_string();
-            (self.tell)(Event::Failed(format!("cannot find source {shown}: {}", std::io::Error::from(*why))));
-        }
-    }
-
     /// Whether the spine directories above these arguments are still those that were scanned. If another process put something
     /// else into the place of one, rsync would follow it out of the source: what is below is not copied, and is named.
     fn are_as_scanned(&mut self, arguments: &[OsString]) -> bool {
@@ -705,11 +515,14 @@ impl<'scope, 'env> Run<'scope, 'env> {
         });
     }
 
+    fn done_so_far(&self) -> Weight {
+        self.done + self.running.values().map(|running| running.meter.done(running.weight)).sum::<Weight>()
+    }
+
     fn tell_progress(&self) {
-        let running = self.running.values().map(|running| running.meter.done(running.weight)).sum::<Weight>();
         (self.tell)(Event::Progress(Progress {
             found: self.control.watch.found(),
-            done: self.done + running,
+            done: self.done_so_far(),
             scanned: self.scanned,
             running: self.running.len(),
             waiting: self.queue.len(),

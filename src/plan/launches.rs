@@ -92,7 +92,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         rule_options: (!rules.is_empty()).then_some(rules),
         base: PathBuf::new(),
         destination: OsString::new(),
-        progress: config.progress,
+        progress: config.progress || config.adapts,
         lists: false,
         line_lists: rules_in_files(options, meaning),
         removal: removal(meaning),

@@ -167,6 +167,9 @@ pub(super) fn one(
     if files > 0 && meaning.relative {
         return Some("a source under --relative is no directory");
     }
+    if files > 0 && meaning.has_filter_rules {
+        return Some("a source that is a file may be excluded, and DEST is not made for nothing");
+    }
     if files > 0 && meaning.hard_links {
         return Some("a source that is a file may have links in the other sources");
     }

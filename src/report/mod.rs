@@ -71,6 +71,8 @@ pub struct Summary {
     pub buckets: u64,
     /// Sum over the buckets.
     pub packed: Weight,
+    /// rsync processes that ran at once, in the end.
+    pub processes: usize,
     /// rsync processes that were started.
     pub launches: u64,
     /// Spine directories: those that were split.

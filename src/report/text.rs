@@ -15,7 +15,7 @@ pub struct Statistics<'a> {
     pub cwd: &'a Path,
     /// The command line, quoted.
     pub command_line: &'a str,
-    /// rsync processes at once.
+    /// rsync processes at once, at most.
     pub processes: usize,
     /// Nothing was to be copied (`--dry-run`).
     pub dry_run: bool,
@@ -43,7 +43,11 @@ impl fmt::Display for Statistics<'_> {
         line("Mean size per bucket", &size::human(mean(run.packed.bytes)))?;
         line("Entries per second", &per_second(run.done.entries))?;
         line("Speed", &size::human_rate(run.done.bytes, run.total_time))?;
-        line("Rsync workers", &self.processes)?;
+        if run.processes == self.processes {
+            line("Rsync workers", &self.processes)?;
+        } else {
+            line("Rsync workers", &format!("{} in the end, at most {}", run.processes, self.processes))?;
+        }
         let runtime = format!("{:.1}s", run.rsync_time.as_secs_f64());
         line(&format!("Total rsync's processes ({}) cumulative runtime", run.launches), &runtime)?;
         let part = 100.0 * run.scan_time.as_secs_f64() / seconds;

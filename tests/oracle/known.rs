@@ -1,5 +1,5 @@
 //! Differences that are explained: cases in which one rsync's own result depends on the order in which it goes through a tree, or on a
-//! failure of its own. Each is recognised by its cause, and must explain every single finding of the case.
+//! failure of its own. Each is recognised by its cause, and each finding of a case must have one.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ pub struct Runs<'a> {
     pub many: &'a Run,
 }
 
-/// The cause that explains all findings, if there is one.
+/// The first of the causes that together explain all findings, if they do.
 pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static str> {
     type Cause = (&'static str, fn(&Case, &Finding, &Runs) -> bool);
     const CAUSES: &[Cause] = &[
@@ -43,10 +43,9 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
         ),
         ("rsync itself failed", crashed),
     ];
-    CAUSES
-        .iter()
-        .find(|(_, explains)| findings.iter().all(|finding| explains(case, finding, runs)))
-        .map(|(name, _)| *name)
+    let explained = |finding: &Finding| CAUSES.iter().find(|(_, explains)| explains(case, finding, runs));
+    let causes: Option<Vec<_>> = findings.iter().map(explained).collect();
+    causes?.first().map(|(name, _)| *name)
 }
 
 /// With `--delete-before` one rsync cannot delete inside its own directories that lack `u+w`, ends with 23 and keeps what is there.

@@ -212,6 +212,16 @@ pub fn all() -> Vec<(&'static str, Case)> {
                 .files(&["s/f"])
                 .symlink("d/x", "."),
         ),
+        (
+            "DEST was made although its files are excluded",
+            case("-a --exclude=*", "", &["s/a", "s/b"], "d").dirs(&["s"]).files(&["s/a", "s/b"]),
+        ),
+        (
+            "names that were removed from the source were deleted in DEST",
+            case("-r --del --remove-source-files", "", &["s/"], "d/")
+                .dirs(&["s", "s/a"])
+                .files(&["s/a/f", "s/a/g", "s/h"]),
+        ),
     ];
     all.into_iter().map(|(name, builder)| (name, builder.finish())).collect()
 }

@@ -1,0 +1,158 @@
+//! What a launch is expected to take, and how that is learned from the launches that have ended.
+//!
+//! Seconds = launch + entries * a + bytes * b. Nobody knows beforehand whether files will be copied or only looked at, nor how fast the
+//! storage and the network are: the first launches go by a guess, and each that ends corrects it. Pure: no clock.
+
+use crate::scan::Weight;
+
+/// Expected seconds of a launch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CostModel {
+    /// Seconds for a launch that does nothing.
+    pub launch: f64,
+    /// Seconds per entry.
+    pub entry: f64,
+    /// Seconds per byte.
+    pub byte: f64,
+}
+
+impl Default for CostModel {
+    /// Between a fresh copy and a run that finds nothing to do, rsync 3.5 on tmpfs.
+    fn default() -> Self {
+        CostModel { launch: 0.04, entry: 20e-6, byte: 1.5e-9 }
+    }
+}
+
+impl CostModel {
+    /// Seconds of work, without the launch.
+    pub fn work(&self, weight: Weight) -> f64 {
+        weight.entries as f64 * self.entry + weight.bytes as f64 * self.byte
+    }
+}
+
+/// The three terms of a model, as factors of the guess.
+const TERMS: usize = 3;
+/// A finished launch counts this much less with each that ends after it: what is copied now says more than what was copied first.
+const FADES: f64 = 0.95;
+/// The guess counts as much as so many launches.
+const GUESS_COUNTS: f64 = 0.5;
+/// No term becomes smaller or larger than the guess by more than this.
+const FACTORS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
+
+/// A model that learns: weighted least squares over the launches that have ended, each by its error over the root of its time, held near the guess by a
+/// ridge where they say little (Hoerl and Kennard 1970).
+#[derive(Debug, Clone)]
+pub struct Fit {
+    guess: CostModel,
+    /// Normal equations: the upper left is symmetric, the last column the right side.
+    sums: [[f64; TERMS + 1]; TERMS],
+    model: CostModel,
+}
+
+impl Fit {
+    /// Starts with a guess.
+    pub fn new(guess: CostModel) -> Fit {
+        Fit { guess, sums: [[0.0; TERMS + 1]; TERMS], model: guess }
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> CostModel {
+        self.model
+    }
+
+    /// Takes in a launch that has ended: what it weighed and the seconds it took.
+    pub fn learn(&mut self, weight: Weight, seconds: f64) {
+        if !(seconds.is_finite() && seconds > 0.0) {
+            return;
+        }
+        let Weight { entries, bytes } = weight;
+        let terms = [self.guess.launch, entries as f64 * self.guess.entry, bytes as f64 * self.guess.byte];
+        for (row, sums) in self.sums.iter_mut().enumerate() {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                let other = terms.get(column).copied().unwrap_or(seconds);
+                *sum = *sum * FADES + terms[row] * other / seconds;
+            }
+        }
+        let factors = self.solve();
+        self.model = CostModel {
+            launch: self.guess.launch * factors[0],
+            entry: self.guess.entry * factors[1],
+            byte: self.guess.byte * factors[2],
+        };
+    }
+
+    /// Cyclic coordinate descent, each factor kept in its range: with three of them it is there after a few rounds.
+    fn solve(&self) -> [f64; TERMS] {
+        const ROUNDS: usize = 200;
+        let trace: f64 = (0..TERMS).map(|term| self.sums[term][term]).sum();
+        let ridge = GUESS_COUNTS * (1e-3 * trace).max(1e-9);
+        let mut factors = [1.0; TERMS];
+        for _ in 0..ROUNDS {
+            for term in 0..TERMS {
+                let row = &self.sums[term];
+                let others: f64 =
+                    (0..TERMS).filter(|other| *other != term).map(|other| row[other] * factors[other]).sum();
+                let factor = (row[TERMS] - others + ridge) / (row[term] + ridge);
+                factors[term] = factor.clamp(*FACTORS.start(), *FACTORS.end());
+            }
+        }
+        factors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn weight(entries: u64, bytes: u64) -> Weight {
+        Weight { entries, bytes }
+    }
+
+    #[test]
+    fn launches_correct_the_guess() {
+        // A long fat link: bytes cost a hundred times the guess, entries five times.
+        let truth = CostModel { launch: 0.3, entry: 100e-6, byte: 150e-9 };
+        let mut fit = Fit::new(CostModel::default());
+        for (entries, bytes) in [(1000, 1 << 20), (10, 1 << 28), (20_000, 1 << 24), (1, 1000), (500, 1 << 26)].repeat(4)
+        {
+            let seen = weight(entries, bytes);
+            fit.learn(seen, truth.launch + truth.work(seen));
+        }
+        for (entries, bytes) in [(5000, 1 << 22), (100, 1 << 30)] {
+            let asked = weight(entries, bytes);
+            let (expected, found) = (truth.work(asked), fit.model().work(asked));
+            assert!((found / expected - 1.0).abs() < 0.15, "{found} {expected} {:?}", fit.model());
+        }
+    }
+
+    #[test]
+    fn one_kind_of_launch_says_little_about_another() {
+        let mut fit = Fit::new(CostModel::default());
+        // Nothing to do: only entries cost, and less than was thought. How fast bytes are is still not known.
+        (0..20).for_each(|_| fit.learn(weight(10_000, 0), 0.05));
+        let model = fit.model();
+        assert!(model.entry < CostModel::default().entry / 3.0, "{model:?}");
+        assert_eq!(model.byte, CostModel::default().byte);
+    }
+
+    #[test]
+    fn what_comes_later_counts_more() {
+        let mut fit = Fit::new(CostModel::default());
+        (0..50).for_each(|_| fit.learn(weight(10_000, 0), 0.1));
+        (0..50).for_each(|_| fit.learn(weight(10_000, 0), 1.0));
+        assert!(fit.model().launch + fit.model().work(weight(10_000, 0)) > 0.4, "{:?}", fit.model());
+    }
+
+    proptest! {
+        #[test]
+        fn a_model_stays_usable(seen in prop::collection::vec((0u64.., 0u64.., 0.0f64..1e9), 0..40)) {
+            let mut fit = Fit::new(CostModel::default());
+            for (entries, bytes, seconds) in seen {
+                fit.learn(weight(entries, bytes), seconds);
+            }
+            let CostModel { launch, entry, byte } = fit.model();
+            prop_assert!([launch, entry, byte].iter().all(|term| term.is_finite() && *term > 0.0));
+        }
+    }
+}

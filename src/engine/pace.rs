@@ -1,0 +1,47 @@
+//! The number of processes of a run that finds it by itself: measures what gets done, and lets [`Adapt`] judge.
+
+use std::num::NonZero;
+use std::time::{Duration, Instant};
+
+use crate::adapt::Adapt;
+use crate::cost::CostModel;
+use crate::scan::Weight;
+
+/// How long all processes must have been busy before their rate counts.
+const OBSERVED: Duration = Duration::from_secs(3);
+
+pub(super) struct Pace {
+    adapt: Adapt,
+    /// Since when so many have been busy, and what was done by then.
+    since: Option<(Instant, Weight)>,
+}
+
+impl Pace {
+    pub fn new(most: NonZero<usize>) -> Pace {
+        Pace { adapt: Adapt::new(most.get()), since: None }
+    }
+
+    pub fn processes(&self) -> NonZero<usize> {
+        NonZero::new(self.adapt.processes()).unwrap_or(NonZero::<usize>::MIN)
+    }
+
+    /// Looks at the run: what runs, and what was done so far.
+    pub fn look(&mut self, running: usize, done: Weight, cost: &CostModel) {
+        // Fewer may run where nothing waits; more, until those that were too many have ended.
+        if running != self.adapt.processes() {
+            self.since = None;
+            return;
+        }
+        let (since, before) = *self.since.get_or_insert((Instant::now(), done));
+        let elapsed = since.elapsed();
+        if elapsed < OBSERVED {
+            return;
+        }
+        let gained = Weight {
+            entries: done.entries.saturating_sub(before.entries),
+            bytes: done.bytes.saturating_sub(before.bytes),
+        };
+        self.adapt.observe(cost.work(gained) / elapsed.as_secs_f64());
+        self.since = None;
+    }
+}
