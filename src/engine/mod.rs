@@ -490,8 +490,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.last_start = Instant::now();
         let weight = match &job {
             Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
-            Job::Plain => self.control.watch.found(),
-            Job::Create(_) | Job::Repair(_) | Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => Weight::default(),
+            Job::Plain | Job::Create(_) | Job::Repair(_) | Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => {
+                Weight::default()
+            }
         };
         let meter = Arc::<Meter>::default();
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
@@ -516,7 +517,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn done_so_far(&self) -> Weight {
-        self.done + self.running.values().map(|running| running.meter.done(running.weight)).sum::<Weight>()
+        let found = self.control.watch.found();
+        // One rsync for everything was started before all was found.
+        let weight = |running: &Running| if let Job::Plain = running.job { found } else { running.weight };
+        self.done + self.running.values().map(|running| running.meter.done(weight(running))).sum::<Weight>()
     }
 
     fn tell_progress(&self) {
