@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use multi_sync::engine::{self, Control};
 use multi_sync::entry::Printable;
@@ -17,7 +17,7 @@ use multi_sync::report::{Event, Progress, Summary};
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
 use multi_sync::{Error, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use cli::{Request, Run};
@@ -91,8 +91,10 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
     })
 }
 
-/// SIGHUP that was ignored when we started stays so: `nohup multi-sync ...` must go on.
+/// SIGHUP that was ignored when we started stays so: `nohup multi-sync ...` must go on. SIGCHLD does not: the system would forget how
+/// an rsync ended.
 fn listen() -> io::Result<Signals> {
+    signal_hook::flag::register(SIGCHLD, Arc::default())?;
     let ignored = std::fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {

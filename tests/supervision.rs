@@ -194,6 +194,22 @@ fn a_hangup_that_was_ignored_at_the_start_is_ignored() {
     expect_same(&work);
 }
 
+#[test]
+fn ends_of_children_that_were_ignored_at_the_start_are_known() {
+    let work = Work::new();
+    let command = faked(&work, "exec REAL \"$@\"", SMALL);
+    if !run(sh(&work, "command -v bash")).status.success() {
+        return lab::skip(
+            "ends_of_children_that_were_ignored_at_the_start_are_known",
+            "no shell here can ignore SIGCHLD",
+        );
+    }
+    let mut ignoring = lab::command::command(&work, "bash");
+    ignoring.args(["-c", "trap '' CHLD; exec \"$@\"", "bash"]).arg(command.get_program()).args(command.get_args());
+    run(ignoring).expect_code(0);
+    expect_same(&work);
+}
+
 #[track_caller]
 fn expect_same(work: &Work) {
     let report = compare(&work.join("src"), &work.join("dest"), &Options::archive()).unwrap();
