@@ -105,6 +105,33 @@ impl BucketDir {
         })
     }
 
+    /// The folder of a run that did not come to its end. It stays.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub fn open(path: &Path, sources: &[PathBuf]) -> Result<BucketDir> {
+        let fail = |cause| Error::io("use run directory", path, cause).exit(crate::error::EXIT_USAGE);
+        let path = path.canonicalize().map_err(fail)?;
+        let found = fs::metadata(&path).map_err(fail)?;
+        let in_source = sources.iter().any(|tree| path.starts_with(tree));
+        Ok(BucketDir { identity: (found.dev(), found.ino()), in_source, path, temporary: None })
+    }
+
+    /// Removes the directory of a run that is complete, also where it was to stay.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub fn discard(self) -> Result<()> {
+        let path = self.path.clone();
+        self.remove()?;
+        match fs::remove_dir_all(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it lies in a source. It is left out of the copy then, but only while it is temporary.
     pub fn is_in_source(&self) -> bool {
         self.in_source
@@ -261,6 +288,13 @@ impl<'a> Packer<'a> {
     /// A packer that writes into `dir`.
     pub fn new(limits: Limits, argument_limit: usize, dir: &'a BucketDir) -> Self {
         Packer { limits, argument_limit, singles_apart: false, dir, open: Mutex::default() }
+    }
+
+    /// Numbers buckets from `id` on.
+    #[must_use]
+    pub fn starting_at(self, id: u64) -> Self {
+        self.lock().next_id = id;
+        self
     }
 
     /// With `apart` names that are units by themselves do not share a bucket with subtrees.

@@ -20,6 +20,26 @@ pub enum Request {
     Run(Box<Run>),
     /// Print this and end with 0.
     Print(String),
+    /// Go on with a run.
+    Resume {
+        /// Its directory.
+        dir: PathBuf,
+        /// Launch once more what failed, and nothing else.
+        failed_only: bool,
+        /// What may be typed anew.
+        overrides: Overrides,
+    },
+    /// Print where a run stands.
+    Status(PathBuf),
+    /// Print the runs below this folder, or below the temporary one.
+    Runs(Option<PathBuf>),
+}
+
+/// What may differ when a run goes on.
+pub struct Overrides {
+    processes: Option<OsString>,
+    progress: bool,
+    stats: bool,
 }
 
 /// A copy, and what only the command does with it.
@@ -52,7 +72,71 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {
         return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
     }
+    if let Some(request) = about_a_run(&matches)? {
+        return Ok(request);
+    }
     Ok(Request::Run(Box::new(run(&matches, cwd()?)?)))
+}
+
+/// Requests about a run that was begun before.
+fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
+    let dir = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
+    let request = match (dir("resume"), dir("retry-failed"), dir("status"), matches.get_flag("runs")) {
+        (None, None, None, false) => return Ok(None),
+        (Some(dir), None, None, false) => resume(matches, dir, false),
+        (None, Some(dir), None, false) => resume(matches, dir, true),
+        (None, None, Some(dir), false) => Request::Status(dir),
+        (None, None, None, true) => Request::Runs(dir("buckets")),
+        _ => {
+            return Err(Error::usage("--resume, --retry-failed, --status and --runs exclude each other")
+                .remedy("give one of them"));
+        }
+    };
+    let may = if let Request::Runs(_) = request { &["buckets"][..] } else { &[] };
+    let fixed = ["paths", "rsync", "files", "size", "buckets", "mode"];
+    let typed = fixed.into_iter().find(|name| matches.contains_id(name) && !may.contains(name));
+    let flag = ["keep", "show", "dry-run"].into_iter().find(|name| matches.get_flag(name));
+    match typed.or(flag) {
+        Some(name) => {
+            let shown = if name == "paths" { "SRC and DEST".to_owned() } else { format!("--{name}") };
+            Err(Error::usage(format!("{shown} cannot be given for a run that was begun before"))
+                .remedy("leave it out: the run knows it; or begin another run"))
+        }
+        None => Ok(Some(request)),
+    }
+}
+
+fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
+    let overrides = Overrides {
+        processes: matches.get_one::<OsString>("processes").cloned(),
+        progress: matches.get_flag("progress"),
+        stats: matches.get_flag("stats"),
+    };
+    Request::Resume { dir, failed_only, overrides }
+}
+
+/// The run that was begun with these words in this directory, with what was typed anew.
+pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) -> Result<Run> {
+    let matches = command().try_get_matches_from(words).map_err(|error| {
+        Error::usage("the command line that the run was begun with is not understood").because(error)
+    })?;
+    let mut run = run(&matches, cwd)?;
+    if let Some(count) = &overrides.processes {
+        set_processes(&mut run.config, count)?;
+    }
+    run.config.progress |= overrides.progress;
+    run.stats |= overrides.stats;
+    Ok(run)
+}
+
+fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
+    config.adapts = count == AUTO;
+    config.processes = if config.adapts {
+        most_processes(config.destination.is_local())
+    } else {
+        about("--processes", size::parse_count(count))?
+    };
+    Ok(())
 }
 
 fn refusal(error: &clap::Error, words: &[OsString]) -> Error {
@@ -100,13 +184,8 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let sources = paths.into_iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
     let options = Options::parse_str(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text))?;
     let mut config = Config::new(sources, destination, options, cwd);
-    match word("processes") {
-        Some(count) if count == AUTO => {
-            config.adapts = true;
-            config.processes = most_processes(config.destination.is_local());
-        }
-        Some(count) => config.processes = about("--processes", size::parse_count(count))?,
-        None => {}
+    if let Some(count) = word("processes") {
+        set_processes(&mut config, count)?;
     }
     if let Some(count) = word("files") {
         let count = about("--files", size::parse_count(count))?;
@@ -142,6 +221,9 @@ fn command() -> Command {
     let value = |name: &'static str, letter: char, shown: &'static str, help: String| {
         Arg::new(name).short(letter).long(name).value_name(shown).value_parser(bytes()).help(help)
     };
+    let long_value = |name: &'static str, shown: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(shown).value_parser(bytes()).help(help)
+    };
     Command::new("multi-sync")
         .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
         .override_usage("multi-sync [OPTIONS] SRC... DEST")
@@ -174,6 +256,15 @@ fn command() -> Command {
         .arg(
             value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
+        )
+        .arg(long_value("resume", "DIR", "go on with the run in DIR; -p, -P and --stats may be given anew"))
+        .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR"))
+        .arg(long_value("status", "DIR", "print where the run in DIR stands"))
+        .arg(
+            Arg::new("runs")
+                .long("runs")
+                .action(ArgAction::SetTrue)
+                .help("print the runs below --buckets DIR, or the temporary folder"),
         )
         .arg(flag("selftest", 't', "not supported yet"))
         .arg(flag("bench", 'e', "not supported yet"))
@@ -210,6 +301,7 @@ mod tests {
         match parse(words, || Ok("/cwd".into()))? {
             Request::Run(run) => Ok(*run),
             Request::Print(text) => panic!("{text}"),
+            _ => panic!("about a run that was begun before"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command `multi-sync`: a thin user of the library. It parses, prints, waits for signals and sets the exit code.
 
 mod cli;
+mod runs;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -21,15 +22,21 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use cli::{Request, Run};
+use runs::{Opened, Resumed};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let done = cli::parse(words.clone(), working_directory).and_then(|request| match request {
-        Request::Print(text) => {
-            let _ = io::stdout().write_all(text.as_bytes());
-            Ok(exit::OK)
+        Request::Print(text) => print(&text),
+        Request::Run(run) => copy(*run, &words, None),
+        Request::Resume { dir, failed_only, overrides } => {
+            let resumed = Resumed::read(&dir, failed_only)?;
+            let (typed, cwd) = resumed.command_line();
+            let typed: Vec<OsString> = words.iter().take(1).cloned().chain(typed).collect();
+            copy(cli::parse_again(typed, cwd, &overrides)?, &words, Some(&resumed))
         }
-        Request::Run(run) => copy(*run, &words),
+        Request::Status(dir) => print(&runs::status(&dir)?),
+        Request::Runs(parent) => print(&runs::list(&parent.unwrap_or_else(std::env::temp_dir))?),
     });
     ExitCode::from(done.unwrap_or_else(|error| {
         complain(&error);
@@ -43,7 +50,12 @@ fn working_directory() -> Result<PathBuf> {
     })
 }
 
-fn copy(run: Run, words: &[OsString]) -> Result<u8> {
+fn print(text: &str) -> Result<u8> {
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(exit::OK)
+}
+
+fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     let Run { config, show, stats } = run;
     let control = Control::default();
     let signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
@@ -57,17 +69,20 @@ fn copy(run: Run, words: &[OsString]) -> Result<u8> {
         let done = (|| {
             raise_descriptor_limit();
             let plan = Plan::make(&config, control.supervisor())?;
-            let buckets = plan.make_buckets(&config)?;
+            let (ledger, kept) = Opened::open(&config, &plan, words.get(1..).unwrap_or_default(), resumed)?.split();
             if show {
-                let _ = writeln!(io::stdout(), "{}", Printable::path(buckets.path()));
+                let _ = writeln!(io::stdout(), "{}", Printable::path(kept.buckets().path()));
             }
             let printer = Printer::default();
-            let outcome = engine::run(&config, &plan, &buckets, control, &|event| printer.print(event));
+            let tell = |event: Event<'_>| printer.print(event);
+            let outcome = engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, &tell);
             printer.finish();
-            // Nothing in it is needed any more, whatever the outcome, and what is left of it is no part of the outcome.
-            if let Err(error) = buckets.remove() {
+            let (said, removed) = kept.close(&config, outcome.as_ref().ok());
+            // What is left of the directory is no part of the outcome.
+            if let Err(error) = removed {
                 complain(&error);
             }
+            said.iter().for_each(|line| complain_text(line));
             let summary = outcome?;
             if stats || plan.stats {
                 let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");

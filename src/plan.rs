@@ -221,6 +221,15 @@ impl Plan {
         Ok(buckets)
     }
 
+    /// The directory of a run that goes on.
+    ///
+    /// # Errors
+    /// As [`BucketDir::open`].
+    pub fn open_buckets(&self, dir: &Path) -> Result<BucketDir> {
+        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
+        BucketDir::open(dir, &sources)
+    }
+
     /// The scan of this plan, which leaves `left_out` (device and inode) out.
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
         let roots = self.trees.iter().map(|tree| tree.root.clone()).collect();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
 use crate::error::Result;
+use crate::journal::Record;
 use crate::report::Event;
 use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, Class, RunCode};
@@ -39,12 +40,20 @@ impl Run<'_, '_> {
         if ended == Ended::NotStarted {
             return Ok(());
         }
+        let repairs = matches!(job, Job::Buckets(_)) && end.transcript.receiver_denied();
+        let denied_only = repairs && !rustix::process::geteuid().is_root() && !self.stopping();
         // A repair says it again if it still holds.
         let repaired = ended.code() == exit::PARTIAL && !self.stopping();
         if !repaired {
             end.held.iter().for_each(|line| (self.tell)(Event::Complained(line)));
         }
         let mut code = ended.code();
+        let soft = [exit::PARTIAL, exit::VANISHED].contains(&code);
+        // One rsync for everything is never taken up again, and its run directory is gone.
+        let listed = soft && !denied_only && !matches!(job, Job::Plain);
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| listed) {
+            ledger.failed(job.phase(), &end.named)?;
+        }
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
@@ -74,7 +83,7 @@ impl Run<'_, '_> {
                     self.queue.learned(self.fit.model());
                 }
                 self.check_after(&job)?;
-                self.accomplished(job, weight, code, &end.transcript);
+                self.accomplished(launch, job, weight, code, &end.transcript)?;
             }
             Class::Connection => self.again(job, code, CONNECTION_TRIES),
             Class::Broken => self.again(job, code, BROKEN_TRIES),
@@ -95,7 +104,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn accomplished(&mut self, job: Job, weight: Weight, code: u8, transcript: &Transcript) {
+    fn accomplished(&mut self, launch: u64, job: Job, weight: Weight, code: u8, transcript: &Transcript) -> Result<()> {
         let denied = transcript.receiver_denied();
         let repairable = code == exit::PARTIAL && denied && !rustix::process::geteuid().is_root();
         match job {
@@ -115,27 +124,34 @@ impl Run<'_, '_> {
                 if transcript.complained_otherwise() {
                     self.soft.add(code);
                 }
-                return;
+                return Ok(());
             }
             Job::Buckets(buckets) => {
                 self.done += weight;
-                self.remove_later(&buckets);
+                self.note_done(launch, code, &buckets)?;
             }
             Job::Plain => {
                 self.done = self.control.watch.found();
                 // It met itself what the scan could not read, as far as that is part of the transfer.
                 self.soft = RunCode::default();
             }
-            Job::Repair(bucket) => self.remove_later(&[bucket]),
+            Job::Repair(bucket) => self.note_done(launch, code, &[bucket])?,
             // Whoever removed a name first: it is gone.
-            Job::Remove(_) if code == exit::VANISHED => return,
+            Job::Remove(_) if code == exit::VANISHED => return Ok(()),
             Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => {}
         }
         self.soft.add(code);
+        Ok(())
+    }
+
+    fn note_done(&mut self, launch: u64, code: u8, buckets: &[Bucket]) -> Result<()> {
+        self.remove_later(buckets);
+        let (sender_failed, buckets) = (self.sender_failed, buckets.iter().map(|bucket| bucket.id).collect());
+        self.record(&Record::Done { launch, code, sender_failed, buckets })
     }
 
     /// rsync itself looks again whether a name was copied before it removes it.
-    fn remove_later(&mut self, buckets: &[Bucket]) {
+    pub(super) fn remove_later(&mut self, buckets: &[Bucket]) {
         let recipe = &self.plan.recipe;
         if recipe.removal == Removal::SinglesLast && !recipe.dry_run {
             self.removals.extend(buckets.iter().filter(|bucket| bucket.singles));

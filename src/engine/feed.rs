@@ -18,8 +18,10 @@ use crate::scan::{self, KeptWhole, Linked, Pruner, ScanError, Spine, Unit, Units
 use crate::supervise::Supervisor;
 
 use super::judge::{Candidate, Judge};
+use super::ledger::{Complete, Known};
 
 /// A spine directory that is part of the transfer.
+#[derive(Debug, Clone)]
 pub(super) struct SpineDir {
     /// Its argument, or `None` if it is DEST itself.
     pub argument: Option<Vec<u8>>,
@@ -53,6 +55,8 @@ pub(super) struct Inputs<'a> {
     pub watch: &'a Watch,
     /// What the arguments of one launch may take.
     pub room: usize,
+    /// What an earlier part of the run has done.
+    pub known: Known,
 }
 
 impl Inputs<'_> {
@@ -65,9 +69,13 @@ impl Inputs<'_> {
 /// Scans and packs; returns when all is told.
 pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     let began = Instant::now();
+    if let Some(complete) = &inputs.known.complete {
+        return replay(inputs, complete, tell);
+    }
     let feed = Feed {
         inputs,
         packer: Packer::new(inputs.config.limits, inputs.room, inputs.buckets)
+            .starting_at(inputs.known.next_bucket)
             .singles_apart(inputs.plan.recipe.removal == Removal::SinglesLast),
         spines: Mutex::default(),
         to_judge: Mutex::default(),
@@ -82,7 +90,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
             continue;
         }
         let unit = Unit { name: single.name.as_bytes(), weight: single.weight };
-        feed.packed(feed.packer.pack(&single.prefix, Place::default(), std::iter::once(unit)));
+        feed.place(None, &single.prefix, Place::default(), std::iter::once(unit));
     }
     let scanned = std::thread::scope(|scope| {
         let judging = feed.judges().then(|| scope.spawn(|| feed.judge()));
@@ -97,10 +105,18 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     });
     // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
     let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
-    left.into_iter().for_each(|group| feed.packed(feed.packer.pack_group(&group.members)));
+    left.iter().for_each(|group| feed.pack_group(group));
     feed.packed(feed.packer.finish());
     let failure = lock(&feed.failure).take();
     tell(Found::End(scanned.and(failure.map_or(Ok(()), Err)).map(|()| began.elapsed())));
+}
+
+/// Tells what a scan has found before that was complete.
+fn replay(inputs: &Inputs<'_>, complete: &Complete, tell: &(dyn Fn(Found) + Sync)) {
+    inputs.watch.count_single(complete.found);
+    complete.spine.iter().for_each(|dir| tell(Found::Spine(dir.clone())));
+    tell(Found::Buckets(complete.buckets.clone()));
+    tell(Found::End(Ok(Duration::ZERO)));
 }
 
 struct Feed<'a> {
@@ -220,6 +236,7 @@ impl Feed<'_> {
     }
 
     fn place<'u>(&self, spine: Option<u32>, prefix: &[u8], place: Place, units: impl Iterator<Item = Unit<'u>>) {
+        let units = units.filter(|unit| !self.inputs.known.is_done(&[prefix, unit.name]));
         let Some(spine) = spine.filter(|_| self.inputs.plan.names_together) else {
             return self.packed(self.packer.pack(prefix, place, units));
         };
@@ -252,7 +269,7 @@ impl Feed<'_> {
         let group = if complete { groups.remove(&key) } else { None };
         drop(groups);
         if let Some(group) = group {
-            self.packed(self.packer.pack_group(&group.members));
+            self.pack_group(&group);
         }
     }
 
@@ -318,6 +335,13 @@ impl Feed<'_> {
                     self.gather(Together::Inode(inode), Some(names), GroupMember { argument, weight, place });
                 }
             }
+        }
+    }
+
+    /// Names that belong together; not if all of them are done.
+    fn pack_group(&self, group: &Group) {
+        if !group.members.iter().all(|member| self.inputs.known.is_done(&[&member.argument])) {
+            self.packed(self.packer.pack_group(&group.members));
         }
     }
 

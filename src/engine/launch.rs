@@ -19,6 +19,9 @@ use crate::supervise::{Ended, Stream, Supervisor};
 /// Lines remembered so that a second pass over the same directories does not repeat them.
 const LINES_REMEMBERED: usize = 10_000;
 
+/// Names of which a launch complained that are written down. Who has more looks into the bucket.
+const NAMED_REMEMBERED: usize = 100_000;
+
 /// How a launch ended and what it said, summed up.
 pub(super) struct End {
     pub ended: Result<Ended>,
@@ -26,6 +29,8 @@ pub(super) struct End {
     pub ran: Duration,
     /// Complaints that were held back, see [`Voice::holds_denials`].
     pub held: Vec<Vec<u8>>,
+    /// Complaints about something that has a name, told or held back.
+    pub named: Vec<Vec<u8>>,
 }
 
 /// How far a running rsync says it is.
@@ -147,7 +152,7 @@ impl Voice<'_> {
 pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<Meter>, voice: &Voice<'_>) -> End {
     let began = Instant::now();
     let mut transcript = Transcript::default();
-    let mut held = Vec::new();
+    let (mut held, mut named) = (Vec::new(), Vec::new());
     let ended = catch_unwind(AssertUnwindSafe(|| {
         // With --stderr=all statistics come on that stream.
         supervisor.run(invocation, &mut |stream, line| match (transcript.stdout(line), stream) {
@@ -160,6 +165,9 @@ pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<
             (Line::Other, Stream::Stdout) => voice.say(line),
             (Line::Other, Stream::Stderr) => {
                 let told = transcript.stderr(line) && !(supervisor.stopped() && is_our_signal(line));
+                if told && output::named(line).is_some() && named.len() < NAMED_REMEMBERED {
+                    named.push(line.to_vec());
+                }
                 if told && voice.holds_denials && output::is_denied_receiver(line) && held.len() < LINES_REMEMBERED {
                     held.push(line.to_vec());
                 } else if told {
@@ -169,7 +177,7 @@ pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<
         })
     }))
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
-    End { ended, transcript, ran: began.elapsed(), held }
+    End { ended, transcript, ran: began.elapsed(), held, named }
 }
 
 #[cfg(test)]

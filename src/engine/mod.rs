@@ -9,6 +9,7 @@ mod ends;
 mod feed;
 mod judge;
 mod launch;
+mod ledger;
 mod pace;
 mod spine;
 mod starts;
@@ -30,6 +31,7 @@ use crate::connection::Connections;
 use crate::cost::{CostModel, Fit};
 use crate::entry::Printable;
 use crate::error::Result;
+use crate::journal::Record;
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, Queue};
 use crate::report::{Complaints, Event, Progress, Summary};
@@ -39,6 +41,8 @@ use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use feed::{Found, Inputs};
 use launch::{End, Meter, Said, Tells, Voice};
+use ledger::Known;
+pub use ledger::{FAILED_NAMES, FAILED_TEXT, Ledger};
 use pace::Pace;
 use spine::SpineList;
 
@@ -112,6 +116,26 @@ pub fn run(
     control: &Control,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Summary> {
+    run_recorded(config, plan, buckets, None, control, tell)
+}
+
+/// Like [`run`], and writes down in `ledger` how far it came. A ledger that was opened where a run had not come to its end makes this
+/// one go on: buckets that are done are not launched again, and a scan that was complete is not repeated.
+///
+/// # Errors
+/// As [`run`]; also when the ledger can no longer be written.
+pub fn run_recorded(
+    config: &Config,
+    plan: &Plan,
+    buckets: &BucketDir,
+    ledger: Option<Ledger>,
+    control: &Control,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Summary> {
+    let known = match &ledger {
+        Some(ledger) => Known::of(ledger.before(), buckets)?,
+        None => Known::default(),
+    };
     let (sender, receiver) = mpsc::channel();
     let shared = plan.route.clone().filter(|_| plan.strategy == Strategy::Parallel && !config.dry_run);
     let connections = shared.and_then(|route| Connections::new(route, config.processes.get()));
@@ -127,6 +151,7 @@ pub fn run(
             scope,
             sender,
             connections: connections.as_ref(),
+            ledger,
             started: Instant::now(),
             last_start: Instant::now(),
             stage: Stage::Transfer,
@@ -153,8 +178,9 @@ pub fn run(
             said: Arc::default(),
             summary: Summary::default(),
         };
-        run.begin();
-        let outcome = run.coordinate(&receiver);
+        run.take_over();
+        run.begin(known);
+        let outcome = run.coordinate(&receiver).and_then(|()| run.close());
         connections.iter().for_each(Connections::close);
         if outcome.is_err() {
             control.abort();
@@ -187,6 +213,20 @@ enum Job {
     Plain,
 }
 
+impl Job {
+    /// A word for people.
+    fn phase(&self) -> &'static str {
+        match self {
+            Job::Create(_) => "create",
+            Job::Buckets(_) | Job::Plain => "copy",
+            Job::Repair(_) => "repair",
+            Job::Remove(_) => "remove",
+            Job::Delete(_) => "delete",
+            Job::Attributes(_) => "attributes",
+        }
+    }
+}
+
 struct Running {
     job: Job,
     slot: usize,
@@ -214,6 +254,7 @@ struct Run<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     sender: Sender<Message>,
     connections: Option<&'env Connections>,
+    ledger: Option<Ledger>,
     started: Instant,
     last_start: Instant,
     stage: Stage,
@@ -245,7 +286,29 @@ struct Run<'scope, 'env> {
 }
 
 impl<'scope, 'env> Run<'scope, 'env> {
-    fn begin(&mut self) {
+    /// What an earlier part of the run has done counts.
+    fn take_over(&mut self) {
+        let Some(ledger) = &self.ledger else { return };
+        let before = ledger.before().clone();
+        self.done = before.done_weight();
+        self.sender_failed = before.sender_failed;
+        before.done.values().for_each(|code| self.soft.add(*code));
+        let done: Vec<Bucket> = before.done.keys().filter_map(|id| before.buckets.get(id)).copied().collect();
+        self.remove_later(&done);
+        for (text, vanished, _) in before.unread.iter().filter(|_| before.scanned.is_some()) {
+            self.note_unread(text.clone(), *vanished);
+        }
+        for bucket in before.buckets.values() {
+            self.summary.buckets += 1;
+            self.summary.packed += bucket.weight;
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> Result<()> {
+        self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.write(record))
+    }
+
+    fn begin(&mut self, known: Known) {
         if self.config.adapts {
             let most = self.config.processes;
             (self.tell)(Event::Note(format!("as many rsync processes as help, at most {most}")));
@@ -263,6 +326,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             supervisor: &self.control.supervisor,
             watch: &self.control.watch,
             room: self.room,
+            known,
         };
         let sender = self.sender.clone();
         self.scope.spawn(move || {
@@ -289,6 +353,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     while let Ok(message) = receiver.try_recv() {
                         self.hear(message)?;
                     }
+                    self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the coordinator holds a sender itself"),
@@ -298,6 +363,14 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 self.tell_progress();
             }
         }
+    }
+
+    /// The last record, where the run came to its end.
+    fn close(&mut self) -> Result<()> {
+        if self.stage == Stage::Done && !self.stopping() {
+            self.record(&Record::Finished { code: self.soft.get() })?;
+        }
+        self.ledger.as_mut().map_or(Ok(()), Ledger::sync)
     }
 
     fn finish(mut self) -> Summary {
@@ -328,25 +401,39 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn hear(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Found(Found::Spine(dir)) => {
+                if !self.replays() {
+                    self.record(&ledger::spine_record(&dir))?;
+                }
                 self.spine.push(dir);
                 // There will be several launches, and the first comes soon.
                 self.connections.into_iter().for_each(|connections| connections.open(self.scope, 0));
             }
             Message::Found(Found::Buckets(closed)) => {
                 for bucket in closed {
-                    self.summary.buckets += 1;
-                    self.summary.packed += bucket.weight;
+                    if !self.replays() {
+                        self.summary.buckets += 1;
+                        self.summary.packed += bucket.weight;
+                        self.record(&ledger::bucket_record(&bucket))?;
+                    }
                     self.queue.push(bucket);
                 }
             }
             Message::Found(Found::KeptWhole(why, path)) => {
                 self.summary.kept_whole.entry(why).or_insert((0, path)).0 += 1;
             }
-            Message::Found(Found::Unread(error)) => self.unread(&error),
+            Message::Found(Found::Unread(error)) => self.unread(&error)?,
             Message::Found(Found::End(scanned)) => {
                 self.scanned = true;
                 match scanned {
-                    Ok(took) => self.summary.scan_time = took,
+                    Ok(_) if self.replays() => {}
+                    Ok(took) => {
+                        self.summary.scan_time = took;
+                        if !self.stopping() {
+                            let Weight { entries, bytes } = self.control.watch.found();
+                            self.record(&Record::Scanned { entries, bytes })?;
+                            self.ledger.as_mut().map_or(Ok(()), Ledger::sync)?;
+                        }
+                    }
                     // What came first counts.
                     Err(_) if self.stopping() => {}
                     Err(error) => return Err(error),
@@ -357,18 +444,29 @@ impl<'scope, 'env> Run<'scope, 'env> {
         Ok(())
     }
 
-    fn unread(&mut self, error: &ScanError) {
+    /// The scan was complete before.
+    fn replays(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.before().scanned.is_some())
+    }
+
+    fn unread(&mut self, error: &ScanError) -> Result<()> {
         // rsync meets it too, and knows whether it is excluded.
         if let Strategy::Plain(_) = self.plan.strategy {
-            return;
+            return Ok(());
         }
         let excludable = self.plan.recipe.rule_options.is_some() && !self.keeps_if_failed() && !self.config.dry_run;
         if excludable && error.in_unit {
-            return;
+            return Ok(());
         }
-        self.soft.add(if error.vanished() { exit::VANISHED } else { exit::PARTIAL });
-        self.sender_failed |= !error.vanished();
-        let text = error.to_string();
+        let (text, vanished, in_unit) = (error.to_string(), error.vanished(), error.in_unit);
+        self.record(&Record::Unread { text: text.clone(), vanished, in_unit })?;
+        self.note_unread(text, vanished);
+        Ok(())
+    }
+
+    fn note_unread(&mut self, text: String, vanished: bool) {
+        self.soft.add(if vanished { exit::VANISHED } else { exit::PARTIAL });
+        self.sender_failed |= !vanished;
         (self.tell)(Event::Failed(text.clone()));
         self.summary.scan_error_count += 1;
         if self.summary.scan_errors.len() < Summary::NAMED {
@@ -410,7 +508,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
             let over = self.running.is_empty() && self.scanned && !self.pausing();
             match self.stage {
-                Stage::Transfer if over && (self.queue.is_empty() || self.config.dry_run) => {
+                Stage::Transfer if over && (self.queue.is_empty() && !self.lacks_spine() || self.config.dry_run) => {
                     self.stage = if self.config.dry_run { Stage::Done } else { Stage::Repair };
                     if self.config.dry_run {
                         self.name_missing_sources();
@@ -484,7 +582,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         Ok(all)
     }
 
-    fn start(&mut self, job: Job, invocation: Invocation, tells: Tells) {
+    fn start(&mut self, job: Job, invocation: Invocation, tells: Tells) -> Result<()> {
         let launch = self.summary.launches;
         self.summary.launches += 1;
         self.last_start = Instant::now();
@@ -503,6 +601,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let slot = (0..).find(|slot| self.running.values().all(|running| running.slot != *slot)).unwrap_or(0);
         let connections = self.connections.filter(|_| !matches!(job, Job::Plain));
         connections.into_iter().for_each(|connections| connections.open(self.scope, slot));
+        if let Job::Buckets(buckets) = &job {
+            let buckets = buckets.iter().map(|bucket| bucket.id).collect();
+            self.record(&Record::Started { launch, buckets })?;
+            self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
+        }
         self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
         self.scope.spawn(move || {
             let invocation = match connections.and_then(|connections| connections.wait(slot)) {
@@ -514,6 +617,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });
+        Ok(())
     }
 
     fn done_so_far(&self) -> Weight {

@@ -24,7 +24,7 @@ impl Run<'_, '_> {
                     let how = Copying { repair: true, ..self.copying(bucket) };
                     if let Some(units) = self.launchable(&[bucket])? {
                         let invocation = self.plan.recipe.buckets(units, how, self.room);
-                        self.start(Job::Repair(bucket), invocation, Tells::All);
+                        self.start(Job::Repair(bucket), invocation, Tells::All)?;
                     }
                     Ok(true)
                 }
@@ -34,19 +34,22 @@ impl Run<'_, '_> {
                 Some(buckets) => {
                     if let Some(units) = self.launchable(&buckets)? {
                         let invocation = self.plan.recipe.remove(units, buckets[0].exposed, self.room);
-                        self.start(Job::Remove(buckets), invocation, Tells::All);
+                        self.start(Job::Remove(buckets), invocation, Tells::All)?;
                     }
                     Ok(true)
                 }
                 None => Ok(false),
             },
-            Stage::Delete => Ok(self.parts.pop().map(|range| self.start_delete(range)).is_some()),
+            Stage::Delete => match self.parts.pop() {
+                Some(range) => self.start_delete(range).map(|()| true),
+                None => Ok(false),
+            },
             Stage::Attributes => match self.parts.pop() {
                 Some(range) => {
                     let part = self.spine.part(range.clone(), true);
                     let dest = part.dest.then_some(&b"./"[..]);
                     let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
-                    self.start(Job::Attributes(range), invocation, Tells::New);
+                    self.start(Job::Attributes(range), invocation, Tells::New)?;
                     Ok(true)
                 }
                 None => Ok(false),
@@ -60,7 +63,7 @@ impl Run<'_, '_> {
         let launched = self.summary.launches > 0;
         if self.summary.plain.is_some() {
             if !launched {
-                self.start_plain();
+                self.start_plain()?;
             }
             return Ok(false);
         }
@@ -72,25 +75,29 @@ impl Run<'_, '_> {
             // Several launches will come: DEST can be made meanwhile.
             let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
             if early && !self.spine.dest_made && !self.spine.creating {
-                self.start_create();
+                self.start_create()?;
                 return Ok(true);
             }
             let waited = self.last_start.elapsed() >= LONGEST_WAIT && !self.queue.is_empty();
             if !waited && !self.queue.worth_starting(slots) {
                 return Ok(false);
             }
-        } else if !launched && let Some(why) = self.one_launch() {
+        } else if !launched
+            && !self.resumes()
+            && let Some(why) = self.one_launch()
+        {
             self.summary.plain = Some(why.into());
             self.queue.clear();
-            self.start_plain();
+            self.start_plain()?;
             return Ok(false);
         }
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && !self.lacks_spine() {
             return Ok(false);
         }
-        let wanted = !self.spine.dest_made || self.queue.spine_needed() > self.spine.created;
+        let needed = self.queue.spine_needed() > self.spine.created;
+        let wanted = !self.spine.dest_made || needed || self.lacks_spine();
         if wanted && !self.spine.creating {
-            self.start_create();
+            self.start_create()?;
             return Ok(true);
         }
         if !self.spine.dest_made {
@@ -105,7 +112,7 @@ impl Run<'_, '_> {
             let invocation = self.plan.recipe.buckets(units, how, self.room);
             // In a dry run each launch comes upon the directories above its units.
             let tells = if self.plan.recipe.dry_run { Tells::New } else { Tells::All };
-            self.start(Job::Buckets(taken), invocation, tells);
+            self.start(Job::Buckets(taken), invocation, tells)?;
         }
         Ok(true)
     }
@@ -147,6 +154,16 @@ impl Run<'_, '_> {
         Ok(self.are_as_scanned(&units).then_some(units))
     }
 
+    /// What an earlier part of the run has done is not to be done again by one rsync for everything.
+    fn resumes(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.before().launches > 0)
+    }
+
+    /// After an earlier part nobody knows how far the spine was made, also where no bucket is left that needs it.
+    pub(super) fn lacks_spine(&self) -> bool {
+        self.resumes() && self.scanned && (self.spine.created as usize) < self.spine.len()
+    }
+
     /// Launches that print a line per entry are started when the spine is complete, because a second look at a directory would
     /// print it again. `--delete-before` and `--delete-after` make rsync read everything before it deletes anything. And with filter
     /// rules only rsync knows whether what the scan could not read, which would end deletion, is part of the transfer at all.
@@ -180,15 +197,15 @@ impl Run<'_, '_> {
         one.then_some("it is not worth more than one launch")
     }
 
-    fn start_plain(&mut self) {
+    fn start_plain(&mut self) -> Result<()> {
         if !self.config.keep {
             self.buckets.vacate();
         }
         let invocation = self.plan.plain.clone();
-        self.start(Job::Plain, invocation, Tells::All);
+        self.start(Job::Plain, invocation, Tells::All)
     }
 
-    fn start_create(&mut self) {
+    fn start_create(&mut self) -> Result<()> {
         if !self.spine.dest_made {
             self.name_missing_sources();
         }
@@ -208,19 +225,19 @@ impl Run<'_, '_> {
         };
         let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
         self.spine.creating = true;
-        self.start(Job::Create(known), invocation, Tells::AllAndRemember);
+        self.start(Job::Create(known), invocation, Tells::AllAndRemember)
     }
 
-    fn start_delete(&mut self, range: Range<usize>) {
+    fn start_delete(&mut self, range: Range<usize>) -> Result<()> {
         let part = self.spine.part(range.clone(), false);
         if !self.are_as_scanned(&part.arguments) {
-            return;
+            return Ok(());
         }
         // What other sources bring to DEST is not to be deleted there.
         let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
         others.retain(|name| !part.arguments.contains(name));
         let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, part.exposed);
-        self.start(Job::Delete(range), invocation, Tells::Deletions);
+        self.start(Job::Delete(range), invocation, Tells::Deletions)
     }
 
     pub(super) fn name_missing_sources(&mut self) {

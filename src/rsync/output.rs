@@ -228,6 +228,14 @@ pub fn is_denied_receiver(line: &[u8]) -> bool {
         && change.iter().any(|verb| contains(line, verb.as_bytes()))
 }
 
+/// The name that a complaint of rsync is about, as rsync prints it: what stands in quotation marks, with `\\#ooo` for bytes that it does not
+/// print. `None` if the line is about nothing that has a name.
+pub fn named(line: &[u8]) -> Option<&[u8]> {
+    let begin = line.iter().position(|byte| *byte == b'"')? + 1;
+    let end = line.iter().rposition(|byte| *byte == b'"').filter(|end| *end > begin)?;
+    Some(&line[begin..end])
+}
+
 /// Whether a name could not be looked up at the destination because what is above it is no directory.
 pub fn is_below_file(line: &[u8]) -> bool {
     let stat = contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Not a directory (20)");
@@ -317,6 +325,14 @@ mod tests {
         assert!(transcript.only_below_files());
         transcript.stderr(b"rsync: [generator] recv_generator: failed to stat \"/d/a/f\": Permission denied (13)");
         assert!(!transcript.only_below_files());
+    }
+
+    #[test]
+    fn complaints_name_what_they_are_about() {
+        let line = b"rsync: [sender] send_files failed to open \"/s/a \"b\"\": Permission denied (13)";
+        assert_eq!(named(line), Some(&b"/s/a \"b\""[..]));
+        assert_eq!(named(b"file has vanished: \"/s/x\""), Some(&b"/s/x"[..]));
+        assert_eq!(named(b"rsync: connection unexpectedly closed"), None);
     }
 
     #[test]

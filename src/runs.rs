@@ -1,0 +1,192 @@
+//! Runs that can be taken up again: what the command keeps of a run, opens of one that did not come to its end, and prints about it.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use multi_sync::bucket::BucketDir;
+use multi_sync::config::Config;
+use multi_sync::engine::{FAILED_NAMES, FAILED_TEXT, Ledger};
+use multi_sync::entry::Printable;
+use multi_sync::journal::State;
+use multi_sync::plan::{Plan, Strategy};
+use multi_sync::report::Summary;
+use multi_sync::rsync::command::Quoted;
+use multi_sync::rsync::exit;
+use multi_sync::rundir::{self, Asked, Lock};
+use multi_sync::size;
+use multi_sync::{Error, Result};
+
+/// How many failed names are printed at the end.
+const NAMED: usize = 10;
+
+/// A run that goes on.
+pub struct Resumed {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What failed is launched once more.
+    pub failed_only: bool,
+    asked: Asked,
+}
+
+impl Resumed {
+    /// Reads what was asked for.
+    pub fn read(dir: &Path, failed_only: bool) -> Result<Resumed> {
+        Ok(Resumed { dir: dir.to_owned(), failed_only, asked: Asked::read(dir)? })
+    }
+
+    /// The command line it was begun with, and the directory that was typed in.
+    pub fn command_line(&self) -> (Vec<OsString>, PathBuf) {
+        (self.asked.words(), self.asked.cwd())
+    }
+}
+
+/// The run directory of a run that is about to start or to go on.
+pub struct Opened {
+    /// Where its buckets are.
+    pub buckets: BucketDir,
+    /// What is written down; nothing if one rsync does it all.
+    pub ledger: Option<Ledger>,
+    lock: Option<Lock>,
+    resumed: bool,
+}
+
+impl Opened {
+    /// Opens a new run directory, or that of a run that goes on.
+    pub fn open(config: &Config, plan: &Plan, words: &[OsString], resumed: Option<&Resumed>) -> Result<Opened> {
+        let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
+        match resumed {
+            Some(run) => {
+                let lock = Lock::take(&run.dir)?;
+                let buckets = plan.open_buckets(&run.dir)?;
+                let trusted = !(config.destination.is_local() && run.asked.machine_restarted());
+                let open = if run.failed_only { Ledger::open_for_failed } else { Ledger::open };
+                let ledger = if parallel { Some(open(&run.dir, trusted)?) } else { None };
+                Ok(Opened { buckets, ledger, lock: Some(lock), resumed: true })
+            }
+            None => {
+                let buckets = plan.make_buckets(config)?;
+                if !parallel {
+                    return Ok(Opened { buckets, ledger: None, lock: None, resumed: false });
+                }
+                let lock = Lock::take(buckets.path())?;
+                Asked::new(words, &config.cwd, plan.version.to_string()).write(buckets.path())?;
+                let ledger = Ledger::open(buckets.path(), true)?;
+                Ok(Opened { buckets, ledger: Some(ledger), lock: Some(lock), resumed: false })
+            }
+        }
+    }
+}
+
+/// Keeps what is needed to go on, and removes everything else. Says what to do next.
+pub struct Kept {
+    buckets: BucketDir,
+    lock: Option<Lock>,
+    resumed: bool,
+}
+
+impl Opened {
+    /// Takes out what the run itself needs.
+    pub fn split(self) -> (Option<Ledger>, Kept) {
+        (self.ledger, Kept { buckets: self.buckets, lock: self.lock, resumed: self.resumed })
+    }
+}
+
+impl Kept {
+    /// Where the buckets are.
+    pub fn buckets(&self) -> &BucketDir {
+        &self.buckets
+    }
+
+    /// After the run. `summary` is `None` if it failed as a whole. Lines to print, without a name in front.
+    pub fn close(mut self, config: &Config, summary: Option<&Summary>) -> (Vec<String>, Result<()>) {
+        let complete = summary.is_some_and(|run| {
+            [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get()) || run.plain.is_some()
+        });
+        let recorded = self.lock.is_some();
+        let stays = self.resumed || config.buckets.is_some();
+        let keeps = recorded && !complete && stays;
+        let dir = self.buckets.path().to_owned();
+        drop(self.lock.take());
+        let mut lines = Vec::new();
+        if keeps {
+            let shown = Quoted(dir.as_os_str()).to_string();
+            lines.extend(failures(&dir));
+            let ended = summary.is_some_and(|run| run.code.get() == exit::PARTIAL && !run.interrupted);
+            lines.push(match ended {
+                true => format!("to try again what failed: multi-sync --retry-failed {shown}"),
+                false => format!("to go on: multi-sync --resume {shown}"),
+            });
+            self.buckets.keep();
+        } else if recorded && !complete {
+            lines.push("a run with --buckets DIR can be resumed".into());
+        }
+        let removed = match (keeps || config.keep, self.resumed) {
+            (true, _) => Ok(()),
+            (false, true) => self.buckets.discard(),
+            (false, false) => self.buckets.remove(),
+        };
+        (lines, removed)
+    }
+}
+
+fn failures(dir: &Path) -> Vec<String> {
+    let Ok(names) = std::fs::read(dir.join(FAILED_NAMES)) else { return Vec::new() };
+    let names: Vec<&[u8]> = names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    let list = Printable::path(&dir.join(FAILED_TEXT)).to_string();
+    let mut lines = vec![format!("{} names were not copied; all of them: {list}", names.len())];
+    lines.extend(names.iter().take(NAMED).map(|name| format!("not copied: {}", Printable::bytes(name))));
+    lines
+}
+
+/// Where a run stands.
+pub fn status(dir: &Path) -> Result<String> {
+    let asked = Asked::read(dir)?;
+    let state = State::read(dir)?;
+    let (known, done) = (state.buckets.len(), state.done.len());
+    let weight = state.done_weight();
+    let failed = state.done.values().filter(|code| **code == exit::PARTIAL).count();
+    let stands = match (Lock::is_held(dir), state.finished) {
+        (true, _) => "running".to_owned(),
+        (false, Some(code)) => format!("ended with code {code} ({})", exit::meaning(code)),
+        (false, None) => "not running, can be resumed".to_owned(),
+    };
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name}: {value}");
+    };
+    let words: Vec<String> = asked.words().iter().map(|word| Quoted(word).to_string()).collect();
+    line("Status", &stands);
+    line("Begun", &asked.begun);
+    line("Working directory", &Printable::path(&asked.cwd()).to_string());
+    line("Command line", &format!("multi-sync {}", words.join(" ")));
+    line("Times begun", &state.begun.to_string());
+    line("Scan", if state.scanned.is_some() { "complete" } else { "not complete" });
+    if let Some(found) = state.scanned {
+        line("Found", &format!("{} entries, {}", found.entries, size::human(found.bytes)));
+    }
+    line("Buckets", &format!("{done} of {known}{} done", if state.scanned.is_some() { "" } else { " known so far" }));
+    line("Done", &format!("{} entries, {}", weight.entries, size::human(weight.bytes)));
+    line("Started and not ended", &state.started.len().to_string());
+    line("Buckets with entries that were not copied", &failed.to_string());
+    line("Not read by the scan", &state.unread.len().to_string());
+    Ok(text)
+}
+
+/// A line for each run below a folder.
+pub fn list(parent: &Path) -> Result<String> {
+    let mut text = String::new();
+    for dir in rundir::list(parent)? {
+        let told = State::read(&dir).map(|state| {
+            let stands = match (Lock::is_held(&dir), state.finished) {
+                (true, _) => "running".to_owned(),
+                (false, Some(code)) => format!("ended with code {code}"),
+                (false, None) => "can be resumed".to_owned(),
+            };
+            format!("{stands}, {} of {} buckets done", state.done.len(), state.buckets.len())
+        });
+        let told = told.unwrap_or_else(|error: Error| error.to_string());
+        let _ = writeln!(text, "{}: {told}", Printable::path(&dir));
+    }
+    Ok(text)
+}

@@ -1,0 +1,268 @@
+//! A run that was killed at any moment goes on: the destination ends as one rsync's, no bucket that was finished is launched again, and
+//! what was not copied is named.
+
+mod lab;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lab::command::{Run, Signal, multi_sync, rsync, run, run_within, start};
+use lab::twin::fake_rsync;
+use lab::work::{Work, set_mode};
+use multi_sync::journal::State;
+use multi_sync::treegen::{self, Sizes, Spec};
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn tree(work: &Work, entries: u64) {
+    treegen::generate(&work.join("src"), &Spec::bench(entries, Sizes::Uniform { min: 0, max: 300 }), 9).unwrap();
+    work.dir("runs");
+}
+
+/// The one run directory.
+fn run_dir(work: &Work) -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(work.join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(found.len() <= 1, "{found:?}");
+    found.pop()
+}
+
+fn expect_same(work: &Work, ran: &Run) {
+    let mut check = rsync(work);
+    check.args(["-aHni", "--delete", "src/", "D/"]);
+    assert_eq!(run(check).stdout_text(), "", "{}", ran.report());
+}
+
+/// A fake rsync that writes down the last units of each launch of buckets, is slow, and then the real one.
+fn counted(command: &mut std::process::Command, work: &Work) {
+    let script = format!(
+        "case \" $* \" in *' --no-implied-dirs '*) echo \"$*\" >>{}/launched; sleep 0.0$(($$ % 5)) ;; esac\nexec REAL \"$@\"",
+        work.path().display()
+    );
+    fake_rsync(command, work, &script);
+}
+
+fn begin(work: &Work, more: &[&str]) -> std::process::Command {
+    let mut command = multi_sync(work);
+    command.args(["-p", "2", "-f", "8", "-b", "runs"]).args(more).args(["src/", "D"]);
+    counted(&mut command, work);
+    command
+}
+
+fn resume(work: &Work, dir: &Path) -> std::process::Command {
+    let mut command = multi_sync(work);
+    command.arg("--resume").arg(dir);
+    counted(&mut command, work);
+    command
+}
+
+/// How often each launch of buckets was started.
+fn launched(work: &Work) -> BTreeMap<String, u32> {
+    let text = fs::read_to_string(work.join("launched")).unwrap_or_default();
+    let mut counts = BTreeMap::new();
+    text.lines().for_each(|line| *counts.entry(line.to_owned()).or_insert(0) += 1);
+    counts
+}
+
+/// Kills at random moments until the run is complete.
+fn kill_and_resume(seed: u64, options: &str) -> u32 {
+    let work = Work::new();
+    tree(&work, 220);
+    if options.contains("--delete") {
+        fs::create_dir_all(work.join("D/extra/deep")).unwrap();
+    }
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = |bound: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
+    let mut kills = 0;
+    let mut in_flight = 0;
+    loop {
+        let command = match run_dir(&work).filter(|dir| dir.join("plan.json").exists()) {
+            Some(dir) => resume(&work, &dir),
+            None => {
+                if let Some(half) = run_dir(&work) {
+                    fs::remove_dir_all(half).unwrap();
+                }
+                begin(&work, &["-r", options])
+            }
+        };
+        let running = start(command);
+        std::thread::sleep(Duration::from_millis(10 + next(500)));
+        if kills < 12 {
+            running.signal(Signal::KILL);
+        }
+        let ran = running.finish(SOON);
+        if ran.status.code().is_some() {
+            ran.expect(kills <= 12, "never ends").expect_code(0);
+            break;
+        }
+        kills += 1;
+        if let Some(state) = run_dir(&work).and_then(|dir| State::read(&dir).ok()) {
+            in_flight += state.started.len() as u32;
+        }
+    }
+    let mut check = rsync(&work);
+    check.args(["-aHni", "--delete", "src/", "D/"]);
+    let differences = run(check).stdout_text();
+    assert_eq!(differences, "", "seed {seed}");
+    assert_eq!(run_dir(&work), None, "a complete run leaves nothing");
+    // Only what was running when it was killed is launched again, under the same number of the bucket or, in mid-scan, another one.
+    let again: u32 = launched(&work).values().map(|count| count - 1).sum();
+    assert!(
+        again <= in_flight,
+        "seed {seed}: {again} launched again, {in_flight} were running\n{:#?}",
+        launched(&work)
+    );
+    kills
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let kills: u64 = std::env::var("RESUME_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
+    let (mut done, mut seed) = (0, 0);
+    while done < kills {
+        let options = ["-a", "-aH --delete", "-a --exclude=nothing"][seed as usize % 3];
+        done += u64::from(kill_and_resume(seed, options));
+        seed += 1;
+    }
+    println!("{done} kills in {seed} runs");
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let work = Work::new();
+    tree(&work, 300);
+    let mut running = start(begin(&work, &[]));
+    running.wait_for("a launch", SOON, |_| work.join("launched").exists());
+    running.signal(Signal::INT);
+    let ran = running.finish(SOON).expect_code(20);
+    let dir = run_dir(&work).expect("the run directory is kept");
+    let advice = format!("to go on: multi-sync --resume {}", dir.display());
+    assert!(ran.stderr_text().contains(&advice), "{}", ran.report());
+
+    let mut status = multi_sync(&work);
+    status.arg("--status").arg(&dir);
+    let status = run(status).expect_code(0).stdout_text();
+    assert!(status.starts_with("Status: not running, can be resumed\n"), "{status}");
+    let mut runs = multi_sync(&work);
+    runs.args(["--runs", "-b", "runs"]);
+    let runs = run(runs).expect_code(0).stdout_text();
+    assert!(runs.contains(dir.file_name().unwrap().to_str().unwrap()) && runs.contains("can be resumed"), "{runs}");
+
+    // What was asked for stays as it is; how many do it may change.
+    for (more, culprit) in [
+        (&["src/", "D"][..], "SRC and DEST"),
+        (&["-r", "-a"], "--rsync"),
+        (&["-f", "3"], "--files"),
+        (&["-d"], "--dry-run"),
+    ] {
+        let mut command = resume(&work, &dir);
+        command.args(more);
+        let refused = run(command).expect_code(1);
+        assert!(refused.stderr_text().contains(culprit), "{}", refused.report());
+    }
+    let mut command = resume(&work, &dir);
+    command.args(["-p", "4", "--stats"]);
+    let ran = run_within(command, SOON).expect_code(0);
+    assert!(ran.stdout_text().contains("Rsync workers: 4"), "{}", ran.report());
+    expect_same(&work, &ran);
+    assert_eq!(run_dir(&work), None);
+}
+
+#[test]
+fn a_second_one_at_the_same_run_is_refused() {
+    let work = Work::new();
+    tree(&work, 300);
+    let mut running = start(begin(&work, &[]));
+    running.wait_for("a launch", SOON, |_| work.join("launched").exists());
+    let dir = run_dir(&work).unwrap();
+    let mut status = multi_sync(&work);
+    status.arg("--status").arg(&dir);
+    assert!(run(status).stdout_text().starts_with("Status: running\n"));
+    let refused = run(resume(&work, &dir)).expect_code(1);
+    assert!(refused.stderr_text().contains("works on the run"), "{}", refused.report());
+    let ran = running.finish(SOON).expect_code(0);
+    expect_same(&work, &ran);
+}
+
+#[test]
+fn what_is_no_run_is_refused() {
+    let work = Work::new();
+    work.dir("empty");
+    for option in ["--resume", "--retry-failed", "--status"] {
+        for dir in ["empty", "missing"] {
+            let mut command = multi_sync(&work);
+            command.args([option, dir]);
+            let ran = run(command).expect_code(1);
+            assert!(ran.stderr_text().contains("plan.json"), "{}", ran.report());
+        }
+    }
+    let mut command = multi_sync(&work);
+    command.args(["--resume", "empty", "--status", "empty"]);
+    run(command).expect_code(1);
+}
+
+#[test]
+fn one_unreadable_file_is_named_and_everything_else_is_copied() {
+    if !lab::is_root() {
+        return lab::skip("one_unreadable_file_is_named_and_everything_else_is_copied", "needs a second user");
+    }
+    let work = Work::public();
+    let src = work.dir_for_nobody("src");
+    treegen::generate(&src, &Spec::bench(3000, Sizes::Empty), 9).unwrap();
+    run(lab::command::sh(&work, "chown -R 65534:65534 src")).expect_code(0);
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut todo = vec![src.clone()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_type().unwrap().is_dir() { todo.push(entry.path()) } else { files.push(entry.path()) }
+        }
+    }
+    files.sort();
+    let secret = &files[files.len() / 2];
+    fs::write(secret, "secret").unwrap();
+    set_mode(secret, 0);
+    work.dir_for_nobody("runs");
+    work.dir_for_nobody("out");
+    let copy = |words: &[&std::ffi::OsStr]| {
+        let mut command = multi_sync(&work);
+        command.args(words);
+        run_within(lab::command::as_nobody(&work, command), SOON)
+    };
+    let words = ["-p", "2", "-f", "100", "-b", "runs", "--stats", "src/", "out/D"].map(std::ffi::OsStr::new);
+    let ran = copy(&words).expect_code(23);
+    let dir = run_dir(&work).expect("the run directory is kept");
+    assert_eq!(fs::read(dir.join("failed.nul")).unwrap(), [secret.to_str().unwrap().as_bytes(), b"\0"].concat());
+    let listed = fs::read_to_string(dir.join("failed.txt")).unwrap();
+    assert!(listed.lines().count() == 1 && listed.contains("Permission denied"), "{listed}");
+    assert!(ran.stderr_text().contains("--retry-failed"), "{}", ran.report());
+    let missing = files.iter().filter(|file| !work.join("out/D").join(file.strip_prefix(&src).unwrap()).exists());
+    assert_eq!(missing.collect::<Vec<_>>(), [secret]);
+
+    set_mode(secret, 0o600);
+    let again = copy(&["--retry-failed".as_ref(), dir.as_os_str(), "--stats".as_ref()]).expect_code(0);
+    assert!(work.join("out/D").join(secret.strip_prefix(&src).unwrap()).exists(), "{}", again.report());
+    assert_eq!(run_dir(&work), None, "{}", again.report());
+}
+
+#[test]
+fn a_run_directory_without_room_ends_the_run() {
+    let work = Work::new();
+    tree(&work, 3000);
+    let small = work.dir("runs/small");
+    let mut mount = lab::command::command(&work, "mount");
+    mount.args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&small);
+    if !lab::is_root() || !run(mount).status.success() {
+        return lab::skip("a_run_directory_without_room_ends_the_run", "cannot mount a small tmpfs");
+    }
+    let mut command = multi_sync(&work);
+    command.args(["-p", "2", "-f", "3", "-b", "runs/small", "src/", "D"]);
+    let ran = run_within(command, SOON);
+    let mut unmount = lab::command::command(&work, "umount");
+    unmount.arg("-l").arg(&small);
+    run(unmount);
+    ran.expect_code(11);
+}
