@@ -5,25 +5,27 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-/// Runs `$name::check` of `fuzz/bodies/$name.rs` over `fuzz/corpus/$name`.
+/// Runs `$name::check` of `fuzz/bodies/$name.rs` over `fuzz/corpus/$name` and `$cases` other inputs.
 macro_rules! drive {
-    ($name:ident) => {
+    ($name:ident, $cases:expr) => {
         #[test]
         fn $name() {
-            drive(stringify!($name), $name::check);
+            drive(stringify!($name), $cases, $name::check);
         }
     };
 }
 
+const MANY: u32 = 4096;
+
 #[path = "../fuzz/bodies/endpoint.rs"]
 mod endpoint;
-drive!(endpoint);
+drive!(endpoint, MANY);
 
 #[path = "../fuzz/bodies/size.rs"]
 mod size;
-drive!(size);
+drive!(size, MANY);
 
-fn drive(name: &str, check: fn(&[u8])) {
+fn drive(name: &str, cases: u32, check: fn(&[u8])) {
     let mut files: Vec<PathBuf> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -47,7 +49,10 @@ fn drive(name: &str, check: fn(&[u8])) {
             [&head[..to.index(head.len() + 1)], &between, &tail[from.index(tail.len() + 1)..]].concat()
         });
     let input = prop_oneof![4 => mixture, 1 => prop::collection::vec(any::<u8>(), 0..32)];
-    // Failures are kept as corpus files with a name, not as seeds.
-    let config = ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(data in input)| check(&data));
+    proptest!(config(cases), |(data in input)| check(&data));
+}
+
+/// Failures are kept as corpus files with a name, not as seeds.
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
