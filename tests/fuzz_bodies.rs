@@ -17,6 +17,10 @@ macro_rules! drive {
 
 const MANY: u32 = 4096;
 
+#[path = "../fuzz/bodies/bucket.rs"]
+mod bucket;
+drive!(bucket, MANY);
+
 #[path = "../fuzz/bodies/endpoint.rs"]
 mod endpoint;
 drive!(endpoint, MANY);
