@@ -25,6 +25,10 @@ drive!(bucket, MANY);
 mod endpoint;
 drive!(endpoint, MANY);
 
+#[path = "../fuzz/bodies/options.rs"]
+mod options;
+drive!(options, MANY);
+
 #[path = "../fuzz/bodies/size.rs"]
 mod size;
 drive!(size, MANY);
