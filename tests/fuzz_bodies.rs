@@ -16,6 +16,8 @@ macro_rules! drive {
 }
 
 const MANY: u32 = 4096;
+/// Where each starts rsync.
+const FEW: u32 = 64;
 
 #[path = "../fuzz/bodies/bucket.rs"]
 mod bucket;
@@ -28,6 +30,13 @@ drive!(endpoint, MANY);
 #[path = "../fuzz/bodies/options.rs"]
 mod options;
 drive!(options, MANY);
+
+#[path = "../fuzz/bodies/popt.rs"]
+mod popt;
+drive!(popt, FEW);
+
+#[path = "../fuzz/bodies/rsync.rs"]
+mod rsync;
 
 #[path = "../fuzz/bodies/size.rs"]
 mod size;
