@@ -35,12 +35,34 @@ drive!(options, MANY);
 mod popt;
 drive!(popt, FEW);
 
+#[path = "../fuzz/bodies/prune.rs"]
+mod prune;
+drive!(prune, FEW);
+
 #[path = "../fuzz/bodies/rsync.rs"]
 mod rsync;
 
 #[path = "../fuzz/bodies/size.rs"]
 mod size;
 drive!(size, MANY);
+
+proptest! {
+    #![proptest_config(config(4 * FEW))]
+
+    #[test]
+    fn a_name_that_is_not_entered_is_one_rsync_leaves_out(words in prop::collection::vec(word_with_a_rule(), 1..6)) {
+        prune::check(words.join("\0").as_bytes());
+    }
+}
+
+/// Rules and names of few letters, so that they meet; mostly such of which something is certain.
+fn word_with_a_rule() -> impl Strategy<Value = String> {
+    let name = ("[eeei]", "[abA.é]{1,2}/{0,1}");
+    let pattern = ("[eif]", r"[-+PHSR!]{0,1}[ _]{0,1}[abA.é*?/\\\[\]]{1,3}/{0,1}");
+    let directory = ("d", r"[abA.é*?\\\[\]\n]{1,3}");
+    let joined = |(kind, text): (String, String)| kind + &text;
+    prop_oneof![6 => name.prop_map(joined), 2 => pattern.prop_map(joined), 1 => directory.prop_map(joined)]
+}
 
 fn drive(name: &str, cases: u32, check: fn(&[u8])) {
     let mut files: Vec<PathBuf> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name))
