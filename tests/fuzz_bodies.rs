@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use multi_sync::rsync::options::{Spec, specs};
 use proptest::prelude::*;
 
 /// Runs `$name::check` of `fuzz/bodies/$name.rs` over `fuzz/corpus/$name` and `$cases` other inputs.
@@ -53,6 +54,31 @@ proptest! {
     fn a_name_that_is_not_entered_is_one_rsync_leaves_out(words in prop::collection::vec(word_with_a_rule(), 1..6)) {
         prune::check(words.join("\0").as_bytes());
     }
+}
+
+proptest! {
+    #![proptest_config(config(FEW))]
+
+    #[test]
+    fn words_are_read_as_rsync_reads_them(words in prop::collection::vec(word_of_a_command_line(), 1..5)) {
+        popt::check(words.join("\n").as_bytes());
+    }
+}
+
+/// Every name of an option, alone or in a cluster, with and without a value, and words that may be values.
+fn word_of_a_command_line() -> impl Strategy<Value = String> {
+    let all = specs();
+    let named = |spec: &'static Spec| spec.long.iter().chain(spec.aliases).chain(spec.negations).copied();
+    let long: Vec<&str> = all.iter().flat_map(named).collect();
+    let letters: Vec<char> = all.iter().filter_map(|spec| spec.short).map(char::from).collect();
+    let name = || prop::sample::select(long.clone()).prop_map(|name| format!("--{name}"));
+    let cluster = prop::collection::vec(prop::sample::select(letters), 1..4);
+    prop_oneof![
+        4 => name(),
+        2 => (name(), "=[0-9a-z,.-]{0,3}").prop_map(|(name, value)| name + &value),
+        4 => (cluster, "[=0-9]{0,2}").prop_map(|(letters, value)| format!("-{}{value}", String::from_iter(letters))),
+        2 => "-{0,2}[a-z0=]{0,2}",
+    ]
 }
 
 /// Rules and names of few letters, so that they meet; mostly such of which something is certain.

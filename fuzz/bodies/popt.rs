@@ -14,12 +14,12 @@ const COMPARED: &str = "3.5.";
 /// What rsync says where it and the table disagree about a name or about what follows it.
 const MISREAD: [&str; 4] =
     ["unknown option", "missing argument", "option does not take an argument", "invalid numeric value"];
-/// Words that start something else than a transfer, or whose values are files that never end.
-const LEFT_OUT: [&str; 8] = ["daemon", "server", "sender", "config", "dparam", "detach", "/dev/", "/proc/"];
+/// Words that start something else than a transfer, after which the rest is not read, or whose values are files that never end.
+const LEFT_OUT: [&str; 9] = ["daemon", "server", "sender", "config", "dparam", "detach", "help", "/dev/", "/proc/"];
 
 /// Takes the input as words, one a line; rsync gets them and the words made of them.
 pub fn check(data: &[u8]) {
-    let has = |text: &str| data.windows(text.len()).any(|part| part == text.as_bytes());
+    let has = |text: &str| data.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text.as_bytes()));
     // rsync writes its log also if it refuses the options; it must stay in an empty folder.
     let writes = has("log-file") && has("/");
     if !is_compared() || writes || data.contains(&0) || LEFT_OUT.iter().any(|text| has(text)) {
