@@ -1,6 +1,6 @@
 # What people do with the source: build, try, test, install. GNU make; everything that is a program lives in scripts/.
 #
-# Nothing but `demo`, `test` and `lint` calls scripts/setup.sh, which may install packages and says so.
+# Nothing but `demo`, `test`, `lint` and `fuzz` calls scripts/setup.sh, which may install packages and says so.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -8,6 +8,9 @@ DESTDIR ?=
 INSTALL ?= install
 # More arguments for `cargo test`, such as a name.
 TEST_ARGS ?=
+# How long `make fuzz` runs each target, and which ones (all).
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 # How many cases `make fuzz-oracle` tries.
 CASES ?= 3000
 # More arguments for `cargo bench` and scripts/compare.sh.
@@ -26,7 +29,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz-oracle bench compare clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz fuzz-oracle bench compare clean help need-cargo
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -66,6 +69,9 @@ install: $(BIN) ## program and documentation under PREFIX (/usr/local), DESTDIR 
 uninstall: ## remove what install has put there
 	rm -f '$(bindir)/multi-sync' $(foreach doc,$(DOCS),'$(docdir)/$(doc)')
 	if [ -d '$(docdir)' ]; then rmdir '$(docdir)'; fi
+
+fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS='size endpoint'); installs cargo-fuzz
+	CARGO='$(CARGO)' FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' ./scripts/fuzz.sh
 
 fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORACLE_FROM=SEED to repeat)
 	ORACLE_CASES='$(CASES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases

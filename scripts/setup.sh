@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh run    to build and use it: rsync, and a C compiler, by which cargo links
 #   scripts/setup.sh test   to test it as well: OpenSSH server and client
+#   scripts/setup.sh fuzz   to run the fuzz targets: a C++ compiler, which builds the fuzzer
 #
 # Silent if nothing is missing. Rust itself is not installed here: see https://rustup.rs.
 set -eu
@@ -58,6 +59,7 @@ find_manager() {
 needs() {
     need 'rsync (does the copying)' 'has rsync' rsync rsync rsync rsync rsync rsync
     need 'a C compiler (cargo links with it)' links 'gcc libc6-dev' gcc gcc gcc 'gcc musl-dev' -
+    if [ "$1" = fuzz ]; then need 'a C++ compiler (builds the fuzzer)' 'has c++' g++ gcc-c++ gcc-c++ gcc g++ -; fi
     [ "$1" = test ] || return 0
     need 'ssh and ssh-keygen (tests copy through ssh)' has_ssh \
         openssh-client openssh-clients openssh-clients openssh openssh-client openssh
@@ -125,9 +127,9 @@ apt_install() {
 
 mode=${1-}
 case $mode in
-    run | test) ;;
+    run | test | fuzz) ;;
     *)
-        echo 'usage: scripts/setup.sh run|test' >&2
+        echo 'usage: scripts/setup.sh run|test|fuzz' >&2
         exit 2
         ;;
 esac

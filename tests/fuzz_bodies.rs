@@ -3,27 +3,94 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use multi_sync::rsync::options::{Spec, specs};
 use proptest::prelude::*;
 
-/// Runs `$name::check` of `fuzz/bodies/$name.rs` over `fuzz/corpus/$name`.
+/// Runs `$name::check` of `fuzz/bodies/$name.rs` over `fuzz/corpus/$name` and `$cases` other inputs.
 macro_rules! drive {
-    ($name:ident) => {
+    ($name:ident, $cases:expr) => {
         #[test]
         fn $name() {
-            drive(stringify!($name), $name::check);
+            drive(stringify!($name), $cases, $name::check);
         }
     };
 }
 
+const MANY: u32 = 4096;
+/// Where each starts rsync.
+const FEW: u32 = 64;
+
+#[path = "../fuzz/bodies/bucket.rs"]
+mod bucket;
+drive!(bucket, MANY);
+
 #[path = "../fuzz/bodies/endpoint.rs"]
 mod endpoint;
-drive!(endpoint);
+drive!(endpoint, MANY);
+
+#[path = "../fuzz/bodies/options.rs"]
+mod options;
+drive!(options, MANY);
+
+#[path = "../fuzz/bodies/popt.rs"]
+mod popt;
+drive!(popt, FEW);
+
+#[path = "../fuzz/bodies/prune.rs"]
+mod prune;
+drive!(prune, FEW);
+
+#[path = "../fuzz/bodies/rsync.rs"]
+mod rsync;
 
 #[path = "../fuzz/bodies/size.rs"]
 mod size;
-drive!(size);
+drive!(size, MANY);
 
-fn drive(name: &str, check: fn(&[u8])) {
+proptest! {
+    #![proptest_config(config(4 * FEW))]
+
+    #[test]
+    fn a_name_that_is_not_entered_is_one_rsync_leaves_out(words in prop::collection::vec(word_with_a_rule(), 1..6)) {
+        prune::check(words.join("\0").as_bytes());
+    }
+}
+
+proptest! {
+    #![proptest_config(config(FEW))]
+
+    #[test]
+    fn words_are_read_as_rsync_reads_them(words in prop::collection::vec(word_of_a_command_line(), 1..5)) {
+        popt::check(words.join("\n").as_bytes());
+    }
+}
+
+/// Every name of an option, alone or in a cluster, with and without a value, and words that may be values.
+fn word_of_a_command_line() -> impl Strategy<Value = String> {
+    let all = specs();
+    let named = |spec: &'static Spec| spec.long.iter().chain(spec.aliases).chain(spec.negations).copied();
+    let long: Vec<&str> = all.iter().flat_map(named).collect();
+    let letters: Vec<char> = all.iter().filter_map(|spec| spec.short).map(char::from).collect();
+    let name = || prop::sample::select(long.clone()).prop_map(|name| format!("--{name}"));
+    let cluster = prop::collection::vec(prop::sample::select(letters), 1..4);
+    prop_oneof![
+        4 => name(),
+        2 => (name(), "=[0-9a-z,.-]{0,3}").prop_map(|(name, value)| name + &value),
+        4 => (cluster, "[=0-9]{0,2}").prop_map(|(letters, value)| format!("-{}{value}", String::from_iter(letters))),
+        2 => "-{0,2}[a-z0=]{0,2}",
+    ]
+}
+
+/// Rules and names of few letters, so that they meet; mostly such of which something is certain.
+fn word_with_a_rule() -> impl Strategy<Value = String> {
+    let name = ("[eeei]", "[abA.é]{1,2}/{0,1}");
+    let pattern = ("[eif]", r"[-+PHSR!]{0,1}[ _]{0,1}[abA.é*?/\\\[\]]{1,3}/{0,1}");
+    let directory = ("d", r"[abA.é*?\\\[\]\n]{1,3}");
+    let joined = |(kind, text): (String, String)| kind + &text;
+    prop_oneof![6 => name.prop_map(joined), 2 => pattern.prop_map(joined), 1 => directory.prop_map(joined)]
+}
+
+fn drive(name: &str, cases: u32, check: fn(&[u8])) {
     let mut files: Vec<PathBuf> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -47,7 +114,10 @@ fn drive(name: &str, check: fn(&[u8])) {
             [&head[..to.index(head.len() + 1)], &between, &tail[from.index(tail.len() + 1)..]].concat()
         });
     let input = prop_oneof![4 => mixture, 1 => prop::collection::vec(any::<u8>(), 0..32)];
-    // Failures are kept as corpus files with a name, not as seeds.
-    let config = ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(data in input)| check(&data));
+    proptest!(config(cases), |(data in input)| check(&data));
+}
+
+/// Failures are kept as corpus files with a name, not as seeds.
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
