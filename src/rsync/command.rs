@@ -224,15 +224,15 @@ impl Recipe {
         self.invocation(options, more, units, list)
     }
 
-    /// Prints which of these spine directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
+    /// Prints which of these directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
     /// that does not exist. `None` if there are no rules.
-    pub fn judge(&self, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
+    pub fn judge(&self, cwd: PathBuf, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
         let mut arguments = self.rule_options.clone()?;
         arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args", "--out-format=%n"]));
         arguments.push("--".into());
         arguments.extend(spine);
         arguments.push(nowhere);
-        Some(Invocation { program: self.program.clone(), arguments, cwd: self.base.clone(), input: Vec::new() })
+        Some(Invocation { program: self.program.clone(), arguments, cwd, input: Vec::new() })
     }
 
     /// One rsync for everything, in the directory and with the words the user typed.
