@@ -160,6 +160,7 @@ impl Plan {
         let version = probe::probe(&options, &config.cwd, supervisor)?;
 
         let recipe = Recipe {
+            old_receiver: !config.destination.is_local(),
             lists: root_user && version >= TRUSTS_LISTS,
             unlock,
             base: found.base(config),

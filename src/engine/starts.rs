@@ -43,10 +43,11 @@ impl Run<'_, '_> {
             Stage::Delete => Ok(self.parts.pop().map(|range| self.start_delete(range)).is_some()),
             Stage::Attributes => match self.parts.pop() {
                 Some(range) => {
-                    let part = self.spine.part(range.clone(), true);
-                    let dest = part.dest.then_some(&b"./"[..]);
-                    let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
-                    self.start(Job::Attributes(range), invocation, Tells::New);
+                    if let Some(part) = self.part_as_scanned(range.clone(), true) {
+                        let dest = part.dest.then_some(&b"./"[..]);
+                        let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
+                        self.start(Job::Attributes(range), invocation, Tells::New);
+                    }
                     Ok(true)
                 }
                 None => Ok(false),
@@ -144,7 +145,8 @@ impl Run<'_, '_> {
             ))
             .remedy("give filter rules on the command line instead of in files"));
         }
-        Ok(self.are_as_scanned(&units).then_some(units))
+        let units = self.as_scanned(units);
+        Ok((!units.is_empty()).then_some(units))
     }
 
     /// Launches that print a line per entry are started when the spine is complete, because a second look at a directory would
@@ -212,15 +214,13 @@ impl Run<'_, '_> {
     }
 
     fn start_delete(&mut self, range: Range<usize>) {
-        let part = self.spine.part(range.clone(), false);
-        if !self.are_as_scanned(&part.arguments) {
-            return;
+        if let Some(part) = self.part_as_scanned(range.clone(), false) {
+            // What other sources bring to DEST is not to be deleted there.
+            let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
+            others.retain(|name| !part.arguments.contains(name));
+            let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, part.exposed);
+            self.start(Job::Delete(range), invocation, Tells::Deletions);
         }
-        // What other sources bring to DEST is not to be deleted there.
-        let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
-        others.retain(|name| !part.arguments.contains(name));
-        let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, part.exposed);
-        self.start(Job::Delete(range), invocation, Tells::Deletions);
     }
 
     pub(super) fn name_missing_sources(&mut self) {

@@ -19,6 +19,8 @@ pub struct Filters {
     pub merge_files: Vec<OsString>,
     /// Options that carry rules, for asking rsync about a directory.
     pub options: Vec<OsString>,
+    /// Rules are read from files with a rule per line: `--from0`, which a list of names needs, would misread them.
+    pub in_files: bool,
     /// Directories of these names are excluded wherever they are: the scan need not enter them. Only what is certain without knowing
     /// how patterns match: plain names in rules that come before anything else.
     pub excluded_names: HashSet<Vec<u8>>,
@@ -32,7 +34,10 @@ impl Filters {
         for setting in options.settings() {
             let name = setting.spec.name();
             let value = setting.value.as_deref().unwrap_or_default();
-            match (name, Rule::of(setting)) {
+            let rule = Rule::of(setting);
+            filters.in_files |= ["exclude-from", "include-from", "F", "cvs-exclude"].contains(&name)
+                || matches!(rule, Some(Rule::Merge { .. } | Rule::DirMerge { .. }));
+            match (name, rule) {
                 (_, Some(Rule::Clear)) => return Err(CLEARS),
                 (_, Some(Rule::DirMerge { name })) => filters.merge_file(name)?,
                 (_, Some(Rule::Merge { file, .. })) => {
@@ -154,6 +159,23 @@ mod tests {
             "--exclude=a -f P b --include=*/ --exclude-from=rules -F --partial-dir=.p -f . rules -C"
         );
         assert_eq!(of("-aH --delete", dir.path()), Ok(Filters::default()));
+    }
+
+    #[test]
+    fn rules_in_files_are_told_from_rules_on_the_command_line() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("rules"), "- *.o\n").unwrap();
+        for (text, expected) in [
+            ("--exclude=a --include=b -f '- c' -f 'P d'", false),
+            ("--exclude-from=rules", true),
+            ("--include-from=rules", true),
+            ("-f '. rules'", true),
+            ("-f ': .rules'", true),
+            ("-F", true),
+            ("-C", true),
+        ] {
+            assert_eq!(of(text, dir.path()).unwrap().in_files, expected, "{text}");
+        }
     }
 
     #[test]

@@ -147,8 +147,8 @@ pub struct Spine<'a> {
     pub identity: (u64, u64),
     /// A mount point that is not entered ([`Scan::one_file_system`]): it has no units.
     pub mount_point: bool,
-    /// A user other than root and the one that runs this may write into a directory above it, within the source, and so put
-    /// something else in its place.
+    /// A user other than root and the one that runs this may put something else in its place, or in that of a directory above it:
+    /// up to the root's base, whose own path is whoever's who names it.
     pub exposed: bool,
     node: Option<&'a Arc<subtree::Node>>,
 }
