@@ -17,6 +17,7 @@ use lab::twin::snapshot;
 use lab::work::{Work, set_mode};
 use multi_sync::verify::{DifferenceKind, Options, compare};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const GOOD: &str = "what is to be copied";
@@ -24,7 +25,7 @@ const SECRET: &str = "nobody's business!!!";
 
 /// How long all tests of this file together try, in seconds.
 fn seconds() -> f64 {
-    std::env::var("SWAP_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15.0)
+    std::env::var("SWAP_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12.0)
 }
 
 /// A directory that has to be split, on two levels.
@@ -78,7 +79,7 @@ impl Scene {
             let _stopping = StopAtEnd(&stop);
             let end = Instant::now() + Duration::from_secs_f64(seconds);
             let mut round = 0;
-            while Instant::now() < end {
+            while round == 0 || Instant::now() < end {
                 rests.store(round % 3 > 0, Ordering::Relaxed);
                 copy(round);
                 round += 1;
@@ -96,7 +97,11 @@ impl Scene {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
-                renameat_with(CWD, &sp, CWD, &alt, RenameFlags::EXCHANGE).expect("two names change places");
+                match renameat_with(CWD, &sp, CWD, &alt, RenameFlags::EXCHANGE) {
+                    // The link was copied and removed.
+                    Err(Errno::NOENT) => return,
+                    swapped => swapped.expect("two names change places"),
+                }
                 swaps.fetch_add(1, Ordering::Relaxed);
                 let most = if !out && rests.load(Ordering::Relaxed) { 250_000 } else { 5_000 };
                 let pause = Duration::from_micros(random % most);
@@ -204,6 +209,8 @@ fn nothing_leaks_through_a_directory_that_is_swapped_for_a_link() {
         return lab::skip("nothing_leaks_through_a_directory_that_is_swapped_for_a_link", why);
     }
     let scene = Scene::new();
+    let rules = scene.work.file("rules", "*.o\n");
+    let rules = format!("-a --delete --exclude-from={}", rules.display());
     let sets = [
         "-a",
         "-a --delete",
@@ -211,6 +218,7 @@ fn nothing_leaks_through_a_directory_that_is_swapped_for_a_link() {
         "-rlt --delete --ignore-errors",
         "-a --force -i",
         "-a --delete --exclude=*.o",
+        &rules,
     ];
     let forms = [("src/", ""), ("src", "src"), ("src/sp", "")];
     let cases: Vec<_> = forms
@@ -241,4 +249,36 @@ fn nothing_leaks_through_a_directory_that_is_swapped_for_a_link() {
     });
     println!("{swaps} swaps; runs by exit code: {codes:?}");
     assert!(codes.contains_key(&0) && codes.contains_key(&23), "not all was tried: {codes:?}");
+}
+
+/// What is removed after it was copied is removed from the source, and nowhere else; and it is somewhere.
+#[test]
+fn nothing_outside_is_removed_after_copying() {
+    if let Some(why) = unable() {
+        return lab::skip("nothing_outside_is_removed_after_copying", why);
+    }
+    let end = Instant::now() + Duration::from_secs_f64(seconds() / 3.0);
+    let mut codes = BTreeMap::new();
+    while Instant::now() < end {
+        let scene = Scene::new();
+        let dest = scene.work.join("dest");
+        let swaps = scene.swap_while(0.0, |_| {
+            let mut command = multi_sync(&scene.work);
+            command.args(["-p", "3", "-f", "5", "-r", "-a --remove-source-files", "src/", "dest"]);
+            let ran = run_within(command, LIMIT).listing([&dest]);
+            let mut wrong = leaks(&dest);
+            if snapshot(&scene.outside) != scene.before {
+                wrong.push("what is outside was changed".into());
+            }
+            *codes.entry(ran.status.code()).or_insert(0) += 1;
+            ran.expect(wrong.is_empty(), &wrong.join("\n"));
+        });
+        assert!(swaps > 0);
+        for name in ["mine", "g1", "g6", "u1/f0", "u3/f3", "deep/g2", "deep/f1", "deep/u2/f2"] {
+            let places = ["src/sp", "src/alt", "dest/sp", "dest/alt"].map(|place| scene.work.join(place).join(name));
+            let copies = places.iter().filter(|place| fs::read(place).is_ok_and(|content| content == GOOD.as_bytes()));
+            assert!(copies.count() > 0, "{name} is nowhere: {codes:?}");
+        }
+    }
+    println!("runs by exit code: {codes:?}");
 }
