@@ -248,3 +248,45 @@ fn a_full_destination_loses_nothing_and_is_completed_when_it_has_grown() {
         }
     }
 }
+
+/// Snapshots of a file server, as many entries as may be: `.snapshot` in `dir`.
+fn snapshots(dir: &Path, entries: usize) {
+    for number in 0..entries / 100 {
+        let snapshot = dir.join(format!(".snapshot/hourly.{}/{number}", number % 10));
+        fs::create_dir_all(&snapshot).unwrap();
+        for file in 0..99 {
+            fs::write(snapshot.join(file.to_string()), "").unwrap();
+        }
+    }
+}
+
+/// `SNAPSHOT_ENTRIES` makes it larger.
+#[test]
+fn excluded_snapshots_are_not_scanned() {
+    let entries = std::env::var("SNAPSHOT_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let work = Work::on_tmpfs().unwrap_or_else(Work::new);
+    snapshots(&work.join("src/volume"), entries);
+    for place in ["src/volume", "src"] {
+        for number in 0..3000 {
+            work.file(format!("{place}/home/{}/{number}", number % 40), "");
+        }
+    }
+    work.file("names", "# of a file server\n.snapshot\n*.tmp\n");
+    work.file("rules", "- *.tmp\n- /.snap*\n");
+    for (source, options) in [
+        ("src/", "--exclude=.snapshot"),
+        ("src/volume/", "--exclude=/.snap*"),
+        ("src/volume", "--exclude=/volume/.snap*/"),
+        ("src/", "--exclude-from=names"),
+        ("src/volume/", "--exclude=*.t[mn]p --filter=._rules"),
+    ] {
+        let twin = Twin::new(&work, [source, "SIDE/D"]).options(format!("-a {options}")).flags("-p 2 --stats");
+        let (_, many) = twin.same();
+        let found =
+            many.stdout_text().lines().find_map(|line| line.strip_prefix("Total entries: ")?.parse::<u64>().ok());
+        // What is to be copied, and less than two buckets more.
+        let most = if source == "src/" { 6200 } else { 3100 } + 2000;
+        let many = many.expect(found.is_some_and(|found| found < most), options);
+        println!("{options}: {found:?} entries in {:?}", many.elapsed);
+    }
+}

@@ -200,8 +200,8 @@ impl<'a> Walk<'a> {
                     kind => Found { kind, bytes: 0, linked: None },
                 };
                 let weight = Weight { entries: 1, bytes: found.bytes };
-                let unread = self.scan.unread_names.contains(name.to_bytes());
-                if found.kind == FileType::Directory && !unread {
+                let excluded = || self.scan.prune.excludes(name.to_bytes(), || below(&node.path(), name.to_bytes()));
+                if found.kind == FileType::Directory && !excluded() {
                     directories += 1;
                     self.spawn(scope, node, &dir, name.to_owned(), follow);
                 } else if let Some((inode, names)) = found.linked {
