@@ -11,7 +11,6 @@ mod probe;
 mod relative;
 mod sources;
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -28,6 +27,7 @@ use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Class, Delete, Meaning, Options, Stop, Superuser, command_words};
+use crate::rsync::prune::Prune;
 use crate::scan::{Follow, Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
@@ -95,8 +95,8 @@ pub struct Plan {
     pub merge_files: Vec<OsString>,
     /// See [`Scan::follow`].
     pub follow: Follow,
-    /// See [`Scan::unread_names`].
-    pub unread_names: HashSet<Vec<u8>>,
+    /// See [`Scan::prune`].
+    pub prune: Prune,
     /// See [`Scan::one_file_system`].
     pub one_file_system: u8,
     /// See [`Scan::hard_links`].
@@ -160,6 +160,7 @@ impl Plan {
         let version = probe::probe(&options, &config.cwd, supervisor)?;
 
         let recipe = Recipe {
+            old_receiver: !config.destination.is_local(),
             lists: root_user && version >= TRUSTS_LISTS,
             unlock,
             base: found.base(config),
@@ -188,7 +189,7 @@ impl Plan {
             keep_locked_whole,
             merge_files: filters.merge_files,
             follow: follow(&meaning),
-            unread_names: filters.excluded_names,
+            prune: filters.prune,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
             names_together: meaning.delay_updates,
@@ -238,7 +239,7 @@ impl Plan {
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
             follow: self.follow,
-            unread_names: self.unread_names.clone(),
+            prune: self.prune.clone(),
             left_out: Some(left_out),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,

@@ -54,6 +54,10 @@ impl Run<'_, '_> {
         if let Some(ledger) = self.ledger.as_mut().filter(|_| listed) {
             ledger.failed(job.phase(), &end.named)?;
         }
+        // Directories were asked for, and something else was found.
+        if let (exit::OK, Job::Create(_), true) = (code, &job, end.transcript.skipped()) {
+            code = exit::PARTIAL;
+        }
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
@@ -77,6 +81,9 @@ impl Run<'_, '_> {
             return Ok(());
         }
         match exit::class(code) {
+            Class::Fatal if code == exit::PROTOCOL && end.transcript.lost_parent() => {
+                self.again(job, code, CONNECTION_TRIES);
+            }
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
                 if matches!(job, Job::Buckets(_)) {
                     self.fit.learn(weight, end.ran.as_secs_f64());
@@ -97,10 +104,11 @@ impl Run<'_, '_> {
         let arguments = match job {
             Job::Buckets(buckets) | Job::Remove(buckets) => self.arguments(buckets)?,
             Job::Repair(bucket) => self.arguments(&[*bucket])?,
-            Job::Delete(range) => self.spine.part(range.clone(), false).arguments,
-            Job::Create(_) | Job::Attributes(_) | Job::Plain => return Ok(()),
+            Job::Create(known) => self.spine.part(self.spine.created as usize..*known as usize, true).arguments,
+            Job::Delete(range) | Job::Attributes(range) => self.spine.part(range.clone(), true).arguments,
+            Job::Plain => return Ok(()),
         };
-        self.are_as_scanned(&arguments);
+        self.as_scanned(arguments)?;
         Ok(())
     }
 
@@ -172,8 +180,9 @@ impl Run<'_, '_> {
             *tries
         });
         let tried = tried.max().unwrap_or(most);
-        // Before anything has worked, a failure is an answer.
-        if self.stopping() || tried >= most || !self.spine.dest_made {
+        // Before anything has worked, a failure of the connection is an answer.
+        let answer = !self.spine.dest_made && code != exit::PROTOCOL;
+        if self.stopping() || tried >= most || answer {
             return self.fail(code);
         }
         let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));

@@ -287,7 +287,7 @@ impl Feed<'_> {
 
     fn judge(&self) {
         let Inputs { plan, supervisor, buckets, room, .. } = self.inputs;
-        let mut judge = Judge::new(&plan.recipe, supervisor, buckets.path(), *room);
+        let mut judge = Judge::new(plan, supervisor, buckets.path(), *room);
         loop {
             let mut queue = lock(&self.to_judge);
             while queue.candidates.is_empty() && !queue.closed {

@@ -2,15 +2,20 @@
 //!
 //! Inside a unit rsync applies the rules; a directory that is divided never reaches it as a whole, so rsync is asked about its name
 //! with a dry run that sends nothing (`Recipe::judge`). It is asked about each name alone; that a directory above is excluded
-//! is known here, because the scan tells parents first.
+//! is known here, because the scan tells parents first. The names are those of a model, made of empty directories: what happens to
+//! the source meanwhile must not look like a rule.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::plan::Plan;
 use crate::rsync::command::{Recipe, argument_cost};
 use crate::rsync::{exit, filter};
 use crate::supervise::{Stream, Supervisor};
@@ -31,12 +36,15 @@ pub(super) struct Judge<'a> {
     /// A directory in which nothing else is made.
     empty: &'a Path,
     room: usize,
+    /// The model; `None` if rules may come from files in the source, or above it, too.
+    model: Option<PathBuf>,
     excluded: HashSet<Vec<u8>>,
 }
 
 impl<'a> Judge<'a> {
-    pub fn new(recipe: &'a Recipe, supervisor: &'a Supervisor, empty: &'a Path, room: usize) -> Self {
-        Judge { recipe, supervisor, empty, room, excluded: HashSet::new() }
+    pub fn new(plan: &'a Plan, supervisor: &'a Supervisor, empty: &'a Path, room: usize) -> Self {
+        let model = plan.merge_files.is_empty().then(|| empty.join("model"));
+        Judge { recipe: &plan.recipe, supervisor, empty, room, model, excluded: HashSet::new() }
     }
 
     /// Says of each candidate, in order, whether it is copied. Fails if rsync refuses the rules.
@@ -71,9 +79,20 @@ impl<'a> Judge<'a> {
     }
 
     fn ask(&self, candidates: &[&Candidate], copied: &mut HashSet<Vec<u8>>) -> Result<()> {
-        let arguments = candidates.iter().map(|candidate| OsStr::from_bytes(&candidate.argument).to_owned()).collect();
         let nowhere = OsString::from(self.empty.join("nowhere/"));
-        let Some(invocation) = self.recipe.judge(arguments, nowhere) else { return Ok(()) };
+        let (cwd, prefix) = match &self.model {
+            Some(model) => {
+                add(model, candidates).map_err(|cause| Error::io("make directories in", model, cause))?;
+                (model, Some(&b"./"[..]))
+            }
+            None => (&self.recipe.base, None),
+        };
+        let argument = |candidate: &&Candidate| match prefix {
+            Some(prefix) => OsString::from_vec([prefix, &candidate.path].concat()),
+            None => OsString::from_vec(candidate.argument.clone()),
+        };
+        let arguments = candidates.iter().map(argument).collect();
+        let Some(invocation) = self.recipe.judge(cwd.clone(), arguments, nowhere) else { return Ok(()) };
         let mut complaint = None;
         let ended = self.supervisor.run(&invocation, &mut |stream, line| match stream {
             Stream::Stdout => {
@@ -93,4 +112,28 @@ impl<'a> Judge<'a> {
             .exit(code)),
         }
     }
+}
+
+impl Drop for Judge<'_> {
+    fn drop(&mut self) {
+        // With --keep the bucket directory stays, and this is no part of it. What cannot be removed goes with it.
+        let _ = self.model.as_ref().map(std::fs::remove_dir_all);
+    }
+}
+
+/// Makes the candidates' directories, by names relative to the model: its own path does not make them too long.
+fn add(model: &Path, candidates: &[&Candidate]) -> std::io::Result<()> {
+    std::fs::create_dir_all(model)?;
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let top = rustix::fs::open(model, flags, Mode::empty())?;
+    for path in candidates.iter().map(|candidate| &candidate.path[..]) {
+        let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| &path[..end]);
+        for dir in above.chain([path]) {
+            match rustix::fs::mkdirat(&top, dir, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
 }

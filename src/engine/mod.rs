@@ -44,7 +44,7 @@ use launch::{End, Meter, Said, Tells, Voice};
 use ledger::Known;
 pub use ledger::{FAILED_NAMES, FAILED_TEXT, Ledger};
 use pace::Pace;
-use spine::SpineList;
+use spine::{Part, SpineList};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
@@ -559,18 +559,35 @@ impl<'scope, 'env> Run<'scope, 'env> {
         wanted && !unsafe_now
     }
 
-    /// Whether the spine directories above these arguments are still those that were scanned. If another process put something
-    /// else into the place of one, rsync would follow it out of the source: what is below is not copied, and is named.
-    fn are_as_scanned(&mut self, arguments: &[OsString]) -> bool {
-        let changed = self.spine.changed(&self.plan.recipe.base, arguments.iter());
-        for path in &changed {
+    /// Those of the arguments whose spine directories are still what was scanned. If another process put something else into the
+    /// place of one, rsync would follow it out of the source: what is below is not copied, and is named.
+    fn as_scanned(&mut self, mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
+        for path in self.spine.changed(&self.plan.recipe.base, &arguments) {
             self.soft.add(exit::PARTIAL);
             self.sender_failed = true;
-            let shown = Printable::bytes(path);
-            let text = format!("{shown} was replaced while multi-sync ran: copy it again");
-            (self.tell)(Event::Failed(text));
+            arguments.retain(|argument| !spine::is_in(argument.as_bytes(), &path));
+            if self.spine.is_news(&path) {
+                let text = format!("{} was replaced while multi-sync ran: copy it again", Printable::bytes(&path));
+                (self.tell)(Event::Failed(text.clone()));
+                self.record(&Record::Unread { text, vanished: false, in_unit: false })?;
+            }
         }
-        changed.is_empty()
+        Ok(arguments)
+    }
+
+    /// A part of the spine without what was replaced; `None` if nothing is left of it.
+    fn part_as_scanned(&mut self, range: Range<usize>, with_mount_points: bool) -> Result<Option<Part>> {
+        const BASE: &str = ".";
+        let mut part = self.spine.part(range, with_mount_points);
+        if part.dest {
+            part.arguments.insert(0, BASE.into());
+        }
+        part.arguments = self.as_scanned(part.arguments)?;
+        part.dest &= part.arguments.first().is_some_and(|first| first == BASE);
+        if part.dest {
+            part.arguments.remove(0);
+        }
+        Ok((part.dest || !part.arguments.is_empty()).then_some(part))
     }
 
     fn arguments(&self, buckets: &[Bucket]) -> Result<Vec<OsString>> {

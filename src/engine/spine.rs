@@ -18,6 +18,8 @@ pub(super) struct SpineList {
     dirs: Vec<SpineDir>,
     /// Identity by argument, to see later whether a directory is still the one that was scanned.
     identities: HashMap<Vec<u8>, (u64, u64)>,
+    /// Those that are known not to be.
+    replaced: HashSet<Vec<u8>>,
     /// How many exist at the destination.
     pub created: u32,
     /// A launch that creates some is running.
@@ -45,9 +47,9 @@ pub(super) struct Part {
 impl SpineList {
     pub fn push(&mut self, dir: SpineDir) {
         self.locked |= dir.locked;
-        if let Some(argument) = &dir.argument {
-            self.identities.insert(argument.clone(), dir.identity);
-        }
+        // The base itself is what every `./` argument is below.
+        let argument = dir.argument.clone().unwrap_or_else(|| b".".to_vec());
+        self.identities.insert(argument, dir.identity);
         self.dirs.push(dir);
     }
 
@@ -106,9 +108,14 @@ impl SpineList {
         part
     }
 
+    /// Whether that this one was replaced was not said before.
+    pub fn is_news(&mut self, replaced: &[u8]) -> bool {
+        self.replaced.insert(replaced.to_vec())
+    }
+
     /// Spine directories above these arguments (or among them) that are no longer what was scanned. A directory that is gone is
     /// not among them: rsync will say that itself. `base` is what `./` arguments are relative to.
-    pub fn changed<'a>(&self, base: &Path, arguments: impl Iterator<Item = &'a OsString>) -> Vec<Vec<u8>> {
+    pub fn changed(&self, base: &Path, arguments: &[OsString]) -> Vec<Vec<u8>> {
         let mut seen: HashSet<&[u8]> = HashSet::new();
         let mut changed = Vec::new();
         for argument in arguments {
@@ -131,6 +138,11 @@ impl SpineList {
         }
         changed
     }
+}
+
+/// Whether an argument is this spine directory or below it.
+pub(super) fn is_in(argument: &[u8], dir: &[u8]) -> bool {
+    argument.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 fn change_time(dest: &Path, dir: &SpineDir) -> Option<ChangeTime> {

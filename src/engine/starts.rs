@@ -46,10 +46,11 @@ impl Run<'_, '_> {
             },
             Stage::Attributes => match self.parts.pop() {
                 Some(range) => {
-                    let part = self.spine.part(range.clone(), true);
-                    let dest = part.dest.then_some(&b"./"[..]);
-                    let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
-                    self.start(Job::Attributes(range), invocation, Tells::New)?;
+                    if let Some(part) = self.part_as_scanned(range.clone(), true)? {
+                        let dest = part.dest.then_some(&b"./"[..]);
+                        let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
+                        self.start(Job::Attributes(range), invocation, Tells::New)?;
+                    }
                     Ok(true)
                 }
                 None => Ok(false),
@@ -151,7 +152,8 @@ impl Run<'_, '_> {
             ))
             .remedy("give filter rules on the command line instead of in files"));
         }
-        Ok(self.are_as_scanned(&units).then_some(units))
+        let units = self.as_scanned(units)?;
+        Ok((!units.is_empty()).then_some(units))
     }
 
     /// What an earlier part of the run has done is not to be done again by one rsync for everything.
@@ -229,10 +231,7 @@ impl Run<'_, '_> {
     }
 
     fn start_delete(&mut self, range: Range<usize>) -> Result<()> {
-        let part = self.spine.part(range.clone(), false);
-        if !self.are_as_scanned(&part.arguments) {
-            return Ok(());
-        }
+        let Some(part) = self.part_as_scanned(range.clone(), false)? else { return Ok(()) };
         // What other sources bring to DEST is not to be deleted there.
         let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
         others.retain(|name| !part.arguments.contains(name));

@@ -8,7 +8,7 @@ use crate::endpoint::Target;
 use crate::error::Result;
 use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Meaning, Options, Setting};
+use crate::rsync::options::{Meaning, Options};
 
 use super::{bandwidth, probe};
 
@@ -25,15 +25,6 @@ pub(super) fn hand_over(options: &Options) -> Result<Options> {
     let mut words = kept.argv();
     words.extend(partial.then(|| "--partial".into()));
     Options::parse(&words)
-}
-
-/// Whether rules are read from files with a rule per line, which `--from0` would misread.
-fn rules_in_files(options: &Options, meaning: &Meaning) -> bool {
-    let by_line = |setting: &Setting| {
-        let name = setting.spec.name();
-        ["exclude-from", "include-from", "filter", "F", "cvs-exclude"].contains(&name)
-    };
-    !meaning.from0 && options.settings().iter().any(by_line)
 }
 
 /// What becomes of source files. Single names that are gone would be deleted in the destination, and their directories have other times.
@@ -94,7 +85,8 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         destination: OsString::new(),
         progress: config.progress || config.adapts,
         lists: false,
-        line_lists: rules_in_files(options, meaning),
+        line_lists: filters.in_files && !meaning.from0,
+        old_receiver: false,
         removal: removal(meaning),
         dry_run: meaning.dry_run,
         implied_dirs: !meaning.relative || meaning.implied_dirs,

@@ -82,6 +82,9 @@ pub struct Recipe {
     /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
     /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
     pub lists: bool,
+    /// The receiving rsync may be an older one, which writes through a link that stands in the place of a directory at the
+    /// destination: then launches below directories that somebody else could swap bring these directories along.
+    pub old_receiver: bool,
     /// The user's rules come from files with a rule per line: then a list has a name per line too (rsync(1), `--from0`).
     pub line_lists: bool,
     /// What becomes of source files that were copied.
@@ -128,9 +131,11 @@ const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
 impl Recipe {
     /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` are arguments without a
     /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
-    /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them.
+    /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them. What is no directory
+    /// any more is skipped, and rsync says so: as a link at the destination it would lead the launches below it astray.
     pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
         let mut more = self.listed_once();
+        more.extend(words(&["--no-l", "--no-D", "--info=nonreg"]));
         more.extend(self.figures());
         if self.unlock {
             more.push("--chmod=Du+rwx".into());
@@ -188,7 +193,8 @@ impl Recipe {
         let list = if list { self.list(&units) } else { List::No };
         let options = if how.keep { &self.options_keeping } else { &self.options };
         let mut more = Vec::new();
-        if !how.repair && !self.dry_run {
+        let brings_dirs = list != List::No && how.exposed && self.old_receiver && self.implied_dirs;
+        if !how.repair && !self.dry_run && !brings_dirs {
             more.push("--no-implied-dirs");
         }
         if how.whole_list {
@@ -224,15 +230,15 @@ impl Recipe {
         self.invocation(options, more, units, list)
     }
 
-    /// Prints which of these spine directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
+    /// Prints which of these directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
     /// that does not exist. `None` if there are no rules.
-    pub fn judge(&self, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
+    pub fn judge(&self, cwd: PathBuf, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
         let mut arguments = self.rule_options.clone()?;
         arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args", "--out-format=%n"]));
         arguments.push("--".into());
         arguments.extend(spine);
         arguments.push(nowhere);
-        Some(Invocation { program: self.program.clone(), arguments, cwd: self.base.clone(), input: Vec::new() })
+        Some(Invocation { program: self.program.clone(), arguments, cwd, input: Vec::new() })
     }
 
     /// One rsync for everything, in the directory and with the words the user typed.
@@ -364,6 +370,7 @@ mod tests {
             destination: "/dst/".into(),
             progress: false,
             lists: true,
+            old_receiver: false,
             line_lists: false,
             removal: Removal::None,
             dry_run: false,
@@ -431,6 +438,21 @@ mod tests {
             last,
             "rsync -a -S -R --no-implied-dirs --no-H --remove-source-files -q --stats --no-h -- ./a /dst/"
         );
+    }
+
+    #[test]
+    fn an_old_receiver_gets_the_directories_above_exposed_names() {
+        let recipe = Recipe { old_receiver: true, ..recipe() };
+        for (exposed, brings) in [(true, true), (false, false)] {
+            let launch = recipe.buckets(vec!["./a/u".into()], Copying { exposed, ..Copying::default() }, 1 << 20);
+            assert_eq!(!launch.arguments.contains(&"--no-implied-dirs".into()), brings);
+        }
+    }
+
+    #[test]
+    fn spine_is_created_of_directories_only() {
+        let shown = recipe().create(None, vec!["./a".into()], false).to_string();
+        assert!(shown.contains(" --no-l --no-D '--info=nonreg' "), "{shown}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::fmt;
 pub const OK: u8 = 0;
 /// Syntax or usage error.
 pub const USAGE: u8 = 1;
+/// The two sides do not understand each other.
+pub const PROTOCOL: u8 = 2;
 /// Errors selecting input/output files, directories.
 pub const FILE_SELECT: u8 = 3;
 /// A process or the way to one could not be had.
@@ -48,7 +50,7 @@ pub enum Class {
 const TABLE: &[(u8, Class, &str)] = &[
     (OK, Class::Done, "success"),
     (USAGE, Class::Fatal, "syntax or usage error"),
-    (2, Class::Fatal, "protocol incompatibility"),
+    (PROTOCOL, Class::Fatal, "protocol incompatibility"),
     (FILE_SELECT, Class::Fatal, "errors selecting input/output files, directories"),
     (4, Class::Fatal, "requested action not supported"),
     (5, Class::Connection, "error starting the client-server protocol"),

@@ -4,13 +4,13 @@
 //! (rsync(1), PER-DIRECTORY RULES AND DELETE). Rules that clear the list, also inside a file, would clear what a launch
 //! adds; such a run is left to one rsync, and so is every file whose lines are not certain.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::options::Options;
 use super::options::rule::Rule;
+use super::prune::Prune;
 
 /// Filter rules as far as a planner needs them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,40 +19,68 @@ pub struct Filters {
     pub merge_files: Vec<OsString>,
     /// Options that carry rules, for asking rsync about a directory.
     pub options: Vec<OsString>,
-    /// Directories of these names are excluded wherever they are: the scan need not enter them. Only what is certain without knowing
-    /// how patterns match: plain names in rules that come before anything else.
-    pub excluded_names: HashSet<Vec<u8>>,
+    /// Rules are read from files with a rule per line: `--from0`, which a list of names needs, would misread them.
+    pub in_files: bool,
+    /// Directories that need not be read.
+    pub prune: Prune,
 }
 
 impl Filters {
     /// The rules among `options`; files are relative to `cwd`. Fails with the reason why one rsync has to do it.
     pub fn of(options: &Options, cwd: &Path) -> Result<Filters, &'static str> {
         let mut filters = Filters::default();
-        let mut names = Names::default();
         for setting in options.settings() {
             let name = setting.spec.name();
             let value = setting.value.as_deref().unwrap_or_default();
-            match (name, Rule::of(setting)) {
+            let rule = Rule::of(setting);
+            filters.in_files |= ["exclude-from", "include-from", "F", "cvs-exclude"].contains(&name)
+                || matches!(rule, Some(Rule::Merge { .. } | Rule::DirMerge { .. }));
+            let prune = &mut filters.prune;
+            match (name, rule) {
                 (_, Some(Rule::Clear)) => return Err(CLEARS),
-                (_, Some(Rule::DirMerge { name })) => filters.merge_file(name)?,
-                (_, Some(Rule::Merge { file, .. })) => {
-                    lines(&cwd.join(OsStr::from_bytes(file)), |line| match Rule::parse(line) {
-                        Rule::Pattern => Ok(()),
-                        _ => Err("a filter file holds more than patterns"),
+                (_, Some(Rule::DirMerge { name })) => {
+                    prune.end();
+                    filters.merge_file(name)?;
+                }
+                (_, Some(Rule::Merge { head, file })) => {
+                    // With modifiers lines may mean something else.
+                    let plain = matches!(head, b". " | b"._" | b"merge " | b"merge_");
+                    lines(&cwd.join(OsStr::from_bytes(file)), |line| {
+                        if plain {
+                            prune.filter(line)
+                        } else {
+                            prune.end()
+                        }
+                        match Rule::parse(line) {
+                            Rule::Pattern => Ok(()),
+                            _ => Err("a filter file holds more than patterns"),
+                        }
                     })?;
                 }
                 ("exclude-from" | "include-from", _) => {
-                    lines(&cwd.join(value), |line| if line == b"!" { Err(CLEARS) } else { Ok(()) })?;
+                    lines(&cwd.join(value), |line| {
+                        prune.pattern(name == "exclude-from", line);
+                        if line == b"!" { Err(CLEARS) } else { Ok(()) }
+                    })?;
                 }
-                ("F", _) => filters.merge_file(b".rsync-filter")?,
-                ("cvs-exclude", _) => filters.merge_file(b".cvsignore")?,
-                (_, Some(Rule::Pattern)) | ("partial-dir" | "from0", _) => {}
+                ("F", _) => {
+                    prune.end();
+                    filters.merge_file(b".rsync-filter")?;
+                }
+                ("cvs-exclude", _) => {
+                    prune.end();
+                    filters.merge_file(b".cvsignore")?;
+                }
+                ("exclude" | "include", Some(Rule::Pattern)) => prune.pattern(name == "exclude", value.as_bytes()),
+                (_, Some(Rule::Pattern)) => prune.filter(value.as_bytes()),
+                ("partial-dir" | "from0", _) => {}
                 _ => continue,
             }
-            names.rule(name, value.as_bytes());
             filters.options.extend(setting.argv());
         }
-        filters.excluded_names = names.excluded;
+        if options.meaning().relative {
+            filters.prune.keep_names();
+        }
         Ok(filters)
     }
 
@@ -64,34 +92,6 @@ impl Filters {
         }
         self.merge_files.push(OsStr::from_bytes(name).to_owned());
         Ok(())
-    }
-}
-
-/// Plain names among the first rules. The first rule that matches a name decides (rsync(1), FILTER RULES), so a name in two rules
-/// counts by the first, and nothing is certain after a rule that is no plain name.
-#[derive(Default)]
-struct Names {
-    excluded: HashSet<Vec<u8>>,
-    included: HashSet<Vec<u8>>,
-    ended: bool,
-}
-
-impl Names {
-    fn rule(&mut self, option: &str, value: &[u8]) {
-        let name = value.strip_suffix(b"/").unwrap_or(value);
-        let special = |byte: &u8| matches!(byte, b'/' | b'*' | b'?' | b'[' | b'\\' | b'!' | b' ');
-        let is_name = !name.is_empty() && !name.iter().any(special);
-        self.ended |= !is_name || !["exclude", "include"].contains(&option);
-        if self.ended {
-            return;
-        }
-        let (own, other) = match option {
-            "exclude" => (&mut self.excluded, &self.included),
-            _ => (&mut self.included, &self.excluded),
-        };
-        if !other.contains(name) {
-            own.insert(name.to_vec());
-        }
     }
 }
 
@@ -157,19 +157,44 @@ mod tests {
     }
 
     #[test]
-    fn names_are_certain_until_a_rule_that_is_none() {
+    fn rules_in_files_are_told_from_rules_on_the_command_line() {
         let dir = tempfile::tempdir().unwrap();
-        let names = |text: &str| {
-            let mut names: Vec<_> = of(text, dir.path()).unwrap().excluded_names.into_iter().collect();
-            names.sort();
-            names.into_iter().map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(names("--exclude=.snapshot --exclude=tmp/ --exclude='*.o' --exclude=late"), ".snapshot tmp");
-        assert_eq!(names("--include=keep --exclude=keep --exclude=drop --include=drop"), "drop");
-        for uncertain in
-            ["-f '- a'", "--exclude=/a", "--exclude=a/b", "-F --exclude=a", "-C --exclude=a", "--exclude='- a'"]
-        {
-            assert_eq!(names(uncertain), "", "{uncertain}");
+        std::fs::write(dir.path().join("rules"), "- *.o\n").unwrap();
+        for (text, expected) in [
+            ("--exclude=a --include=b -f '- c' -f 'P d'", false),
+            ("--exclude-from=rules", true),
+            ("--include-from=rules", true),
+            ("-f '. rules'", true),
+            ("-f ': .rules'", true),
+            ("-F", true),
+            ("-C", true),
+        ] {
+            assert_eq!(of(text, dir.path()).unwrap().in_files, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn excluded_directories_are_known_from_options_and_files() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("names"), "# no\n.snapshot\n+ tmp\n").unwrap();
+        std::fs::write(dir.path().join("rules"), "- /.snap*\n").unwrap();
+        for (text, expected) in [
+            ("--exclude=.snapshot", true),
+            ("--exclude='/.snap*'", true),
+            ("--exclude-from=names", true),
+            ("--include-from=names", false),
+            ("-f '- .snapshot'", true),
+            ("-f '. rules'", true),
+            ("-f '.- rules'", false),
+            ("--exclude='*.o' --exclude=.snapshot", true),
+            ("--include='*/' --exclude=.snapshot", false),
+            ("-F --exclude=.snapshot", false),
+            ("-C --exclude=.snapshot", false),
+            ("-R --exclude=.snapshot", true),
+            ("-R --exclude='/.snap*'", false),
+        ] {
+            let prune = of(text, dir.path()).unwrap().prune;
+            assert_eq!(prune.excludes(b".snapshot", || b".snapshot".to_vec()), expected, "{text}");
         }
     }
 

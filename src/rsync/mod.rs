@@ -5,3 +5,4 @@ pub mod exit;
 pub mod filter;
 pub mod options;
 pub mod output;
+pub mod prune;

@@ -113,6 +113,8 @@ pub struct Transcript {
     file_failed: bool,
     lost_list: bool,
     below_files: u64,
+    skipped: bool,
+    lost_parent: bool,
 }
 
 impl Transcript {
@@ -144,6 +146,7 @@ impl Transcript {
         if text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ") {
             return Line::Statistics;
         }
+        self.skipped |= text.starts_with("skipping non-regular file ");
         Line::Other
     }
 
@@ -159,6 +162,7 @@ impl Transcript {
         self.errors += 1;
         self.below_files += u64::from(is_below_file(line));
         self.lost_list |= line.starts_with(b"File-list index ");
+        self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
         if line.starts_with(b"file has vanished: ") {
             self.vanished += 1;
         } else if line.starts_with(b"rsync: ")
@@ -180,6 +184,16 @@ impl Transcript {
             self.otherwise = true;
         }
         true
+    }
+
+    /// Whether the sending side left out an entry of a kind that it was not told to copy.
+    pub fn skipped(&self) -> bool {
+        self.skipped
+    }
+
+    /// Whether rsync gave up because a directory above an argument went away just after the argument was looked at.
+    pub fn lost_parent(&self) -> bool {
+        self.lost_parent
     }
 
     /// Whether the sending side could not list something; names that are gone do not count.

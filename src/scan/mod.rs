@@ -15,7 +15,6 @@
 mod subtree;
 mod walk;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -26,6 +25,7 @@ use rustix::io::Errno;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::rsync::prune::Prune;
 
 /// How large a unit (and a bucket) may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +109,8 @@ pub struct Scan {
     pub merge_files: Vec<OsString>,
     /// Symbolic links that rsync follows.
     pub follow: Follow,
-    /// Directories of these names are not entered: they are units that weigh one entry.
-    pub unread_names: HashSet<Vec<u8>>,
+    /// Directories that these rules exclude are not entered: they are units that weigh one entry.
+    pub prune: Prune,
     /// A directory (device and inode) that is not part of the source although it is in it: its parent is split.
     pub left_out: Option<(u64, u64)>,
     /// rsync's `-H`: names of one inode are units by themselves ([`Event::Linked`]) wherever their directories are split.
@@ -147,8 +147,8 @@ pub struct Spine<'a> {
     pub identity: (u64, u64),
     /// A mount point that is not entered ([`Scan::one_file_system`]): it has no units.
     pub mount_point: bool,
-    /// A user other than root and the one that runs this may write into a directory above it, within the source, and so put
-    /// something else in its place.
+    /// A user other than root and the one that runs this may put something else in its place, or in that of a directory above it:
+    /// up to the root's base, whose own path is whoever's who names it.
     pub exposed: bool,
     node: Option<&'a Arc<subtree::Node>>,
 }
@@ -385,7 +385,7 @@ impl Scan {
             one_file_system: 0,
             merge_files: Vec::new(),
             follow: Follow::Nothing,
-            unread_names: HashSet::new(),
+            prune: Prune::default(),
             left_out: None,
             hard_links: false,
             keep_locked_whole: false,

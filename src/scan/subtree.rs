@@ -31,11 +31,17 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    /// Whether a user other than root and the one that runs this may change what is in the directory.
-    fn others_may_write(self) -> bool {
+    /// Whether a user other than root and the one that runs this may put something else in the place of `child` in this directory.
+    pub fn lets_others_swap(self, child: Attributes) -> bool {
         const GROUP_OR_OTHERS: u32 = 0o022;
-        let ours = self.owner == 0 || self.owner == rustix::process::geteuid().as_raw();
-        !ours || self.mode & GROUP_OR_OTHERS != 0
+        const STICKY: u32 = 0o1000;
+        let writable = self.mode & GROUP_OR_OTHERS != 0;
+        // In a sticky directory everybody may only touch what is theirs (inode(7)).
+        !self.is_ours() || writable && (self.mode & STICKY == 0 || !child.is_ours())
+    }
+
+    fn is_ours(self) -> bool {
+        self.owner == 0 || self.owner == rustix::process::geteuid().as_raw()
     }
 }
 
@@ -83,7 +89,7 @@ pub(super) struct Node {
     in_whole: bool,
     /// A link was followed to this directory or to one above.
     in_link: bool,
-    /// Somebody else may write into a directory above, within the source: this one can be swapped for something else.
+    /// Somebody else may put something in the place of this directory, or of one above it in the source.
     exposed: bool,
     /// Pieces of work not finished: reading the directory itself, and each child directory.
     pending: AtomicUsize,
@@ -137,7 +143,10 @@ impl<'a> Tree<'a> {
         let index = *count;
         *count = index.checked_add(1).expect("more than 4 billion spine directories");
         let Attributes { mode, identity, .. } = attributes;
-        let exposed = parent.is_some_and(|parent| parent.exposed || parent.attributes.others_may_write());
+        let exposed = match node {
+            Some(node) => node.exposed,
+            None => parent.is_some_and(|parent| parent.exposes(attributes)),
+        };
         self.tell(Event::Spine(Spine {
             index,
             root,
@@ -189,6 +198,7 @@ impl Node {
         root: u32,
         name: &[u8],
         attributes: Attributes,
+        exposed: bool,
         whole: Option<KeptWhole>,
     ) -> Arc<Node> {
         Arc::new(Node {
@@ -199,7 +209,7 @@ impl Node {
             whole,
             in_whole: whole.is_some() || parent.is_some_and(|parent| parent.in_whole),
             in_link: whole == Some(KeptWhole::Link) || parent.is_some_and(|parent| parent.in_link),
-            exposed: parent.is_some_and(|parent| parent.exposed || parent.attributes.others_may_write()),
+            exposed,
             pending: AtomicUsize::new(1),
             pruned: AtomicBool::new(false),
             // The directory itself is an entry of its unit.
@@ -218,6 +228,11 @@ impl Node {
     /// Links in here are not followed: they may lead round in circles, and all of it is one unit anyway.
     pub fn is_in_link(&self) -> bool {
         self.in_link
+    }
+
+    /// Whether somebody else may put something in the place of this child, or of a directory above it in the source.
+    pub fn exposes(&self, child: Attributes) -> bool {
+        self.exposed || self.attributes.lets_others_swap(child)
     }
 
     pub fn device(&self) -> u64 {

@@ -84,7 +84,9 @@ impl<'a> Walk<'a> {
                 return self.tree.unread_root(root, name);
             }
         };
-        let node = Node::new(None, root, name, attributes, self.keep_whole(attributes, &dir));
+        let exposed =
+            wanted.name.is_some() && self::attributes(&base).is_ok_and(|base| base.lets_others_swap(attributes));
+        let node = Node::new(None, root, name, attributes, exposed, self.keep_whole(attributes, &dir));
         if self.scan.split_roots && !node.is_in_whole() {
             node.split(&self.tree);
         }
@@ -112,7 +114,8 @@ impl<'a> Walk<'a> {
             }
             Ok((attributes, dir)) => {
                 let whole = if link { Some(KeptWhole::Link) } else { self.keep_whole(attributes, &dir) };
-                let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, whole);
+                let exposed = parent.exposes(attributes);
+                let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, exposed, whole);
                 self.read(scope, &node, dir);
                 node.done(&self.tree);
             }
@@ -197,8 +200,8 @@ impl<'a> Walk<'a> {
                     kind => Found { kind, bytes: 0, linked: None },
                 };
                 let weight = Weight { entries: 1, bytes: found.bytes };
-                let unread = self.scan.unread_names.contains(name.to_bytes());
-                if found.kind == FileType::Directory && !unread {
+                let excluded = || self.scan.prune.excludes(name.to_bytes(), || below(&node.path(), name.to_bytes()));
+                if found.kind == FileType::Directory && !excluded() {
                     directories += 1;
                     self.spawn(scope, node, &dir, name.to_owned(), follow);
                 } else if let Some((inode, names)) = found.linked {

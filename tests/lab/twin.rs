@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use multi_sync::verify::{self, DifferenceKind, compare};
+use multi_sync::verify::{self, Difference, DifferenceKind, compare};
 
 use super::command::{Run, as_nobody, multi_sync, quoted, rsync, run, run_within};
 use super::daemon::find_program;
@@ -38,6 +38,7 @@ pub struct Twin<'a> {
     nobody: bool,
     prepare: Box<dyn Fn(&Path) + 'a>,
     counted: verify::Options,
+    allowed: Box<dyn Fn(&Difference) -> bool + Sync + 'a>,
 }
 
 impl<'a> Twin<'a> {
@@ -59,6 +60,7 @@ impl<'a> Twin<'a> {
             nobody: false,
             prepare: Box::new(|_| {}),
             counted: verify::Options { root: false, ..verify::Options::archive() },
+            allowed: Box::new(|_| false),
         }
     }
 
@@ -124,6 +126,13 @@ impl<'a> Twin<'a> {
         self
     }
 
+    /// Differences that are as good as none.
+    #[must_use]
+    pub fn allow(mut self, allowed: impl Fn(&Difference) -> bool + Sync + 'a) -> Self {
+        self.allowed = Box::new(allowed);
+        self
+    }
+
     /// The folder of multi-sync's side.
     pub fn many(&self) -> PathBuf {
         self.work.join(&self.sides[1])
@@ -161,7 +170,7 @@ impl<'a> Twin<'a> {
         let different: Vec<String> = report
             .differences
             .iter()
-            .filter(|difference| !recent(&difference.kind))
+            .filter(|difference| !recent(&difference.kind) && !(self.allowed)(difference))
             .map(|difference| format!("  {difference}\n"))
             .collect();
         if different.is_empty() && one.status.code() == many.status.code() && !many.over_limit {

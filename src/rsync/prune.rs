@@ -1,0 +1,240 @@
+//! Directories that the user's filter rules exclude for certain: the scan need not enter them.
+//!
+//! What is copied is rsync's to decide; what is said here only spares reading. So a pattern counts only if its meaning is beyond
+//! doubt: names and paths, with `*` and `?` inside a name. The first rule that matches decides (rsync(1), FILTER RULES): a rule that
+//! may include something unknown ends all certainty, one that may exclude something unknown does not.
+
+/// The rules as far as they are certain, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prune {
+    rules: Vec<(Does, Pattern)>,
+    /// No rule that follows is certain.
+    ended: bool,
+}
+
+/// What a rule does with what it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Include,
+    Exclude,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    /// It is the whole path in the transfer, not the end of it.
+    anchored: bool,
+    parts: Vec<Vec<u8>>,
+}
+
+impl Prune {
+    /// Whether the rules exclude a directory of this name. `path`, which is asked only if it matters, is its path in the transfer,
+    /// the name included.
+    pub fn excludes(&self, name: &[u8], path: impl FnOnce() -> Vec<u8>) -> bool {
+        let mut path = Some(path);
+        let mut known = Vec::new();
+        let mut matches = |pattern: &Pattern| {
+            let last = pattern.parts.last().is_some_and(|part| is_like(part, name));
+            if !last || pattern.is_name() {
+                return last;
+            }
+            if let Some(path) = path.take() {
+                known = path();
+            }
+            pattern.is_path(&known)
+        };
+        self.rules.iter().find(|(_, pattern)| matches(pattern)).is_some_and(|(does, _)| *does == Does::Exclude)
+    }
+
+    /// Takes the value of `--exclude` or `--include`, or a line of a file that `--exclude-from` or `--include-from` names.
+    pub(super) fn pattern(&mut self, excludes: bool, value: &[u8]) {
+        let (does, pattern) = match (value.strip_prefix(b"- "), value.strip_prefix(b"+ ")) {
+            (Some(rest), _) => (Does::Exclude, rest),
+            (_, Some(rest)) => (Does::Include, rest),
+            _ if excludes => (Does::Exclude, value),
+            _ => (Does::Include, value),
+        };
+        self.rule(does, Pattern::parse(pattern));
+    }
+
+    /// Takes the value of `--filter`, or a line of a file that it merges.
+    pub(super) fn filter(&mut self, rule: &[u8]) {
+        const EXCLUDES: [&[u8]; 4] = [b"-", b"H", b"exclude", b"hide"];
+        const INCLUDES: [&[u8]; 4] = [b"+", b"S", b"include", b"show"];
+        // These are about deletion.
+        const NEITHER: [&[u8]; 4] = [b"P", b"R", b"protect", b"risk"];
+        let rest = |word: &&[u8]| {
+            let rest = rule.strip_prefix(*word)?;
+            matches!(rest.first(), Some(b' ' | b'_')).then(|| &rest[1..])
+        };
+        if let Some(pattern) = EXCLUDES.iter().find_map(rest) {
+            self.rule(Does::Exclude, Pattern::parse(pattern));
+        } else if let Some(pattern) = INCLUDES.iter().find_map(rest) {
+            self.rule(Does::Include, Pattern::parse(pattern));
+        } else if EXCLUDES.iter().chain(&NEITHER).any(|word| rule.starts_with(word)) {
+            self.rule(Does::Exclude, None);
+        } else {
+            self.end();
+        }
+    }
+
+    /// Rules follow of which nothing is known.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Forgets patterns that are about more than a name: paths in the transfer are not those of the scan.
+    pub(super) fn keep_names(&mut self) {
+        let paths = self.rules.iter().position(|(does, pattern)| *does == Does::Include && !pattern.is_name());
+        self.rules.truncate(paths.unwrap_or(self.rules.len()));
+        self.rules.retain(|(_, pattern)| pattern.is_name());
+    }
+
+    fn rule(&mut self, does: Does, pattern: Option<Pattern>) {
+        match (does, pattern) {
+            _ if self.ended => {}
+            (does, Some(pattern)) => self.rules.push((does, pattern)),
+            (Does::Exclude, None) => {}
+            (Does::Include, None) => self.end(),
+        }
+    }
+}
+
+impl Pattern {
+    fn parse(pattern: &[u8]) -> Option<Pattern> {
+        // Only directories are asked about, which a slash at the end is for.
+        let pattern = pattern.strip_suffix(b"/").unwrap_or(pattern);
+        let (anchored, pattern) = match pattern.strip_prefix(b"/") {
+            Some(rest) => (true, rest),
+            None => (false, pattern),
+        };
+        let special =
+            pattern.iter().any(|byte| matches!(byte, b'[' | b'\\')) || pattern.windows(2).any(|two| two == b"**");
+        let parts: Vec<Vec<u8>> = pattern.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
+        (!special && parts.iter().all(|part| !part.is_empty())).then_some(Pattern { anchored, parts })
+    }
+
+    fn is_name(&self) -> bool {
+        !self.anchored && self.parts.len() == 1
+    }
+
+    fn is_path(&self, path: &[u8]) -> bool {
+        let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        let above = names.len().checked_sub(self.parts.len());
+        above.is_some_and(|above| {
+            (above == 0 || !self.anchored)
+                && self.parts.iter().zip(&names[above..]).all(|(part, name)| is_like(part, name))
+        })
+    }
+}
+
+/// Whether a name has the form of a pattern, in which `*` stands for any bytes and `?` for one.
+fn is_like(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut reached) = (0, 0);
+    // Where to go on if what follows the last `*` does not fit: it takes one byte more.
+    let mut again: Option<(usize, usize)> = None;
+    while reached < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                at += 1;
+                again = Some((at, reached));
+            }
+            Some(byte) if *byte == b'?' || *byte == name[reached] => {
+                at += 1;
+                reached += 1;
+            }
+            _ => match again {
+                Some((after, taken)) => {
+                    at = after;
+                    reached = taken + 1;
+                    again = Some((after, taken + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excluded(rules: &[(&str, &str)], path: &str) -> bool {
+        let mut prune = Prune::default();
+        for (option, value) in rules {
+            match *option {
+                "filter" => prune.filter(value.as_bytes()),
+                option => prune.pattern(option == "exclude", value.as_bytes()),
+            }
+        }
+        let name = path.rsplit('/').next().unwrap();
+        prune.excludes(name.as_bytes(), || path.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn names_and_paths_are_certain() {
+        for (pattern, path, expected) in [
+            (".snapshot", ".snapshot", true),
+            (".snapshot", "a/.snapshot", true),
+            (".snapshot/", "a/.snapshot", true),
+            (".snapshot", "a/.snapshots", false),
+            ("/.snap*", ".snapshot", true),
+            ("/.snap*", "a/.snapshot", false),
+            ("*.d", "a/x.d", true),
+            ("a/*/c", "a/b/c", true),
+            ("a/*/c", "x/a/b/c", true),
+            ("/a/*/c", "x/a/b/c", false),
+            ("a/*/c", "b/c", false),
+            ("b/c", "ab/c", false),
+            ("?", "b", true),
+            ("?", "", false),
+            ("a*b*c", "aXbXXbc", true),
+            ("a*b*c", "aXbXXb", false),
+            ("- tmp", "tmp", true),
+            ("+ tmp", "tmp", false),
+            ("**/tmp", "tmp", false),
+            ("t[m]p", "tmp", false),
+            ("t\\mp", "tmp", false),
+            ("a//b", "a/b", false),
+            ("/", "a", false),
+        ] {
+            assert_eq!(excluded(&[("exclude", pattern)], path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_decides_and_what_may_include_ends_certainty() {
+        let tmp = ("exclude", "tmp");
+        for (before, expected) in [
+            (("include", "tmp"), false),
+            (("include", "t?p"), false),
+            (("include", "*/"), false),
+            (("include", "other"), true),
+            (("include", "/tmp"), true),
+            (("include", "[xyz]"), false),
+            (("exclude", "[xyz]"), true),
+            (("exclude", "**"), true),
+            (("filter", "+ x"), true),
+            (("filter", "show_tmp"), false),
+            (("filter", "+,! x"), false),
+            (("filter", "-,! x"), true),
+            (("filter", "P tmp"), true),
+            (("filter", ": .rules"), false),
+            (("filter", "merge x"), false),
+        ] {
+            assert_eq!(excluded(&[before, tmp], "a/tmp"), expected, "{before:?}");
+        }
+        assert!(excluded(&[("filter", "hide tmp")], "tmp"));
+    }
+
+    #[test]
+    fn only_names_are_kept_if_paths_are_others() {
+        let mut prune = Prune::default();
+        ["a", "/b", "c/d"].iter().for_each(|pattern| prune.pattern(true, pattern.as_bytes()));
+        prune.pattern(false, b"/e");
+        prune.pattern(true, b"f");
+        prune.keep_names();
+        let excludes = |name: &str| prune.excludes(name.as_bytes(), || unreachable!("names only"));
+        assert!(excludes("a") && !excludes("b") && !excludes("d") && !excludes("f"));
+    }
+}
