@@ -677,6 +677,8 @@ fn buckets(dir: &Path) -> Vec<Vec<Vec<u8>>> {
             if entry.is_dir() { todo.push(entry) } else { files.push(entry) }
         }
     }
+    // Beside them lies what is known of the run.
+    files.retain(|file| file.extension().is_some_and(|end| end == "bucket"));
     files.sort();
     files.iter().map(|file| bucket::arguments(&fs::read(file).unwrap()).map(<[u8]>::to_vec).collect()).collect()
 }
