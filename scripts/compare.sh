@@ -9,12 +9,14 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 usage() {
     cat <<'END'
-usage: scripts/compare.sh [--copy] [--scan] [--ssh] [OPTIONS]
+usage: scripts/compare.sh [--copy] [--scan] [--ssh] [--delete] [--links] [OPTIONS]
 
 What is compared; --copy if nothing is said:
   --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes
   --scan         scans: multi-sync -d, find -printf, fpart -L, fd (those that are installed)
   --ssh          20,000 files through an sshd of its own on the loopback network: rsync, multi-sync -p 4
+  --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
+  --links        -aH of 20 snapshots of 5,000 files that share what has not changed, fresh and with nothing to do: the same
 
 Options:
   --processes N  one more multi-sync -p N (may be repeated)
@@ -22,7 +24,7 @@ Options:
   --cases LIST   trees of --copy: names of bench-data/NAME.json, with commas [empty-50k,lognormal-20k,linux-6.1]
   --scan-cases LIST  trees of --scan [bench-1m,flat-300k]
   --entries N    --scan: the trees N / 1000000 times as large
-  --scale X      trees of --copy and --ssh X times as large (a manifest has no scale) [1]
+  --scale X      trees of all but --scan X times as large (a manifest has no scale) [1]
   --rounds N     [5]
   --dir DIR      where the trees are made [/dev/shm, else TMPDIR, else /tmp]
   --cold         drop the caches before each timed command (root; without effect on tmpfs)
@@ -30,18 +32,20 @@ Options:
   --name NAME    name of the run [host name]
   --out DIR      instead of bench-data/runs/DATE-NAME
 
-Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE (default target/release/examples/maketree); `make compare`
-builds both. With the defaults --copy takes about 10 minutes, --scan 5 and --ssh 5 on two cores.
+Environment: MULTI_SYNC, MAKETREE, SAMETREE (default target/release/multi-sync, target/release/examples/maketree and sametree);
+`make compare` builds them. With the defaults --copy takes about 10 minutes, --scan 5, --ssh 5, --delete 3 and --links 6 on two cores.
 END
 }
 
 # Longest time of one command, in seconds.
 cap=300
-options=(-aS --numeric-ids)
+usual=(-aS --numeric-ids)
+options=()
 here=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
 multi_sync=${MULTI_SYNC:-$target/release/multi-sync}
 maketree=${MAKETREE:-$target/release/examples/maketree}
+sametree=${SAMETREE:-$target/release/examples/sametree}
 kinds=()
 processes=(1 2)
 peers=no
@@ -79,7 +83,7 @@ number() {
 read_words() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --copy | --scan | --ssh) kinds+=("${1#--}") ;;
+            --copy | --scan | --ssh | --delete | --links) kinds+=("${1#--}") ;;
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
@@ -117,7 +121,7 @@ clean() {
 
 prepare() {
     local program
-    for program in "$multi_sync" "$maketree"; do
+    for program in "$multi_sync" "$maketree" "$sametree"; do
         [ -x "$program" ] || fail "$program is not built (make compare)"
     done
     has rsync || fail 'rsync is not installed (scripts/setup.sh run)'
@@ -207,7 +211,7 @@ command_of() {
     case $1 in
         rsync) argv=(rsync "${options[@]}" "$2/" "$3/") ;;
         'multi-sync -d') argv=("$multi_sync" -d -k --stats -b "$work/out" "$2/" "$work/none/") ;;
-        multi-sync*) argv=("$multi_sync" -p "$count" "$2/" "$3/") ;;
+        multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
         # It refuses -a, which is -r and these.
         fpsync*) argv=(fpsync -n "$count" -t "$work/tmp/fpsync" -o '-lptgoDS --numeric-ids' "$2/" "$3/") ;;
         msrsync3*) argv=(msrsync3 -p "$count" "$2/" "$3/") ;;
@@ -251,9 +255,13 @@ record() {
     echo "$1,$2,$3,$4,$seconds,$user,$system,$load,$status,$5" >>"$results"
 }
 
-# What a dry run of rsync would still do, in lines.
+# What a dry run of rsync would still do, in lines, and what differs if all names and hard links are compared.
 differences() {
     { timeout --foreground "$cap" rsync -n -i "${options[@]}" --delete "$1/" "$2/" 2>&1 || echo failed; } >"$work/differs"
+    case ${options[*]} in
+        *H*) "$sametree" --hard-links "$1" "$2" >>"$work/differs" 2>&1 || echo 'another tree' >>"$work/differs" ;;
+        *--delete*) "$sametree" "$1" "$2" >>"$work/differs" 2>&1 || echo 'another tree' >>"$work/differs" ;;
+    esac
     grep -c '' "$work/differs" || :
 }
 
@@ -271,10 +279,10 @@ check() {
 }
 
 # observe TREE RUN TOOL: runs `argv` once more, untimed, and looks at the process itself (not at its children): CPU time and peak
-# memory, as last seen before its end.
+# memory, as last seen before its end; and how many rsyncs it had started that still ran, on the average of all looks.
 observe() {
     [ "$SECONDS" -le $((minutes * 60)) ] || return 0
-    local pid stat fields cpu=0 peak=0 key value end=$((SECONDS + cap))
+    local pid stat fields cpu=0 peak=0 key value end=$((SECONDS + cap)) looks=0 running=0 children
     "${argv[@]}" >/dev/null 2>&1 &
     pid=$!
     observed_pid=$pid
@@ -286,12 +294,14 @@ observe() {
         while read -r key value _; do
             if [ "$key" = VmHWM: ]; then peak=$value; fi
         done 2>/dev/null <"/proc/$pid/status" || :
+        read -rd '' -a children < <(cat "/proc/$pid/task/"*/children 2>/dev/null) || :
+        running=$((running + ${#children[@]})) looks=$((looks + 1))
         sleep 0.02
     done
     if [ "$SECONDS" -ge "$end" ]; then kill "$pid" 2>/dev/null || :; fi
     wait "$pid" || :
     observed_pid=
-    echo "$1,$2,$3,$cpu,$(getconf CLK_TCK),$peak" >>"$out/observed.csv"
+    echo "$1,$2,$3,$cpu,$(getconf CLK_TCK),$peak,$(awk "BEGIN { printf \"%.2f\", $running / ($looks ? $looks : 1) }")" >>"$out/observed.csv"
 }
 
 # copy_round TREE SOURCE DESTINATION ROUND TOOL: fresh, nothing to do, and gone again. DESTINATION is what tools are told; the
@@ -335,8 +345,8 @@ compare_copies() {
 }
 
 copies() {
-    local tools=(rsync) count tree
-    for count in "${processes[@]}"; do tools+=("multi-sync -p $count"); done
+    local tools tree
+    mapfile -t tools < <(tools_of_processes)
     if [ "$peers" = yes ]; then
         if has fpsync; then tools+=('fpsync -n 2'); fi
         if has msrsync3; then tools+=('msrsync3 -p 2'); fi
@@ -346,6 +356,82 @@ copies() {
         compare_copies "$tree" "$work/tree" "$work/copy" "${tools[@]}"
         rm -rf "$work/tree"
     done
+}
+
+# Prints `rsync` and the multi-sync commands, one a line.
+tools_of_processes() {
+    echo rsync
+    printf 'multi-sync -p %s\n' "${processes[@]}"
+}
+
+# extras FOLDER: puts 5,000 files into directories that are there, and 5,000 into new ones (with scale 1).
+extras() {
+    local files
+    files=$(awk "BEGIN { print int(5000 * $scale + 0.5) }")
+    (
+        cd "$1"
+        find . -mindepth 1 -type d | sort | awk -v count="$files" '
+            { dir[NR] = $0 }
+            END { for (i = 0; i < count; i++) print dir[i % NR + 1] "/extra" i }' | tr '\n' '\0' | xargs -0 touch
+        seq 0 $(((files - 1) / 100)) | sed 's/^/extra/' | xargs mkdir
+        awk -v count="$files" 'BEGIN { for (i = 0; i < count; i++) print "extra" int(i / 100) "/" i }' | xargs touch
+    )
+}
+
+deletions() {
+    local tools tool round all
+    mapfile -t tools < <(tools_of_processes)
+    options=(-a --delete)
+    make_tree small-100k "$work/tree" "$scale"
+    check_room "$work/tree"
+    rsync -a "$work/tree/" "$work/copy/"
+    for ((round = 0; round <= rounds; round++)); do
+        [ "$round" = 0 ] || say "deletion: round $round of $rounds"
+        for tool in "${tools[@]}"; do
+            extras "$work/copy"
+            all=$(($(find "$work/copy" -type f | wc -l) - $(find "$work/tree" -type f | wc -l)))
+            command_of "$tool" "$work/tree" "$work/copy"
+            # The first of all pays for caches.
+            measure "$all extras" deletion "$tool" "$round"
+            if [ "$round" = 0 ]; then continue; fi
+            check "$all extras" deletion "$tool" "$round" "$work/tree" "$work/copy"
+        done
+    done
+    for tool in "${tools[@]}"; do
+        case $tool in
+            multi-sync*)
+                extras "$work/copy"
+                command_of "$tool" "$work/tree" "$work/copy"
+                observe "$all extras" deletion "$tool"
+                ;;
+        esac
+    done
+    rm -rf "$work/tree" "$work/copy"
+}
+
+# farm FOLDER: 20 snapshots that share their files but for every 33rd, which each has anew.
+farm() {
+    local number file
+    make_tree snapshot-5k "$1/0" "$scale"
+    for number in $(seq 19); do
+        cp -al "$1/$((number - 1))" "$1/$number"
+        find "$1/$number" -type f | sort | awk -v first="$number" 'NR % 33 == first' >"$work/changed"
+        tr '\n' '\0' <"$work/changed" | xargs -0 rm
+        while read -r file; do echo "$number of $file" >"$file"; done <"$work/changed"
+        # cp -al keeps times, and writing has changed them.
+        find "$1/$number" -type d -exec touch -d "@$((1000000000 + number))" {} +
+    done
+    echo "link farm: $(find "$1" -type f | wc -l) names of $(find "$1" -type f -printf '%i\n' | sort -u | wc -l) files" >>"$out/machine.txt"
+}
+
+farms() {
+    local tools
+    mapfile -t tools < <(tools_of_processes)
+    options=(-aH)
+    mkdir "$work/tree"
+    farm "$work/tree"
+    compare_copies 'link farm' "$work/tree" "$work/copy" "${tools[@]}"
+    rm -rf "$work/tree"
 }
 
 # entries_found TOOL: how much it has found, from what it has written.
@@ -485,15 +571,16 @@ table() {
             count = split(references, reference, " ")
             printf "| tree | run | tool | runs | median s | min | max |"
             for (i = 1; i <= count; i++) printf " / %s |", reference[i]
-            print " CPU s | own CPU | own peak | |"
+            print " CPU s | own CPU | own peak | at once | |"
             printf "|---|---|---|--:|--:|--:|--:|"
             for (i = 1; i <= count; i++) printf "--:|"
-            print "--:|--:|--:|---|"
+            print "--:|--:|--:|--:|---|"
             while ((getline line < observed) > 0) {
                 split(line, field, ",")
                 key = field[1] "," field[2] "," field[3]
                 own[key] = field[4] / field[5]
                 peak[key] = field[6] / 1024
+                once[key] = field[7]
             }
         }
         FNR == 1 { next }
@@ -549,6 +636,7 @@ table() {
                 }
                 if (peak[key] > 0) printf " %.1f MiB |", peak[key]
                 else printf " |"
+                printf " %s |", once[key]
                 printf " %s |\n", note[key]
             }
         }' "$results"
@@ -558,10 +646,13 @@ words=("$@")
 read_words "$@"
 prepare
 for kind in "${kinds[@]}"; do
+    options=("${usual[@]}")
     case $kind in
         copy) copies && references=(rsync) ;;
         scan) scans && references=(find fpart) ;;
         ssh) remote && references=(rsync) ;;
+        delete) deletions && references=(rsync) ;;
+        links) farms && references=(rsync) ;;
     esac
     # One file and one table for each kind.
     if [ "$(wc -l <"$results")" -gt 1 ]; then
