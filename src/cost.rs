@@ -46,18 +46,28 @@ pub struct Fit {
     guess: CostModel,
     /// Normal equations: the upper left is symmetric, the last column the right side.
     sums: [[f64; TERMS + 1]; TERMS],
+    /// Seconds of the shortest launch: none costs more by itself.
+    shortest: f64,
     model: CostModel,
 }
 
 impl Fit {
     /// Starts with a guess.
     pub fn new(guess: CostModel) -> Fit {
-        Fit { guess, sums: [[0.0; TERMS + 1]; TERMS], model: guess }
+        Fit { guess, sums: [[0.0; TERMS + 1]; TERMS], shortest: f64::INFINITY, model: guess }
     }
 
     /// The model as it is now.
     pub fn model(&self) -> CostModel {
         self.model
+    }
+
+    /// Takes in a launch of another kind, which says only how little a launch may take.
+    pub fn bound(&mut self, seconds: f64) {
+        if seconds > 0.0 {
+            self.shortest = self.shortest.min(seconds);
+            self.model.launch = self.model.launch.min(self.shortest);
+        }
     }
 
     /// Takes in a launch that has ended: what it weighed and the seconds it took.
@@ -73,6 +83,7 @@ impl Fit {
                 *sum = *sum * FADES + terms[row] * other / seconds;
             }
         }
+        self.shortest = self.shortest.min(seconds);
         let factors = self.solve();
         self.model = CostModel {
             launch: self.guess.launch * factors[0],
@@ -93,7 +104,8 @@ impl Fit {
                 let others: f64 =
                     (0..TERMS).filter(|other| *other != term).map(|other| row[other] * factors[other]).sum();
                 let factor = (row[TERMS] - others + ridge) / (row[term] + ridge);
-                factors[term] = factor.clamp(*FACTORS.start(), *FACTORS.end());
+                let most = if term == 0 { self.shortest / self.guess.launch } else { f64::INFINITY };
+                factors[term] = factor.min(most).clamp(*FACTORS.start(), *FACTORS.end());
             }
         }
         factors
@@ -134,6 +146,16 @@ mod tests {
         let model = fit.model();
         assert!(model.entry < CostModel::default().entry / 3.0, "{model:?}");
         assert_eq!(model.byte, CostModel::default().byte);
+    }
+
+    #[test]
+    fn a_launch_by_itself_costs_no_more_than_the_shortest() {
+        let mut fit = Fit::new(CostModel::default());
+        fit.bound(0.06);
+        // Names that take long one by one, in launches of like size: that is no price of the launch.
+        [9_000, 12_000, 20_000].into_iter().for_each(|entries| fit.learn(weight(entries, 0), 1.4));
+        assert!(fit.model().launch <= 0.06, "{:?}", fit.model());
+        assert!(fit.model().work(weight(50_000, 0)) > 1.0, "{:?}", fit.model());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Looks at the machine (sources, a local destination, the installed rsync), refuses early, and decides whether several rsyncs can
 //! give exactly the result of one. Where that is not certain, one rsync does it ([`Strategy::Plain`]): slower, never different.
 
+mod alone;
 mod bandwidth;
 mod launches;
 mod mounts;
@@ -149,10 +150,14 @@ impl Plan {
             .or_else(|| one::by_options(&options, &meaning, config.processes).map(str::to_owned))
             .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
         let filters = filters.unwrap_or_default();
+        let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
         let reason = reason.or_else(|| {
             sources::one(config, &found, &meaning, relative.as_deref(), keep_locked_whole, &filters.merge_files)
                 .map(str::to_owned)
         });
+        let alone = || alone::may_be(config, &found, &rules_to_ask, supervisor);
+        let reason =
+            reason.or_else(|| alone().then(|| "the rules may leave of the source no more than its name".to_owned()));
         if !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
             check_local_destination(config, &meaning, reason.is_none() && !meaning.mkpath && !meaning.dry_run)?;

@@ -10,8 +10,9 @@ use crate::journal::Record;
 use crate::report::Event;
 use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, Class, RunCode};
+use crate::rsync::filter::unescape;
 use crate::rsync::options::Delete;
-use crate::rsync::output::Transcript;
+use crate::rsync::output::{self, Transcript};
 use crate::scan::Weight;
 use crate::supervise::Ended;
 
@@ -54,6 +55,11 @@ impl Run<'_, '_> {
         if let Some(ledger) = self.ledger.as_mut().filter(|_| listed) {
             ledger.failed(job.phase(), &end.named)?;
         }
+        if let Job::Create(known) = job {
+            let unmade = end.named.iter().filter(|line| output::is_unmade(line));
+            let unmade: Vec<Vec<u8>> = unmade.filter_map(|line| output::named(line)).map(unescape).collect();
+            self.spine.note_unmade(self.spine.created as usize..known as usize, &unmade);
+        }
         // Directories were asked for, and something else was found.
         if let (exit::OK, Job::Create(_), true) = (code, &job, end.transcript.skipped()) {
             code = exit::PARTIAL;
@@ -61,7 +67,7 @@ impl Run<'_, '_> {
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
-        let pretends = self.plan.recipe.dry_run && matches!(job, Job::Delete(_));
+        let pretends = self.plan.recipe.dry_run && matches!(job, Job::Delete(_) | Job::Clean(_));
         if code == exit::PARTIAL && pretends && end.transcript.only_below_files() {
             code = exit::OK;
         }
@@ -85,10 +91,11 @@ impl Run<'_, '_> {
                 self.again(job, code, CONNECTION_TRIES);
             }
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
-                if matches!(job, Job::Buckets(_)) {
-                    self.fit.learn(weight, end.ran.as_secs_f64());
-                    self.queue.learned(self.fit.model());
+                match job {
+                    Job::Buckets(_) => self.fit.learn(weight, end.ran.as_secs_f64()),
+                    _ => self.fit.bound(end.ran.as_secs_f64()),
                 }
+                self.queue.learned(self.fit.model());
                 self.check_after(&job)?;
                 self.accomplished(launch, job, weight, code, &end.transcript)?;
             }
@@ -102,7 +109,7 @@ impl Run<'_, '_> {
     /// A directory that was replaced during a launch may have led it elsewhere: that is said, and changes the exit code.
     fn check_after(&mut self, job: &Job) -> Result<()> {
         let arguments = match job {
-            Job::Buckets(buckets) | Job::Remove(buckets) => self.arguments(buckets)?,
+            Job::Buckets(buckets) | Job::Clean(buckets) | Job::Remove(buckets) => self.arguments(buckets)?,
             Job::Repair(bucket) => self.arguments(&[*bucket])?,
             Job::Create(known) => self.spine.part(self.spine.created as usize..*known as usize, true).arguments,
             Job::Delete(range) | Job::Attributes(range) => self.spine.part(range.clone(), true).arguments,
@@ -146,7 +153,7 @@ impl Run<'_, '_> {
             Job::Repair(bucket) => self.note_done(launch, code, &[bucket])?,
             // Whoever removed a name first: it is gone.
             Job::Remove(_) if code == exit::VANISHED => return Ok(()),
-            Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => {}
+            Job::Clean(_) | Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => {}
         }
         self.soft.add(code);
         Ok(())
@@ -154,8 +161,16 @@ impl Run<'_, '_> {
 
     fn note_done(&mut self, launch: u64, code: u8, buckets: &[Bucket]) -> Result<()> {
         self.remove_later(buckets);
+        self.clean_later(buckets);
         let (sender_failed, buckets) = (self.sender_failed, buckets.iter().map(|bucket| bucket.id).collect());
         self.record(&Record::Done { launch, code, sender_failed, buckets })
+    }
+
+    /// What is to be deleted after everything was copied is deleted in a step of its own: a launch does not know of the others.
+    pub(super) fn clean_later(&mut self, buckets: &[Bucket]) {
+        if self.deletes_late() {
+            self.to_clean.extend_from_slice(buckets);
+        }
     }
 
     /// rsync itself looks again whether a name was copied before it removes it.
@@ -169,7 +184,9 @@ impl Run<'_, '_> {
     /// Puts work back after a failure that may pass, or gives up.
     fn again(&mut self, job: Job, code: u8, most: u32) {
         let keys: Vec<u64> = match &job {
-            Job::Buckets(buckets) | Job::Remove(buckets) => buckets.iter().map(|bucket| bucket.id).collect(),
+            Job::Buckets(buckets) | Job::Clean(buckets) | Job::Remove(buckets) => {
+                buckets.iter().map(|bucket| bucket.id).collect()
+            }
             Job::Repair(bucket) => vec![bucket.id],
             Job::Create(_) | Job::Delete(_) | Job::Attributes(_) => vec![SPINE_TRIES],
             Job::Plain => return self.fail(code),
@@ -193,7 +210,9 @@ impl Run<'_, '_> {
         )));
         self.pause_until = Some(Instant::now() + pause);
         match job {
-            Job::Buckets(buckets) => buckets.into_iter().for_each(|bucket| self.queue.push(bucket)),
+            Job::Buckets(buckets) | Job::Clean(buckets) => {
+                buckets.into_iter().for_each(|bucket| self.queue.push(bucket));
+            }
             Job::Repair(bucket) => self.repair.push(bucket),
             Job::Remove(buckets) => self.removals.extend(buckets),
             Job::Delete(range) | Job::Attributes(range) => self.parts.push(range),
@@ -211,7 +230,7 @@ impl Run<'_, '_> {
     /// Whether at least `count` units of a launch are no longer in the source.
     fn are_gone(&self, job: &Job, count: u64) -> bool {
         let units = match job {
-            Job::Buckets(buckets) | Job::Remove(buckets) => self.arguments(buckets),
+            Job::Buckets(buckets) | Job::Clean(buckets) | Job::Remove(buckets) => self.arguments(buckets),
             Job::Repair(bucket) => self.arguments(&[*bucket]),
             Job::Create(known) => Ok(self.spine.part(self.spine.created as usize..*known as usize, true).arguments),
             Job::Delete(range) | Job::Attributes(range) => Ok(self.spine.part(range.clone(), true).arguments),

@@ -168,6 +168,7 @@ pub fn run_recorded(
             tries: HashMap::new(),
             repair: Vec::new(),
             removals: Vec::new(),
+            to_clean: Vec::new(),
             parts: Vec::new(),
             whole_lists: false,
             sender_failed: false,
@@ -203,6 +204,8 @@ enum Job {
     Buckets(Vec<Bucket>),
     /// A bucket that ended with 23, once more and alone.
     Repair(Bucket),
+    /// Deletes inside the subtrees of these buckets.
+    Clean(Vec<Bucket>),
     /// Removes the single names of these buckets from the source.
     Remove(Vec<Bucket>),
     /// Deletes in this part of the spine, and sets its attributes.
@@ -221,7 +224,7 @@ impl Job {
             Job::Buckets(_) | Job::Plain => "copy",
             Job::Repair(_) => "repair",
             Job::Remove(_) => "remove",
-            Job::Delete(_) => "delete",
+            Job::Clean(_) | Job::Delete(_) => "delete",
             Job::Attributes(_) => "attributes",
         }
     }
@@ -239,6 +242,7 @@ struct Running {
 enum Stage {
     Transfer,
     Repair,
+    Clean,
     Delete,
     Attributes,
     Remove,
@@ -271,6 +275,8 @@ struct Run<'scope, 'env> {
     repair: Vec<Bucket>,
     /// Buckets whose names are to be removed from the source at the end.
     removals: Vec<Bucket>,
+    /// Buckets in which is still to be deleted.
+    to_clean: Vec<Bucket>,
     /// Parts of the spine that wait in the stages after the transfer.
     parts: Vec<Range<usize>>,
     /// An rsync lost its list: the others read it whole.
@@ -295,6 +301,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         before.done.values().for_each(|code| self.soft.add(*code));
         let done: Vec<Bucket> = before.done.keys().filter_map(|id| before.buckets.get(id)).copied().collect();
         self.remove_later(&done);
+        self.clean_later(&done);
         for (text, vanished, _) in before.unread.iter().filter(|_| before.scanned.is_some()) {
             self.note_unread(text.clone(), *vanished);
         }
@@ -515,12 +522,20 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     }
                 }
                 Stage::Repair if over && self.repair.is_empty() => {
-                    let deletes = self.may_delete();
-                    // A run that became one plain rsync has nothing left to do.
-                    if deletes || self.spine.dest_made && !self.plan.recipe.dry_run && !self.is_untouched() {
-                        self.parts = self.spine.parts(self.room);
+                    if self.may_delete() {
+                        self.to_clean.drain(..).for_each(|bucket| self.queue.push(bucket));
+                        self.stage = Stage::Clean;
+                    } else {
+                        // A run that became one plain rsync has nothing left to do.
+                        if self.spine.dest_made && !self.plan.recipe.dry_run && !self.is_untouched() {
+                            self.parts = self.spine.parts(self.room);
+                        }
+                        self.stage = Stage::Attributes;
                     }
-                    self.stage = if deletes { Stage::Delete } else { Stage::Attributes };
+                }
+                Stage::Clean if over && self.queue.is_empty() => {
+                    self.parts = self.spine.parts(self.room);
+                    self.stage = Stage::Delete;
                 }
                 Stage::Delete if over && self.parts.is_empty() => {
                     // Otherwise the same launches have set the attributes.
@@ -605,9 +620,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.last_start = Instant::now();
         let weight = match &job {
             Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
-            Job::Plain | Job::Create(_) | Job::Repair(_) | Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => {
-                Weight::default()
-            }
+            Job::Plain
+            | Job::Create(_)
+            | Job::Repair(_)
+            | Job::Clean(_)
+            | Job::Remove(_)
+            | Job::Delete(_)
+            | Job::Attributes(_) => Weight::default(),
         };
         let meter = Arc::<Meter>::default();
         let (supervisor, tell) = (&self.control.supervisor, self.tell);

@@ -20,6 +20,8 @@ pub(super) struct SpineList {
     identities: HashMap<Vec<u8>, (u64, u64)>,
     /// Those that are known not to be.
     replaced: HashSet<Vec<u8>>,
+    /// Those that could not be made at the destination.
+    unmade: Vec<Vec<u8>>,
     /// How many exist at the destination.
     pub created: u32,
     /// A launch that creates some is running.
@@ -111,6 +113,21 @@ impl SpineList {
     /// Whether that this one was replaced was not said before.
     pub fn is_news(&mut self, replaced: &[u8]) -> bool {
         self.replaced.insert(replaced.to_vec())
+    }
+
+    /// Takes note of directories that could not be made, by the paths that rsync printed.
+    pub fn note_unmade(&mut self, range: Range<usize>, paths: &[Vec<u8>]) {
+        let ends = |path: &[u8], name: &[u8]| {
+            path.strip_suffix(name).is_some_and(|above| above.is_empty() || above.ends_with(b"/"))
+        };
+        let arguments = self.dirs[range].iter().filter_map(|dir| dir.argument.as_ref());
+        let unmade = arguments.filter(|argument| paths.iter().any(|path| ends(path, path_in_transfer(argument))));
+        self.unmade.extend(unmade.cloned());
+    }
+
+    /// Whether a directory above (or this one) could not be made at the destination: rsync skips what is in it.
+    pub fn is_unmade(&self, argument: &[u8]) -> bool {
+        self.unmade.iter().any(|dir| is_in(argument, dir))
     }
 
     /// Spine directories above these arguments (or among them) that are no longer what was scanned. A directory that is gone is

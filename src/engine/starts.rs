@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::bucket::Bucket;
 use crate::entry::Printable;
@@ -40,6 +41,7 @@ impl Run<'_, '_> {
                 }
                 None => Ok(false),
             },
+            Stage::Clean => self.start_clean(),
             Stage::Delete => match self.parts.pop() {
                 Some(range) => self.start_delete(range).map(|()| true),
                 None => Ok(false),
@@ -121,7 +123,7 @@ impl Run<'_, '_> {
     pub(super) fn copying(&self, bucket: Bucket) -> Copying {
         Copying {
             repair: false,
-            keep: self.keeps(),
+            keep: self.keeps() || self.deletes_late(),
             exposed: bucket.exposed,
             singles: bucket.singles,
             whole_list: self.whole_lists,
@@ -152,7 +154,8 @@ impl Run<'_, '_> {
             ))
             .remedy("give filter rules on the command line instead of in files"));
         }
-        let units = self.as_scanned(units)?;
+        let mut units = self.as_scanned(units)?;
+        units.retain(|unit| !self.spine.is_unmade(unit.as_bytes()));
         Ok((!units.is_empty()).then_some(units))
     }
 
@@ -166,14 +169,26 @@ impl Run<'_, '_> {
         self.resumes() && self.scanned && (self.spine.created as usize) < self.spine.len()
     }
 
+    fn start_clean(&mut self) -> Result<bool> {
+        let taken = self.queue.take(self.slots(), self.room, u32::MAX, false);
+        let Some(first) = taken.first().copied() else { return Ok(false) };
+        if let Some(units) = self.launchable(&taken)? {
+            let invocation = self.plan.recipe.clean(units, first.exposed, self.room);
+            self.start(Job::Clean(taken), invocation, Tells::Deletions)?;
+        }
+        Ok(true)
+    }
+
+    /// `--delete-after` and `--delete-delay` delete after everything was copied: what ends the run before that ends deletion too.
+    pub(super) fn deletes_late(&self) -> bool {
+        matches!(self.plan.deletes, Some(Delete::After | Delete::Delay))
+    }
+
     /// Launches that print a line per entry are started when the spine is complete, because a second look at a directory would
-    /// print it again. `--delete-before` and `--delete-after` make rsync read everything before it deletes anything. And with filter
-    /// rules only rsync knows whether what the scan could not read, which would end deletion, is part of the transfer at all.
-    pub(super) fn waits_for_scan(&self) -> bool {
-        let rules = self.plan.recipe.rule_options.is_some();
-        self.plan.prints
-            || matches!(self.plan.deletes, Some(Delete::Before | Delete::After))
-            || rules && self.keeps_if_failed()
+    /// print it again. `--delete-before` makes rsync read everything before it deletes anything. And something that cannot be read ends
+    /// deletion: nothing is deleted before all of the source was looked at.
+    fn waits_for_scan(&self) -> bool {
+        self.plan.prints || self.plan.deletes == Some(Delete::Before) || self.keeps_if_failed() && !self.deletes_late()
     }
 
     /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.

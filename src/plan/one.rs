@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::{Component, Path};
 
 use crate::rsync::command::Removal;
-use crate::rsync::options::{Meaning, Options, Superuser};
+use crate::rsync::options::{Delete, Meaning, Options, Superuser};
 
 use super::{bandwidth, launches};
 
@@ -20,7 +20,8 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let looks_twice = launches::removal(meaning) == Removal::SinglesLast;
     let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
-    let rules: [(bool, &str); 17] = [
+    let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
+    let rules: [(bool, &str); 20] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -56,6 +57,15 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
         (
             meaning.copy_links && meaning.has_filter_rules,
             "whether a link that leads nowhere is an error depends on the rules",
+        ),
+        (
+            late && meaning.delete_excluded,
+            "excluded entries that are in the way are deleted at once, all others after everything was copied",
+        ),
+        (late && meaning.remove_source_files, "directories have other times when deletion looks at them again"),
+        (
+            meaning.chmod && !meaning.perms,
+            "without --perms the mode of a new directory depends on what is above it, which --chmod changes",
         ),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),

@@ -164,6 +164,12 @@ pub(super) fn one(
     if follows && sources.iter().any(|(_, metadata)| metadata.is_symlink()) {
         return Some("a source is a link that may be followed");
     }
+    if meaning.has_filter_rules && !meaning.mkpath && config.destination.is_local() {
+        let dest = PathBuf::from(config.destination.as_typed(&config.cwd));
+        if !dest.exists() && dest.parent().is_some_and(|parent| !parent.is_dir()) {
+            return Some("how a missing parent of DEST is answered depends on what the rules leave");
+        }
+    }
     if files > 0 && meaning.relative {
         return Some("a source under --relative is no directory");
     }

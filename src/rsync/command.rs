@@ -206,6 +206,14 @@ impl Recipe {
         self.copy(options, &more, units, list)
     }
 
+    /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does.
+    pub fn clean(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
+        let list = exposed && self.lists || !fits(&units, room);
+        let list = if list { self.list(&units) } else { List::No };
+        let only = if self.dry_run { &[][..] } else { &["--no-implied-dirs"] };
+        self.copy(&self.options, &[only, &["--existing", "--ignore-existing"]].concat(), units, list)
+    }
+
     /// Removes single names from the source that were copied before; with a list as [`Recipe::buckets`] does.
     pub fn remove(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
         let list = exposed && self.lists || !fits(&units, room);

@@ -250,6 +250,11 @@ pub fn named(line: &[u8]) -> Option<&[u8]> {
     Some(&line[begin..end])
 }
 
+/// Whether a directory could not be made at the destination.
+pub fn is_unmade(line: &[u8]) -> bool {
+    contains(line, b"recv_generator: mkdir \"") && contains(line, b"\" failed: ")
+}
+
 /// Whether a name could not be looked up at the destination because what is above it is no directory.
 pub fn is_below_file(line: &[u8]) -> bool {
     let stat = contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Not a directory (20)");

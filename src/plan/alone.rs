@@ -1,0 +1,38 @@
+//! Whether a source may come down to its top directory alone: then a DEST that does not exist becomes that directory itself (rsync's rule for
+//! a transfer of one entry), which several rsyncs would not repeat. Only filter rules can bring that about, so rsync is asked.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::config::Config;
+use crate::endpoint::Form;
+use crate::rsync::command::Invocation;
+use crate::rsync::exit;
+use crate::supervise::{Stream, Supervisor};
+
+use super::probe;
+use super::sources::Found;
+
+/// Asks rsync for what its rules leave of the top of the source: two names are enough to know.
+pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervisor: &Supervisor) -> bool {
+    let [(source, metadata)] = &found.present[..] else { return false };
+    let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
+    let exists = config.destination.is_local() && Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
+    if rules.is_empty() || !metadata.is_dir() || source.form() != Form::Named || !names_dest || exists {
+        return false;
+    }
+    let mut top = source.base(&config.cwd).into_os_string();
+    top.push("/./");
+    top.push(source.name().unwrap_or_default());
+    top.push("/");
+    let mut arguments = rules.to_vec();
+    arguments.extend(["-n", "-dlR", "--no-implied-dirs", "--out-format=%n", "--"].map(OsString::from));
+    arguments.extend([top, OsString::from("/nonexistent/")]);
+    let cwd = config.cwd.clone();
+    let invocation = Invocation { program: probe::PROGRAM.into(), arguments, cwd, input: Vec::new() };
+    let mut names = 0;
+    let ended = supervisor.run(&invocation, &mut |stream, _| names += u64::from(stream == Stream::Stdout));
+    // Where rsync fails, so will one rsync.
+    names < 2 || ended.is_ok_and(|ended| ended.code() == exit::USAGE)
+}
