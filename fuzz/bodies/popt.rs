@@ -62,6 +62,6 @@ fn is_compared() -> bool {
 
 /// rsync reads all words before it prints its version.
 fn read<S: AsRef<OsStr>>(words: &[S]) -> Output {
-    let empty = tempfile::tempdir().unwrap();
+    let empty = rsync::folder();
     rsync::run(rsync::rsync(empty.path()).arg("--version").args(words)).unwrap()
 }

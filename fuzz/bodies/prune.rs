@@ -1,4 +1,4 @@
-//! What the scan does not enter because of its name is what rsync itself leaves out; the names rsync prints are read back as they are.
+//! What the scan does not enter because of the rules is what rsync itself leaves out; the names rsync prints are read back as they are.
 //!
 //! The input is words, each ended by a NUL: a letter for what the word is ([`Case::read`]), then its text. Directories get the names
 //! that stand in the rules, and others that are alike.
@@ -14,12 +14,14 @@ use multi_sync::rsync::options::Options;
 
 use crate::rsync;
 
-/// Enough for every rule to meet names that it is about, few enough for many trees a second.
-const NAMES: usize = 24;
+/// Each is in a directory of each name, [`DEPTH`] times: enough for rules to meet names that they are about, few enough for many trees
+/// a second.
+const NAMES: usize = 6;
+const DEPTH: u32 = 3;
 /// So that a longer one made of it is still a name.
 const LONGEST_NAME: usize = 200;
-/// A directory whose inside is like the top.
-const INNER: &str = "inner";
+/// Stands for the NUL in files with rules.
+const NUL: u8 = 1;
 
 /// Reads the input as rules and names, makes the tree, and has it copied by rsync.
 pub fn check(data: &[u8]) {
@@ -28,23 +30,34 @@ pub fn check(data: &[u8]) {
     }
     let Some(case) = Case::read(data) else { return };
     let Ok(options) = Options::parse(&case.options) else { return };
-    let work = tempfile::tempdir().unwrap();
+    let work = rsync::folder();
     for (at, text) in case.files.iter().enumerate() {
         fs::write(work.path().join(Case::file(at)), text).unwrap();
     }
     let Ok(filters) = Filters::of(&options, work.path()) else { return };
     let excludes = |path: &[u8]| filters.prune.excludes(name(path), || path.to_vec());
+    let directories = case.directories();
+    if !case.is_plain && !case.options.is_empty() && !directories.iter().any(|path| excludes(path)) {
+        return;
+    }
     let (source, copy) = (work.path().join("source"), work.path().join("copy"));
+    fs::create_dir(&source).unwrap();
     fs::create_dir(&copy).unwrap();
-    case.plant(&source);
+    for path in &directories {
+        fs::create_dir(source.join(OsStr::from_bytes(path))).unwrap();
+    }
 
     let mut command = rsync::rsync(work.path());
     command.args(options.argv()).args(["-r", "--out-format=%n", "--", "source/", "copy/"]);
     let output = rsync::run(&mut command).unwrap();
     let mut there = BTreeSet::new();
     list(&copy, b"", &mut there);
-    let told = |path: &[u8]| format!("{:?} by {:?}: {output:?}", OsStr::from_bytes(path), case.options);
-    for path in there.iter().filter(|path| is_dir(&copy, path)) {
+    let rules = || {
+        let files = case.files.iter().map(|text| text.escape_ascii().to_string()).collect::<Vec<_>>();
+        format!("{:?} {files:?}: {}", case.options, String::from_utf8_lossy(&output.stderr))
+    };
+    let told = |path: &[u8]| format!("{} by {}", path.escape_ascii(), rules());
+    for path in directories.iter().filter(|path| there.contains(*path)) {
         assert!(!excludes(path), "copied {}", told(path));
     }
     if !output.status.success() {
@@ -56,15 +69,10 @@ pub fn check(data: &[u8]) {
         .filter(|line| !line.is_empty() && *line != b"./")
         .map(unescape)
         .collect();
-    assert_eq!(printed, there, "{:?}: {output:?}", case.options);
-    if case.is_plain {
-        let mut all = BTreeSet::new();
-        list(&source, b"", &mut all);
-        for path in all.iter().filter(|path| is_dir(&source, path)) {
-            let ends = (1..path.len()).filter(|&end| path[end] == b'/').chain([path.len()]);
-            let pruned = ends.map(|end| &path[..end]).any(excludes);
-            assert!(pruned || there.contains(path), "not known to be left out: {}", told(path));
-        }
+    assert_eq!(printed, there, "{}", rules());
+    for path in directories.iter().filter(|path| case.is_plain && !there.contains(*path)) {
+        let ends = (1..path.len()).filter(|&end| path[end] == b'/').chain([path.len()]);
+        assert!(ends.map(|end| &path[..end]).any(excludes), "not known to be left out: {}", told(path));
     }
 }
 
@@ -73,7 +81,8 @@ pub fn check(data: &[u8]) {
 struct Case {
     options: Vec<OsString>,
     files: Vec<Vec<u8>>,
-    names: BTreeSet<Vec<u8>>,
+    /// For each word those that it is about, the likeliest first.
+    names: Vec<Vec<Vec<u8>>>,
     /// There are only rules of which everything is certain.
     is_plain: bool,
 }
@@ -89,7 +98,7 @@ impl Case {
                 b'd' => None,
                 b'e' => Some(joined("--exclude=", text)),
                 b'i' => Some(joined("--include=", text)),
-                b'f' if text.starts_with(b".") || text.starts_with(b"merge") || text.contains(&b'/') => return None,
+                b'f' if reads_a_file(text) => return None,
                 b'f' => Some(joined("--filter=", text)),
                 b'm' => Some(format!("--filter=. {from_file}").into()),
                 b'x' => Some(format!("--exclude-from={from_file}").into()),
@@ -103,14 +112,14 @@ impl Case {
                 _ => continue,
             };
             if matches!(kind, b'm' | b'x' | b'n') {
-                case.files.push(text.to_vec());
+                case.files.push(text.iter().map(|&byte| if byte == NUL { 0 } else { byte }).collect());
             }
             let certain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.' || !byte.is_ascii();
             let name = text.strip_suffix(b"/").unwrap_or(text);
             let plain_rule = matches!(kind, b'e' | b'i') && !name.is_empty() && name.iter().all(certain);
             case.is_plain &= plain_rule || matches!(kind, b'd' | b'D');
             case.options.extend(option);
-            case.take_names(text);
+            case.names.extend(text.split(|byte| matches!(byte, b'/' | b'\n' | &NUL)).map(names));
         }
         Some(case)
     }
@@ -120,27 +129,48 @@ impl Case {
         format!("rules.{at}")
     }
 
-    fn take_names(&mut self, text: &[u8]) {
-        for part in text.split(|byte| matches!(byte, b'/' | b'\n')).filter(|part| part.len() < LONGEST_NAME) {
-            let last = part.rsplit(|&byte| byte == b' ').next().unwrap_or(part);
-            let shorter = part.split_last().map_or(part, |(_, rest)| rest);
-            let alike =
-                [part.to_vec(), last.to_vec(), shorter.to_vec(), [part, b"x"].concat(), part.to_ascii_uppercase()];
-            let room = NAMES.saturating_sub(self.names.len());
-            self.names.extend(alike.into_iter().filter(|name| !matches!(&name[..], b"" | b"." | b"..")).take(room));
-        }
-    }
-
-    /// The names at two levels, with something in each directory and around it.
-    fn plant(&self, source: &Path) {
-        for above in [source.to_owned(), source.join(INNER)] {
-            fs::create_dir_all(&above).unwrap();
-            for name in self.names.iter().map(|name| OsStr::from_bytes(name)) {
-                fs::create_dir_all(above.join(name).join("below")).unwrap();
-                fs::write(above.join(name).join("file"), "").unwrap();
+    /// Their paths, those above before those below.
+    fn directories(&self) -> Vec<Vec<u8>> {
+        let most = self.names.iter().map(Vec::len).max().unwrap_or_default();
+        let mut names = Vec::new();
+        for name in (0..most).flat_map(|rank| self.names.iter().filter_map(move |names| names.get(rank))) {
+            if names.len() < NAMES && !names.contains(&name) {
+                names.push(name);
             }
         }
+        let mut paths = Vec::new();
+        let mut level = vec![Vec::new()];
+        for _ in 0..DEPTH {
+            let below = |above: &Vec<u8>| names.iter().map(|name| [above, &name[..]].concat()).collect::<Vec<_>>();
+            level = level.iter().flat_map(below).collect();
+            paths.extend(level.iter().cloned());
+            level.iter_mut().for_each(|path| path.push(b'/'));
+        }
+        paths
     }
+}
+
+/// Rules about one more file, or about one that is named by a path.
+fn reads_a_file(rule: &[u8]) -> bool {
+    let is = |word: &str| rule.starts_with(word.as_bytes());
+    is(".") || is("merge") || (is(":") || is("dir-merge")) && rule.contains(&b'/')
+}
+
+/// Names that a part of a rule may be about.
+fn names(part: &[u8]) -> Vec<Vec<u8>> {
+    let pattern = part.rsplit(|byte| matches!(byte, b' ' | b'_')).next().unwrap_or(part);
+    let like = |many: &[u8]| -> Vec<u8> {
+        let byte = |byte: &u8| match byte {
+            b'*' => many.to_vec(),
+            b'?' => b"q".to_vec(),
+            other => vec![*other],
+        };
+        pattern.iter().flat_map(byte).collect()
+    };
+    let shorter = pattern.split_last().map_or(pattern, |(_, rest)| rest);
+    let all = [like(b"xy"), part.to_vec(), like(b""), shorter.to_vec(), [pattern, b"x"].concat(), pattern.to_vec()];
+    let is_name = |name: &Vec<u8>| !matches!(&name[..], b"" | b"." | b"..") && name.len() < LONGEST_NAME;
+    all.into_iter().filter(is_name).collect()
 }
 
 fn joined(option: &str, text: &[u8]) -> OsString {
@@ -157,10 +187,6 @@ fn list(dir: &Path, above: &[u8], found: &mut BTreeSet<Vec<u8>>) {
         }
         found.insert(path);
     }
-}
-
-fn is_dir(tree: &Path, path: &[u8]) -> bool {
-    tree.join(OsStr::from_bytes(path)).is_dir()
 }
 
 fn name(path: &[u8]) -> &[u8] {

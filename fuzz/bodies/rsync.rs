@@ -27,6 +27,11 @@ pub fn skip(why: &str) {
     let _ = std::io::stderr().write_all(format!("SKIP: comparison with rsync: {why}\n").as_bytes());
 }
 
+/// An empty folder, in memory where that can be: many are made.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// rsync in `cwd`, where it finds neither input nor settings of the user.
 pub fn rsync(cwd: &Path) -> Command {
     let mut command = Command::new("rsync");

@@ -29,6 +29,7 @@ impl Filters {
     /// The rules among `options`; files are relative to `cwd`. Fails with the reason why one rsync has to do it.
     pub fn of(options: &Options, cwd: &Path) -> Result<Filters, &'static str> {
         let mut filters = Filters::default();
+        let mut from0 = false;
         for setting in options.settings() {
             let name = setting.spec.name();
             let value = setting.value.as_deref().unwrap_or_default();
@@ -44,8 +45,9 @@ impl Filters {
                 }
                 (_, Some(Rule::Merge { head, file })) => {
                     // With modifiers lines may mean something else.
-                    let plain = matches!(head, b". " | b"._" | b"merge " | b"merge_");
-                    lines(&cwd.join(OsStr::from_bytes(file)), |line| {
+                    let text = read(&cwd.join(OsStr::from_bytes(file)))?;
+                    let plain = matches!(head, b". " | b"._" | b"merge " | b"merge_") && ends_are_certain(&text, from0);
+                    lines(&text, |line| {
                         if plain {
                             prune.filter(line)
                         } else {
@@ -58,7 +60,11 @@ impl Filters {
                     })?;
                 }
                 ("exclude-from" | "include-from", _) => {
-                    lines(&cwd.join(value), |line| {
+                    let text = read(&cwd.join(value))?;
+                    if !ends_are_certain(&text, from0) {
+                        prune.end();
+                    }
+                    lines(&text, |line| {
                         prune.pattern(name == "exclude-from", line);
                         if line == b"!" { Err(CLEARS) } else { Ok(()) }
                     })?;
@@ -73,7 +79,8 @@ impl Filters {
                 }
                 ("exclude" | "include", Some(Rule::Pattern)) => prune.pattern(name == "exclude", value.as_bytes()),
                 (_, Some(Rule::Pattern)) => prune.filter(value.as_bytes()),
-                ("partial-dir" | "from0", _) => {}
+                ("from0", _) => from0 = !setting.negated,
+                ("partial-dir", _) => {}
                 _ => continue,
             }
             filters.options.extend(setting.argv());
@@ -97,16 +104,22 @@ impl Filters {
 
 const CLEARS: &str = "a filter rule clears the list";
 
+/// A file that cannot be read is rsync's to complain about.
+fn read(path: &Path) -> Result<Vec<u8>, &'static str> {
+    std::fs::read(path).map_err(|_| "a filter file cannot be read")
+}
+
 /// Gives each line of a rule file; lines end with a newline, carriage return or NUL, so that either form of file is read
-/// with suspicion. A file that cannot be read is rsync's to complain about.
-fn lines(path: &Path, mut each: impl FnMut(&[u8]) -> Result<(), &'static str>) -> Result<(), &'static str> {
-    match std::fs::read(path) {
-        Ok(text) => text
-            .split(|byte| matches!(byte, b'\n' | b'\r' | 0))
-            .filter(|line| !line.is_empty() && !matches!(line[0], b'#' | b';'))
-            .try_for_each(&mut each),
-        Err(_) => Err("a filter file cannot be read"),
-    }
+/// with suspicion.
+fn lines(text: &[u8], each: impl FnMut(&[u8]) -> Result<(), &'static str>) -> Result<(), &'static str> {
+    text.split(|byte| matches!(byte, b'\n' | b'\r' | 0))
+        .filter(|line| !line.is_empty() && !matches!(line[0], b'#' | b';'))
+        .try_for_each(each)
+}
+
+/// Whether rsync sees the same lines: with `--from0` a newline is part of a rule, without it a NUL hides the rest of a line.
+fn ends_are_certain(text: &[u8], from0: bool) -> bool {
+    !text.iter().any(|byte| if from0 { matches!(byte, b'\n' | b'\r') } else { *byte == 0 })
 }
 
 /// The name in a line of `--out-format=%n`: `\#ooo` stands for the byte with that octal number, and a directory ends with a slash.
@@ -215,6 +228,28 @@ mod tests {
             assert!(of(text, dir.path()).is_err(), "{text}");
         }
         assert_eq!(of("-f ':n- .f'", dir.path()).unwrap().merge_files, [".f"]);
+    }
+
+    #[test]
+    fn lines_that_rsync_may_not_see_are_not_certain() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        text("lines", "a\nb\r");
+        text("nuls", "a\0b\0");
+        text("rules", "- a\n- b\n");
+        for (options, certain) in [
+            ("--exclude-from=lines", true),
+            ("--exclude-from=nuls", false),
+            ("-0 --exclude-from=lines", false),
+            ("-0 --exclude-from=nuls", true),
+            ("-0 --no-from0 --exclude-from=lines", true),
+            ("--exclude-from=lines -0", true),
+            ("-f '. rules'", true),
+            ("-0 -f '. rules'", false),
+            ("--include-from=nuls --exclude=b", false),
+        ] {
+            assert_eq!(of(options, dir.path()).unwrap().prune.excludes(b"b", || b"b".to_vec()), certain, "{options}");
+        }
     }
 
     #[test]
