@@ -80,9 +80,9 @@ bench: need-cargo ## measurements of the parts, by criterion (`make bench BENCH_
 	$(CARGO) bench --locked $(BENCH_ARGS)
 
 compare: need-cargo ## measure against rsync and other tools (COMPARE_ARGS: see scripts/compare.sh --help)
-	$(CARGO) build --release --locked --bins --example maketree --example sametree
+	$(CARGO) build --release --locked --bins --example maketree --example sametree --example barescan
 	MULTI_SYNC='$(BIN)' MAKETREE='$(TARGET)/release/examples/maketree' SAMETREE='$(TARGET)/release/examples/sametree' \
-	    ./scripts/compare.sh $(COMPARE_ARGS)
+	    BARESCAN='$(TARGET)/release/examples/barescan' ./scripts/compare.sh $(COMPARE_ARGS)
 
 clean: need-cargo ## remove what was built
 	$(CARGO) clean

@@ -1,19 +1,15 @@
-//! The scan: `Scan::run` over trees of different shape with 1 to 32 threads, beside the least that one thread can do with the same
-//! system calls (`getdents64` and `statx`, nothing kept). One more measurement writes bucket files too, as `multi-sync -d` does, for a
-//! million entries.
+//! The scan: `Scan::run` over trees of different shape with both walkers and 1 to 32 threads, beside the least that one thread can do with
+//! the same system calls (`getdents64` and `statx`, nothing kept). One more measurement writes bucket files too, as `multi-sync -d`
+//! does, for a million entries; and one shows what the sums of subtrees cost, by limits with which nothing, little, or all is split.
 
 mod common;
 
-use std::ffi::CString;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{BufReader, Write};
-use std::mem::MaybeUninit;
 use std::num::NonZero;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,9 +19,8 @@ use multi_sync::bucket::{BucketDir, Packer, Place};
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
 use multi_sync::scan::{Event, Limits, Root, Scan, Units, Watch};
 use multi_sync::treegen::{Fill, Sizes, Spec, from_manifest, generate};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, openat, statx};
 
-use common::{Lazy, entries, tree};
+use common::{Lazy, bare, entries, tree};
 
 const SEED: u64 = 1;
 const LIMITS: Limits = Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE };
@@ -35,7 +30,6 @@ const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench-data/linux-6.
 const MANIFEST_COPY: &str = "linux-6.1.tree";
 /// What the arguments of one launch may take where the stack is limited to 8 MiB.
 const ROOM: usize = 2 << 20;
-const READ_AT_ONCE: usize = 64 * 1024;
 
 fn main() {
     common::run(|criterion, above| {
@@ -64,6 +58,7 @@ fn main() {
             }
         });
         scan(criterion, "directories, deep", chains * (deep + 1), &chained);
+        subtree_sums(criterion, chains * (deep + 1), &chained);
         match read_manifest(above) {
             Ok(lines) => scan(criterion, "Linux 6.1", lines - 1, &tree(above, "linux", make_linux)),
             Err(why) => println!("SKIP scan/Linux 6.1: {why}"),
@@ -96,31 +91,61 @@ fn make_linux(path: &Path) {
 
 fn scan(criterion: &mut Criterion, shape: &str, entries: u64, path: &Lazy<'_, PathBuf>) {
     let mut group = start(criterion, shape, entries);
-    bare(&mut group, entries, path);
-    for threads in THREADS {
-        group.bench_function(format!("{threads} threads"), |bencher| {
-            bencher.iter(|| {
-                let units = AtomicU64::new(0);
-                run(path, threads, entries, &|found| {
-                    units.fetch_add(found.iter().map(black_box).count() as u64, Ordering::Relaxed);
-                });
-                units.into_inner()
+    bare_walk(&mut group, entries, path);
+    for gitignore in [false, true] {
+        for threads in THREADS {
+            let walker = if gitignore { ", ignore rules" } else { "" };
+            let settings = Settings { threads, gitignore, limits: LIMITS };
+            group.bench_function(format!("{threads} threads{walker}"), |bencher| {
+                bencher.iter(|| count_units(path, settings, entries));
             });
-        });
+        }
     }
     group.finish();
 }
 
+fn subtree_sums(criterion: &mut Criterion, entries: u64, path: &Lazy<'_, PathBuf>) {
+    let mut group = start(criterion, "subtree sums", entries);
+    bare_walk(&mut group, entries, path);
+    for (name, limit) in [("nothing split", u64::MAX), ("split at 1000", 1000), ("all split", 1)] {
+        let limits = Limits { entries: NonZero::new(limit).expect("not zero"), bytes: NonZero::<u64>::MAX };
+        for threads in [1, 2] {
+            let settings = Settings { threads, gitignore: false, limits };
+            group.bench_function(format!("{name}, {threads} threads"), |bencher| {
+                bencher.iter(|| count_units(path, settings, entries));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// How a tree is scanned.
+#[derive(Clone, Copy)]
+struct Settings {
+    threads: usize,
+    gitignore: bool,
+    limits: Limits,
+}
+
+fn count_units(path: &Path, settings: Settings, entries: u64) -> u64 {
+    let units = AtomicU64::new(0);
+    run(path, settings, entries, &|found| {
+        units.fetch_add(found.iter().map(black_box).count() as u64, Ordering::Relaxed);
+    });
+    units.into_inner()
+}
+
 fn with_buckets(criterion: &mut Criterion, above: &Path, entries: u64, path: &Lazy<'_, PathBuf>) {
     let mut group = start(criterion, "bench tree to bucket files", entries);
-    bare(&mut group, entries, path);
+    bare_walk(&mut group, entries, path);
     for threads in [1, 2, 4] {
         group.bench_function(format!("{threads} threads"), |bencher| {
             bencher.iter_batched(
                 || BucketDir::create(Some(above), &[], None).expect("make a bucket directory"),
                 |dir| {
                     let packer = Packer::new(LIMITS, ROOM, &dir);
-                    run(path, threads, entries, &|found| {
+                    let settings = Settings { threads, gitignore: false, limits: LIMITS };
+                    run(path, settings, entries, &|found| {
                         let prefix = [b"./", found.dir, b"/"].concat();
                         black_box(packer.pack(&prefix, Place::default(), found.iter()).expect("write buckets"));
                     });
@@ -142,9 +167,10 @@ fn start<'a>(criterion: &'a mut Criterion, shape: &str, entries: u64) -> Benchma
     group
 }
 
-fn run(path: &Path, threads: usize, entries: u64, units: &(dyn Fn(Units<'_>) + Sync)) {
+fn run(path: &Path, settings: Settings, entries: u64, units: &(dyn Fn(Units<'_>) + Sync)) {
+    let Settings { threads, gitignore, limits } = settings;
     let roots = vec![Root { base: path.to_owned(), name: None }];
-    let scan = Scan::new(roots, LIMITS, NonZero::new(threads).expect("not zero"));
+    let scan = Scan { gitignore, ..Scan::new(roots, limits, NonZero::new(threads).expect("not zero")) };
     let watch = Watch::default();
     let sink = |event: Event<'_>| match event {
         Event::Units(found) => units(found),
@@ -157,39 +183,8 @@ fn run(path: &Path, threads: usize, entries: u64, units: &(dyn Fn(Units<'_>) + S
     assert_eq!(watch.found().entries, entries + 1);
 }
 
-fn bare(group: &mut BenchmarkGroup<'_, WallTime>, entries: u64, path: &Lazy<'_, PathBuf>) {
+fn bare_walk(group: &mut BenchmarkGroup<'_, WallTime>, entries: u64, path: &Lazy<'_, PathBuf>) {
     group.bench_function("bare, 1 thread", |bencher| {
-        bencher.iter(|| assert_eq!(bare_walk(path).expect("the tree is readable"), entries));
+        bencher.iter(|| assert_eq!(bare::walk(path).expect("the tree is readable"), entries));
     });
-}
-
-/// Lists and looks at everything below `root`, and returns how much that is.
-fn bare_walk(root: &Path) -> rustix::io::Result<u64> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut buffer = vec![MaybeUninit::uninit(); READ_AT_ONCE];
-    let mut open: Vec<(Rc<OwnedFd>, CString)> = Vec::new();
-    let mut dir = Rc::new(openat(CWD, root, flags, Mode::empty())?);
-    let mut found = 0;
-    loop {
-        let mut names = RawDir::new(&*dir, &mut buffer);
-        while let Some(entry) = names.next() {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let stat = statx(
-                &*dir,
-                name,
-                AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-                StatxFlags::TYPE | StatxFlags::SIZE,
-            )?;
-            found += 1;
-            if FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::Directory {
-                open.push((Rc::clone(&dir), name.to_owned()));
-            }
-        }
-        let Some((above, name)) = open.pop() else { return Ok(found) };
-        dir = Rc::new(openat(&*above, &name, flags, Mode::empty())?);
-    }
 }

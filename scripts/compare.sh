@@ -9,11 +9,13 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 usage() {
     cat <<'END'
-usage: scripts/compare.sh [--copy] [--scan] [--ssh] [--delete] [--links] [OPTIONS]
+usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--delete] [--links] [OPTIONS]
 
 What is compared; --copy if nothing is said:
   --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes
-  --scan         scans: multi-sync -d, find -printf, fpart -L, fd (those that are installed)
+  --scan         scans: multi-sync -d, find -printf, fpart -L, fd (those that are installed), and bare system calls in one thread
+  --slow         the same of 5,000 entries where each look-up takes 1 ms, as over a network (needs FUSE; see SLOWFS), with the
+                 number of look-ups (needs strace)
   --ssh          20,000 files through an sshd of its own on the loopback network: rsync, multi-sync -p 4
   --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
   --links        -aH of 20 snapshots of 5,000 files that share what has not changed, fresh and with nothing to do: the same
@@ -24,7 +26,8 @@ Options:
   --cases LIST   trees of --copy: names of bench-data/NAME.json, with commas [empty-50k,lognormal-20k,linux-6.1]
   --scan-cases LIST  trees of --scan [bench-1m,flat-300k]
   --entries N    --scan: the trees N / 1000000 times as large
-  --scale X      trees of all but --scan X times as large (a manifest has no scale) [1]
+  --scan-threads N   of multi-sync -d [what it takes by itself]
+  --scale X      trees of all but --scan and --slow X times as large (a manifest has no scale) [1]
   --rounds N     [5]
   --dir DIR      where the trees are made [/dev/shm, else TMPDIR, else /tmp]
   --cold         drop the caches before each timed command (root; without effect on tmpfs)
@@ -32,8 +35,10 @@ Options:
   --name NAME    name of the run [host name]
   --out DIR      instead of bench-data/runs/DATE-NAME
 
-Environment: MULTI_SYNC, MAKETREE, SAMETREE (default target/release/multi-sync, target/release/examples/maketree and sametree);
-`make compare` builds them. With the defaults --copy takes about 10 minutes, --scan 5, --ssh 5, --delete 3 and --links 6 on two cores.
+Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (default target/release/examples/...);
+`make compare` builds them. SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
+`scripts/setup.sh bench` installs what --scan and --slow can use. With the defaults --copy takes about 10 minutes, --scan 5, --slow 8,
+--ssh 5, --delete 3 and --links 6 on two cores.
 END
 }
 
@@ -46,12 +51,15 @@ target=${CARGO_TARGET_DIR:-$here/target}
 multi_sync=${MULTI_SYNC:-$target/release/multi-sync}
 maketree=${MAKETREE:-$target/release/examples/maketree}
 sametree=${SAMETREE:-$target/release/examples/sametree}
+barescan=${BARESCAN:-$target/release/examples/barescan}
+slowfs=${SLOWFS:-$here/../shared/tools/slowfs.c}
 kinds=()
 processes=(1 2)
 peers=no
 cases=empty-50k,lognormal-20k,linux-6.1
 scan_cases=bench-1m,flat-300k
 entries=1000000
+scan_threads=
 scale=1
 rounds=5
 dir=
@@ -62,6 +70,7 @@ out=
 work=
 sshd_pid=
 observed_pid=
+mounted=
 
 say() {
     printf 'compare: %s\n' "$*" >&2
@@ -83,17 +92,18 @@ number() {
 read_words() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --copy | --scan | --ssh | --delete | --links) kinds+=("${1#--}") ;;
+            --copy | --scan | --slow | --ssh | --delete | --links) kinds+=("${1#--}") ;;
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
-            --processes | --cases | --scan-cases | --entries | --scale | --rounds | --dir | --minutes | --name | --out)
+            --processes | --cases | --scan-cases | --entries | --scan-threads | --scale | --rounds | --dir | --minutes | --name | --out)
                 [ $# -ge 2 ] || fail "$1 needs a value"
                 case $1 in
                     --processes) number "$1" "$2" && processes+=("$2") ;;
                     --cases) cases=$2 ;;
                     --scan-cases) scan_cases=$2 ;;
                     --entries) number "$1" "$2" && entries=$2 ;;
+                    --scan-threads) number "$1" "$2" && scan_threads=$2 ;;
                     --scale) scale=$2 ;;
                     --rounds) number "$1" "$2" && rounds=$2 ;;
                     --dir) dir=$2 ;;
@@ -116,6 +126,7 @@ clean() {
         kill "$sshd_pid" 2>/dev/null || :
         wait "$sshd_pid" 2>/dev/null || :
     fi
+    [ -z "$mounted" ] || fusermount3 -u -z "$mounted" || :
     [ -z "$work" ] || rm -rf "$work"
 }
 
@@ -210,7 +221,9 @@ command_of() {
     local count=${1##* }
     case $1 in
         rsync) argv=(rsync "${options[@]}" "$2/" "$3/") ;;
-        'multi-sync -d') argv=("$multi_sync" -d -k --stats -b "$work/out" "$2/" "$work/none/") ;;
+        'multi-sync -d')
+            argv=("$multi_sync" -d -k --stats -b "$work/out" ${scan_threads:+--scan-threads "$scan_threads"} "$2/" "$work/none/")
+            ;;
         multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
         # It refuses -a, which is -r and these.
         fpsync*) argv=(fpsync -n "$count" -t "$work/tmp/fpsync" -o '-lptgoDS --numeric-ids' "$2/" "$3/") ;;
@@ -218,6 +231,7 @@ command_of() {
         find) argv=(find "$2" -fprintf "$work/out/list" '%y %s %p\n') ;;
         fpart) argv=(fpart -L -f 1000 -s 1073741824 -o "$work/out/part" "$2") ;;
         fd | fdfind) argv=("$1" -u . "$2") ;;
+        bare) argv=("$barescan" "$2") ;;
     esac
 }
 
@@ -439,6 +453,7 @@ entries_found() {
     case $1 in
         'multi-sync -d') sed -n 's/^Total entries: //p' "$work/said" ;;
         find) wc -l <"$work/out/list" ;;
+        bare) cat "$work/said" ;;
         # Files only.
         fpart) cat "$work"/out/part* | wc -l ;;
         # All but the root.
@@ -446,10 +461,18 @@ entries_found() {
     esac
 }
 
-# compare_scans TREE SCALE TOOL...
+# A tree has as many inodes as entries, and tmpfs only so many. check_inodes TREE SCALE
+check_inodes() {
+    local needs free
+    needs=$(sed -n 's/.*"entries": \([0-9]*\).*/\1/p' "$here/bench-data/$1.json" | awk -v scale="$2" '{ sum += $1 * scale } END { printf "%d", sum }')
+    free=$(df -Pi "$work" | awk 'NR == 2 { print $4 }')
+    [ "$free" = - ] || [ "$free" -eq 0 ] || [ $((needs + needs / 100 + 1000)) -le "$free" ] ||
+        fail "$1 needs $needs inodes, and only $free are free in $dir: --dir (such as a tmpfs with nr_inodes=0)"
+}
+
+# compare_scans LABEL TREE SOURCE TOOL...: scans "$work/tree", which is there, by the path SOURCE.
 compare_scans() {
-    local tree=$1 tool round found expected all files
-    make_tree "$tree" "$work/tree" "$2"
+    local tree=$1 from=$2 tool round found expected all files
     shift 2
     all=$(find "$work/tree" | wc -l)
     files=$(find "$work/tree" -type f | wc -l)
@@ -457,13 +480,13 @@ compare_scans() {
         say "scan of $tree: round $round of $rounds"
         for tool; do
             mkdir "$work/out"
-            command_of "$tool" "$work/tree" -
+            command_of "$tool" "$from" -
             measure "$tree" scan "$tool" "$round"
             found=
             if [ "$status" = ok ]; then
                 case $tool in
                     fpart) expected=$files ;;
-                    fd*) expected=$((all - 1)) ;;
+                    fd* | bare) expected=$((all - 1)) ;;
                     *) expected=$all ;;
                 esac
                 found=$(entries_found "$tool")
@@ -475,21 +498,71 @@ compare_scans() {
     done
     for tool; do
         mkdir "$work/out"
-        command_of "$tool" "$work/tree" -
+        command_of "$tool" "$from" -
         observe "$tree" scan "$tool"
         rm -rf "$work/out"
     done
-    rm -rf "$work/tree"
 }
 
 scans() {
-    local tools=('multi-sync -d' find) tool tree
+    local tools=('multi-sync -d' find) tool tree each
+    if [ -x "$barescan" ]; then tools+=(bare); fi
     for tool in fpart fd fdfind; do
         if has "$tool"; then tools+=("$tool"); fi
     done
+    each=$(awk "BEGIN { print $entries / 1e6 }")
     for tree in ${scan_cases//,/ }; do
-        compare_scans "$tree" "$(awk "BEGIN { print $entries / 1e6 }")" "${tools[@]}"
+        check_inodes "$tree" "$each"
+        make_tree "$tree" "$work/tree" "$each"
+        compare_scans "$tree" "$work/tree" "${tools[@]}"
+        rm -rf "$work/tree"
     done
+}
+
+# Shows "$work/tree" at "$work/slow", where each look-up takes 1 ms and nothing is remembered.
+mount_slow() {
+    if ! { has cc && has pkg-config && has fusermount3 && pkg-config --exists fuse3 && [ -r "$slowfs" ] && [ -c /dev/fuse ]; }; then
+        say "SKIP --slow: cc, pkg-config, fuse3 with its headers, /dev/fuse or $slowfs is missing (scripts/setup.sh bench)"
+        return 1
+    fi
+    local flags
+    read -ra flags <<<"$(pkg-config fuse3 --cflags --libs)"
+    cc -O2 -o "$work/slowfs" "$slowfs" "${flags[@]}"
+    mkdir -p "$work/slow" "$work/tree"
+    SLOWFS_SOURCE=$work/tree SLOWFS_DELAY_US=1000 "$work/slowfs" -o max_threads=64 "$work/slow" ||
+        { say 'SKIP --slow: it cannot be mounted' && return 1; }
+    mounted=$work/slow
+}
+
+# How often `argv` looks something up by its name: lines of lookups.csv. lookups TREE TOOL
+lookups() {
+    has strace || return 0
+    local files
+    files=$(find "$work/tree" -type f | wc -l)
+    timeout --foreground "$cap" strace -f -qq -e trace=statx,newfstatat,lstat,stat -o "$work/calls" "${argv[@]}" >/dev/null 2>&1 || :
+    echo "$1,$2,$files,$(grep -c "f[0-9]*\"" "$work/calls")" >>"$out/lookups.csv"
+}
+
+slow_scans() {
+    local tools=('multi-sync -d' find) tree tool
+    if has fpart; then tools+=(fpart); fi
+    mount_slow || return 0
+    # 5,000 entries each.
+    for tree in flat-300k=0.016667 bench-1m=0.005; do
+        make_tree "${tree%=*}" "$work/tree" "${tree#*=}"
+        # With libfuse 3.14 the kernel looks up names it has not met yet one after the other in a directory, whoever asks.
+        find "$work/slow" -size +0 >/dev/null
+        compare_scans "${tree%=*} at 1 ms" "$work/slow" "${tools[@]}"
+        for tool in "${tools[@]}"; do
+            mkdir "$work/out"
+            command_of "$tool" "$work/slow" -
+            lookups "${tree%=*}" "$tool"
+            rm -rf "$work/out"
+        done
+        find "$work/tree" -mindepth 1 -delete
+    done
+    fusermount3 -u "$mounted" && mounted=
+    [ ! -e "$out/lookups.csv" ] || sed -i '1i tree,tool,files,look-ups of files' "$out/lookups.csv"
 }
 
 # An sshd of this user with keys of its own; `ssh multi-sync-compare` reaches it through a program "ssh" that knows nothing else.
@@ -649,7 +722,8 @@ for kind in "${kinds[@]}"; do
     options=("${usual[@]}")
     case $kind in
         copy) copies && references=(rsync) ;;
-        scan) scans && references=(find fpart) ;;
+        scan) scans && references=(find fpart bare) ;;
+        slow) slow_scans && references=(find fpart) ;;
         ssh) remote && references=(rsync) ;;
         delete) deletions && references=(rsync) ;;
         links) farms && references=(rsync) ;;

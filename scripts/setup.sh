@@ -4,6 +4,7 @@
 #   scripts/setup.sh run    to build and use it: rsync, and a C compiler, by which cargo links
 #   scripts/setup.sh test   to test it as well: OpenSSH server and client
 #   scripts/setup.sh fuzz   to run the fuzz targets: a C++ compiler, which builds the fuzzer
+#   scripts/setup.sh bench  to compare it with other tools as well: those, and FUSE for storage that is slow on purpose
 #
 # Silent if nothing is missing. Rust itself is not installed here: see https://rustup.rs.
 set -eu
@@ -44,7 +45,8 @@ need() {
         brew) packages=$8 ;;
         *) fail "missing: $1. No known package manager here (apt-get, dnf, yum, zypper, pacman, apk, brew): install it by hand." ;;
     esac
-    [ "$packages" != - ] || fail "missing: $1. $manager has no package for it; on macOS: xcode-select --install"
+    if [ "$packages" = - ] && [ "$2" = links ]; then fail "missing: $1. On macOS: xcode-select --install"; fi
+    [ "$packages" != - ] || fail "missing: $1. $manager has no package for it"
     printf 'setup: missing: %s; installing %s with %s\n' "$1" "$packages" "$manager" >&2
     wanted="$wanted $packages"
 }
@@ -60,12 +62,31 @@ needs() {
     need 'rsync (does the copying)' 'has rsync' rsync rsync rsync rsync rsync rsync
     need 'a C compiler (cargo links with it)' links 'gcc libc6-dev' gcc gcc gcc 'gcc musl-dev' -
     if [ "$1" = fuzz ]; then need 'a C++ compiler (builds the fuzzer)' 'has c++' g++ gcc-c++ gcc-c++ gcc g++ -; fi
-    [ "$1" = test ] || return 0
+    case $1 in run | fuzz) return 0 ;; esac
     need 'ssh and ssh-keygen (tests copy through ssh)' has_ssh \
         openssh-client openssh-clients openssh-clients openssh openssh-client openssh
     need 'sshd (tests start one on 127.0.0.1)' 'has sshd' \
         openssh-server openssh-server openssh-server openssh openssh-server openssh
     need 'zstd (unpacks the list of a real tree)' 'has zstd' zstd zstd zstd zstd zstd zstd
+    [ "$1" = bench ] || return 0
+    need 'FUSE and its headers (storage with a delay)' has_fuse \
+        'fuse3 libfuse3-dev pkg-config' 'fuse3 fuse3-devel pkgconf' 'fuse3 fuse3-devel pkg-config' 'fuse3 pkgconf' 'fuse3 fuse3-dev pkgconf' -
+    need 'strace (counts system calls)' 'has strace' strace strace strace strace strace -
+    # Not packaged everywhere; a comparison leaves out what is not there.
+    case $manager in
+        apt-get)
+            need 'fpart and fpsync (compared with)' 'has fpart' fpart - - - - -
+            need 'fd (compared with)' has_fd fd-find - - - - -
+            ;;
+    esac
+}
+
+has_fuse() {
+    has fusermount3 && has pkg-config && pkg-config --exists fuse3
+}
+
+has_fd() {
+    has fd || has fdfind
 }
 
 has_ssh() {
@@ -127,9 +148,9 @@ apt_install() {
 
 mode=${1-}
 case $mode in
-    run | test | fuzz) ;;
+    run | test | bench | fuzz) ;;
     *)
-        echo 'usage: scripts/setup.sh run|test|fuzz' >&2
+        echo 'usage: scripts/setup.sh run|test|bench|fuzz' >&2
         exit 2
         ;;
 esac

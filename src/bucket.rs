@@ -329,18 +329,18 @@ impl<'a> Packer<'a> {
         for unit in units {
             let singles = self.singles_apart && unit.weight.entries == 1;
             let (open, next_id) = opened.of(place.exposed, singles);
-            let argument = [prefix, unit.name, b"\0"].concat();
+            let argument = [prefix, unit.name];
             if !self.limits.hold(unit.weight) {
                 // Alone, at once, and without ending the bucket that its neighbours are in.
                 let mut alone = Open { singles, ..Open::default() };
-                alone.add(&argument, unit.weight, place);
+                alone.add(argument, unit.weight, place);
                 closed.push(self.close(&mut alone, next_id)?);
                 continue;
             }
-            if open.units > 0 && !self.fits(open, unit.weight, argument_cost(argument.len() - 1)) {
+            if open.units > 0 && !self.fits(open, unit.weight, argument_cost(prefix.len() + unit.name.len())) {
                 closed.push(self.close(open, next_id)?);
             }
-            open.add(&argument, unit.weight, place);
+            open.add(argument, unit.weight, place);
             open.singles = singles;
         }
         Ok(closed)
@@ -353,8 +353,7 @@ impl<'a> Packer<'a> {
     pub fn pack_group(&self, members: &[GroupMember]) -> Result<Vec<Bucket>> {
         let mut group = Open::default();
         for member in members {
-            let argument = [&member.argument[..], b"\0"].concat();
-            group.add(&argument, member.weight, member.place);
+            group.add([&member.argument, b""], member.weight, member.place);
         }
         let mut closed = Vec::new();
         let mut opened = self.lock();
@@ -409,17 +408,23 @@ impl<'a> Packer<'a> {
 }
 
 impl Open {
-    fn add(&mut self, argument: &[u8], weight: Weight, place: Place) {
-        self.merge(&Open { weight, units: 1, place, ..Open::default() });
-        self.arguments.extend_from_slice(argument);
+    /// Adds one unit, whose argument comes in two parts.
+    fn add(&mut self, argument: [&[u8]; 2], weight: Weight, place: Place) {
+        self.count(weight, 1, place);
+        argument.into_iter().for_each(|part| self.arguments.extend_from_slice(part));
+        self.arguments.push(0);
     }
 
     fn merge(&mut self, other: &Open) {
+        self.count(other.weight, other.units, other.place);
         self.arguments.extend_from_slice(&other.arguments);
-        self.weight += other.weight;
-        self.units += other.units;
-        self.place.spine_before = self.place.spine_before.max(other.place.spine_before);
-        self.place.exposed |= other.place.exposed;
+    }
+
+    fn count(&mut self, weight: Weight, units: u64, place: Place) {
+        self.weight += weight;
+        self.units += units;
+        self.place.spine_before = self.place.spine_before.max(place.spine_before);
+        self.place.exposed |= place.exposed;
     }
 
     fn argument_bytes(&self) -> usize {

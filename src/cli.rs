@@ -174,6 +174,9 @@ const MANY_TO_ONE: &str = "many-to-one";
 /// Letters of msrsync that a later version brings.
 const LATER: [(&str, &str); 3] = [("selftest", "--selftest"), ("bench", "--bench"), ("benchshm", "--benchshm")];
 
+/// More would use up the numbers that the system has for threads, where other programs need them as well.
+const MOST_SCAN_THREADS: usize = 1024;
+
 fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);
     let mut paths: Vec<&OsString> = matches.get_many("paths").into_iter().flatten().collect();
@@ -195,6 +198,16 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
         let size = about("--size", Size::parse(size))?;
         config.limits.bytes = NonZero::new(size.bytes()).unwrap_or(NonZero::<u64>::MAX);
     }
+    if let Some(count) = word("scan-threads") {
+        let count = about("--scan-threads", size::parse_count(count))?;
+        if count.get() > MOST_SCAN_THREADS {
+            return Err(Error::usage(format!(
+                "--scan-threads: {count} are more threads than a machine can be asked for"
+            ))
+            .remedy(format!("write a whole number from 1 to {MOST_SCAN_THREADS}")));
+        }
+        config.scan_threads = Some(count);
+    }
     config.limits_given = word("files").is_some() || word("size").is_some();
     config.buckets = word("buckets").map(PathBuf::from);
     config.keep = matches.get_flag("keep");
@@ -202,6 +215,7 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let asked = config.options.meaning();
     config.progress = matches.get_flag("progress") || asked.progress && !asked.quiet;
     config.dry_run = matches.get_flag("dry-run");
+    config.gitignore = matches.get_flag("gitignore");
     Ok(Run { config, show: matches.get_flag("show"), stats: matches.get_flag("stats") })
 }
 
@@ -265,6 +279,19 @@ fn command() -> Command {
                 .long("runs")
                 .action(ArgAction::SetTrue)
                 .help("print the runs below --buckets DIR, or the temporary folder"),
+        )
+        .arg(
+            Arg::new("scan-threads")
+                .long("scan-threads")
+                .value_name("N")
+                .value_parser(bytes())
+                .help("threads that read the source [default: one per core, more on network and FUSE file systems]"),
+        )
+        .arg(
+            Arg::new("gitignore")
+                .long("gitignore")
+                .action(ArgAction::SetTrue)
+                .help("leave out what .gitignore and .ignore files say; not with --delete"),
         )
         .arg(flag("selftest", 't', "not supported yet"))
         .arg(flag("bench", 'e', "not supported yet"))
@@ -347,6 +374,8 @@ mod tests {
         for (words, named) in [
             (&["-p", "0", "s", "d"][..], "--processes"),
             (&["-f", "0", "s", "d"], "--files"),
+            (&["--scan-threads", "many", "s", "d"], "--scan-threads"),
+            (&["--scan-threads", "100000", "s", "d"], "100000"),
             (&["-s", "10KK", "s", "d"], "10KK"),
             (&["-s", "1Y", "s", "d"], "--size"),
             (&["--frobnicate", "s", "d"], "--frobnicate"),

@@ -43,6 +43,10 @@ pub struct Config {
     pub dry_run: bool,
     /// Follow the progress of running rsyncs.
     pub progress: bool,
+    /// Threads that read the sources; [`crate::scan::usual_threads`] if `None`.
+    pub scan_threads: Option<NonZero<usize>>,
+    /// See [`crate::scan::Scan::gitignore`].
+    pub gitignore: bool,
 }
 
 /// The most processes that are tried where the user does not say how many: cores are not what limits a network.
@@ -81,6 +85,8 @@ impl Config {
             keep: false,
             dry_run: false,
             progress: false,
+            scan_threads: None,
+            gitignore: false,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod alone;
 mod bandwidth;
+mod gitignore;
 mod launches;
 mod mounts;
 mod one;
@@ -29,7 +30,7 @@ use crate::rsync::exit;
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Class, Delete, Meaning, Options, Stop, Superuser, command_words};
 use crate::rsync::prune::Prune;
-use crate::scan::{Follow, Root, Scan, Weight};
+use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
 pub use probe::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
@@ -104,6 +105,8 @@ pub struct Plan {
     pub hard_links: bool,
     /// See [`crate::bucket::Packer`]: single names of one directory reach one bucket.
     pub names_together: bool,
+    /// See [`Scan::gitignore`]: one rsync in place of several would copy what the scan leaves out.
+    pub gitignore: bool,
     /// What the source does not have is deleted, and when.
     pub deletes: Option<Delete>,
     /// Deletion goes on after an error.
@@ -158,6 +161,9 @@ impl Plan {
         let alone = || alone::may_be(config, &found, &rules_to_ask, supervisor);
         let reason =
             reason.or_else(|| alone().then(|| "the rules may leave of the source no more than its name".to_owned()));
+        if config.gitignore {
+            gitignore::check(&meaning, reason.as_deref(), keep_locked_whole)?;
+        }
         if !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
             check_local_destination(config, &meaning, reason.is_none() && !meaning.mkpath && !meaning.dry_run)?;
@@ -180,6 +186,8 @@ impl Plan {
         let argument = |prefix: &[u8], name: &OsStr| OsString::from_vec([prefix, name.as_bytes()].concat());
         let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
         let named = named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
+        let roots = trees.iter().map(|tree| &tree.root);
+        let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
         Ok(Plan {
             strategy: reason.map_or(Strategy::Parallel, Strategy::Plain),
             trees,
@@ -190,7 +198,7 @@ impl Plan {
             plain,
             version,
             route: route(config, &options, &meaning, supervisor),
-            scan_threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            scan_threads,
             keep_locked_whole,
             merge_files: filters.merge_files,
             follow: follow(&meaning),
@@ -198,6 +206,7 @@ impl Plan {
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
             names_together: meaning.delay_updates,
+            gitignore: config.gitignore,
             deletes: meaning.delete,
             stop_after: stop_after(&meaning),
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
@@ -248,6 +257,7 @@ impl Plan {
             left_out: Some(left_out),
             hard_links: self.hard_links,
             keep_locked_whole: self.keep_locked_whole,
+            gitignore: self.gitignore,
             ..Scan::new(roots, config.limits, self.scan_threads)
         }
     }

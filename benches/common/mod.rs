@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+pub mod bare;
+
 use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 

@@ -202,6 +202,10 @@ impl Run<'_, '_> {
 
     /// Why one rsync does all that the scan found, before anything else was started.
     fn one_launch(&mut self) -> Option<&'static str> {
+        // One rsync would copy what is ignored. Where something is, its directory was split.
+        if self.plan.gitignore && self.spine.len() > 0 {
+            return None;
+        }
         if self.keeps() {
             return Some("something cannot be read, and one rsync knows what it may still delete");
         }

@@ -2,20 +2,24 @@
 //!
 //! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
 //! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
-//! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, `subtree` sums and splits.
+//! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, or `ignore_walk` where ignore
+//! rules count; `look` asks the file system about names, and `subtree` sums and splits.
 //!
-//! Guarantees, whatever the number of threads:
+//! Guarantees, whatever the walker and the number of threads:
 //! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
 //! - a unit is within the limits unless it is one single name, or a directory that must stay whole (announced by [`Event::KeptWhole`]);
 //! - spine directories are numbered from 0 in the order of their events, and every directory above a spine directory or unit comes
 //!   before it;
 //! - a unit leaves as soon as its parent is known to be spine, so memory is bounded by the open directories (each holds at most
-//!   [`Limits::entries`] names), not by the tree.
+//!   [`Limits::entries`] names), not by the tree. Where ignore rules count, the names of the directories that are being read come on top.
 
+mod ignore_walk;
+mod look;
 mod subtree;
+mod threads;
 mod walk;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +30,8 @@ use rustix::io::Errno;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
+
+pub use threads::usual_threads;
 
 /// How large a unit (and a bucket) may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +124,10 @@ pub struct Scan {
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
     /// processes cannot write into one such directory; experiment in `tests/`).
     pub keep_locked_whole: bool,
+    /// Leave out what the rules of `.gitignore`, `.ignore`, `.git/info/exclude` and git's global file ignore, whether or not there is a
+    /// repository. A directory that holds something ignored is spine, so that no unit does. Rules above a source count where it
+    /// is part of a repository. What the index has is ignored all the same if the rules say so.
+    pub gitignore: bool,
 }
 
 /// Symbolic links that are followed. What a link leads to stays whole, so that no argument of rsync goes through a link.
@@ -237,7 +247,13 @@ struct Names {
 }
 
 impl Names {
-    fn push(&mut self, name: &[u8], weight: Weight) {
+    fn push(&mut self, name: &CStr, weight: Weight) {
+        self.names.extend_from_slice(name.to_bytes_with_nul());
+        self.weights.push(weight);
+    }
+
+    /// As [`Names::push`], for a name without a NUL.
+    fn push_bytes(&mut self, name: &[u8], weight: Weight) {
         self.names.extend_from_slice(name);
         self.names.push(0);
         self.weights.push(weight);
@@ -389,6 +405,7 @@ impl Scan {
             left_out: None,
             hard_links: false,
             keep_locked_whole: false,
+            gitignore: false,
         }
     }
 
@@ -396,8 +413,8 @@ impl Scan {
     /// several threads, and calls it makes must not wait for the scan.
     ///
     /// # Errors
-    /// Only when nothing could be scanned at all: the threads could not be started, or a root's base could not be opened. Every
-    /// later failure is an [`Event::Error`].
+    /// Only when nothing could be scanned at all: the threads could not be started, a root's base could not be opened, or
+    /// [`Scan::gitignore`] is asked for together with directories that stay whole. Every later failure is an [`Event::Error`].
     ///
     /// ```
     /// use std::{num::NonZero, sync::Mutex};
@@ -421,11 +438,12 @@ impl Scan {
     /// assert_eq!(watch.found().entries, 4);
     /// ```
     pub fn run(&self, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.threads.get())
-            .thread_name(|n| format!("scan-{n}"))
-            .build()
-            .map_err(|cause| Error::usage("cannot start the threads of the scan").because(cause))?;
-        walk::walk(self, &pool, watch, sink)
+        if !self.gitignore {
+            return walk::walk(self, watch, sink);
+        }
+        if self.keep_locked_whole || !self.merge_files.is_empty() || self.follow != Follow::Nothing {
+            return Err(Error::usage("a directory that must stay whole may hold something that is ignored"));
+        }
+        ignore_walk::walk(self, watch, sink)
     }
 }

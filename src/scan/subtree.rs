@@ -91,7 +91,7 @@ pub(super) struct Node {
     in_link: bool,
     /// Somebody else may put something in the place of this directory, or of one above it in the source.
     exposed: bool,
-    /// Pieces of work not finished: reading the directory itself, and each child directory.
+    /// Pieces of work not finished: reading the directory itself, by portions, and each child directory.
     pending: AtomicUsize,
     pruned: AtomicBool,
     state: Mutex<State>,
@@ -167,7 +167,7 @@ impl<'a> Tree<'a> {
 
     fn send_root(&self, root: u32, name: &[u8], weight: Weight) {
         let mut one = Names::default();
-        one.push(name, weight);
+        one.push_bytes(name, weight);
         let (names, weights) = (&one.names[..], &one.weights[..]);
         self.tell(Event::Units(Units { root, spine: None, dir: b"", names, weights }));
     }
@@ -266,8 +266,8 @@ impl Node {
         false
     }
 
-    /// Announces a piece of work: a child directory, whose own last [`Node::done`] ends it here too.
-    pub fn expect_child(&self) {
+    /// Announces a piece of work: more of the directory, or a child, whose own last [`Node::done`] ends it here too.
+    pub fn expect_more(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -329,7 +329,7 @@ impl Node {
             tree.tell(Event::KeptWhole { root: self.root, path: &self.path(), why });
         }
         let mut one = Names::default();
-        one.push(&self.name, sum);
+        one.push_bytes(&self.name, sum);
         match &self.parent {
             Some(parent) if open.is_empty() || self.in_whole => parent.take(tree, Item::Names(&one)),
             Some(parent) => parent.take(tree, Item::OpenChild { child: self, sum, open }),

@@ -1,0 +1,25 @@
+//! What `--gitignore` cannot be combined with: rsync knows nothing of these rules, so whatever leaves a directory to one rsync as a whole
+//! would copy, or delete, what is ignored in it.
+
+use crate::error::{Error, Result};
+use crate::rsync::options::Meaning;
+
+/// Refuses what would not leave ignored entries alone. `plain` says why one rsync would have to do the run, `locked_whole` that directories
+/// without `u+rwx` could not be split.
+pub(super) fn check(meaning: &Meaning, plain: Option<&str>, locked_whole: bool) -> Result<()> {
+    let refused = if meaning.delete.is_some() {
+        "what the destination has and the rules ignore would be deleted with --delete".to_owned()
+    } else if meaning.per_dir_merge || meaning.cvs_exclude {
+        "directories that hold filter rules of rsync cannot be split".to_owned()
+    } else if meaning.copy_links || meaning.copy_dirlinks {
+        "what a link leads to cannot be split".to_owned()
+    } else if locked_whole {
+        "directories without u+rwx cannot be split, for a user other than root and without --perms".to_owned()
+    } else if let Some(why) = plain {
+        format!("one rsync has to do this run ({why})")
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(format!("cannot keep to --gitignore: {refused}"))
+        .remedy("leave out --gitignore, or change the rsync options"))
+}

@@ -1,0 +1,208 @@
+//! What both walkers ask the file system about names, and what they tell of the answers.
+//!
+//! Names are looked up relative to their directory's handle, and followed only where rsync follows links. Only what the directory itself does not tell is looked
+//! up: the length of a regular file, the kind where listings leave it out, and inodes if hard links matter.
+
+use std::ffi::{CStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::subtree::{Attributes, Item, LinkedName, Node, Tree, below};
+use super::{Event, Follow, KeptWhole, Names, Root, Scan, ScanError, Weight};
+use crate::error::{Error, Result};
+
+/// Bytes of directory entries read at once. From 4 KiB to 32 KiB made no difference; what no longer fits the processor's cache did.
+pub(super) const READ_AT_ONCE: usize = 8 * 1024;
+/// What was attempted, in errors.
+pub(super) const OPEN_DIRECTORY: &str = "open directory";
+pub(super) const READ_DIRECTORY: &str = "read directory";
+
+const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+const USER_RWX: u32 = 0o700;
+
+/// What a walker works with.
+pub(super) struct Look<'a> {
+    pub tree: Tree<'a>,
+    pub scan: &'a Scan,
+}
+
+/// What is known of a name.
+struct Found {
+    kind: FileType,
+    bytes: u64,
+    /// Inode and number of names, if it has several and that matters.
+    linked: Option<((u64, u64), u32)>,
+}
+
+/// Names that each end with a NUL.
+pub(super) fn c_strings(mut names: &[u8]) -> impl Iterator<Item = &CStr> {
+    std::iter::from_fn(move || {
+        let name = CStr::from_bytes_until_nul(names).ok()?;
+        names = &names[name.count_bytes() + 1..];
+        Some(name)
+    })
+}
+
+/// Opens the base of a root, following links as rsync does with an argument.
+pub(super) fn open_base(root: &Root) -> Result<OwnedFd> {
+    // A base need not be readable: it may be entered by name only.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::open(&root.base, flags, Mode::empty())
+        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
+}
+
+/// Opens a directory by its name in another one, or through a link.
+pub(super) fn open_dir(above: impl AsFd, name: &CStr, link: bool) -> rustix::io::Result<(Attributes, OwnedFd)> {
+    let flags = if link { OPEN_DIR } else { OPEN_DIR | OFlags::NOFOLLOW };
+    let dir = fs::openat(above, name, flags, Mode::empty())?;
+    Ok((attributes(&dir)?, dir))
+}
+
+/// Opens the directory of a root, whose base is open. The name of a root with a base only is empty.
+pub(super) fn open_root<'r>(base: &OwnedFd, root: &'r Root) -> (&'r [u8], rustix::io::Result<(Attributes, OwnedFd)>) {
+    let (name, opened) = match &root.name {
+        None => (&b""[..], fs::openat(base, c".", OPEN_DIR, Mode::empty())),
+        Some(name) => (name.as_bytes(), fs::openat(base, &**name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())),
+    };
+    (name, opened.and_then(|dir| Ok((attributes(&dir)?, dir))))
+}
+
+/// Whether somebody else may put something in the place of the directory of a root.
+pub(super) fn is_exposed(root: &Root, base: &OwnedFd, found: Attributes) -> bool {
+    root.name.is_some() && attributes(base).is_ok_and(|base| base.lets_others_swap(found))
+}
+
+impl Look<'_> {
+    /// Why a directory that was opened must not be split.
+    pub fn keep_whole(&self, attributes: Attributes, dir: &OwnedFd) -> Option<KeptWhole> {
+        if self.scan.keep_locked_whole && attributes.mode & USER_RWX != USER_RWX {
+            return Some(KeptWhole::Locked);
+        }
+        let is_there = |name: &OsString| fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        self.scan.merge_files.iter().any(is_there).then_some(KeptWhole::MergeFile)
+    }
+
+    /// Whether a directory of this name is not entered.
+    pub fn excludes(&self, node: &Node, name: &[u8]) -> bool {
+        self.scan.prune.excludes(name, || below(&node.path(), name))
+    }
+
+    /// Whether more must be known of an entry than what a listing says: that it is of this kind.
+    pub fn needs_more(&self, kind: FileType) -> bool {
+        match kind {
+            FileType::RegularFile | FileType::Unknown => true,
+            FileType::Symlink if self.scan.follow != Follow::Nothing => true,
+            _ => self.scan.hard_links,
+        }
+    }
+
+    /// Gives names to the node of their directory: those of `known`, and after looking them up those of `listed`, each ended by a NUL.
+    /// Counts them, and the `directories` found besides. What turns out to be a directory that is entered goes to `enter` instead, which
+    /// hears whether it is one by way of a link.
+    pub fn take(
+        &self,
+        node: &Arc<Node>,
+        dir: &OwnedFd,
+        listed: &[u8],
+        known: &mut Names,
+        mut directories: u64,
+        mut enter: impl FnMut(&CStr, bool),
+    ) {
+        let mut linked = Weight::default();
+        for name in c_strings(listed) {
+            let Some(mut found) = self.look_up(node, dir, name) else { continue };
+            let link = found.kind == FileType::Symlink && self.scan.follow != Follow::Nothing && !node.is_in_link();
+            if link {
+                found = self.look_through(node, dir, name);
+            }
+            let weight = Weight { entries: 1, bytes: found.bytes };
+            if found.kind == FileType::Directory && !self.excludes(node, name.to_bytes()) {
+                directories += 1;
+                enter(name, link);
+            } else if let Some((inode, names)) = found.linked {
+                linked += weight;
+                let linked = LinkedName { name: name.to_bytes().into(), weight, inode, names };
+                node.take(&self.tree, Item::Linked(linked));
+            } else {
+                known.push(name, weight);
+            }
+        }
+        let weight = known.weight() + linked + Weight { entries: directories, bytes: 0 };
+        self.tree.watch.count(directories, weight);
+        if !known.weights.is_empty() {
+            node.take(&self.tree, Item::Names(known));
+        }
+    }
+
+    /// What the directory itself does not tell of an entry. An entry that cannot be looked up is still a unit, of no known length,
+    /// so that rsync meets it and says so; one that vanished is not.
+    fn look_up(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Option<Found> {
+        let mut wanted = StatxFlags::TYPE | StatxFlags::SIZE;
+        let mut flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        if self.scan.hard_links {
+            wanted |= StatxFlags::NLINK | StatxFlags::INO;
+        } else {
+            // A length may be as old as the client's cache: half the requests where looking a name up brings it along.
+            flags |= AtFlags::STATX_DONT_SYNC;
+        }
+        match fs::statx(dir, name, flags, wanted) {
+            Ok(stat) => {
+                let kind = FileType::from_raw_mode(stat.stx_mode.into());
+                let bytes = if kind == FileType::RegularFile { stat.stx_size } else { 0 };
+                let linked = (self.scan.hard_links && stat.stx_nlink > 1).then(|| (identity(&stat), stat.stx_nlink));
+                Some(Found { kind, bytes, linked })
+            }
+            Err(errno) => {
+                let vanished = errno == Errno::NOENT;
+                self.tell_error(node, name.to_bytes(), "look up", errno, !vanished);
+                (!vanished).then_some(Found { kind: FileType::RegularFile, bytes: 0, linked: None })
+            }
+        }
+    }
+
+    /// What a link leads to. One that leads nowhere is a unit all the same: rsync complains of it, and deletes nothing then, if it
+    /// follows all links; else it copies the link.
+    fn look_through(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Found {
+        let link = Found { kind: FileType::Symlink, bytes: 0, linked: None };
+        match fs::statx(dir, name, AtFlags::NO_AUTOMOUNT, StatxFlags::TYPE | StatxFlags::SIZE) {
+            Ok(stat) => match FileType::from_raw_mode(stat.stx_mode.into()) {
+                FileType::Directory => Found { kind: FileType::Directory, ..link },
+                kind if self.scan.follow == Follow::All => Found { kind, bytes: stat.stx_size, linked: None },
+                _ => link,
+            },
+            Err(errno) => {
+                if self.scan.follow == Follow::All {
+                    self.tell_error(node, name.to_bytes(), "follow link", errno, true);
+                }
+                link
+            }
+        }
+    }
+
+    /// Tells that something below a directory could not be read; `name` is empty for the directory itself.
+    pub fn tell_error(&self, node: &Node, name: &[u8], attempted: &'static str, errno: Errno, in_unit: bool) {
+        let path = if name.is_empty() { node.path() } else { below(&node.path(), name) };
+        self.tree.tell(Event::Error(ScanError { root: node.root(), path, attempted, errno, in_unit }));
+    }
+
+    /// Tells a root that cannot be opened: as one unit, because rsync has to meet it as well.
+    pub fn tell_unread_root(&self, root: u32, name: &[u8], errno: Errno) {
+        let (path, in_unit) = (name.to_vec(), errno != Errno::NOENT);
+        self.tree.tell(Event::Error(ScanError { root, path, attempted: OPEN_DIRECTORY, errno, in_unit }));
+        self.tree.unread_root(root, name);
+    }
+}
+
+fn identity(stat: &fs::Statx) -> (u64, u64) {
+    (fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
+}
+
+fn attributes(dir: impl AsFd) -> rustix::io::Result<Attributes> {
+    let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | StatxFlags::INO;
+    let stat = fs::statx(dir, c"", AtFlags::EMPTY_PATH, wanted)?;
+    Ok(Attributes { mode: u32::from(stat.stx_mode) & 0o7777, owner: stat.stx_uid, identity: identity(&stat) })
+}
