@@ -21,7 +21,8 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
-    let rules: [(bool, &str); 20] = [
+    let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
+    let rules: [(bool, &str); 23] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -67,6 +68,12 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
             meaning.chmod && !meaning.perms,
             "without --perms the mode of a new directory depends on what is above it, which --chmod changes",
         ),
+        (
+            meaning.acls && !meaning.perms,
+            "with --acls and without --perms the special bits of a directory depend on when it is looked at",
+        ),
+        (has("atimes") && prints, "with --atimes reading a file changes what is printed of its other names"),
+        (has("copy-devices") && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];
