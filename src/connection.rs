@@ -17,6 +17,7 @@ use crate::endpoint::Target;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::supervise::{Stop, Stream, Supervisor};
+use crate::thread;
 
 /// A handshake that takes longer is not waited for.
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(20);
@@ -133,21 +134,26 @@ impl Connections {
         state.tries += 1;
         let ended = Arc::new(AtomicBool::new(false));
         state.ended = Some(Arc::clone(&ended));
+        let has_ended = Arc::clone(&ended);
         let socket = self.socket(slot);
-        scope.spawn(move || {
+        let started = thread::start(scope, move || {
             // What it complains of, the launches will complain of.
             let _ = self.supervisor.run(&self.route.master(&socket), &mut |_, _| {});
-            ended.store(true, Ordering::SeqCst);
+            has_ended.store(true, Ordering::SeqCst);
         });
+        if started.is_err() {
+            ended.store(true, Ordering::SeqCst);
+        }
     }
 
-    /// The remote shell's command of a launch in this slot: waits until the connection is open. `None` if it cannot be.
-    pub fn wait(&self, slot: usize) -> Option<OsString> {
+    /// The remote shell's command of a launch in this slot: waits until the connection is open. `None` if it cannot be,
+    /// or if `launches` are stopped.
+    pub fn wait(&self, slot: usize, launches: &Supervisor) -> Option<OsString> {
         let began = Instant::now();
         let socket = self.socket(slot);
         let ended = self.slots.lock().expect("a thread that opens a connection panicked").get(slot)?.ended.clone()?;
         while !socket.exists() {
-            if ended.load(Ordering::SeqCst) || began.elapsed() > LONGEST_HANDSHAKE {
+            if ended.load(Ordering::SeqCst) || launches.stopped() || began.elapsed() > LONGEST_HANDSHAKE {
                 return None;
             }
             std::thread::sleep(LOOK_EVERY);

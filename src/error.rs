@@ -11,6 +11,8 @@ use std::path::Path;
 pub const EXIT_USAGE: u8 = 1;
 /// Exit code of rsync for "error in file I/O".
 pub const EXIT_FILE_IO: u8 = 11;
+/// Exit code of rsync for "error in IPC code": a process or the way to one could not be had.
+pub const EXIT_IPC: u8 = 14;
 
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;

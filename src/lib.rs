@@ -25,7 +25,7 @@
 //!
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
-//!   [`error`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`],
+//!   [`error`], [`thread`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`],
 //!   [`report`]; then [`supervise`]; then [`connection`]; then [`plan`]; then [`engine`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
@@ -53,6 +53,7 @@ pub mod rundir;
 pub mod scan;
 pub mod size;
 pub mod supervise;
+pub mod thread;
 pub mod treegen;
 pub mod verify;
 

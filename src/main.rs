@@ -17,9 +17,9 @@ use multi_sync::report::text::Statistics;
 use multi_sync::report::{Event, Progress, Summary};
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
-use multi_sync::{Error, Result};
+use multi_sync::{Error, Result, thread};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Request, Run};
 use runs::{Opened, Resumed};
@@ -60,12 +60,13 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     let control = Control::default();
     let signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
     std::thread::scope(|scope| {
-        let handle = signals.handle();
+        // The scope waits for the thread below, also if something panics.
+        let _listening = Listening(signals.handle());
         let control = &control;
-        scope.spawn(move || {
+        thread::start(scope, move || {
             let mut signals = signals;
             signals.forever().for_each(|_| control.interrupt());
-        });
+        })?;
         let done = (|| {
             raise_descriptor_limit();
             let plan = Plan::make(&config, control.supervisor())?;
@@ -98,12 +99,20 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
             conclude(&summary);
             Ok(summary.code.get())
         })();
-        handle.close();
         match done {
             Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
             other => other,
         }
     })
+}
+
+/// Ends the thread that waits for signals when it goes.
+struct Listening(Handle);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// SIGHUP that was ignored when we started stays so: `nohup multi-sync ...` must go on. SIGCHLD does not: the system would forget how

@@ -226,6 +226,7 @@ fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
         _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
             error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(exit::IPC)
         }
+        io::ErrorKind::WouldBlock => error.remedy("allow more processes (`ulimit -u`), or start fewer").exit(exit::IPC),
         _ => error.exit(exit::IPC),
     }
     .because(cause)

@@ -254,6 +254,26 @@ fn an_rsync_that_cannot_be_started_any_more() {
     assert!(ran.stderr_text().contains("ulimit -n"), "{}", ran.report());
 }
 
+/// Wherever it happens: no panic, no waiting for a thread that is not there.
+#[test]
+fn a_system_that_allows_few_processes_ends_the_run() {
+    let work = Work::public();
+    let out = work.dir_for_nobody("out");
+    for number in 0..30 {
+        work.file(format!("src/d{}/f{number}", number % 3), format!("{number}"));
+    }
+    for limit in [1, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24] {
+        let command = multi_sync(&work);
+        let mut limited = sh(&work, &format!("ulimit -u {limit} 2>/dev/null || ulimit -p {limit}; exec \"$@\""));
+        limited.arg("sh").arg(command.get_program());
+        limited.args(["-p", "8", "-f", "1", "-r", "-a --exclude=none", "src/"]).arg(out.join(limit.to_string()));
+        let ran = run_within(as_nobody(&work, limited), SOON);
+        let ended_well = matches!(ran.status.code(), Some(0 | 12 | 14)) && !ran.stderr_text().contains("panicked");
+        let counts = limit > 1 || ran.status.code() == Some(14);
+        ran.expect(ended_well && counts, &format!("at most {limit} processes"));
+    }
+}
+
 #[test]
 fn an_rsync_that_fails_once_is_tried_again() {
     for how in ["exit 12", "exit 255", "exit 30", "kill -9 $$", "exit 14", "exit 20"] {

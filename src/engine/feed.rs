@@ -16,6 +16,7 @@ use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Removal;
 use crate::scan::{self, KeptWhole, Linked, Pruner, ScanError, Spine, Unit, Units, Watch, Weight};
 use crate::supervise::Supervisor;
+use crate::thread;
 
 use super::judge::{Candidate, Judge};
 use super::ledger::{Complete, Known};
@@ -93,11 +94,12 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         feed.place(None, &single.prefix, Place::default(), std::iter::once(unit));
     }
     let scanned = std::thread::scope(|scope| {
-        let judging = feed.judges().then(|| scope.spawn(|| feed.judge()));
+        let closing = Closing(&feed);
+        let judging = feed.judges().then(|| thread::start(scope, || feed.judge()));
+        let judging = judging.transpose()?;
         let scanned =
             inputs.plan.scan(inputs.config, inputs.buckets.identity()).run(inputs.watch, &|event| feed.hear(event));
-        lock(&feed.to_judge).closed = true;
-        feed.judge_wakes.notify_all();
+        drop(closing);
         if judging.is_some_and(|thread| thread.join().is_err()) {
             feed.fail(Error::usage("the thread that judges directories panicked"));
         }
@@ -117,6 +119,16 @@ fn replay(inputs: &Inputs<'_>, complete: &Complete, tell: &(dyn Fn(Found) + Sync
     complete.spine.iter().for_each(|dir| tell(Found::Spine(dir.clone())));
     tell(Found::Buckets(complete.buckets.clone()));
     tell(Found::End(Ok(Duration::ZERO)));
+}
+
+/// Lets the judging thread end when it goes, also if the scan panics.
+struct Closing<'a, 'b>(&'a Feed<'b>);
+
+impl Drop for Closing<'_, '_> {
+    fn drop(&mut self) {
+        self.0.to_judge.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).closed = true;
+        self.0.judge_wakes.notify_all();
+    }
 }
 
 struct Feed<'a> {

@@ -33,6 +33,18 @@ pub(super) struct End {
     pub named: Vec<Vec<u8>>,
 }
 
+impl End {
+    pub fn without_a_start(error: Error) -> End {
+        End {
+            ended: Err(error),
+            transcript: Transcript::default(),
+            ran: Duration::ZERO,
+            held: Vec::new(),
+            named: Vec::new(),
+        }
+    }
+}
+
 /// How far a running rsync says it is.
 #[derive(Default)]
 pub(super) struct Meter {

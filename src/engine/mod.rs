@@ -19,6 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -30,7 +31,7 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::cost::{CostModel, Fit};
 use crate::entry::Printable;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, Queue};
@@ -39,6 +40,7 @@ use crate::rsync::command::{Invocation, Removal};
 use crate::rsync::exit::{self, RunCode};
 use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
+use crate::thread;
 use feed::{Found, Inputs};
 use launch::{End, Meter, Said, Tells, Voice};
 use ledger::Known;
@@ -179,15 +181,31 @@ pub fn run_recorded(
             said: Arc::default(),
             summary: Summary::default(),
         };
+        // The scope waits for all threads, also if something panics.
+        let _ending = Ending { control, connections: connections.as_ref() };
         run.take_over();
         run.begin(known);
         let outcome = run.coordinate(&receiver).and_then(|()| run.close());
-        connections.iter().for_each(Connections::close);
         if outcome.is_err() {
             control.abort();
         }
         outcome.map(|()| Summary { complaints: complaints.take(), ..run.finish() })
     })
+}
+
+/// Ends what runs without end when it goes, and what still runs if that is by a panic.
+struct Ending<'a> {
+    control: &'a Control,
+    connections: Option<&'a Connections>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.connections.into_iter().for_each(Connections::close);
+        if std::thread::panicking() {
+            self.control.abort();
+        }
+    }
 }
 
 /// What the coordinator hears.
@@ -336,12 +354,17 @@ impl<'scope, 'env> Run<'scope, 'env> {
             known,
         };
         let sender = self.sender.clone();
-        self.scope.spawn(move || {
-            feed::feed(&inputs, &|found| {
-                // The coordinator is gone only after it has failed.
-                let _ = sender.send(Message::Found(found));
-            });
+        // The coordinator is gone only after it has failed.
+        let started = thread::start(self.scope, move || {
+            let tell = |found| drop(sender.send(Message::Found(found)));
+            if catch_unwind(AssertUnwindSafe(|| feed::feed(&inputs, &tell))).is_err() {
+                let error = Error::usage("the thread of the scan panicked").exit(exit::TERMINATED);
+                tell(Found::End(Err(error)));
+            }
         });
+        if let Err(error) = started {
+            let _ = self.sender.send(Message::Found(Found::End(Err(error))));
+        }
     }
 
     fn coordinate(&mut self, receiver: &Receiver<Message>) -> Result<()> {
@@ -643,8 +666,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
             self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
         }
         self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
-        self.scope.spawn(move || {
-            let invocation = match connections.and_then(|connections| connections.wait(slot)) {
+        let started = thread::start(self.scope, move || {
+            let invocation = match connections.and_then(|connections| connections.wait(slot, supervisor)) {
                 Some(rsh) => invocation.through(rsh),
                 None => invocation,
             };
@@ -653,6 +676,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });
+        if let Err(error) = started {
+            let _ = self.sender.send(Message::Ended(launch, Box::new(End::without_a_start(error))));
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ pub const PROTOCOL: u8 = 2;
 /// Errors selecting input/output files, directories.
 pub const FILE_SELECT: u8 = 3;
 /// A process or the way to one could not be had.
-pub const IPC: u8 = 14;
+pub const IPC: u8 = crate::error::EXIT_IPC;
 /// A child of rsync was ended by a signal; used here for an rsync that was itself ended by one.
 pub const TERMINATED: u8 = 16;
 /// Interrupted by SIGINT, SIGTERM or SIGHUP.

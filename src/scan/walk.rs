@@ -19,7 +19,7 @@ use super::look::{
 };
 use super::subtree::{Item, Node, Tree, below};
 use super::{Event, KeptWhole, Names, Root, Scan, Watch, Weight};
-use crate::error::{Error, Result};
+use crate::error::{EXIT_IPC, Error, Result};
 
 /// Names of a portion, unless the directory ends; more only if one read brings more. File systems may answer a read with little.
 const PORTION: usize = 128;
@@ -52,7 +52,11 @@ pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)
         .num_threads(scan.threads.get())
         .thread_name(|n| format!("scan-{n}"))
         .build()
-        .map_err(|cause| Error::usage("cannot start the threads of the scan").because(cause))?;
+        .map_err(|cause| {
+            Error::usage(format!("cannot start the threads of the scan: {cause}"))
+                .remedy("allow more processes (`ulimit -u`)")
+                .exit(EXIT_IPC)
+        })?;
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     let split_open_roots = scan.roots.len() > 1;
     let walk = Walk(Look { tree: Tree::new(scan.limits, split_open_roots, watch, sink), scan });
