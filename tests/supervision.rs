@@ -557,6 +557,25 @@ fn a_full_destination_is_an_error_of_the_same_code() {
     assert!(temporary_files(&small.0).is_empty(), "{}", many.listing([&small.0]).report());
 }
 
+/// Some file systems forget the number of a directory, and give it another when it is next looked at.
+#[test]
+fn a_source_whose_inode_numbers_change_is_copied() {
+    let work = Work::new();
+    let mount = "mkdir -p WORK/t && mount -t tmpfs none WORK/t && mkdir WORK/t/u WORK/t/w WORK/src && \
+                 mount -t overlay -o lowerdir=WORK/lower,upperdir=WORK/t/u,workdir=WORK/t/w none WORK/src";
+    let again = "umount -l WORK/src && mount -t overlay -o lowerdir=WORK/lower,upperdir=WORK/t/u,workdir=WORK/t/w none WORK/src";
+    let here = |script: &str| script.replace("WORK", work.path().to_str().unwrap());
+    work.dir("lower");
+    if !lab::is_root() || !run(sh(&work, &here(mount))).status.success() {
+        return lab::skip("a_source_whose_inode_numbers_change_is_copied", "cannot mount an overlay");
+    }
+    let _mounted = [Mounted(work.join("src")), Mounted(work.join("t"))];
+    let script = format!("{IF_UNITS} mkdir WORK/once 2>/dev/null && {{ {again}; cd WORK/src; }}\nexec REAL \"$@\"");
+    let ran = run(faked(&work, &script, &["-p", "1", "-f", "5"])).expect_code(0);
+    ran.expect(work.join("once").exists(), "the numbers have changed");
+    expect_same(&work);
+}
+
 struct Mounted(std::path::PathBuf);
 
 impl Drop for Mounted {

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -142,8 +143,10 @@ impl SpineList {
                     if !seen.insert(path) {
                         break;
                     }
-                    let found = std::fs::symlink_metadata(base.join(OsStr::from_bytes(path)));
-                    if found.is_ok_and(|found| (found.dev(), found.ino()) != *identity) {
+                    let name = base.join(OsStr::from_bytes(path));
+                    let found = std::fs::symlink_metadata(&name);
+                    let is_another = |found: &Metadata| (found.dev(), found.ino()) != *identity;
+                    if found.is_ok_and(|found| is_another(&found) && !(found.is_dir() && renumbers(&name))) {
                         changed.push(path.to_vec());
                     }
                 }
@@ -155,6 +158,19 @@ impl SpineList {
         }
         changed
     }
+}
+
+/// Whether the file system of a directory makes up inode numbers, and others after it has forgotten one (such as overlayfs without
+/// `xino`, and most of FUSE): then another number does not mean another directory.
+fn renumbers(dir: &Path) -> bool {
+    const CIFS: u64 = 0xff53_4d42;
+    const EXFAT: u64 = 0x2011_bab0;
+    const FUSE: u64 = 0x6573_5546;
+    const MSDOS: u64 = 0x4d44;
+    const OVERLAY: u64 = 0x794c_7630;
+    const SMB2: u64 = 0xfe53_4d42;
+    let kind = rustix::fs::statfs(dir).map(|found| found.f_type as u64);
+    kind.is_ok_and(|kind| [CIFS, EXFAT, FUSE, MSDOS, OVERLAY, SMB2].contains(&kind))
 }
 
 /// Whether an argument is this spine directory or below it.
