@@ -167,8 +167,7 @@ impl<'a> Twin<'a> {
         let (left, right) = (self.one(), self.many());
         let report = compare(&left, &right, &self.counted).expect("compare the two sides");
         let recent = |kind: &DifferenceKind| matches!(kind, DifferenceKind::Mtime { left, right } if left.0 >= floor && right.0 >= floor);
-        let different: Vec<String> = report
-            .differences
+        let different: Vec<String> = but_for_the_unseen(report.differences)
             .iter()
             .filter(|difference| !recent(&difference.kind) && !(self.allowed)(difference))
             .map(|difference| format!("  {difference}\n"))
@@ -225,6 +224,19 @@ impl<'a> Twin<'a> {
     fn now(&self) -> i64 {
         self.work.file("clock", "").symlink_metadata().expect("look at a file").mtime()
     }
+}
+
+/// Differences but for what cannot be read on either side: only root sees everything.
+pub fn but_for_the_unseen(differences: Vec<Difference>) -> Vec<Difference> {
+    let is_unseen = |one: &Difference| match one.kind {
+        DifferenceKind::Unreadable { side, errno } => differences.iter().any(|other| {
+            let again =
+                matches!(other.kind, DifferenceKind::Unreadable { side: s, errno: e } if s != side && e == errno);
+            again && other.path == one.path
+        }),
+        _ => false,
+    };
+    differences.iter().filter(|difference| !is_unseen(difference)).cloned().collect()
 }
 
 fn replace(word: &OsStr, what: &[u8], with: &[u8]) -> OsString {

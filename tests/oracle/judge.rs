@@ -16,6 +16,7 @@ use multi_sync::verify::{self, Difference, DifferenceKind};
 use super::case::Case;
 use super::known;
 use crate::lab::command::{self, Run, as_nobody, run_within};
+use crate::lab::twin::but_for_the_unseen;
 use crate::lab::work::{Work, reachable_by_all, set_mode};
 
 /// No case takes a tenth of this; `ORACLE_LIMIT` is another number of seconds.
@@ -309,7 +310,7 @@ fn trees(one: &Path, many: &Path, since: i64) -> Vec<Finding> {
         DifferenceKind::Mtime { left, right } => left.0 < since || right.0 < since,
         _ => true,
     };
-    report.differences.into_iter().filter(counts).map(Finding::Tree).collect()
+    but_for_the_unseen(report.differences).into_iter().filter(counts).map(Finding::Tree).collect()
 }
 
 /// Removes a folder, if it is there, whatever the modes in it.
