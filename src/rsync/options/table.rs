@@ -278,7 +278,7 @@ static TABLE: &[Spec] = &[
     row("old-args",            0,    &[], &["no-old-args"], Nothing, Native, ""),
     row("secluded-args",       b's', &["protect-args"], &["no-protect-args", "no-secluded-args", "no-s"], Nothing, Native, ""),
     row("trust-sender",        0,    &[], &[], Nothing, Native, ""),
-    row("iconv",               0,    &[], &["no-iconv"], Text, Native, ""),
+    row("iconv",               0,    &[], &["no-iconv"], Text, Plain, "a name that cannot be converted changes what is done with DEST itself"),
     row("protocol",            0,    &[], &[], Number, Native, ""),
     row("compress",            b'z', &[], &["no-compress", "no-z"], Nothing, Native, ""),
     row("old-compress",        0,    &[], &[], Nothing, Native, ""),
