@@ -13,6 +13,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 # How many cases `make fuzz-oracle` tries.
 CASES ?= 3000
+# More arguments for `multi-sync --selftest`, such as a destination.
+SELFTEST_ARGS ?=
 # More arguments for `cargo bench` and scripts/compare.sh.
 BENCH_ARGS ?=
 COMPARE_ARGS ?=
@@ -29,7 +31,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz fuzz-oracle bench compare clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz fuzz-oracle selftest bench compare clean help need-cargo
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -75,6 +77,9 @@ fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS=
 
 fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORACLE_FROM=SEED to repeat)
 	ORACLE_CASES='$(CASES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases
+
+selftest: build ## does it work on this machine (SELFTEST_ARGS=nas:/backup)
+	'$(BIN)' --selftest $(SELFTEST_ARGS)
 
 bench: need-cargo ## measurements of the parts, by criterion (`make bench BENCH_ARGS='--bench scan'`)
 	$(CARGO) bench --locked $(BENCH_ARGS)

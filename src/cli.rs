@@ -6,11 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE, most_processes};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
 use multi_sync::rsync::options::Options;
+use multi_sync::selftest;
 use multi_sync::size::{self, Size};
 use multi_sync::{Error, Result};
 
@@ -20,6 +22,8 @@ pub enum Request {
     Run(Box<Run>),
     /// Print this and end with 0.
     Print(String),
+    /// Test this machine.
+    Selftest(Box<selftest::Request>),
     /// Go on with a run.
     Resume {
         /// Its directory.
@@ -64,18 +68,117 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     if matches.get_flag("version") {
         return Ok(Request::Print(command().render_version()));
     }
+    if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {
+        return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
+    }
     for (flag, name) in LATER {
         if matches.get_flag(flag) {
             return Err(Error::usage(format!("not supported yet: {name}")).remedy("leave it out"));
         }
     }
-    if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {
-        return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
+    let mode = Mode::of(&matches)?;
+    mode.refuse_others(&matches)?;
+    Ok(match mode {
+        Mode::Copy => match about_a_run(&matches)? {
+            Some(request) => request,
+            None => Request::Run(Box::new(run(&matches, cwd()?)?)),
+        },
+        Mode::Selftest => Request::Selftest(Box::new(selftest(&matches, cwd()?)?)),
+    })
+}
+
+/// What is done: each has options of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Copy,
+    Selftest,
+}
+
+impl Mode {
+    const OTHERS: [(&str, Mode); 1] = [("selftest", Mode::Selftest)];
+
+    fn of(matches: &ArgMatches) -> Result<Mode> {
+        let mut asked = Mode::OTHERS.iter().filter(|(flag, _)| matches.get_flag(flag));
+        match (asked.next(), asked.next()) {
+            (Some((first, _)), Some((second, _))) => {
+                Err(Error::usage(format!("--{first} and --{second}")).remedy("give one of them"))
+            }
+            (Some((_, mode)), None) => Ok(*mode),
+            (None, _) => Ok(Mode::Copy),
+        }
     }
-    if let Some(request) = about_a_run(&matches)? {
-        return Ok(request);
+
+    fn takes(self, argument: &str) -> bool {
+        let is_mode = Mode::OTHERS.iter().any(|(flag, _)| *flag == argument);
+        match self {
+            Mode::Copy => !is_mode,
+            Mode::Selftest => is_mode || ["rsync", "paths"].contains(&argument),
+        }
     }
-    Ok(Request::Run(Box::new(run(&matches, cwd()?)?)))
+
+    /// An option that would change nothing is refused.
+    fn refuse_others(self, matches: &ArgMatches) -> Result<()> {
+        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let command = command();
+        let names = command.get_arguments().map(|argument| argument.get_id().as_str());
+        let Some(other) = names.filter(|name| typed(name)).find(|name| !self.takes(name)) else { return Ok(()) };
+        let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
+        Err(Error::usage(format!("{other} cannot be used {}", self.shown())).remedy("see multi-sync --help"))
+    }
+
+    fn shown(self) -> String {
+        let flag = Mode::OTHERS.iter().find(|(_, mode)| *mode == self);
+        flag.map_or_else(|| "in a copy".into(), |(flag, _)| format!("with --{flag}"))
+    }
+}
+
+fn selftest(matches: &ArgMatches, cwd: PathBuf) -> Result<selftest::Request> {
+    let mut paths = matches.get_many::<OsString>("paths").into_iter().flatten();
+    let destination = paths.next().map(|path| Destination::parse(path)).transpose()?;
+    if paths.next().is_some() {
+        return Err(Error::usage("--selftest takes one destination").remedy("see multi-sync --help"));
+    }
+    let typed = matches.get_one::<OsString>("rsync");
+    Ok(selftest::Request {
+        destination,
+        options: Options::parse_str(typed.map_or(OsStr::new(""), |text| text))?,
+        cwd,
+        command: this_command()?,
+        temporary: std::env::temp_dir(),
+        command_line: reads_itself,
+    })
+}
+
+fn this_command() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|cause| Error::usage("cannot find this program").because(cause))
+}
+
+/// Command lines of which it is known what they mean, for the self-test.
+fn reads_itself() -> std::result::Result<(), String> {
+    let read = |words: &[&str]| {
+        let words = std::iter::once("multi-sync").chain(words.iter().copied()).map(OsString::from).collect();
+        parse(words, || Ok("/".into()))
+    };
+    for words in [
+        &["-p", "3", "-f", "500", "-s", "2G", "-r", "-a --delete", "from/", "to"][..],
+        &["from/", "to", "--size=2147483648", "--rsync", "-a --delete", "--files=500", "--processes=3"],
+        &["-p3", "from/", "-f500", "to", "-s2g", "-r-a --delete"],
+    ] {
+        let Ok(Request::Run(run)) = read(words) else { return Err(format!("{words:?} is not taken for a copy")) };
+        let Config { processes, limits, options, .. } = &run.config;
+        let meant = (processes.get(), limits.entries.get(), limits.bytes.get(), options.argv());
+        if meant != (3, 500, 2 << 30, vec!["-a".into(), "--delete".into()]) {
+            return Err(format!("{words:?} is read as {meant:?}"));
+        }
+    }
+    for words in
+        [&[][..], &["from"], &["-p", "0", "from", "to"], &["-s", "1X", "from", "to"], &["--no-such", "from", "to"]]
+    {
+        if read(words).is_ok() {
+            return Err(format!("{words:?} is accepted"));
+        }
+    }
+    Ok(())
 }
 
 /// Requests about a run that was begun before.
@@ -171,8 +274,9 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
 const AUTO: &str = "auto";
 const ONE_TO_ONE: &str = "one-to-one";
 const MANY_TO_ONE: &str = "many-to-one";
+
 /// Letters of msrsync that a later version brings.
-const LATER: [(&str, &str); 3] = [("selftest", "--selftest"), ("bench", "--bench"), ("benchshm", "--benchshm")];
+const LATER: [(&str, &str); 2] = [("bench", "--bench"), ("benchshm", "--benchshm")];
 
 /// More would use up the numbers that the system has for threads, where other programs need them as well.
 const MOST_SCAN_THREADS: usize = 1024;
@@ -240,7 +344,7 @@ fn command() -> Command {
     };
     Command::new("multi-sync")
         .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
-        .override_usage("multi-sync [OPTIONS] SRC... DEST")
+        .override_usage("multi-sync [OPTIONS] SRC... DEST\n       multi-sync --selftest [-r OPTS] [DEST]")
         .version(env!("CARGO_PKG_VERSION"))
         // clap's own would act in the middle of a word: `-host:x` is no call for help.
         .disable_help_flag(true)
@@ -293,7 +397,11 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("leave out what .gitignore and .ignore files say; not with --delete"),
         )
-        .arg(flag("selftest", 't', "not supported yet"))
+        .arg(flag(
+            "selftest",
+            't',
+            "test this machine, its rsync, and DEST if it is given; -r adds options to every copy",
+        ))
         .arg(flag("bench", 'e', "not supported yet"))
         .arg(flag("benchshm", 'g', "not supported yet"))
         .arg(
@@ -328,7 +436,7 @@ mod tests {
         match parse(words, || Ok("/cwd".into()))? {
             Request::Run(run) => Ok(*run),
             Request::Print(text) => panic!("{text}"),
-            _ => panic!("about a run that was begun before"),
+            _ => panic!("no new copy"),
         }
     }
 
@@ -370,6 +478,11 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_of_the_selftest_is_true() {
+        reads_itself().unwrap();
+    }
+
+    #[test]
     fn a_word_that_is_refused_is_named() {
         for (words, named) in [
             (&["-p", "0", "s", "d"][..], "--processes"),
@@ -383,7 +496,10 @@ mod tests {
             (&["s", "-vault:d"], "'-a' in '-vault:d'"),
             (&["-m", "both", "s", "d"], "both"),
             (&["-m", "many-to-one", "s", "d"], "many-to-one"),
-            (&["-t"], "--selftest"),
+            (&["-e"], "--bench"),
+            (&["-t", "a", "b"], "one destination"),
+            (&["-t", "-p", "2"], "--processes cannot be used with --selftest"),
+            (&["-t", "--resume", "d"], "--resume cannot be used with --selftest"),
             (&["s"], "destination"),
             (&["-r", "-a 'x", "s", "d"], "no closing '"),
             (&["host:s", "d"], "host:s"),

@@ -23,10 +23,12 @@
 //!    subtrees for it to recurse into: its own options act in them as in any run of rsync.
 //! 4. [`report`] holds what a run tells; the command prints it.
 //!
+//! [`selftest`] does the same with trees of its own: it shows whether it works on a machine.
+//!
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
 //!   [`error`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`],
-//!   [`report`]; then [`supervise`]; then [`connection`]; then [`plan`]; then [`engine`]; then the command.
+//!   [`report`]; then [`supervise`]; then [`connection`]; then [`plan`]; then [`engine`]; then [`trial`]; then [`selftest`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
 //! - Linux only: the scan needs `statx` and `getdents64`, a child is tied to its parent's life by `prctl`.
@@ -51,9 +53,11 @@ pub mod report;
 pub mod rsync;
 pub mod rundir;
 pub mod scan;
+pub mod selftest;
 pub mod size;
 pub mod supervise;
 pub mod treegen;
+pub mod trial;
 pub mod verify;
 
 pub use error::{Error, Result};
