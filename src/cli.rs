@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use multi_sync::bench::{self, Shape};
 use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE, most_processes};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
@@ -24,6 +25,8 @@ pub enum Request {
     Print(String),
     /// Test this machine.
     Selftest(Box<selftest::Request>),
+    /// Measure it.
+    Bench(Box<bench::Request>),
     /// Go on with a run.
     Resume {
         /// Its directory.
@@ -71,11 +74,6 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {
         return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
     }
-    for (flag, name) in LATER {
-        if matches.get_flag(flag) {
-            return Err(Error::usage(format!("not supported yet: {name}")).remedy("leave it out"));
-        }
-    }
     let mode = Mode::of(&matches)?;
     mode.refuse_others(&matches)?;
     Ok(match mode {
@@ -84,6 +82,12 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
             None => Request::Run(Box::new(run(&matches, cwd()?)?)),
         },
         Mode::Selftest => Request::Selftest(Box::new(selftest(&matches, cwd()?)?)),
+        Mode::Bench => Request::Bench(Box::new(bench(&matches, cwd()?, std::env::temp_dir())?)),
+        Mode::Benchshm => {
+            let place = std::env::var_os("SHM").filter(|shm| !shm.is_empty()).unwrap_or_else(|| SHM.into());
+            let in_memory = bench(&matches, cwd()?, place.into())?;
+            Request::Bench(Box::new(bench::Request { in_memory: true, ..in_memory }))
+        }
     })
 }
 
@@ -92,10 +96,13 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
 enum Mode {
     Copy,
     Selftest,
+    Bench,
+    Benchshm,
 }
 
 impl Mode {
-    const OTHERS: [(&str, Mode); 1] = [("selftest", Mode::Selftest)];
+    const OTHERS: [(&str, Mode); 3] =
+        [("selftest", Mode::Selftest), ("bench", Mode::Bench), ("benchshm", Mode::Benchshm)];
 
     fn of(matches: &ArgMatches) -> Result<Mode> {
         let mut asked = Mode::OTHERS.iter().filter(|(flag, _)| matches.get_flag(flag));
@@ -110,9 +117,13 @@ impl Mode {
 
     fn takes(self, argument: &str) -> bool {
         let is_mode = Mode::OTHERS.iter().any(|(flag, _)| *flag == argument);
+        let of_bench = argument.starts_with("bench-");
         match self {
-            Mode::Copy => !is_mode,
+            Mode::Copy => !is_mode && !of_bench,
             Mode::Selftest => is_mode || ["rsync", "paths"].contains(&argument),
+            Mode::Bench => is_mode || of_bench || argument == "rsync",
+            // Source and destination are in memory.
+            Mode::Benchshm => is_mode || of_bench && argument != "bench-dest" || argument == "rsync",
         }
     }
 
@@ -128,7 +139,7 @@ impl Mode {
 
     fn shown(self) -> String {
         let flag = Mode::OTHERS.iter().find(|(_, mode)| *mode == self);
-        flag.map_or_else(|| "in a copy".into(), |(flag, _)| format!("with --{flag}"))
+        flag.map_or_else(|| "without --bench".into(), |(flag, _)| format!("with --{flag}"))
     }
 }
 
@@ -151,6 +162,32 @@ fn selftest(matches: &ArgMatches, cwd: PathBuf) -> Result<selftest::Request> {
 
 fn this_command() -> Result<PathBuf> {
     std::env::current_exe().map_err(|cause| Error::usage("cannot find this program").because(cause))
+}
+
+/// Where file systems in memory are, if the environment does not say.
+const SHM: &str = "/dev/shm";
+
+fn bench(matches: &ArgMatches, cwd: PathBuf, place: PathBuf) -> Result<bench::Request> {
+    let word = |name: &str| matches.get_one::<OsString>(name);
+    let count = |name: &str| {
+        let count = word(name).map(|count| about(&format!("--{name}"), size::parse_count(count))).transpose()?;
+        Ok::<_, Error>(count.map(|count| count.get()))
+    };
+    let too_many = || Error::usage("--bench-runs is too large");
+    let runs = count("bench-runs")?.map(|runs| u32::try_from(runs).map_err(|_| too_many())).transpose()?;
+    Ok(bench::Request {
+        shape: word("bench-shape").map_or(Shape::Msrsync, |path| Shape::At(path.into())),
+        entries: count("bench-entries")?.and_then(|count| NonZero::new(count as u64)),
+        runs: runs.and_then(NonZero::new).unwrap_or(bench::DEFAULT_RUNS),
+        command: this_command()?,
+        rsync: word("rsync").cloned().unwrap_or_else(|| DEFAULT_RSYNC.into()),
+        cwd,
+        place,
+        in_memory: false,
+        destination: word("bench-dest").map(|path| Destination::parse(path)).transpose()?,
+        json: word("bench-json").map(PathBuf::from),
+        chart: word("bench-chart").map(PathBuf::from),
+    })
 }
 
 /// Command lines of which it is known what they mean, for the self-test.
@@ -275,9 +312,6 @@ const AUTO: &str = "auto";
 const ONE_TO_ONE: &str = "one-to-one";
 const MANY_TO_ONE: &str = "many-to-one";
 
-/// Letters of msrsync that a later version brings.
-const LATER: [(&str, &str); 2] = [("bench", "--bench"), ("benchshm", "--benchshm")];
-
 /// More would use up the numbers that the system has for threads, where other programs need them as well.
 const MOST_SCAN_THREADS: usize = 1024;
 
@@ -339,12 +373,15 @@ fn command() -> Command {
     let value = |name: &'static str, letter: char, shown: &'static str, help: String| {
         Arg::new(name).short(letter).long(name).value_name(shown).value_parser(bytes()).help(help)
     };
-    let long_value = |name: &'static str, shown: &'static str, help: &'static str| {
+    let long_value = |name: &'static str, shown: &'static str, help: String| {
         Arg::new(name).long(name).value_name(shown).value_parser(bytes()).help(help)
     };
     Command::new("multi-sync")
         .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
-        .override_usage("multi-sync [OPTIONS] SRC... DEST\n       multi-sync --selftest [-r OPTS] [DEST]")
+        .override_usage(
+            "multi-sync [OPTIONS] SRC... DEST\n       multi-sync --selftest [-r OPTS] [DEST]\n       \
+             multi-sync --bench | --benchshm [-r OPTS] [--bench-...]",
+        )
         .version(env!("CARGO_PKG_VERSION"))
         // clap's own would act in the middle of a word: `-host:x` is no call for help.
         .disable_help_flag(true)
@@ -375,9 +412,9 @@ fn command() -> Command {
             value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
         )
-        .arg(long_value("resume", "DIR", "go on with the run in DIR; -p, -P and --stats may be given anew"))
-        .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR"))
-        .arg(long_value("status", "DIR", "print where the run in DIR stands"))
+        .arg(long_value("resume", "DIR", "go on with the run in DIR; -p, -P and --stats may be given anew".into()))
+        .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR".into()))
+        .arg(long_value("status", "DIR", "print where the run in DIR stands".into()))
         .arg(
             Arg::new("runs")
                 .long("runs")
@@ -402,8 +439,14 @@ fn command() -> Command {
             't',
             "test this machine, its rsync, and DEST if it is given; -r adds options to every copy",
         ))
-        .arg(flag("bench", 'e', "not supported yet"))
-        .arg(flag("benchshm", 'g', "not supported yet"))
+        .arg(flag("bench", 'e', "measure one rsync and 1, 2, 4, 8, 16 processes on a tree in the temporary folder"))
+        .arg(flag("benchshm", 'g', "the same in /dev/shm, or $SHM"))
+        .arg(long_value("bench-entries", "N", format!("entries of the tree [default: {}]", bench::DEFAULT_ENTRIES)))
+        .arg(long_value("bench-runs", "N", format!("rounds [default: {}]", bench::DEFAULT_RUNS)))
+        .arg(long_value("bench-shape", "PATH", "the tree: a specification (bench-data/NAME.json), or a folder".into()))
+        .arg(long_value("bench-dest", "DEST", "with --bench: copy into a new folder there".into()))
+        .arg(long_value("bench-json", "FILE", "write every time that was measured".into()))
+        .arg(long_value("bench-chart", "FILE.svg", "draw speedup by processes".into()))
         .arg(
             Arg::new("version")
                 .short('v')
@@ -496,9 +539,14 @@ mod tests {
             (&["s", "-vault:d"], "'-a' in '-vault:d'"),
             (&["-m", "both", "s", "d"], "both"),
             (&["-m", "many-to-one", "s", "d"], "many-to-one"),
-            (&["-e"], "--bench"),
+            (&["-t", "-e"], "--selftest and --bench"),
             (&["-t", "a", "b"], "one destination"),
             (&["-t", "-p", "2"], "--processes cannot be used with --selftest"),
+            (&["-e", "s", "d"], "SRC and DEST cannot be used with --bench"),
+            (&["-g", "--bench-dest", "d"], "--bench-dest cannot be used with --benchshm"),
+            (&["-e", "--bench-entries", "0"], "--bench-entries"),
+            (&["-e", "-k"], "--keep"),
+            (&["--bench-runs", "2", "s", "d"], "--bench-runs"),
             (&["-t", "--resume", "d"], "--resume cannot be used with --selftest"),
             (&["s"], "destination"),
             (&["-r", "-a 'x", "s", "d"], "no closing '"),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use multi_sync::bench::{self, Told};
 use multi_sync::engine::{self, Control};
 use multi_sync::entry::Printable;
 use multi_sync::plan::Plan;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             copy(cli::parse_again(typed, cwd, &overrides)?, &words, Some(&resumed))
         }
         Request::Selftest(request) => test(&request),
+        Request::Bench(request) => measure(&request),
         Request::Status(dir) => print(&runs::status(&dir)?),
         Request::Runs(parent) => print(&runs::list(&parent.unwrap_or_else(std::env::temp_dir))?),
     });
@@ -111,7 +113,19 @@ fn test(request: &selftest::Request) -> Result<u8> {
     }))
 }
 
-/// A test ends with 1 whatever went wrong, and with 20 when it was interrupted.
+fn measure(request: &bench::Request) -> Result<u8> {
+    let stopper = Stopper::default();
+    yes_or_no(while_listening(&|| stopper.stop(), || {
+        raise_descriptor_limit();
+        bench::run(request, &stopper, &mut |told| match told {
+            Told::Line(line) => drop(writeln!(io::stdout(), "{line}")),
+            Told::Note(note) => complain_text(&note),
+        })?;
+        Ok(exit::OK)
+    }))
+}
+
+/// Self-test and benchmark end with 1 whatever went wrong, and with 20 when they were interrupted.
 fn yes_or_no(done: Result<u8>) -> Result<u8> {
     done.map_err(|error| if error.exit_code() == exit::INTERRUPTED { error } else { error.exit(exit::USAGE) })
 }

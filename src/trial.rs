@@ -1,4 +1,4 @@
-//! Copies that are tried rather than wanted, for the self-test: by multi-sync through the public API, by the command
+//! Copies that are tried rather than wanted, for the self-test and the benchmark: by multi-sync through the public API, by the command
 //! itself, or by one rsync, each timed, all of them stopped together.
 //!
 //! What a trial writes lies in a [`Site`], which is gone afterwards. Nothing here judges a result.
