@@ -13,8 +13,11 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 # How many cases `make fuzz-oracle` tries.
 CASES ?= 3000
-# More arguments for `cargo bench` and scripts/compare.sh.
+# More arguments for `multi-sync --selftest`, such as a destination.
+SELFTEST_ARGS ?=
+# More arguments for `multi-sync --bench` and `--benchshm`, for `cargo bench`, and for scripts/compare.sh.
 BENCH_ARGS ?=
+CRITERION_ARGS ?=
 COMPARE_ARGS ?=
 
 SHELL = /bin/sh
@@ -29,7 +32,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz fuzz-oracle bench compare clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz fuzz-oracle selftest bench benchshm criterion compare clean help need-cargo
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -76,8 +79,17 @@ fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS=
 fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORACLE_FROM=SEED to repeat)
 	ORACLE_CASES='$(CASES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases
 
-bench: need-cargo ## measurements of the parts, by criterion (`make bench BENCH_ARGS='--bench scan'`)
-	$(CARGO) bench --locked $(BENCH_ARGS)
+selftest: build ## does it work on this machine (SELFTEST_ARGS=nas:/backup)
+	'$(BIN)' --selftest $(SELFTEST_ARGS)
+
+bench: build ## one rsync and several on msrsync's tree in TMPDIR (BENCH_ARGS='--bench-entries 10000')
+	'$(BIN)' --bench $(BENCH_ARGS)
+
+benchshm: build ## the same in /dev/shm, or $SHM
+	'$(BIN)' --benchshm $(BENCH_ARGS)
+
+criterion: need-cargo ## measurements of the parts (CRITERION_ARGS='--bench scan'); also `cargo bench`
+	$(CARGO) bench --locked $(CRITERION_ARGS)
 
 compare: need-cargo ## measure against rsync and other tools (COMPARE_ARGS: see scripts/compare.sh --help)
 	$(CARGO) build --release --locked --bins --example maketree --example sametree --example barescan

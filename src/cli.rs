@@ -6,11 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use multi_sync::bench::{self, Shape};
 use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE, most_processes};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
 use multi_sync::rsync::options::Options;
+use multi_sync::selftest;
 use multi_sync::size::{self, Size};
 use multi_sync::{Error, Result};
 
@@ -20,6 +23,10 @@ pub enum Request {
     Run(Box<Run>),
     /// Print this and end with 0.
     Print(String),
+    /// Test this machine.
+    Selftest(Box<selftest::Request>),
+    /// Measure it.
+    Bench(Box<bench::Request>),
     /// Go on with a run.
     Resume {
         /// Its directory.
@@ -64,18 +71,151 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     if matches.get_flag("version") {
         return Ok(Request::Print(command().render_version()));
     }
-    for (flag, name) in LATER {
-        if matches.get_flag(flag) {
-            return Err(Error::usage(format!("not supported yet: {name}")).remedy("leave it out"));
-        }
-    }
     if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {
         return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
     }
-    if let Some(request) = about_a_run(&matches)? {
-        return Ok(request);
+    let mode = Mode::of(&matches)?;
+    mode.refuse_others(&matches)?;
+    Ok(match mode {
+        Mode::Copy => match about_a_run(&matches)? {
+            Some(request) => request,
+            None => Request::Run(Box::new(run(&matches, cwd()?)?)),
+        },
+        Mode::Selftest => Request::Selftest(Box::new(selftest(&matches, cwd()?)?)),
+        Mode::Bench => Request::Bench(Box::new(bench(&matches, cwd()?, std::env::temp_dir())?)),
+        Mode::Benchshm => {
+            let place = std::env::var_os("SHM").filter(|shm| !shm.is_empty()).unwrap_or_else(|| SHM.into());
+            let in_memory = bench(&matches, cwd()?, place.into())?;
+            Request::Bench(Box::new(bench::Request { in_memory: true, ..in_memory }))
+        }
+    })
+}
+
+/// What is done: each has options of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Copy,
+    Selftest,
+    Bench,
+    Benchshm,
+}
+
+impl Mode {
+    const OTHERS: [(&str, Mode); 3] =
+        [("selftest", Mode::Selftest), ("bench", Mode::Bench), ("benchshm", Mode::Benchshm)];
+
+    fn of(matches: &ArgMatches) -> Result<Mode> {
+        let mut asked = Mode::OTHERS.iter().filter(|(flag, _)| matches.get_flag(flag));
+        match (asked.next(), asked.next()) {
+            (Some((first, _)), Some((second, _))) => {
+                Err(Error::usage(format!("--{first} and --{second}")).remedy("give one of them"))
+            }
+            (Some((_, mode)), None) => Ok(*mode),
+            (None, _) => Ok(Mode::Copy),
+        }
     }
-    Ok(Request::Run(Box::new(run(&matches, cwd()?)?)))
+
+    fn takes(self, argument: &str) -> bool {
+        let is_mode = Mode::OTHERS.iter().any(|(flag, _)| *flag == argument);
+        let of_bench = argument.starts_with("bench-");
+        match self {
+            Mode::Copy => !is_mode && !of_bench,
+            Mode::Selftest => is_mode || ["rsync", "paths"].contains(&argument),
+            Mode::Bench => is_mode || of_bench || argument == "rsync",
+            // Source and destination are in memory.
+            Mode::Benchshm => is_mode || of_bench && argument != "bench-dest" || argument == "rsync",
+        }
+    }
+
+    /// An option that would change nothing is refused.
+    fn refuse_others(self, matches: &ArgMatches) -> Result<()> {
+        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let command = command();
+        let names = command.get_arguments().map(|argument| argument.get_id().as_str());
+        let Some(other) = names.filter(|name| typed(name)).find(|name| !self.takes(name)) else { return Ok(()) };
+        let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
+        Err(Error::usage(format!("{other} cannot be used {}", self.shown())).remedy("see multi-sync --help"))
+    }
+
+    fn shown(self) -> String {
+        let flag = Mode::OTHERS.iter().find(|(_, mode)| *mode == self);
+        flag.map_or_else(|| "without --bench".into(), |(flag, _)| format!("with --{flag}"))
+    }
+}
+
+fn selftest(matches: &ArgMatches, cwd: PathBuf) -> Result<selftest::Request> {
+    let mut paths = matches.get_many::<OsString>("paths").into_iter().flatten();
+    let destination = paths.next().map(|path| Destination::parse(path)).transpose()?;
+    if paths.next().is_some() {
+        return Err(Error::usage("--selftest takes one destination").remedy("see multi-sync --help"));
+    }
+    let typed = matches.get_one::<OsString>("rsync");
+    Ok(selftest::Request {
+        destination,
+        options: Options::parse_str(typed.map_or(OsStr::new(""), |text| text))?,
+        cwd,
+        command: this_command()?,
+        temporary: std::env::temp_dir(),
+        command_line: reads_itself,
+    })
+}
+
+fn this_command() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|cause| Error::usage("cannot find this program").because(cause))
+}
+
+/// Where file systems in memory are, if the environment does not say.
+const SHM: &str = "/dev/shm";
+
+fn bench(matches: &ArgMatches, cwd: PathBuf, place: PathBuf) -> Result<bench::Request> {
+    let word = |name: &str| matches.get_one::<OsString>(name);
+    let count = |name: &str| {
+        let count = word(name).map(|count| about(&format!("--{name}"), size::parse_count(count))).transpose()?;
+        Ok::<_, Error>(count.map(|count| count.get()))
+    };
+    let too_many = || Error::usage("--bench-runs is too large");
+    let runs = count("bench-runs")?.map(|runs| u32::try_from(runs).map_err(|_| too_many())).transpose()?;
+    Ok(bench::Request {
+        shape: word("bench-shape").map_or(Shape::Msrsync, |path| Shape::At(path.into())),
+        entries: count("bench-entries")?.and_then(|count| NonZero::new(count as u64)),
+        runs: runs.and_then(NonZero::new).unwrap_or(bench::DEFAULT_RUNS),
+        command: this_command()?,
+        rsync: word("rsync").cloned().unwrap_or_else(|| DEFAULT_RSYNC.into()),
+        cwd,
+        place,
+        in_memory: false,
+        destination: word("bench-dest").map(|path| Destination::parse(path)).transpose()?,
+        json: word("bench-json").map(PathBuf::from),
+        chart: word("bench-chart").map(PathBuf::from),
+    })
+}
+
+/// Command lines of which it is known what they mean, for the self-test.
+fn reads_itself() -> std::result::Result<(), String> {
+    let read = |words: &[&str]| {
+        let words = std::iter::once("multi-sync").chain(words.iter().copied()).map(OsString::from).collect();
+        parse(words, || Ok("/".into()))
+    };
+    for words in [
+        &["-p", "3", "-f", "500", "-s", "2G", "-r", "-a --delete", "from/", "to"][..],
+        &["from/", "to", "--size=2147483648", "--rsync", "-a --delete", "--files=500", "--processes=3"],
+        &["-p3", "from/", "-f500", "to", "-s2g", "-r-a --delete"],
+    ] {
+        let Ok(Request::Run(run)) = read(words) else { return Err(format!("{words:?} is not taken for a copy")) };
+        let Config { processes, limits, options, .. } = &run.config;
+        let meant = (processes.get(), limits.entries.get(), limits.bytes.get(), options.argv());
+        if meant != (3, 500, 2 << 30, vec!["-a".into(), "--delete".into()]) {
+            return Err(format!("{words:?} is read as {meant:?}"));
+        }
+    }
+    for words in
+        [&[][..], &["from"], &["-p", "0", "from", "to"], &["-s", "1X", "from", "to"], &["--no-such", "from", "to"]]
+    {
+        if read(words).is_ok() {
+            return Err(format!("{words:?} is accepted"));
+        }
+    }
+    Ok(())
 }
 
 /// Requests about a run that was begun before.
@@ -171,8 +311,6 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
 const AUTO: &str = "auto";
 const ONE_TO_ONE: &str = "one-to-one";
 const MANY_TO_ONE: &str = "many-to-one";
-/// Letters of msrsync that a later version brings.
-const LATER: [(&str, &str); 3] = [("selftest", "--selftest"), ("bench", "--bench"), ("benchshm", "--benchshm")];
 
 /// More would use up the numbers that the system has for threads, where other programs need them as well.
 const MOST_SCAN_THREADS: usize = 1024;
@@ -235,12 +373,15 @@ fn command() -> Command {
     let value = |name: &'static str, letter: char, shown: &'static str, help: String| {
         Arg::new(name).short(letter).long(name).value_name(shown).value_parser(bytes()).help(help)
     };
-    let long_value = |name: &'static str, shown: &'static str, help: &'static str| {
+    let long_value = |name: &'static str, shown: &'static str, help: String| {
         Arg::new(name).long(name).value_name(shown).value_parser(bytes()).help(help)
     };
     Command::new("multi-sync")
         .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
-        .override_usage("multi-sync [OPTIONS] SRC... DEST")
+        .override_usage(
+            "multi-sync [OPTIONS] SRC... DEST\n       multi-sync --selftest [-r OPTS] [DEST]\n       \
+             multi-sync --bench | --benchshm [-r OPTS] [--bench-...]",
+        )
         .version(env!("CARGO_PKG_VERSION"))
         // clap's own would act in the middle of a word: `-host:x` is no call for help.
         .disable_help_flag(true)
@@ -271,9 +412,9 @@ fn command() -> Command {
             value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
         )
-        .arg(long_value("resume", "DIR", "go on with the run in DIR; -p, -P and --stats may be given anew"))
-        .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR"))
-        .arg(long_value("status", "DIR", "print where the run in DIR stands"))
+        .arg(long_value("resume", "DIR", "go on with the run in DIR; -p, -P and --stats may be given anew".into()))
+        .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR".into()))
+        .arg(long_value("status", "DIR", "print where the run in DIR stands".into()))
         .arg(
             Arg::new("runs")
                 .long("runs")
@@ -293,9 +434,19 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("leave out what .gitignore and .ignore files say; not with --delete"),
         )
-        .arg(flag("selftest", 't', "not supported yet"))
-        .arg(flag("bench", 'e', "not supported yet"))
-        .arg(flag("benchshm", 'g', "not supported yet"))
+        .arg(flag(
+            "selftest",
+            't',
+            "test this machine, its rsync, and DEST if it is given; -r adds options to every copy",
+        ))
+        .arg(flag("bench", 'e', "measure one rsync and 1, 2, 4, 8, 16 processes on a tree in the temporary folder"))
+        .arg(flag("benchshm", 'g', "the same in /dev/shm, or $SHM"))
+        .arg(long_value("bench-entries", "N", format!("entries of the tree [default: {}]", bench::DEFAULT_ENTRIES)))
+        .arg(long_value("bench-runs", "N", format!("rounds [default: {}]", bench::DEFAULT_RUNS)))
+        .arg(long_value("bench-shape", "PATH", "the tree: a specification (bench-data/NAME.json), or a folder".into()))
+        .arg(long_value("bench-dest", "DEST", "with --bench: copy into a new folder there".into()))
+        .arg(long_value("bench-json", "FILE", "write every time that was measured".into()))
+        .arg(long_value("bench-chart", "FILE.svg", "draw speedup by processes".into()))
         .arg(
             Arg::new("version")
                 .short('v')
@@ -328,7 +479,7 @@ mod tests {
         match parse(words, || Ok("/cwd".into()))? {
             Request::Run(run) => Ok(*run),
             Request::Print(text) => panic!("{text}"),
-            _ => panic!("about a run that was begun before"),
+            _ => panic!("no new copy"),
         }
     }
 
@@ -370,6 +521,11 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_of_the_selftest_is_true() {
+        reads_itself().unwrap();
+    }
+
+    #[test]
     fn a_word_that_is_refused_is_named() {
         for (words, named) in [
             (&["-p", "0", "s", "d"][..], "--processes"),
@@ -383,7 +539,15 @@ mod tests {
             (&["s", "-vault:d"], "'-a' in '-vault:d'"),
             (&["-m", "both", "s", "d"], "both"),
             (&["-m", "many-to-one", "s", "d"], "many-to-one"),
-            (&["-t"], "--selftest"),
+            (&["-t", "-e"], "--selftest and --bench"),
+            (&["-t", "a", "b"], "one destination"),
+            (&["-t", "-p", "2"], "--processes cannot be used with --selftest"),
+            (&["-e", "s", "d"], "SRC and DEST cannot be used with --bench"),
+            (&["-g", "--bench-dest", "d"], "--bench-dest cannot be used with --benchshm"),
+            (&["-e", "--bench-entries", "0"], "--bench-entries"),
+            (&["-e", "-k"], "--keep"),
+            (&["--bench-runs", "2", "s", "d"], "--bench-runs"),
+            (&["-t", "--resume", "d"], "--resume cannot be used with --selftest"),
             (&["s"], "destination"),
             (&["-r", "-a 'x", "s", "d"], "no closing '"),
             (&["host:s", "d"], "host:s"),

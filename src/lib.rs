@@ -23,10 +23,13 @@
 //!    subtrees for it to recurse into: its own options act in them as in any run of rsync.
 //! 4. [`report`] holds what a run tells; the command prints it.
 //!
+//! [`selftest`] and [`mod@bench`] do the same with trees of their own: they show whether it works, and how fast, on a machine.
+//!
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
-//!   [`error`], [`thread`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`],
-//!   [`report`]; then [`supervise`]; then [`connection`]; then [`plan`]; then [`engine`]; then the command.
+//!   [`error`], [`thread`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`config`], [`rsync`];
+//!   then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`], [`report`]; then [`journal`]; then [`rundir`]; then [`supervise`]; then [`connection`]; then [`plan`]; then
+//!   [`engine`]; then [`trial`]; then [`selftest`], [`mod@bench`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
 //! - Linux only: the scan needs `statx` and `getdents64`, a child is tied to its parent's life by `prctl`.
@@ -36,6 +39,7 @@
 //! scheduling, [`verify`] the comparison of two trees.
 
 pub mod adapt;
+pub mod bench;
 pub mod bucket;
 pub mod config;
 pub mod connection;
@@ -51,10 +55,12 @@ pub mod report;
 pub mod rsync;
 pub mod rundir;
 pub mod scan;
+pub mod selftest;
 pub mod size;
 pub mod supervise;
 pub mod thread;
 pub mod treegen;
+pub mod trial;
 pub mod verify;
 
 pub use error::{Error, Result};

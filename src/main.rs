@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use multi_sync::bench::{self, Told};
 use multi_sync::engine::{self, Control};
 use multi_sync::entry::Printable;
 use multi_sync::plan::Plan;
@@ -17,6 +18,8 @@ use multi_sync::report::text::Statistics;
 use multi_sync::report::{Event, Progress, Summary};
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
+use multi_sync::selftest;
+use multi_sync::trial::Stopper;
 use multi_sync::{Error, Result, thread};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
             let typed: Vec<OsString> = words.iter().take(1).cloned().chain(typed).collect();
             copy(cli::parse_again(typed, cwd, &overrides)?, &words, Some(&resumed))
         }
+        Request::Selftest(request) => test(&request),
+        Request::Bench(request) => measure(&request),
         Request::Status(dir) => print(&runs::status(&dir)?),
         Request::Runs(parent) => print(&runs::list(&parent.unwrap_or_else(std::env::temp_dir))?),
     });
@@ -58,51 +63,81 @@ fn print(text: &str) -> Result<u8> {
 fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     let Run { config, show, stats } = run;
     let control = Control::default();
-    let signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
+    let done = while_listening(&|| control.interrupt(), || {
+        raise_descriptor_limit();
+        let plan = Plan::make(&config, control.supervisor())?;
+        let (ledger, kept) = Opened::open(&config, &plan, words.get(1..).unwrap_or_default(), resumed)?.split();
+        if show {
+            let _ = writeln!(io::stdout(), "{}", Printable::path(kept.buckets().path()));
+        }
+        let printer = Printer::default();
+        let tell = |event: Event<'_>| printer.print(event);
+        let outcome = engine::run_recorded(&config, &plan, kept.buckets(), ledger, &control, &tell);
+        printer.finish();
+        let (said, removed) = kept.close(&config, outcome.as_ref().ok());
+        // What is left of the directory is no part of the outcome.
+        if let Err(error) = removed {
+            complain(&error);
+        }
+        said.iter().for_each(|line| complain_text(line));
+        let summary = outcome?;
+        if stats || plan.stats {
+            let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
+            let block = Statistics {
+                summary: &summary,
+                cwd: &config.cwd,
+                command_line: &command_line,
+                processes: config.processes.get(),
+                dry_run: config.dry_run,
+            };
+            let _ = write!(io::stdout(), "{block}");
+        }
+        conclude(&summary);
+        Ok(summary.code.get())
+    });
+    match done {
+        Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
+        other => other,
+    }
+}
+
+fn test(request: &selftest::Request) -> Result<u8> {
+    let stopper = Stopper::default();
+    yes_or_no(while_listening(&|| stopper.stop(), || {
+        raise_descriptor_limit();
+        let tally = selftest::run(request, &stopper, &mut |outcome| {
+            let _ = writeln!(io::stdout(), "{outcome}");
+        })?;
+        let _ = writeln!(io::stdout(), "{tally}");
+        Ok(tally.exit_code())
+    }))
+}
+
+fn measure(request: &bench::Request) -> Result<u8> {
+    let stopper = Stopper::default();
+    yes_or_no(while_listening(&|| stopper.stop(), || {
+        raise_descriptor_limit();
+        bench::run(request, &stopper, &mut |told| match told {
+            Told::Line(line) => drop(writeln!(io::stdout(), "{line}")),
+            Told::Note(note) => complain_text(&note),
+        })?;
+        Ok(exit::OK)
+    }))
+}
+
+/// Self-test and benchmark end with 1 whatever went wrong, and with 20 when they were interrupted.
+fn yes_or_no(done: Result<u8>) -> Result<u8> {
+    done.map_err(|error| if error.exit_code() == exit::INTERRUPTED { error } else { error.exit(exit::USAGE) })
+}
+
+/// Does `job`; each signal that asks for the end calls `stop`, from another thread.
+fn while_listening(stop: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -> Result<u8> {
+    let mut signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
     std::thread::scope(|scope| {
         // The scope waits for the thread below, also if something panics.
         let _listening = Listening(signals.handle());
-        let control = &control;
-        thread::start(scope, move || {
-            let mut signals = signals;
-            signals.forever().for_each(|_| control.interrupt());
-        })?;
-        let done = (|| {
-            raise_descriptor_limit();
-            let plan = Plan::make(&config, control.supervisor())?;
-            let (ledger, kept) = Opened::open(&config, &plan, words.get(1..).unwrap_or_default(), resumed)?.split();
-            if show {
-                let _ = writeln!(io::stdout(), "{}", Printable::path(kept.buckets().path()));
-            }
-            let printer = Printer::default();
-            let tell = |event: Event<'_>| printer.print(event);
-            let outcome = engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, &tell);
-            printer.finish();
-            let (said, removed) = kept.close(&config, outcome.as_ref().ok());
-            // What is left of the directory is no part of the outcome.
-            if let Err(error) = removed {
-                complain(&error);
-            }
-            said.iter().for_each(|line| complain_text(line));
-            let summary = outcome?;
-            if stats || plan.stats {
-                let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
-                let block = Statistics {
-                    summary: &summary,
-                    cwd: &config.cwd,
-                    command_line: &command_line,
-                    processes: config.processes.get(),
-                    dry_run: config.dry_run,
-                };
-                let _ = write!(io::stdout(), "{block}");
-            }
-            conclude(&summary);
-            Ok(summary.code.get())
-        })();
-        match done {
-            Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
-            other => other,
-        }
+        thread::start(scope, move || signals.forever().for_each(|_| stop()))?;
+        job()
     })
 }
 

@@ -73,7 +73,7 @@ fn words_that_mean_nothing() {
         (&["-s", "1Z", "src/", "dest"], "1Z"),
         (&["-m", "many-to-one", "src/", "dest"], "many-to-one"),
         (&["-m", "none", "src/", "dest"], "none"),
-        (&["-t"], "--selftest"),
+        (&["-t", "src/", "dest"], "--selftest"),
         (&["--bench", "src/", "dest"], "--bench"),
         (&["-g", "src/", "dest"], "--benchshm"),
         (&["--frobnicate", "src/", "dest"], "--frobnicate"),

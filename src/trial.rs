@@ -1,0 +1,321 @@
+//! Copies that are tried rather than wanted, for the self-test and the benchmark: by multi-sync through the public API, by the command
+//! itself, or by one rsync, each timed, all of them stopped together.
+//!
+//! What a trial writes lies in a [`Site`], which is gone afterwards. Nothing here judges a result.
+
+mod site;
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::engine::{self, Control};
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::report::{Event, Summary};
+use crate::rsync::command::Invocation;
+use crate::rsync::exit;
+use crate::rsync::options::Options;
+use crate::supervise::{Ended, Stream};
+
+pub use site::Site;
+
+/// The rsync that a trial compares with, looked up in `PATH`, as multi-sync does.
+const RSYNC: &str = "rsync";
+/// Lines of output that are kept, of each kind: the last ones.
+const KEPT: usize = 20;
+
+/// Stops all trials, from another thread such as one that waits for signals.
+#[derive(Debug, Default)]
+pub struct Stopper(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    stopped: bool,
+    controls: Vec<Arc<Control>>,
+}
+
+impl Stopper {
+    /// Ends what runs, as [`Control::interrupt`] does; nothing more is started. A second call kills.
+    pub fn stop(&self) {
+        let mut running = self.lock();
+        running.stopped = true;
+        running.controls.iter().for_each(|control| control.interrupt());
+    }
+
+    /// Whether [`Stopper::stop`] was called.
+    pub fn stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// # Errors
+    /// [`Stopper::stop`] was called; exit code 20.
+    pub fn go_on(&self) -> Result<()> {
+        if self.stopped() { Err(Error::usage("interrupted").exit(exit::INTERRUPTED)) } else { Ok(()) }
+    }
+
+    fn while_stoppable<T>(&self, control: &Arc<Control>, job: impl FnOnce() -> T) -> Result<T> {
+        {
+            let mut running = self.lock();
+            if running.stopped {
+                drop(running);
+                self.go_on()?;
+            } else {
+                running.controls.push(Arc::clone(control));
+            }
+        }
+        let done = job();
+        self.lock().controls.retain(|other| !Arc::ptr_eq(other, control));
+        Ok(done)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A run of multi-sync that has ended.
+#[derive(Debug)]
+pub struct Copied {
+    /// What it says of itself.
+    pub summary: Summary,
+    /// What it and its rsyncs printed.
+    pub output: Output,
+    /// Events of progress.
+    pub progressed: u64,
+    /// From the plan to the removal of the bucket directory.
+    pub took: Duration,
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// How.
+    pub ended: Ended,
+    /// What it printed.
+    pub output: Output,
+    /// From its start to its end.
+    pub took: Duration,
+}
+
+/// Lines that were printed: how many, and the last of them, printable.
+#[derive(Debug, Default, Clone)]
+pub struct Output {
+    /// Lines on standard output.
+    pub said: u64,
+    /// Lines on standard error, multi-sync's own among them.
+    pub complained: u64,
+    first: Option<String>,
+    lines: VecDeque<String>,
+    errors: VecDeque<String>,
+}
+
+impl Output {
+    /// The first line on standard output.
+    pub fn said_first(&self) -> Option<&str> {
+        self.first.as_deref()
+    }
+
+    /// The last lines on standard output.
+    pub fn said_last(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// The last lines on standard error.
+    pub fn complained_last(&self) -> impl Iterator<Item = &str> {
+        self.errors.iter().map(String::as_str)
+    }
+
+    /// What is worth reading when something went wrong: the end of standard error, else of standard output, on one line.
+    pub fn gist(&self) -> String {
+        const LINES: usize = 3;
+        let lines = if self.errors.is_empty() { &self.lines } else { &self.errors };
+        let last: Vec<&str> = lines.iter().skip(lines.len().saturating_sub(LINES)).map(String::as_str).collect();
+        if last.is_empty() { "nothing was said".into() } else { last.join(" / ") }
+    }
+
+    fn take(&mut self, stream: Stream, line: String) {
+        if stream == Stream::Stdout {
+            self.first.get_or_insert_with(|| line.clone());
+        }
+        let (count, kept) = match stream {
+            Stream::Stdout => (&mut self.said, &mut self.lines),
+            Stream::Stderr => (&mut self.complained, &mut self.errors),
+        };
+        *count += 1;
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(line);
+    }
+}
+
+/// Does one run of multi-sync, from the plan on, as the command does. `control` can interrupt it; `watch` hears of each event.
+///
+/// # Errors
+/// As [`Plan::make`], [`Plan::make_buckets`] and [`engine::run`]; stopped before it began. What was not copied is in the summary.
+pub fn copy(
+    config: &Config,
+    stopper: &Stopper,
+    control: &Arc<Control>,
+    watch: &(dyn Fn(&Event<'_>) + Sync),
+) -> Result<Copied> {
+    let heard = Mutex::new((Output::default(), 0));
+    let hear = |event: Event<'_>| {
+        watch(&event);
+        let mut heard = heard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (output, progressed) = &mut *heard;
+        match event {
+            Event::Said(line) => output.take(Stream::Stdout, Printable::bytes(line).to_string()),
+            Event::Complained(line) => output.take(Stream::Stderr, Printable::bytes(line).to_string()),
+            Event::Failed(text) => output.take(Stream::Stderr, text),
+            Event::Note(_) => {}
+            Event::Progress(_) => *progressed += 1,
+        }
+    };
+    let started = Instant::now();
+    let summary = stopper.while_stoppable(control, || {
+        let plan = Plan::make(config, control.supervisor())?;
+        let buckets = plan.make_buckets(config)?;
+        let summary = engine::run(config, &plan, &buckets, control, &hear);
+        buckets.remove().and(summary)
+    })?;
+    let took = started.elapsed();
+    stopper.go_on()?;
+    let summary = summary?;
+    let (output, progressed) = heard.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    Ok(Copied { summary, output, progressed, took })
+}
+
+/// Runs one rsync with these words.
+///
+/// # Errors
+/// It could not be started; stopped. A failure of rsync is none.
+pub fn rsync(words: Vec<OsString>, cwd: &Path, stopper: &Stopper) -> Result<Ran> {
+    program(RSYNC.into(), words, cwd, stopper)
+}
+
+/// Runs any program, as [`rsync`] does.
+///
+/// # Errors
+/// As [`rsync`].
+pub fn program(program: OsString, arguments: Vec<OsString>, cwd: &Path, stopper: &Stopper) -> Result<Ran> {
+    let invocation = Invocation { program, arguments, cwd: cwd.to_owned(), input: Vec::new() };
+    output_of(&invocation, stopper, &Arc::default())
+}
+
+/// Runs a program, which `control` can interrupt.
+///
+/// # Errors
+/// As [`rsync`].
+pub fn output_of(invocation: &Invocation, stopper: &Stopper, control: &Arc<Control>) -> Result<Ran> {
+    let mut output = Output::default();
+    let (ended, took) = run(invocation, stopper, control, &mut |stream, line| {
+        output.take(stream, Printable::bytes(line).to_string());
+    })?;
+    Ok(Ran { ended, output, took })
+}
+
+/// Runs a program and hands over its output, line by line.
+///
+/// # Errors
+/// As [`rsync`].
+pub fn lines_of(
+    invocation: &Invocation,
+    stopper: &Stopper,
+    each: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<(Ended, Duration)> {
+    run(invocation, stopper, &Arc::default(), each)
+}
+
+fn run(
+    invocation: &Invocation,
+    stopper: &Stopper,
+    control: &Arc<Control>,
+    each: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<(Ended, Duration)> {
+    let started = Instant::now();
+    let ended = stopper.while_stoppable(control, || control.supervisor().run(invocation, each))??;
+    let took = started.elapsed();
+    stopper.go_on()?;
+    Ok((ended, took))
+}
+
+/// Those of rsync's options that decide how another machine is reached, and not what is copied.
+pub fn connection_options(options: &Options) -> Options {
+    const NAMES: [&str; 16] = [
+        "address",
+        "blocking-io",
+        "contimeout",
+        "early-input",
+        "iconv",
+        "ipv4",
+        "ipv6",
+        "old-args",
+        "password-file",
+        "port",
+        "protocol",
+        "remote-option",
+        "rsh",
+        "rsync-path",
+        "secluded-args",
+        "sockopts",
+    ];
+    options.without(|setting| !NAMES.contains(&setting.spec.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_starts_after_a_stop() {
+        let stopper = Stopper::default();
+        assert_eq!(program("true".into(), Vec::new(), Path::new("/"), &stopper).unwrap().ended, Ended::Code(0));
+        stopper.stop();
+        let error = program("true".into(), Vec::new(), Path::new("/"), &stopper).unwrap_err();
+        assert_eq!(error.exit_code(), exit::INTERRUPTED);
+    }
+
+    #[test]
+    fn a_stop_ends_what_runs() {
+        let stopper = Stopper::default();
+        std::thread::scope(|scope| {
+            let sleeps = scope.spawn(|| program("sleep".into(), vec!["60".into()], Path::new("/"), &stopper));
+            while stopper.lock().controls.is_empty() {
+                std::thread::yield_now();
+            }
+            // The child may not have been started yet: a stopped supervisor starts none.
+            stopper.stop();
+            assert_eq!(sleeps.join().unwrap().unwrap_err().exit_code(), exit::INTERRUPTED);
+        });
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let mut output = Output::default();
+        (0..100).for_each(|number| output.take(Stream::Stdout, number.to_string()));
+        assert_eq!((output.said, output.said_last().count()), (100, KEPT));
+        assert_eq!(output.gist(), "97 / 98 / 99");
+        output.take(Stream::Stderr, "wrong".into());
+        assert_eq!(output.gist(), "wrong");
+    }
+
+    #[test]
+    fn options_of_the_connection_are_known_to_rsync() {
+        let words = ["-aH", "-e", "ssh -p 22", "--delete", "--port=1", "-4", "-M--x", "--exclude=a", "-s"];
+        let left = connection_options(&Options::parse(&words).unwrap()).argv();
+        let left: Vec<_> = left.iter().map(|word| word.to_str().unwrap()).collect();
+        assert!(!left.iter().any(|word| word.contains("delete") || word.contains("exclude") || *word == "-a"));
+        for kept in ["ssh -p 22", "--port", "-4", "-M"] {
+            assert!(
+                left.iter().any(|word| word.contains(kept) || kept == "-4" && *word == "--ipv4"),
+                "{kept}: {left:?}"
+            );
+        }
+    }
+}
