@@ -9,6 +9,7 @@ use std::fs;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -353,6 +354,20 @@ fn a_stopped_scan_ends() {
         let watch = Watch::default();
         scan.run(&watch, &|_| watch.stop()).unwrap();
         assert!(watch.found().entries < 5001, "{how}: {:?}", watch.found());
+    });
+}
+
+#[test]
+fn a_panic_of_the_sink_ends_the_scan() {
+    let work = Work::new();
+    treegen::generate(&work.join("tree"), &Spec::bench(2000, Sizes::Empty), 1).unwrap();
+    let scan = |threads| Scan::new(vec![root(&work.join("tree"))], limits(10, 1), threads);
+    every_way(scan, |how, scan| {
+        let watch = Watch::default();
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            scan.run(&watch, &|event| assert!(!matches!(event, Event::Spine(spine) if spine.index == 20)))
+        }));
+        assert!(ran.is_err(), "{how}");
     });
 }
 

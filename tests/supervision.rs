@@ -262,11 +262,15 @@ fn a_system_that_allows_few_processes_ends_the_run() {
     for number in 0..30 {
         work.file(format!("src/d{}/f{number}", number % 3), format!("{number}"));
     }
-    for limit in [1, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24] {
+    let tried = [1, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24].map(|limit| (limit, "--stats"));
+    // The walker of ignore rules is another one.
+    for (limit, walker) in tried.into_iter().chain([3, 5, 8, 16].map(|limit| (limit, "--gitignore"))) {
         let command = multi_sync(&work);
         let mut limited = sh(&work, &format!("ulimit -u {limit} 2>/dev/null || ulimit -p {limit}; exec \"$@\""));
-        limited.arg("sh").arg(command.get_program());
-        limited.args(["-p", "8", "-f", "1", "-r", "-a --exclude=none", "src/"]).arg(out.join(limit.to_string()));
+        limited.arg("sh").arg(command.get_program()).args([walker, "--scan-threads=6"]);
+        limited
+            .args(["-p", "8", "-f", "1", "-r", "-a --exclude=none", "src/"])
+            .arg(out.join(format!("{limit}{walker}")));
         let ran = run_within(as_nobody(&work, limited), SOON);
         let ended_well = matches!(ran.status.code(), Some(0 | 12 | 14)) && !ran.stderr_text().contains("panicked");
         let counts = limit > 1 || ran.status.code() == Some(14);

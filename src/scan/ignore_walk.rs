@@ -8,14 +8,17 @@
 //! ignored; the next visit of that thread comes after that. This order is not part of that crate's documentation, so it is
 //! checked. The names of a directory are in memory meanwhile, also of a large one.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +32,7 @@ use super::subtree::{Item, Node, Tree, below};
 use super::{Event, Names, Root, Scan, ScanError, Watch, Weight};
 use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
+use crate::thread;
 
 /// Names that are looked up and told together.
 const BATCH: usize = 1024;
@@ -81,6 +85,8 @@ struct Gate {
     waiting: Mutex<HashMap<PathBuf, Arc<Open>>>,
     /// The walker did not keep to its order.
     confused: AtomicBool,
+    /// What a thread panicked with: the walker would wait for it for ever.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Gate {
@@ -119,12 +125,22 @@ impl Gate {
 }
 
 pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+    try_threads(scan.threads)?;
     let look = Look { tree: Tree::new(scan.limits, scan.roots.len() > 1, watch, sink), scan };
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
         walk_root(&look, index as u32, root, &base)?;
     }
     Ok(())
+}
+
+/// Starts as many threads as the walker will, all at once, and ends them: it would panic, or wait for ever, if the system refused one.
+fn try_threads(count: NonZero<usize>) -> Result<()> {
+    let gate = Mutex::new(());
+    std::thread::scope(|scope| {
+        let _closed = gate.lock();
+        (0..count.get()).try_for_each(|_| thread::start(scope, || drop(gate.lock())).map(drop))
+    })
 }
 
 fn walk_root(look: &Look<'_>, index: u32, root: &Root, base: &OwnedFd) -> Result<()> {
@@ -151,6 +167,7 @@ fn walk_root(look: &Look<'_>, index: u32, root: &Root, base: &OwnedFd) -> Result
         hard_links: look.scan.hard_links,
         waiting: Mutex::default(),
         confused: AtomicBool::new(false),
+        panic: Mutex::default(),
     });
     let mut walk = Walk { look, gate: &gate, base: &real, top: Arc::new(Open { node, dir }) };
     let filter = Arc::clone(&gate);
@@ -167,6 +184,9 @@ fn walk_root(look: &Look<'_>, index: u32, root: &Root, base: &OwnedFd) -> Result
         .filter_entry(move |entry| filter.passes(entry))
         .build_parallel()
         .visit(&mut walk);
+    if let Some(panic) = gate.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        resume_unwind(panic);
+    }
     if gate.confused.load(Ordering::Relaxed) {
         return Err(Error::usage("the walker of ignore rules lost its way").remedy("leave out --gitignore"));
     }
@@ -204,16 +224,10 @@ struct Visitor<'w>(Walk<'w>);
 impl ParallelVisitor for Visitor<'_> {
     fn visit(&mut self, visited: std::result::Result<DirEntry, ignore::Error>) -> WalkState {
         let Visitor(walk) = self;
-        match visited {
-            Err(error) => {
-                walk.complain(&error);
-                WalkState::Continue
-            }
-            Ok(entry) => {
-                walk.finish();
-                if walk.look.tree.watch.stopped() { WalkState::Quit } else { walk.enter(&entry) }
-            }
-        }
+        catch_unwind(AssertUnwindSafe(|| walk.visit(visited))).unwrap_or_else(|panic| {
+            walk.gate.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+            WalkState::Quit
+        })
     }
 }
 
@@ -227,6 +241,19 @@ impl Drop for Visitor<'_> {
 }
 
 impl Walk<'_> {
+    fn visit(&self, visited: std::result::Result<DirEntry, ignore::Error>) -> WalkState {
+        match visited {
+            Err(error) => {
+                self.complain(&error);
+                WalkState::Continue
+            }
+            Ok(entry) => {
+                self.finish();
+                if self.look.tree.watch.stopped() { WalkState::Quit } else { self.enter(&entry) }
+            }
+        }
+    }
+
     /// Makes a directory the one that this thread goes through.
     fn enter(&self, entry: &DirEntry) -> WalkState {
         let Walk { look: Look { tree, scan, .. }, gate, top, .. } = self;
