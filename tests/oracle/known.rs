@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use multi_sync::entry::Printable;
 use multi_sync::verify::{Difference, DifferenceKind};
 
 use super::case::Case;
@@ -88,7 +89,8 @@ fn shared_inode(case: &Case, finding: &Finding, _: &Runs) -> bool {
         }
         // The first of them to be looked at is the one that is printed.
         Finding::Line { text, .. } => {
-            text.starts_with('.') && shared.iter().any(|path| text.as_bytes().ends_with(base_name(path)))
+            let shown = |path: &&[u8]| text.ends_with(&Printable::bytes(base_name(path)).to_string());
+            text.starts_with('.') && shared.iter().any(shown)
         }
         _ => false,
     }
