@@ -17,6 +17,7 @@ use crate::report::Event;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
 use crate::rundir;
+use crate::thread;
 use crate::treegen::{Fill, Odd, Sizes, Spec, TopLevel, generate, mutate, odd_names, odd_tree};
 use crate::trial;
 use crate::verify::{DifferenceKind, Options, compare};
@@ -246,7 +247,9 @@ fn interrupt<T>(
     let done = AtomicBool::new(false);
     let copy = ground.there().local(name);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        // The scope waits for the thread below, also if something panics.
+        let _done = SetWhenDropped(&done);
+        thread::start(scope, || {
             let mut since = None;
             while !done.load(Ordering::Relaxed) {
                 if begun() {
@@ -258,11 +261,17 @@ fn interrupt<T>(
                 }
                 std::thread::sleep(POLL);
             }
-        });
-        let ended = job(&control);
-        done.store(true, Ordering::Relaxed);
-        ended
+        })?;
+        job(&control)
     })
+}
+
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// `.NAME.XXXXXX`, as rsync calls a file that is on its way; no name of the tree begins with a dot.
