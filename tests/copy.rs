@@ -819,9 +819,9 @@ fn the_temporary_folder_is_empty_afterwards() {
         fake_rsync(&mut command, &work, &format!("echo >{}/up; exec sleep 60", work.path().display()));
         let _ = fs::remove_file(work.join("up"));
         let mut started = start(command);
-        started.wait_for("an rsync", Duration::from_secs(20), |_| work.join("up").exists());
+        started.wait_for("an rsync", Duration::from_secs(60), |_| work.join("up").exists());
         started.signal(signal);
-        let ran = started.finish(Duration::from_secs(20)).expect_code(20);
+        let ran = started.finish(Duration::from_secs(60)).expect_code(20);
         empty(&ran);
     }
 }

@@ -117,7 +117,16 @@ pub fn start(mut command: Command) -> Started {
     let mark = format!("lab-{}-{}-{nanos}.", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     command.env(MARK, &mark).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {shown}: {e}"));
+    let mut child = loop {
+        match command.spawn() {
+            Ok(child) => break child,
+            // A program that was just copied stays open for writing in a child that another thread is forking, until that execs.
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::TXTBSY.raw_os_error()) => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            Err(e) => panic!("cannot start {shown}: {e}"),
+        }
+    };
     let stdout = Capture::new(child.stdout.take().expect("piped"));
     let stderr = Capture::new(child.stderr.take().expect("piped"));
     Started { child, mark, shown, since: Instant::now(), stdout, stderr }
