@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lab::command::{Run, Signal, Started, as_nobody, multi_sync, rsync, run, run_within, sh, start};
+use lab::command::{Run, Signal, Started, as_nobody, for_all, multi_sync, rsync, run, run_within, sh, start};
 use lab::processes::{self, expect_gone};
 use lab::sshd::Sshd;
 use lab::twin::{Twin, fake_rsync, temporary_files};
@@ -267,7 +267,7 @@ fn a_system_that_allows_few_processes_ends_the_run() {
     for (limit, walker) in tried.into_iter().chain([3, 5, 8, 16].map(|limit| (limit, "--gitignore"))) {
         let command = multi_sync(&work);
         let mut limited = sh(&work, &format!("ulimit -u {limit} 2>/dev/null || ulimit -p {limit}; exec \"$@\""));
-        limited.arg("sh").arg(command.get_program()).args([walker, "--scan-threads=6"]);
+        limited.arg("sh").arg(for_all(&work, command.get_program())).args([walker, "--scan-threads=6"]);
         limited
             .args(["-p", "8", "-f", "1", "-r", "-a --exclude=none", "src/"])
             .arg(out.join(format!("{limit}{walker}")));

@@ -64,6 +64,25 @@ pub fn command(work: &Work, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A program that everybody can reach: itself, or a copy in `work` of one that was built under /root.
+pub fn for_all(work: &Work, program: &OsStr) -> PathBuf {
+    // Nobody may start the copy while it is being written.
+    static COPYING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let program = PathBuf::from(program);
+    if !program.is_absolute() || reachable_by_all(&program) {
+        return program;
+    }
+    let copy = work.dir("bin").join(program.file_name().expect("a program has a name"));
+    let _copying = COPYING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if !copy.exists() {
+        let new = copy.with_extension("new");
+        std::fs::copy(&program, &new).expect("copy a program");
+        set_mode(&new, 0o755);
+        std::fs::rename(&new, &copy).expect("name a copy");
+    }
+    copy
+}
+
 /// The same command as user and group nobody, without other groups, if the tests run as root; unchanged otherwise.
 ///
 /// The folders it needs are the caller's business ([`Work::public`], [`Work::dir_for_nobody`]); a program that nobody cannot
@@ -72,15 +91,7 @@ pub fn as_nobody(work: &Work, command: Command) -> Command {
     if !super::is_root() {
         return command;
     }
-    let program = PathBuf::from(command.get_program());
-    let mut other = if !program.is_absolute() || reachable_by_all(&program) {
-        Command::new(&program)
-    } else {
-        let copy = work.dir("bin").join(program.file_name().expect("a program has a name"));
-        std::fs::copy(&program, &copy).expect("copy a program");
-        set_mode(&copy, 0o755);
-        Command::new(copy)
-    };
+    let mut other = Command::new(for_all(work, command.get_program()));
     other.args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
