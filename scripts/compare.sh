@@ -9,7 +9,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 usage() {
     cat <<'END'
-usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--delete] [--links] [OPTIONS]
+usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--delete] [--links] [OPTIONS]
 
 What is compared; --copy if nothing is said:
   --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes
@@ -17,6 +17,8 @@ What is compared; --copy if nothing is said:
   --slow         the same of 5,000 entries where each look-up takes 1 ms, as over a network (needs FUSE; see SLOWFS), with the
                  number of look-ups (needs strace)
   --ssh          20,000 files through an sshd of its own on the loopback network: rsync, multi-sync -p 4
+  --wan          256 files of 640 KiB to an rsync daemon at the end of a long link (50 ms round trip, 256 KiB window; needs
+                 WAN_PROXY and python3): rsync, multi-sync -p 4, -p 8
   --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
   --links        -aH of 20 snapshots of 5,000 files that share what has not changed, fresh and with nothing to do: the same
 
@@ -37,8 +39,9 @@ Options:
 
 Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (default target/release/examples/...);
 `make compare` builds them. SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
+WAN_PROXY: a program that delays and limits TCP connections (default ../shared/tools/wan-proxy.py).
 `scripts/setup.sh bench` installs what --scan and --slow can use. With the defaults --copy takes about 10 minutes, --scan 5, --slow 8,
---ssh 5, --delete 3 and --links 6 on two cores.
+--ssh 5, --wan 6, --delete 3 and --links 6 on two cores.
 END
 }
 
@@ -53,6 +56,7 @@ maketree=${MAKETREE:-$target/release/examples/maketree}
 sametree=${SAMETREE:-$target/release/examples/sametree}
 barescan=${BARESCAN:-$target/release/examples/barescan}
 slowfs=${SLOWFS:-$here/../shared/tools/slowfs.c}
+wan_proxy=${WAN_PROXY:-$here/../shared/tools/wan-proxy.py}
 kinds=()
 processes=(1 2)
 peers=no
@@ -70,6 +74,7 @@ out=
 work=
 sshd_pid=
 observed_pid=
+wan_pids=()
 mounted=
 
 say() {
@@ -92,7 +97,7 @@ number() {
 read_words() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --copy | --scan | --slow | --ssh | --delete | --links) kinds+=("${1#--}") ;;
+            --copy | --scan | --slow | --ssh | --wan | --delete | --links) kinds+=("${1#--}") ;;
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
@@ -126,6 +131,7 @@ clean() {
         kill "$sshd_pid" 2>/dev/null || :
         wait "$sshd_pid" 2>/dev/null || :
     fi
+    [ ${#wan_pids[@]} = 0 ] || kill "${wan_pids[@]}" 2>/dev/null || :
     [ -z "$mounted" ] || fusermount3 -u -z "$mounted" || :
     [ -z "$work" ] || rm -rf "$work"
 }
@@ -637,6 +643,38 @@ remote() {
     done
 }
 
+# An rsync daemon with the module "copy", and the way to it that is as long as a link across the world: its port is `wan_port`.
+start_wan() {
+    local port try
+    if ! { has python3 && [ -r "$wan_proxy" ]; }; then
+        say "SKIP --wan: python3 or $wan_proxy is missing"
+        return 1
+    fi
+    printf 'use chroot = no\nlog file = %s\n[copy]\npath = %s\nread only = no\nuid = %s\ngid = %s\n' \
+        "$work/daemon.log" "$work" "$(id -u)" "$(id -g)" >"$work/rsyncd.conf"
+    for try in 1 2 3 4 5; do
+        port=$((20000 + RANDOM % 20000))
+        wan_port=$((port + 1))
+        rsync --daemon --no-detach --address=127.0.0.1 --port="$port" --config="$work/rsyncd.conf" 2>>"$work/wan.log" &
+        wan_pids=($!)
+        python3 "$wan_proxy" "$wan_port" "$port" 50 256 2>>"$work/wan.log" &
+        wan_pids+=($!)
+        sleep 0.5
+        if kill -0 "${wan_pids[@]}" 2>/dev/null && rsync "rsync://127.0.0.1:$wan_port/" >/dev/null; then return; fi
+        kill "${wan_pids[@]}" 2>/dev/null || :
+        wan_pids=()
+        say "the daemon did not start (try $try): $(tail -n 1 "$work/wan.log")"
+    done
+    return 1
+}
+
+wide_area() {
+    start_wan || return 0
+    make_tree wan-256 "$work/tree" "$scale"
+    compare_copies 'wan-256 over a long link' "$work/tree" "rsync://127.0.0.1:$wan_port/copy/copy" rsync 'multi-sync -p 4' 'multi-sync -p 8'
+    rm -rf "$work/tree"
+}
+
 # table KIND REFERENCE...: rows of the results so far whose tree is new since the last table.
 table() {
     awk -F , -v references="$*" -v observed="$out/observed.csv" '
@@ -725,6 +763,7 @@ for kind in "${kinds[@]}"; do
         scan) scans && references=(find fpart bare) ;;
         slow) slow_scans && references=(find fpart) ;;
         ssh) remote && references=(rsync) ;;
+        wan) wide_area && references=(rsync) ;;
         delete) deletions && references=(rsync) ;;
         links) farms && references=(rsync) ;;
     esac

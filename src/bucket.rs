@@ -132,6 +132,20 @@ impl BucketDir {
         }
     }
 
+    /// A folder in it for another run that belongs to this one; made if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn below(&self, name: &str) -> Result<BucketDir> {
+        let path = self.path.join(name);
+        let made = fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
+        made.map_err(|cause| {
+            Error::io("create", &path, cause).remedy("give a directory with room with --buckets DIR")
+        })?;
+        // What is left out of a scan is the whole.
+        Ok(BucketDir { path, identity: self.identity, in_source: self.in_source, temporary: None })
+    }
+
     /// Whether it lies in a source. It is left out of the copy then, but only while it is temporary.
     pub fn is_in_source(&self) -> bool {
         self.in_source

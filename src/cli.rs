@@ -4,14 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use multi_sync::bench::{self, Shape};
-use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RSYNC, DEFAULT_SIZE, most_processes};
+use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE, Depth, most_processes};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
+use multi_sync::recheck;
 use multi_sync::rsync::options::Options;
 use multi_sync::selftest;
 use multi_sync::size::{self, Size};
@@ -45,6 +47,8 @@ pub enum Request {
 /// What may differ when a run goes on.
 pub struct Overrides {
     processes: Option<OsString>,
+    retries: Option<OsString>,
+    stall: Option<OsString>,
     progress: bool,
     stats: bool,
 }
@@ -233,9 +237,9 @@ fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         }
     };
     let may = if let Request::Runs(_) = request { &["buckets"][..] } else { &[] };
-    let fixed = ["paths", "rsync", "files", "size", "buckets", "mode"];
+    let fixed = ["paths", "rsync", "files", "size", "buckets", "mode", "verify"];
     let typed = fixed.into_iter().find(|name| matches.contains_id(name) && !may.contains(name));
-    let flag = ["keep", "show", "dry-run"].into_iter().find(|name| matches.get_flag(name));
+    let flag = ["keep", "show", "dry-run", "verify-only"].into_iter().find(|name| matches.get_flag(name));
     match typed.or(flag) {
         Some(name) => {
             let shown = if name == "paths" { "SRC and DEST".to_owned() } else { format!("--{name}") };
@@ -247,8 +251,11 @@ fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
 }
 
 fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
+    let word = |name: &str| matches.get_one::<OsString>(name).cloned();
     let overrides = Overrides {
-        processes: matches.get_one::<OsString>("processes").cloned(),
+        processes: word("processes"),
+        retries: word("retries"),
+        stall: word("stall"),
         progress: matches.get_flag("progress"),
         stats: matches.get_flag("stats"),
     };
@@ -264,6 +271,7 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     if let Some(count) = &overrides.processes {
         set_processes(&mut run.config, count)?;
     }
+    set_patience(&mut run.config, overrides.retries.as_ref(), overrides.stall.as_ref())?;
     run.config.progress |= overrides.progress;
     run.stats |= overrides.stats;
     Ok(run)
@@ -276,6 +284,42 @@ fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     } else {
         about("--processes", size::parse_count(count))?
     };
+    Ok(())
+}
+
+fn set_patience(config: &mut Config, retries: Option<&OsString>, stall: Option<&OsString>) -> Result<()> {
+    let number = |option: &str, word: &OsString, least: u32| {
+        let number = word.to_str().and_then(|text| text.parse().ok()).filter(|number| *number >= least);
+        number.ok_or_else(|| {
+            Error::usage(format!("{option}: not a number that it takes: {}", Printable::os(word)))
+                .remedy(format!("write a whole number from {least} to {}", u32::MAX))
+        })
+    };
+    if let Some(retries) = retries {
+        config.retries = number("--retries", retries, 0)?;
+    }
+    if let Some(stall) = stall {
+        config.stall = Some(Duration::from_secs(number("--stall", stall, 1)?.into()));
+    }
+    Ok(())
+}
+
+/// What is to be verified, and whether that is all.
+fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
+    config.verify_only = matches.get_flag("verify-only");
+    config.verify = match matches.get_one::<String>("verify").map(String::as_str) {
+        Some(CHECKSUM) => Some(Depth::Checksum),
+        Some(_) => Some(Depth::Quick),
+        None => config.verify_only.then_some(Depth::Quick),
+    };
+    let Some(depth) = config.verify else { return Ok(()) };
+    if config.dry_run {
+        return Err(Error::usage("--verify and --dry-run: nothing is copied").remedy("give one of them"));
+    }
+    let asked = recheck::options(&config.options, depth)?;
+    if config.verify_only {
+        config.options = asked;
+    }
     Ok(())
 }
 
@@ -309,6 +353,8 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
 
 /// The number of processes that is found by measuring.
 const AUTO: &str = "auto";
+const QUICK: &str = "quick";
+const CHECKSUM: &str = "checksum";
 const ONE_TO_ONE: &str = "one-to-one";
 const MANY_TO_ONE: &str = "many-to-one";
 
@@ -354,6 +400,8 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     config.progress = matches.get_flag("progress") || asked.progress && !asked.quiet;
     config.dry_run = matches.get_flag("dry-run");
     config.gitignore = matches.get_flag("gitignore");
+    set_patience(&mut config, word("retries"), word("stall"))?;
+    set_verification(&mut config, matches)?;
     Ok(Run { config, show: matches.get_flag("show"), stats: matches.get_flag("stats") })
 }
 
@@ -412,7 +460,32 @@ fn command() -> Command {
             value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
         )
-        .arg(long_value("resume", "DIR", "go on with the run in DIR; -p, -P and --stats may be given anew".into()))
+        .arg(
+            Arg::new("verify")
+                .long("verify")
+                .value_name("HOW")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(QUICK)
+                .value_parser([QUICK, CHECKSUM])
+                .help(format!("after the copy list what rsync -n -i still finds to do; {CHECKSUM}: by content")),
+        )
+        .arg(Arg::new("verify-only").long("verify-only").action(ArgAction::SetTrue).help("only list it, copy nothing"))
+        .arg(long_value(
+            "retries",
+            "N",
+            format!("how often a launch whose connection failed is tried again [default: {DEFAULT_RETRIES}]"),
+        ))
+        .arg(long_value(
+            "stall",
+            "SECONDS",
+            "end an rsync that for so long prints nothing and neither reads nor writes, and try again".into(),
+        ))
+        .arg(long_value(
+            "resume",
+            "DIR",
+            "go on with the run in DIR; -p, -P, --retries, --stall and --stats may be given anew".into(),
+        ))
         .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR".into()))
         .arg(long_value("status", "DIR", "print where the run in DIR stands".into()))
         .arg(

@@ -4,6 +4,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::endpoint::{Destination, Source};
 use crate::rsync::options::Options;
@@ -15,6 +16,17 @@ pub const DEFAULT_FILES: NonZero<u64> = NonZero::new(1000).unwrap();
 pub const DEFAULT_SIZE: NonZero<u64> = NonZero::new(1 << 30).unwrap();
 /// rsync options if the user does not say, as in msrsync.
 pub const DEFAULT_RSYNC: &str = "-aS --numeric-ids";
+/// How often a launch whose connection failed is tried again if the user does not say.
+pub const DEFAULT_RETRIES: u32 = 3;
+
+/// How closely `--verify` compares files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// By size and time, as rsync does by default, or as the user's options say.
+    Quick,
+    /// By content (`--checksum`).
+    Checksum,
+}
 
 /// Everything a run depends on.
 #[derive(Debug, Clone)]
@@ -47,6 +59,14 @@ pub struct Config {
     pub scan_threads: Option<NonZero<usize>>,
     /// See [`crate::scan::Scan::gitignore`].
     pub gitignore: bool,
+    /// After the copy rsync is asked what still differs ([`crate::recheck`]).
+    pub verify: Option<Depth>,
+    /// Nothing is copied, rsync is only asked that.
+    pub verify_only: bool,
+    /// How often a launch whose connection failed is tried again. One that was killed is tried once more, unless this is 0.
+    pub retries: u32,
+    /// An rsync that for so long prints nothing and neither reads nor writes is ended; its work is tried again.
+    pub stall: Option<Duration>,
 }
 
 /// The most processes that are tried where the user does not say how many: cores are not what limits a network.
@@ -87,6 +107,10 @@ impl Config {
             progress: false,
             scan_threads: None,
             gitignore: false,
+            verify: None,
+            verify_only: false,
+            retries: DEFAULT_RETRIES,
+            stall: None,
         }
     }
 }

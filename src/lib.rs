@@ -51,6 +51,7 @@ pub mod error;
 pub mod journal;
 pub mod plan;
 pub mod queue;
+pub mod recheck;
 pub mod report;
 pub mod rsync;
 pub mod rundir;

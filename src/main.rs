@@ -2,6 +2,7 @@
 
 mod cli;
 mod runs;
+mod verification;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -62,17 +63,35 @@ fn print(text: &str) -> Result<u8> {
 
 fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     let Run { config, show, stats } = run;
-    let control = Control::default();
-    let done = while_listening(&|| control.interrupt(), || {
+    // Each run has its own; what comes between them stops both.
+    let (control, asking) = (Control::default(), Control::default());
+    let interrupt = || {
+        control.interrupt();
+        asking.interrupt();
+    };
+    let done = while_listening(&interrupt, || {
         raise_descriptor_limit();
         let plan = Plan::make(&config, control.supervisor())?;
+        // What can be refused is refused before anything is copied.
+        let question = verification::question(&config)?;
         let (ledger, kept) = Opened::open(&config, &plan, words.get(1..).unwrap_or_default(), resumed)?.split();
         if show {
             let _ = writeln!(io::stdout(), "{}", Printable::path(kept.buckets().path()));
         }
         let printer = Printer::default();
         let tell = |event: Event<'_>| printer.print(event);
-        let outcome = engine::run_recorded(&config, &plan, kept.buckets(), ledger, &control, &tell);
+        let outcome = if config.verify_only {
+            let differences = verification::differences(kept.buckets(), ledger.is_some(), resumed.is_some())?;
+            let told = differences.noted(&tell);
+            let outcome = engine::run_recorded(&config, &plan, kept.buckets(), ledger, &control, &told);
+            verification::conclude(outcome, &differences)
+        } else {
+            engine::run_recorded(&config, &plan, kept.buckets(), ledger, &control, &tell)
+        };
+        let outcome = match (outcome, question) {
+            (Ok(copied), Some(question)) => verification::after(copied, &question, &kept, &asking, &tell),
+            (outcome, _) => outcome,
+        };
         printer.finish();
         let (said, removed) = kept.close(&config, outcome.as_ref().ok());
         // What is left of the directory is no part of the outcome.
@@ -175,6 +194,11 @@ fn raise_descriptor_limit() {
 
 fn conclude(summary: &Summary) {
     let code = summary.code;
+    match summary.differences {
+        Some(0) => complain_text("verified: nothing differs"),
+        Some(count) => complain_text(&format!("verified: {count} differences")),
+        None => {}
+    }
     if summary.interrupted {
         complain_text("interrupted: the copy is incomplete; the same command completes it");
     } else if code.get() != exit::OK {

@@ -93,6 +93,11 @@ impl Opened {
 }
 
 impl Kept {
+    /// Whether there is a journal.
+    pub fn recorded(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// Where the buckets are.
     pub fn buckets(&self) -> &BucketDir {
         &self.buckets
@@ -113,7 +118,9 @@ impl Kept {
             let shown = Quoted(dir.as_os_str()).to_string();
             lines.extend(failures(&dir));
             let ended = summary.is_some_and(|run| run.code.get() == exit::PARTIAL && !run.interrupted);
+            let differs = summary.and_then(|run| run.differences).is_some_and(|count| count > 0);
             lines.push(match ended {
+                true if differs => format!("what differs is listed in {shown}; the same command copies it"),
                 true => format!("to try again what failed: multi-sync --retry-failed {shown}"),
                 false => format!("to go on: multi-sync --resume {shown}"),
             });

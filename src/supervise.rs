@@ -5,6 +5,8 @@
 //! for a password at a terminal that many share; it gets SIGTERM when the thread that owns it dies, also by SIGKILL of the whole
 //! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line.
 
+mod idle;
+
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,6 +26,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
+use idle::Idle;
 
 /// Longer lines are handed on in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -50,6 +53,8 @@ pub enum Ended {
     Code(u8),
     /// A signal ended it.
     Signal(i32),
+    /// It gave no sign of life for too long, and was ended.
+    Stalled,
     /// It was not started, because [`Supervisor::stop`] came first.
     NotStarted,
 }
@@ -60,6 +65,7 @@ impl Ended {
         match self {
             Ended::Code(code) => code,
             Ended::Signal(_) => exit::TERMINATED,
+            Ended::Stalled => exit::TIMEOUT,
             Ended::NotStarted => exit::INTERRUPTED,
         }
     }
@@ -96,6 +102,19 @@ impl Supervisor {
     /// # Errors
     /// It could not be started; the message names the program.
     pub fn run(&self, invocation: &Invocation, each: &mut dyn FnMut(Stream, &[u8])) -> Result<Ended> {
+        self.run_while_alive(invocation, None, each)
+    }
+
+    /// The same, and ends a process that for so long prints nothing, while none of its kind below it reads or writes.
+    ///
+    /// # Errors
+    /// As [`Supervisor::run`].
+    pub fn run_while_alive(
+        &self,
+        invocation: &Invocation,
+        stall: Option<Duration>,
+        each: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Ended> {
         let mut child = {
             let mut live = self.lock();
             if live.stop.is_some() {
@@ -105,11 +124,14 @@ impl Supervisor {
             live.leaders.insert(pid(&child));
             child
         };
-        let read = self.drain(&mut child, each);
+        let mut idle = stall.map(|limit| Idle::new(&child, limit));
+        let read = self.drain(&mut child, idle.as_mut(), each);
         // Wait without reaping, forget the number, reap: `stop` never signals a number that is free again.
         let exited = wait_until_dead(&child);
         self.lock().leaders.remove(&pid(&child));
         let status = exited.and_then(|()| child.wait());
+        let stalled = idle.is_some_and(|idle| idle.ended_it());
+        let ended = |status| if stalled { Ended::Stalled } else { ended(status) };
         read.and(status).map(ended).map_err(|cause| {
             Error::usage(format!("cannot follow {}", Printable::os(&invocation.program)))
                 .because(cause)
@@ -137,7 +159,12 @@ impl Supervisor {
     }
 
     /// Reads both streams to their end, or until [`LEAKED_PIPE`] after the child's.
-    fn drain(&self, child: &mut Child, each: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+    fn drain(
+        &self,
+        child: &mut Child,
+        mut idle: Option<&mut Idle>,
+        each: &mut dyn FnMut(Stream, &[u8]),
+    ) -> io::Result<()> {
         let mut stdout = child.stdout.take().map(|pipe| (pipe, Lines::new(Stream::Stdout)));
         let mut stderr = child.stderr.take().map(|pipe| (pipe, Lines::new(Stream::Stderr)));
         let mut dead_since: Option<Instant> = None;
@@ -150,6 +177,9 @@ impl Supervisor {
             }
             if err_ready {
                 read_some(&mut stderr, &mut buffer, each)?;
+            }
+            if let Some(idle) = &mut idle {
+                idle.look(out_ready || err_ready);
             }
             if !asked_all && self.lock().since.is_some_and(|since| since.elapsed() >= ASK_ALL) {
                 asked_all = true;

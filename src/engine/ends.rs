@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
@@ -19,10 +20,8 @@ use crate::supervise::Ended;
 use super::launch::End;
 use super::{Job, Run, Running};
 
-/// Launches of one bucket after which a failed connection is final.
-const CONNECTION_TRIES: u32 = 3;
-/// Launches of one bucket after which an rsync that was killed or ran out of memory is final.
-const BROKEN_TRIES: u32 = 2;
+/// How often an rsync that was killed or ran out of memory is tried again, at most.
+const BROKEN_RETRIES: u32 = 1;
 /// Wait before a failed connection is tried again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -83,12 +82,12 @@ impl Run<'_, '_> {
         }
         if end.transcript.lost_list() && !matches!(job, Job::Plain) {
             self.whole_lists = true;
-            self.again(job, code, BROKEN_TRIES);
+            self.again(job, code, BROKEN_RETRIES);
             return Ok(());
         }
         match exit::class(code) {
             Class::Fatal if code == exit::PROTOCOL && end.transcript.lost_parent() => {
-                self.again(job, code, CONNECTION_TRIES);
+                self.again(job, code, u32::MAX);
             }
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
                 match job {
@@ -96,11 +95,16 @@ impl Run<'_, '_> {
                     _ => self.fit.bound(end.ran.as_secs_f64()),
                 }
                 self.queue.learned(self.fit.model());
+                self.at_once = self.at_once.saturating_add(1).min(self.config.processes);
                 self.check_after(&job)?;
                 self.accomplished(launch, job, weight, code, &end.transcript)?;
             }
-            Class::Connection => self.again(job, code, CONNECTION_TRIES),
-            Class::Broken => self.again(job, code, BROKEN_TRIES),
+            Class::Connection => {
+                // What refused so many may take fewer.
+                self.at_once = NonZero::new(self.running.len().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
+                self.again(job, code, u32::MAX);
+            }
+            Class::Broken => self.again(job, code, BROKEN_RETRIES),
             Class::Fatal => self.fail(code),
         }
         Ok(())
@@ -183,6 +187,7 @@ impl Run<'_, '_> {
 
     /// Puts work back after a failure that may pass, or gives up.
     fn again(&mut self, job: Job, code: u8, most: u32) {
+        let most = most.min(self.config.retries);
         let keys: Vec<u64> = match &job {
             Job::Buckets(buckets) | Job::Clean(buckets) | Job::Remove(buckets) => {
                 buckets.iter().map(|bucket| bucket.id).collect()
@@ -196,10 +201,10 @@ impl Run<'_, '_> {
             *tries += 1;
             *tries
         });
-        let tried = tried.max().unwrap_or(most);
+        let tried = tried.max().unwrap_or(u32::MAX);
         // Before anything has worked, a failure of the connection is an answer.
         let answer = !self.spine.dest_made && code != exit::PROTOCOL;
-        if self.stopping() || tried >= most || answer {
+        if self.stopping() || tried > most || answer {
             return self.fail(code);
         }
         let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));

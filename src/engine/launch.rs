@@ -113,6 +113,12 @@ fn is_our_signal(line: &[u8]) -> bool {
     line.starts_with(b"rsync error: received SIG")
 }
 
+/// What stands before the name of DEST where it is made, with `--mkpath` as many directories as had to be.
+fn is_about_dest(words: &[u8]) -> bool {
+    let of_many = words.strip_prefix(b"created ").is_some_and(|rest| rest.ends_with(b" for "));
+    words == b"created directory " || of_many
+}
+
 /// Lines of `-i` and `-v` about what is deleted, and the one about what could not be.
 fn is_about_deletion(line: &[u8]) -> bool {
     [&b"*deleting "[..], b"deleting ", b"cannot delete non-empty directory: "]
@@ -137,14 +143,13 @@ pub(super) struct Voice<'a> {
 
 impl Voice<'_> {
     fn say(&self, line: &[u8]) {
-        const CREATED: &[u8] = b"created directory ";
         let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
         let (given, typed) = self.dest;
         if self.quiet || !self.said.is_news(Stream::Stdout, line, self.tells) {
             return;
         }
-        if line.strip_prefix(CREATED).is_some_and(|path| path == bare(given)) {
-            (self.tell)(Event::Said(&[CREATED, &bare(typed)].concat()));
+        if let Some(created) = line.strip_suffix(&bare(given)[..]).filter(|words| is_about_dest(words)) {
+            (self.tell)(Event::Said(&[created, &bare(typed)].concat()));
         } else if self.tells != Tells::Deletions || is_about_deletion(line) {
             (self.tell)(Event::Said(line));
         }
@@ -161,13 +166,19 @@ impl Voice<'_> {
 }
 
 /// Runs to the end. Never panics.
-pub(super) fn run(invocation: &Invocation, supervisor: &Supervisor, meter: &Arc<Meter>, voice: &Voice<'_>) -> End {
+pub(super) fn run(
+    invocation: &Invocation,
+    supervisor: &Supervisor,
+    stall: Option<Duration>,
+    meter: &Arc<Meter>,
+    voice: &Voice<'_>,
+) -> End {
     let began = Instant::now();
     let mut transcript = Transcript::default();
     let (mut held, mut named) = (Vec::new(), Vec::new());
     let ended = catch_unwind(AssertUnwindSafe(|| {
         // With --stderr=all statistics come on that stream.
-        supervisor.run(invocation, &mut |stream, line| match (transcript.stdout(line), stream) {
+        supervisor.run_while_alive(invocation, stall, &mut |stream, line| match (transcript.stdout(line), stream) {
             (Line::Progress(progress), _) => {
                 meter.checked.store(progress.checked, Ordering::Relaxed);
                 meter.listed.store(progress.listed, Ordering::Relaxed);

@@ -175,6 +175,7 @@ pub fn run_recorded(
             whole_lists: false,
             sender_failed: false,
             pause_until: None,
+            at_once: config.processes,
             done: Weight::default(),
             soft: RunCode::default(),
             failed: None,
@@ -302,6 +303,8 @@ struct Run<'scope, 'env> {
     /// Something of the source could not be read: rsync deletes nothing then.
     sender_failed: bool,
     pause_until: Option<Instant>,
+    /// How many may run now: fewer after a connection failed, and one more after each success.
+    at_once: NonZero<usize>,
     done: Weight,
     soft: RunCode,
     failed: Option<u8>,
@@ -531,7 +534,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(());
         }
         loop {
-            while self.running.len() < self.slots().get() && !self.pausing() {
+            while self.running.len() < self.slots().min(self.at_once).get() && !self.pausing() {
                 if !self.start_one()? {
                     break;
                 }
@@ -655,7 +658,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
-        let (quiet, pretends) = (self.plan.quiet, self.plan.recipe.dry_run);
+        let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
         let holds_denials = matches!(job, Job::Buckets(_)) && !rustix::process::geteuid().is_root();
         let slot = (0..).find(|slot| self.running.values().all(|running| running.slot != *slot)).unwrap_or(0);
         let connections = self.connections.filter(|_| !matches!(job, Job::Plain));
@@ -672,7 +675,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 None => invocation,
             };
             let voice = Voice { tells, quiet, pretends, holds_denials, said: &said, dest, tell };
-            let end = launch::run(&invocation, supervisor, &meter, &voice);
+            let end = launch::run(&invocation, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::bucket::Bucket;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::plan::SourceTree;
 use crate::report::Event;
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
@@ -237,7 +238,10 @@ impl Run<'_, '_> {
             let of_tree = self.plan.trees.first().map(|tree| &tree.prefix[..]);
             of_tree.or(self.plan.singles.first().map(|single| &single.prefix[..]))
         };
-        let dest = if part.dest {
+        // Made by what belongs to another source it would have other modes, and the scan may come upon that first.
+        let fills_dest = |tree: &SourceTree| tree.root.name.is_none() && tree.prefix == b"./" && tree.above.is_empty();
+        let of_dest = part.dest || !self.spine.dest_made && self.plan.trees.iter().any(fills_dest);
+        let dest = if of_dest {
             Some(&b"./"[..])
         } else if part.arguments.is_empty() {
             first()

@@ -22,7 +22,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 24] = [
+    let rules: [(bool, &str); 25] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -78,6 +78,10 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
         ),
         (has("atimes") && prints, "with --atimes reading a file changes what is printed of its other names"),
         (has("copy-devices") && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
+        (
+            meaning.dry_run && meaning.max_delete.is_some(),
+            "what --max-delete keeps is taken for gone when deletion is only pretended",
+        ),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];

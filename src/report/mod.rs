@@ -87,6 +87,8 @@ pub struct Summary {
     pub complaints: Complained,
     /// Directories that were not split although they outgrew a bucket: how many for each reason, and one of them.
     pub kept_whole: BTreeMap<KeptWhole, (u64, String)>,
+    /// What `--verify` found to differ.
+    pub differences: Option<u64>,
     /// The bucket directory, if it was kept.
     pub bucket_dir: Option<PathBuf>,
     /// Time of the scan.

@@ -66,6 +66,9 @@ impl fmt::Display for Statistics<'_> {
         for (why, (count, example)) in &run.kept_whole {
             line("Directories left whole", &format!("{count} ({why}), such as {example}"))?;
         }
+        if let Some(count) = run.differences {
+            line("Differences found after the copy", &count)?;
+        }
         if let Some(dir) = &run.bucket_dir {
             line("Bucket directory", &Printable::path(dir))?;
         }

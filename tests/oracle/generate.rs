@@ -212,6 +212,7 @@ impl Draw {
         let bytes = self.random.percent(35).then(|| self.random.pick(&[1, 500, 3000, 20_000, 200_000]));
         let processes = 1 + self.random.below(4);
         let umask = self.random.pick(&[0o022, 0o022, 0o022, 0o022, 0o077, 0o002, 0o027]);
+        self.world.let_in(cwd.as_bytes());
         let world = std::mem::take(&mut self.world);
         Case {
             seed,

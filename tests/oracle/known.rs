@@ -27,6 +27,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "one rsync makes directories in its own read-only ones or not, as its look-ahead wants (not root, no --perms)",
             locked_without_perms,
         ),
+        ("one rsync cannot write into its own read-only directories, and says so (not root)", denied_below_locked),
         (
             "a name that is deleted is made writable first, and with it the file that shares its inode (not root)",
             opened_to_delete,
@@ -187,31 +188,53 @@ fn mkpath(case: &Case, _: &Finding, runs: &Runs) -> bool {
 /// Without `--perms`, a user other than root and a source directory that lacks `u+w`: rsync takes the bit away again after the first
 /// of its directories, and the next one cannot be made; in a larger tree it has made that before.
 fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
-    let locked: HashSet<&[u8]> = case
-        .world
-        .nodes
-        .iter()
-        .filter(|node| node.is_dir() && node.mode & 0o200 == 0)
-        .map(|node| base_name(&node.path))
-        .collect();
-    let below_locked = |path: &[u8]| {
+    let locked = Locked::of(case);
+    case.nobody
+        && !keeps_perms(case)
+        && runs.one.status.code().is_some_and(|code| code == 0 || code == 23)
+        && match finding {
+            Finding::Tree(difference) => difference.path.starts_with(b"d/") && locked.is_above(&difference.path),
+            Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
+            _ => false,
+        }
+}
+
+/// The same with `--perms`: many create such directories with `u+w`, and have all that one rsync says it could not make.
+fn denied_below_locked(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+    let denied = |run: &Run| {
+        run.stderr_text().lines().any(|line| line.contains("[generator]") && line.ends_with(": Permission denied (13)"))
+    };
+    case.nobody
+        && denied(runs.one)
+        && !denied(runs.many)
+        && match finding {
+            Finding::Tree(Difference { path, kind }) => {
+                *kind == DifferenceKind::OnlyRight && path.starts_with(b"d/") && Locked::of(case).is_above(path)
+            }
+            Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
+            _ => false,
+        }
+}
+
+/// Directories without `u+w`, by their own names: they may be anywhere at the destination.
+struct Locked<'a>(HashSet<&'a [u8]>);
+
+impl<'a> Locked<'a> {
+    fn of(case: &'a Case) -> Locked<'a> {
+        let locked = case.world.nodes.iter().filter(|node| node.is_dir() && node.mode & 0o200 == 0);
+        Locked(locked.map(|node| base_name(&node.path)).collect())
+    }
+
+    fn is_above(&self, path: &[u8]) -> bool {
         let mut above = parent(path);
         while !above.is_empty() {
-            if locked.contains(base_name(above)) {
+            if self.0.contains(base_name(above)) {
                 return true;
             }
             above = parent(above);
         }
         false
-    };
-    case.nobody
-        && !keeps_perms(case)
-        && runs.one.status.code().is_some_and(|code| code == 0 || code == 23)
-        && match finding {
-            Finding::Tree(difference) => difference.path.starts_with(b"d/") && below_locked(&difference.path),
-            Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
-            _ => false,
-        }
+    }
 }
 
 fn keeps_perms(case: &Case) -> bool {

@@ -222,6 +222,17 @@ pub fn all() -> Vec<(&'static str, Case)> {
                 .dirs(&["s", "s/a"])
                 .files(&["s/a/f", "s/a/g", "s/h"]),
         ),
+        (
+            "DEST was named in another way with --mkpath",
+            case("-a --mkpath -i", "", &["s"], "d/e").dirs(&["s", "s/a"]).files(&["s/f", "s/a/f", "s/a/g"]),
+        ),
+        (
+            "what --max-delete keeps was looked into in a dry run",
+            case("-rlpt -n --delete --max-delete=0", "", &["s/"], "d/")
+                .dirs(&["s", "s/c", "s/c/e", "d"])
+                .files(&["s/c/f", "s/c/e/f"])
+                .symlink("d/c", "c"),
+        ),
     ];
     all.into_iter().map(|(name, builder)| (name, builder.finish())).collect()
 }

@@ -102,6 +102,11 @@ impl World {
         free
     }
 
+    /// Lets the owner of a directory enter it: nothing can be started in any other.
+    pub fn let_in(&mut self, dir: &[u8]) {
+        self.nodes.iter_mut().filter(|node| node.path == dir).for_each(|node| node.mode |= 0o100);
+    }
+
     /// Everything below a directory, without itself.
     pub fn below<'a>(&'a self, dir: &'a [u8]) -> impl Iterator<Item = &'a Node> + 'a {
         self.nodes.iter().filter(move |node| is_below(&node.path, dir))

@@ -1,0 +1,280 @@
+//! After a copy: what would one more rsync still do? (`--verify`)
+//!
+//! The answer is a run like any other, with `-n -i` added to the user's options and with everything left out that would only print
+//! more or decide less: what several rsyncs list is what one `rsync -n -i` lists. It scans the source again, so it speaks of the
+//! source as it is then. Not to be confused with [`crate::verify`], which compares trees without rsync.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::config::Depth;
+use crate::error::{Error, Result};
+use crate::report::Event;
+use crate::rsync::options::{Options, Setting};
+
+/// The list of differences in a run directory: lines of `rsync -i`.
+pub const DIFFERENCES: &str = "differences.txt";
+
+/// Options that print more, or in another way.
+const PRINTING: [&str; 16] = [
+    "verbose",
+    "info",
+    "debug",
+    "quiet",
+    "stats",
+    "human-readable",
+    "8-bit-output",
+    "outbuf",
+    "itemize-changes",
+    "out-format",
+    "log-file",
+    "log-file-format",
+    "progress",
+    "motd",
+    "stderr",
+    "msgs2stderr",
+];
+/// Options that are about how or when files are copied, or that would hide a difference or make one up.
+const COPYING: [&str; 7] = ["ignore-times", "fuzzy", "max-delete", "stop-after", "stop-at", "mkpath", "preallocate"];
+/// Options after which there is nothing to compare.
+const WITHOUT_A_RESULT: [(&str, &str); 4] = [
+    ("dry-run", "nothing was copied"),
+    ("list-only", "nothing was copied"),
+    ("remove-source-files", "what was copied is no longer in the source"),
+    ("read-batch", "there is no source"),
+];
+
+/// The options that ask what is still different.
+///
+/// # Errors
+/// With these options there is nothing to compare, or a quick look decides nothing.
+///
+/// ```
+/// use multi_sync::{config::Depth, recheck, rsync::options::Options};
+/// let asked = recheck::options(&Options::parse(&["-avI", "--delete"])?, Depth::Checksum)?;
+/// assert_eq!(asked.argv(), ["-a", "--delete", "-n", "-i", "-c"]);
+/// assert!(recheck::options(&Options::parse(&["-rl"])?, Depth::Quick).is_err());
+/// # Ok::<(), multi_sync::Error>(())
+/// ```
+pub fn options(copied_with: &Options, depth: Depth) -> Result<Options> {
+    let refuse = |option: &str, why: &str| Error::usage(format!("--verify cannot be used with --{option}: {why}"));
+    let typed = |name: &str| copied_with.settings().iter().any(|setting| is(setting, name) && !setting.negated);
+    if let Some((option, why)) = WITHOUT_A_RESULT.into_iter().find(|(option, _)| typed(option)) {
+        return Err(refuse(option, why).remedy("leave out one of them"));
+    }
+    let meaning = copied_with.meaning();
+    let has_times = meaning.times || typed("size-only") || typed("checksum");
+    if depth == Depth::Quick && !has_times {
+        return Err(Error::usage("--verify compares times, and without -t they are not copied")
+            .remedy("give --verify=checksum, or add -t to the rsync options"));
+    }
+    let left_out = |setting: &Setting| PRINTING.iter().chain(&COPYING).any(|name| is(setting, name));
+    let mut words = Vec::new();
+    for setting in copied_with.settings() {
+        // -P is --partial --progress.
+        match setting.spec.short {
+            Some(b'P') if !setting.negated => words.push("--partial".into()),
+            _ if !left_out(setting) => words.extend(setting.argv()),
+            _ => {}
+        }
+    }
+    words.extend(["-n".into(), "-i".into()]);
+    if depth == Depth::Checksum && !typed("checksum") {
+        words.push("-c".into());
+    }
+    Options::parse(&words)
+}
+
+fn is(setting: &Setting, name: &str) -> bool {
+    setting.spec.name() == name
+}
+
+/// Whether a line that rsync printed is one of `-i`: nine or eleven characters that say what would be done, and the name.
+pub fn is_difference(line: &[u8]) -> bool {
+    let Some(end) = line.iter().position(|byte| *byte == b' ') else { return false };
+    let (what, name) = line.split_at(end);
+    match what {
+        b"*deleting" => true,
+        [b'<' | b'>' | b'c' | b'h' | b'.', b'f' | b'd' | b'L' | b'D' | b'S', rest @ ..] => {
+            (7..=9).contains(&rest.len())
+                && rest.iter().all(|byte| byte.is_ascii_alphabetic() || b".+? ".contains(byte))
+                && name.len() > 1
+        }
+        _ => false,
+    }
+}
+
+/// Takes note of differences as they are told.
+#[derive(Debug)]
+pub struct Differences {
+    path: Option<PathBuf>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    count: u64,
+    file: Option<File>,
+    /// What an earlier part of the same run found.
+    before: HashSet<Vec<u8>>,
+    failed: Option<io::Error>,
+}
+
+impl Differences {
+    /// Counts only.
+    pub fn counted() -> Differences {
+        Differences { path: None, seen: Mutex::default() }
+    }
+
+    /// Writes them to [`DIFFERENCES`] in a run directory too; `goes_on` with what is there already.
+    ///
+    /// # Errors
+    /// The file cannot be read or removed.
+    pub fn listed(dir: &Path, goes_on: bool) -> Result<Differences> {
+        let path = dir.join(DIFFERENCES);
+        let mut seen = Seen::default();
+        match File::open(&path) {
+            Ok(file) if goes_on => {
+                let lines = BufReader::new(file).split(b'\n').collect::<io::Result<HashSet<_>>>();
+                seen.before = lines.map_err(|cause| Error::io("read", &path, cause))?;
+                seen.count = seen.before.len() as u64;
+            }
+            Ok(_) => fs::remove_file(&path).map_err(|cause| Error::io("remove", &path, cause))?,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(Error::io("read", &path, cause)),
+        }
+        Ok(Differences { path: Some(path), seen: Mutex::new(seen) })
+    }
+
+    /// Tells as `tell` does, and takes note. A difference that is known is not told again.
+    pub fn noted<'a>(&'a self, tell: &'a (dyn Fn(Event<'_>) + Sync)) -> impl Fn(Event<'_>) + Sync + 'a {
+        move |event: Event<'_>| {
+            if let Event::Said(line) = event
+                && is_difference(line)
+                && !self.note(line)
+            {
+                return;
+            }
+            tell(event);
+        }
+    }
+
+    /// Whether it is new.
+    fn note(&self, line: &[u8]) -> bool {
+        let mut seen = self.lock();
+        if seen.before.contains(line) {
+            return false;
+        }
+        seen.count += 1;
+        if let Some(path) = &self.path
+            && let Err(cause) = seen.append(path, line)
+        {
+            seen.failed.get_or_insert(cause);
+        }
+        true
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// The list could not be written.
+    pub fn count(&self) -> Result<u64> {
+        let mut seen = self.lock();
+        match (seen.failed.take(), &self.path) {
+            (Some(cause), Some(path)) => Err(Error::io("write", path, cause).remedy("make room, then resume the run")),
+            _ => Ok(seen.count),
+        }
+    }
+
+    /// The list, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Seen {
+    /// At once: a launch is recorded as done after its lines.
+    fn append(&mut self, path: &Path, line: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(OpenOptions::new().create(true).append(true).open(path)?),
+        };
+        file.write_all(&[line, b"\n"].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_itemize_are_told_from_others() {
+        for line in [
+            ">f+++++++++ a b",
+            ".d..t...... ./",
+            "cL+++++++++ l -> t",
+            "hf+++++++++ h => g",
+            "*deleting   extra/",
+            ".f...p.....  name with a blank in front",
+            "cS+++++++++ socket",
+            ">f.st.... of an old rsync",
+        ] {
+            assert!(is_difference(line.as_bytes()), "{line}");
+        }
+        for line in [
+            "",
+            "skipping non-regular file \"f\"",
+            "created directory d",
+            "cannot delete non-empty directory: x",
+            ".f",
+            "*",
+        ] {
+            assert!(!is_difference(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_hides_a_difference_is_left_out() {
+        let asked = |text: &str, depth| options(&Options::parse_str(text.as_ref()).unwrap(), depth);
+        let words = |text: &str, depth| asked(text, depth).unwrap().argv().join(" ".as_ref()).into_string().unwrap();
+        assert_eq!(words("-aP --delete --max-delete=3 --out-format=%n", Depth::Quick), "-a --partial --delete -n -i");
+        assert_eq!(words("-acq", Depth::Checksum), "-a -c -n -i");
+        assert_eq!(words("-r --size-only", Depth::Quick), "-r --size-only -n -i");
+        for (text, part) in
+            [("-an", "dry-run"), ("-a --remove-source-files", "remove-source-files"), ("-r", "without -t")]
+        {
+            let error = asked(text, Depth::Quick).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn differences_are_counted_once_also_after_an_interruption() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (b">f+++++++++ a".as_slice(), b">f+++++++++ b".as_slice());
+        let told = Mutex::new(Vec::new());
+        let tell = |event: Event<'_>| {
+            if let Event::Said(line) = event {
+                told.lock().unwrap().push(line.to_vec());
+            }
+        };
+        let differences = Differences::listed(dir.path(), false).unwrap();
+        differences.noted(&tell)(Event::Said(first));
+        drop(differences);
+        let differences = Differences::listed(dir.path(), true).unwrap();
+        for line in [first, second, b"other"] {
+            differences.noted(&tell)(Event::Said(line));
+        }
+        assert_eq!(differences.count().unwrap(), 2);
+        assert_eq!(*told.lock().unwrap(), [first, second, b"other"]);
+        assert_eq!(fs::read(dir.path().join(DIFFERENCES)).unwrap(), [first, b"\n", second, b"\n"].concat());
+        assert_eq!(Differences::listed(dir.path(), false).unwrap().count().unwrap(), 0);
+    }
+}

@@ -1,0 +1,78 @@
+//! `--verify` and `--verify-only`: the question put to rsync after a copy, and what follows from the answer.
+
+use multi_sync::Result;
+use multi_sync::bucket::BucketDir;
+use multi_sync::config::Config;
+use multi_sync::engine::{self, Control, Ledger};
+use multi_sync::plan::{Plan, Strategy};
+use multi_sync::recheck::{self, Differences};
+use multi_sync::report::{Event, Summary};
+use multi_sync::rsync::exit;
+
+use crate::runs::Kept;
+
+/// Its folder in the run directory.
+const FOLDER: &str = "verify";
+
+/// The run that asks what a copy has left different; `None` if nobody wants to know, or if this run is it.
+pub fn question(config: &Config) -> Result<Option<Config>> {
+    let Some(depth) = config.verify.filter(|_| !config.verify_only) else { return Ok(None) };
+    let options = recheck::options(&config.options, depth)?;
+    Ok(Some(Config { options, keep: false, verify_only: true, ..config.clone() }))
+}
+
+/// Takes note of differences in the run directory, if there is one; `goes_on` with what is there.
+pub fn differences(buckets: &BucketDir, recorded: bool, goes_on: bool) -> Result<Differences> {
+    if recorded { Differences::listed(buckets.path(), goes_on) } else { Ok(Differences::counted()) }
+}
+
+/// The summary of the run that asked, with the answer.
+pub fn conclude(asked: Result<Summary>, differences: &Differences) -> Result<Summary> {
+    let mut summary = asked?;
+    let count = differences.count()?;
+    summary.differences = Some(count);
+    if count > 0 {
+        summary.code.add(exit::PARTIAL);
+    }
+    Ok(summary)
+}
+
+/// Asks after a copy that came to its end; gives the summary of the copy, with the answer.
+pub fn after(
+    copied: Summary,
+    question: &Config,
+    kept: &Kept,
+    control: &Control,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Summary> {
+    let ended = [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE].contains(&copied.code.get());
+    if !ended || copied.interrupted {
+        tell(Event::Note("not verified: the copy did not come to its end".into()));
+        return Ok(copied);
+    }
+    let plan = Plan::make(question, control.supervisor())?;
+    let asked = if kept.recorded() && plan.strategy == Strategy::Parallel {
+        // It may have been begun before.
+        let goes_on = kept.buckets().path().join(FOLDER).is_dir();
+        let buckets = kept.buckets().below(FOLDER)?;
+        let differences = Differences::listed(kept.buckets().path(), goes_on)?;
+        let told = differences.noted(tell);
+        let ledger = Ledger::open(buckets.path(), true)?;
+        let asked = engine::run_recorded(question, &plan, &buckets, Some(ledger), control, &told);
+        conclude(asked, &differences)?
+    } else {
+        // One rsync made the copy, and its bucket directory is gone.
+        let differences = Differences::counted();
+        let told = differences.noted(tell);
+        let asked = engine::run(question, &plan, &plan.make_buckets(question)?, control, &told);
+        conclude(asked, &differences)?
+    };
+    let mut whole = copied;
+    whole.code.add(asked.code.get());
+    whole.interrupted |= asked.interrupted;
+    whole.differences = asked.differences;
+    whole.launches += asked.launches;
+    whole.rsync_time += asked.rsync_time;
+    whole.total_time += asked.total_time;
+    Ok(whole)
+}
