@@ -117,6 +117,8 @@ pub struct Plan {
     pub stops_itself: bool,
     /// rsync prints a line per entry, and each must come once.
     pub prints: bool,
+    /// A launch that comes once more changes nothing but what had failed.
+    pub repeatable: bool,
     /// The user asked rsync to be quiet.
     pub quiet: bool,
     /// The user asked rsync itself for statistics.
@@ -164,11 +166,15 @@ impl Plan {
         if config.gitignore {
             gitignore::check(&meaning, reason.as_deref(), keep_locked_whole)?;
         }
+        let version = probe::probe(&options, &config.cwd, supervisor)?;
         if !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
-            check_local_destination(config, &meaning, reason.is_none() && !meaning.mkpath && !meaning.dry_run)?;
+            let needs_parent = reason.is_none() && !meaning.mkpath && !meaning.dry_run;
+            check_local_destination(config, &meaning, needs_parent).or_else(|error| {
+                probe::check_combination(&options, &config.cwd, supervisor)?;
+                Err(error)
+            })?;
         }
-        let version = probe::probe(&options, &config.cwd, supervisor)?;
 
         let recipe = Recipe {
             old_receiver: !config.destination.is_local(),
@@ -179,7 +185,8 @@ impl Plan {
             ..launches::recipe(&options.absolute_files(&config.cwd), &meaning, &filters, config)?
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
-        let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, config.destination.original().to_owned());
+        let to = config.destination.original().to_owned();
+        let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, to, !meaning.list_only);
         // Of a list of names nobody knows what is in it before rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
         let (trees, singles) = scanned;
@@ -212,6 +219,7 @@ impl Plan {
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
             ignore_errors: meaning.ignore_errors,
             prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
+            repeatable: is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
             watched_dest: watched_dest(config).filter(|_| !meaning.dry_run),
@@ -272,6 +280,14 @@ fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Sup
     let command = command_words(&typed)?;
     let rsh = options.remote_shell(&typed, &config.cwd);
     Route::find(config.destination.target(), command, rsh, &config.cwd, supervisor)
+}
+
+fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
+    let twice =
+        ["ignore-times", "backup", "itemize-changes", "verbose", "out-format", "log-file", "remove-source-files"];
+    let typed = options.settings().iter().any(|setting| twice.contains(&setting.spec.name()));
+    // Without times rsync would copy everything again.
+    meaning.times && !meaning.dry_run && !typed
 }
 
 /// A link that is copied as what it leads to only if that is unsafe counts as a link: rsync decides, and it is a unit by itself.

@@ -92,19 +92,15 @@ fn is(setting: &Setting, name: &str) -> bool {
     setting.spec.name() == name
 }
 
-/// Whether a line that rsync printed is one of `-i`: nine or eleven characters that say what would be done, and the name.
+/// Whether a line that rsync printed is one of `-i`: eleven characters (nine by old versions) that say what would be done, a blank, and
+/// the name.
 pub fn is_difference(line: &[u8]) -> bool {
-    let Some(end) = line.iter().position(|byte| *byte == b' ') else { return false };
-    let (what, name) = line.split_at(end);
-    match what {
-        b"*deleting" => true,
-        [b'<' | b'>' | b'c' | b'h' | b'.', b'f' | b'd' | b'L' | b'D' | b'S', rest @ ..] => {
-            (7..=9).contains(&rest.len())
-                && rest.iter().all(|byte| byte.is_ascii_alphabetic() || b".+? ".contains(byte))
-                && name.len() > 1
-        }
-        _ => false,
-    }
+    let of_width = |width: usize| {
+        let Some((what, [b' ', _, ..])) = line.split_at_checked(width) else { return false };
+        let attributes = |byte: &u8| byte.is_ascii_alphabetic() || b".+? ".contains(byte);
+        b"<>ch.".contains(&what[0]) && b"fdLDS".contains(&what[1]) && what[2..].iter().all(attributes)
+    };
+    line.starts_with(b"*deleting ") || of_width(11) || of_width(9)
 }
 
 /// Takes note of differences as they are told.
@@ -221,6 +217,7 @@ mod tests {
             ".d..t...... ./",
             "cL+++++++++ l -> t",
             "hf+++++++++ h => g",
+            "hf          h => g",
             "*deleting   extra/",
             ".f...p.....  name with a blank in front",
             "cS+++++++++ socket",

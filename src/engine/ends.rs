@@ -49,6 +49,9 @@ impl Run<'_, '_> {
         }
         let mut code = ended.code();
         let soft = [exit::PARTIAL, exit::VANISHED].contains(&code);
+        if soft && self.comes_again(&job, code, &end.transcript) {
+            return Ok(());
+        }
         // One rsync for everything is never taken up again, and its run directory is gone.
         let listed = soft && !denied_only && !matches!(job, Job::Plain);
         if let Some(ledger) = self.ledger.as_mut().filter(|_| listed) {
@@ -183,6 +186,21 @@ impl Run<'_, '_> {
         if recipe.removal == Removal::SinglesLast && !recipe.dry_run {
             self.removals.extend(buckets.iter().filter(|bucket| bucket.singles));
         }
+    }
+
+    /// Puts buckets back once whose failures may pass. Where rsync would do something twice, it does not.
+    fn comes_again(&mut self, job: &Job, code: u8, transcript: &Transcript) -> bool {
+        let Job::Buckets(buckets) = job else { return false };
+        let may = code == exit::PARTIAL && self.plan.repeatable && self.config.retries > 0 && !self.stopping();
+        if !may || !transcript.may_pass() || buckets.iter().any(|bucket| self.tries.contains_key(&bucket.id)) {
+            return false;
+        }
+        for bucket in buckets {
+            self.tries.insert(bucket.id, 1);
+            self.queue.push(*bucket);
+        }
+        (self.tell)(Event::Note("what failed may have passed; trying once more".into()));
+        true
     }
 
     /// Puts work back after a failure that may pass, or gives up.

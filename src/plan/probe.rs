@@ -29,9 +29,7 @@ impl std::fmt::Display for Version {
 /// Asks rsync. An option it does not know makes it fail before it prints its version. It is not asked about a log file, which every
 /// version knows: it would log its version.
 pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
-    let mut arguments = options.without(|setting| setting.spec.takes == Takes::Output).argv();
-    arguments.push("--version".into());
-    let invocation = Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() };
+    let invocation = asking(options, &["--version"], cwd);
     let (mut first, mut errors) = (String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         let line = Printable::bytes(line).to_string();
@@ -42,10 +40,7 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
         }
     })?;
     if ended.code() != exit::OK {
-        let said = errors.first().map_or("it said nothing", String::as_str);
-        return Err(Error::usage(format!("the installed rsync refuses the options `{}`: {said}", show(options)))
-            .remedy("correct --rsync")
-            .exit(ended.code()));
+        return Err(refused(options, &errors).exit(ended.code()));
     }
     // With --stderr=all it answers there.
     let first = if first.is_empty() { errors.into_iter().next().unwrap_or_default() } else { first };
@@ -58,6 +53,31 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
             .remedy("install a newer rsync on this machine"));
     }
     Ok(version)
+}
+
+/// Asks whether the options go together, which `--version` does not tell: for a run that cannot be done anyway, of which one rsync would
+/// complain about this first.
+pub(super) fn check_combination(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<()> {
+    let invocation = asking(options, &["--list-only", "--", "/dev/null"], cwd);
+    let mut errors = Vec::new();
+    let ended = supervisor.run(&invocation, &mut |stream, line| {
+        if stream == Stream::Stderr {
+            errors.push(Printable::bytes(line).to_string());
+        }
+    })?;
+    if ended.code() == exit::USAGE { Err(refused(options, &errors)) } else { Ok(()) }
+}
+
+fn asking(options: &Options, what: &[&str], cwd: &Path) -> Invocation {
+    let mut arguments = options.without(|setting| setting.spec.takes == Takes::Output).argv();
+    arguments.extend(what.iter().map(Into::into));
+    Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() }
+}
+
+fn refused(options: &Options, said: &[String]) -> Error {
+    let said = said.first().map_or("it said nothing", String::as_str);
+    Error::usage(format!("the installed rsync refuses the options `{}`: {said}", show(options)))
+        .remedy("correct --rsync")
 }
 
 fn show(options: &Options) -> String {

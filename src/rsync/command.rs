@@ -249,10 +249,18 @@ impl Recipe {
         Some(Invocation { program: self.program.clone(), arguments, cwd, input: Vec::new() })
     }
 
-    /// One rsync for everything, in the directory and with the words the user typed.
-    pub fn plain(&self, cwd: PathBuf, options: &[OsString], sources: &[OsString], destination: OsString) -> Invocation {
+    /// One rsync for everything, in the directory and with the words the user typed. Sizes in a list would be printed in another way
+    /// with `figures`.
+    pub fn plain(
+        &self,
+        cwd: PathBuf,
+        options: &[OsString],
+        sources: &[OsString],
+        destination: OsString,
+        figures: bool,
+    ) -> Invocation {
         let mut arguments = options.to_vec();
-        arguments.extend(self.figures());
+        arguments.extend(figures.then(|| self.figures()).into_iter().flatten());
         arguments.push("--".into());
         arguments.extend_from_slice(sources);
         arguments.push(destination);

@@ -105,6 +105,7 @@ pub struct Transcript {
     pub figures: Figures,
     progress: Progress,
     errors: u64,
+    passing: u64,
     missing: u64,
     vanished: u64,
     denied: bool,
@@ -160,6 +161,7 @@ impl Transcript {
             return false;
         }
         self.errors += 1;
+        self.passing += u64::from(may_pass(line));
         self.below_files += u64::from(is_below_file(line));
         self.lost_list |= line.starts_with(b"File-list index ");
         self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
@@ -217,6 +219,11 @@ impl Transcript {
         self.lost_list
     }
 
+    /// Whether all it complained about may be otherwise a moment later, or it did not say what was wrong.
+    pub fn may_pass(&self) -> bool {
+        self.errors == self.passing
+    }
+
     /// Whether the receiving side was denied something that rsync may help itself to if it is given implied directories.
     pub fn receiver_denied(&self) -> bool {
         self.denied
@@ -248,6 +255,14 @@ pub fn named(line: &[u8]) -> Option<&[u8]> {
     let begin = line.iter().position(|byte| *byte == b'"')? + 1;
     let end = line.iter().rposition(|byte| *byte == b'"').filter(|end| *end > begin)?;
     Some(&line[begin..end])
+}
+
+/// Whether a complaint is about something that may pass, such as a server that did not answer; or only follows from another complaint.
+fn may_pass(line: &[u8]) -> bool {
+    // EINTR, EIO, EAGAIN, ENOMEM, EBUSY, ETXTBSY, ETIMEDOUT, EHOSTUNREACH, ESTALE, EREMOTEIO
+    const CODES: [&str; 10] = ["4", "5", "11", "12", "16", "26", "110", "113", "116", "121"];
+    let follows = line.starts_with(b"*** Skipping any contents") || line.starts_with(b"IO error encountered");
+    follows || CODES.iter().any(|code| line.ends_with(format!("({code})").as_bytes()))
 }
 
 /// Whether a directory could not be made at the destination.
@@ -352,6 +367,17 @@ mod tests {
         assert_eq!(named(line), Some(&b"/s/a \"b\""[..]));
         assert_eq!(named(b"file has vanished: \"/s/x\""), Some(&b"/s/x"[..]));
         assert_eq!(named(b"rsync: connection unexpectedly closed"), None);
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_stays() {
+        let mut transcript = Transcript::default();
+        assert!(transcript.may_pass());
+        transcript.stderr(b"rsync: [sender] read errors mapping \"/s/f\": Input/output error (5)");
+        transcript.stderr(b"rsync: [sender] opendir \"/s/d\" failed: Stale file handle (116)");
+        assert!(transcript.may_pass());
+        transcript.stderr(b"rsync: [sender] send_files failed to open \"/s/x\": Permission denied (13)");
+        assert!(!transcript.may_pass());
     }
 
     #[test]

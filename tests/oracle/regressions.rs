@@ -227,6 +227,14 @@ pub fn all() -> Vec<(&'static str, Case)> {
             case("-a --mkpath -i", "", &["s"], "d/e").dirs(&["s", "s/a"]).files(&["s/f", "s/a/f", "s/a/g"]),
         ),
         (
+            "sizes in a list had no commas",
+            case("-a --list-only --out-format=%n", "s", &["."], "../d/").dirs(&["s"]).files(&["s/f"]).size(123_456),
+        ),
+        (
+            "options that rsync refuses were judged after DEST",
+            case("-a --inplace --delay-updates", "", &["s/"], "no/d/").dirs(&["s", "s/a"]).files(&["s/f", "s/a/f"]),
+        ),
+        (
             "what --max-delete keeps was looked into in a dry run",
             case("-rlpt -n --delete --max-delete=0", "", &["s/"], "d/")
                 .dirs(&["s", "s/c", "s/c/e", "d"])
