@@ -179,10 +179,14 @@ pub(super) fn run(
     let ended = catch_unwind(AssertUnwindSafe(|| {
         // With --stderr=all statistics come on that stream.
         supervisor.run_while_alive(invocation, stall, &mut |stream, line| match (transcript.stdout(line), stream) {
-            (Line::Progress(progress), _) => {
+            (Line::Progress(progress, end), _) => {
                 meter.checked.store(progress.checked, Ordering::Relaxed);
                 meter.listed.store(progress.listed, Ordering::Relaxed);
                 meter.bytes.store(progress.bytes, Ordering::Relaxed);
+                let rest = line.get(end..).unwrap_or_default();
+                if !rest.is_empty() && transcript.stdout(rest) == Line::Other {
+                    voice.say(rest);
+                }
             }
             (Line::Statistics, _) => {}
             (Line::Other, Stream::Stdout) => voice.say(line),

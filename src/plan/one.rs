@@ -22,7 +22,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 25] = [
+    let rules: [(bool, &str); 26] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -77,6 +77,10 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZer
             "with --acls and without --perms the special bits of a directory depend on when it is looked at",
         ),
         (has("atimes") && prints, "with --atimes reading a file changes what is printed of its other names"),
+        (
+            prints && meaning.remove_source_files && meaning.hard_links,
+            "which name of a file is printed as its copy depends on what was looked at first",
+        ),
         (has("copy-devices") && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
         (
             meaning.dry_run && meaning.max_delete.is_some(),

@@ -90,8 +90,8 @@ pub struct Progress {
 /// What a line on standard output was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
-    /// Progress: nothing to show.
-    Progress(Progress),
+    /// Progress: nothing to show, but for what follows it from this place on: rsync does not always end the line.
+    Progress(Progress, usize),
     /// A part of the statistics, taken up in [`Transcript::figures`].
     Statistics,
     /// Something that rsync says to its user.
@@ -122,9 +122,9 @@ impl Transcript {
     /// Takes a line of standard output; also one of standard error, where `--stderr=all` puts everything.
     pub fn stdout(&mut self, line: &[u8]) -> Line {
         let text = String::from_utf8_lossy(line);
-        if let Some(progress) = parse_progress(&text, self.progress) {
+        if let Some((progress, end)) = parse_progress(&text, self.progress) {
             self.progress = progress;
-            return Line::Progress(progress);
+            return Line::Progress(progress, end);
         }
         let text = text.trim_end();
         if text.is_empty() {
@@ -282,20 +282,35 @@ fn is_of_receiver(line: &[u8]) -> bool {
     ["[generator]", "[receiver]", "[Receiver]"].iter().any(|side| contains(line, side.as_bytes()))
 }
 
-/// `  1234  56%  7.89MB/s  0:00:01 (xfr#5, to-chk=6/7)`; without the parenthesis in the middle of a file.
-fn parse_progress(text: &str, before: Progress) -> Option<Progress> {
-    let mut words = text.split_ascii_whitespace();
-    let bytes = words.next()?.parse().ok()?;
-    words.next()?.strip_suffix('%')?;
-    words.next()?.strip_suffix("/s")?;
-    let mut progress = Progress { bytes, ..before };
-    if let Some((_, counts)) = text.split_once("-chk=") {
-        let (left, listed) = counts.split_once('/')?;
-        let listed: u64 = leading_number(listed)?;
-        progress.checked = listed.saturating_sub(left.parse().ok()?);
-        progress.listed = listed;
+/// `  1234  56%  7.89MB/s  0:00:01 (xfr#5, to-chk=6/7)`; without the parenthesis in the middle of a file. Also where it ends.
+fn parse_progress(text: &str, before: Progress) -> Option<(Progress, usize)> {
+    let mut rest = text;
+    let mut word = || {
+        let begun = rest.trim_start_matches(' ');
+        let (word, after) = begun.split_at(begun.find(' ')?);
+        rest = after;
+        Some(word)
+    };
+    let bytes = word()?.parse().ok()?;
+    word()?.strip_suffix('%')?;
+    word()?.strip_suffix("/s")?;
+    let time = word()?;
+    if !time.bytes().all(|byte| byte.is_ascii_digit() || b":?".contains(&byte)) {
+        return None;
     }
-    Some(progress)
+    let mut progress = Progress { bytes, ..before };
+    let mut left = rest.trim_start_matches(' ');
+    if let Some((counts, after)) = left.strip_prefix("(xfr#").and_then(|counts| counts.split_once(')'))
+        && let Some((_, counts)) = counts.split_once("-chk=")
+    {
+        let (unchecked, listed) = counts.split_once('/')?;
+        let listed: u64 = leading_number(listed)?;
+        progress.checked = listed.saturating_sub(unchecked.parse().ok()?);
+        progress.listed = listed;
+        left = after;
+    }
+    let end = if left.trim_end().is_empty() { text.len() } else { text.len() - left.len() };
+    Some((progress, end))
 }
 
 fn leading_number(text: &str) -> Option<u64> {
@@ -315,9 +330,12 @@ mod tests {
     fn progress_is_read_with_and_without_counts() {
         let mut transcript = Transcript::default();
         let line = transcript.stdout(b"      209729093 100%  167.80MB/s    0:00:01 (xfr#3001, ir-chk=1000/3002)");
-        assert_eq!(line, Line::Progress(Progress { bytes: 209_729_093, checked: 2002, listed: 3002 }));
+        assert_eq!(line, Line::Progress(Progress { bytes: 209_729_093, checked: 2002, listed: 3002 }, 72));
         let line = transcript.stdout(b"      310000000  82%  164.01MB/s    0:00:00  ");
-        assert_eq!(line, Line::Progress(Progress { bytes: 310_000_000, checked: 2002, listed: 3002 }));
+        assert_eq!(line, Line::Progress(Progress { bytes: 310_000_000, checked: 2002, listed: 3002 }, 49));
+        let glued = b"          1967 100%    0.00kB/s    0:00:00 (xfr#1, to-chk=1/7)cd+++++++++ n1/";
+        let Line::Progress(_, end) = transcript.stdout(glued) else { panic!("no progress") };
+        assert_eq!(&glued[end..], b"cd+++++++++ n1/");
     }
 
     #[test]
