@@ -92,9 +92,10 @@ criterion: need-cargo ## measurements of the parts (CRITERION_ARGS='--bench scan
 	$(CARGO) bench --locked $(CRITERION_ARGS)
 
 compare: need-cargo ## measure against rsync and other tools (COMPARE_ARGS: see scripts/compare.sh --help)
-	$(CARGO) build --release --locked --bins --example maketree --example sametree --example barescan
+	$(CARGO) build --release --locked --bins --example maketree --example sametree --example barescan --example manybuckets
 	MULTI_SYNC='$(BIN)' MAKETREE='$(TARGET)/release/examples/maketree' SAMETREE='$(TARGET)/release/examples/sametree' \
-	    BARESCAN='$(TARGET)/release/examples/barescan' ./scripts/compare.sh $(COMPARE_ARGS)
+	    BARESCAN='$(TARGET)/release/examples/barescan' MANYBUCKETS='$(TARGET)/release/examples/manybuckets' \
+	    ./scripts/compare.sh $(COMPARE_ARGS)
 
 clean: need-cargo ## remove what was built
 	$(CARGO) clean

@@ -9,7 +9,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 usage() {
     cat <<'END'
-usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--delete] [--links] [OPTIONS]
+usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--buckets] [--delete] [--links] [OPTIONS]
 
 What is compared; --copy if nothing is said:
   --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes
@@ -19,6 +19,7 @@ What is compared; --copy if nothing is said:
   --ssh          20,000 files through an sshd of its own on the loopback network: rsync, multi-sync -p 4
   --wan          256 files of 640 KiB to an rsync daemon at the end of a long link (50 ms round trip, 256 KiB window; needs
                  WAN_PROXY and python3): rsync, multi-sync -p 4, -p 8
+  --buckets      what a run costs per bucket: 10,000, 100,000 and 1,000,000 buckets of one file, for an rsync that does nothing
   --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
   --links        -aH of 20 snapshots of 5,000 files that share what has not changed, fresh and with nothing to do: the same
 
@@ -37,11 +38,11 @@ Options:
   --name NAME    name of the run [host name]
   --out DIR      instead of bench-data/runs/DATE-NAME
 
-Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (default target/release/examples/...);
+Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (default target/release/examples/...), MANYBUCKETS;
 `make compare` builds them. SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
 WAN_PROXY: a program that delays and limits TCP connections (default ../shared/tools/wan-proxy.py).
 `scripts/setup.sh bench` installs what --scan and --slow can use. With the defaults --copy takes about 10 minutes, --scan 5, --slow 8,
---ssh 5, --wan 6, --delete 3 and --links 6 on two cores.
+--ssh 5, --wan 6, --buckets 12, --delete 3 and --links 6 on two cores.
 END
 }
 
@@ -55,6 +56,7 @@ multi_sync=${MULTI_SYNC:-$target/release/multi-sync}
 maketree=${MAKETREE:-$target/release/examples/maketree}
 sametree=${SAMETREE:-$target/release/examples/sametree}
 barescan=${BARESCAN:-$target/release/examples/barescan}
+manybuckets=${MANYBUCKETS:-$target/release/examples/manybuckets}
 slowfs=${SLOWFS:-$here/../shared/tools/slowfs.c}
 wan_proxy=${WAN_PROXY:-$here/../shared/tools/wan-proxy.py}
 kinds=()
@@ -97,7 +99,7 @@ number() {
 read_words() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --copy | --scan | --slow | --ssh | --wan | --delete | --links) kinds+=("${1#--}") ;;
+            --copy | --scan | --slow | --ssh | --wan | --buckets | --delete | --links) kinds+=("${1#--}") ;;
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
@@ -675,6 +677,34 @@ wide_area() {
     rm -rf "$work/tree"
 }
 
+# One entry in a bucket, and an rsync that does nothing: what is left is what a run costs itself. With `alone` each bucket is a launch.
+many_buckets() {
+    local real count how last=0
+    [ -x "$manybuckets" ] || fail "$manybuckets is not built (make compare)"
+    real=$(command -v rsync)
+    mkdir "$work/fake" "$work/tree" "$work/runs"
+    printf '#!/bin/sh\ncase " $* " in *" --version "*) exec %s "$@" ;; esac\n' "$real" >"$work/fake/rsync"
+    chmod 755 "$work/fake/rsync"
+    echo 'buckets,launches,seconds,own CPU seconds,peak KiB,journal bytes' >"$out/buckets.csv"
+    for count in 1000 10000 100000 1000000; do
+        seq "$last" $((count - 1)) | (cd "$work/tree" && xargs touch)
+        last=$count
+        for how in '' alone; do
+            # A launch each takes a millisecond or two.
+            if [ "$how" = alone ] && [ "$count" -gt 100000 ]; then continue; fi
+            say "$count buckets ${how:+, each a launch}"
+            PATH=$work/fake:$PATH "$manybuckets" "$work/tree/" "$work/copy" "$work/runs" $how >>"$out/buckets.csv"
+            rm -rf "$work/runs" "$work/copy"
+            mkdir "$work/runs"
+        done
+    done
+    awk -F , '
+        NR == 1 { print "| buckets | launches | s | own CPU us a bucket | peak MiB | journal bytes a bucket |"; print "|--:|--:|--:|--:|--:|--:|" }
+        NR > 1 { printf "| %d | %d | %.1f | %.1f | %.1f | %.0f |\n", $1, $2, $3, 1e6 * $4 / $1, $5 / 1024, $6 / $1 }
+    ' "$out/buckets.csv" | tee "$out/table-buckets.md"
+    rm -rf "$work/tree" "$work/fake" "$work/runs"
+}
+
 # table KIND REFERENCE...: rows of the results so far whose tree is new since the last table.
 table() {
     awk -F , -v references="$*" -v observed="$out/observed.csv" '
@@ -764,6 +794,7 @@ for kind in "${kinds[@]}"; do
         slow) slow_scans && references=(find fpart) ;;
         ssh) remote && references=(rsync) ;;
         wan) wide_area && references=(rsync) ;;
+        buckets) many_buckets ;;
         delete) deletions && references=(rsync) ;;
         links) farms && references=(rsync) ;;
     esac
@@ -773,6 +804,7 @@ for kind in "${kinds[@]}"; do
         cat "$out/table-$kind.md"
         echo
     fi
+    if [ "$kind" = buckets ]; then continue; fi
     mv "$results" "$out/$kind.csv"
     head -n 1 "$out/$kind.csv" >"$results"
 done

@@ -332,7 +332,7 @@ mod tests {
         let line = transcript.stdout(b"      209729093 100%  167.80MB/s    0:00:01 (xfr#3001, ir-chk=1000/3002)");
         assert_eq!(line, Line::Progress(Progress { bytes: 209_729_093, checked: 2002, listed: 3002 }, 72));
         let line = transcript.stdout(b"      310000000  82%  164.01MB/s    0:00:00  ");
-        assert_eq!(line, Line::Progress(Progress { bytes: 310_000_000, checked: 2002, listed: 3002 }, 49));
+        assert_eq!(line, Line::Progress(Progress { bytes: 310_000_000, checked: 2002, listed: 3002 }, 45));
         let glued = b"          1967 100%    0.00kB/s    0:00:00 (xfr#1, to-chk=1/7)cd+++++++++ n1/";
         let Line::Progress(_, end) = transcript.stdout(glued) else { panic!("no progress") };
         assert_eq!(&glued[end..], b"cd+++++++++ n1/");

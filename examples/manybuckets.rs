@@ -1,0 +1,60 @@
+//! What a run costs per bucket, for `scripts/compare.sh`: a run by the library over SRC with one entry in a bucket, whatever rsync is in
+//! `PATH`. Prints, with commas: buckets, launches, seconds, own seconds of processor, peak memory in KiB, bytes of the journal.
+//!
+//! ```text
+//! PATH=FOLDER_OF_AN_RSYNC_THAT_DOES_NOTHING:$PATH cargo run --release --example manybuckets -- SRC DEST RUNS [alone]
+//! ```
+//!
+//! With `alone` each bucket is a launch; else a launch takes as many as are worth it.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::num::NonZero;
+
+use multi_sync::config::Config;
+use multi_sync::endpoint::{Destination, Source};
+use multi_sync::engine::{self, Control, Ledger};
+use multi_sync::journal;
+use multi_sync::plan::Plan;
+use multi_sync::report::Event;
+use multi_sync::rsync::options::Options;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let [source, dest, runs, more @ ..] = &words[..] else {
+        return Err("usage: manybuckets SRC/ DEST RUNS [alone]".into());
+    };
+    let options = Options::parse(&["-a"])?;
+    let cwd = std::env::current_dir()?;
+    let mut config = Config::new(vec![Source::parse(source)?], Destination::parse(dest)?, options, cwd);
+    config.processes = NonZero::new(2).ok_or("two")?;
+    config.limits.entries = NonZero::<u64>::MIN;
+    config.limits_given = !more.is_empty();
+    config.buckets = Some(runs.into());
+    let control = Control::default();
+    let plan = Plan::make(&config, control.supervisor())?;
+    let buckets = plan.make_buckets(&config)?;
+    let ledger = Ledger::open(buckets.path(), true)?;
+    let tell = |event: Event<'_>| eprintln!("{event:?}");
+    let run = engine::run_recorded(&config, &plan, &buckets, Some(ledger), &control, &tell)?;
+    if run.code.get() != 0 {
+        return Err(format!("exit code {}", run.code).into());
+    }
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let ticks = |field: usize| -> f64 {
+        let after = stat.rsplit(") ").next().unwrap_or_default();
+        after.split(' ').nth(field).and_then(|word| word.parse().ok()).unwrap_or(0.0)
+    };
+    let own = (ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64;
+    let journal = std::fs::metadata(buckets.path().join(journal::FILE))?.len();
+    println!(
+        "{},{},{:.3},{own:.2},{},{journal}",
+        run.buckets,
+        run.launches,
+        run.total_time.as_secs_f64(),
+        peak.trim().trim_end_matches(" kB"),
+    );
+    Ok(())
+}
