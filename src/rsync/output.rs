@@ -106,6 +106,7 @@ pub struct Transcript {
     progress: Progress,
     errors: u64,
     passing: u64,
+    times: u64,
     missing: u64,
     vanished: u64,
     denied: bool,
@@ -162,6 +163,7 @@ impl Transcript {
         }
         self.errors += 1;
         self.passing += u64::from(may_pass(line));
+        self.times += u64::from(contains(line, b"[generator] failed to set times on "));
         self.below_files += u64::from(is_below_file(line));
         self.lost_list |= line.starts_with(b"File-list index ");
         self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
@@ -217,6 +219,11 @@ impl Transcript {
     /// first.
     pub fn lost_list(&self) -> bool {
         self.lost_list
+    }
+
+    /// Whether all it complained about is that it could not set times.
+    pub fn only_times(&self) -> bool {
+        self.errors > 0 && self.errors == self.times
     }
 
     /// Whether all it complained about may be otherwise a moment later, or it did not say what was wrong.
