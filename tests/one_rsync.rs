@@ -91,6 +91,7 @@ fn seeds_that_once_differed() {
         401_852_504_008,
         401_852_504_429,
         1_043_239_623_872,
+        1_043_239_625_684,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -193,7 +193,10 @@ fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && !keeps_perms(case)
         && runs.one.status.code().is_some_and(|code| code == 0 || code == 23)
         && match finding {
-            Finding::Tree(difference) => difference.path.starts_with(b"d/") && locked.is_above(&difference.path),
+            Finding::Tree(Difference { path, kind }) => {
+                let own_time = matches!(kind, DifferenceKind::Mtime { .. }) && locked.0.contains(base_name(path));
+                own_time || path.starts_with(b"d/") && locked.is_above(path)
+            }
             Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
             _ => false,
         }
