@@ -602,6 +602,7 @@ PermitRootLogin prohibit-password
 MaxStartups 200
 MaxSessions 200
 LogLevel ERROR
+SetEnv HOME=$home
 END
         "$(command -v sshd)" -D -e -f "$home/sshd_config" 2>"$home/log" &
         sshd_pid=$!

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -13,6 +13,7 @@ use multi_sync::bench::{self, Shape};
 use multi_sync::config::{Config, DEFAULT_FILES, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE, Depth, most_processes};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
+use multi_sync::hosts::{self, Host, Ssh};
 use multi_sync::recheck;
 use multi_sync::rsync::options::Options;
 use multi_sync::selftest;
@@ -47,6 +48,9 @@ pub enum Request {
 /// What may differ when a run goes on.
 pub struct Overrides {
     processes: Option<OsString>,
+    hosts: Option<OsString>,
+    hosts_file: Option<OsString>,
+    ssh: Option<OsString>,
     retries: Option<OsString>,
     stall: Option<OsString>,
     progress: bool,
@@ -74,9 +78,6 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     }
     if matches.get_flag("version") {
         return Ok(Request::Print(command().render_version()));
-    }
-    if matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE) {
-        return Err(Error::usage(format!("not supported yet: --mode {MANY_TO_ONE}")).remedy("leave out --mode"));
     }
     let mode = Mode::of(&matches)?;
     mode.refuse_others(&matches)?;
@@ -237,7 +238,7 @@ fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         }
     };
     let may = if let Request::Runs(_) = request { &["buckets"][..] } else { &[] };
-    let fixed = ["paths", "rsync", "files", "size", "buckets", "mode", "verify"];
+    let fixed = ["paths", "rsync", "files", "size", "buckets", "mode", "config", "host-timeout", "verify"];
     let typed = fixed.into_iter().find(|name| matches.contains_id(name) && !may.contains(name));
     let flag = ["keep", "show", "dry-run", "verify-only"].into_iter().find(|name| matches.get_flag(name));
     match typed.or(flag) {
@@ -254,6 +255,9 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
     let word = |name: &str| matches.get_one::<OsString>(name).cloned();
     let overrides = Overrides {
         processes: word("processes"),
+        hosts: word("hosts"),
+        hosts_file: word("hosts-file"),
+        ssh: word("ssh"),
         retries: word("retries"),
         stall: word("stall"),
         progress: matches.get_flag("progress"),
@@ -271,6 +275,19 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     if let Some(count) = &overrides.processes {
         set_processes(&mut run.config, count)?;
     }
+    let (hosts, file) = (overrides.hosts.as_ref(), overrides.hosts_file.as_ref());
+    let many = !run.config.hosts.is_empty();
+    if !many && (hosts.is_some() || file.is_some() || overrides.ssh.is_some()) {
+        return Err(
+            Error::usage(format!("the run was not begun with --mode {MANY_TO_ONE}")).remedy("leave out the hosts")
+        );
+    }
+    if hosts.is_some() || file.is_some() {
+        run.config.hosts = read_hosts(hosts, file)?;
+    }
+    if let Some(ssh) = &overrides.ssh {
+        run.config.ssh = Ssh::parse(ssh, run.config.ssh.cwd())?;
+    }
     set_patience(&mut run.config, overrides.retries.as_ref(), overrides.stall.as_ref())?;
     run.config.progress |= overrides.progress;
     run.stats |= overrides.stats;
@@ -287,19 +304,124 @@ fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     Ok(())
 }
 
+fn read_hosts(list: Option<&OsString>, file: Option<&OsString>) -> Result<Vec<Host>> {
+    match (list, file) {
+        (Some(list), None) => about("--hosts", hosts::parse_list(list)),
+        (None, Some(file)) => about("--hosts-file", hosts::parse_file(Path::new(file))),
+        (Some(_), Some(_)) => Err(Error::usage("--hosts and --hosts-file").remedy("give one of them")),
+        (None, None) => Err(Error::usage(format!("--mode {MANY_TO_ONE} needs hosts"))
+            .remedy("give --hosts USER@HOST,... or --hosts-file FILE")),
+    }
+}
+
+/// Where the rsyncs run.
+fn set_hosts(config: &mut Config, matches: &ArgMatches, typed: &Typed) -> Result<()> {
+    let word = |name: &str| matches.get_one::<OsString>(name);
+    if matches.get_one::<String>("mode").is_none_or(|mode| mode != MANY_TO_ONE) {
+        let about_hosts = ["hosts", "hosts-file", "ssh", "host-timeout"].into_iter().find(|name| word(name).is_some());
+        return about_hosts.map_or(Ok(()), |name| {
+            Err(Error::usage(format!("--{name} without --mode {MANY_TO_ONE}")).remedy(format!("add -m {MANY_TO_ONE}")))
+        });
+    }
+    if config.adapts {
+        return Err(Error::usage(format!("--processes {AUTO} with --mode {MANY_TO_ONE}"))
+            .remedy("give a number, or USER@HOST*N for each host"));
+    }
+    let file = word("hosts-file")
+        .cloned()
+        .or(typed.hosts_file.clone())
+        .filter(|_| word("hosts").is_none() || word("hosts-file").is_some());
+    config.hosts = read_hosts(word("hosts"), file.as_ref())?;
+    if let Some(ssh) = word("ssh") {
+        config.ssh = Ssh::parse(ssh, &config.cwd)?;
+    }
+    if let Some(seconds) = word("host-timeout") {
+        config.host_timeout = seconds_of("--host-timeout", seconds)?;
+    }
+    Ok(())
+}
+
+/// What is asked for by words, or by the files of a configuration folder.
+struct Typed {
+    sources: Vec<OsString>,
+    destination: OsString,
+    buckets: Option<PathBuf>,
+    hosts_file: Option<OsString>,
+}
+
+impl Typed {
+    fn read(matches: &ArgMatches) -> Result<Typed> {
+        let mut sources: Vec<OsString> = matches.get_many("paths").into_iter().flatten().cloned().collect();
+        let buckets = matches.get_one::<OsString>("buckets").map(PathBuf::from);
+        let folder = matches.get_one::<OsString>("config").map(PathBuf::from);
+        match (sources.pop(), folder) {
+            (Some(destination), None) if !sources.is_empty() => {
+                Ok(Typed { sources, destination, buckets, hosts_file: None })
+            }
+            (Some(_), Some(_)) => Err(Error::usage("SRC, DEST and --config").remedy("give one or the other")),
+            (None, folder) if folder.is_some() || Path::new(CONFIG).is_dir() => {
+                Typed::from_folder(&folder.unwrap_or_else(|| CONFIG.into()), buckets)
+            }
+            _ => Err(Error::usage("a source and a destination are needed").remedy("see multi-sync --help")),
+        }
+    }
+
+    /// The files of the Python tool of this name.
+    fn from_folder(folder: &Path, buckets: Option<PathBuf>) -> Result<Typed> {
+        let lines = |name: &str, names: &[&str]| {
+            let path = folder.join(name);
+            let remedy = format!("write {} into it, a line each", names.join(" and "));
+            let text = std::fs::read(&path).map_err(|cause| Error::io("read", &path, cause).remedy(&remedy).exit(1))?;
+            let mut lines: Vec<OsString> = text
+                .split(|byte| *byte == b'\n')
+                .map(|line| OsStr::from_bytes(line.trim_ascii()).to_owned())
+                .filter(|line| !line.is_empty() && !line.as_bytes().starts_with(b"#"))
+                .collect();
+            if lines.len() != names.len() {
+                let place = lines.len().min(names.len()) + 1;
+                let shown = Printable::path(&path).to_string();
+                let what = match names.get(lines.len()) {
+                    Some(missing) => format!("{shown}, line {place}: {missing} is missing"),
+                    None => format!("{shown}, line {place}: nothing is expected after {}", names[names.len() - 1]),
+                };
+                return Err(Error::usage(what).remedy(remedy));
+            }
+            lines.reverse();
+            Ok(lines)
+        };
+        let mut paths = lines("src_dest_path.txt", &["the source", "the destination"])?;
+        let (source, destination) = (paths.pop().unwrap_or_default(), paths.pop().unwrap_or_default());
+        let named = folder.join("buckets_path.txt");
+        let buckets = match buckets {
+            None if named.exists() => {
+                lines("buckets_path.txt", &["the parent of the bucket directory"])?.pop().map(PathBuf::from)
+            }
+            typed => typed,
+        };
+        let hosts_file = Some(folder.join("src_ips_hosts.txt").into_os_string());
+        Ok(Typed { sources: vec![source], destination, buckets, hosts_file })
+    }
+}
+
+fn seconds_of(option: &str, word: &OsString) -> Result<Duration> {
+    let seconds = word.to_str().and_then(|text| text.parse::<u32>().ok()).filter(|seconds| *seconds > 0);
+    let seconds = seconds.ok_or_else(|| {
+        Error::usage(format!("{option}: not a number of seconds: {}", Printable::os(word)))
+            .remedy(format!("write a whole number from 1 to {}", u32::MAX))
+    })?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
 fn set_patience(config: &mut Config, retries: Option<&OsString>, stall: Option<&OsString>) -> Result<()> {
-    let number = |option: &str, word: &OsString, least: u32| {
-        let number = word.to_str().and_then(|text| text.parse().ok()).filter(|number| *number >= least);
-        number.ok_or_else(|| {
-            Error::usage(format!("{option}: not a number that it takes: {}", Printable::os(word)))
-                .remedy(format!("write a whole number from {least} to {}", u32::MAX))
-        })
-    };
     if let Some(retries) = retries {
-        config.retries = number("--retries", retries, 0)?;
+        let number = retries.to_str().and_then(|text| text.parse().ok());
+        config.retries = number.ok_or_else(|| {
+            Error::usage(format!("--retries: not a number of retries: {}", Printable::os(retries)))
+                .remedy(format!("write a whole number from 0 to {}", u32::MAX))
+        })?;
     }
     if let Some(stall) = stall {
-        config.stall = Some(Duration::from_secs(number("--stall", stall, 1)?.into()));
+        config.stall = Some(seconds_of("--stall", stall)?);
     }
     Ok(())
 }
@@ -353,6 +475,8 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
 
 /// The number of processes that is found by measuring.
 const AUTO: &str = "auto";
+/// Files that say what is to be done, as the Python tool of this name has them.
+const CONFIG: &str = "/etc/multi-sync";
 const QUICK: &str = "quick";
 const CHECKSUM: &str = "checksum";
 const ONE_TO_ONE: &str = "one-to-one";
@@ -363,12 +487,9 @@ const MOST_SCAN_THREADS: usize = 1024;
 
 fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);
-    let mut paths: Vec<&OsString> = matches.get_many("paths").into_iter().flatten().collect();
-    let destination = match (paths.pop(), paths.is_empty()) {
-        (Some(destination), false) => Destination::parse(destination)?,
-        _ => return Err(Error::usage("a source and a destination are needed").remedy("see multi-sync --help")),
-    };
-    let sources = paths.into_iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
+    let typed = Typed::read(matches)?;
+    let destination = Destination::parse(&typed.destination)?;
+    let sources = typed.sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
     let options = Options::parse_str(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text))?;
     let mut config = Config::new(sources, destination, options, cwd);
     if let Some(count) = word("processes") {
@@ -393,7 +514,8 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
         config.scan_threads = Some(count);
     }
     config.limits_given = word("files").is_some() || word("size").is_some();
-    config.buckets = word("buckets").map(PathBuf::from);
+    set_hosts(&mut config, matches, &typed)?;
+    config.buckets = typed.buckets;
     config.keep = matches.get_flag("keep");
     // Asked of the whole, as everything that one rsync is asked.
     let asked = config.options.meaning();
@@ -440,8 +562,23 @@ fn command() -> Command {
                 .long("mode")
                 .value_name("MODE")
                 .value_parser([ONE_TO_ONE, MANY_TO_ONE])
-                .help(format!("{ONE_TO_ONE}: this machine copies [default]; {MANY_TO_ONE}: not supported yet")),
+                .help(format!("{ONE_TO_ONE}: this machine copies [default]; {MANY_TO_ONE}: the hosts of --hosts do")),
         )
+        .arg(long_value(
+            "hosts",
+            "LIST",
+            "source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there".into(),
+        ))
+        .arg(long_value("hosts-file", "FILE", "the same, a host or `host,user` in each line".into()))
+        .arg(long_value("ssh", "COMMAND", "how to reach them [default: ssh]".into()))
+        .arg(long_value("host-timeout", "SECONDS", "end when no host could be used for so long [default: 300]".into()))
+        .arg(long_value(
+            "config",
+            "DIR",
+            format!(
+                "SRC, DEST, hosts and bucket directory from the files in DIR [default without SRC and DEST: {CONFIG}]"
+            ),
+        ))
         .arg(value("processes", 'p', "N", format!("rsync processes at once; {AUTO}: as many as help [default: 1]")))
         .arg(value("files", 'f', "N", format!("entries in a bucket [default: {DEFAULT_FILES}]")))
         .arg(value(
@@ -611,7 +748,10 @@ mod tests {
             (&["s", "-host:d"], "'-o' in '-host:d'"),
             (&["s", "-vault:d"], "'-a' in '-vault:d'"),
             (&["-m", "both", "s", "d"], "both"),
-            (&["-m", "many-to-one", "s", "d"], "many-to-one"),
+            (&["-m", "many-to-one", "s", "d"], "needs hosts"),
+            (&["--hosts", "h", "s", "d"], "without --mode"),
+            (&["-m", "many-to-one", "--hosts", "a,-b", "s", "d"], "'-b'"),
+            (&["-m", "many-to-one", "--hosts", "h", "-p", "auto", "s", "d"], "auto"),
             (&["-t", "-e"], "--selftest and --bench"),
             (&["-t", "a", "b"], "one destination"),
             (&["-t", "-p", "2"], "--processes cannot be used with --selftest"),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoint::{Destination, Source};
+use crate::hosts::{Host, Ssh, Workers, spread};
 use crate::rsync::options::Options;
 use crate::scan::Limits;
 
@@ -18,6 +19,9 @@ pub const DEFAULT_SIZE: NonZero<u64> = NonZero::new(1 << 30).unwrap();
 pub const DEFAULT_RSYNC: &str = "-aS --numeric-ids";
 /// How often a launch whose connection failed is tried again if the user does not say.
 pub const DEFAULT_RETRIES: u32 = 3;
+
+/// How long a run waits for a host that can be used if the user does not say.
+pub const DEFAULT_HOST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How closely `--verify` compares files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,15 @@ pub struct Config {
     pub retries: u32,
     /// An rsync that for so long prints nothing and neither reads nor writes is ended; its work is tried again.
     pub stall: Option<Duration>,
+    /// Source hosts on which the rsyncs run; on this machine if there are none. SRC, DEST and files that rsync's options name are paths
+    /// on each of them.
+    pub hosts: Vec<Host>,
+    /// How they are reached.
+    pub ssh: Ssh,
+    /// What is known of all of them; needed where there are hosts.
+    pub workers: Option<Workers>,
+    /// A run ends when no host could be used for so long.
+    pub host_timeout: Duration,
 }
 
 /// The most processes that are tried where the user does not say how many: cores are not what limits a network.
@@ -77,6 +90,16 @@ pub fn most_processes(local: bool) -> NonZero<usize> {
 }
 
 impl Config {
+    /// Has the rsyncs of a run start on these hosts, of which this is true.
+    pub fn use_hosts(&mut self, hosts: Vec<Host>, workers: Workers) {
+        let slots = spread(&hosts, self.processes);
+        self.processes = NonZero::new(slots.len()).unwrap_or(NonZero::<usize>::MIN);
+        let count = |at: usize| NonZero::new(slots.iter().filter(|slot| **slot == at).count());
+        let with_slots = |(at, host): (usize, Host)| Host { slots: count(at), ..host };
+        self.hosts = hosts.into_iter().enumerate().map(with_slots).collect();
+        self.workers = Some(workers);
+    }
+
     /// A run with the defaults of the command line.
     ///
     /// ```
@@ -92,6 +115,7 @@ impl Config {
     /// # Ok::<(), multi_sync::Error>(())
     /// ```
     pub fn new(sources: Vec<Source>, destination: Destination, options: Options, cwd: PathBuf) -> Config {
+        let ssh = Ssh::plain(&cwd);
         Config {
             sources,
             destination,
@@ -111,6 +135,10 @@ impl Config {
             verify_only: false,
             retries: DEFAULT_RETRIES,
             stall: None,
+            hosts: Vec::new(),
+            ssh,
+            workers: None,
+            host_timeout: DEFAULT_HOST_TIMEOUT,
         }
     }
 }

@@ -14,6 +14,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::Target;
+use crate::hosts::{Host, Ssh};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::supervise::{Stop, Stream, Supervisor};
@@ -66,6 +67,14 @@ impl Route {
         route.has_no_socket(supervisor).then_some(route)
     }
 
+    /// The route to a source host. `None` as for [`Route::find`].
+    pub fn to_host(ssh: &Ssh, host: &Host, supervisor: &Supervisor) -> Option<Route> {
+        let mut command = ssh.words().to_vec();
+        command.extend(Ssh::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
+        let target = Target::Ssh { user: None, host: host.address.clone(), path: OsString::new() };
+        Route::find(&target, command, OsString::new(), ssh.cwd(), supervisor)
+    }
+
     fn has_no_socket(&self, supervisor: &Supervisor) -> bool {
         let mut chosen = false;
         let ended = supervisor.run(&self.invocation(&["-G".into()]), &mut |stream, line| {
@@ -86,7 +95,7 @@ impl Route {
     fn invocation(&self, options: &[OsString]) -> Invocation {
         let (program, own) = self.command.split_first().expect("a route has a program");
         let arguments = [own, options, &self.machine].concat();
-        Invocation { program: program.clone(), arguments, cwd: self.cwd.clone(), input: Vec::new() }
+        Invocation::new(program, arguments, &self.cwd)
     }
 }
 
@@ -149,6 +158,15 @@ impl Connections {
     /// The remote shell's command of a launch in this slot: waits until the connection is open. `None` if it cannot be,
     /// or if `launches` are stopped.
     pub fn wait(&self, slot: usize, launches: &Supervisor) -> Option<OsString> {
+        let socket = self.wait_for_socket(slot, launches)?;
+        let mut command = self.route.rsh.clone();
+        command.push(" -o ControlMaster=no -o ControlPath=");
+        command.push(&socket);
+        Some(command)
+    }
+
+    /// The same, and gives the control socket.
+    pub fn wait_for_socket(&self, slot: usize, launches: &Supervisor) -> Option<PathBuf> {
         let began = Instant::now();
         let socket = self.socket(slot);
         let ended = self.slots.lock().expect("a thread that opens a connection panicked").get(slot)?.ended.clone()?;
@@ -158,10 +176,7 @@ impl Connections {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        let mut command = self.route.rsh.clone();
-        command.push(" -o ControlMaster=no -o ControlPath=");
-        command.push(&socket);
-        Some(command)
+        Some(socket)
     }
 
     /// Ends all connections.

@@ -19,7 +19,7 @@ pub struct CostModel {
 impl Default for CostModel {
     /// Between a fresh copy and a run that finds nothing to do, rsync 3.5 on tmpfs.
     fn default() -> Self {
-        CostModel { launch: 0.04, entry: 20e-6, byte: 1.5e-9 }
+        CostModel { launch: 0.06, entry: 20e-6, byte: 1.5e-9 }
     }
 }
 

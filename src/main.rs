@@ -11,9 +11,11 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use multi_sync::bench::{self, Told};
+use multi_sync::config::Config;
 use multi_sync::engine::{self, Control};
 use multi_sync::entry::Printable;
 use multi_sync::plan::Plan;
+use multi_sync::preflight;
 use multi_sync::report::progress::ProgressLine;
 use multi_sync::report::text::Statistics;
 use multi_sync::report::{Event, Progress, Summary};
@@ -62,7 +64,7 @@ fn print(text: &str) -> Result<u8> {
 }
 
 fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
-    let Run { config, show, stats } = run;
+    let Run { mut config, show, stats } = run;
     // Each run has its own; what comes between them stops both.
     let (control, asking) = (Control::default(), Control::default());
     let interrupt = || {
@@ -71,6 +73,9 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     };
     let done = while_listening(&interrupt, || {
         raise_descriptor_limit();
+        if !config.hosts.is_empty() && !config.dry_run {
+            use_hosts(&mut config, &control)?;
+        }
         let plan = Plan::make(&config, control.supervisor())?;
         // What can be refused is refused before anything is copied.
         let question = verification::question(&config)?;
@@ -118,6 +123,19 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
         other => other,
     }
+}
+
+/// Leaves the hosts that can do their part, and tells of all.
+fn use_hosts(config: &mut Config, control: &Control) -> Result<()> {
+    let checked = preflight::check(config, control.supervisor())?;
+    checked.iter().for_each(|host| complain_text(&format!("host {host}")));
+    let Some(workers) = preflight::workers(&checked) else {
+        let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);
+        return Err(Error::usage("none of the hosts can be used").remedy("see what each of them says").exit(code));
+    };
+    let fit = checked.into_iter().filter(|host| host.refused.is_none()).map(|host| host.host);
+    config.use_hosts(fit.collect(), workers);
+    Ok(())
 }
 
 fn test(request: &selftest::Request) -> Result<u8> {

@@ -33,7 +33,7 @@ use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::supervise::Supervisor;
 
-pub use probe::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
+pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 
 const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must stay whole";
 
@@ -85,7 +85,9 @@ pub struct Plan {
     pub recipe: Recipe,
     /// The one command that a run without multi-sync would be.
     pub plain: Invocation,
-    /// Installed rsync.
+    /// The rsyncs run as root.
+    pub as_root: bool,
+    /// Installed rsync, or the oldest one of the hosts.
     pub version: Version,
     /// How to reach DEST's machine, if launches can share a connection to it.
     pub route: Option<Route>,
@@ -141,7 +143,7 @@ impl Plan {
 
         let found = sources::look(config, &meaning)?;
         let relative = if meaning.relative { found.relative(config) } else { None };
-        let root_user = rustix::process::geteuid().is_root();
+        let root_user = runs_as_root(config);
         // With these a single rsync does not make directories writable for itself, and fails.
         let strict = meaning.superuser == Superuser::Yes || meaning.acls || meaning.xattrs;
         let unlock = !root_user && meaning.perms && !strict;
@@ -152,7 +154,7 @@ impl Plan {
         let reason = verdict
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| one::by_options(&options, &meaning, config.processes).map(str::to_owned))
+            .or_else(|| one::by_options(&options, &meaning, config.processes, root_user).map(str::to_owned))
             .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
@@ -166,8 +168,9 @@ impl Plan {
         if config.gitignore {
             gitignore::check(&meaning, reason.as_deref(), keep_locked_whole)?;
         }
-        let version = probe::probe(&options, &config.cwd, supervisor)?;
-        if !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
+        let here = probe::probe(&options, &config.cwd, supervisor)?;
+        let version = config.workers.map_or(here, |workers| workers.version);
+        if config.hosts.is_empty() && !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
             let needs_parent = reason.is_none() && !meaning.mkpath && !meaning.dry_run;
             check_local_destination(config, &meaning, needs_parent).or_else(|error| {
@@ -177,7 +180,7 @@ impl Plan {
         }
 
         let recipe = Recipe {
-            old_receiver: !config.destination.is_local(),
+            old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
             lists: root_user && version >= TRUSTS_LISTS,
             unlock,
             base: found.base(config),
@@ -203,8 +206,9 @@ impl Plan {
             missing: found.missing,
             recipe,
             plain,
+            as_root: root_user,
             version,
-            route: route(config, &options, &meaning, supervisor),
+            route: route(config, &options, &meaning, supervisor).filter(|_| config.hosts.is_empty()),
             scan_threads,
             keep_locked_whole,
             merge_files: filters.merge_files,
@@ -222,7 +226,7 @@ impl Plan {
             repeatable: is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
-            watched_dest: watched_dest(config).filter(|_| !meaning.dry_run),
+            watched_dest: watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty()),
         })
     }
 
@@ -269,6 +273,11 @@ impl Plan {
             ..Scan::new(roots, config.limits, self.scan_threads)
         }
     }
+}
+
+/// Whether the rsyncs of a run may do everything.
+fn runs_as_root(config: &Config) -> bool {
+    config.workers.map_or_else(|| rustix::process::geteuid().is_root(), |workers| workers.are_root)
 }
 
 fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Option<Route> {

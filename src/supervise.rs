@@ -15,11 +15,12 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 use crate::entry::Printable;
@@ -121,11 +122,17 @@ impl Supervisor {
                 return Ok(Ended::NotStarted);
             }
             let child = spawn(invocation)?;
+            if let Some(pipe) = &child.stdin {
+                // A pipe that was just made takes every flag.
+                let _ = rustix::io::ioctl_fionbio(pipe, true);
+            }
             live.leaders.insert(pid(&child));
             child
         };
         let mut idle = stall.map(|limit| Idle::new(&child, limit));
-        let read = self.drain(&mut child, idle.as_mut(), each);
+        let mut feed = child.stdin.take().map(|pipe| Feed { pipe, left: &invocation.input });
+        let read = self.drain(&mut child, feed.as_mut(), idle.as_mut(), each);
+        drop(feed);
         // Wait without reaping, forget the number, reap: `stop` never signals a number that is free again.
         let exited = wait_until_dead(&child);
         self.lock().leaders.remove(&pid(&child));
@@ -162,6 +169,7 @@ impl Supervisor {
     fn drain(
         &self,
         child: &mut Child,
+        mut feed: Option<&mut Feed<'_>>,
         mut idle: Option<&mut Idle>,
         each: &mut dyn FnMut(Stream, &[u8]),
     ) -> io::Result<()> {
@@ -171,7 +179,12 @@ impl Supervisor {
         let mut buffer = vec![0; LONGEST_LINE];
         let mut asked_all = false;
         while stdout.is_some() || stderr.is_some() {
-            let (out_ready, err_ready) = wait_for_output(stdout.as_ref().map(|p| &p.0), stderr.as_ref().map(|p| &p.0))?;
+            if let Some(feed) = &mut feed {
+                feed.write()?;
+            }
+            let unfed = feed.as_ref().filter(|feed| !feed.left.is_empty()).map(|feed| &feed.pipe);
+            let (out_ready, err_ready) =
+                wait_for_output(stdout.as_ref().map(|p| &p.0), stderr.as_ref().map(|p| &p.0), unfed)?;
             if out_ready {
                 read_some(&mut stdout, &mut buffer, each)?;
             }
@@ -217,8 +230,9 @@ fn ended(status: ExitStatus) -> Ended {
 #[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
 fn spawn(invocation: &Invocation) -> Result<Child> {
-    let input = input(&invocation.input)
-        .map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(exit::IPC))?;
+    let input = if invocation.held { Ok(Stdio::piped()) } else { input(&invocation.input) };
+    let input =
+        input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(exit::IPC))?;
     let parent = rustix::process::getpid();
     let mut command = Command::new(&invocation.program);
     command
@@ -307,10 +321,15 @@ fn has_died(child: &Child) -> bool {
     matches!(waitid(WaitId::Pid(pid(child)), options), Ok(Some(_)))
 }
 
-fn wait_for_output(stdout: Option<&impl AsFd>, stderr: Option<&impl AsFd>) -> io::Result<(bool, bool)> {
-    let mut watched = Vec::with_capacity(2);
+fn wait_for_output(
+    stdout: Option<&impl AsFd>,
+    stderr: Option<&impl AsFd>,
+    unfed: Option<&impl AsFd>,
+) -> io::Result<(bool, bool)> {
+    let mut watched = Vec::with_capacity(3);
     watched.extend(stdout.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     watched.extend(stderr.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    watched.extend(unfed.map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
     let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.as_nanos() as _ };
     match poll(&mut watched, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -343,6 +362,29 @@ fn read_some<P: Read>(
         }
         Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(cause) => Err(cause),
+    }
+}
+
+/// What a child reads from a pipe that stays open until it has ended.
+struct Feed<'a> {
+    pipe: ChildStdin,
+    left: &'a [u8],
+}
+
+impl Feed<'_> {
+    /// As much as the pipe takes now.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.left.is_empty() {
+            match rustix::io::write(&self.pipe, self.left) {
+                Ok(count) => self.left = &self.left[count..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // It reads no more: how it ended says why.
+                Err(Errno::PIPE) => self.left = &[],
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -387,12 +429,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str) -> Invocation {
-        Invocation {
-            program: "sh".into(),
-            arguments: vec!["-c".into(), script.into()],
-            cwd: "/".into(),
-            input: Vec::new(),
-        }
+        Invocation::new("sh", vec!["-c".into(), script.into()], "/")
     }
 
     fn run(script: &str) -> (Ended, Vec<String>) {
@@ -419,6 +456,22 @@ mod tests {
         let mut lines = Vec::new();
         Supervisor::default().run(&invocation, &mut |_, line| lines.push(line.to_vec())).unwrap();
         assert_eq!(lines, [b"a", b"b"]);
+    }
+
+    #[test]
+    fn input_that_is_held_open_is_written_whole_and_ends_with_the_child() {
+        let text = vec![b'x'; 1 << 20];
+        let script = "head -c 1048576 | wc -c; read more && echo more; echo end";
+        let mut invocation = sh("head -c 1048576 | wc -c; echo end");
+        (invocation.held, invocation.input) = (true, text);
+        let mut lines = Vec::new();
+        Supervisor::default().run(&invocation, &mut |_, line| lines.push(line.to_vec())).unwrap();
+        assert_eq!(lines, [&b"1048576"[..], b"end"]);
+        // A reader waits as long as nobody ends it.
+        invocation.arguments[1] = script.into();
+        let stall = Some(Duration::from_secs(2));
+        let ended = Supervisor::default().run_while_alive(&invocation, stall, &mut |_, line| assert_ne!(line, b"end"));
+        assert_eq!(ended.unwrap(), Ended::Stalled);
     }
 
     #[test]
@@ -451,8 +504,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let invocation =
-            Invocation { program: "no-such-rsync".into(), arguments: vec![], cwd: "/".into(), input: Vec::new() };
+        let invocation = Invocation::new("no-such-rsync", vec![], "/");
         let error = Supervisor::default().run(&invocation, &mut |_, _| {}).unwrap_err();
         assert!(error.to_string().contains("no-such-rsync"), "{error}");
         assert_eq!(error.exit_code(), exit::USAGE);

@@ -204,7 +204,7 @@ pub fn rsync(words: Vec<OsString>, cwd: &Path, stopper: &Stopper) -> Result<Ran>
 /// # Errors
 /// As [`rsync`].
 pub fn program(program: OsString, arguments: Vec<OsString>, cwd: &Path, stopper: &Stopper) -> Result<Ran> {
-    let invocation = Invocation { program, arguments, cwd: cwd.to_owned(), input: Vec::new() };
+    let invocation = Invocation::new(program, arguments, cwd);
     output_of(&invocation, stopper, &Arc::default())
 }
 

@@ -289,7 +289,7 @@ fn unpack(file: &Path, stopper: &Stopper) -> Result<Vec<u8>> {
     let file = &std::path::absolute(file).map_err(|cause| Error::io("find", file, cause))?;
     let arguments = vec!["-dc".into(), "--".into(), file.as_os_str().to_owned()];
     let cwd = file.parent().unwrap_or(Path::new("/")).to_owned();
-    let invocation = Invocation { program: UNPACK.into(), arguments, cwd, input: Vec::new() };
+    let invocation = Invocation::new(UNPACK, arguments, cwd);
     let (mut listing, mut error) = (Vec::new(), None);
     let (ended, _) = trial::lines_of(&invocation, stopper, &mut |stream, line| match stream {
         Stream::Stdout => {

@@ -15,6 +15,7 @@ use crate::rsync::filter::unescape;
 use crate::rsync::options::Delete;
 use crate::rsync::output::{self, Transcript};
 use crate::scan::Weight;
+use crate::shell;
 use crate::supervise::Ended;
 
 use super::launch::End;
@@ -25,12 +26,42 @@ const BROKEN_RETRIES: u32 = 1;
 /// Wait before a failed connection is tried again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A remote shell could not connect.
+const CONNECTION: u8 = 255;
 /// Key of the spine's launches among those of buckets.
 const SPINE_TRIES: u64 = u64::MAX;
 
+/// What the end of a launch says of the host it ran on.
+enum Host {
+    /// It works, or there is none; the launch ended so.
+    Works(Ended),
+    /// The launch was lost with it.
+    Lost(u8, Whose),
+}
+
+/// Who ended a launch that was lost.
+#[derive(PartialEq)]
+enum Whose {
+    /// The way to the host.
+    Connection,
+    /// The rsync there.
+    Rsync,
+}
+
+/// What the tries of a launch are counted by: its buckets, or the spine.
+fn keys(job: &Job) -> Vec<u64> {
+    match job {
+        Job::Buckets(buckets) | Job::Clean(buckets) | Job::Remove(buckets) => {
+            buckets.iter().map(|bucket| bucket.id).collect()
+        }
+        Job::Repair(bucket) => vec![bucket.id],
+        Job::Create(_) | Job::Delete(_) | Job::Attributes(_) | Job::Plain => vec![SPINE_TRIES],
+    }
+}
+
 impl Run<'_, '_> {
     pub(super) fn ended(&mut self, launch: u64, end: End) -> Result<()> {
-        let Some(Running { job, weight, .. }) = self.running.remove(&launch) else { return Ok(()) };
+        let Some(Running { job, slot, weight, .. }) = self.running.remove(&launch) else { return Ok(()) };
         self.summary.rsync_time += end.ran;
         self.summary.figures += end.transcript.figures;
         if let Job::Create(_) = job {
@@ -38,10 +69,18 @@ impl Run<'_, '_> {
         }
         let ended = end.ended?;
         if ended == Ended::NotStarted {
+            self.places.pool.iter_mut().for_each(|pool| pool.left(slot));
             return Ok(());
         }
+        let ended = match self.on_a_host(slot, ended, &job, weight, end.ran) {
+            Host::Lost(code, whose) => {
+                self.elsewhere(slot, job, code, whose);
+                return Ok(());
+            }
+            Host::Works(ended) => ended,
+        };
         let repairs = matches!(job, Job::Buckets(_)) && end.transcript.receiver_denied();
-        let denied_only = repairs && !rustix::process::geteuid().is_root() && !self.stopping();
+        let denied_only = repairs && !self.plan.as_root && !self.stopping();
         // A repair says it again if it still holds.
         let repaired = ended.code() == exit::PARTIAL && !self.stopping();
         if !repaired {
@@ -133,7 +172,7 @@ impl Run<'_, '_> {
 
     fn accomplished(&mut self, launch: u64, job: Job, weight: Weight, code: u8, transcript: &Transcript) -> Result<()> {
         let denied = transcript.receiver_denied();
-        let repairable = code == exit::PARTIAL && denied && !rustix::process::geteuid().is_root();
+        let repairable = code == exit::PARTIAL && denied && !self.plan.as_root;
         match job {
             Job::Create(known) => {
                 let entries = u64::from(known - self.spine.created);
@@ -211,15 +250,10 @@ impl Run<'_, '_> {
     /// Puts work back after a failure that may pass, or gives up.
     fn again(&mut self, job: Job, code: u8, most: u32) {
         let most = most.min(self.config.retries);
-        let keys: Vec<u64> = match &job {
-            Job::Buckets(buckets) | Job::Clean(buckets) | Job::Remove(buckets) => {
-                buckets.iter().map(|bucket| bucket.id).collect()
-            }
-            Job::Repair(bucket) => vec![bucket.id],
-            Job::Create(_) | Job::Delete(_) | Job::Attributes(_) => vec![SPINE_TRIES],
-            Job::Plain => return self.fail(code),
-        };
-        let tried = keys.into_iter().map(|key| {
+        if let Job::Plain = job {
+            return self.fail(code);
+        }
+        let tried = keys(&job).into_iter().map(|key| {
             let tries = self.tries.entry(key).or_insert(0);
             *tries += 1;
             *tries
@@ -237,6 +271,11 @@ impl Run<'_, '_> {
             pause.as_secs()
         )));
         self.pause_until = Some(Instant::now() + pause);
+        self.put_back(job);
+    }
+
+    /// The same work waits again.
+    fn put_back(&mut self, job: Job) {
         match job {
             Job::Buckets(buckets) | Job::Clean(buckets) => {
                 buckets.into_iter().for_each(|bucket| self.queue.push(bucket));
@@ -244,7 +283,8 @@ impl Run<'_, '_> {
             Job::Repair(bucket) => self.repair.push(bucket),
             Job::Remove(buckets) => self.removals.extend(buckets),
             Job::Delete(range) | Job::Attributes(range) => self.parts.push(range),
-            Job::Create(_) | Job::Plain => {}
+            Job::Create(_) => {}
+            Job::Plain => self.plain_waits = true,
         }
     }
 
@@ -253,6 +293,63 @@ impl Run<'_, '_> {
             self.failed.get_or_insert(code);
             self.control.abort();
         }
+    }
+
+    /// What the end of a launch says of the host it ran on.
+    fn on_a_host(&mut self, slot: usize, ended: Ended, job: &Job, weight: Weight, ran: Duration) -> Host {
+        let stopping = self.stopping();
+        let Some(pool) = &mut self.places.pool else { return Host::Works(ended) };
+        // 255 is ssh's word for the way to the host; an rsync that cannot reach DEST has it too.
+        let (ended, whose) = match ended {
+            Ended::Code(shell::FOR_255) => (Ended::Code(CONNECTION), Whose::Rsync),
+            Ended::Code(CONNECTION) => (ended, Whose::Connection),
+            _ => (ended, Whose::Rsync),
+        };
+        let code = ended.code();
+        let of_host = matches!(exit::class(code), Class::Connection | Class::Broken) || (124..=127).contains(&code);
+        if stopping {
+            pool.left(slot);
+        } else if of_host {
+            return Host::Lost(code, whose);
+        } else {
+            let buckets = if let Job::Buckets(buckets) = job { buckets.len() as u64 } else { 0 };
+            pool.won(slot, buckets, weight, ran);
+        }
+        Host::Works(ended)
+    }
+
+    /// Sets a host aside that has lost a launch, and puts the work back for another; it is the work's own fault if it fails on two hosts
+    /// while others succeed.
+    fn elsewhere(&mut self, slot: usize, job: Job, code: u8, whose: Whose) {
+        let Some(pool) = &mut self.places.pool else { return };
+        let (host, at) = (pool.host(slot).to_string(), pool.of_slot(slot));
+        let (proven, wins, alone) = (pool.is_proven(slot), pool.wins(), pool.hosts() == 1);
+        let what = exit::meaning(code);
+        if let Some(wait) = pool.lost(slot, code, Instant::now()) {
+            let seconds = wait.as_secs();
+            let text = format!("{host} is set aside for {seconds} s: a launch ended with code {code} ({what})");
+            (self.tell)(Event::Note(text));
+        }
+        if proven && whose == Whose::Rsync {
+            for key in keys(&job) {
+                let tries = self.tries.entry(key).or_insert(0);
+                *tries += 1;
+                let too_often = alone && *tries > self.config.retries;
+                match self.faults.get(&key) {
+                    Some((other, before)) if *other != at && wins > *before || too_often => {
+                        let text =
+                            format!("a launch failed on two hosts with code {code} ({what}), where others succeed");
+                        (self.tell)(Event::Failed(text));
+                        return self.fail(code);
+                    }
+                    Some(_) => {}
+                    None => {
+                        self.faults.insert(key, (at, wins));
+                    }
+                }
+            }
+        }
+        self.put_back(job);
     }
 
     /// Whether at least `count` units of a launch are no longer in the source.

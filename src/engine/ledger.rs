@@ -76,6 +76,11 @@ impl Ledger {
         append(&self.dir.join(FAILED_TEXT), &text)
     }
 
+    /// Nothing was found before.
+    pub(super) fn is_new(&self) -> bool {
+        self.before.buckets.is_empty()
+    }
+
     pub(super) fn before(&self) -> &State {
         &self.before
     }

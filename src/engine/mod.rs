@@ -11,6 +11,9 @@ mod judge;
 mod launch;
 mod ledger;
 mod pace;
+mod places;
+mod pool;
+mod small;
 mod spine;
 mod starts;
 
@@ -28,8 +31,7 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::config::Config;
-use crate::connection::Connections;
-use crate::cost::{CostModel, Fit};
+use crate::cost::Fit;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::journal::Record;
@@ -46,12 +48,15 @@ use launch::{End, Meter, Said, Tells, Voice};
 use ledger::Known;
 pub use ledger::{FAILED_NAMES, FAILED_TEXT, Ledger};
 use pace::Pace;
+use places::{Slots, Ways};
 use spine::{Part, SpineList};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
 /// While the scan goes on, what is there is launched after this long, even if it is little.
 const LONGEST_WAIT: Duration = Duration::from_millis(900);
+/// A scan that ends so soon is awaited: the spine is made at once then.
+const SHORT_SCAN: Duration = Duration::from_millis(20);
 /// The way to stop a run from another thread, such as one that waits for signals.
 #[derive(Debug, Default)]
 pub struct Control {
@@ -139,8 +144,12 @@ pub fn run_recorded(
         None => Known::default(),
     };
     let (sender, receiver) = mpsc::channel();
-    let shared = plan.route.clone().filter(|_| plan.strategy == Strategy::Parallel && !config.dry_run);
-    let connections = shared.and_then(|route| Connections::new(route, config.processes.get()));
+    let guess = small::guess(config);
+    let smaller =
+        small::limits(config, plan, buckets.identity(), guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));
+    let owned = smaller.map(|limits| Config { limits, ..config.clone() });
+    let config = owned.as_ref().unwrap_or(config);
+    let ways = Ways::new(config, plan, &control.supervisor);
     let complaints = Complaints::default();
     let tell = &complaints.noted(tell);
     std::thread::scope(|scope| {
@@ -152,16 +161,14 @@ pub fn run_recorded(
             tell,
             scope,
             sender,
-            connections: connections.as_ref(),
+            ways: &ways,
+            places: Slots::new(config),
             ledger,
             started: Instant::now(),
             last_start: Instant::now(),
             stage: Stage::Transfer,
-            queue: Queue::new(
-                CostModel::default(),
-                if config.limits_given { Coalesce::Never } else { Coalesce::ByCost },
-            ),
-            fit: Fit::new(CostModel::default()),
+            queue: Queue::new(guess, if config.limits_given { Coalesce::Never } else { Coalesce::ByCost }),
+            fit: Fit::new(guess),
             pace: config.adapts.then(|| Pace::new(config.processes)),
             room: plan.recipe.argument_room(),
             running: HashMap::new(),
@@ -174,6 +181,8 @@ pub fn run_recorded(
             parts: Vec::new(),
             whole_lists: false,
             sender_failed: false,
+            faults: HashMap::new(),
+            plain_waits: false,
             pause_until: None,
             at_once: config.processes,
             done: Weight::default(),
@@ -183,7 +192,7 @@ pub fn run_recorded(
             summary: Summary::default(),
         };
         // The scope waits for all threads, also if something panics.
-        let _ending = Ending { control, connections: connections.as_ref() };
+        let _ending = Ending { control, ways: &ways };
         run.take_over();
         run.begin(known);
         let outcome = run.coordinate(&receiver).and_then(|()| run.close());
@@ -197,12 +206,12 @@ pub fn run_recorded(
 /// Ends what runs without end when it goes, and what still runs if that is by a panic.
 struct Ending<'a> {
     control: &'a Control,
-    connections: Option<&'a Connections>,
+    ways: &'a Ways,
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.connections.into_iter().for_each(Connections::close);
+        self.ways.close();
         if std::thread::panicking() {
             self.control.abort();
         }
@@ -213,6 +222,8 @@ impl Drop for Ending<'_> {
 enum Message {
     Found(Found),
     Ended(u64, Box<End>),
+    /// A host that was set aside is there, or is not.
+    Answered(usize, bool),
 }
 
 /// What a launch is for.
@@ -276,7 +287,8 @@ struct Run<'scope, 'env> {
     tell: &'env (dyn Fn(Event<'_>) + Sync),
     scope: &'scope Scope<'scope, 'env>,
     sender: Sender<Message>,
-    connections: Option<&'env Connections>,
+    ways: &'env Ways,
+    places: Slots,
     ledger: Option<Ledger>,
     started: Instant,
     last_start: Instant,
@@ -302,6 +314,10 @@ struct Run<'scope, 'env> {
     whole_lists: bool,
     /// Something of the source could not be read: rsync deletes nothing then.
     sender_failed: bool,
+    /// Where buckets have failed for reasons of their own, on hosts that work: the host, and the launches that had succeeded by then.
+    faults: HashMap<u64, (usize, u64)>,
+    /// The one rsync for everything has to start once more, on another host.
+    plain_waits: bool,
     pause_until: Option<Instant>,
     /// How many may run now: fewer after a connection failed, and one more after each success.
     at_once: NonZero<usize>,
@@ -343,6 +359,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
         if let Strategy::Plain(why) = &self.plan.strategy {
             self.summary.plain = Some(why.clone());
+            self.plain_waits = true;
             if self.config.processes.get() > 1 {
                 (self.tell)(Event::Note(format!("one rsync does it all ({why})")));
             }
@@ -375,6 +392,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         loop {
             self.look_at_the_clock();
             self.look_at_the_pace();
+            self.look_at_the_hosts();
             self.advance()?;
             let stopping = self.stopping() && self.running.is_empty() && self.scanned;
             if stopping || self.stage == Stage::Done {
@@ -423,6 +441,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.summary.bucket_dir = self.config.keep.then(|| self.buckets.path().to_owned());
         self.summary.spine = self.spine.len() as u64;
         self.summary.processes = self.slots().get();
+        self.summary.hosts = self.places.figures();
         self.summary.total_time = self.started.elapsed();
         self.summary
     }
@@ -439,7 +458,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 }
                 self.spine.push(dir);
                 // There will be several launches, and the first comes soon.
-                self.connections.into_iter().for_each(|connections| connections.open(self.scope, 0));
+                self.ways.open(self.scope, &self.places.place(0));
             }
             Message::Found(Found::Buckets(closed)) => {
                 for bucket in closed {
@@ -473,6 +492,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 }
             }
             Message::Ended(launch, end) => self.ended(launch, *end)?,
+            Message::Answered(host, is_there) => {
+                self.places.pool.iter_mut().for_each(|pool| pool.answered(host, is_there, Instant::now()));
+            }
         }
         Ok(())
     }
@@ -507,6 +529,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
     }
 
+    fn free_slot(&self) -> Option<usize> {
+        self.places.free(|slot| self.running.values().any(|running| running.slot == slot))
+    }
+
     /// How many processes may run now.
     fn slots(&self) -> NonZero<usize> {
         self.pace.as_ref().map_or(self.config.processes, Pace::processes)
@@ -516,6 +542,30 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let done = self.done_so_far();
         if let Some(pace) = self.pace.as_mut().filter(|_| self.stage == Stage::Transfer) {
             pace.look(self.running.len(), done, &self.fit.model());
+        }
+    }
+
+    /// Asks hosts that were set aside whether they are there, and ends the run if none was for too long.
+    fn look_at_the_hosts(&mut self) {
+        if self.stopping() || self.stage == Stage::Done {
+            return;
+        }
+        let Some(pool) = &mut self.places.pool else { return };
+        let now = Instant::now();
+        for (at, host) in pool.due(now) {
+            let (ways, supervisor, sender) = (self.ways, &self.control.supervisor, self.sender.clone());
+            let asked = thread::start(self.scope, move || {
+                // The coordinator is gone only after it has failed.
+                let _ = sender.send(Message::Answered(at, ways.answers(&host, supervisor)));
+            });
+            if asked.is_err() {
+                pool.answered(at, false, now);
+            }
+        }
+        if let Some(code) = pool.stranded(now) {
+            let text = format!("no host could be used for {} s", self.config.host_timeout.as_secs());
+            (self.tell)(Event::Failed(text));
+            self.fail(code);
         }
     }
 
@@ -534,7 +584,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(());
         }
         loop {
-            while self.running.len() < self.slots().min(self.at_once).get() && !self.pausing() {
+            while self.running.len() < self.slots().min(self.at_once).get()
+                && !self.pausing()
+                && self.free_slot().is_some()
+            {
                 if !self.start_one()? {
                     break;
                 }
@@ -659,10 +712,14 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
         let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
-        let holds_denials = matches!(job, Job::Buckets(_)) && !rustix::process::geteuid().is_root();
-        let slot = (0..).find(|slot| self.running.values().all(|running| running.slot != *slot)).unwrap_or(0);
-        let connections = self.connections.filter(|_| !matches!(job, Job::Plain));
-        connections.into_iter().for_each(|connections| connections.open(self.scope, slot));
+        let holds_denials = matches!(job, Job::Buckets(_)) && !self.plan.as_root;
+        let slot = self.free_slot().unwrap_or(0);
+        let (ways, place) = (self.ways, self.places.place(slot));
+        let shares = !matches!(job, Job::Plain);
+        if shares {
+            ways.open(self.scope, &place);
+        }
+        self.places.pool.iter_mut().for_each(|pool| pool.started(slot));
         if let Job::Buckets(buckets) = &job {
             let buckets = buckets.iter().map(|bucket| bucket.id).collect();
             self.record(&Record::Started { launch, buckets })?;
@@ -670,10 +727,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
         self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
         let started = thread::start(self.scope, move || {
-            let invocation = match connections.and_then(|connections| connections.wait(slot, supervisor)) {
-                Some(rsh) => invocation.through(rsh),
-                None => invocation,
-            };
+            let invocation = ways.prepare(invocation, &place, shares, supervisor);
             let voice = Voice { tells, quiet, pretends, holds_denials, said: &said, dest, tell };
             let end = launch::run(&invocation, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.

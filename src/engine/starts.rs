@@ -14,7 +14,7 @@ use crate::rsync::exit;
 use crate::rsync::options::Delete;
 
 use super::launch::Tells;
-use super::{Job, LONGEST_WAIT, Run, Stage};
+use super::{Job, LONGEST_WAIT, Run, SHORT_SCAN, Stage};
 
 impl Run<'_, '_> {
     pub(super) fn start_one(&mut self) -> Result<bool> {
@@ -64,36 +64,41 @@ impl Run<'_, '_> {
 
     fn start_transfer(&mut self) -> Result<bool> {
         let slots = self.config.processes;
-        let launched = self.summary.launches > 0;
         if self.summary.plain.is_some() {
-            if !launched {
+            if !self.spine.creating && std::mem::take(&mut self.plain_waits) {
                 self.start_plain()?;
             }
             return Ok(false);
         }
+        // Directories that were made early are made by one rsync in the same way.
+        let only_created = self.summary.launches == u64::from(self.spine.dest_made || self.spine.creating);
         if !self.scanned {
             // As long as nothing was split, it may become one rsync.
-            if self.waits_for_scan() || self.spine.len() == 0 {
+            if self.spine.len() == 0 {
                 return Ok(false);
             }
-            // Several launches will come: DEST can be made meanwhile.
-            let early = slots.get() > 1 && self.queue.is_worth_two() && !self.keeps_if_failed();
-            if early && !self.spine.dest_made && !self.spine.creating {
+            // Several launches will come: DEST can be made meanwhile, unless lines are printed of it, or something is deleted before.
+            let early = slots.get() > 1 && self.queue.is_worth_two() && self.started.elapsed() >= SHORT_SCAN;
+            let silent = !self.plan.prints && self.plan.deletes != Some(Delete::Before);
+            if early && silent && !self.spine.dest_made && !self.spine.creating {
                 self.start_create()?;
                 return Ok(true);
+            }
+            if self.waits_for_scan() {
+                return Ok(false);
             }
             let waited = self.last_start.elapsed() >= LONGEST_WAIT && !self.queue.is_empty();
             if !waited && !self.queue.worth_starting(slots) {
                 return Ok(false);
             }
-        } else if !launched
+        } else if only_created
             && !self.resumes()
             && let Some(why) = self.one_launch()
         {
             self.summary.plain = Some(why.into());
             self.queue.clear();
-            self.start_plain()?;
-            return Ok(false);
+            self.plain_waits = true;
+            return Ok(!self.spine.creating);
         }
         if self.queue.is_empty() && !self.lacks_spine() {
             return Ok(false);

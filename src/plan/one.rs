@@ -10,8 +10,12 @@ use crate::rsync::options::{Delete, Meaning, Options, Superuser};
 use super::{bandwidth, launches};
 
 /// Combinations of options that one rsync has to do, with the reason.
-pub(super) fn by_options(options: &Options, meaning: &Meaning, processes: NonZero<usize>) -> Option<&'static str> {
-    let is_root = rustix::process::geteuid().is_root();
+pub(super) fn by_options(
+    options: &Options,
+    meaning: &Meaning,
+    processes: NonZero<usize>,
+    is_root: bool,
+) -> Option<&'static str> {
     let merges = meaning.per_dir_merge || meaning.cvs_exclude;
     let deletes = meaning.delete.is_some();
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));

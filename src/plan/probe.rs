@@ -7,25 +7,11 @@ use crate::error::{Error, Result};
 use crate::rsync::command::{Invocation, Quoted};
 use crate::rsync::exit;
 use crate::rsync::options::{Options, Takes};
+use crate::rsync::version::{OLDEST_RSYNC, Version};
 use crate::supervise::{Stream, Supervisor};
 
 /// The rsync that is started, looked up in `PATH`.
 pub(super) const PROGRAM: &str = "rsync";
-/// `--info=progress2` and `--ignore-missing-args` came with it.
-pub const OLDEST_RSYNC: Version = Version(3, 1, 0);
-/// Newer ones refuse, in a list of names, a link that an untrusted user put into the place of a directory.
-pub const TRUSTS_LISTS: Version = Version(3, 5, 0);
-
-/// rsync's version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16, pub u16, pub u16);
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
-
 /// Asks rsync. An option it does not know makes it fail before it prints its version. It is not asked about a log file, which every
 /// version knows: it would log its version.
 pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
@@ -44,7 +30,7 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
     }
     // With --stderr=all it answers there.
     let first = if first.is_empty() { errors.into_iter().next().unwrap_or_default() } else { first };
-    let version = parse_version(&first).ok_or_else(|| {
+    let version = Version::parse(&first).ok_or_else(|| {
         Error::usage(format!("cannot tell the version of rsync from its first line '{first}'"))
             .remedy("put the folder of rsync 3.1 or newer first in PATH")
     })?;
@@ -71,7 +57,7 @@ pub(super) fn check_combination(options: &Options, cwd: &Path, supervisor: &Supe
 fn asking(options: &Options, what: &[&str], cwd: &Path) -> Invocation {
     let mut arguments = options.without(|setting| setting.spec.takes == Takes::Output).argv();
     arguments.extend(what.iter().map(Into::into));
-    Invocation { program: PROGRAM.into(), arguments, cwd: cwd.to_owned(), input: Vec::new() }
+    Invocation::new(PROGRAM, arguments, cwd)
 }
 
 fn refused(options: &Options, said: &[String]) -> Error {
@@ -82,30 +68,4 @@ fn refused(options: &Options, said: &[String]) -> Error {
 
 fn show(options: &Options) -> String {
     options.argv().iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ")
-}
-
-/// `rsync  version 3.2.7  protocol version 31`; development versions have a `v` and a suffix.
-fn parse_version(line: &str) -> Option<Version> {
-    let word = line.split("version").nth(1)?.split_whitespace().next()?.trim_start_matches('v');
-    let mut numbers = word.split(['.', '-', '+', 'd', 'p']).map_while(|part| part.parse().ok());
-    Some(Version(numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read_from_every_kind_of_first_line() {
-        for (line, expected) in [
-            ("rsync  version 3.5.0  protocol version 32", Some(Version(3, 5, 0))),
-            ("rsync  version v3.2.3  protocol version 31", Some(Version(3, 2, 3))),
-            ("rsync  version 3.1.3dev  protocol version 31", Some(Version(3, 1, 3))),
-            ("rsync  version 3.4.0pre1  protocol version 32", Some(Version(3, 4, 0))),
-            ("openrsync: protocol version 29", None),
-        ] {
-            assert_eq!(parse_version(line), expected, "{line}");
-        }
-        assert!(Version(3, 0, 9) < OLDEST_RSYNC && OLDEST_RSYNC < Version(3, 1, 3));
-    }
 }

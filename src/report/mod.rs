@@ -87,6 +87,8 @@ pub struct Summary {
     pub complaints: Complained,
     /// Directories that were not split although they outgrew a bucket: how many for each reason, and one of them.
     pub kept_whole: BTreeMap<KeptWhole, (u64, String)>,
+    /// What each source host has done, if there were some.
+    pub hosts: Vec<HostFigures>,
     /// What `--verify` found to differ.
     pub differences: Option<u64>,
     /// The bucket directory, if it was kept.
@@ -102,6 +104,31 @@ pub struct Summary {
 impl Summary {
     /// How many failures are remembered by name.
     pub const NAMED: usize = 1000;
+}
+
+/// What one source host has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFigures {
+    /// The host.
+    pub host: String,
+    /// rsyncs at once.
+    pub slots: usize,
+    /// Buckets that were copied from it.
+    pub buckets: u64,
+    /// Sum over them.
+    pub done: Weight,
+    /// rsyncs that were started.
+    pub launches: u64,
+    /// Those that were lost with it or its connections, and done again.
+    pub lost: u64,
+    /// The exit code of the last of them.
+    pub why: Option<u8>,
+    /// Sum over its rsyncs of the time each ran.
+    pub busy: Duration,
+    /// Time in which it was not used after a loss.
+    pub aside: Duration,
+    /// It was not used again.
+    pub is_aside: bool,
 }
 
 /// What rsyncs said on standard error: how much, and its beginning.

@@ -66,6 +66,25 @@ impl fmt::Display for Statistics<'_> {
         for (why, (count, example)) in &run.kept_whole {
             line("Directories left whole", &format!("{count} ({why}), such as {example}"))?;
         }
+        for host in &run.hosts {
+            let mut text = format!(
+                "{} slots, {} buckets, {} entries, {} at {}, {} launches",
+                host.slots,
+                host.buckets,
+                host.done.entries,
+                size::human(host.done.bytes),
+                size::human_rate(host.done.bytes, run.total_time),
+                host.launches,
+            );
+            if let Some(code) = host.why {
+                let seconds = host.aside.as_secs_f64();
+                let _ = write!(text, ", {} of them lost (code {code}), set aside for {seconds:.1} s", host.lost);
+            }
+            if host.is_aside {
+                text.push_str(", not used again");
+            }
+            line(&format!("Host {}", host.host), &text)?;
+        }
         if let Some(count) = run.differences {
             line("Differences found after the copy", &count)?;
         }

@@ -24,9 +24,16 @@ pub struct Invocation {
     pub cwd: PathBuf,
     /// What it reads from standard input; nothing if empty.
     pub input: Vec<u8>,
+    /// Standard input stays open until the process ends: what is at its other end learns that way that this process is gone.
+    pub held: bool,
 }
 
 impl Invocation {
+    /// A program that reads nothing.
+    pub fn new(program: impl Into<OsString>, arguments: Vec<OsString>, cwd: impl Into<PathBuf>) -> Invocation {
+        Invocation { program: program.into(), arguments, cwd: cwd.into(), input: Vec::new(), held: false }
+    }
+
     /// The same launch with another remote shell.
     #[must_use]
     pub fn through(mut self, rsh: OsString) -> Invocation {
@@ -246,7 +253,7 @@ impl Recipe {
         arguments.push("--".into());
         arguments.extend(spine);
         arguments.push(nowhere);
-        Some(Invocation { program: self.program.clone(), arguments, cwd, input: Vec::new() })
+        Some(Invocation::new(self.program.clone(), arguments, cwd))
     }
 
     /// One rsync for everything, in the directory and with the words the user typed. Sizes in a list would be printed in another way
@@ -264,7 +271,7 @@ impl Recipe {
         arguments.push("--".into());
         arguments.extend_from_slice(sources);
         arguments.push(destination);
-        Invocation { program: self.program.clone(), arguments, cwd, input: Vec::new() }
+        Invocation::new(self.program.clone(), arguments, cwd)
     }
 
     /// Bytes left for units in one launch.
@@ -333,7 +340,7 @@ impl Recipe {
             }
         }
         arguments.push(self.destination.clone());
-        Invocation { program: self.program.clone(), arguments, cwd: self.base.clone(), input }
+        Invocation { input, ..Invocation::new(self.program.clone(), arguments, &self.base) }
     }
 }
 

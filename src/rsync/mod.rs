@@ -6,3 +6,4 @@ pub mod filter;
 pub mod options;
 pub mod output;
 pub mod prune;
+pub mod version;

@@ -176,8 +176,8 @@ impl<'a> Ground<'a> {
 
     /// Runs the command with these words; `control` can interrupt it.
     pub fn run_command(&self, words: Vec<OsString>, control: &Arc<Control>) -> Result<Ran> {
-        let program = self.command.into();
-        let invocation = Invocation { program, arguments: words, cwd: self.cwd.to_owned(), input: Vec::new() };
+        let program = self.command;
+        let invocation = Invocation::new(program, words, self.cwd);
         trial::output_of(&invocation, self.stopper, control)
     }
 

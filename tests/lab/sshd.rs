@@ -135,6 +135,8 @@ fn write_server_config(
 ) -> Result<(), String> {
     let inside = |name: &str| conf_path(&folder.path().join(name));
     let path = std::env::var("PATH").unwrap_or_default();
+    // What this user's shell does at each login is no part of a test, and may wait for a lock.
+    let home = text(folder.path());
     let lines = format!(
         "ListenAddress {address}\n\
          HostKey {}\n\
@@ -151,7 +153,7 @@ fn write_server_config(
          LogLevel VERBOSE\n\
          MaxSessions 200\n\
          MaxStartups 500:30:1000\n\
-         SetEnv \"{MARK}={mark}\" \"PATH={path}\"\n",
+         SetEnv \"{MARK}={mark}\" \"PATH={path}\" \"HOME={home}\"\n",
         inside("host_key"),
         inside("authorized_keys"),
         inside("pid"),

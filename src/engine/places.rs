@@ -1,0 +1,135 @@
+//! Where rsyncs run: on this machine, or on source hosts. Owns the connections of the slots, and knows what a lost launch means there.
+
+use std::num::NonZero;
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::connection::{Connections, Route};
+use crate::hosts::{self, Host, Ssh};
+use crate::plan::{Plan, Strategy};
+use crate::report::HostFigures;
+use crate::rsync::command::Invocation;
+use crate::shell;
+use crate::supervise::{Ended, Supervisor};
+
+use super::pool::Pool;
+
+/// A host that does not answer for so long is not there.
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+
+/// What is shared with the threads of launches.
+pub(super) enum Ways {
+    /// Launches run here, through connections to DEST's machine if there are some.
+    Here(Option<Connections>),
+    /// Launches run on hosts: for each, the connections of its slots.
+    Hosts { ssh: Ssh, connections: Vec<Option<Connections>> },
+}
+
+impl Ways {
+    pub fn new(config: &Config, plan: &Plan, supervisor: &Supervisor) -> Ways {
+        if config.hosts.is_empty() {
+            let shared = plan.route.clone().filter(|_| plan.strategy == Strategy::Parallel && !config.dry_run);
+            return Ways::Here(shared.and_then(|route| Connections::new(route, config.processes.get())));
+        }
+        let ssh = config.ssh.clone();
+        let slots = hosts::spread(&config.hosts, config.processes);
+        let of_host = |(at, host): (usize, &Host)| {
+            let count = slots.iter().filter(|slot| **slot == at).count();
+            Route::to_host(&ssh, host, supervisor).and_then(|route| Connections::new(route, count))
+        };
+        let connections = config.hosts.iter().enumerate().map(of_host).collect();
+        Ways::Hosts { ssh, connections }
+    }
+
+    /// Opens the connection of a slot, and returns at once. A slot of a host is known by its number there.
+    pub fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, place: &Place) {
+        let connections = match self {
+            Ways::Here(connections) => connections.as_ref(),
+            Ways::Hosts { connections, .. } => connections[place.host].as_ref(),
+        };
+        connections.into_iter().for_each(|connections| connections.open(scope, place.slot));
+    }
+
+    /// The launch as it is started in this place; waits for the connection.
+    pub fn prepare(&self, invocation: Invocation, place: &Place, shares: bool, supervisor: &Supervisor) -> Invocation {
+        match self {
+            Ways::Here(connections) => {
+                let connections = connections.as_ref().filter(|_| shares);
+                match connections.and_then(|connections| connections.wait(place.slot, supervisor)) {
+                    Some(rsh) => invocation.through(rsh),
+                    None => invocation,
+                }
+            }
+            Ways::Hosts { ssh, connections } => {
+                let connections = connections[place.host].as_ref();
+                let socket = connections.and_then(|connections| connections.wait_for_socket(place.slot, supervisor));
+                let name = place.name.as_ref().expect("a place on a host has the host");
+                ssh.run(name, socket.as_deref(), shell::script(&invocation))
+            }
+        }
+    }
+
+    /// Whether a host is there and has an rsync.
+    pub fn answers(&self, host: &Host, supervisor: &Supervisor) -> bool {
+        let Ways::Hosts { ssh, .. } = self else { return true };
+        let question = shell::script(&Invocation::new("rsync", vec!["--version".into()], "/"));
+        let ended = supervisor.run_while_alive(&ssh.run(host, None, question), Some(LONGEST_ANSWER), &mut |_, _| {});
+        ended.is_ok_and(|ended| ended == Ended::Code(0))
+    }
+
+    pub fn close(&self) {
+        match self {
+            Ways::Here(connections) => connections.iter().for_each(Connections::close),
+            Ways::Hosts { connections, .. } => connections.iter().flatten().for_each(Connections::close),
+        }
+    }
+}
+
+/// Where one launch runs.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Number of the slot among those of its host.
+    slot: usize,
+    host: usize,
+    name: Option<Host>,
+}
+
+/// Slots that are taken and free.
+pub(super) struct Slots {
+    count: NonZero<usize>,
+    pub pool: Option<Pool>,
+}
+
+impl Slots {
+    pub fn new(config: &Config) -> Slots {
+        let pool = (!config.hosts.is_empty()).then(|| {
+            let slots = hosts::spread(&config.hosts, config.processes);
+            Pool::new(&config.hosts, slots, config.host_timeout)
+        });
+        Slots { count: config.processes, pool }
+    }
+
+    /// A slot for the next launch.
+    pub fn free(&self, taken: impl Fn(usize) -> bool) -> Option<usize> {
+        match &self.pool {
+            Some(pool) => pool.free_slot(taken),
+            None => (0..self.count.get()).find(|slot| !taken(*slot)),
+        }
+    }
+
+    pub fn place(&self, slot: usize) -> Place {
+        match &self.pool {
+            Some(pool) => {
+                let host = pool.of_slot(slot);
+                let before = (0..slot).filter(|other| pool.of_slot(*other) == host).count();
+                Place { slot: before, host, name: Some(pool.host(slot).clone()) }
+            }
+            None => Place { slot, host: 0, name: None },
+        }
+    }
+
+    pub fn figures(&self) -> Vec<HostFigures> {
+        self.pool.as_ref().map_or_else(Vec::new, |pool| pool.figures(Instant::now()))
+    }
+}

@@ -1,0 +1,339 @@
+//! The health of source hosts: who gets work, who is set aside, when it is asked again. Pure: it is told the time.
+//!
+//! A host that loses a launch is set aside and asked whether it is there, less and less often; what it had goes back to the queue. When
+//! it answers it gets one launch, and only when that succeeds is it trusted again. A host that fails at once is given
+//! [`UNPROVEN`] launches and no more while others work: it can never drain the queue.
+
+use std::time::{Duration, Instant};
+
+use crate::hosts::Host;
+use crate::report::HostFigures;
+use crate::scan::Weight;
+
+/// Launches that a host gets before one has succeeded, and after which, when all in a row were lost, it is used only if no other is there.
+pub(super) const UNPROVEN: u32 = 3;
+/// First wait before a host that was set aside is asked; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// All hosts of a run.
+pub(super) struct Pool {
+    workers: Vec<Worker>,
+    /// The host of each slot.
+    slots: Vec<usize>,
+    timeout: Duration,
+    /// Since when no host can be used.
+    stranded: Option<Instant>,
+    /// Launches that have succeeded, on all hosts.
+    wins: u64,
+    /// The code that was last lost.
+    last_code: u8,
+}
+
+struct Worker {
+    host: Host,
+    state: State,
+    running: u32,
+    /// Launches that have succeeded.
+    wins: u64,
+    /// Times it was set aside since its last success.
+    losses: u32,
+    figures: HostFigures,
+}
+
+impl Worker {
+    /// It has never done anything, or nothing for a long time.
+    fn has_failed(&self) -> bool {
+        self.losses >= UNPROVEN || self.wins == 0 && self.figures.lost >= u64::from(UNPROVEN)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Ready,
+    Aside { since: Instant, ask_at: Instant, asked: bool },
+}
+
+impl Pool {
+    pub fn new(hosts: &[Host], slots: Vec<usize>, timeout: Duration) -> Pool {
+        let worker = |(at, host): (usize, &Host)| Worker {
+            host: host.clone(),
+            state: State::Ready,
+            running: 0,
+            wins: 0,
+            losses: 0,
+            figures: HostFigures {
+                host: host.to_string(),
+                slots: slots.iter().filter(|of| **of == at).count(),
+                ..HostFigures::default()
+            },
+        };
+        let workers = hosts.iter().enumerate().map(worker).collect();
+        Pool { workers, slots, timeout, stranded: None, wins: 0, last_code: 0 }
+    }
+
+    pub fn host(&self, slot: usize) -> &Host {
+        &self.workers[self.slots[slot]].host
+    }
+
+    /// The slot for the next launch: on the host with the least to do among those that can be used.
+    pub fn free_slot(&self, taken: impl Fn(usize) -> bool) -> Option<usize> {
+        let free = (0..self.slots.len()).filter(|slot| !taken(*slot) && self.usable(self.slots[*slot]));
+        free.min_by_key(|slot| self.workers[self.slots[*slot]].running)
+    }
+
+    fn usable(&self, at: usize) -> bool {
+        let worker = &self.workers[at];
+        let ready = worker.state == State::Ready;
+        let room = match (worker.wins > 0 && worker.losses == 0, worker.losses) {
+            (true, _) => true,
+            // New: as many as it may lose.
+            (false, 0) => worker.running < UNPROVEN,
+            // On trial.
+            (false, _) => worker.running == 0,
+        };
+        ready && room && !(worker.has_failed() && self.others_work(at))
+    }
+
+    fn others_work(&self, at: usize) -> bool {
+        let works = |worker: &Worker| worker.state == State::Ready && !worker.has_failed();
+        self.workers.iter().enumerate().any(|(other, worker)| other != at && works(worker))
+    }
+
+    pub fn started(&mut self, slot: usize) {
+        let worker = &mut self.workers[self.slots[slot]];
+        worker.running += 1;
+        worker.figures.launches += 1;
+    }
+
+    /// A launch came to its end, whatever rsync said of the files.
+    pub fn won(&mut self, slot: usize, buckets: u64, weight: Weight, ran: Duration) {
+        self.wins += 1;
+        let worker = &mut self.workers[self.slots[slot]];
+        worker.running = worker.running.saturating_sub(1);
+        worker.wins += 1;
+        worker.losses = 0;
+        worker.figures.buckets += buckets;
+        worker.figures.done += weight;
+        worker.figures.busy += ran;
+    }
+
+    /// A launch was stopped by us, or could not begin.
+    pub fn left(&mut self, slot: usize) {
+        let worker = &mut self.workers[self.slots[slot]];
+        worker.running = worker.running.saturating_sub(1);
+    }
+
+    /// A launch was lost with its host or its connection. Launches that are lost together count once. Whether the host was set
+    /// aside because of it, and for how long at least.
+    pub fn lost(&mut self, slot: usize, code: u8, now: Instant) -> Option<Duration> {
+        self.last_code = code;
+        let worker = &mut self.workers[self.slots[slot]];
+        worker.running = worker.running.saturating_sub(1);
+        worker.figures.lost += 1;
+        worker.figures.why = Some(code);
+        if worker.state != State::Ready {
+            return None;
+        }
+        worker.losses += 1;
+        let wait = LONGEST_WAIT.min(FIRST_WAIT * (1 << (worker.losses - 1).min(6)));
+        worker.state = State::Aside { since: now, ask_at: now + wait, asked: false };
+        Some(wait)
+    }
+
+    /// Hosts that are to be asked now whether they are there; each is told once until [`Pool::answered`].
+    pub fn due(&mut self, now: Instant) -> Vec<(usize, Host)> {
+        let mut due = Vec::new();
+        for (at, worker) in self.workers.iter_mut().enumerate() {
+            if let State::Aside { ask_at, asked, .. } = &mut worker.state
+                && !*asked
+                && now >= *ask_at
+            {
+                *asked = true;
+                due.push((at, worker.host.clone()));
+            }
+        }
+        due
+    }
+
+    pub fn answered(&mut self, at: usize, is_there: bool, now: Instant) {
+        let worker = &mut self.workers[at];
+        let State::Aside { since, .. } = worker.state else { return };
+        if is_there {
+            worker.figures.aside += now.duration_since(since);
+            worker.state = State::Ready;
+        } else {
+            let waited = now.duration_since(since).max(FIRST_WAIT);
+            worker.state = State::Aside { since, ask_at: now + waited.min(LONGEST_WAIT), asked: false };
+        }
+    }
+
+    /// The code to end with, if no host could be used for too long.
+    pub fn stranded(&mut self, now: Instant) -> Option<u8> {
+        let any = (0..self.workers.len()).any(|at| self.usable(at) || self.workers[at].running > 0);
+        if any {
+            self.stranded = None;
+            return None;
+        }
+        let since = *self.stranded.get_or_insert(now);
+        (now.duration_since(since) >= self.timeout).then_some(self.last_code)
+    }
+
+    /// Launches that have succeeded so far.
+    pub fn wins(&self) -> u64 {
+        self.wins
+    }
+
+    /// Whether a host has ever done something.
+    pub fn is_proven(&self, slot: usize) -> bool {
+        self.workers[self.slots[slot]].wins > 0
+    }
+
+    pub fn of_slot(&self, slot: usize) -> usize {
+        self.slots[slot]
+    }
+
+    /// How many hosts there are.
+    pub fn hosts(&self) -> usize {
+        self.workers.len()
+    }
+
+    pub fn figures(&self, now: Instant) -> Vec<HostFigures> {
+        let told = |worker: &Worker| {
+            let mut figures = worker.figures.clone();
+            if let State::Aside { since, .. } = worker.state {
+                figures.aside += now.duration_since(since);
+                figures.is_aside = true;
+            }
+            figures
+        };
+        self.workers.iter().map(told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hosts::{parse_list, spread};
+    use crate::rsync::exit;
+    use std::num::NonZero;
+
+    const LOST: u8 = 255;
+
+    fn pool(text: &str, processes: usize) -> Pool {
+        let hosts = parse_list(text.as_ref()).unwrap();
+        let slots = spread(&hosts, NonZero::new(processes).unwrap());
+        Pool::new(&hosts, slots, Duration::from_secs(60))
+    }
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn work_goes_to_the_host_with_the_least() {
+        let mut pool = pool("a*2,b*2", 1);
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            let slot = pool.free_slot(|slot| taken.contains(&slot)).unwrap();
+            pool.started(slot);
+            taken.push(slot);
+        }
+        assert_eq!(taken.iter().map(|slot| pool.host(*slot).address.as_str()).collect::<String>(), "abab");
+        assert_eq!(pool.free_slot(|slot| taken.contains(&slot)), None);
+    }
+
+    #[test]
+    fn a_host_that_fails_at_once_does_not_take_the_queue() {
+        let mut pool = pool("bad*8,good*1", 1);
+        let mut now = Instant::now();
+        let (mut running, mut of_bad): (Vec<usize>, u32) = (Vec::new(), 0);
+        for _ in 0..600 {
+            now += second(1);
+            for (at, _) in pool.due(now) {
+                pool.answered(at, true, now);
+            }
+            while let Some(slot) = pool.free_slot(|slot| running.contains(&slot)) {
+                pool.started(slot);
+                running.push(slot);
+            }
+            for slot in std::mem::take(&mut running) {
+                if pool.host(slot).address == "bad" {
+                    of_bad += 1;
+                    pool.lost(slot, 12, now);
+                } else {
+                    pool.won(slot, 1, Weight::default(), second(1));
+                }
+            }
+            assert_eq!(pool.stranded(now), None);
+        }
+        assert_eq!(of_bad, UNPROVEN);
+        assert!(pool.wins() > 500);
+    }
+
+    #[test]
+    fn a_host_with_one_slot_gets_three_launches_to_fail() {
+        let mut pool = pool("bad,good", 1);
+        let mut now = Instant::now();
+        let mut of_bad = 0;
+        for _ in 0..100 {
+            now += second(1);
+            pool.due(now).into_iter().for_each(|(at, _)| pool.answered(at, true, now));
+            for slot in 0..2 {
+                if pool.free_slot(|other| other != slot).is_some() {
+                    pool.started(slot);
+                    if slot == 0 {
+                        of_bad += 1;
+                        pool.lost(slot, 12, now);
+                    } else {
+                        pool.won(slot, 1, Weight::default(), second(1));
+                    }
+                }
+            }
+        }
+        assert_eq!(of_bad, UNPROVEN);
+    }
+
+    #[test]
+    fn a_host_that_comes_back_is_used_again() {
+        let mut pool = pool("a*2", 1);
+        let now = Instant::now();
+        for slot in [0, 1] {
+            pool.started(slot);
+        }
+        pool.won(0, 1, Weight::default(), second(1));
+        pool.started(0);
+        assert_eq!(pool.lost(0, LOST, now), Some(second(1)));
+        assert_eq!(pool.lost(1, LOST, now), None, "lost together");
+        assert!(pool.free_slot(|_| false).is_none() && pool.due(now).is_empty());
+        assert_eq!(pool.due(now + second(1)).len(), 1);
+        assert!(pool.due(now + second(2)).is_empty(), "asked already");
+        pool.answered(0, false, now + second(2));
+        assert!(pool.due(now + second(3)).is_empty());
+        assert_eq!(pool.due(now + second(4)).len(), 1);
+        pool.answered(0, true, now + second(4));
+        let slot = pool.free_slot(|_| false).unwrap();
+        pool.started(slot);
+        assert_eq!(pool.free_slot(|other| other == slot), None, "on trial");
+        pool.won(slot, 1, Weight::default(), second(1));
+        assert!(pool.free_slot(|_| false).is_some());
+        let figures = &pool.figures(now + second(5))[0];
+        assert_eq!((figures.aside, figures.lost, figures.buckets), (second(4), 2, 2));
+    }
+
+    #[test]
+    fn without_any_host_the_run_ends_after_a_while() {
+        let mut pool = pool("a,b", 1);
+        let now = Instant::now();
+        for slot in [0, 1] {
+            pool.started(slot);
+            pool.lost(slot, exit::TIMEOUT, now);
+        }
+        assert_eq!(pool.stranded(now), None);
+        assert_eq!(pool.stranded(now + second(59)), None);
+        assert_eq!(pool.stranded(now + second(60)), Some(exit::TIMEOUT));
+        pool.due(now + second(60));
+        pool.answered(0, true, now + second(61));
+        assert_eq!(pool.stranded(now + second(62)), None);
+    }
+}

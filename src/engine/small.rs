@@ -1,0 +1,59 @@
+//! What is known before anything was launched: what a launch may cost on the way it takes, and whether a tree is so small that the usual
+//! buckets would leave slots without work.
+
+use std::num::NonZero;
+
+use crate::config::Config;
+use crate::cost::CostModel;
+use crate::endpoint::Target;
+use crate::plan::{Plan, Strategy};
+use crate::scan::{Limits, Watch};
+
+/// Seconds of a handshake of ssh, and of a daemon.
+const SSH: f64 = 0.25;
+const DAEMON: f64 = 0.1;
+/// Bytes to another machine take longer than to the next directory: 50 MB a second.
+const FAR_BYTE: f64 = 20e-9;
+/// Buckets for each slot that let all slots end together.
+const BUCKETS: u64 = 8;
+/// Less than so many launches' worth of work for each slot is not divided further.
+const WORTH: f64 = 2.0;
+
+/// What launches are expected to take before one has ended.
+pub(super) fn guess(config: &Config) -> CostModel {
+    let near = CostModel::default();
+    let through_hosts = if config.hosts.is_empty() { 0.0 } else { SSH };
+    let (handshake, byte) = match config.destination.target() {
+        Target::Local => (0.0, near.byte),
+        Target::Ssh { .. } => (SSH, FAR_BYTE),
+        Target::Daemon { .. } => (DAEMON, FAR_BYTE),
+    };
+    CostModel { launch: near.launch + handshake + through_hosts, byte, ..near }
+}
+
+/// Smaller limits for a tree that fits into fewer buckets than there are slots, but is worth several launches: 272 large files on a long
+/// link. Looks at no more entries than that.
+pub(super) fn limits(config: &Config, plan: &Plan, left_out: (u64, u64), guess: CostModel) -> Option<Limits> {
+    let slots = config.processes.get() as u64;
+    let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
+    if slots == 1 || config.limits_given || !parallel {
+        return None;
+    }
+    let most = config.limits.entries.get().saturating_mul(slots);
+    let watch = Watch::default();
+    let scan = plan.scan(config, left_out);
+    let looked = scan.run(&watch, &|_| {
+        if watch.found().entries > most {
+            watch.stop();
+        }
+    });
+    let found = watch.found();
+    // What cannot be scanned is told by the scan that counts.
+    if looked.is_err() || found.entries > most || guess.work(found) < WORTH * guess.launch * slots as f64 {
+        return None;
+    }
+    let part = |all: u64, usual: NonZero<u64>| {
+        NonZero::new(all.div_ceil(BUCKETS * slots)).map_or(usual, |part| part.min(usual))
+    };
+    Some(Limits { entries: part(found.entries, config.limits.entries), bytes: part(found.bytes, config.limits.bytes) })
+}

@@ -1,0 +1,300 @@
+//! Before a many-to-one run: can each host do its part? All are asked at the same time, and each has a limited time to answer.
+//!
+//! Each host runs one script ([`QUESTIONS`]) that looks and changes nothing: rsync and its version, the user, the clock, the sources, the files
+//! that rsync's options name, the destination. The sources and files are those of this run if the same questions have the same answers
+//! here. Of the destination the hosts' answers are compared with each other: this machine may not see it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::config::Config;
+use crate::endpoint::Source;
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::hosts::{Host, Workers};
+use crate::rsync::command::Invocation;
+use crate::rsync::exit;
+use crate::rsync::options::{Options, Takes};
+use crate::rsync::version::{OLDEST_RSYNC, Version};
+use crate::shell;
+use crate::supervise::{Ended, Stream, Supervisor};
+
+/// A host that says nothing for so long is left out.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Clocks that differ by more than this are worth a word: rsync's `--update` compares times of two machines.
+const SKEW: Duration = Duration::from_secs(2);
+/// Lines of an error that are shown.
+const SHOWN: usize = 2;
+
+/// Arguments: number of sources, sources, number of files, files, and rsync's words that list the destination (none: it is not asked).
+/// A root directory is known by its inode, its owner and the first of its names: its times change while it is used.
+const QUESTIONS: &str = r#"
+echo "version $(rsync --version 2>/dev/null | head -n 1)"
+echo "uid $(id -u)"
+echo "clock $(date +%s)"
+n=$1; shift
+while [ "$n" -gt 0 ]; do
+    if [ -e "$1" ]; then
+        echo "source $(ls -din "$1" | awk '{ print $1, $4, $5; exit }') $(ls -f "$1" | head -n 1000 | sort | cksum)"
+    else echo "source none"; fi
+    shift; n=$((n - 1))
+done
+n=$1; shift
+while [ "$n" -gt 0 ]; do
+    echo "file $(cksum <"$1" 2>/dev/null || echo none)"
+    shift; n=$((n - 1))
+done
+if [ $# -gt 0 ]; then
+    listed=$(rsync "$@" 2>&1 </dev/null); code=$?
+    echo "dest $code $(printf %s "$listed" | cksum)"
+    if [ $code != 0 ]; then printf '%s\n' "$listed" >&2; fi
+fi
+echo end
+"#;
+
+/// What one host has answered.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The host.
+    pub host: Host,
+    /// Why it cannot be used, if it cannot, with the exit code that says so.
+    pub refused: Option<(String, u8)>,
+    /// Its rsync.
+    pub version: Option<Version>,
+    /// Its rsync runs as root.
+    pub is_root: bool,
+    /// Its clock differs from ours by more than is explained by the time it took.
+    pub skew: Option<Duration>,
+    /// Time until it had answered.
+    pub took: Duration,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.took.as_secs_f64();
+        match (&self.refused, self.version) {
+            (Some((why, _)), _) => write!(f, "{}: left out: {why} ({seconds:.1} s)", self.host),
+            (None, Some(version)) => {
+                write!(f, "{}: rsync {version}, the same source, reaches the destination ({seconds:.1} s)", self.host)?;
+                self.skew.map_or(Ok(()), |skew| write!(f, "; its clock differs by {} s", skew.as_secs()))
+            }
+            (None, None) => write!(f, "{}", self.host),
+        }
+    }
+}
+
+/// What is true of all hosts that can be used; `None` if there are none.
+pub fn workers(checked: &[Checked]) -> Option<Workers> {
+    let fit = || checked.iter().filter(|host| host.refused.is_none());
+    let version = fit().filter_map(|host| host.version).min()?;
+    Some(Workers { version, are_root: fit().all(|host| host.is_root) })
+}
+
+/// Asks all hosts of a run.
+///
+/// # Errors
+/// This machine itself cannot answer.
+pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<Checked>> {
+    let paths = paths(config);
+    let files = files(&config.options, config);
+    let words = |dest: Vec<OsString>| {
+        let counted = |list: &[OsString]| [vec![list.len().to_string().into()], list.to_vec()].concat();
+        let own = ["-c".into(), QUESTIONS.into(), "sh".into()];
+        let arguments = [own.to_vec(), counted(&paths), counted(&files), dest].concat();
+        Invocation::new("sh", arguments, "/")
+    };
+    let here = ask(&words(Vec::new()), supervisor)?;
+    if let Some(code) = here.failed() {
+        let said = here.said.join("; ");
+        return Err(Error::usage(format!("cannot look at the source (code {code}): {said}")).exit(exit::IPC));
+    }
+    let question = shell::script(&words(list(config)));
+    let ask_one = |host: &Host| {
+        let began = Instant::now();
+        let asked = SystemTime::now();
+        let answer = ask(&config.ssh.run(host, None, question.clone()), supervisor);
+        judge(host, answer, &here, asked, began.elapsed())
+    };
+    let mut answers: Vec<(Checked, Option<String>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = config.hosts.iter().map(|host| scope.spawn(move || ask_one(host))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a thread that asks a host panicked")).collect()
+    });
+    // All must mean the same by DEST.
+    let first = answers.iter().find(|(host, _)| host.refused.is_none()).and_then(|(_, dest)| dest.clone());
+    for (host, dest) in answers.iter_mut().filter(|(host, _)| host.refused.is_none()) {
+        if *dest != first {
+            let why = "it sees another destination than the first host".to_owned();
+            host.refused = Some((why, exit::FILE_SELECT));
+        }
+    }
+    Ok(answers.into_iter().map(|(host, _)| host).collect())
+}
+
+fn paths(config: &Config) -> Vec<OsString> {
+    let path = |source: &Source| {
+        let base = source.base(&config.cwd);
+        source.name().map_or(base.clone(), |name| base.join(name)).into_os_string()
+    };
+    config.sources.iter().map(path).collect()
+}
+
+/// Files on the machine of an rsync that its options read.
+fn files(options: &Options, config: &Config) -> Vec<OsString> {
+    let absolute = options.absolute_files(&config.cwd);
+    let reads = absolute.settings().iter().filter(|setting| setting.spec.takes == Takes::Input);
+    let values = reads.filter_map(|setting| setting.value.clone());
+    values.filter(|value| value.as_encoded_bytes().starts_with(b"/")).collect()
+}
+
+/// rsync's words that list DEST, with the user's options that lead there.
+fn list(config: &Config) -> Vec<OsString> {
+    const LEADS_THERE: [&str; 14] = [
+        "rsh",
+        "rsync-path",
+        "port",
+        "password-file",
+        "ipv4",
+        "ipv6",
+        "address",
+        "sockopts",
+        "timeout",
+        "contimeout",
+        "blocking-io",
+        "protocol",
+        "old-args",
+        "secluded-args",
+    ];
+    let options = config.options.absolute_files(&config.cwd);
+    let options = options.without(|setting| !LEADS_THERE.contains(&setting.spec.name()));
+    let mut words = options.argv();
+    words.extend(["--list-only".into(), "--".into(), config.destination.as_directory(&config.cwd)]);
+    words
+}
+
+/// What was printed, and how it ended.
+struct Answer {
+    ended: Ended,
+    lines: Vec<String>,
+    said: Vec<String>,
+}
+
+impl Answer {
+    /// The code that it ended with, if it did not come to its end.
+    fn failed(&self) -> Option<u8> {
+        (self.ended != Ended::Code(0) || self.lines.last().is_none_or(|line| line != "end")).then(|| self.ended.code())
+    }
+
+    fn all(&self, name: &str) -> Vec<&str> {
+        self.lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).collect()
+    }
+}
+
+fn ask(question: &Invocation, supervisor: &Supervisor) -> Result<Answer> {
+    let (mut lines, mut said) = (Vec::new(), Vec::new());
+    let ended = supervisor.run_while_alive(question, Some(LONGEST), &mut |stream, line| {
+        let text = Printable::bytes(line).to_string();
+        match stream {
+            Stream::Stdout => lines.push(text),
+            Stream::Stderr if said.len() < SHOWN => said.push(text),
+            Stream::Stderr => {}
+        }
+    })?;
+    Ok(Answer { ended, lines, said })
+}
+
+/// Also what it said of DEST.
+fn judge(
+    host: &Host,
+    answer: Result<Answer>,
+    here: &Answer,
+    asked: SystemTime,
+    took: Duration,
+) -> (Checked, Option<String>) {
+    let mut checked = Checked { host: host.clone(), refused: None, version: None, is_root: false, skew: None, took };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            checked.refused = Some((error.to_string(), error.exit_code()));
+            return (checked, None);
+        }
+    };
+    checked.version = answer.all("version").first().and_then(|line| Version::parse(line));
+    checked.is_root = answer.all("uid") == ["0"];
+    checked.skew = skew(answer.all("clock").first().copied(), asked, took);
+    let dest = answer.all("dest").first().map(|line| (*line).to_owned());
+    checked.refused = refusal(&answer, here, &checked, dest.as_deref());
+    // A destination that does not exist yet is the same for all.
+    let seen = dest.filter(|dest| dest.starts_with("0 "));
+    (checked, seen)
+}
+
+fn refusal(answer: &Answer, here: &Answer, checked: &Checked, dest: Option<&str>) -> Option<(String, u8)> {
+    let said = |otherwise: &str| if answer.said.is_empty() { otherwise.to_owned() } else { answer.said.join("; ") };
+    if answer.ended == Ended::Stalled {
+        return Some((format!("no answer for {} s", LONGEST.as_secs()), exit::TIMEOUT));
+    }
+    if let Some(code) = answer.failed() {
+        return Some((format!("code {code}: {}", said("it said nothing")), code.max(1)));
+    }
+    match checked.version {
+        None => return Some(("no rsync there".into(), exit::IPC)),
+        Some(version) if version < OLDEST_RSYNC => {
+            return Some((format!("its rsync {version} is older than {OLDEST_RSYNC}"), exit::USAGE));
+        }
+        Some(_) => {}
+    }
+    if answer.all("source") != here.all("source") {
+        return Some(("its source is another one".into(), exit::FILE_SELECT));
+    }
+    if answer.all("file") != here.all("file") {
+        return Some(("a file that the rsync options name is another one there".into(), exit::FILE_SELECT));
+    }
+    let code = dest.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(exit::IPC);
+    match code {
+        exit::OK => None,
+        // It does not exist yet.
+        exit::PARTIAL => None,
+        code => Some((format!("cannot reach the destination (code {code}): {}", said("it said nothing")), code)),
+    }
+}
+
+fn skew(clock: Option<&str>, asked: SystemTime, took: Duration) -> Option<Duration> {
+    let there = SystemTime::UNIX_EPOCH + Duration::from_secs(clock?.parse().ok()?);
+    let differs = match there.duration_since(asked) {
+        Ok(ahead) => ahead.saturating_sub(took),
+        Err(behind) => behind.duration(),
+    };
+    (differs > SKEW).then_some(differs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Destination;
+    use std::ffi::OsStr;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_clock_that_runs_elsewhere_is_noticed() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let took = Duration::from_secs(3);
+        assert_eq!(skew(Some("1002"), now, took), None);
+        assert_eq!(skew(Some("999"), now, took), None);
+        assert_eq!(skew(Some("1100"), now, took), Some(Duration::from_secs(97)));
+        assert_eq!(skew(Some("900"), now, took), Some(Duration::from_secs(100)));
+        assert_eq!(skew(Some("x"), now, took), None);
+    }
+
+    #[test]
+    fn the_way_to_the_destination_is_the_users() {
+        let options = Options::parse(&["-aHX", "-e", "ssh -p 22", "--delete", "--exclude-from=rules"]).unwrap();
+        let dest = Destination::parse("nas:b".as_ref()).unwrap();
+        let config = Config::new(vec![Source::parse("s/".as_ref()).unwrap()], dest, options, PathBuf::from("/home"));
+        let words = list(&config);
+        let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(shown[0], "-e");
+        assert_eq!(shown[2..], ["--list-only", "--", "nas:b/"]);
+        assert_eq!(files(&config.options, &config), [OsStr::new("/home/rules")]);
+    }
+}

@@ -1,0 +1,44 @@
+//! rsync's version, as it prints it.
+
+/// `--info=progress2` and `--ignore-missing-args` came with it.
+pub const OLDEST_RSYNC: Version = Version(3, 1, 0);
+/// Newer ones refuse, in a list of names, a link that an untrusted user put into the place of a directory.
+pub const TRUSTS_LISTS: Version = Version(3, 5, 0);
+
+/// rsync's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u16, pub u16, pub u16);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl Version {
+    /// Reads the first line of `rsync --version`: `rsync  version 3.2.7  protocol version 31`; development versions have a `v` and a suffix.
+    pub fn parse(line: &str) -> Option<Version> {
+        let word = line.split("version").nth(1)?.split_whitespace().next()?.trim_start_matches('v');
+        let mut numbers = word.split(['.', '-', '+', 'd', 'p']).map_while(|part| part.parse().ok());
+        Some(Version(numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_every_kind_of_first_line() {
+        for (line, expected) in [
+            ("rsync  version 3.5.0  protocol version 32", Some(Version(3, 5, 0))),
+            ("rsync  version v3.2.3  protocol version 31", Some(Version(3, 2, 3))),
+            ("rsync  version 3.1.3dev  protocol version 31", Some(Version(3, 1, 3))),
+            ("rsync  version 3.4.0pre1  protocol version 32", Some(Version(3, 4, 0))),
+            ("openrsync: protocol version 29", None),
+        ] {
+            assert_eq!(Version::parse(line), expected, "{line}");
+        }
+        assert!(Version(3, 0, 9) < OLDEST_RSYNC && OLDEST_RSYNC < Version(3, 1, 3));
+    }
+}
