@@ -68,6 +68,48 @@ pub struct SingleSource {
     pub weight: Weight,
 }
 
+/// What rsync sets of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeps {
+    /// Its mode.
+    pub mode: bool,
+    /// Its owner.
+    pub owner: bool,
+    /// Its group.
+    pub group: bool,
+    /// Its time.
+    pub time: bool,
+}
+
+impl Keeps {
+    /// `None` if options say more than the plain attributes, or print a line about each directory.
+    fn of(config: &Config, options: &Options, meaning: &Meaning) -> Option<Keeps> {
+        const MORE: [&str; 12] = [
+            "chmod",
+            "chown",
+            "usermap",
+            "groupmap",
+            "fake-super",
+            "copy-as",
+            "acls",
+            "xattrs",
+            "atimes",
+            "crtimes",
+            "super",
+            "relative",
+        ];
+        let more = options.settings().iter().any(|setting| MORE.contains(&setting.spec.name()));
+        let here = config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run;
+        let silent = meaning.verbose == 0 && meaning.itemize == 0 && meaning.out_format.is_none();
+        (here && silent && !more && meaning.log_file.is_none()).then_some(Keeps {
+            mode: meaning.perms,
+            owner: meaning.owner,
+            group: meaning.group,
+            time: meaning.times && !meaning.omit_dir_times,
+        })
+    }
+}
+
 /// Everything that was decided.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -119,6 +161,9 @@ pub struct Plan {
     pub stops_itself: bool,
     /// rsync prints a line per entry, and each must come once.
     pub prints: bool,
+    /// What has to be equal of a directory that is at the destination already so that rsync would change nothing of it; `None` if that
+    /// cannot be told without rsync.
+    pub keeps: Option<Keeps>,
     /// A launch that comes once more changes nothing but what had failed.
     pub repeatable: bool,
     /// The user asked rsync to be quiet.
@@ -223,6 +268,7 @@ impl Plan {
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
             ignore_errors: meaning.ignore_errors,
             prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
+            keeps: Keeps::of(config, &options, &meaning).filter(|_| root_user),
             repeatable: is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,

@@ -638,7 +638,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn is_untouched(&self) -> bool {
         let modes_differ = self.plan.recipe.unlock && self.spine.locked;
         let watched = self.plan.watched_dest.as_deref();
-        !modes_differ && watched.is_some_and(|dest| self.spine.unchanged_since(dest))
+        let differ = modes_differ || self.spine.times_differ;
+        !differ && watched.is_some_and(|dest| self.spine.unchanged_since(dest))
     }
 
     /// Deletions in the spine come last, and not after an error on the sending side: what could not be read would be deleted.

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::plan::Keeps;
 use crate::rsync::command::argument_cost;
 
 use super::feed::SpineDir;
@@ -27,6 +28,10 @@ pub(super) struct SpineList {
     pub created: u32,
     /// A launch that creates some is running.
     pub creating: bool,
+    /// Launches that have created some, or do.
+    pub creations: u64,
+    /// Some were there already, with other times.
+    pub times_differ: bool,
     /// DEST exists.
     pub dest_made: bool,
     /// At least one lacks `u+rwx`.
@@ -70,6 +75,33 @@ impl SpineList {
             }
         }
         from..self.dirs.len()
+    }
+
+    /// Whether all of this part are at `dest`, a local directory, with everything that rsync would give them, times aside; and whether
+    /// these are equal too.
+    pub fn stands(&self, range: Range<usize>, base: &Path, dest: &Path, keeps: Keeps) -> Option<bool> {
+        let mut same_times = true;
+        for dir in &self.dirs[range] {
+            let (source, there) = match &dir.argument {
+                None => (std::fs::metadata(base), std::fs::metadata(dest)),
+                Some(argument) => (
+                    std::fs::symlink_metadata(base.join(OsStr::from_bytes(argument))),
+                    std::fs::symlink_metadata(dest.join(OsStr::from_bytes(path_in_transfer(argument)))),
+                ),
+            };
+            let (source, there) = (source.ok()?, there.ok()?);
+            let same = source.is_dir()
+                && there.is_dir()
+                && (!keeps.mode || source.mode() == there.mode())
+                && (!keeps.owner || source.uid() == there.uid())
+                && (!keeps.group || source.gid() == there.gid());
+            if !same {
+                return None;
+            }
+            let time = |found: &Metadata| (found.mtime(), found.mtime_nsec());
+            same_times &= !keeps.time || time(&source) == time(&there);
+        }
+        Some(same_times)
     }
 
     /// Notes how the directories created so far look at `dest`, a local directory.

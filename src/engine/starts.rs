@@ -12,6 +12,7 @@ use crate::report::Event;
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
 use crate::rsync::options::Delete;
+use crate::scan::Weight;
 
 use super::launch::Tells;
 use super::{Job, LONGEST_WAIT, Run, SHORT_SCAN, Stage};
@@ -71,7 +72,7 @@ impl Run<'_, '_> {
             return Ok(false);
         }
         // Directories that were made early are made by one rsync in the same way.
-        let only_created = self.summary.launches == u64::from(self.spine.dest_made || self.spine.creating);
+        let only_created = self.summary.launches == self.spine.creations;
         if !self.scanned {
             // As long as nothing was split, it may become one rsync.
             if self.spine.len() == 0 {
@@ -81,7 +82,7 @@ impl Run<'_, '_> {
             let early = slots.get() > 1 && self.queue.is_worth_two() && self.started.elapsed() >= SHORT_SCAN;
             let silent = !self.plan.prints && self.plan.deletes != Some(Delete::Before);
             if early && silent && !self.spine.dest_made && !self.spine.creating {
-                self.start_create()?;
+                self.make_spine()?;
                 return Ok(true);
             }
             if self.waits_for_scan() {
@@ -106,7 +107,7 @@ impl Run<'_, '_> {
         let needed = self.queue.spine_needed() > self.spine.created;
         let wanted = !self.spine.dest_made || needed || self.lacks_spine();
         if wanted && !self.spine.creating {
-            self.start_create()?;
+            self.make_spine()?;
             return Ok(true);
         }
         if !self.spine.dest_made {
@@ -232,6 +233,27 @@ impl Run<'_, '_> {
         self.start(Job::Plain, invocation, Tells::All)
     }
 
+    /// Has spine directories made, unless they are there already as rsync would make them: a run that finds little to do.
+    fn make_spine(&mut self) -> Result<()> {
+        let range = self.spine.created as usize..self.spine.len();
+        let dest = self.plan.watched_dest.as_deref();
+        let known = dest.zip(self.plan.keeps).filter(|_| !range.is_empty());
+        let base = &self.plan.recipe.base;
+        let stands = known.and_then(|(dest, keeps)| self.spine.stands(range.clone(), base, dest, keeps));
+        let Some(same_times) = stands else { return self.start_create() };
+        if !self.spine.dest_made {
+            self.name_missing_sources();
+        }
+        self.done += Weight { entries: range.len() as u64, bytes: 0 };
+        self.spine.times_differ |= !same_times;
+        self.spine.created = range.end as u32;
+        self.spine.dest_made = true;
+        if let Some(dest) = &self.plan.watched_dest {
+            self.spine.note_changes(dest);
+        }
+        Ok(())
+    }
+
     fn start_create(&mut self) -> Result<()> {
         if !self.spine.dest_made {
             self.name_missing_sources();
@@ -255,6 +277,7 @@ impl Run<'_, '_> {
         };
         let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
         self.spine.creating = true;
+        self.spine.creations += 1;
         self.start(Job::Create(known), invocation, Tells::AllAndRemember)
     }
 
