@@ -92,6 +92,7 @@ fn seeds_that_once_differed() {
         401_852_504_429,
         1_043_239_623_872,
         1_043_239_625_684,
+        973_218_432_376,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -91,7 +91,7 @@ fn shared_inode(case: &Case, finding: &Finding, _: &Runs) -> bool {
         // The first of them to be looked at is the one that is printed.
         Finding::Line { text, .. } => {
             let shown = |path: &&[u8]| text.ends_with(&Printable::bytes(base_name(path)).to_string());
-            text.starts_with('.') && shared.iter().any(shown)
+            (text.starts_with('.') || in_place && text.starts_with('>')) && shared.iter().any(shown)
         }
         _ => false,
     }
