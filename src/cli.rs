@@ -20,6 +20,8 @@ use multi_sync::selftest;
 use multi_sync::size::{self, Size};
 use multi_sync::{Error, Result};
 
+use crate::folder::Typed;
+
 /// What the command is to do.
 pub enum Request {
     /// Copy.
@@ -342,64 +344,19 @@ fn set_hosts(config: &mut Config, matches: &ArgMatches, typed: &Typed) -> Result
 }
 
 /// What is asked for by words, or by the files of a configuration folder.
-struct Typed {
-    sources: Vec<OsString>,
-    destination: OsString,
-    buckets: Option<PathBuf>,
-    hosts_file: Option<OsString>,
-}
-
-impl Typed {
-    fn read(matches: &ArgMatches) -> Result<Typed> {
-        let mut sources: Vec<OsString> = matches.get_many("paths").into_iter().flatten().cloned().collect();
-        let buckets = matches.get_one::<OsString>("buckets").map(PathBuf::from);
-        let folder = matches.get_one::<OsString>("config").map(PathBuf::from);
-        match (sources.pop(), folder) {
-            (Some(destination), None) if !sources.is_empty() => {
-                Ok(Typed { sources, destination, buckets, hosts_file: None })
-            }
-            (Some(_), Some(_)) => Err(Error::usage("SRC, DEST and --config").remedy("give one or the other")),
-            (None, folder) if folder.is_some() || Path::new(CONFIG).is_dir() => {
-                Typed::from_folder(&folder.unwrap_or_else(|| CONFIG.into()), buckets)
-            }
-            _ => Err(Error::usage("a source and a destination are needed").remedy("see multi-sync --help")),
+fn typed(matches: &ArgMatches) -> Result<Typed> {
+    let mut sources: Vec<OsString> = matches.get_many("paths").into_iter().flatten().cloned().collect();
+    let buckets = matches.get_one::<OsString>("buckets").map(PathBuf::from);
+    let folder = matches.get_one::<OsString>("config").map(PathBuf::from);
+    match (sources.pop(), folder) {
+        (Some(destination), None) if !sources.is_empty() => {
+            Ok(Typed { sources, destination, buckets, hosts_file: None })
         }
-    }
-
-    /// The files of the Python tool of this name.
-    fn from_folder(folder: &Path, buckets: Option<PathBuf>) -> Result<Typed> {
-        let lines = |name: &str, names: &[&str]| {
-            let path = folder.join(name);
-            let remedy = format!("write {} into it, a line each", names.join(" and "));
-            let text = std::fs::read(&path).map_err(|cause| Error::io("read", &path, cause).remedy(&remedy).exit(1))?;
-            let mut lines: Vec<OsString> = text
-                .split(|byte| *byte == b'\n')
-                .map(|line| OsStr::from_bytes(line.trim_ascii()).to_owned())
-                .filter(|line| !line.is_empty() && !line.as_bytes().starts_with(b"#"))
-                .collect();
-            if lines.len() != names.len() {
-                let place = lines.len().min(names.len()) + 1;
-                let shown = Printable::path(&path).to_string();
-                let what = match names.get(lines.len()) {
-                    Some(missing) => format!("{shown}, line {place}: {missing} is missing"),
-                    None => format!("{shown}, line {place}: nothing is expected after {}", names[names.len() - 1]),
-                };
-                return Err(Error::usage(what).remedy(remedy));
-            }
-            lines.reverse();
-            Ok(lines)
-        };
-        let mut paths = lines("src_dest_path.txt", &["the source", "the destination"])?;
-        let (source, destination) = (paths.pop().unwrap_or_default(), paths.pop().unwrap_or_default());
-        let named = folder.join("buckets_path.txt");
-        let buckets = match buckets {
-            None if named.exists() => {
-                lines("buckets_path.txt", &["the parent of the bucket directory"])?.pop().map(PathBuf::from)
-            }
-            typed => typed,
-        };
-        let hosts_file = Some(folder.join("src_ips_hosts.txt").into_os_string());
-        Ok(Typed { sources: vec![source], destination, buckets, hosts_file })
+        (Some(_), Some(_)) => Err(Error::usage("SRC, DEST and --config").remedy("give one or the other")),
+        (None, folder) if folder.is_some() || Path::new(CONFIG).is_dir() => {
+            Typed::from_folder(&folder.unwrap_or_else(|| CONFIG.into()), buckets)
+        }
+        _ => Err(Error::usage("a source and a destination are needed").remedy("see multi-sync --help")),
     }
 }
 
@@ -487,7 +444,7 @@ const MOST_SCAN_THREADS: usize = 1024;
 
 fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);
-    let typed = Typed::read(matches)?;
+    let typed = typed(matches)?;
     let destination = Destination::parse(&typed.destination)?;
     let sources = typed.sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
     let options = Options::parse_str(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text))?;

@@ -1,6 +1,7 @@
 //! The command `multi-sync`: a thin user of the library. It parses, prints, waits for signals and sets the exit code.
 
 mod cli;
+mod folder;
 mod runs;
 mod verification;
 

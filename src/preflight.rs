@@ -1,6 +1,6 @@
 //! Before a many-to-one run: can each host do its part? All are asked at the same time, and each has a limited time to answer.
 //!
-//! Each host runs one script ([`QUESTIONS`]) that looks and changes nothing: rsync and its version, the user, the clock, the sources, the files
+//! Each host runs one script that looks and changes nothing: rsync and its version, the user, the clock, the sources, the files
 //! that rsync's options name, the destination. The sources and files are those of this run if the same questions have the same answers
 //! here. Of the destination the hosts' answers are compared with each other: this machine may not see it.
 

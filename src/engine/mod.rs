@@ -7,6 +7,7 @@
 
 mod ends;
 mod feed;
+mod handover;
 mod judge;
 mod launch;
 mod ledger;
@@ -18,10 +19,8 @@ mod spine;
 mod starts;
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,27 +28,26 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-use crate::bucket::{self, Bucket, BucketDir};
+use crate::bucket::{Bucket, BucketDir};
 use crate::config::Config;
 use crate::cost::Fit;
-use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, Queue};
 use crate::report::{Complaints, Event, Progress, Summary};
-use crate::rsync::command::{Invocation, Removal};
+use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, RunCode};
 use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
 use feed::{Found, Inputs};
-use launch::{End, Meter, Said, Tells, Voice};
+use launch::{End, Meter, Said};
 use ledger::Known;
 pub use ledger::{FAILED_NAMES, FAILED_TEXT, Ledger};
 use pace::Pace;
 use places::{Slots, Ways};
-use spine::{Part, SpineList};
+use spine::SpineList;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
@@ -654,92 +652,6 @@ impl<'scope, 'env> Run<'scope, 'env> {
         wanted && !unsafe_now
     }
 
-    /// Those of the arguments whose spine directories are still what was scanned. If another process put something else into the
-    /// place of one, rsync would follow it out of the source: what is below is not copied, and is named.
-    fn as_scanned(&mut self, mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
-        for path in self.spine.changed(&self.plan.recipe.base, &arguments) {
-            self.soft.add(exit::PARTIAL);
-            self.sender_failed = true;
-            arguments.retain(|argument| !spine::is_in(argument.as_bytes(), &path));
-            if self.spine.is_news(&path) {
-                let text = format!("{} was replaced while multi-sync ran: copy it again", Printable::bytes(&path));
-                (self.tell)(Event::Failed(text.clone()));
-                self.record(&Record::Unread { text, vanished: false, in_unit: false })?;
-            }
-        }
-        Ok(arguments)
-    }
-
-    /// A part of the spine without what was replaced; `None` if nothing is left of it.
-    fn part_as_scanned(&mut self, range: Range<usize>, with_mount_points: bool) -> Result<Option<Part>> {
-        const BASE: &str = ".";
-        let mut part = self.spine.part(range, with_mount_points);
-        if part.dest {
-            part.arguments.insert(0, BASE.into());
-        }
-        part.arguments = self.as_scanned(part.arguments)?;
-        part.dest &= part.arguments.first().is_some_and(|first| first == BASE);
-        if part.dest {
-            part.arguments.remove(0);
-        }
-        Ok((part.dest || !part.arguments.is_empty()).then_some(part))
-    }
-
-    fn arguments(&self, buckets: &[Bucket]) -> Result<Vec<OsString>> {
-        let mut all = Vec::with_capacity(buckets.iter().map(|bucket| bucket.units as usize).sum());
-        for bucket in buckets {
-            let file = self.buckets.read(bucket.id)?;
-            all.extend(bucket::arguments(&file).map(os));
-        }
-        Ok(all)
-    }
-
-    fn start(&mut self, job: Job, invocation: Invocation, tells: Tells) -> Result<()> {
-        let launch = self.summary.launches;
-        self.summary.launches += 1;
-        self.last_start = Instant::now();
-        let weight = match &job {
-            Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
-            Job::Plain
-            | Job::Create(_)
-            | Job::Repair(_)
-            | Job::Clean(_)
-            | Job::Remove(_)
-            | Job::Delete(_)
-            | Job::Attributes(_) => Weight::default(),
-        };
-        let meter = Arc::<Meter>::default();
-        let (supervisor, tell) = (&self.control.supervisor, self.tell);
-        let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
-        let dest = (&*self.plan.recipe.destination, self.config.destination.original());
-        let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
-        let holds_denials = matches!(job, Job::Buckets(_)) && !self.plan.as_root;
-        let slot = self.free_slot().unwrap_or(0);
-        let (ways, place) = (self.ways, self.places.place(slot));
-        let shares = !matches!(job, Job::Plain);
-        if shares {
-            ways.open(self.scope, &place);
-        }
-        self.places.pool.iter_mut().for_each(|pool| pool.started(slot));
-        if let Job::Buckets(buckets) = &job {
-            let buckets = buckets.iter().map(|bucket| bucket.id).collect();
-            self.record(&Record::Started { launch, buckets })?;
-            self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
-        }
-        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
-        let started = thread::start(self.scope, move || {
-            let invocation = ways.prepare(invocation, &place, shares, supervisor);
-            let voice = Voice { tells, quiet, pretends, holds_denials, said: &said, dest, tell };
-            let end = launch::run(&invocation, supervisor, stall, &meter, &voice);
-            // The coordinator is gone only after it has failed.
-            let _ = sender.send(Message::Ended(launch, Box::new(end)));
-        });
-        if let Err(error) = started {
-            let _ = self.sender.send(Message::Ended(launch, Box::new(End::without_a_start(error))));
-        }
-        Ok(())
-    }
-
     fn done_so_far(&self) -> Weight {
         let found = self.control.watch.found();
         // One rsync for everything was started before all was found.
@@ -757,8 +669,4 @@ impl<'scope, 'env> Run<'scope, 'env> {
             elapsed: self.started.elapsed(),
         }));
     }
-}
-
-fn os(bytes: &[u8]) -> OsString {
-    OsStr::from_bytes(bytes).to_owned()
 }

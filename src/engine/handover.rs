@@ -1,0 +1,113 @@
+//! How work is handed to an rsync: its units are read and are still what was scanned, a place is found, and a thread starts it there.
+
+use std::ffi::{OsStr, OsString};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::bucket::{self, Bucket};
+use crate::entry::Printable;
+use crate::error::Result;
+use crate::journal::Record;
+use crate::report::Event;
+use crate::rsync::command::Invocation;
+use crate::rsync::exit;
+use crate::scan::Weight;
+use crate::thread;
+
+use super::launch::{self, End, Meter, Tells, Voice};
+use super::spine::{self, Part};
+use super::{Job, Ledger, Message, Run, Running};
+
+impl Run<'_, '_> {
+    /// Those of the arguments whose spine directories are still what was scanned. If another process put something else into the
+    /// place of one, rsync would follow it out of the source: what is below is not copied, and is named.
+    pub(super) fn as_scanned(&mut self, mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
+        for path in self.spine.changed(&self.plan.recipe.base, &arguments) {
+            self.soft.add(exit::PARTIAL);
+            self.sender_failed = true;
+            arguments.retain(|argument| !spine::is_in(argument.as_bytes(), &path));
+            if self.spine.is_news(&path) {
+                let text = format!("{} was replaced while multi-sync ran: copy it again", Printable::bytes(&path));
+                (self.tell)(Event::Failed(text.clone()));
+                self.record(&Record::Unread { text, vanished: false, in_unit: false })?;
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// A part of the spine without what was replaced; `None` if nothing is left of it.
+    pub(super) fn part_as_scanned(&mut self, range: Range<usize>, with_mount_points: bool) -> Result<Option<Part>> {
+        const BASE: &str = ".";
+        let mut part = self.spine.part(range, with_mount_points);
+        if part.dest {
+            part.arguments.insert(0, BASE.into());
+        }
+        part.arguments = self.as_scanned(part.arguments)?;
+        part.dest &= part.arguments.first().is_some_and(|first| first == BASE);
+        if part.dest {
+            part.arguments.remove(0);
+        }
+        Ok((part.dest || !part.arguments.is_empty()).then_some(part))
+    }
+
+    pub(super) fn arguments(&self, buckets: &[Bucket]) -> Result<Vec<OsString>> {
+        let mut all = Vec::with_capacity(buckets.iter().map(|bucket| bucket.units as usize).sum());
+        for bucket in buckets {
+            let file = self.buckets.read(bucket.id)?;
+            all.extend(bucket::arguments(&file).map(os));
+        }
+        Ok(all)
+    }
+
+    pub(super) fn start(&mut self, job: Job, invocation: Invocation, tells: Tells) -> Result<()> {
+        let launch = self.summary.launches;
+        self.summary.launches += 1;
+        self.last_start = Instant::now();
+        let weight = match &job {
+            Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
+            Job::Plain
+            | Job::Create(_)
+            | Job::Repair(_)
+            | Job::Clean(_)
+            | Job::Remove(_)
+            | Job::Delete(_)
+            | Job::Attributes(_) => Weight::default(),
+        };
+        let meter = Arc::<Meter>::default();
+        let (supervisor, tell) = (&self.control.supervisor, self.tell);
+        let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
+        let dest = (&*self.plan.recipe.destination, self.config.destination.original());
+        let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
+        let holds_denials = matches!(job, Job::Buckets(_)) && !self.plan.as_root;
+        let slot = self.free_slot().unwrap_or(0);
+        let (ways, place) = (self.ways, self.places.place(slot));
+        let shares = !matches!(job, Job::Plain);
+        if shares {
+            ways.open(self.scope, &place);
+        }
+        self.places.pool.iter_mut().for_each(|pool| pool.started(slot));
+        if let Job::Buckets(buckets) = &job {
+            let buckets = buckets.iter().map(|bucket| bucket.id).collect();
+            self.record(&Record::Started { launch, buckets })?;
+            self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
+        }
+        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
+        let started = thread::start(self.scope, move || {
+            let invocation = ways.prepare(invocation, &place, shares, supervisor);
+            let voice = Voice { tells, quiet, pretends, holds_denials, said: &said, dest, tell };
+            let end = launch::run(&invocation, supervisor, stall, &meter, &voice);
+            // The coordinator is gone only after it has failed.
+            let _ = sender.send(Message::Ended(launch, Box::new(end)));
+        });
+        if let Err(error) = started {
+            let _ = self.sender.send(Message::Ended(launch, Box::new(End::without_a_start(error))));
+        }
+        Ok(())
+    }
+}
+
+fn os(bytes: &[u8]) -> OsString {
+    OsStr::from_bytes(bytes).to_owned()
+}
