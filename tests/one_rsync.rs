@@ -93,6 +93,9 @@ fn seeds_that_once_differed() {
         1_043_239_623_872,
         1_043_239_625_684,
         973_218_432_376,
+        971_949_265_162,
+        971_949_265_487,
+        971_949_266_200,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -84,6 +84,8 @@ pub(super) enum Tells {
     AllAndRemember,
     /// What is not remembered.
     New,
+    /// All but what changes about directories: those above what is repeated are none of its business.
+    NoDirs,
     /// Complaints, and on standard output only what is about deletion: everything else was printed before.
     Deletions,
 }
@@ -96,7 +98,7 @@ impl Said {
         };
         let mut lines = lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match tells {
-            Tells::All => true,
+            Tells::All | Tells::NoDirs => true,
             Tells::AllAndRemember => {
                 if lines.len() < most {
                     lines.insert(line.to_vec());
@@ -145,6 +147,9 @@ impl Voice<'_> {
     fn say(&self, line: &[u8]) {
         let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
         let (given, typed) = self.dest;
+        if self.tells == Tells::NoDirs && line.starts_with(b".d") {
+            return;
+        }
         if self.quiet || !self.said.is_news(Stream::Stdout, line, self.tells) {
             return;
         }

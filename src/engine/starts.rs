@@ -27,7 +27,7 @@ impl Run<'_, '_> {
                     let how = Copying { repair: true, ..self.copying(bucket) };
                     if let Some(units) = self.launchable(&[bucket])? {
                         let invocation = self.plan.recipe.buckets(units, how, self.room);
-                        self.start(Job::Repair(bucket), invocation, Tells::All)?;
+                        self.start(Job::Repair(bucket), invocation, Tells::NoDirs)?;
                     }
                     Ok(true)
                 }

@@ -26,7 +26,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 26] = [
+    let rules: [(bool, &str); 28] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -81,6 +81,14 @@ pub(super) fn by_options(
             "with --acls and without --perms the special bits of a directory depend on when it is looked at",
         ),
         (has("atimes") && prints, "with --atimes reading a file changes what is printed of its other names"),
+        (
+            !is_root && meaning.backup && (!meaning.times || has("ignore-times")),
+            "a launch that is repeated with other modes would back up what the first has copied",
+        ),
+        (
+            meaning.dry_run && ["link-dest", "copy-dest", "compare-dest"].into_iter().any(has),
+            "a directory to compare with is looked for elsewhere if DEST is not made",
+        ),
         (
             prints && meaning.remove_source_files && meaning.hard_links,
             "which name of a file is printed as its copy depends on what was looked at first",
