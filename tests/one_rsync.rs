@@ -96,6 +96,8 @@ fn seeds_that_once_differed() {
         971_949_265_162,
         971_949_265_487,
         971_949_266_200,
+        971_949_266_617,
+        971_949_266_882,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

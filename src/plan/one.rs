@@ -26,7 +26,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 28] = [
+    let rules: [(bool, &str); 29] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -84,6 +84,10 @@ pub(super) fn by_options(
         (
             !is_root && meaning.backup && (!meaning.times || has("ignore-times")),
             "a launch that is repeated with other modes would back up what the first has copied",
+        ),
+        (
+            !is_root && meaning.ignore_existing,
+            "with --ignore-existing a directory that may not be written is not made writable for what is copied into it",
         ),
         (
             meaning.dry_run && ["link-dest", "copy-dest", "compare-dest"].into_iter().any(has),
