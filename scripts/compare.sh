@@ -9,7 +9,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 usage() {
     cat <<'END'
-usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--buckets] [--delete] [--links] [OPTIONS]
+usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--hosts] [--buckets] [--delete] [--links] [OPTIONS]
 
 What is compared; --copy if nothing is said:
   --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes
@@ -19,6 +19,8 @@ What is compared; --copy if nothing is said:
   --ssh          20,000 files through an sshd of its own on the loopback network: rsync, multi-sync -p 4
   --wan          256 files of 640 KiB to an rsync daemon at the end of a long link (50 ms round trip, 256 KiB window; needs
                  WAN_PROXY and python3): rsync, multi-sync -p 4, -p 8
+  --hosts        three source hosts (network namespaces, 100 Mbit/s each, an sshd in each) that push 120 MB to one rsync daemon:
+                 multi-sync -p 3 on one of them, and many-to-one with one and with all (needs root, ip and tc)
   --buckets      what a run costs per bucket: 10,000, 100,000 and 1,000,000 buckets of one file, for an rsync that does nothing
   --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
   --links        -aH of 20 snapshots of 5,000 files that share what has not changed, fresh and with nothing to do: the same
@@ -42,7 +44,7 @@ Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE,
 `make compare` builds them. SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
 WAN_PROXY: a program that delays and limits TCP connections (default ../shared/tools/wan-proxy.py).
 `scripts/setup.sh bench` installs what --scan and --slow can use. With the defaults --copy takes about 10 minutes, --scan 5, --slow 8,
---ssh 5, --wan 6, --buckets 12, --delete 3 and --links 6 on two cores.
+--ssh 5, --wan 6, --hosts 4, --buckets 12, --delete 3 and --links 6 on two cores.
 END
 }
 
@@ -77,6 +79,8 @@ work=
 sshd_pid=
 observed_pid=
 wan_pids=()
+spaces=()
+daemon_address=
 mounted=
 
 say() {
@@ -99,7 +103,7 @@ number() {
 read_words() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --copy | --scan | --slow | --ssh | --wan | --buckets | --delete | --links) kinds+=("${1#--}") ;;
+            --copy | --scan | --slow | --ssh | --wan | --hosts | --buckets | --delete | --links) kinds+=("${1#--}") ;;
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
@@ -134,6 +138,12 @@ clean() {
         wait "$sshd_pid" 2>/dev/null || :
     fi
     [ ${#wan_pids[@]} = 0 ] || kill "${wan_pids[@]}" 2>/dev/null || :
+    local space
+    for space in "${spaces[@]}"; do
+        ip netns pids "$space" 2>/dev/null | xargs -r kill 2>/dev/null || :
+        ip netns del "$space" || :
+    done
+    [ -z "$daemon_address" ] || ip addr del "$daemon_address/32" dev lo || :
     [ -z "$mounted" ] || fusermount3 -u -z "$mounted" || :
     [ -z "$work" ] || rm -rf "$work"
 }
@@ -231,6 +241,15 @@ command_of() {
         rsync) argv=(rsync "${options[@]}" "$2/" "$3/") ;;
         'multi-sync -d')
             argv=("$multi_sync" -d -k --stats -b "$work/out" ${scan_threads:+--scan-threads "$scan_threads"} "$2/" "$work/none/")
+            ;;
+        'multi-sync -p 3 on one host')
+            argv=(ip netns exec "${spaces[0]}" "$multi_sync" -p 3 -r "${options[*]}" "$2/" "$3/")
+            ;;
+        'multi-sync from 1 host')
+            argv=("$multi_sync" -m many-to-one --ssh "ssh -F $work/hosts/config" --hosts 'host1*3' -r "${options[*]}" "$2/" "$3/")
+            ;;
+        'multi-sync from 3 hosts')
+            argv=("$multi_sync" -m many-to-one --ssh "ssh -F $work/hosts/config" --hosts host1,host2,host3 -r "${options[*]}" "$2/" "$3/")
             ;;
         multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
         # It refuses -a, which is -r and these.
@@ -678,6 +697,85 @@ wide_area() {
     rm -rf "$work/tree"
 }
 
+# Three hosts with a link of 100 Mbit/s each, as far as possible from this machine's own network: names of this run, addresses of the
+# block for documentation (RFC 5737). `ssh -F "$work/hosts/config" hostN` logs in to them; the daemon has an address of the loopback device.
+start_hosts() {
+    local home=$work/hosts number space
+    if ! { [ "$(id -u)" = 0 ] && has ip && has tc && has sshd && has ssh-keygen; }; then
+        say 'SKIP --hosts: needs root, ip, tc and sshd'
+        return 1
+    fi
+    if ! ip addr add 192.0.2.254/32 dev lo; then
+        say 'SKIP --hosts: no address can be added'
+        return 1
+    fi
+    daemon_address=192.0.2.254
+    mkdir -m 700 "$home"
+    ssh-keygen -q -t ed25519 -N '' -f "$home/host_key"
+    ssh-keygen -q -t ed25519 -N '' -f "$home/user_key"
+    cp "$home/user_key.pub" "$home/authorized_keys"
+    if [ ! -e /run/sshd ]; then mkdir -m 755 /run/sshd; fi
+    cat >"$home/sshd_config" <<END
+Port 22
+HostKey $home/host_key
+AuthorizedKeysFile $home/authorized_keys
+PidFile none
+UsePAM no
+StrictModes no
+PermitRootLogin prohibit-password
+MaxStartups 200
+MaxSessions 200
+LogLevel ERROR
+SetEnv HOME=$home
+END
+    for number in 1 2 3; do
+        space=ms$$-$number
+        ip netns add "$space"
+        spaces+=("$space")
+        ip link add "m$$v$number" type veth peer name eth0 netns "$space"
+        ip addr add "192.0.2.$((4 * number + 1))/30" dev "m$$v$number"
+        ip link set "m$$v$number" up
+        ip -n "$space" addr add "192.0.2.$((4 * number + 2))/30" dev eth0
+        ip -n "$space" link set eth0 up
+        ip -n "$space" link set lo up
+        ip -n "$space" route add default via "192.0.2.$((4 * number + 1))"
+        ip netns exec "$space" tc qdisc add dev eth0 root handle 1: htb default 1
+        ip netns exec "$space" tc class add dev eth0 parent 1: classid 1:1 htb rate 100mbit ceil 100mbit
+        ip netns exec "$space" "$(command -v sshd)" -D -e -f "$home/sshd_config" 2>>"$home/log" &
+        cat >>"$home/config" <<END
+Host host$number
+    HostName 192.0.2.$((4 * number + 2))
+END
+    done
+    cat >>"$home/config" <<END
+Host *
+    User root
+    IdentityFile $home/user_key
+    IdentitiesOnly yes
+    StrictHostKeyChecking no
+    UserKnownHostsFile /dev/null
+    BatchMode yes
+    LogLevel ERROR
+END
+    printf 'use chroot = no\nlog file = %s\n[copy]\npath = %s\nread only = no\nuid = 0\ngid = 0\n' \
+        "$work/daemon.log" "$work" >"$work/rsyncd.conf"
+    rsync --daemon --no-detach --address="$daemon_address" --port=8730 --config="$work/rsyncd.conf" 2>>"$home/log" &
+    wan_pids=($!)
+    sleep 1
+    for number in 1 2 3; do
+        ssh -F "$home/config" "host$number" "rsync rsync://$daemon_address:8730/" >/dev/null ||
+            { say "SKIP --hosts: host$number does not answer: $(tail -n 1 "$home/log")" && return 1; }
+    done
+}
+
+source_hosts() {
+    start_hosts || return 0
+    make_tree wan-256 "$work/tree" "$(awk "BEGIN { print 0.75 * $scale }")"
+    compare_copies 'three hosts of 100 Mbit/s' "$work/tree" "rsync://$daemon_address:8730/copy/copy" \
+        'multi-sync -p 3 on one host' 'multi-sync from 1 host' 'multi-sync from 3 hosts'
+    rm -rf "$work/tree"
+}
+
 # One entry in a bucket, and an rsync that does nothing: what is left is what a run costs itself. With `alone` each bucket is a launch.
 many_buckets() {
     local real count how last=0
@@ -713,6 +811,7 @@ table() {
     awk -F , -v references="$*" -v observed="$out/observed.csv" '
         BEGIN {
             count = split(references, reference, " ")
+            for (i = 1; i <= count; i++) gsub("_", " ", reference[i])
             printf "| tree | run | tool | runs | median s | min | max |"
             for (i = 1; i <= count; i++) printf " / %s |", reference[i]
             print " CPU s | own CPU | own peak | at once | |"
@@ -797,13 +896,14 @@ for kind in "${kinds[@]}"; do
         slow) slow_scans && references=(find fpart) ;;
         ssh) remote && references=(rsync) ;;
         wan) wide_area && references=(rsync) ;;
+        hosts) source_hosts && references=('multi-sync -p 3 on one host') ;;
         buckets) many_buckets ;;
         delete) deletions && references=(rsync) ;;
         links) farms && references=(rsync) ;;
     esac
     # One file and one table for each kind.
     if [ "$(wc -l <"$results")" -gt 1 ]; then
-        table "${references[@]}" >"$out/table-$kind.md"
+        table "${references[@]// /_}" >"$out/table-$kind.md"
         cat "$out/table-$kind.md"
         echo
     fi
