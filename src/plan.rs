@@ -164,6 +164,8 @@ pub struct Plan {
     /// What has to be equal of a directory that is at the destination already so that rsync would change nothing of it; `None` if that
     /// cannot be told without rsync.
     pub keeps: Option<Keeps>,
+    /// What a launch leaves half written when it breaks off would be passed over by one that comes after it: nothing is tried again.
+    pub leaves_halves: bool,
     /// A launch that comes once more changes nothing but what had failed.
     pub repeatable: bool,
     /// The user asked rsync to be quiet.
@@ -269,6 +271,7 @@ impl Plan {
             ignore_errors: meaning.ignore_errors,
             prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
             keeps: Keeps::of(config, &options, &meaning).filter(|_| root_user),
+            leaves_halves: leaves_halves(&options, &meaning),
             repeatable: is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
@@ -335,6 +338,15 @@ fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Sup
     let command = command_words(&typed)?;
     let rsh = options.remote_shell(&typed, &config.cwd);
     Route::find(config.destination.target(), command, rsh, &config.cwd, supervisor)
+}
+
+/// Whether a half-written file stays under its own name, and looks newer, existing, or of the right size to the next rsync.
+fn leaves_halves(options: &Options, meaning: &Meaning) -> bool {
+    let has = |name: &str| options.settings().iter().any(|setting| setting.spec.name() == name && !setting.negated);
+    // -P is --partial --progress.
+    let partial = has("partial") || options.settings().iter().any(|setting| setting.spec.short == Some(b'P'));
+    let in_place = meaning.inplace || meaning.append || partial || has("write-devices");
+    in_place && !meaning.dry_run && (has("update") || has("size-only") || meaning.ignore_existing)
 }
 
 fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {

@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::hosts::{Host, Workers};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
-use crate::rsync::options::{Options, Takes};
 use crate::rsync::version::{OLDEST_RSYNC, Version};
 use crate::shell;
 use crate::supervise::{Ended, Stream, Supervisor};
@@ -97,7 +96,7 @@ pub fn workers(checked: &[Checked]) -> Option<Workers> {
 /// This machine itself cannot answer.
 pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<Checked>> {
     let paths = paths(config);
-    let files = files(&config.options, config);
+    let files = config.options.files_read(&config.cwd);
     let words = |dest: Vec<OsString>| {
         let counted = |list: &[OsString]| [vec![list.len().to_string().into()], list.to_vec()].concat();
         let own = ["-c".into(), QUESTIONS.into(), "sh".into()];
@@ -137,14 +136,6 @@ fn paths(config: &Config) -> Vec<OsString> {
         source.name().map_or(base.clone(), |name| base.join(name)).into_os_string()
     };
     config.sources.iter().map(path).collect()
-}
-
-/// Files on the machine of an rsync that its options read.
-fn files(options: &Options, config: &Config) -> Vec<OsString> {
-    let absolute = options.absolute_files(&config.cwd);
-    let reads = absolute.settings().iter().filter(|setting| setting.spec.takes == Takes::Input);
-    let values = reads.filter_map(|setting| setting.value.clone());
-    values.filter(|value| value.as_encoded_bytes().starts_with(b"/")).collect()
 }
 
 /// rsync's words that list DEST, with the user's options that lead there.
@@ -272,6 +263,7 @@ fn skew(clock: Option<&str>, asked: SystemTime, took: Duration) -> Option<Durati
 mod tests {
     use super::*;
     use crate::endpoint::Destination;
+    use crate::rsync::options::Options;
     use std::ffi::OsStr;
     use std::path::PathBuf;
 
@@ -288,13 +280,15 @@ mod tests {
 
     #[test]
     fn the_way_to_the_destination_is_the_users() {
-        let options = Options::parse(&["-aHX", "-e", "ssh -p 22", "--delete", "--exclude-from=rules"]).unwrap();
+        let options =
+            Options::parse(&["-aHX", "-e", "ssh -p 22", "--delete", "--exclude-from=rules", "-f", "merge more"])
+                .unwrap();
         let dest = Destination::parse("nas:b".as_ref()).unwrap();
         let config = Config::new(vec![Source::parse("s/".as_ref()).unwrap()], dest, options, PathBuf::from("/home"));
         let words = list(&config);
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         assert_eq!(shown[0], "-e");
         assert_eq!(shown[2..], ["--list-only", "--", "nas:b/"]);
-        assert_eq!(files(&config.options, &config), [OsStr::new("/home/rules")]);
+        assert_eq!(config.options.files_read(&config.cwd), [OsStr::new("/home/rules"), OsStr::new("/home/more")]);
     }
 }

@@ -57,6 +57,12 @@ impl Opened {
         let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
         match resumed {
             Some(run) => {
+                if plan.leaves_halves {
+                    return Err(Error::usage(
+                        "with these rsync options a file that was half written would be passed over",
+                    )
+                    .remedy("copy once without --update, --ignore-existing and --size-only"));
+                }
                 let lock = Lock::take(&run.dir)?;
                 let buckets = plan.open_buckets(&run.dir)?;
                 let trusted = !(config.destination.is_local() && run.asked.machine_restarted());

@@ -95,6 +95,29 @@ fn a_launch_is_tried_again_as_often_as_is_asked_for() {
     }
 }
 
+/// A half-written file would be newer, existing or of the right size for the next rsync, and the run would end with 0.
+#[test]
+fn what_would_be_passed_over_is_not_tried_again() {
+    for (options, code) in [("-a --inplace -u", 12), ("-aP --ignore-existing", 12), ("-a --inplace", 0), ("-a -u", 0)] {
+        let work = Work::new();
+        treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Empty), 9).unwrap();
+        work.dir("runs");
+        let mut command = multi_sync(&work);
+        command.args(["-p", "1", "-f", "9", "-b", "runs", "-r", options, "src/", "D"]);
+        let once = "case \" $* \" in *' --no-implied-dirs '*) mkdir WORK/failed 2>/dev/null && exit 12 ;; esac\nexec REAL \"$@\"";
+        fake_rsync(&mut command, &work, &once.replace("WORK", work.path().to_str().unwrap()));
+        let ran = run_within(command, SOON).expect_code(code);
+        assert_eq!(ran.stderr_text().contains("half written"), code != 0, "{}", ran.report());
+        if code != 0 {
+            let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
+            let mut resumed = multi_sync(&work);
+            resumed.arg("--resume").arg(dir);
+            let ran = run_within(resumed, SOON).expect_code(1);
+            assert!(ran.stderr_text().contains("half written"), "{}", ran.report());
+        }
+    }
+}
+
 /// The first answer of a server may be an error; the second is the file.
 #[test]
 fn an_input_error_that_passes_is_no_failure() {

@@ -78,11 +78,11 @@ fn each_difference_is_found_and_none_in_a_right_copy() {
     let mut found = 0;
     for (name, script, part) in PLANTED {
         if !is_root && (name.ends_with("owner") || name.ends_with("group")) {
-            println!("SKIP {name}: not root");
+            lab::skip(name, "not root");
             continue;
         }
         if name.contains("extended") && work.join("no-xattrs").exists() {
-            println!("SKIP {name}: no extended attributes here");
+            lab::skip(name, "no extended attributes here");
             continue;
         }
         run(sh(&work, &format!("rm -rf d && cp -a right d && cd d && {script}"))).expect_code(0);
@@ -197,6 +197,6 @@ fn an_unreadable_file_is_no_right_copy() {
         let ran = run(lab::command::as_nobody(&work, command)).expect_code(23);
         assert!(ran.stdout_text().contains("f3"), "{}", ran.report());
     } else {
-        println!("SKIP: not root");
+        lab::skip("an unreadable file is no right copy", "needs a second user");
     }
 }

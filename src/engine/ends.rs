@@ -235,7 +235,11 @@ impl Run<'_, '_> {
     /// Puts buckets back once whose failures may pass. Where rsync would do something twice, it does not.
     fn comes_again(&mut self, job: &Job, code: u8, transcript: &Transcript) -> bool {
         let Job::Buckets(buckets) = job else { return false };
-        let may = code == exit::PARTIAL && self.plan.repeatable && self.config.retries > 0 && !self.stopping();
+        let may = code == exit::PARTIAL
+            && self.plan.repeatable
+            && !self.plan.leaves_halves
+            && self.config.retries > 0
+            && !self.stopping();
         if !may || !transcript.may_pass() || buckets.iter().any(|bucket| self.tries.contains_key(&bucket.id)) {
             return false;
         }
@@ -251,6 +255,9 @@ impl Run<'_, '_> {
     fn again(&mut self, job: Job, code: u8, most: u32) {
         let most = most.min(self.config.retries);
         if let Job::Plain = job {
+            return self.fail(code);
+        }
+        if self.leaves_halves(&job, code) {
             return self.fail(code);
         }
         let tried = keys(&job).into_iter().map(|key| {
@@ -272,6 +279,20 @@ impl Run<'_, '_> {
         )));
         self.pause_until = Some(Instant::now() + pause);
         self.put_back(job);
+    }
+
+    /// Whether a launch that broke off may have left files that the next one would pass over; says so.
+    fn leaves_halves(&self, job: &Job, code: u8) -> bool {
+        let copies = matches!(job, Job::Buckets(_) | Job::Repair(_) | Job::Plain);
+        if !copies || !self.plan.leaves_halves {
+            return false;
+        }
+        let text = format!(
+            "an rsync ended with code {code}: what it has half written would be passed over with these rsync options, \
+             so it is not tried again"
+        );
+        (self.tell)(Event::Failed(text));
+        true
     }
 
     /// The same work waits again.
@@ -306,7 +327,10 @@ impl Run<'_, '_> {
             _ => (ended, Whose::Rsync),
         };
         let code = ended.code();
-        let of_host = matches!(exit::class(code), Class::Connection | Class::Broken) || (124..=127).contains(&code);
+        // The end of the time of --stop-at is no loss.
+        let in_time = code != exit::TIMEOUT || !self.plan.stops_itself;
+        let broke_off = matches!(exit::class(code), Class::Connection | Class::Broken);
+        let of_host = broke_off && in_time || (124..=127).contains(&code);
         if stopping {
             pool.left(slot);
         } else if of_host {
@@ -330,6 +354,9 @@ impl Run<'_, '_> {
             let text = format!("{host} is set aside for {seconds} s: a launch ended with code {code} ({what})");
             (self.tell)(Event::Note(text));
         }
+        if self.leaves_halves(&job, code) {
+            return self.fail(code);
+        }
         if proven && whose == Whose::Rsync {
             for key in keys(&job) {
                 let tries = self.tries.entry(key).or_insert(0);
@@ -337,8 +364,8 @@ impl Run<'_, '_> {
                 let too_often = alone && *tries > self.config.retries;
                 match self.faults.get(&key) {
                     Some((other, before)) if *other != at && wins > *before || too_often => {
-                        let text =
-                            format!("a launch failed on two hosts with code {code} ({what}), where others succeed");
+                        let where_ = if alone { "too often" } else { "on two hosts, where others succeed," };
+                        let text = format!("a launch failed {where_} with code {code} ({what})");
                         (self.tell)(Event::Failed(text));
                         return self.fail(code);
                     }

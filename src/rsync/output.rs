@@ -163,7 +163,7 @@ impl Transcript {
         }
         self.errors += 1;
         self.passing += u64::from(may_pass(line));
-        self.times += u64::from(contains(line, b"[generator] failed to set times on "));
+        self.times += u64::from(is_forbidden_time(line));
         self.below_files += u64::from(is_below_file(line));
         self.lost_list |= line.starts_with(b"File-list index ");
         self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
@@ -221,7 +221,7 @@ impl Transcript {
         self.lost_list
     }
 
-    /// Whether all it complained about is that it could not set times.
+    /// Whether all it complained about is that it may not set times.
     pub fn only_times(&self) -> bool {
         self.errors > 0 && self.errors == self.times
     }
@@ -270,6 +270,10 @@ fn may_pass(line: &[u8]) -> bool {
     const CODES: [&str; 10] = ["4", "5", "11", "12", "16", "26", "110", "113", "116", "121"];
     let follows = line.starts_with(b"*** Skipping any contents") || line.starts_with(b"IO error encountered");
     follows || CODES.iter().any(|code| line.ends_with(format!("({code})").as_bytes()))
+}
+
+fn is_forbidden_time(line: &[u8]) -> bool {
+    contains(line, b"[generator] failed to set times on ") && line.ends_with(b": Operation not permitted (1)")
 }
 
 /// Whether a directory could not be made at the destination.
@@ -403,6 +407,16 @@ mod tests {
         assert!(transcript.may_pass());
         transcript.stderr(b"rsync: [sender] send_files failed to open \"/s/x\": Permission denied (13)");
         assert!(!transcript.may_pass());
+    }
+
+    #[test]
+    fn times_that_may_not_be_set_are_told_from_times_that_cannot() {
+        let mut transcript = Transcript::default();
+        assert!(!transcript.only_times());
+        transcript.stderr(b"rsync: [generator] failed to set times on \"/d/o\": Operation not permitted (1)");
+        assert!(transcript.only_times());
+        transcript.stderr(b"rsync: [generator] failed to set times on \"/d/o\": Input/output error (5)");
+        assert!(!transcript.only_times());
     }
 
     #[test]

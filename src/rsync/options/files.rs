@@ -43,6 +43,19 @@ impl Options {
         OsString::from_vec([IN_DIR, &quoted(cwd), b" ", text, family].concat())
     }
 
+    /// Files on the machine of an rsync that it reads because of these options, typed in `cwd`.
+    pub fn files_read(&self, cwd: &Path) -> Vec<OsString> {
+        let file = |setting: &Setting| {
+            let value = setting.value.as_deref()?;
+            match (setting.spec.takes, Rule::of(setting)) {
+                (Takes::Input, _) if !(value == "-" || is_remote(value)) => Some(join(cwd, value)),
+                (_, Some(Rule::Merge { file, .. })) if file != b"-" => Some(join(cwd, OsStr::from_bytes(file))),
+                _ => None,
+            }
+        };
+        self.settings.iter().filter_map(file).collect()
+    }
+
     fn absolute(&self, setting: &Setting, cwd: &Path) -> Setting {
         let value = setting.value.as_deref().and_then(|value| self.absolute_value(setting, value, cwd));
         Setting { value: value.or_else(|| setting.value.clone()), ..setting.clone() }

@@ -1,0 +1,167 @@
+//! What can be typed, and what `--help` says of it.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+use multi_sync::bench;
+use multi_sync::config::{DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE};
+use multi_sync::size::Size;
+
+/// The number of processes that is found by measuring.
+pub(super) const AUTO: &str = "auto";
+/// Files that say what is to be done, as the Python tool of this name has them.
+pub(super) const CONFIG: &str = "/etc/multi-sync";
+pub(super) const QUICK: &str = "quick";
+pub(super) const CHECKSUM: &str = "checksum";
+pub(super) const ONE_TO_ONE: &str = "one-to-one";
+pub(super) const MANY_TO_ONE: &str = "many-to-one";
+
+/// Every option with its help.
+pub(super) fn command() -> Command {
+    let bytes = || value_parser!(OsString);
+    let flag = |name: &'static str, letter: char, help: &'static str| {
+        Arg::new(name).short(letter).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    let value = |name: &'static str, letter: char, shown: &'static str, help: String| {
+        Arg::new(name).short(letter).long(name).value_name(shown).value_parser(bytes()).help(help)
+    };
+    let long_value = |name: &'static str, shown: &'static str, help: String| {
+        Arg::new(name).long(name).value_name(shown).value_parser(bytes()).help(help)
+    };
+    Command::new("multi-sync")
+        .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
+        .override_usage(
+            "multi-sync [OPTIONS] SRC... DEST\n       multi-sync --selftest [-r OPTS] [DEST]\n       \
+             multi-sync --bench | --benchshm [-r OPTS] [--bench-...]",
+        )
+        .version(env!("CARGO_PKG_VERSION"))
+        // clap's own would act in the middle of a word: `-host:x` is no call for help.
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("mode")
+                .short('m')
+                .long("mode")
+                .value_name("MODE")
+                .value_parser([ONE_TO_ONE, MANY_TO_ONE])
+                .help(format!("{ONE_TO_ONE}: this machine copies [default]; {MANY_TO_ONE}: the hosts of --hosts do")),
+        )
+        .arg(long_value(
+            "hosts",
+            "LIST",
+            "source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there".into(),
+        ))
+        .arg(long_value("hosts-file", "FILE", "the same, a host or `host,user` in each line".into()))
+        .arg(long_value("ssh", "COMMAND", "how to reach them [default: ssh]".into()))
+        .arg(long_value(
+            "host-timeout",
+            "SECONDS",
+            format!("end when no host could be used for so long [default: {}]", DEFAULT_HOST_TIMEOUT.as_secs()),
+        ))
+        .arg(long_value(
+            "config",
+            "DIR",
+            format!(
+                "SRC, DEST, hosts and bucket directory from the files in DIR [default without SRC and DEST: {CONFIG}]"
+            ),
+        ))
+        .arg(value("processes", 'p', "N", format!("rsync processes at once; {AUTO}: as many as help [default: 1]")))
+        .arg(value("files", 'f', "N", format!("entries in a bucket [default: {DEFAULT_FILES}]")))
+        .arg(value(
+            "size",
+            's',
+            "BYTES",
+            format!("bytes in a bucket; K M G T P E are powers of 1024 [default: {}]", Size::new(DEFAULT_SIZE)),
+        ))
+        .arg(value("buckets", 'b', "DIR", "make the bucket directory below DIR [default: temporary folder]".into()))
+        .arg(flag("keep", 'k', "keep the bucket directory"))
+        .arg(flag("show", 'j', "print the bucket directory"))
+        .arg(flag("progress", 'P', "show progress"))
+        .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end"))
+        .arg(flag("dry-run", 'd', "scan and write buckets, copy nothing"))
+        .arg(
+            value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
+                .allow_hyphen_values(true),
+        )
+        .arg(
+            Arg::new("verify")
+                .long("verify")
+                .value_name("HOW")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(QUICK)
+                .value_parser([QUICK, CHECKSUM])
+                .help(format!("after the copy list what rsync -n -i still finds to do; {CHECKSUM}: by content")),
+        )
+        .arg(Arg::new("verify-only").long("verify-only").action(ArgAction::SetTrue).help("only list it, copy nothing"))
+        .arg(long_value(
+            "retries",
+            "N",
+            format!("how often a launch whose connection failed is tried again [default: {DEFAULT_RETRIES}]"),
+        ))
+        .arg(long_value(
+            "stall",
+            "SECONDS",
+            "end an rsync that for so long prints nothing and neither reads nor writes, and try again".into(),
+        ))
+        .arg(long_value(
+            "resume",
+            "DIR",
+            "go on with the run in DIR; -p, -P, --retries, --stall and --stats may be given anew".into(),
+        ))
+        .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR".into()))
+        .arg(long_value("status", "DIR", "print where the run in DIR stands".into()))
+        .arg(
+            Arg::new("runs")
+                .long("runs")
+                .action(ArgAction::SetTrue)
+                .help("print the runs below --buckets DIR, or the temporary folder"),
+        )
+        .arg(
+            Arg::new("scan-threads")
+                .long("scan-threads")
+                .value_name("N")
+                .value_parser(bytes())
+                .help("threads that read the source [default: one per core, more on network and FUSE file systems]"),
+        )
+        .arg(
+            Arg::new("gitignore")
+                .long("gitignore")
+                .action(ArgAction::SetTrue)
+                .help("leave out what .gitignore and .ignore files say; not with --delete"),
+        )
+        .arg(flag(
+            "selftest",
+            't',
+            "test this machine, its rsync, and DEST if it is given; -r adds options to every copy",
+        ))
+        .arg(flag("bench", 'e', "measure one rsync and 1, 2, 4, 8, 16 processes on a tree in the temporary folder"))
+        .arg(flag("benchshm", 'g', "the same in /dev/shm, or $SHM"))
+        .arg(long_value("bench-entries", "N", format!("entries of the tree [default: {}]", bench::DEFAULT_ENTRIES)))
+        .arg(long_value("bench-runs", "N", format!("rounds [default: {}]", bench::DEFAULT_RUNS)))
+        .arg(long_value("bench-shape", "PATH", "the tree: a specification (bench-data/NAME.json), or a folder".into()))
+        .arg(long_value("bench-dest", "DEST", "with --bench: copy into a new folder there".into()))
+        .arg(long_value("bench-json", "FILE", "write every time that was measured".into()))
+        .arg(long_value("bench-chart", "FILE.svg", "draw speedup by processes".into()))
+        .arg(
+            Arg::new("version")
+                .short('v')
+                .long("version")
+                .visible_short_alias('V')
+                .action(ArgAction::SetTrue)
+                .help("print the version"),
+        )
+        .arg(flag("help", 'h', "print this"))
+        .arg(Arg::new("paths").value_name("SRC... DEST").num_args(1..).value_parser(bytes()).help(
+            "what to copy, and where to: a path, [USER@]HOST:PATH, [USER@]HOST::MODULE/PATH or \
+             rsync://[USER@]HOST[:PORT]/MODULE/PATH; SRC/ is the contents of SRC, as in rsync",
+        ))
+        .after_help(AFTER_HELP)
+}
+
+const AFTER_HELP: &str = "\
+Exit codes are rsync's own: 0 all copied, 1 usage, 3 and 11 destination or file error, 20 interrupted, 23 some entries were not \
+copied, 24 some vanished, 255 and others as rsync gave them.
+
+One bucket is one rsync if --files or --size is given; else a launch takes as many buckets as are worth it.
+A run that is not worth several launches, or that only one rsync can do exactly, is one plain rsync; --stats says why.";
