@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -23,6 +23,8 @@ pub const FOLDER: u64 = 1024;
 const OTHER_PLACES: [&str; 3] = ["/var/tmp", "/dev/shm", "/run"];
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
+/// It can be gone through, and not listed.
+const PASSABLE_MODE: u32 = 0o711;
 
 /// One bucket: what it weighs and what it needs; its arguments are in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,20 @@ impl BucketDir {
         })?;
         // What is left out of a scan is the whole.
         Ok(BucketDir { path, identity: self.identity, in_source: self.in_source, temporary: None })
+    }
+
+    /// A folder in it where another login gets to files whose names it knows.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn passable(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        let made = fs::DirBuilder::new().recursive(true).create(&path);
+        let passable = |dir: &Path| fs::set_permissions(dir, fs::Permissions::from_mode(PASSABLE_MODE));
+        made.and_then(|()| passable(&path)).and_then(|()| passable(&self.path)).map_err(|cause| {
+            Error::io("create", &path, cause).remedy("give a directory with room with --buckets DIR")
+        })?;
+        Ok(path)
     }
 
     /// Whether it lies in a source. It is left out of the copy then, but only while it is temporary.

@@ -24,6 +24,8 @@ pub struct Host {
     pub address: String,
     /// rsyncs at once, if it was said.
     pub slots: Option<NonZero<usize>>,
+    /// It sees the bucket directory, as [`crate::preflight`] has found.
+    pub sees_buckets: bool,
 }
 
 impl fmt::Display for Host {
@@ -107,7 +109,7 @@ fn parse(word: &str) -> Result<Host> {
             return Err(no_host(word, "it has to be HOST or USER@HOST"));
         }
     }
-    Ok(Host { address: address.to_owned(), slots })
+    Ok(Host { address: address.to_owned(), slots, sees_buckets: false })
 }
 
 fn no_host(word: &str, why: &str) -> Error {

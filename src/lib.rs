@@ -61,6 +61,7 @@ pub mod rsync;
 pub mod rundir;
 pub mod scan;
 pub mod selftest;
+pub mod shared;
 pub mod shell;
 pub mod size;
 pub mod supervise;

@@ -7,7 +7,7 @@ mod verification;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -75,7 +75,8 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     let done = while_listening(&interrupt, || {
         raise_descriptor_limit();
         if !config.hosts.is_empty() && !config.dry_run {
-            use_hosts(&mut config, &control)?;
+            let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
+            use_hosts(&mut config, shared.as_deref(), &control)?;
         }
         let plan = Plan::make(&config, control.supervisor())?;
         // What can be refused is refused before anything is copied.
@@ -127,8 +128,8 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
 }
 
 /// Leaves the hosts that can do their part, and tells of all.
-fn use_hosts(config: &mut Config, control: &Control) -> Result<()> {
-    let checked = preflight::check(config, control.supervisor())?;
+fn use_hosts(config: &mut Config, shared: Option<&Path>, control: &Control) -> Result<()> {
+    let checked = preflight::check(config, shared, control.supervisor())?;
     checked.iter().for_each(|host| complain_text(&format!("host {host}")));
     let Some(workers) = preflight::workers(&checked) else {
         let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);

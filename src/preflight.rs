@@ -1,11 +1,12 @@
 //! Before a many-to-one run: can each host do its part? All are asked at the same time, and each has a limited time to answer.
 //!
 //! Each host runs one script that looks and changes nothing: rsync and its version, the user, the clock, the sources, the files
-//! that rsync's options name, the destination. The sources and files are those of this run if the same questions have the same answers
+//! that rsync's options name, the destination, the bucket directory. The sources and files are those of this run if the same questions have the same answers
 //! here. Of the destination the hosts' answers are compared with each other: this machine may not see it.
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
@@ -16,6 +17,7 @@ use crate::hosts::{Host, Workers};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::rsync::version::{OLDEST_RSYNC, Version};
+use crate::shared::Token;
 use crate::shell;
 use crate::supervise::{Ended, Stream, Supervisor};
 
@@ -26,12 +28,14 @@ const SKEW: Duration = Duration::from_secs(2);
 /// Lines of an error that are shown.
 const SHOWN: usize = 2;
 
-/// Arguments: number of sources, sources, number of files, files, and rsync's words that list the destination (none: it is not asked).
+/// Arguments: a file that shows whether the bucket directory is seen (or nothing), number of sources, sources, number of files, files, and rsync's words that list the destination (none: it is not asked).
 /// A root directory is known by its inode, its owner and the first of its names: its times change while it is used.
 const QUESTIONS: &str = r#"
 echo "version $(rsync --version 2>/dev/null | head -n 1)"
 echo "uid $(id -u)"
 echo "clock $(date +%s)"
+if [ -r "$1" ]; then echo "token $(cksum <"$1")"; fi
+shift
 n=$1; shift
 while [ "$n" -gt 0 ]; do
     if [ -e "$1" ]; then
@@ -75,7 +79,9 @@ impl fmt::Display for Checked {
         match (&self.refused, self.version) {
             (Some((why, _)), _) => write!(f, "{}: left out: {why} ({seconds:.1} s)", self.host),
             (None, Some(version)) => {
-                write!(f, "{}: rsync {version}, the same source, reaches the destination ({seconds:.1} s)", self.host)?;
+                let buckets = if self.host.sees_buckets { ", sees the bucket directory" } else { "" };
+                let same = "the same source, reaches the destination";
+                write!(f, "{}: rsync {version}, {same}{buckets} ({seconds:.1} s)", self.host)?;
                 self.skew.map_or(Ok(()), |skew| write!(f, "; its clock differs by {} s", skew.as_secs()))
             }
             (None, None) => write!(f, "{}", self.host),
@@ -90,17 +96,19 @@ pub fn workers(checked: &[Checked]) -> Option<Workers> {
     Some(Workers { version, are_root: fit().all(|host| host.is_root) })
 }
 
-/// Asks all hosts of a run.
+/// Asks all hosts of a run. `shared` is where its bucket directory is or will be, if they may see it.
 ///
 /// # Errors
 /// This machine itself cannot answer.
-pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<Checked>> {
+pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) -> Result<Vec<Checked>> {
+    let token = shared.and_then(Token::place);
+    let token_path = token.as_ref().map(|token| OsString::from(token.path())).unwrap_or_default();
     let paths = paths(config);
     let files = config.options.files_read(&config.cwd);
     let words = |dest: Vec<OsString>| {
         let counted = |list: &[OsString]| [vec![list.len().to_string().into()], list.to_vec()].concat();
         let own = ["-c".into(), QUESTIONS.into(), "sh".into()];
-        let arguments = [own.to_vec(), counted(&paths), counted(&files), dest].concat();
+        let arguments = [own.to_vec(), vec![token_path.clone()], counted(&paths), counted(&files), dest].concat();
         Invocation::new("sh", arguments, "/")
     };
     let here = ask(&words(Vec::new()), supervisor)?;
@@ -212,6 +220,7 @@ fn judge(
     };
     checked.version = answer.all("version").first().and_then(|line| Version::parse(line));
     checked.is_root = answer.all("uid") == ["0"];
+    checked.host.sees_buckets = !here.all("token").is_empty() && answer.all("token") == here.all("token");
     checked.skew = skew(answer.all("clock").first().copied(), asked, took);
     let dest = answer.all("dest").first().map(|line| (*line).to_owned());
     checked.refused = refusal(&answer, here, &checked, dest.as_deref());

@@ -15,6 +15,8 @@ use crate::rsync::command::Invocation;
 pub const FOR_255: u8 = 254;
 /// The directory of a command cannot be entered.
 pub const NO_DIRECTORY: u8 = 124;
+/// A script that should be read there ([`crate::shared`]) cannot be seen.
+pub const NO_SCRIPT: u8 = 123;
 /// Given back for a command that a signal has ended, as rsync does of its own processes.
 const KILLED: u8 = crate::rsync::exit::TERMINATED;
 /// Bytes of input in one `printf`.

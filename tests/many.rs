@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use lab::command::{Run, Signal, multi_sync, rsync, run, run_within, sh, start};
 use lab::processes;
+use lab::rsyncd::{Module, Rsyncd};
+use lab::space::{Hub, Space};
 use lab::sshd::{Sshd, joint_rsh};
 use lab::twin::temporary_files;
 use lab::work::Work;
@@ -237,6 +239,104 @@ fn a_host_that_fails_fast_gets_three_launches() {
         assert!((1..=3).contains(&launched), "{launched} launches\n{}", ran.report());
         assert!(told(&ran, "lab12").contains("(code 12)"), "{}", ran.report());
     }
+}
+
+/// Of six hosts one dies, one loses its link for ten seconds, one refuses, one answers late, one has another source.
+#[test]
+fn hosts_fail_in_every_way_at_once() {
+    let spaces = Hub::start().and_then(|hub| {
+        let spaces = (1..=3).map(|number| Space::start(&hub, number)).collect::<Result<Vec<_>, _>>()?;
+        Ok((hub, spaces))
+    });
+    let (hub, spaces) = match spaces {
+        Ok(made) => made,
+        Err(why) => return lab::skip("hosts with networks of their own", &why),
+    };
+    let Some(near) = Hosts::start(2) else { return };
+    let servers: Vec<Sshd> = spaces.iter().map(|space| Sshd::start_on(space).unwrap()).collect();
+    let work = Work::new();
+    for number in 0..120 {
+        let file = fs::File::create(work.file(format!("src/d{}/f{number}", number % 5), "")).unwrap();
+        file.set_len(2 << 20).unwrap();
+    }
+    let module = Module::new("copy", work.dir("D")).line("hosts allow = 198.18.0.0/15");
+    let daemon = match Rsyncd::start_at(hub.address().into(), &[module]) {
+        Ok(daemon) => daemon,
+        Err(why) => return lab::skip("hosts with networks of their own", &why),
+    };
+    near.force(0, "sleep 3; ASKED");
+    near.force(1, &format!("unshare -m sh -c 'mount -t tmpfs none {} && ASKED'", work.join("src").display()));
+    let ssh = joint_rsh(&servers.iter().chain(&near.servers).collect::<Vec<_>>());
+    let refuses = format!("nobody@{}", hub.address());
+    let all = format!("net1,net2,net3,lab11,lab12,{refuses}");
+    let mut command = multi_sync(&work);
+    command.args(["-m", "many-to-one", "--ssh", &ssh, "--hosts", &all, "--stats", "-f", "2"]);
+    command.args(["-r", "-a --bwlimit=60000", "src/", &daemon.url("copy")]);
+    let mut started = start(command);
+    started.wait_for("files in transfer", SOON, |_| temporary_files(&work.join("D")).len() > 3);
+    spaces[1].cut();
+    let cut = Instant::now();
+    let victim = servers[0].pid();
+    let _ = Pid::from_raw(victim as i32).map(|pid| kill_process(pid, rustix::process::Signal::STOP));
+    processes::kill_until_gone(|| processes::descendants(victim));
+    let _ = Pid::from_raw(victim as i32).map(|pid| kill_process(pid, rustix::process::Signal::KILL));
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(cut.elapsed()));
+    spaces[1].mend();
+    let ran = started.finish(Duration::from_secs(120)).expect_code(0);
+    for left in temporary_files(&work.join("D")) {
+        fs::remove_file(left).unwrap();
+    }
+    expect_same(&work, &ran);
+    let said = ran.stderr_text();
+    for (host, why) in [("lab12", "left out: its source is another one"), (&refuses, "left out: code 255")] {
+        assert!(said.lines().any(|line| line.contains(host) && line.contains(why)), "{host}: {}", ran.report());
+    }
+    assert!(told(&ran, "net1").contains("set aside"), "{}", ran.report());
+    for host in ["net2", "net3", "lab11"] {
+        assert!(buckets(&told(&ran, host)) > 0, "{}", ran.report());
+    }
+}
+
+/// The hosts log in as another user than the one whose bucket directory it is.
+#[test]
+fn who_sees_the_bucket_directory_reads_there() {
+    let Some(hosts) = Hosts::start(2) else { return };
+    if !lab::is_root() || !run(sh(&Work::new(), "unshare -m true && command -v setpriv")).status.success() {
+        return lab::skip("a bucket directory that another login sees", "needs root, setpriv and mount namespaces");
+    }
+    let work = Work::new();
+    slow_tree(&work);
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    for dir in ["runs", "D"] {
+        work.dir(dir);
+    }
+    lab::work::set_mode(work.path(), 0o755);
+    std::os::unix::fs::chown(work.join("D"), Some(65534), Some(65534)).unwrap();
+    hosts.force(0, &format!("exec {nobody} sh -s"));
+    let hides = format!("mount -t tmpfs none {} && exec {nobody} sh -s", work.join("runs").display());
+    hosts.force(1, &format!("exec unshare -m sh -c '{hides}'"));
+    let words = ["-k", "-j", "-f", "2", "-b", "runs", "-r", "-rlt --bwlimit=600", "src/", "D/"];
+    let mut started = start(hosts.copy(&work, "lab11*2,lab12*2", &words));
+    let scripts = || {
+        let runs =
+            fs::read_dir(work.join("runs")).into_iter().flatten().flatten().map(|run| run.path().join("scripts"));
+        runs.filter_map(|dir| fs::read_dir(dir).ok()).flatten().count()
+    };
+    started.wait_for("a script to be read", SOON, |_| scripts() > 0);
+    let ran = started.finish(SOON).expect_code(0);
+    assert_eq!(scripts(), 0, "{}", ran.report());
+    let mut check = rsync(&work);
+    check.args(["-rltnic", "--delete", "src/", "D/"]);
+    assert_eq!(run(check).stdout_text(), "", "{}", ran.report());
+    let said = ran.stderr_text();
+    for (host, sees) in [("lab11", true), ("lab12", false)] {
+        let line = said.lines().find(|line| line.contains(&format!("host {host}: rsync"))).unwrap_or_default();
+        assert_eq!(line.contains("sees the bucket directory"), sees, "{}", ran.report());
+        assert!(buckets(&told(&ran, host)) > 0, "{}", ran.report());
+    }
+    let kept = ran.stdout_text().lines().next().unwrap().to_owned();
+    let log = fs::read_to_string(Path::new(&kept).join("logs/lab12.log")).unwrap();
+    assert!(log.contains(": begins\n") && log.contains("code 0 (success)"), "{log}");
 }
 
 #[test]

@@ -83,7 +83,8 @@ impl Run<'_, '_> {
         let denied_only = repairs && !self.plan.as_root && !self.stopping();
         // A repair says it again if it still holds.
         let repaired = ended.code() == exit::PARTIAL && !self.stopping();
-        if !repaired {
+        let came_to_nothing = if let Job::Attributes(_) = job { end.transcript.only_times() } else { repaired };
+        if !came_to_nothing {
             end.held.iter().for_each(|line| (self.tell)(Event::Complained(line)));
         }
         let mut code = ended.code();
@@ -330,7 +331,7 @@ impl Run<'_, '_> {
         // The end of the time of --stop-at is no loss.
         let in_time = code != exit::TIMEOUT || !self.plan.stops_itself;
         let broke_off = matches!(exit::class(code), Class::Connection | Class::Broken);
-        let of_host = broke_off && in_time || (124..=127).contains(&code);
+        let of_host = broke_off && in_time || (shell::NO_SCRIPT..=127).contains(&code);
         if stopping {
             pool.left(slot);
         } else if of_host {

@@ -16,7 +16,7 @@ use crate::rsync::exit;
 use crate::scan::Weight;
 use crate::thread;
 
-use super::launch::{self, End, Meter, Tells, Voice};
+use super::launch::{self, End, Holds, Meter, Tells, Voice};
 use super::spine::{self, Part};
 use super::{Job, Ledger, Message, Run, Running};
 
@@ -80,7 +80,11 @@ impl Run<'_, '_> {
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
         let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
-        let holds_denials = matches!(job, Job::Buckets(_)) && !self.plan.as_root;
+        let holds = match job {
+            Job::Buckets(_) if !self.plan.as_root => Holds::Denials,
+            Job::Attributes(_) => Holds::Times,
+            _ => Holds::Nothing,
+        };
         let slot = self.free_slot().unwrap_or(0);
         let (ways, place) = (self.ways, self.places.place(slot));
         let shares = !matches!(job, Job::Plain);
@@ -95,8 +99,10 @@ impl Run<'_, '_> {
         }
         self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
         let started = thread::start(self.scope, move || {
-            let invocation = ways.prepare(invocation, &place, shares, supervisor);
-            let voice = Voice { tells, quiet, pretends, holds_denials, said: &said, dest, tell };
+            // Read by the host until it ends.
+            let (invocation, _script) = ways.prepare(invocation, &place, shares, supervisor);
+            let log = ways.log(&place, launch);
+            let voice = Voice { tells, quiet, pretends, holds, said: &said, dest, tell, log };
             let end = launch::run(&invocation, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

@@ -16,6 +16,8 @@ use crate::rsync::output::{self, Line, Transcript};
 use crate::scan::Weight;
 use crate::supervise::{Ended, Stream, Supervisor};
 
+use super::logs::Log;
+
 /// Lines remembered so that a second pass over the same directories does not repeat them.
 const LINES_REMEMBERED: usize = 10_000;
 
@@ -27,7 +29,7 @@ pub(super) struct End {
     pub ended: Result<Ended>,
     pub transcript: Transcript,
     pub ran: Duration,
-    /// Complaints that were held back, see [`Voice::holds_denials`].
+    /// Complaints that were held back, see [`Holds`].
     pub held: Vec<Vec<u8>>,
     /// Complaints about something that has a name, told or held back.
     pub named: Vec<Vec<u8>>,
@@ -128,6 +130,26 @@ fn is_about_deletion(line: &[u8]) -> bool {
         .any(|begin| line.starts_with(begin))
 }
 
+/// Complaints that may come to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    Nothing,
+    /// The launch may be repeated in a way that the receiving side is not denied anything.
+    Denials,
+    /// Times that were right before.
+    Times,
+}
+
+impl Holds {
+    fn back(self, line: &[u8]) -> bool {
+        match self {
+            Holds::Nothing => false,
+            Holds::Denials => output::is_denied_receiver(line),
+            Holds::Times => output::is_denied_time(line),
+        }
+    }
+}
+
 /// How a launch speaks.
 pub(super) struct Voice<'a> {
     pub tells: Tells,
@@ -135,15 +157,21 @@ pub(super) struct Voice<'a> {
     pub quiet: bool,
     /// Nothing is made: names below a file in the place of a directory are no error.
     pub pretends: bool,
-    /// The launch may be repeated in a way that the receiving side is not denied anything: what it says of that is held back.
-    pub holds_denials: bool,
+    /// What is held back until it is known whether it counts.
+    pub holds: Holds,
     pub said: &'a Said,
     /// DEST as rsync gets it and as the user typed it.
     pub dest: (&'a OsStr, &'a OsStr),
     pub tell: &'a (dyn Fn(Event<'_>) + Sync),
+    /// Where its lines are written down as well.
+    pub log: Option<Log<'a>>,
 }
 
 impl Voice<'_> {
+    fn note(&self, line: &[u8]) {
+        self.log.iter().for_each(|log| log.line(line));
+    }
+
     fn say(&self, line: &[u8]) {
         let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
         let (given, typed) = self.dest;
@@ -179,6 +207,7 @@ pub(super) fn run(
     voice: &Voice<'_>,
 ) -> End {
     let began = Instant::now();
+    voice.note(b"begins");
     let mut transcript = Transcript::default();
     let (mut held, mut named) = (Vec::new(), Vec::new());
     let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -194,13 +223,17 @@ pub(super) fn run(
                 }
             }
             (Line::Statistics, _) => {}
-            (Line::Other, Stream::Stdout) => voice.say(line),
+            (Line::Other, Stream::Stdout) => {
+                voice.note(line);
+                voice.say(line);
+            }
             (Line::Other, Stream::Stderr) => {
+                voice.note(line);
                 let told = transcript.stderr(line) && !(supervisor.stopped() && is_our_signal(line));
                 if told && output::named(line).is_some() && named.len() < NAMED_REMEMBERED {
                     named.push(line.to_vec());
                 }
-                if told && voice.holds_denials && output::is_denied_receiver(line) && held.len() < LINES_REMEMBERED {
+                if told && voice.holds.back(line) && held.len() < LINES_REMEMBERED {
                     held.push(line.to_vec());
                 } else if told {
                     voice.complain(line);
@@ -209,7 +242,9 @@ pub(super) fn run(
         })
     }))
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
-    End { ended, transcript, ran: began.elapsed(), held, named }
+    let ran = began.elapsed();
+    voice.log.iter().for_each(|log| log.ends(&ended, ran));
+    End { ended, transcript, ran, held, named }
 }
 
 #[cfg(test)]

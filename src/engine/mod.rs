@@ -11,6 +11,7 @@ mod handover;
 mod judge;
 mod launch;
 mod ledger;
+mod logs;
 mod pace;
 mod places;
 mod pool;
@@ -147,7 +148,7 @@ pub fn run_recorded(
         small::limits(config, plan, buckets.identity(), guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));
     let owned = smaller.map(|limits| Config { limits, ..config.clone() });
     let config = owned.as_ref().unwrap_or(config);
-    let ways = Ways::new(config, plan, &control.supervisor);
+    let ways = Ways::new(config, plan, buckets, &control.supervisor)?;
     let complaints = Complaints::default();
     let tell = &complaints.noted(tell);
     std::thread::scope(|scope| {
@@ -599,11 +600,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     }
                 }
                 Stage::Repair if over && self.repair.is_empty() => {
-                    if self.may_delete() {
+                    // One rsync for everything has left nothing to do, also of directories that were made before it.
+                    if self.summary.plain.is_some() {
+                        self.stage = Stage::Attributes;
+                    } else if self.may_delete() {
                         self.to_clean.drain(..).for_each(|bucket| self.queue.push(bucket));
                         self.stage = Stage::Clean;
                     } else {
-                        // A run that became one plain rsync has nothing left to do.
                         if self.spine.dest_made && !self.plan.recipe.dry_run && !self.is_untouched() {
                             self.parts = self.spine.parts(self.room);
                         }

@@ -4,15 +4,19 @@ use std::num::NonZero;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
+use crate::bucket::BucketDir;
 use crate::config::Config;
 use crate::connection::{Connections, Route};
+use crate::error::Result;
 use crate::hosts::{self, Host, Ssh};
 use crate::plan::{Plan, Strategy};
 use crate::report::HostFigures;
 use crate::rsync::command::Invocation;
+use crate::shared::{Script, Scripts};
 use crate::shell;
 use crate::supervise::{Ended, Supervisor};
 
+use super::logs::{Log, Logs};
 use super::pool::Pool;
 
 /// A host that does not answer for so long is not there.
@@ -22,15 +26,28 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 pub(super) enum Ways {
     /// Launches run here, through connections to DEST's machine if there are some.
     Here(Option<Connections>),
-    /// Launches run on hosts: for each, the connections of its slots.
-    Hosts { ssh: Ssh, connections: Vec<Option<Connections>> },
+    Hosts(Hosts),
+}
+
+/// Launches run on hosts.
+pub(super) struct Hosts {
+    ssh: Ssh,
+    /// For each host those of its slots.
+    connections: Vec<Option<Connections>>,
+    /// Where hosts read that see the bucket directory.
+    scripts: Option<Scripts>,
+    logs: Option<Logs>,
 }
 
 impl Ways {
-    pub fn new(config: &Config, plan: &Plan, supervisor: &Supervisor) -> Ways {
-        if config.hosts.is_empty() {
+    /// Logs of hosts are kept if the user has named a place for them.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn new(config: &Config, plan: &Plan, buckets: &BucketDir, supervisor: &Supervisor) -> Result<Ways> {
+        if config.hosts.is_empty() || config.dry_run {
             let shared = plan.route.clone().filter(|_| plan.strategy == Strategy::Parallel && !config.dry_run);
-            return Ways::Here(shared.and_then(|route| Connections::new(route, config.processes.get())));
+            return Ok(Ways::Here(shared.and_then(|route| Connections::new(route, config.processes.get()))));
         }
         let ssh = config.ssh.clone();
         let slots = hosts::spread(&config.hosts, config.processes);
@@ -39,21 +56,32 @@ impl Ways {
             Route::to_host(&ssh, host, supervisor).and_then(|route| Connections::new(route, count))
         };
         let connections = config.hosts.iter().enumerate().map(of_host).collect();
-        Ways::Hosts { ssh, connections }
+        let see = config.hosts.iter().any(|host| host.sees_buckets);
+        let scripts = see.then(|| Scripts::create(buckets)).transpose()?;
+        let named = config.buckets.is_some() || config.keep;
+        let logs = named.then(|| Logs::open(&config.hosts, buckets)).transpose()?;
+        Ok(Ways::Hosts(Hosts { ssh, connections, scripts, logs }))
     }
 
     /// Opens the connection of a slot, and returns at once. A slot of a host is known by its number there.
     pub fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, place: &Place) {
         let connections = match self {
             Ways::Here(connections) => connections.as_ref(),
-            Ways::Hosts { connections, .. } => connections[place.host].as_ref(),
+            Ways::Hosts(hosts) => hosts.connections[place.host].as_ref(),
         };
         connections.into_iter().for_each(|connections| connections.open(scope, place.slot));
     }
 
-    /// The launch as it is started in this place; waits for the connection.
-    pub fn prepare(&self, invocation: Invocation, place: &Place, shares: bool, supervisor: &Supervisor) -> Invocation {
-        match self {
+    /// The launch as it is started in this place, and what it reads meanwhile; waits for the connection. `shares` it with others,
+    /// and the bucket directory: not the one rsync that does everything.
+    pub fn prepare(
+        &self,
+        invocation: Invocation,
+        place: &Place,
+        shares: bool,
+        supervisor: &Supervisor,
+    ) -> (Invocation, Option<Script>) {
+        let invocation = match self {
             Ways::Here(connections) => {
                 let connections = connections.as_ref().filter(|_| shares);
                 match connections.and_then(|connections| connections.wait(place.slot, supervisor)) {
@@ -61,18 +89,30 @@ impl Ways {
                     None => invocation,
                 }
             }
-            Ways::Hosts { ssh, connections } => {
-                let connections = connections[place.host].as_ref();
+            Ways::Hosts(hosts) => {
+                let connections = hosts.connections[place.host].as_ref();
                 let socket = connections.and_then(|connections| connections.wait_for_socket(place.slot, supervisor));
-                let name = place.name.as_ref().expect("a place on a host has the host");
-                ssh.run(name, socket.as_deref(), shell::script(&invocation))
+                let host = place.name.as_ref().expect("a place on a host has the host");
+                let script = shell::script(&invocation);
+                // What cannot be written there travels.
+                let there = hosts.scripts.as_ref().filter(|_| shares && host.sees_buckets);
+                let there = there.and_then(|scripts| scripts.write(&script).ok());
+                let script = there.as_ref().map_or(script, Script::from_there);
+                return (hosts.ssh.run(host, socket.as_deref(), script), there);
             }
-        }
+        };
+        (invocation, None)
+    }
+
+    /// The log of a launch in this place, if there is one.
+    pub fn log(&self, place: &Place, launch: u64) -> Option<Log<'_>> {
+        let Ways::Hosts(Hosts { logs: Some(logs), .. }) = self else { return None };
+        Some(logs.of_launch(place.host, launch))
     }
 
     /// Whether a host is there and has an rsync.
     pub fn answers(&self, host: &Host, supervisor: &Supervisor) -> bool {
-        let Ways::Hosts { ssh, .. } = self else { return true };
+        let Ways::Hosts(Hosts { ssh, .. }) = self else { return true };
         let question = shell::script(&Invocation::new("rsync", vec!["--version".into()], "/"));
         let ended = supervisor.run_while_alive(&ssh.run(host, None, question), Some(LONGEST_ANSWER), &mut |_, _| {});
         ended.is_ok_and(|ended| ended == Ended::Code(0))
@@ -81,7 +121,7 @@ impl Ways {
     pub fn close(&self) {
         match self {
             Ways::Here(connections) => connections.iter().for_each(Connections::close),
-            Ways::Hosts { connections, .. } => connections.iter().flatten().for_each(Connections::close),
+            Ways::Hosts(hosts) => hosts.connections.iter().flatten().for_each(Connections::close),
         }
     }
 }

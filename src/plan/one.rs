@@ -26,7 +26,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 29] = [
+    let rules: [(bool, &str); 31] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -79,6 +79,14 @@ pub(super) fn by_options(
         (
             meaning.acls && !meaning.perms,
             "with --acls and without --perms the special bits of a directory depend on when it is looked at",
+        ),
+        (
+            meaning.xattrs && !meaning.perms,
+            "with --xattrs and without --perms a directory gets special bits when its attributes are set",
+        ),
+        (
+            has("link-dest") && !meaning.perms && !is_root,
+            "without --perms a directory at the destination that may not be written is not made writable for links into it",
         ),
         (has("atimes") && prints, "with --atimes reading a file changes what is printed of its other names"),
         (

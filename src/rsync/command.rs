@@ -204,7 +204,8 @@ impl Recipe {
         if !how.repair && !self.dry_run && !brings_dirs {
             more.push("--no-implied-dirs");
         }
-        if how.whole_list {
+        // With a list that comes in parts rsync may lock a directory again before all in it is made.
+        if how.whole_list || how.repair {
             more.push("--no-inc-recursive");
         }
         if self.removal == Removal::AtOnce || self.removal == Removal::SinglesLast && !how.singles {

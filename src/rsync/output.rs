@@ -163,7 +163,7 @@ impl Transcript {
         }
         self.errors += 1;
         self.passing += u64::from(may_pass(line));
-        self.times += u64::from(is_forbidden_time(line));
+        self.times += u64::from(is_denied_time(line));
         self.below_files += u64::from(is_below_file(line));
         self.lost_list |= line.starts_with(b"File-list index ");
         self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
@@ -272,7 +272,8 @@ fn may_pass(line: &[u8]) -> bool {
     follows || CODES.iter().any(|code| line.ends_with(format!("({code})").as_bytes()))
 }
 
-fn is_forbidden_time(line: &[u8]) -> bool {
+/// Whether the receiving side may not set the time of something that another user owns.
+pub fn is_denied_time(line: &[u8]) -> bool {
     contains(line, b"[generator] failed to set times on ") && line.ends_with(b": Operation not permitted (1)")
 }
 

@@ -31,10 +31,22 @@ impl Daemon {
     /// Another process can take the port between its choice and its use: then the next one is tried. Panics with the log if the
     /// server ends or says nothing.
     pub fn start(address: IpAddr, greeting: &[u8], mark: &str, log: &Path, command: impl Fn(u16) -> Command) -> Daemon {
+        Daemon::start_on(None, address, greeting, mark, log, command)
+    }
+
+    /// The same on a port that is known to be free, such as any on a host of its own.
+    pub fn start_on(
+        port: Option<u16>,
+        address: IpAddr,
+        greeting: &[u8],
+        mark: &str,
+        log: &Path,
+        command: impl Fn(u16) -> Command,
+    ) -> Daemon {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let port = free_port(address);
+            let port = port.unwrap_or_else(|| free_port(address));
             let mut command = command(port);
             let output = File::create(log).expect("make the log of a server");
             command.env(MARK, mark).process_group(0);

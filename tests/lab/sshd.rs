@@ -12,7 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::command::MARK;
 use super::daemon::{Daemon, find_program, helper};
+use super::space::Space;
 use super::work::set_mode;
+
+/// On a host of its own all are free.
+const OWN_PORT: u16 = 22;
 
 /// A running sshd; it ends, with its sessions and what they run, when this value goes.
 pub struct Sshd {
@@ -36,6 +40,15 @@ impl Sshd {
 
     /// The same with its folder under `parent`, which may have an odd name.
     pub fn start_in(address: Ipv4Addr, parent: &Path) -> Result<Sshd, String> {
+        Sshd::launch(address, parent, None)
+    }
+
+    /// On a host with its own network: that of number 3 is `net3`.
+    pub fn start_on(space: &Space) -> Result<Sshd, String> {
+        Sshd::launch(space.address(), &std::env::temp_dir(), Some(space))
+    }
+
+    fn launch(address: Ipv4Addr, parent: &Path, space: Option<&Space>) -> Result<Sshd, String> {
         let program = find_program("sshd")?;
         find_program("ssh")?;
         let keygen = find_program("ssh-keygen")?;
@@ -48,9 +61,10 @@ impl Sshd {
             helper(&mut command).unwrap_or_else(|why| panic!("{why}"));
         }
         fs::copy(inside("user_key.pub"), inside("authorized_keys")).expect("write authorized_keys");
-        let alias = match address.octets()[3] {
-            1 => "lab".to_owned(),
-            last => format!("lab{last}"),
+        let alias = match (space, address.octets()[3]) {
+            (Some(_), last) => format!("net{}", last / 4),
+            (None, 1) => "lab".to_owned(),
+            (None, last) => format!("lab{last}"),
         };
         let host_key = fs::read_to_string(inside("host_key.pub")).expect("read the host key");
         fs::write(inside("known_hosts"), format!("{alias} {host_key}")).expect("write known_hosts");
@@ -58,8 +72,9 @@ impl Sshd {
         let mark = format!("sshd:{}", folder.path().display());
         let config = inside("sshd_config");
         write_server_config(&program, &config, &folder, address, &mark)?;
-        let daemon = Daemon::start(address.into(), b"SSH-2.0", &mark, &inside("log"), |port| {
-            let mut command = Command::new(&program);
+        let port = space.map(|_| OWN_PORT);
+        let daemon = Daemon::start_on(port, address.into(), b"SSH-2.0", &mark, &inside("log"), |port| {
+            let mut command = space.map_or_else(|| Command::new(&program), |space| space.command(&program));
             // In the foreground, messages to stderr.
             command.args(["-D", "-e", "-p", &port.to_string(), "-f"]).arg(&config);
             command

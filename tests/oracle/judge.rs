@@ -271,10 +271,19 @@ impl Way {
     }
 }
 
-/// Without what `-v` and `--progress` say about the process: the bytes and steps of many are not those of one.
+/// Without what `-v`, `--progress` and `--stats` say about the process: the bytes and steps of many are not those of one.
 fn lines(output: &[u8]) -> BTreeSet<Vec<u8>> {
-    const ABOUT_THE_PROCESS: [&[u8]; 4] =
-        [b"sending incremental file list", b"building file list", b"sent ", b"total size is "];
+    const ABOUT_THE_PROCESS: [&[u8]; 9] = [
+        b"sending incremental file list",
+        b"building file list",
+        b"sent ",
+        b"total size is ",
+        b"Number of ",
+        b"Total ",
+        b"Literal data: ",
+        b"Matched data: ",
+        b"File list ",
+    ];
     let about = |line: &[u8]| ABOUT_THE_PROCESS.iter().any(|begin| line.starts_with(begin)) || line.contains(&b'\r');
     let counts = |line: &&[u8]| !line.is_empty() && !about(line);
     output.split(|&byte| byte == b'\n').filter(counts).map(<[u8]>::to_vec).collect()

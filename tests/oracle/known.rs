@@ -95,6 +95,7 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
         // The first of them to be looked at is the one that is printed.
         Finding::Line { text, .. } => {
+            let text = text.split(" -> ").next().unwrap_or(text);
             let shown = |path: &&[u8]| text.ends_with(&Printable::bytes(base_name(path)).to_string());
             (text.starts_with('.') || in_place && text.starts_with('>')) && shared.iter().any(shown)
         }

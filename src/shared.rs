@@ -1,0 +1,159 @@
+//! A bucket directory that source hosts see as well (NFS or alike): they read their scripts there, and one line travels instead.
+//!
+//! A host may log in as another user, so files in it can be read by everybody who knows their names, and those are long, random, and
+//! cannot be listed.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::bucket::BucketDir;
+use crate::error::Result;
+use crate::shell;
+
+const FOLDER: &str = "scripts";
+const FILE_MODE: u32 = 0o644;
+/// Characters of a name that nobody guesses.
+const RANDOM: usize = 16;
+/// Seconds that a host waits for a script: a network file system may show it late.
+const LATEST: u32 = 10;
+
+/// A file below `--buckets DIR` by which a host shows that it sees it; gone with this value.
+#[derive(Debug)]
+pub struct Token(NamedTempFile);
+
+impl Token {
+    /// Makes it. `None` where it cannot be made, or where others could put a script of theirs into the place of ours.
+    pub fn place(parent: &Path) -> Option<Token> {
+        let parent = std::path::absolute(parent).ok()?;
+        let mode = fs::metadata(&parent).ok()?.mode();
+        let anybody_writes = mode & 0o022 != 0 && mode & 0o1000 == 0;
+        if anybody_writes {
+            return None;
+        }
+        let mut file = readable(&parent, ".multi-sync-").ok()?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        write!(file, "{} {}", std::process::id(), now.as_nanos()).ok()?;
+        Some(Token(file))
+    }
+
+    /// Where it is; absolute.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// Where the scripts of a run are.
+#[derive(Debug)]
+pub struct Scripts(PathBuf);
+
+impl Scripts {
+    /// A folder in the bucket directory.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create(buckets: &BucketDir) -> Result<Scripts> {
+        buckets.passable(FOLDER).map(Scripts)
+    }
+
+    /// Writes a script for hosts to read.
+    ///
+    /// # Errors
+    /// The file cannot be written: then the script itself has to travel.
+    pub fn write(&self, script: &[u8]) -> io::Result<Script> {
+        let mut file = readable(&self.0, "")?;
+        file.write_all(script)?;
+        // Closed, so that other machines see all of it (nfs(5), close-to-open).
+        Ok(Script { path: file.into_temp_path(), size: script.len() })
+    }
+}
+
+/// A script that a host reads; gone with this value.
+#[derive(Debug)]
+pub struct Script {
+    path: tempfile::TempPath,
+    size: usize,
+}
+
+impl Script {
+    /// What travels instead: a script that does what is written there. [`shell::NO_SCRIPT`] is its end where that cannot be seen.
+    pub fn from_there(&self) -> Vec<u8> {
+        let mut script = b"{\nf=".to_vec();
+        script.extend(shell::quote(self.path.as_os_str()));
+        let (size, code) = (self.size, shell::NO_SCRIPT);
+        script.extend(
+            format!(
+                "\nn=0\nuntil [ \"$(wc -c <\"$f\" || echo 0)\" -eq {size} ]; do\n\
+                 n=$((n + 1)); if [ $n -gt {LATEST} ]; then exit {code}; fi; sleep 1\ndone\n. \"$f\"\n}}\n"
+            )
+            .into_bytes(),
+        );
+        script
+    }
+}
+
+fn readable(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
+    let mode = fs::Permissions::from_mode(FILE_MODE);
+    let made = Builder::new().prefix(prefix).rand_bytes(RANDOM).permissions(mode.clone()).tempfile_in(folder)?;
+    // Whatever the umask is.
+    made.as_file().set_permissions(mode)?;
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rsync::command::Invocation;
+    use crate::supervise::{Ended, Supervisor};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn run(script: Vec<u8>) -> (Ended, Vec<Vec<u8>>) {
+        let shell = Invocation { input: script, held: true, ..Invocation::new("sh", vec!["-s".into()], "/") };
+        let mut lines = Vec::new();
+        let ended = Supervisor::default().run(&shell, &mut |_, line| lines.push(line.to_vec()));
+        (ended.unwrap(), lines)
+    }
+
+    #[test]
+    fn a_script_is_read_from_there() {
+        let parent = tempfile::Builder::new().prefix("it's $HOME").tempdir().unwrap();
+        let buckets = BucketDir::create(Some(parent.path()), &[], None).unwrap();
+        let scripts = Scripts::create(&buckets).unwrap();
+        let told =
+            Invocation::new("sh", vec!["-c".into(), "echo \"$1\"; exit 23".into(), "sh".into(), "a b".into()], "/");
+        let script = scripts.write(&shell::script(&told)).unwrap();
+        let path = script.path.to_path_buf();
+        assert_eq!(run(script.from_there()), (Ended::Code(23), vec![b"a b".to_vec()]));
+        // Another login gets to a file whose name it knows, and finds no name.
+        assert_eq!((mode(&path), mode(path.parent().unwrap()), mode(buckets.path())), (0o644, 0o711, 0o711));
+        drop(script);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_does_not_see_it_says_so() {
+        let parent = tempfile::tempdir().unwrap();
+        let buckets = BucketDir::create(Some(parent.path()), &[], None).unwrap();
+        let script = Scripts::create(&buckets).unwrap().write(b"exit 0\n").unwrap();
+        fs::write(&script.path, b"exit").unwrap();
+        assert_eq!(run(script.from_there()).0, Ended::Code(shell::NO_SCRIPT));
+    }
+
+    #[test]
+    fn where_anybody_writes_nothing_is_read() {
+        let parent = tempfile::tempdir().unwrap();
+        for (mode, shared) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o770, false)] {
+            fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let token = Token::place(parent.path());
+            assert_eq!(token.is_some(), shared, "{mode:o}");
+        }
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}
