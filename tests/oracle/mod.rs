@@ -59,7 +59,8 @@ impl Sweep {
     /// On both cores of a small machine. `seen` gets each case that was judged.
     pub fn run(&self, seen: &(dyn Fn(&Case, &Verdict, &Court) + Sync)) -> Tally {
         let began = Instant::now();
-        let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(1, 8));
+        // Most of the time of a case rsync sleeps.
+        let threads = std::thread::available_parallelism().map_or(2, |count| (2 * count.get()).clamp(1, 16));
         let (next, started) = (AtomicU64::new(self.from), AtomicU64::new(0));
         let tally = Mutex::new(Tally::default());
         std::thread::scope(|scope| {
