@@ -188,6 +188,10 @@ impl Plan {
         let options = launches::hand_over(&config.options)?;
         let meaning = options.meaning_with(environment);
 
+        if meaning.files_from.is_some() && config.sources.len() > 1 {
+            return Err(Error::usage("--files-from takes one source, below which its names are looked for")
+                .remedy("give the directory that all names have in common"));
+        }
         let found = sources::look(config, &meaning)?;
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = runs_as_root(config);
@@ -246,7 +250,9 @@ impl Plan {
         let roots = trees.iter().map(|tree| &tree.root);
         let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
         Ok(Plan {
-            strategy: reason.map_or(Strategy::Parallel, Strategy::Plain),
+            strategy: reason
+                .or_else(|| one::by_config(config).map(str::to_owned))
+                .map_or(Strategy::Parallel, Strategy::Plain),
             trees,
             singles,
             named,

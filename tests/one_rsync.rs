@@ -105,6 +105,10 @@ fn seeds_that_once_differed() {
         655_533_753_978,
         655_533_754_685,
         655_533_754_853,
+        1_085_099_254_997,
+        1_085_099_255_950,
+        563_137_987_915,
+        563_137_988_853,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

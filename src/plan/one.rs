@@ -4,6 +4,7 @@
 use std::num::NonZero;
 use std::path::{Component, Path};
 
+use crate::config::Config;
 use crate::rsync::command::Removal;
 use crate::rsync::options::{Delete, Meaning, Options, Superuser};
 
@@ -26,7 +27,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 31] = [
+    let rules: [(bool, &str); 32] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -41,6 +42,10 @@ pub(super) fn by_options(
         (
             meaning.backup_dir.is_some() && !is_root,
             "directories without u+w in --backup-dir are a race even for one rsync",
+        ),
+        (
+            meaning.backup_dir.is_some() && meaning.delete == Some(Delete::Before),
+            "with --delete-before directories in --backup-dir get the modes that were at the destination",
         ),
         (
             meaning.superuser == Superuser::Yes && !is_root,
@@ -114,6 +119,16 @@ pub(super) fn by_options(
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];
     rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
+}
+
+/// One process that copies to this machine, whose run nobody wants to take up again: what it starts is one rsync anyway, and need not
+/// wait for the scan.
+pub(super) fn by_config(config: &Config) -> Option<&'static str> {
+    let one = config.processes.get() == 1 && !config.adapts && config.hosts.is_empty();
+    let divides = config.limits_given || config.gitignore;
+    let keeps = config.buckets.is_some() || config.keep || config.dry_run || config.stall.is_some();
+    let near = config.destination.is_local();
+    (one && near && !divides && !keeps).then_some("there is one process, and no limit for a bucket")
 }
 
 /// Whether a backup directory, which is relative to DEST, certainly lies outside of it. An absolute one might be inside.

@@ -44,14 +44,16 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
 /// Asks whether the options go together, which `--version` does not tell: for a run that cannot be done anyway, of which one rsync would
 /// complain about this first.
 pub(super) fn check_combination(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<()> {
-    let invocation = asking(options, &["--list-only", "--", "/dev/null"], cwd);
+    // It is looked for below DEST, which is not there.
+    let options = options.without(|setting| setting.spec.name() == "temp-dir");
+    let invocation = asking(&options, &["--list-only", "--", "/dev/null"], cwd);
     let mut errors = Vec::new();
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         if stream == Stream::Stderr {
             errors.push(Printable::bytes(line).to_string());
         }
     })?;
-    if ended.code() == exit::USAGE { Err(refused(options, &errors)) } else { Ok(()) }
+    if ended.code() == exit::USAGE { Err(refused(&options, &errors)) } else { Ok(()) }
 }
 
 fn asking(options: &Options, what: &[&str], cwd: &Path) -> Invocation {

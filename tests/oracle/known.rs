@@ -96,11 +96,24 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         // The first of them to be looked at is the one that is printed.
         Finding::Line { text, .. } => {
             let text = text.split(" -> ").next().unwrap_or(text);
-            let shown = |path: &&[u8]| text.ends_with(&Printable::bytes(base_name(path)).to_string());
+            let shown = |path: &&[u8]| text.ends_with(&Printable::bytes(&escaped(base_name(path))).to_string());
             (text.starts_with('.') || in_place && text.starts_with('>')) && shared.iter().any(shown)
         }
         _ => false,
     }
+}
+
+/// A name as rsync prints it where `LC_ALL` is C.
+fn escaped(name: &[u8]) -> Vec<u8> {
+    let code = |at: usize, byte: u8| match byte {
+        b'\\' if name.get(at + 1) == Some(&b'#') => true,
+        b'\t' | b' '..=b'~' => false,
+        _ => true,
+    };
+    let shown = |(at, byte): (usize, &u8)| {
+        if code(at, *byte) { format!("\\#{byte:03o}").into_bytes() } else { vec![*byte] }
+    };
+    name.iter().enumerate().flat_map(shown).collect()
 }
 
 /// Names of the destination that have an inode in common.
