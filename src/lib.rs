@@ -21,7 +21,8 @@
 //! 3. [`engine`] creates spine directories before the first bucket below them, launches what [`queue`] gives it while the scan goes on, and
 //!    sets the attributes of the spine last, when nothing can change them any more. Units go to rsync as arguments after `-R`, with whole
 //!    subtrees for it to recurse into: its own options act in them as in any run of rsync.
-//! 4. With source [`hosts`] the launches run there: [`preflight`] asks whether they can, and [`shell`] writes what they run.
+//! 4. With source [`hosts`] the launches run there: [`preflight`] asks whether they can, and [`shell`] writes what they
+//!    run, which they read in the bucket directory if they see it ([`shared`]).
 //! 5. [`recheck`] is the question what an rsync would still do, put by a run of its own.
 //! 6. [`report`] holds what a run tells; the command prints it.
 //!
@@ -30,7 +31,7 @@
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
 //!   [`error`], [`thread`], [`entry`], [`endpoint`], [`size`], [`treegen`], [`verify`]; then [`rsync`]; then [`hosts`], [`shell`]; then
-//!   [`config`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`], [`report`]; then [`recheck`], [`journal`]; then [`rundir`]; then
+//!   [`config`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`], [`report`]; then [`recheck`], [`journal`], [`shared`]; then [`rundir`]; then
 //!   [`supervise`]; then [`connection`]; then [`plan`], [`preflight`]; then [`engine`]; then [`trial`]; then [`selftest`], [`mod@bench`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
