@@ -109,6 +109,7 @@ fn seeds_that_once_differed() {
         1_085_099_255_950,
         563_137_987_915,
         563_137_988_853,
+        559_207_158_282,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -109,8 +109,10 @@ impl Run<'_, '_> {
         if code == exit::PARTIAL && end.transcript.only_missing().is_some_and(|count| self.are_gone(&job, count)) {
             code = exit::VANISHED;
         }
-        let pretends = self.plan.recipe.dry_run && matches!(job, Job::Delete(_) | Job::Clean(_));
-        if code == exit::PARTIAL && pretends && end.transcript.only_below_files() {
+        // What is in the place of a directory would have made way for it.
+        let looks_below = matches!(job, Job::Delete(_) | Job::Clean(_)) && end.transcript.only_below_files();
+        let pretends = self.plan.recipe.dry_run && !matches!(job, Job::Plain);
+        if code == exit::PARTIAL && pretends && (looks_below || end.transcript.only_below_loops()) {
             code = exit::OK;
         }
         // Times that were right before something was written into a directory of another user. One rsync sets them once more at its

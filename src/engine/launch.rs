@@ -189,7 +189,8 @@ impl Voice<'_> {
     }
 
     fn complain(&self, line: &[u8]) {
-        if self.pretends && self.tells == Tells::Deletions && output::is_below_file(line) {
+        let below_file = self.tells == Tells::Deletions && output::is_below_file(line);
+        if self.pretends && (below_file || output::is_below_loop(line)) {
             return;
         }
         if self.said.is_news(Stream::Stderr, line, self.tells) {

@@ -115,6 +115,7 @@ pub struct Transcript {
     file_failed: bool,
     lost_list: bool,
     below_files: u64,
+    below_loops: u64,
     skipped: bool,
     lost_parent: bool,
 }
@@ -165,6 +166,7 @@ impl Transcript {
         self.passing += u64::from(may_pass(line));
         self.times += u64::from(is_denied_time(line));
         self.below_files += u64::from(is_below_file(line));
+        self.below_loops += u64::from(is_below_loop(line));
         self.lost_list |= line.starts_with(b"File-list index ");
         self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
         if line.starts_with(b"file has vanished: ") {
@@ -212,7 +214,12 @@ impl Transcript {
 
     /// Whether all it complained about are names below a file that a dry run leaves in the place of a directory.
     pub fn only_below_files(&self) -> bool {
-        self.errors > 0 && self.errors == self.below_files
+        self.errors > 0 && self.errors == self.below_files + self.below_loops
+    }
+
+    /// The same of symbolic links that lead to themselves.
+    pub fn only_below_loops(&self) -> bool {
+        self.errors > 0 && self.errors == self.below_loops
     }
 
     /// Whether rsync lost a part of its own list, as 3.5.0 sometimes does with `--hard-links`. It does not if it reads the whole list
@@ -287,6 +294,11 @@ pub fn is_below_file(line: &[u8]) -> bool {
     let stat = contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Not a directory (20)");
     // Without --perms rsync also asks what is above for the modes of new files.
     stat || line.starts_with(b"default_perms_for_dir: ")
+}
+
+/// Whether a name could not be looked up at the destination because a link above it leads to itself.
+pub fn is_below_loop(line: &[u8]) -> bool {
+    contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Too many levels of symbolic links (40)")
 }
 
 /// Whether the receiving side wrote this line. Old versions do not say who did: then the sender is suspected.
