@@ -2,6 +2,7 @@
 //! one rsync.
 
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use crate::config::Config;
@@ -27,7 +28,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 32] = [
+    let rules: [(bool, &str); 33] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -46,6 +47,10 @@ pub(super) fn by_options(
         (
             meaning.backup_dir.is_some() && meaning.delete == Some(Delete::Before),
             "with --delete-before directories in --backup-dir get the modes that were at the destination",
+        ),
+        (
+            (meaning.partial_dir.is_some() || meaning.delay_updates) && (meaning.per_dir_merge || may_include(options)),
+            "the rules may include a directory with the name of the partial directory, in which rsync removes files",
         ),
         (
             meaning.superuser == Superuser::Yes && !is_root,
@@ -119,6 +124,15 @@ pub(super) fn by_options(
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];
     rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
+}
+
+/// Whether a rule of the user's may let in what rsync's own rules exclude. `--exclude='+ NAME'` includes as well (rsync(1), "FILTER RULES").
+fn may_include(options: &Options) -> bool {
+    options.settings().iter().any(|setting| match setting.spec.name() {
+        "include" | "include-from" | "exclude-from" | "filter" => true,
+        "exclude" => setting.value.as_ref().is_some_and(|value| value.as_bytes().starts_with(b"+")),
+        _ => false,
+    })
 }
 
 /// One process that copies to this machine, whose run nobody wants to take up again: what it starts is one rsync anyway, and need not

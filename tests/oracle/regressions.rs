@@ -235,6 +235,14 @@ pub fn all() -> Vec<(&'static str, Case)> {
             case("-a --inplace --delay-updates", "", &["s/"], "no/d/").dirs(&["s", "s/a"]).files(&["s/f", "s/a/f"]),
         ),
         (
+            "a file in a directory with the name of the partial directory was removed",
+            case("-a --partial-dir=p '--include=*/' --include=a '--exclude=*'", "", &["s/"], "d/")
+                .dirs(&["s", "s/p"])
+                .files(&["s/a", "s/p/a"])
+                .dirs(&["s/q", "s/q/p"])
+                .files(&["s/q/a", "s/q/p/a"]),
+        ),
+        (
             "what --max-delete keeps was looked into in a dry run",
             case("-rlpt -n --delete --max-delete=0", "", &["s/"], "d/")
                 .dirs(&["s", "s/c", "s/c/e", "d"])
