@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process, kill_process_group};
 
+use super::daemon::helper;
 use super::processes;
 use super::work::{NOBODY, Work, reachable_by_all, set_mode};
 
@@ -75,12 +76,18 @@ pub fn for_all(work: &Work, program: &OsStr) -> PathBuf {
     let copy = work.dir("bin").join(program.file_name().expect("a program has a name"));
     let _copying = COPYING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if !copy.exists() {
-        let new = copy.with_extension("new");
-        std::fs::copy(&program, &new).expect("copy a program");
-        set_mode(&new, 0o755);
-        std::fs::rename(&new, &copy).expect("name a copy");
+        copy_program(&program, &copy);
     }
     copy
+}
+
+/// By a process of its own: a child that another thread starts while this one writes would hold the file open, and a file that is open
+/// for writing cannot be run (execve(2), `ETXTBSY`).
+pub fn copy_program(program: &Path, copy: &Path) {
+    let new = copy.with_extension("new");
+    helper(Command::new("cp").arg(program).arg(&new)).expect("copy a program");
+    set_mode(&new, 0o755);
+    std::fs::rename(&new, copy).expect("name a copy");
 }
 
 /// The same command as user and group nobody, without other groups, if the tests run as root; unchanged otherwise.

@@ -17,7 +17,7 @@ use super::case::Case;
 use super::known;
 use crate::lab::command::{self, Run, as_nobody, run_within};
 use crate::lab::twin::but_for_the_unseen;
-use crate::lab::work::{Work, reachable_by_all, set_mode};
+use crate::lab::work::{Work, reachable_by_all};
 
 /// No case takes a tenth of this; `ORACLE_LIMIT` is another number of seconds.
 fn limit() -> Duration {
@@ -135,8 +135,7 @@ impl Court {
             program.to_owned()
         } else {
             let copy = work.dir("bin").join("multi-sync");
-            fs::copy(program, &copy).expect("copy the program");
-            set_mode(&copy, 0o755);
+            command::copy_program(program, &copy);
             copy
         };
         Court { work, program }
@@ -311,11 +310,12 @@ fn differences(one: &Ran, many: &Ran, since: i64) -> Vec<Finding> {
     if one.run.over_limit || many.run.over_limit {
         return vec![Finding::Hung];
     }
-    let mut findings = trees(&one.tree, &many.tree, since);
     let codes = (one.run.status.code(), many.run.status.code());
+    let mut findings = Vec::new();
     if codes.0 != codes.1 {
         findings.push(Finding::Code { one: codes.0, many: codes.1 });
     }
+    findings.extend(trees(&one.tree, &many.tree, since));
     let shown = |line: &Vec<u8>| Printable::os(OsStr::from_bytes(line)).to_string();
     findings.extend(one.lines.difference(&many.lines).map(|line| Finding::Line { by_one: true, text: shown(line) }));
     findings.extend(many.lines.difference(&one.lines).map(|line| Finding::Line { by_one: false, text: shown(line) }));

@@ -43,6 +43,10 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "one rsync gets the ACL of a directory with special bits right only when it comes again",
             acl_and_special_bits,
         ),
+        (
+            "a link at the destination that stays leads from one directory into another (--ignore-existing, -K)",
+            written_through_link,
+        ),
         ("rsync itself failed", crashed),
     ];
     let explained = |finding: &Finding| CAUSES.iter().find(|(_, explains)| explains(case, finding, runs));
@@ -123,6 +127,18 @@ fn shared(case: &Case) -> HashSet<&[u8]> {
         _ => None,
     });
     links.flatten().collect()
+}
+
+/// What is written below a link changes the time of the directory it leads to, before or after that is set.
+fn written_through_link(case: &Case, finding: &Finding, _: &Runs) -> bool {
+    let stays = case.has("--ignore-existing") || case.has("-K");
+    let dirs = || case.world.below(b"s").filter(|node| node.is_dir()).map(|node| base_name(&node.path));
+    let is_link =
+        |node: &&Node| matches!(node.kind, Kind::Symlink(_)) && dirs().any(|dir| dir == base_name(&node.path));
+    let about_time = |difference: &Difference| matches!(difference.kind, DifferenceKind::Mtime { .. });
+    stays
+        && matches!(finding, Finding::Tree(difference) if about_time(difference))
+        && case.world.below(b"d").any(|node| is_link(&node))
 }
 
 fn opened_to_delete(case: &Case, finding: &Finding, _: &Runs) -> bool {
