@@ -111,6 +111,7 @@ fn seeds_that_once_differed() {
         563_137_988_853,
         559_207_158_282,
         201_580_630_405,
+        201_580_632_468,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::config::Config;
-use crate::endpoint::Form;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::supervise::{Stream, Supervisor};
@@ -19,7 +18,7 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     let [(source, metadata)] = &found.present[..] else { return false };
     let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
     let exists = config.destination.is_local() && Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
-    if rules.is_empty() || !metadata.is_dir() || source.form() != Form::Named || !names_dest || exists {
+    if rules.is_empty() || !metadata.is_dir() || !names_dest || exists {
         return false;
     }
     let mut top = source.base(&config.cwd).into_os_string();
