@@ -112,6 +112,8 @@ fn seeds_that_once_differed() {
         559_207_158_282,
         201_580_630_405,
         201_580_632_468,
+        340_231_314_741,
+        340_231_314_744,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -28,7 +28,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 33] = [
+    let rules: [(bool, &str); 34] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -43,6 +43,10 @@ pub(super) fn by_options(
         (
             meaning.backup_dir.is_some() && !is_root,
             "directories without u+w in --backup-dir are a race even for one rsync",
+        ),
+        (
+            meaning.hard_links && meaning.backup,
+            "of names of one inode, those are backed up that one rsync comes upon later",
         ),
         (
             meaning.backup_dir.is_some() && meaning.delete == Some(Delete::Before),
