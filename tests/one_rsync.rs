@@ -114,6 +114,7 @@ fn seeds_that_once_differed() {
         201_580_632_468,
         340_231_314_741,
         340_231_314_744,
+        825_509_632_015,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

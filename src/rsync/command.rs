@@ -203,6 +203,9 @@ impl Recipe {
         let brings_dirs = list != List::No && how.exposed && self.old_receiver && self.implied_dirs;
         if !how.repair && !self.dry_run && !brings_dirs {
             more.push("--no-implied-dirs");
+        } else if self.implied_dirs {
+            // The user's --no-implied-dirs means nothing without the user's -R.
+            more.push("--implied-dirs");
         }
         // With a list that comes in parts rsync may lock a directory again before all in it is made.
         if how.whole_list || how.repair {
@@ -218,7 +221,11 @@ impl Recipe {
     pub fn clean(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
         let list = exposed && self.lists || !fits(&units, room);
         let list = if list { self.list(&units) } else { List::No };
-        let only = if self.dry_run { &[][..] } else { &["--no-implied-dirs"] };
+        let only = match (self.dry_run, self.implied_dirs) {
+            (true, true) => &["--implied-dirs"][..],
+            (true, false) => &[],
+            (false, _) => &["--no-implied-dirs"],
+        };
         self.copy(&self.options, &[only, &["--existing", "--ignore-existing"]].concat(), units, list)
     }
 
