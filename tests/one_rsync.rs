@@ -115,6 +115,8 @@ fn seeds_that_once_differed() {
         340_231_314_741,
         340_231_314_744,
         825_509_632_015,
+        825_509_633_578,
+        825_509_634_695,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -90,7 +90,11 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             // A file that needs no transfer gets its attributes in place, whatever the options.
             let attribute =
                 matches!(difference.kind, Mode { .. } | Owner { .. } | Group { .. } | Mtime { .. } | Xattr(_));
+            // What was written through another name is not up to date when it is to be removed from the source.
+            let copy = difference.path.strip_prefix(b"s/").map(|rest| [b"d/", rest].concat());
+            let stays = difference.kind == OnlyRight && case.has("--remove-source-files");
             (in_place || attribute) && about_inode && shared.contains(&difference.path[..])
+                || in_place && stays && copy.is_some_and(|copy| shared.contains(&copy[..]))
         }
         // What is appended to one name is not what the other expects.
         Finding::Code { one, many } => {
@@ -167,7 +171,10 @@ fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
 
 /// Many create such directories with `u+w` and take that back at the end.
 fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
-    let locked = || case.world.nodes.iter().any(|node| node.is_dir() && node.mode & 0o200 == 0 && node.xattr.is_some());
+    // --copy-dest takes them from a directory of that name.
+    let dirs = || case.world.nodes.iter().filter(|node| node.is_dir());
+    let has_xattr = |name: &[u8]| dirs().any(|node| node.xattr.is_some() && base_name(&node.path) == name);
+    let locked = || dirs().any(|node| node.mode & 0o200 == 0 && has_xattr(base_name(&node.path)));
     case.nobody
         && (case.has_letter('X') || case.has_letter('A'))
         && locked()
