@@ -117,6 +117,7 @@ fn seeds_that_once_differed() {
         825_509_632_015,
         825_509_633_578,
         825_509_634_695,
+        201_517_159_208,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -61,7 +61,9 @@ fn resume(work: &Work, dir: &Path) -> std::process::Command {
 fn launched(work: &Work) -> BTreeMap<String, u32> {
     let text = fs::read_to_string(work.join("launched")).unwrap_or_default();
     let mut counts = BTreeMap::new();
-    text.lines().for_each(|line| *counts.entry(line.to_owned()).or_insert(0) += 1);
+    // What rsync is only asked is asked again.
+    let copies = text.lines().filter(|line| !line.contains(" -n "));
+    copies.for_each(|line| *counts.entry(line.to_owned()).or_insert(0) += 1);
     counts
 }
 

@@ -136,6 +136,9 @@ pub(super) fn one(
     if sources.is_empty() {
         return Some("no source exists");
     }
+    if meaning.relative && !found.missing.is_empty() {
+        return Some("with --relative a source that is not found does not bring the directories above it");
+    }
     let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
     if files > 0 && sources.len() == 1 {
         return Some("the source is a single file");
