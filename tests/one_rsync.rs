@@ -118,6 +118,7 @@ fn seeds_that_once_differed() {
         825_509_633_578,
         825_509_634_695,
         201_517_159_208,
+        201_517_160_817,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -81,7 +81,8 @@ fn locked_before_delete(case: &Case, finding: &Finding, runs: &Runs) -> bool {
 fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let in_place =
         case.has_prefix("--inplace") || case.has_prefix("--append") || !case.has_letter('p') && !case.has_letter('a');
-    let in_place = in_place || case.has("--no-p") || case.has("--no-perms");
+    // With --update the time that one name gets decides about the other.
+    let in_place = in_place || case.has("--no-p") || case.has("--no-perms") || case.has_letter('u');
     let shared = shared(case);
     match finding {
         Finding::Tree(difference) => {
