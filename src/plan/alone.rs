@@ -32,6 +32,11 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     let invocation = Invocation::new(probe::PROGRAM, arguments, cwd);
     let mut names = 0;
     let ended = supervisor.run(&invocation, &mut |stream, _| names += u64::from(stream == Stream::Stdout));
-    // Where rsync fails, so will one rsync.
-    names < 2 || ended.is_ok_and(|ended| ended.code() == exit::USAGE)
+    match ended.map(|ended| ended.code()) {
+        // So will one rsync.
+        Ok(exit::USAGE) => true,
+        Ok(exit::OK | exit::PARTIAL | exit::VANISHED) => names < 2,
+        // The machine is short of something: no answer, and the run will meet it.
+        _ => false,
+    }
 }
