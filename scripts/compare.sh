@@ -20,7 +20,7 @@ What is compared; --copy if nothing is said:
   --wan          256 files of 640 KiB to an rsync daemon at the end of a long link (50 ms round trip, 256 KiB window; needs
                  WAN_PROXY and python3): rsync, multi-sync -p 4, -p 8
   --hosts        three source hosts (network namespaces, 100 Mbit/s each, an sshd in each) that push 120 MB to one rsync daemon:
-                 multi-sync -p 3 on one of them, and many-to-one with one and with all (needs root, ip and tc)
+                 multi-sync -p 3 on one of them, and many-to-one with all (needs root, ip and tc)
   --buckets      what a run costs per bucket: 10,000, 100,000 and 1,000,000 buckets of one file, for an rsync that does nothing
   --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
   --links        -aH of 20 snapshots of 5,000 files that share what has not changed, fresh and with nothing to do: the same

@@ -213,9 +213,12 @@ impl Plan {
             sources::one(config, &found, &meaning, relative.as_deref(), keep_locked_whole, &filters.merge_files)
                 .map(str::to_owned)
         });
-        let alone = || alone::may_be(config, &found, &rules_to_ask, supervisor);
-        let reason =
-            reason.or_else(|| alone().then(|| "the rules may leave of the source no more than its name".to_owned()));
+        let reason = match reason {
+            None if alone::may_be(config, &found, &rules_to_ask, supervisor)? => {
+                Some("the rules may leave of the source no more than its name".to_owned())
+            }
+            reason => reason,
+        };
         if config.gitignore {
             gitignore::check(&meaning, reason.as_deref(), keep_locked_whole)?;
         }

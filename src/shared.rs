@@ -30,9 +30,7 @@ impl Token {
     /// Makes it. `None` where it cannot be made, or where others could put a script of theirs into the place of ours.
     pub fn place(parent: &Path) -> Option<Token> {
         let parent = std::path::absolute(parent).ok()?;
-        let mode = fs::metadata(&parent).ok()?.mode();
-        let anybody_writes = mode & 0o022 != 0 && mode & 0o1000 == 0;
-        if anybody_writes {
+        if !parent.canonicalize().ok()?.ancestors().all(only_we_replace_in) {
             return None;
         }
         let mut file = readable(&parent, ".multi-sync-").ok()?;
@@ -96,6 +94,16 @@ impl Script {
     }
 }
 
+/// Whether nobody but this user and root can rename what is ours in a directory (inode(7), on the sticky bit; its owner always can).
+fn only_we_replace_in(dir: &Path) -> bool {
+    const GROUP_OR_OTHERS: u32 = 0o022;
+    const STICKY: u32 = 0o1000;
+    fs::metadata(dir).is_ok_and(|found| {
+        let ours = found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw();
+        ours && (found.mode() & GROUP_OR_OTHERS == 0 || found.mode() & STICKY != 0)
+    })
+}
+
 fn readable(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
     let mode = fs::Permissions::from_mode(FILE_MODE);
     let made = Builder::new().prefix(prefix).rand_bytes(RANDOM).permissions(mode.clone()).tempfile_in(folder)?;
@@ -154,6 +162,16 @@ mod tests {
             let token = Token::place(parent.path());
             assert_eq!(token.is_some(), shared, "{mode:o}");
         }
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        // The same of a directory above it, and of one that belongs to somebody else.
+        let below = parent.path().join("below");
+        fs::create_dir(&below).unwrap();
+        assert!(Token::place(&below).is_none());
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Token::place(&below).is_some());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(parent.path(), Some(12345), None).unwrap();
+            assert!(Token::place(&below).is_none());
+        }
+        assert_eq!(fs::read_dir(&below).unwrap().count(), 0);
     }
 }

@@ -875,3 +875,21 @@ fn the_oracle_of_these_tests_finds_a_planted_difference() {
     let report = verify::compare(&work.join("src"), &twin.many().join("D"), &verify::Options::archive()).unwrap();
     assert!(report.is_same(), "{report}");
 }
+
+/// It would start one rsync anyway, and does not wait for the scan; what makes a run more than that is heeded.
+#[test]
+fn one_process_is_one_rsync_at_once() {
+    let more: [&[&str]; 5] = [&["-p", "2"], &["-f", "3"], &["-s", "1K"], &["-b", "runs"], &["--keep"]];
+    for options in std::iter::once(&[][..]).chain(more) {
+        let work = Work::new();
+        small_tree(&work.join("src"));
+        work.dir("runs");
+        let mut command = multi_sync(&work);
+        command.arg("--stats").args(options).args(["src/", "D"]);
+        let ran = run(command).expect_code(0);
+        let at_once = ran.stdout_text().contains("there is one process, and no limit for a bucket");
+        assert_eq!(at_once, options.is_empty(), "{options:?}: {}", ran.report());
+        let report = verify::compare(&work.join("src"), &work.join("D"), &verify::Options::default()).unwrap();
+        assert_eq!(report.differences, [], "{options:?}");
+    }
+}

@@ -6,20 +6,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::config::Config;
+use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
-use crate::rsync::exit;
+use crate::rsync::exit::{self, Class};
 use crate::supervise::{Stream, Supervisor};
 
 use super::probe;
 use super::sources::Found;
 
 /// Asks rsync for what its rules leave of the top of the source: two names are enough to know.
-pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervisor: &Supervisor) -> bool {
-    let [(source, metadata)] = &found.present[..] else { return false };
+///
+/// # Errors
+/// rsync did not come to an answer.
+pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervisor: &Supervisor) -> Result<bool> {
+    let [(source, metadata)] = &found.present[..] else { return Ok(false) };
     let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
     let exists = config.destination.is_local() && Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
     if rules.is_empty() || !metadata.is_dir() || !names_dest || exists {
-        return false;
+        return Ok(false);
     }
     let mut top = source.base(&config.cwd).into_os_string();
     top.push("/./");
@@ -33,10 +37,12 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     let mut names = 0;
     let ended = supervisor.run(&invocation, &mut |stream, _| names += u64::from(stream == Stream::Stdout));
     match ended.map(|ended| ended.code()) {
-        // So will one rsync.
-        Ok(exit::USAGE) => true,
-        Ok(exit::OK | exit::PARTIAL | exit::VANISHED) => names < 2,
-        // The machine is short of something: no answer, and the run will meet it.
-        _ => false,
+        // It was ended, or the machine is short of something: that is no answer.
+        Ok(code) if matches!(exit::class(code), Class::Connection | Class::Broken) => {
+            Err(Error::usage("cannot ask rsync what its rules leave of the source").exit(code))
+        }
+        // Where rsync fails, so will one rsync.
+        Ok(code) => Ok(names < 2 || code == exit::USAGE),
+        Err(error) => Err(error),
     }
 }

@@ -53,7 +53,7 @@ impl Daemon {
             command.stdin(Stdio::null()).stdout(output.try_clone().expect("dup")).stderr(output);
             let shown = shown(&command);
             let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {shown}: {e}"));
-            let mut daemon = Daemon { leash: leash(&child), child, mark: mark.to_owned(), port };
+            let mut daemon = Daemon { leash: leash_on(&child), child, mark: mark.to_owned(), port };
             match daemon.wait_until_greeted(SocketAddr::new(address, port), greeting) {
                 Ok(()) => return daemon,
                 Err(why) => {
@@ -104,12 +104,15 @@ impl Drop for Daemon {
     }
 }
 
-/// A shell that kills the server's process group when the pipe from this process breaks: a test that is interrupted or killed runs
-/// no `Drop`, and the server, being in a group of its own, does not get the terminal's signals.
-fn leash(child: &Child) -> Child {
+/// The server's process group is killed: being in a group of its own, it does not get the terminal's signals.
+fn leash_on(child: &Child) -> Child {
+    leash(&format!("kill -s KILL -- -{}", child.id()))
+}
+
+/// A shell that cleans up when the pipe from this process breaks: a test that is interrupted or killed runs no `Drop`.
+pub fn leash(cleanup: &str) -> Child {
     Command::new("sh")
-        .args(["-c", "read -r _; kill -s KILL -- \"-$1\"", "leash"])
-        .arg(child.id().to_string())
+        .args(["-c", &format!("read -r _; {cleanup}"), "leash"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

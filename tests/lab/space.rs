@@ -1,14 +1,12 @@
 //! A host with a network of its own: a network namespace behind a link of 100 Mbit/s that can be cut.
 //!
 //! Names and addresses belong to this process: the addresses are of the block for measurements (RFC 2544), which no real network has.
-#![expect(clippy::disallowed_methods, reason = "tests start real programs")]
 
 use std::net::Ipv4Addr;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
-use super::daemon::{find_program, helper};
+use super::daemon::{find_program, helper, leash};
 
 /// The machine in the middle: this one, with an address that is in reach of each [`Space`].
 pub struct Hub {
@@ -110,18 +108,6 @@ fn third() -> u8 {
 
 fn ip(words: &str) -> Result<(), String> {
     helper(Command::new("ip").args(words.split(' '))).map(drop)
-}
-
-/// Cleans up when this process ends in whatever way.
-fn leash(cleanup: &str) -> Child {
-    Command::new("sh")
-        .args(["-c", &format!("read -r _; {cleanup}")])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .expect("start sh")
 }
 
 fn end(leash: &mut Child) {

@@ -140,7 +140,9 @@ fn written_through_link(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let dirs = || case.world.below(b"s").filter(|node| node.is_dir()).map(|node| base_name(&node.path));
     let is_link =
         |node: &&Node| matches!(node.kind, Kind::Symlink(_)) && dirs().any(|dir| dir == base_name(&node.path));
-    let about_time = |difference: &Difference| matches!(difference.kind, DifferenceKind::Mtime { .. });
+    let about_time = |Difference { path, kind }: &Difference| {
+        matches!(kind, DifferenceKind::Mtime { .. }) && (path == b"d" || path.starts_with(b"d/"))
+    };
     stays
         && matches!(finding, Finding::Tree(difference) if about_time(difference))
         && case.world.below(b"d").any(|node| is_link(&node))

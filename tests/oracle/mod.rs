@@ -56,7 +56,7 @@ impl Sweep {
         }
     }
 
-    /// On both cores of a small machine. `seen` gets each case that was judged.
+    /// Several at once. `seen` gets each case that was judged.
     pub fn run(&self, seen: &(dyn Fn(&Case, &Verdict, &Court) + Sync)) -> Tally {
         let began = Instant::now();
         // Most of the time of a case rsync sleeps.
