@@ -119,6 +119,7 @@ fn seeds_that_once_differed() {
         825_509_634_695,
         201_517_159_208,
         201_517_160_817,
+        201_517_161_044,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -97,6 +97,7 @@ impl Run<'_, '_> {
         if let Some(ledger) = self.ledger.as_mut().filter(|_| listed) {
             ledger.failed(job.phase(), &end.named)?;
         }
+        self.spine.blocked.extend(end.named.iter().filter_map(|line| output::blocked(line)).map(unescape));
         if let Job::Create(known) = job {
             let unmade = end.named.iter().filter(|line| output::is_unmade(line));
             let unmade: Vec<Vec<u8>> = unmade.filter_map(|line| output::named(line)).map(unescape).collect();

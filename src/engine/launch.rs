@@ -231,7 +231,8 @@ pub(super) fn run(
             (Line::Other, Stream::Stderr) => {
                 voice.note(line);
                 let told = transcript.stderr(line) && !(supervisor.stopped() && is_our_signal(line));
-                if told && output::named(line).is_some() && named.len() < NAMED_REMEMBERED {
+                let named_any = output::named(line).or_else(|| output::blocked(line)).is_some();
+                if told && named_any && named.len() < NAMED_REMEMBERED {
                     named.push(line.to_vec());
                 }
                 if told && voice.holds.back(line) && held.len() < LINES_REMEMBERED {

@@ -1,7 +1,7 @@
 //! The spine: which split directories there are, which exist at the destination, whether the source still has them, and whether
 //! anything was written into them there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::ops::Range;
@@ -24,6 +24,8 @@ pub(super) struct SpineList {
     replaced: HashSet<Vec<u8>>,
     /// Those that could not be made at the destination.
     unmade: Vec<Vec<u8>>,
+    /// Directories, in the spine or not, in whose place at the destination something is that could not be deleted: names in the transfer.
+    pub blocked: BTreeSet<Vec<u8>>,
     /// How many exist at the destination.
     pub created: u32,
     /// A launch that creates some is running.

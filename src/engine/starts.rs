@@ -180,7 +180,7 @@ impl Run<'_, '_> {
         let taken = self.queue.take(self.slots(), self.room, u32::MAX, false);
         let Some(first) = taken.first().copied() else { return Ok(false) };
         if let Some(units) = self.launchable(&taken)? {
-            let invocation = self.plan.recipe.clean(units, first.exposed, self.room);
+            let invocation = self.plan.recipe.clean(units, &self.spine.blocked, first.exposed, self.room);
             self.start(Job::Clean(taken), invocation, Tells::Deletions)?;
         }
         Ok(true)
@@ -286,7 +286,7 @@ impl Run<'_, '_> {
         // What other sources bring to DEST is not to be deleted there.
         let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
         others.retain(|name| !part.arguments.contains(name));
-        let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, part.exposed);
+        let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, &self.spine.blocked, part.exposed);
         self.start(Job::Delete(range), invocation, Tells::Deletions)
     }
 

@@ -4,6 +4,7 @@
 //! rsync over random trees; `tests/` repeats the comparison. rsync(1) has the words: `-R` with `--no-implied-dirs` lets a launch
 //! write below a directory without touching the directory's own attributes, `-d --no-r` lists a directory without entering it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 use rustix::process::{Resource, getrlimit};
 
 use crate::entry::Printable;
+
+use super::filter;
 
 /// A program with its arguments and the directory it starts in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,8 +178,16 @@ impl Recipe {
     }
 
     /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
-    /// With `dest` DEST itself is one of them, and `others` are names in it that stay. Safe only after every launch that copies.
-    pub fn delete(&self, dest: bool, mut spine: Vec<OsString>, others: Vec<OsString>, exposed: bool) -> Invocation {
+    /// With `dest` DEST itself is one of them, and `others` are names in it that stay; `blocked` as for [`Recipe::clean`]. Safe only after
+    /// every launch that copies.
+    pub fn delete(
+        &self,
+        dest: bool,
+        mut spine: Vec<OsString>,
+        others: Vec<OsString>,
+        blocked: &BTreeSet<Vec<u8>>,
+        exposed: bool,
+    ) -> Invocation {
         let mut more = self.listed_once();
         more.extend(words(&["--existing", "--ignore-existing"]));
         if self.removal != Removal::None {
@@ -191,7 +202,7 @@ impl Recipe {
         }
         spine.extend(others);
         let list = self.list_if(exposed, &spine);
-        self.invocation(&self.options, more, spine, list)
+        self.invocation(&self.leaving(blocked), more, spine, list)
     }
 
     /// Copies units. More of them than fit `room` bytes of arguments go as a list.
@@ -217,8 +228,9 @@ impl Recipe {
         self.copy(options, &more, units, list)
     }
 
-    /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does.
-    pub fn clean(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
+    /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does. `blocked` are
+    /// directories in whose place something else has stayed.
+    pub fn clean(&self, units: Vec<OsString>, blocked: &BTreeSet<Vec<u8>>, exposed: bool, room: usize) -> Invocation {
         let list = exposed && self.lists || !fits(&units, room);
         let list = if list { self.list(&units) } else { List::No };
         let only = match (self.dry_run, self.implied_dirs) {
@@ -226,7 +238,25 @@ impl Recipe {
             (true, false) => &[],
             (false, _) => &["--no-implied-dirs"],
         };
-        self.copy(&self.options, &[only, &["--existing", "--ignore-existing"]].concat(), units, list)
+        self.copy(&self.leaving(blocked), &[only, &["--existing", "--ignore-existing"]].concat(), units, list)
+    }
+
+    /// The options of a launch that only deletes. With `--ignore-existing` rsync passes over a file in the place of a directory, and gives it
+    /// the mode and time of that at its end (rsync 3.5.0, experiment): such names are left alone.
+    fn leaving(&self, blocked: &BTreeSet<Vec<u8>>) -> Vec<OsString> {
+        // Half of what the limit of arguments has in reserve: more such names than that are left to rsync.
+        const ROOM: usize = 16 * 1024;
+        let mut options = Vec::new();
+        let mut taken = 0;
+        for rule in blocked.iter().flat_map(|name| filter::leave_alone(name)) {
+            taken += argument_cost(rule.len());
+            if taken > ROOM {
+                break;
+            }
+            options.push(rule);
+        }
+        options.extend_from_slice(&self.options);
+        options
     }
 
     /// Removes single names from the source that were copied before; with a list as [`Recipe::buckets`] does.
@@ -488,7 +518,8 @@ mod tests {
 
     #[test]
     fn deletion_looks_into_the_spine_and_not_below() {
-        let shown = recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], false).to_string();
+        let shown =
+            recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], &BTreeSet::new(), false).to_string();
         let listed = "--no-r -d -R --no-m --implied-dirs --existing --ignore-existing";
         assert_eq!(shown, format!("rsync -a -S {listed} --stats --no-h -- ./ ./a/ /x/./b /dst/"));
     }

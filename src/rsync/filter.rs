@@ -5,7 +5,7 @@
 //! adds; such a run is left to one rsync, and so is every file whose lines are not certain.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::options::Options;
@@ -120,6 +120,21 @@ fn lines(text: &[u8], each: impl FnMut(&[u8]) -> Result<(), &'static str>) -> Re
 /// Whether rsync sees the same lines: with `--from0` a newline is part of a rule, without it a NUL hides the rest of a line.
 fn ends_are_certain(text: &[u8], from0: bool) -> bool {
     !text.iter().any(|byte| if from0 { matches!(byte, b'\n' | b'\r') } else { *byte == 0 })
+}
+
+/// Options that hide exactly this name of a transfer, and keep it at the destination. A backslash is itself where a pattern has no wildcard
+/// (rsync(1), "PATTERN MATCHING RULES").
+pub fn leave_alone(name: &[u8]) -> [OsString; 2] {
+    let is_wild = |byte: &u8| matches!(byte, b'*' | b'?' | b'[');
+    let wild = name.iter().any(is_wild);
+    let mut pattern = b"/".to_vec();
+    for byte in name {
+        if wild && (is_wild(byte) || *byte == b'\\') {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    [b"--filter=H ", b"--filter=P "].map(|rule| OsString::from_vec([&rule[..], &pattern].concat()))
 }
 
 /// The name in a line of `--out-format=%n`: `\#ooo` stands for the byte with that octal number, and a directory ends with a slash.
@@ -250,6 +265,12 @@ mod tests {
         ] {
             assert_eq!(of(options, dir.path()).unwrap().prune.excludes(b"b", || b"b".to_vec()), certain, "{options}");
         }
+    }
+
+    #[test]
+    fn only_wildcards_are_escaped_and_then_backslashes_too() {
+        assert_eq!(leave_alone(b"a\\b"), ["--filter=H /a\\b", "--filter=P /a\\b"]);
+        assert_eq!(leave_alone(b"a\\b*[c]?")[0], "--filter=H /a\\\\b\\*\\[c]\\?");
     }
 
     #[test]

@@ -289,6 +289,11 @@ pub fn is_unmade(line: &[u8]) -> bool {
     contains(line, b"recv_generator: mkdir \"") && contains(line, b"\" failed: ")
 }
 
+/// The directory in whose place at the destination something is that could not be deleted, as rsync prints it.
+pub fn blocked(line: &[u8]) -> Option<&[u8]> {
+    line.strip_prefix(b"could not make way for new directory: ")
+}
+
 /// Whether a name could not be looked up at the destination because what is above it is no directory.
 pub fn is_below_file(line: &[u8]) -> bool {
     let stat = contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Not a directory (20)");
