@@ -637,7 +637,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     /// Whether spine directories still have the attributes they were created with: a run that found nothing to do.
     fn is_untouched(&self) -> bool {
-        let modes_differ = self.plan.recipe.unlock && self.spine.locked;
+        // What is above a source of --relative was not looked at, and was made with `u+rwx` all the same.
+        let implied = self.plan.trees.iter().any(|tree| !tree.above.is_empty());
+        let modes_differ = self.plan.recipe.unlock && (self.spine.locked || implied);
         let watched = self.plan.watched_dest.as_deref();
         let differ = modes_differ || self.spine.times_differ;
         !differ && watched.is_some_and(|dest| self.spine.unchanged_since(dest))

@@ -28,7 +28,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 34] = [
+    let rules: [(bool, &str); 36] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -51,6 +51,10 @@ pub(super) fn by_options(
         (
             meaning.backup_dir.is_some() && meaning.delete == Some(Delete::Before),
             "with --delete-before directories in --backup-dir get the modes that were at the destination",
+        ),
+        (
+            prints && meaning.delete == Some(Delete::Before),
+            "with --delete-before a directory is printed with the time it has after deletion",
         ),
         (
             (meaning.partial_dir.is_some() || meaning.delay_updates) && (meaning.per_dir_merge || may_include(options)),
@@ -118,6 +122,10 @@ pub(super) fn by_options(
         (
             prints && meaning.remove_source_files && meaning.hard_links,
             "which name of a file is printed as its copy depends on what was looked at first",
+        ),
+        (
+            has("compare-dest") && meaning.hard_links,
+            "rsync waits for ever where a second name of a special file that needs no copy takes the place of something",
         ),
         (has("copy-devices") && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
         (

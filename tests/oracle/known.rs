@@ -84,6 +84,7 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     // With --update the time that one name gets decides about the other.
     let in_place = in_place || case.has("--no-p") || case.has("--no-perms") || case.has_letter('u');
     let shared = shared(case);
+    let linked = linked_to(case, &shared);
     match finding {
         Finding::Tree(difference) => {
             use DifferenceKind::{Group, Mode, Mtime, OnlyLeft, OnlyRight, Owner, Type, Xattr};
@@ -91,10 +92,11 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             // A file that needs no transfer gets its attributes in place, whatever the options.
             let attribute =
                 matches!(difference.kind, Mode { .. } | Owner { .. } | Group { .. } | Mtime { .. } | Xattr(_));
+            let is_shared = shared.contains(&difference.path[..]) || linked.contains(base_name(&difference.path));
             // What was written through another name is not up to date when it is to be removed from the source.
             let copy = difference.path.strip_prefix(b"s/").map(|rest| [b"d/", rest].concat());
             let stays = difference.kind == OnlyRight && case.has("--remove-source-files");
-            (in_place || attribute) && about_inode && shared.contains(&difference.path[..])
+            (in_place || attribute) && about_inode && is_shared
                 || in_place && stays && copy.is_some_and(|copy| shared.contains(&copy[..]))
         }
         // What is appended to one name is not what the other expects.
@@ -134,6 +136,32 @@ fn shared(case: &Case) -> HashSet<&[u8]> {
     links.flatten().collect()
 }
 
+/// Own names of files that `-H` makes names of the same inodes, because they are names of one file in the source.
+fn linked_to<'a>(case: &'a Case, shared: &HashSet<&'a [u8]>) -> HashSet<&'a [u8]> {
+    if !case.has_letter('H') {
+        return HashSet::new();
+    }
+    let mut names: HashSet<&[u8]> = shared.iter().map(|path| base_name(path)).collect();
+    let pairs = || {
+        let sources = case.world.nodes.iter().filter(|node| !node.path.starts_with(b"d/"));
+        sources.filter_map(|node| match &node.kind {
+            Kind::Link(first) => Some([base_name(&node.path), base_name(first)]),
+            _ => None,
+        })
+    };
+    loop {
+        let before = names.len();
+        for pair in pairs() {
+            if pair.iter().any(|name| names.contains(name)) {
+                names.extend(pair);
+            }
+        }
+        if names.len() == before {
+            return names;
+        }
+    }
+}
+
 /// What is written below a link changes the time of the directory it leads to, before or after that is set.
 fn written_through_link(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let stays = case.has("--ignore-existing") || case.has("-K");
@@ -150,9 +178,12 @@ fn written_through_link(case: &Case, finding: &Finding, _: &Runs) -> bool {
 
 fn opened_to_delete(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let shared = shared(case);
+    let linked = linked_to(case, &shared);
     let is_shared = |path: &[u8]| {
         let kept = path.strip_prefix(b"bak/deep/").or(path.strip_prefix(b"bak/"));
-        shared.contains(path) || kept.is_some_and(|rest| shared.contains(&[b"d/", rest].concat()[..]))
+        linked.contains(base_name(path))
+            || shared.contains(path)
+            || kept.is_some_and(|rest| shared.contains(&[b"d/", rest].concat()[..]))
     };
     let about_modes = |kind: &DifferenceKind| match kind {
         DifferenceKind::Mode { left, right } => left ^ right == 0o200,
