@@ -176,7 +176,7 @@ fn run(path: &Path, settings: Settings, entries: u64, units: &(dyn Fn(Units<'_>)
         Event::Units(found) => units(found),
         Event::Error(error) => panic!("{error}"),
         Event::KeptWhole { why, .. } => panic!("{why}"),
-        Event::Spine(_) | Event::Linked(_) => {}
+        Event::Spine(_) | Event::Linked(_) | Event::LinkedDirs(_) => {}
     };
     scan.run(&watch, &sink).unwrap_or_else(|error| panic!("{error}"));
     // The root is an entry too.

@@ -317,7 +317,11 @@ impl Plan {
 
     /// The scan of this plan, which leaves `left_out` (device and inode) out.
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
+        // So few that no slot runs out of work because of what goes together.
+        const GROUPS_PER_SLOT: u64 = 4;
         let roots = self.trees.iter().map(|tree| tree.root.clone()).collect();
+        let linked_parts = NonZero::<u64>::try_from(config.processes).unwrap_or(NonZero::<u64>::MIN);
+        let linked_parts = linked_parts.saturating_mul(NonZero::new(GROUPS_PER_SLOT).expect("not zero"));
         Scan {
             split_roots: self.trees.len() + self.singles.len() > 1,
             one_file_system: self.one_file_system,
@@ -326,6 +330,7 @@ impl Plan {
             prune: self.prune.clone(),
             left_out: Some(left_out),
             hard_links: self.hard_links,
+            linked_parts: if config.limits_given { None } else { Some(linked_parts) },
             keep_locked_whole: self.keep_locked_whole,
             gitignore: self.gitignore,
             ..Scan::new(roots, config.limits, self.scan_threads)

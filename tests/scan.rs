@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use lab::work::Work;
 use multi_sync::rsync::filter::Filters;
 use multi_sync::rsync::options::Options;
-use multi_sync::scan::{Event, KeptWhole, Limits, Root, Scan, ScanError, Units, Watch, Weight};
+use multi_sync::scan::{Event, KeptWhole, Limits, LinkedDir, Root, Scan, ScanError, Units, Watch, Weight};
 use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
 
 type Name = Vec<u8>;
@@ -30,9 +30,16 @@ struct Told {
     /// Root, path, weight; the number of spine directories told before it.
     units: Vec<(u32, Name, Weight, usize)>,
     linked: Vec<(Name, (u64, u64))>,
+    linked_dirs: Vec<Together>,
     kept_whole: Vec<KeptWhole>,
     errors: Vec<ScanError>,
     largest_batch: usize,
+}
+
+#[derive(Debug, PartialEq)]
+struct Together {
+    dirs: BTreeSet<Name>,
+    inodes: BTreeSet<(u64, u64)>,
 }
 
 fn join(dir: &[u8], name: &[u8]) -> Name {
@@ -55,6 +62,16 @@ impl Told {
                 let path = join(linked.dir, linked.name);
                 self.linked.push((path.clone(), linked.inode));
                 self.units.push((linked.root, path, linked.weight, self.spine.len()));
+            }
+            Event::LinkedDirs(dirs) => {
+                let mut together = BTreeSet::new();
+                for LinkedDir { root, spine, dir, name, weight } in dirs.units {
+                    assert_eq!(self.spine[spine as usize], (root, dir.clone()));
+                    let path = join(&dir, &name);
+                    together.insert(path.clone());
+                    self.units.push((root, path, weight, self.spine.len()));
+                }
+                self.linked_dirs.push(Together { dirs: together, inodes: dirs.inodes.into_iter().collect() });
             }
             Event::KeptWhole { why, .. } => self.kept_whole.push(why),
             Event::Error(error) => self.errors.push(error),
@@ -82,6 +99,11 @@ impl Told {
 
 fn limits(entries: u64, bytes: u64) -> Limits {
     Limits { entries: NonZero::new(entries).unwrap(), bytes: NonZero::new(bytes).unwrap() }
+}
+
+fn inode(path: &Path) -> (u64, u64) {
+    let found = fs::metadata(path).unwrap();
+    (found.dev(), found.ino())
 }
 
 fn root(base: &Path) -> Root {
@@ -266,7 +288,7 @@ fn names_of_one_inode_are_told_wherever_their_directories_are_split() {
     fs::hard_link(work.join("own/first"), work.join("own/second")).unwrap();
     fs::remove_dir_all(work.join("tmp")).unwrap();
     fs::remove_dir_all(work.join("home")).unwrap();
-    let inode = |path: &str| fs::metadata(work.join(path)).map(|found| (found.dev(), found.ino())).unwrap();
+    let inode = |path: &str| inode(&work.join(path));
     let model = Model::of(work.path(), b"");
     let linked = |entries, threads| Scan {
         hard_links: true,
@@ -286,6 +308,83 @@ fn names_of_one_inode_are_told_wherever_their_directories_are_split() {
         |threads| linked(1, threads),
         |how, scan| {
             assert_eq!(check(how, scan, &model).linked.len(), 4, "{how}");
+        },
+    );
+}
+
+#[test]
+fn directories_that_share_files_go_together_unless_they_are_too_much() {
+    let work = Work::new();
+    for file in ["p/a", "p/b", "p/c", "q/d", "q/e", "q/f"] {
+        work.file(format!("farm/0/{file}"), file);
+        for snapshot in ["1", "2"] {
+            let (dir, name) = file.split_once('/').unwrap();
+            let dir = work.dir(format!("farm/{snapshot}/{dir}"));
+            fs::hard_link(work.join(format!("farm/0/{file}")), dir.join(name)).unwrap();
+        }
+    }
+    let top = work.join("farm");
+    let model = Model::of(&top, b"");
+    assert_eq!(model.total().entries, 28);
+    let inodes = |files: [&str; 3]| files.map(|file| inode(&top.join("0").join(file)));
+    let together = |dir: &str, files| Together {
+        dirs: ["0", "1", "2"].map(|snapshot| format!("{snapshot}/{dir}").into_bytes()).into(),
+        inodes: inodes(files).into(),
+    };
+    let farm = |parts, threads| Scan {
+        hard_links: true,
+        linked_parts: NonZero::new(parts),
+        ..Scan::new(vec![root(&top)], limits(5, 1 << 20), threads)
+    };
+    // 12 entries are within a half of all.
+    every_way(
+        |threads| farm(2, threads),
+        |how, scan| {
+            let mut told = check(how, scan, &model);
+            told.linked_dirs.sort_by(|a, b| a.dirs.cmp(&b.dirs));
+            let expected = [together("p", ["p/a", "p/b", "p/c"]), together("q", ["q/d", "q/e", "q/f"])];
+            assert_eq!(told.linked_dirs, expected, "{how}");
+            assert_eq!(told.linked, [], "{how}");
+        },
+    );
+    for parts in [0, 3] {
+        every_way(
+            |threads| farm(parts, threads),
+            |how, scan| {
+                let told = check(how, scan, &model);
+                assert_eq!((told.linked.len(), told.linked_dirs.len()), (18, 0), "{how}");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_directory_and_a_name_that_share_a_file_are_told_as_such() {
+    let work = Work::new();
+    for file in ["top/dir/one", "top/dir/two", "top/x", "top/y"] {
+        work.file(file, file);
+    }
+    let top = work.join("top");
+    fs::hard_link(top.join("dir/one"), top.join("name")).unwrap();
+    let model = Model::of(&top, b"");
+    let scan =
+        |entries, threads| Scan { hard_links: true, ..Scan::new(vec![root(&top)], limits(entries, 1 << 20), threads) };
+    let shared = inode(&top.join("name"));
+    // With the name the directory weighs 4.
+    every_way(
+        |threads| scan(4, threads),
+        |how, scan| {
+            let told = check(how, scan, &model);
+            assert_eq!(told.linked, [(b"name".to_vec(), shared)], "{how}");
+            let expected = Together { dirs: [b"dir".to_vec()].into(), inodes: [shared].into() };
+            assert_eq!(told.linked_dirs, [expected], "{how}");
+        },
+    );
+    every_way(
+        |threads| scan(3, threads),
+        |how, scan| {
+            let told = check(how, scan, &model);
+            assert_eq!((told.linked.len(), told.linked_dirs.len()), (2, 0), "{how}");
         },
     );
 }

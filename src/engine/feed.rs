@@ -14,7 +14,9 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Removal;
-use crate::scan::{self, KeptWhole, Linked, Pruner, ScanError, Spine, Unit, Units, Watch, Weight};
+use crate::scan::{
+    self, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units, Watch, Weight,
+};
 use crate::supervise::Supervisor;
 use crate::thread;
 
@@ -82,6 +84,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         to_judge: Mutex::default(),
         judge_wakes: Condvar::new(),
         groups: Mutex::default(),
+        linked_dirs: Mutex::default(),
         failure: Mutex::default(),
         tell,
     };
@@ -105,6 +108,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         }
         scanned
     });
+    feed.pack_linked_dirs();
     // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
     let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
     left.iter().for_each(|group| feed.pack_group(group));
@@ -139,6 +143,7 @@ struct Feed<'a> {
     to_judge: Mutex<ToJudge>,
     judge_wakes: Condvar,
     groups: Mutex<HashMap<Together, Group>>,
+    linked_dirs: Mutex<Vec<LinkedDirs>>,
     failure: Mutex<Option<Error>>,
     tell: &'a (dyn Fn(Found) + Sync),
 }
@@ -190,10 +195,12 @@ impl Feed<'_> {
 
     fn hear(&self, event: scan::Event<'_>) {
         match event {
-            scan::Event::Spine(_) | scan::Event::Units(_) | scan::Event::Linked(_) if !self.inputs.packs() => {}
+            scan::Event::Spine(_) | scan::Event::Units(_) | scan::Event::Linked(_) | scan::Event::LinkedDirs(_)
+                if !self.inputs.packs() => {}
             scan::Event::Spine(spine) => self.spine(spine),
             scan::Event::Units(units) => self.units(units),
             scan::Event::Linked(linked) => self.linked(linked),
+            scan::Event::LinkedDirs(dirs) => lock(&self.linked_dirs).push(dirs),
             scan::Event::KeptWhole { path, why, .. } => {
                 (self.tell)(Found::KeptWhole(why, Printable::bytes(path).to_string()));
             }
@@ -347,6 +354,25 @@ impl Feed<'_> {
                     self.gather(Together::Inode(inode), Some(names), GroupMember { argument, weight, place });
                 }
             }
+        }
+    }
+
+    /// Packs directories that share files, when everything was judged.
+    fn pack_linked_dirs(&self) {
+        for LinkedDirs { units, inodes } in std::mem::take(&mut *lock(&self.linked_dirs)) {
+            let mut together = Group { names: None, members: Vec::new() };
+            for LinkedDir { root, spine, dir, name, weight } in units {
+                let verdict = &lock(&self.spines).verdicts[spine as usize];
+                if let Verdict::Copied(place) = *verdict {
+                    let argument = [self.prefix(root), &scan::below(&dir, &name)].concat();
+                    together.members.push(GroupMember { argument, weight, place });
+                }
+            }
+            let mut groups = lock(&self.groups);
+            let names = inodes.iter().filter_map(|inode| groups.remove(&Together::Inode(*inode)));
+            together.members.extend(names.flat_map(|group| group.members));
+            drop(groups);
+            self.pack_group(&together);
         }
     }
 

@@ -27,6 +27,7 @@ use ignore::{DirEntry, ParallelVisitor, ParallelVisitorBuilder, WalkBuilder, Wal
 use rustix::fs::RawDir;
 use rustix::io::Errno;
 
+use super::linked;
 use super::look::{Look, OPEN_DIRECTORY, READ_AT_ONCE, READ_DIRECTORY, is_exposed, open_base, open_dir, open_root};
 use super::subtree::{Item, Node, Tree, below};
 use super::{Event, Names, Root, Scan, ScanError, Watch, Weight};
@@ -131,6 +132,7 @@ pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)
     for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
         walk_root(&look, index as u32, root, &base)?;
     }
+    linked::settle(&look.tree, scan.linked_parts);
     Ok(())
 }
 

@@ -3,17 +3,19 @@
 //! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
 //! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
 //! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, or `ignore_walk` where ignore
-//! rules count; `look` asks the file system about names, and `subtree` sums and splits.
+//! rules count; `look` asks the file system about names, `subtree` sums and splits, and `linked` keeps together what shares files.
 //!
 //! Guarantees, whatever the walker and the number of threads:
 //! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
 //! - a unit is within the limits unless it is one single name, or a directory that must stay whole (announced by [`Event::KeptWhole`]);
 //! - spine directories are numbered from 0 in the order of their events, and every directory above a spine directory or unit comes
 //!   before it;
-//! - a unit leaves as soon as its parent is known to be spine, so memory is bounded by the open directories (each holds at most
+//! - a unit leaves as soon as its parent is known to be spine (with [`Scan::hard_links`] one that shares files with others when the scan
+//!   ends), so memory is bounded by the open directories (each holds at most
 //!   [`Limits::entries`] names), not by the tree. Where ignore rules count, the names of the directories that are being read come on top.
 
 mod ignore_walk;
+mod linked;
 mod look;
 mod subtree;
 mod threads;
@@ -31,6 +33,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
 
+pub(crate) use subtree::below;
 pub use threads::usual_threads;
 
 /// How large a unit (and a bucket) may be.
@@ -119,8 +122,12 @@ pub struct Scan {
     pub prune: Prune,
     /// A directory (device and inode) that is not part of the source although it is in it: its parent is split.
     pub left_out: Option<(u64, u64)>,
-    /// rsync's `-H`: names of one inode are units by themselves ([`Event::Linked`]) wherever their directories are split.
+    /// rsync's `-H`: names of one inode are told as what goes together, by themselves ([`Event::Linked`]) or in the directories that hold
+    /// them ([`Event::LinkedDirs`]).
     pub hard_links: bool,
+    /// With `Some(n)` directories that share files may weigh up to an n-th of all that was found where [`Scan::limits`] are smaller than
+    /// that. Directories that weigh more together are split.
+    pub linked_parts: Option<NonZero<u64>>,
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
     /// processes cannot write into one such directory; experiment in `tests/`).
     pub keep_locked_whole: bool,
@@ -205,6 +212,31 @@ pub struct Linked<'a> {
     pub inode: (u64, u64),
     /// Number of names the file has, in the source or elsewhere.
     pub names: u32,
+}
+
+/// Units that have to be copied together: directories that share files with each other, or with names told as [`Event::Linked`]. Each is
+/// within the limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedDirs {
+    /// The directories.
+    pub units: Vec<LinkedDir>,
+    /// Device and inode of each file that has names elsewhere than in one of the directories: also those that go together with them.
+    pub inodes: Vec<(u64, u64)>,
+}
+
+/// One of [`LinkedDirs::units`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedDir {
+    /// Index into [`Scan::roots`].
+    pub root: u32,
+    /// The spine directory that holds it.
+    pub spine: u32,
+    /// Path of that directory relative to the root's base.
+    pub dir: Vec<u8>,
+    /// The name.
+    pub name: Vec<u8>,
+    /// It and everything below it.
+    pub weight: Weight,
 }
 
 /// Units that share one spine directory, in the order they were found.
@@ -336,6 +368,9 @@ pub enum Event<'a> {
     Units(Units<'a>),
     /// A unit that has to be copied together with the other names of its inode.
     Linked(Linked<'a>),
+    /// Units that have to be copied together. They come when everything was read; all names of their inodes that are told otherwise come
+    /// before.
+    LinkedDirs(LinkedDirs),
     /// A directory stays whole whatever its size.
     KeptWhole {
         /// Index into [`Scan::roots`].
@@ -404,6 +439,7 @@ impl Scan {
             prune: Prune::default(),
             left_out: None,
             hard_links: false,
+            linked_parts: None,
             keep_locked_whole: false,
             gitignore: false,
         }

@@ -3,13 +3,13 @@
 //! One [`Node`] stands for one directory that is being read or has children being read. While it may still become a unit it holds
 //! the names it was given; when its sum outgrows the limits it becomes spine, after its parent, and what it held leaves. A finished
 //! directory that never outgrew them is handed to its parent as one unit, unless it holds names of files that have more names than it
-//! has seen (only asked for with hard links): then it stays open, because it must be split if its parent is.
+//! has seen (only asked for with hard links): then it stays open, and is held for `linked` if its parent is split.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Event, KeptWhole, Limits, Linked, Names, Spine, Units, Watch, Weight};
+use super::{Event, KeptWhole, Limits, Linked, LinkedDir, Names, Spine, Units, Watch, Weight};
 
 /// What all nodes of a scan share.
 pub(super) struct Tree<'a> {
@@ -20,6 +20,10 @@ pub(super) struct Tree<'a> {
     sink: &'a (dyn Fn(Event<'_>) + Sync),
     /// Number of spine directories; held while one is announced, so that they are announced in order.
     spines: Mutex<u32>,
+    /// Finished directories with open files, whose parents are spine.
+    held: Mutex<Vec<Arc<Node>>>,
+    /// What was told of names of an inode.
+    linked: Mutex<HashMap<(u64, u64), Weight>>,
 }
 
 /// What the scan knows of the directory itself.
@@ -124,7 +128,15 @@ impl State {
 
 impl<'a> Tree<'a> {
     pub fn new(limits: Limits, split_open_roots: bool, watch: &'a Watch, sink: &'a (dyn Fn(Event<'_>) + Sync)) -> Self {
-        Tree { limits, watch, split_open_roots, sink, spines: Mutex::new(0) }
+        Tree {
+            limits,
+            watch,
+            split_open_roots,
+            sink,
+            spines: Mutex::new(0),
+            held: Mutex::default(),
+            linked: Mutex::default(),
+        }
     }
 
     pub fn tell(&self, event: Event<'_>) {
@@ -184,9 +196,23 @@ impl<'a> Tree<'a> {
         }
     }
 
+    fn hold(&self, node: &Arc<Node>) {
+        lock(&self.held).push(Arc::clone(node));
+    }
+
+    pub fn take_held(&self) -> Vec<Arc<Node>> {
+        std::mem::take(&mut lock(&self.held))
+    }
+
+    /// The weight of the names of an inode that were told.
+    pub fn linked_weight(&self, inode: &(u64, u64)) -> Weight {
+        lock(&self.linked).get(inode).copied().unwrap_or_default()
+    }
+
     fn send_linked(&self, node: &Node, spine: u32, dir: &[u8], linked: &LinkedName) {
         let LinkedName { name, weight, inode, names } = linked;
         let (weight, inode, names) = (*weight, *inode, *names);
+        *lock(&self.linked).entry(inode).or_default() += weight;
         self.tell(Event::Linked(Linked { root: node.root, spine, dir, name, weight, inode, names }));
     }
 }
@@ -250,6 +276,23 @@ impl Node {
         names.iter().rev().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(&b'/')
     }
 
+    /// The sum so far.
+    pub fn sum(&self) -> Weight {
+        lock(&self.state).sum
+    }
+
+    /// Files with names not seen below this directory.
+    pub fn open(&self) -> Vec<(u64, u64)> {
+        lock(&self.state).open.keys().copied().collect()
+    }
+
+    /// This directory as a unit of its parent, which is spine.
+    pub fn as_linked_dir(&self) -> LinkedDir {
+        let parent = self.parent.as_deref().expect("a root is not held");
+        let spine = lock(&parent.state).spine.expect("its parent was split");
+        LinkedDir { root: self.root, spine, dir: parent.path(), name: self.name.to_vec(), weight: self.sum() }
+    }
+
     pub fn prune(&self) {
         self.pruned.store(true, Ordering::Relaxed);
     }
@@ -282,7 +325,7 @@ impl Node {
                 Item::Mount(name, attributes) => {
                     tree.announce(Some(self), self.root, &below(&self.path(), name), attributes, None);
                 }
-                Item::OpenChild { child, .. } => child.become_spine(tree),
+                Item::OpenChild { child, .. } => tree.hold(child),
             };
         }
         state.sum += item.weight();
@@ -350,7 +393,7 @@ impl Node {
         chain.into_iter().rev().for_each(|node| node.become_spine(tree));
     }
 
-    fn become_spine(self: &Arc<Self>, tree: &Tree<'_>) {
+    pub fn become_spine(self: &Arc<Self>, tree: &Tree<'_>) {
         let mut state = lock(&self.state);
         if state.spine.is_some() {
             return;
@@ -365,12 +408,12 @@ impl Node {
         }
         held.linked.iter().for_each(|linked| tree.send_linked(self, spine, &path, linked));
         drop(state);
-        held.open_children.iter().for_each(|child| child.become_spine(tree));
+        held.open_children.iter().for_each(|child| tree.hold(child));
     }
 }
 
 /// Path of a name in a directory.
-pub(super) fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 

@@ -18,7 +18,7 @@ use super::look::{
     Look, OPEN_DIRECTORY, READ_AT_ONCE, READ_DIRECTORY, c_strings, is_exposed, open_base, open_dir, open_root,
 };
 use super::subtree::{Item, Node, Tree, below};
-use super::{Event, KeptWhole, Names, Root, Scan, Watch, Weight};
+use super::{Event, KeptWhole, Names, Root, Scan, Watch, Weight, linked};
 use crate::error::{EXIT_IPC, Error, Result};
 
 /// Names of a portion, unless the directory ends; more only if one read brings more. File systems may answer a read with little.
@@ -66,6 +66,7 @@ pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)
             scope.spawn(move |scope| walk.visit_root(scope, index as u32, root, base));
         }
     });
+    linked::settle(&walk.0.tree, scan.linked_parts);
     Ok(())
 }
 
