@@ -28,7 +28,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 36] = [
+    let rules: [(bool, &str); 37] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -126,6 +126,10 @@ pub(super) fn by_options(
         (
             has("compare-dest") && meaning.hard_links,
             "rsync waits for ever where a second name of a special file that needs no copy takes the place of something",
+        ),
+        (
+            meaning.safe_links && meaning.hard_links,
+            "rsync may wait for ever where a symbolic link that it leaves out has several names",
         ),
         (has("copy-devices") && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
         (
