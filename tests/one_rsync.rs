@@ -126,6 +126,7 @@ fn seeds_that_once_differed() {
         146_397_057_830,
         146_397_069_340,
         146_397_077_955,
+        750_205_132_873,
     ] {
         let case = generate::case(seed);
         let verdict = court.judge(&case);

@@ -96,7 +96,12 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             // What was written through another name is not up to date when it is to be removed from the source.
             let copy = difference.path.strip_prefix(b"s/").map(|rest| [b"d/", rest].concat());
             let stays = difference.kind == OnlyRight && case.has("--remove-source-files");
+            // Nor is it when others would be backed up.
+            let path = &difference.path;
+            let backed_up = path.strip_suffix(b"~").or(path.strip_suffix(b".bak"));
+            let backup = matches!(difference.kind, OnlyLeft | OnlyRight) && case.has_letter('b');
             (in_place || attribute) && about_inode && is_shared
+                || in_place && backup && backed_up.is_some_and(|path| shared.contains(path))
                 || in_place && stays && copy.is_some_and(|copy| shared.contains(&copy[..]))
         }
         // What is appended to one name is not what the other expects.
