@@ -233,7 +233,10 @@ impl Plan {
             })?;
         }
 
+        let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
+        let watched_dest = watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
+            marks_changes: watched_dest.is_none() && !meaning.dry_run && !prints,
             old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
             lists: root_user && version >= TRUSTS_LISTS,
             unlock,
@@ -278,13 +281,13 @@ impl Plan {
             stop_after: stop_after(&meaning),
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
             ignore_errors: meaning.ignore_errors,
-            prints: meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some(),
+            prints,
             keeps: Keeps::of(config, &options, &meaning).filter(|_| root_user),
             leaves_halves: leaves_halves(&options, &meaning),
             repeatable: is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
-            watched_dest: watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty()),
+            watched_dest,
         })
     }
 

@@ -13,7 +13,7 @@ use lab::command::{command, multi_sync, rsync, run};
 use lab::processes;
 use lab::rsyncd::{Module, Rsyncd};
 use lab::sshd::Sshd;
-use lab::twin::{Twin, snapshot};
+use lab::twin::{Twin, path_to_fake, snapshot};
 use lab::work::{Work, set_mode};
 use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
 
@@ -211,6 +211,61 @@ fn through_a_daemon_every_form_of_destination() {
         failed.extend(Twin::new(&work, words).options(options).flags(flags).difference());
     }
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// Nobody can look at the destination: rsync tells whether it changes anything.
+#[test]
+fn through_a_daemon_attributes_are_set_again_only_where_something_changed() {
+    let work = Work::new();
+    let daemon = or_skip!(
+        Rsyncd::start(&modules(&work)),
+        "through_a_daemon_attributes_are_set_again_only_where_something_changed"
+    );
+    treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
+    for name in ["file", "second"] {
+        work.file(format!("src/sub/{name}"), name);
+    }
+    symlink("file", work.join("src/sub/link")).unwrap();
+    fs::hard_link(work.join("src/sub/file"), work.join("src/sub/other name")).unwrap();
+    work.dir("src/sub/empty");
+    let sh = |script: String| drop(run(lab::command::sh(&work, &script)).expect_code(0));
+    sh("touch -d @1000000000 src/sub src".to_owned());
+    let dest = format!("{}/SIDE/D", daemon.url("all").trim_end_matches('/'));
+    // Launches that set attributes.
+    let settings = |change: &dyn Fn(&Path)| {
+        let prepare = |side: &Path| {
+            sh(format!("cp -a src '{}'", side.join("D").display()));
+            change(&side.join("D/sub"));
+        };
+        let log = work.file("log", "");
+        let script = format!("#!/bin/sh\necho \" $* \" >>'{}'\nexec REAL \"$@\"\n", log.display());
+        let twin = Twin::new(&work, ["src/", &dest]).options("-aH").flags("-p 2 -f 5").prepare(prepare);
+        let (_, many) = twin.env("PATH", path_to_fake(&work, &script)).same();
+        many.expect_code(0);
+        fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains(" -q ")).count()
+    };
+    assert_eq!(settings(&|_| {}), 0, "nothing to do");
+    type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+    let changes: [Change<'_>; 6] = [
+        ("a file is gone", &|sub| fs::remove_file(sub.join("second")).unwrap()),
+        ("another file", &|sub| fs::write(sub.join("second"), "changed").unwrap()),
+        ("a link leads elsewhere", &|sub| {
+            fs::remove_file(sub.join("link")).unwrap();
+            symlink("second", sub.join("link")).unwrap();
+        }),
+        ("a name of another file", &|sub| {
+            fs::remove_file(sub.join("other name")).unwrap();
+            sh(format!("cd '{}' && cp -a file 'other name'", sub.display()));
+        }),
+        ("a directory is gone", &|sub| fs::remove_dir(sub.join("empty")).unwrap()),
+        ("a file in the place of a directory", &|sub| {
+            fs::remove_dir(sub.join("empty")).unwrap();
+            fs::write(sub.join("empty"), "").unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        assert_eq!(settings(change), 1, "{what}");
+    }
 }
 
 #[test]

@@ -64,6 +64,8 @@ impl Run<'_, '_> {
         let Some(Running { job, slot, weight, .. }) = self.running.remove(&launch) else { return Ok(()) };
         self.summary.rsync_time += end.ran;
         self.summary.figures += end.transcript.figures;
+        let in_order = end.ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK);
+        self.touched |= !in_order || end.transcript.has_changes();
         if let Job::Create(_) = job {
             self.spine.creating = false;
         }

@@ -182,6 +182,7 @@ pub fn run_recorded(
             sender_failed: false,
             faults: HashMap::new(),
             plain_waits: false,
+            touched: false,
             pause_until: None,
             at_once: config.processes,
             done: Weight::default(),
@@ -317,6 +318,8 @@ struct Run<'scope, 'env> {
     faults: HashMap<u64, (usize, u64)>,
     /// The one rsync for everything has to start once more, on another host.
     plain_waits: bool,
+    /// A launch has changed something at the destination, or may have: known of launches that are asked for it.
+    touched: bool,
     pause_until: Option<Instant>,
     /// How many may run now: fewer after a connection failed, and one more after each success.
     at_once: NonZero<usize>,
@@ -642,7 +645,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let modes_differ = self.plan.recipe.unlock && (self.spine.locked || implied);
         let watched = self.plan.watched_dest.as_deref();
         let differ = modes_differ || self.spine.times_differ;
-        !differ && watched.is_some_and(|dest| self.spine.unchanged_since(dest))
+        let unchanged = match watched {
+            Some(dest) => self.spine.unchanged_since(dest),
+            None => self.plan.recipe.marks_changes && !self.touched && !self.resumes(),
+        };
+        !differ && unchanged
     }
 
     /// Deletions in the spine come last, and not after an error on the sending side: what could not be read would be deleted.

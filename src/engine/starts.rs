@@ -167,7 +167,7 @@ impl Run<'_, '_> {
     }
 
     /// What an earlier part of the run has done is not to be done again by one rsync for everything.
-    fn resumes(&self) -> bool {
+    pub(super) fn resumes(&self) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.before().launches > 0)
     }
 

@@ -84,6 +84,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         base: PathBuf::new(),
         destination: OsString::new(),
         progress: config.progress || config.adapts,
+        marks_changes: false,
         lists: false,
         line_lists: filters.in_files && !meaning.from0,
         old_receiver: false,

@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::entry::Printable;
 
 use super::filter;
+use super::output::CHANGE;
 
 /// A program with its arguments and the directory it starts in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub struct Recipe {
     pub destination: OsString,
     /// Ask rsync for progress. It prints a line per file, so only when somebody looks.
     pub progress: bool,
+    /// Have rsync print [`CHANGE`] for each entry that it changes, where nobody can look whether something was written.
+    pub marks_changes: bool,
     /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
     /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
     pub lists: bool,
@@ -146,7 +149,7 @@ impl Recipe {
     pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
         let mut more = self.listed_once();
         more.extend(words(&["--no-l", "--no-D", "--info=nonreg"]));
-        more.extend(self.figures());
+        more.extend(self.figures_and_changes());
         if self.unlock {
             more.push("--chmod=Du+rwx".into());
         }
@@ -194,7 +197,7 @@ impl Recipe {
             // The times of directories in which sources were removed have changed meanwhile.
             more.push("-O".into());
         }
-        more.extend(self.figures());
+        more.extend(self.figures_and_changes());
         // The slash makes rsync look into a directory that it does not enter.
         spine.iter_mut().for_each(|argument| argument.push("/"));
         if dest {
@@ -279,7 +282,7 @@ impl Recipe {
             more.push("-r".into());
         }
         more.extend(words(also));
-        more.extend(self.figures());
+        more.extend(self.figures_and_changes());
         self.invocation(options, more, units, list)
     }
 
@@ -338,6 +341,13 @@ impl Recipe {
         if self.progress {
             options.push("--info=progress2".into());
         }
+        options
+    }
+
+    /// With the option that tells of changes.
+    fn figures_and_changes(&self) -> Vec<OsString> {
+        let mut options = self.figures();
+        options.extend(self.marks_changes.then(|| format!("--out-format={CHANGE}").into()));
         options
     }
 
@@ -430,6 +440,7 @@ mod tests {
             base: "/src".into(),
             destination: "/dst/".into(),
             progress: false,
+            marks_changes: false,
             lists: true,
             old_receiver: false,
             line_lists: false,

@@ -87,6 +87,9 @@ pub struct Progress {
     pub listed: u64,
 }
 
+/// The line that rsync prints for each entry it changes, if it is asked to ([`super::command::Recipe::marks_changes`]).
+pub const CHANGE: &str = "~";
+
 /// What a line on standard output was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
@@ -118,6 +121,7 @@ pub struct Transcript {
     below_loops: u64,
     skipped: bool,
     lost_parent: bool,
+    changes: u64,
 }
 
 impl Transcript {
@@ -130,6 +134,10 @@ impl Transcript {
         }
         let text = text.trim_end();
         if text.is_empty() {
+            return Line::Statistics;
+        }
+        if text == CHANGE {
+            self.changes += 1;
             return Line::Statistics;
         }
         if let Some((label, rest)) = text.split_once(": ") {
@@ -190,6 +198,11 @@ impl Transcript {
             self.otherwise = true;
         }
         true
+    }
+
+    /// Whether it said that it changes something, if it was asked to say so.
+    pub fn has_changes(&self) -> bool {
+        self.changes > 0
     }
 
     /// Whether the sending side left out an entry of a kind that it was not told to copy.

@@ -267,6 +267,11 @@ pub fn fake_rsync(command: &mut Command, work: &Work, script: &str) {
 
 /// The same without an answer to the question for the version: `script` is everything.
 pub fn faked_rsync(command: &mut Command, work: &Work, script: &str) {
+    command.env("PATH", path_to_fake(work, script));
+}
+
+/// The `PATH` by which the script is found.
+pub fn path_to_fake(work: &Work, script: &str) -> OsString {
     let real = find_program("rsync").expect("rsync is installed");
     let script = script.replace("REAL", real.to_str().expect("the path of rsync is UTF-8"));
     let dir = work.dir("fake");
@@ -277,7 +282,7 @@ pub fn faked_rsync(command: &mut Command, work: &Work, script: &str) {
     let mut path = OsString::from(dir);
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    command.env("PATH", path);
+    path
 }
 
 /// Everything that a run may not touch when it is refused: all names below a folder, with type, size, mode, and time.
