@@ -15,16 +15,18 @@ pub mod world;
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::lab::daemon::helper;
 use case::Case;
 use judge::{Court, Outcome, Verdict};
 use random::Random;
 use tally::Tally;
 
-/// First seed of a run of all tests.
+/// First seed of a run of all tests where nobody knows which commit it is.
 const USUAL: u64 = 7_000_000;
 
 /// Many cases, one after another seed.
@@ -41,14 +43,15 @@ pub struct Sweep {
 impl Sweep {
     /// As the environment wants it, with these defaults.
     ///
-    /// Fresh seeds for a long run. A run of all tests takes the same ones each time: a difference that is still unknown must not make
-    /// every change fail; it is found by the long run.
+    /// Fresh seeds for a long run. A run of all tests has others with every commit, and the same ones for the same commit: what fails can
+    /// be looked at, and what has passed does not fail elsewhere.
     pub fn from_env(cases: u64, within: Duration) -> Sweep {
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
         let wanted = number("ORACLE_CASES");
+        let fresh = |from| Random::new(from).next() >> 24;
+        let usual = || fresh(wanted.map_or_else(|| committed_tree().unwrap_or(USUAL), |_| nanos));
         Sweep {
-            from: number("ORACLE_FROM")
-                .unwrap_or_else(|| if wanted.is_some() { Random::new(nanos).next() >> 24 } else { USUAL }),
+            from: number("ORACLE_FROM").unwrap_or_else(usual),
             cases: wanted.unwrap_or(cases),
             within: if wanted.is_some() { Duration::MAX } else { within },
             program: program(),
@@ -87,6 +90,13 @@ impl Sweep {
         tally.elapsed = began.elapsed();
         tally
     }
+}
+
+/// A number that stands for what was committed last: of the files, so that a merge does not change it.
+fn committed_tree() -> Option<u64> {
+    let mut git = Command::new("git");
+    let (hash, _) = helper(git.args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "HEAD^{tree}"])).ok()?;
+    u64::from_str_radix(std::str::from_utf8(&hash).ok()?.get(..16)?, 16).ok()
 }
 
 pub fn number(name: &str) -> Option<u64> {
