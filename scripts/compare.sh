@@ -12,7 +12,8 @@ usage() {
 usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--hosts] [--buckets] [--delete] [--links] [OPTIONS]
 
 What is compared; --copy if nothing is said:
-  --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes
+  --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes,
+                 and two rsyncs that somebody starts by hand with half of the names each
   --scan         scans: multi-sync -d, find -printf, fpart -L, fd (those that are installed), and bare system calls in one thread
   --slow         the same of 5,000 entries where each look-up takes 1 ms, as over a network (needs FUSE; see SLOWFS), with the
                  number of look-ups (needs strace)
@@ -234,6 +235,13 @@ check_room() {
         fail "a copy needs $((needs / 1024)) MB, and only $((free / 1024)) MB are free in $dir: --scale or --dir"
 }
 
+# What somebody types who has two processors and no tool: half of the names for each of two rsyncs, then the directory itself.
+# shellcheck disable=SC2016
+by_hand='
+    cd "$1" && mkdir -p "$2" && names=(*) && half=$((${#names[@]} / 2)) || exit
+    rsync "${@:3}" "${names[@]:0:half}" "$2/" & first=$!
+    rsync "${@:3}" "${names[@]:half}" "$2/" && wait "$first" && exec rsync "${@:3}" --no-r -d ./ "$2/"'
+
 # The command of a tool goes to `argv`. command_of TOOL SOURCE DESTINATION
 command_of() {
     local count=${1##* }
@@ -249,6 +257,8 @@ command_of() {
             argv=("$multi_sync" -m many-to-one --ssh "ssh -F $work/hosts/config" --hosts host1,host2,host3 -r "${options[*]}" "$2/" "$3/")
             ;;
         multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
+        'two by hand') argv=(bash -c "$by_hand" by_hand "$2" "$3" "${options[@]}") ;;
+        'two by hand') argv=(bash -c "$by_hand" by_hand "$2" "$3" "${options[@]}") ;;
         # It refuses -a, which is -r and these.
         fpsync*) argv=(fpsync -n "$count" -t "$work/tmp/fpsync" -o '-lptgoDS --numeric-ids' "$2/" "$3/") ;;
         msrsync3*) argv=(msrsync3 -p "$count" "$2/" "$3/") ;;
@@ -385,6 +395,7 @@ compare_copies() {
 copies() {
     local tools tree
     mapfile -t tools < <(tools_of_processes)
+    tools+=('two by hand')
     if [ "$peers" = yes ]; then
         if has fpsync; then tools+=('fpsync -n 2'); fi
         if has msrsync3; then tools+=('msrsync3 -p 2'); fi

@@ -281,9 +281,19 @@ impl Node {
         lock(&self.state).sum
     }
 
-    /// Files with names not seen below this directory.
+    /// Files with names not seen below this finished directory.
     pub fn open(&self) -> Vec<(u64, u64)> {
-        lock(&self.state).open.keys().copied().collect()
+        let mut seen = HashMap::new();
+        self.count_names(&mut seen);
+        seen.into_iter().filter(|(_, (seen, names))| seen < names).map(|(inode, _)| inode).collect()
+    }
+
+    fn count_names(&self, seen: &mut HashMap<(u64, u64), (u32, u32)>) {
+        let state = lock(&self.state);
+        for linked in &state.linked {
+            seen.entry(linked.inode).or_insert((0, linked.names)).0 += 1;
+        }
+        state.open_children.iter().for_each(|child| child.count_names(seen));
     }
 
     /// This directory as a unit of its parent, which is spine.
@@ -361,12 +371,15 @@ impl Node {
     }
 
     fn hand_up(self: &Arc<Self>, tree: &Tree<'_>) {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
         if state.spine.is_some() {
             return;
         }
         let sum = state.sum;
-        let open: Vec<_> = state.open.iter().map(|(inode, (seen, names))| (*inode, *seen, *names)).collect();
+        // From now on those above count: kept at each level, the files of a farm of links would fill the memory.
+        let open: Vec<_> =
+            std::mem::take(&mut state.open).into_iter().map(|(inode, (seen, names))| (inode, seen, names)).collect();
+        state.linked.shrink_to_fit();
         drop(state);
         if let Some(why) = self.whole.filter(|_| !tree.limits.hold(sum)) {
             tree.tell(Event::KeptWhole { root: self.root, path: &self.path(), why });
