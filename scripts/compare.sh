@@ -258,7 +258,6 @@ command_of() {
             ;;
         multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
         'two by hand') argv=(bash -c "$by_hand" by_hand "$2" "$3" "${options[@]}") ;;
-        'two by hand') argv=(bash -c "$by_hand" by_hand "$2" "$3" "${options[@]}") ;;
         # It refuses -a, which is -r and these.
         fpsync*) argv=(fpsync -n "$count" -t "$work/tmp/fpsync" -o '-lptgoDS --numeric-ids' "$2/" "$3/") ;;
         msrsync3*) argv=(msrsync3 -p "$count" "$2/" "$3/") ;;

@@ -320,7 +320,7 @@ impl Plan {
 
     /// The scan of this plan, which leaves `left_out` (device and inode) out.
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
-        // So few that no slot runs out of work because of what goes together.
+        // So many groups of what goes together for each slot that none runs out of work because of them.
         const GROUPS_PER_SLOT: u64 = 4;
         let roots = self.trees.iter().map(|tree| tree.root.clone()).collect();
         let linked_parts = NonZero::<u64>::try_from(config.processes).unwrap_or(NonZero::<u64>::MIN);

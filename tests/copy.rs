@@ -893,3 +893,21 @@ fn one_process_is_one_rsync_at_once() {
         assert_eq!(report.differences, [], "{options:?}");
     }
 }
+
+/// Within the usual limits they go together, within small ones they are split; a name in a split directory goes with them.
+#[test]
+fn directories_that_share_files_keep_their_links() {
+    for options in [&["-p", "2"][..], &["-p", "2", "-f", "200"], &["-p", "3", "-f", "3"]] {
+        let work = Work::new();
+        treegen::generate(&work.dir("src").join("0"), &Spec::bench(300, Sizes::Uniform { min: 0, max: 99 }), 1)
+            .unwrap();
+        let farm = "for n in 1 2 3 4; do cp -al src/0 src/$n; done; ln \"$(find src/0 -mindepth 2 -type f | head -n 1)\" src/name";
+        run(lab::command::sh(&work, farm)).expect_code(0);
+        let mut command = multi_sync(&work);
+        command.args(["-r", "-aH", "--stats"]).args(options).args(["src/", "D"]);
+        let ran = run(command).expect_code(0);
+        assert!(ran.stdout_text().contains("Split directories: "), "{options:?}: {}", ran.report());
+        let report = verify::compare(&work.join("src"), &work.join("D"), &verify::Options::default()).unwrap();
+        assert_eq!(report.differences, [], "{options:?}");
+    }
+}
