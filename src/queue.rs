@@ -21,8 +21,11 @@ pub enum Coalesce {
     Never,
 }
 
-/// A launch is not worth starting for much less work than this many times its own price, unless there is less for each slot.
+/// A launch is not worth starting for much less work than this many times its own price, unless there is less for each slot: as long as
+/// nobody knows what launches take. It may be that there is nothing to do.
 const WORTH_LAUNCHES: f64 = 12.0;
+/// The same when that is known.
+const WORTH_KNOWN: f64 = 6.0;
 /// Less work than this many times the price of a launch is not divided at all: the spine costs launches too.
 const WORTH_TWO: f64 = 6.0;
 /// What bytes cost beside entries has to change by this factor before the order of what waits is made anew.
@@ -35,6 +38,8 @@ const FIRST_SECONDS: f64 = 1.0;
 pub struct Queue {
     cost: CostModel,
     coalesce: Coalesce,
+    /// The model comes from launches that have ended.
+    knows: bool,
     /// The model the order was made by.
     ordered_by: CostModel,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
@@ -48,11 +53,17 @@ impl Queue {
     /// An empty queue.
     pub fn new(cost: CostModel, coalesce: Coalesce) -> Self {
         let (weight, most) = Default::default();
-        Queue { cost, coalesce, ordered_by: cost, waiting: BTreeMap::new(), weight, most, spine_needed: 0 }
+        Queue { cost, coalesce, knows: false, ordered_by: cost, waiting: BTreeMap::new(), weight, most, spine_needed: 0 }
+    }
+
+    /// Goes by a model that comes from launches that have ended: from now on more of them are made, so that all slots end together.
+    pub fn learned(&mut self, cost: CostModel) {
+        self.knows = true;
+        self.goes_by(cost);
     }
 
     /// Goes by another model from now on. What waits is put in order again only if what bytes cost beside entries has changed much.
-    pub fn learned(&mut self, cost: CostModel) {
+    pub fn goes_by(&mut self, cost: CostModel) {
         self.cost = cost;
         let change = (cost.byte / cost.entry) / (self.ordered_by.byte / self.ordered_by.entry);
         if !(1.0 / REORDERS..=REORDERS).contains(&change) {
@@ -178,7 +189,8 @@ impl Queue {
         // Guided: half of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as
         // many launches as are worth it: on a small tree that is one for each slot.
         let even = most / slots;
-        let launches = (even / (WORTH_LAUNCHES * self.cost.launch)).round().max(1.0);
+        let worth = if self.knows { WORTH_KNOWN } else { WORTH_LAUNCHES };
+        let launches = (even / (worth * self.cost.launch)).round().max(1.0);
         let share = (left / (2.0 * slots)).max(even / launches);
         // A small rest goes along.
         if left < share * 1.25 { left } else { share }

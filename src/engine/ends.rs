@@ -143,11 +143,13 @@ impl Run<'_, '_> {
                 self.again(job, code, u32::MAX);
             }
             Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial => {
-                match job {
-                    Job::Buckets(_) => self.fit.learn(weight, end.ran.as_secs_f64()),
-                    _ => self.fit.bound(end.ran.as_secs_f64()),
+                if let Job::Buckets(_) = job {
+                    self.fit.learn(weight, end.ran.as_secs_f64());
+                    self.queue.learned(self.fit.model());
+                } else {
+                    self.fit.bound(end.ran.as_secs_f64());
+                    self.queue.goes_by(self.fit.model());
                 }
-                self.queue.learned(self.fit.model());
                 self.at_once = self.at_once.saturating_add(1).min(self.config.processes);
                 self.check_after(&job)?;
                 self.accomplished(launch, job, weight, code, &end.transcript)?;
