@@ -174,6 +174,8 @@ pub struct Plan {
     pub stats: bool,
     /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
     pub watched_dest: Option<PathBuf>,
+    /// A launch may shake hands before it may begin: rsync waits for its names as long as nobody has limited that.
+    pub goes_ahead: bool,
 }
 
 impl Plan {
@@ -288,6 +290,7 @@ impl Plan {
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
             watched_dest,
+            goes_ahead: goes_ahead(config, &options, &meaning),
         })
     }
 
@@ -389,6 +392,13 @@ fn stop_after(meaning: &Meaning) -> Option<Duration> {
     let text = minutes.to_str()?.trim_start();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some(Duration::from_secs(text[..digits].parse::<u64>().ok()?.checked_mul(60)?))
+}
+
+/// See [`Plan::goes_ahead`]. An rsync that waits looks like one that hangs.
+fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
+    let is_limited =
+        config.stall.is_some() || options.settings().iter().any(|setting| setting.spec.name() == "timeout");
+    !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
 }
 
 /// Local file systems with fine change times. On others, such as NFS, attributes may come from a cache.

@@ -40,6 +40,8 @@ pub struct Queue {
     coalesce: Coalesce,
     /// The model comes from launches that have ended.
     knows: bool,
+    /// Seconds of work below which a slot is not worth what it takes to open it.
+    opening: f64,
     /// The model the order was made by.
     ordered_by: CostModel,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
@@ -53,7 +55,24 @@ impl Queue {
     /// An empty queue.
     pub fn new(cost: CostModel, coalesce: Coalesce) -> Self {
         let (weight, most) = Default::default();
-        Queue { cost, coalesce, knows: false, ordered_by: cost, waiting: BTreeMap::new(), weight, most, spine_needed: 0 }
+        Queue {
+            cost,
+            coalesce,
+            knows: false,
+            opening: 0.0,
+            ordered_by: cost,
+            waiting: BTreeMap::new(),
+            weight,
+            most,
+            spine_needed: 0,
+        }
+    }
+
+    /// Uses no more slots than have so many seconds of work each: what a slot takes before its first launch, such as a connection.
+    #[must_use]
+    pub fn opening(mut self, seconds: f64) -> Self {
+        self.opening = seconds;
+        self
     }
 
     /// Goes by a model that comes from launches that have ended: from now on more of them are made, so that all slots end together.
@@ -177,9 +196,10 @@ impl Queue {
     }
 
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
-        let slots = slots.get() as f64;
         let left = self.cost.work(self.weight);
         let most = self.cost.work(self.most);
+        let worth_opening = if self.opening > 0.0 { (most / self.opening).floor().max(1.0) } else { f64::INFINITY };
+        let slots = (slots.get() as f64).min(worth_opening);
         if slots == 1.0 || most < WORTH_TWO * self.cost.launch {
             return left;
         }
@@ -244,6 +264,21 @@ mod tests {
         let ids: Vec<u64> = queue.take(slots(1), 1 << 20, 2, true).iter().map(|b| b.id).collect();
         assert_eq!(ids, [1]);
         assert!(queue.take(slots(1), 1 << 20, 2, true).is_empty());
+    }
+
+    #[test]
+    fn a_slot_is_not_opened_for_less_than_that_takes() {
+        let cost = CostModel { launch: 0.06, entry: 20e-6, byte: 0.0 };
+        for (opening, launches) in [(0.0, 4), (0.15, 2), (0.25, 1)] {
+            let mut queue = Queue::new(cost, Coalesce::ByCost).opening(opening);
+            (0..20).for_each(|id| queue.push(bucket(id, 1000, 0, 0)));
+            let mut taken = 0;
+            while !queue.is_empty() {
+                queue.take(slots(4), 1 << 20, 0, false);
+                taken += 1;
+            }
+            assert_eq!(taken, launches, "{opening}");
+        }
     }
 
     #[test]

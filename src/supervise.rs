@@ -10,7 +10,7 @@ mod idle;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, PipeReader, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -116,12 +116,26 @@ impl Supervisor {
         stall: Option<Duration>,
         each: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Ended> {
+        self.run_reading(invocation, None, stall, each)
+    }
+
+    /// The same; if there are `names`, the process reads them in place of the invocation's input.
+    ///
+    /// # Errors
+    /// As [`Supervisor::run`].
+    pub fn run_reading(
+        &self,
+        invocation: &Invocation,
+        names: Option<PipeReader>,
+        stall: Option<Duration>,
+        each: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Ended> {
         let mut child = {
             let mut live = self.lock();
             if live.stop.is_some() {
                 return Ok(Ended::NotStarted);
             }
-            let child = spawn(invocation)?;
+            let child = spawn(invocation, names)?;
             if let Some(pipe) = &child.stdin {
                 // A pipe that was just made takes every flag.
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
@@ -229,8 +243,12 @@ fn ended(status: ExitStatus) -> Ended {
 
 #[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-fn spawn(invocation: &Invocation) -> Result<Child> {
-    let input = if invocation.held { Ok(Stdio::piped()) } else { input(&invocation.input) };
+fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Result<Child> {
+    let input = match names {
+        Some(names) => Ok(names.into()),
+        None if invocation.held => Ok(Stdio::piped()),
+        None => input(&invocation.input),
+    };
     let input =
         input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(exit::IPC))?;
     let parent = rustix::process::getpid();

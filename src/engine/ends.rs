@@ -18,6 +18,7 @@ use crate::scan::Weight;
 use crate::shell;
 use crate::supervise::Ended;
 
+use super::ahead::Begins;
 use super::launch::End;
 use super::{Job, Run, Running};
 
@@ -61,7 +62,11 @@ fn keys(job: &Job) -> Vec<u64> {
 
 impl Run<'_, '_> {
     pub(super) fn ended(&mut self, launch: u64, end: End) -> Result<()> {
-        let Some(Running { job, slot, weight, .. }) = self.running.remove(&launch) else { return Ok(()) };
+        let Some(Running { job, slot, weight, begins, .. }) = self.running.remove(&launch) else { return Ok(()) };
+        if !matches!(begins, Begins::AtOnce) {
+            self.has_not_begun(job, &begins);
+            return Ok(());
+        }
         self.summary.rsync_time += end.ran;
         self.summary.figures += end.transcript.figures;
         let in_order = end.ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK);
@@ -304,7 +309,7 @@ impl Run<'_, '_> {
     }
 
     /// The same work waits again.
-    fn put_back(&mut self, job: Job) {
+    pub(super) fn put_back(&mut self, job: Job) {
         match job {
             Job::Buckets(buckets) | Job::Clean(buckets) => {
                 buckets.into_iter().for_each(|bucket| self.queue.push(bucket));

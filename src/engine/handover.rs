@@ -16,7 +16,8 @@ use crate::rsync::exit;
 use crate::scan::Weight;
 use crate::thread;
 
-use super::launch::{self, End, Holds, Meter, Tells, Voice};
+use super::ahead::Begins;
+use super::launch::{self, Awaited, End, Holds, Meter, Tells, Voice};
 use super::spine::{self, Part};
 use super::{Job, Ledger, Message, Run, Running};
 
@@ -62,6 +63,18 @@ impl Run<'_, '_> {
     }
 
     pub(super) fn start(&mut self, job: Job, invocation: Invocation, tells: Tells) -> Result<()> {
+        self.start_as(job, invocation, tells, Begins::AtOnce, None)
+    }
+
+    /// The same, for a launch that may have to wait for its names.
+    pub(super) fn start_as(
+        &mut self,
+        job: Job,
+        invocation: Invocation,
+        tells: Tells,
+        begins: Begins,
+        awaited: Option<Awaited>,
+    ) -> Result<()> {
         let launch = self.summary.launches;
         self.summary.launches += 1;
         self.last_start = Instant::now();
@@ -85,7 +98,7 @@ impl Run<'_, '_> {
             Job::Attributes(_) => Holds::Times,
             _ => Holds::Nothing,
         };
-        let slot = self.free_slot().unwrap_or(0);
+        let slot = self.slot_for(&job, &begins);
         let (ways, place) = (self.ways, self.places.place(slot));
         let shares = !matches!(job, Job::Plain);
         if shares {
@@ -97,13 +110,13 @@ impl Run<'_, '_> {
             self.record(&Record::Started { launch, buckets })?;
             self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
         }
-        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter) });
+        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter), begins });
         let started = thread::start(self.scope, move || {
             // Read by the host until it ends.
             let (invocation, _script) = ways.prepare(invocation, &place, shares, supervisor);
             let log = ways.log(&place, launch);
             let voice = Voice { tells, quiet, pretends, holds, said: &said, dest, tell, log };
-            let end = launch::run(&invocation, supervisor, stall, &meter, &voice);
+            let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });

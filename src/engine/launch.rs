@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::io::PipeReader;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -199,9 +200,16 @@ impl Voice<'_> {
     }
 }
 
-/// Runs to the end. Never panics.
+/// What a launch reads that was started ahead, and whether it may begin.
+pub(super) struct Awaited {
+    pub names: PipeReader,
+    pub begun: Arc<AtomicBool>,
+}
+
+/// Runs to the end. Never panics. One that is `awaited` says nothing before it begins.
 pub(super) fn run(
     invocation: &Invocation,
+    awaited: Option<Awaited>,
     supervisor: &Supervisor,
     stall: Option<Duration>,
     meter: &Arc<Meter>,
@@ -211,9 +219,11 @@ pub(super) fn run(
     voice.note(b"begins");
     let mut transcript = Transcript::default();
     let (mut held, mut named) = (Vec::new(), Vec::new());
+    let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
+    let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         // With --stderr=all statistics come on that stream.
-        supervisor.run_while_alive(invocation, stall, &mut |stream, line| match (transcript.stdout(line), stream) {
+        let mut hear = |stream, line: &[u8]| match (transcript.stdout(line), stream) {
             (Line::Progress(progress, end), _) => {
                 meter.checked.store(progress.checked, Ordering::Relaxed);
                 meter.listed.store(progress.listed, Ordering::Relaxed);
@@ -241,7 +251,20 @@ pub(super) fn run(
                     voice.complain(line);
                 }
             }
-        })
+        };
+        let has_begun = || begun.as_ref().is_none_or(|begun| begun.load(Ordering::SeqCst));
+        let ended = supervisor.run_reading(invocation, names, stall, &mut |stream, line| {
+            if !has_begun() {
+                early.extend((early.len() < LINES_REMEMBERED).then(|| (stream, line.to_vec())));
+                return;
+            }
+            early.drain(..).for_each(|(stream, line)| hear(stream, &line));
+            hear(stream, line);
+        });
+        if has_begun() {
+            early.drain(..).for_each(|(stream, line)| hear(stream, &line));
+        }
+        ended
     }))
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
     let ran = began.elapsed();

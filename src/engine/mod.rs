@@ -5,6 +5,7 @@
 //! deleted) and get their attributes. A thread owns each launch and reports its end whatever happens, so the coordinator always
 //! hears of it.
 
+mod ahead;
 mod ends;
 mod feed;
 mod handover;
@@ -42,6 +43,7 @@ use crate::rsync::exit::{self, RunCode};
 use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
+use ahead::Begins;
 use feed::{Found, Inputs};
 use launch::{End, Meter, Said};
 use ledger::Known;
@@ -54,8 +56,6 @@ use spine::SpineList;
 const TICK: Duration = Duration::from_millis(200);
 /// While the scan goes on, what is there is launched after this long, even if it is little.
 const LONGEST_WAIT: Duration = Duration::from_millis(900);
-/// A scan that ends so soon is awaited: the spine is made at once then.
-const SHORT_SCAN: Duration = Duration::from_millis(20);
 /// The way to stop a run from another thread, such as one that waits for signals.
 #[derive(Debug, Default)]
 pub struct Control {
@@ -143,7 +143,7 @@ pub fn run_recorded(
         None => Known::default(),
     };
     let (sender, receiver) = mpsc::channel();
-    let guess = small::guess(config);
+    let guess = small::guess(config, plan);
     let smaller =
         small::limits(config, plan, buckets.identity(), guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));
     let owned = smaller.map(|limits| Config { limits, ..config.clone() });
@@ -166,7 +166,8 @@ pub fn run_recorded(
             started: Instant::now(),
             last_start: Instant::now(),
             stage: Stage::Transfer,
-            queue: Queue::new(guess, if config.limits_given { Coalesce::Never } else { Coalesce::ByCost }),
+            queue: Queue::new(guess, if config.limits_given { Coalesce::Never } else { Coalesce::ByCost })
+                .opening(small::opening(plan)),
             fit: Fit::new(guess),
             pace: config.adapts.then(|| Pace::new(config.processes)),
             room: plan.recipe.argument_room(),
@@ -183,6 +184,7 @@ pub fn run_recorded(
             faults: HashMap::new(),
             plain_waits: false,
             touched: false,
+            goes_ahead: plan.goes_ahead,
             pause_until: None,
             at_once: config.processes,
             done: Weight::default(),
@@ -265,6 +267,7 @@ struct Running {
     slot: usize,
     weight: Weight,
     meter: Arc<Meter>,
+    begins: Begins,
 }
 
 /// What the run does now. A stage ends when nothing of it runs or waits.
@@ -320,6 +323,8 @@ struct Run<'scope, 'env> {
     plain_waits: bool,
     /// A launch has changed something at the destination, or may have: known of launches that are asked for it.
     touched: bool,
+    /// Launches are started ahead, see `ahead`.
+    goes_ahead: bool,
     pause_until: Option<Instant>,
     /// How many may run now: fewer after a connection failed, and one more after each success.
     at_once: NonZero<usize>,
@@ -532,7 +537,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn free_slot(&self) -> Option<usize> {
-        self.places.free(|slot| self.running.values().any(|running| running.slot == slot))
+        let free = self.places.free(|slot| self.running.values().any(|running| running.slot == slot));
+        free.or_else(|| self.slot_beside())
     }
 
     /// How many processes may run now.
@@ -541,9 +547,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn look_at_the_pace(&mut self) {
-        let done = self.done_so_far();
+        let (done, working) = (self.done_so_far(), self.working());
         if let Some(pace) = self.pace.as_mut().filter(|_| self.stage == Stage::Transfer) {
-            pace.look(self.running.len(), done, &self.fit.model());
+            pace.look(working, done, &self.fit.model());
         }
     }
 
@@ -585,16 +591,16 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if self.stopping() {
             return Ok(());
         }
+        self.begin_copies()?;
         loop {
-            while self.running.len() < self.slots().min(self.at_once).get()
-                && !self.pausing()
-                && self.free_slot().is_some()
+            while self.working() < self.slots().min(self.at_once).get() && !self.pausing() && self.free_slot().is_some()
             {
                 if !self.start_one()? {
                     break;
                 }
             }
-            let over = self.running.is_empty() && self.scanned && !self.pausing();
+            self.start_end_ahead()?;
+            let over = self.is_idle() && self.scanned && !self.pausing();
             match self.stage {
                 Stage::Transfer if over && (self.queue.is_empty() && !self.lacks_spine() || self.config.dry_run) => {
                     self.stage = if self.config.dry_run { Stage::Done } else { Stage::Repair };
@@ -676,7 +682,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             found: self.control.watch.found(),
             done: self.done_so_far(),
             scanned: self.scanned,
-            running: self.running.len(),
+            running: self.working(),
             waiting: self.queue.len(),
             elapsed: self.started.elapsed(),
         }));

@@ -19,6 +19,10 @@ use crate::supervise::{Ended, Supervisor};
 use super::logs::{Log, Logs};
 use super::pool::Pool;
 
+/// A scan that ends so soon is awaited: the spine is made at once then.
+const SHORT_SCAN: Duration = Duration::from_millis(20);
+/// The same while a connection is opened, without which nothing is made.
+const SHORT_SCAN_CONNECTING: Duration = Duration::from_millis(200);
 /// A host that does not answer for so long is not there.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 
@@ -61,6 +65,14 @@ impl Ways {
         let named = config.buckets.is_some() || config.keep;
         let logs = named.then(|| Logs::open(&config.hosts, buckets)).transpose()?;
         Ok(Ways::Hosts(Hosts { ssh, connections, scripts, logs }))
+    }
+
+    /// For how long nothing is made before the scan has ended.
+    pub fn short_scan(&self) -> Duration {
+        match self {
+            Ways::Here(None) => SHORT_SCAN,
+            Ways::Here(Some(_)) | Ways::Hosts(_) => SHORT_SCAN_CONNECTING,
+        }
     }
 
     /// Opens the connection of a slot, and returns at once. A slot of a host is known by its number there.

@@ -9,20 +9,21 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::SourceTree;
 use crate::report::Event;
-use crate::rsync::command::Copying;
+use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::exit;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
 
 use super::launch::Tells;
-use super::{Job, LONGEST_WAIT, Run, SHORT_SCAN, Stage};
+use super::spine::Part;
+use super::{Job, LONGEST_WAIT, Run, Stage};
 
 impl Run<'_, '_> {
     pub(super) fn start_one(&mut self) -> Result<bool> {
         match self.stage {
             Stage::Transfer if !self.config.dry_run => self.start_transfer(),
             // Alone: it may change the modes of directories.
-            Stage::Repair if self.running.is_empty() => match self.repair.pop() {
+            Stage::Repair if self.is_idle() => match self.repair.pop() {
                 Some(bucket) => {
                     let how = Copying { repair: true, ..self.copying(bucket) };
                     if let Some(units) = self.launchable(&[bucket])? {
@@ -50,9 +51,10 @@ impl Run<'_, '_> {
             },
             Stage::Attributes => match self.parts.pop() {
                 Some(range) => {
-                    if let Some(part) = self.part_as_scanned(range.clone(), true)? {
-                        let dest = part.dest.then_some(&b"./"[..]);
-                        let invocation = self.plan.recipe.attributes(dest, part.arguments, part.exposed);
+                    if let Some(part) = self.part_as_scanned(range.clone(), true)?
+                        && !self.begin_end(&range, &part)?
+                    {
+                        let invocation = self.attributes(&part, false);
                         self.start(Job::Attributes(range), invocation, Tells::New)?;
                     }
                     Ok(true)
@@ -75,11 +77,11 @@ impl Run<'_, '_> {
         let only_created = self.summary.launches == self.spine.creations;
         if !self.scanned {
             // As long as nothing was split, it may become one rsync.
-            if self.spine.len() == 0 {
+            if self.spine.len() == 0 || self.started.elapsed() < self.ways.short_scan() {
                 return Ok(false);
             }
             // Several launches will come: DEST can be made meanwhile, unless lines are printed of it, or something is deleted before.
-            let early = slots.get() > 1 && self.queue.is_worth_two() && self.started.elapsed() >= SHORT_SCAN;
+            let early = slots.get() > 1 && self.queue.is_worth_two();
             let silent = !self.plan.prints && self.plan.deletes != Some(Delete::Before);
             if early && silent && !self.spine.dest_made && !self.spine.creating {
                 self.make_spine()?;
@@ -111,11 +113,11 @@ impl Run<'_, '_> {
             return Ok(true);
         }
         if !self.spine.dest_made {
-            return Ok(false);
+            return self.start_copy_ahead();
         }
         let taken = self.queue.take(slots, self.room, self.spine.created, !self.scanned);
         if taken.is_empty() {
-            return Ok(false);
+            return self.start_copy_ahead();
         }
         let how = self.copying(taken[0]);
         if let Some(units) = self.launchable(&taken)? {
@@ -134,7 +136,13 @@ impl Run<'_, '_> {
             exposed: bucket.exposed,
             singles: bucket.singles,
             whole_list: self.whole_lists,
+            listed: false,
         }
+    }
+
+    pub(super) fn attributes(&self, part: &Part, listed: bool) -> Invocation {
+        let dest = part.dest.then_some(&b"./"[..]);
+        self.plan.recipe.attributes(dest, part.arguments.clone(), part.exposed, listed)
     }
 
     /// As many buckets as fit the arguments of a launch.
@@ -152,7 +160,7 @@ impl Run<'_, '_> {
     }
 
     /// The units of a launch, unless the source has changed in a way that they must not be copied.
-    fn launchable(&mut self, buckets: &[Bucket]) -> Result<Option<Vec<OsString>>> {
+    pub(super) fn launchable(&mut self, buckets: &[Bucket]) -> Result<Option<Vec<OsString>>> {
         let units = self.arguments(buckets)?;
         if !self.plan.recipe.can_hand_over(&units, self.room) {
             let count = units.len();

@@ -132,6 +132,8 @@ pub struct Copying {
     pub exposed: bool,
     /// rsync reads the whole list of its units before it starts.
     pub whole_list: bool,
+    /// The units are handed over as a list, also where they could be arguments.
+    pub listed: bool,
     /// The units are single names that [`Removal::SinglesLast`] treats apart.
     pub singles: bool,
 }
@@ -153,15 +155,15 @@ impl Recipe {
         if self.unlock {
             more.push("--chmod=Du+rwx".into());
         }
-        self.spine(&self.spine_options, more, dest, spine, exposed)
+        self.spine(&self.spine_options, more, dest, spine, exposed && self.lists)
     }
 
     /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
-    /// Quiet: what it has to say was said when they were created.
-    pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
+    /// Quiet: what it has to say was said when they were created. `listed` as in [`Copying`].
+    pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool, listed: bool) -> Invocation {
         let mut more = self.listed_once();
         more.push("-q".into());
-        self.spine(&self.attribute_options, more, dest, spine, exposed)
+        self.spine(&self.attribute_options, more, dest, spine, listed || exposed && self.lists)
     }
 
     fn spine(
@@ -170,13 +172,13 @@ impl Recipe {
         mut more: Vec<OsString>,
         dest: Option<&[u8]>,
         mut arguments: Vec<OsString>,
-        exposed: bool,
+        listed: bool,
     ) -> Invocation {
         if let Some(prefix) = dest {
             more.push("--ignore-missing-args".into());
             arguments.push(OsString::from_vec([prefix, NO_NAME.as_bytes()].concat()));
         }
-        let list = self.list_if(exposed, &arguments);
+        let list = if listed { self.list(&arguments) } else { List::No };
         self.invocation(options, more, arguments, list)
     }
 
@@ -204,13 +206,13 @@ impl Recipe {
             spine.insert(0, "./".into());
         }
         spine.extend(others);
-        let list = self.list_if(exposed, &spine);
+        let list = if exposed && self.lists { self.list(&spine) } else { List::No };
         self.invocation(&self.leaving(blocked), more, spine, list)
     }
 
     /// Copies units. More of them than fit `room` bytes of arguments go as a list.
     pub fn buckets(&self, units: Vec<OsString>, how: Copying, room: usize) -> Invocation {
-        let list = how.exposed && self.lists || !fits(&units, room);
+        let list = how.listed || how.exposed && self.lists || !fits(&units, room);
         let list = if list { self.list(&units) } else { List::No };
         let options = if how.keep { &self.options_keeping } else { &self.options };
         let mut more = Vec::new();
@@ -351,10 +353,6 @@ impl Recipe {
         options
     }
 
-    fn list_if(&self, exposed: bool, names: &[OsString]) -> List {
-        if exposed && self.lists { self.list(names) } else { List::No }
-    }
-
     /// The kind of list that can hold these names.
     fn list(&self, names: &[OsString]) -> List {
         let breaks = |name: &OsString| name.as_bytes().iter().any(|byte| matches!(byte, b'\n' | b'\r'));
@@ -468,7 +466,7 @@ mod tests {
     fn a_spine_of_the_root_alone_is_a_name_that_is_missing() {
         let shown = recipe().create(Some(b"./"), vec![], false).to_string();
         assert!(shown.ends_with("--stats --no-h --ignore-missing-args -- ./.multi-sync-none /dst/"), "{shown}");
-        let shown = recipe().attributes(None, vec!["./a".into()], false).to_string();
+        let shown = recipe().attributes(None, vec!["./a".into()], false, false).to_string();
         assert_eq!(shown, "rsync -a -S --no-r -d -R --no-m --implied-dirs -q -- ./a /dst/");
     }
 

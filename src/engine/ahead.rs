@@ -1,0 +1,221 @@
+//! Launches that are started ahead. To another machine a launch shakes hands for longer than it then takes to begin (240 of 395 ms where a
+//! round trip takes 50), so while the launch that others have to wait for goes on, the next ones connect already: those that copy while the
+//! spine is made, and the one that sets its attributes while the last ones copy. They get their names on standard input (rsync(1),
+//! `--files-from`) when they may begin, and have read and written nothing before.
+//!
+//! Meanwhile there is one process more than there are slots, which only waits. A daemon that lets nobody else in is not asked again.
+
+use std::io::{PipeWriter, Write};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::rsync::command::{Copying, Invocation};
+use crate::rsync::exit;
+use crate::thread;
+
+use super::launch::{Awaited, Tells};
+use super::spine::Part;
+use super::{Job, Run, Running, Stage};
+
+/// A run that takes so long gains nothing worth mentioning, and a connection on which nothing travels may be cut.
+const LONGEST_RUN: Duration = Duration::from_secs(60);
+/// rsync reads a list byte by byte: of more bytes than this arguments are the faster way.
+const MOST_BYTES: usize = 16 * 1024;
+/// A larger spine would be looked through again and again.
+const LARGEST_SPINE: usize = 256;
+
+/// When a launch that was started begins with its work.
+pub(super) enum Begins {
+    AtOnce,
+    /// When it gets its names.
+    Ahead(Ahead),
+    /// Not at all: what it was to do is done otherwise.
+    Never,
+}
+
+/// What belongs to a launch that waits for its names.
+pub(super) struct Ahead {
+    names: PipeWriter,
+    begun: Arc<AtomicBool>,
+    /// It was started with them, and cannot do what needs others.
+    arguments: Vec<std::ffi::OsString>,
+}
+
+impl Running {
+    fn waits(&self) -> bool {
+        matches!(self.begins, Begins::Ahead(_))
+    }
+
+    fn works(&self) -> bool {
+        matches!(self.begins, Begins::AtOnce)
+    }
+}
+
+impl Run<'_, '_> {
+    /// Launches that take a place among those that may run at once. As long as some wait, one does not: the launch that they wait for,
+    /// or the one that waits for all others.
+    pub(super) fn working(&self) -> usize {
+        self.running.len() - usize::from(self.running.values().any(Running::waits))
+    }
+
+    /// Whether no launch does anything.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.running.values().any(Running::works)
+    }
+
+    /// A slot in which nothing copies, while launches wait.
+    pub(super) fn slot_beside(&self) -> Option<usize> {
+        self.running.values().any(Running::waits).then(|| self.slot_without_copy()).flatten()
+    }
+
+    /// The first slot in which nothing copies: its connection is open if there is one, whatever else goes through it.
+    pub(super) fn slot_without_copy(&self) -> Option<usize> {
+        let copies =
+            |running: &Running| matches!(running.job, Job::Buckets(_)) && !matches!(running.begins, Begins::Never);
+        self.places.free(|slot| self.running.values().any(|running| running.slot == slot && copies(running)))
+    }
+
+    /// The slot of a launch: where others run or ran, for one that waits.
+    pub(super) fn slot_for(&self, job: &Job, begins: &Begins) -> usize {
+        let slot = match (begins, job) {
+            (Begins::Ahead(_), Job::Buckets(_)) => self.slot_without_copy(),
+            (Begins::Ahead(_), _) => None,
+            _ => self.free_slot(),
+        };
+        slot.unwrap_or(0)
+    }
+
+    fn may_go_ahead(&self) -> bool {
+        // After a connection has failed nobody tries how many are too many.
+        self.goes_ahead && self.at_once == self.config.processes && self.started.elapsed() < LONGEST_RUN
+    }
+
+    /// Starts a launch that copies as soon as the spine directories that are being made are there.
+    pub(super) fn start_copy_ahead(&mut self) -> Result<bool> {
+        let created = self.running.values().find_map(|running| match running.job {
+            Job::Create(known) if running.works() => Some(known),
+            _ => None,
+        });
+        let Some(created) = created.filter(|_| self.may_go_ahead()) else { return Ok(false) };
+        let taken = self.queue.take(self.config.processes, self.room, created, !self.scanned);
+        let Some(first) = taken.first() else { return Ok(false) };
+        let how = Copying { listed: true, ..self.copying(*first) };
+        let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
+        if bytes <= MOST_BYTES {
+            let invocation = self.plan.recipe.buckets(self.arguments(&taken)?, how, self.room);
+            if !invocation.input.is_empty() {
+                self.start_ahead(Job::Buckets(taken), invocation, Tells::All)?;
+                return Ok(true);
+            }
+        }
+        self.put_back(Job::Buckets(taken));
+        Ok(false)
+    }
+
+    /// Starts the launch that sets the attributes of the spine when everything was copied: it is known that there will be one.
+    pub(super) fn start_end_ahead(&mut self) -> Result<()> {
+        let copies = |running: &Running| matches!(running.job, Job::Buckets(_)) && running.works();
+        let last = self.stage == Stage::Transfer && self.scanned && self.queue.is_empty() && self.repair.is_empty();
+        let comes = self.touched && self.plan.deletes.is_none() && self.spine.len() <= LARGEST_SPINE;
+        let only_copies = !self.running.is_empty() && self.running.values().all(copies);
+        if !last || !comes || !only_copies || !self.may_go_ahead() {
+            return Ok(());
+        }
+        let parts = self.spine.parts(self.room);
+        let [range] = &parts[..] else { return Ok(()) };
+        let invocation = self.attributes(&self.spine.part(range.clone(), true), true);
+        if !invocation.input.is_empty() && invocation.input.len() <= MOST_BYTES {
+            self.start_ahead(Job::Attributes(range.clone()), invocation, Tells::New)?;
+        }
+        Ok(())
+    }
+
+    fn start_ahead(&mut self, job: Job, invocation: Invocation, tells: Tells) -> Result<()> {
+        let pipe = std::io::pipe();
+        let (reader, writer) =
+            pipe.map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(exit::IPC))?;
+        let begun = Arc::<AtomicBool>::default();
+        let arguments = invocation.arguments.clone();
+        let begins = Begins::Ahead(Ahead { names: writer, begun: Arc::clone(&begun), arguments });
+        self.start_as(job, invocation, tells, begins, Some(Awaited { names: reader, begun }))
+    }
+
+    /// Lets launches begin whose spine directories are there, and those end that have waited for too long.
+    pub(super) fn begin_copies(&mut self) -> Result<()> {
+        let waiting = self.running.iter().filter(|(_, running)| running.waits());
+        let waiting: Vec<(u64, Job)> = waiting.map(|(launch, running)| (*launch, running.job.clone())).collect();
+        let too_long = self.started.elapsed() >= LONGEST_RUN;
+        for (launch, job) in waiting {
+            match &job {
+                Job::Buckets(buckets)
+                    if self.spine.dest_made
+                        && buckets.iter().all(|bucket| bucket.spine_before <= self.spine.created) =>
+                {
+                    let how = Copying { listed: true, ..self.copying(buckets[0]) };
+                    let Some(units) = self.launchable(buckets)? else {
+                        self.dismiss(launch);
+                        continue;
+                    };
+                    let invocation = self.plan.recipe.buckets(units, how, self.room);
+                    if !self.hand_names(launch, invocation)? {
+                        self.put_back(job);
+                    }
+                }
+                _ if too_long => {
+                    self.dismiss(launch);
+                    if let Job::Buckets(_) = job {
+                        self.put_back(job);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the launch begin that sets these attributes; `false` if none waits that could.
+    pub(super) fn begin_end(&mut self, range: &Range<usize>, part: &Part) -> Result<bool> {
+        let sets = |running: &Running| matches!(&running.job, Job::Attributes(waiting) if waiting == range);
+        let waiting = self.running.iter().find(|(_, running)| running.waits() && sets(running));
+        let Some(launch) = waiting.map(|(launch, _)| *launch) else { return Ok(false) };
+        self.hand_names(launch, self.attributes(part, true))
+    }
+
+    /// Hands a launch its names, if they are those of a launch with the same arguments; otherwise it ends.
+    fn hand_names(&mut self, launch: u64, invocation: Invocation) -> Result<bool> {
+        let Some(running) = self.running.get_mut(&launch) else { return Ok(false) };
+        let Begins::Ahead(Ahead { mut names, begun, arguments }) =
+            std::mem::replace(&mut running.begins, Begins::Never)
+        else {
+            return Ok(false);
+        };
+        if invocation.arguments != arguments || invocation.input.is_empty() {
+            return Ok(false);
+        }
+        running.begins = Begins::AtOnce;
+        begun.store(true, Ordering::SeqCst);
+        self.last_start = Instant::now();
+        thread::start(self.scope, move || {
+            // An rsync that reads no more says why itself.
+            let _ = names.write_all(&invocation.input);
+        })?;
+        Ok(true)
+    }
+
+    /// Lets a launch end that was to begin: a list without names leaves rsync nothing to do.
+    fn dismiss(&mut self, launch: u64) {
+        self.running.get_mut(&launch).into_iter().for_each(|running| running.begins = Begins::Never);
+    }
+
+    /// A launch ended before it could begin: what it was to do waits again, and this way is not tried again.
+    pub(super) fn has_not_begun(&mut self, job: Job, begins: &Begins) {
+        let Begins::Ahead(_) = begins else { return };
+        self.goes_ahead = false;
+        if let Job::Buckets(_) = job {
+            self.put_back(job);
+        }
+    }
+}
