@@ -302,21 +302,23 @@ fn nobody_listens() {
     }
 }
 
-/// A daemon that takes two connections at once must not make a copy with four fail: what is refused is tried again.
+/// A daemon that takes fewer connections than there are slots, or no more, must not make a copy fail: what is refused is tried again.
 #[test]
 fn a_daemon_with_few_connections() {
     let work = Work::new();
-    let module = Module::new("few", work.path()).max_connections(2);
-    let daemon = or_skip!(Rsyncd::start(&[module]), "a_daemon_with_few_connections");
+    let modules = [1, 2, 3].map(|most| Module::new(&format!("few{most}"), work.path()).max_connections(most));
+    let daemon = or_skip!(Rsyncd::start(&modules), "a_daemon_with_few_connections");
     treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
-    let dest = format!("{}/D", daemon.url("few").trim_end_matches('/'));
-    let mut copy = multi_sync(&work);
-    copy.args(["-p", "2", "-f", "10", "-r", "-a", "src/", &dest]);
-    run(copy).expect_code(0);
-    let mut check = rsync(&work);
-    check.args(["-ani", "src/", "D/"]);
-    let check = run(check).expect_code(0);
-    assert!(check.stdout.is_empty(), "{}", check.report());
+    for most in [1, 2, 3] {
+        let dest = format!("{}/D{most}", daemon.url(&format!("few{most}")).trim_end_matches('/'));
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-f", "10", "-r", "-a", "src/", &dest]);
+        run(copy).expect_code(0);
+        let mut check = rsync(&work);
+        check.args(["-ani", "src/", &format!("D{most}/")]);
+        let check = run(check).expect_code(0);
+        assert!(check.stdout.is_empty(), "{}", check.report());
+    }
 }
 
 #[test]
@@ -379,17 +381,23 @@ fn a_connection_that_breaks_is_made_again() {
     let sshd = or_skip!(Sshd::start(), "a_connection_that_breaks_is_made_again");
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 100 }), 6).unwrap();
-    // The third rsync over there kills the server's end of its connection.
-    let script = "#!/bin/sh\necho >>COUNT; [ $(wc -l <COUNT) != 3 ] || kill -9 $PPID; exec rsync \"$@\"\n";
-    let program = work.file("remote-rsync", script.replace("COUNT", work.join("count").to_str().unwrap()));
-    set_mode(&program, 0o755);
-    let mut many = multi_sync(&work);
-    let options = format!("-a --rsync-path={}", program.display());
-    many.args(["-p", "2", "-f", "8", "-r", &options, "src/"]);
-    many.arg(sshd.remote(work.join("D"))).env("RSYNC_RSH", sshd.rsh());
-    let many = run(many).expect_code(0);
-    assert!(many.stderr_text().contains("trying again"), "{}", many.report());
-    let mut check = rsync(&work);
-    check.args(["-ani", "--delete", "src/", "D/"]);
-    assert_eq!(run(check).stdout_text(), "");
+    // Of the rsyncs over there that recurse, that is of those that copy, the first ends while it waits for its names, which is replaced and nobody
+    // hears of it; of all the sixth kills the server's end of its connection.
+    let first = "case $2 in *r*e.*) echo >>COUNT; [ $(wc -l <COUNT) != 1 ] || exit 12;; esac";
+    let sixth = "echo >>COUNT; [ $(wc -l <COUNT) != 6 ] || kill -9 $PPID";
+    for (name, script, is_told) in [("first", first, false), ("sixth", sixth, true)] {
+        let script = script.replace("COUNT", work.join(format!("count-{name}")).to_str().unwrap());
+        let program = work.file(name, format!("#!/bin/sh\n{script}; exec rsync \"$@\"\n"));
+        set_mode(&program, 0o755);
+        let mut many = multi_sync(&work);
+        let options = format!("-a --rsync-path={}", program.display());
+        many.args(["-p", "2", "-f", "8", "-r", &options, "src/"]);
+        many.arg(sshd.remote(work.join(format!("D-{name}")))).env("RSYNC_RSH", sshd.rsh());
+        let many = run(many).expect_code(0);
+        assert_eq!(many.stderr_text().contains("trying again"), is_told, "{}", many.report());
+        assert!(is_told || many.stderr_text().is_empty(), "{}", many.report());
+        let mut check = rsync(&work);
+        check.args(["-ani", "--delete", "src/", &format!("D-{name}/")]);
+        assert_eq!(run(check).stdout_text(), "");
+    }
 }

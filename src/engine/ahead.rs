@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::exit;
@@ -22,6 +23,8 @@ use super::{Job, Run, Running, Stage};
 
 /// A run that takes so long gains nothing worth mentioning, and a connection on which nothing travels may be cut.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
+/// How long those that wait are given to go.
+const PLACE_IS_MADE: Duration = Duration::from_millis(500);
 /// rsync reads a list byte by byte: of more bytes than this arguments are the faster way.
 const MOST_BYTES: usize = 16 * 1024;
 /// A larger spine would be looked through again and again.
@@ -61,9 +64,10 @@ impl Run<'_, '_> {
         self.running.len() - usize::from(self.running.values().any(Running::waits))
     }
 
-    /// Whether no launch does anything.
+    /// Whether no launch does anything, or is still to copy.
     pub(super) fn is_idle(&self) -> bool {
-        !self.running.values().any(Running::works)
+        let is_to_copy = |running: &Running| running.waits() && matches!(running.job, Job::Buckets(_));
+        !self.running.values().any(|running| running.works() || is_to_copy(running))
     }
 
     /// A slot in which nothing copies, while launches wait.
@@ -104,7 +108,8 @@ impl Run<'_, '_> {
         let Some(first) = taken.first() else { return Ok(false) };
         let how = Copying { listed: true, ..self.copying(*first) };
         let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
-        if bytes <= MOST_BYTES {
+        // Without rsync's own care about exposed names a list means another launch than arguments.
+        if bytes <= MOST_BYTES && (!first.exposed || self.plan.recipe.lists) {
             let invocation = self.plan.recipe.buckets(self.arguments(&taken)?, how, self.room);
             if !invocation.input.is_empty() {
                 self.start_ahead(Job::Buckets(taken), invocation, Tells::All)?;
@@ -145,35 +150,34 @@ impl Run<'_, '_> {
 
     /// Lets launches begin whose spine directories are there, and those end that have waited for too long.
     pub(super) fn begin_copies(&mut self) -> Result<()> {
-        let waiting = self.running.iter().filter(|(_, running)| running.waits());
-        let waiting: Vec<(u64, Job)> = waiting.map(|(launch, running)| (*launch, running.job.clone())).collect();
-        let too_long = self.started.elapsed() >= LONGEST_RUN;
-        for (launch, job) in waiting {
-            match &job {
-                Job::Buckets(buckets)
-                    if self.spine.dest_made
-                        && buckets.iter().all(|bucket| bucket.spine_before <= self.spine.created) =>
-                {
-                    let how = Copying { listed: true, ..self.copying(buckets[0]) };
-                    let Some(units) = self.launchable(buckets)? else {
-                        self.dismiss(launch);
-                        continue;
-                    };
-                    let invocation = self.plan.recipe.buckets(units, how, self.room);
-                    if !self.hand_names(launch, invocation)? {
-                        self.put_back(job);
-                    }
-                }
-                _ if too_long => {
+        if self.started.elapsed() >= LONGEST_RUN {
+            self.dismiss_all();
+        }
+        for (launch, job) in self.waiting() {
+            let Job::Buckets(buckets) = &job else { continue };
+            let stands = |bucket: &Bucket| bucket.spine_before <= self.spine.created;
+            if !self.spine.dest_made || !buckets.iter().all(stands) {
+                continue;
+            }
+            let how = Copying { listed: true, ..self.copying(buckets[0]) };
+            let begun = match self.launchable(buckets)? {
+                Some(units) => self.hand_names(launch, self.plan.recipe.buckets(units, how, self.room))?,
+                // Nothing is left of it: that was said.
+                None => {
                     self.dismiss(launch);
-                    if let Job::Buckets(_) = job {
-                        self.put_back(job);
-                    }
+                    true
                 }
-                _ => {}
+            };
+            if !begun {
+                self.put_back(job);
             }
         }
         Ok(())
+    }
+
+    fn waiting(&self) -> Vec<(u64, Job)> {
+        let waiting = self.running.iter().filter(|(_, running)| running.waits());
+        waiting.map(|(launch, running)| (*launch, running.job.clone())).collect()
     }
 
     /// Lets the launch begin that sets these attributes; `false` if none waits that could.
@@ -210,10 +214,31 @@ impl Run<'_, '_> {
         self.running.get_mut(&launch).into_iter().for_each(|running| running.begins = Begins::Never);
     }
 
-    /// A launch ended before it could begin: what it was to do waits again, and this way is not tried again.
-    pub(super) fn has_not_begun(&mut self, job: Job, begins: &Begins) {
-        let Begins::Ahead(_) = begins else { return };
+    /// Lets all end that wait; what they were to copy waits again.
+    pub(super) fn dismiss_all(&mut self) {
+        for (launch, job) in self.waiting() {
+            self.dismiss(launch);
+            self.copy_otherwise(job);
+        }
+    }
+
+    /// A launch was not let in: those that wait make place for it, and nothing is started ahead any more.
+    pub(super) fn make_place(&mut self, job: Job) {
         self.goes_ahead = false;
+        self.pause_until = Some(Instant::now() + PLACE_IS_MADE);
+        self.dismiss_all();
+        self.put_back(job);
+    }
+
+    /// A launch ended before it could begin: this way is not tried again.
+    pub(super) fn has_not_begun(&mut self, job: Job, begins: &Begins) {
+        if let Begins::Ahead(_) = begins {
+            self.goes_ahead = false;
+            self.copy_otherwise(job);
+        }
+    }
+
+    fn copy_otherwise(&mut self, job: Job) {
         if let Job::Buckets(_) = job {
             self.put_back(job);
         }

@@ -62,7 +62,9 @@ fn keys(job: &Job) -> Vec<u64> {
 
 impl Run<'_, '_> {
     pub(super) fn ended(&mut self, launch: u64, end: End) -> Result<()> {
-        let Some(Running { job, slot, weight, begins, .. }) = self.running.remove(&launch) else { return Ok(()) };
+        let Some(Running { job, slot, weight, begins, crowded, .. }) = self.running.remove(&launch) else {
+            return Ok(());
+        };
         if !matches!(begins, Begins::AtOnce) {
             self.has_not_begun(job, &begins);
             return Ok(());
@@ -73,6 +75,10 @@ impl Run<'_, '_> {
         self.touched |= !in_order || end.transcript.has_changes();
         if let Job::Create(_) = job {
             self.spine.creating = false;
+        }
+        if crowded && end.transcript.found_no_place() && !self.stopping() {
+            self.make_place(job);
+            return Ok(());
         }
         let ended = end.ended?;
         if ended == Ended::NotStarted {
@@ -317,7 +323,8 @@ impl Run<'_, '_> {
             Job::Repair(bucket) => self.repair.push(bucket),
             Job::Remove(buckets) => self.removals.extend(buckets),
             Job::Delete(range) | Job::Attributes(range) => self.parts.push(range),
-            Job::Create(_) => {}
+            // Those that wait for it may wait for long.
+            Job::Create(_) => self.dismiss_all(),
             Job::Plain => self.plain_waits = true,
         }
     }

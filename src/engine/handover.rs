@@ -98,6 +98,7 @@ impl Run<'_, '_> {
             Job::Attributes(_) => Holds::Times,
             _ => Holds::Nothing,
         };
+        let crowded = self.goes_ahead;
         let slot = self.slot_for(&job, &begins);
         let (ways, place) = (self.ways, self.places.place(slot));
         let shares = !matches!(job, Job::Plain);
@@ -110,12 +111,12 @@ impl Run<'_, '_> {
             self.record(&Record::Started { launch, buckets })?;
             self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
         }
-        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter), begins });
+        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter), begins, crowded });
         let started = thread::start(self.scope, move || {
             // Read by the host until it ends.
             let (invocation, _script) = ways.prepare(invocation, &place, shares, supervisor);
             let log = ways.log(&place, launch);
-            let voice = Voice { tells, quiet, pretends, holds, said: &said, dest, tell, log };
+            let voice = Voice { tells, quiet, pretends, holds, crowded, said: &said, dest, tell, log };
             let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

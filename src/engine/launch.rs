@@ -160,6 +160,8 @@ pub(super) struct Voice<'a> {
     pub pretends: bool,
     /// What is held back until it is known whether it counts.
     pub holds: Holds,
+    /// Launches that were started ahead may have taken its place.
+    pub crowded: bool,
     pub said: &'a Said,
     /// DEST as rsync gets it and as the user typed it.
     pub dest: (&'a OsStr, &'a OsStr),
@@ -245,7 +247,8 @@ pub(super) fn run(
                 if told && named_any && named.len() < NAMED_REMEMBERED {
                     named.push(line.to_vec());
                 }
-                if told && voice.holds.back(line) && held.len() < LINES_REMEMBERED {
+                let in_doubt = voice.holds.back(line) || voice.crowded && output::is_no_place(line);
+                if told && in_doubt && held.len() < LINES_REMEMBERED {
                     held.push(line.to_vec());
                 } else if told {
                     voice.complain(line);

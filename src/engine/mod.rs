@@ -268,6 +268,8 @@ struct Running {
     weight: Weight,
     meter: Arc<Meter>,
     begins: Begins,
+    /// Launches that were started ahead may have taken its place.
+    crowded: bool,
 }
 
 /// What the run does now. A stage ends when nothing of it runs or waits.

@@ -121,6 +121,7 @@ pub struct Transcript {
     below_loops: u64,
     skipped: bool,
     lost_parent: bool,
+    no_place: bool,
     changes: u64,
 }
 
@@ -176,6 +177,7 @@ impl Transcript {
         self.below_files += u64::from(is_below_file(line));
         self.below_loops += u64::from(is_below_loop(line));
         self.lost_list |= line.starts_with(b"File-list index ");
+        self.no_place |= line.starts_with(NO_PLACE);
         self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
         if line.starts_with(b"file has vanished: ") {
             self.vanished += 1;
@@ -198,6 +200,11 @@ impl Transcript {
             self.otherwise = true;
         }
         true
+    }
+
+    /// Whether a daemon let it not in because it has as many clients as it wants.
+    pub fn found_no_place(&self) -> bool {
+        self.no_place
     }
 
     /// Whether it said that it changes something, if it was asked to say so.
@@ -274,6 +281,14 @@ pub fn is_denied_receiver(line: &[u8]) -> bool {
     contains(line, b"Permission denied (13)")
         && !contains(line, b"[sender]")
         && change.iter().any(|verb| contains(line, verb.as_bytes()))
+}
+
+/// What a daemon says that has as many clients as it wants (rsyncd.conf(5), `max connections`).
+const NO_PLACE: &[u8] = b"@ERROR: max connections ";
+
+/// Whether a launch says that a daemon did not let it in, or that it ends because of that.
+pub fn is_no_place(line: &[u8]) -> bool {
+    line.starts_with(NO_PLACE) || line.starts_with(b"rsync error: error starting client-server protocol (code 5)")
 }
 
 /// The name that a complaint of rsync is about, as rsync prints it: what stands in quotation marks, with `\\#ooo` for bytes that it does not
