@@ -264,6 +264,8 @@ fn run(tasks: &[Task], count: usize, cost: &CostModel) -> Outcome {
         now = next;
         while running.peek().is_some_and(|Reverse(bits)| f64::from_bits(*bits) <= now) {
             running.pop();
+            // As the engine, which learns from each launch that has ended.
+            queue.learned(*cost);
         }
     }
 }

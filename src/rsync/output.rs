@@ -322,9 +322,10 @@ pub fn blocked(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(b"could not make way for new directory: ")
 }
 
-/// Whether a name could not be looked up at the destination because what is above it is no directory.
+/// Whether a name could not be looked up at the destination because what is above it is no directory, or names in what is none.
 pub fn is_below_file(line: &[u8]) -> bool {
-    let stat = contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Not a directory (20)");
+    let looks = contains(line, b"recv_generator: failed to stat ") || contains(line, b"[generator] opendir ");
+    let stat = looks && line.ends_with(b": Not a directory (20)");
     // Without --perms rsync also asks what is above for the modes of new files.
     stat || line.starts_with(b"default_perms_for_dir: ")
 }
@@ -431,6 +432,7 @@ mod tests {
         let mut transcript = Transcript::default();
         assert!(!transcript.only_below_files());
         transcript.stderr(b"rsync: [generator] recv_generator: failed to stat \"/d/a/f\": Not a directory (20)");
+        transcript.stderr(b"rsync: [generator] opendir \"/d/a\" failed: Not a directory (20)");
         assert!(transcript.only_below_files());
         transcript.stderr(b"rsync: [generator] recv_generator: failed to stat \"/d/a/f\": Permission denied (13)");
         assert!(!transcript.only_below_files());

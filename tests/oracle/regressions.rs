@@ -249,6 +249,12 @@ pub fn all() -> Vec<(&'static str, Case)> {
                 .files(&["s/c/f", "s/c/e/f"])
                 .symlink("d/c", "c"),
         ),
+        (
+            "in a dry run deletion looked into a file in the place of a directory",
+            case("-a -n --delete-delay", "", &["s/"], "d/")
+                .dirs(&["s", "s/a", "s/a/b", "d", "d/a"])
+                .files(&["s/f", "d/a/b"]),
+        ),
     ];
     all.into_iter().map(|(name, builder)| (name, builder.finish())).collect()
 }
