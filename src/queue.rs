@@ -26,6 +26,9 @@ pub enum Coalesce {
 const WORTH_LAUNCHES: f64 = 12.0;
 /// The same when that is known.
 const WORTH_KNOWN: f64 = 6.0;
+/// A launch takes an even share of what is left, divided by this. By simulation (`benches/queue.rs`): with 2 the launches cost more, with 1 slots
+/// do not end together.
+const CAUTION: f64 = 1.25;
 /// Less work than this many times the price of a launch is not divided at all: the spine costs launches too.
 const WORTH_TWO: f64 = 6.0;
 /// What bytes cost beside entries has to change by this factor before the order of what waits is made anew.
@@ -206,12 +209,12 @@ impl Queue {
         if more {
             return left / slots;
         }
-        // Guided: half of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as
+        // Guided: a part of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as
         // many launches as are worth it: on a small tree that is one for each slot.
         let even = most / slots;
         let worth = if self.knows { WORTH_KNOWN } else { WORTH_LAUNCHES };
         let launches = (even / (worth * self.cost.launch)).round().max(1.0);
-        let share = (left / (2.0 * slots)).max(even / launches);
+        let share = (left / (CAUTION * slots)).max(even / launches);
         // A small rest goes along.
         if left < share * 1.25 { left } else { share }
     }
