@@ -167,7 +167,7 @@ impl Queue {
     /// let first = queue.take(slots, 1 << 20, 0, false).len();
     /// let mut last = first;
     /// while !queue.is_empty() { last = queue.take(slots, 1 << 20, 0, false).len(); }
-    /// assert_eq!((first, last), (8, 1));
+    /// assert_eq!((first, last), (13, 1));
     /// ```
     pub fn take(&mut self, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
         let share = self.share(slots, more);
