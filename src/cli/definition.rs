@@ -65,7 +65,7 @@ pub(super) fn command() -> Command {
                 "SRC, DEST, hosts and bucket directory from the files in DIR [default without SRC and DEST: {CONFIG}]"
             ),
         ))
-        .arg(value("processes", 'p', "N", format!("rsync processes that copy at once; {AUTO}: as many as help [default: 1]")))
+        .arg(value("processes", 'p', "N", format!("rsyncs that copy at once; {AUTO}: as many as help [default: 1]")))
         .arg(value("files", 'f', "N", format!("entries in a bucket [default: {DEFAULT_FILES}]")))
         .arg(value(
             "size",
