@@ -329,7 +329,7 @@ check() {
 # memory, as last seen before its end; and how many rsyncs it had started that still ran, on the average of all looks.
 observe() {
     [ "$SECONDS" -le $((minutes * 60)) ] || return 0
-    local pid stat fields cpu=0 peak=0 key value end=$((SECONDS + cap)) looks=0 running=0 children
+    local pid stat fields cpu=0 peak=0 key value end=$((SECONDS + cap)) looks=0 running=0 children child comm
     "${argv[@]}" >/dev/null 2>&1 &
     pid=$!
     observed_pid=$pid
@@ -342,7 +342,12 @@ observe() {
             if [ "$key" = VmHWM: ]; then peak=$value; fi
         done 2>/dev/null <"/proc/$pid/status" || :
         read -rd '' -a children < <(cat "/proc/$pid/task/"*/children 2>/dev/null) || :
-        running=$((running + ${#children[@]})) looks=$((looks + 1))
+        looks=$((looks + 1))
+        for child in "${children[@]}"; do
+            # Connections that launches share are no launches; those on other hosts are seen as their ssh.
+            { read -r comm <"/proc/$child/comm"; } 2>/dev/null || continue
+            if [ "$comm" = rsync ] || [[ $3 == *hosts* ]]; then running=$((running + 1)); fi
+        done
         sleep 0.02
     done
     if [ "$SECONDS" -ge "$end" ]; then kill "$pid" 2>/dev/null || :; fi

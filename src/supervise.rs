@@ -493,6 +493,21 @@ mod tests {
     }
 
     #[test]
+    fn names_are_waited_for() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                writer.write_all(b"a\nb\n").unwrap();
+            });
+            let mut lines = Vec::new();
+            let mut each = |_, line: &[u8]| lines.push(line.to_vec());
+            let ended = Supervisor::default().run_reading(&sh("cat"), Some(reader), None, &mut each);
+            assert_eq!((ended.unwrap(), lines), (Ended::Code(0), vec![b"a".to_vec(), b"b".to_vec()]));
+        });
+    }
+
+    #[test]
     fn much_output_on_both_streams_does_not_block() {
         let (ended, lines) = run("yes 12345678 | head -n 100000 & yes 12345678 | head -n 100000 >&2; wait");
         assert_eq!((ended, lines.len()), (Ended::Code(0), 200_000));

@@ -428,6 +428,16 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_without_a_place_is_told_from_one_that_refuses() {
+        let mut transcript = Transcript::default();
+        transcript.stderr(b"@ERROR: Unknown module 'few'");
+        assert!(!transcript.found_no_place());
+        let full = b"@ERROR: max connections (2) reached -- try again later";
+        transcript.stderr(full);
+        assert!(transcript.found_no_place() && is_no_place(full));
+    }
+
+    #[test]
     fn names_below_a_file_are_told_from_other_errors() {
         let mut transcript = Transcript::default();
         assert!(!transcript.only_below_files());
