@@ -33,6 +33,10 @@ use idle::Idle;
 const LONGEST_LINE: usize = 64 * 1024;
 /// How often a silent child is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A child that prints line after line is not read line by line: each would wake us (18 % of the processor time of a copy of 20,000 empty files).
+const CHATTY: u32 = 32;
+/// Lines of so long are read together.
+const GATHER: Duration = Duration::from_millis(2);
 /// After this long a child that was asked to end has its own children asked too.
 const ASK_ALL: Duration = Duration::from_secs(2);
 /// How long output is waited for after the child has ended: a process it left behind (an ssh master) may hold the pipe for ever.
@@ -192,13 +196,19 @@ impl Supervisor {
         let mut dead_since: Option<Instant> = None;
         let mut buffer = vec![0; LONGEST_LINE];
         let mut asked_all = false;
+        let mut in_a_row = 0;
         while stdout.is_some() || stderr.is_some() {
             if let Some(feed) = &mut feed {
                 feed.write()?;
             }
             let unfed = feed.as_ref().filter(|feed| !feed.left.is_empty()).map(|feed| &feed.pipe);
+            let waited = Instant::now();
             let (out_ready, err_ready) =
                 wait_for_output(stdout.as_ref().map(|p| &p.0), stderr.as_ref().map(|p| &p.0), unfed)?;
+            in_a_row = if out_ready && waited.elapsed() < GATHER { in_a_row + 1 } else { 0 };
+            if in_a_row > CHATTY {
+                std::thread::sleep(GATHER);
+            }
             if out_ready {
                 read_some(&mut stdout, &mut buffer, each)?;
             }

@@ -106,7 +106,7 @@ impl Run<'_, '_> {
         let Some(created) = created.filter(|_| self.may_go_ahead()) else { return Ok(false) };
         let taken = self.queue.take(self.config.processes, self.room, created, !self.scanned);
         let Some(first) = taken.first() else { return Ok(false) };
-        let how = Copying { listed: true, ..self.copying(*first) };
+        let how = self.copying_ahead(*first);
         let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
         // Without rsync's own care about exposed names a list means another launch than arguments.
         if bytes <= MOST_BYTES && (!first.exposed || self.plan.recipe.lists) {
@@ -138,6 +138,11 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// What is not known when it starts is no part of how it copies.
+    fn copying_ahead(&self, bucket: Bucket) -> Copying {
+        Copying { listed: true, unmarked: false, ..self.copying(bucket) }
+    }
+
     fn start_ahead(&mut self, job: Job, invocation: Invocation, tells: Tells) -> Result<()> {
         let pipe = std::io::pipe();
         let (reader, writer) =
@@ -159,7 +164,7 @@ impl Run<'_, '_> {
             if !self.spine.dest_made || !buckets.iter().all(stands) {
                 continue;
             }
-            let how = Copying { listed: true, ..self.copying(buckets[0]) };
+            let how = self.copying_ahead(buckets[0]);
             let begun = match self.launchable(buckets)? {
                 Some(units) => self.hand_names(launch, self.plan.recipe.buckets(units, how, self.room))?,
                 // Nothing is left of it: that was said.

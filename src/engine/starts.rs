@@ -137,6 +137,7 @@ impl Run<'_, '_> {
             singles: bucket.singles,
             whole_list: self.whole_lists,
             listed: false,
+            unmarked: self.touched,
         }
     }
 

@@ -134,6 +134,8 @@ pub struct Copying {
     pub whole_list: bool,
     /// The units are handed over as a list, also where they could be arguments.
     pub listed: bool,
+    /// It is known that something was changed: [`Recipe::marks_changes`] is not needed, which costs rsync a system call for each change.
+    pub unmarked: bool,
     /// The units are single names that [`Removal::SinglesLast`] treats apart.
     pub singles: bool,
 }
@@ -230,7 +232,7 @@ impl Recipe {
         if self.removal == Removal::AtOnce || self.removal == Removal::SinglesLast && !how.singles {
             more.push(REMOVE);
         }
-        self.copy(options, &more, units, list)
+        self.copy(options, &more, units, list, how.unmarked)
     }
 
     /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does. `blocked` are
@@ -243,7 +245,7 @@ impl Recipe {
             (true, false) => &[],
             (false, _) => &["--no-implied-dirs"],
         };
-        self.copy(&self.leaving(blocked), &[only, &["--existing", "--ignore-existing"]].concat(), units, list)
+        self.copy(&self.leaving(blocked), &[only, &["--existing", "--ignore-existing"]].concat(), units, list, false)
     }
 
     /// The options of a launch that only deletes. With `--ignore-existing` rsync passes over a file in the place of a directory, and gives it
@@ -269,7 +271,7 @@ impl Recipe {
         let list = exposed && self.lists || !fits(&units, room);
         let list = if list { self.list(&units) } else { List::No };
         // The links are made, and rsync 3.5.0 was seen to wait for ever where one of them failed.
-        self.copy(&self.attribute_options, &["--no-implied-dirs", "--no-H", REMOVE, "-q"], units, list)
+        self.copy(&self.attribute_options, &["--no-implied-dirs", "--no-H", REMOVE, "-q"], units, list, false)
     }
 
     /// Whether these units can be handed over although they may not fit the arguments of a process.
@@ -277,14 +279,21 @@ impl Recipe {
         fits(units, room) || self.list(units) != List::No
     }
 
-    fn copy(&self, options: &[OsString], also: &[&str], units: Vec<OsString>, list: List) -> Invocation {
+    fn copy(
+        &self,
+        options: &[OsString],
+        also: &[&str],
+        units: Vec<OsString>,
+        list: List,
+        unmarked: bool,
+    ) -> Invocation {
         let mut more = words(&["-R"]);
         if list != List::No {
             // A list of names takes back the recursion of -a.
             more.push("-r".into());
         }
         more.extend(words(also));
-        more.extend(self.figures_and_changes());
+        more.extend(if unmarked { self.figures() } else { self.figures_and_changes() });
         self.invocation(options, more, units, list)
     }
 
