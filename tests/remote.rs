@@ -242,7 +242,9 @@ fn through_a_daemon_attributes_are_set_again_only_where_something_changed() {
         let twin = Twin::new(&work, ["src/", &dest]).options("-aH").flags("-p 2 -f 5").prepare(prepare);
         let (_, many) = twin.env("PATH", path_to_fake(&work, &script)).same();
         many.expect_code(0);
-        fs::read_to_string(&log).unwrap().lines().filter(|line| line.contains(" -q ")).count()
+        // As arguments or as a list.
+        let sets = |line: &&str| line.contains(" -q ") || line.contains(" --info=nonreg0 ");
+        fs::read_to_string(&log).unwrap().lines().filter(sets).count()
     };
     assert_eq!(settings(&|_| {}), 0, "nothing to do");
     type Change<'a> = (&'a str, &'a dyn Fn(&Path));
@@ -318,6 +320,31 @@ fn a_daemon_with_few_connections() {
         check.args(["-ani", "src/", &format!("D{most}/")]);
         let check = run(check).expect_code(0);
         assert!(check.stdout.is_empty(), "{}", check.report());
+    }
+}
+
+/// Names that were handed over on standard input have to arrive.
+#[test]
+fn an_rsync_that_does_not_hand_on_its_input() {
+    let work = Work::new();
+    let daemon =
+        or_skip!(Rsyncd::start(&[Module::new("all", work.path())]), "an_rsync_that_does_not_hand_on_its_input");
+    treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
+    work.dir("bin");
+    let path = std::env::var("PATH").unwrap();
+    // Any launch, and the one that sets attributes at the end.
+    for (name, which) in [("any", "*"), ("last", "*nonreg0*")] {
+        let script = format!("case \"$*\" in {which}) exec rsync \"$@\" </dev/null;; esac; exec rsync \"$@\"");
+        let program = work.file("bin/rsync", format!("#!/bin/sh\nPATH='{path}'\n{script}\n"));
+        set_mode(&program, 0o755);
+        let dest = format!("{}/{name}", daemon.url("all").trim_end_matches('/'));
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-f", "10", "-r", "-a", "src/", &dest]);
+        copy.env("PATH", format!("{}:{path}", work.join("bin").display()));
+        run(copy).expect_code(0);
+        let mut check = rsync(&work);
+        check.args(["-ani", "src/", &format!("{name}/")]);
+        assert_eq!(run(check).stdout_text(), "", "{name}");
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) enum Begins {
     AtOnce,
     /// When it gets its names.
     Ahead(Ahead),
+    /// It has got them.
+    Begun,
     /// Not at all: what it was to do is done otherwise.
     Never,
 }
@@ -53,7 +55,7 @@ impl Running {
     }
 
     fn works(&self) -> bool {
-        matches!(self.begins, Begins::AtOnce)
+        matches!(self.begins, Begins::AtOnce | Begins::Begun)
     }
 }
 
@@ -204,7 +206,7 @@ impl Run<'_, '_> {
         if invocation.arguments != arguments || invocation.input.is_empty() {
             return Ok(false);
         }
-        running.begins = Begins::AtOnce;
+        running.begins = Begins::Begun;
         begun.store(true, Ordering::SeqCst);
         self.last_start = Instant::now();
         thread::start(self.scope, move || {
@@ -235,12 +237,19 @@ impl Run<'_, '_> {
         self.put_back(job);
     }
 
-    /// A launch ended before it could begin: this way is not tried again.
-    pub(super) fn has_not_begun(&mut self, job: Job, begins: &Begins) {
-        if let Begins::Ahead(_) = begins {
-            self.goes_ahead = false;
-            self.copy_otherwise(job);
+    /// What has to be done otherwise because a launch that was started ahead has done nothing: it ended before it could begin, or it is a program
+    /// in the place of rsync that does not hand on what it reads, and all went well with no file. This way is not tried again.
+    pub(super) fn has_done_nothing(&mut self, job: &Job, begins: &Begins, nothing: bool) -> bool {
+        match begins {
+            Begins::AtOnce => return false,
+            Begins::Begun if !nothing => return false,
+            Begins::Begun => self.put_back(job.clone()),
+            Begins::Ahead(_) => self.copy_otherwise(job.clone()),
+            Begins::Never => return true,
         }
+        self.goes_ahead = false;
+        self.dismiss_all();
+        true
     }
 
     fn copy_otherwise(&mut self, job: Job) {

@@ -18,7 +18,6 @@ use crate::scan::Weight;
 use crate::shell;
 use crate::supervise::Ended;
 
-use super::ahead::Begins;
 use super::launch::End;
 use super::{Job, Run, Running};
 
@@ -65,13 +64,13 @@ impl Run<'_, '_> {
         let Some(Running { job, slot, weight, begins, crowded, .. }) = self.running.remove(&launch) else {
             return Ok(());
         };
-        if !matches!(begins, Begins::AtOnce) {
-            self.has_not_begun(job, &begins);
-            return Ok(());
-        }
         self.summary.rsync_time += end.ran;
         self.summary.figures += end.transcript.figures;
         let in_order = end.ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK);
+        let nothing = !end.begun || in_order && end.transcript.had_no_files();
+        if self.has_done_nothing(&job, &begins, nothing) {
+            return Ok(());
+        }
         self.touched |= !in_order || end.transcript.has_changes();
         if let Job::Create(_) = job {
             self.spine.creating = false;

@@ -34,6 +34,8 @@ pub(super) struct End {
     pub held: Vec<Vec<u8>>,
     /// Complaints about something that has a name, told or held back.
     pub named: Vec<Vec<u8>>,
+    /// It had been let to begin when it ended.
+    pub begun: bool,
 }
 
 impl End {
@@ -44,6 +46,7 @@ impl End {
             ran: Duration::ZERO,
             held: Vec::new(),
             named: Vec::new(),
+            begun: true,
         }
     }
 }
@@ -223,6 +226,7 @@ pub(super) fn run(
     let (mut held, mut named) = (Vec::new(), Vec::new());
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
+    let mut had_begun = true;
     let ended = catch_unwind(AssertUnwindSafe(|| {
         // With --stderr=all statistics come on that stream.
         let mut hear = |stream, line: &[u8]| match (transcript.stdout(line), stream) {
@@ -264,7 +268,9 @@ pub(super) fn run(
             early.drain(..).for_each(|(stream, line)| hear(stream, &line));
             hear(stream, line);
         });
-        if has_begun() {
+        // Once: whoever lets it begin after this is told that it had not.
+        had_begun = has_begun();
+        if had_begun {
             early.drain(..).for_each(|(stream, line)| hear(stream, &line));
         }
         ended
@@ -272,7 +278,7 @@ pub(super) fn run(
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
-    End { ended, transcript, ran, held, named }
+    End { ended, transcript, ran, held, named, begun: had_begun }
 }
 
 #[cfg(test)]

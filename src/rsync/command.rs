@@ -164,7 +164,13 @@ impl Recipe {
     /// Quiet: what it has to say was said when they were created. `listed` as in [`Copying`].
     pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool, listed: bool) -> Invocation {
         let mut more = self.listed_once();
-        more.push("-q".into());
+        if listed {
+            // Whether it got its names is seen in its figures.
+            more.push("--info=nonreg0".into());
+            more.extend(self.figures());
+        } else {
+            more.push("-q".into());
+        }
         self.spine(&self.attribute_options, more, dest, spine, listed || exposed && self.lists)
     }
 
@@ -477,6 +483,9 @@ mod tests {
         assert!(shown.ends_with("--stats --no-h --ignore-missing-args -- ./.multi-sync-none /dst/"), "{shown}");
         let shown = recipe().attributes(None, vec!["./a".into()], false, false).to_string();
         assert_eq!(shown, "rsync -a -S --no-r -d -R --no-m --implied-dirs -q -- ./a /dst/");
+        let listed = recipe().attributes(None, vec!["./a".into()], false, true);
+        let figures = "'--info=nonreg0' --stats --no-h '--files-from=-' --from0 -- . /dst/";
+        assert_eq!(listed.to_string(), format!("rsync -a -S --no-r -d -R --no-m --implied-dirs {figures}"));
     }
 
     #[test]

@@ -122,6 +122,7 @@ pub struct Transcript {
     skipped: bool,
     lost_parent: bool,
     no_place: bool,
+    no_files: bool,
     changes: u64,
 }
 
@@ -146,6 +147,7 @@ impl Transcript {
                 *field = leading_number(rest).unwrap_or(0);
                 return Line::Statistics;
             }
+            self.no_files |= label == "Number of files" && leading_number(rest) == Some(0);
             if ["Number of files", "Total file size", "File list size"].contains(&label)
                 || label.starts_with("File list ")
             {
@@ -205,6 +207,11 @@ impl Transcript {
     /// Whether a daemon let it not in because it has as many clients as it wants.
     pub fn found_no_place(&self) -> bool {
         self.no_place
+    }
+
+    /// Whether its list of files was empty: all was excluded, or it never got the names.
+    pub fn had_no_files(&self) -> bool {
+        self.no_files
     }
 
     /// Whether it said that it changes something, if it was asked to say so.
@@ -435,6 +442,10 @@ mod tests {
         let full = b"@ERROR: max connections (2) reached -- try again later";
         transcript.stderr(full);
         assert!(transcript.found_no_place() && is_no_place(full));
+        transcript.stdout(b"Number of files: 20 (reg: 19, dir: 1)");
+        assert!(!transcript.had_no_files());
+        transcript.stdout(b"Number of files: 0");
+        assert!(transcript.had_no_files());
     }
 
     #[test]
