@@ -396,8 +396,8 @@ fn stop_after(meaning: &Meaning) -> Option<Duration> {
 
 /// See [`Plan::goes_ahead`]. An rsync that waits looks like one that hangs.
 fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
-    let is_limited =
-        config.stall.is_some() || options.settings().iter().any(|setting| setting.spec.name() == "timeout");
+    let times_out = || options.settings().iter().any(|setting| setting.spec.name() == "timeout");
+    let is_limited = config.stall.is_some() || times_out();
     !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
 }
 

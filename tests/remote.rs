@@ -334,7 +334,9 @@ fn an_rsync_that_does_not_hand_on_its_input() {
     let path = std::env::var("PATH").unwrap();
     // Any launch, and the one that sets attributes at the end.
     for (name, which) in [("any", "*"), ("last", "*nonreg0*")] {
-        let script = format!("case \"$*\" in {which}) exec rsync \"$@\" </dev/null;; esac; exec rsync \"$@\"");
+        let used = work.join(format!("used-{name}"));
+        let hit = format!("echo >>'{}'; exec rsync \"$@\" </dev/null", used.display());
+        let script = format!("case \"$*\" in {which}) {hit};; esac; exec rsync \"$@\"");
         let program = work.file("bin/rsync", format!("#!/bin/sh\nPATH='{path}'\n{script}\n"));
         set_mode(&program, 0o755);
         let dest = format!("{}/{name}", daemon.url("all").trim_end_matches('/'));
@@ -345,7 +347,30 @@ fn an_rsync_that_does_not_hand_on_its_input() {
         let mut check = rsync(&work);
         check.args(["-ani", "src/", &format!("{name}/")]);
         assert_eq!(run(check).stdout_text(), "", "{name}");
+        assert!(used.exists(), "no launch was started ahead: {name}");
     }
+}
+
+/// The last launch prints nothing that was printed before, also after one that failed.
+#[test]
+fn through_a_daemon_lines_come_once() {
+    let work = Work::new();
+    let daemon = or_skip!(Rsyncd::start(&modules(&work)), "through_a_daemon_lines_come_once");
+    treegen::generate(&work.join("src"), &Spec::bench(120, Sizes::Empty), 1).unwrap();
+    // It cannot make way.
+    let prepare = |side: &Path| {
+        let full = side.join("D/f0/full");
+        fs::create_dir_all(full).unwrap();
+    };
+    let dest = format!("{}/SIDE/D", daemon.url("all").trim_end_matches('/'));
+    let (one, many) = Twin::new(&work, ["src/", &dest]).options("-a -i").flags("-p 2 -f 5").prepare(prepare).same();
+    let many = many.expect_code(23);
+    let sorted = |text: String| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(one.stdout_text()), sorted(many.stdout_text()));
 }
 
 #[test]

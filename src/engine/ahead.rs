@@ -5,6 +5,7 @@
 //!
 //! Meanwhile there is one process more than there are slots, which only waits. A daemon that lets nobody else in is not asked again.
 
+use std::ffi::OsString;
 use std::io::{PipeWriter, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub(super) struct Ahead {
     names: PipeWriter,
     begun: Arc<AtomicBool>,
     /// It was started with them, and cannot do what needs others.
-    arguments: Vec<std::ffi::OsString>,
+    arguments: Vec<OsString>,
 }
 
 impl Running {
@@ -106,7 +107,9 @@ impl Run<'_, '_> {
             _ => None,
         });
         let Some(created) = created.filter(|_| self.may_go_ahead()) else { return Ok(false) };
-        let taken = self.queue.take(self.config.processes, self.room, created, !self.scanned);
+        // What is too much would be taken and put back with each message.
+        let room = self.room.min(MOST_BYTES);
+        let taken = self.queue.take(self.config.processes, room, created, !self.scanned);
         let Some(first) = taken.first() else { return Ok(false) };
         let how = self.copying_ahead(*first);
         let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
@@ -126,7 +129,9 @@ impl Run<'_, '_> {
     pub(super) fn start_end_ahead(&mut self) -> Result<()> {
         let copies = |running: &Running| matches!(running.job, Job::Buckets(_)) && running.works();
         let last = self.stage == Stage::Transfer && self.scanned && self.queue.is_empty() && self.repair.is_empty();
-        let comes = self.touched && self.plan.deletes.is_none() && self.spine.len() <= LARGEST_SPINE;
+        // Where lines are printed it has to be quiet, and then nobody sees whether it got its names.
+        let comes = self.touched && !self.plan.prints && self.plan.deletes.is_none();
+        let comes = comes && self.spine.len() <= LARGEST_SPINE;
         let only_copies = !self.running.is_empty() && self.running.values().all(copies);
         if !last || !comes || !only_copies || !self.may_go_ahead() {
             return Ok(());

@@ -98,7 +98,7 @@ impl Run<'_, '_> {
             Job::Attributes(_) => Holds::Times,
             _ => Holds::Nothing,
         };
-        let crowded = self.goes_ahead;
+        let crowded = self.goes_ahead && !matches!(job, Job::Plain);
         let slot = self.slot_for(&job, &begins);
         let (ways, place) = (self.ways, self.places.place(slot));
         let shares = !matches!(job, Job::Plain);
