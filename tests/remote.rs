@@ -323,6 +323,37 @@ fn a_daemon_with_few_connections() {
     }
 }
 
+/// The launch that makes the spine is not let in while those that wait for it have everything that is to be copied.
+#[test]
+fn a_spine_that_is_not_let_in() {
+    let work = Work::new();
+    let daemon = or_skip!(Rsyncd::start(&[Module::new("all", work.path())]), "a_spine_that_is_not_let_in");
+    for name in ["src/a/f", "src/a/g", "src/b/f", "src/b/g"] {
+        work.file(name, name);
+    }
+    work.dir("bin");
+    let path = std::env::var("PATH").unwrap();
+    let refused = work.join("refused");
+    // Once, after the others have connected.
+    let refuses = format!(
+        "if mkdir '{}' 2>/dev/null; then sleep 0.5; echo '@ERROR: max connections (2) reached' >&2; exit 5; fi",
+        refused.display()
+    );
+    let script = format!("case \" $* \" in *' --info=nonreg '*) {refuses};; esac; exec rsync \"$@\"");
+    let script = format!("#!/bin/sh\nPATH='{path}'\n{script}\n");
+    let program = work.file("bin/rsync", script);
+    set_mode(&program, 0o755);
+    let mut copy = multi_sync(&work);
+    copy.args(["-p", "2", "-f", "3", "-r", "-a", "src/", &format!("{}/D", daemon.url("all").trim_end_matches('/'))]);
+    copy.env("PATH", format!("{}:{path}", work.join("bin").display()));
+    let copy = run(copy).expect_code(0);
+    assert_eq!(copy.stderr_text(), "");
+    assert!(refused.exists());
+    let mut check = rsync(&work);
+    check.args(["-ani", "src/", "D/"]);
+    assert_eq!(run(check).stdout_text(), "");
+}
+
 /// Names that were handed over on standard input have to arrive.
 #[test]
 fn an_rsync_that_does_not_hand_on_its_input() {
