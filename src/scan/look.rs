@@ -1,7 +1,12 @@
 //! What both walkers ask the file system about names, and what they tell of the answers.
 //!
-//! Names are looked up relative to their directory's handle, and followed only where rsync follows links. Only what the directory itself does not tell is looked
-//! up: the length of a regular file, the kind where listings leave it out, and inodes if hard links matter.
+//! Names are looked up relative to their directory's handle, and followed only where rsync follows links. Only what the directory
+//! itself does not tell is looked up: the length of a regular file, the kind where listings leave it out, and inodes if hard links
+//! matter.
+//!
+//! What makes a system call for each name or directory is inlined into the loop over them. Where Linux protects AMD's processors by
+//! "Safe RET" (spec_rstack_overflow), a function that returned after its call made the next one 250 ns slower: a million entries
+//! took one thread 1.69 s, and 1.44 s inlined.
 
 use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,6 +61,7 @@ pub(super) fn open_base(root: &Root) -> Result<OwnedFd> {
 }
 
 /// Opens a directory by its name in another one, or through a link.
+#[inline(always)]
 pub(super) fn open_dir(above: impl AsFd, name: &CStr, link: bool) -> rustix::io::Result<(Attributes, OwnedFd)> {
     let flags = if link { OPEN_DIR } else { OPEN_DIR | OFlags::NOFOLLOW };
     let dir = fs::openat(above, name, flags, Mode::empty())?;
@@ -140,6 +146,7 @@ impl Look<'_> {
 
     /// What the directory itself does not tell of an entry. An entry that cannot be looked up is still a unit, of no known length,
     /// so that rsync meets it and says so; one that vanished is not.
+    #[inline(always)]
     fn look_up(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Option<Found> {
         let mut wanted = StatxFlags::TYPE | StatxFlags::SIZE;
         let mut flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
@@ -201,6 +208,7 @@ fn identity(stat: &fs::Statx) -> (u64, u64) {
     (fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
 }
 
+#[inline(always)]
 fn attributes(dir: impl AsFd) -> rustix::io::Result<Attributes> {
     let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | StatxFlags::INO;
     let stat = fs::statx(dir, c"", AtFlags::EMPTY_PATH, wanted)?;

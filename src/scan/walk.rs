@@ -157,7 +157,8 @@ impl Walk<'_> {
         });
     }
 
-    /// Fills a portion, and tells whether the directory may have more.
+    /// Fills a portion, and tells whether the directory may have more. Inlined for the reason told in [`super::look`].
+    #[inline(always)]
     fn list(&self, node: &Node, dir: &OwnedFd, portion: &mut Portion) -> bool {
         let Walk(look) = self;
         let Portion { buffer, directories, listed, known } = portion;
