@@ -34,6 +34,7 @@ Options:
   --entries N    --scan: the trees N / 1000000 times as large
   --scan-threads N   of multi-sync -d [what it takes by itself]
   --scale X      trees of all but --scan and --slow X times as large (a manifest has no scale) [1]
+  --rsync 'OPTS' options of rsync, of all but --scan, --slow, --buckets, --delete and --links [-aS --numeric-ids]
   --rounds N     [5]
   --dir DIR      where the trees are made [/dev/shm, else TMPDIR, else /tmp]
   --cold         drop the caches before each timed command (root; without effect on tmpfs)
@@ -108,7 +109,8 @@ read_words() {
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
-            --processes | --cases | --scan-cases | --entries | --scan-threads | --scale | --rounds | --dir | --minutes | --name | --out)
+            --processes | --cases | --scan-cases | --entries | --scan-threads | --scale | --rsync | --rounds | --dir | --minutes | --name | \
+                --out)
                 [ $# -ge 2 ] || fail "$1 needs a value"
                 case $1 in
                     --processes) number "$1" "$2" && processes+=("$2") ;;
@@ -117,6 +119,7 @@ read_words() {
                     --entries) number "$1" "$2" && entries=$2 ;;
                     --scan-threads) number "$1" "$2" && scan_threads=$2 ;;
                     --scale) scale=$2 ;;
+                    --rsync) read -ra usual <<<"$2" ;;
                     --rounds) number "$1" "$2" && rounds=$2 ;;
                     --dir) dir=$2 ;;
                     --minutes) number "$1" "$2" && minutes=$2 ;;
