@@ -33,6 +33,11 @@ const CAUTION: f64 = 1.25;
 const WORTH_TWO: f64 = 6.0;
 /// What bytes cost beside entries has to change by this factor before the order of what waits is made anew.
 const REORDERS: f64 = 4.0;
+/// Seconds of an entry that is only looked at: rsync 3.5 on tmpfs with nothing to do.
+const LOOKED_AT: f64 = 6e-6;
+/// Where much seems to be there already entries are shared evenly, whatever their bytes; but not if to copy all of it may take longer than
+/// this, should it have changed after all.
+const LONG: f64 = 10.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
 
@@ -43,10 +48,14 @@ pub struct Queue {
     coalesce: Coalesce,
     /// The model comes from launches that have ended.
     knows: bool,
+    /// Much of it is expected to be there already.
+    little: bool,
     /// Seconds of work below which a slot is not worth what it takes to open it.
     opening: f64,
     /// The model the order was made by.
     ordered_by: CostModel,
+    /// Buckets leave in the order of the scan: nobody expects that large ones take longer.
+    as_scanned: bool,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
     weight: Weight,
     /// The most that ever waited.
@@ -62,8 +71,10 @@ impl Queue {
             cost,
             coalesce,
             knows: false,
+            little: false,
             opening: 0.0,
             ordered_by: cost,
+            as_scanned: false,
             waiting: BTreeMap::new(),
             weight,
             most,
@@ -78,6 +89,20 @@ impl Queue {
         self
     }
 
+    /// Whether the destination seems to have much of it already. Then entries are expected to be looked at only, until a launch has ended.
+    pub fn expect_little(&mut self, little: bool) {
+        self.little = little;
+    }
+
+    fn looks_only(&self) -> bool {
+        self.little && !self.knows && self.coalesce == Coalesce::ByCost && self.cost.work(self.most) <= LONG
+    }
+
+    /// Seconds that these are expected to take, without the launch.
+    fn work(&self, weight: Weight) -> f64 {
+        if self.looks_only() { weight.entries as f64 * LOOKED_AT } else { self.cost.work(weight) }
+    }
+
     /// Goes by a model that comes from launches that have ended: from now on more of them are made, so that all slots end together.
     pub fn learned(&mut self, cost: CostModel) {
         self.knows = true;
@@ -90,15 +115,19 @@ impl Queue {
         let change = (cost.byte / cost.entry) / (self.ordered_by.byte / self.ordered_by.entry);
         if !(1.0 / REORDERS..=REORDERS).contains(&change) {
             self.ordered_by = cost;
-            let all = std::mem::take(&mut self.waiting);
-            self.waiting = all.into_values().map(|bucket| (self.key(&bucket), bucket)).collect();
+            self.order();
         }
+    }
+
+    fn order(&mut self) {
+        let all = std::mem::take(&mut self.waiting);
+        self.waiting = all.into_values().map(|bucket| (self.key(&bucket), bucket)).collect();
     }
 
     /// Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
     fn key(&self, bucket: &Bucket) -> (Reverse<i32>, u64) {
         let class = self.ordered_by.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
-        (Reverse(class), bucket.id)
+        (Reverse(if self.as_scanned { 0 } else { class }), bucket.id)
     }
 
     /// Adds a bucket, also one that is to be launched again.
@@ -136,7 +165,7 @@ impl Queue {
     pub fn worth_starting(&self, slots: NonZero<usize>) -> bool {
         match self.coalesce {
             Coalesce::Never => !self.is_empty(),
-            Coalesce::ByCost => self.cost.work(self.weight) / slots.get() as f64 >= FIRST_SECONDS,
+            Coalesce::ByCost => self.work(self.weight) / slots.get() as f64 >= FIRST_SECONDS,
         }
     }
 
@@ -170,6 +199,10 @@ impl Queue {
     /// assert_eq!((first, last), (13, 1));
     /// ```
     pub fn take(&mut self, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
+        if self.as_scanned != self.looks_only() {
+            self.as_scanned = !self.as_scanned;
+            self.order();
+        }
         let share = self.share(slots, more);
         let (mut taken, mut work, mut arguments, mut kind) = (Vec::new(), 0.0, 0, None);
         for (key, bucket) in &self.waiting {
@@ -177,7 +210,7 @@ impl Queue {
             if bucket.spine_before > created || *kind.get_or_insert(own_kind) != own_kind {
                 continue;
             }
-            let next = self.cost.work(bucket.weight);
+            let next = self.work(bucket.weight);
             // Half a bucket over the share is nearer to it than half a bucket under.
             let full = work + next / 2.0 > share || arguments + bucket.argument_bytes > room;
             if !taken.is_empty() && full {
@@ -199,11 +232,12 @@ impl Queue {
     }
 
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
-        let left = self.cost.work(self.weight);
-        let most = self.cost.work(self.most);
-        let worth_opening = if self.opening > 0.0 { (most / self.opening).floor().max(1.0) } else { f64::INFINITY };
+        let (left, most) = (self.work(self.weight), self.work(self.most));
+        // Whether it is worth to be divided at all, and the slots to be opened, does not hang on what is expected of it.
+        let all = self.cost.work(self.most);
+        let worth_opening = if self.opening > 0.0 { (all / self.opening).floor().max(1.0) } else { f64::INFINITY };
         let slots = (slots.get() as f64).min(worth_opening);
-        if slots == 1.0 || most < WORTH_TWO * self.cost.launch {
+        if slots == 1.0 || all < WORTH_TWO * self.cost.launch {
             return left;
         }
         if more {
@@ -295,6 +329,35 @@ mod tests {
     }
 
     #[test]
+    fn where_little_is_expected_entries_are_shared_evenly() {
+        let shares = |little: bool, large: u64| {
+            let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+            (0..8).for_each(|id| queue.push(bucket(id, 1000, large, 0)));
+            (8..90).for_each(|id| queue.push(bucket(id, 1000, 0, 0)));
+            queue.expect_little(little);
+            let mut launches = Vec::new();
+            while !queue.is_empty() {
+                let launch = queue.take(slots(2), 1 << 20, 0, false);
+                launches.push(launch.iter().map(|bucket| bucket.weight.entries).sum::<u64>());
+            }
+            launches
+        };
+        assert_eq!(shares(true, 1 << 28), [45_000, 45_000]);
+        assert!(shares(false, 1 << 28).len() > 2);
+        // To copy all of it, should it have changed, is too much for a launch.
+        assert_eq!(shares(true, 1 << 30), shares(false, 1 << 30));
+    }
+
+    #[test]
+    fn where_little_is_expected_the_scan_is_waited_for() {
+        let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+        (0..200).for_each(|id| queue.push(bucket(id, 1000, 0, 0)));
+        assert!(queue.worth_starting(slots(2)));
+        queue.expect_little(true);
+        assert!(!queue.worth_starting(slots(2)));
+    }
+
+    #[test]
     fn what_was_learned_changes_the_order() {
         let mut queue = Queue::new(CostModel::default(), Coalesce::Never);
         queue.push(bucket(0, 100_000, 0, 0));
@@ -310,8 +373,10 @@ mod tests {
             sizes in prop::collection::vec((1u64..5000, 0u64..1 << 34), 1..200),
             count in 1usize..64,
             room in 50usize..2000,
+            little: bool,
         ) {
             let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+            queue.expect_little(little);
             for (id, (entries, bytes)) in sizes.iter().enumerate() {
                 queue.push(bucket(id as u64, *entries, *bytes, 0));
             }

@@ -121,8 +121,8 @@ fn rsync_reads_words_the_same_way() {
     assert!(matches!(real.reads("p".as_ref()), Seen::Local), "the oracle knows a local path");
     assert!(matches!(real.reads("h:p".as_ref()), Seen::Remote(_)), "the oracle knows a machine");
     let atom = prop::sample::select(vec![
-        "a", "b", "@", "@", ":", ":", "::", "[", "]", "[", "]", "/", "/", ".", "-", "~", " ", "\\", "1", "%",
-        "rsync:", "//",
+        "a", "b", "@", "@", ":", ":", "::", "[", "]", "[", "]", "/", "/", ".", "-", "~", " ", "\\", "1", "%", "rsync:",
+        "//",
     ]);
     let word = (prop::bool::weighted(0.3), prop::collection::vec(atom, 0..9))
         .prop_map(|(url, atoms)| format!("{}{}", if url { "rsync://" } else { "" }, atoms.concat()));
@@ -156,11 +156,8 @@ fn what_arrives_is_the_contents_of_the_base_or_the_name_in_it() {
             continue;
         };
         let to = tempfile::tempdir_in(real.path()).unwrap();
-        let output = real.rsync(
-            &tree,
-            "rsh",
-            &["-a".as_ref(), "--".as_ref(), word.as_ref(), to.path().join("").as_os_str()],
-        );
+        let output =
+            real.rsync(&tree, "rsh", &["-a".as_ref(), "--".as_ref(), word.as_ref(), to.path().join("").as_os_str()]);
         assert!(output.status.success(), "rsync {word}: {output:?}");
         let base = read.base(&tree);
         match read.name() {

@@ -249,6 +249,8 @@ impl Run<'_, '_> {
         let known = dest.zip(self.plan.keeps).filter(|_| !range.is_empty());
         let base = &self.plan.recipe.base;
         let stands = known.and_then(|(dest, keeps)| self.spine.stands(range.clone(), base, dest, keeps));
+        // Most runs that find the directories find most of the files as well.
+        self.queue.expect_little(stands.is_some());
         let Some(same_times) = stands else { return self.start_create() };
         if !self.spine.dest_made {
             self.name_missing_sources();
