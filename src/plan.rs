@@ -24,6 +24,7 @@ use std::time::Duration;
 use crate::bucket::BucketDir;
 use crate::config::Config;
 use crate::connection::Route;
+use crate::endpoint::Target;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
@@ -239,6 +240,7 @@ impl Plan {
         let watched_dest = watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
             marks_changes: watched_dest.is_none() && !meaning.dry_run && !prints,
+            tells_end: !prints && tells_end(config, &options, &meaning),
             old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
             lists: root_user && version >= TRUSTS_LISTS,
             unlock,
@@ -399,6 +401,17 @@ fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
     let times_out = || options.settings().iter().any(|setting| setting.spec.name() == "timeout");
     let is_limited = config.stall.is_some() || times_out();
     !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
+}
+
+/// Whether launches are asked to say when they have done everything: not where nothing comes of it, nor where it would be among what the
+/// user wants to see.
+fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -> bool {
+    const SHOWN: [&str; 8] =
+        ["debug", "info", "log-file", "log-file-format", "msgs2stderr", "outbuf", "progress", "stderr"];
+    let shown = options.settings().iter().any(|setting| SHOWN.contains(&setting.spec.name()));
+    // A daemon is no process that it could wait for.
+    let waits = !matches!(config.destination.target(), Target::Daemon { .. });
+    waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown
 }
 
 /// Local file systems with fine change times. On others, such as NFS, attributes may come from a cache.

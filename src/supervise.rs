@@ -183,7 +183,7 @@ impl Supervisor {
         self.lock().stop.is_some()
     }
 
-    /// Reads both streams to their end, or until [`LEAKED_PIPE`] after the child's.
+    /// Reads both streams to their end, or until [`LEAKED_PIPE`] after the child's. What was written to standard error first is heard first.
     fn drain(
         &self,
         child: &mut Child,
@@ -194,7 +194,7 @@ impl Supervisor {
         let mut stdout = child.stdout.take().map(|pipe| (pipe, Lines::new(Stream::Stdout)));
         let mut stderr = child.stderr.take().map(|pipe| (pipe, Lines::new(Stream::Stderr)));
         let mut dead_since: Option<Instant> = None;
-        let mut buffer = vec![0; LONGEST_LINE];
+        let (mut buffer, mut of_stderr) = (vec![0; LONGEST_LINE], vec![0; LONGEST_LINE]);
         let mut asked_all = false;
         let mut in_a_row = 0;
         while stdout.is_some() || stderr.is_some() {
@@ -209,12 +209,12 @@ impl Supervisor {
             if in_a_row > CHATTY {
                 std::thread::sleep(GATHER);
             }
-            if out_ready {
-                read_some(&mut stdout, &mut buffer, each)?;
+            let read = if out_ready { read_some(&mut stdout, &mut buffer)? } else { None };
+            if err_ready || out_ready && stderr.as_ref().is_some_and(|pipe| has_output(&pipe.0)) {
+                let read = read_some(&mut stderr, &mut of_stderr)?;
+                hear_some(&mut stderr, &of_stderr, read, each);
             }
-            if err_ready {
-                read_some(&mut stderr, &mut buffer, each)?;
-            }
+            hear_some(&mut stdout, &buffer, read, each);
             if let Some(idle) = &mut idle {
                 idle.look(out_ready || err_ready);
             }
@@ -371,25 +371,31 @@ fn wait_for_output(
     })
 }
 
-fn read_some<P: Read>(
-    stream: &mut Option<(P, Lines)>,
-    buffer: &mut [u8],
-    each: &mut dyn FnMut(Stream, &[u8]),
-) -> io::Result<()> {
-    let Some((pipe, lines)) = stream else { return Ok(()) };
+fn has_output(pipe: &impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&now)), Ok(1))
+}
+
+/// How many bytes there were: none at the end.
+fn read_some<P: Read>(stream: &mut Option<(P, Lines)>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let Some((pipe, _)) = stream else { return Ok(None) };
     match pipe.read(buffer) {
-        Ok(0) => {
-            if let Some((_, lines)) = stream.take() {
-                lines.finish(each);
-            }
-            Ok(())
-        }
-        Ok(length) => {
-            lines.feed(&buffer[..length], each);
-            Ok(())
-        }
-        Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Ok(length) => Ok(Some(length)),
+        Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(None),
         Err(cause) => Err(cause),
+    }
+}
+
+fn hear_some<P>(
+    stream: &mut Option<(P, Lines)>,
+    buffer: &[u8],
+    read: Option<usize>,
+    each: &mut dyn FnMut(Stream, &[u8]),
+) {
+    match (read, &mut *stream) {
+        (Some(0), _) => stream.take().into_iter().for_each(|(_, lines)| lines.finish(each)),
+        (Some(length), Some((_, lines))) => lines.feed(&buffer[..length], each),
+        _ => {}
     }
 }
 
@@ -521,6 +527,15 @@ mod tests {
     fn much_output_on_both_streams_does_not_block() {
         let (ended, lines) = run("yes 12345678 | head -n 100000 & yes 12345678 | head -n 100000 >&2; wait");
         assert_eq!((ended, lines.len()), (Ended::Code(0), 200_000));
+    }
+
+    #[test]
+    fn errors_are_heard_before_what_was_printed_after_them() {
+        let (_, lines) = run("for n in $(seq 2000); do echo e$n >&2; echo o$n; done");
+        let place = |line: String| lines.iter().position(|heard| *heard == line).unwrap();
+        for n in 1..=2000 {
+            assert!(place(format!("Stderr e{n}")) < place(format!("Stdout o{n}")), "{n}");
+        }
     }
 
     #[test]

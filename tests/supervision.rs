@@ -138,6 +138,44 @@ const SMALL: &[&str] = &["-p", "4", "-f", "5"];
 /// Launches that carry units are told from those for directories by `--no-implied-dirs`; `$*` has a blank around it.
 const IF_UNITS: &str = "case \" $* \" in *' --no-implied-dirs '*) ;; *) exec REAL \"$@\" ;; esac\n";
 
+/// An rsync that has done everything sleeps before it ends: the next one does not wait for that, unless something went wrong that it has to
+/// know of. Launches of `more` end when the next has begun, or after `patience` times 50 ms.
+fn followed(more: &str, patience: u32, flags: &[&str]) -> (usize, usize, Run) {
+    let work = Work::new();
+    let script = format!(
+        "{IF_UNITS} echo \"$*\" >>WORK/begun; me=$(wc -l <WORK/begun)
+        REAL \"$@\" >WORK/said.$me; code=$?; {more}; cat WORK/said.$me
+        n=0; while [ $(wc -l <WORK/begun) -le $me ] && [ $n -lt {patience} ]; do sleep 0.05; n=$((n+1)); done
+        [ $(wc -l <WORK/begun) -le $me ] || echo >>WORK/followed; exit $code"
+    );
+    let ran = run(faked(&work, &script, flags)).expect_code(0);
+    expect_same(&work);
+    let lines = |name: &str| fs::read_to_string(work.join(name)).map_or(0, |text| text.lines().count());
+    (lines("begun"), lines("followed"), ran)
+}
+
+#[test]
+fn a_launch_that_only_ends_has_given_its_place() {
+    for processes in ["1", "2"] {
+        let (begun, followed, ran) = followed("true", 40, &["-p", processes, "-f", "5"]);
+        assert!(begun >= 6 && followed == begun - 1, "{followed} of {begun}\n{}", ran.report());
+        let said = ran.stdout_text() + &ran.stderr_text();
+        assert!(!said.contains("client_run") && !said.contains("_exit_cleanup"), "{}", ran.report());
+    }
+}
+
+#[test]
+fn a_launch_that_complained_keeps_its_place_to_its_end() {
+    for (more, flags) in [
+        ("echo 'rsync: that was odd' >&2", &["-p", "1", "-f", "5"][..]),
+        ("true", &["-p", "1", "-f", "5", "-r", "-aS --log-file=/dev/null"]),
+        ("true", &["-p", "1", "-f", "5", "-r", "-aS -i"]),
+    ] {
+        let (begun, followed, ran) = followed(more, 4, flags);
+        assert!(begun >= 6 && followed == 0, "{followed} of {begun}\n{}", ran.report());
+    }
+}
+
 #[test]
 fn a_second_signal_kills_an_rsync_that_ignores_the_first() {
     let work = Work::new();

@@ -31,6 +31,9 @@ const MOST_BYTES: usize = 16 * 1024;
 /// A larger spine would be looked through again and again.
 const LARGEST_SPINE: usize = 256;
 
+/// For each slot, launches that only end and take no place: that lasts up to 40 ms, and a short launch works for 10.
+const ENDING: usize = 4;
+
 /// When a launch that was started begins with its work.
 pub(super) enum Begins {
     AtOnce,
@@ -61,10 +64,12 @@ impl Running {
 }
 
 impl Run<'_, '_> {
-    /// Launches that take a place among those that may run at once. As long as some wait, one does not: the launch that they wait for,
-    /// or the one that waits for all others.
+    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`]. And as long as some wait, one
+    /// does not: the launch that they wait for, or the one that waits for all others.
     pub(super) fn working(&self) -> usize {
-        self.running.len() - usize::from(self.running.values().any(Running::waits))
+        let ending = self.running.values().filter(|running| running.only_ends).count();
+        let waits = usize::from(self.running.values().any(Running::waits));
+        self.running.len() - ending.min(ENDING * self.slots().get()) - waits
     }
 
     /// Whether no launch does anything, or is still to copy.
@@ -80,8 +85,9 @@ impl Run<'_, '_> {
 
     /// The first slot in which nothing copies: its connection is open if there is one, whatever else goes through it.
     pub(super) fn slot_without_copy(&self) -> Option<usize> {
-        let copies =
-            |running: &Running| matches!(running.job, Job::Buckets(_)) && !matches!(running.begins, Begins::Never);
+        let copies = |running: &Running| {
+            matches!(running.job, Job::Buckets(_)) && !matches!(running.begins, Begins::Never) && !running.only_ends
+        };
         self.places.free(|slot| self.running.values().any(|running| running.slot == slot && copies(running)))
     }
 

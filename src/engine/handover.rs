@@ -111,12 +111,17 @@ impl Run<'_, '_> {
             self.record(&Record::Started { launch, buckets })?;
             self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
         }
-        self.running.insert(launch, Running { job, slot, weight, meter: Arc::clone(&meter), begins, crowded });
+        self.running.insert(
+            launch,
+            Running { job, slot, weight, meter: Arc::clone(&meter), begins, crowded, only_ends: false },
+        );
         let started = thread::start(self.scope, move || {
             // Read by the host until it ends.
             let (invocation, _script) = ways.prepare(invocation, &place, shares, supervisor);
             let log = ways.log(&place, launch);
-            let voice = Voice { tells, quiet, pretends, holds, crowded, said: &said, dest, tell, log };
+            let only_ends = || drop(sender.send(Message::OnlyEnds(launch)));
+            let said = &said;
+            let voice = Voice { tells, quiet, pretends, holds, crowded, said, dest, tell, log, only_ends: &only_ends };
             let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

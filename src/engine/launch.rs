@@ -171,6 +171,8 @@ pub(super) struct Voice<'a> {
     pub tell: &'a (dyn Fn(Event<'_>) + Sync),
     /// Where its lines are written down as well.
     pub log: Option<Log<'a>>,
+    /// Tells that it has done everything and only ends.
+    pub only_ends: &'a dyn Fn(),
 }
 
 impl Voice<'_> {
@@ -235,11 +237,14 @@ pub(super) fn run(
                 meter.listed.store(progress.listed, Ordering::Relaxed);
                 meter.bytes.store(progress.bytes, Ordering::Relaxed);
                 let rest = line.get(end..).unwrap_or_default();
-                if !rest.is_empty() && transcript.stdout(rest) == Line::Other {
-                    voice.say(rest);
+                match transcript.stdout(rest) {
+                    Line::OnlyEnds => (voice.only_ends)(),
+                    Line::Other => voice.say(rest),
+                    Line::Statistics | Line::Progress(..) => {}
                 }
             }
             (Line::Statistics, _) => {}
+            (Line::OnlyEnds, _) => (voice.only_ends)(),
             (Line::Other, Stream::Stdout) => {
                 voice.note(line);
                 voice.say(line);

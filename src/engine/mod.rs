@@ -224,6 +224,8 @@ impl Drop for Ending<'_> {
 enum Message {
     Found(Found),
     Ended(u64, Box<End>),
+    /// A launch has done everything, and others may have its place.
+    OnlyEnds(u64),
     /// A host that was set aside is there, or is not.
     Answered(usize, bool),
 }
@@ -270,6 +272,8 @@ struct Running {
     begins: Begins,
     /// Launches that were started ahead may have taken its place.
     crowded: bool,
+    /// It has done everything, and sleeps before it ends.
+    only_ends: bool,
 }
 
 /// What the run does now. A stage ends when nothing of it runs or waits.
@@ -501,6 +505,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 }
             }
             Message::Ended(launch, end) => self.ended(launch, *end)?,
+            Message::OnlyEnds(launch) => {
+                self.running.get_mut(&launch).into_iter().for_each(|running| running.only_ends = true);
+            }
             Message::Answered(host, is_there) => {
                 self.places.pool.iter_mut().for_each(|pool| pool.answered(host, is_there, Instant::now()));
             }
@@ -539,7 +546,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn free_slot(&self) -> Option<usize> {
-        let free = self.places.free(|slot| self.running.values().any(|running| running.slot == slot));
+        let taken = |slot, running: &Running| running.slot == slot && !running.only_ends;
+        let free = self.places.free(|slot| self.running.values().any(|running| taken(slot, running)));
         free.or_else(|| self.slot_beside())
     }
 

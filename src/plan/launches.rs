@@ -85,6 +85,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         destination: OsString::new(),
         progress: config.progress || config.adapts,
         marks_changes: false,
+        tells_end: false,
         lists: false,
         line_lists: filters.in_files && !meaning.from0,
         old_receiver: false,

@@ -92,6 +92,9 @@ pub struct Recipe {
     pub progress: bool,
     /// Have rsync print [`CHANGE`] for each entry that it changes, where nobody can look whether something was written.
     pub marks_changes: bool,
+    /// Have launches that copy say when they have done everything: at its end rsync sleeps for 20 to 40 ms until it looks whether its own
+    /// processes are gone (3.5.0, `wait_process_with_flush`).
+    pub tells_end: bool,
     /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
     /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
     pub lists: bool,
@@ -143,6 +146,8 @@ pub struct Copying {
 /// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
 const NO_NAME: &str = ".multi-sync-none";
 const REMOVE: &str = "--remove-source-files";
+/// Only of the rsync that is started, which does not hand it on to the one it talks to.
+const TELLS_END: &str = "--debug=exit2";
 const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
 
 impl Recipe {
@@ -238,6 +243,7 @@ impl Recipe {
         if self.removal == Removal::AtOnce || self.removal == Removal::SinglesLast && !how.singles {
             more.push(REMOVE);
         }
+        more.extend(self.tells_end.then_some(TELLS_END));
         self.copy(options, &more, units, list, how.unmarked)
     }
 
@@ -457,6 +463,7 @@ mod tests {
             lists: true,
             old_receiver: false,
             line_lists: false,
+            tells_end: false,
             removal: Removal::None,
             dry_run: false,
             implied_dirs: true,

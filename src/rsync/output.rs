@@ -90,6 +90,12 @@ pub struct Progress {
 /// The line that rsync prints for each entry it changes, if it is asked to ([`super::command::Recipe::marks_changes`]).
 pub const CHANGE: &str = "~";
 
+/// What rsync says when it has done everything and waits for the processes it has started, if it is asked to
+/// ([`super::command::Recipe::tells_end`]): their number follows.
+const WAITS: &str = "client_run waiting on ";
+/// What it says after that.
+const EXITS: &str = "[sender] _exit_cleanup(code=";
+
 /// What a line on standard output was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
@@ -97,6 +103,8 @@ pub enum Line {
     Progress(Progress, usize),
     /// A part of the statistics, taken up in [`Transcript::figures`].
     Statistics,
+    /// Everything is done, and nothing went wrong: it only ends.
+    OnlyEnds,
     /// Something that rsync says to its user.
     Other,
 }
@@ -135,8 +143,11 @@ impl Transcript {
             return Line::Progress(progress, end);
         }
         let text = text.trim_end();
-        if text.is_empty() {
+        if text.is_empty() || text.starts_with(EXITS) {
             return Line::Statistics;
+        }
+        if text.strip_prefix(WAITS).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit())) {
+            return if self.errors == 0 { Line::OnlyEnds } else { Line::Statistics };
         }
         if text == CHANGE {
             self.changes += 1;
