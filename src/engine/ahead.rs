@@ -33,6 +33,8 @@ const LARGEST_SPINE: usize = 256;
 
 /// For each slot, launches that only end and take no place: that lasts up to 40 ms, and a short launch works for 10.
 const ENDING: usize = 4;
+/// And in all: each is two processes for the system and three open files for us.
+const MOST_ENDING: usize = 32;
 
 /// When a launch that was started begins with its work.
 pub(super) enum Begins {
@@ -64,12 +66,12 @@ impl Running {
 }
 
 impl Run<'_, '_> {
-    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`]. And as long as some wait, one
+    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`] and [`MOST_ENDING`]. And as long as some wait, one
     /// does not: the launch that they wait for, or the one that waits for all others.
     pub(super) fn working(&self) -> usize {
         let ending = self.running.values().filter(|running| running.only_ends).count();
         let waits = usize::from(self.running.values().any(Running::waits));
-        self.running.len() - ending.min(ENDING * self.slots().get()) - waits
+        self.running.len() - ending.min(MOST_ENDING.min(ENDING * self.slots().get())) - waits
     }
 
     /// Whether no launch does anything, or is still to copy.
