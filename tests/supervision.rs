@@ -143,15 +143,18 @@ const IF_UNITS: &str = "case \" $* \" in *' --no-implied-dirs '*) ;; *) exec REA
 fn followed(more: &str, patience: u32, flags: &[&str]) -> (usize, usize, Run) {
     let work = Work::new();
     let script = format!(
-        "{IF_UNITS} echo \"$*\" >>WORK/begun; me=$(wc -l <WORK/begun)
+        "{IF_UNITS} me=1; while ! mkdir WORK/begun.$me 2>/dev/null; do me=$((me+1)); done
         REAL \"$@\" >WORK/said.$me; code=$?; {more}; cat WORK/said.$me
-        n=0; while [ $(wc -l <WORK/begun) -le $me ] && [ $n -lt {patience} ]; do sleep 0.05; n=$((n+1)); done
-        [ $(wc -l <WORK/begun) -le $me ] || echo >>WORK/followed; exit $code"
+        n=0; while [ ! -d WORK/begun.$((me+1)) ] && [ $n -lt {patience} ]; do sleep 0.05; n=$((n+1)); done
+        [ ! -d WORK/begun.$((me+1)) ] || mkdir WORK/followed.$me; exit $code"
     );
     let ran = run(faked(&work, &script, flags)).expect_code(0);
     expect_same(&work);
-    let lines = |name: &str| fs::read_to_string(work.join(name)).map_or(0, |text| text.lines().count());
-    (lines("begun"), lines("followed"), ran)
+    let names = |begin: &str| {
+        let entries = fs::read_dir(work.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.filter(|name| name.to_string_lossy().starts_with(begin)).count()
+    };
+    (names("begun."), names("followed."), ran)
 }
 
 #[test]

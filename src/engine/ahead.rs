@@ -66,8 +66,8 @@ impl Running {
 }
 
 impl Run<'_, '_> {
-    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`] and [`MOST_ENDING`]. And as long as some wait, one
-    /// does not: the launch that they wait for, or the one that waits for all others.
+    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`] and [`MOST_ENDING`]. And as
+    /// long as some wait, one does not: the launch that they wait for, or the one that waits for all others.
     pub(super) fn working(&self) -> usize {
         let ending = self.running.values().filter(|running| running.only_ends).count();
         let waits = usize::from(self.running.values().any(Running::waits));

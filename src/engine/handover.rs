@@ -98,6 +98,7 @@ impl Run<'_, '_> {
             Job::Attributes(_) => Holds::Times,
             _ => Holds::Nothing,
         };
+        let tells_end = self.plan.recipe.tells_end && matches!(job, Job::Buckets(_) | Job::Repair(_));
         let crowded = self.goes_ahead && !matches!(job, Job::Plain);
         let slot = self.slot_for(&job, &begins);
         let (ways, place) = (self.ways, self.places.place(slot));
@@ -120,8 +121,9 @@ impl Run<'_, '_> {
             let (invocation, _script) = ways.prepare(invocation, &place, shares, supervisor);
             let log = ways.log(&place, launch);
             let only_ends = || drop(sender.send(Message::OnlyEnds(launch)));
+            let only_ends = tells_end.then_some(&only_ends as &dyn Fn());
             let said = &said;
-            let voice = Voice { tells, quiet, pretends, holds, crowded, said, dest, tell, log, only_ends: &only_ends };
+            let voice = Voice { tells, quiet, pretends, holds, crowded, said, dest, tell, log, only_ends };
             let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

@@ -171,11 +171,15 @@ pub(super) struct Voice<'a> {
     pub tell: &'a (dyn Fn(Event<'_>) + Sync),
     /// Where its lines are written down as well.
     pub log: Option<Log<'a>>,
-    /// Tells that it has done everything and only ends.
-    pub only_ends: &'a dyn Fn(),
+    /// Tells that it has done everything and only ends; of a launch that was asked to say so.
+    pub only_ends: Option<&'a dyn Fn()>,
 }
 
 impl Voice<'_> {
+    fn only_ends(&self) {
+        self.only_ends.iter().for_each(|tell| tell());
+    }
+
     fn note(&self, line: &[u8]) {
         self.log.iter().for_each(|log| log.line(line));
     }
@@ -224,7 +228,7 @@ pub(super) fn run(
 ) -> End {
     let began = Instant::now();
     voice.note(b"begins");
-    let mut transcript = Transcript::default();
+    let mut transcript = Transcript::new(voice.only_ends.is_some());
     let (mut held, mut named) = (Vec::new(), Vec::new());
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
@@ -238,13 +242,13 @@ pub(super) fn run(
                 meter.bytes.store(progress.bytes, Ordering::Relaxed);
                 let rest = line.get(end..).unwrap_or_default();
                 match transcript.stdout(rest) {
-                    Line::OnlyEnds => (voice.only_ends)(),
+                    Line::OnlyEnds => voice.only_ends(),
                     Line::Other => voice.say(rest),
                     Line::Statistics | Line::Progress(..) => {}
                 }
             }
             (Line::Statistics, _) => {}
-            (Line::OnlyEnds, _) => (voice.only_ends)(),
+            (Line::OnlyEnds, _) => voice.only_ends(),
             (Line::Other, Stream::Stdout) => {
                 voice.note(line);
                 voice.say(line);

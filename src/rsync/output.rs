@@ -114,6 +114,8 @@ pub enum Line {
 pub struct Transcript {
     /// Statistics so far.
     pub figures: Figures,
+    /// Lines about the end of the launch are an answer to [`super::command::Recipe::tells_end`], and not for the user.
+    tells_end: bool,
     progress: Progress,
     errors: u64,
     passing: u64,
@@ -135,6 +137,11 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// Of a launch that was asked to tell when it only ends, or was not.
+    pub fn new(tells_end: bool) -> Transcript {
+        Transcript { tells_end, ..Transcript::default() }
+    }
+
     /// Takes a line of standard output; also one of standard error, where `--stderr=all` puts everything.
     pub fn stdout(&mut self, line: &[u8]) -> Line {
         let text = String::from_utf8_lossy(line);
@@ -143,10 +150,10 @@ impl Transcript {
             return Line::Progress(progress, end);
         }
         let text = text.trim_end();
-        if text.is_empty() || text.starts_with(EXITS) {
+        if text.is_empty() || self.tells_end && text.starts_with(EXITS) {
             return Line::Statistics;
         }
-        if text.strip_prefix(WAITS).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit())) {
+        if self.tells_end && text.starts_with(WAITS) {
             return if self.errors == 0 { Line::OnlyEnds } else { Line::Statistics };
         }
         if text == CHANGE {
@@ -401,6 +408,19 @@ fn contains(line: &[u8], part: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_is_told_only_by_who_was_asked_and_did_not_complain() {
+        let waits = b"client_run waiting on 4711";
+        let exits = b"[sender] _exit_cleanup(code=0, file=main.c, line=1394): entered";
+        let mut named_so = Transcript::default();
+        assert_eq!((named_so.stdout(waits), named_so.stdout(exits)), (Line::Other, Line::Other));
+        let mut asked = Transcript::new(true);
+        assert_eq!((asked.stdout(waits), asked.stdout(exits)), (Line::OnlyEnds, Line::Statistics));
+        let mut complained = Transcript::new(true);
+        complained.stderr(b"rsync: that was odd");
+        assert_eq!(complained.stdout(waits), Line::Statistics);
+    }
 
     #[test]
     fn progress_is_read_with_and_without_counts() {
