@@ -197,7 +197,7 @@ impl Transcript {
         self.below_files += u64::from(is_below_file(line));
         self.below_loops += u64::from(is_below_loop(line));
         self.lost_list |= line.starts_with(b"File-list index ");
-        self.no_place |= line.starts_with(NO_PLACE);
+        self.no_place |= line.starts_with(NO_PLACE) || is_made_meanwhile(line);
         self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
         if line.starts_with(b"file has vanished: ") {
             self.vanished += 1;
@@ -222,7 +222,7 @@ impl Transcript {
         true
     }
 
-    /// Whether a daemon let it not in because it has as many clients as it wants.
+    /// Whether a daemon let it not in because it has as many clients as it wants, or another rsync made DEST at the same moment.
     pub fn found_no_place(&self) -> bool {
         self.no_place
     }
@@ -311,9 +311,18 @@ pub fn is_denied_receiver(line: &[u8]) -> bool {
 /// What a daemon says that has as many clients as it wants (rsyncd.conf(5), `max connections`).
 const NO_PLACE: &[u8] = b"@ERROR: max connections ";
 
-/// Whether a launch says that a daemon did not let it in, or that it ends because of that.
+/// Whether a launch says that a daemon did not let it in or that another one was in its way, or that it ends because of that.
 pub fn is_no_place(line: &[u8]) -> bool {
-    line.starts_with(NO_PLACE) || line.starts_with(b"rsync error: error starting client-server protocol (code 5)")
+    let ends = [
+        &b"rsync error: error starting client-server protocol (code 5)"[..],
+        b"rsync error: error in file IO (code 11)",
+    ];
+    line.starts_with(NO_PLACE) || is_made_meanwhile(line) || ends.iter().any(|end| line.starts_with(end))
+}
+
+/// DEST is made by every rsync that does not find it, also by one whose list is empty.
+fn is_made_meanwhile(line: &[u8]) -> bool {
+    line.starts_with(b"rsync: [Receiver] mkdir \"") && line.ends_with(b" failed: File exists (17)")
 }
 
 /// The name that a complaint of rsync is about, as rsync prints it: what stands in quotation marks, with `\\#ooo` for bytes that it does not
@@ -417,6 +426,9 @@ mod tests {
         assert_eq!((named_so.stdout(waits), named_so.stdout(exits)), (Line::Other, Line::Other));
         let mut asked = Transcript::new(true);
         assert_eq!((asked.stdout(waits), asked.stdout(exits)), (Line::OnlyEnds, Line::Statistics));
+        let mut crowded = Transcript::default();
+        crowded.stderr(b"rsync: [Receiver] mkdir \"D2\" (in few2) failed: File exists (17)");
+        assert!(crowded.found_no_place());
         let mut complained = Transcript::new(true);
         complained.stderr(b"rsync: that was odd");
         assert_eq!(complained.stdout(waits), Line::Statistics);
