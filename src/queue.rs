@@ -2,7 +2,8 @@
 //!
 //! A launch has a price (a process, over ssh a handshake), so a slot takes several buckets at once while much is left and fewer as
 //! the queue drains, so that all slots finish together (guided self-scheduling, Polychronopoulos and Kuck 1987). The largest expected time
-//! leaves first, neighbours stay together otherwise. Pure: no clock, no process.
+//! leaves first, neighbours stay together otherwise. Where the destination seems to have it all, entries are shared evenly. Pure: no clock,
+//! no process.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -911,3 +911,33 @@ fn directories_that_share_files_keep_their_links() {
         assert_eq!(report.differences, [], "{options:?}");
     }
 }
+
+/// Where the destination has the split directories already each slot gets one launch; otherwise there are more.
+#[test]
+fn where_it_seems_to_be_there_each_slot_gets_one_launch() {
+    let name = "where_it_seems_to_be_there_each_slot_gets_one_launch";
+    if !lab::is_root() {
+        return lab::skip(name, "only root can know that a directory stands as rsync would make it");
+    }
+    let work = Work::new();
+    for number in 0..8 {
+        let file = work.file(format!("src/d{number}/f"), "");
+        File::options().write(true).open(file).unwrap().set_len(200 << 20).unwrap();
+    }
+    let mut copy = rsync(&work);
+    copy.args(["-aS", "src/", "dest/"]);
+    run(copy).expect_code(0);
+    work.dir("kept");
+    // Those that copy are in the journal.
+    let launches = |dest: &str| {
+        let mut many = multi_sync(&work);
+        many.args(["-p", "2", "--keep", "--buckets", "kept", "src/", dest]);
+        run(many).expect_code(0);
+        let run_dir = fs::read_dir(work.join("kept")).unwrap().next().unwrap().unwrap().path();
+        let journal = fs::read_to_string(run_dir.join("journal.jsonl")).unwrap();
+        fs::remove_dir_all(run_dir).unwrap();
+        journal.matches("\"is\":\"started\"").count()
+    };
+    assert_eq!(launches("dest"), 2);
+    assert!(launches("fresh") > 2);
+}

@@ -468,20 +468,20 @@ fn a_connection_that_breaks_is_made_again() {
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 100 }), 6).unwrap();
     // Of the rsyncs over there that recurse, that is of those that copy, the first ends while it waits for its names, which is replaced and nobody
-    // hears of it; of all the sixth kills the server's end of its connection, which is told if it had begun.
+    // hears of it; of all the sixth kills the server's end of its connection. With --timeout none waits for its names, so that it had begun.
     let first = "case $2 in *r*e.*) echo >>COUNT; [ $(wc -l <COUNT) != 1 ] || exit 12;; esac";
     let sixth = "echo >>COUNT; [ $(wc -l <COUNT) != 6 ] || kill -9 $PPID";
-    for (name, script, may_be_told) in [("first", first, false), ("sixth", sixth, true)] {
+    for (name, script, more, is_told) in [("first", first, "", false), ("sixth", sixth, " --timeout=60", true)] {
         let script = script.replace("COUNT", work.join(format!("count-{name}")).to_str().unwrap());
         let program = work.file(name, format!("#!/bin/sh\n{script}; exec rsync \"$@\"\n"));
         set_mode(&program, 0o755);
         let mut many = multi_sync(&work);
-        let options = format!("-a --rsync-path={}", program.display());
+        let options = format!("-a --rsync-path={}{more}", program.display());
         many.args(["-p", "2", "-f", "8", "-r", &options, "src/"]);
         many.arg(sshd.remote(work.join(format!("D-{name}")))).env("RSYNC_RSH", sshd.rsh());
         let many = run(many).expect_code(0);
-        let told = may_be_told && many.stderr_text().contains("trying again");
-        assert!(told || many.stderr_text().is_empty(), "{}", many.report());
+        assert_eq!(many.stderr_text().contains("trying again"), is_told, "{}", many.report());
+        assert!(is_told || many.stderr_text().is_empty(), "{}", many.report());
         let mut check = rsync(&work);
         check.args(["-ani", "--delete", "src/", &format!("D-{name}/")]);
         assert_eq!(run(check).stdout_text(), "");

@@ -31,11 +31,6 @@ const MOST_BYTES: usize = 16 * 1024;
 /// A larger spine would be looked through again and again.
 const LARGEST_SPINE: usize = 256;
 
-/// For each slot, launches that only end and take no place: that lasts up to 40 ms, and a short launch works for 10.
-const ENDING: usize = 4;
-/// And in all: each is two processes for the system and three open files for us.
-const MOST_ENDING: usize = 32;
-
 /// When a launch that was started begins with its work.
 pub(super) enum Begins {
     AtOnce,
@@ -56,7 +51,7 @@ pub(super) struct Ahead {
 }
 
 impl Running {
-    fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         matches!(self.begins, Begins::Ahead(_))
     }
 
@@ -66,14 +61,6 @@ impl Running {
 }
 
 impl Run<'_, '_> {
-    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`] and [`MOST_ENDING`]. And as
-    /// long as some wait, one does not: the launch that they wait for, or the one that waits for all others.
-    pub(super) fn working(&self) -> usize {
-        let ending = self.running.values().filter(|running| running.only_ends).count();
-        let waits = usize::from(self.running.values().any(Running::waits));
-        self.running.len() - ending.min(MOST_ENDING.min(ENDING * self.slots().get())) - waits
-    }
-
     /// Whether no launch does anything, or is still to copy.
     pub(super) fn is_idle(&self) -> bool {
         let is_to_copy = |running: &Running| running.waits() && matches!(running.job, Job::Buckets(_));

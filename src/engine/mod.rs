@@ -545,12 +545,6 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
     }
 
-    fn free_slot(&self) -> Option<usize> {
-        let taken = |slot, running: &Running| running.slot == slot && !running.only_ends;
-        let free = self.places.free(|slot| self.running.values().any(|running| taken(slot, running)));
-        free.or_else(|| self.slot_beside())
-    }
-
     /// How many processes may run now.
     fn slots(&self) -> NonZero<usize> {
         self.pace.as_ref().map_or(self.config.processes, Pace::processes)

@@ -18,6 +18,7 @@ use crate::supervise::{Ended, Supervisor};
 
 use super::logs::{Log, Logs};
 use super::pool::Pool;
+use super::{Run, Running};
 
 /// A scan that ends so soon is awaited: the spine is made at once then.
 const SHORT_SCAN: Duration = Duration::from_millis(20);
@@ -25,6 +26,11 @@ const SHORT_SCAN: Duration = Duration::from_millis(20);
 const SHORT_SCAN_CONNECTING: Duration = Duration::from_millis(200);
 /// A host that does not answer for so long is not there.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+
+/// For each slot, launches that only end and take no place: that lasts up to 40 ms, and a short launch works for 10.
+const ENDING: usize = 4;
+/// And in all: each is two processes for the system and three open files for us.
+const MOST_ENDING: usize = 32;
 
 /// What is shared with the threads of launches.
 pub(super) enum Ways {
@@ -183,5 +189,21 @@ impl Slots {
 
     pub fn figures(&self) -> Vec<HostFigures> {
         self.pool.as_ref().map_or_else(Vec::new, |pool| pool.figures(Instant::now()))
+    }
+}
+
+impl Run<'_, '_> {
+    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`] and [`MOST_ENDING`]. And as
+    /// long as some wait, one does not: the launch that they wait for, or the one that waits for all others.
+    pub(super) fn working(&self) -> usize {
+        let ending = self.running.values().filter(|running| running.only_ends).count();
+        let waits = usize::from(self.running.values().any(Running::waits));
+        self.running.len() - ending.min(MOST_ENDING.min(ENDING * self.slots().get())) - waits
+    }
+
+    pub(super) fn free_slot(&self) -> Option<usize> {
+        let taken = |slot, running: &Running| running.slot == slot && !running.only_ends;
+        let free = self.places.free(|slot| self.running.values().any(|running| taken(slot, running)));
+        free.or_else(|| self.slot_beside())
     }
 }

@@ -322,7 +322,9 @@ pub fn is_no_place(line: &[u8]) -> bool {
 
 /// DEST is made by every rsync that does not find it, also by one whose list is empty.
 fn is_made_meanwhile(line: &[u8]) -> bool {
-    line.starts_with(b"rsync: [Receiver] mkdir \"") && line.ends_with(b" failed: File exists (17)")
+    // Older ones do not say who they are.
+    let says = [&b"rsync: [Receiver] mkdir \""[..], b"rsync: mkdir \""].iter().any(|begin| line.starts_with(begin));
+    says && line.ends_with(b" failed: File exists (17)")
 }
 
 /// The name that a complaint of rsync is about, as rsync prints it: what stands in quotation marks, with `\\#ooo` for bytes that it does not

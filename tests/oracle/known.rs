@@ -281,9 +281,11 @@ fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 own_time || path.starts_with(b"d/") && locked.is_above(path)
             }
             Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
-            // A launch that was denied something is repeated, and copies again what has no times to compare.
+            // A launch that was denied something is repeated, and copies again what it had made and has no times to compare.
             Finding::Line { by_one: false, text } => {
-                !case.has_letter('t') && !case.has_letter('a') && text.starts_with(">f..T......")
+                let made = text.strip_prefix(">f..T...... ").map(|name| format!(">f+++++++++ {name}"));
+                let was_made = made.is_some_and(|made| runs.many.stdout_text().lines().any(|line| line == made));
+                !locked.0.is_empty() && !case.has_letter('t') && !case.has_letter('a') && was_made
             }
             _ => false,
         }
