@@ -459,6 +459,39 @@ fn an_unreadable_directory_is_23_and_named_on_both_streams() {
     }
 }
 
+/// Backups without root are made by an rsync with `cap_dac_read_search`: it reads what the scan may not.
+#[test]
+fn what_only_rsync_may_read_is_copied_and_no_error() {
+    let name = "what_only_rsync_may_read_is_copied_and_no_error";
+    if !lab::is_root() {
+        return lab::skip(name, "needs root");
+    }
+    let work = Work::public();
+    for file in ["a/one", "a/two", "private/in", "private/deep/in", "b/c/deep", "top"] {
+        work.file(Path::new("src").join(file), file);
+    }
+    set_mode(&work.join("src/private"), 0o700);
+    let own = work.dir("bin").join("rsync");
+    lab::command::copy_program(&lab::daemon::find_program("rsync").unwrap(), &own);
+    set_mode(&own, 0o755);
+    let capable = run(sh(&work, "setcap cap_dac_read_search+ep bin/rsync"));
+    if !capable.status.success() {
+        return lab::skip(name, "no file capabilities here");
+    }
+    work.dir_for_nobody("out");
+    for (number, options) in ["-rlt", "-rlt --delete", "-rlt --delete-after", "-rlt --exclude=none"].iter().enumerate()
+    {
+        let dest = format!("out/{number}");
+        let mut command = multi_sync(&work);
+        command.args(["-p", "3", "-f", "2", "-r", options, "src/", &dest]);
+        let path = std::env::join_paths([work.join("bin"), "/usr/bin".into(), "/bin".into()]).unwrap();
+        command.env("PATH", path);
+        let ran = run(as_nobody(&work, command)).expect_code(0).listing([work.join("out")]);
+        assert!(work.join(&dest).join("private/deep/in").exists(), "{}", ran.report());
+        assert!(ran.stderr.is_empty() || *options != "-rlt", "{}", ran.report());
+    }
+}
+
 #[test]
 fn one_unreadable_file_is_23_and_all_others_are_copied() {
     let work = Work::public();

@@ -525,8 +525,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if let Strategy::Plain(_) = self.plan.strategy {
             return Ok(());
         }
-        let excludable = self.plan.recipe.rule_options.is_some() && !self.keeps_if_failed() && !self.config.dry_run;
-        if excludable && error.in_unit {
+        // An rsync with capabilities may read it, rules may exclude it, and it may be readable again by then: the launch that gets it tells.
+        // What it says comes too late for deletion, and a copy of what `--gitignore` leaves out would be no error of rsync's.
+        let told_by_rsync = !self.keeps_if_failed() && !self.config.dry_run && !self.plan.gitignore;
+        if told_by_rsync && error.in_unit {
             return Ok(());
         }
         let (text, vanished, in_unit) = (error.to_string(), error.vanished(), error.in_unit);
