@@ -345,11 +345,19 @@ impl Recipe {
         argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
     }
 
-    /// A name that is relative to the base, as one that is not.
-    fn in_base(&self, name: &[u8]) -> Vec<u8> {
-        let base = self.base.as_os_str().as_bytes();
+    /// An argument as a name in a list whose names are looked up below `/`. There rsync takes leading slashes away: what is left of `/./name`
+    /// would bring `/` itself, and DEST would get its attributes.
+    fn below_root(&self, argument: &[u8]) -> Vec<u8> {
+        let name = argument.strip_prefix(b"/./").or(argument.strip_prefix(b"/"));
+        if let Some(name) = name {
+            return [b"/", name].concat();
+        }
         // What `././` keeps out of the transfer, `/./` does.
-        [base.strip_suffix(b"/").unwrap_or(base), b"/./", name.strip_prefix(b"././").unwrap_or(name)].concat()
+        let name = argument.strip_prefix(b"././").unwrap_or(argument);
+        match self.base.as_os_str().as_bytes() {
+            b"/" => [b"/", name].concat(),
+            base => [base, b"/./", name].concat(),
+        }
     }
 
     /// Directories are listed, and entered at most one level.
@@ -398,8 +406,8 @@ impl Recipe {
             arguments.extend((list == List::ByNul).then(|| "--from0".into()));
             arguments.extend(words(&["--", if absolute { "/" } else { "." }]));
             for name in names {
-                if absolute && !name.as_bytes().starts_with(b"/") {
-                    input.extend_from_slice(&self.in_base(name.as_bytes()));
+                if absolute {
+                    input.extend_from_slice(&self.below_root(name.as_bytes()));
                 } else {
                     input.extend_from_slice(name.as_bytes());
                 }
@@ -505,6 +513,20 @@ mod tests {
         let launch = recipe().buckets(vec!["./a/u".into(), "././b/u".into(), "/t/./c/u".into()], exposed, 1 << 20);
         assert!(launch.to_string().ends_with("-- / /dst/"));
         assert_eq!(launch.input, b"/src/././a/u\0/src/./b/u\0/t/./c/u\0");
+    }
+
+    #[test]
+    fn no_name_in_a_list_brings_the_root_directory_unless_it_is_the_source() {
+        let exposed = Copying { exposed: true, ..Copying::default() };
+        let list = |base: &str, names: &[&str]| {
+            let recipe = Recipe { base: base.into(), ..recipe() };
+            let launch = recipe.buckets(names.iter().map(OsString::from).collect(), exposed, 1 << 20);
+            String::from_utf8(launch.input).unwrap()
+        };
+        assert_eq!(list("/s", &["/./a/u", "/t/./b"]), "/a/u\0/t/./b\0");
+        assert_eq!(list("/", &["././a/u", "/t/./b"]), "/a/u\0/t/./b\0");
+        assert_eq!(list("/", &["./a/u", "/t/./b"]), "/./a/u\0/t/./b\0");
+        assert_eq!(list("/s", &["./a/u", "/./t"]), "/s/././a/u\0/t\0");
     }
 
     #[test]
