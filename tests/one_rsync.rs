@@ -1,6 +1,7 @@
 //! The promise of multi-sync, tried on random trees and options: the destination and the exit code are those of one rsync.
 //!
-//! `ORACLE_SEED=N cargo test --test one_rsync one_case -- --nocapture` repeats one case and tells everything about it, with
+//! `ORACLE_SEED=N cargo test --test one_rsync one_case -- --ignored --nocapture` repeats one case and tells everything about it,
+//! `ORACLE_CASE=FILE` one of a file as in tests/oracle/cases; with
 //! `ORACLE_SHRINK=SECONDS` also a smaller one that differs in the same way; `ORACLE_KEEP=FOLDER` keeps both worlds there, and
 //! `ORACLE_TRIES=N` tries each case that often until it differs.
 //! `ORACLE_CASES=N` and `ORACLE_FROM=SEED` make `random_cases` a long run, `ORACLE_ONLY=TEXT` takes only cases whose options contain
@@ -17,13 +18,14 @@ use oracle::case::Case;
 use oracle::judge::{Court, Outcome, Verdict};
 use oracle::regressions;
 use oracle::shrink::shrink;
-use oracle::{Sweep, describe, generate, is_wrong, number, program};
+use oracle::tally::{FLOORS, Floors};
+use oracle::{Sweep, describe, generate, is_wrong, number, program, saved};
 
 #[test]
 fn random_cases() {
-    let sweep = Sweep::from_env(120, Duration::from_secs(60));
+    let sweep = Sweep::from_env(120);
     println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
-    let tally = sweep.run(&|case, verdict, court| {
+    let tally = sweep.run(&generated, &|case, verdict, court| {
         if !is_wrong(verdict) {
             return;
         }
@@ -35,13 +37,19 @@ fn random_cases() {
             let small = shrink(court, case, verdict, tries(), Duration::from_secs(seconds));
             text.push_str(&format!("=== smaller\n{}", describe(&small, &judge(court, &small))));
         }
-        println!("{text}");
+        println!("{text}=== as a file of tests/oracle/cases\n{}", saved::text(case));
     });
     println!("{tally}");
-    assert!(
-        tally.different.is_empty(),
-        "repeat with ORACLE_SEED=N cargo test --test one_rsync one_case -- --nocapture"
-    );
+    assert!(tally.different.is_empty(), "repeat with ORACLE_SEED=N {ONE_CASE}");
+    if sweep.only.is_none() {
+        tally.expect_floors(&Floors { cases: sweep.cases, ..FLOORS });
+    }
+}
+
+const ONE_CASE: &str = "cargo test --test one_rsync one_case -- --ignored --nocapture";
+
+fn generated(seed: u64) -> Option<Case> {
+    Some(generate::case(seed))
 }
 
 /// Judges again after an identical result as often as is asked for: a race is not lost every time.
@@ -61,10 +69,14 @@ fn tries() -> u64 {
 }
 
 #[test]
+#[ignore = "repeats the one case that ORACLE_SEED or ORACLE_CASE names"]
 fn one_case() {
-    let Some(seed) = number("ORACLE_SEED") else { return };
     let court = Court::new(&program());
-    let case = generate::case(seed);
+    let case = match (number("ORACLE_SEED"), std::env::var_os("ORACLE_CASE")) {
+        (Some(seed), None) => generate::case(seed),
+        (None, Some(file)) => saved::read_file(Path::new(&file)),
+        _ => panic!("ORACLE_SEED=N or ORACLE_CASE=FILE says which case"),
+    };
     let verdict = judge(&court, &case);
     println!("{}", describe(&case, &verdict));
     if let Some(folder) = std::env::var_os("ORACLE_KEEP") {
@@ -74,63 +86,31 @@ fn one_case() {
         let small = shrink(&court, &case, &verdict, tries(), Duration::from_secs(seconds));
         println!("=== smaller\n{}", describe(&small, &judge(&court, &small)));
     }
-    assert!(!is_wrong(&verdict), "seed {seed} differs");
+    assert!(!is_wrong(&verdict), "the case differs");
 }
 
-/// Random cases that differed and could not be made small, as long as the generator makes the same of their seeds.
+/// Random cases that differed and could not be made small.
 #[test]
-fn seeds_that_once_differed() {
-    let court = Court::new(&program());
-    for seed in [
-        262_458_828_612,
-        1_059_052_485_453,
-        1_059_052_486_291,
-        1_059_052_486_854,
-        401_852_501_541,
-        401_852_502_864,
-        401_852_504_008,
-        401_852_504_429,
-        1_043_239_623_872,
-        1_043_239_625_684,
-        973_218_432_376,
-        971_949_265_162,
-        971_949_265_487,
-        971_949_266_200,
-        971_949_266_617,
-        971_949_266_882,
-        655_533_752_961,
-        655_533_753_153,
-        655_533_753_210,
-        655_533_753_580,
-        655_533_753_978,
-        655_533_754_685,
-        655_533_754_853,
-        1_085_099_254_997,
-        1_085_099_255_950,
-        563_137_987_915,
-        563_137_988_853,
-        559_207_158_282,
-        201_580_630_405,
-        201_580_632_468,
-        340_231_314_741,
-        340_231_314_744,
-        825_509_632_015,
-        825_509_633_578,
-        825_509_634_695,
-        201_517_159_208,
-        201_517_160_817,
-        201_517_161_044,
-        548_062_844_540,
-        548_062_844_627,
-        146_397_062_461,
-        146_397_057_830,
-        146_397_069_340,
-        146_397_077_955,
-        750_205_132_873,
-    ] {
+fn saved_cases_that_once_differed() {
+    let cases = saved::all();
+    assert!(cases.len() >= 45, "only {} saved cases in {}", cases.len(), saved::folder().display());
+    let sweep = Sweep::of(cases.len() as u64);
+    let tally = sweep.run(&|at| cases.get(at as usize).map(|(_, case)| case.clone()), &|case, verdict, _| {
+        if is_wrong(verdict) {
+            println!("{}", describe(case, verdict));
+        }
+    });
+    println!("{tally}");
+    assert!(tally.different.is_empty());
+    tally.expect_floors(&Floors { cases: cases.len() as u64, known: 30, ..FLOORS });
+}
+
+#[test]
+fn a_saved_case_is_the_case() {
+    for seed in 0..300 {
         let case = generate::case(seed);
-        let verdict = court.judge(&case);
-        assert!(!is_wrong(&verdict), "{}", describe(&case, &verdict));
+        let read = saved::read(&saved::text(&case)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        assert_eq!(read, case);
     }
 }
 
@@ -167,10 +147,10 @@ exit "$code"
 fn one_rsync_in_the_place_of_many_is_identical() {
     let work = Work::public();
     let program = stand_in(&work, "plain", "");
-    let mut sweep = Sweep { program, ..Sweep::from_env(200, Duration::from_secs(50)) };
+    let mut sweep = Sweep { program, ..Sweep::from_env(200) };
     sweep.from ^= 0x55;
     println!("ORACLE_FROM={}", sweep.from);
-    let tally = sweep.run(&|case, verdict, _| {
+    let tally = sweep.run(&generated, &|case, verdict, _| {
         if is_wrong(verdict) {
             println!("{}", describe(case, verdict));
         }

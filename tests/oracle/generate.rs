@@ -283,7 +283,7 @@ impl Draw {
         }
         if self.attributes && !matches!(node.kind, Kind::Symlink(_)) {
             let plain = matches!(node.kind, Kind::Dir | Kind::File { .. } | Kind::Sparse { .. });
-            node.xattr = (plain && self.random.percent(20)).then(|| self.random.pick(&["1", "two", "33"]));
+            node.xattr = (plain && self.random.percent(20)).then(|| self.random.pick(&["1", "two", "33"]).to_owned());
             node.acl = self.random.percent(12);
         }
     }

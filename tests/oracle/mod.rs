@@ -1,7 +1,7 @@
 //! The oracle: does multi-sync leave what one rsync would have left?
 //!
 //! [`generate`] makes a [`case`] from a seed, [`judge`] runs it both ways and compares everything that can be compared, [`known`] says
-//! which differences are one rsync's own, [`shrink`] makes a case that differs small, [`tally`] counts.
+//! which differences are one rsync's own, [`saved`] keeps cases in files, [`shrink`] makes a case that differs small, [`tally`] counts.
 
 pub mod case;
 pub mod generate;
@@ -9,24 +9,23 @@ pub mod judge;
 pub mod known;
 pub mod random;
 pub mod regressions;
+pub mod saved;
 pub mod shrink;
 pub mod tally;
 pub mod world;
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::lab::daemon::helper;
 use case::Case;
 use judge::{Court, Outcome, Verdict};
 use random::Random;
 use tally::Tally;
 
-/// First seed of a run of all tests where nobody knows which commit it is.
+/// First seed of a run of all tests: what has passed there does not fail elsewhere.
 const USUAL: u64 = 7_000_000;
 
 /// Many cases, one after another seed.
@@ -41,26 +40,35 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// As the environment wants it, with these defaults.
-    ///
-    /// Fresh seeds for a long run. A run of all tests has others with every commit, and the same ones for the same commit: what fails can
-    /// be looked at, and what has passed does not fail elsewhere.
-    pub fn from_env(cases: u64, within: Duration) -> Sweep {
-        let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    /// So many cases from 0 on.
+    pub fn of(cases: u64) -> Sweep {
+        Sweep { from: 0, cases, within: Duration::from_secs(600), program: program(), only: None }
+    }
+
+    /// As the environment wants it: without `ORACLE_CASES` so many cases of seeds that are always the same, with it as many as it says,
+    /// of fresh ones.
+    pub fn from_env(cases: u64) -> Sweep {
         let wanted = number("ORACLE_CASES");
-        let fresh = |from| Random::new(from).next() >> 24;
-        let usual = || fresh(wanted.map_or_else(|| committed_tree().unwrap_or(USUAL), |_| nanos));
+        let fresh = || {
+            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+            Random::new(nanos as u64).next() >> 24
+        };
+        let usual = || if wanted.is_some() { fresh() } else { USUAL };
+        let sweep = Sweep::of(wanted.unwrap_or(cases));
         Sweep {
             from: number("ORACLE_FROM").unwrap_or_else(usual),
-            cases: wanted.unwrap_or(cases),
-            within: if wanted.is_some() { Duration::MAX } else { within },
-            program: program(),
+            within: if wanted.is_some() { Duration::MAX } else { sweep.within },
             only: env::var("ORACLE_ONLY").ok(),
+            ..sweep
         }
     }
 
-    /// Several at once. `seen` gets each case that was judged.
-    pub fn run(&self, seen: &(dyn Fn(&Case, &Verdict, &Court) + Sync)) -> Tally {
+    /// Several at once, until `make` has no more. `seen` gets each case that was judged.
+    pub fn run(
+        &self,
+        make: &(dyn Fn(u64) -> Option<Case> + Sync),
+        seen: &(dyn Fn(&Case, &Verdict, &Court) + Sync),
+    ) -> Tally {
         let began = Instant::now();
         // Most of the time of a case rsync sleeps.
         let threads = std::thread::available_parallelism().map_or(2, |count| (2 * count.get()).clamp(1, 16));
@@ -71,7 +79,7 @@ impl Sweep {
                 scope.spawn(|| {
                     let court = Court::new(&self.program);
                     while began.elapsed() < self.within {
-                        let case = generate::case(next.fetch_add(1, Ordering::SeqCst));
+                        let Some(case) = make(next.fetch_add(1, Ordering::SeqCst)) else { break };
                         let text = case.words().collect::<Vec<_>>().join(" ");
                         if self.only.as_ref().is_some_and(|only| !text.contains(only)) {
                             continue;
@@ -90,13 +98,6 @@ impl Sweep {
         tally.elapsed = began.elapsed();
         tally
     }
-}
-
-/// A number that stands for what was committed last: of the files, so that a merge does not change it.
-fn committed_tree() -> Option<u64> {
-    let mut git = Command::new("git");
-    let (hash, _) = helper(git.args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "HEAD^{tree}"])).ok()?;
-    u64::from_str_radix(std::str::from_utf8(&hash).ok()?.get(..16)?, 16).ok()
 }
 
 pub fn number(name: &str) -> Option<u64> {

@@ -27,7 +27,50 @@ pub struct Tally {
     pub elapsed: Duration,
 }
 
+/// What a run of many cases has to reach to say anything.
+pub struct Floors {
+    /// Really ran.
+    pub cases: u64,
+    /// At least so many of a hundred were split.
+    pub split: u64,
+    /// At most so many of a hundred each.
+    pub unstable: u64,
+    pub known: u64,
+    pub refused: u64,
+}
+
+pub const FLOORS: Floors = Floors { cases: 1, split: 30, unstable: 3, known: 1, refused: 3 };
+
 impl Tally {
+    /// Panics with the figures that are not what they must be.
+    #[track_caller]
+    pub fn expect_floors(&self, floors: &Floors) {
+        let missed = self.missed(floors);
+        assert!(missed.is_empty(), "these cases prove nothing: {}", missed.join("; "));
+    }
+
+    fn missed(&self, floors: &Floors) -> Vec<String> {
+        let known = self.known.values().map(BTreeSet::len).sum::<usize>() as u64;
+        let mut missed = Vec::new();
+        if self.cases < floors.cases {
+            missed.push(format!("{} cases ran, not {}", self.cases, floors.cases));
+        }
+        if self.split * 100 < self.cases * floors.split {
+            missed.push(format!("{} of {} were split, less than {} %", self.split, self.cases, floors.split));
+        }
+        for (what, count, percent) in [
+            ("unstable", self.unstable.len() as u64, floors.unstable),
+            ("known", known, floors.known),
+            ("refused", self.refused.values().sum(), floors.refused),
+        ] {
+            // A part of a case is a whole one.
+            if count > (self.cases * percent).div_ceil(100) {
+                missed.push(format!("{count} of {} were {what}, more than {percent} %", self.cases));
+            }
+        }
+        missed
+    }
+
     pub fn add(&mut self, case: &Case, verdict: &Verdict) {
         self.cases += 1;
         self.nobody += u64::from(case.nobody);
@@ -109,5 +152,23 @@ impl fmt::Display for Tally {
             with.iter().try_for_each(|combination| writeln!(f, "             {combination}"))?;
         }
         Ok(())
+    }
+}
+
+#[test]
+fn floors_are_floors() {
+    let good = || Tally { cases: 200, split: 60, unstable: (0..6).collect(), ..Tally::default() };
+    let known = |count| BTreeMap::from([("a cause", (0..count).collect())]);
+    let floors = Floors { cases: 200, ..FLOORS };
+    let expected: [(Tally, &[&str]); 6] = [
+        (Tally { known: known(2), ..good() }, &[]),
+        (Tally { cases: 199, ..good() }, &["199 cases ran, not 200"]),
+        (Tally { split: 59, ..good() }, &["59 of 200 were split, less than 30 %"]),
+        (Tally { unstable: (0..7).collect(), ..good() }, &["7 of 200 were unstable, more than 3 %"]),
+        (Tally { known: known(3), ..good() }, &["3 of 200 were known, more than 1 %"]),
+        (Tally { refused: BTreeMap::from([("x".into(), 7)]), ..good() }, &["7 of 200 were refused, more than 3 %"]),
+    ];
+    for (tally, missed) in expected {
+        assert_eq!(tally.missed(&floors), missed);
     }
 }

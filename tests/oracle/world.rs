@@ -10,14 +10,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, setxattr, utimensat};
 
+use super::saved::name;
 use crate::lab::command::quoted;
 
 /// 2001-09-09, the time of everything that has no other: old enough never to be taken for "now".
 pub const OLD: i64 = 1_000_000_000;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     Dir,
     /// So many times the letter.
@@ -31,7 +35,7 @@ pub enum Kind {
         size: u64,
     },
     Text(String),
-    Symlink(Vec<u8>),
+    Symlink(#[serde(with = "name")] Vec<u8>),
     Fifo,
     Socket,
     /// A character device with major number 1.
@@ -39,22 +43,30 @@ pub enum Kind {
         minor: u32,
     },
     /// Another name of an earlier node.
-    Link(Vec<u8>),
+    Link(#[serde(with = "name")] Vec<u8>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Relative to the world.
+    #[serde(with = "name")]
     pub path: Vec<u8>,
     pub kind: Kind,
     pub mode: u32,
     pub mtime: (i64, u32),
     /// User and group.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub owner: (u32, u32),
     /// Value of `user.oracle`.
-    pub xattr: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub xattr: Option<String>,
     /// An access ACL with one more user.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub acl: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Node {
@@ -165,7 +177,7 @@ impl World {
                 lchown(&path, Some(user), Some(group))?;
             }
             if !matches!(node.kind, Kind::Symlink(_)) {
-                if let Some(value) = node.xattr {
+                if let Some(value) = &node.xattr {
                     // Not every file system has them, and no FIFO.
                     let _ = setxattr(&path, "user.oracle", value.as_bytes(), XattrFlags::empty());
                 }
@@ -240,7 +252,7 @@ impl World {
                 let _ = write!(text, "chown -h {user}:{group} {shown}; ");
             }
             if !matches!(node.kind, Kind::Symlink(_)) {
-                if let Some(value) = node.xattr {
+                if let Some(value) = &node.xattr {
                     let _ = write!(text, "setfattr -n user.oracle -v {value} {shown}; ");
                 }
                 if node.mode != if node.is_dir() { 0o755 } else { 0o644 } {
