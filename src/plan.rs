@@ -10,6 +10,7 @@ mod launches;
 mod mounts;
 mod one;
 mod probe;
+mod receiver;
 mod relative;
 mod sources;
 
@@ -29,10 +30,12 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Class, Delete, Meaning, Options, Stop, Superuser, command_words};
+use crate::rsync::options::{Class, Delete, Meaning, Options, Stop, command_words};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::supervise::Supervisor;
+
+use receiver::{Locked, Receiver};
 
 pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 
@@ -128,7 +131,7 @@ pub struct Plan {
     pub recipe: Recipe,
     /// The one command that a run without multi-sync would be.
     pub plain: Invocation,
-    /// The rsyncs run as root.
+    /// The rsyncs that write run as root for certain.
     pub as_root: bool,
     /// Installed rsync, or the oldest one of the hosts.
     pub version: Version,
@@ -198,17 +201,15 @@ impl Plan {
         let found = sources::look(config, &meaning)?;
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = runs_as_root(config);
-        // With these a single rsync does not make directories writable for itself, and fails.
-        let strict = meaning.superuser == Superuser::Yes || meaning.acls || meaning.xattrs;
-        let unlock = !root_user && meaning.perms && !strict;
-        let keep_locked_whole = !root_user && !unlock;
+        let receiver = Receiver::of(config, root_user);
+        let Locked { unlock, keep_whole: keep_locked_whole } = receiver.locked(config, &meaning);
         let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
         let verdict =
             config.options.verdicts_with(environment).into_iter().find(|verdict| verdict.class == Class::Plain);
         let reason = verdict
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| one::by_options(&options, &meaning, config.processes, root_user).map(str::to_owned))
+            .or_else(|| one::by_options(&options, &meaning, config.processes, receiver.is_root()).map(str::to_owned))
             .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
@@ -269,7 +270,7 @@ impl Plan {
             missing: found.missing,
             recipe,
             plain,
-            as_root: root_user,
+            as_root: receiver.is_root(),
             version,
             route: route(config, &options, &meaning, supervisor).filter(|_| config.hosts.is_empty()),
             scan_threads,

@@ -110,7 +110,12 @@ impl Run<'_, '_> {
         let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
         // Without rsync's own care about exposed names a list means another launch than arguments.
         if bytes <= MOST_BYTES && (!first.exposed || self.plan.recipe.lists) {
-            let invocation = self.plan.recipe.buckets(self.arguments(&taken)?, how, self.room);
+            let units = self.arguments(&taken)?;
+            if self.goes_alone(&units, how) {
+                self.copy_alone(taken);
+                return Ok(true);
+            }
+            let invocation = self.plan.recipe.buckets(units, how, self.room);
             if !invocation.input.is_empty() {
                 self.start_ahead(Job::Buckets(taken), invocation, Tells::All)?;
                 return Ok(true);

@@ -38,6 +38,8 @@ pub(super) struct SpineList {
     pub dest_made: bool,
     /// At least one lacks `u+rwx`.
     pub locked: bool,
+    /// Arguments of those that do.
+    locked_dirs: HashSet<Vec<u8>>,
     /// Time of the last change of each that exists at a destination on this machine; empty if that cannot be told.
     changes: Vec<Option<ChangeTime>>,
 }
@@ -59,6 +61,9 @@ impl SpineList {
         self.locked |= dir.locked;
         // The base itself is what every `./` argument is below.
         let argument = dir.argument.clone().unwrap_or_else(|| b".".to_vec());
+        if dir.locked {
+            self.locked_dirs.insert(argument.clone());
+        }
         self.identities.insert(argument, dir.identity);
         self.dirs.push(dir);
     }
@@ -163,6 +168,16 @@ impl SpineList {
     /// Whether a directory above (or this one) could not be made at the destination: rsync skips what is in it.
     pub fn is_unmade(&self, argument: &[u8]) -> bool {
         self.unmade.iter().any(|dir| is_in(argument, dir))
+    }
+
+    /// Whether a directory above one of these arguments lacks `u+rwx`.
+    pub fn is_below_locked(&self, arguments: &[OsString]) -> bool {
+        let is_below = |argument: &OsString| {
+            let path = argument.as_bytes();
+            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+            ends.into_iter().any(|end| self.locked_dirs.contains(&path[..end]))
+        };
+        self.locked && arguments.iter().any(is_below)
     }
 
     /// Spine directories above these arguments (or among them) that are no longer what was scanned. A directory that is gone is

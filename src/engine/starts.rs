@@ -121,6 +121,10 @@ impl Run<'_, '_> {
         }
         let how = self.copying(taken[0]);
         if let Some(units) = self.launchable(&taken)? {
+            if self.goes_alone(&units, how) {
+                self.copy_alone(taken);
+                return Ok(true);
+            }
             let invocation = self.plan.recipe.buckets(units, how, self.room);
             // In a dry run each launch comes upon the directories above its units.
             let tells = if self.plan.recipe.dry_run { Tells::New } else { Tells::All };
@@ -139,6 +143,20 @@ impl Run<'_, '_> {
             listed: false,
             unmarked: self.touched,
         }
+    }
+
+    /// Whether other launches could be denied what this one does: it brings a directory without `u+w` along, or has to make one writable,
+    /// and locks it again at its end.
+    pub(super) fn goes_alone(&self, units: &[OsString], how: Copying) -> bool {
+        let recipe = &self.plan.recipe;
+        let may_lock = !self.plan.as_root && (recipe.may_bring_dirs(how) || !recipe.unlock);
+        may_lock && !recipe.dry_run && self.spine.is_below_locked(units)
+    }
+
+    /// Puts buckets among those that are copied one after the other, when all others are done.
+    pub(super) fn copy_alone(&mut self, buckets: Vec<Bucket>) {
+        self.done += buckets.iter().map(|bucket| bucket.weight).sum::<Weight>();
+        self.repair.extend(buckets);
     }
 
     pub(super) fn attributes(&self, part: &Part, listed: bool) -> Invocation {

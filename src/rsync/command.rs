@@ -229,7 +229,7 @@ impl Recipe {
         let list = if list { self.list(&units) } else { List::No };
         let options = if how.keep { &self.options_keeping } else { &self.options };
         let mut more = Vec::new();
-        let brings_dirs = list != List::No && how.exposed && self.old_receiver && self.implied_dirs;
+        let brings_dirs = list != List::No && self.may_bring_dirs(how);
         if !how.repair && !self.dry_run && !brings_dirs {
             more.push("--no-implied-dirs");
         } else if self.implied_dirs {
@@ -245,6 +245,11 @@ impl Recipe {
         }
         more.extend(self.tells_end.then_some(TELLS_END));
         self.copy(options, &more, units, list, how.unmarked)
+    }
+
+    /// Whether a launch may bring the directories above its units along.
+    pub fn may_bring_dirs(&self, how: Copying) -> bool {
+        how.exposed && self.old_receiver && self.implied_dirs
     }
 
     /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does. `blocked` are
