@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::io::{PipeWriter, Write};
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -240,6 +241,17 @@ impl Run<'_, '_> {
         self.pause_until = Some(Instant::now() + PLACE_IS_MADE);
         self.dismiss_all();
         self.put_back(job);
+    }
+
+    /// A launch was not let in while others of this run had their places: from now on no more than these run at once, and it is no failure.
+    /// `false` if nobody else of this run is there.
+    pub(super) fn takes_turns(&mut self, job: &Job) -> bool {
+        let others = NonZero::new(self.running.len()).filter(|_| self.config.hosts.is_empty());
+        let Some(others) = others.filter(|_| !matches!(job, Job::Plain)) else { return false };
+        self.most_at_once = self.most_at_once.min(others);
+        self.at_once = self.at_once.min(others);
+        self.pause_until = Some(Instant::now() + PLACE_IS_MADE);
+        true
     }
 
     /// What has to be done otherwise because a launch that was started ahead has done nothing: it ended before it could begin, or it is a program

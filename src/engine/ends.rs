@@ -75,9 +75,15 @@ impl Run<'_, '_> {
         if let Job::Create(_) = job {
             self.spine.creating = false;
         }
-        if crowded && end.transcript.found_no_place() && !self.stopping() {
-            self.make_place(job);
-            return Ok(());
+        if end.transcript.found_no_place() && !self.stopping() {
+            if crowded {
+                self.make_place(job);
+                return Ok(());
+            }
+            if self.takes_turns(&job) {
+                self.put_back(job);
+                return Ok(());
+            }
         }
         let ended = end.ended?;
         if ended == Ended::NotStarted {
@@ -160,7 +166,7 @@ impl Run<'_, '_> {
                     self.fit.bound(end.ran.as_secs_f64());
                     self.queue.goes_by(self.fit.model());
                 }
-                self.at_once = self.at_once.saturating_add(1).min(self.config.processes);
+                self.at_once = self.at_once.saturating_add(1).min(self.most_at_once);
                 self.check_after(&job)?;
                 self.accomplished(launch, job, weight, code, &end.transcript)?;
             }

@@ -100,6 +100,7 @@ impl Run<'_, '_> {
         };
         let tells_end = self.plan.recipe.tells_end && matches!(job, Job::Buckets(_) | Job::Repair(_));
         let crowded = self.goes_ahead && !matches!(job, Job::Plain);
+        let may_be_crowded = self.config.hosts.is_empty() && !matches!(job, Job::Plain);
         let slot = self.slot_for(&job, &begins);
         let (ways, place) = (self.ways, self.places.place(slot));
         let shares = !matches!(job, Job::Plain);
@@ -123,6 +124,7 @@ impl Run<'_, '_> {
             let only_ends = || drop(sender.send(Message::OnlyEnds(launch)));
             let only_ends = tells_end.then_some(&only_ends as &dyn Fn());
             let said = &said;
+            let crowded = may_be_crowded;
             let voice = Voice { tells, quiet, pretends, holds, crowded, said, dest, tell, log, only_ends };
             let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.

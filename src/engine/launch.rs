@@ -163,7 +163,7 @@ pub(super) struct Voice<'a> {
     pub pretends: bool,
     /// What is held back until it is known whether it counts.
     pub holds: Holds,
-    /// Launches that were started ahead may have taken its place.
+    /// Other launches of this run may have taken its place.
     pub crowded: bool,
     pub said: &'a Said,
     /// DEST as rsync gets it and as the user typed it.

@@ -187,6 +187,7 @@ pub fn run_recorded(
             goes_ahead: plan.goes_ahead,
             pause_until: None,
             at_once: config.processes,
+            most_at_once: config.processes,
             done: Weight::default(),
             soft: RunCode::default(),
             failed: None,
@@ -334,6 +335,8 @@ struct Run<'scope, 'env> {
     pause_until: Option<Instant>,
     /// How many may run now: fewer after a connection failed, and one more after each success.
     at_once: NonZero<usize>,
+    /// How many that can be at most: fewer where a daemon has not let more in.
+    most_at_once: NonZero<usize>,
     done: Weight,
     soft: RunCode,
     failed: Option<u8>,
