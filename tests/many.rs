@@ -41,7 +41,7 @@ impl Hosts {
                 Some(Hosts { servers, ssh })
             }
             Err(why) => {
-                lab::skip("many-to-one", &why);
+                lab::skip(&lab::this_test(), &why);
                 None
             }
         }
@@ -177,7 +177,10 @@ fn hosts_that_cannot_do_their_part_are_left_out() {
     hosts.force(2, &format!("PATH={}:$PATH; ASKED", broken.display()));
     let other = lab::is_root() && run(sh(&work, "unshare -m true")).status.success();
     if !other {
-        lab::skip("a host with another source", "no mount namespace can be made");
+        lab::skip(
+            "hosts_that_cannot_do_their_part_are_left_out, a host with another source",
+            "no mount namespace can be made",
+        );
     } else {
         let script = format!("unshare -m sh -c 'mount -t tmpfs none {} && ASKED'", work.join("src").display());
         hosts.force(3, &script);
@@ -250,7 +253,7 @@ fn hosts_fail_in_every_way_at_once() {
     });
     let (hub, spaces) = match spaces {
         Ok(made) => made,
-        Err(why) => return lab::skip("hosts with networks of their own", &why),
+        Err(why) => return lab::skip("hosts_fail_in_every_way_at_once", &why),
     };
     let Some(near) = Hosts::start(2) else { return };
     let servers: Vec<Sshd> = spaces.iter().map(|space| Sshd::start_on(space).unwrap()).collect();
@@ -262,7 +265,7 @@ fn hosts_fail_in_every_way_at_once() {
     let module = Module::new("copy", work.dir("D")).line("hosts allow = 198.18.0.0/15");
     let daemon = match Rsyncd::start_at(hub.address().into(), &[module]) {
         Ok(daemon) => daemon,
-        Err(why) => return lab::skip("hosts with networks of their own", &why),
+        Err(why) => return lab::skip("hosts_fail_in_every_way_at_once", &why),
     };
     near.force(0, "sleep 3; ASKED");
     near.force(1, &format!("unshare -m sh -c 'mount -t tmpfs none {} && ASKED'", work.join("src").display()));
@@ -302,7 +305,7 @@ fn hosts_fail_in_every_way_at_once() {
 fn who_sees_the_bucket_directory_reads_there() {
     let Some(hosts) = Hosts::start(2) else { return };
     if !lab::is_root() || !run(sh(&Work::new(), "unshare -m true && command -v setpriv")).status.success() {
-        return lab::skip("a bucket directory that another login sees", "needs root, setpriv and mount namespaces");
+        return lab::skip("who_sees_the_bucket_directory_reads_there", "needs root, setpriv and mount namespaces");
     }
     let work = Work::new();
     slow_tree(&work);

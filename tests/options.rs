@@ -303,4 +303,21 @@ fn a_number_of_processes_that_is_found() {
         let (_, many) = Twin::new(&work, ["src/", "SIDE/D"]).options("-a").flags(flags).same();
         assert!(many.stderr_text().contains("as many rsync processes as help, at most "), "{}", many.report());
     }
+    // It begins with two. Those that carry buckets wait until there are three, as if they were slow.
+    let mut many = multi_sync(&work);
+    many.args(["-p", "auto", "-f", "2", "--stats", "-r", "-a", "src/", "D"]);
+    let begun = work.dir("begun");
+    let script = r#"case " $* " in *' --no-implied-dirs '*)
+        echo >BEGUN/$$; n=0
+        until [ "$(ls BEGUN | wc -l)" -ge 3 ] || [ $n = 150 ]; do sleep 0.1; n=$((n + 1)); done; [ $n != 150 ] || exit 20 ;;
+    esac
+    exec REAL "$@""#;
+    fake_rsync(&mut many, &work, &script.replace("BEGUN", begun.to_str().unwrap()));
+    let ran = run_within(many, std::time::Duration::from_secs(60)).expect_code(0);
+    let text = ran.stdout_text();
+    let workers = text.lines().find_map(|line| line.strip_prefix("Rsync workers: "));
+    let (end, most) = workers.and_then(|line| line.split_once(" in the end, at most ")).expect("the number of workers");
+    let (end, most): (u32, u32) = (end.parse().unwrap(), most.parse().unwrap());
+    assert!((3..=most).contains(&end), "{}", ran.report());
+    assert!(ran.stderr_text().contains(&format!("at most {most}\n")), "{}", ran.report());
 }

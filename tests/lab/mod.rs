@@ -26,6 +26,12 @@ pub fn skip(test: &str, why: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
+/// The name of the test that calls this: the harness gives it to the thread, unless there is only one.
+pub fn this_test() -> String {
+    let thread = std::thread::current();
+    thread.name().filter(|name| *name != "main").unwrap_or("a test").to_owned()
+}
+
 /// Whether the tests run as root: owners, devices and other users can be tried only then.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
