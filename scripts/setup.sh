@@ -67,6 +67,8 @@ needs() {
         openssh-client openssh-clients openssh-clients openssh openssh-client openssh
     need 'sshd (tests start one on 127.0.0.1)' 'has sshd' \
         openssh-server openssh-server openssh-server openssh openssh-server openssh
+    need 'setcap (tests use an rsync with capabilities)' 'has setcap' \
+        libcap2-bin libcap libcap-progs libcap libcap libcap
     need 'zstd (unpacks the list of a real tree)' 'has zstd' zstd zstd zstd zstd zstd zstd
     [ "$1" = bench ] || return 0
     need 'FUSE and its headers (storage with a delay)' has_fuse \

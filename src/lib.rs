@@ -36,6 +36,8 @@
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
 //! - Linux only: the scan needs `statx` and `getdents64`, a child is tied to its parent's life by `prctl`.
+//! - The library starts no process but those of a run. The command has a [`supervise::Guardian`] as well, which sees to the end of launches
+//!   when it is killed itself, and stops them with it; another program may start one.
 //!
 //! # Use
 //! [`engine::run`] has the whole job as an example, [`scan::Scan`] the scan alone, [`bucket::Packer`] the packing, [`queue::Queue`] the

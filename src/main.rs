@@ -23,6 +23,7 @@ use multi_sync::report::{Event, Progress, Summary};
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
 use multi_sync::selftest;
+use multi_sync::supervise::Guardian;
 use multi_sync::trial::Stopper;
 use multi_sync::{Error, Result, thread};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -171,6 +172,8 @@ fn yes_or_no(done: Result<u8>) -> Result<u8> {
 
 /// Does `job`; each signal that asks for the end calls `stop`, from another thread.
 fn while_listening(stop: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -> Result<u8> {
+    // Before the first thread.
+    let _guardian = Guardian::start();
     let mut signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
     std::thread::scope(|scope| {
         // The scope waits for the thread below, also if something panics.

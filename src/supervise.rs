@@ -4,8 +4,14 @@
 //! child leads its own session, so that the terminal's signals do not reach it before [`Supervisor::stop`] does and ssh cannot wait
 //! for a password at a terminal that many share; it gets SIGTERM when the thread that owns it dies, also by SIGKILL of the whole
 //! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line.
+//!
+//! A child may be a script that starts rsync and waits for it. Who is asked to end, is killed, or does not move any more, is waited for
+//! with its whole session. What it left behind when it ended by itself is left alone, as by whoever starts one rsync. A program may have a
+//! [`Guardian`], which does the same when the program itself is killed, and stops and continues the children with it.
 
+mod guardian;
 mod idle;
+mod session;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -16,18 +22,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group, waitid};
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
+pub use guardian::Guardian;
 use idle::Idle;
+use session::Ending;
 
 /// Longer lines are handed on in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -90,6 +99,7 @@ pub enum Stop {
 #[derive(Debug, Default)]
 pub struct Supervisor {
     live: Mutex<Live>,
+    cannot_see: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +120,8 @@ impl Supervisor {
         self.run_while_alive(invocation, None, each)
     }
 
-    /// The same, and ends a process that for so long prints nothing, while none of its kind below it reads or writes.
+    /// The same, and ends a process that for so long prints nothing, while none of its kind below it reads or writes. Where the system does not
+    /// tell whether they do, it is not ended ([`Supervisor::cannot_see`]).
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -145,17 +156,14 @@ impl Supervisor {
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
             }
             live.leaders.insert(pid(&child));
-            child
+            Owned { supervisor: self, child: Some(child) }
         };
-        let mut idle = stall.map(|limit| Idle::new(&child, limit));
-        let mut feed = child.stdin.take().map(|pipe| Feed { pipe, left: &invocation.input });
-        let read = self.drain(&mut child, feed.as_mut(), idle.as_mut(), each);
+        let mut idle = stall.map(|limit| Idle::new(child.get(), limit));
+        let mut feed = child.get().stdin.take().map(|pipe| Feed { pipe, left: &invocation.input });
+        let read = self.drain(child.get(), feed.as_mut(), idle.as_mut(), each);
         drop(feed);
-        // Wait without reaping, forget the number, reap: `stop` never signals a number that is free again.
-        let exited = wait_until_dead(&child);
-        self.lock().leaders.remove(&pid(&child));
-        let status = exited.and_then(|()| child.wait());
         let stalled = idle.is_some_and(|idle| idle.ended_it());
+        let status = child.wait(stalled);
         let ended = |status| if stalled { Ended::Stalled } else { ended(status) };
         read.and(status).map(ended).map_err(|cause| {
             Error::usage(format!("cannot follow {}", Printable::os(&invocation.program)))
@@ -175,12 +183,19 @@ impl Supervisor {
                 Stop::Terminate => kill_process(*leader, Signal::TERM),
                 Stop::Kill => kill_process_group(*leader, Signal::KILL),
             };
+            // It may have been stopped.
+            let _ = kill_process_group(*leader, Signal::CONT);
         }
     }
 
     /// Whether [`Supervisor::stop`] was called.
     pub fn stopped(&self) -> bool {
         self.lock().stop.is_some()
+    }
+
+    /// Whether there was a child of which this system does not tell if it does something: it is never taken for stalled.
+    pub fn cannot_see(&self) -> bool {
+        self.cannot_see.load(Ordering::Relaxed)
     }
 
     /// Reads both streams to their end, or until [`LEAKED_PIPE`] after the child's. What was written to standard error first is heard first.
@@ -193,7 +208,8 @@ impl Supervisor {
     ) -> io::Result<()> {
         let mut stdout = child.stdout.take().map(|pipe| (pipe, Lines::new(Stream::Stdout)));
         let mut stderr = child.stderr.take().map(|pipe| (pipe, Lines::new(Stream::Stderr)));
-        let mut dead_since: Option<Instant> = None;
+        let mut death: Option<Death> = None;
+        let mut looked = Instant::now();
         let (mut buffer, mut of_stderr) = (vec![0; LONGEST_LINE], vec![0; LONGEST_LINE]);
         let mut asked_all = false;
         let mut in_a_row = 0;
@@ -203,8 +219,9 @@ impl Supervisor {
             }
             let unfed = feed.as_ref().filter(|feed| !feed.left.is_empty()).map(|feed| &feed.pipe);
             let waited = Instant::now();
+            let patience = if death.is_some() { session::LOOK_EVERY } else { LOOK_EVERY };
             let (out_ready, err_ready) =
-                wait_for_output(stdout.as_ref().map(|p| &p.0), stderr.as_ref().map(|p| &p.0), unfed)?;
+                wait_for_output(stdout.as_ref().map(|p| &p.0), stderr.as_ref().map(|p| &p.0), unfed, patience)?;
             in_a_row = if out_ready && waited.elapsed() < GATHER { in_a_row + 1 } else { 0 };
             if in_a_row > CHATTY {
                 std::thread::sleep(GATHER);
@@ -212,21 +229,41 @@ impl Supervisor {
             let read = if out_ready { read_some(&mut stdout, &mut buffer)? } else { None };
             if err_ready || out_ready && stderr.as_ref().is_some_and(|pipe| has_output(&pipe.0)) {
                 let read = read_some(&mut stderr, &mut of_stderr)?;
+                death.iter_mut().for_each(|death| death.read(Stream::Stderr, read));
                 hear_some(&mut stderr, &of_stderr, read, each);
             }
+            death.iter_mut().for_each(|death| death.read(Stream::Stdout, read));
             hear_some(&mut stdout, &buffer, read, each);
             if let Some(idle) = &mut idle {
                 idle.look(out_ready || err_ready);
+                self.cannot_see.fetch_or(idle.is_blind(), Ordering::Relaxed);
             }
             if !asked_all && self.lock().since.is_some_and(|since| since.elapsed() >= ASK_ALL) {
                 asked_all = true;
                 let _ = kill_process_group(pid(child), Signal::TERM);
             }
-            if !out_ready && !err_ready && has_died(child) {
-                let since = *dead_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= LEAKED_PIPE {
-                    break;
+            let Some(death) = &mut death else {
+                if (!out_ready && !err_ready || looked.elapsed() >= LOOK_EVERY) && has_died(child) {
+                    let room = |pipe: Option<&dyn AsFd>| pipe.map_or(0, pipe_size);
+                    let unread = [
+                        room(stdout.as_ref().map(|pipe| &pipe.0 as _)),
+                        room(stderr.as_ref().map(|pipe| &pipe.0 as _)),
+                    ];
+                    death = Some(Death { since: Instant::now(), unread, ending: None });
                 }
+                if looked.elapsed() >= LOOK_EVERY {
+                    looked = Instant::now();
+                }
+                continue;
+            };
+            let stalled = idle.as_ref().is_some_and(|idle| idle.ended_it());
+            let ends = self.ends_session(child, stalled);
+            let ending = ends.then(|| death.ending.get_or_insert_with(|| Ending::new(pid(child))));
+            let has_rest = ending.is_some_and(|ending| !self.end_session(ending));
+            let all_read =
+                (!out_ready || death.has_read(Stream::Stdout)) && (!err_ready || death.has_read(Stream::Stderr));
+            if !has_rest && all_read && death.since.elapsed() >= LEAKED_PIPE {
+                break;
             }
         }
         for lines in [stdout.map(|pipe| pipe.1), stderr.map(|pipe| pipe.1)].into_iter().flatten() {
@@ -235,8 +272,58 @@ impl Supervisor {
         Ok(())
     }
 
+    /// What is left of the session of a child that has died has to end: it was asked to, or it was killed and its own children do not know.
+    fn ends_session(&self, child: &Child, stalled: bool) -> bool {
+        stalled || self.stopped() || was_killed(child)
+    }
+
+    /// Does what is due to end it, and says whether nothing is left of it.
+    fn end_session(&self, ending: &mut Ending) -> bool {
+        let firmly = self.lock().stop == Some(Stop::Kill);
+        ending.step(session::table().as_deref(), firmly)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
-        self.live.lock().expect("a thread that owns a child panicked")
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A child that is not reaped yet. It ends with its owner, also when that panics.
+struct Owned<'a> {
+    supervisor: &'a Supervisor,
+    child: Option<Child>,
+}
+
+impl Owned<'_> {
+    fn get(&mut self) -> &mut Child {
+        self.child.as_mut().expect("a child is there until it was waited for")
+    }
+
+    /// Waits for its end, and for that of its session if it has to end.
+    fn wait(&mut self, stalled: bool) -> io::Result<ExitStatus> {
+        let Owned { supervisor, child } = self;
+        let mut child = child.take().expect("a child is waited for once");
+        // Wait without reaping, forget the number, reap: nobody signals a number that is free again.
+        let exited = wait_until_dead(&child);
+        if exited.is_ok() && supervisor.ends_session(&child, stalled) {
+            let mut ending = Ending::new(pid(&child));
+            while !supervisor.end_session(&mut ending) {
+                std::thread::sleep(session::LOOK_EVERY);
+            }
+        }
+        supervisor.lock().leaders.remove(&pid(&child));
+        guardian::forget(pid(&child));
+        exited.and_then(|()| child.wait())
+    }
+}
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = &self.child {
+            let _ = kill_process_group(pid(child), Signal::KILL);
+            // How it ended is not asked any more.
+            let _ = self.wait(true);
+        }
     }
 }
 
@@ -248,6 +335,26 @@ fn ended(status: ExitStatus) -> Ended {
     match (status.code(), status.signal()) {
         (Some(code), _) => Ended::Code(code as u8),
         (None, signal) => Ended::Signal(signal.unwrap_or(0)),
+    }
+}
+
+/// What is to be done when a child has died and somebody still holds its pipes.
+struct Death {
+    since: Instant,
+    /// For each stream, bytes that may be the child's own: a pipe holds no more. What comes after them is of those it left behind, and may
+    /// never come to an end.
+    unread: [usize; 2],
+    ending: Option<Ending>,
+}
+
+impl Death {
+    fn read(&mut self, stream: Stream, count: Option<usize>) {
+        let unread = &mut self.unread[stream as usize];
+        *unread = unread.saturating_sub(count.unwrap_or(0));
+    }
+
+    fn has_read(&self, stream: Stream) -> bool {
+        self.unread[stream as usize] == 0
     }
 }
 
@@ -273,16 +380,27 @@ fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Result<Child> {
     if let Some(path) = path_from_here() {
         command.env("PATH", path);
     }
-    // SAFETY: the closure makes three system calls and touches no memory of the parent: it is async-signal-safe.
+    let wire = guardian::wire();
+    let is_guarded = wire.is_some();
+    // SAFETY: the closure makes system calls and touches no memory of the parent: it is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
             rustix::process::setsid()?;
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             // The parent may have died before the line above.
-            if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            wire.iter().for_each(guardian::Wire::tell_of_this);
+            Ok(())
         });
     }
-    command.spawn().map_err(|cause| not_started(invocation, cause))
+    command.spawn().map_err(|cause| {
+        if is_guarded {
+            guardian::none_started();
+        }
+        not_started(invocation, cause)
+    })
 }
 
 fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
@@ -344,21 +462,36 @@ fn wait_until_dead(child: &Child) -> io::Result<()> {
     }
 }
 
-fn has_died(child: &Child) -> bool {
+fn death(child: &Child) -> Option<WaitIdStatus> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    matches!(waitid(WaitId::Pid(pid(child)), options), Ok(Some(_)))
+    waitid(WaitId::Pid(pid(child)), options).ok().flatten()
+}
+
+fn has_died(child: &Child) -> bool {
+    death(child).is_some()
+}
+
+/// By a signal, and nobody has ended its own children.
+fn was_killed(child: &Child) -> bool {
+    death(child).is_some_and(|status| status.killed() || status.dumped())
+}
+
+/// How much a pipe holds.
+fn pipe_size(pipe: &dyn AsFd) -> usize {
+    rustix::pipe::fcntl_getpipe_size(pipe.as_fd()).unwrap_or(1 << 20)
 }
 
 fn wait_for_output(
     stdout: Option<&impl AsFd>,
     stderr: Option<&impl AsFd>,
     unfed: Option<&impl AsFd>,
+    patience: Duration,
 ) -> io::Result<(bool, bool)> {
     let mut watched = Vec::with_capacity(3);
     watched.extend(stdout.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     watched.extend(stderr.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     watched.extend(unfed.map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
-    let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.as_nanos() as _ };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: patience.as_nanos() as _ };
     match poll(&mut watched, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(errno) => return Err(errno.into()),
@@ -558,6 +691,31 @@ mod tests {
             assert_eq!(child.join().unwrap().unwrap(), Ended::Signal(15));
         });
         assert_eq!(supervisor.run(&sh("true"), &mut |_, _| {}).unwrap(), Ended::NotStarted);
+    }
+
+    #[test]
+    fn a_panic_ends_what_was_started() {
+        let supervisor = Supervisor::default();
+        let mut pid = None;
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            supervisor.run(&sh("sleep 100 & echo $!; wait"), &mut |_, line| {
+                pid = std::str::from_utf8(line).unwrap().parse().ok().and_then(Pid::from_raw);
+                panic!("on purpose")
+            })
+        }));
+        assert!(ran.is_err() && supervisor.lock().leaders.is_empty());
+        let table = session::table().unwrap();
+        assert!(!table.iter().any(|process| Some(process.pid) == pid), "{pid:?}");
+    }
+
+    #[test]
+    fn what_was_printed_before_the_end_is_heard_whatever_others_print() {
+        let began = Instant::now();
+        let (ended, lines) =
+            run("(while echo x; do :; done) & head -c 3000000 /dev/zero | tr '\\0' '\\n' >&2; echo last");
+        assert_eq!(ended, Ended::Code(0));
+        assert!(lines.contains(&"Stdout last".to_owned()));
+        assert!(began.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

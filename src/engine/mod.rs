@@ -183,6 +183,7 @@ pub fn run_recorded(
             sender_failed: false,
             faults: HashMap::new(),
             plain_waits: false,
+            stalls_told: false,
             touched: false,
             goes_ahead: plan.goes_ahead,
             pause_until: None,
@@ -328,6 +329,7 @@ struct Run<'scope, 'env> {
     faults: HashMap<u64, (usize, u64)>,
     /// The one rsync for everything has to start once more, on another host.
     plain_waits: bool,
+    stalls_told: bool,
     /// A launch has changed something at the destination, or may have: known of launches that are asked for it.
     touched: bool,
     /// Launches are started ahead, see `ahead`.
@@ -409,6 +411,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             self.look_at_the_clock();
             self.look_at_the_pace();
             self.look_at_the_hosts();
+            self.look_at_the_stalls();
             self.advance()?;
             let stopping = self.stopping() && self.running.is_empty() && self.scanned;
             if stopping || self.stage == Stage::Done {
@@ -583,6 +586,15 @@ impl<'scope, 'env> Run<'scope, 'env> {
             let text = format!("no host could be used for {} s", self.config.host_timeout.as_secs());
             (self.tell)(Event::Failed(text));
             self.fail(code);
+        }
+    }
+
+    /// Tells once where `--stall` can do nothing.
+    fn look_at_the_stalls(&mut self) {
+        if !self.stalls_told && self.control.supervisor.cannot_see() {
+            self.stalls_told = true;
+            let text = "this system does not tell whether an rsync reads or writes: --stall ends none of those";
+            (self.tell)(Event::Note(text.into()));
         }
     }
 

@@ -1,6 +1,8 @@
 //! Whether a child still does something: it prints, or it or a process of its kind below it reads or writes.
 //!
-//! A remote shell below it does not count: what it reads may be no more than the other side's sign that the connection stands.
+//! A remote shell below it does not count: what it reads may be no more than the other side's sign that the connection stands. What a
+//! process has read and written is told to its own user only, and not of a program with capabilities. Of others it is known how often they
+//! ran. Where nothing is known nothing is ended.
 
 use std::fs;
 use std::process::Child;
@@ -12,28 +14,57 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(2);
+/// Who looks so rarely was stopped itself, or is held up by its own output.
+const ABSENT: Duration = Duration::from_secs(2);
+/// An rsync that waits for the other side wakes up once a minute (io.c, SELECT_TIMEOUT): that often each process may run and count as idle.
+const WAKES_EVERY: u64 = 30;
 
 /// Watches one child, and ends it.
 pub(super) struct Idle {
     pid: Pid,
     limit: Duration,
     alive: Instant,
+    called: Instant,
     looked: Instant,
-    figures: Vec<u8>,
+    signs: Signs,
+    /// How often in a row nothing was known: of a process that just ends nothing is.
+    unseen: u32,
     asked: Option<Instant>,
     killed: bool,
+}
+
+/// What is known of the processes of a child.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Signs {
+    /// What they have read and written so far (proc_pid_io(5)).
+    figures: Vec<u8>,
+    /// How many there are of which that is not told, and how often they ran.
+    others: u64,
+    runs: u64,
+    /// Of one nothing is known.
+    unknown: bool,
+}
+
+impl Signs {
+    /// Whether they show more life than `before`, which was so long ago.
+    fn are_news(&self, before: &Signs, since: Duration) -> bool {
+        let idle_runs = self.others * (1 + since.as_secs() / WAKES_EVERY);
+        self.figures != before.figures || self.others != before.others || self.runs > before.runs + idle_runs
+    }
 }
 
 impl Idle {
     pub fn new(child: &Child, limit: Duration) -> Idle {
         let now = Instant::now();
         let pid = Pid::from_child(child);
-        Idle { pid, limit, alive: now, looked: now, figures: Vec::new(), asked: None, killed: false }
+        let signs = Signs::default();
+        Idle { pid, limit, alive: now, called: now, looked: now, signs, unseen: 0, asked: None, killed: false }
     }
 
     /// Called several times a second, as long as the child is not reaped.
     pub fn look(&mut self, printed: bool) {
         let now = Instant::now();
+        let absent = now.duration_since(std::mem::replace(&mut self.called, now));
         if let Some(asked) = self.asked {
             if !self.killed && now.duration_since(asked) >= GRACE {
                 self.killed = true;
@@ -41,15 +72,19 @@ impl Idle {
             }
             return;
         }
+        if absent >= ABSENT {
+            self.alive = (self.alive + absent).min(now);
+        }
         if printed {
             self.alive = now;
             return;
         }
         if now.duration_since(self.looked) >= LOOK_EVERY.min(self.limit) {
             self.looked = now;
-            let figures = figures(self.pid);
-            if figures != self.figures {
-                self.figures = figures;
+            let signs = signs(self.pid);
+            self.unseen = if signs.unknown { self.unseen + 1 } else { 0 };
+            if signs.unknown || signs.are_news(&self.signs, now.duration_since(self.alive)) {
+                self.signs = signs;
                 self.alive = now;
             }
         }
@@ -64,20 +99,77 @@ impl Idle {
     pub fn ended_it(&self) -> bool {
         self.asked.is_some()
     }
+
+    /// It cannot be known whether the child does something.
+    pub fn is_blind(&self) -> bool {
+        self.unseen > 1
+    }
 }
 
-/// What the processes have read and written so far (proc_pid_io(5)). Empty where the system does not say.
-fn figures(leader: Pid) -> Vec<u8> {
-    let name = |pid: &str| fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+fn signs(leader: Pid) -> Signs {
+    let read = |pid: &str, file: &str| fs::read(format!("/proc/{pid}/{file}")).ok().filter(|text| !text.is_empty());
     let leader = leader.as_raw_nonzero().to_string();
-    let kind = name(&leader);
-    let (mut all, mut left) = (Vec::new(), vec![leader]);
+    let kind = read(&leader, "comm");
+    let mut signs = Signs { unknown: kind.is_none(), ..Signs::default() };
+    let mut left = vec![leader];
     while let Some(pid) = left.pop() {
-        if name(&pid) == kind {
-            all.extend(fs::read(format!("/proc/{pid}/io")).unwrap_or_default());
+        if read(&pid, "comm") == kind {
+            let runs = || read(&pid, "schedstat").and_then(|text| times_run(&text));
+            let switches = || read(&pid, "status").and_then(|text| switches(&text));
+            if let Some(figures) = read(&pid, "io") {
+                signs.figures.extend(figures);
+            } else if let Some(runs) = runs().or_else(switches) {
+                signs.others += 1;
+                signs.runs += runs;
+            } else {
+                // It may just have ended; then the next look says so.
+                signs.unknown = true;
+            }
         }
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        left.extend(children.split_ascii_whitespace().map(str::to_owned));
+        let children = read(&pid, &format!("task/{pid}/children")).unwrap_or_default();
+        left.extend(String::from_utf8_lossy(&children).split_ascii_whitespace().map(str::to_owned));
     }
-    all
+    signs
+}
+
+/// The third number of /proc/PID/schedstat. A system that does not count has zeros there.
+fn times_run(schedstat: &[u8]) -> Option<u64> {
+    let runs = std::str::from_utf8(schedstat).ok()?.split_ascii_whitespace().nth(2)?.parse().ok()?;
+    Some(runs).filter(|runs| *runs > 0)
+}
+
+/// How often a process gave up the processor (proc_pid_status(5)).
+fn switches(status: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(status);
+    let counts = text.lines().filter_map(|line| line.split_once("_ctxt_switches:"));
+    let counts: Vec<u64> = counts.filter_map(|(_, count)| count.trim().parse().ok()).collect();
+    (!counts.is_empty()).then(|| counts.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rsync_that_wakes_up_once_a_minute_is_idle() {
+        let at = |runs| Signs { others: 3, runs, ..Signs::default() };
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        assert!(!at(100).are_news(&at(100), minutes(10)));
+        assert!(!at(103).are_news(&at(100), Duration::from_secs(2)), "three processes may wake up at any moment");
+        assert!(at(104).are_news(&at(100), Duration::from_secs(2)));
+        assert!(!at(130).are_news(&at(100), minutes(10)));
+        assert!(at(1000).are_news(&at(100), minutes(10)));
+        let figures = |text: &str| Signs { figures: text.into(), ..at(100) };
+        assert!(figures("rchar: 2").are_news(&figures("rchar: 1"), minutes(1)));
+    }
+
+    #[test]
+    fn figures_of_the_system_are_read() {
+        assert_eq!(times_run(b"5063516 2004 17\n"), Some(17));
+        assert_eq!(times_run(b"0 0 0\n"), None);
+        assert_eq!(switches(b"Name:\tx\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t2\n"), Some(7));
+        assert_eq!(switches(b"Name:\tx\n"), None);
+        let this = signs(rustix::process::getpid());
+        assert!(!this.unknown && !this.figures.is_empty(), "{this:?}");
+    }
 }

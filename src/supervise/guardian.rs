@@ -1,0 +1,257 @@
+//! A small process that outlives this one by moments: it ends the launches of a process that was killed, and stops and continues them
+//! with it.
+//!
+//! The system ends a child by itself when its parent dies (prctl(2), PR_SET_PDEATHSIG), but not the children of that child, and not a
+//! program with capabilities (execve(2) clears the signal). And a launch does not hear of `^Z`, because it leads a session of its own.
+//!
+//! Each launch tells of itself before it becomes another program, and is forgotten while its number cannot belong to anybody else. So the
+//! guardian never signals a stranger. It keeps no file open, has no terminal, and is in no way of what its parent does.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, waitpid};
+
+use super::session::{self, Ending, Stat};
+
+/// How often the guardian looks whether its parent was stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A guardian that does not listen for so long is none.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The way to the guardian of this process, if it has one.
+static WIRE: Mutex<Option<Wire>> = Mutex::new(None);
+
+#[derive(Clone)]
+pub(super) struct Wire(Arc<OwnedFd>, Pid);
+
+/// What is said over it: a kind and a number.
+type Message = [u8; 5];
+
+fn message(kind: u8, leader: Option<Pid>) -> Message {
+    let [a, b, c, d] = Pid::as_raw(leader).to_ne_bytes();
+    [kind, a, b, c, d]
+}
+
+const STARTED: u8 = b'+';
+const ENDED: u8 = b'-';
+/// One was told of, and did not become another program after all.
+const NONE_STARTED: u8 = b'?';
+
+impl Wire {
+    /// Called by the child itself between fork and exec: one system call, and nothing else.
+    pub fn tell_of_this(&self) {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let _ = rustix::net::send(&*self.0, &message(STARTED, Some(getpid())), flags);
+    }
+
+    fn tell(&self, message: &Message) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < LONGEST_WAIT {
+            match rustix::net::send(&*self.0, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(_) => return true,
+                Err(Errno::AGAIN | Errno::INTR) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+}
+
+fn lock() -> MutexGuard<'static, Option<Wire>> {
+    WIRE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way to the guardian, for a child that is about to be started.
+pub(super) fn wire() -> Option<Wire> {
+    lock().clone()
+}
+
+/// The launch of this leader is over. Called before its number is free again.
+pub(super) fn forget(leader: Pid) {
+    tell(&message(ENDED, Some(leader)));
+}
+
+/// A child was forked, and is gone already.
+pub(super) fn none_started() {
+    tell(&message(NONE_STARTED, None));
+}
+
+fn tell(message: &Message) {
+    let mut wire = lock();
+    if wire.as_ref().is_some_and(|wire| !wire.tell(message)) {
+        // One that does not know what is over might end somebody else later.
+        let _ = wire.take().map(|wire| kill_process(wire.1, Signal::KILL));
+    }
+}
+
+/// Has a small process of its own look after all launches of this one ([`crate::supervise`]): however this process ends, also by SIGKILL, each
+/// launch's whole session is asked to end and killed after five seconds; and while this process is stopped (`^Z`), so are they.
+///
+/// It is a fork of this process, which must have one thread only: call it at the beginning of `main`. Where it cannot be had,
+/// the system's own means remain: a launch itself gets SIGTERM when this process dies, unless it is a program with capabilities.
+#[derive(Debug)]
+#[must_use = "it ends when this goes"]
+pub struct Guardian(Option<Pid>);
+
+impl Guardian {
+    /// Starts it. At most one: a second call starts none.
+    pub fn start() -> Guardian {
+        Guardian(if lock().is_some() || !is_single_threaded() { None } else { fork() })
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        let Some(pid) = self.0 else { return };
+        let wire = lock().take();
+        // Whoever else holds it.
+        let _ = wire.map(|wire| rustix::net::shutdown(&*wire.0, Shutdown::Both));
+        while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+    }
+}
+
+fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
+#[expect(
+    unsafe_code,
+    reason = "a process that shares nothing with this one and needs no program file is had by fork only"
+)]
+fn fork() -> Option<Pid> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, its) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
+    let parent = getpid();
+    // SAFETY: there is one thread, so that the child finds no lock held, and it never returns from here.
+    match unsafe { libc::fork() } {
+        0 => {
+            drop(ours);
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                become_nobody(&its);
+                watch(parent, &its);
+            }));
+            // SAFETY: nothing is to be done before it ends.
+            unsafe { libc::_exit(0) }
+        }
+        -1 => None,
+        pid => {
+            let pid = Pid::from_raw(pid)?;
+            *lock() = Some(Wire(Arc::new(ours), pid));
+            Some(pid)
+        }
+    }
+}
+
+/// Leaves everything that belongs to the parent: its terminal, its directory, its files, its signals.
+#[expect(unsafe_code, reason = "files of the parent are closed by number")]
+fn become_nobody(wire: &OwnedFd) {
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::chdir("/");
+    let _ = rustix::thread::set_name(c"ms-guardian");
+    for signal in
+        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGPIPE, libc::SIGUSR1, libc::SIGUSR2]
+    {
+        // SAFETY: to ignore a signal needs no handler.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let open: Vec<i32> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd != wire.as_raw_fd()) {
+        // SAFETY: nothing here uses a file of the parent any more. The one through which they were listed is closed already.
+        unsafe { libc::close(fd) };
+    }
+    // What is opened below must not be taken for standard error.
+    for _ in 0..3 {
+        let _ = std::fs::File::options().read(true).write(true).open("/dev/null").map(std::mem::forget);
+    }
+}
+
+/// Leaders, and when they were started.
+#[derive(Default)]
+struct Launches(HashMap<Pid, u64>);
+
+impl Launches {
+    fn hear(&mut self, message: &Message) {
+        let [kind, a, b, c, d] = *message;
+        let leader = Pid::from_raw(i32::from_ne_bytes([a, b, c, d]));
+        match (kind, leader) {
+            (STARTED, Some(leader)) => {
+                self.0.extend(Stat::of(leader).map(|stat| (leader, stat.started)));
+            }
+            (ENDED, Some(leader)) => {
+                self.0.remove(&leader);
+            }
+            (NONE_STARTED, _) => {
+                self.0.retain(|leader, started| Stat::of(*leader).is_some_and(|s| s.started == *started))
+            }
+            _ => {}
+        }
+    }
+
+    fn signal(&self, table: &[Stat], signal: Signal, whom: impl Fn(&Stat) -> bool) {
+        for leader in self.0.keys() {
+            session::of(*leader, table).filter(|process| whom(process)).for_each(|process| {
+                let _ = kill_process(process.pid, signal);
+            });
+        }
+    }
+
+    /// Ends all.
+    fn end(mut self) {
+        // Init may have reaped a leader by now, and its number may have been given away if nothing of its session was left.
+        self.0.retain(|leader, started| Stat::of(*leader).is_none_or(|stat| stat.started == *started));
+        let mut endings: Vec<Ending> = self.0.into_keys().map(Ending::of_orphan).collect();
+        while !endings.is_empty() {
+            let table = session::table();
+            endings.retain_mut(|ending| !ending.step(table.as_deref(), false));
+            if !endings.is_empty() {
+                std::thread::sleep(session::LOOK_EVERY);
+            }
+        }
+    }
+}
+
+/// Until the parent has died.
+fn watch(parent: Pid, wire: &impl AsFd) {
+    let mut launches = Launches::default();
+    let (mut looked, mut stopped) = (Instant::now(), false);
+    let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.as_nanos() as _ };
+    loop {
+        let ready = poll(&mut [PollFd::new(wire, PollFlags::IN)], Some(&timeout));
+        if ready.is_ok_and(|count| count > 0) {
+            let mut message = Message::default();
+            match rustix::net::recv(wire, &mut message, RecvFlags::empty()) {
+                Ok((_, 0)) => break,
+                Ok(_) => launches.hear(&message),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => break,
+            }
+        }
+        if looked.elapsed() < LOOK_EVERY {
+            continue;
+        }
+        looked = Instant::now();
+        if getppid() != Some(parent) {
+            break;
+        }
+        let stops = Stat::of(parent).is_some_and(|stat| stat.is_stopped());
+        if (stops || stopped)
+            && let Some(table) = session::table()
+        {
+            if stops {
+                launches.signal(&table, Signal::STOP, |process| !process.is_stopped());
+            } else {
+                launches.signal(&table, Signal::CONT, |_| true);
+            }
+        }
+        stopped = stops;
+    }
+    launches.end();
+}

@@ -1,0 +1,162 @@
+//! The processes of a session, read from /proc, and their end in an order in which rsync removes its temporary files.
+//!
+//! A launch leads a session. What it starts belongs to it, also after the leader has died, unless it made a session of its own: a daemon,
+//! such as a master connection of ssh, is left alone.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// After this long all processes of a session are asked to end, not only those that the others depend on.
+const ASK_ALL: Duration = Duration::from_secs(2);
+/// After this long they are killed.
+const KILL: Duration = Duration::from_secs(5);
+/// A process that was killed and is still there cannot be waited for: it waits for a disk or a server.
+const DEAD: Duration = Duration::from_secs(1);
+/// How long a leader has to end of the signal that the system gave it when its parent died.
+const LEADER: Duration = Duration::from_millis(200);
+/// How often a session that is ending is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What the system tells about a process (proc_pid_stat(5)). Everybody may read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub pid: Pid,
+    pub parent: i32,
+    pub session: i32,
+    state: u8,
+    /// Since the system was started: what tells two processes of one number apart.
+    pub started: u64,
+}
+
+impl Stat {
+    pub fn of(pid: Pid) -> Option<Stat> {
+        Stat::read(pid, &fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
+    }
+
+    fn read(pid: Pid, text: &[u8]) -> Option<Stat> {
+        // The name, in parentheses, may hold anything.
+        let name_ends = text.iter().rposition(|byte| *byte == b')')?;
+        let fields: Vec<&str> = std::str::from_utf8(&text[name_ends + 1..]).ok()?.split_ascii_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse().ok();
+        Some(Stat {
+            pid,
+            state: *fields.first()?.as_bytes().first()?,
+            parent: number(1)?,
+            session: number(3)?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    fn is_alive(&self) -> bool {
+        !matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// By a signal, not by a debugger.
+    pub fn is_stopped(&self) -> bool {
+        self.state == b'T'
+    }
+}
+
+/// The processes that live now. `None` where the system does not tell.
+pub(super) fn table() -> Option<Vec<Stat>> {
+    let pid = |entry: fs::DirEntry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
+    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(pid);
+    let all: Vec<Stat> = pids.filter_map(Stat::of).filter(Stat::is_alive).collect();
+    // An empty directory may be there as well.
+    (!all.is_empty()).then_some(all)
+}
+
+/// Those of them that belong to the session of this leader.
+pub(super) fn of(leader: Pid, table: &[Stat]) -> impl Iterator<Item = &Stat> {
+    table.iter().filter(move |process| process.session == leader.as_raw_nonzero().get())
+}
+
+/// Ends what is left of a session: first the processes that no other one of it has started, which is how rsync ends its own; after
+/// two seconds all; after five by SIGKILL.
+pub(super) struct Ending {
+    leader: Pid,
+    began: Instant,
+    /// The leader is believed to be ending until then.
+    spared: Instant,
+    asked: HashSet<Pid>,
+    asked_all: bool,
+    killed: Option<Instant>,
+}
+
+impl Ending {
+    pub fn new(leader: Pid) -> Ending {
+        let now = Instant::now();
+        Ending { leader, began: now, spared: now, asked: HashSet::new(), asked_all: false, killed: None }
+    }
+
+    /// Of a leader that the system has asked already.
+    pub fn of_orphan(leader: Pid) -> Ending {
+        let ending = Ending::new(leader);
+        Ending { spared: ending.began + LEADER, ..ending }
+    }
+
+    /// Does what is due. True when nothing is left, or nothing more can be done.
+    pub fn step(&mut self, table: Option<&[Stat]>, firmly: bool) -> bool {
+        let Some(table) = table else { return self.without_table(firmly) };
+        let left: Vec<&Stat> = of(self.leader, table).collect();
+        if left.is_empty() {
+            return true;
+        }
+        let send = |process: &Stat, signal| {
+            // It may have ended meanwhile, or belong to another user.
+            let _ = kill_process(process.pid, signal);
+            let _ = kill_process(process.pid, Signal::CONT);
+        };
+        if firmly || self.began.elapsed() >= KILL {
+            let since = *self.killed.get_or_insert_with(Instant::now);
+            left.iter().for_each(|process| send(process, Signal::KILL));
+            return since.elapsed() >= DEAD;
+        }
+        let all = self.began.elapsed() >= ASK_ALL && !std::mem::replace(&mut self.asked_all, true);
+        for process in &left {
+            let is_top = !left.iter().any(|other| other.pid.as_raw_nonzero().get() == process.parent);
+            let is_spared = process.pid == self.leader && Instant::now() < self.spared;
+            if all || is_top && !is_spared && self.asked.insert(process.pid) {
+                send(process, Signal::TERM);
+            }
+        }
+        false
+    }
+
+    /// Only those of the leader's process group can be reached, and nobody knows when they are gone.
+    fn without_table(&mut self, firmly: bool) -> bool {
+        let signal = if firmly { Signal::KILL } else { Signal::TERM };
+        let _ = kill_process_group(self.leader, signal);
+        let _ = kill_process_group(self.leader, Signal::CONT);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let fields: Vec<String> = (4..=30).map(|n: u32| n.to_string()).collect();
+        let text = format!("7 (a) b) (c\n) S {}", fields.join(" "));
+        let pid = Pid::from_raw(7).unwrap();
+        let stat = Stat::read(pid, text.as_bytes()).unwrap();
+        assert_eq!(stat, Stat { pid, parent: 4, session: 6, state: b'S', started: 22 });
+        assert_eq!(Stat::read(pid, b"7 (a"), None);
+        assert_eq!(Stat::read(pid, b"7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn this_process_is_in_the_table() {
+        let this = rustix::process::getpid();
+        let table = table().unwrap();
+        let found = table.iter().find(|process| process.pid == this).unwrap();
+        assert_eq!(found.started, Stat::of(this).unwrap().started);
+        let parent = rustix::process::getppid().unwrap();
+        assert_eq!(found.parent, parent.as_raw_nonzero().get());
+    }
+}
