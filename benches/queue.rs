@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
-use multi_sync::bucket::{Bucket, BucketDir, Packer, Place};
+use multi_sync::bucket::{Bucket, BucketDir, Content, Packer, Place};
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
 use multi_sync::cost::CostModel;
 use multi_sync::queue::{Coalesce, Queue};
@@ -54,6 +54,7 @@ fn waiting(count: u64, coalesce: Coalesce) -> Queue {
             spine_before: id as u32,
             exposed: false,
             singles: false,
+            content: Content::default(),
         });
     }
     queue

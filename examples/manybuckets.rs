@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let control = Control::default();
     let plan = Plan::make(&config, control.supervisor())?;
     let buckets = plan.make_buckets(&config)?;
-    let ledger = Ledger::open(buckets.path(), true)?;
+    let ledger = Ledger::open(buckets.path(), "", true)?;
     let tell = |event: Event<'_>| eprintln!("{event:?}");
     let run = engine::run_recorded(&config, &plan, &buckets, Some(ledger), &control, &tell)?;
     if run.code.get() != 0 {

@@ -3,14 +3,19 @@
 //! A bucket is the unit of accounting and retry. Its file (`0000/0000/000000.bucket` below the bucket directory, two levels of
 //! folders of [`FOLDER`] each) holds rsync arguments, each ended by a NUL, so that only small [`Bucket`] records stay in memory and
 //! a person can replay one with `xargs -0`. How many buckets go into one rsync process is not decided here.
+//!
+//! A record knows what its file holds ([`Content`]), and a file is compared with it each time it is read: one that was emptied, cut, changed
+//! or exchanged is an error, never fewer units.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::Access;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
@@ -23,6 +28,8 @@ pub const FOLDER: u64 = 1024;
 const OTHER_PLACES: [&str; 3] = ["/var/tmp", "/dev/shm", "/run"];
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
+/// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
+const LAST: [&str; 3] = ["plan.json", "journal.jsonl", "lock"];
 /// It can be gone through, and not listed.
 const PASSABLE_MODE: u32 = 0o711;
 
@@ -43,6 +50,36 @@ pub struct Bucket {
     pub exposed: bool,
     /// It holds single names that [`Packer::singles_apart`] keeps away from subtrees.
     pub singles: bool,
+    /// What its file holds.
+    pub content: Content,
+}
+
+/// Binds a record to the bytes of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Content {
+    /// Bytes in the file.
+    pub length: u64,
+    /// XXH3 (64 bits) of them; unknown in a run directory of version 1.
+    pub sum: Option<u64>,
+}
+
+impl Content {
+    /// What these bytes are known by.
+    pub fn of(bytes: &[u8]) -> Content {
+        Content { length: bytes.len() as u64, sum: Some(xxh3_64(bytes)) }
+    }
+
+    /// Why these bytes are not the content, if they are not.
+    fn differs(&self, bytes: &[u8], units: u64) -> Option<String> {
+        let (length, ends) = (bytes.len() as u64, bytes.iter().filter(|byte| **byte == 0).count() as u64);
+        if length != self.length {
+            return Some(format!("it has {length} bytes, and the journal says {}", self.length));
+        }
+        if ends != units || bytes.last().is_some_and(|last| *last != 0) {
+            return Some(format!("it has {ends} names, and the journal says {units}"));
+        }
+        self.sum.is_some_and(|sum| sum != xxh3_64(bytes)).then(|| "its checksum is not that in the journal".to_owned())
+    }
 }
 
 /// What the units of one directory have in common.
@@ -126,7 +163,8 @@ impl BucketDir {
     pub fn discard(self) -> Result<()> {
         let path = self.path.clone();
         self.remove()?;
-        match fs::remove_dir_all(&path) {
+        let removed = remove_but_last(&path).and_then(|()| fs::remove_dir_all(&path));
+        match removed {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
             }
@@ -198,6 +236,10 @@ impl BucketDir {
     /// Something could not be removed.
     pub fn remove(mut self) -> Result<()> {
         let path = self.path.clone();
+        if self.temporary.is_some() {
+            // What is left is removed, or complained about, below.
+            let _ = remove_but_last(&path);
+        }
         self.temporary
             .take()
             .map_or(Ok(()), tempfile::TempDir::close)
@@ -214,10 +256,57 @@ impl BucketDir {
     /// The arguments of a bucket, each ended by a NUL.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub fn read(&self, id: u64) -> Result<Vec<u8>> {
-        let path = self.file(id);
-        fs::read(&path).map_err(|cause| Error::io("read bucket", &path, cause))
+    /// The file cannot be read, or does not hold what was written into it.
+    pub fn read(&self, bucket: &Bucket) -> Result<Vec<u8>> {
+        const REMEDY: &str = "resume the run: it scans again";
+        let path = self.file(bucket.id);
+        let bytes = fs::read(&path).map_err(|cause| Error::io("read bucket", &path, cause).remedy(REMEDY))?;
+        match bucket.content.differs(&bytes, bucket.units) {
+            None => Ok(bytes),
+            Some(why) => {
+                Err(Error::io("use bucket", &path, io::Error::other(format!("{why}: the file is damaged")))
+                    .remedy(REMEDY))
+            }
+        }
+    }
+
+    /// Has the disk keep the files of these buckets, and everything that leads to them. Returns `false` if `stop` said so before all was
+    /// done.
+    ///
+    /// # Errors
+    /// The disk could not.
+    pub fn sync(&self, buckets: impl Iterator<Item = u64> + Clone, stop: &dyn Fn() -> bool) -> Result<bool> {
+        let fail = |path: &Path, cause: io::Error| Error::io("write to disk", path, cause);
+        // All are on their way before the first is waited for: one commit of the file system's journal then does for many.
+        for id in buckets.clone() {
+            if let Ok(file) = File::open(self.file(id)) {
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+            }
+            if stop() {
+                return Ok(false);
+            }
+        }
+        let mut folders = BTreeSet::new();
+        for id in buckets {
+            let path = self.file(id);
+            File::open(&path).and_then(|file| file.sync_all()).map_err(|cause| fail(&path, cause))?;
+            folders.extend(path.ancestors().skip(1).take(2).map(Path::to_owned));
+            if stop() {
+                return Ok(false);
+            }
+        }
+        folders.insert(self.path.clone());
+        // Its own name too, where others look for it.
+        folders.extend(self.path.parent().map(Path::to_owned));
+        for folder in folders.iter().rev() {
+            // A directory that may be written but not read cannot be synced, and a file system that cannot sync directories says EINVAL.
+            if let Err(cause) = File::open(folder).and_then(|folder| folder.sync_all())
+                && ![io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput].contains(&cause.kind())
+            {
+                return Err(fail(folder, cause));
+            }
+        }
+        Ok(true)
     }
 
     fn write(&self, id: u64, arguments: &[u8]) -> Result<()> {
@@ -237,6 +326,20 @@ impl BucketDir {
             Error::io("write bucket", &path, cause).remedy("give a directory with more room with --buckets DIR")
         })
     }
+}
+
+fn remove_but_last(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if LAST.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    LAST.iter().try_for_each(|name| match fs::remove_file(dir.join(name)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    })
 }
 
 fn check_parent(parent: &Path) -> Result<()> {
@@ -350,7 +453,7 @@ impl<'a> Packer<'a> {
     /// let unit = |name| Unit { name, weight: Weight { entries: 1, bytes: 10 } };
     /// let closed = packer.pack(b"./d/", Place::default(), [unit(b"a"), unit(b"b"), unit(b"c")].into_iter()).unwrap();
     /// assert_eq!(closed.len(), 1);
-    /// assert_eq!(dir.read(closed[0].id).unwrap(), b"./d/a\0./d/b\0");
+    /// assert_eq!(dir.read(&closed[0]).unwrap(), b"./d/a\0./d/b\0");
     /// assert_eq!(packer.finish().unwrap()[0].units, 1); // what is left: ./d/c
     /// ```
     pub fn pack<'u>(&self, prefix: &[u8], place: Place, units: impl Iterator<Item = Unit<'u>>) -> Result<Vec<Bucket>> {
@@ -430,6 +533,7 @@ impl<'a> Packer<'a> {
             spine_before: open.place.spine_before,
             exposed: open.place.exposed,
             singles: open.singles,
+            content: Content::of(&open.arguments),
         };
         open.arguments.clear();
         *open = Open { arguments: std::mem::take(&mut open.arguments), ..Open::default() };

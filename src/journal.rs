@@ -1,28 +1,35 @@
 //! The journal of a run: what was found, written, started and finished, one record a line, so that a run that was killed at any moment
 //! can go on.
 //!
-//! A line is the CRC-32 of a JSON value in eight hexadecimal digits, a blank, and the value. Lines are only appended. What follows the
-//! first line that is torn or does not fit its checksum is ignored: then less is known, and more is done again. A bucket is done only if
-//! a record says so; that it was started says nothing.
+//! A line is a checksum in sixteen hexadecimal digits, a blank, and a JSON value. The checksum is XXH3 (64 bits) of the value with that of
+//! the line before as seed (of the first line: none), so that a line that is missing, or stands elsewhere, is noticed like one that was changed. Lines of version 1 have
+//! a CRC-32 in eight digits, of the value alone.
 //!
-//! Records reach the file before what depends on them: a launch is recorded before it starts, and its end before anything is started
-//! because of it. That is enough when the process is killed. The disk is told to keep them ([`Journal::sync`]) when the scan is complete
-//! and when a stage of the run ends, since those are the records that save hours; what is lost of the others by a crash of the machine is
-//! done again, and after such a crash nothing is taken for done that this machine itself may have lost ([`State::forget_done`]).
+//! Lines are only appended. A torn end is ignored: then less is known, and more is done again. Where whole lines follow one that is not, the journal was
+//! damaged otherwise, and nothing in it counts ([`Read::Damaged`]). A bucket is done only if a record says so; that it was started says nothing.
+//!
+//! Records reach the file before what depends on them: a launch is recorded before it starts, names that failed before the end of their launch, and
+//! that before anything is started because of it. That is enough when the process is killed. The disk is told to keep them ([`Journal::sync`]) when the scan is complete
+//! and the files of its buckets are on the disk, and when the run ends, since those are the records that save hours; what is lost of the others by a crash of the machine is
+//! done again, and after such a crash nothing is taken for done that this machine itself may have lost ([`Record::NothingDone`]).
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, OpenOptions};
+mod failures;
+mod line;
+mod state;
+
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bucket::Bucket;
+use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::scan::Weight;
+pub use failures::Failures;
+pub use state::State;
 
 /// Version of the records below. A reader takes older ones too; newer ones are refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The journal's name in the run directory.
 pub const FILE: &str = "journal.jsonl";
 
@@ -34,6 +41,9 @@ pub enum Record {
     Begun {
         /// See [`VERSION`].
         version: u32,
+        /// Which run it is, as `plan.json` says. Runs of version 1 have no such name.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        run: String,
     },
     /// A spine directory, in order.
     Spine(SpineRecord),
@@ -41,6 +51,9 @@ pub enum Record {
     Bucket {
         /// Number, entries, bytes, units, argument bytes, spine directories before it, exposed, singles.
         b: (u64, u64, u64, u64, usize, u32, bool, bool),
+        /// What is in the file: bytes, and their checksum. Not in version 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<(u64, u64)>,
     },
     /// Something that the scan could not read.
     Unread {
@@ -65,6 +78,15 @@ pub enum Record {
         /// The buckets.
         buckets: Vec<u64>,
     },
+    /// Names that a launch did not copy; comes before the end of the launch.
+    Failed {
+        /// The part of the run.
+        phase: String,
+        /// The buckets of the launch; none if it was about split directories.
+        buckets: Vec<u64>,
+        /// Each name, and what rsync said.
+        names: Vec<(Name, Name)>,
+    },
     /// These buckets are done.
     Done {
         /// Number of the launch.
@@ -75,6 +97,15 @@ pub enum Record {
         sender_failed: bool,
         /// The buckets.
         buckets: Vec<u64>,
+    },
+    /// Nothing of what is done counts any more: DEST is not what it was, or may have lost it.
+    NothingDone,
+    /// What has failed is to be done again (`--retry-failed`).
+    FailedAgain,
+    /// The scan has to begin again.
+    ScanAgain {
+        /// Buckets whose files are damaged: they are not done, whatever was said of them.
+        damaged: Vec<u64>,
     },
     /// Everything was done, and the run ended with this code.
     Finished {
@@ -128,29 +159,43 @@ impl Name {
 pub struct Journal {
     path: PathBuf,
     file: BufWriter<File>,
+    /// The checksum of the last line.
+    last: u64,
 }
 
 impl Journal {
-    /// Opens the journal of a run directory to append to it, and begins it or its next part. A torn end is cut off.
+    /// Opens the journal of a run directory to append to it, and begins it or its next part; gives what it said before. A torn end is cut off. One that was damaged
+    /// is put aside ([`ASIDE`]), and a new one begun. `run` is the name of the run.
     ///
     /// # Errors
-    /// The file cannot be written, or is of a newer version.
-    pub fn open(dir: &Path) -> Result<Journal> {
+    /// The file cannot be written, is of a newer version, or of another run.
+    pub fn open(dir: &Path, run: &str) -> Result<(Journal, Read)> {
         let path = dir.join(FILE);
         let fail = |cause: io::Error| {
             Error::io("write journal", &path, cause).remedy("give a directory with room with --buckets DIR")
         };
-        let whole = match read(dir) {
-            Ok((_, whole)) => whole,
-            Err(error) if path.exists() => return Err(error),
-            Err(_) => 0,
+        let before = match path.try_exists().map_err(fail)? {
+            true => Read::from(dir)?,
+            false => Read::Whole { state: State::default(), length: 0, last: 0 },
+        };
+        let state = before.state();
+        if state.begun > 0 && state.run != run {
+            return Err(Error::usage(format!("{} is the journal of another run", Printable::path(&path)))
+                .remedy("copy again: files from several run directories were mixed up in this one"));
+        }
+        let (length, last) = match &before {
+            Read::Whole { length, last, .. } => (*length, *last),
+            Read::Damaged { .. } => {
+                fs::rename(&path, dir.join(ASIDE)).map_err(fail)?;
+                (0, 0)
+            }
         };
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
-        file.set_len(whole).map_err(fail)?;
-        let mut journal = Journal { path: path.clone(), file: BufWriter::new(file) };
-        journal.append(&Record::Begun { version: VERSION })?;
+        file.set_len(length).map_err(fail)?;
+        let mut journal = Journal { path: path.clone(), file: BufWriter::new(file), last };
+        journal.append(&Record::Begun { version: VERSION, run: run.to_owned() })?;
         journal.flush()?;
-        Ok(journal)
+        Ok((journal, before))
     }
 
     /// Adds a record, which may stay in memory until [`Journal::flush`].
@@ -158,10 +203,7 @@ impl Journal {
     /// # Errors
     /// It could not be written: the run must stop, because nobody could take it up again.
     pub fn append(&mut self, record: &Record) -> Result<()> {
-        let value = serde_json::to_vec(record).expect("records are plain data");
-        let mut line = format!("{:08x} ", crc32fast::hash(&value)).into_bytes();
-        line.extend(value);
-        line.push(b'\n');
+        let line = line::write(record, &mut self.last);
         self.file.write_all(&line).map_err(|cause| self.failed(cause))
     }
 
@@ -187,134 +229,92 @@ impl Journal {
     }
 }
 
-/// What the journal of a run directory says.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct State {
-    /// Spine directories in order.
-    pub spine: Vec<SpineRecord>,
-    /// Buckets that were written, by the scan that counts.
-    pub buckets: BTreeMap<u64, Bucket>,
-    /// The least number that no bucket has had yet.
-    pub next_bucket: u64,
-    /// Those that are done, with the code of their last launch.
-    pub done: BTreeMap<u64, u8>,
-    /// Buckets whose launch began and did not end.
-    pub started: HashSet<u64>,
-    /// What the scan could not read: the text, whether it vanished, whether it is in a bucket all the same.
-    pub unread: Vec<(String, bool, bool)>,
-    /// What the scan found, if it is complete.
-    pub scanned: Option<Weight>,
-    /// Something of the source could not be read.
-    pub sender_failed: bool,
-    /// Launches so far.
-    pub launches: u64,
-    /// How often the run was begun.
-    pub begun: u64,
-    /// The exit code, if the run came to its end.
-    pub finished: Option<u8>,
+/// Where a damaged journal is put.
+pub const ASIDE: &str = "journal.damaged";
+
+/// What was read of a journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Read {
+    /// All of it, or all but a torn end.
+    Whole {
+        /// What it says.
+        state: State,
+        /// Bytes of whole records.
+        length: u64,
+        /// The checksum of the last of them.
+        last: u64,
+    },
+    /// Something is wrong before its end. The records before that say what once was so, but not that nothing came after it.
+    Damaged {
+        /// What they say.
+        state: State,
+        /// Number of the line that is wrong, from 1.
+        line: u64,
+    },
 }
 
-impl State {
-    /// Reads a run directory.
+impl Read {
+    /// Reads the journal of a run directory.
     ///
     /// # Errors
-    /// There is no journal, or it is of a newer version.
-    pub fn read(dir: &Path) -> Result<State> {
-        Ok(read(dir)?.0)
-    }
-
-    /// Takes one record in.
-    pub fn take(&mut self, record: Record) {
-        match record {
-            Record::Begun { .. } => {
-                self.begun += 1;
-                self.finished = None;
-                self.started.clear();
-                // A scan that was not complete begins again, and packs what is not done into other buckets.
-                if self.scanned.is_none() {
-                    self.spine.clear();
-                    self.unread.clear();
-                    self.buckets.retain(|id, _| self.done.contains_key(id));
-                }
-            }
-            Record::Spine(spine) => self.spine.push(spine),
-            Record::Bucket { b: (id, entries, bytes, units, argument_bytes, spine_before, exposed, singles) } => {
-                let weight = Weight { entries, bytes };
-                self.next_bucket = self.next_bucket.max(id + 1);
-                let bucket = Bucket { id, weight, units, argument_bytes, spine_before, exposed, singles };
-                self.buckets.insert(id, bucket);
-            }
-            Record::Unread { text, vanished, in_unit } => self.unread.push((text, vanished, in_unit)),
-            Record::Scanned { entries, bytes } => self.scanned = Some(Weight { entries, bytes }),
-            Record::Started { launch, buckets } => {
-                self.launches = self.launches.max(launch + 1);
-                self.started.extend(buckets);
-            }
-            Record::Done { code, sender_failed, buckets, .. } => {
-                self.sender_failed |= sender_failed;
-                for id in buckets {
-                    self.started.remove(&id);
-                    self.done.insert(id, code);
-                }
-            }
-            Record::Finished { code } => self.finished = Some(code),
-        }
-    }
-
-    /// Takes nothing for done: the machine stopped, and what it had written may be lost.
-    pub fn forget_done(&mut self) {
-        self.done.clear();
-        self.finished = None;
-    }
-
-    /// Weight of what is done.
-    pub fn done_weight(&self) -> Weight {
-        self.done.keys().filter_map(|id| self.buckets.get(id)).map(|bucket| bucket.weight).sum()
-    }
-}
-
-/// The state, and how many bytes of the file are whole records.
-fn read(dir: &Path) -> Result<(State, u64)> {
-    let path = dir.join(FILE);
-    let file = File::open(&path).map_err(|cause| {
-        Error::io("read journal", &path, cause).remedy("name the directory of a run, as --show prints it")
-    })?;
-    let (mut state, mut whole, mut line) = (State::default(), 0, Vec::new());
-    let mut reader = BufReader::new(file);
-    loop {
-        line.clear();
-        let length = reader.read_until(b'\n', &mut line).map_err(|cause| Error::io("read journal", &path, cause))?;
-        let Some(record) = parse(&line) else { return Ok((state, whole)) };
-        if let Record::Begun { version } = record
-            && version > VERSION
-        {
-            return Err(Error::usage(format!("the run in {} was begun by a newer multi-sync", dir.display()))
+    /// There is none, or it is of a newer version.
+    pub fn from(dir: &Path) -> Result<Read> {
+        let path = dir.join(FILE);
+        let fail = |cause| Error::io("read journal", &path, cause);
+        let file = File::open(&path)
+            .map_err(|cause| fail(cause).remedy("name the directory of a run, as --show prints it"))?;
+        let mut lines = BufReader::new(file);
+        let (mut state, mut length, mut last, mut count) = (State::default(), 0, 0, 0);
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let read = lines.read_until(b'\n', &mut bytes).map_err(fail)?;
+            count += 1;
+            let Some((record, sum)) = line::read(&bytes, last) else {
+                let damaged = read > 0 && line::any_whole(&bytes, lines).map_err(fail)?;
+                return Ok(if damaged {
+                    Read::Damaged { state, line: count }
+                } else {
+                    Read::Whole { state, length, last }
+                });
+            };
+            if let Record::Begun { version, .. } = record
+                && version > VERSION
+            {
+                return Err(Error::usage(format!(
+                    "the run in {} was begun by a newer multi-sync",
+                    Printable::path(dir)
+                ))
                 .remedy("resume it with that one"));
+            }
+            state.take(record);
+            (length, last) = (length + read as u64, sum);
         }
-        state.take(record);
-        whole += length as u64;
     }
-}
 
-/// A line that is whole and fits its checksum.
-fn parse(line: &[u8]) -> Option<Record> {
-    let line = line.strip_suffix(b"\n")?;
-    let (sum, rest) = line.split_at_checked(8)?;
-    let value = rest.strip_prefix(b" ")?;
-    let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
-    (crc32fast::hash(value) == sum).then(|| serde_json::from_slice(value).ok())?
+    /// What the records say that are whole, up to the first that is not.
+    pub fn state(&self) -> &State {
+        match self {
+            Read::Whole { state, .. } | Read::Damaged { state, .. } => state,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::Weight;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const RUN: &str = "a run";
 
     fn bucket(id: u64) -> Record {
-        Record::Bucket { b: (id, 10 + id, 100, 3, 40, 1, false, false) }
+        Record::Bucket { b: (id, 10 + id, 100, 3, 40, 1, false, false), content: Some((16, 77 + id)) }
     }
 
     fn some_records() -> Vec<Record> {
+        let name = |text: &str| Name::Text(text.into());
         vec![
             Record::Spine(SpineRecord {
                 argument: Some(Name::new(b"./\xff\n".to_vec())),
@@ -330,90 +330,137 @@ mod tests {
             Record::Done { launch: 0, code: 0, sender_failed: false, buckets: vec![0] },
             Record::Started { launch: 1, buckets: vec![1, 2] },
             Record::Scanned { entries: 33, bytes: 300 },
+            Record::Failed { phase: "copy".into(), buckets: vec![1, 2], names: vec![(name("f"), name("no \"f\""))] },
             Record::Done { launch: 1, code: 23, sender_failed: true, buckets: vec![1, 2] },
             Record::Finished { code: 23 },
         ]
     }
 
+    /// The journal of a run of which the first `count` of the records were written.
+    fn written(dir: &Path, count: usize) -> Journal {
+        let (mut journal, _) = Journal::open(dir, RUN).unwrap();
+        some_records().iter().take(count).for_each(|record| journal.append(record).unwrap());
+        journal.sync().unwrap();
+        journal
+    }
+
+    fn all(dir: &Path) -> Journal {
+        written(dir, usize::MAX)
+    }
+
+    /// What those records say.
+    fn expected(count: usize) -> State {
+        let mut state = State::default();
+        state.take(Record::Begun { version: VERSION, run: RUN.into() });
+        some_records().into_iter().take(count).for_each(|record| state.take(record));
+        state
+    }
+
+    fn state(dir: &Path) -> State {
+        match Read::from(dir).unwrap() {
+            Read::Whole { state, .. } => state,
+            damaged => panic!("{damaged:?}"),
+        }
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(dir.path()).unwrap();
-        some_records().iter().for_each(|record| journal.append(record).unwrap());
-        journal.sync().unwrap();
-        let state = State::read(dir.path()).unwrap();
-        assert_eq!(state.done, BTreeMap::from([(0, 0), (1, 23), (2, 23)]));
-        assert_eq!(state.spine[0].argument.clone().unwrap().into_bytes(), b"./\xff\n");
-        assert_eq!((state.scanned, state.launches, state.begun), (Some(Weight { entries: 33, bytes: 300 }), 2, 1));
-        assert!(state.sender_failed && state.started.is_empty() && state.finished == Some(23));
-        assert_eq!(state.done_weight(), Weight { entries: 33, bytes: 300 });
-        // The next part of the same run.
-        drop(Journal::open(dir.path()).unwrap());
-        let again = State::read(dir.path()).unwrap();
+        drop(all(dir.path()));
+        let read = state(dir.path());
+        assert_eq!(read, expected(usize::MAX));
+        assert_eq!(read.done, BTreeMap::from([(0, 0), (1, 23), (2, 23)]));
+        assert_eq!(read.spine[0].argument.clone().unwrap().into_bytes(), b"./\xff\n");
+        assert_eq!((read.scanned, read.launches, read.begun), (Some(Weight { entries: 33, bytes: 300 }), 2, 1));
+        assert!(read.sender_failed && read.started.is_empty() && read.finished == Some(23));
+        assert_eq!(read.done_weight(), Weight { entries: 33, bytes: 300 });
+        assert_eq!(read.failures.iter().count(), 1);
+        // The next part of the same run, and no other run.
+        drop(Journal::open(dir.path(), RUN).unwrap());
+        let again = state(dir.path());
         assert_eq!((again.begun, again.finished, again.done.len(), again.spine.len()), (2, None, 3, 1));
+        let other = Journal::open(dir.path(), "another run").unwrap_err().to_string();
+        assert!(other.contains("another run"), "{other}");
     }
 
     #[test]
     fn cut_anywhere_it_never_says_more_than_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(dir.path()).unwrap();
-        some_records().iter().for_each(|record| journal.append(record).unwrap());
-        journal.flush().unwrap();
+        drop(all(dir.path()));
         let whole = std::fs::read(dir.path().join(FILE)).unwrap();
-        let mut known = 0;
         for cut in 0..=whole.len() {
             let other = tempfile::tempdir().unwrap();
             std::fs::write(other.path().join(FILE), &whole[..cut]).unwrap();
-            let state = State::read(other.path()).unwrap();
             // The records whose lines are complete, and no other.
             let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
-            let mut expected = State::default();
-            expected.take(Record::Begun { version: VERSION });
-            some_records().into_iter().take(lines.saturating_sub(1)).for_each(|record| expected.take(record));
-            if lines > 0 {
-                assert_eq!(state, expected, "cut at {cut}");
-            }
-            assert!(state.done.len() >= known);
-            known = state.done.len();
+            let known = if lines == 0 { State::default() } else { expected(lines - 1) };
+            assert_eq!(state(other.path()), known, "cut at {cut}");
             // And it can be written on.
-            let mut journal = Journal::open(other.path()).unwrap();
+            let (mut journal, before) = Journal::open(other.path(), RUN).unwrap();
+            assert_eq!(*before.state(), known);
             journal.append(&bucket(77)).unwrap();
             journal.flush().unwrap();
-            assert!(State::read(other.path()).unwrap().buckets.contains_key(&77), "cut at {cut}");
+            assert!(state(other.path()).buckets.contains_key(&77), "cut at {cut}");
         }
     }
 
     #[test]
     fn a_newer_journal_is_refused_and_a_missing_one_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(State::read(dir.path()).unwrap_err().to_string().contains("journal.jsonl"));
-        let mut journal = Journal::open(dir.path()).unwrap();
-        journal.append(&Record::Begun { version: VERSION + 1 }).unwrap();
+        assert!(Read::from(dir.path()).unwrap_err().to_string().contains("journal.jsonl"));
+        let mut journal = written(dir.path(), 0);
+        journal.append(&Record::Begun { version: VERSION + 1, run: RUN.into() }).unwrap();
         journal.flush().unwrap();
-        assert!(State::read(dir.path()).unwrap_err().to_string().contains("newer"));
-        assert!(Journal::open(dir.path()).is_err());
+        assert!(Read::from(dir.path()).unwrap_err().to_string().contains("newer"));
+        assert!(Journal::open(dir.path(), RUN).is_err());
     }
 
     proptest! {
         #[test]
         fn a_changed_byte_is_noticed(at in any::<prop::sample::Index>(), by in 1u8..) {
             let dir = tempfile::tempdir().unwrap();
-            let mut journal = Journal::open(dir.path()).unwrap();
-            some_records().iter().for_each(|record| journal.append(record).unwrap());
-            journal.flush().unwrap();
+            drop(all(dir.path()));
             let path = dir.path().join(FILE);
             let mut bytes = std::fs::read(&path).unwrap();
             let at = at.index(bytes.len());
-            bytes[at] ^= by;
-            std::fs::write(&path, &bytes).unwrap();
             // Everything before that line, nothing of it or after it.
             let before = bytes[..at].iter().filter(|byte| **byte == b'\n').count();
-            if let Ok(state) = State::read(dir.path()) {
-                let known = some_records().into_iter().take(before.saturating_sub(1));
-                let done = known.filter(|record| matches!(record, Record::Done { .. })).count();
-                prop_assert!(state.done.is_empty() || done > 0);
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            bytes[at] ^= by;
+            std::fs::write(&path, &bytes).unwrap();
+            let read = Read::from(dir.path()).unwrap();
+            let known = if before == 0 { State::default() } else { expected(before - 1) };
+            prop_assert_eq!(read.state(), &known);
+            // Only at the end may it be taken for a torn end.
+            let is_damaged = matches!(read, Read::Damaged { line, .. } if line as usize == before + 1);
+            prop_assert!(is_damaged || before + 3 > lines, "line {before} of {lines}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_missing_or_elsewhere_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(all(dir.path()));
+        let path = dir.path().join(FILE);
+        let text = std::fs::read(&path).unwrap();
+        let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+        for at in 0..lines.len() - 3 {
+            let mut without = lines.clone();
+            without.remove(at);
+            let mut exchanged = lines.clone();
+            exchanged.swap(at, at + 1);
+            let mut twice = lines.clone();
+            twice.insert(at, lines[at]);
+            for (how, damaged) in [("without", without), ("exchanged", exchanged), ("twice", twice)] {
+                std::fs::write(&path, damaged.concat()).unwrap();
+                let read = Read::from(dir.path()).unwrap();
+                assert!(matches!(read, Read::Damaged { .. }), "{how} {at}: {read:?}");
             }
         }
+        // What was damaged is put aside, and nothing of it counts.
+        let (_, before) = Journal::open(dir.path(), RUN).unwrap();
+        assert!(matches!(before, Read::Damaged { .. }) && dir.path().join(ASIDE).exists());
+        assert_eq!(state(dir.path()), expected(0));
     }
 
     #[test]

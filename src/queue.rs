@@ -186,12 +186,13 @@ impl Queue {
     ///
     /// ```
     /// use std::num::NonZero;
-    /// use multi_sync::{bucket::Bucket, cost::CostModel, queue::{Coalesce, Queue}, scan::Weight};
+    /// use multi_sync::{bucket::{Bucket, Content}, cost::CostModel, queue::{Coalesce, Queue}, scan::Weight};
     ///
     /// let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
     /// for id in 0..64 {
     ///     let weight = Weight { entries: 1000, bytes: 1 << 30 };
-    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0, exposed: false, singles: false });
+    ///     let content = Content::default();
+    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0, exposed: false, singles: false, content });
     /// }
     /// let slots = NonZero::new(4).unwrap();
     /// let first = queue.take(slots, 1 << 20, 0, false).len();
@@ -258,6 +259,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bucket::Content;
     use proptest::prelude::*;
 
     fn bucket(id: u64, entries: u64, bytes: u64, spine_before: u32) -> Bucket {
@@ -269,6 +271,7 @@ mod tests {
             spine_before,
             exposed: false,
             singles: false,
+            content: Content::default(),
         }
     }
 

@@ -1,22 +1,25 @@
-//! The run directory: what was asked (`plan.json`), who works on it (`lock`), and, through [`crate::journal`], how far it came. The
+//! The run directory: what was asked (`plan.json`), who works on it ([`Lock`]), and, through [`crate::journal`], how far it came. The
 //! buckets in it are [`crate::bucket`]'s.
+
+mod lock;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::journal::Name;
+pub use lock::Lock;
 
-/// Version of `plan.json`.
-const VERSION: u32 = 1;
+/// Version of `plan.json`. Since 2 it has a name for the run and a checksum.
+const VERSION: u32 = 2;
 const PLAN: &str = "plan.json";
-const LOCK: &str = "lock";
 
 /// What the user asked for: enough to do it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,12 +36,18 @@ pub struct Asked {
     boot: String,
     /// When the run was begun.
     pub begun: String,
+    /// The name of the run, which its journal has too; empty in a run of version 1.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    run: String,
+    /// XXH3 (64 bits) of all the rest, as JSON without blanks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sum: Option<String>,
 }
 
 impl Asked {
     /// The command line, without the program's name, typed in `cwd`.
     pub fn new(words: &[OsString], cwd: &Path, rsync: String) -> Asked {
-        Asked {
+        let mut asked = Asked {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             rsync,
@@ -47,7 +56,22 @@ impl Asked {
             host: host(),
             boot: boot(),
             begun: jiff::Timestamp::now().to_string(),
-        }
+            run: name(),
+            sum: None,
+        };
+        asked.sum = Some(asked.checksum());
+        asked
+    }
+
+    fn checksum(&self) -> String {
+        let rest = Asked { sum: None, ..self.clone() };
+        let text = serde_json::to_vec(&rest).expect("what was asked is plain data");
+        format!("{:016x}", xxh3_64(&text))
+    }
+
+    /// The name of the run; empty in a run of version 1.
+    pub fn run(&self) -> &str {
+        &self.run
     }
 
     /// Writes it, at once or not at all.
@@ -82,6 +106,15 @@ impl Asked {
             return Err(Error::usage(format!("the run in {} was begun by a newer multi-sync", Printable::path(dir)))
                 .remedy("resume it with that one"));
         }
+        let is_whole = match &asked.sum {
+            Some(sum) => *sum == asked.checksum(),
+            None => asked.version < 2 && asked.run.is_empty(),
+        };
+        if !is_whole {
+            let shown = Printable::path(&path);
+            return Err(Error::usage(format!("{shown} is damaged: its checksum is not that of what it says"))
+                .remedy("copy again with the command line that the run was begun with"));
+        }
         Ok(asked)
     }
 
@@ -101,91 +134,18 @@ impl Asked {
     }
 }
 
+/// A name that no other run has.
+fn name() -> String {
+    let random = fs::read_to_string("/proc/sys/kernel/random/uuid").map(|id| id.trim().to_owned());
+    random.unwrap_or_else(|_| format!("{} {}", std::process::id(), jiff::Timestamp::now()))
+}
+
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
-}
-
-/// Who works on a run: one process at a time. A plain file, so that it works on any file system.
-#[derive(Debug)]
-pub struct Lock(PathBuf);
-
-#[derive(Serialize, Deserialize, PartialEq)]
-struct Holder {
-    host: String,
-    pid: u32,
-    /// So that a number that is used again is not taken for the same process.
-    started: String,
-}
-
-impl Holder {
-    fn this() -> Holder {
-        let pid = std::process::id();
-        Holder { host: host(), pid, started: process_start(pid).unwrap_or_default() }
-    }
-
-    fn may_live(&self) -> bool {
-        self.host != host() || process_start(self.pid).is_some_and(|started| started == self.started)
-    }
-}
-
-/// Clock ticks after boot (proc_pid_stat(5), field 22), with the boot they count from.
-fn process_start(pid: u32) -> Option<String> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, which may hold anything, ends with the last parenthesis.
-    let after = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
-    let ticks = String::from_utf8_lossy(after).split_ascii_whitespace().nth(19)?.to_owned();
-    Some(format!("{} {ticks}", boot()))
-}
-
-impl Lock {
-    /// Takes the lock of a run directory. A lock whose holder has died on this machine is taken over.
-    ///
-    /// # Errors
-    /// Somebody else holds it, and is named.
-    pub fn take(dir: &Path) -> Result<Lock> {
-        let path = dir.join(LOCK);
-        let fail = |cause: io::Error| Error::io("lock", &path, cause);
-        let own = serde_json::to_vec(&Holder::this()).expect("a holder is plain data");
-        // Linked into place whole: no reader sees half of it.
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(fail)?;
-        file.write_all(&own).map_err(fail)?;
-        for _ in 0..3 {
-            match fs::hard_link(file.path(), &path) {
-                Ok(()) => return Ok(Lock(path)),
-                Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(fail(cause)),
-                Err(_) => {}
-            }
-            let held = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Holder>(&text).ok());
-            match held {
-                Some(holder) if holder.may_live() => {
-                    let Holder { host, pid, .. } = holder;
-                    return Err(Error::usage(format!(
-                        "process {pid} on {host} works on the run in {}",
-                        Printable::path(dir)
-                    ))
-                    .remedy(format!("wait for it; if that machine is gone, remove {}", Printable::path(&path))));
-                }
-                _ => fs::remove_file(&path).map_err(fail)?,
-            }
-        }
-        Err(Error::usage(format!("cannot lock {}: others try as well", Printable::path(dir))))
-    }
-
-    /// Whether a process that may be alive holds the lock of a run directory.
-    pub fn is_held(dir: &Path) -> bool {
-        let text = fs::read(dir.join(LOCK)).ok();
-        text.and_then(|text| serde_json::from_slice::<Holder>(&text).ok()).is_some_and(|holder| holder.may_live())
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// The run directories below a folder, by name.
@@ -221,25 +181,21 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time() {
+    fn a_changed_byte_of_what_was_asked_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let lock = Lock::take(dir.path()).unwrap();
-        assert!(Lock::is_held(dir.path()));
-        let refused = Lock::take(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
-        drop(lock);
-        assert!(!Lock::is_held(dir.path()));
-        // A process that has died, one whose number was used again, and half a file.
-        let dead = Holder { pid: u32::MAX, ..Holder::this() };
-        let other = Holder { started: "long ago".into(), ..Holder::this() };
-        for text in [serde_json::to_vec(&dead).unwrap(), serde_json::to_vec(&other).unwrap(), b"{".to_vec()] {
-            fs::write(dir.path().join(LOCK), text).unwrap();
-            assert!(!Lock::is_held(dir.path()));
-            Lock::take(dir.path()).unwrap();
+        let words = ["-r", "-a --delete", "src/", "D"].map(OsString::from);
+        let asked = Asked::new(&words, Path::new("/here"), "3.5.0".into());
+        asked.write(dir.path()).unwrap();
+        let path = dir.path().join(PLAN);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            fs::write(&path, &damaged).unwrap();
+            if let Ok(read) = Asked::read(dir.path()) {
+                // A blank may be another blank.
+                assert_eq!(read, asked, "byte {at}");
+            }
         }
-        // Of another machine nobody knows.
-        let there = Holder { host: "elsewhere".into(), ..dead };
-        fs::write(dir.path().join(LOCK), serde_json::to_vec(&there).unwrap()).unwrap();
-        assert!(Lock::take(dir.path()).is_err());
     }
 }

@@ -8,7 +8,7 @@ use multi_sync::bucket::BucketDir;
 use multi_sync::config::Config;
 use multi_sync::engine::{FAILED_NAMES, FAILED_TEXT, Ledger};
 use multi_sync::entry::Printable;
-use multi_sync::journal::State;
+use multi_sync::journal;
 use multi_sync::plan::{Plan, Strategy};
 use multi_sync::report::Summary;
 use multi_sync::rsync::command::Quoted;
@@ -49,6 +49,7 @@ pub struct Opened {
     pub ledger: Option<Ledger>,
     lock: Option<Lock>,
     resumed: bool,
+    run: String,
 }
 
 impl Opened {
@@ -66,19 +67,27 @@ impl Opened {
                 let lock = Lock::take(&run.dir)?;
                 let buckets = plan.open_buckets(&run.dir)?;
                 let trusted = !(config.destination.is_local() && run.asked.machine_restarted());
-                let open = if run.failed_only { Ledger::open_for_failed } else { Ledger::open };
-                let ledger = if parallel { Some(open(&run.dir, trusted)?) } else { None };
-                Ok(Opened { buckets, ledger, lock: Some(lock), resumed: true })
+                let open = || {
+                    let mut ledger = Ledger::open(&run.dir, run.asked.run(), trusted)?;
+                    if run.failed_only {
+                        ledger.fail_again()?;
+                    }
+                    Ok(ledger)
+                };
+                let ledger = parallel.then(open).transpose()?;
+                Ok(Opened { buckets, ledger, lock: Some(lock), resumed: true, run: run.asked.run().to_owned() })
             }
             None => {
                 let buckets = plan.make_buckets(config)?;
                 if !parallel {
-                    return Ok(Opened { buckets, ledger: None, lock: None, resumed: false });
+                    return Ok(Opened { buckets, ledger: None, lock: None, resumed: false, run: String::new() });
                 }
                 let lock = Lock::take(buckets.path())?;
-                Asked::new(words, &config.cwd, plan.version.to_string()).write(buckets.path())?;
-                let ledger = Ledger::open(buckets.path(), true)?;
-                Ok(Opened { buckets, ledger: Some(ledger), lock: Some(lock), resumed: false })
+                let asked = Asked::new(words, &config.cwd, plan.version.to_string());
+                asked.write(buckets.path())?;
+                let ledger = Ledger::open(buckets.path(), asked.run(), true)?;
+                let run = asked.run().to_owned();
+                Ok(Opened { buckets, ledger: Some(ledger), lock: Some(lock), resumed: false, run })
             }
         }
     }
@@ -89,12 +98,13 @@ pub struct Kept {
     buckets: BucketDir,
     lock: Option<Lock>,
     resumed: bool,
+    run: String,
 }
 
 impl Opened {
     /// Takes out what the run itself needs.
     pub fn split(self) -> (Option<Ledger>, Kept) {
-        (self.ledger, Kept { buckets: self.buckets, lock: self.lock, resumed: self.resumed })
+        (self.ledger, Kept { buckets: self.buckets, lock: self.lock, resumed: self.resumed, run: self.run })
     }
 }
 
@@ -102,6 +112,11 @@ impl Kept {
     /// Whether there is a journal.
     pub fn recorded(&self) -> bool {
         self.lock.is_some()
+    }
+
+    /// The name of the run.
+    pub fn run(&self) -> &str {
+        &self.run
     }
 
     /// Where the buckets are.
@@ -118,7 +133,6 @@ impl Kept {
         let stays = self.resumed || config.buckets.is_some();
         let keeps = recorded && !complete && stays;
         let dir = self.buckets.path().to_owned();
-        drop(self.lock.take());
         let mut lines = Vec::new();
         if keeps {
             let shown = Quoted(dir.as_os_str()).to_string();
@@ -139,6 +153,8 @@ impl Kept {
             (false, true) => self.buckets.discard(),
             (false, false) => self.buckets.remove(),
         };
+        // Who waits for it finds the directory as it is to stay.
+        drop(self.lock.take());
         (lines, removed)
     }
 }
@@ -155,14 +171,18 @@ fn failures(dir: &Path) -> Vec<String> {
 /// Where a run stands.
 pub fn status(dir: &Path) -> Result<String> {
     let asked = Asked::read(dir)?;
-    let state = State::read(dir)?;
+    let read = journal::Read::from(dir)?;
+    let state = read.state();
     let (known, done) = (state.buckets.len(), state.done.len());
     let weight = state.done_weight();
     let failed = state.done.values().filter(|code| **code == exit::PARTIAL).count();
-    let stands = match (Lock::is_held(dir), state.finished) {
-        (true, _) => "running".to_owned(),
-        (false, Some(code)) => format!("ended with code {code} ({})", exit::meaning(code)),
-        (false, None) => "not running, can be resumed".to_owned(),
+    let stands = match (Lock::is_held(dir)?, state.finished, &read) {
+        (true, ..) => "running".to_owned(),
+        (false, _, journal::Read::Damaged { line, .. }) => {
+            format!("not running, its journal is damaged in line {line}; can be resumed, from the beginning")
+        }
+        (false, Some(code), _) => format!("ended with code {code} ({})", exit::meaning(code)),
+        (false, None, _) => "not running, can be resumed".to_owned(),
     };
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -190,13 +210,17 @@ pub fn status(dir: &Path) -> Result<String> {
 pub fn list(parent: &Path) -> Result<String> {
     let mut text = String::new();
     for dir in rundir::list(parent)? {
-        let told = State::read(&dir).map(|state| {
-            let stands = match (Lock::is_held(&dir), state.finished) {
-                (true, _) => "running".to_owned(),
-                (false, Some(code)) => format!("ended with code {code}"),
-                (false, None) => "can be resumed".to_owned(),
+        let told = journal::Read::from(&dir).and_then(|read| {
+            let state = read.state();
+            let stands = match (Lock::is_held(&dir)?, state.finished, &read) {
+                (true, ..) => "running".to_owned(),
+                (false, _, journal::Read::Damaged { line, .. }) => {
+                    format!("its journal is damaged in line {line}; can be resumed, from the beginning")
+                }
+                (false, Some(code), _) => format!("ended with code {code}"),
+                (false, None, _) => "can be resumed".to_owned(),
             };
-            format!("{stands}, {} of {} buckets done", state.done.len(), state.buckets.len())
+            Ok(format!("{stands}, {} of {} buckets done", state.done.len(), state.buckets.len()))
         });
         let told = told.unwrap_or_else(|error: Error| error.to_string());
         let _ = writeln!(text, "{}: {told}", Printable::path(&dir));

@@ -57,7 +57,7 @@ pub fn after(
         let buckets = kept.buckets().below(FOLDER)?;
         let differences = Differences::listed(kept.buckets().path(), goes_on)?;
         let told = differences.noted(tell);
-        let ledger = Ledger::open(buckets.path(), true)?;
+        let ledger = Ledger::open(buckets.path(), &format!("{} {FOLDER}", kept.run()), true)?;
         let asked = engine::run_recorded(question, &plan, &buckets, Some(ledger), control, &told);
         conclude(asked, &differences)?
     } else {

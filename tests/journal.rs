@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use multi_sync::bucket::Bucket;
-use multi_sync::journal::{Journal, Record, State};
+use multi_sync::journal::{Journal, Read, Record, State};
 use multi_sync::rundir::Asked;
 use multi_sync::scan::Weight;
 use proptest::prelude::*;
@@ -62,8 +62,8 @@ fn fate(events: &[Happens], id: u64) -> Fate {
 
 fn record(happens: &Happens, launch: u64) -> Record {
     match happens.clone() {
-        Happens::Begins => Record::Begun { version: 1 },
-        Happens::Writes(id) => Record::Bucket { b: (id, 1 + id, 10, 1, 5, 1, false, false) },
+        Happens::Begins => Record::Begun { version: 1, run: String::new() },
+        Happens::Writes(id) => Record::Bucket { b: (id, 1 + id, 10, 1, 5, 1, false, false), content: None },
         Happens::Starts(buckets) => Record::Started { launch, buckets },
         Happens::Ends(buckets, code) => Record::Done { launch, code, sender_failed: false, buckets },
         Happens::ScanIsComplete => Record::Scanned { entries: 9, bytes: 90 },
@@ -117,7 +117,7 @@ proptest! {
     #[test]
     fn a_cut_never_makes_a_bucket_done(events in prop::collection::vec(happens(), 1..20), cut in any::<prop::sample::Index>()) {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(dir.path()).unwrap();
+        let (mut journal, _) = Journal::open(dir.path(), "").unwrap();
         for (at, event) in events.iter().enumerate() {
             journal.append(&record(event, at as u64)).unwrap();
         }
@@ -127,11 +127,12 @@ proptest! {
         let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
         let cut = cut.index(whole.len() + 1);
         std::fs::write(&file, &whole[..cut]).unwrap();
-        let state = State::read(dir.path()).unwrap();
+        let read = Read::from(dir.path()).unwrap();
+        let state = read.state();
         // The first line begins the run.
         let all: Vec<Happens> = std::iter::once(Happens::Begins).chain(events).collect();
         for id in 0..BUCKETS {
-            prop_assert_eq!(seen(&state, id), fate(&all[..lines(&whole[..cut])], id));
+            prop_assert_eq!(seen(state, id), fate(&all[..lines(&whole[..cut])], id));
         }
     }
 }
@@ -141,7 +142,8 @@ fn a_run_of_version_1_is_read() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-version-1");
     let asked = Asked::read(&dir).unwrap();
     assert_eq!(asked.words(), ["-p", "2", "-f", "3", "-b", "runs", "src/", "D"]);
-    let state = State::read(&dir).unwrap();
+    let read = Read::from(&dir).unwrap();
+    let state = read.state();
     assert_eq!((state.scanned, state.begun, state.finished), (Some(Weight { entries: 12, bytes: 64 }), 1, None));
     assert_eq!(state.spine.len(), 2);
     assert_eq!(state.done.values().copied().collect::<Vec<_>>(), [0, 23]);

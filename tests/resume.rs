@@ -11,7 +11,7 @@ use std::time::Duration;
 use lab::command::{Run, Signal, multi_sync, rsync, run, run_within, start};
 use lab::twin::fake_rsync;
 use lab::work::{Work, set_mode};
-use multi_sync::journal::State;
+use multi_sync::journal::Read;
 use multi_sync::treegen::{self, Sizes, Spec};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -86,7 +86,12 @@ fn kill_and_resume(seed: u64, options: &str) -> u32 {
             Some(dir) => resume(&work, &dir),
             None => {
                 if let Some(half) = run_dir(&work) {
+                    let was_complete = half.join("journal.jsonl").exists();
                     fs::remove_dir_all(half).unwrap();
+                    if was_complete {
+                        // Killed while it removed what it needs no more.
+                        break;
+                    }
                 }
                 begin(&work, &["-r", options])
             }
@@ -102,8 +107,8 @@ fn kill_and_resume(seed: u64, options: &str) -> u32 {
             break;
         }
         kills += 1;
-        if let Some(state) = run_dir(&work).and_then(|dir| State::read(&dir).ok()) {
-            in_flight += state.started.len() as u32;
+        if let Some(state) = run_dir(&work).and_then(|dir| Read::from(&dir).ok()) {
+            in_flight += state.state().started.len() as u32;
         }
     }
     let mut check = rsync(&work);
@@ -276,4 +281,111 @@ fn a_run_directory_without_room_ends_the_run() {
     unmount.arg("-l").arg(&small);
     run(unmount);
     ran.expect_code(11);
+}
+
+/// A run that was killed when its scan was complete and some of its buckets were not launched yet.
+fn killed_after_the_scan(work: &Work) -> PathBuf {
+    let mut command = multi_sync(work);
+    command.args(["-p", "2", "-f", "8", "-b", "runs", "src/", "D"]);
+    let slowly = "case \" $* \" in *' --no-implied-dirs '*) sleep 0.2 ;; esac; exec REAL \"$@\"";
+    fake_rsync(&mut command, work, slowly);
+    let mut running = start(command);
+    running.wait_for("the end of a bucket", SOON, |_| {
+        let read = run_dir(work).and_then(|dir| Read::from(&dir).ok());
+        read.is_some_and(|read| read.state().scanned.is_some() && !read.state().done.is_empty())
+    });
+    running.signal(Signal::KILL);
+    running.finish(SOON);
+    let dir = run_dir(work).unwrap();
+    let read = Read::from(&dir).unwrap();
+    assert!(read.state().done.len() + 4 < read.state().buckets.len(), "too late: {read:?}");
+    dir
+}
+
+/// Files of the buckets that are not done, or of those that are.
+fn bucket_files(dir: &Path, done: bool) -> Vec<PathBuf> {
+    let read = Read::from(dir).unwrap();
+    let state = read.state();
+    let ids = state.buckets.keys().filter(|id| state.done.contains_key(id) == done);
+    ids.map(|id| dir.join(format!("0000/0000/{id:06}.bucket"))).collect()
+}
+
+/// What is done with the files of two buckets.
+type Damage = fn(&Path, &Path);
+
+const DAMAGES: [(&str, Damage); 7] = [
+    ("emptied", |file, _| fs::write(file, "").unwrap()),
+    ("removed", |file, _| fs::remove_file(file).unwrap()),
+    ("cut after a name", |file, _| {
+        let bytes = fs::read(file).unwrap();
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap() + 1;
+        fs::write(file, &bytes[..end]).unwrap();
+    }),
+    ("zeros in the place of it", |file, _| fs::write(file, vec![0; fs::read(file).unwrap().len()]).unwrap()),
+    ("a bit of a name", |file, _| {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[3] ^= 1;
+        fs::write(file, bytes).unwrap();
+    }),
+    ("more names", |file, other| {
+        fs::write(file, [fs::read(file).unwrap(), fs::read(other).unwrap()].concat()).unwrap()
+    }),
+    ("exchanged", |file, other| {
+        let (one, two) = (fs::read(file).unwrap(), fs::read(other).unwrap());
+        fs::write(file, two).unwrap();
+        fs::write(other, one).unwrap();
+    }),
+];
+
+#[test]
+fn what_a_bucket_file_has_lost_is_scanned_again() {
+    for (how, damage) in DAMAGES {
+        let work = Work::new();
+        tree(&work, 150);
+        let dir = killed_after_the_scan(&work);
+        let (files, done) = (bucket_files(&dir, false), bucket_files(&dir, true));
+        damage(&files[0], if how == "exchanged" { &done[0] } else { &files[1] });
+        let mut command = multi_sync(&work);
+        command.arg("--resume").arg(&dir);
+        let ran = run_within(command, SOON).expect_code(0);
+        assert!(ran.stderr_text().contains("scanned again"), "{how}: {}", ran.report());
+        expect_same(&work, &ran);
+    }
+}
+
+#[test]
+fn a_damaged_journal_is_no_shorter_one() {
+    let work = Work::new();
+    tree(&work, 150);
+    let dir = killed_after_the_scan(&work);
+    let journal = dir.join("journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let at = lines.iter().position(|line| line.contains("\"bucket\"")).unwrap();
+    lines.remove(at);
+    fs::write(&journal, lines.concat()).unwrap();
+    let mut status = multi_sync(&work);
+    status.arg("--status").arg(&dir);
+    let status = run(status).expect_code(0).stdout_text();
+    assert!(status.contains(&format!("damaged in line {}", at + 1)), "{status}");
+    let mut command = multi_sync(&work);
+    command.arg("--resume").arg(&dir);
+    let ran = run_within(command, SOON).expect_code(0);
+    assert!(ran.stderr_text().contains("damaged in line"), "{}", ran.report());
+    expect_same(&work, &ran);
+}
+
+/// Files of two runs in one directory: nothing is taken for what it is not.
+#[test]
+fn the_journal_of_another_run_is_refused() {
+    let work = Work::new();
+    tree(&work, 150);
+    let dir = killed_after_the_scan(&work);
+    let other = Work::new();
+    tree(&other, 150);
+    fs::copy(killed_after_the_scan(&other).join("journal.jsonl"), dir.join("journal.jsonl")).unwrap();
+    let mut command = multi_sync(&work);
+    command.arg("--resume").arg(&dir);
+    let ran = run_within(command, SOON).expect_code(1);
+    assert!(ran.stderr_text().contains("another run") && ran.stderr_text().contains("to do: "), "{}", ran.report());
 }

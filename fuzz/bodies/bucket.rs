@@ -116,7 +116,7 @@ impl Model<'_> {
     fn closed(&mut self, bucket: Bucket) {
         assert_eq!(bucket.id, self.next_id);
         self.next_id += 1;
-        let file = self.dir.read(bucket.id).unwrap();
+        let file = self.dir.read(&bucket).unwrap();
         assert_eq!(std::fs::read(self.dir.file(bucket.id)).unwrap(), file);
         assert!(file.ends_with(b"\0"));
         let mut rest: Vec<&[u8]> = arguments(&file).collect();

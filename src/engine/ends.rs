@@ -113,7 +113,9 @@ impl Run<'_, '_> {
         // One rsync for everything is never taken up again, and its run directory is gone.
         let listed = soft && !denied_only && !matches!(job, Job::Plain);
         if let Some(ledger) = self.ledger.as_mut().filter(|_| listed) {
-            ledger.failed(job.phase(), &end.named)?;
+            // What is deleted, or set at the end, is tried again by each part of a run.
+            let buckets = if let Job::Buckets(_) | Job::Repair(_) = job { keys(&job) } else { Vec::new() };
+            ledger.failed(job.phase(), buckets, &end.named)?;
         }
         self.spine.blocked.extend(end.named.iter().filter_map(|line| output::blocked(line)).map(unescape));
         if let Job::Create(known) = job {

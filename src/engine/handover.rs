@@ -56,7 +56,7 @@ impl Run<'_, '_> {
     pub(super) fn arguments(&self, buckets: &[Bucket]) -> Result<Vec<OsString>> {
         let mut all = Vec::with_capacity(buckets.iter().map(|bucket| bucket.units as usize).sum());
         for bucket in buckets {
-            let file = self.buckets.read(bucket.id)?;
+            let file = self.buckets.read(bucket)?;
             all.extend(bucket::arguments(&file).map(os));
         }
         Ok(all)
@@ -75,7 +75,8 @@ impl Run<'_, '_> {
         begins: Begins,
         awaited: Option<Awaited>,
     ) -> Result<()> {
-        let launch = self.summary.launches;
+        // Numbers go on where an earlier part of the run has ended.
+        let launch = self.summary.launches + self.ledger.as_ref().map_or(0, |ledger| ledger.before().launches);
         self.summary.launches += 1;
         self.last_start = Instant::now();
         let weight = match &job {

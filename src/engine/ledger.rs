@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::journal::{Journal, Name, Record, SpineRecord, State};
+use crate::journal::{self, Failures, Journal, Name, Read, Record, SpineRecord, State};
+use crate::rsync::exit;
 use crate::rsync::filter::unescape;
 use crate::rsync::output;
 use crate::scan::Weight;
@@ -22,6 +23,10 @@ pub struct Ledger {
     dir: PathBuf,
     journal: Journal,
     before: State,
+    /// Names that were not copied, up to now.
+    failures: Failures,
+    /// What the user is told of what was found.
+    notes: Vec<String>,
 }
 
 /// Names that were not copied, each ended by a NUL.
@@ -30,50 +35,135 @@ pub const FAILED_NAMES: &str = "failed.nul";
 pub const FAILED_TEXT: &str = "failed.txt";
 
 impl Ledger {
-    /// Opens the journal in a run directory, to begin a run or to go on with one. `trusted` is false after the machine was started anew.
+    /// Opens the journal in a run directory, to begin a run or to go on with one. `run` is the name of the run, and `trusted` is false if what
+    /// is called done may have been lost since.
     ///
     /// # Errors
-    /// The journal cannot be written, or is of a newer version.
-    pub fn open(dir: &Path, trusted: bool) -> Result<Ledger> {
-        let journal = Journal::open(dir)?;
-        let mut before = State::read(dir)?;
-        if !trusted {
-            before.forget_done();
+    /// The journal cannot be written, is of a newer version, or of another run.
+    pub fn open(dir: &Path, run: &str, trusted: bool) -> Result<Ledger> {
+        let (journal, read) = Journal::open(dir, run)?;
+        let begun = Record::Begun { version: journal::VERSION, run: run.to_owned() };
+        let mut notes = Vec::new();
+        let (mut before, lost) = match read {
+            Read::Whole { state, .. } => (state, Failures::default()),
+            Read::Damaged { state, line } => {
+                notes.push(format!(
+                    "the journal of the run is damaged in line {line} (it is kept as {}): everything is scanned and looked at again",
+                    Printable::path(&dir.join(journal::ASIDE))
+                ));
+                (State::default(), state.failures)
+            }
+        };
+        before.take(begun);
+        let failures = before.failures.clone();
+        let mut ledger = Ledger { dir: dir.to_owned(), journal, before, failures, notes };
+        let lost = lost.iter().map(|(name, _, said)| (name.clone(), said.clone())).collect();
+        ledger.told_before(lost, Vec::new())?;
+        ledger.import()?;
+        if !trusted && !ledger.before.done.is_empty() {
+            ledger.take(Record::NothingDone)?;
         }
-        Ok(Ledger { dir: dir.to_owned(), journal, before })
-    }
-
-    /// The same, with the buckets that had failed entries to be launched once more.
-    ///
-    /// # Errors
-    /// As [`Ledger::open`].
-    pub fn open_for_failed(dir: &Path, trusted: bool) -> Result<Ledger> {
-        let mut ledger = Ledger::open(dir, trusted)?;
-        ledger.before.done.retain(|_, code| *code == crate::rsync::exit::OK);
-        ledger.before.sender_failed = false;
-        // What was in no bucket has to be found again.
-        if ledger.before.unread.iter().any(|(_, _, in_unit)| !in_unit) {
-            ledger.before.scanned = None;
-        }
-        ledger.before.unread.clear();
-        for name in [FAILED_NAMES, FAILED_TEXT] {
-            // What fails again is named again.
-            let _ = fs::remove_file(dir.join(name));
+        if ledger.before.begun > 1 || !ledger.failures.is_empty() {
+            ledger.write_lists()?;
         }
         Ok(ledger)
     }
 
-    /// Writes down names that were not copied, each with the part of the run and what rsync said.
-    pub(super) fn failed(&mut self, phase: &str, complaints: &[Vec<u8>]) -> Result<()> {
-        let (mut names, mut text) = (Vec::new(), Vec::new());
-        for line in complaints {
-            let Some(name) = output::named(line).map(unescape) else { continue };
-            let _ = writeln!(text, "{}\t{phase}\t{}", Printable::bytes(&name), Printable::bytes(line));
-            names.extend(name);
-            names.push(0);
+    /// Has the buckets that had failed entries launched once more. Their names are forgotten when these were.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn fail_again(&mut self) -> Result<()> {
+        self.take(Record::FailedAgain)
+    }
+
+    /// Looks at what lies in `buckets`: a bucket whose file is damaged is found by a new scan. Those that are done are needed where the scan is not
+    /// complete, to know what it has to leave out, or if `again` says that something else is still to be done with them.
+    pub(super) fn check(&mut self, buckets: &BucketDir, again: bool) -> Result<()> {
+        let State { buckets: all, done, scanned, .. } = &self.before;
+        let is_damaged = |bucket: &&Bucket| buckets.read(bucket).is_err();
+        let needed = |bucket: &&Bucket| again || scanned.is_none() || !done.contains_key(&bucket.id);
+        // A scan that begins again has to know all that is done.
+        let damaged: Vec<u64> = match all.values().filter(needed).any(|bucket| is_damaged(&bucket)) {
+            true => all.values().filter(is_damaged).map(|bucket| bucket.id).collect(),
+            false => Vec::new(),
+        };
+        if damaged.is_empty() {
+            return Ok(());
         }
-        append(&self.dir.join(FAILED_NAMES), &names)?;
-        append(&self.dir.join(FAILED_TEXT), &text)
+        self.notes.push(format!(
+            "{} of {} bucket files in {} are missing or damaged: the source is scanned again",
+            damaged.len(),
+            all.len(),
+            Printable::path(&self.dir)
+        ));
+        self.take(Record::ScanAgain { damaged })
+    }
+
+    /// What the user is to be told of what was found.
+    pub(super) fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Writes down names that were not copied, each with the part of the run and what rsync said. Of `buckets` they count until those are done again.
+    pub(super) fn failed(&mut self, phase: &str, buckets: Vec<u64>, complaints: &[Vec<u8>]) -> Result<()> {
+        let named = |line: &Vec<u8>| Some((Name::new(unescape(output::named(line)?)), Name::new(line.clone())));
+        let names: Vec<(Name, Name)> = complaints.iter().filter_map(named).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let (mut listed, mut text) = (Vec::new(), Vec::new());
+        names.iter().for_each(|(name, said)| list(name, phase, said, &mut listed, &mut text));
+        append(&self.dir.join(FAILED_NAMES), &listed)?;
+        append(&self.dir.join(FAILED_TEXT), &text)?;
+        self.write(&Record::Failed { phase: phase.to_owned(), buckets, names })
+    }
+
+    /// Names that are known from elsewhere.
+    fn told_before(&mut self, names: Vec<(Name, Name)>, buckets: Vec<u64>) -> Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.take(Record::Failed { phase: "before".into(), buckets, names })
+    }
+
+    /// A journal of version 1 does not hold the names.
+    fn import(&mut self) -> Result<()> {
+        let partial = self.before.done.iter().filter(|(_, code)| **code == exit::PARTIAL);
+        let buckets: Vec<u64> = partial.map(|(id, _)| *id).collect();
+        if buckets.is_empty() || !self.failures.is_empty() {
+            return Ok(());
+        }
+        let read = |name| fs::read(self.dir.join(name)).unwrap_or_default();
+        let (names, text) = (read(FAILED_NAMES), read(FAILED_TEXT));
+        let mut said = text.split(|byte| *byte == b'\n').map(|line| line.rsplit(|byte| *byte == b'\t').next());
+        let names = bucket::arguments(&names).map(|name| {
+            let said = said.next().flatten().unwrap_or_default();
+            (Name::new(name.to_vec()), Name::new(said.to_vec()))
+        });
+        let names = names.collect();
+        self.told_before(names, buckets)
+    }
+
+    /// Puts the lists in the run directory in the place of what was there.
+    fn write_lists(&self) -> Result<()> {
+        let (mut listed, mut text) = (Vec::new(), Vec::new());
+        self.failures.iter().for_each(|(name, phase, said)| list(name, phase, said, &mut listed, &mut text));
+        for (name, bytes) in [(FAILED_NAMES, listed), (FAILED_TEXT, text)] {
+            let path = self.dir.join(name);
+            let written = match bytes.is_empty() {
+                true => match fs::remove_file(&path) {
+                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+                    removed => removed,
+                },
+                false => tempfile::NamedTempFile::new_in(&self.dir).and_then(|mut file| {
+                    file.write_all(&bytes)?;
+                    file.persist(&path).map(drop).map_err(|error| error.error)
+                }),
+            };
+            written.map_err(|cause| Error::io("write", &path, cause).remedy("make room, then resume the run"))?;
+        }
+        Ok(())
     }
 
     /// Nothing was found before.
@@ -86,7 +176,15 @@ impl Ledger {
     }
 
     pub(super) fn write(&mut self, record: &Record) -> Result<()> {
+        self.failures.take(record);
         self.journal.append(record)
+    }
+
+    /// Writes a record down that is about what was before.
+    pub(super) fn take(&mut self, record: Record) -> Result<()> {
+        self.write(&record)?;
+        self.before.take(record);
+        self.journal.flush()
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {
@@ -96,6 +194,19 @@ impl Ledger {
     pub(super) fn sync(&mut self) -> Result<()> {
         self.journal.sync()
     }
+
+    /// The last of this part of the run: the lists say what the journal says.
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.journal.sync()?;
+        self.write_lists()
+    }
+}
+
+fn list(name: &Name, phase: &str, said: &Name, names: &mut Vec<u8>, text: &mut Vec<u8>) {
+    let (name, said) = (name.clone().into_bytes(), said.clone().into_bytes());
+    let _ = writeln!(text, "{}\t{phase}\t{}", Printable::bytes(&name), Printable::bytes(&said));
+    names.extend(name);
+    names.push(0);
 }
 
 fn append(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -128,8 +239,8 @@ impl Known {
     pub fn of(state: &State, dir: &BucketDir) -> Result<Known> {
         let mut known = Known { next_bucket: state.next_bucket, ..Known::default() };
         let Some(found) = state.scanned else {
-            for id in state.done.keys() {
-                known.done.extend(bucket::arguments(&dir.read(*id)?).map(hash));
+            for bucket in state.done.keys().filter_map(|id| state.buckets.get(id)) {
+                known.done.extend(bucket::arguments(&dir.read(bucket)?).map(hash));
             }
             return Ok(known);
         };
@@ -162,8 +273,11 @@ fn hash(argument: &[u8]) -> u128 {
 }
 
 pub(super) fn bucket_record(bucket: &Bucket) -> Record {
-    let Bucket { id, weight, units, argument_bytes, spine_before, exposed, singles } = *bucket;
-    Record::Bucket { b: (id, weight.entries, weight.bytes, units, argument_bytes, spine_before, exposed, singles) }
+    let Bucket { id, weight, units, argument_bytes, spine_before, exposed, singles, content } = *bucket;
+    Record::Bucket {
+        b: (id, weight.entries, weight.bytes, units, argument_bytes, spine_before, exposed, singles),
+        content: content.sum.map(|sum| (content.length, sum)),
+    }
 }
 
 pub(super) fn spine_record(dir: &SpineDir) -> Record {

@@ -40,6 +40,7 @@ use crate::queue::{Coalesce, Queue};
 use crate::report::{Complaints, Event, Progress, Summary};
 use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, RunCode};
+use crate::rsync::options::Delete;
 use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
@@ -138,8 +139,13 @@ pub fn run_recorded(
     control: &Control,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Summary> {
-    let known = match &ledger {
-        Some(ledger) => Known::of(ledger.before(), buckets)?,
+    let mut ledger = ledger;
+    let known = match &mut ledger {
+        Some(ledger) => {
+            let late = matches!(plan.deletes, Some(Delete::After | Delete::Delay));
+            ledger.check(buckets, late || plan.recipe.removal == Removal::SinglesLast)?;
+            Known::of(ledger.before(), buckets)?
+        }
         None => Known::default(),
     };
     let (sender, receiver) = mpsc::channel();
@@ -151,6 +157,7 @@ pub fn run_recorded(
     let ways = Ways::new(config, plan, buckets, &control.supervisor)?;
     let complaints = Complaints::default();
     let tell = &complaints.noted(tell);
+    let ending = Arc::<AtomicBool>::default();
     std::thread::scope(|scope| {
         let mut run = Run {
             config,
@@ -193,13 +200,16 @@ pub fn run_recorded(
             soft: RunCode::default(),
             failed: None,
             said: Arc::default(),
+            next_bucket: 0,
+            syncing: false,
+            ending: Arc::clone(&ending),
             summary: Summary::default(),
         };
         // The scope waits for all threads, also if something panics.
-        let _ending = Ending { control, ways: &ways };
+        let _ending = Ending { control, ways: &ways, ending };
         run.take_over();
         run.begin(known);
-        let outcome = run.coordinate(&receiver).and_then(|()| run.close());
+        let outcome = run.coordinate(&receiver).and_then(|()| run.close(&receiver));
         if outcome.is_err() {
             control.abort();
         }
@@ -211,10 +221,12 @@ pub fn run_recorded(
 struct Ending<'a> {
     control: &'a Control,
     ways: &'a Ways,
+    ending: Arc<AtomicBool>,
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
+        self.ending.store(true, Ordering::SeqCst);
         self.ways.close();
         if std::thread::panicking() {
             self.control.abort();
@@ -230,6 +242,8 @@ enum Message {
     OnlyEnds(u64),
     /// A host that was set aside is there, or is not.
     Answered(usize, bool),
+    /// The disk has the files of all buckets, or the run ended before.
+    Synced(Result<bool>),
 }
 
 /// What a launch is for.
@@ -343,14 +357,22 @@ struct Run<'scope, 'env> {
     soft: RunCode,
     failed: Option<u8>,
     said: Arc<Said>,
+    /// The least number that no bucket has.
+    next_bucket: u64,
+    /// The disk is being told to keep the files of the buckets.
+    syncing: bool,
+    /// Nobody needs that any more.
+    ending: Arc<AtomicBool>,
     summary: Summary,
 }
 
 impl<'scope, 'env> Run<'scope, 'env> {
     /// What an earlier part of the run has done counts.
     fn take_over(&mut self) {
-        let Some(ledger) = &self.ledger else { return };
+        let Some(ledger) = &mut self.ledger else { return };
+        let notes = ledger.notes();
         let before = ledger.before().clone();
+        notes.into_iter().for_each(|note| (self.tell)(Event::Note(note)));
         self.done = before.done_weight();
         self.sender_failed = before.sender_failed;
         before.done.values().for_each(|code| self.soft.add(*code));
@@ -435,12 +457,39 @@ impl<'scope, 'env> Run<'scope, 'env> {
         }
     }
 
+    /// Has the disk keep the files of the buckets, and then the journal that says that there are no others. In a thread of its own: the disk may
+    /// have much else to write.
+    fn sync_buckets(&mut self) {
+        let Some(ledger) = &self.ledger else { return };
+        let before: Vec<u64> = ledger.before().buckets.keys().copied().collect();
+        let new = ledger.before().next_bucket..self.next_bucket;
+        let (buckets, sender, ending) = (self.buckets, self.sender.clone(), Arc::clone(&self.ending));
+        let started = thread::start(self.scope, move || {
+            let all = before.iter().copied().chain(new);
+            let synced = buckets.sync(all, &|| ending.load(Ordering::SeqCst));
+            // The coordinator is gone only after it has failed.
+            let _ = sender.send(Message::Synced(synced));
+        });
+        // What is not on the disk is found by a new scan.
+        self.syncing = started.is_ok();
+    }
+
     /// The last record, where the run came to its end.
-    fn close(&mut self) -> Result<()> {
-        if self.stage == Stage::Done && !self.stopping() {
+    fn close(&mut self, receiver: &Receiver<Message>) -> Result<()> {
+        let over = self.stage == Stage::Done && !self.stopping();
+        // Nobody takes up a run that has left nothing to do, and who interrupts one does not wait for the disk.
+        if self.control.interrupted() || over && self.soft.get() == exit::OK {
+            self.ending.store(true, Ordering::SeqCst);
+        }
+        while self.syncing
+            && let Ok(message) = receiver.recv()
+        {
+            self.hear(message)?;
+        }
+        if over {
             self.record(&Record::Finished { code: self.soft.get() })?;
         }
-        self.ledger.as_mut().map_or(Ok(()), Ledger::sync)
+        self.ledger.as_mut().map_or(Ok(()), Ledger::close)
     }
 
     fn finish(mut self) -> Summary {
@@ -481,6 +530,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
             Message::Found(Found::Buckets(closed)) => {
                 for bucket in closed {
+                    self.next_bucket = self.next_bucket.max(bucket.id + 1);
                     if !self.replays() {
                         self.summary.buckets += 1;
                         self.summary.packed += bucket.weight;
@@ -502,7 +552,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                         if !self.stopping() {
                             let Weight { entries, bytes } = self.control.watch.found();
                             self.record(&Record::Scanned { entries, bytes })?;
-                            self.ledger.as_mut().map_or(Ok(()), Ledger::sync)?;
+                            self.sync_buckets();
                         }
                     }
                     // What came first counts.
@@ -511,6 +561,12 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 }
             }
             Message::Ended(launch, end) => self.ended(launch, *end)?,
+            Message::Synced(synced) => {
+                self.syncing = false;
+                if synced? {
+                    self.ledger.as_mut().map_or(Ok(()), Ledger::sync)?;
+                }
+            }
             Message::OnlyEnds(launch) => {
                 self.running.get_mut(&launch).into_iter().for_each(|running| running.only_ends = true);
             }

@@ -1,0 +1,60 @@
+//! One line of the journal: its checksum and its record.
+
+use std::io::{self, BufRead};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::Record;
+
+/// Hexadecimal digits of a checksum, and of one of version 1.
+const DIGITS: usize = 16;
+const DIGITS_1: usize = 8;
+
+/// The line of a record that follows one with the checksum `last`, which becomes that of this one.
+pub(super) fn write(record: &Record, last: &mut u64) -> Vec<u8> {
+    let value = serde_json::to_vec(record).expect("records are plain data");
+    *last = xxh3_64_with_seed(&value, *last);
+    let mut line = format!("{last:016x} ").into_bytes();
+    line.extend(value);
+    line.push(b'\n');
+    line
+}
+
+/// The record of a line that is whole and follows one with the checksum `last`; and its own checksum.
+pub(super) fn read(line: &[u8], last: u64) -> Option<(Record, u64)> {
+    let line = line.strip_suffix(b"\n")?;
+    let digits = line.iter().position(|byte| *byte == b' ')?;
+    let (sum, value) = (sum(&line[..digits])?, &line[digits + 1..]);
+    let expected = match digits {
+        DIGITS => xxh3_64_with_seed(value, last),
+        // No line of version 1 follows one of version 2.
+        DIGITS_1 if last <= u64::from(u32::MAX) => u64::from(crc32fast::hash(value)),
+        _ => return None,
+    };
+    (sum == expected).then(|| Some((serde_json::from_slice(value).ok()?, sum)))?
+}
+
+/// Whether a line follows `bad` that is whole after the line before it, whatever that was.
+pub(super) fn any_whole(bad: &[u8], mut rest: impl BufRead) -> io::Result<bool> {
+    let of = |line: &[u8]| line.iter().position(|byte| *byte == b' ').and_then(|end| sum(&line[..end]));
+    // A line that only moved is whole by itself as well.
+    let mut last = of(bad);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if rest.read_until(b'\n', &mut line)? == 0 {
+            return Ok(false);
+        }
+        let after = |last: Option<u64>| last.is_some_and(|last| read(&line, last).is_some());
+        if after(last) || after(Some(0)) {
+            return Ok(true);
+        }
+        last = of(&line);
+    }
+}
+
+fn sum(digits: &[u8]) -> Option<u64> {
+    let small = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let is_sum = [DIGITS, DIGITS_1].contains(&digits.len()) && digits.iter().all(small);
+    is_sum.then(|| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())?
+}

@@ -1,0 +1,190 @@
+//! Who works on a run: one process at a time.
+//!
+//! What counts is `flock(2)` on the open file, which the kernel gives back whatever ends the process, and which holds across containers,
+//! and over NFS across machines. What the file says is for people. It is never removed but with the whole run directory: somebody else may
+//! have it open.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+
+const LOCK: &str = "lock";
+/// Who asks for the state of a run holds its lock for a moment.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The lock of a run directory, held until this value is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would not do while a child that is just being started still has it.
+        let _ = self.file.unlock();
+    }
+}
+
+/// What a holder writes into the file.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    host: String,
+    pid: u32,
+    /// When the process was started. Holders before version 2 wrote it, and did not lock the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<String>,
+}
+
+impl Lock {
+    /// Takes the lock of a run directory.
+    ///
+    /// # Errors
+    /// Somebody else holds it, and is named as far as known; or the file system cannot lock.
+    pub fn take(dir: &Path) -> Result<Lock> {
+        let path = dir.join(LOCK);
+        let fail = |cause: io::Error| Error::io("lock", &path, cause);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+        let mut tries = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Err(busy(dir, fs::read(&path).ok())),
+                Err(TryLockError::Error(cause)) => return Err(cannot(&path, cause)),
+            }
+        }
+        // The run may have come to its end, and its directory gone, since the file was opened.
+        let same = |there: fs::Metadata, held: fs::Metadata| (there.dev(), there.ino()) == (held.dev(), held.ino());
+        if !same(fs::metadata(&path).map_err(fail)?, file.metadata().map_err(fail)?) {
+            return Err(busy(dir, None));
+        }
+        let before = fs::read(&path).map_err(fail)?;
+        if is_held_otherwise(&before) {
+            return Err(busy(dir, Some(before)));
+        }
+        let own = Holder { host: super::host(), pid: std::process::id(), started: None };
+        let own = serde_json::to_vec(&own).expect("a holder is plain data");
+        file.set_len(0).and_then(|()| file.write_all(&own)).map_err(fail)?;
+        Ok(Lock { file })
+    }
+
+    /// Whether somebody holds the lock of a run directory.
+    ///
+    /// # Errors
+    /// That cannot be told.
+    pub fn is_held(dir: &Path) -> Result<bool> {
+        let path = dir.join(LOCK);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(cause) => return Err(Error::io("ask who works on the run: cannot read", &path, cause)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(fs::read(&path).is_ok_and(|words| is_held_otherwise(&words))),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(cause)) => Err(cannot(&path, cause)),
+        }
+    }
+}
+
+fn cannot(path: &Path, cause: io::Error) -> Error {
+    Error::io("lock", path, cause)
+        .remedy("give a directory on a file system that can lock files (flock) with --buckets DIR, or set TMPDIR")
+}
+
+fn busy(dir: &Path, words: Option<Vec<u8>>) -> Error {
+    let holder = words.and_then(|words| serde_json::from_slice::<Holder>(&words).ok());
+    let who =
+        holder.map_or("another process".to_owned(), |Holder { host, pid, .. }| format!("process {pid} on {host}"));
+    Error::usage(format!("{who} works on the run in {}", Printable::path(dir)))
+        .remedy("wait for it, or end it; a copy of the same may also be started as a run of its own")
+}
+
+/// Whether a multi-sync before version 2 of the run directory, which holds its lock by the existence of the file, lives on this machine.
+fn is_held_otherwise(words: &[u8]) -> bool {
+    let Ok(Holder { host, pid, started: Some(started) }) = serde_json::from_slice(words) else { return false };
+    host == super::host() && process_start(pid).is_some_and(|other| other == started)
+}
+
+/// Clock ticks after boot (proc_pid_stat(5), field 22), with the boot they count from.
+fn process_start(pid: u32) -> Option<String> {
+    let stat = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
+    // The name, which may hold anything, ends with the last parenthesis.
+    let after = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
+    let ticks = String::from_utf8_lossy(after).split_ascii_whitespace().nth(19)?.to_owned();
+    Some(format!("{} {ticks}", super::boot()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!Lock::is_held(dir.path()).unwrap());
+        let lock = Lock::take(dir.path()).unwrap();
+        assert!(Lock::is_held(dir.path()).unwrap());
+        let refused = Lock::take(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        drop(lock);
+        assert!(!Lock::is_held(dir.path()).unwrap());
+        // Whatever the file says, who has died holds nothing.
+        let other = Holder { host: "elsewhere".into(), pid: 1, started: Some("long ago".into()) };
+        for words in [serde_json::to_vec(&other).unwrap(), b"{".to_vec(), Vec::new()] {
+            fs::write(dir.path().join(LOCK), words).unwrap();
+            assert!(!Lock::is_held(dir.path()).unwrap());
+            Lock::take(dir.path()).unwrap();
+        }
+        // But a program of before that lives does.
+        let pid = std::process::id();
+        let old = Holder { host: super::super::host(), pid, started: process_start(pid) };
+        fs::write(dir.path().join(LOCK), serde_json::to_vec(&old).unwrap()).unwrap();
+        assert!(Lock::is_held(dir.path()).unwrap() && Lock::take(dir.path()).is_err());
+    }
+
+    #[test]
+    fn of_many_that_try_at_once_one_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOCK), r#"{"host":"h","pid":4000000,"started":"of one that died"}"#).unwrap();
+        let go = std::sync::Barrier::new(8);
+        let got = std::thread::scope(|scope| {
+            let one = || {
+                go.wait();
+                Lock::take(dir.path()).ok()
+            };
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
+            all.into_iter().filter_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(got.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(LOCK, dir.path().join(LOCK)).unwrap();
+        assert!(Lock::is_held(dir.path()).is_err() && Lock::take(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_lock_of_a_run_that_is_gone_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Lock::take(dir.path()).unwrap();
+        fs::remove_file(dir.path().join(LOCK)).unwrap();
+        // Nobody can take the old file; who comes later has one of its own in a new directory.
+        assert!(Lock::take(dir.path()).is_ok());
+        drop(held);
+    }
+}
