@@ -26,6 +26,8 @@ pub struct Case {
     /// Run as nobody instead of root.
     pub nobody: bool,
     pub umask: u32,
+    /// The file in the working directory that comes through a pipe as standard input.
+    pub stdin: Option<String>,
 }
 
 pub const ABSOLUTE: u8 = b'%';
@@ -109,9 +111,10 @@ impl Case {
         if !self.cwd.is_empty() {
             let _ = writeln!(text, "cd {}", self.cwd);
         }
-        let _ = writeln!(text, "{user}rsync {}", line(self.one(world)));
+        let pipe = self.stdin.as_ref().map_or(String::new(), |file| format!("cat {file} | "));
+        let _ = writeln!(text, "{pipe}{user}rsync {}", line(self.one(world)));
         let _ = writeln!(text, "# in another copy:");
-        let _ = writeln!(text, "{user}multi-sync {}", line(self.many(world)));
+        let _ = writeln!(text, "{pipe}{user}multi-sync {}", line(self.many(world)));
         text
     }
 }

@@ -15,13 +15,14 @@ use multi_sync::verify::{self, Difference, DifferenceKind};
 
 use super::case::Case;
 use super::known;
+use super::world::set_immutable;
 use crate::lab::command::{self, Run, as_nobody, run_within};
 use crate::lab::twin::but_for_the_unseen;
 use crate::lab::work::{Work, reachable_by_all};
 
 /// No case takes a tenth of this; `ORACLE_LIMIT` is another number of seconds.
 fn limit() -> Duration {
-    Duration::from_secs(super::number("ORACLE_LIMIT").unwrap_or(60))
+    Duration::from_secs(super::number("ORACLE_LIMIT").unwrap_or(30))
 }
 
 /// One thing that differs.
@@ -207,8 +208,11 @@ impl Court {
     /// Always in the same place, so that absolute names are the same; then moved away.
     fn run(&self, case: &Case, name: &str, many: bool) -> Ran {
         let world = self.make(case, "w");
-        let mut words: Vec<OsString> =
-            vec!["-c".into(), "umask \"$0\"; exec \"$@\"".into(), format!("{:03o}", case.umask).into()];
+        let run = match &case.stdin {
+            Some(file) => format!("umask \"$0\"; cat {file} | \"$@\""),
+            None => "umask \"$0\"; exec \"$@\"".to_owned(),
+        };
+        let mut words: Vec<OsString> = vec!["-c".into(), run.into(), format!("{:03o}", case.umask).into()];
         if many {
             words.push(self.program.clone().into());
             words.extend(case.many(&world));
@@ -325,7 +329,11 @@ fn differences(one: &Ran, many: &Ran, since: i64) -> Vec<Finding> {
 /// Two times of this run are equal: both mean "now".
 fn trees(one: &Path, many: &Path, since: i64) -> Vec<Finding> {
     let report = verify::compare(one, many, &verify::Options::default()).expect("compare two worlds");
+    // With -R and an absolute source the folders above the worlds come along, and others write into them meanwhile.
+    let above = one.parent().unwrap_or(one);
+    let is_above = |path: &[u8]| path.strip_prefix(b"d").is_some_and(|rest| above.starts_with(OsStr::from_bytes(rest)));
     let counts = |difference: &Difference| match &difference.kind {
+        DifferenceKind::Mtime { .. } if difference.path.len() > 1 && is_above(&difference.path) => false,
         DifferenceKind::Mtime { left, right } => left.0 < since || right.0 < since,
         _ => true,
     };
@@ -344,6 +352,7 @@ pub fn remove(dir: &Path) {
 }
 
 fn open(dir: &Path) {
+    let _ = set_immutable(dir, false);
     let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

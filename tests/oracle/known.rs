@@ -47,6 +47,10 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "a link at the destination that stays leads from one directory into another (--ignore-existing, -K)",
             written_through_link,
         ),
+        (
+            "one rsync gives the time of a directory that could not be made to what is in its place",
+            in_the_place_of_a_directory,
+        ),
         ("rsync itself failed", crashed),
     ];
     let explained = |finding: &Finding| CAUSES.iter().find(|(_, explains)| explains(case, finding, runs));
@@ -335,6 +339,14 @@ fn keeps_perms(case: &Case) -> bool {
 
 fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
+fn in_the_place_of_a_directory(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+    let named =
+        |path: &[u8]| case.world.nodes.iter().any(|node| node.is_dir() && base_name(&node.path) == base_name(path));
+    runs.one.stderr_text().contains("could not make way for new directory: ")
+        && matches!(finding, Finding::Tree(Difference { path, kind: DifferenceKind::Mtime { .. } })
+            if case.world.get(path).is_some_and(|node| !node.is_dir()) && named(path))
 }
 
 /// rsync 3.5.0 can lose its own file list with `-H`.

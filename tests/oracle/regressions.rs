@@ -21,6 +21,7 @@ pub fn case(options: &str, at: &str, sources: &[&str], destination: &str) -> Bui
         processes: 1,
         nobody: false,
         umask: 0o022,
+        stdin: None,
     })
 }
 

@@ -24,6 +24,8 @@ struct Head {
     processes: u64,
     nobody: bool,
     umask: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stdin: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +47,7 @@ pub fn text(case: &Case) -> String {
         processes: case.processes,
         nobody: case.nobody,
         umask: case.umask,
+        stdin: case.stdin.clone(),
     };
     let head = serde_json::to_string(&head).expect("a case is plain data");
     let nodes = case.world.nodes.iter().map(|node| serde_json::to_string(node).expect("a node is plain data"));
@@ -66,6 +69,7 @@ pub fn read(text: &str) -> serde_json::Result<Case> {
         processes: case.processes,
         nobody: case.nobody,
         umask: case.umask,
+        stdin: case.stdin,
     })
 }
 

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, setxattr, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, IFlags, Mode, Timespec, Timestamps, XattrFlags, ioctl_getflags, ioctl_setflags, mknodat,
+    setxattr, utimensat,
+};
 
 use super::saved::name;
 use crate::lab::command::quoted;
@@ -63,6 +66,9 @@ pub struct Node {
     /// An access ACL with one more user.
     #[serde(default, skip_serializing_if = "is_default")]
     pub acl: bool,
+    /// Nothing can be made or removed in it, even by root (chattr +i).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub immutable: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -72,7 +78,16 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 impl Node {
     pub fn new(path: impl Into<Vec<u8>>, kind: Kind) -> Node {
         let mode = if kind == Kind::Dir { 0o755 } else { 0o644 };
-        Node { path: path.into(), kind, mode, mtime: (OLD, 0), owner: (0, 0), xattr: None, acl: false }
+        Node {
+            path: path.into(),
+            kind,
+            mode,
+            mtime: (OLD, 0),
+            owner: (0, 0),
+            xattr: None,
+            acl: false,
+            immutable: false,
+        }
     }
 
     pub fn is_dir(&self) -> bool {
@@ -187,6 +202,9 @@ impl World {
                 }
             }
             touch(&path, node.mtime)?;
+            if node.immutable {
+                set_immutable(&path, true)?;
+            }
         }
         if root_user {
             chown(root, Some(owner), Some(owner))?;
@@ -263,6 +281,9 @@ impl World {
                 }
             }
             let _ = writeln!(text, "touch -h -d @{}.{:09} {shown}", node.mtime.0, node.mtime.1);
+            if node.immutable {
+                let _ = writeln!(text, "chattr +i {shown}");
+            }
         }
         text
     }
@@ -287,6 +308,17 @@ fn write(path: &Path, content: &[u8], size: Option<u64>) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     size.map_or(Ok(()), |size| file.set_len(size))
+}
+
+/// Only root can, and not every file system knows it.
+pub fn set_immutable(path: &Path, immutable: bool) -> io::Result<()> {
+    let dir = fs::File::open(path)?;
+    let flags = ioctl_getflags(&dir)?;
+    let wanted = if immutable { flags | IFlags::IMMUTABLE } else { flags - IFlags::IMMUTABLE };
+    if wanted != flags {
+        ioctl_setflags(&dir, wanted)?;
+    }
+    Ok(())
 }
 
 fn touch(path: &Path, (seconds, nanos): (i64, u32)) -> io::Result<()> {

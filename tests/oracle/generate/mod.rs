@@ -1,10 +1,17 @@
 //! From a seed to a case: nasty trees, destinations that disagree with them, and options that disagree with both.
 
+mod destination;
+mod forms;
+mod options;
+
 use std::collections::{HashMap, HashSet};
 
 use super::case::{ABSOLUTE, Case};
 use super::random::Random;
 use super::world::{FOREIGN, Kind, Node, OLD, World, is_below, join, parent};
+use options::{SPECIAL_PERCENT, add_special, add_theme, base};
+
+pub use options::is_native;
 
 /// Names that filters and several trees have in common.
 #[rustfmt::skip] // A table.
@@ -18,6 +25,18 @@ const ODD_NAMES: &[&[u8]] = &[
     b"[ab]", b"?", b"back\\slash", b"quo'te", b"dq\"", b"$HOME", b"`id`", b"!", b"a:b", b"\\#012", b"tab\t", b"~",
     b"...", b"\xc3\xa4", b"- x", b"\x01", b"{a,b}", b"%n", b"@",
 ];
+/// What rsync, and what reads its lines, says.
+#[rustfmt::skip] // A table.
+const WORDS_OF_RSYNC: &[&[u8]] = &[
+    b"[receiver]", b"[generator]", b"[sender]", b"a -> b", b" -> ", b"x failed: y", b" failed: ", b"(13)", b"(code 23)",
+    b"file has vanished: \"", b"\rlead", b"\\#012", b"\\#015", b"rsync: [generator] x", b"rsync error: x (code 12)",
+    b"skipping directory x", b"cannot delete non-empty directory: a", b"*deleting x", b"deleting a", b"Status: x",
+    b"created directory d", b"IO error encountered", b"x\" failed: Permission denied (13)", b">f+++++++++ a",
+    b"a\nrsync: x", b"sent 1 bytes", b"a => b", b"symlink has no referent: \"a\"", b".a.AbCdEf", b"a is uptodate",
+];
+
+/// How standard input is named.
+const STDIN: &[&str] = &["=-", "merge -", "/dev/stdin", "/dev/fd/0"];
 
 /// What a case is drawn from.
 struct Draw {
@@ -28,6 +47,34 @@ struct Draw {
     follows: bool,
     attributes: bool,
     locked: bool,
+    /// Options that write into a file that is there: what has several names at the destination then depends on the order.
+    in_place: bool,
+    /// Names with what rsync says in them, of a hundred.
+    spoken: u64,
+    theme: Option<Theme>,
+    /// rsync may wait for ever for the first of some names that could not be made.
+    hard_links: bool,
+}
+
+/// Things that go wrong only together: a part of the cases has all of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Theme {
+    /// `-R`, and modes in the chain of directories above and below a source.
+    Chain,
+    /// Names with rsync's words, files that cannot be read, deletion.
+    Words,
+    /// Directories at the destination in which nothing can be made.
+    Obstructed,
+    /// Links that are followed, and rules for directories.
+    Links,
+    /// Rules in odd files and streams.
+    Rules,
+    /// Sources that share names and inodes.
+    Sources,
+}
+
+impl Theme {
+    const ALL: [Theme; 6] = [Theme::Chain, Theme::Words, Theme::Obstructed, Theme::Links, Theme::Rules, Theme::Sources];
 }
 
 /// How the sources are typed.
@@ -42,131 +89,37 @@ struct Forms {
 pub fn case(seed: u64) -> Case {
     let mut random = Random::new(seed);
     let nobody = random.percent(45);
-    let special = random.percent(SPECIAL_PERCENT);
+    let theme = random.percent(40).then(|| random.pick(&Theme::ALL));
+    let special = random.percent(if theme.is_some() { SPECIAL_PERCENT / 3 } else { SPECIAL_PERCENT });
     let mut options = base(&mut random, nobody);
-    let mut relative = false;
     if special {
-        relative = add_special(&mut random, &mut options);
+        add_special(&mut random, &mut options);
     }
+    if let Some(theme) = theme {
+        add_theme(&mut random, &mut options, theme);
+    }
+    let relative = options.iter().flatten().any(|word| word == "-R");
     let has = |word: &str| options.iter().flatten().any(|other| other == word);
     let follows = has("-L") || has("-k") || has("--copy-unsafe-links");
     let attributes = options[0].iter().any(|word| word.contains('A') || word.contains('X')) || random.percent(3);
-    let locked = random.percent(if nobody { 50 } else { 15 });
-    let mut draw = Draw { random, world: World::default(), nobody, follows, attributes, locked };
+    let locked = theme == Some(Theme::Chain) || random.percent(if nobody { 50 } else { 15 });
+    let hard_links = options.iter().flatten().any(|word| word.starts_with("-H"));
+    let keeps_perms = options[0].iter().any(|word| word.contains('a') || word.contains('p')) && !has("--no-p");
+    let in_place = ["--inplace", "--append", "--append-verify", "-u"].iter().any(|word| has(word)) || !keeps_perms;
+    let spoken = if theme == Some(Theme::Words) { 35 } else { random.pick(&[0, 0, 0, 5]) };
+    let mut draw = Draw {
+        random,
+        world: World::default(),
+        nobody,
+        follows,
+        attributes,
+        locked,
+        in_place,
+        spoken,
+        theme,
+        hard_links,
+    };
     draw.finish(seed, options, relative)
-}
-
-/// So many of the cases have options that need more than being handed on.
-const SPECIAL_PERCENT: u64 = 65;
-
-fn words(text: &str) -> Vec<String> {
-    shell_words::split(text).expect("the tables are quoted well")
-}
-
-/// Options whose effect is in one entry.
-#[rustfmt::skip] // A table.
-const MORE: &[&str] = &[
-    "--inplace", "-u", "-c", "--size-only", "-I", "--existing", "--ignore-existing", "--no-p", "--chmod=D2755,F640",
-    "--chmod=go-w", "--chmod=Fa+x,Dg+s", "-O", "-J", "-K", "--safe-links", "-b", "-b --suffix=.bak",
-    "-b --backup-dir=../bak", "-b --backup-dir=../bak/deep", "--link-dest=../ref", "--compare-dest=../ref",
-    "--copy-dest=../ref", "--link-dest=../ref --link-dest=../ref2", "-y", "--max-size=1000", "--min-size=100",
-    "--numeric-ids", "--fake-super", "-E", "--append", "--append-verify", "--no-D", "--no-o --no-g", "--no-t",
-    "--no-l", "-W", "--no-W", "-S", "-U", "--preallocate", "--partial", "-T ../tmpd", "-@1", "-@-1", "--munge-links",
-    "--no-specials", "--no-devices", "-B 700", "--chown=1000:1000", "--usermap=0:1000", "--groupmap='*:1000'",
-    "--no-super", "--super", "-z", "--mkpath", "-A", "-X", "--existing --ignore-existing", "-u -c",
-    "--checksum-seed=7", "--fsync", "--no-perms -E", "-d", "--no-inc-recursive", "--force", "-yy", "--inplace -S",
-    "--no-implied-dirs", "--copy-devices", "--drop-D",
-];
-
-/// Whether a group is one whose effect is in one entry.
-pub fn is_native(group: &[String]) -> bool {
-    MORE.iter().any(|text| words(text) == group)
-}
-
-/// Letters, and options whose effect is in one entry.
-fn base(random: &mut Random, nobody: bool) -> Vec<Vec<String>> {
-    const LETTERS: &[&str] =
-        &["-rlt", "-r", "-rp", "-rtp", "-rl", "-rlptgoD", "-rltD", "-aA", "-aX", "-aAX", "-aS", "-rlptE", "-rE"];
-    let letters = if random.percent(65) { "-a" } else { random.pick(LETTERS) };
-    let mut options = vec![vec![letters.to_owned()]];
-    let count = [0, 1, 1, 1, 2, 2, 3][random.index(7)];
-    for _ in 0..count {
-        let group = words(random.pick(MORE));
-        let needs_root = ["--chown", "--usermap", "--groupmap"].iter().any(|prefix| group[0].starts_with(prefix));
-        // Without -o and -g rsync stores owners that nobody has set.
-        let undefined = group[0] == "--fake-super" && !letters.contains('a') && !letters.contains('o');
-        let undefined = undefined || group[0] == "--no-o" && options.iter().any(|other| other[0] == "--fake-super");
-        let in_vain = needs_root && nobody && !random.percent(10);
-        if !options.contains(&group) && !undefined && !in_vain {
-            options.push(group);
-        }
-    }
-    options
-}
-
-/// Options that multi-sync has to understand. Says whether names are relative (`-R`).
-fn add_special(random: &mut Random, options: &mut Vec<Vec<String>>) -> bool {
-    #[rustfmt::skip] // A table.
-    const DELETES: &[&str] = &[
-        "--delete", "--del", "--delete-before", "--delete-during", "--delete-delay", "--delete-after",
-        "--delete-excluded", "--delete --force", "--delete --ignore-errors", "--delete --delete-excluded",
-        "--delete --existing --ignore-existing",
-    ];
-    #[rustfmt::skip] // A table.
-    const RARE_DELETES: &[&str] = &[
-        "--delete --max-delete=0", "--delete --max-delete=1", "--delete --max-delete=3", "--delete --max-delete=1000",
-        "--delete-missing-args",
-    ];
-    #[rustfmt::skip] // A table.
-    const FILTERS: &[&str] = &[
-        "--exclude='*.o'", "--exclude=cache", "--exclude=cache/", "--exclude=/a", "--exclude=/a/b", "--exclude=/sub/",
-        "--exclude='**/tmp/**'", "--include='*/' --include='*.c' --exclude='*'", "--include='a/***' --exclude='*'",
-        "--include=/b/ --include='/b/**' --exclude='*'", "--exclude='sub/**'", "-f 'P *.o'", "-f 'P keep'",
-        "-f 'H tmp'", "-f 'R *.o'", "-f 'S *.c' -f 'H *'", "-f 'H *.c'", "--exclude='*'", "--exclude='/*'",
-        "--exclude='.*'", "--exclude='?'", "--exclude='[a-c]'", "-f '-! */'", "-f '-s *.o'", "-f '-r *.o'",
-        "-f '-p x.o'", "-f 'merge rules'", "--exclude-from=rules", "--include-from=rules --exclude='*'",
-        "--include=keep --exclude-from=rules", "-f 'P tmp/' --exclude='*.c'", "--include=cache --exclude='c*'",
-        "--exclude=d/f1", "--exclude='*/d/*'", "-f '+ f1' -f '- f*'", "--exclude=with\\ space",
-        "--exclude='new?line'", "--exclude='[*]'", "-f 'risk x.o' -f 'protect *.o'", "--include='*/' --exclude='f*'",
-    ];
-    #[rustfmt::skip] // A table.
-    const RARE_FILTERS: &[&str] = &[
-        "-C", "-F", "-FF", "-f ': .rules'", "-f ':- .rules'", "-f ':C'", "-f 'dir-merge,n .rules'", "-f '-C'",
-        "--exclude=a -f '!' --exclude=b", "--exclude='!'", "-f ':w- .rules'",
-    ];
-    #[rustfmt::skip] // A table.
-    const OTHER: &[&str] = &[
-        "-H", "-H", "-H", "-L", "-k", "--copy-unsafe-links", "-m", "-x", "-xx", "--partial-dir=.pd",
-        "--delay-updates", "--remove-source-files", "-R", "-R", "-R", "-R --no-implied-dirs", "-i", "-n", "-n -i",
-        "--out-format='%i %n%L'", "--ignore-missing-args", "--bwlimit=100000", "--delete -H", "-HAX",
-        "-m --exclude='*.o'", "-i --delete", "--files-from=list", "--files-from=list -r", "--list-only",
-        "--remove-source-files -H", "--delay-updates --partial-dir=.pd", "--stop-after=10", "--iconv=utf-8,latin1",
-        "--no-r -d", "--no-r", "--log-file=/dev/null", "-v", "--info=name", "--stats", "-q", "--progress",
-    ];
-    let mut more: Vec<&str> = Vec::new();
-    let shape = random.below(100);
-    if shape < 45 {
-        more.push(if random.percent(88) { random.pick(DELETES) } else { random.pick(RARE_DELETES) });
-    }
-    if (30..75).contains(&shape) {
-        more.push(if random.percent(80) { random.pick(FILTERS) } else { random.pick(RARE_FILTERS) });
-        if random.percent(30) {
-            more.push(random.pick(FILTERS));
-        }
-    }
-    if shape >= 65 || random.percent(15) {
-        more.push(random.pick(OTHER));
-        if random.percent(20) {
-            more.push(random.pick(OTHER));
-        }
-    }
-    for group in more {
-        let group = words(group);
-        if !options.contains(&group) {
-            options.push(group);
-        }
-    }
-    options.iter().flatten().any(|word| word == "-R")
 }
 
 impl Draw {
@@ -175,10 +128,14 @@ impl Draw {
         self.make_outside();
         let sources = ["s", "t", "u"];
         let mut count = self.random.skewed(10, 150);
-        let trees = if self.random.percent(25) { 2 + self.random.index(2) } else { 1 };
+        let trees =
+            if self.theme == Some(Theme::Sources) || self.random.percent(22) { 2 + self.random.index(2) } else { 1 };
         for source in &sources[..trees] {
             let mut top = self.node(source.as_bytes(), Kind::Dir);
-            top.mode = self.random.pick(&[0o755, 0o755, 0o700, 0o2775, 0o711]);
+            top.mode = self.random.pick(&[0o755, 0o755, 0o755, 0o700, 0o2775, 0o711, 0o1777, 0o2755]);
+            if self.locked && self.random.percent(15) {
+                top.mode = self.random.pick(&[0o555, 0o555, 0o2555, 0o500, if self.nobody { 0o555 } else { 0 }]);
+            }
             self.world.add(top);
             self.grow(source.as_bytes(), count);
             count = self.random.skewed(3, 40);
@@ -203,8 +160,13 @@ impl Draw {
         if has("../tmpd") {
             self.dir(b"tmpd");
         }
-        if has("--files-from") || has("--exclude-from") || has("--include-from") || has("merge rules") {
+        let reads = ["--files-from", "--exclude-from", "--include-from", "merge rules", "merge -"];
+        let mut stdin = None;
+        if reads.iter().any(|prefix| has(prefix)) {
             self.option_files(&cwd, &typed);
+            let names = options.iter().flatten();
+            let from_stdin = names.filter(|word| STDIN.iter().any(|name| word.ends_with(name))).next();
+            stdin = from_stdin.map(|word| if word.starts_with("--files-from") { "list" } else { "rules" }.to_owned());
         }
         let entries = self.world.below(b"s").count() as u64;
         // A launch costs 10 ms of processor time: not too many of them.
@@ -226,6 +188,7 @@ impl Draw {
             processes,
             nobody: self.nobody,
             umask,
+            stdin,
         }
     }
 
@@ -276,6 +239,9 @@ impl Draw {
                 node.mode = self.random.pick(&[0, 0, 0o200, 0o300, 0o111]);
             }
         }
+        if self.nobody && self.theme == Some(Theme::Words) && !node.is_dir() && self.random.percent(2) {
+            node.mode = 0;
+        }
         if !self.nobody && self.random.percent(15) {
             node.owner = self.random.pick(&[(1000, 1000), (65534, 65534), (0, 1000), (1001, 0), (12345, 54321)]);
         } else if self.nobody && self.random.below(400) == 0 {
@@ -289,7 +255,9 @@ impl Draw {
     }
 
     fn name(&mut self) -> Vec<u8> {
-        if self.random.percent(12) {
+        if self.spoken > 0 && self.random.percent(self.spoken) {
+            self.random.pick(WORDS_OF_RSYNC).to_vec()
+        } else if self.random.percent(12) {
             self.random.pick(ODD_NAMES).to_vec()
         } else if self.random.percent(15) {
             format!("n{}", self.random.below(100)).into_bytes()
@@ -348,6 +316,9 @@ impl Draw {
         if self.random.percent(dir_percent) {
             return Kind::Dir;
         }
+        if self.theme == Some(Theme::Links) && self.random.percent(15) {
+            return Kind::Symlink(self.target(dir));
+        }
         match self.random.below(100) {
             0..14 => Kind::Symlink(self.target(dir)),
             14..28 => match self.linkable(top) {
@@ -364,9 +335,13 @@ impl Draw {
 
     /// Something that can have one more name: mostly of the same tree.
     fn linkable(&mut self, top: &[u8]) -> Option<Vec<u8>> {
-        let anywhere = self.random.percent(10);
+        let at_destination = top.starts_with(b"d");
+        if at_destination && self.in_place && !self.random.percent(8) {
+            return None;
+        }
+        let anywhere = self.random.percent(if self.theme == Some(Theme::Sources) { 40 } else { 10 });
         // A destination that shares inodes with its source would change it.
-        let is_source = |path: &[u8]| top.starts_with(b"d") && !is_below(path, b"d") && !is_below(path, b"ref");
+        let is_source = |path: &[u8]| at_destination && !is_below(path, b"d") && !is_below(path, b"ref");
         let good = |node: &&Node| {
             let named = !matches!(node.kind, Kind::Dir | Kind::Link(_));
             named && (is_below(&node.path, top) || anywhere && !is_source(&node.path))
@@ -418,8 +393,11 @@ impl Draw {
             "- cache\n",
             "# comment\n\n- f1\n",
             "!\n- *.c\n",
+            "",
+            "- *.o",
+            "- *.o\r\n- tmp/\r\n",
         ];
-        let patterns: &[&str] = &["*.o\n", "a\nb\n", "tmp/\n", "*.c x.o\n", "keep\n"];
+        let patterns: &[&str] = &["*.o\n", "a\nb\n", "tmp/\n", "*.c x.o\n", "keep\n", "", "*.o", "*.o\r\nkeep\r\n"];
         if has("-F") || self.random.percent(3) {
             files.push((b".rsync-filter", rules));
         }
@@ -498,231 +476,6 @@ impl Draw {
         self.world.has_dir(path) && path.contains(&b'/') && !self.world.below(path).any(links)
     }
 
-    fn forms(&mut self, tops: &[&str], relative: bool) -> Forms {
-        if relative {
-            return self.relative_forms();
-        }
-        if let [only] = tops {
-            let absolute = |end: &str| [&[ABSOLUTE, b'/'], only.as_bytes(), end.as_bytes()].concat();
-            let (cwd, typed, to) = match self.random.below(100) {
-                0..42 => ("", format!("{only}/").into(), "d"),
-                42..72 => ("", only.as_bytes().to_vec(), "d/s"),
-                72..77 => ("", absolute("/"), "d"),
-                77..82 => ("", absolute(""), "d/s"),
-                82..88 => (*only, b".".to_vec(), "d"),
-                88..90 => (*only, b"./".to_vec(), "d"),
-                90..92 => ("", format!("{only}/.").into(), "d"),
-                92..94 => (*only, b"../s".to_vec(), "d/s"),
-                _ => return self.children(only),
-            };
-            return Forms {
-                cwd: cwd.to_owned(),
-                typed: vec![typed],
-                copies: vec![(only.as_bytes().to_vec(), to.as_bytes().to_vec())],
-            };
-        }
-        let mut typed: Vec<Vec<u8>> = Vec::new();
-        let mut copies = Vec::new();
-        let contents = self.random.below(3);
-        for top in tops {
-            let content = contents == 0 || (contents == 1 && self.random.percent(50));
-            let to = if content { b"d".to_vec() } else { join(b"d", top.as_bytes()) };
-            copies.push((top.as_bytes().to_vec(), to));
-            typed.push(format!("{top}{}", if content { "/" } else { "" }).into());
-        }
-        if self.random.percent(8) {
-            typed.insert(self.random.index(typed.len() + 1), b"missing".to_vec());
-        }
-        if self.random.percent(15) {
-            typed.push(b"out/f".to_vec());
-        }
-        Forms { cwd: String::new(), typed, copies }
-    }
-
-    /// Some of what is in a source, each as an argument.
-    fn children(&mut self, top: &str) -> Forms {
-        let mut names: Vec<Vec<u8>> = self
-            .world
-            .below(top.as_bytes())
-            .filter(|node| parent(&node.path) == top.as_bytes())
-            .map(|node| node.path.clone())
-            .collect();
-        let most = 1 + self.random.index(5);
-        while names.len() > most {
-            let at = self.random.index(names.len());
-            names.remove(at);
-        }
-        let copies = names.iter().map(|path| (path.clone(), join(b"d", &path[top.len() + 1..]))).collect();
-        // A colon makes a host of it.
-        let typed = names.into_iter().map(|path| [b"./", &path[..]].concat()).collect();
-        Forms { cwd: String::new(), typed, copies }
-    }
-
-    fn relative_forms(&mut self) -> Forms {
-        let all: Vec<Vec<u8>> = self.world.below(b"s").map(|node| node.path.clone()).collect();
-        let mut typed = Vec::new();
-        let mut copies = Vec::new();
-        for _ in 0..1 + self.random.below(3) {
-            let path = match self.random.below(3) {
-                0 => b"s".to_vec(),
-                _ if all.is_empty() => b"s".to_vec(),
-                _ => self.random.pick(&all).clone(),
-            };
-            // Where the part begins that is sent.
-            let slashes: Vec<usize> = (0..path.len()).filter(|&at| path[at] == b'/').collect();
-            let mut argument = match (self.random.below(4), slashes.is_empty()) {
-                (0, false) => {
-                    let at = self.random.pick(&slashes);
-                    copies.push((path.clone(), join(b"d", &path[at + 1..])));
-                    [&path[..at], b"/./", &path[at + 1..]].concat()
-                }
-                (1, _) => {
-                    copies.push((path.clone(), join(b"d", &path)));
-                    [b"./", &path[..]].concat()
-                }
-                (2, _) => {
-                    copies.push((path.clone(), join(b"d", &path)));
-                    [&[ABSOLUTE], &b"/./"[..], &path[..]].concat()
-                }
-                _ => {
-                    copies.push((path.clone(), join(b"d", &path)));
-                    [b"././", &path[..]].concat()
-                }
-            };
-            if self.world.has_dir(&path) && self.random.percent(30) {
-                argument.push(b'/');
-            }
-            typed.push(argument);
-        }
-        Forms { cwd: String::new(), typed, copies }
-    }
-
-    /// Makes the destination and says how it is typed.
-    fn destination(&mut self, cwd: &str, copies: &[(Vec<u8>, Vec<u8>)], mkpath: bool) -> Vec<u8> {
-        let up = if cwd.is_empty() { "" } else { "../" };
-        let slash = if self.random.percent(50) { "/" } else { "" };
-        let existing = match self.random.below(100) {
-            0..25 => {
-                if (mkpath && self.random.percent(50)) || self.random.percent(2) {
-                    return format!("{up}new/deep/d{slash}").into();
-                }
-                return format!("{up}d{slash}").into();
-            }
-            25..33 => 0,
-            33..85 => 1,
-            _ => 2,
-        };
-        let mut top = self.node(b"d", Kind::Dir);
-        top.owner = (0, 0);
-        if self.nobody && top.mode & 0o700 != 0o700 && self.random.percent(80) {
-            top.mode = 0o755;
-        }
-        self.world.add(top);
-        match existing {
-            0 => {}
-            1 => {
-                let alike = self.random.pick(&[40, 70, 70, 90, 97]);
-                for (from, to) in copies {
-                    self.copy(from, to, alike);
-                }
-                let extra = self.random.below(15);
-                self.grow(b"d", extra);
-            }
-            _ => {
-                let count = self.random.skewed(5, 60);
-                self.grow(b"d", count);
-            }
-        }
-        if self.random.percent(4) {
-            return [&[ABSOLUTE], format!("/d{slash}").as_bytes()].concat();
-        }
-        format!("{up}d{slash}").into()
-    }
-
-    /// A copy of a tree that has gone its own way since.
-    fn copy(&mut self, from: &[u8], to: &[u8], alike: u64) {
-        let mut above = Vec::new();
-        for name in parent(to).split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-            above = join(&above, name);
-            let node = self.node(&above, Kind::Dir);
-            self.world.add(node);
-        }
-        let nodes: Vec<Node> =
-            self.world.nodes.iter().filter(|node| node.path == from || is_below(&node.path, from)).cloned().collect();
-        for mut node in nodes {
-            node.path = [to, &node.path[from.len()..]].concat();
-            if let Kind::Link(first) = &node.kind {
-                let mapped = if is_below(first, from) { [to, &first[from.len()..]].concat() } else { Vec::new() };
-                node.kind = match self.world.get(&mapped) {
-                    Some(first) if !matches!(first.kind, Kind::Dir | Kind::Link(_)) && self.random.percent(85) => {
-                        Kind::Link(mapped)
-                    }
-                    _ => self.file(),
-                };
-            }
-            if !self.random.percent(alike) {
-                match self.changed(node) {
-                    Some(changed) => node = changed,
-                    None => continue,
-                }
-            }
-            let (path, was_dir) = (node.path.clone(), node.is_dir());
-            if self.world.add(node) && was_dir && self.random.below(100) >= alike.max(90) {
-                self.grow(&path, 2);
-            }
-        }
-    }
-
-    /// The node after something happened to it; `None` if it is gone.
-    fn changed(&mut self, mut node: Node) -> Option<Node> {
-        let dir = parent(&node.path).to_vec();
-        match self.random.below(12) {
-            0 | 1 => return None,
-            2 | 3 => {
-                let target = self.target(&dir);
-                match &mut node.kind {
-                    Kind::File { letter, .. } | Kind::Sparse { letter, .. } => {
-                        *letter = (*letter - b'a' + 1) % 26 + b'a'
-                    }
-                    Kind::Symlink(old) => *old = target,
-                    _ => {}
-                }
-                if self.random.percent(70) {
-                    node.mtime = self.time();
-                }
-            }
-            4 => {
-                if let Kind::File { size, .. } = &mut node.kind {
-                    *size = if self.random.percent(50) { *size / 2 } else { *size + 100 };
-                }
-            }
-            5 | 6 => node.mtime = self.time(),
-            7 | 8 => {
-                let mtime = node.mtime;
-                self.draw_attributes(&mut node);
-                node.mtime = mtime;
-            }
-            9 => {
-                if let Kind::File { .. } | Kind::Link(_) = node.kind
-                    && let Some(other) = self.linkable(b"d")
-                {
-                    node.kind = Kind::Link(other);
-                }
-            }
-            _ => {
-                // Another type; what would have been in a directory is left out by itself.
-                node.kind = match self.random.below(6) {
-                    0 | 1 if !node.is_dir() => Kind::Dir,
-                    2 => Kind::Symlink(self.target(&dir)),
-                    3 => Kind::Fifo,
-                    _ => self.file(),
-                };
-                self.draw_attributes(&mut node);
-            }
-        }
-        Some(node)
-    }
-
     /// Files that options name: rules, and a list of names in the first source.
     fn option_files(&mut self, cwd: &str, typed: &[Vec<u8>]) {
         let rules = self.random.pick(&[
@@ -732,6 +485,13 @@ impl Draw {
             "# none\n; none\n\ncache\n",
             "*\n",
             "keep\nf1\n/s/b\n",
+            "",
+            "\n\n",
+            "*.o",
+            "# all of it is a comment",
+            "*.o\r\ntmp/\r\n",
+            "- *.o\r\n+ *.c",
+            "  *.o\n\tcache\n- \n",
         ]);
         self.world.add(Node::new(join(cwd.as_bytes(), b"rules"), Kind::Text(rules.to_owned())));
         let base = typed.first().map(|path| path.strip_suffix(b"/").unwrap_or(path).to_vec()).unwrap_or_default();
