@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::connection::Route;
 use crate::endpoint::Target;
 use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
@@ -258,6 +259,10 @@ impl Plan {
         let argument = |prefix: &[u8], name: &OsStr| OsString::from_vec([prefix, name.as_bytes()].concat());
         let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
         let named = named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
+        // Rules for each directory are looked for in the directories above the source too, by the path that rsync is started with (rsync(1),
+        // "PER-DIRECTORY RULES").
+        let may_hold = !meaning.per_dir_merge && filters.merge_files.is_empty();
+        let recipe = Recipe { handles: hold(config, may_hold, &recipe.base, &trees, &singles), ..recipe };
         let roots = trees.iter().map(|tree| &tree.root);
         let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
         Ok(Plan {
@@ -324,11 +329,27 @@ impl Plan {
         BucketDir::open(dir, &sources)
     }
 
+    /// The same plan, with the sources held that are sent by their names; what that needs is made in `dir`.
+    pub fn holding_sources(&self, dir: &Path) -> Plan {
+        let trees = self.trees.iter().filter(|tree| tree.above.is_empty());
+        let named = trees.filter_map(|tree| {
+            let name = tree.root.name.as_deref()?;
+            Some((handle::base_of(&self.recipe.base, &tree.prefix), name.as_bytes()))
+        });
+        let handles = self.recipe.handles.with_sources(&named.collect::<Vec<_>>(), dir);
+        Plan { recipe: Recipe { handles, ..self.recipe.clone() }, ..self.clone() }
+    }
+
     /// The scan of this plan, which leaves `left_out` (device and inode) out.
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
         // So many groups of what goes together for each slot that none runs out of work because of them.
         const GROUPS_PER_SLOT: u64 = 4;
-        let roots = self.trees.iter().map(|tree| tree.root.clone()).collect();
+        let held = |tree: &SourceTree| {
+            let above = self.recipe.local(&tree.prefix);
+            // A link that ends the path would be looked at itself.
+            Root { base: above.join("."), ..tree.root.clone() }
+        };
+        let roots = self.trees.iter().map(held).collect();
         let linked_parts = NonZero::<u64>::try_from(config.processes).unwrap_or(NonZero::<u64>::MIN);
         let linked_parts = linked_parts.saturating_mul(NonZero::new(GROUPS_PER_SLOT).expect("not zero"));
         Scan {
@@ -345,6 +366,13 @@ impl Plan {
             ..Scan::new(roots, config.limits, self.scan_threads)
         }
     }
+}
+
+/// The directories that arguments are relative to, held open if that may be. Not on hosts, which have their own.
+fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], singles: &[SingleSource]) -> Handles {
+    let prefixes = trees.iter().map(|tree| &tree.prefix).chain(singles.iter().map(|single| &single.prefix));
+    let bases = prefixes.map(|prefix| handle::base_of(base, prefix));
+    Handles::of(bases, may_hold && config.hosts.is_empty() && !config.dry_run)
 }
 
 /// Whether the rsyncs of a run may do everything.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
@@ -84,6 +85,14 @@ impl Run<'_, '_> {
                 self.put_back(job);
                 return Ok(());
             }
+        }
+        if end.out_of_reach && !self.stopping() {
+            if self.plan.recipe.handles.give_up() {
+                let text = "the rsync that is started must not look into /proc of this process: sources are found by their paths";
+                (self.tell)(Event::Note(text.into()));
+            }
+            self.put_back(job);
+            return Ok(());
         }
         let ended = end.ended?;
         if ended == Ended::NotStarted {
@@ -417,7 +426,7 @@ impl Run<'_, '_> {
         };
         let gone = |unit: &&OsString| {
             let missing = [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory];
-            let looked = fs::symlink_metadata(self.plan.recipe.base.join(unit));
+            let looked = fs::symlink_metadata(self.plan.recipe.local(unit.as_bytes()));
             looked.is_err_and(|error| missing.contains(&error.kind()))
         };
         units.is_ok_and(|units| units.iter().filter(gone).count() as u64 >= count)

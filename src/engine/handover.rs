@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::bucket::{self, Bucket};
 use crate::entry::Printable;
 use crate::error::Result;
+use crate::handle;
 use crate::journal::Record;
 use crate::report::Event;
 use crate::rsync::command::Invocation;
@@ -18,24 +19,55 @@ use crate::thread;
 
 use super::ahead::Begins;
 use super::launch::{self, Awaited, End, Holds, Meter, Tells, Voice};
-use super::spine::{self, Part};
+use super::spine::{self, Change, Changed, Part};
 use super::{Job, Ledger, Message, Run, Running};
 
 impl Run<'_, '_> {
     /// Those of the arguments whose spine directories are still what was scanned. If another process put something else into the
-    /// place of one, rsync would follow it out of the source: what is below is not copied, and is named.
+    /// place of one, rsync would follow it out of the source: what is below is not copied, and is named. Of a directory that is gone rsync says
+    /// so itself, and what the source does not have is deleted; a source that is gone is another matter.
     pub(super) fn as_scanned(&mut self, mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
-        for path in self.spine.changed(&self.plan.recipe.base, &arguments) {
-            self.soft.add(exit::PARTIAL);
+        let recipe = &self.plan.recipe;
+        let lost: Vec<Vec<u8>> = recipe.handles.lost().map(<[u8]>::to_vec).collect();
+        for base in lost {
+            arguments.retain(|argument| handle::base_of(&recipe.base, argument.as_bytes()) != base);
             self.sender_failed = true;
-            arguments.retain(|argument| !spine::is_in(argument.as_bytes(), &path));
-            if self.spine.is_news(&path) {
-                let text = format!("{} was replaced while multi-sync ran: copy it again", Printable::bytes(&path));
-                (self.tell)(Event::Failed(text.clone()));
-                self.record(&Record::Unread { text, vanished: false, in_unit: false })?;
+            self.tell_changed(&base, "is no longer what it was when multi-sync began: copy it again")?;
+        }
+        for Changed { path, how } in self.spine.changed(&self.plan.recipe, &arguments) {
+            let is_below = |argument: &OsString| spine::is_in(argument.as_bytes(), &path);
+            match how {
+                Change::Gone if !self.is_source(&path) => {}
+                Change::Gone | Change::Replaced => {
+                    arguments.retain(|argument| !is_below(argument));
+                    self.sender_failed = true;
+                    self.tell_changed(&path, "was replaced while multi-sync ran: copy it again")?;
+                }
+                Change::NameOnly => {
+                    arguments.retain(|argument| argument.as_bytes() != path);
+                    let text = "has another name now: what it held is copied, its own attributes are not set";
+                    self.tell_changed(&path, text)?;
+                }
             }
         }
         Ok(arguments)
+    }
+
+    fn is_source(&self, argument: &[u8]) -> bool {
+        self.plan.trees.iter().any(|tree| {
+            let name = tree.root.name.as_ref().map_or(&b""[..], |name| name.as_bytes());
+            argument.strip_suffix(name).is_some_and(|prefix| prefix == tree.prefix)
+        })
+    }
+
+    fn tell_changed(&mut self, path: &[u8], what: &str) -> Result<()> {
+        self.soft.add(exit::PARTIAL);
+        if self.spine.is_news(path) {
+            let text = format!("{} {what}", Printable::bytes(path));
+            (self.tell)(Event::Failed(text.clone()));
+            self.record(&Record::Unread { text, vanished: false, in_unit: false })?;
+        }
+        Ok(())
     }
 
     /// A part of the spine without what was replaced; `None` if nothing is left of it.
@@ -93,6 +125,7 @@ impl Run<'_, '_> {
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
+        let handles = &self.plan.recipe.handles;
         let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
         let holds = match job {
             Job::Buckets(_) if !self.plan.as_root => Holds::Denials,
@@ -126,7 +159,7 @@ impl Run<'_, '_> {
             let only_ends = tells_end.then_some(&only_ends as &dyn Fn());
             let said = &said;
             let crowded = may_be_crowded;
-            let voice = Voice { tells, quiet, pretends, holds, crowded, said, dest, tell, log, only_ends };
+            let voice = Voice { tells, quiet, pretends, holds, crowded, said, dest, handles, tell, log, only_ends };
             let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

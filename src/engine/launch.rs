@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::handle::Handles;
 use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
@@ -36,6 +37,8 @@ pub(super) struct End {
     pub named: Vec<Vec<u8>>,
     /// It had been let to begin when it ended.
     pub begun: bool,
+    /// It could not enter a source that is held open.
+    pub out_of_reach: bool,
 }
 
 impl End {
@@ -47,6 +50,7 @@ impl End {
             held: Vec::new(),
             named: Vec::new(),
             begun: true,
+            out_of_reach: false,
         }
     }
 }
@@ -168,6 +172,8 @@ pub(super) struct Voice<'a> {
     pub said: &'a Said,
     /// DEST as rsync gets it and as the user typed it.
     pub dest: (&'a OsStr, &'a OsStr),
+    /// What rsync names otherwise than the user.
+    pub handles: &'a Handles,
     pub tell: &'a (dyn Fn(Event<'_>) + Sync),
     /// Where its lines are written down as well.
     pub log: Option<Log<'a>>,
@@ -232,7 +238,7 @@ pub(super) fn run(
     let (mut held, mut named) = (Vec::new(), Vec::new());
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
-    let mut had_begun = true;
+    let (mut had_begun, mut out_of_reach) = (true, false);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         // With --stderr=all statistics come on that stream.
         let mut hear = |stream, line: &[u8]| match (transcript.stdout(line), stream) {
@@ -270,12 +276,17 @@ pub(super) fn run(
         };
         let has_begun = || begun.as_ref().is_none_or(|begun| begun.load(Ordering::SeqCst));
         let ended = supervisor.run_reading(invocation, names, stall, &mut |stream, line| {
+            if stream == Stream::Stderr && voice.handles.is_out_of_reach(line) {
+                out_of_reach = true;
+                return;
+            }
             if !has_begun() {
-                early.extend((early.len() < LINES_REMEMBERED).then(|| (stream, line.to_vec())));
+                early
+                    .extend((early.len() < LINES_REMEMBERED).then(|| (stream, voice.handles.shown(line).into_owned())));
                 return;
             }
             early.drain(..).for_each(|(stream, line)| hear(stream, &line));
-            hear(stream, line);
+            hear(stream, &voice.handles.shown(line));
         });
         // Once: whoever lets it begin after this is told that it had not.
         had_begun = has_begun();
@@ -287,7 +298,7 @@ pub(super) fn run(
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
-    End { ended, transcript, ran, held, named, begun: had_begun }
+    End { ended, transcript, ran, held, named, begun: had_begun, out_of_reach }
 }
 
 #[cfg(test)]

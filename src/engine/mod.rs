@@ -149,6 +149,7 @@ pub fn run_recorded(
         None => Known::default(),
     };
     let (sender, receiver) = mpsc::channel();
+    let plan = &plan.holding_sources(buckets.path());
     let guess = small::guess(config, plan);
     let smaller =
         small::limits(config, plan, buckets.identity(), guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));

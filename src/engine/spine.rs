@@ -4,13 +4,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::handle::renumbers;
 use crate::plan::Keeps;
-use crate::rsync::command::argument_cost;
+use crate::rsync::command::{Recipe, argument_cost};
 
 use super::feed::SpineDir;
 
@@ -86,13 +88,13 @@ impl SpineList {
 
     /// Whether all of this part are at `dest`, a local directory, with everything that rsync would give them, times aside; and whether
     /// these are equal too.
-    pub fn stands(&self, range: Range<usize>, base: &Path, dest: &Path, keeps: Keeps) -> Option<bool> {
+    pub fn stands(&self, range: Range<usize>, recipe: &Recipe, dest: &Path, keeps: Keeps) -> Option<bool> {
         let mut same_times = true;
         for dir in &self.dirs[range] {
             let (source, there) = match &dir.argument {
-                None => (std::fs::metadata(base), std::fs::metadata(dest)),
+                None => (std::fs::metadata(recipe.handles.dir(&recipe.base)), std::fs::metadata(dest)),
                 Some(argument) => (
-                    std::fs::symlink_metadata(base.join(OsStr::from_bytes(argument))),
+                    std::fs::symlink_metadata(recipe.local(argument)),
                     std::fs::symlink_metadata(dest.join(OsStr::from_bytes(path_in_transfer(argument)))),
                 ),
             };
@@ -180,9 +182,8 @@ impl SpineList {
         self.locked && arguments.iter().any(is_below)
     }
 
-    /// Spine directories above these arguments (or among them) that are no longer what was scanned. A directory that is gone is
-    /// not among them: rsync will say that itself. `base` is what `./` arguments are relative to.
-    pub fn changed(&self, base: &Path, arguments: &[OsString]) -> Vec<Vec<u8>> {
+    /// Spine directories above these arguments (or among them) that are no longer what was scanned.
+    pub fn changed(&self, recipe: &Recipe, arguments: &[OsString]) -> Vec<Changed> {
         let mut seen: HashSet<&[u8]> = HashSet::new();
         let mut changed = Vec::new();
         for argument in arguments {
@@ -192,11 +193,8 @@ impl SpineList {
                     if !seen.insert(path) {
                         break;
                     }
-                    let name = base.join(OsStr::from_bytes(path));
-                    let found = std::fs::symlink_metadata(&name);
-                    let is_another = |found: &Metadata| (found.dev(), found.ino()) != *identity;
-                    if found.is_ok_and(|found| is_another(&found) && !(found.is_dir() && renumbers(&name))) {
-                        changed.push(path.to_vec());
+                    if let Some(how) = change_of(recipe, path, *identity) {
+                        changed.push(Changed { path: path.to_vec(), how });
                     }
                 }
                 match path.iter().rposition(|byte| *byte == b'/') {
@@ -209,17 +207,35 @@ impl SpineList {
     }
 }
 
-/// Whether the file system of a directory makes up inode numbers, and others after it has forgotten one (such as overlayfs without
-/// `xino`, and most of FUSE): then another number does not mean another directory.
-fn renumbers(dir: &Path) -> bool {
-    const CIFS: u64 = 0xff53_4d42;
-    const EXFAT: u64 = 0x2011_bab0;
-    const FUSE: u64 = 0x6573_5546;
-    const MSDOS: u64 = 0x4d44;
-    const OVERLAY: u64 = 0x794c_7630;
-    const SMB2: u64 = 0xfe53_4d42;
-    let kind = rustix::fs::statfs(dir).map(|found| found.f_type as u64);
-    kind.is_ok_and(|kind| [CIFS, EXFAT, FUSE, MSDOS, OVERLAY, SMB2].contains(&kind))
+/// A spine directory that is no longer what was scanned.
+pub(super) struct Changed {
+    pub path: Vec<u8>,
+    pub how: Change,
+}
+
+/// What became of a spine directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Something else has its name.
+    Replaced,
+    /// Nothing has its name.
+    Gone,
+    /// It is a source that is held open, which goes on below it; only its name leads elsewhere, or nowhere.
+    NameOnly,
+}
+
+fn change_of(recipe: &Recipe, path: &[u8], identity: (u64, u64)) -> Option<Change> {
+    let look = |name: &Path| match std::fs::symlink_metadata(name) {
+        Ok(found) if (found.dev(), found.ino()) == identity || found.is_dir() && renumbers(name) => None,
+        Ok(_) => Some(Change::Replaced),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Some(Change::Gone),
+        // rsync will say that itself.
+        Err(_) => None,
+    };
+    let named = look(&recipe.local(path))?;
+    let held = recipe.handles.is_held_source(&recipe.base, path);
+    let goes_on = held && look(&recipe.local(&[path, b"/."].concat())).is_none();
+    Some(if goes_on { Change::NameOnly } else { named })
 }
 
 /// Whether an argument is this spine directory or below it.

@@ -265,8 +265,8 @@ impl Run<'_, '_> {
         let range = self.spine.created as usize..self.spine.len();
         let dest = self.plan.watched_dest.as_deref();
         let known = dest.zip(self.plan.keeps).filter(|_| !range.is_empty());
-        let base = &self.plan.recipe.base;
-        let stands = known.and_then(|(dest, keeps)| self.spine.stands(range.clone(), base, dest, keeps));
+        let recipe = &self.plan.recipe;
+        let stands = known.and_then(|(dest, keeps)| self.spine.stands(range.clone(), recipe, dest, keeps));
         // Most runs that find the directories find most of the files as well.
         self.queue.expect_little(stands.is_some());
         let Some(same_times) = stands else { return self.start_create() };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::endpoint::Target;
 use crate::error::Result;
+use crate::handle::Handles;
 use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Meaning, Options};
@@ -82,6 +83,8 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         options_keeping: keeping,
         rule_options: (!rules.is_empty()).then_some(rules),
         base: PathBuf::new(),
+        handles: Handles::default(),
+        cwd: config.cwd.clone(),
         destination: OsString::new(),
         progress: config.progress || config.adapts,
         marks_changes: false,

@@ -4,15 +4,17 @@
 //! rsync over random trees; `tests/` repeats the comparison. rsync(1) has the words: `-R` with `--no-implied-dirs` lets a launch
 //! write below a directory without touching the directory's own attributes, `-d --no-r` lists a directory without entering it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::entry::Printable;
+use crate::handle::Handles;
 
 use super::filter;
 use super::output::CHANGE;
@@ -84,8 +86,12 @@ pub struct Recipe {
     pub attribute_options: Vec<OsString>,
     /// Options that ask which directories the user's rules exclude; `None` if there are no rules.
     pub rule_options: Option<Vec<OsString>>,
-    /// Working directory: the base that `./name` arguments are relative to.
+    /// The directory that `./name` arguments are relative to.
     pub base: PathBuf,
+    /// Sources that are held open.
+    pub handles: Handles,
+    /// Working directory of launches whose source is held open: the user's.
+    pub cwd: PathBuf,
     /// DEST as a directory (with a trailing slash).
     pub destination: OsString,
     /// Ask rsync for progress. It prints a line per file, so only when somebody looks.
@@ -397,7 +403,19 @@ impl Recipe {
         }
     }
 
+    /// Where we ourselves find what an argument names.
+    pub fn local(&self, argument: &[u8]) -> PathBuf {
+        self.handles.local(&self.base, argument)
+    }
+
     fn invocation(&self, options: &[OsString], more: Vec<OsString>, names: Vec<OsString>, list: List) -> Invocation {
+        let all = names.iter().map(|name| name.as_bytes());
+        let list_in = if list == List::No { None } else { self.handles.list_in(&self.base, all) };
+        let held = |name: OsString| match self.handles.argument(&self.base, name.as_bytes()) {
+            Cow::Owned(argument) if list_in.is_none() => OsString::from_vec(argument),
+            _ => name,
+        };
+        let names: Vec<OsString> = names.into_iter().map(held).collect();
         let mut arguments = options.to_vec();
         arguments.extend(more);
         let mut input = Vec::new();
@@ -409,7 +427,11 @@ impl Recipe {
             let absolute = names.iter().any(|name| name.as_bytes().starts_with(b"/"));
             arguments.push("--files-from=-".into());
             arguments.extend((list == List::ByNul).then(|| "--from0".into()));
-            arguments.extend(words(&["--", if absolute { "/" } else { "." }]));
+            arguments.push("--".into());
+            arguments.push(match &list_in {
+                Some(dir) => dir.into(),
+                None => if absolute { "/" } else { "." }.into(),
+            });
             for name in names {
                 if absolute {
                     input.extend_from_slice(&self.below_root(name.as_bytes()));
@@ -420,7 +442,13 @@ impl Recipe {
             }
         }
         arguments.push(self.destination.clone());
-        Invocation { input, ..Invocation::new(self.program.clone(), arguments, &self.base) }
+        let is_held = self.handles.dir(&self.base) != self.base;
+        let cwd = match (is_held, self.cwd.is_dir()) {
+            (false, _) => &self.base,
+            (true, true) => &self.cwd,
+            (true, false) => Path::new("/"),
+        };
+        Invocation { input, ..Invocation::new(self.program.clone(), arguments, cwd) }
     }
 }
 
@@ -440,9 +468,11 @@ fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-/// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)).
+/// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)), and what leads to a source that is
+/// held open ([`crate::handle`]).
 pub const fn argument_cost(length: usize) -> usize {
-    length + 1 + size_of::<usize>()
+    const HANDLE: usize = "/proc/4194304/fd/65535/.".len();
+    HANDLE + length + 1 + size_of::<usize>()
 }
 
 /// Bytes that the arguments of a new process may take, after this process's environment: a quarter of the stack limit, between
@@ -470,6 +500,8 @@ mod tests {
             attribute_options: words(&["-a", "-S"]),
             rule_options: Some(words(&["--exclude=x"])),
             base: "/src".into(),
+            handles: Handles::default(),
+            cwd: "/".into(),
             destination: "/dst/".into(),
             progress: false,
             marks_changes: false,
@@ -537,7 +569,7 @@ mod tests {
     #[test]
     fn names_that_no_process_can_take_are_a_list() {
         let launch = |recipe: &Recipe, names: &[&str]| {
-            recipe.buckets(names.iter().map(OsString::from).collect(), Copying::default(), 30)
+            recipe.buckets(names.iter().map(OsString::from).collect(), Copying::default(), 60)
         };
         assert!(launch(&recipe(), &["./a"]).input.is_empty());
         assert_eq!(launch(&recipe(), &["./a", "./b", "./c\n"]).input, b"./a\0./b\0./c\n\0");
@@ -545,8 +577,8 @@ mod tests {
         let listed = launch(&by_line, &["./a", "./b", "./c"]);
         assert_eq!(listed.input, b"./a\n./b\n./c\n");
         assert!(!listed.to_string().contains("--from0"));
-        assert!(by_line.can_hand_over(&["./\n".into()], 30));
-        assert!(!by_line.can_hand_over(&["./a".into(), "./b".into(), "./c\n".into()], 30));
+        assert!(by_line.can_hand_over(&["./\n".into()], 60));
+        assert!(!by_line.can_hand_over(&["./a".into(), "./b".into(), "./c\n".into()], 60));
     }
 
     #[test]
