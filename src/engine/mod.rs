@@ -564,8 +564,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Message::Ended(launch, end) => self.ended(launch, *end)?,
             Message::Synced(synced) => {
                 self.syncing = false;
-                if synced? {
-                    self.ledger.as_mut().map_or(Ok(()), Ledger::sync)?;
+                if let Some(ledger) = &mut self.ledger
+                    && synced?
+                {
+                    ledger.sync()?;
                 }
             }
             Message::OnlyEnds(launch) => {

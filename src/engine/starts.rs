@@ -255,6 +255,8 @@ impl Run<'_, '_> {
     fn start_plain(&mut self) -> Result<()> {
         if !self.config.keep {
             self.buckets.vacate();
+            // It lay there.
+            self.ledger = None;
         }
         let invocation = self.plan.plain.clone();
         self.start(Job::Plain, invocation, Tells::All)

@@ -164,8 +164,8 @@ impl Draw {
         let mut stdin = None;
         if reads.iter().any(|prefix| has(prefix)) {
             self.option_files(&cwd, &typed);
-            let names = options.iter().flatten();
-            let from_stdin = names.filter(|word| STDIN.iter().any(|name| word.ends_with(name))).next();
+            let mut names = options.iter().flatten();
+            let from_stdin = names.find(|word| STDIN.iter().any(|name| word.ends_with(name)));
             stdin = from_stdin.map(|word| if word.starts_with("--files-from") { "list" } else { "rules" }.to_owned());
         }
         let entries = self.world.below(b"s").count() as u64;
