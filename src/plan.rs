@@ -244,7 +244,7 @@ impl Plan {
             marks_changes: watched_dest.is_none() && !meaning.dry_run && !prints,
             tells_end: !prints && tells_end(config, &options, &meaning),
             old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
-            lists: root_user && version >= TRUSTS_LISTS,
+            lists: version >= TRUSTS_LISTS,
             unlock,
             base: found.base(config),
             destination: config.destination.as_directory(&config.cwd),
@@ -285,7 +285,8 @@ impl Plan {
             prune: filters.prune,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
-            names_together: meaning.delay_updates,
+            // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
+            names_together: meaning.delay_updates || sources::is_fuzzy(config),
             gitignore: config.gitignore,
             deletes: meaning.delete,
             stop_after: stop_after(&meaning),

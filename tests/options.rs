@@ -321,3 +321,23 @@ fn a_number_of_processes_that_is_found() {
     assert!((3..=most).contains(&end), "{}", ran.report());
     assert!(ran.stderr_text().contains(&format!("at most {most}\n")), "{}", ran.report());
 }
+
+/// Looked at by --fuzzy, what another rsync is writing would be gone a moment later.
+#[test]
+fn names_of_one_directory_are_copied_by_one_rsync_with_fuzzy() {
+    let work = Work::new();
+    for number in 0..40 {
+        work.file(format!("src/d/report-2024-{number}.txt"), vec![number; 3000]);
+    }
+    work.file("src/other/f", "");
+    work.file("dest/d/report-2023-1.txt", vec![7; 3000]);
+    let mut command = multi_sync(&work);
+    command.args(["-p", "4", "-f", "5", "-r", "-a --fuzzy", "src/", "dest/"]);
+    let log = work.join("launches");
+    fake_rsync(&mut command, &work, &format!("echo \"$*\" >>'{}'\nexec REAL \"$@\"", log.display()));
+    let ran = run(command).expect_code(0);
+    let launches = std::fs::read_to_string(&log).unwrap();
+    let writing = launches.lines().filter(|line| line.contains("report-2024-")).count();
+    ran.expect(writing == 1, &format!("{writing} write into one directory:\n{launches}"));
+    assert_eq!(std::fs::read(work.join("dest/d/report-2024-39.txt")).unwrap(), vec![39; 3000]);
+}

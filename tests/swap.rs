@@ -1,5 +1,5 @@
-//! A directory of the source that changes places with a link out of the source, again and again, while root copies: what lies behind
-//! the link neither arrives nor changes, nothing is deleted because of it, and an exit code of 0 means a right result.
+//! A directory of the source that changes places with a link out of the source, again and again, while root or another user copies: what lies
+//! behind the link neither arrives nor changes, nothing is deleted because of it, and an exit code of 0 means a right result.
 //!
 //! Needs root and an rsync that refuses such links (3.5). `SWAP_SECONDS` makes it try for longer.
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lab::command::{multi_sync, rsync, run, run_within, sh};
+use lab::command::{command, for_all, multi_sync, rsync, run, run_within, sh};
 use lab::twin::snapshot;
 use lab::work::{Work, set_mode};
 use multi_sync::verify::{DifferenceKind, Options, compare};
@@ -51,7 +51,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let work = Work::on_tmpfs().unwrap_or_else(Work::new);
+        let work = Work::on_tmpfs().unwrap_or_else(Work::public);
         let outside = work.dir("outside");
         fill(&outside, SECRET, "only");
         fs::create_dir(outside.join("u4")).unwrap();
@@ -249,6 +249,39 @@ fn nothing_leaks_through_a_directory_that_is_swapped_for_a_link() {
     });
     println!("{swaps} swaps; runs by exit code: {codes:?}");
     assert!(codes.contains_key(&0) && codes.contains_key(&23), "not all was tried: {codes:?}");
+}
+
+/// A user who copies what another one may change has secrets too.
+#[test]
+fn nothing_of_the_copying_user_leaks_through_a_swap_by_another() {
+    const NAME: &str = "nothing_of_the_copying_user_leaks_through_a_swap_by_another";
+    const USER: u32 = 24_817;
+    if let Some(why) = unable() {
+        return lab::skip(NAME, why);
+    }
+    let mut scene = Scene::new();
+    run(sh(&scene.work, &format!("chown -R {USER}:{USER} outside; chmod -R a+rX src"))).expect_code(0);
+    scene.before = snapshot(&scene.outside);
+    let program = for_all(&scene.work, multi_sync(&scene.work).get_program());
+    let cases = [("-rlt", "src/", ""), ("-rltp --delete", "src/", ""), ("-rltp", "src", "src")];
+    let mut codes = BTreeMap::new();
+    let swaps = scene.swap_while(seconds() / 4.0, |round| {
+        let (set, source, below) = cases[round as usize % cases.len()];
+        let dest = scene.work.dir("dest");
+        run(sh(&scene.work, &format!("chown {USER}:{USER} dest"))).expect_code(0);
+        let mut command = command(&scene.work, "setpriv");
+        let user = USER.to_string();
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]).arg(&program);
+        command.args(["-p", "3", "-f", "5", "-r", set, source]).arg(&dest);
+        let ran = run_within(command, LIMIT).listing([&dest]);
+        let code = ran.status.code().unwrap_or(-1);
+        let wrong = scene.judge(source, set, &dest.join(below), false, code);
+        ran.expect([0, 23, 24].contains(&code), "it ends by itself").expect(wrong.is_empty(), &wrong.join("\n"));
+        *codes.entry(code).or_insert(0) += 1;
+        fs::remove_dir_all(&dest).unwrap();
+    });
+    println!("{swaps} swaps; runs by exit code: {codes:?}");
+    assert!(swaps > 0);
 }
 
 /// What is removed after it was copied is removed from the source, and nowhere else; and it is somewhere.

@@ -28,7 +28,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 38] = [
+    let rules: [(bool, &str); 39] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -71,6 +71,7 @@ pub(super) fn by_options(
             fuzzy && meaning.ignore_existing,
             "with --fuzzy and --ignore-existing a directory may keep the time of the copy",
         ),
+        (fuzzy && meaning.hard_links, "with --fuzzy and --hard-links a directory may be written into by several"),
         (fuzzy && meaning.append, "with --fuzzy and --append a file may take the end of what is beside it"),
         (
             looks_twice && (!meaning.times || elsewhere.into_iter().any(has)),

@@ -179,6 +179,9 @@ pub(super) fn one(
     if files > 0 && meaning.has_filter_rules {
         return Some("a source that is a file may be excluded, and DEST is not made for nothing");
     }
+    if files > 0 && is_fuzzy(config) {
+        return Some("with --fuzzy files beside each other need one rsync");
+    }
     if files > 0 && meaning.hard_links {
         return Some("a source that is a file may have links in the other sources");
     }
@@ -212,6 +215,11 @@ pub(super) fn one(
         }
     }
     None
+}
+
+/// Whether rsync may begin with a file of another name (`--fuzzy`).
+pub(super) fn is_fuzzy(config: &Config) -> bool {
+    config.options.settings().iter().any(|setting| setting.spec.name() == "fuzzy" && !setting.negated)
 }
 
 /// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
