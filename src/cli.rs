@@ -312,9 +312,23 @@ fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     config.processes = if config.adapts {
         most_processes(config.destination.is_local())
     } else {
-        about("--processes", size::parse_count(count))?
+        let count = about("--processes", size::parse_count(count))?;
+        let most = most_numbers();
+        if count.get() > most {
+            return Err(Error::usage(format!("--processes: {count} are more processes than this system can have"))
+                .remedy(format!("write a number from 1 to {most}, or {AUTO}")));
+        }
+        count
     };
     Ok(())
+}
+
+/// How many processes the system has numbers for.
+fn most_numbers() -> usize {
+    /// Of any system (proc_sys_kernel(5), `pid_max`).
+    const LIMIT: usize = 1 << 22;
+    let told = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    told.and_then(|text| text.trim().parse().ok()).map_or(LIMIT, |most: usize| most.min(LIMIT))
 }
 
 fn read_hosts(list: Option<&OsString>, file: Option<&OsString>) -> Result<Vec<Host>> {
@@ -441,8 +455,8 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
     }
 }
 
-/// More would use up the numbers that the system has for threads, where other programs need them as well.
-const MOST_SCAN_THREADS: usize = 1024;
+/// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
+const MOST_SCAN_THREADS: usize = 256;
 
 fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);

@@ -93,7 +93,9 @@ fn parse(word: &str) -> Result<Host> {
     let (address, slots) = match word.split_once('*') {
         Some((address, count)) => {
             let count = count.parse().ok().and_then(NonZero::new).filter(|count| count.get() <= MOST_SLOTS);
-            let count = count.ok_or_else(|| no_host(word, "after the * stands the number of its rsyncs"))?;
+            let count = count.ok_or_else(|| {
+                no_host(word, &format!("after the * stands the number of its rsyncs, from 1 to {MOST_SLOTS}"))
+            })?;
             (address.trim_end(), Some(count))
         }
         None => (word, None),

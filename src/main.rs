@@ -3,13 +3,15 @@
 mod cli;
 mod folder;
 mod runs;
+mod streams;
 mod verification;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use multi_sync::bench::{self, Told};
 use multi_sync::config::Config;
@@ -48,10 +50,15 @@ fn main() -> ExitCode {
         Request::Status(dir) => print(&runs::status(&dir)?),
         Request::Runs(parent) => print(&runs::list(&parent.unwrap_or_else(std::env::temp_dir))?),
     });
-    ExitCode::from(done.unwrap_or_else(|error| {
+    ExitCode::from(told(done))
+}
+
+/// The exit code, once what went wrong was told.
+fn told(done: Result<u8>) -> u8 {
+    done.unwrap_or_else(|error| {
         complain(&error);
         error.exit_code()
-    }))
+    })
 }
 
 fn working_directory() -> Result<PathBuf> {
@@ -61,7 +68,7 @@ fn working_directory() -> Result<PathBuf> {
 }
 
 fn print(text: &str) -> Result<u8> {
-    let _ = io::stdout().write_all(text.as_bytes());
+    streams::out(text);
     Ok(exit::OK)
 }
 
@@ -73,7 +80,7 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         control.interrupt();
         asking.interrupt();
     };
-    let done = while_listening(&interrupt, || {
+    let mut job = || {
         raise_descriptor_limit();
         if !config.hosts.is_empty() && !config.dry_run {
             let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
@@ -84,7 +91,7 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         let question = verification::question(&config)?;
         let (ledger, kept) = Opened::open(&config, &plan, words.get(1..).unwrap_or_default(), resumed)?.split();
         if show {
-            let _ = writeln!(io::stdout(), "{}", Printable::path(kept.buckets().path()));
+            streams::out(format!("{}\n", Printable::path(kept.buckets().path())));
         }
         let printer = Printer::default();
         let tell = |event: Event<'_>| printer.print(event);
@@ -117,15 +124,15 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
                 processes: config.processes.get(),
                 dry_run: config.dry_run,
             };
-            let _ = write!(io::stdout(), "{block}");
+            streams::out(block.to_string());
         }
         conclude(&summary);
         Ok(summary.code.get())
-    });
-    match done {
+    };
+    while_listening(&interrupt, || match job() {
         Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
         other => other,
-    }
+    })
 }
 
 /// Leaves the hosts that can do their part, and tells of all.
@@ -143,26 +150,28 @@ fn use_hosts(config: &mut Config, shared: Option<&Path>, control: &Control) -> R
 
 fn test(request: &selftest::Request) -> Result<u8> {
     let stopper = Stopper::default();
-    yes_or_no(while_listening(&|| stopper.stop(), || {
+    let job = || {
         raise_descriptor_limit();
         let tally = selftest::run(request, &stopper, &mut |outcome| {
-            let _ = writeln!(io::stdout(), "{outcome}");
+            streams::out(format!("{outcome}\n"));
         })?;
-        let _ = writeln!(io::stdout(), "{tally}");
+        streams::out(format!("{tally}\n"));
         Ok(tally.exit_code())
-    }))
+    };
+    yes_or_no(while_listening(&|| stopper.stop(), || yes_or_no(job())))
 }
 
 fn measure(request: &bench::Request) -> Result<u8> {
     let stopper = Stopper::default();
-    yes_or_no(while_listening(&|| stopper.stop(), || {
+    let job = || {
         raise_descriptor_limit();
         bench::run(request, &stopper, &mut |told| match told {
-            Told::Line(line) => drop(writeln!(io::stdout(), "{line}")),
+            Told::Line(line) => streams::out(format!("{line}\n")),
             Told::Note(note) => complain_text(&note),
         })?;
         Ok(exit::OK)
-    }))
+    };
+    yes_or_no(while_listening(&|| stopper.stop(), || yes_or_no(job())))
 }
 
 /// Self-test and benchmark end with 1 whatever went wrong, and with 20 when they were interrupted.
@@ -170,7 +179,10 @@ fn yes_or_no(done: Result<u8>) -> Result<u8> {
     done.map_err(|error| if error.exit_code() == exit::INTERRUPTED { error } else { error.exit(exit::USAGE) })
 }
 
-/// Does `job`; each signal that asks for the end calls `stop`, from another thread.
+/// How long the end may take after a second signal: everything that runs has been killed by then.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
+/// Does `job`, and tells what went wrong; each signal that asks for the end calls `stop`, from another thread.
 fn while_listening(stop: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -> Result<u8> {
     // Before the first thread.
     let _guardian = Guardian::start();
@@ -178,8 +190,20 @@ fn while_listening(stop: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -
     std::thread::scope(|scope| {
         // The scope waits for the thread below, also if something panics.
         let _listening = Listening(signals.handle());
-        thread::start(scope, move || signals.forever().for_each(|_| stop()))?;
-        job()
+        thread::start(scope, move || {
+            for (earlier, _) in signals.forever().enumerate() {
+                streams::stop();
+                stop();
+                if earlier == 1 {
+                    // Whatever hangs then, such as a file system: the guardian does the rest.
+                    let _ = std::thread::Builder::new().spawn(|| {
+                        std::thread::sleep(LONGEST_END);
+                        std::process::exit(exit::INTERRUPTED.into())
+                    });
+                }
+            }
+        })?;
+        Ok(told(job()))
     })
 }
 
@@ -237,8 +261,7 @@ fn complain(error: &Error) {
 }
 
 fn complain_text(text: &str) {
-    // A closed standard error must not end the run.
-    let _ = writeln!(io::stderr(), "multi-sync: {text}");
+    streams::err(format!("multi-sync: {text}\n"));
 }
 
 /// Prints events: rsync's own lines as they are, everything else with our name.
@@ -253,29 +276,26 @@ impl Printer {
         if let Event::Progress(progress) = event {
             let (shown, last) = line.get_or_insert_with(|| (ProgressLine::new(), progress));
             *last = progress;
-            return shown.show(&progress);
+            if streams::err_is_ready() {
+                shown.show(&progress);
+            }
+            return;
         }
         let print = || match event {
-            Event::Said(text) => {
-                let mut out = io::stdout().lock();
-                let _ = out.write_all(text).and_then(|()| out.write_all(b"\n"));
-            }
-            Event::Complained(text) => {
-                let mut out = io::stderr().lock();
-                let _ = out.write_all(text).and_then(|()| out.write_all(b"\n"));
-            }
+            Event::Said(text) => streams::out([text, b"\n"].concat()),
+            Event::Complained(text) => streams::err([text, b"\n"].concat()),
             Event::Failed(text) | Event::Note(text) => complain_text(&text),
             Event::Progress(_) => {}
         };
         match &*line {
-            Some((shown, _)) => shown.suspend(print),
-            None => print(),
+            Some((shown, _)) if streams::err_is_ready() => shown.suspend(print),
+            _ => print(),
         }
     }
 
     fn finish(&self) {
         let line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some((shown, last)) = &*line {
+        if let Some((shown, last)) = line.as_ref().filter(|_| streams::err_is_ready()) {
             shown.finish(Some(last));
         }
     }

@@ -538,6 +538,45 @@ fn closed_and_full_standard_streams_change_nothing() {
     }
 }
 
+/// A stalled pager, or an ssh session whose other end is gone. One rsync ends at once.
+#[test]
+fn a_stream_that_nobody_reads_does_not_hold_up_the_end() {
+    for streams in [">p", "2>p", ">p 2>p"] {
+        let work = Work::new();
+        let script = "case \" $* \" in *' --no-implied-dirs '*) yes line | head -c 300000; yes line | head -c 300000 >&2 ;; esac\nexec REAL \"$@\"";
+        let command = faked(&work, script, &["-p", "2", "-f", "5", "-P", "--stats", "-r", "-av"]);
+        // Whoever holds the other end reads nothing.
+        let mut blocked = sh(&work, &format!("mkfifo p && exec 7<>p && exec \"$@\" {streams}"));
+        blocked.arg("sh").arg(command.get_program()).args(command.get_args());
+        command.get_envs().for_each(|(name, value)| drop(value.map(|value| blocked.env(name, value))));
+        let mut started = start(blocked);
+        started.wait_for("a full pipe", SOON, |_| {
+            let pipe = File::options().read(true).write(true).open(work.join("p"));
+            pipe.is_ok_and(|pipe| rustix::io::ioctl_fionread(&pipe).is_ok_and(|waiting| waiting > 60_000))
+        });
+        started.signal(Signal::TERM);
+        let mark = started.mark().to_owned();
+        let ran = started.finish(SOON / 4).expect_code(20);
+        expect_gone(&mark, Duration::ZERO);
+        expect_clean(&work, &work.join("dest"), &ran);
+    }
+}
+
+/// Who reads late gets everything.
+#[test]
+fn a_stream_that_is_read_late_loses_nothing() {
+    let work = Work::new();
+    let script = "case \" $* \" in *' --no-implied-dirs '*) yes line | head -n 50000 ;; esac\nexec REAL \"$@\"";
+    let command = faked(&work, script, &["-p", "1", "-f", "15"]);
+    let mut late =
+        sh(&work, "{ \"$@\"; echo $? >code; } | { sleep 1; grep -c '^line$'; }; read -r code <code; exit $code");
+    late.arg("sh").arg(command.get_program()).args(command.get_args());
+    command.get_envs().for_each(|(name, value)| drop(value.map(|value| late.env(name, value))));
+    let ran = run_within(late, SOON).expect_code(0);
+    let lines: u32 = ran.stdout_text().trim().parse().unwrap();
+    ran.expect(lines > 0 && lines % 50_000 == 0, "all of them");
+}
+
 #[test]
 fn progress_without_a_terminal_is_lines_and_with_one_a_line_that_moves() {
     let work = Work::new();

@@ -62,7 +62,7 @@ pub(super) fn limits(config: &Config, plan: &Plan, left_out: (u64, u64), guess: 
         return None;
     }
     let part = |all: u64, usual: NonZero<u64>| {
-        NonZero::new(all.div_ceil(BUCKETS * slots)).map_or(usual, |part| part.min(usual))
+        NonZero::new(all.div_ceil(BUCKETS.saturating_mul(slots))).map_or(usual, |part| part.min(usual))
     };
     Some(Limits { entries: part(found.entries, config.limits.entries), bytes: part(found.bytes, config.limits.bytes) })
 }
