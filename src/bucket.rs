@@ -21,11 +21,10 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::argument_cost;
 use crate::scan::{Limits, Unit, Weight};
+use crate::temporary;
 
 /// Buckets in a folder, and folders in a folder.
 pub const FOLDER: u64 = 1024;
-/// Where the bucket directory is made if the temporary folder is part of what is copied.
-const OTHER_PLACES: [&str; 3] = ["/var/tmp", "/dev/shm", "/run"];
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
 /// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
@@ -110,7 +109,7 @@ impl BucketDir {
         let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
         let in_source = |dir: &Path| sources.iter().any(|tree| real(dir).starts_with(tree));
         let in_destination = |dir: &Path| destination.is_some_and(|tree| real(dir).starts_with(tree));
-        let above = match parent {
+        let places = match parent {
             Some(parent) => {
                 check_parent(parent)?;
                 if in_destination(parent) {
@@ -118,22 +117,22 @@ impl BucketDir {
                     return Err(Error::usage(format!("bucket directory {shown} lies inside the destination"))
                         .remedy("give another one with --buckets DIR"));
                 }
-                parent.to_path_buf()
+                vec![parent.to_path_buf()]
             }
             None => {
-                let usual = std::env::temp_dir();
-                let others = OTHER_PLACES.iter().map(PathBuf::from).filter(|place| check_parent(place).is_ok());
-                let outside = |place: &PathBuf| !in_source(place) && !in_destination(place);
-                let outside = std::iter::once(usual.clone()).chain(others).find(outside);
                 // A source such as `/` has them all: then the scan leaves the folder out.
-                outside.unwrap_or(usual)
+                let mut places = temporary::places();
+                places.sort_by_key(|place| (in_destination(place), in_source(place)));
+                places
             }
         };
-        let above = std::path::absolute(&above).map_err(|cause| Error::io("find bucket directory", &above, cause))?;
-        let made = tempfile::Builder::new().prefix("multi-sync-").tempdir_in(&above).map_err(|cause| {
-            Error::io("create a bucket directory in", &above, cause)
-                .remedy("give a writable directory with --buckets DIR, or set TMPDIR")
-        })?;
+        let mut made = places.iter().map(|place| temporary::folder_in(place, "multi-sync-").map_err(|e| (place, e)));
+        let first = made.next().expect("there is a place");
+        let made =
+            first.or_else(|failed| made.find_map(|next| next.ok()).ok_or(failed)).map_err(|(place, cause)| {
+                Error::io("create a bucket directory in", place, cause)
+                    .remedy("give a writable directory with --buckets DIR, or set TMPDIR")
+            })?;
         let found = fs::metadata(made.path()).map_err(|cause| Error::io("look at", made.path(), cause))?;
         let identity = (found.dev(), found.ino());
         Ok(BucketDir {

@@ -20,6 +20,7 @@ use multi_sync::recheck;
 use multi_sync::rsync::options::Options;
 use multi_sync::selftest;
 use multi_sync::size::{self, Size};
+use multi_sync::temporary;
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
@@ -92,7 +93,7 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
             None => Request::Run(Box::new(run(&matches, cwd()?)?)),
         },
         Mode::Selftest => Request::Selftest(Box::new(selftest(&matches, cwd()?)?)),
-        Mode::Bench => Request::Bench(Box::new(bench(&matches, cwd()?, std::env::temp_dir())?)),
+        Mode::Bench => Request::Bench(Box::new(bench(&matches, cwd()?, temporary::usual())?)),
         Mode::Benchshm => {
             let place = std::env::var_os("SHM").filter(|shm| !shm.is_empty()).unwrap_or_else(|| SHM.into());
             let in_memory = bench(&matches, cwd()?, place.into())?;
@@ -165,7 +166,7 @@ fn selftest(matches: &ArgMatches, cwd: PathBuf) -> Result<selftest::Request> {
         options: Options::parse_str(typed.map_or(OsStr::new(""), |text| text))?,
         cwd,
         command: this_command()?,
-        temporary: std::env::temp_dir(),
+        temporary: temporary::usual(),
         command_line: reads_itself,
     })
 }

@@ -18,6 +18,7 @@ use crate::hosts::{Host, Ssh};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::supervise::{Stop, Stream, Supervisor};
+use crate::temporary;
 use crate::thread;
 
 /// A handshake that takes longer is not waited for.
@@ -119,10 +120,8 @@ struct Slot {
 impl Connections {
     /// Connections along a route, none of which is open yet. `None` if no folder has a path that is short enough for a socket.
     pub fn new(route: Route, slots: usize) -> Option<Connections> {
-        let usual = std::env::temp_dir();
-        let places = [usual.as_path(), Path::new("/tmp"), Path::new("/run"), Path::new("/dev/shm")];
-        let folder = places.into_iter().find_map(|place| {
-            let made = tempfile::Builder::new().prefix("ms-").tempdir_in(place).ok()?;
+        let folder = temporary::places().into_iter().find_map(|place| {
+            let made = temporary::folder_in(&place, "ms-").ok()?;
             let path = made.path().join(slots.to_string());
             // rsync splits the remote shell's command at blanks.
             let bytes = path.as_os_str().as_bytes();

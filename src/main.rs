@@ -27,7 +27,7 @@ use multi_sync::rsync::exit;
 use multi_sync::selftest;
 use multi_sync::supervise::Guardian;
 use multi_sync::trial::Stopper;
-use multi_sync::{Error, Result, thread};
+use multi_sync::{Error, Result, temporary, thread};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Request::Selftest(request) => test(&request),
         Request::Bench(request) => measure(&request),
         Request::Status(dir) => print(&runs::status(&dir)?),
-        Request::Runs(parent) => print(&runs::list(&parent.unwrap_or_else(std::env::temp_dir))?),
+        Request::Runs(parent) => list_runs(parent),
     });
     ExitCode::from(told(done))
 }
@@ -59,6 +59,17 @@ fn told(done: Result<u8>) -> u8 {
         complain(&error);
         error.exit_code()
     })
+}
+
+fn list_runs(parent: Option<PathBuf>) -> Result<u8> {
+    let usual = temporary::usual();
+    let places = match parent {
+        Some(parent) => vec![parent],
+        // Runs were made elsewhere then.
+        None if !usual.is_dir() => temporary::places().into_iter().skip(1).collect(),
+        None => vec![usual],
+    };
+    print(&places.iter().map(|place| runs::list(place)).collect::<Result<String>>()?)
 }
 
 fn working_directory() -> Result<PathBuf> {

@@ -352,3 +352,33 @@ fn help_and_version_need_nothing() {
     fake_rsync(&mut command, &work, &format!("echo >{}/started", work.path().display()));
     run(command).expect_code(1).expect(!work.join("started").exists(), "no rsync was started");
 }
+
+/// Nobody has asked for it by name: where it cannot be used another place will do.
+#[test]
+fn a_temporary_folder_that_cannot_be_used() {
+    let work = Work::public();
+    for number in 0..12 {
+        work.file(format!("src/d/{number}"), "");
+    }
+    work.dir_for_nobody("out");
+    set_mode(&work.dir("closed"), 0o555);
+    let (gone, closed) = (work.join("gone"), work.join("closed"));
+    for (number, place) in [Path::new(""), &gone, &closed, &work.join("src/d/1")].into_iter().enumerate() {
+        for processes in ["1", "3"] {
+            let mut command = multi_sync(&work);
+            let dest = format!("out/{number}-{processes}");
+            command.args(["-p", processes, "src/", &dest]).env("TMPDIR", place);
+            if processes == "3" {
+                command.args(["-f", "4"]);
+            }
+            let ran = run(as_nobody(&work, command)).expect_code(0);
+            assert!(ran.stderr.is_empty(), "{}", ran.report());
+            assert_eq!(fs::read_dir(work.join(&dest).join("d")).unwrap().count(), 12);
+            assert!(!gone.exists() && fs::read_dir(&closed).unwrap().next().is_none());
+        }
+    }
+    // A place with a name is meant.
+    let mut command = multi_sync(&work);
+    command.args(["-p", "3", "-f", "4", "-b", "gone", "src/", "dest"]);
+    run(command).expect_code(1);
+}

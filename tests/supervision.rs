@@ -548,7 +548,7 @@ fn a_stream_that_nobody_reads_does_not_hold_up_the_end() {
         // Whoever holds the other end reads nothing.
         let mut blocked = sh(&work, &format!("mkfifo p && exec 7<>p && exec \"$@\" {streams}"));
         blocked.arg("sh").arg(command.get_program()).args(command.get_args());
-        command.get_envs().for_each(|(name, value)| drop(value.map(|value| blocked.env(name, value))));
+        blocked.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut started = start(blocked);
         started.wait_for("a full pipe", SOON, |_| {
             let pipe = File::options().read(true).write(true).open(work.join("p"));
@@ -571,10 +571,10 @@ fn a_stream_that_is_read_late_loses_nothing() {
     let mut late =
         sh(&work, "{ \"$@\"; echo $? >code; } | { sleep 1; grep -c '^line$'; }; read -r code <code; exit $code");
     late.arg("sh").arg(command.get_program()).args(command.get_args());
-    command.get_envs().for_each(|(name, value)| drop(value.map(|value| late.env(name, value))));
+    late.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ran = run_within(late, SOON).expect_code(0);
     let lines: u32 = ran.stdout_text().trim().parse().unwrap();
-    ran.expect(lines > 0 && lines % 50_000 == 0, "all of them");
+    ran.expect(lines > 0 && lines.is_multiple_of(50_000), "all of them");
 }
 
 #[test]

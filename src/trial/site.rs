@@ -46,7 +46,7 @@ impl Site {
     /// # Errors
     /// It cannot be made.
     pub fn make(above: &Destination, connection: &Options, cwd: &Path, stopper: &Stopper) -> Result<Site> {
-        let parent = if above.is_local() { PathBuf::from(above.as_directory(cwd)) } else { std::env::temp_dir() };
+        let parent = if above.is_local() { PathBuf::from(above.as_directory(cwd)) } else { crate::temporary::usual() };
         // The process in the name keeps sites of two machines apart that share a destination.
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let folder = temporary_folder(&parent, &prefix)?;

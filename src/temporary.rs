@@ -1,0 +1,57 @@
+//! Where temporary folders are made.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// Where they are made if the environment does not say.
+const USUAL: &str = "/tmp";
+/// Where else, in this order.
+const OTHERS: [&str; 5] = [USUAL, "/var/tmp", "/dev/shm", "/run", "/var/run"];
+/// A place that does not take so much is full.
+const LEAST_ROOM: usize = 64 << 10;
+
+/// The user's temporary folder: `TMPDIR`, unless it is not set or empty.
+pub fn usual() -> PathBuf {
+    std::env::var_os("TMPDIR").filter(|set| !set.is_empty()).map_or_else(|| USUAL.into(), PathBuf::from)
+}
+
+/// Places for temporary folders: [`usual`], then others that are there, for when it is gone, full, or closed to this user.
+pub fn places() -> Vec<PathBuf> {
+    let of_session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let others = OTHERS.iter().map(PathBuf::from).chain(of_session);
+    let mut places = vec![usual()];
+    for place in others {
+        if place.is_absolute() && place.is_dir() && !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// A new folder in this place, which only this user can enter, and in which something can be written.
+///
+/// # Errors
+/// The place is gone, full, or closed to this user.
+pub fn folder_in(place: &Path, prefix: &str) -> io::Result<TempDir> {
+    let made = tempfile::Builder::new().prefix(prefix).tempdir_in(std::path::absolute(place)?)?;
+    let mut tried = tempfile::tempfile_in(made.path())?;
+    tried.write_all(&[0; LEAST_ROOM])?;
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_cannot_be_used_is_an_error() {
+        let place = tempfile::tempdir().unwrap();
+        let made = folder_in(place.path(), "x-").unwrap();
+        assert_eq!(std::fs::read_dir(made.path()).unwrap().count(), 0);
+        assert!(folder_in(&place.path().join("gone"), "x-").is_err());
+        // A file system in which nothing can be made.
+        assert!(folder_in(Path::new("/proc"), "x-").is_err());
+    }
+}
