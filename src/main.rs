@@ -35,6 +35,7 @@ use cli::{Request, Run};
 use runs::{Opened, Resumed};
 
 fn main() -> ExitCode {
+    hide_refused_threads();
     let words: Vec<OsString> = std::env::args_os().collect();
     let done = cli::parse(words.clone(), working_directory).and_then(|request| match request {
         Request::Print(text) => print(&text),
@@ -59,6 +60,16 @@ fn told(done: Result<u8>) -> u8 {
         complain(&error);
         error.exit_code()
     })
+}
+
+/// The walker of ignore rules knows no other word for a thread that cannot be had; it is told as an error.
+fn hide_refused_threads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref().is_none_or(|text: &String| !text.starts_with("failed to spawn thread")) {
+            usual(panic);
+        }
+    }));
 }
 
 fn list_runs(parent: Option<PathBuf>) -> Result<u8> {
@@ -163,6 +174,7 @@ fn test(request: &selftest::Request) -> Result<u8> {
     let stopper = Stopper::default();
     let job = || {
         raise_descriptor_limit();
+        start_pool()?;
         let tally = selftest::run(request, &stopper, &mut |outcome| {
             streams::out(format!("{outcome}\n"));
         })?;
@@ -176,6 +188,7 @@ fn measure(request: &bench::Request) -> Result<u8> {
     let stopper = Stopper::default();
     let job = || {
         raise_descriptor_limit();
+        start_pool()?;
         bench::run(request, &stopper, &mut |told| match told {
             Told::Line(line) => streams::out(format!("{line}\n")),
             Told::Note(note) => complain_text(&note),
@@ -183,6 +196,11 @@ fn measure(request: &bench::Request) -> Result<u8> {
         Ok(exit::OK)
     };
     yes_or_no(while_listening(&|| stopper.stop(), || yes_or_no(job())))
+}
+
+/// Trees are made and compared by threads that would otherwise be started where nobody can be told that they were refused.
+fn start_pool() -> Result<()> {
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|cause| thread::refused().because(cause))
 }
 
 /// Self-test and benchmark end with 1 whatever went wrong, and with 20 when they were interrupted.

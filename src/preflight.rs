@@ -20,6 +20,7 @@ use crate::rsync::version::{OLDEST_RSYNC, Version};
 use crate::shared::Token;
 use crate::shell;
 use crate::supervise::{Ended, Stream, Supervisor};
+use crate::thread;
 
 /// A host that says nothing for so long is left out.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -124,9 +125,11 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
         judge(host, answer, &here, asked, began.elapsed())
     };
     let mut answers: Vec<(Checked, Option<String>)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = config.hosts.iter().map(|host| scope.spawn(move || ask_one(host))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a thread that asks a host panicked")).collect()
-    });
+        let threads = config.hosts.iter().map(|host| thread::start(scope, move || ask_one(host)));
+        let threads = threads.collect::<Result<Vec<_>>>()?;
+        let joined = threads.into_iter().map(|thread| thread.join().expect("a thread that asks a host panicked"));
+        Ok::<_, Error>(joined.collect())
+    })?;
     // All must mean the same by DEST.
     let first = answers.iter().find(|(host, _)| host.refused.is_none()).and_then(|(_, dest)| dest.clone());
     for (host, dest) in answers.iter_mut().filter(|(host, _)| host.refused.is_none()) {

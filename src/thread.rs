@@ -12,10 +12,10 @@ pub fn start<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>> {
-    Builder::new().spawn_scoped(scope, work).map_err(|cause| {
-        Error::usage("cannot start a thread")
-            .because(cause)
-            .remedy("allow more processes (`ulimit -u`), or start fewer")
-            .exit(EXIT_IPC)
-    })
+    Builder::new().spawn_scoped(scope, work).map_err(|cause| refused().because(cause))
+}
+
+/// The system allows no more threads.
+pub fn refused() -> Error {
+    Error::usage("cannot start a thread").remedy("allow more processes (`ulimit -u`), or start fewer").exit(EXIT_IPC)
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lab::command::{Run, Signal, Started, as_nobody, for_all, multi_sync, rsync, run, run_within, sh, start};
+use lab::command::{Run, Signal, Started, as_nobody, as_user, for_all, multi_sync, rsync, run, run_within, sh, start};
 use lab::processes::{self, expect_gone};
 use lab::sshd::Sshd;
 use lab::twin::{Twin, fake_rsync, temporary_files};
@@ -299,7 +299,10 @@ fn an_rsync_that_cannot_be_started_any_more() {
 #[test]
 fn a_system_that_allows_few_processes_ends_the_run() {
     let work = Work::public();
-    let out = work.dir_for_nobody("out");
+    let out = work.dir("out");
+    set_mode(&out, 0o1777);
+    // The limit is on all that a user runs: nobody else may be this one.
+    let user = 1_000_000_000 + std::process::id();
     for number in 0..30 {
         work.file(format!("src/d{}/f{number}", number % 3), format!("{number}"));
     }
@@ -312,7 +315,7 @@ fn a_system_that_allows_few_processes_ends_the_run() {
         limited
             .args(["-p", "8", "-f", "1", "-r", "-a --exclude=none", "src/"])
             .arg(out.join(format!("{limit}{walker}")));
-        let ran = run_within(as_nobody(&work, limited), SOON);
+        let ran = run_within(as_user(&work, limited, user), SOON);
         let ended_well = matches!(ran.status.code(), Some(0 | 12 | 14)) && !ran.stderr_text().contains("panicked");
         let counts = limit > 1 || ran.status.code() == Some(14);
         ran.expect(ended_well && counts, &format!("at most {limit} processes"));
@@ -617,12 +620,12 @@ fn progress_without_a_terminal_is_lines_and_with_one_a_line_that_moves() {
 fn the_bucket_directory_taken_away_does_not_pass_as_success() {
     let work = Work::new();
     let script = "case \" $* \" in *' --no-implied-dirs '*) rm -rf WORK/tmp/multi-sync-* ;; esac\nexec REAL \"$@\"";
-    let ran = run_within(faked(&work, script, &["-p", "1", "-f", "2"]), SOON);
-    if ran.status.code() == Some(0) {
-        // Only if everything was read before.
-        expect_same(&work);
-    }
-    assert!(!ran.over_limit, "{}", ran.report());
+    // The second launch finds no bucket.
+    let ran = run_within(faked(&work, script, &["-p", "1", "-f", "2"]), SOON).expect_code(11);
+    let said = ran.stderr_text();
+    assert!(said.contains("bucket") && said.contains("No such file") && said.contains("to do: "), "{}", ran.report());
+    assert!(!said.contains("panicked") && !work.join("dest/d1/f28").exists(), "{}", ran.report());
+    expect_gone(&ran.mark, Duration::ZERO);
 }
 
 #[test]

@@ -15,13 +15,13 @@ use std::ffi::CString;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
-use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::ThreadId;
 
 use ignore::{DirEntry, ParallelVisitor, ParallelVisitorBuilder, WalkBuilder, WalkState};
 use rustix::fs::RawDir;
@@ -35,6 +35,8 @@ use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
 use crate::thread;
 
+/// What the walker takes for standard input: it is visited, and is nothing.
+const NOTHING: &str = "-";
 /// Names that are looked up and told together.
 const BATCH: usize = 1024;
 
@@ -88,6 +90,53 @@ struct Gate {
     confused: AtomicBool,
     /// What a thread panicked with: the walker would wait for it for ever.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    start: Start,
+}
+
+/// Lets the threads of the walker begin when all of them are there. If the system refuses one, the walker panics, once all others have ended;
+/// and they end only when they are told to, while one of them still has something to visit.
+struct Start {
+    /// Where threads are started.
+    from: ThreadId,
+    threads: usize,
+    built: AtomicUsize,
+    there: Mutex<usize>,
+    refused: AtomicBool,
+    changed: Condvar,
+}
+
+impl Start {
+    fn new(threads: usize) -> Start {
+        Start {
+            from: std::thread::current().id(),
+            threads,
+            built: AtomicUsize::new(0),
+            there: Mutex::new(0),
+            refused: AtomicBool::new(false),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for the other threads; false if there will never be enough. Each has one thing to visit before anything else.
+    fn waits(&self) -> bool {
+        let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        *there += 1;
+        self.changed.notify_all();
+        while *there < self.threads && !self.refused() {
+            there = self.changed.wait(there).unwrap_or_else(PoisonError::into_inner);
+        }
+        !self.refused()
+    }
+
+    fn refuse(&self) {
+        let _there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refused.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    fn refused(&self) -> bool {
+        self.refused.load(Ordering::SeqCst)
+    }
 }
 
 impl Gate {
@@ -126,7 +175,6 @@ impl Gate {
 }
 
 pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
-    try_threads(scan.threads)?;
     let look = Look { tree: Tree::new(scan.limits, scan.roots.len() > 1, watch, sink), scan };
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
@@ -134,15 +182,6 @@ pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)
     }
     linked::settle(&look.tree, scan.linked_parts);
     Ok(())
-}
-
-/// Starts as many threads as the walker will, all at once, and ends them: it would panic, or wait for ever, if the system refused one.
-fn try_threads(count: NonZero<usize>) -> Result<()> {
-    let gate = Mutex::new(());
-    std::thread::scope(|scope| {
-        let _closed = gate.lock();
-        (0..count.get()).try_for_each(|_| thread::start(scope, || drop(gate.lock())).map(drop))
-    })
 }
 
 fn walk_root(look: &Look<'_>, index: u32, root: &Root, base: &OwnedFd) -> Result<()> {
@@ -170,10 +209,16 @@ fn walk_root(look: &Look<'_>, index: u32, root: &Root, base: &OwnedFd) -> Result
         waiting: Mutex::default(),
         confused: AtomicBool::new(false),
         panic: Mutex::default(),
+        start: Start::new(look.scan.threads.get()),
     });
     let mut walk = Walk { look, gate: &gate, base: &real, top: Arc::new(Open { node, dir }) };
     let filter = Arc::clone(&gate);
-    WalkBuilder::new(&path)
+    let mut walker = WalkBuilder::new(&path);
+    // Something to visit for each of the other threads, see `Start`.
+    for _ in 1..look.scan.threads.get() {
+        walker.add(NOTHING);
+    }
+    walker
         .standard_filters(false)
         .ignore(true)
         .git_ignore(true)
@@ -183,9 +228,12 @@ fn walk_root(look: &Look<'_>, index: u32, root: &Root, base: &OwnedFd) -> Result
         // Without a repository around it the source alone decides.
         .parents(is_in_repository(&path))
         .threads(look.scan.threads.get())
-        .filter_entry(move |entry| filter.passes(entry))
-        .build_parallel()
-        .visit(&mut walk);
+        .filter_entry(move |entry| filter.passes(entry));
+    let walked = catch_unwind(AssertUnwindSafe(|| walker.build_parallel().visit(&mut walk)));
+    if gate.start.refused() {
+        return Err(thread::refused());
+    }
+    walked.unwrap_or_else(|panic| resume_unwind(panic));
     if let Some(panic) = gate.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
         resume_unwind(panic);
     }
@@ -216,16 +264,29 @@ struct Walk<'w> {
 
 impl<'w> ParallelVisitorBuilder<'w> for Walk<'w> {
     fn build(&mut self) -> Box<dyn ParallelVisitor + 'w> {
-        Box::new(Visitor(Walk { top: Arc::clone(&self.top), ..*self }))
+        // The first is for roots that cannot be looked at, and has no thread.
+        let waits = self.gate.start.built.fetch_add(1, Ordering::Relaxed) > 0;
+        Box::new(Visitor { walk: Walk { top: Arc::clone(&self.top), ..*self }, waits })
     }
 }
 
 /// One thread of the walk.
-struct Visitor<'w>(Walk<'w>);
+struct Visitor<'w> {
+    walk: Walk<'w>,
+    /// The thread has not begun.
+    waits: bool,
+}
 
 impl ParallelVisitor for Visitor<'_> {
     fn visit(&mut self, visited: std::result::Result<DirEntry, ignore::Error>) -> WalkState {
-        let Visitor(walk) = self;
+        let Visitor { walk, waits } = self;
+        let is_nothing = visited.as_ref().is_ok_and(DirEntry::is_stdin);
+        if visited.is_ok() && std::mem::take(waits) && !walk.gate.start.waits() {
+            return WalkState::Quit;
+        }
+        if is_nothing {
+            return WalkState::Continue;
+        }
         catch_unwind(AssertUnwindSafe(|| walk.visit(visited))).unwrap_or_else(|panic| {
             walk.gate.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
             WalkState::Quit
@@ -236,8 +297,11 @@ impl ParallelVisitor for Visitor<'_> {
 impl Drop for Visitor<'_> {
     /// There is no other word from the walker that a thread has done its last directory.
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.0.finish();
+        let Visitor { walk, waits } = self;
+        if *waits && std::thread::current().id() == walk.gate.start.from {
+            walk.gate.start.refuse();
+        } else if !std::thread::panicking() {
+            walk.finish();
         }
     }
 }

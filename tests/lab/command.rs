@@ -95,6 +95,11 @@ pub fn copy_program(program: &Path, copy: &Path) {
 /// The folders it needs are the caller's business ([`Work::public`], [`Work::dir_for_nobody`]); a program that nobody cannot
 /// reach, such as one built under /root, is copied into `work`.
 pub fn as_nobody(work: &Work, command: Command) -> Command {
+    as_user(work, command, NOBODY)
+}
+
+/// The same as another user, who need not exist.
+pub fn as_user(work: &Work, command: Command, user: u32) -> Command {
     if !super::is_root() {
         return command;
     }
@@ -110,7 +115,7 @@ pub fn as_nobody(work: &Work, command: Command) -> Command {
         other.current_dir(dir);
     }
     // std calls setgroups(0) when root gives itself another user.
-    other.uid(NOBODY).gid(NOBODY);
+    other.uid(user).gid(user);
     other
 }
 
