@@ -87,8 +87,11 @@ pub struct Progress {
     pub listed: u64,
 }
 
-/// The line that rsync prints for each entry it changes, if it is asked to ([`super::command::Recipe::marks_changes`]).
-pub const CHANGE: &str = "~";
+/// The format of the line that rsync prints for each entry it changes, if it is asked to ([`super::command::Recipe::marks_changes`]). Without
+/// `%o` it would print the names that it deletes in a format of its own.
+pub const CHANGE: &str = "~%o";
+/// These lines.
+const CHANGES: [&str; 3] = ["~send", "~recv", "~del."];
 
 /// What rsync says when it has done everything and waits for the processes it has started, if it is asked to
 /// ([`super::command::Recipe::tells_end`]): their number follows.
@@ -156,7 +159,7 @@ impl Transcript {
         if self.tells_end && text.starts_with(WAITS) {
             return if self.errors == 0 { Line::OnlyEnds } else { Line::Statistics };
         }
-        if text == CHANGE {
+        if CHANGES.contains(&text) {
             self.changes += 1;
             return Line::Statistics;
         }
