@@ -21,6 +21,9 @@ pub const NO_SCRIPT: u8 = 123;
 const KILLED: u8 = crate::rsync::exit::TERMINATED;
 /// Bytes of input in one `printf`.
 const PIECE: usize = 4096;
+/// Messages and numbers are read here, names are those of that machine. A shell may complain of a locale that is not there.
+const LOCALE: &[u8] = b"{ LC_CTYPE=${LC_ALL:-${LC_CTYPE:-$LANG}}; unset LC_ALL; LC_MESSAGES=C; LC_NUMERIC=C; \
+    export LC_CTYPE LC_MESSAGES LC_NUMERIC; } 2>/dev/null\n";
 /// Seconds between SIGTERM and SIGKILL.
 const GRACE: u32 = 3;
 
@@ -39,7 +42,7 @@ pub fn quote(word: &OsStr) -> Vec<u8> {
 
 /// The script that runs a command. It ends with the command's exit code, or as the constants above say.
 pub fn script(invocation: &Invocation) -> Vec<u8> {
-    let mut script = b"{\nexec 3<&0 </dev/null\nLC_ALL=C; export LC_ALL\ncd -- ".to_vec();
+    let mut script = [b"{\nexec 3<&0 </dev/null\n", LOCALE, b"cd -- "].concat();
     script.extend(quote(invocation.cwd.as_os_str()));
     script.extend(format!(" || exit {NO_DIRECTORY}\n").into_bytes());
     if !invocation.input.is_empty() {

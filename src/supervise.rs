@@ -9,18 +9,16 @@
 //! with its whole session. What it left behind when it ended by itself is left alone, as by whoever starts one rsync. A program may have a
 //! [`Guardian`], which does the same when the program itself is killed, and stops and continues the children with it.
 
+mod environment;
 mod guardian;
 mod idle;
 mod session;
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Seek, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -112,7 +110,7 @@ struct Live {
 
 impl Supervisor {
     /// Starts a process, hands each line of its output to `each` (without its end, which is a newline or a carriage return), and
-    /// returns how it ended. The language of messages is C.
+    /// returns how it ended. The language of messages is C, names are printed in the user's character set.
     ///
     /// # Errors
     /// It could not be started; the message names the program.
@@ -373,13 +371,10 @@ fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Result<Child> {
     command
         .args(&invocation.arguments)
         .current_dir(&invocation.cwd)
-        .env("LC_ALL", "C")
         .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if let Some(path) = path_from_here() {
-        command.env("PATH", path);
-    }
+    environment::set(&mut command, &invocation.cwd);
     let wire = guardian::wire();
     let is_guarded = wire.is_some();
     // SAFETY: the closure makes system calls and touches no memory of the parent: it is async-signal-safe.
@@ -420,24 +415,6 @@ fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
         _ => error.exit(exit::IPC),
     }
     .because(cause)
-}
-
-/// `PATH` without relative folders, if it has some: a child that starts in a source would look there for rsync, and rsync for its
-/// remote shell, and root would run what the owner of the tree has put there.
-fn path_from_here() -> Option<OsString> {
-    let path = std::env::var_os("PATH")?;
-    if std::env::split_paths(&path).all(|folder| folder.is_absolute()) {
-        return None;
-    }
-    let here = std::env::current_dir().ok();
-    let absolute = |folder: PathBuf| match (&here, folder.is_absolute()) {
-        (_, true) => Some(folder),
-        (Some(here), false) => Some(here.join(folder)),
-        (None, false) => None,
-    };
-    // A name with a colon cannot be told apart from two.
-    let can_be_listed = |folder: &PathBuf| !folder.as_os_str().as_bytes().contains(&b':');
-    std::env::join_paths(std::env::split_paths(&path).filter_map(absolute).filter(can_be_listed)).ok()
 }
 
 /// In memory and not a pipe: nobody has to write it while the child runs.
