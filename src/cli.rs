@@ -17,7 +17,8 @@ use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
 use multi_sync::hosts::{self, Host, Ssh};
 use multi_sync::recheck;
-use multi_sync::rsync::options::Options;
+use multi_sync::rsync::command::Quoted;
+use multi_sync::rsync::options::{Aliases, Options};
 use multi_sync::selftest;
 use multi_sync::size::{self, Size};
 use multi_sync::temporary;
@@ -83,6 +84,7 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
         return Ok(Request::Print(command().render_help().to_string()));
     }
     if matches.get_flag("version") {
+        refuse_to_copy(&matches)?;
         return Ok(Request::Print(command().render_version()));
     }
     let mode = Mode::of(&matches)?;
@@ -456,6 +458,19 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
     }
 }
 
+/// `-v SRC DEST` is what one types with rsync.
+fn refuse_to_copy(matches: &ArgMatches) -> Result<()> {
+    let paths: Vec<&OsString> = matches.get_many("paths").into_iter().flatten().collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let options = matches.get_one::<OsString>("rsync").map_or(DEFAULT_RSYNC.into(), |text| text.to_string_lossy());
+    let meant = format!("{options} -v");
+    let paths = paths.iter().map(|path| Quoted(path).to_string()).collect::<Vec<_>>().join(" ");
+    Err(Error::usage("-v and --version print the version of multi-sync, and nothing is copied")
+        .remedy(format!("to see what is copied: multi-sync --rsync {} {paths}", Quoted(OsStr::new(&meant)))))
+}
+
 /// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
 const MOST_SCAN_THREADS: usize = 256;
 
@@ -464,7 +479,8 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let typed = typed(matches)?;
     let destination = Destination::parse(&typed.destination)?;
     let sources = typed.sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
-    let options = Options::parse_str(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text))?;
+    let options =
+        Options::parse_str_with(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text), Aliases::installed())?;
     let mut config = Config::new(sources, destination, options, cwd);
     if let Some(count) = word("processes") {
         set_processes(&mut config, count)?;
@@ -574,6 +590,7 @@ mod tests {
             (&["-s", "10KK", "s", "d"], "10KK"),
             (&["-s", "1Y", "s", "d"], "--size"),
             (&["--frobnicate", "s", "d"], "--frobnicate"),
+            (&["-v", "-p", "2", "s", "d"], "-v and --version print"),
             (&["s", "-host:d"], "'-o' in '-host:d'"),
             (&["s", "-vault:d"], "'-a' in '-vault:d'"),
             (&["-m", "both", "s", "d"], "both"),

@@ -31,7 +31,7 @@
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
 //!   [`error`], [`thread`], [`entry`], [`handle`], [`endpoint`], [`size`], [`temporary`], [`treegen`], [`verify`]; then [`rsync`]; then [`hosts`], [`shell`]; then
-//!   [`config`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`], [`report`]; then [`recheck`], [`journal`], [`shared`]; then [`rundir`]; then
+//!   [`config`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`], [`report`]; then [`recheck`], [`journal`], [`shared`], [`spool`]; then [`rundir`]; then
 //!   [`supervise`]; then [`connection`]; then [`plan`], [`preflight`]; then [`engine`]; then [`trial`]; then [`selftest`], [`mod@bench`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
 //! - Names are bytes. A failure about one entry is a result that changes the exit code, not an error that ends the run.
@@ -68,6 +68,7 @@ pub mod selftest;
 pub mod shared;
 pub mod shell;
 pub mod size;
+pub mod spool;
 pub mod supervise;
 pub mod temporary;
 pub mod thread;

@@ -25,6 +25,7 @@ use multi_sync::report::{Event, Progress, Summary};
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
 use multi_sync::selftest;
+use multi_sync::spool::Spool;
 use multi_sync::supervise::Guardian;
 use multi_sync::trial::Stopper;
 use multi_sync::{Error, Result, temporary, thread};
@@ -104,6 +105,12 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     };
     let mut job = || {
         raise_descriptor_limit();
+        // Before anybody else opens a file that an option names.
+        let spool = match resumed {
+            Some(run) => Spool::of_run(&config, &run.dir)?,
+            None => Spool::read(&config, || control.interrupted(), |text| complain_text(&text))?,
+        };
+        config.options = spool.options().clone();
         if !config.hosts.is_empty() && !config.dry_run {
             let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
             use_hosts(&mut config, shared.as_deref(), &control)?;
@@ -112,6 +119,9 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         // What can be refused is refused before anything is copied.
         let question = verification::question(&config)?;
         let (ledger, kept) = Opened::open(&config, &plan, words.get(1..).unwrap_or_default(), resumed)?.split();
+        if kept.recorded() {
+            spool.keep_in(kept.buckets().path())?;
+        }
         if show {
             streams::out(format!("{}\n", Printable::path(kept.buckets().path())));
         }

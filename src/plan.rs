@@ -23,17 +23,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bucket::BucketDir;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_RSYNC};
 use crate::connection::Route;
 use crate::endpoint::Target;
+use crate::entry::Printable;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::handle::{self, Handles};
-use crate::rsync::command::{Invocation, Recipe};
+use crate::rsync::command::{Invocation, Quoted, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Class, Delete, Meaning, Options, Stop, command_words};
+use crate::rsync::options::{Aliases, Class, Delete, Meaning, Options, Setting, Stop, command_words};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
+use crate::spool;
 use crate::supervise::Supervisor;
 
 use receiver::{Locked, Receiver};
@@ -192,6 +194,8 @@ impl Plan {
     pub fn make(config: &Config, supervisor: &Supervisor) -> Result<Plan> {
         let environment = |name: &str| std::env::var_os(name);
         config.options.refuse_unsupported_with(environment)?;
+        spool::refuse_streams(config)?;
+        Aliases::installed().check(&config.options)?;
         let options = launches::hand_over(&config.options)?;
         let meaning = options.meaning_with(environment);
 
@@ -200,6 +204,9 @@ impl Plan {
                 .remedy("give the directory that all names have in common"));
         }
         let found = sources::look(config, &meaning)?;
+        if !meaning.dirs && meaning.files_from.is_none() {
+            refuse_directories(config, &found)?;
+        }
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = runs_as_root(config);
         let receiver = Receiver::of(config, root_user);
@@ -210,7 +217,9 @@ impl Plan {
         let reason = verdict
             .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| one::by_options(&options, &meaning, config.processes, receiver.is_root()).map(str::to_owned))
+            .or_else(|| Aliases::installed().redefined().map(|name| format!("{name} is an alias in a file of popt")))
+            .or_else(|| logs_of_receiver(config).map(str::to_owned))
+            .or_else(|| one::by_options(&options, &meaning, config.processes, root_user).map(str::to_owned))
             .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
@@ -374,6 +383,36 @@ fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], sing
     let prefixes = trees.iter().map(|tree| &tree.prefix).chain(singles.iter().map(|single| &single.prefix));
     let bases = prefixes.map(|prefix| handle::base_of(base, prefix));
     Handles::of(bases, may_hold && config.hosts.is_empty() && !config.dry_run)
+}
+
+/// The receiving side of a copy on this machine finds its log file where rsync is started.
+fn logs_of_receiver(config: &Config) -> Option<&'static str> {
+    let logs = |setting: &Setting| {
+        let word = setting.value.as_deref().unwrap_or_default().as_bytes();
+        setting.spec.name() == "remote-option" && word.starts_with(b"--log-file")
+    };
+    let given = config.destination.is_local() && config.options.settings().iter().any(logs);
+    given.then_some("the log file of the receiving side is one process's")
+}
+
+/// Without recursion rsync skips them, and ends with 0.
+fn refuse_directories(config: &Config, found: &sources::Found) -> Result<()> {
+    let Some((source, _)) = found.present.iter().find(|(_, metadata)| metadata.is_dir()) else { return Ok(()) };
+    let off =
+        |name: &str| config.options.settings().iter().any(|setting| setting.negated && setting.spec.name() == name);
+    let remedy = if off("recursive") || off("dirs") {
+        "leave out what turns recursion off, or add --dirs (-d)".to_owned()
+    } else {
+        let typed: Vec<String> = config.options.argv().iter().map(|word| Quoted(word).to_string()).collect();
+        let all = format!("{DEFAULT_RSYNC} {}", typed.join(" "));
+        format!(
+            "the options given replace the default {DEFAULT_RSYNC}; was --rsync {} meant?",
+            Quoted(OsStr::new(all.trim_end()))
+        )
+    };
+    let shown = Printable::os(source.original());
+    Err(Error::usage(format!("rsync would skip the directory {shown}: its options ask for no recursion"))
+        .remedy(remedy))
 }
 
 /// Whether the rsyncs of a run may do everything.

@@ -32,6 +32,8 @@ const SHOWN: usize = 2;
 /// Arguments: a file that shows whether the bucket directory is seen (or nothing), number of sources, sources, number of files, files, and rsync's words that list the destination (none: it is not asked).
 /// A root directory is known by its inode, its owner and the first of its names: its times change while it is used.
 const QUESTIONS: &str = r#"
+LC_ALL=C; export LC_ALL
+echo "aliases $(cat /etc/popt /etc/popt.d/* "$HOME/.popt" 2>/dev/null | grep rsync | cksum)"
 echo "version $(rsync --version 2>/dev/null | head -n 1)"
 echo "uid $(id -u)"
 echo "clock $(date +%s)"
@@ -252,6 +254,9 @@ fn refusal(answer: &Answer, here: &Answer, checked: &Checked, dest: Option<&str>
     }
     if answer.all("file") != here.all("file") {
         return Some(("a file that the rsync options name is another one there".into(), exit::FILE_SELECT));
+    }
+    if answer.all("aliases") != here.all("aliases") {
+        return Some(("options of rsync have other aliases there (~/.popt, /etc/popt)".into(), exit::USAGE));
     }
     let code = dest.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(exit::IPC);
     match code {

@@ -33,7 +33,7 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     arguments.extend(["-n", "-dlR", "--no-implied-dirs", "--out-format=%n", "--"].map(OsString::from));
     arguments.extend([top, OsString::from("/nonexistent/")]);
     let cwd = config.cwd.clone();
-    let invocation = Invocation::new(probe::PROGRAM, arguments, cwd);
+    let invocation = Invocation::rsync(probe::PROGRAM, arguments, cwd);
     let mut names = 0;
     let ended = supervisor.run(&invocation, &mut |stream, _| names += u64::from(stream == Stream::Stdout));
     match ended.map(|ended| ended.code()) {

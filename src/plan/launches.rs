@@ -38,13 +38,16 @@ pub(super) fn removal(meaning: &Meaning) -> Removal {
     }
 }
 
-/// `RSYNC_RSH` as an option, if launches in another directory would read it in another way. A daemon is reached without it, and with
-/// the option through a shell.
-fn remote_shell_of_environment(options: &Options, meaning: &Meaning, config: &Config) -> Option<OsString> {
-    let command = meaning.rsh.as_deref().filter(|_| options.meaning().rsh.is_none())?;
-    let there = options.remote_shell(command, &config.cwd);
-    let needed = there != command && matches!(config.destination.target(), Target::Ssh { .. });
-    needed.then(|| {
+/// The remote shell as an option, if the user has not given one: launches in another directory would read `RSYNC_RSH`, or ssh its
+/// configuration, in another way. A daemon is reached without it, and with the option through a shell.
+fn remote_shell(options: &Options, meaning: &Meaning, config: &Config) -> Option<OsString> {
+    let given = options.meaning().rsh.is_some();
+    if given || !matches!(config.destination.target(), Target::Ssh { .. }) {
+        return None;
+    }
+    let command = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
+    let there = options.remote_shell(&command, &config.cwd);
+    (there != command).then(|| {
         let mut option = OsString::from("--rsh=");
         option.push(there);
         option
@@ -62,7 +65,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
     };
     let mut launch = options.without(|setting| own(setting.spec.name())).argv();
     launch.extend(shared.clone());
-    launch.extend(remote_shell_of_environment(options, meaning, config));
+    launch.extend(remote_shell(options, meaning, config));
     let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
     let mut keeping = Options::parse(&launch)?.without(|setting| deletion(setting.spec.name())).argv();
     // What is copied still takes the place of something else, as it does with deletion.

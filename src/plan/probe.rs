@@ -59,7 +59,7 @@ pub(super) fn check_combination(options: &Options, cwd: &Path, supervisor: &Supe
 fn asking(options: &Options, what: &[&str], cwd: &Path) -> Invocation {
     let mut arguments = options.without(|setting| setting.spec.takes == Takes::Output).argv();
     arguments.extend(what.iter().map(Into::into));
-    Invocation::new(PROGRAM, arguments, cwd)
+    Invocation::rsync(PROGRAM, arguments, cwd)
 }
 
 fn refused(options: &Options, said: &[String]) -> Error {

@@ -17,6 +17,7 @@ use crate::entry::Printable;
 use crate::handle::Handles;
 
 use super::filter;
+use super::options::Aliases;
 use super::output::CHANGE;
 
 /// A program with its arguments and the directory it starts in.
@@ -40,12 +41,17 @@ impl Invocation {
         Invocation { program: program.into(), arguments, cwd: cwd.into(), input: Vec::new(), held: false }
     }
 
+    /// An rsync, whatever aliases the user has for its options.
+    pub fn rsync(program: impl Into<OsString>, arguments: Vec<OsString>, cwd: impl Into<PathBuf>) -> Invocation {
+        Invocation::new(program, Aliases::installed().respell(arguments), cwd)
+    }
+
     /// The same launch with another remote shell.
     #[must_use]
     pub fn through(mut self, rsh: OsString) -> Invocation {
         // The last `--` ends the options: what follows it are paths.
         let end = self.arguments.iter().rposition(|word| word == "--").unwrap_or(self.arguments.len());
-        self.arguments.splice(end..end, ["-e".into(), rsh]);
+        self.arguments.splice(end..end, Aliases::installed().respell(vec!["-e".into(), rsh]));
         self
     }
 }
@@ -328,7 +334,7 @@ impl Recipe {
         arguments.push("--".into());
         arguments.extend(spine);
         arguments.push(nowhere);
-        Some(Invocation::new(self.program.clone(), arguments, cwd))
+        Some(Invocation::rsync(self.program.clone(), arguments, cwd))
     }
 
     /// One rsync for everything, in the directory and with the words the user typed. Sizes in a list would be printed in another way
@@ -346,7 +352,7 @@ impl Recipe {
         arguments.push("--".into());
         arguments.extend_from_slice(sources);
         arguments.push(destination);
-        Invocation::new(self.program.clone(), arguments, cwd)
+        Invocation::rsync(self.program.clone(), arguments, cwd)
     }
 
     /// Bytes left for units in one launch.
@@ -448,7 +454,7 @@ impl Recipe {
             (true, true) => &self.cwd,
             (true, false) => Path::new("/"),
         };
-        Invocation { input, ..Invocation::new(self.program.clone(), arguments, cwd) }
+        Invocation { input, ..Invocation::rsync(self.program.clone(), arguments, cwd) }
     }
 }
 

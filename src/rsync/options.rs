@@ -6,8 +6,9 @@
 //! combinations, which are rsync's to judge, and what multi-sync cannot do, which is [`Options::refuse_unsupported`]'s.
 //!
 //! What every option is stands in `options/table.rs`, what a list means in `options/meaning.rs`, what multi-sync makes of it in
-//! `options/verdict.rs`. Aliases of `~/.popt` are unknown here.
+//! `options/verdict.rs`. Other names that the user has given to options are in `options/aliases.rs`.
 
+mod aliases;
 mod files;
 mod info;
 mod meaning;
@@ -16,10 +17,13 @@ mod table;
 mod verdict;
 mod words;
 
-pub use files::command_words;
+pub use aliases::Aliases;
+pub use files::{InputFile, command_words};
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use table::{Class, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};
+
+use aliases::Name;
 
 use crate::entry::Printable;
 use crate::{Error, Result};
@@ -46,26 +50,32 @@ pub struct Setting {
 impl Options {
     /// Reads words that a shell has split already. Fails as the top of this file says.
     pub fn parse<S: AsRef<OsStr>>(words: &[S]) -> Result<Options> {
-        let mut words = words.iter().map(AsRef::as_ref);
-        let mut settings = Vec::new();
-        while let Some(word) = words.next() {
-            match word.as_bytes() {
-                b"--" => {
-                    if let Some(operand) = words.next() {
-                        return Err(not_an_option(operand));
-                    }
-                }
-                [b'-', b'-', long @ ..] => settings.push(read_long(long, &mut words)?),
-                [b'-', letters @ ..] if !letters.is_empty() => read_letters(word, letters, &mut words, &mut settings)?,
-                _ => return Err(not_an_option(word)),
-            }
+        Options::parse_with(words, &Aliases::default())
+    }
+
+    /// The same, where some options have other names.
+    ///
+    /// # Errors
+    /// As [`Options::parse`]; also where an alias runs another program, or aliases lead to each other.
+    pub fn parse_with<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases) -> Result<Options> {
+        let (settings, rest) = read_words(words, aliases)?;
+        match rest.iter().flatten().next() {
+            Some(operand) => Err(not_an_option(operand)),
+            None => Ok(Options { settings }),
         }
-        Ok(Options { settings })
     }
 
     /// Reads one string, split as a POSIX shell splits words; nothing in it is expanded. Fails on an open quote too.
     pub fn parse_str(text: &OsStr) -> Result<Options> {
-        Options::parse(&words::split(text.as_bytes())?)
+        Options::parse_str_with(text, &Aliases::default())
+    }
+
+    /// The same, where some options have other names.
+    ///
+    /// # Errors
+    /// As [`Options::parse_with`].
+    pub fn parse_str_with(text: &OsStr, aliases: &Aliases) -> Result<Options> {
+        Options::parse_with(&words::split(text.as_bytes())?, aliases)
     }
 
     /// Everything that was typed, in order.
@@ -138,48 +148,162 @@ impl Setting {
     }
 }
 
-/// Reads `NAME` or `NAME=VALUE`, the dashes removed.
-fn read_long<'a>(word: &[u8], rest: &mut impl Iterator<Item = &'a OsStr>) -> Result<Setting> {
-    let equals = word.iter().position(|&byte| byte == b'=');
-    let (name, attached) = match equals {
-        Some(at) => (&word[..at], Some(OsStr::from_bytes(&word[at + 1..]))),
-        None => (word, None),
-    };
-    let (spec, negated) = table::by_name(name).ok_or_else(|| unknown(&[b"--", name].concat(), None))?;
-    if negated || !spec.takes_value() {
-        return match attached {
-            Some(_) => Err(Error::usage(format!("rsync option --{} takes no value", Printable::bytes(name)))
-                .remedy("leave out the = and what follows it")),
-            None => Ok(Setting { spec, negated, value: None }),
-        };
+/// Reads options up to `--`, and gives what follows that.
+fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases) -> Result<(Vec<Setting>, Option<Vec<OsString>>)> {
+    let words = words.iter().map(|word| word.as_ref().to_owned()).collect();
+    let mut reader = Reader { aliases, frames: vec![Frame::new(words, None)] };
+    let mut settings = Vec::new();
+    while let Some(next) = reader.next() {
+        match next {
+            Next::Letter(letter, cluster) => {
+                if !reader.expand(&Name::Letter(letter), None)? {
+                    settings.push(reader.read_letter(letter, &cluster)?);
+                }
+            }
+            Next::Word(word) => match word.as_bytes() {
+                b"--" => return Ok((settings, Some(reader.rest()))),
+                [b'-', b'-', long @ ..] => {
+                    if !reader.expand_long(long)? {
+                        settings.push(reader.read_long(long)?);
+                    }
+                }
+                [b'-', letters @ ..] if !letters.is_empty() => {
+                    if !reader.expand_long(letters)? {
+                        reader.frame().letters = letters.to_vec();
+                        reader.frame().cluster = word;
+                    }
+                }
+                _ => return Err(not_an_option(&word)),
+            },
+        }
     }
-    Setting::new(spec, Some(attached.or_else(|| rest.next()).ok_or_else(|| value_missing(spec))?.to_owned()))
+    Ok((settings, None))
 }
 
-/// Reads `word`, a cluster of `letters` behind a dash; a letter that takes a value takes what is left, or the next word.
-fn read_letters<'a>(
-    word: &OsStr,
-    letters: &[u8],
-    rest: &mut impl Iterator<Item = &'a OsStr>,
-    settings: &mut Vec<Setting>,
-) -> Result<()> {
-    for (at, &letter) in letters.iter().enumerate() {
-        let spec =
-            table::by_letter(letter).ok_or_else(|| unknown(&[b'-', letter], (word.len() > 2).then_some(word)))?;
-        if !spec.takes_value() {
-            settings.push(Setting { spec, negated: false, value: None });
-            continue;
-        }
-        let attached = &letters[at + 1..];
-        let value = if attached.is_empty() {
-            rest.next().ok_or_else(|| value_missing(spec))?
-        } else {
-            OsStr::from_bytes(attached.strip_prefix(b"=").unwrap_or(attached))
-        };
-        settings.push(Setting::new(spec, Some(value.to_owned()))?);
-        return Ok(());
+/// More aliases within each other than this are refused by popt.
+const DEEPEST: usize = 10;
+
+/// Words that are still to be read: those that were typed, and those of aliases in place of some.
+struct Reader<'a> {
+    aliases: &'a Aliases,
+    frames: Vec<Frame>,
+}
+
+struct Frame {
+    words: std::vec::IntoIter<OsString>,
+    /// Letters that are left of the word that was read last.
+    letters: Vec<u8>,
+    cluster: OsString,
+    /// The place of the alias these are the words of.
+    alias: Option<usize>,
+}
+
+impl Frame {
+    fn new(words: Vec<OsString>, alias: Option<usize>) -> Frame {
+        Frame { words: words.into_iter(), letters: Vec::new(), cluster: OsString::new(), alias }
     }
-    Ok(())
+}
+
+enum Next {
+    /// And the word it stands in.
+    Letter(u8, OsString),
+    Word(OsString),
+}
+
+impl Reader<'_> {
+    fn frame(&mut self) -> &mut Frame {
+        self.frames.last_mut().expect("the first frame stays")
+    }
+
+    fn next(&mut self) -> Option<Next> {
+        while self.frames.len() > 1 && self.frame().letters.is_empty() && self.frame().words.len() == 0 {
+            self.frames.pop();
+        }
+        let frame = self.frame();
+        if frame.letters.is_empty() {
+            frame.words.next().map(Next::Word)
+        } else {
+            let letter = frame.letters.remove(0);
+            Some(Next::Letter(letter, frame.cluster.clone()))
+        }
+    }
+
+    /// The next whole word; popt passes over letters that are left before it.
+    fn value(&mut self) -> Option<OsString> {
+        while self.frames.len() > 1 && self.frame().words.len() == 0 {
+            self.frames.pop();
+        }
+        self.frame().words.next()
+    }
+
+    fn rest(mut self) -> Vec<OsString> {
+        let mut rest = Vec::new();
+        while let Some(frame) = self.frames.pop() {
+            rest.extend(frame.words);
+        }
+        rest
+    }
+
+    fn expand_long(&mut self, word: &[u8]) -> Result<bool> {
+        let (name, attached) = split_value(word);
+        self.expand(&Name::Long(name.to_vec()), attached)
+    }
+
+    /// Puts the words of an alias in place of its name, if it is one.
+    fn expand(&mut self, name: &Name, attached: Option<&OsStr>) -> Result<bool> {
+        let within = self.frame().alias;
+        let Some((at, alias)) = self.aliases.find(name, within) else { return Ok(false) };
+        let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", aliases::shown(name))));
+        if alias.runs {
+            return refuse("this option runs another program in place of rsync (exec, in a file of popt)");
+        }
+        if self.frames.len() == DEEPEST {
+            return refuse("the aliases in the files of popt lead to each other");
+        }
+        let attached = attached.filter(|value| !value.is_empty()).map(OsStr::to_owned);
+        let words = alias.words.iter().cloned().chain(attached).collect();
+        self.frames.push(Frame::new(words, Some(at)));
+        Ok(true)
+    }
+
+    /// Reads `NAME` or `NAME=VALUE`, the dashes removed.
+    fn read_long(&mut self, word: &[u8]) -> Result<Setting> {
+        let (name, attached) = split_value(word);
+        let (spec, negated) = table::by_name(name).ok_or_else(|| unknown(&[b"--", name].concat(), None))?;
+        if negated || !spec.takes_value() {
+            return match attached {
+                Some(_) => Err(Error::usage(format!("rsync option --{} takes no value", Printable::bytes(name)))
+                    .remedy("leave out the = and what follows it")),
+                None => Ok(Setting { spec, negated, value: None }),
+            };
+        }
+        let value = attached.map(OsStr::to_owned).or_else(|| self.value());
+        Setting::new(spec, Some(value.ok_or_else(|| value_missing(spec))?))
+    }
+
+    /// Reads a letter; one that takes a value takes what is left of its word, or the next word.
+    fn read_letter(&mut self, letter: u8, cluster: &OsStr) -> Result<Setting> {
+        let within = (cluster.len() > 2).then_some(cluster);
+        let spec = table::by_letter(letter).ok_or_else(|| unknown(&[b'-', letter], within))?;
+        if !spec.takes_value() {
+            return Ok(Setting { spec, negated: false, value: None });
+        }
+        let left = std::mem::take(&mut self.frame().letters);
+        let value = if left.is_empty() {
+            self.value().ok_or_else(|| value_missing(spec))?
+        } else {
+            OsString::from_vec(left.strip_prefix(b"=").unwrap_or(&left).to_vec())
+        };
+        Setting::new(spec, Some(value))
+    }
+}
+
+/// `NAME` or `NAME=VALUE`.
+fn split_value(word: &[u8]) -> (&[u8], Option<&OsStr>) {
+    match word.iter().position(|&byte| byte == b'=') {
+        Some(at) => (&word[..at], Some(OsStr::from_bytes(&word[at + 1..]))),
+        None => (word, None),
+    }
 }
 
 /// A number as C's strtol reads it with base 0, which popt requires to be the whole word; an empty word is 0.

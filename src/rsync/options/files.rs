@@ -5,7 +5,7 @@
 //! `--backup-dir`, `--link-dest`, `--partial-dir` ...) and names on another host stay as they are.
 
 use super::rule::Rule;
-use super::table::Takes;
+use super::table::{Class, Takes};
 use super::{Options, Setting};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,20 +18,23 @@ impl Options {
         Options { settings: self.settings.iter().map(|setting| self.absolute(setting, cwd)).collect() }
     }
 
-    /// A remote shell command (`--rsh`, `RSYNC_RSH`) that runs in `cwd`, whatever the working directory of rsync, if it names a program
-    /// or may name files relative to it (`ssh -F config -i key`).
+    /// A remote shell command (`--rsh`, `RSYNC_RSH`) that runs in `cwd`, whatever the working directory of rsync: it may name a program or files
+    /// relative to it (`ssh -F config -i key`), and so may the configuration of ssh (`ProxyCommand`). On another machine, where a command
+    /// without arguments needs no such directory, it may be missing.
     ///
     /// rsync splits such a command at spaces only, and reads `'…'` and `"…"` with the quote doubled inside (rsync(1), `--rsh`). It
-    /// treats three programs specially by their names: `ssh` gets its `-4` or `-6` from here, `rsh` and `remsh` are left alone.
+    /// treats three programs specially by their names: `ssh` gets its `-4` or `-6` from here, `rsh` and `remsh` keep their names.
     pub fn remote_shell(&self, command: &OsStr, cwd: &Path) -> OsString {
-        const IN_DIR: &[u8] = b"sh -c 'cd \"$1\" && shift && exec \"$@\"' sh ";
         let text = command.as_bytes();
         let start = text.iter().position(|&byte| byte != b' ').unwrap_or(text.len());
         let Some((program, rest)) = first_word(&text[start..]) else { return command.to_owned() };
         let name = program.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let anywhere = program.starts_with(b"/") || !program.contains(&b'/');
         let alone = rest.iter().all(|&byte| byte == b' ');
-        if program.is_empty() || anywhere && alone || [&b"rsh"[..], b"remsh"].contains(&name) {
+        if [&b"rsh"[..], b"remsh"].contains(&name) && !anywhere {
+            return OsString::from_vec([&quoted(&cwd.join(OsStr::from_bytes(&program))), rest].concat());
+        }
+        if program.is_empty() || [&b"rsh"[..], b"remsh"].contains(&name) {
             return command.to_owned();
         }
         let family = self.settings.iter().rev().find_map(|setting| match setting.spec.name() {
@@ -40,20 +43,51 @@ impl Options {
             _ => None,
         });
         let family = family.filter(|_| name == b"ssh").unwrap_or_default();
-        OsString::from_vec([IN_DIR, &quoted(cwd), b" ", text, family].concat())
+        let shell = in_dir(anywhere && alone);
+        OsString::from_vec([shell.as_bytes(), &quoted(cwd), b" ", text, family].concat())
     }
 
     /// Files on the machine of an rsync that it reads because of these options, typed in `cwd`.
     pub fn files_read(&self, cwd: &Path) -> Vec<OsString> {
-        let file = |setting: &Setting| {
+        self.input_files().iter().filter(|file| !file.is_stdin).map(|file| join(cwd, &file.name)).collect()
+    }
+
+    /// What rsync reads because of these options, in the order in which it does: rules while it reads its options, and of each other kind of
+    /// file the last that was named, afterwards.
+    pub fn input_files(&self) -> Vec<InputFile> {
+        const AFTERWARDS: [&str; 3] = ["files-from", "early-input", "password-file"];
+        let file = |(at, setting): (usize, &Setting)| {
             let value = setting.value.as_deref()?;
-            match (setting.spec.takes, Rule::of(setting)) {
-                (Takes::Input, _) if !(value == "-" || is_remote(value)) => Some(join(cwd, value)),
-                (_, Some(Rule::Merge { file, .. })) if file != b"-" => Some(join(cwd, OsStr::from_bytes(file))),
-                _ => None,
-            }
+            let name = match (setting.spec.takes, Rule::of(setting)) {
+                (Takes::Input, _) if setting.spec.class != Class::Refused && !is_remote(value) => value,
+                (_, Some(Rule::Merge { file, .. })) => OsStr::from_bytes(file),
+                _ => return None,
+            };
+            let is_stdin = name == "-" && setting.spec.name() != "early-input";
+            (!name.is_empty()).then(|| InputFile { at, option: setting.spec.shown(), name: name.to_owned(), is_stdin })
         };
-        self.settings.iter().filter_map(file).collect()
+        let place = |file: &InputFile| AFTERWARDS.iter().position(|name| *name == self.settings[file.at].spec.name());
+        let all: Vec<InputFile> = self.settings.iter().enumerate().filter_map(file).collect();
+        let counts = |file: &&InputFile| {
+            place(file).is_none_or(|kind| all.iter().all(|other| other.at <= file.at || place(other) != Some(kind)))
+        };
+        let mut read: Vec<InputFile> = all.iter().filter(counts).cloned().collect();
+        read.sort_by_key(|file| place(file).map_or(0, |kind| kind + 1));
+        read
+    }
+
+    /// The same options, but for another file in the place of one of [`Options::input_files`].
+    #[must_use]
+    pub fn with_input(&self, at: usize, file: &Path) -> Options {
+        let mut options = self.clone();
+        if let Some(setting) = options.settings.get_mut(at) {
+            let name = file.as_os_str();
+            setting.value = Some(match Rule::of(setting) {
+                Some(Rule::Merge { head, .. }) => merging(head, name),
+                _ => name.to_owned(),
+            });
+        }
+        options
     }
 
     fn absolute(&self, setting: &Setting, cwd: &Path) -> Setting {
@@ -67,14 +101,38 @@ impl Options {
             (Takes::Input, _) if !(value == "-" || is_remote(value)) => Some(join(cwd, value)),
             (Takes::Command, _) => Some(self.remote_shell(value, cwd)),
             (_, Some(Rule::Merge { head, file })) if file != b"-" => {
-                // `.C` names its file only by leaving it out.
-                let gap: &[u8] = if matches!(head.last(), Some(b' ' | b'_')) { b"" } else { b" " };
-                let file = join(cwd, OsStr::from_bytes(file));
-                Some(OsString::from_vec([head, gap, file.as_bytes()].concat()))
+                Some(merging(head, &join(cwd, OsStr::from_bytes(file))))
             }
             _ => None,
         }
     }
+}
+
+/// A file that rsync reads because of an option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// The place of the option in [`Options::settings`].
+    pub at: usize,
+    /// The option as a person would look it up.
+    pub option: String,
+    /// The name as typed.
+    pub name: OsString,
+    /// The name means standard input.
+    pub is_stdin: bool,
+}
+
+/// A rule that merges a file.
+fn merging(head: &[u8], file: &OsStr) -> OsString {
+    // `.C` names its file only by leaving it out.
+    let gap: &[u8] = if matches!(head.last(), Some(b' ' | b'_')) { b"" } else { b" " };
+    OsString::from_vec([head, gap, file.as_bytes()].concat())
+}
+
+/// A shell that runs a command in a directory, or in another one. It ends as rsync does where a command cannot be started.
+fn in_dir(or_elsewhere: bool) -> String {
+    let otherwise = if or_elsewhere { "2>/dev/null || cd /" } else { "|| exit 14" };
+    let run = r#"command -v "$1" >/dev/null || { echo "cannot run $1" >&2; exit 14; }; exec "$@""#;
+    format!(r#"sh -c 'cd "$1" {otherwise}; shift; {run}' sh "#)
 }
 
 /// An empty name stays empty: rsync's complaint about it is better than the directory.
@@ -164,8 +222,9 @@ mod tests {
             ("--filter=. -", "--filter=. -"),
             ("--filter=: x", "--filter=: x"),
             ("--filter=- x", "--filter=- x"),
-            ("--rsh=ssh", "--rsh=ssh"),
-            ("--rsh=ssh -i k", r#"--rsh=sh -c 'cd "$1" && shift && exec "$@"' sh '/c d' ssh -i k"#),
+            ("--rsh=rsh", "--rsh=rsh"),
+            ("--rsh=ssh", &format!("--rsh={}'/c d' ssh", in_dir(true))),
+            ("--rsh=ssh -i k", &format!("--rsh={}'/c d' ssh -i k", in_dir(false))),
         ] {
             let absolute = Options::parse(&[typed]).unwrap().absolute_files(Path::new("/c d"));
             assert_eq!(absolute, Options::parse(&[wanted]).unwrap(), "{typed}");
@@ -185,13 +244,18 @@ mod tests {
             let options = Options::parse_str(OsStr::new(options)).unwrap();
             options.remote_shell(OsStr::new(command), Path::new("/it's")).into_string().unwrap()
         };
-        let inside = |command: &str| format!(r#"sh -c 'cd "$1" && shift && exec "$@"' sh '/it''s' {command}"#);
+        let inside = |command: &str| format!("{}'/it''s' {command}", in_dir(false));
         for command in ["  a/b  -x", "'a d''x\"y/b' 'z'", "\"a\"/b", "ssh x/y", "/bin/ssh -i k", "./rsh.sh"] {
             assert_eq!(of("-a", command), inside(command));
         }
-        for command in ["", "  ", "ssh", " /bin/ssh  ", "'a/b", "rsh -n", "/usr/bin/remsh x"] {
+        for command in ["ssh", " /bin/ssh  "] {
+            let wanted = format!("{}'/it''s' {command}", in_dir(true));
+            assert_eq!(of("-a", command), wanted);
+        }
+        for command in ["", "  ", "'a/b", "rsh -n", "/usr/bin/remsh x"] {
             assert_eq!(of("-a -4", command), command);
         }
+        assert_eq!(of("-a", " ./rsh -n"), "'/it''s/./rsh' -n");
         assert_eq!(of("-a -6 -4", "/bin/ssh -v"), inside("/bin/ssh -v -4"));
         assert_eq!(of("-a -6", "ssh -v"), inside("ssh -v -6"));
         assert_eq!(of("-a -6", "./gate"), inside("./gate"));

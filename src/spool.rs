@@ -1,0 +1,325 @@
+//! Files of rsync's options that can be read only once: standard input, a FIFO, a pipe of the shell (`<(command)`), a terminal.
+//!
+//! Neither can many rsyncs read one stream, nor this program and one rsync. So each is read once, in the order in which rsync would come to it,
+//! into a file that every rsync is given. A run that can be resumed keeps these files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use tempfile::{Builder, TempDir};
+
+use crate::config::Config;
+use crate::entry::Printable;
+use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::rsync::exit;
+use crate::rsync::options::{InputFile, Options};
+
+/// Their folder in a run directory.
+const FOLDER: &str = "inputs";
+/// rsync fails where its list and something else come from standard input; of two files of rules the second is empty.
+const FILES_FROM: &str = "--files-from";
+/// How often somebody who waits for a stream looks whether he should go on waiting.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After so many looks it is said what is waited for.
+const PATIENCE: u32 = 20;
+
+/// What was read from streams, and the options that name it.
+#[derive(Debug)]
+pub struct Spool {
+    options: Options,
+    /// Where each is, and the place of its option.
+    copies: Vec<(usize, PathBuf)>,
+    _folder: Option<TempDir>,
+}
+
+impl Spool {
+    /// Reads the streams that the options of a run name. A FIFO is waited for, until `stopped`; `note` is told what is waited for.
+    ///
+    /// # Errors
+    /// A stream cannot be read, or its copy cannot be written; there are hosts, which could not read the copies.
+    pub fn read(config: &Config, stopped: impl Fn() -> bool, note: impl Fn(String)) -> Result<Spool> {
+        let streams = streams(&config.options, &config.cwd);
+        let Some(first) = streams.first() else {
+            return Ok(Spool { options: config.options.clone(), copies: Vec::new(), _folder: None });
+        };
+        if !config.hosts.is_empty() {
+            return Err(Error::usage(format!("{} is a stream, which the hosts cannot read", shown(first)))
+                .remedy("save it to a file that all hosts see, and name that file"));
+        }
+        let from_stdin: Vec<&InputFile> = streams.iter().filter(|stream| stream.is_stdin).collect();
+        if let [one, .., other] = &from_stdin[..]
+            && streams.iter().any(|stream| stream.is_stdin && stream.option == FILES_FROM)
+        {
+            return Err(Error::usage(format!("standard input is read twice ({} and {})", one.option, other.option))
+                .remedy("save one of the two to a file and name that file")
+                .exit(EXIT_FILE_IO));
+        }
+        let folder = folder(config)?;
+        let mut spool = Spool { options: config.options.clone(), copies: Vec::new(), _folder: None };
+        for (number, stream) in streams.iter().enumerate() {
+            let copy = folder.path().join(number.to_string());
+            copy_stream(stream, &config.cwd, &copy, &stopped, &note)?;
+            spool.options = spool.options.with_input(stream.at, &copy);
+            spool.copies.push((stream.at, copy));
+        }
+        spool._folder = Some(folder);
+        Ok(spool)
+    }
+
+    /// What a run that goes on has kept.
+    ///
+    /// # Errors
+    /// The options name a stream of which nothing was kept.
+    pub fn of_run(config: &Config, dir: &Path) -> Result<Spool> {
+        let mut options = config.options.clone();
+        let dir = std::path::absolute(dir).map_err(|cause| Error::io("find", dir, cause))?;
+        for file in config.options.input_files() {
+            let kept = dir.join(FOLDER).join(file.at.to_string());
+            if kept.is_file() {
+                options = options.with_input(file.at, &kept);
+            } else if is_stream(&file, &config.cwd) {
+                return Err(Error::usage(format!("what was read from {} is not in the run directory", shown(&file)))
+                    .remedy("begin the run anew"));
+            }
+        }
+        Ok(Spool { options, copies: Vec::new(), _folder: None })
+    }
+
+    /// The options, with files in the place of streams.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Writes what was read into a run directory.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_in(&self, dir: &Path) -> Result<()> {
+        if self.copies.is_empty() {
+            return Ok(());
+        }
+        let folder = dir.join(FOLDER);
+        fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, cause))?;
+        for (at, copy) in &self.copies {
+            let kept = folder.join(at.to_string());
+            let write = || {
+                let mut to = create(&kept)?;
+                io::copy(&mut File::open(copy)?, &mut to)?;
+                to.sync_all()
+            };
+            write().map_err(|cause| Error::io("write", &kept, cause))?;
+        }
+        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(|cause| Error::io("write", &folder, cause))
+    }
+}
+
+/// Fails if the options still name a stream.
+///
+/// # Errors
+/// They do: it has to be read by [`Spool::read`] first.
+pub fn refuse_streams(config: &Config) -> Result<()> {
+    match streams(&config.options, &config.cwd).first() {
+        Some(stream) if config.hosts.is_empty() => {
+            Err(Error::usage(format!("{} is a stream: many processes cannot read it", shown(stream)))
+                .remedy("save it to a file and name that file"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn streams(options: &Options, cwd: &Path) -> Vec<InputFile> {
+    options.input_files().into_iter().filter(|file| is_stream(file, cwd)).collect()
+}
+
+fn shown(file: &InputFile) -> String {
+    let name = if file.is_stdin { "standard input".into() } else { Printable::os(&file.name).to_string() };
+    format!("{name} ({})", file.option)
+}
+
+/// Whether rsync could not read it again. What cannot be looked at is rsync's to complain about, and a socket cannot be opened.
+fn is_stream(file: &InputFile, cwd: &Path) -> bool {
+    if file.is_stdin {
+        return true;
+    }
+    let path = cwd.join(&file.name);
+    let Ok(found) = fs::metadata(&path) else { return false };
+    let kind = found.file_type();
+    if kind.is_file() {
+        return leads_through_proc(&path);
+    }
+    let null = kind.is_char_device() && (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev())) == (1, 3);
+    !(kind.is_dir() || kind.is_socket() || null)
+}
+
+/// Whether a name is one of an open descriptor, such as `/dev/stdin`: rsync has others.
+fn leads_through_proc(path: &Path) -> bool {
+    const PROC: u64 = 0x9fa0;
+    const MOST_LINKS: u32 = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Some(parent) = path.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent })
+        else {
+            return false;
+        };
+        if rustix::fs::statfs(parent).is_ok_and(|found| found.f_type as u64 == PROC) {
+            return true;
+        }
+        let Ok(target) = fs::read_link(&path) else { return false };
+        path = parent.join(target);
+    }
+    false
+}
+
+/// A folder of this run that no rsync copies or deletes.
+fn folder(config: &Config) -> Result<TempDir> {
+    let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    let listed = config.options.meaning().files_from.is_some();
+    let source = |source: &crate::endpoint::Source| {
+        let base = source.base(&config.cwd);
+        resolved(source.name().map_or(base.clone(), |name| base.join(name)))
+    };
+    let mut copied: Vec<PathBuf> = if listed { Vec::new() } else { config.sources.iter().map(source).collect() };
+    if config.destination.is_local() {
+        copied.push(resolved(config.destination.as_directory(&config.cwd).into()));
+    }
+    let outside = |parent: &PathBuf| {
+        parent.is_dir() && parent.canonicalize().is_ok_and(|parent| !copied.iter().any(|tree| parent.starts_with(tree)))
+    };
+    let parents = [std::env::temp_dir(), "/var/tmp".into(), "/dev/shm".into()];
+    let mut failed = None;
+    for parent in parents.into_iter().filter(outside) {
+        match Builder::new().prefix(".multi-sync-input-").tempdir_in(&parent) {
+            Ok(folder) => return Ok(folder),
+            Err(cause) => drop(failed.get_or_insert_with(|| Error::io("create a folder in", &parent, cause))),
+        }
+    }
+    let none = || Error::usage("no temporary folder lies outside of source and destination");
+    Err(failed
+        .unwrap_or_else(none)
+        .remedy("name another folder in TMPDIR, or save what is read from a stream to a file"))
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    // It may hold a password.
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn copy_stream(
+    stream: &InputFile,
+    cwd: &Path,
+    copy: &Path,
+    stopped: &impl Fn() -> bool,
+    note: &impl Fn(String),
+) -> Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    let from = (!stream.is_stdin).then(|| cwd.join(&stream.name));
+    let to = copy.to_owned();
+    // Nothing ends a thread that waits for a stream but the end of the process, so nobody waits for the thread.
+    let reader = std::thread::Builder::new().name("stream".into()).spawn(move || {
+        let read = || {
+            let mut input = match &from {
+                Some(path) => File::open(path)?,
+                None => File::from(io::stdin().as_fd().try_clone_to_owned()?),
+            };
+            io::copy(&mut input, &mut create(&to)?)
+        };
+        let _ = sender.send(read());
+    });
+    let failed =
+        |cause: io::Error| Error::usage(format!("cannot read {}", shown(stream))).because(cause).exit(EXIT_FILE_IO);
+    drop(reader.map_err(failed)?);
+    let mut looks = 0;
+    loop {
+        match receiver.recv_timeout(LOOK_EVERY) {
+            Ok(read) => return read.map(drop).map_err(failed),
+            Err(RecvTimeoutError::Disconnected) => return Err(failed(io::ErrorKind::BrokenPipe.into())),
+            Err(RecvTimeoutError::Timeout) if stopped() => {
+                return Err(Error::usage("interrupted").exit(exit::INTERRUPTED));
+            }
+            Err(RecvTimeoutError::Timeout) => looks += 1,
+        }
+        if looks == PATIENCE {
+            note(format!("waits for what comes from {}", shown(stream)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Destination, Source};
+    use std::ffi::OsStr;
+    use std::io::Write;
+
+    fn config(work: &Path, options: &str) -> Config {
+        let source = Source::parse(work.join("src/").as_os_str()).unwrap();
+        let dest = Destination::parse(work.join("D").as_os_str()).unwrap();
+        Config::new(vec![source], dest, Options::parse_str(OsStr::new(options)).unwrap(), work.to_owned())
+    }
+
+    fn fifo(path: &Path) {
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    }
+
+    #[test]
+    fn streams_are_told_from_files() {
+        let work = tempfile::tempdir().unwrap();
+        let at = |name: &str| work.path().join(name);
+        fs::write(at("file"), "x").unwrap();
+        fifo(&at("fifo"));
+        let open = File::open(at("file")).unwrap();
+        let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        std::os::unix::fs::symlink(&descriptor, at("descriptor")).unwrap();
+        std::os::unix::fs::symlink("fifo", at("link")).unwrap();
+        std::os::unix::fs::symlink("file", at("plain")).unwrap();
+        for (options, count) in [
+            ("--exclude-from=file --include-from=plain -f '. file'", 0),
+            ("--exclude-from=none --exclude-from=/dev/null --password-file=src", 0),
+            ("--exclude-from=fifo", 1),
+            ("--exclude-from=link -f 'merge,- ./fifo' -f '.n- descriptor'", 3),
+            ("--exclude-from=- --files-from=-", 2),
+            ("--files-from=fifo --files-from=file", 0),
+            ("--files-from=h:fifo --early-input=-", 0),
+            ("--password-file=-", 1),
+        ] {
+            let config = config(work.path(), options);
+            assert_eq!(streams(&config.options, &config.cwd).len(), count, "{options}");
+            assert_eq!(refuse_streams(&config).is_err(), count > 0, "{options}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_read_once_and_kept() {
+        let work = tempfile::tempdir().unwrap();
+        fs::create_dir(work.path().join("src")).unwrap();
+        fifo(&work.path().join("fifo"));
+        let config = config(work.path(), "-a -f 'merge,- fifo'");
+        let path = work.path().join("fifo");
+        let writer = std::thread::spawn(move || File::create(path).unwrap().write_all(b"skip\n").unwrap());
+        let spool = Spool::read(&config, || false, |_| ()).unwrap();
+        writer.join().unwrap();
+        let named = |options: &Options| options.input_files()[0].name.clone();
+        assert_eq!(fs::read(named(spool.options())).unwrap(), b"skip\n");
+        let kept = work.path().join("run");
+        fs::create_dir(&kept).unwrap();
+        assert!(Spool::of_run(&config, &kept).unwrap_err().to_string().contains("fifo"));
+        spool.keep_in(&kept).unwrap();
+        drop(spool);
+        let resumed = Spool::of_run(&config, &kept).unwrap();
+        assert_eq!(fs::read(named(resumed.options())).unwrap(), b"skip\n");
+        assert_eq!(fs::metadata(named(resumed.options())).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_a_stream() {
+        let work = tempfile::tempdir().unwrap();
+        fifo(&work.path().join("fifo"));
+        let config = config(work.path(), "-a --exclude-from=fifo");
+        assert_eq!(Spool::read(&config, || true, |_| ()).unwrap_err().exit_code(), exit::INTERRUPTED);
+    }
+}
