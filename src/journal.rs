@@ -82,9 +82,11 @@ pub enum Record {
     Failed {
         /// The part of the run.
         phase: String,
+        /// The exit code of the launch.
+        code: u8,
         /// The buckets of the launch; none if it was about split directories.
         buckets: Vec<u64>,
-        /// Each name, and what rsync said.
+        /// Each name, empty if nobody can tell it, and what rsync said.
         names: Vec<(Name, Name)>,
     },
     /// These buckets are done.
@@ -330,7 +332,12 @@ mod tests {
             Record::Done { launch: 0, code: 0, sender_failed: false, buckets: vec![0] },
             Record::Started { launch: 1, buckets: vec![1, 2] },
             Record::Scanned { entries: 33, bytes: 300 },
-            Record::Failed { phase: "copy".into(), buckets: vec![1, 2], names: vec![(name("f"), name("no \"f\""))] },
+            Record::Failed {
+                phase: "copy".into(),
+                code: 23,
+                buckets: vec![1, 2],
+                names: vec![(name("f"), name("no \"f\""))],
+            },
             Record::Done { launch: 1, code: 23, sender_failed: true, buckets: vec![1, 2] },
             Record::Finished { code: 23 },
         ]

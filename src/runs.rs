@@ -1,5 +1,6 @@
 //! Runs that can be taken up again: what the command keeps of a run, opens of one that did not come to its end, and prints about it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -161,7 +162,7 @@ impl Kept {
 
 fn failures(dir: &Path) -> Vec<String> {
     let Ok(names) = std::fs::read(dir.join(FAILED_NAMES)) else { return Vec::new() };
-    let names: Vec<&[u8]> = names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    let names: BTreeSet<&[u8]> = names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     let list = Printable::path(&dir.join(FAILED_TEXT)).to_string();
     let mut lines = vec![format!("{} names were not copied; all of them: {list}", names.len())];
     lines.extend(names.iter().take(NAMED).map(|name| format!("not copied: {}", Printable::bytes(name))));

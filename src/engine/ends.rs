@@ -12,13 +12,14 @@ use crate::journal::Record;
 use crate::report::Event;
 use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, Class, RunCode};
-use crate::rsync::filter::unescape;
+use crate::rsync::messages::{self, About};
 use crate::rsync::options::Delete;
-use crate::rsync::output::{self, Transcript};
+use crate::rsync::output::Transcript;
 use crate::scan::Weight;
 use crate::shell;
 use crate::supervise::Ended;
 
+use super::failures::{self, Failure};
 use super::launch::End;
 use super::{Job, Run, Running};
 
@@ -119,17 +120,11 @@ impl Run<'_, '_> {
         if soft && self.comes_again(&job, code, &end.transcript) {
             return Ok(());
         }
-        // One rsync for everything is never taken up again, and its run directory is gone.
-        let listed = soft && !denied_only && !matches!(job, Job::Plain);
-        if let Some(ledger) = self.ledger.as_mut().filter(|_| listed) {
-            // What is deleted, or set at the end, is tried again by each part of a run.
-            let buckets = if let Job::Buckets(_) | Job::Repair(_) = job { keys(&job) } else { Vec::new() };
-            ledger.failed(job.phase(), buckets, &end.named)?;
-        }
-        self.spine.blocked.extend(end.named.iter().filter_map(|line| output::blocked(line)).map(unescape));
+        let messages = || end.named.iter().filter_map(|line| messages::read(line));
+        let blocked = messages().filter(|message| message.about == About::Blocked);
+        self.spine.blocked.extend(blocked.flat_map(|message| message.names()).map(|name| name.bytes));
         if let Job::Create(known) = job {
-            let unmade = end.named.iter().filter(|line| output::is_unmade(line));
-            let unmade: Vec<Vec<u8>> = unmade.filter_map(|line| output::named(line)).map(unescape).collect();
+            let unmade: Vec<Vec<u8>> = messages().filter_map(|message| self.naming.unmade(&message)).collect();
             self.spine.note_unmade(self.spine.created as usize..known as usize, &unmade);
         }
         // Directories were asked for, and something else was found.
@@ -149,6 +144,10 @@ impl Run<'_, '_> {
         // end as well, and does not mind if it may not (rsync 3.5.0, `touch_up_dirs`).
         if code == exit::PARTIAL && matches!(job, Job::Attributes(_)) && end.transcript.only_times() {
             code = exit::OK;
+        }
+        // A repair names it again.
+        if code == exit::PARTIAL && !denied_only {
+            self.note_failures(&job, code, &end.named, end.more_named)?;
         }
         // With --delete-after rsync knows of files that could not be read before it deletes; otherwise it has deleted by then.
         let after = self.plan.deletes == Some(Delete::After);
@@ -190,6 +189,38 @@ impl Run<'_, '_> {
             Class::Fatal => self.fail(code),
         }
         Ok(())
+    }
+
+    /// Writes down what a launch has failed to copy.
+    fn note_failures(&mut self, job: &Job, code: u8, named: &[Vec<u8>], more: u64) -> Result<()> {
+        let plain = matches!(job, Job::Plain);
+        let listed = if plain { self.config.buckets.is_some() } else { self.ledger.is_some() };
+        if !listed {
+            return Ok(());
+        }
+        let mut failures = Vec::new();
+        for line in named {
+            let Some(message) = messages::read(line) else { continue };
+            let entries = self.naming.entries(&message);
+            if entries.is_empty() {
+                failures.push(Failure { name: None, said: line.clone() });
+            }
+            failures.extend(entries.into_iter().map(|entry| Failure { name: Some(entry.name), said: line.clone() }));
+        }
+        if more > 0 {
+            let said = format!("{more} more names of this launch are not listed");
+            (self.tell)(Event::Note(format!("{}: {said}", failures::FAILED_TEXT)));
+            failures.push(Failure { name: None, said: said.into_bytes() });
+        }
+        match &mut self.ledger {
+            // One rsync for everything is never taken up again.
+            Some(ledger) if !plain => {
+                // What is deleted, or set at the end, is tried again by each part of a run.
+                let buckets = if let Job::Buckets(_) | Job::Repair(_) = job { keys(job) } else { Vec::new() };
+                ledger.failed(job.phase(), code, buckets, &failures)
+            }
+            _ => failures::append(self.buckets.path(), job.phase(), code, &failures),
+        }
     }
 
     /// A directory that was replaced during a launch may have led it elsewhere: that is said, and changes the exit code.

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::rsync::command::{Recipe, argument_cost};
+use crate::rsync::command::{JUDGED, Recipe, argument_cost};
 use crate::rsync::{exit, filter};
 use crate::supervise::{Stream, Supervisor};
 
@@ -96,7 +96,8 @@ impl<'a> Judge<'a> {
         let mut complaint = None;
         let ended = self.supervisor.run(&invocation, &mut |stream, line| match stream {
             Stream::Stdout => {
-                copied.insert(filter::unescape(line));
+                // What a shell that is started in the place of rsync says is no name.
+                copied.extend(line.strip_prefix(JUDGED.as_bytes()).map(filter::unescape));
             }
             Stream::Stderr => {
                 complaint.get_or_insert_with(|| Printable::bytes(line).to_string());

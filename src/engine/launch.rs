@@ -14,7 +14,8 @@ use crate::handle::Handles;
 use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
-use crate::rsync::output::{self, Line, Transcript};
+use crate::rsync::messages::{self, About, Message};
+use crate::rsync::output::{Line, Transcript};
 use crate::scan::Weight;
 use crate::supervise::{Ended, Stream, Supervisor};
 
@@ -35,6 +36,8 @@ pub(super) struct End {
     pub held: Vec<Vec<u8>>,
     /// Complaints about something that has a name, told or held back.
     pub named: Vec<Vec<u8>>,
+    /// How many more there were.
+    pub more_named: u64,
     /// It had been let to begin when it ended.
     pub begun: bool,
     /// It could not enter a source that is held open.
@@ -49,6 +52,7 @@ impl End {
             ran: Duration::ZERO,
             held: Vec::new(),
             named: Vec::new(),
+            more_named: 0,
             begun: true,
             out_of_reach: false,
         }
@@ -120,11 +124,6 @@ impl Said {
     }
 }
 
-/// rsync's last line after we ended it: not the cause of anything.
-fn is_our_signal(line: &[u8]) -> bool {
-    line.starts_with(b"rsync error: received SIG")
-}
-
 /// What stands before the name of DEST where it is made, with `--mkpath` as many directories as had to be.
 fn is_about_dest(words: &[u8]) -> bool {
     let of_many = words.strip_prefix(b"created ").is_some_and(|rest| rest.ends_with(b" for "));
@@ -149,11 +148,11 @@ pub(super) enum Holds {
 }
 
 impl Holds {
-    fn back(self, line: &[u8]) -> bool {
+    fn back(self, message: &Message<'_>) -> bool {
         match self {
             Holds::Nothing => false,
-            Holds::Denials => output::is_denied_receiver(line),
-            Holds::Times => output::is_denied_time(line),
+            Holds::Denials => message.is_denied_change(),
+            Holds::Times => message.is_denied_time(),
         }
     }
 }
@@ -206,9 +205,9 @@ impl Voice<'_> {
         }
     }
 
-    fn complain(&self, line: &[u8]) {
-        let below_file = self.tells == Tells::Deletions && output::is_below_file(line);
-        if self.pretends && (below_file || output::is_below_loop(line)) {
+    fn complain(&self, line: &[u8], message: Option<&Message<'_>>) {
+        let below_file = |message: &Message<'_>| self.tells == Tells::Deletions && message.is_below_file();
+        if self.pretends && message.is_some_and(|message| below_file(message) || message.is_below_loop()) {
             return;
         }
         if self.said.is_news(Stream::Stderr, line, self.tells) {
@@ -235,7 +234,7 @@ pub(super) fn run(
     let began = Instant::now();
     voice.note(b"begins");
     let mut transcript = Transcript::new(voice.only_ends.is_some());
-    let (mut held, mut named) = (Vec::new(), Vec::new());
+    let (mut held, mut named, mut more_named) = (Vec::new(), Vec::new(), 0);
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
     let (mut had_begun, mut out_of_reach) = (true, false);
@@ -258,19 +257,30 @@ pub(super) fn run(
             (Line::Other, Stream::Stdout) => {
                 voice.note(line);
                 voice.say(line);
+                // Where directories were asked for it was not copied.
+                let skipped = || messages::read(line).is_some_and(|message| message.about == About::Skipped);
+                if voice.tells == Tells::AllAndRemember && skipped() && named.len() < NAMED_REMEMBERED {
+                    named.push(line.to_vec());
+                }
             }
             (Line::Other, Stream::Stderr) => {
                 voice.note(line);
-                let told = transcript.stderr(line) && !(supervisor.stopped() && is_our_signal(line));
-                let named_any = output::named(line).or_else(|| output::blocked(line)).is_some();
-                if told && named_any && named.len() < NAMED_REMEMBERED {
-                    named.push(line.to_vec());
+                let told = transcript.stderr(line) && !(supervisor.stopped() && messages::is_signal(line));
+                let message = messages::read(line);
+                if told && message.as_ref().is_some_and(Message::names_a_failure) {
+                    if named.len() < NAMED_REMEMBERED {
+                        named.push(line.to_vec());
+                    } else {
+                        more_named += 1;
+                    }
                 }
-                let in_doubt = voice.holds.back(line) || voice.crowded && output::is_no_place(line);
+                let no_place = || message.is_some_and(|message| message.is_no_place());
+                let crowded = voice.crowded && (no_place() || messages::ends_without_place(line));
+                let in_doubt = crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
                 if told && in_doubt && held.len() < LINES_REMEMBERED {
                     held.push(line.to_vec());
                 } else if told {
-                    voice.complain(line);
+                    voice.complain(line, message.as_ref());
                 }
             }
         };
@@ -298,7 +308,7 @@ pub(super) fn run(
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
-    End { ended, transcript, ran, held, named, begun: had_begun, out_of_reach }
+    End { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach }
 }
 
 #[cfg(test)]

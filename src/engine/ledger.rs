@@ -1,7 +1,7 @@
 //! What the engine writes down as it goes, and what it takes over from a run that did not come to its end.
 
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,9 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::journal::{self, Failures, Journal, Name, Read, Record, SpineRecord, State};
 use crate::rsync::exit;
-use crate::rsync::filter::unescape;
-use crate::rsync::output;
 use crate::scan::Weight;
 
+use super::failures::{self, FAILED_NAMES, FAILED_TEXT, Failure};
 use super::feed::SpineDir;
 
 /// The journal of a run and what it said before.
@@ -28,11 +27,6 @@ pub struct Ledger {
     /// What the user is told of what was found.
     notes: Vec<String>,
 }
-
-/// Names that were not copied, each ended by a NUL.
-pub const FAILED_NAMES: &str = "failed.nul";
-/// The same for people: name, part of the run, and what rsync said.
-pub const FAILED_TEXT: &str = "failed.txt";
 
 impl Ledger {
     /// Opens the journal in a run directory, to begin a run or to go on with one. `run` is the name of the run, and `trusted` is false if what
@@ -57,7 +51,7 @@ impl Ledger {
         before.take(begun);
         let failures = before.failures.clone();
         let mut ledger = Ledger { dir: dir.to_owned(), journal, before, failures, notes };
-        let lost = lost.iter().map(|(name, _, said)| (name.clone(), said.clone())).collect();
+        let lost = lost.iter().map(|(name, _, _, said)| (name.clone(), said.clone())).collect();
         ledger.told_before(lost, Vec::new())?;
         ledger.import()?;
         if !trusted && !ledger.before.done.is_empty() {
@@ -105,18 +99,17 @@ impl Ledger {
         std::mem::take(&mut self.notes)
     }
 
-    /// Writes down names that were not copied, each with the part of the run and what rsync said. Of `buckets` they count until those are done again.
-    pub(super) fn failed(&mut self, phase: &str, buckets: Vec<u64>, complaints: &[Vec<u8>]) -> Result<()> {
-        let named = |line: &Vec<u8>| Some((Name::new(unescape(output::named(line)?)), Name::new(line.clone())));
-        let names: Vec<(Name, Name)> = complaints.iter().filter_map(named).collect();
-        if names.is_empty() {
+    /// Writes down what was not copied, each with the part of the run, its code and what rsync said. Of `buckets` it counts until those are done
+    /// again.
+    pub(super) fn failed(&mut self, phase: &str, code: u8, buckets: Vec<u64>, failures: &[Failure]) -> Result<()> {
+        if failures.is_empty() {
             return Ok(());
         }
-        let (mut listed, mut text) = (Vec::new(), Vec::new());
-        names.iter().for_each(|(name, said)| list(name, phase, said, &mut listed, &mut text));
-        append(&self.dir.join(FAILED_NAMES), &listed)?;
-        append(&self.dir.join(FAILED_TEXT), &text)?;
-        self.write(&Record::Failed { phase: phase.to_owned(), buckets, names })
+        failures::append(&self.dir, phase, code, failures)?;
+        let names = failures
+            .iter()
+            .map(|Failure { name, said }| (Name::new(name.clone().unwrap_or_default()), Name::new(said.clone())));
+        self.write(&Record::Failed { phase: phase.to_owned(), code, buckets, names: names.collect() })
     }
 
     /// Names that are known from elsewhere.
@@ -124,7 +117,7 @@ impl Ledger {
         if names.is_empty() {
             return Ok(());
         }
-        self.take(Record::Failed { phase: "before".into(), buckets, names })
+        self.take(Record::Failed { phase: "before".into(), code: exit::PARTIAL, buckets, names })
     }
 
     /// A journal of version 1 does not hold the names.
@@ -148,7 +141,11 @@ impl Ledger {
     /// Puts the lists in the run directory in the place of what was there.
     fn write_lists(&self) -> Result<()> {
         let (mut listed, mut text) = (Vec::new(), Vec::new());
-        self.failures.iter().for_each(|(name, phase, said)| list(name, phase, said, &mut listed, &mut text));
+        self.failures.iter().for_each(|(name, phase, code, said)| {
+            let name = Some(name.clone().into_bytes()).filter(|name| !name.is_empty());
+            let failure = Failure { name, said: said.clone().into_bytes() };
+            failures::list(phase, code, &failure, &mut listed, &mut text);
+        });
         for (name, bytes) in [(FAILED_NAMES, listed), (FAILED_TEXT, text)] {
             let path = self.dir.join(name);
             let written = match bytes.is_empty() {
@@ -200,21 +197,6 @@ impl Ledger {
         self.journal.sync()?;
         self.write_lists()
     }
-}
-
-fn list(name: &Name, phase: &str, said: &Name, names: &mut Vec<u8>, text: &mut Vec<u8>) {
-    let (name, said) = (name.clone().into_bytes(), said.clone().into_bytes());
-    let _ = writeln!(text, "{}\t{phase}\t{}", Printable::bytes(&name), Printable::bytes(&said));
-    names.extend(name);
-    names.push(0);
-}
-
-fn append(path: &Path, bytes: &[u8]) -> Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    let written = OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| file.write_all(bytes));
-    written.map_err(|cause| Error::io("write", path, cause).remedy("make room, then resume the run"))
 }
 
 /// What a scan that begins again has to leave out, and what one that is complete has found.

@@ -7,12 +7,14 @@
 
 mod ahead;
 mod ends;
+mod failures;
 mod feed;
 mod handover;
 mod judge;
 mod launch;
 mod ledger;
 mod logs;
+mod naming;
 mod pace;
 mod places;
 mod pool;
@@ -45,10 +47,12 @@ use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
 use ahead::Begins;
+pub use failures::{FAILED_NAMES, FAILED_TEXT};
 use feed::{Found, Inputs};
 use launch::{End, Meter, Said};
 use ledger::Known;
-pub use ledger::{FAILED_NAMES, FAILED_TEXT, Ledger};
+pub use ledger::Ledger;
+use naming::Naming;
 use pace::Pace;
 use places::{Slots, Ways};
 use spine::SpineList;
@@ -181,6 +185,7 @@ pub fn run_recorded(
             room: plan.recipe.argument_room(),
             running: HashMap::new(),
             spine: SpineList::default(),
+            naming: Naming::new(config, plan),
             scanned: false,
             tries: HashMap::new(),
             repair: Vec::new(),
@@ -326,6 +331,8 @@ struct Run<'scope, 'env> {
     room: usize,
     running: HashMap<u64, Running>,
     spine: SpineList,
+    /// What rsync's names stand for.
+    naming: Naming,
     scanned: bool,
     /// Failed launches of a bucket, or of the spine ([`SPINE_TRIES`]).
     tries: HashMap<u64, u32>,

@@ -157,13 +157,10 @@ impl SpineList {
         self.replaced.insert(replaced.to_vec())
     }
 
-    /// Takes note of directories that could not be made, by the paths that rsync printed.
+    /// Takes note of directories that could not be made, by their paths in the transfer.
     pub fn note_unmade(&mut self, range: Range<usize>, paths: &[Vec<u8>]) {
-        let ends = |path: &[u8], name: &[u8]| {
-            path.strip_suffix(name).is_some_and(|above| above.is_empty() || above.ends_with(b"/"))
-        };
         let arguments = self.dirs[range].iter().filter_map(|dir| dir.argument.as_ref());
-        let unmade = arguments.filter(|argument| paths.iter().any(|path| ends(path, path_in_transfer(argument))));
+        let unmade = arguments.filter(|argument| paths.iter().any(|path| path == path_in_transfer(argument)));
         self.unmade.extend(unmade.cloned());
     }
 

@@ -15,6 +15,7 @@ pub struct Failures {
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
     phase: String,
+    code: u8,
     names: Vec<(Name, Name)>,
     part: u64,
     of: Of,
@@ -33,9 +34,9 @@ impl Failures {
     pub fn take(&mut self, record: &Record) {
         match record {
             Record::Begun { .. } => self.part += 1,
-            Record::Failed { phase, buckets, names } => {
+            Record::Failed { phase, code, buckets, names } => {
                 let of = if buckets.is_empty() { Of::Part } else { Of::Buckets(buckets.iter().copied().collect()) };
-                self.told.push(Told { phase: phase.clone(), names: names.clone(), part: self.part, of });
+                self.told.push(Told { phase: phase.clone(), code: *code, names: names.clone(), part: self.part, of });
             }
             Record::Done { buckets, .. } => {
                 let part = self.part;
@@ -67,9 +68,9 @@ impl Failures {
         }
     }
 
-    /// Each name, with the phase of the run and what rsync said.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, &str, &Name)> {
-        self.told.iter().flat_map(|told| told.names.iter().map(|(name, said)| (name, &told.phase[..], said)))
+    /// Each name, with the phase of the run, the exit code and what rsync said.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &str, u8, &Name)> {
+        self.told.iter().flat_map(|told| told.names.iter().map(|(name, said)| (name, &told.phase[..], told.code, said)))
     }
 
     /// Whether there is none.
@@ -94,7 +95,7 @@ mod tests {
 
     fn failed(name: &str, buckets: &[u64]) -> Record {
         let name = Name::Text(name.into());
-        Record::Failed { phase: "copy".into(), buckets: buckets.to_vec(), names: vec![(name.clone(), name)] }
+        Record::Failed { phase: "copy".into(), code: 23, buckets: buckets.to_vec(), names: vec![(name.clone(), name)] }
     }
 
     fn done(buckets: &[u64]) -> Record {

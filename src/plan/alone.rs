@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
+use crate::rsync::command::JUDGED;
 use crate::rsync::exit::{self, Class};
 use crate::supervise::{Stream, Supervisor};
 
@@ -30,12 +31,15 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     top.push(source.name().unwrap_or_default());
     top.push("/");
     let mut arguments = rules.to_vec();
-    arguments.extend(["-n", "-dlR", "--no-implied-dirs", "--out-format=%n", "--"].map(OsString::from));
+    arguments.extend(["-n", "-dlR", "--no-implied-dirs"].map(OsString::from));
+    arguments.extend([format!("--out-format={JUDGED}%n").into(), "--".into()]);
     arguments.extend([top, OsString::from("/nonexistent/")]);
     let cwd = config.cwd.clone();
     let invocation = Invocation::rsync(probe::PROGRAM, arguments, cwd);
     let mut names = 0;
-    let ended = supervisor.run(&invocation, &mut |stream, _| names += u64::from(stream == Stream::Stdout));
+    let ended = supervisor.run(&invocation, &mut |stream, line| {
+        names += u64::from(stream == Stream::Stdout && line.starts_with(JUDGED.as_bytes()));
+    });
     match ended.map(|ended| ended.code()) {
         // It was ended, or the machine is short of something: that is no answer.
         Ok(code) if matches!(exit::class(code), Class::Connection | Class::Broken) => {

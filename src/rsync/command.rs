@@ -155,6 +155,10 @@ pub struct Copying {
     pub singles: bool,
 }
 
+/// What stands before each name that [`Recipe::judge`] has printed: rsync prints a carriage return at the beginning of a line as it is
+/// (log.c, `rwrite`), and escapes it elsewhere.
+pub const JUDGED: &str = "copied ";
+
 /// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
 const NO_NAME: &str = ".multi-sync-none";
 const REMOVE: &str = "--remove-source-files";
@@ -330,7 +334,8 @@ impl Recipe {
     /// that does not exist. `None` if there are no rules.
     pub fn judge(&self, cwd: PathBuf, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
         let mut arguments = self.rule_options.clone()?;
-        arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args", "--out-format=%n"]));
+        arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args"]));
+        arguments.push(format!("--out-format={JUDGED}%n").into());
         arguments.push("--".into());
         arguments.extend(spine);
         arguments.push(nowhere);

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod exit;
 pub mod filter;
+pub mod messages;
 pub mod options;
 pub mod output;
 pub mod prune;

@@ -3,6 +3,8 @@
 //! Lines are those of `LC_ALL=C` with `--no-h` (plain digits), split at newlines and carriage returns. What is not recognised is
 //! left to the caller to show. Nothing here is kept per line, so the memory of a launch does not grow with its output.
 
+use super::messages::{self, About, Message};
+
 /// The sums that `--stats` prints, of one launch or added over many. rsync's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -181,47 +183,36 @@ impl Transcript {
         if text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ") {
             return Line::Statistics;
         }
-        self.skipped |= text.starts_with("skipping non-regular file ");
+        self.skipped |= text.starts_with("skipping non-regular file \"") && text.ends_with('"');
         Line::Other
     }
 
-    /// Takes a line of standard error; says whether it should be shown. rsync's last line, which only repeats the exit code, is not.
+    /// Takes a line of standard error; says whether it should be shown. rsync's last line, which only repeats the exit code, is not. What is
+    /// not rsync's own is shown, and says nothing of the launch.
     pub fn stderr(&mut self, line: &[u8]) -> bool {
-        if line.is_empty() {
+        if line.is_empty() || messages::is_summary_of(line, &[23, 24]) {
             return false;
         }
-        let summary = [23, 24].iter().any(|code| contains(line, format!("(code {code}) at ").as_bytes()));
-        if (line.starts_with(b"rsync error: ") || line.starts_with(b"rsync warning: ")) && summary {
-            return false;
-        }
+        let Some(message) = messages::read(line).filter(Message::is_error) else { return true };
         self.errors += 1;
-        self.passing += u64::from(may_pass(line));
-        self.times += u64::from(is_denied_time(line));
-        self.below_files += u64::from(is_below_file(line));
-        self.below_loops += u64::from(is_below_loop(line));
-        self.lost_list |= line.starts_with(b"File-list index ");
-        self.no_place |= line.starts_with(NO_PLACE) || is_made_meanwhile(line);
-        self.lost_parent |= line.starts_with(b"ABORTING due to invalid path from sender: ");
-        if line.starts_with(b"file has vanished: ") {
-            self.vanished += 1;
-        } else if line.starts_with(b"rsync: ")
-            && contains(line, b"link_stat ")
-            && line.ends_with(b" failed: No such file or directory (2)")
-        {
-            self.missing += 1;
-        } else if line.starts_with(b"IO error encountered")
-            || line.starts_with(b"symlink has no referent: ")
-            || line.starts_with(b"rsync: ") && !is_of_receiver(line)
-        {
+        self.passing += u64::from(message.may_pass());
+        self.times += u64::from(message.is_denied_time());
+        self.below_files += u64::from(message.is_below_file());
+        self.below_loops += u64::from(message.is_below_loop());
+        self.lost_list |= message.about == About::LostList;
+        self.no_place |= message.is_no_place();
+        self.lost_parent |= message.about == About::LostParent;
+        match message.about {
+            About::Vanished => self.vanished += 1,
+            _ if message.is_missing() => self.missing += 1,
             // Of a file that cannot be read rsync's deleting side hears only at the end (experiment).
-            let of_file = contains(line, b"send_files failed to open ") || contains(line, b"read errors mapping ");
-            *(if of_file { &mut self.file_failed } else { &mut self.list_failed }) = true;
+            About::File if !message.is_of_receiver() => self.file_failed = true,
+            About::Summary | About::NoPlace | About::LostList | About::LostParent => {}
+            _ => self.list_failed |= !message.is_of_receiver(),
         }
-        if is_denied_receiver(line) {
-            self.denied = true;
-        } else if !line.starts_with(b"*** Skipping any contents") {
-            self.otherwise = true;
-        }
+        self.denied |= message.is_denied_change();
+        let follows = message.about == About::Follows && message.is_of_receiver();
+        self.otherwise |= !message.is_denied_change() && !follows;
         true
     }
 
@@ -303,82 +294,6 @@ impl Transcript {
     }
 }
 
-/// Whether the receiving side was not allowed to change what a directory holds: with a mode that allows it, it succeeds.
-pub fn is_denied_receiver(line: &[u8]) -> bool {
-    let change = ["mkstemp ", "mkdir ", "rename ", "unlink", "symlink ", "mknod ", "link ", "rmdir"];
-    contains(line, b"Permission denied (13)")
-        && !contains(line, b"[sender]")
-        && change.iter().any(|verb| contains(line, verb.as_bytes()))
-}
-
-/// What a daemon says that has as many clients as it wants (rsyncd.conf(5), `max connections`).
-const NO_PLACE: &[u8] = b"@ERROR: max connections ";
-
-/// Whether a launch says that a daemon did not let it in or that another one was in its way, or that it ends because of that.
-pub fn is_no_place(line: &[u8]) -> bool {
-    let ends = [
-        &b"rsync error: error starting client-server protocol (code 5)"[..],
-        b"rsync error: error in file IO (code 11)",
-    ];
-    line.starts_with(NO_PLACE) || is_made_meanwhile(line) || ends.iter().any(|end| line.starts_with(end))
-}
-
-/// DEST is made by every rsync that does not find it, also by one whose list is empty.
-fn is_made_meanwhile(line: &[u8]) -> bool {
-    // Older ones do not say who they are.
-    let says = [&b"rsync: [Receiver] mkdir \""[..], b"rsync: mkdir \""].iter().any(|begin| line.starts_with(begin));
-    says && line.ends_with(b" failed: File exists (17)")
-}
-
-/// The name that a complaint of rsync is about, as rsync prints it: what stands in quotation marks, with `\\#ooo` for bytes that it does not
-/// print. `None` if the line is about nothing that has a name.
-pub fn named(line: &[u8]) -> Option<&[u8]> {
-    let begin = line.iter().position(|byte| *byte == b'"')? + 1;
-    let end = line.iter().rposition(|byte| *byte == b'"').filter(|end| *end > begin)?;
-    Some(&line[begin..end])
-}
-
-/// Whether a complaint is about something that may pass, such as a server that did not answer; or only follows from another complaint.
-fn may_pass(line: &[u8]) -> bool {
-    // EINTR, EIO, EAGAIN, ENOMEM, EBUSY, ETXTBSY, ETIMEDOUT, EHOSTUNREACH, ESTALE, EREMOTEIO
-    const CODES: [&str; 10] = ["4", "5", "11", "12", "16", "26", "110", "113", "116", "121"];
-    let follows = line.starts_with(b"*** Skipping any contents") || line.starts_with(b"IO error encountered");
-    follows || CODES.iter().any(|code| line.ends_with(format!("({code})").as_bytes()))
-}
-
-/// Whether the receiving side may not set the time of something that another user owns.
-pub fn is_denied_time(line: &[u8]) -> bool {
-    contains(line, b"[generator] failed to set times on ") && line.ends_with(b": Operation not permitted (1)")
-}
-
-/// Whether a directory could not be made at the destination.
-pub fn is_unmade(line: &[u8]) -> bool {
-    contains(line, b"recv_generator: mkdir \"") && contains(line, b"\" failed: ")
-}
-
-/// The directory in whose place at the destination something is that could not be deleted, as rsync prints it.
-pub fn blocked(line: &[u8]) -> Option<&[u8]> {
-    line.strip_prefix(b"could not make way for new directory: ")
-}
-
-/// Whether a name could not be looked up at the destination because what is above it is no directory, or names in what is none.
-pub fn is_below_file(line: &[u8]) -> bool {
-    let looks = contains(line, b"recv_generator: failed to stat ") || contains(line, b"[generator] opendir ");
-    let stat = looks && line.ends_with(b": Not a directory (20)");
-    // Without --perms rsync also asks what is above for the modes of new files.
-    stat || line.starts_with(b"default_perms_for_dir: ")
-}
-
-/// Whether a name could not be looked up at the destination because a link above it leads to itself.
-pub fn is_below_loop(line: &[u8]) -> bool {
-    contains(line, b"recv_generator: failed to stat ") && line.ends_with(b": Too many levels of symbolic links (40)")
-}
-
-/// Whether the receiving side wrote this line. Old versions do not say who did: then the sender is suspected.
-fn is_of_receiver(line: &[u8]) -> bool {
-    ["[generator]", "[receiver]", "[Receiver]"].iter().any(|side| contains(line, side.as_bytes()))
-}
-
 /// `  1234  56%  7.89MB/s  0:00:01 (xfr#5, to-chk=6/7)`; without the parenthesis in the middle of a file. Also where it ends.
 fn parse_progress(text: &str, before: Progress) -> Option<(Progress, usize)> {
     let mut rest = text;
@@ -413,10 +328,6 @@ fn parse_progress(text: &str, before: Progress) -> Option<(Progress, usize)> {
 fn leading_number(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text[..end].parse().ok()
-}
-
-fn contains(line: &[u8], part: &[u8]) -> bool {
-    line.windows(part.len()).any(|window| window == part)
 }
 
 #[cfg(test)]
@@ -489,7 +400,7 @@ mod tests {
         assert!(!transcript.found_no_place());
         let full = b"@ERROR: max connections (2) reached -- try again later";
         transcript.stderr(full);
-        assert!(transcript.found_no_place() && is_no_place(full));
+        assert!(transcript.found_no_place());
         transcript.stdout(b"Number of files: 20 (reg: 19, dir: 1)");
         assert!(!transcript.had_no_files());
         transcript.stdout(b"Number of files: 0");
@@ -505,14 +416,6 @@ mod tests {
         assert!(transcript.only_below_files());
         transcript.stderr(b"rsync: [generator] recv_generator: failed to stat \"/d/a/f\": Permission denied (13)");
         assert!(!transcript.only_below_files());
-    }
-
-    #[test]
-    fn complaints_name_what_they_are_about() {
-        let line = b"rsync: [sender] send_files failed to open \"/s/a \"b\"\": Permission denied (13)";
-        assert_eq!(named(line), Some(&b"/s/a \"b\""[..]));
-        assert_eq!(named(b"file has vanished: \"/s/x\""), Some(&b"/s/x"[..]));
-        assert_eq!(named(b"rsync: connection unexpectedly closed"), None);
     }
 
     #[test]

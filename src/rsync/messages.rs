@@ -1,0 +1,317 @@
+//! What rsync says on standard error: one table of its messages ([`table`]), through which everything that recognises a line goes.
+//!
+//! Names stand in these lines, and a name can hold anything that a line can: who speaks and what about is read from the fixed words at
+//! the beginning, the cause from the fixed words at the end, and nothing in between decides. A line that is not in the table and does not
+//! begin as rsync's errors do is not rsync's, but for example of a remote shell.
+//!
+//! Names come with `\#ooo` for bytes that rsync does not print in its locale (log.c, `filtered_fwrite`), and are given back as they are.
+
+mod table;
+
+use super::filter::unescape;
+use table::{ROWS, Row, Shape, UNKNOWN};
+
+/// Who wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Reads the source.
+    Sender,
+    /// Writes files; also the receiving side before it divides.
+    Receiver,
+    /// Makes everything else at the destination, and deletes.
+    Generator,
+    /// Either side while it starts.
+    Starting,
+    /// Versions before 3.2 do not say, and neither do some messages.
+    Unknown,
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A name that went away while rsync ran.
+    Vanished,
+    /// A name of the source that could not be looked at, such as an argument that is not there.
+    LookedUp,
+    /// The source could not be listed, or an entry was left out of the list.
+    List,
+    /// A file of the source could not be read.
+    File,
+    /// A directory could not be made at the destination.
+    Directory,
+    /// DEST itself could not be made.
+    Dest,
+    /// An entry could not be made, renamed or replaced at the destination.
+    Entry,
+    /// A file could not be opened or written in place, or was not what it should be.
+    Content,
+    /// The time of an entry could not be set.
+    Times,
+    /// Another attribute could not be set or read.
+    Attributes,
+    /// A name could not be looked at, or a directory read, at the destination.
+    There,
+    /// What the modes of new files depend on could not be read.
+    DefaultModes,
+    /// What is in the place of a directory could not be deleted.
+    Blocked,
+    /// What is in the place of something else could not be deleted.
+    InTheWay,
+    /// Something could not be deleted.
+    Deletion,
+    /// A source that was copied could not be removed.
+    Removal,
+    /// A daemon has as many clients as it wants.
+    NoPlace,
+    /// rsync lost a part of its list.
+    LostList,
+    /// A directory above an argument went away.
+    LostParent,
+    /// Only follows from another message.
+    Follows,
+    /// The last line, which repeats the exit code.
+    Summary,
+    /// No error: an entry of a kind that is not copied.
+    Skipped,
+    /// No error.
+    Note,
+    /// Any other error.
+    Other,
+}
+
+/// How a name in a message is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A path on the machine of who speaks.
+    Path,
+    /// A path inside a daemon's module.
+    InModule,
+    /// The path in the transfer, which is also that below DEST.
+    InTransfer,
+}
+
+/// A name that a message is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// How it is to be understood.
+    pub form: Form,
+}
+
+/// One line of rsync's.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Who speaks.
+    pub side: Side,
+    /// What about.
+    pub about: About,
+    /// The number of the system's error.
+    pub errno: Option<u32>,
+    shape: Shape,
+    /// What stands between the fixed words.
+    text: &'a [u8],
+}
+
+const NO_SUCH_FILE: u32 = 2;
+const NOT_PERMITTED: u32 = 1;
+const DENIED: u32 = 13;
+const EXISTS: u32 = 17;
+const NOT_A_DIRECTORY: u32 = 20;
+const LOOP: u32 = 40;
+/// EINTR, EIO, EAGAIN, ENOMEM, EBUSY, ETXTBSY, ETIMEDOUT, EHOSTUNREACH, ESTALE, EREMOTEIO
+const MAY_PASS: [u32; 10] = [4, 5, 11, 12, 16, 26, 110, 113, 116, 121];
+
+/// Reads a line of standard error; `None` if it is not rsync's.
+///
+/// ```
+/// use multi_sync::rsync::messages::{self, Side};
+/// let line = br#"rsync: [sender] send_files failed to open "/s/[generator] x": Permission denied (13)"#;
+/// let message = messages::read(line).unwrap();
+/// assert_eq!((message.side, message.errno), (Side::Sender, Some(13)));
+/// assert_eq!(message.names()[0].bytes, b"/s/[generator] x");
+/// assert!(messages::read(b"Warning: Permanently added 'h' to the list of known hosts.").is_none());
+/// ```
+pub fn read(line: &[u8]) -> Option<Message<'_>> {
+    let after = line.strip_prefix(b"rsync: ");
+    let (said, rest) = speaker(after.unwrap_or(line));
+    let begins = |row: &&Row| row.after_rsync == after.is_some() && rest.starts_with(row.begins.as_bytes());
+    let (row, text) = match ROWS.iter().find(begins) {
+        Some(row) => (row, &rest[row.begins.len()..]),
+        None if after.is_some() || said.is_some() => (&UNKNOWN, rest),
+        None => return None,
+    };
+    let (text, errno) = if after.is_some() { without_cause(text) } else { (text, None) };
+    let text = text.strip_suffix(row.ends.as_bytes()).unwrap_or(text);
+    let side = said.unwrap_or(row.side);
+    let theirs = matches!(side, Side::Receiver | Side::Generator);
+    // The same words at both sides.
+    let about = if row.about == About::List && theirs { About::There } else { row.about };
+    Some(Message { side, about, errno, shape: row.shape, text })
+}
+
+/// `[sender] `: rsync.c, `who_am_i`.
+fn speaker(text: &[u8]) -> (Option<Side>, &[u8]) {
+    const SPEAKERS: [(&[u8], Side); 7] = [
+        (b"[sender] ", Side::Sender),
+        (b"[receiver] ", Side::Receiver),
+        (b"[generator] ", Side::Generator),
+        (b"[Receiver] ", Side::Receiver),
+        (b"[client] ", Side::Starting),
+        (b"[server] ", Side::Starting),
+        (b"[Sender] ", Side::Sender),
+    ];
+    SPEAKERS.iter().find_map(|(begin, side)| Some((Some(*side), text.strip_prefix(*begin)?))).unwrap_or((None, text))
+}
+
+/// Cuts off `: Permission denied (13)`: the system's words have no colon.
+fn without_cause(text: &[u8]) -> (&[u8], Option<u32>) {
+    let cut = || {
+        let inner = text.strip_suffix(b")")?;
+        let open = inner.iter().rposition(|byte| *byte == b'(')?;
+        let number = std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()?;
+        let end = rfind(&text[..open], b": ")?;
+        Some((&text[..end], Some(number)))
+    };
+    cut().unwrap_or((text, None))
+}
+
+impl Message<'_> {
+    /// Whether the receiving side wrote it. Where nobody can tell, the sender is suspected: an error of its own ends deletion.
+    pub fn is_of_receiver(&self) -> bool {
+        matches!(self.side, Side::Receiver | Side::Generator)
+    }
+
+    /// Whether it tells of an error.
+    pub fn is_error(&self) -> bool {
+        !matches!(self.about, About::Note | About::Skipped)
+    }
+
+    /// Whether it tells of an entry that is not at the destination as it should be, or not at all.
+    pub fn names_a_failure(&self) -> bool {
+        self.is_error() && self.about != About::Vanished && !matches!(self.shape, Shape::None)
+    }
+
+    /// Whether the receiving side was not allowed to change what a directory holds: with a mode that allows it, it succeeds.
+    pub fn is_denied_change(&self) -> bool {
+        let changes = [About::Directory, About::Dest, About::Entry, About::Deletion];
+        self.errno == Some(DENIED) && self.side != Side::Sender && changes.contains(&self.about)
+    }
+
+    /// Whether the receiving side may not set the time of something that another user owns.
+    pub fn is_denied_time(&self) -> bool {
+        (self.about, self.side, self.errno) == (About::Times, Side::Generator, Some(NOT_PERMITTED))
+    }
+
+    /// Whether a name could not be looked up at the destination because what is above it is no directory, or names in what is none.
+    pub fn is_below_file(&self) -> bool {
+        // Without --perms rsync also asks what is above for the modes of new files.
+        self.about == About::DefaultModes || self.about == About::There && self.errno == Some(NOT_A_DIRECTORY)
+    }
+
+    /// Whether a name could not be looked up at the destination because a link above it leads to itself.
+    pub fn is_below_loop(&self) -> bool {
+        self.about == About::There && self.errno == Some(LOOP)
+    }
+
+    /// Whether an argument of the sender's is not there.
+    pub fn is_missing(&self) -> bool {
+        let may_be = matches!(self.side, Side::Sender | Side::Unknown);
+        may_be && self.about == About::LookedUp && self.errno == Some(NO_SUCH_FILE)
+    }
+
+    /// Whether a daemon did not let it in, or another rsync made DEST at the same moment.
+    pub fn is_no_place(&self) -> bool {
+        self.about == About::NoPlace || self.about == About::Dest && self.errno == Some(EXISTS)
+    }
+
+    /// Whether it is about something that may pass, such as a server that did not answer; or only follows from another message.
+    pub fn may_pass(&self) -> bool {
+        self.about == About::Follows || self.errno.is_some_and(|errno| MAY_PASS.contains(&errno))
+    }
+
+    /// The name of the entry that it is about. Where two names stand in a line, and one of them holds what stands between them, there is
+    /// more than one way to read it: the likely one first. None if it is about nothing that has a name.
+    pub fn names(&self) -> Vec<Name> {
+        let text = self.text;
+        let bare = |text: &[u8]| vec![Name { bytes: unescaped(text), form: Form::InTransfer }];
+        match self.shape {
+            Shape::None => Vec::new(),
+            Shape::Bare => bare(text),
+            Shape::BareAfter(before) => find(text, before).map_or(Vec::new(), |at| bare(&text[at + before.len()..])),
+            Shape::BareBefore(after) => rfind(text, after.as_bytes()).map_or(Vec::new(), |at| bare(&text[..at])),
+            Shape::Quoted => quoted(text).into_iter().collect(),
+            Shape::QuotedOr(after) => {
+                let end = if after.is_empty() { Some(text.len()) } else { rfind(text, after.as_bytes()) };
+                let text = &text[..end.unwrap_or(text.len())];
+                quoted(text).map_or_else(|| bare(text), |name| vec![name])
+            }
+            Shape::First(between) => {
+                places(text, between.as_bytes()).into_iter().filter_map(|at| quoted(&text[..at])).collect()
+            }
+            Shape::Second(between) => {
+                let after = |at: usize| text[at + between.len()..].strip_suffix(b"\"");
+                let is_split = |at: &usize| quoted(&text[..*at]).is_some();
+                places(text, between.as_bytes()).into_iter().filter(is_split).filter_map(after).flat_map(bare).collect()
+            }
+            Shape::InCall => {
+                let inner = find(text, "(").map(|at| &text[at + 1..]).unwrap_or_default();
+                let end = rfind(inner, b"\",").map(|at| &inner[..=at]);
+                end.and_then(quoted).into_iter().collect()
+            }
+        }
+    }
+}
+
+/// `"NAME"` or `"NAME" (in MODULE)`: util1.c, `full_fname`.
+fn quoted(text: &[u8]) -> Option<Name> {
+    let inner = text.strip_prefix(b"\"")?;
+    if let Some(path) = inner.strip_suffix(b"\"") {
+        return Some(Name { bytes: unescaped(path), form: Form::Path });
+    }
+    let end = rfind(inner.strip_suffix(b")")?, b"\" (in ")?;
+    Some(Name { bytes: unescaped(&inner[..end]), form: Form::InModule })
+}
+
+/// A slash at the end is no part of a name.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let name = unescape(text);
+    if name.is_empty() { text.to_vec() } else { name }
+}
+
+fn places(text: &[u8], part: &[u8]) -> Vec<usize> {
+    (0..text.len()).filter(|at| text[*at..].starts_with(part)).collect()
+}
+
+fn find(text: &[u8], part: &str) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part.as_bytes())
+}
+
+fn rfind(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).rposition(|window| window == part)
+}
+
+/// Whether a line only says that a launch ends because a daemon did not let it in or another rsync was in its way.
+pub fn ends_without_place(line: &[u8]) -> bool {
+    let ends = [
+        &b"rsync error: error starting client-server protocol (code 5)"[..],
+        b"rsync error: error in file IO (code 11)",
+    ];
+    ends.iter().any(|end| line.starts_with(end))
+}
+
+/// Whether a line is rsync's last one with this exit code.
+pub fn is_summary_of(line: &[u8], codes: &[u8]) -> bool {
+    let Some(message) = read(line).filter(|message| message.about == About::Summary) else { return false };
+    // The words for a code have no parenthesis that holds a code (errcode.h, log.c).
+    let code = find(message.text, "(code ").map(|at| &message.text[at + 6..]);
+    code.is_some_and(|rest| codes.iter().any(|code| rest.starts_with(format!("{code}) at ").as_bytes())))
+}
+
+/// rsync's last line after it got a signal: not the cause of anything.
+pub fn is_signal(line: &[u8]) -> bool {
+    line.starts_with(b"rsync error: received SIG")
+}
+
+#[cfg(test)]
+mod tests;
