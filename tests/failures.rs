@@ -15,9 +15,10 @@ use lab::work::{Work, set_mode};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A remote shell that runs everything here, and says something first.
+/// A remote shell that runs everything here, with the folder as its home, and says something first.
 fn local_shell(work: &Work, says: &str) -> PathBuf {
-    let script = work.file("rsh", format!("#!/bin/sh\n{says}\nshift\nexec sh -c \"$*\"\n"));
+    let script =
+        work.file("rsh", format!("#!/bin/sh\n{says}\nshift\ncd {}\nexec sh -c \"$*\"\n", work.path().display()));
     set_mode(&script, 0o755);
     script
 }
