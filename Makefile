@@ -13,6 +13,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 # How many cases `make fuzz-oracle` tries.
 CASES ?= 3000
+# How many damages `make damage` tries.
+DAMAGES ?= 100000
 # More arguments for `multi-sync --selftest`, such as a destination.
 SELFTEST_ARGS ?=
 # More arguments for `multi-sync --bench` and `--benchshm`, for `cargo bench`, and for scripts/compare.sh.
@@ -32,7 +34,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz fuzz-oracle selftest bench benchshm criterion compare clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz fuzz-oracle damage selftest bench benchshm criterion compare clean help need-cargo
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -78,6 +80,9 @@ fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS=
 
 fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORACLE_FROM=SEED to repeat)
 	ORACLE_CASES='$(CASES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases
+
+damage: need-cargo ## random damages of a run directory (DAMAGES=100000): none may be taken for a finished copy
+	DAMAGES='$(DAMAGES)' $(CARGO) test --locked --release --lib -- --nocapture whatever_is_damaged
 
 selftest: build ## does it work on this machine (SELFTEST_ARGS=nas:/backup)
 	'$(BIN)' --selftest $(SELFTEST_ARGS)

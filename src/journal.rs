@@ -102,6 +102,11 @@ pub enum Record {
     },
     /// Nothing of what is done counts any more: DEST is not what it was, or may have lost it.
     NothingDone,
+    /// What DEST is, where it is seen from here, when the first buckets of a part are done.
+    Dest {
+        /// See [`Place`].
+        place: Place,
+    },
     /// What has failed is to be done again (`--retry-failed`).
     FailedAgain,
     /// The scan has to begin again.
@@ -130,6 +135,9 @@ pub struct SpineRecord {
     /// Somebody else could put something in its place.
     pub exposed: bool,
 }
+
+/// What a directory is known by, also after its file system was mounted again: inode, and time of birth in seconds and nanoseconds.
+pub type Place = (u64, i64, u32);
 
 /// Bytes in JSON: text where they are text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -390,3 +390,62 @@ fn the_journal_of_another_run_is_refused() {
     let ran = run_within(command, SOON).expect_code(1);
     assert!(ran.stderr_text().contains("another run") && ran.stderr_text().contains("to do: "), "{}", ran.report());
 }
+
+/// What the journal calls done is looked for before it is believed.
+#[test]
+fn a_destination_that_is_not_what_it_was_is_filled_again() {
+    for (how, script, said) in [
+        ("replaced", "mv D away && mkdir D", "not the directory that it was"),
+        ("gone", "mv D away", "not the directory that it was"),
+        ("emptied", "find D -mindepth 1 -delete", "lacks what was copied"),
+        ("untouched", "true", ""),
+    ] {
+        let work = Work::new();
+        tree(&work, 150);
+        let dir = killed_after_the_scan(&work);
+        run(lab::command::sh(&work, script)).expect_code(0);
+        let mut command = multi_sync(&work);
+        command.arg("--resume").arg(&dir);
+        let ran = run_within(command, SOON).expect_code(0);
+        let told = ran.stderr_text().contains("is copied again");
+        assert!(ran.stderr_text().contains(said) && told != said.is_empty(), "{how}: {}", ran.report());
+        expect_same(&work, &ran);
+    }
+}
+
+/// A disk that comes back has another device number, and is the same.
+#[test]
+fn a_source_that_was_mounted_again_is_still_the_source() {
+    const NAME: &str = "a_source_that_was_mounted_again_is_still_the_source";
+    if !lab::is_root() {
+        return lab::skip(NAME, "needs root");
+    }
+    let work = Work::new();
+    work.dir("src");
+    let attach = "for i in first second; do truncate -s 24M $i; done && mkfs.ext4 -q -N 1024 first &&
+        losetup -f --show first >one && mount \"$(cat one)\" src";
+    let again =
+        "n=0; until umount src 2>/dev/null || [ $n = 200 ]; do n=$((n + 1)); sleep 0.05; done; losetup -d \"$(cat one)\" && losetup -f --show second >two && losetup -f --show first >one &&
+        mount \"$(cat one)\" src";
+    let end = "umount src; for i in one two; do [ ! -e $i ] || losetup -d \"$(cat $i)\"; done";
+    if !run(lab::command::sh(&work, attach)).status.success() {
+        run(lab::command::sh(&work, end));
+        return lab::skip(NAME, "no loop device");
+    }
+    let ran = std::panic::catch_unwind(|| {
+        fs::remove_dir(work.join("src/lost+found")).unwrap();
+        run(lab::command::sh(
+            &work,
+            "for d in 1 2 3 4 5 6 7; do mkdir -p src/d$d/e; for f in 1 2 3 4 5 6 7 8 9; do echo $f >src/d$d/f$f; echo $f >src/d$d/e/f$f; done; done",
+        ));
+        work.dir("runs");
+        let dir = killed_after_the_scan(&work);
+        run(lab::command::sh(&work, again)).expect_code(0);
+        let mut command = multi_sync(&work);
+        command.arg("--resume").arg(&dir);
+        let ran = run_within(command, SOON).expect_code(0);
+        expect_same(&work, &ran);
+    });
+    run(lab::command::sh(&work, end));
+    ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}

@@ -21,6 +21,7 @@ use crate::supervise::Ended;
 
 use super::failures::{self, Failure};
 use super::launch::End;
+use super::resume;
 use super::{Job, Run, Running};
 
 /// How often an rsync that was killed or ran out of memory is tried again, at most.
@@ -279,6 +280,11 @@ impl Run<'_, '_> {
     fn note_done(&mut self, launch: u64, code: u8, buckets: &[Bucket]) -> Result<()> {
         self.remove_later(buckets);
         self.clean_later(buckets);
+        if !std::mem::replace(&mut self.dest_noted, true)
+            && let Some(place) = resume::local_dest(self.config, self.plan).and_then(|dest| resume::place(&dest))
+        {
+            self.record(&Record::Dest { place })?;
+        }
         let (sender_failed, buckets) = (self.sender_failed, buckets.iter().map(|bucket| bucket.id).collect());
         self.record(&Record::Done { launch, code, sender_failed, buckets })
     }

@@ -15,6 +15,7 @@ use crate::scan::Weight;
 
 use super::failures::{self, FAILED_NAMES, FAILED_TEXT, Failure};
 use super::feed::SpineDir;
+use super::resume;
 
 /// The journal of a run and what it said before.
 #[derive(Debug)]
@@ -92,6 +93,10 @@ impl Ledger {
             Printable::path(&self.dir)
         ));
         self.take(Record::ScanAgain { damaged })
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.notes.push(text);
     }
 
     /// What the user is to be told of what was found.
@@ -218,7 +223,7 @@ pub(super) struct Complete {
 }
 
 impl Known {
-    pub fn of(state: &State, dir: &BucketDir) -> Result<Known> {
+    pub fn of(state: &State, dir: &BucketDir, base: &Path) -> Result<Known> {
         let mut known = Known { next_bucket: state.next_bucket, ..Known::default() };
         let Some(found) = state.scanned else {
             for bucket in state.done.keys().filter_map(|id| state.buckets.get(id)) {
@@ -233,8 +238,10 @@ impl Known {
             mount_point: record.mount_point,
             exposed: record.exposed,
         });
+        let mut spine: Vec<SpineDir> = spine.collect();
+        resume::mounted_again(&mut spine, base);
         let left = state.buckets.values().filter(|bucket| !state.done.contains_key(&bucket.id)).copied();
-        known.complete = Some(Complete { spine: spine.collect(), buckets: left.collect(), found });
+        known.complete = Some(Complete { spine, buckets: left.collect(), found });
         Ok(known)
     }
 

@@ -6,6 +6,8 @@
 //! hears of it.
 
 mod ahead;
+#[cfg(test)]
+mod damage;
 mod ends;
 mod failures;
 mod feed;
@@ -18,6 +20,7 @@ mod naming;
 mod pace;
 mod places;
 mod pool;
+mod resume;
 mod small;
 mod spine;
 mod starts;
@@ -144,11 +147,13 @@ pub fn run_recorded(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Summary> {
     let mut ledger = ledger;
+    let ways = Ways::new(config, plan, buckets, &control.supervisor)?;
     let known = match &mut ledger {
         Some(ledger) => {
+            resume::look(ledger, config, plan, buckets, &ways, &control.supervisor)?;
             let late = matches!(plan.deletes, Some(Delete::After | Delete::Delay));
             ledger.check(buckets, late || plan.recipe.removal == Removal::SinglesLast)?;
-            Known::of(ledger.before(), buckets)?
+            Known::of(ledger.before(), buckets, &plan.recipe.base)?
         }
         None => Known::default(),
     };
@@ -159,7 +164,6 @@ pub fn run_recorded(
         small::limits(config, plan, buckets.identity(), guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));
     let owned = smaller.map(|limits| Config { limits, ..config.clone() });
     let config = owned.as_ref().unwrap_or(config);
-    let ways = Ways::new(config, plan, buckets, &control.supervisor)?;
     let complaints = Complaints::default();
     let tell = &complaints.noted(tell);
     let ending = Arc::<AtomicBool>::default();
@@ -206,6 +210,7 @@ pub fn run_recorded(
             soft: RunCode::default(),
             failed: None,
             said: Arc::default(),
+            dest_noted: false,
             next_bucket: 0,
             syncing: false,
             ending: Arc::clone(&ending),
@@ -365,6 +370,8 @@ struct Run<'scope, 'env> {
     soft: RunCode,
     failed: Option<u8>,
     said: Arc<Said>,
+    /// The journal says what DEST is.
+    dest_noted: bool,
     /// The least number that no bucket has.
     next_bucket: u64,
     /// The disk is being told to keep the files of the buckets.

@@ -42,6 +42,7 @@ pub(super) enum Ways {
 /// Launches run on hosts.
 pub(super) struct Hosts {
     ssh: Ssh,
+    first: Host,
     /// For each host those of its slots.
     connections: Vec<Option<Connections>>,
     /// Where hosts read that see the bucket directory.
@@ -70,7 +71,8 @@ impl Ways {
         let scripts = see.then(|| Scripts::create(buckets)).transpose()?;
         let named = config.buckets.is_some() || config.keep;
         let logs = named.then(|| Logs::open(&config.hosts, buckets)).transpose()?;
-        Ok(Ways::Hosts(Hosts { ssh, connections, scripts, logs }))
+        let first = config.hosts[0].clone();
+        Ok(Ways::Hosts(Hosts { ssh, first, connections, scripts, logs }))
     }
 
     /// For how long nothing is made before the scan has ended.
@@ -126,6 +128,14 @@ impl Ways {
     pub fn log(&self, place: &Place, launch: u64) -> Option<Log<'_>> {
         let Ways::Hosts(Hosts { logs: Some(logs), .. }) = self else { return None };
         Some(logs.of_launch(place.host, launch))
+    }
+
+    /// What is only asked, through a connection of its own: here, or on the first host.
+    pub fn ask(&self, invocation: Invocation) -> Invocation {
+        match self {
+            Ways::Hosts(Hosts { ssh, first, .. }) => ssh.run(first, None, shell::script(&invocation)),
+            Ways::Here(_) => invocation,
+        }
     }
 
     /// Whether a host is there and has an rsync.

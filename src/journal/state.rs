@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::bucket::{Bucket, Content};
 use crate::scan::Weight;
 
-use super::{Failures, Record, SpineRecord};
+use super::{Failures, Place, Record, SpineRecord};
 
 /// What the journal of a run directory says.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub struct State {
     pub failures: Failures,
     /// What the scan found, if it is complete.
     pub scanned: Option<Weight>,
+    /// What DEST was, if that is known.
+    pub dest: Option<Place>,
     /// Something of the source could not be read.
     pub sender_failed: bool,
     /// Launches so far.
@@ -83,6 +85,7 @@ impl State {
                 self.done.clear();
                 self.finished = None;
             }
+            Record::Dest { place } => self.dest = Some(place),
             Record::FailedAgain => {
                 self.done.retain(|_, code| *code == 0);
                 self.sender_failed = false;

@@ -166,6 +166,35 @@ const REMOVE: &str = "--remove-source-files";
 const TELLS_END: &str = "--debug=exit2";
 const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
 
+/// Begins the lines of [`Recipe::look`].
+const LOOKED_AT: &str = "multi-sync-look:";
+
+/// What rsync would do with an entry that was copied before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookedAt {
+    /// Make it: it is not there.
+    Missing,
+    /// Copy it: its content seems to be another.
+    Differs,
+}
+
+/// Reads a line that a launch of [`Recipe::look`] printed; `None` if it tells of neither.
+///
+/// ```
+/// use multi_sync::rsync::command::{LookedAt, looked_at};
+/// assert_eq!(looked_at(b"multi-sync-look:cd+++++++++"), Some(LookedAt::Missing));
+/// assert_eq!(looked_at(b"multi-sync-look:>f.st......"), Some(LookedAt::Differs));
+/// assert_eq!(looked_at(b"multi-sync-look:.d..t......"), None);
+/// ```
+pub fn looked_at(line: &[u8]) -> Option<LookedAt> {
+    let what = line.strip_prefix(LOOKED_AT.as_bytes())?;
+    match what {
+        [b'<' | b'>' | b'c' | b'h', _, b'+', ..] => Some(LookedAt::Missing),
+        [b'<' | b'>', _, _, ..] => Some(LookedAt::Differs),
+        _ => None,
+    }
+}
+
 impl Recipe {
     /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` are arguments without a
     /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
@@ -179,6 +208,14 @@ impl Recipe {
             more.push("--chmod=Du+rwx".into());
         }
         self.spine(&self.spine_options, more, dest, spine, exposed && self.lists)
+    }
+
+    /// Asks what would be done with these units themselves, and not with what is in them; [`looked_at`] reads the answer.
+    pub fn look(&self, units: Vec<OsString>) -> Invocation {
+        let mut more = self.listed_once();
+        more.extend(words(&["-n", "--ignore-missing-args"]));
+        more.push(format!("--out-format={LOOKED_AT}%i").into());
+        self.invocation(&self.options_keeping, more, units, List::No)
     }
 
     /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
