@@ -15,6 +15,8 @@ FUZZ_TARGETS ?=
 CASES ?= 3000
 # How many damages `make damage` tries.
 DAMAGES ?= 100000
+# How many power cuts `make crash` tries.
+CRASHES ?= 200
 # More arguments for `multi-sync --selftest`, such as a destination.
 SELFTEST_ARGS ?=
 # More arguments for `multi-sync --bench` and `--benchshm`, for `cargo bench`, and for scripts/compare.sh.
@@ -34,7 +36,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz fuzz-oracle damage selftest bench benchshm criterion compare clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz fuzz-oracle damage crash selftest bench benchshm criterion compare clean help need-cargo
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -83,6 +85,9 @@ fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORA
 
 damage: need-cargo ## random damages of a run directory (DAMAGES=100000): none may be taken for a finished copy
 	DAMAGES='$(DAMAGES)' $(CARGO) test --locked --release --lib -- --nocapture whatever_is_damaged
+
+crash: need-cargo ## power cuts that lose what was not synced (CRASHES=200, CRASH_SEED=N to repeat); needs FUSE
+	CRASHES='$(CRASHES)' $(CARGO) test --locked --test crash -- --nocapture
 
 selftest: build ## does it work on this machine (SELFTEST_ARGS=nas:/backup)
 	'$(BIN)' --selftest $(SELFTEST_ARGS)

@@ -2,9 +2,9 @@
 # Installs what multi-sync needs from the system, with the system's own package manager; says what and why before it does.
 #
 #   scripts/setup.sh run    to build and use it: rsync, and a C compiler, by which cargo links
-#   scripts/setup.sh test   to test it as well: OpenSSH server and client
+#   scripts/setup.sh test   to test it as well: OpenSSH server and client, FUSE
 #   scripts/setup.sh fuzz   to run the fuzz targets: a C++ compiler, which builds the fuzzer
-#   scripts/setup.sh bench  to compare it with other tools as well: those, and FUSE for storage that is slow on purpose
+#   scripts/setup.sh bench  to compare it with other tools as well: those
 #
 # Silent if nothing is missing. Rust itself is not installed here: see https://rustup.rs.
 set -eu
@@ -70,9 +70,9 @@ needs() {
     need 'setcap (tests use an rsync with capabilities)' 'has setcap' \
         libcap2-bin libcap libcap-progs libcap libcap libcap
     need 'zstd (unpacks the list of a real tree)' 'has zstd' zstd zstd zstd zstd zstd zstd
-    [ "$1" = bench ] || return 0
-    need 'FUSE and its headers (storage with a delay)' has_fuse \
+    need 'FUSE and its headers (storage that is slow, or loses what was not synced)' has_fuse \
         'fuse3 libfuse3-dev pkg-config' 'fuse3 fuse3-devel pkgconf' 'fuse3 fuse3-devel pkg-config' 'fuse3 pkgconf' 'fuse3 fuse3-dev pkgconf' -
+    [ "$1" = bench ] || return 0
     need 'strace (counts system calls)' 'has strace' strace strace strace strace strace -
     # Not packaged everywhere; a comparison leaves out what is not there.
     case $manager in
