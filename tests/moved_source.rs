@@ -1,4 +1,4 @@
-//! A source whose path leads elsewhere while it is copied: renamed, replaced, or unmounted. Like one rsync, which stays in the directory that it
+//! A source or a destination whose path leads elsewhere while it is copied: renamed, replaced, or unmounted. Like one rsync, which stays in the directory that it
 //! has entered, multi-sync copies what it found at the beginning, and deletes nothing because of it.
 
 mod lab;
@@ -158,6 +158,21 @@ fn a_split_directory_that_is_replaced_stays_at_the_destination() {
     let ran = run(command).expect_code(23);
     let named = ran.stderr_text().contains("./d2 was replaced");
     ran.expect(snapshot(&work.join("dest/d2/deep")) == before, "it was deleted").expect(named, "it is not named");
+}
+
+/// One rsync would write all of it into the directory that it has entered: a part is not to be taken for all.
+#[test]
+fn a_destination_that_is_moved_is_an_error() {
+    for does in ["mv dest old", "mv dest old; mkdir dest", "mv dest old; ln -s other dest"] {
+        let work = Work::new();
+        fill(&work, "dest");
+        let mut command = multi_sync(&work);
+        command.args(["-p", "1", "-f", "5", "-r", "-a --delete", "src/", "dest/"]);
+        at_launch(&mut command, &work, 3, does);
+        let ran = run(command).expect_code(11);
+        let named = ran.stderr_text().contains("destination dest/ was renamed");
+        ran.expect(named, "it does not say why");
+    }
 }
 
 /// A wrapper that changes the user: such an rsync finds sources by their paths.

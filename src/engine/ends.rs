@@ -224,8 +224,11 @@ impl Run<'_, '_> {
         }
     }
 
-    /// A directory that was replaced during a launch may have led it elsewhere: that is said, and changes the exit code.
+    /// A directory that was replaced during a launch, or DEST, may have led it elsewhere: that is said, and changes the exit code.
     fn check_after(&mut self, job: &Job) -> Result<()> {
+        if !matches!(job, Job::Plain) {
+            self.keeps_dest();
+        }
         let arguments = match job {
             Job::Buckets(buckets) | Job::Clean(buckets) | Job::Remove(buckets) => self.arguments(buckets)?,
             Job::Repair(bucket) => self.arguments(&[*bucket])?,

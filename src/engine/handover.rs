@@ -3,12 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bucket::{self, Bucket};
 use crate::entry::Printable;
-use crate::error::Result;
+use crate::error::{EXIT_FILE_IO, Result};
 use crate::handle;
 use crate::journal::Record;
 use crate::report::Event;
@@ -51,6 +52,32 @@ impl Run<'_, '_> {
             }
         }
         Ok(arguments)
+    }
+
+    /// Whether DEST is still what it was, if it is on this machine. One rsync stays in the directory that it has entered; several would go on
+    /// in another one, and each of the two would have a part.
+    pub(super) fn keeps_dest(&mut self) -> bool {
+        let is_here = self.config.destination.is_local() && self.config.hosts.is_empty();
+        if !is_here || self.config.dry_run || self.plan.recipe.dry_run || self.stopping() {
+            return true;
+        }
+        let path = Path::new(&self.plan.recipe.destination);
+        let found = handle::identity(path);
+        let Some(before) = self.spine.dest else {
+            self.spine.dest = found;
+            return true;
+        };
+        let keeps = found.is_some_and(|found| found == before || handle::renumbers(path));
+        if !keeps {
+            let shown = Printable::os(self.config.destination.original()).to_string();
+            let text = format!(
+                "destination {shown} was renamed, replaced or unmounted while multi-sync ran: nothing more is written; \
+                 copy again when it is there"
+            );
+            (self.tell)(Event::Failed(text));
+            self.fail(EXIT_FILE_IO);
+        }
+        keeps
     }
 
     fn is_source(&self, argument: &[u8]) -> bool {

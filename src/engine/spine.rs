@@ -38,6 +38,8 @@ pub(super) struct SpineList {
     pub times_differ: bool,
     /// DEST exists.
     pub dest_made: bool,
+    /// Device and inode of a DEST on this machine.
+    pub dest: Option<(u64, u64)>,
     /// At least one lacks `u+rwx`.
     pub locked: bool,
     /// Arguments of those that do.

@@ -20,6 +20,9 @@ use super::{Job, LONGEST_WAIT, Run, Stage};
 
 impl Run<'_, '_> {
     pub(super) fn start_one(&mut self) -> Result<bool> {
+        if !self.keeps_dest() {
+            return Ok(false);
+        }
         match self.stage {
             Stage::Transfer if !self.config.dry_run => self.start_transfer(),
             // Alone: it may change the modes of directories.
