@@ -239,6 +239,24 @@ impl Journal {
     }
 }
 
+/// Says that a run that came to its end has another code than its journal says: what came after it belongs to it.
+///
+/// # Errors
+/// The journal cannot be read or written.
+pub fn amend(dir: &Path, code: u8) -> Result<()> {
+    let Read::Whole { state, length, last } = Read::from(dir)? else { return Ok(()) };
+    if state.finished.is_none_or(|finished| finished == code) {
+        return Ok(());
+    }
+    let path = dir.join(FILE);
+    let fail = |cause| Error::io("write journal", &path, cause).remedy("make room");
+    let file = OpenOptions::new().append(true).open(&path).map_err(fail)?;
+    file.set_len(length).map_err(fail)?;
+    let mut journal = Journal { path: path.clone(), file: BufWriter::new(file), last };
+    journal.append(&Record::Finished { code })?;
+    journal.sync()
+}
+
 /// Where a damaged journal is put.
 pub const ASIDE: &str = "journal.damaged";
 

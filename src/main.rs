@@ -128,7 +128,7 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         let printer = Printer::default();
         let tell = |event: Event<'_>| printer.print(event);
         let outcome = if config.verify_only {
-            let differences = verification::differences(kept.buckets(), ledger.is_some(), resumed.is_some())?;
+            let differences = verification::differences(kept.buckets(), ledger.is_some())?;
             let told = differences.noted(&tell);
             let outcome = engine::run_recorded(&config, &plan, kept.buckets(), ledger, &control, &told);
             verification::conclude(outcome, &differences)

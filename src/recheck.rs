@@ -4,9 +4,8 @@
 //! more or decide less: what several rsyncs list is what one `rsync -n -i` lists. It scans the source again, so it speaks of the
 //! source as it is then. Not to be confused with [`crate::verify`], which compares trees without rsync.
 
-use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -114,8 +113,6 @@ pub struct Differences {
 struct Seen {
     count: u64,
     file: Option<File>,
-    /// What an earlier part of the same run found.
-    before: HashSet<Vec<u8>>,
     failed: Option<io::Error>,
 }
 
@@ -125,52 +122,38 @@ impl Differences {
         Differences { path: None, seen: Mutex::default() }
     }
 
-    /// Writes them to [`DIFFERENCES`] in a run directory too; `goes_on` with what is there already.
+    /// Writes them to [`DIFFERENCES`] in a run directory too, in the place of what was found before.
     ///
     /// # Errors
-    /// The file cannot be read or removed.
-    pub fn listed(dir: &Path, goes_on: bool) -> Result<Differences> {
+    /// The file cannot be removed.
+    pub fn listed(dir: &Path) -> Result<Differences> {
         let path = dir.join(DIFFERENCES);
-        let mut seen = Seen::default();
-        match File::open(&path) {
-            Ok(file) if goes_on => {
-                let lines = BufReader::new(file).split(b'\n').collect::<io::Result<HashSet<_>>>();
-                seen.before = lines.map_err(|cause| Error::io("read", &path, cause))?;
-                seen.count = seen.before.len() as u64;
-            }
-            Ok(_) => fs::remove_file(&path).map_err(|cause| Error::io("remove", &path, cause))?,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-            Err(cause) => return Err(Error::io("read", &path, cause)),
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path, cause)),
+            _ => Ok(Differences { path: Some(path), seen: Mutex::default() }),
         }
-        Ok(Differences { path: Some(path), seen: Mutex::new(seen) })
     }
 
-    /// Tells as `tell` does, and takes note. A difference that is known is not told again.
+    /// Tells as `tell` does, and takes note.
     pub fn noted<'a>(&'a self, tell: &'a (dyn Fn(Event<'_>) + Sync)) -> impl Fn(Event<'_>) + Sync + 'a {
         move |event: Event<'_>| {
             if let Event::Said(line) = event
                 && is_difference(line)
-                && !self.note(line)
             {
-                return;
+                self.note(line);
             }
             tell(event);
         }
     }
 
-    /// Whether it is new.
-    fn note(&self, line: &[u8]) -> bool {
+    fn note(&self, line: &[u8]) {
         let mut seen = self.lock();
-        if seen.before.contains(line) {
-            return false;
-        }
         seen.count += 1;
         if let Some(path) = &self.path
             && let Err(cause) = seen.append(path, line)
         {
             seen.failed.get_or_insert(cause);
         }
-        true
     }
 
     /// How many there are.
@@ -253,25 +236,21 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_counted_once_also_after_an_interruption() {
+    fn differences_are_counted_and_listed_in_the_place_of_older_ones() {
         let dir = tempfile::tempdir().unwrap();
-        let (first, second) = (b">f+++++++++ a".as_slice(), b">f+++++++++ b".as_slice());
+        fs::write(dir.path().join(DIFFERENCES), ">f+++++++++ older\n").unwrap();
         let told = Mutex::new(Vec::new());
         let tell = |event: Event<'_>| {
             if let Event::Said(line) = event {
                 told.lock().unwrap().push(line.to_vec());
             }
         };
-        let differences = Differences::listed(dir.path(), false).unwrap();
-        differences.noted(&tell)(Event::Said(first));
-        drop(differences);
-        let differences = Differences::listed(dir.path(), true).unwrap();
-        for line in [first, second, b"other"] {
-            differences.noted(&tell)(Event::Said(line));
-        }
+        let differences = Differences::listed(dir.path()).unwrap();
+        let lines = [b">f+++++++++ a".as_slice(), b">f+++++++++ b", b"other"];
+        lines.iter().for_each(|line| differences.noted(&tell)(Event::Said(line)));
         assert_eq!(differences.count().unwrap(), 2);
-        assert_eq!(*told.lock().unwrap(), [first, second, b"other"]);
-        assert_eq!(fs::read(dir.path().join(DIFFERENCES)).unwrap(), [first, b"\n", second, b"\n"].concat());
-        assert_eq!(Differences::listed(dir.path(), false).unwrap().count().unwrap(), 0);
+        assert_eq!(*told.lock().unwrap(), lines);
+        assert_eq!(fs::read(dir.path().join(DIFFERENCES)).unwrap(), [lines[0], b"\n", lines[1], b"\n"].concat());
+        assert_eq!(Differences::listed(dir.path()).unwrap().count().unwrap(), 0);
     }
 }

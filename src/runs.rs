@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use multi_sync::bucket::BucketDir;
-use multi_sync::config::Config;
+use multi_sync::config::{Config, Depth};
 use multi_sync::engine::{FAILED_NAMES, FAILED_TEXT, Ledger};
 use multi_sync::entry::Printable;
 use multi_sync::journal;
@@ -67,7 +67,8 @@ impl Opened {
                 }
                 let lock = Lock::take(&run.dir)?;
                 let buckets = plan.open_buckets(&run.dir)?;
-                let trusted = !(config.destination.is_local() && run.asked.machine_restarted());
+                // An answer of before says nothing of now.
+                let trusted = !(config.verify_only || config.destination.is_local() && run.asked.machine_restarted());
                 let open = || {
                     let mut ledger = Ledger::open(&run.dir, run.asked.run(), trusted)?;
                     if run.failed_only {
@@ -141,7 +142,11 @@ impl Kept {
             let ended = summary.is_some_and(|run| run.code.get() == exit::PARTIAL && !run.interrupted);
             let differs = summary.and_then(|run| run.differences).is_some_and(|count| count > 0);
             lines.push(match ended {
-                true if differs => format!("what differs is listed in {shown}; the same command copies it"),
+                true if differs => {
+                    let by_content = config.verify == Some(Depth::Checksum);
+                    let needs = if by_content { " with -c among the rsync options" } else { "" };
+                    format!("what differs is listed in {shown}; the same command{needs} copies it")
+                }
                 true => format!("to try again what failed: multi-sync --retry-failed {shown}"),
                 false => format!("to go on: multi-sync --resume {shown}"),
             });
@@ -154,6 +159,12 @@ impl Kept {
             (false, true) => self.buckets.discard(),
             (false, false) => self.buckets.remove(),
         };
+        // What came after the copy is part of how the run ended.
+        let amended = match summary {
+            Some(run) if keeps && !run.interrupted => journal::amend(&dir, run.code.get()),
+            _ => Ok(()),
+        };
+        let removed = removed.and(amended);
         // Who waits for it finds the directory as it is to stay.
         drop(self.lock.take());
         (lines, removed)

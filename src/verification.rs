@@ -1,6 +1,5 @@
 //! `--verify` and `--verify-only`: the question put to rsync after a copy, and what follows from the answer.
 
-use multi_sync::Result;
 use multi_sync::bucket::BucketDir;
 use multi_sync::config::Config;
 use multi_sync::engine::{self, Control, Ledger};
@@ -8,6 +7,7 @@ use multi_sync::plan::{Plan, Strategy};
 use multi_sync::recheck::{self, Differences};
 use multi_sync::report::{Event, Summary};
 use multi_sync::rsync::exit;
+use multi_sync::{Error, Result};
 
 use crate::runs::Kept;
 
@@ -21,9 +21,9 @@ pub fn question(config: &Config) -> Result<Option<Config>> {
     Ok(Some(Config { options, keep: false, verify_only: true, ..config.clone() }))
 }
 
-/// Takes note of differences in the run directory, if there is one; `goes_on` with what is there.
-pub fn differences(buckets: &BucketDir, recorded: bool, goes_on: bool) -> Result<Differences> {
-    if recorded { Differences::listed(buckets.path(), goes_on) } else { Ok(Differences::counted()) }
+/// Takes note of differences in the run directory, if there is one.
+pub fn differences(buckets: &BucketDir, recorded: bool) -> Result<Differences> {
+    if recorded { Differences::listed(buckets.path()) } else { Ok(Differences::counted()) }
 }
 
 /// The summary of the run that asked, with the answer.
@@ -52,10 +52,16 @@ pub fn after(
     }
     let plan = Plan::make(question, control.supervisor())?;
     let asked = if kept.recorded() && plan.strategy == Strategy::Parallel {
-        // It may have been begun before.
-        let goes_on = kept.buckets().path().join(FOLDER).is_dir();
+        // What an earlier part of the run has asked, it asked before the copy went on.
+        let folder = kept.buckets().path().join(FOLDER);
+        match std::fs::remove_dir_all(&folder) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &folder, cause).remedy("remove it by hand, then resume the run"));
+            }
+            _ => {}
+        }
         let buckets = kept.buckets().below(FOLDER)?;
-        let differences = Differences::listed(kept.buckets().path(), goes_on)?;
+        let differences = Differences::listed(kept.buckets().path())?;
         let told = differences.noted(tell);
         let ledger = Ledger::open(buckets.path(), &format!("{} {FOLDER}", kept.run()), true)?;
         let asked = engine::run_recorded(question, &plan, &buckets, Some(ledger), control, &told);

@@ -200,3 +200,31 @@ fn an_unreadable_file_is_no_right_copy() {
         lab::skip("an unreadable file is no right copy", "needs a second user");
     }
 }
+
+/// An answer is about now: after what failed was tried again nothing of before is printed, and the code that is kept is that of the whole run.
+#[test]
+fn an_answer_of_before_is_not_given_again() {
+    let work = Work::new();
+    tree(&work);
+    work.dir("runs");
+    let mut command = multi_sync(&work);
+    command.args(["-p", "2", "-f", "9", "-b", "runs", "-r", OPTIONS, "--verify", "s/", "d"]);
+    // An rsync that loses a file.
+    fake_rsync(
+        &mut command,
+        &work,
+        "case \" $* \" in *' -n '*) exec REAL \"$@\" ;; esac; REAL \"$@\"; c=$?; rm -f d/a/b/f5 ../d/a/b/f5; exit $c",
+    );
+    run(command).expect_code(23);
+    let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
+    let mut status = multi_sync(&work);
+    status.arg("--status").arg(&dir);
+    let status = run(status).expect_code(0);
+    assert!(status.stdout_text().contains("ended with code 23"), "{}", status.report());
+    fs::copy(work.join("s/a/b/f5"), work.join("d/a/b/f5")).unwrap();
+    run(sh(&work, "cp -p s/a/b/f5 d/a/b/f5 && touch -r s/a/b d/a/b")).expect_code(0);
+    let mut again = multi_sync(&work);
+    again.arg("--retry-failed").arg(&dir);
+    let again = run(again).expect_code(0);
+    assert!(again.stderr_text().contains("verified: nothing differs"), "{}", again.report());
+}
