@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use tempfile::{Builder, TempDir};
+use tempfile::TempDir;
 
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::exit;
-use crate::rsync::options::{InputFile, Options};
+use crate::rsync::options::{InputFile, Options, merged_files};
+use crate::temporary;
 
 /// Their folder in a run directory.
 const FOLDER: &str = "inputs";
@@ -118,18 +119,39 @@ impl Spool {
     }
 }
 
-/// Fails if the options still name a stream.
+/// Fails if the options still name a stream, or a file of rules that merges one.
 ///
 /// # Errors
-/// They do: it has to be read by [`Spool::read`] first.
+/// They do: what options name has to be read by [`Spool::read`] first.
 pub fn refuse_streams(config: &Config) -> Result<()> {
     match streams(&config.options, &config.cwd).first() {
         Some(stream) if config.hosts.is_empty() => {
             Err(Error::usage(format!("{} is a stream: many processes cannot read it", shown(stream)))
                 .remedy("save it to a file and name that file"))
         }
+        _ if config.hosts.is_empty() => {
+            config.options.input_files().iter().filter(|file| file.merges).try_for_each(|file| {
+                let path = config.cwd.join(&file.name);
+                refuse_merged(file, &fs::read(path).unwrap_or_default(), &config.cwd, 0)
+            })
+        }
         _ => Ok(()),
     }
+}
+
+/// Every rsync that is only asked something would read it as well.
+fn refuse_merged(file: &InputFile, text: &[u8], cwd: &Path, depth: u32) -> Result<()> {
+    const DEEPEST: u32 = 16;
+    merged_files(text).into_iter().filter(|_| depth < DEEPEST).try_for_each(|name| {
+        let merged = InputFile { is_stdin: name == "-", name, ..file.clone() };
+        if is_stream(&merged, cwd) {
+            let (shown, file) = (shown(&merged), Printable::os(&file.name));
+            return Err(Error::usage(format!("{shown} is a stream, and {file} has a rule that merges it"))
+                .remedy("save it to a file and name that file"));
+        }
+        let text = fs::read(cwd.join(&merged.name)).unwrap_or_default();
+        refuse_merged(&merged, &text, cwd, depth + 1)
+    })
 }
 
 fn streams(options: &Options, cwd: &Path) -> Vec<InputFile> {
@@ -190,10 +212,9 @@ fn folder(config: &Config) -> Result<TempDir> {
     let outside = |parent: &PathBuf| {
         parent.is_dir() && parent.canonicalize().is_ok_and(|parent| !copied.iter().any(|tree| parent.starts_with(tree)))
     };
-    let parents = [std::env::temp_dir(), "/var/tmp".into(), "/dev/shm".into()];
     let mut failed = None;
-    for parent in parents.into_iter().filter(outside) {
-        match Builder::new().prefix(".multi-sync-input-").tempdir_in(&parent) {
+    for parent in temporary::places().into_iter().filter(outside) {
+        match temporary::folder_in(&parent, "multi-sync-input-") {
             Ok(folder) => return Ok(folder),
             Err(cause) => drop(failed.get_or_insert_with(|| Error::io("create a folder in", &parent, cause))),
         }
@@ -313,6 +334,18 @@ mod tests {
         let resumed = Spool::of_run(&config, &kept).unwrap();
         assert_eq!(fs::read(named(resumed.options())).unwrap(), b"skip\n");
         assert_eq!(fs::metadata(named(resumed.options())).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_rule_that_merges_a_stream_is_refused() {
+        let work = tempfile::tempdir().unwrap();
+        fifo(&work.path().join("fifo"));
+        fs::write(work.path().join("more"), "- x\nmerge,- fifo\n").unwrap();
+        for (rules, refused) in [("- a\n. -\n", true), ("- a\n. more\n", true), ("- a\n. rules\n+ . -\n", false)] {
+            fs::write(work.path().join("rules"), rules).unwrap();
+            let config = config(work.path(), "-a -f '. rules'");
+            assert_eq!(refuse_streams(&config).is_err(), refused, "{rules}");
+        }
     }
 
     #[test]

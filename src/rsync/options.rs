@@ -18,7 +18,7 @@ mod verdict;
 mod words;
 
 pub use aliases::Aliases;
-pub use files::{InputFile, command_words};
+pub use files::{InputFile, command_words, merged_files};
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use table::{Class, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};

@@ -58,13 +58,14 @@ impl Options {
         const AFTERWARDS: [&str; 3] = ["files-from", "early-input", "password-file"];
         let file = |(at, setting): (usize, &Setting)| {
             let value = setting.value.as_deref()?;
-            let name = match (setting.spec.takes, Rule::of(setting)) {
-                (Takes::Input, _) if setting.spec.class != Class::Refused && !is_remote(value) => value,
-                (_, Some(Rule::Merge { file, .. })) => OsStr::from_bytes(file),
+            let (name, merges) = match (setting.spec.takes, Rule::of(setting)) {
+                (Takes::Input, _) if setting.spec.class != Class::Refused && !is_remote(value) => (value, false),
+                (_, Some(Rule::Merge { file, .. })) => (OsStr::from_bytes(file), true),
                 _ => return None,
             };
             let is_stdin = name == "-" && setting.spec.name() != "early-input";
-            (!name.is_empty()).then(|| InputFile { at, option: setting.spec.shown(), name: name.to_owned(), is_stdin })
+            let option = setting.spec.shown();
+            (!name.is_empty()).then(|| InputFile { at, option, name: name.to_owned(), is_stdin, merges })
         };
         let place = |file: &InputFile| AFTERWARDS.iter().position(|name| *name == self.settings[file.at].spec.name());
         let all: Vec<InputFile> = self.settings.iter().enumerate().filter_map(file).collect();
@@ -119,6 +120,17 @@ pub struct InputFile {
     pub name: OsString,
     /// The name means standard input.
     pub is_stdin: bool,
+    /// It holds rules that may merge other files.
+    pub merges: bool,
+}
+
+/// Files that rules in the text of a rule file merge, as rsync reads them; `-` is standard input.
+pub fn merged_files(text: &[u8]) -> Vec<OsString> {
+    let merged = |line: &[u8]| match Rule::parse(line) {
+        Rule::Merge { file, .. } => Some(OsStr::from_bytes(file).to_owned()),
+        _ => None,
+    };
+    text.split(|byte| matches!(byte, b'\n' | b'\r' | 0)).filter_map(merged).collect()
 }
 
 /// A rule that merges a file.
