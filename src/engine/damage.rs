@@ -66,7 +66,12 @@ impl World {
         let first = pack(0, &names[..12]);
         first.iter().for_each(|bucket| journal.append(&bucket_record(bucket)).unwrap());
         let name = Name::new(format!("{letter}4").into_bytes());
-        let failed = Record::Failed { phase: "copy".into(), buckets: vec![1], names: vec![(name.clone(), name)] };
+        let failed = Record::Failed {
+            phase: "copy".into(),
+            code: exit::PARTIAL,
+            buckets: vec![1],
+            names: vec![(name.clone(), name)],
+        };
         for record in [started(&[0]), done(&[0], 0), started(&[1]), failed, done(&[1], exit::PARTIAL), started(&[2])] {
             journal.append(&record).unwrap();
         }
