@@ -26,6 +26,14 @@ const LOCALE: &[u8] = b"{ LC_CTYPE=${LC_ALL:-${LC_CTYPE:-$LANG}}; unset LC_ALL; 
     export LC_CTYPE LC_MESSAGES LC_NUMERIC; } 2>/dev/null\n";
 /// Seconds between SIGTERM and SIGKILL.
 const GRACE: u32 = 3;
+/// `s PID` prints when a process was started (proc_pid_stat(5)): its number may be another one's later.
+const STARTED: &str = "s() { read -r y </proc/$1/stat && y=${y##*') '} && set -- $y && echo ${20}; }\n";
+/// `f PID` prints it with all that it has started, as `PID:START`. A script in the place of rsync does not hand on the signal that ends it. Nothing
+/// where the system does not tell.
+const FAMILY: &str = "f() { [ -r /proc/$1/stat ] || return; echo $1:$(s $1); \
+                      for x in $(cat /proc/$1/task/$1/children); do f $x; done; }\n";
+/// `t SIGNAL` sends it to those of `$l` that are still there.
+const TELL: &str = "t() { for x in $l; do [ \"$(s ${x%:*})\" = ${x#*:} ] && kill -$1 ${x%:*}; done; }\n";
 
 /// One word, as a shell reads it back.
 pub fn quote(word: &OsStr) -> Vec<u8> {
@@ -62,8 +70,9 @@ pub fn script(invocation: &Invocation) -> Vec<u8> {
     // `read` is a part of the shell: nothing is left over when this subshell ends.
     script.extend(
         format!(
-            " &\nr=$!\n\
-             {{ while read -r x; do :; done <&3; kill -TERM $r; sleep {GRACE}; kill -KILL $r; }} >/dev/null 2>&1 &\nw=$!\n\
+            " &\nr=$!\n{STARTED}{FAMILY}{TELL}\
+             {{ while read -r x; do :; done <&3; l=$(f $r); [ -n \"$l\" ] && trap '' TERM; kill -TERM $r; sleep 1; t TERM; \
+             sleep {GRACE}; [ -n \"$l\" ] || kill -KILL $r; t KILL; }} >/dev/null 2>&1 &\nw=$!\n\
              exec 3<&-\nwait $r; c=$?\nkill $w 2>/dev/null\n\
              if [ $c -eq 255 ]; then c={FOR_255}; elif [ $c -gt 128 ]; then c={KILLED}; fi\nexit $c\n}}\n"
         )
@@ -122,6 +131,23 @@ mod tests {
         // Not held: the input ends behind the script.
         assert_eq!(run(&sh("sleep 30"), false).0, Ended::Code(KILLED));
         assert!(began.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn what_the_command_has_started_ends_with_its_input() {
+        let (ended, out) = run(&sh("sleep 100 & echo $!; (trap '' TERM; sleep 101) & echo $!; wait"), false);
+        assert_eq!(ended, Ended::Code(KILLED));
+        let pids: Vec<u32> = String::from_utf8(out).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(pids.len(), 2);
+        let lives = |pid: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|text| !text.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+        };
+        let began = Instant::now();
+        while pids.iter().any(lives) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{pids:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     #[test]
