@@ -11,8 +11,11 @@ TEST_ARGS ?=
 # How long `make fuzz` runs each target, and which ones (all).
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
-# How many cases `make fuzz-oracle` tries.
+# How many cases `make fuzz-oracle` tries, and how many of a hundred on other file systems, with other users, in another locale.
 CASES ?= 3000
+PLACES ?= 15
+# Which rsync `make fuzz-oracle-old` takes.
+OLD_RSYNC ?= 3.2.7
 # How many damages `make damage` tries.
 DAMAGES ?= 100000
 # How many power cuts `make crash` tries.
@@ -36,7 +39,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz fuzz-oracle damage crash selftest bench benchshm criterion compare clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash selftest bench benchshm criterion compare clean help need-cargo
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -81,7 +84,12 @@ fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS=
 	CARGO='$(CARGO)' FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' ./scripts/fuzz.sh
 
 fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORACLE_FROM=SEED to repeat)
-	ORACLE_CASES='$(CASES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases
+	ORACLE_CASES='$(CASES)' ORACLE_PLACES='$(PLACES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases
+
+fuzz-oracle-old: need-cargo ## the same with an old rsync (OLD_RSYNC=3.2.7, fetched with apt-get), then from this one to that
+	old=$$(./scripts/old-rsync.sh '$(OLD_RSYNC)' '$(TARGET)') && \
+	    ORACLE_RSYNC=$$old $(MAKE) --no-print-directory fuzz-oracle PLACES=0 && \
+	    ORACLE_OTHER_RSYNC=$$old $(MAKE) --no-print-directory fuzz-oracle PLACES=0
 
 damage: need-cargo ## random damages of a run directory (DAMAGES=100000): none may be taken for a finished copy
 	DAMAGES='$(DAMAGES)' $(CARGO) test --locked --release --lib -- --nocapture whatever_is_damaged
@@ -111,7 +119,7 @@ clean: need-cargo ## remove what was built
 	$(CARGO) clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { \

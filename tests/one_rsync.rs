@@ -11,11 +11,13 @@ mod lab;
 mod oracle;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lab::work::{Work, set_mode};
 use oracle::case::Case;
 use oracle::judge::{Court, Outcome, Verdict};
+use oracle::place::Place;
 use oracle::regressions;
 use oracle::shrink::shrink;
 use oracle::tally::{FLOORS, Floors};
@@ -48,8 +50,49 @@ fn random_cases() {
 
 const ONE_CASE: &str = "cargo test --test one_rsync one_case -- --ignored --nocapture";
 
+/// `ORACLE_PLACES` of a hundred are in another place; with `ORACLE_OTHER_RSYNC` all go to that rsync.
 fn generated(seed: u64) -> Option<Case> {
-    Some(generate::case(seed))
+    let place = if std::env::var_os("ORACLE_OTHER_RSYNC").is_some() {
+        Place::OtherRsync
+    } else if seed % 100 < number("ORACLE_PLACES").unwrap_or(0) && !places().is_empty() {
+        places()[(seed / 100) as usize % places().len()]
+    } else {
+        Place::Here
+    };
+    Some(generate::case_in(place, seed))
+}
+
+/// Those that this machine has.
+fn places() -> &'static [Place] {
+    static PLACES: OnceLock<Vec<Place>> = OnceLock::new();
+    PLACES.get_or_init(|| {
+        let can = |place: &Place| match place.check() {
+            Ok(()) => true,
+            Err(why) => {
+                lab::skip(&format!("cases_in_other_places, {place:?}"), why.lines().next().unwrap_or_default());
+                false
+            }
+        };
+        Place::ALL.into_iter().filter(can).collect()
+    })
+}
+
+/// One rsync and many on other file systems, with another user at the other side, in another locale.
+#[test]
+fn cases_in_other_places() {
+    if places().is_empty() {
+        return lab::skip("cases_in_other_places", "there is none");
+    }
+    let sweep = Sweep::of(8 * places().len() as u64);
+    let of = |at: u64| Some(generate::case_in(places()[at as usize % places().len()], 9_000_000 + at));
+    let tally = sweep.run(&of, &|case, verdict, _| {
+        if is_wrong(verdict) {
+            println!("{}=== as a file of tests/oracle/cases\n{}", describe(case, verdict), saved::text(case));
+        }
+    });
+    println!("{tally}");
+    assert!(tally.different.is_empty());
+    tally.expect_floors(&Floors { cases: sweep.cases, unstable: 10, known: 5, ..FLOORS });
 }
 
 /// Judges again after an identical result as often as is asked for: a race is not lost every time.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::place::Place;
 use super::world::World;
 use crate::lab::command::quoted;
 use crate::lab::work::NOBODY;
@@ -28,6 +29,7 @@ pub struct Case {
     pub umask: u32,
     /// The file in the working directory that comes through a pipe as standard input.
     pub stdin: Option<String>,
+    pub place: Place,
 }
 
 pub const ABSOLUTE: u8 = b'%';
@@ -58,7 +60,13 @@ impl Case {
     }
 
     fn paths(&self, world: &Path) -> Vec<OsString> {
-        let typed = self.sources.iter().chain([&self.destination]);
+        let destination = match (self.place.is_remote(), self.destination.strip_prefix(b"../")) {
+            (false, _) => self.destination.clone(),
+            (true, Some(rest)) => [b"%/", rest].concat(),
+            (true, None) if self.destination.first() == Some(&ABSOLUTE) => self.destination.clone(),
+            (true, None) => [b"%/", &self.destination[..]].concat(),
+        };
+        let typed = self.sources.iter().chain([&destination]);
         let real = |path: &Vec<u8>| match path.split_first() {
             Some((&ABSOLUTE, rest)) => {
                 let mut real = world.as_os_str().to_owned();
@@ -67,7 +75,15 @@ impl Case {
             }
             _ => OsStr::from_bytes(path).to_owned(),
         };
-        typed.map(real).collect()
+        let mut paths: Vec<OsString> = typed.map(real).collect();
+        if self.place.is_remote()
+            && let Some(last) = paths.last_mut()
+        {
+            let mut there = OsString::from("there:");
+            there.push(&*last);
+            *last = there;
+        }
+        paths
     }
 
     /// Arguments of the one rsync.

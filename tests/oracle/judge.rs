@@ -15,6 +15,7 @@ use multi_sync::verify::{self, Difference, DifferenceKind};
 
 use super::case::Case;
 use super::known;
+use super::place::{self, Place, unmount};
 use super::world::set_immutable;
 use crate::lab::command::{self, Run, as_nobody, run_within};
 use crate::lab::twin::but_for_the_unseen;
@@ -120,6 +121,8 @@ impl Verdict {
 pub struct Court {
     work: Work,
     program: PathBuf,
+    /// By which `rsync` is found, if it is not the usual one.
+    path: Option<OsString>,
 }
 
 struct Ran {
@@ -139,13 +142,25 @@ impl Court {
             command::copy_program(program, &copy);
             copy
         };
-        Court { work, program }
+        // Both use it: `ORACLE_RSYNC` is the path of another rsync.
+        let path = std::env::var_os("ORACLE_RSYNC").map(|rsync| {
+            let dir = work.dir("rsync");
+            command::copy_program(Path::new(&rsync), &dir.join("rsync"));
+            let mut path = dir.into_os_string();
+            path.push(":");
+            path.push(std::env::var_os("PATH").unwrap_or_default());
+            path
+        });
+        if let Some(rsync) = std::env::var_os("ORACLE_OTHER_RSYNC") {
+            command::copy_program(Path::new(&rsync), &work.dir("other").join("rsync"));
+        }
+        Court { work, program, path }
     }
 
     /// Leaves `many` and `one` in the folder until the next case.
     pub fn judge(&self, case: &Case) -> Verdict {
         let since =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64 - 1);
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64 - 2);
         let (many, way) = self.run_many(case, "many");
 
         let stderr = many.run.stderr_text();
@@ -201,7 +216,13 @@ impl Court {
     fn make(&self, case: &Case, name: &str) -> PathBuf {
         let world = self.work.join(name);
         remove(&world);
-        case.world.make(&world, case.owner()).unwrap_or_else(|e| panic!("make the world of {}: {e}", case.seed));
+        let mount = |at: &Path| case.place.mount(&self.work, at, case.owner()).map_err(std::io::Error::other);
+        // What an overlay hides has to be there before.
+        let (at_once, late) = (case.place.is_mounted() && case.place != Place::Overlay, case.place == Place::Overlay);
+        let at_once: Option<&dyn Fn(&Path) -> std::io::Result<()>> = if at_once { Some(&mount) } else { None };
+        let made = case.world.make(&world, case.owner(), at_once);
+        let made = made.and_then(|()| if late { mount(&world.join("d")) } else { Ok(()) });
+        made.unwrap_or_else(|e| panic!("make the world of {}: {e}", case.seed));
         world
     }
 
@@ -221,7 +242,13 @@ impl Court {
             words.extend(case.one(&world));
         }
         let mut command = command::command(&self.work, "sh");
-        command.args(words).current_dir(world.join(&case.cwd));
+        command.args(words).current_dir(world.join(&case.cwd)).env("LC_ALL", case.place.locale());
+        if let Some(path) = &self.path {
+            command.env("PATH", path);
+        }
+        if case.place.is_remote() {
+            command.env("RSYNC_RSH", place::shell(&self.work, case.place));
+        }
         let command = if case.nobody { as_nobody(&self.work, command) } else { command };
         let run = run_within(command, limit());
         let lines = if case.itemizes() { lines(&run.stdout) } else { BTreeSet::new() };
@@ -255,6 +282,14 @@ impl Court {
             let mut copy = command::command(&self.work, "cp");
             copy.arg("-a").arg(self.work.join(name)).arg(kept);
             run_within(copy, limit());
+        }
+    }
+}
+
+impl Drop for Court {
+    fn drop(&mut self) {
+        for name in ["w", "one", "many", "again"] {
+            remove(&self.work.join(name));
         }
     }
 }
@@ -340,11 +375,12 @@ fn trees(one: &Path, many: &Path, since: i64) -> Vec<Finding> {
     but_for_the_unseen(report.differences).into_iter().filter(counts).map(Finding::Tree).collect()
 }
 
-/// Removes a folder, if it is there, whatever the modes in it.
+/// Removes a folder, if it is there, whatever the modes in it, and with what is mounted as `d` in it.
 pub fn remove(dir: &Path) {
     if fs::symlink_metadata(dir).is_err() {
         return;
     }
+    unmount(&dir.join("d"));
     if fs::remove_dir_all(dir).is_err() {
         open(dir);
         let _ = fs::remove_dir_all(dir);

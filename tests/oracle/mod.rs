@@ -1,12 +1,13 @@
 //! The oracle: does multi-sync leave what one rsync would have left?
 //!
 //! [`generate`] makes a [`case`] from a seed, [`judge`] runs it both ways and compares everything that can be compared, [`known`] says
-//! which differences are one rsync's own, [`saved`] keeps cases in files, [`shrink`] makes a case that differs small, [`tally`] counts.
+//! which differences are one rsync's own, [`place`] is where it runs, [`saved`] keeps cases in files, [`shrink`] makes a case that differs small, [`tally`] counts.
 
 pub mod case;
 pub mod generate;
 pub mod judge;
 pub mod known;
+pub mod place;
 pub mod random;
 pub mod regressions;
 pub mod saved;

@@ -1,6 +1,7 @@
 //! Cases that once differed, as small as they became. Each must stay identical.
 
 use super::case::Case;
+use super::place::Place;
 use super::world::{Kind, Node, OLD, World};
 
 /// Builds a world and a case, so that a case fits a few lines.
@@ -22,6 +23,7 @@ pub fn case(options: &str, at: &str, sources: &[&str], destination: &str) -> Bui
         nobody: false,
         umask: 0o022,
         stdin: None,
+        place: Place::Here,
     })
 }
 

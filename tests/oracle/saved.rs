@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::case::Case;
+use super::place::Place;
 use super::world::{Node, World};
 
 /// A case without its entries, as it stands in a file.
@@ -26,6 +27,8 @@ struct Head {
     umask: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stdin: Option<String>,
+    #[serde(default, skip_serializing_if = "Place::is_here")]
+    place: Place,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +51,7 @@ pub fn text(case: &Case) -> String {
         nobody: case.nobody,
         umask: case.umask,
         stdin: case.stdin.clone(),
+        place: case.place,
     };
     let head = serde_json::to_string(&head).expect("a case is plain data");
     let nodes = case.world.nodes.iter().map(|node| serde_json::to_string(node).expect("a node is plain data"));
@@ -70,6 +74,7 @@ pub fn read(text: &str) -> serde_json::Result<Case> {
         nobody: case.nobody,
         umask: case.umask,
         stdin: case.stdin,
+        place: case.place,
     })
 }
 

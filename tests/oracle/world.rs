@@ -175,38 +175,25 @@ impl World {
         }
     }
 
-    /// Makes all of it in `root`, which is made too, for this user if the tests run as root.
-    pub fn make(&self, root: &Path, owner: u32) -> io::Result<()> {
-        let root_user = crate::lab::is_root();
+    /// Makes all of it in `root`, which is made too, for this user if the tests run as root. `mount` is done to `d` when it is still
+    /// empty; some of what is to be in it may be impossible then.
+    pub fn make(&self, root: &Path, owner: u32, mount: Option<&dyn Fn(&Path) -> io::Result<()>>) -> io::Result<()> {
         fs::create_dir(root)?;
         for node in &self.nodes {
-            self.make_node(root, node).map_err(|e| io::Error::new(e.kind(), format!("{node:?}: {e}")))?;
+            let made = self.make_node(root, node).map_err(|e| io::Error::new(e.kind(), format!("{node:?}: {e}")));
+            match mount {
+                Some(_) if is_below(&node.path, b"d") => {}
+                _ => made?,
+            }
+            if let (Some(mount), b"d") = (mount, &node.path[..]) {
+                mount(&root.join("d"))?;
+            }
         }
         for node in self.nodes.iter().rev() {
-            let path = root.join(OsStr::from_bytes(&node.path));
-            if matches!(node.kind, Kind::Link(_)) {
-                continue;
-            }
-            if root_user {
-                let (user, group) = node.ids(owner);
-                lchown(&path, Some(user), Some(group))?;
-            }
-            if !matches!(node.kind, Kind::Symlink(_)) {
-                if let Some(value) = &node.xattr {
-                    // Not every file system has them, and no FIFO.
-                    let _ = setxattr(&path, "user.oracle", value.as_bytes(), XattrFlags::empty());
-                }
-                fs::set_permissions(&path, fs::Permissions::from_mode(node.mode))?;
-                if node.acl {
-                    let _ = setxattr(&path, "system.posix_acl_access", &acl(node.mode), XattrFlags::empty());
-                }
-            }
-            touch(&path, node.mtime)?;
-            if node.immutable {
-                set_immutable(&path, true)?;
-            }
+            let lenient = mount.is_some() && node.path.starts_with(b"d");
+            set_attributes(root, node, owner, lenient)?;
         }
-        if root_user {
+        if crate::lab::is_root() {
             chown(root, Some(owner), Some(owner))?;
         }
         fs::set_permissions(root, fs::Permissions::from_mode(0o755))?;
@@ -308,6 +295,34 @@ fn write(path: &Path, content: &[u8], size: Option<u64>) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     size.map_or(Ok(()), |size| file.set_len(size))
+}
+
+/// `lenient` where the file system may not be able to.
+fn set_attributes(root: &Path, node: &Node, owner: u32, lenient: bool) -> io::Result<()> {
+    let path = root.join(OsStr::from_bytes(&node.path));
+    if matches!(node.kind, Kind::Link(_)) {
+        return Ok(());
+    }
+    let must = |done: io::Result<()>| if lenient { Ok(()) } else { done };
+    if crate::lab::is_root() {
+        let (user, group) = node.ids(owner);
+        must(lchown(&path, Some(user), Some(group)))?;
+    }
+    if !matches!(node.kind, Kind::Symlink(_)) {
+        if let Some(value) = &node.xattr {
+            // Not every file system has them, and no FIFO.
+            let _ = setxattr(&path, "user.oracle", value.as_bytes(), XattrFlags::empty());
+        }
+        must(fs::set_permissions(&path, fs::Permissions::from_mode(node.mode)))?;
+        if node.acl {
+            let _ = setxattr(&path, "system.posix_acl_access", &acl(node.mode), XattrFlags::empty());
+        }
+    }
+    must(touch(&path, node.mtime))?;
+    if node.immutable {
+        must(set_immutable(&path, true))?;
+    }
+    Ok(())
 }
 
 /// Only root can, and not every file system knows it.

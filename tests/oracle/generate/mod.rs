@@ -7,6 +7,7 @@ mod options;
 use std::collections::{HashMap, HashSet};
 
 use super::case::{ABSOLUTE, Case};
+use super::place::Place;
 use super::random::Random;
 use super::world::{FOREIGN, Kind, Node, OLD, World, is_below, join, parent};
 use options::{SPECIAL_PERCENT, add_special, add_theme, base};
@@ -37,6 +38,25 @@ const WORDS_OF_RSYNC: &[&[u8]] = &[
 
 /// How standard input is named.
 const STDIN: &[&str] = &["=-", "merge -", "/dev/stdin", "/dev/fd/0"];
+
+/// The case of a seed in another place, where that makes sense.
+pub fn case_in(place: Place, seed: u64) -> Case {
+    let mut case = case(seed);
+    let is_d = case.destination.strip_suffix(b"/").unwrap_or(&case.destination).ends_with(b"d");
+    let fits = is_d && !case.destination.windows(3).any(|part| part == b"new");
+    if !fits || place == Place::OtherUser && case.nobody {
+        return case;
+    }
+    case.place = place;
+    if place.is_mounted() && !case.world.has_dir(b"d") {
+        case.world.add(Node::new("d", Kind::Dir));
+    }
+    if place == Place::OtherUser {
+        // Its own, as a home is.
+        case.world.nodes.iter_mut().filter(|node| node.path == b"d").for_each(|node| node.owner = (65534, 65534));
+    }
+    case
+}
 
 /// What a case is drawn from.
 struct Draw {
@@ -189,6 +209,7 @@ impl Draw {
             nobody: self.nobody,
             umask,
             stdin,
+            place: Place::Here,
         }
     }
 
