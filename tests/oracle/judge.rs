@@ -16,7 +16,7 @@ use multi_sync::verify::{self, Difference, DifferenceKind};
 use super::case::Case;
 use super::known;
 use super::place::{self, Place, unmount};
-use super::world::set_immutable;
+use super::world::{Mount, set_immutable};
 use crate::lab::command::{self, Run, as_nobody, run_within};
 use crate::lab::twin::but_for_the_unseen;
 use crate::lab::work::{Work, reachable_by_all};
@@ -219,7 +219,7 @@ impl Court {
         let mount = |at: &Path| case.place.mount(&self.work, at, case.owner()).map_err(std::io::Error::other);
         // What an overlay hides has to be there before.
         let (at_once, late) = (case.place.is_mounted() && case.place != Place::Overlay, case.place == Place::Overlay);
-        let at_once: Option<&dyn Fn(&Path) -> std::io::Result<()>> = if at_once { Some(&mount) } else { None };
+        let at_once: Option<Mount> = if at_once { Some(&mount) } else { None };
         let made = case.world.make(&world, case.owner(), at_once);
         let made = made.and_then(|()| if late { mount(&world.join("d")) } else { Ok(()) });
         made.unwrap_or_else(|e| panic!("make the world of {}: {e}", case.seed));
@@ -296,6 +296,9 @@ impl Drop for Court {
 
 fn refusal(stderr: &str) -> Option<Outcome> {
     let line = stderr.lines().next()?.strip_prefix("multi-sync: ")?;
+    if line.starts_with("rsync would skip the directory ") {
+        return Some(Outcome::Refused("a directory without recursion".into()));
+    }
     line.split_once(" cannot be used here").map(|(what, _)| Outcome::Refused(what.to_owned()))
 }
 

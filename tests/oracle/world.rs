@@ -104,6 +104,9 @@ impl Node {
     }
 }
 
+/// Puts a file system at a path.
+pub type Mount<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
+
 /// Nodes, parents before what is in them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct World {
@@ -177,12 +180,13 @@ impl World {
 
     /// Makes all of it in `root`, which is made too, for this user if the tests run as root. `mount` is done to `d` when it is still
     /// empty; some of what is to be in it may be impossible then.
-    pub fn make(&self, root: &Path, owner: u32, mount: Option<&dyn Fn(&Path) -> io::Result<()>>) -> io::Result<()> {
+    pub fn make(&self, root: &Path, owner: u32, mount: Option<Mount>) -> io::Result<()> {
         fs::create_dir(root)?;
         for node in &self.nodes {
             let made = self.make_node(root, node).map_err(|e| io::Error::new(e.kind(), format!("{node:?}: {e}")));
             match mount {
-                Some(_) if is_below(&node.path, b"d") => {}
+                // Nor does a link lead from one file system into another.
+                Some(_) if is_below(&node.path, b"d") || matches!(node.kind, Kind::Link(_)) => {}
                 _ => made?,
             }
             if let (Some(mount), b"d") = (mount, &node.path[..]) {
