@@ -1,4 +1,4 @@
-//! What rsync says on standard error: one table of its messages ([`table`]), through which everything that recognises a line goes.
+//! What rsync says on standard error: one table of its messages (`table`), through which everything that recognises a line goes.
 //!
 //! Names stand in these lines, and a name can hold anything that a line can: who speaks and what about is read from the fixed words at
 //! the beginning, the cause from the fixed words at the end, and nothing in between decides. A line that is not in the table and does not
