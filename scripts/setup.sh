@@ -70,6 +70,8 @@ needs() {
     need 'setcap (tests use an rsync with capabilities)' 'has setcap' \
         libcap2-bin libcap libcap-progs libcap libcap libcap
     need 'zstd (unpacks the list of a real tree)' 'has zstd' zstd zstd zstd zstd zstd zstd
+    # Not everywhere; a test that needs them says that it was skipped.
+    [ "$manager" != apt-get ] || need 'exFAT (a destination that does not tell names apart by case)' has_exfat 'exfat-fuse exfatprogs' - - - - -
     need 'FUSE and its headers (storage that is slow, or loses what was not synced)' has_fuse \
         'fuse3 libfuse3-dev pkg-config' 'fuse3 fuse3-devel pkgconf' 'fuse3 fuse3-devel pkg-config' 'fuse3 pkgconf' 'fuse3 fuse3-dev pkgconf' -
     [ "$1" = bench ] || return 0
@@ -85,6 +87,10 @@ needs() {
 
 has_fuse() {
     has fusermount3 && has pkg-config && pkg-config --exists fuse3
+}
+
+has_exfat() {
+    has mount.exfat-fuse && has mkfs.exfat
 }
 
 has_fd() {

@@ -30,7 +30,7 @@
 //!
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
-//!   [`error`], [`thread`], [`entry`], [`handle`], [`endpoint`], [`size`], [`temporary`], [`treegen`], [`verify`]; then [`rsync`]; then [`hosts`], [`shell`]; then
+//!   [`error`], [`thread`], [`entry`], [`names`], [`handle`], [`endpoint`], [`size`], [`temporary`], [`treegen`], [`verify`]; then [`rsync`]; then [`hosts`], [`shell`]; then
 //!   [`config`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`], [`report`]; then [`recheck`], [`journal`], [`shared`], [`spool`]; then [`rundir`]; then
 //!   [`supervise`]; then [`connection`]; then [`plan`], [`preflight`]; then [`engine`]; then [`trial`]; then [`selftest`], [`mod@bench`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
@@ -56,6 +56,7 @@ pub mod error;
 pub mod handle;
 pub mod hosts;
 pub mod journal;
+pub mod names;
 pub mod plan;
 pub mod preflight;
 pub mod queue;

@@ -5,6 +5,7 @@
 
 mod alone;
 mod bandwidth;
+pub(crate) mod folding;
 mod gitignore;
 mod launches;
 mod mounts;
@@ -181,6 +182,8 @@ pub struct Plan {
     pub stats: bool,
     /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
     pub watched_dest: Option<PathBuf>,
+    /// Names that differ in case only, or in the form of a letter, may be one at the destination, and that matters.
+    pub watches_names: bool,
     /// A launch may shake hands before it may begin: rsync waits for its names as long as nobody has limited that.
     pub goes_ahead: bool,
 }
@@ -308,6 +311,7 @@ impl Plan {
             quiet: config.options.meaning().quiet,
             stats: config.options.meaning().stats,
             watched_dest,
+            watches_names: folding::watches_names(config, &meaning),
             goes_ahead: goes_ahead(config, &options, &meaning),
         })
     }
@@ -483,7 +487,7 @@ fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -> bool {
     waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown
 }
 
-/// Local file systems with fine change times. On others, such as NFS, attributes may come from a cache.
+/// Local file systems with fine change times, as far as their inodes have room for them. On others, such as NFS, attributes may come from a cache.
 fn watched_dest(config: &Config) -> Option<PathBuf> {
     const BTRFS: u64 = 0x9123_683e;
     const EXT: u64 = 0xef53;

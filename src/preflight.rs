@@ -4,7 +4,7 @@
 //! that rsync's options name, the destination, the bucket directory. The sources and files are those of this run if the same questions have the same answers
 //! here. Of the destination the hosts' answers are compared with each other: this machine may not see it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -153,6 +153,15 @@ fn paths(config: &Config) -> Vec<OsString> {
 
 /// rsync's words that list DEST, with the user's options that lead there.
 fn list(config: &Config) -> Vec<OsString> {
+    list_below(config, OsStr::new(""))
+}
+
+/// rsync, to list one name below DEST: it says if that is not there.
+pub fn listing(config: &Config, name: &OsStr) -> Invocation {
+    Invocation::new("rsync", list_below(config, name), &config.cwd)
+}
+
+fn list_below(config: &Config, name: &OsStr) -> Vec<OsString> {
     const LEADS_THERE: [&str; 14] = [
         "rsh",
         "rsync-path",
@@ -172,7 +181,9 @@ fn list(config: &Config) -> Vec<OsString> {
     let options = config.options.absolute_files(&config.cwd);
     let options = options.without(|setting| !LEADS_THERE.contains(&setting.spec.name()));
     let mut words = options.argv();
-    words.extend(["--list-only".into(), "--".into(), config.destination.as_directory(&config.cwd)]);
+    let mut path = config.destination.as_directory(&config.cwd);
+    path.push(name);
+    words.extend(["--list-only".into(), "--".into(), path]);
     words
 }
 
@@ -281,7 +292,6 @@ mod tests {
     use super::*;
     use crate::endpoint::Destination;
     use crate::rsync::options::Options;
-    use std::ffi::OsStr;
     use std::path::PathBuf;
 
     #[test]

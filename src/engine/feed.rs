@@ -22,6 +22,7 @@ use crate::thread;
 
 use super::judge::{Candidate, Judge};
 use super::ledger::{Complete, Known};
+use super::meeting::Meeting;
 
 /// A spine directory that is part of the transfer.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub(super) enum Found {
     Buckets(Vec<Bucket>),
     KeptWhole(KeptWhole, String),
     Unread(ScanError),
+    /// This name may be one with another at the destination.
+    Meets(String),
     /// The scan ended, and took this long.
     End(Result<Duration>),
 }
@@ -86,6 +89,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         groups: Mutex::default(),
         linked_dirs: Mutex::default(),
         failure: Mutex::default(),
+        meeting: inputs.plan.watches_names.then(Meeting::default),
         tell,
     };
     for single in &inputs.plan.singles {
@@ -145,6 +149,8 @@ struct Feed<'a> {
     groups: Mutex<HashMap<Together, Group>>,
     linked_dirs: Mutex<Vec<LinkedDirs>>,
     failure: Mutex<Option<Error>>,
+    /// Where names of split directories may be one at the destination.
+    meeting: Option<Meeting>,
     tell: &'a (dyn Fn(Found) + Sync),
 }
 
@@ -213,6 +219,7 @@ impl Feed<'_> {
     }
 
     fn spine(&self, spine: Spine<'_>) {
+        self.meet(spine.root, spine.path);
         let argument = [self.prefix(spine.root), spine.path].concat();
         let dir = SpineDir {
             argument: (!spine.path.is_empty()).then(|| argument.clone()),
@@ -237,7 +244,23 @@ impl Feed<'_> {
         }
     }
 
+    /// A path that is told.
+    fn meet(&self, root: u32, path: &[u8]) {
+        let (dir, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        self.meet_all(root, dir, std::iter::once(name).filter(|name| !name.is_empty()));
+    }
+
+    fn meet_all<'n>(&self, root: u32, dir: &[u8], names: impl Iterator<Item = &'n [u8]>) {
+        let Some(meeting) = &self.meeting else { return };
+        let above = &self.inputs.plan.trees[root as usize].above;
+        meeting.take(&[above, dir].concat(), names).into_iter().for_each(|name| (self.tell)(Found::Meets(name)));
+    }
+
     fn units(&self, units: Units<'_>) {
+        self.meet_all(units.root, units.dir, units.iter().map(|unit| unit.name));
         let mut prefix = [self.prefix(units.root), units.dir].concat();
         if !units.dir.is_empty() {
             prefix.push(b'/');
@@ -269,6 +292,7 @@ impl Feed<'_> {
 
     fn linked(&self, linked: Linked<'_>) {
         let Linked { root, spine, dir, name, weight, inode, names } = linked;
+        self.meet_all(root, dir, std::iter::once(name));
         let mut argument = [self.prefix(root), dir].concat();
         if !dir.is_empty() {
             argument.push(b'/');
@@ -362,6 +386,7 @@ impl Feed<'_> {
         for LinkedDirs { units, inodes } in std::mem::take(&mut *lock(&self.linked_dirs)) {
             let mut together = Group { names: None, members: Vec::new() };
             for LinkedDir { root, spine, dir, name, weight } in units {
+                self.meet_all(root, &dir, std::iter::once(&name[..]));
                 let verdict = &lock(&self.spines).verdicts[spine as usize];
                 if let Verdict::Copied(place) = *verdict {
                     let argument = [self.prefix(root), &scan::below(&dir, &name)].concat();

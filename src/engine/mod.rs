@@ -16,6 +16,7 @@ mod judge;
 mod launch;
 mod ledger;
 mod logs;
+mod meeting;
 mod naming;
 mod pace;
 mod places;
@@ -198,6 +199,8 @@ pub fn run_recorded(
             parts: Vec::new(),
             whole_lists: false,
             sender_failed: false,
+            met: None,
+            names_meet: false,
             faults: HashMap::new(),
             plain_waits: false,
             stalls_told: false,
@@ -352,6 +355,10 @@ struct Run<'scope, 'env> {
     whole_lists: bool,
     /// Something of the source could not be read: rsync deletes nothing then.
     sender_failed: bool,
+    /// A name that may be one with another at the destination.
+    met: Option<String>,
+    /// Some are: nothing is deleted.
+    names_meet: bool,
     /// Where buckets have failed for reasons of their own, on hosts that work: the host, and the launches that had succeeded by then.
     faults: HashMap<u64, (usize, u64)>,
     /// The one rsync for everything has to start once more, on another host.
@@ -395,6 +402,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.remove_later(&done);
         self.clean_later(&done);
         for (text, vanished, _) in before.unread.iter().filter(|_| before.scanned.is_some()) {
+            self.names_meet |= text.ends_with(meeting::MEETS);
             self.note_unread(text.clone(), *vanished);
         }
         for bucket in before.buckets.values() {
@@ -557,6 +565,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Message::Found(Found::KeptWhole(why, path)) => {
                 self.summary.kept_whole.entry(why).or_insert((0, path)).0 += 1;
             }
+            Message::Found(Found::Meets(name)) => drop(self.met.get_or_insert(name)),
             Message::Found(Found::Unread(error)) => self.unread(&error)?,
             Message::Found(Found::End(scanned)) => {
                 self.scanned = true;
@@ -706,7 +715,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     // One rsync for everything has left nothing to do, also of directories that were made before it.
                     if self.summary.plain.is_some() {
                         self.stage = Stage::Attributes;
-                    } else if self.may_delete() {
+                    } else if self.may_delete()? {
                         self.to_clean.drain(..).for_each(|bucket| self.queue.push(bucket));
                         self.stage = Stage::Clean;
                     } else {
@@ -753,7 +762,10 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     /// Deletions in the spine come last, and not after an error on the sending side: what could not be read would be deleted.
-    fn may_delete(&mut self) -> bool {
+    fn may_delete(&mut self) -> Result<bool> {
+        if self.plan.deletes.is_some() && self.keeps_what_meets()? {
+            return Ok(false);
+        }
         let wanted = self.plan.deletes.is_some() && self.spine.dest_made && self.spine.len() > 0;
         let unsafe_now = self.sender_failed && !self.plan.ignore_errors;
         if wanted && unsafe_now {
@@ -761,7 +773,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             let text = "IO error encountered -- nothing is deleted in the directories that were split";
             (self.tell)(Event::Failed(text.into()));
         }
-        wanted && !unsafe_now
+        Ok(wanted && !unsafe_now)
     }
 
     fn done_so_far(&self) -> Weight {

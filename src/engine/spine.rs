@@ -76,6 +76,11 @@ impl SpineList {
         self.dirs.len()
     }
 
+    /// Those that were made at the destination, by their paths in the transfer.
+    pub fn made(&self) -> impl Iterator<Item = &[u8]> {
+        self.dirs[..self.created as usize].iter().filter_map(|dir| dir.argument.as_deref().map(path_in_transfer))
+    }
+
     /// The longest part from `from` on whose arguments fit into one launch.
     pub fn fitting(&self, from: usize, room: usize) -> Range<usize> {
         let mut taken = 0;
@@ -125,7 +130,10 @@ impl SpineList {
     /// Whether nothing was written into any spine directory since it was created: its attributes are those it was given.
     /// Whatever adds, removes or renames an entry of a directory, or sets its attributes, sets its change time (inode(7)).
     pub fn unchanged_since(&self, dest: &Path) -> bool {
-        let same = |(dir, noted): (&SpineDir, &Option<ChangeTime>)| noted.is_some() && change_time(dest, dir) == *noted;
+        // Whole seconds are those of a file system, or an inode, that has no finer times (ext4 with inodes of 128 bytes): two changes may
+        // have the same.
+        let is_fine = |noted: &Option<ChangeTime>| noted.is_some_and(|(_, nanoseconds)| nanoseconds != 0);
+        let same = |(dir, noted): (&SpineDir, &Option<ChangeTime>)| is_fine(noted) && change_time(dest, dir) == *noted;
         self.changes.len() == self.dirs.len() && self.dirs.iter().zip(&self.changes).all(same)
     }
 

@@ -97,9 +97,13 @@ impl Run<'_, '_> {
             if !waited && !self.queue.worth_starting(slots) {
                 return Ok(false);
             }
+        } else if only_created && !self.resumes() && self.met.is_some() && !self.spine.dest_made && self.spine.len() > 0
+        {
+            // What was made there shows how names are read.
+            return if self.spine.creating { Ok(false) } else { self.make_spine().map(|()| true) };
         } else if only_created
             && !self.resumes()
-            && let Some(why) = self.one_launch()
+            && let Some(why) = self.why_one()?
         {
             self.summary.plain = Some(why.into());
             self.queue.clear();
@@ -139,7 +143,7 @@ impl Run<'_, '_> {
     pub(super) fn copying(&self, bucket: Bucket) -> Copying {
         Copying {
             repair: false,
-            keep: self.keeps() || self.deletes_late(),
+            keep: self.keeps() || self.names_meet || self.deletes_late(),
             exposed: bucket.exposed,
             singles: bucket.singles,
             whole_list: self.whole_lists,
@@ -225,7 +229,11 @@ impl Run<'_, '_> {
     /// print it again. `--delete-before` makes rsync read everything before it deletes anything. And something that cannot be read ends
     /// deletion: nothing is deleted before all of the source was looked at.
     fn waits_for_scan(&self) -> bool {
-        self.plan.prints || self.plan.deletes == Some(Delete::Before) || self.keeps_if_failed() && !self.deletes_late()
+        let names = self.plan.watches_names && !self.deletes_late();
+        names
+            || self.plan.prints
+            || self.plan.deletes == Some(Delete::Before)
+            || self.keeps_if_failed() && !self.deletes_late()
     }
 
     /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
@@ -235,6 +243,14 @@ impl Run<'_, '_> {
 
     pub(super) fn keeps_if_failed(&self) -> bool {
         self.plan.deletes.is_some() && !self.plan.ignore_errors
+    }
+
+    fn why_one(&mut self) -> Result<Option<&'static str>> {
+        if let Some(why) = self.meets_there()? {
+            return Ok(Some(why));
+        }
+        // One rsync would delete.
+        Ok(if self.names_meet { None } else { self.one_launch() })
     }
 
     /// Why one rsync does all that the scan found, before anything else was started.

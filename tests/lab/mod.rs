@@ -9,6 +9,7 @@
 
 pub mod command;
 pub mod daemon;
+pub mod mount;
 pub mod processes;
 pub mod rsyncd;
 pub mod space;

@@ -1,0 +1,120 @@
+//! Whether a destination on this machine takes names for one that differ in case only. Looks, and writes nothing.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::config::Config;
+use crate::names;
+use crate::rsync::options::Meaning;
+
+/// How a destination reads names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folding {
+    /// Each name is its own.
+    Tells,
+    /// Some names are one.
+    Folds,
+    /// Nothing there shows it.
+    Unknown,
+}
+
+/// Whether names of the source have to be watched that may be one at DEST: there several rsyncs would each delete what the other copies.
+pub(super) fn watches_names(config: &Config, meaning: &Meaning) -> bool {
+    if meaning.dry_run || config.dry_run {
+        return false;
+    }
+    let found = match config.destination.is_local() && config.hosts.is_empty() {
+        true => of(Path::new(&config.destination.as_typed(&config.cwd))),
+        false => Folding::Unknown,
+    };
+    found == Folding::Folds || found == Folding::Unknown && meaning.delete.is_some()
+}
+
+/// Of a directory, or what is there of the path to it.
+pub fn of(path: &Path) -> Folding {
+    let Some(dir) = path.ancestors().find(|path| path.is_dir()) else { return Folding::Unknown };
+    let shown = of_entries(dir).or_else(|| of_itself(dir));
+    shown.unwrap_or_else(|| of_type(dir))
+}
+
+/// As the lookup of a name shows that is there.
+fn of_entries(dir: &Path) -> Option<Folding> {
+    const MOST: usize = 1000;
+    let entries = fs::read_dir(dir).ok()?.take(MOST).filter_map(|entry| Some(entry.ok()?.file_name().into_vec()));
+    let names: HashSet<Vec<u8>> = entries.collect();
+    // A name that is found and not listed is another form of one that is. FUSE may give them different inode numbers.
+    let all = names.len() < MOST;
+    let mut asked = names.iter().filter_map(|name| Some((name, names::swapped(name)?)));
+    asked.find_map(|(name, other)| match names.contains(&other) {
+        true => Some(Folding::Tells),
+        false => lookup(dir, name, &other, all),
+    })
+}
+
+/// By the name of the directory, if what is above it is the same file system.
+fn of_itself(dir: &Path) -> Option<Folding> {
+    let dir = dir.canonicalize().ok()?;
+    let (above, name) = (dir.parent()?, dir.file_name()?.as_bytes());
+    let device = |path: &Path| Some(fs::metadata(path).ok()?.dev());
+    let other = names::swapped(name).filter(|_| device(above) == device(&dir))?;
+    // On one file system directories may differ: it says nothing that what is above tells names apart.
+    lookup(above, name, &other, false).filter(|found| *found == Folding::Folds)
+}
+
+fn lookup(dir: &Path, name: &[u8], other: &[u8], is_unlisted: bool) -> Option<Folding> {
+    let look = |name: &[u8]| fs::symlink_metadata(dir.join(std::ffi::OsStr::from_bytes(name)));
+    match (look(name), look(other)) {
+        (Ok(one), Ok(two)) if is_unlisted || (one.dev(), one.ino()) == (two.dev(), two.ino()) => Some(Folding::Folds),
+        (Ok(_), Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Some(Folding::Tells),
+        _ => None,
+    }
+}
+
+fn of_type(dir: &Path) -> Folding {
+    const BTRFS: u64 = 0x9123_683e;
+    const EXFAT: u64 = 0x2011_bab0;
+    const EXT: u64 = 0xef53;
+    const F2FS: u64 = 0xf2f5_2010;
+    const HFS: u64 = 0x4244;
+    const HFS_PLUS: u64 = 0x482b;
+    const MSDOS: u64 = 0x4d44;
+    const TMPFS: u64 = 0x0102_1994;
+    let Ok(found) = rustix::fs::statfs(dir) else { return Folding::Unknown };
+    match found.f_type as u64 {
+        EXFAT | HFS | HFS_PLUS | MSDOS => Folding::Folds,
+        BTRFS => Folding::Tells,
+        EXT | F2FS | TMPFS => of_flag(dir),
+        _ => Folding::Unknown,
+    }
+}
+
+/// A directory of these file systems says it by a flag, which new ones in it inherit (ioctl_iflags(2), `FS_CASEFOLD_FL`).
+fn of_flag(dir: &Path) -> Folding {
+    const CASEFOLD: u32 = 0x4000_0000;
+    let opened = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    match opened.and_then(|dir| rustix::fs::ioctl_getflags(&dir)) {
+        Ok(flags) if flags.bits() as u32 & CASEFOLD != 0 => Folding::Folds,
+        Ok(_) => Folding::Tells,
+        // A file system without flags has no such directories.
+        Err(rustix::io::Errno::NOTTY | rustix::io::Errno::OPNOTSUPP) => Folding::Tells,
+        Err(_) => Folding::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_of_this_machine_tells_names_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(of(&dir.path().join("gone/too")), Folding::Tells);
+        fs::write(dir.path().join("Some"), "").unwrap();
+        assert_eq!(of(dir.path()), Folding::Tells);
+    }
+}

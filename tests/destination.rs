@@ -1,0 +1,106 @@
+//! Destinations that are not like the source's file system: names that are one there, coarse times, no links, no room.
+
+mod lab;
+
+use std::fs;
+use std::path::Path;
+
+use lab::command::{Run, multi_sync, run, sh};
+use lab::mount::Mounted;
+use lab::rsyncd::{Module, Rsyncd};
+use lab::work::Work;
+
+macro_rules! or_skip {
+    ($made:expr, $test:literal) => {
+        match $made {
+            Ok(made) => made,
+            Err(why) => return lab::skip($test, &why),
+        }
+    };
+}
+
+/// Every pair of names that may be one, with six files below each.
+fn twins(work: &Work, pairs: &[(&str, &str)]) {
+    for (pair, (one, other)) in pairs.iter().enumerate() {
+        for number in 0..6 {
+            work.file(format!("src/p{pair}/{one}/a{number}"), "first");
+            work.file(format!("src/p{pair}/{other}/b{number}"), "second");
+        }
+    }
+}
+
+fn files(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+fn copy(work: &Work, flags: &str, options: &str, to: &str) -> Run {
+    let mut command = multi_sync(work);
+    command.args(flags.split(' ')).args(["-r", options, "--stats", "src/", to]);
+    run(command)
+}
+
+/// One rsync deletes half of it in a second run, and with `--delete-after` everything in the first.
+#[test]
+fn names_that_are_one_are_not_deleted() {
+    let work = Work::new();
+    let mounted = or_skip!(Mounted::exfat(&work, "fs"), "names_that_are_one_are_not_deleted");
+    twins(&work, &[("Foo", "foo"), ("x", "X")]);
+    let daemon = or_skip!(Rsyncd::start(&[Module::new("copy", &mounted.path)]), "names_that_are_one_are_not_deleted");
+    let remote = daemon.url("copy");
+    let mut number = 0;
+    for base in [mounted.path.display().to_string(), remote] {
+        for options in ["-rt --delete", "-rt --delete-before", "-rt --delete-after", "-rt --delete --ignore-errors"] {
+            // Split both, or one of them, or none.
+            for flags in ["-p 3 -f 3", "-p 3 -f 8"] {
+                number += 1;
+                let to = format!("{base}/D{number}/");
+                for _ in 0..2 {
+                    let ran = copy(&work, flags, options, &to).expect_code(23);
+                    let left = files(&mounted.path.join(format!("D{number}")));
+                    let said = ran.stderr_text().contains("is one name with another");
+                    let ran = ran.expect(left >= 24, &format!("{left} files are left of 24"));
+                    ran.expect(said, "nothing is said of it");
+                }
+            }
+        }
+    }
+}
+
+/// Where names are told apart, several rsyncs copy and delete.
+#[test]
+fn names_that_are_told_apart_cost_nothing() {
+    let work = Work::new();
+    twins(&work, &[("Foo", "foo"), ("x", "X")]);
+    let daemon = or_skip!(Rsyncd::start(&[Module::new("copy", work.path())]), "names_that_are_told_apart_cost_nothing");
+    for to in [work.join("D").display().to_string(), format!("{}/E", daemon.url("copy"))] {
+        for options in ["-a --delete", "-a --delete-after"] {
+            let dest = work.join(Path::new(&to).file_name().unwrap());
+            fs::create_dir_all(dest.join("p0/Foo/extra")).unwrap();
+            let ran = copy(&work, "-p 3 -f 3", options, &to).expect_code(0);
+            assert!(!ran.stdout_text().contains("One rsync for everything"), "{}", ran.report());
+            assert!(!ran.stderr_text().contains("one name"), "{}", ran.report());
+            run(sh(&work, &format!("diff -r src {}", dest.display()))).expect_code(0);
+        }
+    }
+}
+
+/// A directory keeps the time of its source also where changes within a second look alike.
+#[test]
+fn whole_seconds_tell_no_changes() {
+    let work = Work::new();
+    let mounted = or_skip!(Mounted::whole_seconds(&work, "fs"), "whole_seconds_tell_no_changes");
+    for dir in 0..8 {
+        for number in 0..6 {
+            work.file(format!("src/d{dir}/f{number}"), "x");
+            work.file(format!("src/d{dir}/sub/g{number}"), "x");
+        }
+    }
+    run(sh(&work, "find src -depth -exec touch -h -d '2020-01-02 03:04:05' {} +")).expect_code(0);
+    for number in 0..5 {
+        let to = mounted.path.join(format!("D{number}"));
+        copy(&work, "-p 4 -f 4", "-a", &to.display().to_string()).expect_code(0);
+        let find = format!("find {} -type d -newermt 2021-01-01", to.display());
+        assert_eq!(run(sh(&work, &find)).stdout_text(), "");
+    }
+}
