@@ -256,7 +256,9 @@ fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         return Err(Error::usage(format!("--{name} cannot be used with --status and --runs")).remedy("leave it out"));
     }
     let typed = fixed.into_iter().find(|name| matches.contains_id(name) && !may.contains(name));
-    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore"].into_iter().find(|name| matches.get_flag(name));
+    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users"]
+        .into_iter()
+        .find(|name| matches.get_flag(name));
     match typed.or(flag) {
         Some(name) => {
             let shown = if name == "paths" { "SRC and DEST".to_owned() } else { format!("--{name}") };
@@ -349,6 +351,7 @@ fn set_hosts(config: &mut Config, matches: &ArgMatches, typed: &Typed) -> Result
     let word = |name: &str| matches.get_one::<OsString>(name);
     if matches.get_one::<String>("mode").is_none_or(|mode| mode != MANY_TO_ONE) {
         let about_hosts = ["hosts", "hosts-file", "ssh", "host-timeout"].into_iter().find(|name| word(name).is_some());
+        let about_hosts = about_hosts.or(matches.get_flag("mixed-users").then_some("mixed-users"));
         return about_hosts.map_or(Ok(()), |name| {
             Err(Error::usage(format!("--{name} without --mode {MANY_TO_ONE}")).remedy(format!("add -m {MANY_TO_ONE}")))
         });
@@ -365,6 +368,7 @@ fn set_hosts(config: &mut Config, matches: &ArgMatches, typed: &Typed) -> Result
     if let Some(ssh) = word("ssh") {
         config.ssh = Ssh::parse(ssh, &config.cwd)?;
     }
+    config.mixed_users = matches.get_flag("mixed-users");
     if let Some(seconds) = word("host-timeout") {
         config.host_timeout = seconds_of("--host-timeout", seconds)?;
     }

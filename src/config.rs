@@ -80,6 +80,8 @@ pub struct Config {
     pub workers: Option<Workers>,
     /// A run ends when no host could be used for so long.
     pub host_timeout: Duration,
+    /// Hosts may log in as different users.
+    pub mixed_users: bool,
 }
 
 /// The most processes that are tried where the user does not say how many: cores are not what limits a network.
@@ -139,6 +141,7 @@ impl Config {
             ssh,
             workers: None,
             host_timeout: DEFAULT_HOST_TIMEOUT,
+            mixed_users: false,
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::thread;
 
 /// A handshake that takes longer is not waited for.
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(20);
+/// What the user's configuration forwards can be had once only, by whoever comes first (ssh_config(5), `ExitOnForwardFailure`).
+const NO_FORWARDS: &str = "ClearAllForwardings=yes";
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A socket's path with what ssh adds while it makes one must fit `sun_path` (unix(7)).
 const LONGEST_SOCKET: usize = 107 - 17;
@@ -88,7 +90,7 @@ impl Route {
     fn master(&self, socket: &Path) -> Invocation {
         let mut path = OsString::from("ControlPath=");
         path.push(socket);
-        let options = ["ControlMaster=yes", "ControlPersist=no", "BatchMode=yes"].map(OsString::from);
+        let options = ["ControlMaster=yes", "ControlPersist=no", "BatchMode=yes", NO_FORWARDS].map(OsString::from);
         let options = options.into_iter().chain([path]).flat_map(|option| ["-o".into(), option]);
         self.invocation(&options.chain(["-N".into(), "-T".into()]).collect::<Vec<_>>())
     }
@@ -154,17 +156,19 @@ impl Connections {
         }
     }
 
-    /// The remote shell's command of a launch in this slot: waits until the connection is open. `None` if it cannot be,
+    /// The remote shell's command of a launch in this slot: waits until the connection is open, and goes without one that cannot be,
     /// or if `launches` are stopped.
-    pub fn wait(&self, slot: usize, launches: &Supervisor) -> Option<OsString> {
-        let socket = self.wait_for_socket(slot, launches)?;
+    pub fn wait(&self, slot: usize, launches: &Supervisor) -> OsString {
         let mut command = self.route.rsh.clone();
-        command.push(" -o ControlMaster=no -o ControlPath=");
-        command.push(&socket);
-        Some(command)
+        command.push(format!(" -o {NO_FORWARDS}"));
+        if let Some(socket) = self.wait_for_socket(slot, launches) {
+            command.push(" -o ControlMaster=no -o ControlPath=");
+            command.push(&socket);
+        }
+        command
     }
 
-    /// The same, and gives the control socket.
+    /// The control socket of a slot, when it is there; `None` as for [`Connections::wait`].
     pub fn wait_for_socket(&self, slot: usize, launches: &Supervisor) -> Option<PathBuf> {
         let began = Instant::now();
         let socket = self.socket(slot);
@@ -219,7 +223,7 @@ mod tests {
         let route = Route { command, machine: vec!["h".into()], cwd: "/".into(), rsh: "ssh -p22".into() };
         assert_eq!(
             route.master(Path::new("/tmp/x/0")).to_string(),
-            "ssh -p22 -o 'ControlMaster=yes' -o 'ControlPersist=no' -o 'BatchMode=yes' -o 'ControlPath=/tmp/x/0' -N -T h"
+            "ssh -p22 -o 'ControlMaster=yes' -o 'ControlPersist=no' -o 'BatchMode=yes' -o 'ClearAllForwardings=yes' -o 'ControlPath=/tmp/x/0' -N -T h"
         );
     }
 }

@@ -146,7 +146,8 @@ pub struct Ssh {
 
 impl Ssh {
     /// Nobody is asked anything, and a connection that stands still ends after 15 seconds.
-    pub const KEEPS_ALIVE: [&str; 3] = ["BatchMode=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3"];
+    pub const KEEPS_ALIVE: [&str; 4] =
+        ["BatchMode=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ClearAllForwardings=yes"];
 
     /// Reads a command such as `ssh -F FILE`, typed in `cwd`.
     ///

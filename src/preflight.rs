@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::config::Config;
 use crate::endpoint::Source;
 use crate::entry::Printable;
-use crate::error::{Error, Result};
+use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::hosts::{Host, Workers};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
@@ -29,13 +29,14 @@ const SKEW: Duration = Duration::from_secs(2);
 /// Lines of an error that are shown.
 const SHOWN: usize = 2;
 
-/// Arguments: a file that shows whether the bucket directory is seen (or nothing), number of sources, sources, number of files, files, and rsync's words that list the destination (none: it is not asked).
+/// Arguments: a file that shows whether the bucket directory is seen (or nothing), number of sources, sources, number of files, files, and the destination (none: it is not asked): its path if it is on that machine, its name, rsync's options that lead there.
 /// A root directory is known by its inode, its owner and the first of its names: its times change while it is used.
 const QUESTIONS: &str = r#"
 LC_ALL=C; export LC_ALL
 echo "aliases $(cat /etc/popt /etc/popt.d/* "$HOME/.popt" 2>/dev/null | grep rsync | cksum)"
 echo "version $(rsync --version 2>/dev/null | head -n 1)"
 echo "uid $(id -u)"
+if [ "$(id -u)" = 0 ]; then echo "login 0"; else echo "login $(id -u) $(id -g) $(id -G | tr ' ' '\n' | sort -n | tr '\n' ' ')"; fi
 echo "clock $(date +%s)"
 if [ -r "$1" ]; then echo "token $(cksum <"$1")"; fi
 shift
@@ -52,9 +53,19 @@ while [ "$n" -gt 0 ]; do
     shift; n=$((n - 1))
 done
 if [ $# -gt 0 ]; then
-    listed=$(rsync "$@" 2>&1 </dev/null); code=$?
-    echo "dest $code $(printf %s "$listed" | cksum)"
-    if [ $code != 0 ]; then printf '%s\n' "$listed" >&2; fi
+    place=$1; to=$2; shift 2
+    if [ -n "$place" ]; then
+        while [ ! -e "$place" ]; do place=$(dirname "$place"); done
+        if [ ! -w "$place" ] || [ ! -x "$place" ]; then echo "unwritable $place"; fi
+    fi
+    listed=$(rsync "$@" --list-only -- "$to" 2>&1 </dev/null); code=$?
+    sum=$(printf %s "$listed" | cksum)
+    case $code in 0 | 5 | 10 | 23 | 30 | 35 | 255) ;; *)
+        # What may only be written cannot be listed: it is asked about a copy of nothing, which is not made.
+        empty=$(mktemp -d) && { rsync "$@" -rn -- "$empty/" "$to" >/dev/null 2>&1 </dev/null && code=23; rmdir "$empty"; }
+    esac
+    echo "dest $code $sum"
+    case $code in 0 | 23) ;; *) printf '%s\n' "$listed" >&2 ;; esac
 fi
 echo end
 "#;
@@ -70,6 +81,10 @@ pub struct Checked {
     pub version: Option<Version>,
     /// Its rsync runs as root.
     pub is_root: bool,
+    /// Numbers of its user, and of the groups that count.
+    pub login: String,
+    /// It may write at a destination that is on its own machine.
+    pub may_write: bool,
     /// Its clock differs from ours by more than is explained by the time it took.
     pub skew: Option<Duration>,
     /// Time until it had answered.
@@ -140,7 +155,33 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
             host.refused = Some((why, exit::FILE_SELECT));
         }
     }
-    Ok(answers.into_iter().map(|(host, _)| host).collect())
+    let mut checked: Vec<Checked> = answers.into_iter().map(|(host, _)| host).collect();
+    leave_out_who_may_not_write(&mut checked);
+    if !config.mixed_users {
+        refuse_mixed_users(&checked)?;
+    }
+    Ok(checked)
+}
+
+/// Where nobody may write, it is for rsync to say so.
+fn leave_out_who_may_not_write(checked: &mut [Checked]) {
+    let may = |host: &Checked| host.refused.is_none() && host.may_write;
+    if checked.iter().any(may) {
+        for host in checked.iter_mut().filter(|host| host.refused.is_none() && !host.may_write) {
+            host.refused = Some(("it may not write at the destination".to_owned(), EXIT_FILE_IO));
+        }
+    }
+}
+
+/// What a file may be read by, and whose it is in the end, would depend on the host that copies it.
+fn refuse_mixed_users(checked: &[Checked]) -> Result<()> {
+    let mut fit = checked.iter().filter(|host| host.refused.is_none());
+    let Some(first) = fit.next() else { return Ok(()) };
+    let Some(other) = fit.find(|host| host.login != first.login) else { return Ok(()) };
+    let user = |host: &Checked| format!("{} (user and groups {})", host.host, host.login.trim());
+    Err(Error::usage(format!("the hosts log in as different users: {} and {}", user(first), user(other))).remedy(
+        "log in as the same user everywhere, or accept with --mixed-users that owners depend on the host that copies",
+    ))
 }
 
 fn paths(config: &Config) -> Vec<OsString> {
@@ -151,17 +192,23 @@ fn paths(config: &Config) -> Vec<OsString> {
     config.sources.iter().map(path).collect()
 }
 
-/// rsync's words that list DEST, with the user's options that lead there.
+/// DEST as the script wants it.
 fn list(config: &Config) -> Vec<OsString> {
-    list_below(config, OsStr::new(""))
+    let to = config.destination.as_directory(&config.cwd);
+    let place = if config.destination.is_local() { to.clone() } else { OsString::new() };
+    [vec![place, to], way(config)].concat()
 }
 
 /// rsync, to list one name below DEST: it says if that is not there.
 pub fn listing(config: &Config, name: &OsStr) -> Invocation {
-    Invocation::new("rsync", list_below(config, name), &config.cwd)
+    let mut path = config.destination.as_directory(&config.cwd);
+    path.push(name);
+    let words = [way(config), vec!["--list-only".into(), "--".into(), path]].concat();
+    Invocation::new("rsync", words, &config.cwd)
 }
 
-fn list_below(config: &Config, name: &OsStr) -> Vec<OsString> {
+/// The user's options that lead to DEST.
+fn way(config: &Config) -> Vec<OsString> {
     const LEADS_THERE: [&str; 14] = [
         "rsh",
         "rsync-path",
@@ -180,11 +227,7 @@ fn list_below(config: &Config, name: &OsStr) -> Vec<OsString> {
     ];
     let options = config.options.absolute_files(&config.cwd);
     let options = options.without(|setting| !LEADS_THERE.contains(&setting.spec.name()));
-    let mut words = options.argv();
-    let mut path = config.destination.as_directory(&config.cwd);
-    path.push(name);
-    words.extend(["--list-only".into(), "--".into(), path]);
-    words
+    options.argv()
 }
 
 /// What was printed, and how it ended.
@@ -226,7 +269,16 @@ fn judge(
     asked: SystemTime,
     took: Duration,
 ) -> (Checked, Option<String>) {
-    let mut checked = Checked { host: host.clone(), refused: None, version: None, is_root: false, skew: None, took };
+    let mut checked = Checked {
+        host: host.clone(),
+        refused: None,
+        version: None,
+        is_root: false,
+        login: String::new(),
+        may_write: true,
+        skew: None,
+        took,
+    };
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -236,6 +288,8 @@ fn judge(
     };
     checked.version = answer.all("version").first().and_then(|line| Version::parse(line));
     checked.is_root = answer.all("uid") == ["0"];
+    checked.login = answer.all("login").concat();
+    checked.may_write = answer.all("unwritable").is_empty();
     checked.host.sees_buckets = !here.all("token").is_empty() && answer.all("token") == here.all("token");
     checked.skew = skew(answer.all("clock").first().copied(), asked, took);
     let dest = answer.all("dest").first().map(|line| (*line).to_owned());
@@ -314,8 +368,10 @@ mod tests {
         let config = Config::new(vec![Source::parse("s/".as_ref()).unwrap()], dest, options, PathBuf::from("/home"));
         let words = list(&config);
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        assert_eq!(shown[0], "-e");
-        assert_eq!(shown[2..], ["--list-only", "--", "nas:b/"]);
+        assert_eq!(shown[..3], ["", "nas:b/", "-e"]);
+        assert_eq!(shown.len(), 4);
+        let shown = listing(&config, "c".as_ref()).to_string();
+        assert!(shown.ends_with("--list-only -- nas:b/c"), "{shown}");
         assert_eq!(config.options.files_read(&config.cwd), [OsStr::new("/home/rules"), OsStr::new("/home/more")]);
     }
 }

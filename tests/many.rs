@@ -17,7 +17,7 @@ use lab::processes;
 use lab::rsyncd::{Module, Rsyncd};
 use lab::space::{Hub, Space};
 use lab::sshd::{Sshd, joint_rsh};
-use lab::twin::temporary_files;
+use lab::twin::{snapshot, temporary_files};
 use lab::work::Work;
 use multi_sync::treegen::{self, Sizes, Spec};
 use rustix::process::{Pid, kill_process};
@@ -126,9 +126,11 @@ fn all_hosts_take_part() {
         for server in &hosts.servers {
             assert!(buckets(&told(&ran, server.host())) > 3, "{}", ran.report());
         }
-        work.file("D/extra", "");
+        // Something to delete at the top, in what is split and below, and something to copy.
         fs::remove_dir_all(work.join("D/d1")).unwrap();
-        run(sh(&work, "rm -f D/extra")).expect_code(0);
+        for extra in ["D/extra", "D/d2/extra", "D/extras/deep/extra"] {
+            work.file(extra, "");
+        }
     }
 }
 
@@ -409,10 +411,55 @@ fn a_folder_of_the_python_tool_says_it_all() {
     fs::remove_dir_all(work.join("D")).unwrap();
     let ran = config(&["-p", "2"]).expect_code(0);
     expect_same(&work, &ran);
+    let before = [snapshot(&work.join("D")), snapshot(&work.join("runs"))];
     write("src_dest_path.txt", "only one\n".into());
     let ran = config(&[]).expect_code(1);
     assert!(ran.stderr_text().contains("src_dest_path.txt, line 2: the destination is missing"), "{}", ran.report());
     fs::remove_file(folder.join("src_dest_path.txt")).unwrap();
     assert!(config(&[]).expect_code(1).stderr_text().contains("src_dest_path.txt"));
-    assert!(Path::new(&folder).exists());
+    assert_eq!([snapshot(&work.join("D")), snapshot(&work.join("runs"))], before, "a run that was refused has written");
+}
+
+/// Whose the copies are must not depend on the host that made them.
+#[test]
+fn hosts_that_log_in_as_different_users_are_refused() {
+    let Some(hosts) = Hosts::start(2) else { return };
+    if !lab::is_root() || !run(sh(&Work::new(), "command -v setpriv")).status.success() {
+        return lab::skip("hosts_that_log_in_as_different_users_are_refused", "needs root and setpriv");
+    }
+    let work = Work::public();
+    tree(&work, 200);
+    work.dir_for_nobody("D");
+    hosts.force(1, "exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -s");
+    let words = ["-f", "20", "-r", "-rlt", "src/", "D/"];
+    let ran = run_within(hosts.copy(&work, &hosts.list(), &words), SOON).expect_code(1);
+    assert!(ran.stderr_text().contains("log in as different users"), "{}", ran.report());
+    assert_eq!(fs::read_dir(work.join("D")).unwrap().count(), 0, "{}", ran.report());
+    let mixed = [&["--mixed-users"][..], &words].concat();
+    let ran = run_within(hosts.copy(&work, &hosts.list(), &mixed), SOON).expect_code(0);
+    run(sh(&work, "diff -r src D")).expect(true, &ran.report()).expect_code(0);
+    // Who may not write is left out, also where users may be mixed.
+    lab::work::set_mode(&work.dir("E"), 0o755);
+    let mixed = ["--mixed-users", "-f", "20", "-r", "-rlt", "src/", "E/"];
+    let ran = run_within(hosts.copy(&work, &hosts.list(), &mixed), SOON).expect_code(0);
+    assert!(ran.stderr_text().contains("lab12: left out: it may not write"), "{}", ran.report());
+    run(sh(&work, "diff -r src E")).expect_code(0);
+}
+
+#[test]
+fn a_module_that_may_only_be_written_is_a_destination() {
+    let Some(hosts) = Hosts::start(2) else { return };
+    let work = Work::new();
+    tree(&work, 200);
+    let module = |name: &str, line: &str| Module::new(name, work.dir(name)).line(line);
+    let daemon = match Rsyncd::start(&[module("writes", "write only = yes"), module("reads", "read only = yes")]) {
+        Ok(daemon) => daemon,
+        Err(why) => return lab::skip("a_module_that_may_only_be_written_is_a_destination", &why),
+    };
+    let to = format!("{}/D", daemon.url("writes"));
+    run_within(hosts.copy(&work, &hosts.list(), &["-f", "20", "-r", "-a", "src/", &to]), SOON).expect_code(0);
+    run(sh(&work, "diff -r src writes/D")).expect_code(0);
+    let to = format!("{}/D", daemon.url("reads"));
+    let ran = run_within(hosts.copy(&work, &hosts.list(), &["-f", "20", "-r", "-a", "src/", &to]), SOON);
+    assert_ne!(ran.status.code(), Some(0), "{}", ran.report());
 }

@@ -4,7 +4,7 @@
 mod lab;
 
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
@@ -488,5 +488,34 @@ fn a_connection_that_breaks_is_made_again() {
         let mut check = rsync(&work);
         check.args(["-ani", "--delete", "src/", &format!("D-{name}/")]);
         assert_eq!(run(check).stdout_text(), "");
+    }
+}
+
+/// What the configuration forwards can be had once, and only the one rsync of a user may need it.
+#[test]
+fn through_ssh_with_forwards_and_without_sessions() {
+    let name = "through_ssh_with_forwards_and_without_sessions";
+    let sshd = match Sshd::start_with(Ipv4Addr::new(127, 0, 0, 9), "MaxSessions 1\n") {
+        Ok(sshd) => sshd,
+        Err(why) => return lab::skip(name, &why),
+    };
+    let work = Work::new();
+    treegen::generate(&work.join("src"), &Spec::bench(120, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
+    let plain = fs::read_to_string(sshd.ssh_config()).unwrap().replace("LogLevel ERROR\n", "");
+    let listener = TcpListener::bind(("127.0.0.9", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let forwards = format!("{plain}RemoteForward 127.0.0.9:{port} 127.0.0.9:9\nExitOnForwardFailure yes\n");
+    for (number, config) in [plain, forwards].iter().enumerate() {
+        let config = work.file(format!("config{number}"), config);
+        let shell = format!("-a -e 'ssh -F {}'", config.display());
+        let to = format!("{}:{}/D{number}/", sshd.host(), work.path().display());
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "3", "-f", "8", "-r", &shell, "src/", &to]);
+        let ran = run(copy).expect_code(0);
+        assert_eq!(ran.stderr_text(), "", "{}", ran.report());
+        let mut check = rsync(&work);
+        check.args(["-ani", "--delete", "src/", &format!("D{number}/")]);
+        assert_eq!(run(check).stdout_text(), "", "{}", ran.report());
     }
 }

@@ -58,6 +58,12 @@ pub(super) fn command() -> Command {
             "SECONDS",
             format!("end when no host could be used for so long [default: {}]", DEFAULT_HOST_TIMEOUT.as_secs()),
         ))
+        .arg(
+            Arg::new("mixed-users")
+                .long("mixed-users")
+                .action(ArgAction::SetTrue)
+                .help("hosts may log in as different users: owners then depend on the host that copies"),
+        )
         .arg(long_value(
             "config",
             "DIR",

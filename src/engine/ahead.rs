@@ -93,7 +93,10 @@ impl Run<'_, '_> {
 
     fn may_go_ahead(&self) -> bool {
         // After a connection has failed nobody tries how many are too many.
-        self.goes_ahead && self.at_once == self.config.processes && self.started.elapsed() < LONGEST_RUN
+        self.goes_ahead
+            && !self.fell_back
+            && self.at_once == self.config.processes
+            && self.started.elapsed() < LONGEST_RUN
     }
 
     /// Starts a launch that copies as soon as the spine directories that are being made are there.

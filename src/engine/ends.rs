@@ -78,6 +78,10 @@ impl Run<'_, '_> {
         if let Job::Create(_) = job {
             self.spine.creating = false;
         }
+        if self.fell_back && !matches!(job, Job::Plain) {
+            self.places.pool.iter_mut().for_each(|pool| pool.left(slot));
+            return Ok(());
+        }
         if end.transcript.found_no_place() && !self.stopping() {
             if crowded {
                 self.make_place(job);
@@ -108,6 +112,10 @@ impl Run<'_, '_> {
             }
             Host::Works(ended) => ended,
         };
+        let refused = end.transcript.is_refused();
+        if self.falls_back(&job, ended.code(), refused, &end.held) {
+            return Ok(());
+        }
         let repairs = matches!(job, Job::Buckets(_)) && end.transcript.receiver_denied();
         let denied_only = repairs && !self.plan.as_root && !self.stopping();
         // A repair says it again if it still holds.
@@ -255,6 +263,7 @@ impl Run<'_, '_> {
             }
             Job::Buckets(buckets) if repairable => {
                 self.done += weight;
+                self.copied = true;
                 self.repair.extend(buckets);
                 // A repair does not meet again what went wrong for another reason.
                 if transcript.complained_otherwise() {
@@ -281,6 +290,7 @@ impl Run<'_, '_> {
     }
 
     fn note_done(&mut self, launch: u64, code: u8, buckets: &[Bucket]) -> Result<()> {
+        self.copied = true;
         self.remove_later(buckets);
         self.clean_later(buckets);
         if !std::mem::replace(&mut self.dest_noted, true)

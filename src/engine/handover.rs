@@ -157,6 +157,8 @@ impl Run<'_, '_> {
         let holds = match job {
             Job::Buckets(_) if !self.plan.as_root => Holds::Denials,
             Job::Attributes(_) => Holds::Times,
+            // A server may refuse it, and then one rsync has the word.
+            Job::Create(_) if !self.config.destination.is_local() && !self.spine.dest_made => Holds::All,
             _ => Holds::Nothing,
         };
         let tells_end = self.plan.recipe.tells_end && matches!(job, Job::Buckets(_) | Job::Repair(_));
@@ -186,7 +188,8 @@ impl Run<'_, '_> {
             let only_ends = tells_end.then_some(&only_ends as &dyn Fn());
             let said = &said;
             let crowded = may_be_crowded;
-            let voice = Voice { tells, quiet, pretends, holds, crowded, said, dest, handles, tell, log, only_ends };
+            let voice =
+                Voice { tells, quiet, pretends, holds, crowded, shares, said, dest, handles, tell, log, only_ends };
             let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

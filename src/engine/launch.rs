@@ -137,6 +137,11 @@ fn is_about_deletion(line: &[u8]) -> bool {
         .any(|begin| line.starts_with(begin))
 }
 
+/// What ssh says of a shared connection that does not take it (sshd_config(5), `MaxSessions`), or is there already, before it makes one of its own.
+fn is_of_shared(line: &[u8]) -> bool {
+    [&b"mux_client_"[..], b"ControlSocket ", b"Control socket connect("].iter().any(|begin| line.starts_with(begin))
+}
+
 /// Complaints that may come to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
@@ -145,12 +150,16 @@ pub(super) enum Holds {
     Denials,
     /// Times that were right before.
     Times,
+    /// All of it.
+    All,
 }
 
 impl Holds {
     fn back(self, message: &Message<'_>) -> bool {
         match self {
             Holds::Nothing => false,
+            // Whatever it is.
+            Holds::All => true,
             Holds::Denials => message.is_denied_change(),
             Holds::Times => message.is_denied_time(),
         }
@@ -168,6 +177,8 @@ pub(super) struct Voice<'a> {
     pub holds: Holds,
     /// Other launches of this run may have taken its place.
     pub crowded: bool,
+    /// It goes through a connection that multi-sync has made.
+    pub shares: bool,
     pub said: &'a Said,
     /// DEST as rsync gets it and as the user typed it.
     pub dest: (&'a OsStr, &'a OsStr),
@@ -234,7 +245,7 @@ pub(super) fn run(
     let began = Instant::now();
     voice.note(b"begins");
     let mut transcript = Transcript::new(voice.only_ends.is_some());
-    let (mut held, mut named, mut more_named) = (Vec::new(), Vec::new(), 0);
+    let (mut held, mut named, mut more_named, mut of_shared) = (Vec::new(), Vec::new(), 0, Vec::new());
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
     let (mut had_begun, mut out_of_reach) = (true, false);
@@ -263,6 +274,10 @@ pub(super) fn run(
                     named.push(line.to_vec());
                 }
             }
+            (Line::Other, Stream::Stderr) if voice.shares && is_of_shared(line) => {
+                voice.note(line);
+                of_shared.extend((of_shared.len() < LINES_REMEMBERED).then(|| line.to_vec()));
+            }
             (Line::Other, Stream::Stderr) => {
                 voice.note(line);
                 let told = transcript.stderr(line) && !(supervisor.stopped() && messages::is_signal(line));
@@ -276,7 +291,8 @@ pub(super) fn run(
                 }
                 let no_place = || message.is_some_and(|message| message.is_no_place());
                 let crowded = voice.crowded && (no_place() || messages::ends_without_place(line));
-                let in_doubt = crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
+                let refused = voice.holds == Holds::All || messages::is_refusal(line);
+                let in_doubt = refused || crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
                 if told && in_doubt && held.len() < LINES_REMEMBERED {
                     held.push(line.to_vec());
                 } else if told {
@@ -306,6 +322,9 @@ pub(super) fn run(
         ended
     }))
     .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
+    if !ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK) {
+        held.splice(0..0, of_shared);
+    }
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
     End { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach }

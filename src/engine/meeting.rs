@@ -82,7 +82,13 @@ impl Run<'_, '_> {
 
     fn folding(&self) -> Folding {
         if self.config.destination.is_local() && self.config.hosts.is_empty() {
-            return folding::of(Path::new(&self.plan.recipe.destination));
+            let dest = Path::new(&self.plan.recipe.destination);
+            let made = self.spine.made().filter_map(|path| folding::of_name(&dest.join(OsStr::from_bytes(path))));
+            // What does not show how it reads names is taken for one that folds them.
+            return made.into_iter().next().unwrap_or_else(|| match folding::of(dest) {
+                Folding::Tells => Folding::Tells,
+                Folding::Folds | Folding::Unknown => Folding::Folds,
+            });
         }
         // A directory that was made there, under a name that nobody has made.
         let plain = |path: &[u8]| path.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(byte));

@@ -10,6 +10,7 @@ mod ahead;
 mod damage;
 mod ends;
 mod failures;
+mod fallback;
 mod feed;
 mod handover;
 mod judge;
@@ -199,6 +200,8 @@ pub fn run_recorded(
             parts: Vec::new(),
             whole_lists: false,
             sender_failed: false,
+            fell_back: false,
+            copied: false,
             met: None,
             names_meet: false,
             faults: HashMap::new(),
@@ -355,6 +358,10 @@ struct Run<'scope, 'env> {
     whole_lists: bool,
     /// Something of the source could not be read: rsync deletes nothing then.
     sender_failed: bool,
+    /// The server allows less than several rsyncs need: one does it all, and how others end is of no interest.
+    fell_back: bool,
+    /// Something was copied.
+    copied: bool,
     /// A name that may be one with another at the destination.
     met: Option<String>,
     /// Some are: nothing is deleted.
@@ -703,7 +710,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 }
             }
             self.start_end_ahead()?;
-            let over = self.is_idle() && self.scanned && !self.pausing();
+            let over = self.is_idle() && self.scanned && !self.pausing() && !self.plain_waits;
             match self.stage {
                 Stage::Transfer if over && (self.queue.is_empty() && !self.lacks_spine() || self.config.dry_run) => {
                     self.stage = if self.config.dry_run { Stage::Done } else { Stage::Repair };

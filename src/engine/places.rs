@@ -104,8 +104,8 @@ impl Ways {
         let invocation = match self {
             Ways::Here(connections) => {
                 let connections = connections.as_ref().filter(|_| shares);
-                match connections.and_then(|connections| connections.wait(place.slot, supervisor)) {
-                    Some(rsh) => invocation.through(rsh),
+                match connections {
+                    Some(connections) => invocation.through(connections.wait(place.slot, supervisor)),
                     None => invocation,
                 }
             }

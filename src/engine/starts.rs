@@ -71,7 +71,8 @@ impl Run<'_, '_> {
     fn start_transfer(&mut self) -> Result<bool> {
         let slots = self.config.processes;
         if self.summary.plain.is_some() {
-            if !self.spine.creating && std::mem::take(&mut self.plain_waits) {
+            let is_free = !self.spine.creating && (!self.fell_back || self.running.is_empty());
+            if is_free && std::mem::take(&mut self.plain_waits) {
                 self.start_plain()?;
             }
             return Ok(false);
@@ -277,7 +278,11 @@ impl Run<'_, '_> {
             // It lay there.
             self.ledger = None;
         }
-        let invocation = self.plan.plain.clone();
+        let mut invocation = self.plan.plain.clone();
+        if self.fell_back {
+            // Just what the user has typed: also that it is asked for figures may be refused.
+            self.plan.recipe.take_back_figures(&mut invocation);
+        }
         self.start(Job::Plain, invocation, Tells::All)
     }
 

@@ -42,6 +42,12 @@ pub fn of(path: &Path) -> Folding {
     shown.unwrap_or_else(|| of_type(dir))
 }
 
+/// As the name of a directory shows in the one above it.
+pub fn of_name(dir: &Path) -> Option<Folding> {
+    let (above, name) = (dir.parent()?, dir.file_name()?.as_bytes());
+    lookup(above, name, &names::swapped(name)?, false)
+}
+
 /// As the lookup of a name shows that is there.
 fn of_entries(dir: &Path) -> Option<Folding> {
     const MOST: usize = 1000;
@@ -98,7 +104,7 @@ fn of_flag(dir: &Path) -> Folding {
     const CASEFOLD: u32 = 0x4000_0000;
     let opened = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     match opened.and_then(|dir| rustix::fs::ioctl_getflags(&dir)) {
-        Ok(flags) if flags.bits() as u32 & CASEFOLD != 0 => Folding::Folds,
+        Ok(flags) if flags.bits() & CASEFOLD != 0 => Folding::Folds,
         Ok(_) => Folding::Tells,
         // A file system without flags has no such directories.
         Err(rustix::io::Errno::NOTTY | rustix::io::Errno::OPNOTSUPP) => Folding::Tells,

@@ -397,6 +397,15 @@ impl Recipe {
         Invocation::rsync(self.program.clone(), arguments, cwd)
     }
 
+    /// The words by which [`Recipe::plain`] asks for figures go.
+    pub fn take_back_figures(&self, plain: &mut Invocation) {
+        let figures = self.figures();
+        let end = plain.arguments.iter().position(|word| word == "--").unwrap_or(0);
+        if plain.arguments[..end].ends_with(&figures) {
+            plain.arguments.drain(end - figures.len()..end);
+        }
+    }
+
     /// Bytes left for units in one launch.
     pub fn argument_room(&self) -> usize {
         let fixed = self.spine(&self.spine_options, self.listed_once(), Some(b"././"), Vec::new(), false);

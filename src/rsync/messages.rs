@@ -300,6 +300,18 @@ pub fn ends_without_place(line: &[u8]) -> bool {
     ends.iter().any(|end| line.starts_with(end))
 }
 
+/// Whether the other side says that it does not allow an option, or the launch that it ends because of that.
+pub fn is_refusal(line: &[u8]) -> bool {
+    const SAYS: [&[u8]; 3] = [
+        b"rsync: The server is configured to refuse ",
+        b"Incompatible options specified for ",
+        b"rsync: on remote machine: ",
+    ];
+    const ENDS: [&[u8]; 2] =
+        [b"rsync error: requested action not supported (code 4)", b"rsync error: syntax or usage error (code 1)"];
+    SAYS.iter().chain(&ENDS).any(|begin| line.starts_with(begin))
+}
+
 /// Whether a line is rsync's last one with this exit code.
 pub fn is_summary_of(line: &[u8], codes: &[u8]) -> bool {
     let Some(message) = read(line).filter(|message| message.about == About::Summary) else { return false };

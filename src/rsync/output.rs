@@ -137,6 +137,7 @@ pub struct Transcript {
     skipped: bool,
     lost_parent: bool,
     no_place: bool,
+    refused: bool,
     no_files: bool,
     changes: u64,
 }
@@ -193,6 +194,7 @@ impl Transcript {
         if line.is_empty() || messages::is_summary_of(line, &[23, 24]) {
             return false;
         }
+        self.refused |= messages::is_refusal(line);
         let Some(message) = messages::read(line).filter(Message::is_error) else { return true };
         self.errors += 1;
         self.passing += u64::from(message.may_pass());
@@ -219,6 +221,11 @@ impl Transcript {
     /// Whether a daemon let it not in because it has as many clients as it wants, or another rsync made DEST at the same moment.
     pub fn found_no_place(&self) -> bool {
         self.no_place
+    }
+
+    /// Whether the other side does not allow an option.
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Whether its list of files was empty: all was excluded, or it never got the names.

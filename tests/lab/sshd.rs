@@ -40,15 +40,20 @@ impl Sshd {
 
     /// The same with its folder under `parent`, which may have an odd name.
     pub fn start_in(address: Ipv4Addr, parent: &Path) -> Result<Sshd, String> {
-        Sshd::launch(address, parent, None)
+        Sshd::launch(address, parent, None, "")
+    }
+
+    /// With lines of sshd_config(5) that win over the others.
+    pub fn start_with(address: Ipv4Addr, lines: &str) -> Result<Sshd, String> {
+        Sshd::launch(address, &std::env::temp_dir(), None, lines)
     }
 
     /// On a host with its own network: that of number 3 is `net3`.
     pub fn start_on(space: &Space) -> Result<Sshd, String> {
-        Sshd::launch(space.address(), &std::env::temp_dir(), Some(space))
+        Sshd::launch(space.address(), &std::env::temp_dir(), Some(space), "")
     }
 
-    fn launch(address: Ipv4Addr, parent: &Path, space: Option<&Space>) -> Result<Sshd, String> {
+    fn launch(address: Ipv4Addr, parent: &Path, space: Option<&Space>, first: &str) -> Result<Sshd, String> {
         let program = find_program("sshd")?;
         find_program("ssh")?;
         let keygen = find_program("ssh-keygen")?;
@@ -71,7 +76,7 @@ impl Sshd {
 
         let mark = format!("sshd:{}", folder.path().display());
         let config = inside("sshd_config");
-        write_server_config(&program, &config, &folder, address, &mark)?;
+        write_server_config(&program, &config, &folder, address, &mark, first)?;
         let port = space.map(|_| OWN_PORT);
         let daemon = Daemon::start_on(port, address.into(), b"SSH-2.0", &mark, &inside("log"), |port| {
             let mut command = space.map_or_else(|| Command::new(&program), |space| space.command(&program));
@@ -147,13 +152,14 @@ fn write_server_config(
     folder: &tempfile::TempDir,
     address: Ipv4Addr,
     mark: &str,
+    first: &str,
 ) -> Result<(), String> {
     let inside = |name: &str| conf_path(&folder.path().join(name));
     let path = std::env::var("PATH").unwrap_or_default();
     // What this user's shell does at each login is no part of a test, and may wait for a lock.
     let home = text(folder.path());
     let lines = format!(
-        "ListenAddress {address}\n\
+        "{first}ListenAddress {address}\n\
          HostKey {}\n\
          AuthorizedKeysFile {}\n\
          PidFile {}\n\
