@@ -287,7 +287,11 @@ fn conclude(summary: &Summary) {
     }
     if summary.interrupted {
         complain_text("interrupted: the copy is incomplete; the same command completes it");
-    } else if code.get() != exit::OK {
+    }
+    if summary.buckets_left > 0 {
+        complain_text(&format!("{} of {} buckets were not done", summary.buckets_left, summary.buckets));
+    }
+    if !summary.interrupted && code.get() != exit::OK {
         complain_text(&format!("exit code {code}"));
     }
 }

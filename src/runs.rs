@@ -133,6 +133,8 @@ impl Kept {
         });
         let recorded = self.lock.is_some();
         let stays = self.resumed || config.buckets.is_some();
+        // What cannot be explained stays to be looked at.
+        let stays = stays || summary.is_some_and(|run| run.unaccounted);
         let keeps = recorded && !complete && stays;
         let dir = self.buckets.path().to_owned();
         let mut lines = Vec::new();

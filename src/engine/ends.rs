@@ -19,6 +19,7 @@ use crate::scan::Weight;
 use crate::shell;
 use crate::supervise::Ended;
 
+use super::books::Task;
 use super::failures::{self, Failure};
 use super::launch::End;
 use super::resume;
@@ -202,9 +203,8 @@ impl Run<'_, '_> {
 
     /// Writes down what a launch has failed to copy.
     fn note_failures(&mut self, job: &Job, code: u8, named: &[Vec<u8>], more: u64) -> Result<()> {
-        let plain = matches!(job, Job::Plain);
-        let listed = if plain { self.config.buckets.is_some() } else { self.ledger.is_some() };
-        if !listed {
+        // One rsync for everything is never taken up again, and its run directory is gone.
+        if self.ledger.is_none() || matches!(job, Job::Plain) {
             return Ok(());
         }
         let mut failures = Vec::new();
@@ -221,15 +221,9 @@ impl Run<'_, '_> {
             (self.tell)(Event::Note(format!("{}: {said}", failures::FAILED_TEXT)));
             failures.push(Failure { name: None, said: said.into_bytes() });
         }
-        match &mut self.ledger {
-            // One rsync for everything is never taken up again.
-            Some(ledger) if !plain => {
-                // What is deleted, or set at the end, is tried again by each part of a run.
-                let buckets = if let Job::Buckets(_) | Job::Repair(_) = job { keys(job) } else { Vec::new() };
-                ledger.failed(job.phase(), code, buckets, &failures)
-            }
-            _ => failures::append(self.buckets.path(), job.phase(), code, &failures),
-        }
+        // What is deleted, or set at the end, is tried again by each part of a run.
+        let buckets = if let Job::Buckets(_) | Job::Repair(_) = job { keys(job) } else { Vec::new() };
+        self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.failed(job.phase(), code, buckets, &failures))
     }
 
     /// A directory that was replaced during a launch, or DEST, may have led it elsewhere: that is said, and changes the exit code.
@@ -251,6 +245,9 @@ impl Run<'_, '_> {
     fn accomplished(&mut self, launch: u64, job: Job, weight: Weight, code: u8, transcript: &Transcript) -> Result<()> {
         let denied = transcript.receiver_denied();
         let repairable = code == exit::PARTIAL && denied && !self.plan.as_root;
+        if !matches!(job, Job::Buckets(_) | Job::Repair(_)) {
+            self.books.done(job.tasks());
+        }
         match job {
             Job::Create(known) => {
                 let entries = u64::from(known - self.spine.created);
@@ -276,6 +273,7 @@ impl Run<'_, '_> {
                 self.note_done(launch, code, &buckets)?;
             }
             Job::Plain => {
+                self.books.settle_all();
                 self.done = self.control.watch.found();
                 // It met itself what the scan could not read, as far as that is part of the transfer.
                 self.soft = RunCode::default();
@@ -298,8 +296,16 @@ impl Run<'_, '_> {
         {
             self.record(&Record::Dest { place })?;
         }
-        let (sender_failed, buckets) = (self.sender_failed, buckets.iter().map(|bucket| bucket.id).collect());
-        self.record(&Record::Done { launch, code, sender_failed, buckets })
+        self.books.done(buckets.iter().map(|bucket| Task::Copy(bucket.id)));
+        let ids = buckets.iter().map(|bucket| bucket.id);
+        let (cut, whole): (Vec<u64>, Vec<u64>) = ids.partition(|id| self.books.is_cut(*id));
+        let sender_failed = self.sender_failed;
+        for (buckets, code) in [(whole, code), (cut, exit::PARTIAL)] {
+            if !buckets.is_empty() {
+                self.record(&Record::Done { launch, code, sender_failed, buckets })?;
+            }
+        }
+        Ok(())
     }
 
     /// What is to be deleted after everything was copied is deleted in a step of its own: a launch does not know of the others.
@@ -313,7 +319,9 @@ impl Run<'_, '_> {
     pub(super) fn remove_later(&mut self, buckets: &[Bucket]) {
         let recipe = &self.plan.recipe;
         if recipe.removal == Removal::SinglesLast && !recipe.dry_run {
-            self.removals.extend(buckets.iter().filter(|bucket| bucket.singles));
+            let singles: Vec<Bucket> = buckets.iter().filter(|bucket| bucket.singles).copied().collect();
+            self.books.open(singles.iter().map(|bucket| Task::Remove(bucket.id)));
+            self.removals.extend(singles);
         }
     }
 

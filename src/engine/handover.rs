@@ -176,6 +176,7 @@ impl Run<'_, '_> {
             self.record(&Record::Started { launch, buckets })?;
             self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
         }
+        self.books.starts(job.tasks());
         self.running.insert(
             launch,
             Running { job, slot, weight, meter: Arc::clone(&meter), begins, crowded, only_ends: false },

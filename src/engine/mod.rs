@@ -6,6 +6,7 @@
 //! hears of it.
 
 mod ahead;
+mod books;
 #[cfg(test)]
 mod damage;
 mod ends;
@@ -52,6 +53,7 @@ use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
 use ahead::Begins;
+use books::{Books, Task};
 pub use failures::{FAILED_NAMES, FAILED_TEXT};
 use feed::{Found, Inputs};
 use launch::{End, Meter, Said};
@@ -192,6 +194,7 @@ pub fn run_recorded(
             running: HashMap::new(),
             spine: SpineList::default(),
             naming: Naming::new(config, plan),
+            books: Books::default(),
             scanned: false,
             tries: HashMap::new(),
             repair: Vec::new(),
@@ -284,6 +287,18 @@ enum Job {
 }
 
 impl Job {
+    /// What it settles; a launch that copies everything settles all.
+    fn tasks(&self) -> Vec<Task> {
+        match self {
+            Job::Buckets(buckets) => buckets.iter().map(|bucket| Task::Copy(bucket.id)).collect(),
+            Job::Repair(bucket) => vec![Task::Copy(bucket.id)],
+            Job::Clean(buckets) => buckets.iter().map(|bucket| Task::Clean(bucket.id)).collect(),
+            Job::Remove(buckets) => buckets.iter().map(|bucket| Task::Remove(bucket.id)).collect(),
+            Job::Delete(range) | Job::Attributes(range) => vec![Task::Part(range.start)],
+            Job::Create(_) | Job::Plain => Vec::new(),
+        }
+    }
+
     /// A word for people.
     fn phase(&self) -> &'static str {
         match self {
@@ -344,6 +359,7 @@ struct Run<'scope, 'env> {
     spine: SpineList,
     /// What rsync's names stand for.
     naming: Naming,
+    books: Books,
     scanned: bool,
     /// Failed launches of a bucket, or of the spine ([`SPINE_TRIES`]).
     tries: HashMap<u64, u32>,
@@ -516,7 +532,13 @@ impl<'scope, 'env> Run<'scope, 'env> {
         {
             self.hear(message)?;
         }
-        if over {
+        let complaint = self.books.complaint().filter(|_| over && !self.config.dry_run);
+        if let Some(text) = complaint {
+            // No last record: nobody is to take it for done.
+            self.soft.add(exit::PARTIAL);
+            self.summary.unaccounted = true;
+            (self.tell)(Event::Failed(text));
+        } else if over {
             self.record(&Record::Finished { code: self.soft.get() })?;
         }
         self.ledger.as_mut().map_or(Ok(()), Ledger::close)
@@ -534,6 +556,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         code.add(self.soft.get());
         self.summary.code = code;
         self.summary.interrupted = self.control.interrupted();
+        self.summary.buckets_left = if self.stopping() { self.books.buckets_left() } else { 0 };
         self.summary.found = self.control.watch.found();
         self.summary.done = if self.config.dry_run { self.summary.found } else { self.done };
         self.summary.bucket_dir = self.config.keep.then(|| self.buckets.path().to_owned());
@@ -566,6 +589,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                         self.summary.packed += bucket.weight;
                         self.record(&ledger::bucket_record(&bucket))?;
                     }
+                    self.books.open([Task::Copy(bucket.id)]);
                     self.queue.push(bucket);
                 }
             }
@@ -723,23 +747,25 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     if self.summary.plain.is_some() {
                         self.stage = Stage::Attributes;
                     } else if self.may_delete()? {
-                        self.to_clean.drain(..).for_each(|bucket| self.queue.push(bucket));
+                        let to_clean = std::mem::take(&mut self.to_clean);
+                        self.books.open(to_clean.iter().map(|bucket| Task::Clean(bucket.id)));
+                        to_clean.into_iter().for_each(|bucket| self.queue.push(bucket));
                         self.stage = Stage::Clean;
                     } else {
                         if self.spine.dest_made && !self.plan.recipe.dry_run && !self.is_untouched() {
-                            self.parts = self.spine.parts(self.room);
+                            self.open_parts();
                         }
                         self.stage = Stage::Attributes;
                     }
                 }
                 Stage::Clean if over && self.queue.is_empty() => {
-                    self.parts = self.spine.parts(self.room);
+                    self.open_parts();
                     self.stage = Stage::Delete;
                 }
                 Stage::Delete if over && self.parts.is_empty() => {
                     // Otherwise the same launches have set the attributes.
                     if self.plan.recipe.removal != Removal::None {
-                        self.parts = self.spine.parts(self.room);
+                        self.open_parts();
                     }
                     self.stage = Stage::Attributes;
                 }
@@ -748,6 +774,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    fn open_parts(&mut self) {
+        self.parts = self.spine.parts(self.room);
+        self.books.open(self.parts.iter().map(|part| Task::Part(part.start)));
     }
 
     fn pausing(&self) -> bool {

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::Config;
 use crate::endpoint::Target;
 use crate::plan::Plan;
+use super::spine::path_in_transfer;
 use crate::rsync::messages::{About, Form, Message, Name, Side};
 
 /// Where the entries of a run come from and go to.
@@ -121,6 +122,11 @@ impl Naming {
             chosen.retain(|entry| entry.exists);
         }
         chosen
+    }
+
+    /// The name of a unit by its argument.
+    pub fn of_argument(&self, argument: &[u8]) -> Option<Vec<u8>> {
+        self.of_transfer(path_in_transfer(argument)).map(|entry| entry.name)
     }
 
     /// The path in the transfer of a directory that could not be made, if that is certain.

@@ -259,7 +259,7 @@ fn change_time(dest: &Path, dir: &SpineDir) -> Option<ChangeTime> {
 }
 
 /// What an argument is called at the destination: what follows `/./`, or the leading `./`.
-fn path_in_transfer(argument: &[u8]) -> &[u8] {
+pub(super) fn path_in_transfer(argument: &[u8]) -> &[u8] {
     match argument.windows(3).position(|window| window == b"/./") {
         Some(at) => &argument[at + 3..],
         None => argument.strip_prefix(b"./").unwrap_or(argument),

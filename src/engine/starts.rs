@@ -1,5 +1,6 @@
 //! What is started next: which launch the stage of a run asks for, and whether it may start yet.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,8 @@ use crate::rsync::exit;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
 
+use super::books::Task;
+use super::failures::Failure;
 use super::launch::Tells;
 use super::spine::Part;
 use super::{Job, LONGEST_WAIT, Run, Stage};
@@ -54,7 +57,12 @@ impl Run<'_, '_> {
             },
             Stage::Attributes => match self.parts.pop() {
                 Some(range) => {
-                    if let Some(part) = self.part_as_scanned(range.clone(), true)?
+                    let part = self.part_as_scanned(range.clone(), true)?;
+                    if part.is_none() {
+                        // That was told.
+                        self.books.skip([Task::Part(range.start)], true);
+                    }
+                    if let Some(part) = part
                         && !self.begin_end(&range, &part)?
                     {
                         let invocation = self.attributes(&part, false);
@@ -196,9 +204,52 @@ impl Run<'_, '_> {
             ))
             .remedy("give filter rules on the command line instead of in files"));
         }
+        let all = units.len();
         let mut units = self.as_scanned(units)?;
-        units.retain(|unit| !self.spine.is_unmade(unit.as_bytes()));
+        let told = units.len() < all;
+        let unmade: Vec<OsString> = units.extract_if(.., |unit| self.spine.is_unmade(unit.as_bytes())).collect();
+        if units.len() < all {
+            self.note_cut(buckets, &units, &unmade)?;
+        }
+        if units.is_empty() {
+            let told = told || !unmade.is_empty();
+            // Of what was not copied nothing is deleted or removed either.
+            let tasks = buckets.iter().map(|bucket| match self.stage {
+                Stage::Clean => Task::Clean(bucket.id),
+                Stage::Remove => Task::Remove(bucket.id),
+                _ => Task::Copy(bucket.id),
+            });
+            self.books.skip(tasks.collect::<Vec<_>>(), told);
+        }
         Ok((!units.is_empty()).then_some(units))
+    }
+
+    /// Names units that are not launched because a directory above them could not be made, and remembers the buckets that lack some.
+    fn note_cut(&mut self, buckets: &[Bucket], left: &[OsString], unmade: &[OsString]) -> Result<()> {
+        let left: HashSet<&OsString> = left.iter().collect();
+        for bucket in buckets {
+            if self.arguments(&[*bucket])?.iter().any(|unit| !left.contains(unit)) {
+                self.books.cut(bucket.id);
+            }
+        }
+        if unmade.is_empty() || !matches!(self.stage, Stage::Transfer | Stage::Repair) {
+            return Ok(());
+        }
+        self.soft.add(exit::PARTIAL);
+        let count = unmade.len();
+        let text = format!(
+            "{count} names were not copied, because the directory that holds them could not be made: the first is {}",
+            Printable::os(&unmade[0])
+        );
+        (self.tell)(Event::Failed(text));
+        let failure = |unit: &OsString| Failure {
+            name: self.naming.of_argument(unit.as_bytes()),
+            said: b"the directory that holds it could not be made".to_vec(),
+        };
+        let failures: Vec<Failure> = unmade.iter().map(failure).collect();
+        let buckets = buckets.iter().map(|bucket| bucket.id).collect();
+        let ledger = self.ledger.as_mut();
+        ledger.map_or(Ok(()), |ledger| ledger.failed("copy", exit::PARTIAL, buckets, &failures))
     }
 
     /// What an earlier part of the run has done is not to be done again by one rsync for everything.
@@ -337,7 +388,11 @@ impl Run<'_, '_> {
     }
 
     fn start_delete(&mut self, range: Range<usize>) -> Result<()> {
-        let Some(part) = self.part_as_scanned(range.clone(), false)? else { return Ok(()) };
+        let Some(part) = self.part_as_scanned(range.clone(), false)? else {
+            // What is left out was told, or is a mount point.
+            self.books.skip([Task::Part(range.start)], true);
+            return Ok(());
+        };
         // What other sources bring to DEST is not to be deleted there.
         let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
         others.retain(|name| !part.arguments.contains(name));

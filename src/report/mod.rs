@@ -69,6 +69,10 @@ pub struct Summary {
     pub done: Weight,
     /// Buckets that were written.
     pub buckets: u64,
+    /// How many of them were still to be copied when the run was ended before its time.
+    pub buckets_left: u64,
+    /// Something was neither done nor told to be left out: an error of ours.
+    pub unaccounted: bool,
     /// Sum over the buckets.
     pub packed: Weight,
     /// rsync processes that ran at once, in the end.
@@ -115,6 +119,10 @@ pub struct HostFigures {
     pub slots: usize,
     /// Buckets that were copied from it.
     pub buckets: u64,
+    /// How many of them were still to be copied when the run was ended before its time.
+    pub buckets_left: u64,
+    /// Something was neither done nor told to be left out: an error of ours.
+    pub unaccounted: bool,
     /// Sum over them.
     pub done: Weight,
     /// rsyncs that were started.
