@@ -113,7 +113,9 @@ mod tests {
         books.done([Task::Copy(1), Task::Copy(3)]);
         assert_eq!((books.complaint(), books.buckets_left()), (None, 0));
         books.open([Task::Part(0), Task::Clean(2)]);
-        assert!(books.complaint().unwrap().contains("1 buckets were not accounted for (0 of them not copied), and 1 parts"));
+        assert!(
+            books.complaint().unwrap().contains("1 buckets were not accounted for (0 of them not copied), and 1 parts")
+        );
         books.settle_all();
         assert_eq!(books.complaint(), None);
     }

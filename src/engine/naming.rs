@@ -9,10 +9,10 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+use super::spine::path_in_transfer;
 use crate::config::Config;
 use crate::endpoint::Target;
 use crate::plan::Plan;
-use super::spine::path_in_transfer;
 use crate::rsync::messages::{About, Form, Message, Name, Side};
 
 /// Where the entries of a run come from and go to.
