@@ -288,7 +288,11 @@ impl BucketDir {
         let mut folders = BTreeSet::new();
         for id in buckets {
             let path = self.file(id);
-            File::open(&path).and_then(|file| file.sync_all()).map_err(|cause| fail(&path, cause))?;
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                // It may have been removed because nothing in it is needed any more.
+                Err(_) if stop() => return Ok(false),
+                synced => synced.map_err(|cause| fail(&path, cause))?,
+            }
             folders.extend(path.ancestors().skip(1).take(2).map(Path::to_owned));
             if stop() {
                 return Ok(false);
@@ -301,6 +305,7 @@ impl BucketDir {
             // A directory that may be written but not read cannot be synced, and a file system that cannot sync directories says EINVAL.
             if let Err(cause) = File::open(folder).and_then(|folder| folder.sync_all())
                 && ![io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput].contains(&cause.kind())
+                && !stop()
             {
                 return Err(fail(folder, cause));
             }

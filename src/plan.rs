@@ -4,6 +4,7 @@
 //! give exactly the result of one. Where that is not certain, one rsync does it ([`Strategy::Plain`]): slower, never different.
 
 mod alone;
+mod aux_dirs;
 mod bandwidth;
 pub(crate) mod folding;
 mod gitignore;
@@ -44,6 +45,9 @@ use receiver::{Locked, Receiver};
 pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 
 const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must stay whole";
+
+const DELETES_BEFORE: &str =
+    "--delete-before makes room for what is copied, and what is too much in a directory that is split goes last";
 
 /// Whether several rsyncs can do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +153,8 @@ pub struct Plan {
     pub merge_files: Vec<OsString>,
     /// See [`Scan::follow`].
     pub follow: Follow,
+    /// See [`Scan::unsafe_links_whole`].
+    pub unsafe_links_whole: bool,
     /// See [`Scan::prune`].
     pub prune: Prune,
     /// See [`Scan::one_file_system`].
@@ -222,14 +228,22 @@ impl Plan {
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
             .or_else(|| Aliases::installed().redefined().map(|name| format!("{name} is an alias in a file of popt")))
             .or_else(|| logs_of_receiver(config).map(str::to_owned))
-            .or_else(|| one::by_options(&options, &meaning, config.processes, root_user).map(str::to_owned))
+            .or_else(|| one::by_options(&options, &meaning, config.processes, receiver.is_root()).map(str::to_owned))
+            .or_else(|| (meaning.delete == Some(Delete::Before)).then(|| DELETES_BEFORE.to_owned()))
+            .or_else(|| aux_dirs::one(config, &options, &meaning).map(str::to_owned))
             .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
-        let reason = reason.or_else(|| {
-            sources::one(config, &found, &meaning, relative.as_deref(), keep_locked_whole, &filters.merge_files)
-                .map(str::to_owned)
-        });
+        // The name of a partial directory is a rule too.
+        let has_rules = meaning.has_filter_rules || meaning.partial_dir.is_some();
+        let unsafe_links_whole = meaning.copy_unsafe_links && has_rules;
+        let whole = sources::Whole {
+            locked: keep_locked_whole,
+            unsafe_links: unsafe_links_whole,
+            merge_files: &filters.merge_files,
+        };
+        let reason =
+            reason.or_else(|| sources::one(config, &found, &meaning, relative.as_deref(), &whole).map(str::to_owned));
         let reason = match reason {
             None if alone::may_be(config, &found, &rules_to_ask, supervisor)? => {
                 Some("the rules may leave of the source no more than its name".to_owned())
@@ -237,7 +251,7 @@ impl Plan {
             reason => reason,
         };
         if config.gitignore {
-            gitignore::check(&meaning, reason.as_deref(), keep_locked_whole)?;
+            gitignore::check(&meaning, reason.as_deref(), keep_locked_whole, unsafe_links_whole)?;
         }
         let here = probe::probe(&options, &config.cwd, supervisor)?;
         let version = config.workers.map_or(here, |workers| workers.version);
@@ -264,17 +278,27 @@ impl Plan {
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let to = config.destination.original().to_owned();
-        let plain = recipe.plain(config.cwd.clone(), &options.argv(), &typed, to, !meaning.list_only);
+        let mut words = options.argv();
+        // What it has copied by then it would come upon in the source: it depends on the moment how much.
+        words.extend((reason.as_deref() == Some(sources::NESTED)).then(|| "--no-inc-recursive".into()));
+        let plain = recipe.plain(config.cwd.clone(), &words, &typed, to, !meaning.list_only);
         // Of a list of names nobody knows what is in it before rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
         let (trees, singles) = scanned;
         let argument = |prefix: &[u8], name: &OsStr| OsString::from_vec([prefix, name.as_bytes()].concat());
         let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
-        let named = named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
         // Rules for each directory are looked for in the directories above the source too, by the path that rsync is started with (rsync(1),
         // "PER-DIRECTORY RULES").
         let may_hold = !meaning.per_dir_merge && filters.merge_files.is_empty();
         let recipe = Recipe { handles: hold(config, may_hold, &recipe.base, &trees, &singles), ..recipe };
+        let named: Vec<OsString> =
+            named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
+        // The launch that deletes in DEST gets all of them, with a part of the split directories.
+        let room = recipe.argument_room() / 2;
+        let reason = reason.or_else(|| {
+            let too_many = meaning.delete.is_some() && !recipe.can_hand_over(&named, room);
+            too_many.then(|| "the names of all sources are more than the launch that deletes can take".to_owned())
+        });
         let roots = trees.iter().map(|tree| &tree.root);
         let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
         Ok(Plan {
@@ -294,6 +318,7 @@ impl Plan {
             keep_locked_whole,
             merge_files: filters.merge_files,
             follow: follow(&meaning),
+            unsafe_links_whole,
             prune: filters.prune,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
@@ -371,6 +396,7 @@ impl Plan {
             one_file_system: self.one_file_system,
             merge_files: self.merge_files.clone(),
             follow: self.follow,
+            unsafe_links_whole: self.unsafe_links_whole,
             prune: self.prune.clone(),
             left_out: Some(left_out),
             hard_links: self.hard_links,

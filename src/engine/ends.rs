@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
-use crate::error::Result;
+use crate::error::{EXIT_FILE_IO, Result};
 use crate::journal::Record;
 use crate::report::Event;
 use crate::rsync::command::Removal;
@@ -196,6 +196,7 @@ impl Run<'_, '_> {
                 self.again(job, code, u32::MAX);
             }
             Class::Broken => self.again(job, code, BROKEN_RETRIES),
+            Class::Fatal if code == EXIT_FILE_IO && self.makes_room(&job) => {}
             Class::Fatal => self.fail(code),
         }
         Ok(())

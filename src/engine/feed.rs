@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Removal;
 use crate::scan::{
-    self, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units, Watch, Weight,
+    self, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, Scan, ScanError, Spine, Unit, Units, Watch, Weight,
 };
 use crate::supervise::Supervisor;
 use crate::thread;
@@ -104,8 +104,12 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         let closing = Closing(&feed);
         let judging = feed.judges().then(|| thread::start(scope, || feed.judge()));
         let judging = judging.transpose()?;
-        let scanned =
-            inputs.plan.scan(inputs.config, inputs.buckets.identity()).run(inputs.watch, &|event| feed.hear(event));
+        let scan = inputs.plan.scan(inputs.config, inputs.buckets.identity());
+        // Names are judged in a folder there, and arrive at DEST.
+        let elsewhere = inputs.buckets.path().as_os_str().len().max(inputs.plan.recipe.destination.len());
+        let above = inputs.plan.trees.iter().map(|tree| tree.above.len()).max().unwrap_or(0);
+        let scan = Scan { longest_base: elsewhere + above, ..scan };
+        let scanned = scan.run(inputs.watch, &|event| feed.hear(event));
         drop(closing);
         if judging.is_some_and(|thread| thread.join().is_err()) {
             feed.fail(Error::usage("the thread that judges directories panicked"));

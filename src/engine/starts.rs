@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering;
 
 use crate::bucket::Bucket;
 use crate::entry::Printable;
@@ -79,7 +80,7 @@ impl Run<'_, '_> {
     fn start_transfer(&mut self) -> Result<bool> {
         let slots = self.config.processes;
         if self.summary.plain.is_some() {
-            let is_free = !self.spine.creating && (!self.fell_back || self.running.is_empty());
+            let is_free = !self.spine.creating && self.is_idle() && (!self.fell_back || self.running.is_empty());
             if is_free && std::mem::take(&mut self.plain_waits) {
                 self.start_plain()?;
             }
@@ -323,8 +324,35 @@ impl Run<'_, '_> {
         one.then_some("it is not worth more than one launch")
     }
 
+    /// While launches copy, what split directories hold too much is still at the destination: if there is no room, one rsync, which deletes as
+    /// it copies, does what is left. Where a second look at what was copied does something else, the run ends.
+    pub(super) fn makes_room(&mut self, job: &Job) -> bool {
+        let copies = matches!(job, Job::Buckets(_) | Job::Create(_));
+        // Others ran out of room as well.
+        if self.plain_waits && copies {
+            return true;
+        }
+        let deletes = matches!(self.plan.deletes, Some(Delete::Auto | Delete::During));
+        let may = deletes && copies && self.scanned && self.stage == Stage::Transfer && self.summary.plain.is_none();
+        let again = self.plan.repeatable && !self.plan.leaves_halves && !self.plan.gitignore;
+        let here = self.config.hosts.is_empty() && !self.resumes() && !self.stopping();
+        if !may || !again || !here {
+            return false;
+        }
+        const WHY: &str = "there is no room for all before what is too much is deleted";
+        self.summary.plain = Some(WHY.into());
+        (self.tell)(Event::Note(format!("one rsync does what is left ({WHY})")));
+        self.dismiss_all();
+        self.plain_waits = true;
+        true
+    }
+
     fn start_plain(&mut self) -> Result<()> {
+        self.queue.clear();
+        self.repair.clear();
         if !self.config.keep {
+            // What is still being written there is not needed any more.
+            self.ending.store(true, Ordering::SeqCst);
             self.buckets.vacate();
             // It lay there.
             self.ledger = None;
@@ -396,7 +424,8 @@ impl Run<'_, '_> {
         // What other sources bring to DEST is not to be deleted there.
         let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
         others.retain(|name| !part.arguments.contains(name));
-        let invocation = self.plan.recipe.delete(part.dest, part.arguments, others, &self.spine.blocked, part.exposed);
+        let (recipe, blocked) = (&self.plan.recipe, &self.spine.blocked);
+        let invocation = recipe.delete(part.dest, part.arguments, others, blocked, part.exposed, self.room);
         self.start(Job::Delete(range), invocation, Tells::Deletions)
     }
 

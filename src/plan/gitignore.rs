@@ -5,13 +5,18 @@ use crate::error::{Error, Result};
 use crate::rsync::options::Meaning;
 
 /// Refuses what would not leave ignored entries alone. `plain` says why one rsync would have to do the run, `locked_whole` that directories
-/// without `u+rwx` could not be split.
-pub(super) fn check(meaning: &Meaning, plain: Option<&str>, locked_whole: bool) -> Result<()> {
+/// without `u+rwx` could not be split, `unsafe_links_whole` the same of directories with links that rules may be about.
+pub(super) fn check(
+    meaning: &Meaning,
+    plain: Option<&str>,
+    locked_whole: bool,
+    unsafe_links_whole: bool,
+) -> Result<()> {
     let refused = if meaning.delete.is_some() {
         "what the destination has and the rules ignore would be deleted with --delete".to_owned()
     } else if meaning.per_dir_merge || meaning.cvs_exclude {
         "directories that hold filter rules of rsync cannot be split".to_owned()
-    } else if meaning.copy_links || meaning.copy_dirlinks {
+    } else if meaning.copy_links || meaning.copy_dirlinks || unsafe_links_whole {
         "what a link leads to cannot be split".to_owned()
     } else if locked_whole {
         "directories without u+rwx cannot be split, for a user other than root and without --perms".to_owned()

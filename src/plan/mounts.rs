@@ -1,12 +1,58 @@
-//! Mount points below a directory of this machine.
+//! What is mounted on this machine: whether something is below a directory, and whether two directories show the same files.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Whether nothing is mounted below `dir`, a resolved path; false if that cannot be told.
 pub(super) fn none_below(dir: &Path) -> bool {
     std::fs::read("/proc/self/mountinfo").is_ok_and(|table| !mounts_below(&table, dir))
+}
+
+/// A part of a file system, and where it is seen.
+struct Seen {
+    device: Vec<u8>,
+    /// Path in the file system.
+    path: PathBuf,
+    /// Path on this machine.
+    at: PathBuf,
+}
+
+/// Whether two directories, resolved paths, have something in common by way of mounts, although neither is below the other: a bind mount of
+/// one inside the other, or above it. Told by device and inode, because numbers of devices and paths in them may be made up.
+pub(super) fn share(one: &Path, other: &Path) -> bool {
+    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return false };
+    let (one, other) = (seen_in(&table, one), seen_in(&table, other));
+    let within = |inner: &Seen, outer: &Seen| {
+        let same = inner.device == outer.device;
+        let rest = inner.path.strip_prefix(&outer.path).ok().filter(|_| same);
+        rest.is_some_and(|rest| {
+            let (inner, outer) = (std::fs::metadata(&inner.at), std::fs::metadata(outer.at.join(rest)));
+            matches!((inner, outer), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+        })
+    };
+    one.iter().any(|a| other.iter().any(|b| within(a, b) || within(b, a)))
+}
+
+/// What is seen at and below a directory, of which the last parts may not exist yet.
+fn seen_in(table: &[u8], dir: &Path) -> Vec<Seen> {
+    let mounts = || {
+        table.split(|byte| *byte == b'\n').filter_map(|line| {
+            let mut fields = line.split(|byte| *byte == b' ').skip(2);
+            let (device, path, at) = (fields.next()?.to_vec(), fields.next()?, fields.next()?);
+            Some(Seen { device, path: PathBuf::from(unescape(path)), at: PathBuf::from(unescape(at)) })
+        })
+    };
+    // Of mounts at one place the last is seen.
+    let above = mounts().filter(|mount| dir.starts_with(&mount.at)).max_by_key(|mount| mount.at.components().count());
+    let existing = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(dir);
+    let itself = above.and_then(|mount| {
+        let rest = existing.strip_prefix(&mount.at).ok()?;
+        Some(Seen { path: mount.path.join(rest), device: mount.device, at: existing.to_owned() })
+    });
+    let below = mounts().filter(|mount| mount.at != dir && mount.at.starts_with(dir));
+    itself.into_iter().chain(below).collect()
 }
 
 /// The fifth field of a line is the mount point (proc_pid_mountinfo(5)).

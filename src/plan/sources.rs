@@ -14,11 +14,14 @@ use crate::endpoint::{Form, Source};
 use crate::error::{Error, Result};
 use crate::rsync::exit;
 use crate::rsync::options::Meaning;
-use crate::scan::{Root, Weight};
+use crate::scan::{self, Root, Weight};
 
 use super::mounts;
 use super::relative::Relative;
 use super::{SingleSource, SourceTree};
+
+/// Why one rsync has to copy a directory into itself.
+pub(super) const NESTED: &str = "source and destination lie inside each other";
 
 /// Which sources exist.
 pub(super) struct Found {
@@ -37,6 +40,12 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
             Some(name) => fs::symlink_metadata(base.join(name)),
             None => fs::metadata(&base),
         };
+        // With --relative rsync copies what is no directory, and leads to none, whatever slashes follow it.
+        let is_dir = looked.as_ref().is_ok_and(fs::Metadata::is_dir);
+        if let Some(named) = before_slashes(source, &config.cwd).filter(|_| meaning.relative && !is_dir) {
+            found.present.push(named);
+            continue;
+        }
         match looked {
             Ok(metadata) if source.form() == Form::Contents && !metadata.is_dir() => {
                 let error = io::ErrorKind::NotADirectory;
@@ -63,6 +72,17 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
         (true, None) if config.sources.is_empty() => Err(Error::usage("no source given")),
         _ => Ok(found),
     }
+}
+
+/// What a source names with slashes behind it.
+fn before_slashes(source: &Source, cwd: &Path) -> Option<(Source, fs::Metadata)> {
+    let mut word = source.original().as_bytes();
+    while let Some(shorter) = word.strip_suffix(b"/").or(word.strip_suffix(b"/.")) {
+        word = shorter;
+    }
+    let without = Source::parse(OsStr::from_bytes(word)).ok().filter(|_| source.form() == Form::Contents)?;
+    let found = fs::symlink_metadata(without.base(cwd).join(without.name()?)).ok()?;
+    Some((without, found))
 }
 
 impl Found {
@@ -123,14 +143,34 @@ impl Found {
     }
 }
 
+/// Directories that must not be split.
+pub(super) struct Whole<'a> {
+    /// Those without `u+rwx`.
+    pub locked: bool,
+    /// Those that hold a link which may lead out of the source to a directory.
+    pub unsafe_links: bool,
+    /// Those that hold one of these names.
+    pub merge_files: &'a [OsString],
+}
+
+impl Whole<'_> {
+    fn is(&self, dir: &Path, metadata: &fs::Metadata) -> bool {
+        // Well below the length that the scan would still split.
+        const LONG_PATH: usize = 3000;
+        dir.as_os_str().len() > LONG_PATH
+            || self.locked && metadata.permissions().mode() & 0o700 != 0o700
+            || self.merge_files.iter().any(|name| fs::symlink_metadata(dir.join(name)).is_ok())
+            || self.unsafe_links && fs::File::open(dir).is_ok_and(scan::holds_unsafe_link)
+    }
+}
+
 /// Sources that one rsync has to copy, with the reason.
 pub(super) fn one(
     config: &Config,
     found: &Found,
     meaning: &Meaning,
     relative: Option<&[Relative]>,
-    keep_locked_whole: bool,
-    merge_files: &[OsString],
+    whole: &Whole<'_>,
 ) -> Option<&'static str> {
     let sources = &found.present;
     if sources.is_empty() {
@@ -151,12 +191,7 @@ pub(super) fn one(
         return Some("one of several sources cannot be read");
     }
     let into_dest = |source: &Source| sources.len() > 1 && source.form() == Form::Contents;
-    let stays_whole = |source: &Source, metadata: &fs::Metadata| {
-        let base = source.base(&config.cwd);
-        let locked = keep_locked_whole && metadata.permissions().mode() & 0o700 != 0o700;
-        locked || merge_files.iter().any(|name| fs::symlink_metadata(base.join(name)).is_ok())
-    };
-    if sources.iter().any(|(source, metadata)| into_dest(source) && stays_whole(source, metadata)) {
+    if sources.iter().any(|(source, found)| into_dest(source) && whole.is(&source.base(&config.cwd), found)) {
         return Some("a source that has to stay whole gives its attributes to DEST, which others write into");
     }
     let local = config.destination.is_local().then(|| config.destination.as_typed(&config.cwd));
@@ -204,14 +239,15 @@ pub(super) fn one(
         if meaning.one_file_system > 0 && meaning.delete.is_some() && !mounts::none_below(&destination) {
             return Some("with --one-file-system the mount inside the destination is protected from deletion");
         }
-        let nested = sources.iter().any(|(source, _)| {
+        let nested = sources.iter().any(|(source, found)| {
             let mut path = source.base(&config.cwd);
             path.extend(source.name());
             let path = resolve(&path);
-            destination.starts_with(&path) || path.starts_with(&destination)
+            let by_path = destination.starts_with(&path) || path.starts_with(&destination);
+            by_path || found.is_dir() && mounts::share(&path, &destination)
         });
         if nested {
-            return Some("source and destination lie inside each other");
+            return Some(NESTED);
         }
     }
     None

@@ -249,8 +249,8 @@ impl Recipe {
     }
 
     /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
-    /// With `dest` DEST itself is one of them, and `others` are names in it that stay; `blocked` as for [`Recipe::clean`]. Safe only after
-    /// every launch that copies.
+    /// With `dest` DEST itself is one of them, and `others` are names in it that stay; `blocked` as for [`Recipe::clean`], and a list as
+    /// [`Recipe::buckets`] has it. Safe only after every launch that copies.
     pub fn delete(
         &self,
         dest: bool,
@@ -258,6 +258,7 @@ impl Recipe {
         others: Vec<OsString>,
         blocked: &BTreeSet<Vec<u8>>,
         exposed: bool,
+        room: usize,
     ) -> Invocation {
         let mut more = self.listed_once();
         more.extend(words(&["--existing", "--ignore-existing"]));
@@ -272,7 +273,8 @@ impl Recipe {
             spine.insert(0, "./".into());
         }
         spine.extend(others);
-        let list = if exposed && self.lists { self.list(&spine) } else { List::No };
+        let list = exposed && self.lists || !fits(&spine, room);
+        let list = if list { self.list(&spine) } else { List::No };
         self.invocation(&self.leaving(blocked), more, spine, list)
     }
 
@@ -669,9 +671,11 @@ mod tests {
     #[test]
     fn deletion_looks_into_the_spine_and_not_below() {
         let shown =
-            recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], &BTreeSet::new(), false).to_string();
+            recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], &BTreeSet::new(), false, 100).to_string();
         let listed = "--no-r -d -R --no-m --implied-dirs --existing --ignore-existing";
         assert_eq!(shown, format!("rsync -a -S {listed} --stats --no-h -- ./ ./a/ /x/./b /dst/"));
+        let launch = recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], &BTreeSet::new(), false, 20);
+        assert_eq!(launch.input, b"/src/././\0/src/././a/\0/x/./b\0");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn settle(tree: &Tree<'_>, parts: Option<NonZero<u64>>) {
         for Group { nodes, inodes } in groups(held) {
             let names: Weight = inodes.iter().map(|inode| tree.linked_weight(inode)).sum();
             let sum: Weight = nodes.iter().map(|node| node.sum()).sum();
-            if limits.hold(sum + names) {
+            if limits.hold(sum + names) || nodes.iter().any(|node| node.is_too_long()) {
                 let units = nodes.iter().map(|node| node.as_linked_dir()).collect();
                 tree.tell(Event::LinkedDirs(LinkedDirs { units, inodes }));
             } else {

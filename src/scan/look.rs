@@ -8,7 +8,7 @@
 //! "Safe RET" (spec_rstack_overflow), a function that returned after its call made the next one 250 ns slower: a million entries
 //! took one thread 1.69 s, and 1.44 s inlined.
 
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -82,6 +82,23 @@ pub(super) fn is_exposed(root: &Root, base: &OwnedFd, found: Attributes) -> bool
     root.name.is_some() && attributes(base).is_ok_and(|base| base.lets_others_swap(found))
 }
 
+/// Whether a directory holds a link that leads to a directory and may lead out of the source: it is absolute, or has a `..`.
+pub(crate) fn holds_unsafe_link(dir: impl AsFd) -> bool {
+    let Ok(entries) = fs::Dir::read_from(&dir) else { return false };
+    let may_be_unsafe = |name: &CStr| {
+        let target = fs::readlinkat(&dir, name, Vec::new()).map(CString::into_bytes).unwrap_or_default();
+        target.starts_with(b"/") || target.split(|byte| *byte == b'/').any(|part| part == b"..")
+    };
+    let leads_to_dir = |name: &CStr| {
+        let found = fs::statat(&dir, name, AtFlags::empty());
+        found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
+    };
+    entries.flatten().any(|entry| {
+        let may_be_link = matches!(entry.file_type(), FileType::Symlink | FileType::Unknown);
+        may_be_link && may_be_unsafe(entry.file_name()) && leads_to_dir(entry.file_name())
+    })
+}
+
 impl Look<'_> {
     /// Why a directory that was opened must not be split.
     pub fn keep_whole(&self, attributes: Attributes, dir: &OwnedFd) -> Option<KeptWhole> {
@@ -89,7 +106,10 @@ impl Look<'_> {
             return Some(KeptWhole::Locked);
         }
         let is_there = |name: &OsString| fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        self.scan.merge_files.iter().any(is_there).then_some(KeptWhole::MergeFile)
+        if self.scan.merge_files.iter().any(is_there) {
+            return Some(KeptWhole::MergeFile);
+        }
+        (self.scan.unsafe_links_whole && holds_unsafe_link(dir)).then_some(KeptWhole::UnsafeLink)
     }
 
     /// Whether a directory of this name is not entered.

@@ -33,6 +33,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
 
+pub(crate) use look::holds_unsafe_link;
 pub(crate) use subtree::below;
 pub use threads::usual_threads;
 
@@ -118,6 +119,9 @@ pub struct Scan {
     pub merge_files: Vec<OsString>,
     /// Symbolic links that rsync follows.
     pub follow: Follow,
+    /// A directory that holds a link which may lead out of the source to a directory stays whole: rsync copies it as a directory, but takes it
+    /// for a link where it is an argument and filter rules are asked (`--copy-unsafe-links`).
+    pub unsafe_links_whole: bool,
     /// Directories that these rules exclude are not entered: they are units that weigh one entry.
     pub prune: Prune,
     /// A directory (device and inode) that is not part of the source although it is in it: its parent is split.
@@ -131,6 +135,8 @@ pub struct Scan {
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
     /// processes cannot write into one such directory; experiment in `tests/`).
     pub keep_locked_whole: bool,
+    /// Bytes that may come before the path of a split directory elsewhere than below its base.
+    pub longest_base: usize,
     /// Leave out what the rules of `.gitignore`, `.ignore`, `.git/info/exclude` and git's global file ignore, whether or not there is a
     /// repository. A directory that holds something ignored is spine, so that no unit does. Rules above a source count where it
     /// is part of a repository. What the index has is ignored all the same if the rules say so.
@@ -344,6 +350,10 @@ pub enum KeptWhole {
     MergeFile,
     /// [`Scan::follow`].
     Link,
+    /// [`Scan::unsafe_links_whole`].
+    UnsafeLink,
+    /// Its path is so long that what is in it could be no argument of rsync.
+    LongPath,
     /// The process ran out of file descriptors; the directory was not read.
     NoDescriptor,
 }
@@ -354,6 +364,8 @@ impl std::fmt::Display for KeptWhole {
             KeptWhole::Locked => "without u+rwx, not root and no --perms",
             KeptWhole::MergeFile => "it holds filter rules",
             KeptWhole::Link => "a link that is followed",
+            KeptWhole::UnsafeLink => "it holds a link that rsync follows, and rules may be about that",
+            KeptWhole::LongPath => "its path is too long",
             KeptWhole::NoDescriptor => "no file descriptor left to read it (raise `ulimit -n`)",
         })
     }
@@ -436,13 +448,25 @@ impl Scan {
             one_file_system: 0,
             merge_files: Vec::new(),
             follow: Follow::Nothing,
+            unsafe_links_whole: false,
             prune: Prune::default(),
             left_out: None,
             hard_links: false,
             linked_parts: None,
             keep_locked_whole: false,
+            longest_base: 0,
             gitignore: false,
         }
+    }
+
+    /// What the path of a split directory below the base of `root` may take: the longest path of a system call, less the base, and room for
+    /// a name in the directory and what rsync adds.
+    fn path_room(&self, root: &Root) -> usize {
+        const LONGEST_PATH: usize = 4096;
+        const NAME: usize = 256;
+        const ADDED: usize = 128;
+        let base = self.longest_base.max(root.base.as_os_str().len());
+        (LONGEST_PATH - NAME - ADDED).saturating_sub(base)
     }
 
     /// Scans all roots and returns when everything has been told to `sink`, or after [`Watch::stop`]. The sink is called from
@@ -477,7 +501,8 @@ impl Scan {
         if !self.gitignore {
             return walk::walk(self, watch, sink);
         }
-        if self.keep_locked_whole || !self.merge_files.is_empty() || self.follow != Follow::Nothing {
+        let by_link = self.follow != Follow::Nothing || self.unsafe_links_whole;
+        if self.keep_locked_whole || !self.merge_files.is_empty() || by_link {
             return Err(Error::usage("a directory that must stay whole may hold something that is ignored"));
         }
         ignore_walk::walk(self, watch, sink)

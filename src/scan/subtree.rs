@@ -95,6 +95,8 @@ pub(super) struct Node {
     in_link: bool,
     /// Somebody else may put something in the place of this directory, or of one above it in the source.
     exposed: bool,
+    /// Bytes that paths of split directories below this one may still take; none if it must not be split itself.
+    room: usize,
     /// Pieces of work not finished: reading the directory itself, by portions, and each child directory.
     pending: AtomicUsize,
     pruned: AtomicBool,
@@ -236,11 +238,25 @@ impl Node {
             in_whole: whole.is_some() || parent.is_some_and(|parent| parent.in_whole),
             in_link: whole == Some(KeptWhole::Link) || parent.is_some_and(|parent| parent.in_link),
             exposed,
+            room: parent.map_or(usize::MAX, |parent| parent.room.saturating_sub(1 + name.len())),
             pending: AtomicUsize::new(1),
             pruned: AtomicBool::new(false),
             // The directory itself is an entry of its unit.
             state: Mutex::new(State { sum: Weight { entries: 1, bytes: 0 }, ..State::default() }),
         })
+    }
+
+    /// Limits the paths of directories that are split: arguments of rsync have to stay within what a system call takes. `self` is new, and
+    /// that of a root.
+    pub fn within(mut self: Arc<Self>, room: usize) -> Arc<Node> {
+        let node = Arc::get_mut(&mut self).expect("nobody else has a new node");
+        node.room = room.saturating_sub(node.name.len());
+        self
+    }
+
+    /// Whether its path is too long for it to be split.
+    pub fn is_too_long(&self) -> bool {
+        self.room == 0
     }
 
     pub fn root(&self) -> u32 {
@@ -353,7 +369,7 @@ impl Node {
                 Item::OpenChild { child, .. } => state.open_children.push(Arc::clone(child)),
             }
         }
-        let split = !self.in_whole && !tree.limits.hold(state.sum);
+        let split = !self.in_whole && !self.is_too_long() && !tree.limits.hold(state.sum);
         drop(state);
         if split {
             self.split(tree);
@@ -381,7 +397,10 @@ impl Node {
             std::mem::take(&mut state.open).into_iter().map(|(inode, (seen, names))| (inode, seen, names)).collect();
         state.linked.shrink_to_fit();
         drop(state);
-        if let Some(why) = self.whole.filter(|_| !tree.limits.hold(sum)) {
+        // Of directories in each other the first is told.
+        let first_too_long = self.is_too_long() && self.parent.as_ref().is_none_or(|parent| !parent.is_too_long());
+        let whole = self.whole.or((first_too_long && !self.in_whole).then_some(KeptWhole::LongPath));
+        if let Some(why) = whole.filter(|_| !tree.limits.hold(sum)) {
             tree.tell(Event::KeptWhole { root: self.root, path: &self.path(), why });
         }
         let mut one = Names::default();
@@ -389,7 +408,9 @@ impl Node {
         match &self.parent {
             Some(parent) if open.is_empty() || self.in_whole => parent.take(tree, Item::Names(&one)),
             Some(parent) => parent.take(tree, Item::OpenChild { child: self, sum, open }),
-            None if tree.split_open_roots && !open.is_empty() && !self.in_whole => self.split(tree),
+            None if tree.split_open_roots && !open.is_empty() && !self.in_whole && !self.is_too_long() => {
+                self.split(tree);
+            }
             None => tree.send_root(self.root, &self.name, sum),
         }
     }

@@ -81,7 +81,8 @@ impl Walk<'_> {
         };
         let exposed = is_exposed(wanted, &base, attributes);
         let node = Node::new(None, root, name, attributes, exposed, look.keep_whole(attributes, &dir));
-        if look.scan.split_roots && !node.is_in_whole() {
+        let node = node.within(look.scan.path_room(wanted));
+        if look.scan.split_roots && !node.is_in_whole() && !node.is_too_long() {
             node.split(&look.tree);
         }
         self.read(scope, &node, Arc::new(dir));
@@ -95,7 +96,9 @@ impl Walk<'_> {
             return parent.done(tree);
         }
         match open_dir(parent_dir, name, link) {
-            Ok((attributes, _)) if scan.left_out == Some(attributes.identity) => parent.split(tree),
+            Ok((attributes, _)) if scan.left_out == Some(attributes.identity) && !parent.is_too_long() => {
+                parent.split(tree)
+            }
             Ok((attributes, _)) if scan.one_file_system > 0 && attributes.identity.0 != parent.device() => {
                 if scan.one_file_system == 1 {
                     parent.take(tree, Item::Mount(name.to_bytes(), attributes));

@@ -1,0 +1,75 @@
+//! Directories at the destination that options name (`--backup-dir`, `--temp-dir`, `--compare-dest`, ...): whether they lie in DEST. rsync reads
+//! or writes there while several launches copy and before the last one deletes, so the order would show.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::config::Config;
+use crate::endpoint::Target;
+use crate::rsync::options::{Meaning, Options};
+
+use super::sources::resolve;
+
+/// What one rsync has to do because of such a directory, with the reason.
+pub(super) fn one(config: &Config, options: &Options, meaning: &Meaning) -> Option<&'static str> {
+    let is_seen = config.destination.is_local() && config.hosts.is_empty();
+    let any_in_dest = |names: &[&str]| {
+        let mut named = options.settings().iter().filter(|setting| names.contains(&setting.spec.name()));
+        named.any(|setting| setting.value.as_ref().is_some_and(|dir| meets_dest(config, Path::new(dir))))
+    };
+    if meaning.backup_dir.is_some() {
+        if any_in_dest(&["backup-dir"]) {
+            return Some("the backup directory leads into the destination");
+        }
+        if meaning.delete.is_some() && !is_seen {
+            return Some("a backup directory that may lead back into the destination would be cleaned with it");
+        }
+    }
+    if any_in_dest(&["compare-dest", "copy-dest", "link-dest"]) {
+        return Some("a directory to compare with lies inside the destination");
+    }
+    if meaning.delete.is_some() && any_in_dest(&["temp-dir"]) {
+        return Some("the temporary directory lies inside the destination, where deletion finds it");
+    }
+    None
+}
+
+/// Whether a directory, which is relative to DEST, lies in DEST or DEST in it. At another machine that is told by the words alone.
+fn meets_dest(config: &Config, dir: &Path) -> bool {
+    let (dest, there) = match config.destination.target() {
+        Target::Local => {
+            let dest = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
+            // Nothing in a real path is a link: `..` is what is above.
+            let there = resolve(&joined(&dest, dir));
+            (dest, there)
+        }
+        Target::Ssh { path, .. } | Target::Daemon { path, .. } => {
+            let dest = joined(Path::new(""), Path::new(OsStr::from_bytes(path.as_bytes())));
+            let there = joined(&dest, dir);
+            if dest.as_os_str().is_empty() || there.is_absolute() != dest.is_absolute() {
+                // A home directory or a module, of which nobody knows here what it is called.
+                return dir.components().next().is_some_and(|first| matches!(first, Component::Normal(_)));
+            }
+            (dest, there)
+        }
+    };
+    there.starts_with(&dest) || dest.starts_with(&there)
+}
+
+/// The path with `..` and `.` taken by their words.
+fn joined(base: &Path, dir: &Path) -> PathBuf {
+    let mut path = base.to_owned();
+    for component in dir.components() {
+        match component {
+            Component::ParentDir if path.file_name().is_some_and(|name| name != "..") => {
+                path.pop();
+            }
+            Component::ParentDir if path.is_absolute() => {}
+            Component::CurDir => {}
+            Component::RootDir => path = PathBuf::from("/"),
+            component => path.push(component),
+        }
+    }
+    path
+}
