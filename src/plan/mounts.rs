@@ -17,6 +17,8 @@ struct Seen {
     path: PathBuf,
     /// Path on this machine.
     at: PathBuf,
+    /// It is only what is above a directory that does not exist yet.
+    is_above: bool,
 }
 
 /// Whether two directories, resolved paths, have something in common by way of mounts, although neither is below the other: a bind mount of
@@ -26,7 +28,7 @@ pub(super) fn share(one: &Path, other: &Path) -> bool {
     let (one, other) = (seen_in(&table, one), seen_in(&table, other));
     let within = |inner: &Seen, outer: &Seen| {
         let same = inner.device == outer.device;
-        let rest = inner.path.strip_prefix(&outer.path).ok().filter(|_| same);
+        let rest = inner.path.strip_prefix(&outer.path).ok().filter(|_| same && !outer.is_above);
         rest.is_some_and(|rest| {
             let (inner, outer) = (std::fs::metadata(&inner.at), std::fs::metadata(outer.at.join(rest)));
             matches!((inner, outer), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
@@ -41,7 +43,7 @@ fn seen_in(table: &[u8], dir: &Path) -> Vec<Seen> {
         table.split(|byte| *byte == b'\n').filter_map(|line| {
             let mut fields = line.split(|byte| *byte == b' ').skip(2);
             let (device, path, at) = (fields.next()?.to_vec(), fields.next()?, fields.next()?);
-            Some(Seen { device, path: PathBuf::from(unescape(path)), at: PathBuf::from(unescape(at)) })
+            Some(Seen { device, path: PathBuf::from(unescape(path)), at: PathBuf::from(unescape(at)), is_above: false })
         })
     };
     // Of mounts at one place the last is seen.
@@ -49,7 +51,12 @@ fn seen_in(table: &[u8], dir: &Path) -> Vec<Seen> {
     let existing = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(dir);
     let itself = above.and_then(|mount| {
         let rest = existing.strip_prefix(&mount.at).ok()?;
-        Some(Seen { path: mount.path.join(rest), device: mount.device, at: existing.to_owned() })
+        Some(Seen {
+            path: mount.path.join(rest),
+            device: mount.device,
+            at: existing.to_owned(),
+            is_above: existing != dir,
+        })
     });
     let below = mounts().filter(|mount| mount.at != dir && mount.at.starts_with(dir));
     itself.into_iter().chain(below).collect()
@@ -87,6 +94,17 @@ fn unescape(field: &[u8]) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_beside_each_other_share_nothing() {
+        let work = tempfile::tempdir().unwrap();
+        let work = work.path().canonicalize().unwrap();
+        std::fs::create_dir_all(work.join("source/a")).unwrap();
+        std::fs::create_dir(work.join("dest")).unwrap();
+        assert!(!share(&work.join("source"), &work.join("dest")));
+        assert!(!share(&work.join("source"), &work.join("new")));
+        assert!(share(&work.join("source"), &work.join("source/new/one")));
+    }
 
     #[test]
     fn a_mount_counts_below_a_directory_and_not_at_it() {
