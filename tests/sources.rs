@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use lab::command::{Run, multi_sync, run, sh};
 use lab::twin::{Twin, table};
@@ -20,7 +21,11 @@ fn chain(root: &Path) {
     for dir in ["s/p/q/r/a", "s/p/q/r/b", "s/x"] {
         fs::create_dir_all(root.join(dir)).unwrap();
         for number in 0..3 {
-            fs::write(root.join(dir).join(format!("f{number}")), dir).unwrap();
+            let file = root.join(dir).join(format!("f{number}"));
+            fs::write(&file, dir).unwrap();
+            // The same for all sides, whenever they are made.
+            let time = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
         }
     }
 }
