@@ -192,6 +192,8 @@ pub struct Plan {
     pub watches_names: bool,
     /// A launch may shake hands before it may begin: rsync waits for its names as long as nobody has limited that.
     pub goes_ahead: bool,
+    /// A source may be held by a link of its name: rsync reads extended attributes of what an argument names without following it.
+    holds_names: bool,
 }
 
 impl Plan {
@@ -325,6 +327,7 @@ impl Plan {
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
             names_together: meaning.delay_updates || sources::is_fuzzy(config),
             gitignore: config.gitignore,
+            holds_names: !meaning.xattrs,
             deletes: meaning.delete,
             stop_after: stop_after(&meaning),
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
@@ -370,6 +373,9 @@ impl Plan {
 
     /// The same plan, with the sources held that are sent by their names; what that needs is made in `dir`.
     pub fn holding_sources(&self, dir: &Path) -> Plan {
+        if !self.holds_names {
+            return self.clone();
+        }
         let trees = self.trees.iter().filter(|tree| tree.above.is_empty());
         let named = trees.filter_map(|tree| {
             let name = tree.root.name.as_deref()?;
