@@ -36,8 +36,8 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Place; 6] =
-        [Place::OtherUser, Place::Utf8, Place::Overlay, Place::Exfat, Place::Vfat, Place::CaseFold];
+    pub const ALL: [Place; 7] =
+        [Place::Seconds, Place::OtherUser, Place::Utf8, Place::Overlay, Place::Exfat, Place::Vfat, Place::CaseFold];
 
     pub fn is_here(&self) -> bool {
         *self == Place::Here
