@@ -221,7 +221,7 @@ fn several_sources_delete_in_dest_what_none_of_them_has() {
     for (sources, options) in [
         (&["s/", "t", "u", "alone"][..], "-a --delete"),
         (&["t", "s/"], "-a --delete-excluded --exclude=extra"),
-        (&["t", "u"], "-a --delete-before"),
+        (&["t", "u"], "-a --delete"),
         (&["s/", "t"], "-a --delete --exclude=/t"),
         (&["s/", "t", "u"], "-a --delete -n -i"),
     ] {

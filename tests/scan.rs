@@ -184,7 +184,9 @@ fn check(how: &str, scan: &Scan, model: &Model) -> Told {
         let shown = path.escape_ascii();
         assert_eq!(model.0.get(path).map(|found| found.1), Some(*weight), "{how}: weight of {shown}");
         let single = !model.0[path].0 || weight.entries == 1;
-        assert!(single || scan.limits.hold(*weight), "{how}: {shown} is too large");
+        // No argument of rsync may be longer than what a system call takes, with a name of 255 bytes at its end.
+        let too_long = scan.roots[0].base.as_os_str().len() + path.len() > 3700;
+        assert!(single || too_long || scan.limits.hold(*weight), "{how}: {shown} is too large");
         if let Some(at) = path.iter().rposition(|byte| *byte == b'/') {
             let place = places.get(&path[..at]);
             assert!(place.is_some_and(|place| place < spine_before), "{how}: {shown} came too early");

@@ -670,8 +670,9 @@ mod tests {
 
     #[test]
     fn deletion_looks_into_the_spine_and_not_below() {
-        let shown =
-            recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], &BTreeSet::new(), false, 100).to_string();
+        let shown = recipe()
+            .delete(true, vec!["./a".into()], vec!["/x/./b".into()], &BTreeSet::new(), false, 1 << 20)
+            .to_string();
         let listed = "--no-r -d -R --no-m --implied-dirs --existing --ignore-existing";
         assert_eq!(shown, format!("rsync -a -S {listed} --stats --no-h -- ./ ./a/ /x/./b /dst/"));
         let launch = recipe().delete(true, vec!["./a".into()], vec!["/x/./b".into()], &BTreeSet::new(), false, 20);
