@@ -230,11 +230,6 @@ fn bucket_directories_that_cannot_be() {
         let culprit = if dir.is_empty() { "bucket" } else { dir };
         failed.extend(refused(&work, as_nobody(&work, command), 1, culprit).err());
     }
-    for tmp in ["missing", "file", "locked"] {
-        let mut command = multi_sync(&work);
-        command.args(["-f", "1", "src/", "dest"]).env("TMPDIR", work.join(tmp));
-        failed.extend(refused(&work, as_nobody(&work, command), 11, tmp).err());
-    }
     check(failed);
 }
 

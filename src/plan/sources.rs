@@ -29,7 +29,8 @@ pub(super) struct Found {
     pub missing: Vec<(OsString, io::ErrorKind)>,
 }
 
-/// Looks at all sources. Fails, with rsync's code, if none exists, unless `--ignore-missing-args` makes that no error.
+/// Looks at all sources. Fails, with rsync's code, if none exists, unless `--ignore-missing-args` makes that no error. What is not allowed to
+/// be looked at may exist.
 pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
     let mut found = Found { present: Vec::new(), missing: Vec::new() };
     let mut first_error = None;
@@ -66,9 +67,11 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
         }
     }
     match (found.present.is_empty(), first_error) {
-        (true, Some(cause)) => Err(Error::io("find source", Path::new(config.sources[0].original()), cause)
-            .remedy("check the name; nothing was copied")
-            .exit(exit::PARTIAL)),
+        (true, Some(cause)) if cause.kind() != io::ErrorKind::PermissionDenied => {
+            Err(Error::io("find source", Path::new(config.sources[0].original()), cause)
+                .remedy("check the name; nothing was copied")
+                .exit(exit::PARTIAL))
+        }
         (true, None) if config.sources.is_empty() => Err(Error::usage("no source given")),
         _ => Ok(found),
     }
@@ -174,7 +177,7 @@ pub(super) fn one(
 ) -> Option<&'static str> {
     let sources = &found.present;
     if sources.is_empty() {
-        return Some("no source exists");
+        return Some("no source is found");
     }
     if meaning.relative && !found.missing.is_empty() {
         return Some("with --relative a source that is not found does not bring the directories above it");

@@ -82,20 +82,21 @@ pub(super) fn is_exposed(root: &Root, base: &OwnedFd, found: Attributes) -> bool
     root.name.is_some() && attributes(base).is_ok_and(|base| base.lets_others_swap(found))
 }
 
-/// Whether a directory holds a link that leads to a directory and may lead out of the source: it is absolute, or has a `..`.
+/// Whether a directory holds a link that may lead out of the source (it is absolute, or has a `..`), and not to a file: rules for directories
+/// are about it, also where it leads nowhere, and then whether that is an error depends on them.
 pub(crate) fn holds_unsafe_link(dir: impl AsFd) -> bool {
     let Ok(entries) = fs::Dir::read_from(&dir) else { return false };
     let may_be_unsafe = |name: &CStr| {
         let target = fs::readlinkat(&dir, name, Vec::new()).map(CString::into_bytes).unwrap_or_default();
         target.starts_with(b"/") || target.split(|byte| *byte == b'/').any(|part| part == b"..")
     };
-    let leads_to_dir = |name: &CStr| {
+    let leads_to_file = |name: &CStr| {
         let found = fs::statat(&dir, name, AtFlags::empty());
-        found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
+        found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) != FileType::Directory)
     };
     entries.flatten().any(|entry| {
         let may_be_link = matches!(entry.file_type(), FileType::Symlink | FileType::Unknown);
-        may_be_link && may_be_unsafe(entry.file_name()) && leads_to_dir(entry.file_name())
+        may_be_link && may_be_unsafe(entry.file_name()) && !leads_to_file(entry.file_name())
     })
 }
 
