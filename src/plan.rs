@@ -192,7 +192,8 @@ pub struct Plan {
     pub watches_names: bool,
     /// A launch may shake hands before it may begin: rsync waits for its names as long as nobody has limited that.
     pub goes_ahead: bool,
-    /// A source may be held by a link of its name: rsync reads extended attributes of what an argument names without following it.
+    /// A source may be held by a link of its name: rsync reads extended attributes of what an argument names without following it, and removes
+    /// nothing that it finds through a link.
     holds_names: bool,
 }
 
@@ -327,7 +328,7 @@ impl Plan {
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
             names_together: meaning.delay_updates || sources::is_fuzzy(config),
             gitignore: config.gitignore,
-            holds_names: !meaning.xattrs,
+            holds_names: !meaning.xattrs && !meaning.remove_source_files,
             deletes: meaning.delete,
             stop_after: stop_after(&meaning),
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
@@ -373,7 +374,8 @@ impl Plan {
 
     /// The same plan, with the sources held that are sent by their names; what that needs is made in `dir`.
     pub fn holding_sources(&self, dir: &Path) -> Plan {
-        if !self.holds_names {
+        // What one rsync does needs no directory of ours, and that is removed before it starts.
+        if !self.holds_names || matches!(self.strategy, Strategy::Plain(_)) {
             return self.clone();
         }
         let trees = self.trees.iter().filter(|tree| tree.above.is_empty());
@@ -390,9 +392,8 @@ impl Plan {
         // So many groups of what goes together for each slot that none runs out of work because of them.
         const GROUPS_PER_SLOT: u64 = 4;
         let held = |tree: &SourceTree| {
-            let above = self.recipe.local(&tree.prefix);
-            // A link that ends the path would be looked at itself.
-            Root { base: above.join("."), ..tree.root.clone() }
+            let above = self.recipe.local(&tree.prefix).into_os_string().into_vec();
+            Root { base: followed(above), ..tree.root.clone() }
         };
         let roots = self.trees.iter().map(held).collect();
         let linked_parts = NonZero::<u64>::try_from(config.processes).unwrap_or(NonZero::<u64>::MIN);
@@ -412,6 +413,16 @@ impl Plan {
             ..Scan::new(roots, config.limits, self.scan_threads)
         }
     }
+}
+
+/// A path to a directory with a slash at its end: a link that ends a path would be looked at itself, and what `.` ends needs a directory
+/// that may be entered.
+fn followed(mut path: Vec<u8>) -> PathBuf {
+    while let Some(shorter) = path.strip_suffix(b"/").or(path.strip_suffix(b"/.")) {
+        path = shorter.to_vec();
+    }
+    path.push(b'/');
+    OsString::from_vec(path).into()
 }
 
 /// The directories that arguments are relative to, held open if that may be. Not on hosts, which have their own.

@@ -150,7 +150,6 @@ fn what_would_copy_or_delete_what_is_ignored_is_refused() {
         ("-ak", "src/", "link"),
         ("-am", "src/", "one rsync"),
         ("-a", "file", "single file"),
-        ("-lpt", "src/", "one rsync"),
     ];
     for (options, source, why) in refused {
         let mut copy = multi_sync(&work);

@@ -83,7 +83,7 @@ fn cases_in_other_places() {
     if places().is_empty() {
         return lab::skip("cases_in_other_places", "there is none");
     }
-    let sweep = Sweep::of(8 * places().len() as u64);
+    let sweep = Sweep::of(12 * places().len() as u64);
     let of = |at: u64| Some(generate::case_in(places()[at as usize % places().len()], 9_000_000 + at));
     let tally = sweep.run(&of, &|case, verdict, _| {
         if is_wrong(verdict) {

@@ -283,9 +283,10 @@ fn a_program_in_the_source_is_not_started() {
 #[test]
 fn an_rsync_that_cannot_be_started_any_more() {
     let work = Work::new();
-    let ran = run(faked(&work, "REAL \"$@\"; rm -rf WORK/src", SMALL)).expect_code(23);
+    let script = "REAL \"$@\"; code=$?; rm -rf WORK/src; exit $code";
+    let ran = run(faked(&work, script, SMALL)).expect_code(24);
     let said = ran.stderr_text();
-    assert!(said.contains("/src: No such file") && !said.contains("install rsync"), "{}", ran.report());
+    assert!(said.contains("/src/") && said.contains("vanished") && !said.contains("install rsync"), "{}", ran.report());
 
     let work = Work::new();
     let command = faked(&work, "exec REAL \"$@\"", &["-p", "8", "-f", "1"]);

@@ -121,7 +121,10 @@ impl Run<'_, '_> {
         let denied_only = repairs && !self.plan.as_root && !self.stopping();
         // A repair says it again if it still holds.
         let repaired = ended.code() == exit::PARTIAL && !self.stopping();
-        let came_to_nothing = if let Job::Attributes(_) = job { end.transcript.only_times() } else { repaired };
+        // Times that were right before something was written into a directory of another user. One rsync sets them once more at its
+        // end as well, and does not mind if it may not (rsync 3.5.0, `touch_up_dirs`). Where they were not, nobody has tried before.
+        let in_vain = end.transcript.only_times() && !self.spine.times_differ;
+        let came_to_nothing = if let Job::Attributes(_) = job { in_vain } else { repaired };
         if !came_to_nothing {
             end.held.iter().for_each(|line| (self.tell)(Event::Complained(line)));
         }
@@ -150,9 +153,7 @@ impl Run<'_, '_> {
         if code == exit::PARTIAL && pretends && (looks_below || end.transcript.only_below_loops()) {
             code = exit::OK;
         }
-        // Times that were right before something was written into a directory of another user. One rsync sets them once more at its
-        // end as well, and does not mind if it may not (rsync 3.5.0, `touch_up_dirs`).
-        if code == exit::PARTIAL && matches!(job, Job::Attributes(_)) && end.transcript.only_times() {
+        if code == exit::PARTIAL && matches!(job, Job::Attributes(_)) && in_vain {
             code = exit::OK;
         }
         // A repair names it again.

@@ -234,6 +234,9 @@ pub(super) fn one(
     if meets {
         return Some("several sources bring the same name");
     }
+    if meaning.remove_source_files && are_nested(config, sources) {
+        return Some("sources lie inside each other, and what one of them brings is removed from the other");
+    }
     if meaning.one_file_system > 0 && meaning.delete.is_some() && !config.destination.is_local() {
         return Some("with --one-file-system a mount at the destination is protected from deletion");
     }
@@ -243,9 +246,7 @@ pub(super) fn one(
             return Some("with --one-file-system the mount inside the destination is protected from deletion");
         }
         let nested = sources.iter().any(|(source, found)| {
-            let mut path = source.base(&config.cwd);
-            path.extend(source.name());
-            let path = resolve(&path);
+            let path = real_path(source, config);
             let by_path = destination.starts_with(&path) || path.starts_with(&destination);
             by_path || found.is_dir() && mounts::share(&path, &destination)
         });
@@ -254,6 +255,20 @@ pub(super) fn one(
         }
     }
     None
+}
+
+fn real_path(source: &Source, config: &Config) -> PathBuf {
+    let mut path = source.base(&config.cwd);
+    path.extend(source.name());
+    resolve(&path)
+}
+
+/// Whether a source is another one, or lies in it.
+fn are_nested(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
+    let mut paths: Vec<PathBuf> = sources.iter().map(|(source, _)| real_path(source, config)).collect();
+    paths.sort();
+    // What lies in a directory follows it at once.
+    paths.windows(2).any(|pair| pair[1].starts_with(&pair[0]))
 }
 
 /// Whether rsync may begin with a file of another name (`--fuzzy`).
