@@ -17,11 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags, open, openat};
-use rustix::process::{DumpableBehavior, dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 use tempfile::TempDir;
 
 /// Of more directories than this the others are found by their paths.
-const MOST: usize = 64;
+const MOST: u64 = 64;
+/// What is held takes this part of the files that a process may open.
+const SHARE: u64 = 8;
 const SPLIT: &[u8] = b"/./";
 
 /// The source directories of a run.
@@ -94,6 +96,12 @@ impl Held {
     }
 }
 
+/// How many directories may be held.
+fn most() -> usize {
+    let allowed = getrlimit(Resource::Nofile).current.map_or(MOST, |files| (files / SHARE).min(MOST));
+    allowed as usize
+}
+
 /// Device and inode of what a path leads to.
 pub fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
@@ -112,7 +120,8 @@ impl Handles {
                 continue;
             }
             let found = Path::new(OsStr::from_bytes(path));
-            let held = (hold && bases.len() < MOST).then(|| Held::open(found).ok().filter(Held::is_reached)).flatten();
+            let held =
+                (hold && bases.len() < most()).then(|| Held::open(found).ok().filter(Held::is_reached)).flatten();
             let identity = held.as_ref().map_or_else(|| identity(found), Held::identity);
             bases.push(Base { path: path.to_vec(), identity, held: held.map(Arc::new), view: None });
         }
@@ -121,9 +130,11 @@ impl Handles {
 
     /// The same, which hold these sources too: names in these directories. What they need is made in `dir`.
     pub fn with_sources(&self, sources: &[(&[u8], &[u8])], dir: &Path) -> Handles {
+        let mut left = most();
         let bases = self.bases.iter().map(|base| {
             let names = sources.iter().filter(|(path, _)| without_slash(path) == base.path);
-            let names: Vec<&[u8]> = names.map(|(_, name)| *name).collect();
+            let names: Vec<&[u8]> = names.map(|(_, name)| *name).take(left).collect();
+            left -= names.len();
             let held = base.held.as_ref().filter(|_| !names.is_empty());
             // Without it sources are found by their paths.
             let view = held.and_then(|held| View::make(held, &names, dir).ok());
@@ -266,7 +277,7 @@ impl View {
     fn make(above: &Held, names: &[&[u8]], dir: &Path) -> io::Result<View> {
         let dir = tempfile::Builder::new().prefix("sources-").tempdir_in(dir)?;
         let mut sources = Vec::with_capacity(names.len());
-        for name in names.iter().take(MOST) {
+        for name in names {
             let source = Held::open_in(&above.dir, name)?;
             symlink(OsStr::from_bytes(&source.path), dir.path().join(OsStr::from_bytes(name)))?;
             sources.push((name.to_vec(), source));

@@ -268,3 +268,18 @@ unshare -m sh in.sh"#,
     }
     run.expect_code(0);
 }
+
+#[test]
+fn many_sources_where_few_files_may_be_open() {
+    let work = Work::new();
+    let run = script(
+        &work,
+        r#"for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+    mkdir -p p$i/d$i.$j; echo $i >p$i/d$i.$j/f
+done; done
+ulimit -n 256
+mkdir D E; "$MS" -p 2 -f 20 -r -a p*/* D || exit
+rsync -a p*/* E && diff -r D E"#,
+    );
+    run.expect_code(0);
+}
