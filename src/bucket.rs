@@ -96,6 +96,7 @@ pub struct BucketDir {
     path: PathBuf,
     identity: (u64, u64),
     in_source: bool,
+    in_destination: bool,
     temporary: Option<tempfile::TempDir>,
 }
 
@@ -137,6 +138,7 @@ impl BucketDir {
         let identity = (found.dev(), found.ino());
         Ok(BucketDir {
             in_source: in_source(made.path()),
+            in_destination: in_destination(made.path()),
             path: made.path().to_owned(),
             identity,
             temporary: Some(made),
@@ -152,7 +154,7 @@ impl BucketDir {
         let path = path.canonicalize().map_err(fail)?;
         let found = fs::metadata(&path).map_err(fail)?;
         let in_source = sources.iter().any(|tree| path.starts_with(tree));
-        Ok(BucketDir { identity: (found.dev(), found.ino()), in_source, path, temporary: None })
+        Ok(BucketDir { identity: (found.dev(), found.ino()), in_source, in_destination: false, path, temporary: None })
     }
 
     /// Removes the directory of a run that is complete, also where it was to stay.
@@ -182,7 +184,7 @@ impl BucketDir {
             Error::io("create", &path, cause).remedy("give a directory with room with --buckets DIR")
         })?;
         // What is left out of a scan is the whole.
-        Ok(BucketDir { path, identity: self.identity, in_source: self.in_source, temporary: None })
+        Ok(BucketDir { path, temporary: None, ..*self })
     }
 
     /// A folder in it where another login gets to files whose names it knows.
@@ -204,9 +206,19 @@ impl BucketDir {
         self.in_source
     }
 
+    /// Whether it lies in the destination, which only a temporary one may.
+    pub fn is_in_destination(&self) -> bool {
+        self.in_destination
+    }
+
     /// Device and inode, so that a scan can leave it out.
     pub fn identity(&self) -> (u64, u64) {
         self.identity
+    }
+
+    /// Whether it is there. See [`BucketDir::vacate`].
+    pub fn stands(&self) -> bool {
+        self.path.is_dir()
     }
 
     /// Removes everything now, because one rsync is about to copy what is around it and needs nothing in it.

@@ -114,6 +114,11 @@ pub enum Record {
         /// Buckets whose files are damaged: they are not done, whatever was said of them.
         damaged: Vec<u64>,
     },
+    /// One rsync does everything, and what was written down before counts for nothing: a run that is taken up again begins anew.
+    OneRsync {
+        /// The reason.
+        why: String,
+    },
     /// Everything was done, and the run ended with this code.
     Finished {
         /// The exit code.

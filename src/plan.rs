@@ -372,6 +372,20 @@ impl Plan {
         BucketDir::open(dir, &sources)
     }
 
+    /// Whether one rsync for everything may come upon the directory of the run: it does not know that it is to be left out.
+    pub fn one_rsync_meets(&self, config: &Config, buckets: &BucketDir) -> bool {
+        let meaning = config.options.meaning();
+        let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
+        let dir = sources::resolve(buckets.path());
+        let sources = self.trees.iter().map(|tree| sources::resolve(&tree.root.path()));
+        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
+        let mut around = sources.chain(local);
+        follows
+            || buckets.is_in_source()
+            || buckets.is_in_destination()
+            || around.any(|tree| mounts::share(&tree, &dir))
+    }
+
     /// The same plan, with the sources held that are sent by their names; what that needs is made in `dir`.
     pub fn holding_sources(&self, dir: &Path) -> Plan {
         // What one rsync does needs no directory of ours, and that is removed before it starts.

@@ -149,10 +149,12 @@ impl Differences {
     fn note(&self, line: &[u8]) {
         let mut seen = self.lock();
         seen.count += 1;
-        if let Some(path) = &self.path
-            && let Err(cause) = seen.append(path, line)
-        {
-            seen.failed.get_or_insert(cause);
+        let Some(path) = &self.path else { return };
+        match seen.append(path, line) {
+            // The run directory made way for one rsync that would have come upon it.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => drop(seen.failed.get_or_insert(cause)),
+            Ok(()) => {}
         }
     }
 

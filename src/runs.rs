@@ -46,17 +46,19 @@ impl Resumed {
 pub struct Opened {
     /// Where its buckets are.
     pub buckets: BucketDir,
-    /// What is written down; nothing if one rsync does it all.
+    /// What is written down.
     pub ledger: Option<Ledger>,
     lock: Option<Lock>,
     resumed: bool,
+    /// What an rsync left half written may be passed over by the next one.
+    leaves_halves: bool,
     run: String,
 }
 
 impl Opened {
     /// Opens a new run directory, or that of a run that goes on.
     pub fn open(config: &Config, plan: &Plan, words: &[OsString], resumed: Option<&Resumed>) -> Result<Opened> {
-        let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
+        let parallel = plan.strategy == Strategy::Parallel;
         match resumed {
             Some(run) => {
                 if plan.leaves_halves {
@@ -76,20 +78,44 @@ impl Opened {
                     }
                     Ok(ledger)
                 };
-                let ledger = parallel.then(open).transpose()?;
-                Ok(Opened { buckets, ledger, lock: Some(lock), resumed: true, run: run.asked.run().to_owned() })
+                let ledger = (!config.dry_run).then(open).transpose()?;
+                Ok(Opened {
+                    buckets,
+                    ledger,
+                    lock: Some(lock),
+                    resumed: true,
+                    leaves_halves: false,
+                    run: run.asked.run().to_owned(),
+                })
             }
             None => {
                 let buckets = plan.make_buckets(config)?;
-                if !parallel {
-                    return Ok(Opened { buckets, ledger: None, lock: None, resumed: false, run: String::new() });
+                // What one rsync does at once is taken up again only where that was wanted.
+                let wanted =
+                    parallel || config.keep || config.buckets.is_some() && !plan.one_rsync_meets(config, &buckets);
+                if config.dry_run || !wanted {
+                    return Ok(Opened {
+                        buckets,
+                        ledger: None,
+                        lock: None,
+                        resumed: false,
+                        leaves_halves: plan.leaves_halves,
+                        run: String::new(),
+                    });
                 }
                 let lock = Lock::take(buckets.path())?;
                 let asked = Asked::new(words, &config.cwd, plan.version.to_string());
                 asked.write(buckets.path())?;
                 let ledger = Ledger::open(buckets.path(), asked.run(), true)?;
                 let run = asked.run().to_owned();
-                Ok(Opened { buckets, ledger: Some(ledger), lock: Some(lock), resumed: false, run })
+                Ok(Opened {
+                    buckets,
+                    ledger: Some(ledger),
+                    lock: Some(lock),
+                    resumed: false,
+                    leaves_halves: plan.leaves_halves,
+                    run,
+                })
             }
         }
     }
@@ -100,20 +126,31 @@ pub struct Kept {
     buckets: BucketDir,
     lock: Option<Lock>,
     resumed: bool,
+    /// What an rsync left half written may be passed over by the next one.
+    leaves_halves: bool,
     run: String,
 }
 
 impl Opened {
     /// Takes out what the run itself needs.
     pub fn split(self) -> (Option<Ledger>, Kept) {
-        (self.ledger, Kept { buckets: self.buckets, lock: self.lock, resumed: self.resumed, run: self.run })
+        (
+            self.ledger,
+            Kept {
+                buckets: self.buckets,
+                lock: self.lock,
+                resumed: self.resumed,
+                leaves_halves: self.leaves_halves,
+                run: self.run,
+            },
+        )
     }
 }
 
 impl Kept {
     /// Whether there is a journal.
     pub fn recorded(&self) -> bool {
-        self.lock.is_some()
+        self.lock.is_some() && self.buckets.stands()
     }
 
     /// The name of the run.
@@ -128,13 +165,14 @@ impl Kept {
 
     /// After the run. `summary` is `None` if it failed as a whole. Lines to print, without a name in front.
     pub fn close(mut self, config: &Config, summary: Option<&Summary>) -> (Vec<String>, Result<()>) {
-        let complete = summary.is_some_and(|run| {
-            [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get()) || run.plain.is_some()
-        });
-        let recorded = self.lock.is_some();
+        let recorded = self.recorded();
         let stays = self.resumed || config.buckets.is_some();
         // What cannot be explained stays to be looked at.
         let stays = stays || summary.is_some_and(|run| run.unaccounted);
+        let complete = summary.is_some_and(|run| {
+            let ended = [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get());
+            ended || run.plain.is_some() && !stays
+        });
         let keeps = recorded && !complete && stays;
         let dir = self.buckets.path().to_owned();
         let mut lines = Vec::new();
@@ -146,8 +184,18 @@ impl Kept {
             lines.push(match ended {
                 true if differs => {
                     let by_content = config.verify == Some(Depth::Checksum);
-                    let needs = if by_content { " with -c among the rsync options" } else { "" };
+                    let needs = match (config.verify_only, by_content) {
+                        (true, true) => " without --verify-only and with -c among the rsync options",
+                        (true, false) => " without --verify-only",
+                        (false, true) => " with -c among the rsync options",
+                        (false, false) => "",
+                    };
                     format!("what differs is listed in {shown}; the same command{needs} copies it")
+                }
+                // Such a run is not taken up again.
+                true if self.leaves_halves => "to try again what failed: the same command".to_owned(),
+                false if self.leaves_halves => {
+                    "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
                 }
                 true => format!("to try again what failed: multi-sync --retry-failed {shown}"),
                 false => format!("to go on: multi-sync --resume {shown}"),
@@ -155,6 +203,16 @@ impl Kept {
             self.buckets.keep();
         } else if recorded && !complete {
             lines.push("a run with --buckets DIR can be resumed".into());
+        } else if let Some(run) = summary
+            && run.code.get() == exit::PARTIAL
+            && run.plain.is_some()
+            && stays
+            && !run.interrupted
+            && !config.dry_run
+        {
+            let text =
+                "no list is kept: one rsync might come upon it where --buckets says; the same command tries again";
+            lines.push(text.into());
         }
         let removed = match (keeps || config.keep, self.resumed) {
             (true, _) => Ok(()),
@@ -208,6 +266,10 @@ pub fn status(dir: &Path) -> Result<String> {
     line("Working directory", &Printable::path(&asked.cwd()).to_string());
     line("Command line", &format!("multi-sync {}", words.join(" ")));
     line("Times begun", &state.begun.to_string());
+    if let Some(why) = &state.one_rsync {
+        line("One rsync does it all", why);
+        return Ok(text);
+    }
     line("Scan", if state.scanned.is_some() { "complete" } else { "not complete" });
     if let Some(found) = state.scanned {
         line("Found", &format!("{} entries, {}", found.entries, size::human(found.bytes)));
@@ -234,7 +296,10 @@ pub fn list(parent: &Path) -> Result<String> {
                 (false, Some(code), _) => format!("ended with code {code}"),
                 (false, None, _) => "can be resumed".to_owned(),
             };
-            Ok(format!("{stands}, {} of {} buckets done", state.done.len(), state.buckets.len()))
+            Ok(match state.one_rsync {
+                Some(_) => format!("{stands}, one rsync does it all"),
+                None => format!("{stands}, {} of {} buckets done", state.done.len(), state.buckets.len()),
+            })
         });
         let told = told.unwrap_or_else(|error: Error| error.to_string());
         let _ = writeln!(text, "{}: {told}", Printable::path(&dir));

@@ -3,7 +3,7 @@
 use multi_sync::bucket::BucketDir;
 use multi_sync::config::Config;
 use multi_sync::engine::{self, Control, Ledger};
-use multi_sync::plan::{Plan, Strategy};
+use multi_sync::plan::Plan;
 use multi_sync::recheck::{self, Differences};
 use multi_sync::report::{Event, Summary};
 use multi_sync::rsync::exit;
@@ -51,7 +51,7 @@ pub fn after(
         return Ok(copied);
     }
     let plan = Plan::make(question, control.supervisor())?;
-    let asked = if kept.recorded() && plan.strategy == Strategy::Parallel {
+    let asked = if kept.recorded() {
         // What an earlier part of the run has asked, it asked before the copy went on.
         let folder = kept.buckets().path().join(FOLDER);
         match std::fs::remove_dir_all(&folder) {
@@ -67,7 +67,7 @@ pub fn after(
         let asked = engine::run_recorded(question, &plan, &buckets, Some(ledger), control, &told);
         conclude(asked, &differences)?
     } else {
-        // One rsync made the copy, and its bucket directory is gone.
+        // One rsync made the copy, and has no run directory.
         let differences = Differences::counted();
         let told = differences.noted(tell);
         let asked = engine::run(question, &plan, &plan.make_buckets(question)?, control, &told);

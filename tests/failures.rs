@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lab::command::{Run, as_nobody, multi_sync, rsync, run, run_within, sh};
+use lab::command::{Run, Signal, as_nobody, multi_sync, rsync, run, run_within, sh, start};
 use lab::rsyncd::{Module, Rsyncd};
+use lab::twin::fake_rsync;
 use lab::work::{Work, set_mode};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -204,4 +205,172 @@ fn what_a_remote_shell_says_is_no_error() {
     assert!(code == Some(24) || code == Some(0), "{}", ran.report());
     assert!(ran.stderr_text().contains("Permanently added"), "{}", ran.report());
     assert_eq!(fs::read_dir(work.join("D")).unwrap().count(), 7);
+}
+
+/// What `--status` and `--runs` say of the one run below `runs`.
+fn told(work: &Work, dir: &Path) -> [String; 2] {
+    let ask = |words: &[&OsStr]| {
+        let mut command = multi_sync(work);
+        command.args(words);
+        run(command).expect_code(0).stdout_text()
+    };
+    [ask(&["--status".as_ref(), dir.as_os_str()]), ask(&["--runs", "-b", "runs"].map(OsStr::new))]
+}
+
+/// The one run below `runs`, if there is one.
+fn kept(work: &Work) -> Option<PathBuf> {
+    let mut dirs = fs::read_dir(work.join("runs")).unwrap().map(|entry| entry.unwrap().path());
+    let dir = dirs.next();
+    assert_eq!(dirs.next(), None);
+    dir
+}
+
+fn small(work: &Work) {
+    for name in ["a/1", "a/2", "b/1", "b/2"] {
+        work.file(format!("src/{name}"), name);
+    }
+    work.file("names", "a/\nb/\n");
+    work.dir("runs");
+}
+
+#[test]
+fn a_run_of_one_rsync_leaves_the_list_as_well() {
+    let ways: [(&str, &[&str]); 6] = [
+        ("late", &["-p", "4", "-r", "-a"]),
+        ("alone", &["-p", "1", "-r", "-a"]),
+        ("by an option", &["-p", "4", "-r", "-am"]),
+        ("of a list", &["-p", "4", "-r", "-ar --files-from=names"]),
+        ("of a stream", &["-p", "4", "-r", "-ar --files-from=-"]),
+        ("verified", &["-p", "4", "-r", "-a", "--verify"]),
+    ];
+    for (way, words) in ways {
+        let work = Work::new();
+        small(&work);
+        // A directory that is not empty is not replaced by a file.
+        work.file("D/a/1/full", "");
+        // Its standard input is the list.
+        let mut command = sh(&work, "exec \"$0\" -b runs \"$@\" src/ D/ <names");
+        command.arg(env!("CARGO_BIN_EXE_multi-sync")).args(words);
+        let ran = run_within(command, SOON).expect_code(23);
+        let look = |ran: &Run| {
+            let dir = kept(&work).unwrap_or_else(|| panic!("{way}: {}", ran.report()));
+            assert_eq!(listed(&work.join("runs")), BTreeSet::from([b"a/1".to_vec()]), "{way}: {}", ran.report());
+            let text = fs::read_to_string(dir.join("failed.txt")).unwrap();
+            assert!(text.starts_with("a/1\tcopy\tgenerator\t23\tcould not make way"), "{way}: {text}");
+            let advice = format!("multi-sync --retry-failed {}\n", dir.display());
+            assert!(ran.stderr_text().contains(&advice), "{way}: {}", ran.report());
+            for told in told(&work, &dir) {
+                assert!(told.contains("ended with code 23") && told.contains("ne rsync does it all"), "{way}: {told}");
+            }
+            dir
+        };
+        let dir = look(&ran);
+        assert!(work.join("D/b/2").exists(), "{way}");
+        // All of it, once more.
+        fs::remove_file(work.join("D/b/2")).unwrap();
+        for how in ["--resume", "--retry-failed"] {
+            let mut again = multi_sync(&work);
+            again.arg(how).arg(&dir);
+            look(&run_within(again, SOON).expect_code(23));
+        }
+        assert!(work.join("D/b/2").exists(), "{way}");
+        fs::remove_dir_all(work.join("D/a/1")).unwrap();
+        let mut again = multi_sync(&work);
+        again.arg("--retry-failed").arg(&dir);
+        let ran = run_within(again, SOON).expect_code(0);
+        assert_eq!(kept(&work), None, "{way}: {}", ran.report());
+        run(sh(&work, "diff -r src D")).expect_code(0);
+    }
+}
+
+#[test]
+fn one_rsync_that_was_ended_is_started_again() {
+    for (signal, code) in [(Signal::INT, Some(20)), (Signal::KILL, None)] {
+        for processes in ["1", "4"] {
+            let work = Work::new();
+            small(&work);
+            let mut command = multi_sync(&work);
+            command.args(["-b", "runs", "-p", processes, "-r", "-am", "src/", "D/"]);
+            let script = format!(
+                "case \" $* \" in *' --version '*) ;; *) touch {}/launched; exec sleep 60 ;; esac\nexec REAL \"$@\"",
+                work.path().display()
+            );
+            fake_rsync(&mut command, &work, &script);
+            let mut running = start(command);
+            running.wait_for("a launch", SOON, |_| work.join("launched").exists());
+            running.signal(signal);
+            let ran = running.finish(SOON);
+            assert_eq!(ran.status.code(), code, "{}", ran.report());
+            let dir = kept(&work).unwrap_or_else(|| panic!("{}", ran.report()));
+            let advice = format!("to go on: multi-sync --resume {}\n", dir.display());
+            assert!(code.is_none() || ran.stderr_text().contains(&advice), "{}", ran.report());
+            for told in told(&work, &dir) {
+                assert!(told.contains("can be resumed"), "{told}");
+            }
+            let mut again = multi_sync(&work);
+            again.arg("--resume").arg(&dir);
+            run_within(again, SOON).expect_code(0);
+            assert_eq!(kept(&work), None);
+            run(sh(&work, "diff -r src D")).expect_code(0);
+        }
+    }
+}
+
+#[test]
+fn one_rsync_does_not_copy_the_list() {
+    let ways: [(&str, &[&str]); 3] = [
+        ("mkdir src/own", &["-p", "4", "-b", "src/own", "-r", "-a"]),
+        ("mkdir src/own", &["-p", "4", "-b", "src/own", "-r", "-a --info=misc1"]),
+        ("ln -s ../runs src/own", &["-p", "4", "-b", "runs", "-r", "-aL --info=misc1"]),
+    ];
+    for (begin, words) in ways {
+        let work = Work::new();
+        small(&work);
+        work.file("D/a/1/full", "");
+        run(sh(&work, begin)).expect_code(0);
+        for verify in [&[][..], &["--verify"], &["--verify-only"]] {
+            let mut command = multi_sync(&work);
+            command.args(words).args(verify).args(["src/", "D/"]);
+            let ran = run_within(command, SOON).expect_code(23);
+            let copied = fs::read_dir(work.join("D/own")).unwrap().count();
+            assert_eq!(copied, 0, "{begin}, {words:?}: {}", ran.report());
+            assert!(!ran.stdout_text().contains("own/multi-sync"), "{}", ran.report());
+            assert_eq!(fs::read_dir(work.join("src/own")).unwrap().count(), 0, "{}", ran.report());
+            assert!(ran.stderr_text().contains("no list is kept"), "{}", ran.report());
+        }
+    }
+}
+
+#[test]
+fn one_rsync_lists_what_differs() {
+    for processes in ["1", "4"] {
+        for options in ["-a", "-am"] {
+            let work = Work::new();
+            small(&work);
+            let ask = |more: &[&str]| {
+                let mut command = multi_sync(&work);
+                command.args(["--verify-only", "-p", processes]).args(more).args(["-r", options, "src/", "D/"]);
+                run_within(command, SOON)
+            };
+            work.file("D/a/1", "another");
+            let ran = ask(&[]).expect_code(23);
+            assert!(ran.stderr_text().contains(" differences\n"), "{}", ran.report());
+            let ran = ask(&["-b", "runs"]).expect_code(23);
+            let dir = kept(&work).unwrap_or_else(|| panic!("{}", ran.report()));
+            assert_eq!(fs::read_to_string(dir.join("differences.txt")).unwrap(), ran.stdout_text());
+            assert!(ran.stdout_text().contains(" a/1\n"), "{}", ran.report());
+            assert!(ran.stderr_text().contains("the same command without --verify-only copies it"), "{}", ran.report());
+            for told in told(&work, &dir) {
+                assert!(told.contains("ended with code 23"), "{told}");
+            }
+            run(sh(&work, "rsync -a src/ D/")).expect_code(0);
+            let mut again = multi_sync(&work);
+            again.arg("--retry-failed").arg(&dir);
+            let ran = run_within(again, SOON).expect_code(0);
+            assert!(ran.stderr_text().contains("nothing differs"), "{}", ran.report());
+            assert_eq!(kept(&work), None);
+            ask(&["-b", "runs"]).expect_code(0);
+            assert_eq!(kept(&work), None);
+        }
+    }
 }

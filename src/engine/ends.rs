@@ -205,8 +205,7 @@ impl Run<'_, '_> {
 
     /// Writes down what a launch has failed to copy.
     fn note_failures(&mut self, job: &Job, code: u8, named: &[Vec<u8>], more: u64) -> Result<()> {
-        // One rsync for everything is never taken up again, and its run directory is gone.
-        if self.ledger.is_none() || matches!(job, Job::Plain) {
+        if self.ledger.is_none() {
             return Ok(());
         }
         let mut failures = Vec::new();

@@ -154,6 +154,9 @@ pub fn run_recorded(
     let ways = Ways::new(config, plan, buckets, &control.supervisor)?;
     let known = match &mut ledger {
         Some(ledger) => {
+            if let Strategy::Plain(why) = &plan.strategy {
+                ledger.take(Record::OneRsync { why: why.clone() })?;
+            }
             resume::look(ledger, config, plan, buckets, &ways, &control.supervisor)?;
             let late = matches!(plan.deletes, Some(Delete::After | Delete::Delay));
             ledger.check(buckets, late || plan.recipe.removal == Removal::SinglesLast)?;
@@ -438,6 +441,11 @@ impl<'scope, 'env> Run<'scope, 'env> {
         self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.write(record))
     }
 
+    /// What the scan finds; one rsync for everything needs nothing of it.
+    fn record_found(&mut self, record: &Record) -> Result<()> {
+        if self.replays() || self.summary.plain.is_some() { Ok(()) } else { self.record(record) }
+    }
+
     fn begin(&mut self, known: Known) {
         if self.config.adapts {
             let most = self.config.processes;
@@ -574,9 +582,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn hear(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Found(Found::Spine(dir)) => {
-                if !self.replays() {
-                    self.record(&ledger::spine_record(&dir))?;
-                }
+                self.record_found(&ledger::spine_record(&dir))?;
                 self.spine.push(dir);
                 // There will be several launches, and the first comes soon.
                 self.ways.open(self.scope, &self.places.place(0));
@@ -587,7 +593,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     if !self.replays() {
                         self.summary.buckets += 1;
                         self.summary.packed += bucket.weight;
-                        self.record(&ledger::bucket_record(&bucket))?;
+                        self.record_found(&ledger::bucket_record(&bucket))?;
                     }
                     self.books.open([Task::Copy(bucket.id)]);
                     self.queue.push(bucket);
@@ -604,7 +610,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     Ok(_) if self.replays() => {}
                     Ok(took) => {
                         self.summary.scan_time = took;
-                        if !self.stopping() {
+                        if !self.stopping() && self.summary.plain.is_none() {
                             let Weight { entries, bytes } = self.control.watch.found();
                             self.record(&Record::Scanned { entries, bytes })?;
                             self.sync_buckets();
@@ -651,7 +657,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
             return Ok(());
         }
         let (text, vanished, in_unit) = (error.to_string(), error.vanished(), error.in_unit);
-        self.record(&Record::Unread { text: text.clone(), vanished, in_unit })?;
+        if self.summary.plain.is_none() {
+            self.record(&Record::Unread { text: text.clone(), vanished, in_unit })?;
+        }
         self.note_unread(text, vanished);
         Ok(())
     }

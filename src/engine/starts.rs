@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::bucket::Bucket;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::journal::Record;
 use crate::plan::SourceTree;
 use crate::report::Event;
 use crate::rsync::command::{Copying, Invocation};
@@ -350,13 +351,15 @@ impl Run<'_, '_> {
     fn start_plain(&mut self) -> Result<()> {
         self.queue.clear();
         self.repair.clear();
-        if !self.config.keep {
-            // What is still being written there is not needed any more.
-            self.ending.store(true, Ordering::SeqCst);
+        // What is still being written there is not needed any more.
+        self.ending.store(true, Ordering::SeqCst);
+        if !self.config.keep && self.plan.one_rsync_meets(self.config, self.buckets) {
             self.buckets.vacate();
             // It lay there.
             self.ledger = None;
         }
+        let why = self.summary.plain.clone().unwrap_or_default();
+        self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.take(Record::OneRsync { why }))?;
         let mut invocation = self.plan.plain.clone();
         if self.fell_back {
             // Just what the user has typed: also that it is asked for figures may be refused.

@@ -49,6 +49,12 @@ impl Failures {
                     _ => true,
                 });
             }
+            Record::OneRsync { .. } => {
+                let part = self.part;
+                // It meets itself what others have met before it.
+                self.told.retain(|told| told.part < part);
+                self.told.iter_mut().for_each(|told| told.of = Of::Part);
+            }
             Record::Finished { .. } => {
                 let part = self.part;
                 self.told.retain(|told| told.part == part || matches!(told.of, Of::Buckets(_)));
@@ -112,5 +118,20 @@ mod tests {
         for (count, expected) in expected.iter().enumerate() {
             assert_eq!(after(&[&first[..], &next[..count]].concat()), *expected, "after {count} records");
         }
+    }
+
+    #[test]
+    fn one_rsync_for_everything_tells_all_that_failed() {
+        let one = || Record::OneRsync { why: "small".into() };
+        let first = [begun(), failed("a", &[1]), done(&[1]), one(), failed("b", &[]), Record::Finished { code: 23 }];
+        assert_eq!(after(&first[..4]), [""; 0]);
+        assert_eq!(after(&first), ["b"]);
+        let next = [begun(), Record::FailedAgain, one(), Record::Finished { code: 0 }];
+        assert_eq!(after(&[&first[..], &next[..3]].concat()), ["b"]);
+        assert_eq!(after(&[&first[..], &next[..]].concat()), [""; 0]);
+        // Also what several have told of is its own then.
+        let several = [begun(), failed("a", &[1]), done(&[1]), Record::Finished { code: 23 }];
+        assert_eq!(after(&[&several[..], &next[..3]].concat()), ["a"]);
+        assert_eq!(after(&[&several[..], &next[..]].concat()), [""; 0]);
     }
 }

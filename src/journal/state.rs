@@ -36,6 +36,8 @@ pub struct State {
     pub launches: u64,
     /// How often the run was begun.
     pub begun: u64,
+    /// Why one rsync does everything, if it does.
+    pub one_rsync: Option<String>,
     /// The exit code, if the run came to its end.
     pub finished: Option<u8>,
 }
@@ -49,6 +51,7 @@ impl State {
                 self.run = run;
                 self.begun += 1;
                 self.finished = None;
+                self.one_rsync = None;
                 self.started.clear();
                 // A scan that was not complete begins again, and packs what is not done into other buckets.
                 if self.scanned.is_none() {
@@ -98,6 +101,16 @@ impl State {
             }
             Record::ScanAgain { damaged } => {
                 self.done.retain(|id, _| !damaged.contains(id));
+                self.finished = None;
+                self.scan_again();
+            }
+            Record::OneRsync { why } => {
+                self.one_rsync = Some(why);
+                self.done.clear();
+                self.started.clear();
+                self.dest = None;
+                self.sender_failed = false;
+                self.launches = 0;
                 self.finished = None;
                 self.scan_again();
             }
