@@ -57,8 +57,7 @@ impl Spool {
             && streams.iter().any(|stream| stream.is_stdin && stream.option == FILES_FROM)
         {
             return Err(Error::usage(format!("standard input is read twice ({} and {})", one.option, other.option))
-                .remedy("save one of the two to a file and name that file")
-                .exit(EXIT_FILE_IO));
+                .remedy("save one of the two to a file and name that file"));
         }
         let folder = folder(config)?;
         let mut spool = Spool { options: config.options.clone(), copies: Vec::new(), _folder: None };

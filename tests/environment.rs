@@ -96,7 +96,7 @@ fn a_list_may_come_from_standard_input() {
     let found = names(&work.join("D"));
     assert_eq!(found, ["a", "a/f1", "b"].map(String::from).into());
     // rsync fails with this code.
-    let twice = script(&work, "echo a | $MS -r '-a --files-from=- --exclude-from=-' s/ E").expect_code(11);
+    let twice = script(&work, "echo a | $MS -r '-a --files-from=- --exclude-from=-' s/ E").expect_code(1);
     twice.expect(!work.join("E").exists(), "nothing is copied");
     let hosts =
         script(&work, "echo a | $MS -m many-to-one --hosts nobody -r '-a --exclude-from=-' s/ E").expect_code(1);

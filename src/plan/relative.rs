@@ -63,6 +63,11 @@ impl Relative {
         Some(Relative { parent, name: OsStr::from_bytes(last).to_owned(), prefix, above, base })
     }
 
+    /// Whether this directory is one of those above the source that are sent with it.
+    pub fn sends(&self, dir: &Path) -> bool {
+        self.parent.starts_with(dir) && dir.starts_with(&self.base) && dir != self.base
+    }
+
     /// Whether rsync would have to merge the two: one is inside the other, or they share directories above of different origin.
     pub fn meets(&self, other: &Relative) -> bool {
         let path = |source: &Relative| [&source.above[..], source.name.as_bytes(), b"/"].concat();

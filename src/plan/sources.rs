@@ -245,6 +245,11 @@ pub(super) fn one(
         if meaning.one_file_system > 0 && meaning.delete.is_some() && !mounts::none_below(&destination) {
             return Some("with --one-file-system the mount inside the destination is protected from deletion");
         }
+        // One rsync reads its time before that.
+        let above = destination.parent().filter(|_| !destination.exists());
+        if above.is_some_and(|above| relative.is_some_and(|all| all.iter().any(|source| source.sends(above)))) {
+            return Some("DEST is made in a directory that is sent");
+        }
         let nested = sources.iter().any(|(source, found)| {
             let path = real_path(source, config);
             let by_path = destination.starts_with(&path) || path.starts_with(&destination);

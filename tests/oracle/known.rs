@@ -51,6 +51,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "one rsync gives the time of a directory that could not be made to what is in its place",
             in_the_place_of_a_directory,
         ),
+        ("how far a circle of links is followed depends on the links that lead to it", circle_of_links),
         ("rsync itself failed", crashed),
     ];
     let explained = |finding: &Finding| CAUSES.iter().find(|(_, explains)| explains(case, finding, runs));
@@ -210,8 +211,13 @@ fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
         case.world.nodes.iter().filter(|node| special(node)).map(|node| base_name(&node.path)).collect();
     let is_acl =
         |kind: &DifferenceKind| matches!(kind, DifferenceKind::Xattr(name) if name == b"system.posix_acl_access");
+    // DEST gets those of a source whose contents it gets.
+    let is_top = |path: &[u8]| {
+        !path.contains(&b'/') && case.world.nodes.iter().any(|node| special(node) && !node.path.contains(&b'/'))
+    };
     case.has_letter('A')
-        && matches!(finding, Finding::Tree(Difference { path, kind }) if is_acl(kind) && named.contains(base_name(path)))
+        && matches!(finding, Finding::Tree(Difference { path, kind })
+            if is_acl(kind) && (named.contains(base_name(path)) || is_top(path)))
 }
 
 /// Many create such directories with `u+w` and take that back at the end.
@@ -347,6 +353,17 @@ fn in_the_place_of_a_directory(case: &Case, finding: &Finding, runs: &Runs) -> b
     runs.one.stderr_text().contains("could not make way for new directory: ")
         && matches!(finding, Finding::Tree(Difference { path, kind: DifferenceKind::Mtime { .. } })
             if case.world.get(path).is_some_and(|node| !node.is_dir()) && named(path))
+}
+
+/// The system follows 40 links of a path (path_resolution(7)), and those that lead to a source that is held open count.
+fn circle_of_links(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+    const DEEP: usize = 35;
+    let ends = |run: &Run| run.stderr_text().contains("Too many levels of symbolic links (40)");
+    case.has("-k") | case.has("-L") | case.has("--copy-unsafe-links")
+        && ends(runs.one)
+        && ends(runs.many)
+        && matches!(finding, Finding::Tree(Difference { path, .. })
+            if path.iter().filter(|byte| **byte == b'/').count() > DEEP)
 }
 
 /// rsync 3.5.0 can lose its own file list with `-H`.
