@@ -118,8 +118,8 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         Finding::Line { text, .. } => {
             let text = text.split(" -> ").next().unwrap_or(text);
             let shown = |path: &&[u8]| text.ends_with(&Printable::bytes(&escaped(base_name(path))).to_string());
-            // Another name of it may have got ACLs and extended attributes by then.
-            let extended = case.has_letter('X') || case.has_letter('A');
+            // Another name of it may have got ACLs, extended attributes and another owner by then.
+            let extended = case.has_letter('X') || case.has_letter('A') || case.has_prefix("--chown");
             (text.starts_with('.') || (in_place || extended) && text.starts_with('>')) && shared.iter().any(shown)
         }
         _ => false,
