@@ -166,6 +166,31 @@ fn a_server_that_allows_one_rsync_gets_one() {
     run(sh(&work, "diff -r src to")).expect_code(0);
 }
 
+/// rsync prints nothing of a file that it links or copies at the destination as it is; the directory changes all the same.
+#[test]
+fn what_comes_from_the_destination_changes_directories() {
+    let work = Work::new();
+    tree(&work);
+    run(sh(&work, "find src -depth -exec touch -d '2020-01-02 03:04:05' {} +; cp -a src LD")).expect_code(0);
+    let module = Module::new("copy", work.path());
+    let daemon = or_skip!(Rsyncd::start(&[module]), "what_comes_from_the_destination_changes_directories");
+    for (number, option) in ["--link-dest", "--copy-dest", "--compare-dest"].into_iter().enumerate() {
+        let to = format!("D{number}");
+        if option == "--compare-dest" {
+            // What is elsewhere already goes.
+            let change = format!(
+                "cp -a src {to}; for d in {to}/d*; do echo more >$d/f0; touch -d '2020-01-02 03:04:05' $d; done"
+            );
+            run(sh(&work, &change)).expect_code(0);
+        }
+        let options = format!("-a {option}=../LD");
+        let ran = copy(&work, "-p 3 -f 4", &options, &format!("{}/{to}", daemon.url("copy"))).expect_code(0);
+        assert!(!ran.stdout_text().contains("One rsync for everything"), "{}", ran.report());
+        let find = format!("find {to} -type d -newermt 2021-01-01");
+        assert_eq!(run(sh(&work, &find)).stdout_text(), "", "{option}");
+    }
+}
+
 /// What the user has typed is refused by rsync in its own words, once.
 #[test]
 fn what_is_refused_to_one_rsync_is_refused() {

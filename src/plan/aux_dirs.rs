@@ -11,6 +11,14 @@ use crate::rsync::options::{Meaning, Options};
 
 use super::sources::resolve;
 
+const COMPARED: [&str; 3] = ["compare-dest", "copy-dest", "link-dest"];
+
+/// Whether files may come from other directories at the destination. rsync says nothing of one that it links or copies from there as it is,
+/// but for `-ii`.
+pub(super) fn are_compared(options: &Options) -> bool {
+    options.settings().iter().any(|setting| COMPARED.contains(&setting.spec.name()))
+}
+
 /// What one rsync has to do because of such a directory, with the reason.
 pub(super) fn one(config: &Config, options: &Options, meaning: &Meaning) -> Option<&'static str> {
     let is_seen = config.destination.is_local() && config.hosts.is_empty();
@@ -26,7 +34,7 @@ pub(super) fn one(config: &Config, options: &Options, meaning: &Meaning) -> Opti
             return Some("a backup directory that may lead back into the destination would be cleaned with it");
         }
     }
-    if any_in_dest(&["compare-dest", "copy-dest", "link-dest"]) {
+    if any_in_dest(&COMPARED) {
         return Some("a directory to compare with lies inside the destination");
     }
     if meaning.delete.is_some() && any_in_dest(&["temp-dir"]) {
