@@ -270,7 +270,10 @@ impl Plan {
         let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
         let watched_dest = watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
-            marks_changes: watched_dest.is_none() && !meaning.dry_run && !prints && !aux_dirs::are_compared(&options),
+            marks_changes: watched_dest.is_none()
+                && !meaning.dry_run
+                && !prints
+                && !aux_dirs::are_silent(&options, &meaning),
             tells_end: !prints && tells_end(config, &options, &meaning),
             old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
             lists: version >= TRUSTS_LISTS,

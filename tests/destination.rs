@@ -174,16 +174,21 @@ fn what_comes_from_the_destination_changes_directories() {
     run(sh(&work, "find src -depth -exec touch -d '2020-01-02 03:04:05' {} +; cp -a src LD")).expect_code(0);
     let module = Module::new("copy", work.path());
     let daemon = or_skip!(Rsyncd::start(&[module]), "what_comes_from_the_destination_changes_directories");
-    for (number, option) in ["--link-dest", "--copy-dest", "--compare-dest"].into_iter().enumerate() {
+    let cases = [
+        ("--link-dest=../LD", None),
+        ("--copy-dest=../LD", None),
+        // What is elsewhere already goes.
+        ("--compare-dest=../LD", Some("echo more >$d/f0")),
+        // What is left of a file that is complete goes.
+        ("--partial-dir=.part", Some("mkdir $d/.part; echo half >$d/.part/f0")),
+    ];
+    for (number, (option, change)) in cases.into_iter().enumerate() {
         let to = format!("D{number}");
-        if option == "--compare-dest" {
-            // What is elsewhere already goes.
-            let change = format!(
-                "cp -a src {to}; for d in {to}/d*; do echo more >$d/f0; touch -d '2020-01-02 03:04:05' $d; done"
-            );
-            run(sh(&work, &change)).expect_code(0);
+        if let Some(change) = change {
+            let touch = "touch -d '2020-01-02 03:04:05' $d";
+            run(sh(&work, &format!("cp -a src {to}; for d in {to}/d*; do {change}; {touch}; done"))).expect_code(0);
         }
-        let options = format!("-a {option}=../LD");
+        let options = format!("-a {option}");
         let ran = copy(&work, "-p 3 -f 4", &options, &format!("{}/{to}", daemon.url("copy"))).expect_code(0);
         assert!(!ran.stdout_text().contains("One rsync for everything"), "{}", ran.report());
         let find = format!("find {to} -type d -newermt 2021-01-01");

@@ -13,10 +13,10 @@ use super::sources::resolve;
 
 const COMPARED: [&str; 3] = ["compare-dest", "copy-dest", "link-dest"];
 
-/// Whether files may come from other directories at the destination. rsync says nothing of one that it links or copies from there as it is,
-/// but for `-ii`.
-pub(super) fn are_compared(options: &Options) -> bool {
-    options.settings().iter().any(|setting| COMPARED.contains(&setting.spec.name()))
+/// Whether directories at DEST may change without a word: rsync says nothing of a file that it links or copies from elsewhere as it is (but for
+/// `-ii`), nor of what it removes in the directory for partial files.
+pub(super) fn are_silent(options: &Options, meaning: &Meaning) -> bool {
+    meaning.partial_dir.is_some() || options.settings().iter().any(|setting| COMPARED.contains(&setting.spec.name()))
 }
 
 /// What one rsync has to do because of such a directory, with the reason.
