@@ -135,11 +135,14 @@ impl Run<'_, '_> {
         }
         let messages = || end.named.iter().filter_map(|line| messages::read(line));
         let blocked = messages().filter(|message| message.about == About::Blocked);
-        self.spine.blocked.extend(blocked.flat_map(|message| message.names()).map(|name| name.bytes));
+        let blocked: Vec<Vec<u8>> = blocked.flat_map(|message| message.names()).map(|name| name.bytes).collect();
         if let Job::Create(known) = job {
-            let unmade: Vec<Vec<u8>> = messages().filter_map(|message| self.naming.unmade(&message)).collect();
+            // What stands in the place of a directory keeps rsync from what is in it as well.
+            let unmade = messages().filter_map(|message| self.naming.unmade(&message));
+            let unmade: Vec<Vec<u8>> = unmade.chain(blocked.iter().cloned()).collect();
             self.spine.note_unmade(self.spine.created as usize..known as usize, &unmade);
         }
+        self.spine.blocked.extend(blocked);
         // Directories were asked for, and something else was found.
         if let (exit::OK, Job::Create(_), true) = (code, &job, end.transcript.skipped()) {
             code = exit::PARTIAL;
