@@ -28,7 +28,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 39] = [
+    let rules: [(bool, &str); 40] = [
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -136,6 +136,10 @@ pub(super) fn by_options(
         (
             meaning.dry_run && meaning.max_delete.is_some(),
             "what --max-delete keeps is taken for gone when deletion is only pretended",
+        ),
+        (
+            has("inplace") && has("backup-dir"),
+            "rsync makes no backup where the directory for it is there already (--inplace)",
         ),
         (has("copy-as"), "with --copy-as another user reads the source than the one that scans it"),
         (backup_inside, "the backup directory lies inside the destination"),
