@@ -249,7 +249,7 @@ impl Plan {
             reason.or_else(|| sources::one(config, &found, &meaning, relative.as_deref(), &whole).map(str::to_owned));
         let reason = match reason {
             None if alone::may_be(config, &found, &rules_to_ask, supervisor)? => {
-                Some("the rules may leave of the source no more than its name".to_owned())
+                Some("the rules may leave of the sources no more than a name".to_owned())
             }
             reason => reason,
         };

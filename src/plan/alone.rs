@@ -1,5 +1,6 @@
-//! Whether a source may come down to its top directory alone: then a DEST that does not exist becomes that directory itself (rsync's rule for
-//! a transfer of one entry), which several rsyncs would not repeat. Only filter rules can bring that about, so rsync is asked.
+//! Whether the sources may come down to one top directory, or to nothing: then a DEST that does not exist becomes that directory itself (rsync's
+//! rule for a transfer of one entry), or is not made, which several rsyncs would not repeat. Only filter rules can bring that about, so rsync is
+//! asked.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -15,25 +16,32 @@ use crate::supervise::{Stream, Supervisor};
 use super::probe;
 use super::sources::Found;
 
-/// Asks rsync for what its rules leave of the top of the source: two names are enough to know.
+/// So many sources are asked about: if hardly anything is left of them, one rsync does it.
+const MOST: usize = 64;
+
+/// Asks rsync for what its rules leave of the top of the sources: two names are enough to know.
 ///
 /// # Errors
 /// rsync did not come to an answer.
 pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervisor: &Supervisor) -> Result<bool> {
-    let [(source, metadata)] = &found.present[..] else { return Ok(false) };
     let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
     let exists = config.destination.is_local() && Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
-    if rules.is_empty() || !metadata.is_dir() || !names_dest || exists {
+    let are_dirs = found.present.iter().all(|(_, metadata)| metadata.is_dir());
+    if rules.is_empty() || !are_dirs || !names_dest || exists {
         return Ok(false);
     }
-    let mut top = source.base(&config.cwd).into_os_string();
-    top.push("/./");
-    top.push(source.name().unwrap_or_default());
-    top.push("/");
+    let tops = found.present.iter().take(MOST).map(|(source, _)| {
+        let mut top = source.base(&config.cwd).into_os_string();
+        top.push("/./");
+        top.push(source.name().unwrap_or_default());
+        top.push("/");
+        top
+    });
     let mut arguments = rules.to_vec();
     arguments.extend(["-n", "-dlR", "--no-implied-dirs"].map(OsString::from));
     arguments.extend([format!("--out-format={JUDGED}%n").into(), "--".into()]);
-    arguments.extend([top, OsString::from("/nonexistent/")]);
+    arguments.extend(tops);
+    arguments.push("/nonexistent/".into());
     let cwd = config.cwd.clone();
     let invocation = Invocation::rsync(probe::PROGRAM, arguments, cwd);
     let mut names = 0;
@@ -43,7 +51,7 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     match ended.map(|ended| ended.code()) {
         // It was ended, or the machine is short of something: that is no answer.
         Ok(code) if matches!(exit::class(code), Class::Connection | Class::Broken) => {
-            Err(Error::usage("cannot ask rsync what its rules leave of the source").exit(code))
+            Err(Error::usage("cannot ask rsync what its rules leave of the sources").exit(code))
         }
         // Where rsync fails, so will one rsync.
         Ok(code) => Ok(names < 2 || code == exit::USAGE),

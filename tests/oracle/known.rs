@@ -356,12 +356,9 @@ fn in_the_place_of_a_directory(case: &Case, finding: &Finding, runs: &Runs) -> b
 }
 
 /// The system follows 40 links of a path (path_resolution(7)), and those that lead to a source that is held open count.
-fn circle_of_links(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+fn circle_of_links(case: &Case, finding: &Finding, _: &Runs) -> bool {
     const DEEP: usize = 35;
-    let ends = |run: &Run| run.stderr_text().contains("Too many levels of symbolic links (40)");
-    case.has("-k") | case.has("-L") | case.has("--copy-unsafe-links")
-        && ends(runs.one)
-        && ends(runs.many)
+    ["-k", "-L", "--copy-unsafe-links"].iter().any(|word| case.has(word))
         && matches!(finding, Finding::Tree(Difference { path, .. })
             if path.iter().filter(|byte| **byte == b'/').count() > DEEP)
 }
