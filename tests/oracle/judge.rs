@@ -299,6 +299,10 @@ fn refusal(stderr: &str) -> Option<Outcome> {
     if line.starts_with("rsync would skip the directory ") {
         return Some(Outcome::Refused("a directory without recursion".into()));
     }
+    // One rsync fails as well, with 1 or 11.
+    if line.contains("standard input is read twice") {
+        return Some(Outcome::Refused("standard input twice".into()));
+    }
     line.split_once(" cannot be used here").map(|(what, _)| Outcome::Refused(what.to_owned()))
 }
 

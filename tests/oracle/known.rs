@@ -107,6 +107,7 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             let backup = matches!(difference.kind, OnlyLeft | OnlyRight) && case.has_letter('b');
             (in_place || attribute) && about_inode && is_shared
                 || in_place && backup && backed_up.is_some_and(|path| shared.contains(path))
+                || attribute && backed_up.is_some_and(|path| shared.contains(path))
                 || in_place && stays && copy.is_some_and(|copy| shared.contains(&copy[..]))
         }
         // What is appended to one name is not what the other expects.
