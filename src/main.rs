@@ -282,6 +282,7 @@ fn conclude(summary: &Summary) {
     let code = summary.code;
     match summary.differences {
         Some(0) => complain_text("verified: nothing differs"),
+        Some(1) => complain_text("verified: 1 difference"),
         Some(count) => complain_text(&format!("verified: {count} differences")),
         None => {}
     }
@@ -293,6 +294,10 @@ fn conclude(summary: &Summary) {
     }
     if !summary.interrupted && code.get() != exit::OK {
         complain_text(&format!("exit code {code}"));
+    } else if code.get() == exit::OK && summary.retried > 0 {
+        // The last line on the screen would be about the trouble.
+        let launches = if summary.retried == 1 { "1 launch" } else { &format!("{} launches", summary.retried) };
+        complain_text(&format!("everything was copied; {launches} had to be tried again"));
     }
 }
 

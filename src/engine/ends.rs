@@ -89,6 +89,7 @@ impl Run<'_, '_> {
                 return Ok(());
             }
             if self.takes_turns(&job) {
+                self.summary.retried += 1;
                 self.put_back(job);
                 return Ok(());
             }
@@ -114,7 +115,7 @@ impl Run<'_, '_> {
             Host::Works(ended) => ended,
         };
         let refused = end.transcript.is_refused();
-        if self.falls_back(&job, ended.code(), refused, &end.held) {
+        if self.falls_back(&job, ended.code(), refused, end.held.first().map(|(line, _)| &line[..])) {
             return Ok(());
         }
         let repairs = matches!(job, Job::Buckets(_)) && end.transcript.receiver_denied();
@@ -126,7 +127,8 @@ impl Run<'_, '_> {
         let in_vain = end.transcript.only_times() && !self.spine.times_differ;
         let came_to_nothing = if let Job::Attributes(_) = job { in_vain } else { repaired };
         if !came_to_nothing {
-            end.held.iter().for_each(|line| (self.tell)(Event::Complained(line)));
+            let new = end.held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
+            new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
         }
         let mut code = ended.code();
         let soft = [exit::PARTIAL, exit::VANISHED].contains(&code);
@@ -344,6 +346,7 @@ impl Run<'_, '_> {
             self.tries.insert(bucket.id, 1);
             self.queue.push(*bucket);
         }
+        self.summary.retried += 1;
         (self.tell)(Event::Note("what failed may have passed; trying once more".into()));
         true
     }
@@ -375,6 +378,7 @@ impl Run<'_, '_> {
             pause.as_secs()
         )));
         self.pause_until = Some(Instant::now() + pause);
+        self.summary.retried += 1;
         self.put_back(job);
     }
 
@@ -474,6 +478,7 @@ impl Run<'_, '_> {
                 }
             }
         }
+        self.summary.retried += 1;
         self.put_back(job);
     }
 

@@ -11,7 +11,7 @@ use super::{Job, Run, Stage};
 
 impl Run<'_, '_> {
     /// Hands the run to one rsync if a launch was refused in a way that may be about what multi-sync has added; `said` is what it complained of.
-    pub(super) fn falls_back(&mut self, job: &Job, code: u8, refused: bool, said: &[Vec<u8>]) -> bool {
+    pub(super) fn falls_back(&mut self, job: &Job, code: u8, refused: bool, said: Option<&[u8]>) -> bool {
         const STREAM: u8 = 12;
         const UNSUPPORTED: u8 = 4;
         let first = matches!(job, Job::Create(_)) && !self.spine.dest_made;
@@ -24,8 +24,7 @@ impl Run<'_, '_> {
         if !is_refusal || !may || self.config.destination.is_local() || self.stopping() || matches!(job, Job::Plain) {
             return false;
         }
-        let why =
-            said.first().map_or_else(|| exit::meaning(code).to_owned(), |line| Printable::bytes(line).to_string());
+        let why = said.map_or_else(|| exit::meaning(code).to_owned(), |line| Printable::bytes(line).to_string());
         let text = format!("the server refuses what several rsyncs need ({why}): one rsync does it all");
         (self.tell)(Event::Note(text));
         self.fell_back = true;

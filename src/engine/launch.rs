@@ -1,6 +1,6 @@
 //! One launch: a thread that owns one rsync, follows what it prints, and reports its end whatever happens.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::PipeReader;
 use std::os::unix::ffi::OsStrExt;
@@ -32,8 +32,8 @@ pub(super) struct End {
     pub ended: Result<Ended>,
     pub transcript: Transcript,
     pub ran: Duration,
-    /// Complaints that were held back, see [`Holds`].
-    pub held: Vec<Vec<u8>>,
+    /// Complaints that were held back, see [`Holds`], each with how often it was said by then.
+    pub held: Vec<(Vec<u8>, u32)>,
     /// Complaints about something that has a name, told or held back.
     pub named: Vec<Vec<u8>>,
     /// How many more there were.
@@ -88,6 +88,8 @@ pub(super) struct Said {
     complaints: Mutex<HashSet<Vec<u8>>>,
     /// At most a line for each spine directory.
     lines: Mutex<HashSet<Vec<u8>>>,
+    /// How often each complaint was told: what is about the run as a whole is said by each launch, and by one rsync once.
+    told: Mutex<HashMap<Vec<u8>, u32>>,
 }
 
 /// What of its output a launch tells.
@@ -105,6 +107,20 @@ pub(super) enum Tells {
 }
 
 impl Said {
+    /// Whether no launch has made this complaint so often, which this one makes for the `nth` time.
+    pub fn is_first(&self, line: &[u8], nth: u32) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(most) = told.get_mut(line) {
+            let is_first = nth > *most;
+            *most = nth.max(*most);
+            return is_first;
+        }
+        if told.len() < LINES_REMEMBERED {
+            told.insert(line.to_vec(), nth);
+        }
+        true
+    }
+
     fn is_news(&self, stream: Stream, line: &[u8], tells: Tells) -> bool {
         let (lines, most) = match stream {
             Stream::Stdout => (&self.lines, usize::MAX),
@@ -216,12 +232,12 @@ impl Voice<'_> {
         }
     }
 
-    fn complain(&self, line: &[u8], message: Option<&Message<'_>>) {
+    fn complain(&self, line: &[u8], nth: u32, message: Option<&Message<'_>>) {
         let below_file = |message: &Message<'_>| self.tells == Tells::Deletions && message.is_below_file();
         if self.pretends && message.is_some_and(|message| below_file(message) || message.is_below_loop()) {
             return;
         }
-        if self.said.is_news(Stream::Stderr, line, self.tells) {
+        if self.said.is_news(Stream::Stderr, line, self.tells) && self.said.is_first(line, nth) {
             (self.tell)(Event::Complained(line));
         }
     }
@@ -246,6 +262,7 @@ pub(super) fn run(
     voice.note(b"begins");
     let mut transcript = Transcript::new(voice.only_ends.is_some());
     let (mut held, mut named, mut more_named, mut of_shared) = (Vec::new(), Vec::new(), 0, Vec::new());
+    let mut complaints = HashMap::new();
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
     let (mut had_begun, mut out_of_reach) = (true, false);
@@ -276,7 +293,9 @@ pub(super) fn run(
             }
             (Line::Other, Stream::Stderr) if voice.shares && is_of_shared(line) => {
                 voice.note(line);
-                of_shared.extend((of_shared.len() < LINES_REMEMBERED).then(|| line.to_vec()));
+                of_shared.extend(
+                    (of_shared.len() < LINES_REMEMBERED).then(|| (line.to_vec(), count(&mut complaints, line))),
+                );
             }
             (Line::Other, Stream::Stderr) => {
                 voice.note(line);
@@ -293,10 +312,11 @@ pub(super) fn run(
                 let crowded = voice.crowded && (no_place() || messages::ends_without_place(line));
                 let refused = voice.holds == Holds::All || messages::is_refusal(line);
                 let in_doubt = refused || crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
+                let nth = if told { count(&mut complaints, line) } else { 1 };
                 if told && in_doubt && held.len() < LINES_REMEMBERED {
-                    held.push(line.to_vec());
+                    held.push((line.to_vec(), nth));
                 } else if told {
-                    voice.complain(line, message.as_ref());
+                    voice.complain(line, nth, message.as_ref());
                 }
             }
         };
@@ -330,9 +350,28 @@ pub(super) fn run(
     End { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach }
 }
 
+/// How often a launch has said this, now included.
+fn count(complaints: &mut HashMap<Vec<u8>, u32>, line: &[u8]) -> u32 {
+    if let Some(times) = complaints.get_mut(line) {
+        *times += 1;
+        return *times;
+    }
+    if complaints.len() < LINES_REMEMBERED {
+        complaints.insert(line.to_vec(), 1);
+    }
+    1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_each_launch_says_is_told_once_and_what_one_says_twice_is_told_twice() {
+        let said = Said::default();
+        let told = [1, 1, 2, 1, 2].map(|nth| said.is_first(b"--link-dest arg does not exist: ../x", nth));
+        assert_eq!(told, [true, false, true, false, false]);
+    }
 
     #[test]
     fn directories_above_a_unit_are_no_progress() {

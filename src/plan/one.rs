@@ -28,7 +28,8 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 40] = [
+    let rules: [(bool, &str); 41] = [
+        (prints_paths(options), "%f is printed as a path from where rsync was started"),
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
         (deletes && meaning.out_format.is_some(), "deletions are printed in a format of the user's"),
@@ -146,6 +147,17 @@ pub(super) fn by_options(
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];
     rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
+}
+
+/// Whether a format of the user's has `%f`, with or without a width (rsyncd.conf(5), "log format").
+fn prints_paths(options: &Options) -> bool {
+    options.settings().iter().any(|setting| {
+        let is_format = matches!(setting.spec.name(), "out-format" | "log-file-format");
+        let format = setting.value.as_deref().unwrap_or_default().as_bytes();
+        let mut pieces = format.split(|byte| *byte == b'%').skip(1);
+        let is_width = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'\'');
+        is_format && pieces.any(|piece| piece.iter().find(|byte| !is_width(byte)) == Some(&b'f'))
+    })
 }
 
 /// Whether a rule of the user's may let in what rsync's own rules exclude. `--exclude='+ NAME'` includes as well (rsync(1), "FILTER RULES").

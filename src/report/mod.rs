@@ -79,6 +79,8 @@ pub struct Summary {
     pub processes: usize,
     /// rsync processes that were started.
     pub launches: u64,
+    /// How many of them ended in a way that they had to be started once more.
+    pub retried: u64,
     /// Spine directories: those that were split.
     pub spine: u64,
     /// Sums of what the rsyncs transferred.

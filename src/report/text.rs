@@ -42,7 +42,14 @@ impl fmt::Display for Statistics<'_> {
         line("Mean entries per bucket", &mean(run.packed.entries))?;
         line("Mean size per bucket", &size::human(mean(run.packed.bytes)))?;
         line("Entries per second", &per_second(run.done.entries))?;
-        line("Speed", &size::human_rate(run.done.bytes, run.total_time))?;
+        // Of what is up to date nothing moves.
+        let looked_at = size::human_rate(run.done.bytes, run.total_time);
+        let moved = size::human_rate(run.figures.transferred_bytes, run.total_time);
+        if self.dry_run {
+            line("Speed", &format!("{looked_at} found"))?;
+        } else {
+            line("Speed", &format!("{looked_at} looked at, {moved} transferred"))?;
+        }
         if run.processes == self.processes {
             line("Rsync workers", &self.processes)?;
         } else {

@@ -98,8 +98,8 @@ const CHANGES: [&str; 3] = ["~send", "~recv", "~del."];
 /// What rsync says when it has done everything and waits for the processes it has started, if it is asked to
 /// ([`super::command::Recipe::tells_end`]): their number follows.
 const WAITS: &str = "client_run waiting on ";
-/// What it says after that.
-const EXITS: &str = "[sender] _exit_cleanup(code=";
+/// What each of its processes that fails or ends says after the name of its part: one that runs on this machine inherits what was asked.
+const EXITS: &str = "] _exit_cleanup(code=";
 
 /// What a line on standard output was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Transcript {
             return Line::Progress(progress, end);
         }
         let text = text.trim_end();
-        if text.is_empty() || self.tells_end && text.starts_with(EXITS) {
+        if text.is_empty() || self.tells_end && is_exit(text) {
             return Line::Statistics;
         }
         if self.tells_end && text.starts_with(WAITS) {
@@ -332,6 +332,12 @@ fn parse_progress(text: &str, before: Progress) -> Option<(Progress, usize)> {
     Some((progress, end))
 }
 
+fn is_exit(text: &str) -> bool {
+    text.strip_prefix('[')
+        .and_then(|text| text.find(']').map(|end| &text[end..]))
+        .is_some_and(|text| text.starts_with(EXITS))
+}
+
 fn leading_number(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text[..end].parse().ok()
@@ -349,6 +355,8 @@ mod tests {
         assert_eq!((named_so.stdout(waits), named_so.stdout(exits)), (Line::Other, Line::Other));
         let mut asked = Transcript::new(true);
         assert_eq!((asked.stdout(waits), asked.stdout(exits)), (Line::OnlyEnds, Line::Statistics));
+        let fails = b"[receiver] _exit_cleanup(code=11, file=receiver.c, line=657): about to call exit(11)";
+        assert_eq!(asked.stdout(fails), Line::Statistics);
         let mut crowded = Transcript::default();
         crowded.stderr(b"rsync: [Receiver] mkdir \"D2\" (in few2) failed: File exists (17)");
         assert!(crowded.found_no_place());
