@@ -1,6 +1,8 @@
 //! The command line: with its [`definition`] the only place that knows clap. It says what was typed; [`Config`] says what is meant.
 
 mod definition;
+mod line;
+mod prefixed;
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
@@ -26,11 +28,15 @@ use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
 use definition::{AUTO, CHECKSUM, CONFIG, MANY_TO_ONE, command};
+use line::Line;
+pub use prefixed::Alone;
 
 /// What the command is to do.
 pub enum Request {
     /// Copy.
     Run(Box<Run>),
+    /// Become the rsync that was typed: nothing is added to what it does.
+    Alone(Alone),
     /// Print this and end with 0.
     Print(String),
     /// Test this machine.
@@ -72,6 +78,10 @@ pub struct Run {
     pub show: bool,
     /// Print statistics at the end.
     pub stats: bool,
+    /// The rsync that was typed, where it may take the place of this program if one rsync does it all.
+    pub alone: Option<Alone>,
+    /// The words that ask for the same again, without the program's name.
+    pub again: Vec<OsString>,
 }
 
 /// Reads the command line. `words` starts with the program's name.
@@ -79,9 +89,13 @@ pub struct Run {
 /// # Errors
 /// Usage: the message names the word, and nothing has been looked at or written yet.
 pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
-    let matches = command().try_get_matches_from(&words).map_err(|error| refusal(&error, &words))?;
+    let line = Line::divide(&words)?;
+    let matches = command().try_get_matches_from(&line.ours).map_err(|error| refusal(&error, &line.ours))?;
     if matches.get_flag("help") {
         return Ok(Request::Print(command().render_help().to_string()));
+    }
+    if let Some(rsync) = line.rsync {
+        return rsync.request(&matches, &line.ours, cwd);
     }
     if matches.get_flag("version") {
         refuse_to_copy(&matches)?;
@@ -92,7 +106,7 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     Ok(match mode {
         Mode::Copy => match about_a_run(&matches)? {
             Some(request) => request,
-            None => Request::Run(Box::new(run(&matches, cwd()?)?)),
+            None => Request::Run(Box::new(run(&matches, &words, cwd()?)?)),
         },
         Mode::Selftest => Request::Selftest(Box::new(selftest(&matches, cwd()?)?)),
         Mode::Bench => Request::Bench(Box::new(bench(&matches, cwd()?, temporary::usual())?)),
@@ -286,10 +300,14 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
 
 /// The run that was begun with these words in this directory, with what was typed anew.
 pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) -> Result<Run> {
-    let matches = command().try_get_matches_from(words).map_err(|error| {
+    let line = Line::divide(&words)?;
+    let matches = command().try_get_matches_from(&line.ours).map_err(|error| {
         Error::usage("the command line that the run was begun with is not understood").because(error)
     })?;
-    let mut run = run(&matches, cwd)?;
+    let mut run = match line.rsync {
+        Some(rsync) => Run { alone: None, ..rsync.run(&matches, &line.ours, cwd)? },
+        None => run(&matches, &words, cwd)?,
+    };
     if let Some(count) = &overrides.processes {
         set_processes(&mut run.config, count)?;
     }
@@ -478,7 +496,7 @@ fn refuse_to_copy(matches: &ArgMatches) -> Result<()> {
 /// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
 const MOST_SCAN_THREADS: usize = 256;
 
-fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
+fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);
     let typed = typed(matches)?;
     let destination = Destination::parse(&typed.destination)?;
@@ -486,8 +504,21 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     let options =
         Options::parse_str_with(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text), Aliases::installed())?;
     let mut config = Config::new(sources, destination, options, cwd);
+    configure(&mut config, matches, typed)?;
+    Ok(Run {
+        config,
+        show: matches.get_flag("show"),
+        stats: matches.get_flag("stats"),
+        alone: None,
+        again: words.iter().skip(1).cloned().collect(),
+    })
+}
+
+/// Everything but what is copied, where to, and with which options of rsync.
+fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<()> {
+    let word = |name: &str| matches.get_one::<OsString>(name);
     if let Some(count) = word("processes") {
-        set_processes(&mut config, count)?;
+        set_processes(config, count)?;
     }
     if let Some(count) = word("files") {
         let count = about("--files", size::parse_count(count))?;
@@ -508,7 +539,7 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
         config.scan_threads = Some(count);
     }
     config.limits_given = word("files").is_some() || word("size").is_some();
-    set_hosts(&mut config, matches, &typed)?;
+    set_hosts(config, matches, &typed)?;
     config.buckets = typed.buckets;
     config.keep = matches.get_flag("keep");
     // Asked of the whole, as everything that one rsync is asked.
@@ -516,9 +547,8 @@ fn run(matches: &ArgMatches, cwd: PathBuf) -> Result<Run> {
     config.progress = matches.get_flag("progress") || asked.progress && !asked.quiet;
     config.dry_run = matches.get_flag("dry-run");
     config.gitignore = matches.get_flag("gitignore");
-    set_patience(&mut config, word("retries"), word("stall"))?;
-    set_verification(&mut config, matches)?;
-    Ok(Run { config, show: matches.get_flag("show"), stats: matches.get_flag("stats") })
+    set_patience(config, word("retries"), word("stall"))?;
+    set_verification(config, matches)
 }
 
 fn about<T>(option: &str, value: Result<T>) -> Result<T> {

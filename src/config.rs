@@ -2,6 +2,7 @@
 //!
 //! Nothing here looks at the machine: that the source exists or that rsync is installed is for [`crate::plan`].
 
+use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::scan::Limits;
 pub const DEFAULT_FILES: NonZero<u64> = NonZero::new(1000).unwrap();
 /// Bytes of a bucket if the user does not say (1G), as in msrsync.
 pub const DEFAULT_SIZE: NonZero<u64> = NonZero::new(1 << 30).unwrap();
+/// The rsync that is started if the user does not name another.
+pub const PROGRAM: &str = "rsync";
 /// rsync options if the user does not say, as in msrsync.
 pub const DEFAULT_RSYNC: &str = "-aS --numeric-ids";
 /// How often a launch whose connection failed is tried again if the user does not say.
@@ -41,6 +44,8 @@ pub struct Config {
     pub destination: Destination,
     /// rsync's options.
     pub options: Options,
+    /// The rsync that is started, looked up in `PATH` if it has no slash.
+    pub program: OsString,
     /// The directory the user is in: relative names are relative to it.
     pub cwd: PathBuf,
     /// rsync processes at once; with `adapts` the most.
@@ -59,6 +64,8 @@ pub struct Config {
     pub dry_run: bool,
     /// Follow the progress of running rsyncs.
     pub progress: bool,
+    /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
+    pub tells_how: bool,
     /// Threads that read the sources; [`crate::scan::usual_threads`] if `None`.
     pub scan_threads: Option<NonZero<usize>>,
     /// See [`crate::scan::Scan::gitignore`].
@@ -122,6 +129,7 @@ impl Config {
             sources,
             destination,
             options,
+            program: PROGRAM.into(),
             cwd,
             processes: NonZero::<usize>::MIN,
             adapts: false,
@@ -131,6 +139,7 @@ impl Config {
             keep: false,
             dry_run: false,
             progress: false,
+            tells_how: true,
             scan_threads: None,
             gitignore: false,
             verify: None,

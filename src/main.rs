@@ -2,6 +2,7 @@
 
 mod cli;
 mod folder;
+mod in_place;
 mod runs;
 mod streams;
 mod verification;
@@ -17,7 +18,7 @@ use multi_sync::bench::{self, Told};
 use multi_sync::config::Config;
 use multi_sync::engine::{self, Control};
 use multi_sync::entry::Printable;
-use multi_sync::plan::Plan;
+use multi_sync::plan::{Plan, Strategy};
 use multi_sync::preflight;
 use multi_sync::report::progress::ProgressLine;
 use multi_sync::report::text::Statistics;
@@ -32,7 +33,7 @@ use multi_sync::{Error, Result, temporary, thread};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use cli::{Request, Run};
+use cli::{Alone, Request, Run};
 use runs::{Opened, Resumed};
 
 fn main() -> ExitCode {
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     let done = cli::parse(words.clone(), working_directory).and_then(|request| match request {
         Request::Print(text) => print(&text),
         Request::Run(run) => copy(*run, &words, None),
+        Request::Alone(rsync) => become_rsync(&rsync),
         Request::Resume { dir, failed_only, overrides } => {
             let resumed = Resumed::read(&dir, failed_only)?;
             let (typed, cwd) = resumed.command_line();
@@ -96,13 +98,15 @@ fn print(text: &str) -> Result<u8> {
 }
 
 fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
-    let Run { mut config, show, stats } = run;
+    let Run { mut config, show, stats, alone, again } = run;
     // Each run has its own; what comes between them stops both.
     let (control, asking) = (Control::default(), Control::default());
     let interrupt = || {
         control.interrupt();
         asking.interrupt();
     };
+    // Why the rsync that was typed is to take our place.
+    let mut instead = None;
     let mut job = || {
         raise_descriptor_limit();
         // Before anybody else opens a file that an option names.
@@ -115,10 +119,23 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
             let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
             use_hosts(&mut config, shared.as_deref(), &control)?;
         }
-        let plan = Plan::make(&config, control.supervisor())?;
+        let made = Plan::make(&config, control.supervisor());
+        // What was read from a stream it could not read again.
+        if alone.is_some() && !spool.has_read() && !control.interrupted() {
+            let ours = config.progress && !config.options.meaning().progress || stats;
+            instead = match &made {
+                Err(error) => Some(error.to_string()),
+                Ok(Plan { strategy: Strategy::Plain(why), .. }) if !ours => Some(why.clone()),
+                Ok(_) => None,
+            };
+            if instead.is_some() {
+                return Ok(exit::OK);
+            }
+        }
+        let plan = made?;
         // What can be refused is refused before anything is copied.
         let question = verification::question(&config)?;
-        let (ledger, kept) = Opened::open(&config, &plan, words.get(1..).unwrap_or_default(), resumed)?.split();
+        let (ledger, kept) = Opened::open(&config, &plan, &again, resumed)?.split();
         if kept.recorded() {
             spool.keep_in(kept.buckets().path())?;
         }
@@ -161,10 +178,28 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         conclude(&summary);
         Ok(summary.code.get())
     };
-    while_listening(&interrupt, || match job() {
+    let done = while_listening(&interrupt, || match job() {
         Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
         other => other,
-    })
+    });
+    match (alone, instead) {
+        (Some(alone), Some(why)) if !control.interrupted() => {
+            let quiet = alone_is_quiet(&config);
+            let note = (!quiet).then(|| format!("one rsync does it all ({why})"));
+            become_rsync(&Alone { note, ..alone })
+        }
+        _ => done,
+    }
+}
+
+/// Where one process was asked for, that one does it all is no news.
+fn alone_is_quiet(config: &Config) -> bool {
+    !config.tells_how || config.processes.get() == 1 || config.options.meaning().quiet
+}
+
+fn become_rsync(rsync: &Alone) -> Result<u8> {
+    rsync.note.iter().for_each(|note| complain_text(note));
+    Err(in_place::start(&rsync.program, &rsync.words))
 }
 
 /// Leaves the hosts that can do their part, and tells of all.

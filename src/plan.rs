@@ -256,13 +256,13 @@ impl Plan {
         if config.gitignore {
             gitignore::check(&meaning, reason.as_deref(), keep_locked_whole, unsafe_links_whole)?;
         }
-        let here = probe::probe(&options, &config.cwd, supervisor)?;
+        let here = probe::probe(config, &options, supervisor)?;
         let version = config.workers.map_or(here, |workers| workers.version);
         if config.hosts.is_empty() && !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
             let needs_parent = reason.is_none() && !meaning.mkpath && !meaning.dry_run;
             check_local_destination(config, &meaning, needs_parent).or_else(|error| {
-                probe::check_combination(&options, &config.cwd, supervisor)?;
+                probe::check_combination(config, &options, supervisor)?;
                 Err(error)
             })?;
         }

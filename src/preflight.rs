@@ -204,7 +204,7 @@ pub fn listing(config: &Config, name: &OsStr) -> Invocation {
     let mut path = config.destination.as_directory(&config.cwd);
     path.push(name);
     let words = [way(config), vec!["--list-only".into(), "--".into(), path]].concat();
-    Invocation::new("rsync", words, &config.cwd)
+    Invocation::new(&config.program, words, &config.cwd)
 }
 
 /// The user's options that lead to DEST.

@@ -95,6 +95,11 @@ impl Spool {
         &self.options
     }
 
+    /// Whether a stream was read, which nobody can read again.
+    pub fn has_read(&self) -> bool {
+        !self.copies.is_empty()
+    }
+
     /// Writes what was read into a run directory.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub(super) fn command() -> Command {
     Command::new("multi-sync")
         .about("Copies a tree with several rsyncs at once; the result is that of one rsync.")
         .override_usage(
-            "multi-sync [OPTIONS] SRC... DEST\n       multi-sync --selftest [-r OPTS] [DEST]\n       \
+            "multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...\n       multi-sync [OPTIONS] SRC... DEST\n       multi-sync --selftest [-r OPTS] [DEST]\n       \
              multi-sync --bench | --benchshm [-r OPTS] [--bench-...]",
         )
         .version(env!("CARGO_PKG_VERSION"))

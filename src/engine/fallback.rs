@@ -26,7 +26,9 @@ impl Run<'_, '_> {
         }
         let why = said.map_or_else(|| exit::meaning(code).to_owned(), |line| Printable::bytes(line).to_string());
         let text = format!("the server refuses what several rsyncs need ({why}): one rsync does it all");
-        (self.tell)(Event::Note(text));
+        if self.config.tells_how {
+            (self.tell)(Event::Note(text));
+        }
         self.fell_back = true;
         self.summary.plain = Some("the server refuses what several rsyncs need".to_owned());
         self.plain_waits = true;

@@ -56,7 +56,9 @@ impl Run<'_, '_> {
             Folding::Folds | Folding::Unknown => {}
         }
         let text = format!("{name} may be one name with another at the destination: one rsync does it all");
-        (self.tell)(Event::Note(text));
+        if self.config.tells_how {
+            (self.tell)(Event::Note(text));
+        }
         Ok(Some(
             "names of the source differ in case only, or in the form of a letter, and may be one name at the destination",
         ))

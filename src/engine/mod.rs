@@ -447,14 +447,14 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn begin(&mut self, known: Known) {
-        if self.config.adapts {
+        if self.config.adapts && self.config.tells_how {
             let most = self.config.processes;
             (self.tell)(Event::Note(format!("as many rsync processes as help, at most {most}")));
         }
         if let Strategy::Plain(why) = &self.plan.strategy {
             self.summary.plain = Some(why.clone());
             self.plain_waits = true;
-            if self.config.processes.get() > 1 {
+            if self.config.processes.get() > 1 && self.config.tells_how {
                 (self.tell)(Event::Note(format!("one rsync does it all ({why})")));
             }
         }

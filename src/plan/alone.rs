@@ -13,7 +13,6 @@ use crate::rsync::command::JUDGED;
 use crate::rsync::exit::{self, Class};
 use crate::supervise::{Stream, Supervisor};
 
-use super::probe;
 use super::sources::Found;
 
 /// So many sources are asked about: if hardly anything is left of them, one rsync does it.
@@ -42,8 +41,7 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     arguments.extend([format!("--out-format={JUDGED}%n").into(), "--".into()]);
     arguments.extend(tops);
     arguments.push("/nonexistent/".into());
-    let cwd = config.cwd.clone();
-    let invocation = Invocation::rsync(probe::PROGRAM, arguments, cwd);
+    let invocation = Invocation::rsync(&config.program, arguments, &config.cwd);
     let mut names = 0;
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         names += u64::from(stream == Stream::Stdout && line.starts_with(JUDGED.as_bytes()));

@@ -11,7 +11,7 @@ use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Meaning, Options};
 
-use super::{bandwidth, probe};
+use super::bandwidth;
 
 /// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
 /// `--partial` stays.
@@ -79,7 +79,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         rules.push("--partial".into());
     }
     Ok(Recipe {
-        program: probe::PROGRAM.into(),
+        program: config.program.clone(),
         spine_options: [&include[..], &launch].concat(),
         attribute_options: [&include[..], &quiet].concat(),
         options: launch,

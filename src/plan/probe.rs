@@ -1,7 +1,6 @@
 //! The installed rsync: its version, and that it knows the user's options. One process, which copies nothing.
 
-use std::path::Path;
-
+use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::{Invocation, Quoted};
@@ -10,12 +9,10 @@ use crate::rsync::options::{Options, Takes};
 use crate::rsync::version::{OLDEST_RSYNC, Version};
 use crate::supervise::{Stream, Supervisor};
 
-/// The rsync that is started, looked up in `PATH`.
-pub(super) const PROGRAM: &str = "rsync";
 /// Asks rsync. An option it does not know makes it fail before it prints its version. It is not asked about a log file, which every
 /// version knows: it would log its version.
-pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<Version> {
-    let invocation = asking(options, &["--version"], cwd);
+pub(super) fn probe(config: &Config, options: &Options, supervisor: &Supervisor) -> Result<Version> {
+    let invocation = asking(config, options, &["--version"]);
     let (mut first, mut errors) = (String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         let line = Printable::bytes(line).to_string();
@@ -43,10 +40,10 @@ pub(super) fn probe(options: &Options, cwd: &Path, supervisor: &Supervisor) -> R
 
 /// Asks whether the options go together, which `--version` does not tell: for a run that cannot be done anyway, of which one rsync would
 /// complain about this first.
-pub(super) fn check_combination(options: &Options, cwd: &Path, supervisor: &Supervisor) -> Result<()> {
+pub(super) fn check_combination(config: &Config, options: &Options, supervisor: &Supervisor) -> Result<()> {
     // It is looked for below DEST, which is not there.
     let options = options.without(|setting| setting.spec.name() == "temp-dir");
-    let invocation = asking(&options, &["--list-only", "--", "/dev/null"], cwd);
+    let invocation = asking(config, &options, &["--list-only", "--", "/dev/null"]);
     let mut errors = Vec::new();
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         if stream == Stream::Stderr {
@@ -56,10 +53,10 @@ pub(super) fn check_combination(options: &Options, cwd: &Path, supervisor: &Supe
     if ended.code() == exit::USAGE { Err(refused(&options, &errors)) } else { Ok(()) }
 }
 
-fn asking(options: &Options, what: &[&str], cwd: &Path) -> Invocation {
+fn asking(config: &Config, options: &Options, what: &[&str]) -> Invocation {
     let mut arguments = options.without(|setting| setting.spec.takes == Takes::Output).argv();
     arguments.extend(what.iter().map(Into::into));
-    Invocation::rsync(PROGRAM, arguments, cwd)
+    Invocation::rsync(&config.program, arguments, &config.cwd)
 }
 
 fn refused(options: &Options, said: &[String]) -> Error {

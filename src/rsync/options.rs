@@ -12,6 +12,7 @@ mod aliases;
 mod files;
 mod info;
 mod meaning;
+mod operands;
 pub(super) mod rule;
 mod table;
 mod verdict;
@@ -20,6 +21,8 @@ mod words;
 pub use aliases::Aliases;
 pub use files::{InputFile, command_words, merged_files};
 pub use meaning::{Delete, Meaning, Stop, Superuser};
+pub use operands::CommandLine;
+use operands::Operands;
 pub use table::{Class, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};
 
@@ -58,10 +61,10 @@ impl Options {
     /// # Errors
     /// As [`Options::parse`]; also where an alias runs another program, or aliases lead to each other.
     pub fn parse_with<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases) -> Result<Options> {
-        let (settings, rest) = read_words(words, aliases)?;
-        match rest.iter().flatten().next() {
+        let read = read_words(words, aliases, Operands::Refused)?;
+        match read.operands.first() {
             Some(operand) => Err(not_an_option(operand)),
-            None => Ok(Options { settings }),
+            None => Ok(Options { settings: read.settings }),
         }
     }
 
@@ -148,11 +151,20 @@ impl Setting {
     }
 }
 
-/// Reads options up to `--`, and gives what follows that.
-fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases) -> Result<(Vec<Setting>, Option<Vec<OsString>>)> {
+/// What words are.
+struct Read {
+    settings: Vec<Setting>,
+    /// Words that are no options; those after `--` are the last.
+    operands: Vec<OsString>,
+    /// There was a `--`.
+    ended: bool,
+}
+
+/// Reads options up to `--`, and what follows that.
+fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases, may_have: Operands) -> Result<Read> {
     let words = words.iter().map(|word| word.as_ref().to_owned()).collect();
     let mut reader = Reader { aliases, frames: vec![Frame::new(words, None)] };
-    let mut settings = Vec::new();
+    let (mut settings, mut operands) = (Vec::new(), Vec::new());
     while let Some(next) = reader.next() {
         match next {
             Next::Letter(letter, cluster) => {
@@ -161,7 +173,10 @@ fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases) -> Result<(Vec<Se
                 }
             }
             Next::Word(word) => match word.as_bytes() {
-                b"--" => return Ok((settings, Some(reader.rest()))),
+                b"--" => {
+                    operands.extend(reader.rest());
+                    return Ok(Read { settings, operands, ended: true });
+                }
                 [b'-', b'-', long @ ..] => {
                     if !reader.expand_long(long)? {
                         settings.push(reader.read_long(long)?);
@@ -173,11 +188,19 @@ fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases) -> Result<(Vec<Se
                         reader.frame().cluster = word;
                     }
                 }
-                _ => return Err(not_an_option(&word)),
+                _ => match may_have {
+                    Operands::Refused => return Err(not_an_option(&word)),
+                    Operands::Anywhere => operands.push(word),
+                    Operands::Last => {
+                        operands.push(word);
+                        operands.extend(reader.rest());
+                        break;
+                    }
+                },
             },
         }
     }
-    Ok((settings, None))
+    Ok(Read { settings, operands, ended: false })
 }
 
 /// More aliases within each other than this are refused by popt.

@@ -6,6 +6,7 @@
 //!
 //! What a file means, and in which order words are read, was compared with rsync 3.5.0 and popt 1.19.
 
+use super::operands::Operands;
 use super::table::{self, Spec};
 use super::{Options, Setting, specs};
 use crate::entry::Printable;
@@ -125,12 +126,12 @@ impl Aliases {
         if self.list.is_empty() {
             return arguments;
         }
-        let Ok((settings, rest)) = super::read_words(&arguments, &Aliases::default()) else { return arguments };
+        let Ok(read) = super::read_words(&arguments, &Aliases::default(), Operands::Refused) else { return arguments };
         let mut words: Vec<OsString> =
-            settings.iter().flat_map(|setting| self.spell(setting).unwrap_or_else(|| setting.argv())).collect();
-        if let Some(rest) = rest {
+            read.settings.iter().flat_map(|setting| self.spell(setting).unwrap_or_else(|| setting.argv())).collect();
+        if read.ended {
             words.push("--".into());
-            words.extend(rest);
+            words.extend(read.operands);
         }
         words
     }

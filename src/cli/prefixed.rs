@@ -1,0 +1,155 @@
+//! `multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...`: what one puts in front of an rsync command that one has.
+//!
+//! What several rsyncs cannot do exactly is left to the rsync that was typed, with every word as it was: it takes the place of this
+//! program, so that its output, exit code, terminal and standard input are what they would be without us.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use multi_sync::config::{Config, PROGRAM};
+use multi_sync::endpoint::{Destination, Source};
+use multi_sync::rsync::command::Quoted;
+use multi_sync::rsync::options::{Aliases, Class, CommandLine, Options};
+use multi_sync::{Error, Result};
+
+use super::definition::MANY_TO_ONE;
+use super::line::Rsync;
+use super::{Request, Run, configure};
+use crate::folder::Typed;
+
+/// The rsync that was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alone {
+    /// The program.
+    pub program: OsString,
+    /// Its arguments, as they were typed.
+    pub words: Vec<OsString>,
+    /// What is to be told of it.
+    pub note: Option<String>,
+}
+
+/// Why several rsyncs cannot do it.
+enum Why {
+    /// rsync is to say something, and to copy nothing.
+    Tells,
+    /// This.
+    Cannot(Error),
+}
+
+impl Rsync {
+    /// What is to be done.
+    pub(super) fn request(
+        self,
+        matches: &ArgMatches,
+        ours: &[OsString],
+        cwd: impl FnOnce() -> Result<PathBuf>,
+    ) -> Result<Request> {
+        self.refuse_with(matches)?;
+        let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix());
+        let why = match read {
+            Ok(read) => self.why_alone(&read, matches),
+            Err(error) => Some(Why::Cannot(error)),
+        };
+        let Some(why) = why else { return Ok(Request::Run(Box::new(self.run(matches, ours, cwd()?)?))) };
+        // Our words have to be right, whatever comes of them.
+        let mut nothing = Config::new(Vec::new(), Destination::parse("/".as_ref())?, Options::default(), cwd()?);
+        configure(&mut nothing, matches, typed(matches, Vec::new(), OsString::new()))?;
+        if let Some(needed) = needs_us(matches) {
+            let error = Error::usage(format!("--{needed} cannot be had for this rsync command"));
+            return Err(match why {
+                Why::Tells => error.remedy("leave it out: this command copies nothing"),
+                Why::Cannot(why) => error.because(why).remedy("leave it out: then one rsync does it"),
+            });
+        }
+        let note = match why {
+            Why::Cannot(why) if wants_notes(matches) => Some(format!("one rsync does it all ({why})")),
+            _ => None,
+        };
+        Ok(Request::Alone(Alone { program: self.program, words: self.words, note }))
+    }
+
+    /// The run that this command asks for.
+    pub(super) fn run(self, matches: &ArgMatches, ours: &[OsString], cwd: PathBuf) -> Result<Run> {
+        let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix())?;
+        let mut sources = read.operands.clone();
+        let destination = sources.pop().unwrap_or_default();
+        let parsed = sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
+        let mut config = Config::new(parsed, Destination::parse(&destination)?, read.options.clone(), cwd.clone());
+        if self.program != PROGRAM {
+            config.program = std::path::absolute(cwd.join(&self.program)).unwrap_or(self.program.clone().into()).into();
+        }
+        configure(&mut config, matches, typed(matches, sources, destination))?;
+        if self.program != PROGRAM && !config.hosts.is_empty() {
+            return Err(Error::usage(format!("a path to rsync with --mode {MANY_TO_ONE}"))
+                .remedy("write the word rsync: each host starts its own"));
+        }
+        config.tells_how = wants_notes(matches);
+        // Options first: they mean the same whatever the environment says of words that come after sources.
+        let mut again: Vec<OsString> = ours.iter().skip(1).cloned().collect();
+        again.push(config.program.clone());
+        again.extend(Aliases::installed().respell(read.options.argv()));
+        again.push("--".into());
+        again.extend(read.operands);
+        let (show, stats) = (matches.get_flag("show"), matches.get_flag("stats"));
+        let may_be_alone = needs_us(matches).is_none();
+        let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, note: None });
+        Ok(Run { config, show, stats, alone, again })
+    }
+
+    /// What belongs to other ways to use the program.
+    fn refuse_with(&self, matches: &ArgMatches) -> Result<()> {
+        let command = std::iter::once(&self.program).chain(&self.words).map(|word| Quoted(word).to_string());
+        let command = command.collect::<Vec<_>>().join(" ");
+        let flags =
+            ["version", "selftest", "bench", "benchshm", "runs"].into_iter().find(|name| matches.get_flag(name));
+        let others = ["resume", "retry-failed", "status", "config", "rsync"];
+        let other = others.into_iter().find(|name| matches.contains_id(name));
+        let Some(name) = flags.or(other) else { return Ok(()) };
+        let remedy = match name {
+            "rsync" => "give rsync's options behind the word rsync".to_owned(),
+            _ => format!("leave it out: multi-sync {command}; what is called rsync and lies here is written ./rsync"),
+        };
+        Err(Error::usage(format!("--{name} and an rsync command")).remedy(remedy))
+    }
+
+    /// What can be known without looking at the machine. Most of it the plan would find too, but after it has read what is a stream.
+    fn why_alone(&self, read: &CommandLine, matches: &ArgMatches) -> Option<Why> {
+        const TELLS: [&str; 4] = ["help", "version", "daemon", "server"];
+        let tells = |name: &str| TELLS.contains(&name);
+        if read.operands.len() < 2 || read.options.settings().iter().any(|setting| tells(setting.spec.name())) {
+            return Some(Why::Tells);
+        }
+        let environment = |name: &str| std::env::var_os(name);
+        let (destination, sources) = read.operands.split_last()?;
+        let refused = sources.iter().find_map(|source| Source::parse(source).err());
+        let refused = refused.or_else(|| Destination::parse(destination).err());
+        let refused = refused.or_else(|| read.options.refuse_unsupported_with(environment).err());
+        let verdicts = read.options.verdicts_with(environment);
+        let plain = verdicts.into_iter().find(|verdict| verdict.class == Class::Plain);
+        let plain = plain.map(|verdict| Error::usage(format!("{}: {}", verdict.option, verdict.why)));
+        // Our progress and statistics are had of one rsync too.
+        let ours = ["progress", "stats"].into_iter().any(|name| matches.get_flag(name)) || needs_us(matches).is_some();
+        refused.or(plain.filter(|_| !ours)).map(Why::Cannot)
+    }
+}
+
+fn typed(matches: &ArgMatches, sources: Vec<OsString>, destination: OsString) -> Typed {
+    let buckets = matches.get_one::<OsString>("buckets").map(PathBuf::from);
+    Typed { sources, destination, buckets, hosts_file: None }
+}
+
+/// An option of ours that asks for more than the copy.
+fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
+    let flags = ["keep", "show", "dry-run", "verify-only", "gitignore"];
+    let values = ["buckets", "verify", "stall", "hosts", "hosts-file"];
+    let flag = flags.into_iter().find(|name| matches.get_flag(name));
+    let many = matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE).then_some("mode");
+    flag.or_else(|| values.into_iter().find(|name| matches.contains_id(name))).or(many)
+}
+
+/// A job that nobody watches says nothing that rsync would not say.
+fn wants_notes(matches: &ArgMatches) -> bool {
+    matches.get_flag("progress") || matches.get_flag("stats") || std::io::stderr().is_terminal()
+}

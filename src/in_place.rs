@@ -1,0 +1,22 @@
+//! A program in the place of this one: with its process number, terminal, standard streams and signals.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use multi_sync::Error;
+use multi_sync::entry::Printable;
+use multi_sync::error::EXIT_IPC;
+
+/// Returns only if the program cannot be started, with the reason.
+pub fn start(program: &OsStr, words: &[OsString]) -> Error {
+    let cause = Command::new(program).args(words).exec();
+    let error = Error::usage(format!("cannot start {}", Printable::os(program)));
+    match cause.kind() {
+        io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
+        io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
+        _ => error.exit(EXIT_IPC),
+    }
+    .because(cause)
+}
