@@ -327,6 +327,7 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     set_patience(&mut run.config, overrides.retries.as_ref(), overrides.stall.as_ref())?;
     run.config.progress |= overrides.progress;
     run.stats |= overrides.stats;
+    run.config.figures = run.stats;
     Ok(run)
 }
 
@@ -547,6 +548,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.progress = matches.get_flag("progress") || asked.progress && !asked.quiet;
     config.dry_run = matches.get_flag("dry-run");
     config.gitignore = matches.get_flag("gitignore");
+    config.figures = matches.get_flag("stats");
     set_patience(config, word("retries"), word("stall"))?;
     set_verification(config, matches)
 }

@@ -66,6 +66,9 @@ pub struct Config {
     pub progress: bool,
     /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
     pub tells_how: bool,
+    /// Where one rsync does it all it is asked for figures too ([`crate::report::Summary::figures`]): its output then comes as lines, and not as it
+    /// prints it.
+    pub figures: bool,
     /// Threads that read the sources; [`crate::scan::usual_threads`] if `None`.
     pub scan_threads: Option<NonZero<usize>>,
     /// See [`crate::scan::Scan::gitignore`].
@@ -140,6 +143,7 @@ impl Config {
             dry_run: false,
             progress: false,
             tells_how: true,
+            figures: true,
             scan_threads: None,
             gitignore: false,
             verify: None,

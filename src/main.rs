@@ -27,7 +27,7 @@ use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
 use multi_sync::selftest;
 use multi_sync::spool::Spool;
-use multi_sync::supervise::Guardian;
+use multi_sync::supervise::{Guardian, Stream};
 use multi_sync::trial::Stopper;
 use multi_sync::{Error, Result, temporary, thread};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -164,7 +164,7 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         }
         said.iter().for_each(|line| complain_text(line));
         let summary = outcome?;
-        if stats || plan.stats {
+        if stats || plan.shows.stats > 1 && summary.plain.is_none() {
             let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
             let block = Statistics {
                 summary: &summary,
@@ -364,8 +364,16 @@ impl Printer {
             }
             return;
         }
+        if let Event::Output(..) = event
+            && let Some((shown, _)) = line.take()
+        {
+            // From now on it is rsync that shows progress, if anybody does.
+            shown.finish(None);
+        }
         let print = || match event {
             Event::Said(text) => streams::out([text, b"\n"].concat()),
+            Event::Output(Stream::Stdout, bytes) => streams::out(bytes),
+            Event::Output(Stream::Stderr, bytes) => streams::err(bytes),
             Event::Complained(text) => streams::err([text, b"\n"].concat()),
             Event::Failed(text) | Event::Note(text) => complain_text(&text),
             Event::Progress(_) => {}

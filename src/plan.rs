@@ -4,6 +4,7 @@
 //! give exactly the result of one. Where that is not certain, one rsync does it ([`Strategy::Plain`]): slower, never different.
 
 mod alone;
+mod asked;
 mod aux_dirs;
 mod bandwidth;
 pub(crate) mod folding;
@@ -34,7 +35,7 @@ use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Quoted, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Aliases, Class, Delete, Meaning, Options, Setting, Stop, command_words};
+use crate::rsync::options::{Aliases, Class, Delete, Meaning, Options, Setting, Shows, Stop, command_words};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
@@ -139,6 +140,8 @@ pub struct Plan {
     pub recipe: Recipe,
     /// The one command that a run without multi-sync would be.
     pub plain: Invocation,
+    /// The same, asked for what multi-sync wants to know and the user is not shown; `None` if it is not.
+    pub asked: Option<Invocation>,
     /// The rsyncs that write run as root for certain.
     pub as_root: bool,
     /// Installed rsync, or the oldest one of the hosts.
@@ -184,8 +187,8 @@ pub struct Plan {
     pub repeatable: bool,
     /// The user asked rsync to be quiet.
     pub quiet: bool,
-    /// The user asked rsync itself for statistics.
-    pub stats: bool,
+    /// What the user wants rsync to say of the transfer as a whole.
+    pub shows: Shows,
     /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
     pub watched_dest: Option<PathBuf>,
     /// Names that differ in case only, or in the form of a letter, may be one at the destination, and that matters.
@@ -284,10 +287,14 @@ impl Plan {
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let to = config.destination.original().to_owned();
-        let mut words = options.argv();
         // What it has copied by then it would come upon in the source: it depends on the moment how much.
-        words.extend((reason.as_deref() == Some(sources::NESTED)).then(|| "--no-inc-recursive".into()));
-        let plain = recipe.plain(config.cwd.clone(), &words, &typed, to, !meaning.list_only);
+        let nested = (reason.as_deref() == Some(sources::NESTED)).then(|| "--no-inc-recursive".into());
+        let one = |options: Vec<OsString>, more: Vec<OsString>| {
+            let words = [options, more, nested.clone().into_iter().collect()].concat();
+            recipe.plain(config.cwd.clone(), &words, &typed, to.clone())
+        };
+        let plain = one(config.options.argv(), Vec::new());
+        let asked = asked::of(config).map(|more| one(options.argv(), more));
         // Of a list of names nobody knows what is in it before rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
         let (trees, singles) = scanned;
@@ -317,6 +324,7 @@ impl Plan {
             missing: found.missing,
             recipe,
             plain,
+            asked,
             as_root: receiver.is_root(),
             version,
             route: route(config, &options, &meaning, supervisor).filter(|_| config.hosts.is_empty()),
@@ -341,7 +349,7 @@ impl Plan {
             leaves_halves: leaves_halves(&options, &meaning),
             repeatable: is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
-            stats: config.options.meaning().stats,
+            shows: if config.options.meaning().quiet { Shows::default() } else { config.options.shows() },
             watched_dest,
             watches_names: folding::watches_names(config, &meaning),
             goes_ahead: goes_ahead(config, &options, &meaning),

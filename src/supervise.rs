@@ -143,6 +143,26 @@ impl Supervisor {
         stall: Option<Duration>,
         each: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Ended> {
+        let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
+        let ended = self.run_raw(invocation, names, stall, &mut |stream, bytes| match bytes {
+            Some(bytes) => lines[stream as usize].feed(bytes, each),
+            None => lines[stream as usize].finish(each),
+        });
+        lines.iter_mut().for_each(|lines| lines.finish(each));
+        ended
+    }
+
+    /// The same; what it prints is handed on as it comes, and `None` at the end of a stream.
+    ///
+    /// # Errors
+    /// As [`Supervisor::run`].
+    pub fn run_raw(
+        &self,
+        invocation: &Invocation,
+        names: Option<PipeReader>,
+        stall: Option<Duration>,
+        each: &mut dyn FnMut(Stream, Option<&[u8]>),
+    ) -> Result<Ended> {
         let mut child = {
             let mut live = self.lock();
             if live.stop.is_some() {
@@ -202,10 +222,9 @@ impl Supervisor {
         child: &mut Child,
         mut feed: Option<&mut Feed<'_>>,
         mut idle: Option<&mut Idle>,
-        each: &mut dyn FnMut(Stream, &[u8]),
+        each: &mut dyn FnMut(Stream, Option<&[u8]>),
     ) -> io::Result<()> {
-        let mut stdout = child.stdout.take().map(|pipe| (pipe, Lines::new(Stream::Stdout)));
-        let mut stderr = child.stderr.take().map(|pipe| (pipe, Lines::new(Stream::Stderr)));
+        let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
         let mut death: Option<Death> = None;
         let mut looked = Instant::now();
         let (mut buffer, mut of_stderr) = (vec![0; LONGEST_LINE], vec![0; LONGEST_LINE]);
@@ -218,20 +237,19 @@ impl Supervisor {
             let unfed = feed.as_ref().filter(|feed| !feed.left.is_empty()).map(|feed| &feed.pipe);
             let waited = Instant::now();
             let patience = if death.is_some() { session::LOOK_EVERY } else { LOOK_EVERY };
-            let (out_ready, err_ready) =
-                wait_for_output(stdout.as_ref().map(|p| &p.0), stderr.as_ref().map(|p| &p.0), unfed, patience)?;
+            let (out_ready, err_ready) = wait_for_output(stdout.as_ref(), stderr.as_ref(), unfed, patience)?;
             in_a_row = if out_ready && waited.elapsed() < GATHER { in_a_row + 1 } else { 0 };
             if in_a_row > CHATTY {
                 std::thread::sleep(GATHER);
             }
             let read = if out_ready { read_some(&mut stdout, &mut buffer)? } else { None };
-            if err_ready || out_ready && stderr.as_ref().is_some_and(|pipe| has_output(&pipe.0)) {
+            if err_ready || out_ready && stderr.as_ref().is_some_and(has_output) {
                 let read = read_some(&mut stderr, &mut of_stderr)?;
                 death.iter_mut().for_each(|death| death.read(Stream::Stderr, read));
-                hear_some(&mut stderr, &of_stderr, read, each);
+                hear_some(&mut stderr, Stream::Stderr, &of_stderr, read, each);
             }
             death.iter_mut().for_each(|death| death.read(Stream::Stdout, read));
-            hear_some(&mut stdout, &buffer, read, each);
+            hear_some(&mut stdout, Stream::Stdout, &buffer, read, each);
             if let Some(idle) = &mut idle {
                 idle.look(out_ready || err_ready);
                 self.cannot_see.fetch_or(idle.is_blind(), Ordering::Relaxed);
@@ -243,10 +261,8 @@ impl Supervisor {
             let Some(death) = &mut death else {
                 if (!out_ready && !err_ready || looked.elapsed() >= LOOK_EVERY) && has_died(child) {
                     let room = |pipe: Option<&dyn AsFd>| pipe.map_or(0, pipe_size);
-                    let unread = [
-                        room(stdout.as_ref().map(|pipe| &pipe.0 as _)),
-                        room(stderr.as_ref().map(|pipe| &pipe.0 as _)),
-                    ];
+                    let unread =
+                        [room(stdout.as_ref().map(|pipe| pipe as _)), room(stderr.as_ref().map(|pipe| pipe as _))];
                     death = Some(Death { since: Instant::now(), unread, ending: None });
                 }
                 if looked.elapsed() >= LOOK_EVERY {
@@ -263,9 +279,6 @@ impl Supervisor {
             if !has_rest && all_read && death.since.elapsed() >= LEAKED_PIPE {
                 break;
             }
-        }
-        for lines in [stdout.map(|pipe| pipe.1), stderr.map(|pipe| pipe.1)].into_iter().flatten() {
-            lines.finish(each);
         }
         Ok(())
     }
@@ -487,8 +500,8 @@ fn has_output(pipe: &impl AsFd) -> bool {
 }
 
 /// How many bytes there were: none at the end.
-fn read_some<P: Read>(stream: &mut Option<(P, Lines)>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    let Some((pipe, _)) = stream else { return Ok(None) };
+fn read_some<P: Read>(pipe: &mut Option<P>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let Some(pipe) = pipe else { return Ok(None) };
     match pipe.read(buffer) {
         Ok(length) => Ok(Some(length)),
         Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(None),
@@ -497,15 +510,19 @@ fn read_some<P: Read>(stream: &mut Option<(P, Lines)>, buffer: &mut [u8]) -> io:
 }
 
 fn hear_some<P>(
-    stream: &mut Option<(P, Lines)>,
+    pipe: &mut Option<P>,
+    stream: Stream,
     buffer: &[u8],
     read: Option<usize>,
-    each: &mut dyn FnMut(Stream, &[u8]),
+    each: &mut dyn FnMut(Stream, Option<&[u8]>),
 ) {
-    match (read, &mut *stream) {
-        (Some(0), _) => stream.take().into_iter().for_each(|(_, lines)| lines.finish(each)),
-        (Some(length), Some((_, lines))) => lines.feed(&buffer[..length], each),
-        _ => {}
+    match read {
+        Some(0) => {
+            pipe.take();
+            each(stream, None);
+        }
+        Some(length) => each(stream, Some(&buffer[..length])),
+        None => {}
     }
 }
 
@@ -533,17 +550,18 @@ impl Feed<'_> {
 }
 
 /// Cuts a stream into lines.
-struct Lines {
+#[derive(Debug)]
+pub(crate) struct Lines {
     stream: Stream,
     begun: Vec<u8>,
 }
 
 impl Lines {
-    fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Lines { stream, begun: Vec::new() }
     }
 
-    fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Stream, &[u8])) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Stream, &[u8])) {
         while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
             if self.begun.is_empty() {
                 each(self.stream, &bytes[..end]);
@@ -561,9 +579,11 @@ impl Lines {
         }
     }
 
-    fn finish(self, each: &mut dyn FnMut(Stream, &[u8])) {
+    /// What has no end of its own.
+    pub(crate) fn finish(&mut self, each: &mut dyn FnMut(Stream, &[u8])) {
         if !self.begun.is_empty() {
             each(self.stream, &self.begun);
+            self.begun.clear();
         }
     }
 }

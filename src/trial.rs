@@ -172,6 +172,9 @@ pub fn copy(
         match event {
             Event::Said(line) => output.take(Stream::Stdout, Printable::bytes(line).to_string()),
             Event::Complained(line) => output.take(Stream::Stderr, Printable::bytes(line).to_string()),
+            Event::Output(stream, bytes) => {
+                String::from_utf8_lossy(bytes).lines().for_each(|line| output.take(stream, line.to_owned()));
+            }
             Event::Failed(text) => output.take(Stream::Stderr, text),
             Event::Note(_) => {}
             Event::Progress(_) => *progressed += 1,

@@ -89,3 +89,83 @@ fn trouble_that_was_overcome_has_a_closing_line() {
     assert_eq!(last, "multi-sync: everything was copied; 1 launch had to be tried again", "{}", ran.report());
     assert_eq!(run(several(&work, "-a", &["s/", "other/"])).stderr_text(), "");
 }
+
+/// What differs from one run of rsync to the next.
+fn steady(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace("/one/", "/SIDE/").replace("/many/", "/SIDE/");
+    let lines = text.split_inclusive(['\n', '\r']).map(|line| {
+        let end = if line.ends_with('\r') { "\r" } else { "\n" };
+        let kept = ["sent ", "File list ", "Total bytes "].into_iter().find(|begin| line.starts_with(begin));
+        if let Some((size, _)) = line.split_once("  speedup") {
+            return format!("{size}{end}");
+        }
+        if let Some(begin) = kept {
+            return format!("{begin}{end}");
+        }
+        match line.split_once('%') {
+            // How fast, and how long.
+            Some((bytes, rest)) if rest.contains("B/s") => format!("{bytes}{}{end}", rest.trim().ends_with(')')),
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect()
+}
+
+#[test]
+fn what_one_rsync_does_for_all_is_printed_as_it_prints_it() {
+    let work = Work::new();
+    tree(&work, "s");
+    work.file("s/large", vec![b'x'; 300_000]);
+    let with_log = "-av --log-file=log";
+    for options in [
+        "-av",
+        "-avv",
+        "-ah --stats",
+        "-aP",
+        "-av --progress",
+        "-a --info=progress2",
+        "-aq --stats",
+        "-avn --stats",
+        "-aqv",
+        "-a --info=name,del,stats2,flist2",
+        "-vrn --list-only",
+        "-avz --no-h --stats",
+        with_log,
+    ] {
+        let mut one = rsync(&work);
+        one.args(options.split(' ')).args(["../s/", "D/"]);
+        let mut plain = multi_sync(&work);
+        plain.args(["-r", options, "../s/", "D/"]);
+        let (one, plain) = (run(beside(&work, "one", one)), run(beside(&work, "many", plain)));
+        assert_eq!(steady(&one.stdout), steady(&plain.stdout), "{options}\n{}\n{}", one.report(), plain.report());
+        assert_eq!(one.stderr_text(), plain.stderr_text(), "{options}");
+        if options == with_log {
+            let log = |side: &str| {
+                let text = std::fs::read_to_string(work.join(side).join("log")).unwrap();
+                let lines = text.lines().map(|line| line.split_once("] ").unwrap().1.to_owned());
+                lines.filter(|line| !line.starts_with("sent ")).collect::<Vec<_>>()
+            };
+            assert_eq!(log("one"), log("many"));
+        }
+        run(sh(&work, "rm -r one many")).expect_code(0);
+    }
+}
+
+/// Figures that multi-sync has asked for itself are not shown, and what the user has asked for is.
+#[test]
+fn statistics_of_our_own_leave_the_lines_of_rsync_alone() {
+    let work = Work::new();
+    tree(&work, "s");
+    for options in ["-a", "-av", "-ah --stats", "-aq", "-av --info=stats2", "-avh"] {
+        let mut one = rsync(&work);
+        one.args(options.split(' ')).args(["../s/", "D/"]);
+        let mut plain = multi_sync(&work);
+        plain.args(["--stats", "-r", options, "../s/", "D/"]);
+        let (one, plain) = (run(beside(&work, "one", one)), run(beside(&work, "many", plain)));
+        let said = steady(&plain.stdout);
+        let (rsyncs, ours) = said.split_once("Status: ").unwrap_or_else(|| panic!("{}", plain.report()));
+        assert_eq!(steady(&one.stdout), rsyncs, "{options}\n{}", plain.report());
+        assert_eq!(ours.contains("Number of regular files transferred: 20\n"), !options.contains('h'), "{ours}");
+        run(sh(&work, "rm -r one many")).expect_code(0);
+    }
+}

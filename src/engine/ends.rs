@@ -70,6 +70,7 @@ impl Run<'_, '_> {
         };
         self.summary.rsync_time += end.ran;
         self.summary.figures += end.transcript.figures;
+        self.summary.has_figures |= end.transcript.has_figures();
         let in_order = end.ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK);
         let nothing = !end.begun || in_order && end.transcript.had_no_files();
         if self.has_done_nothing(&job, &begins, nothing) {

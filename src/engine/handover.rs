@@ -15,6 +15,7 @@ use crate::journal::Record;
 use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
+use crate::rsync::options::Shows;
 use crate::scan::Weight;
 use crate::thread;
 
@@ -153,6 +154,8 @@ impl Run<'_, '_> {
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
         let handles = &self.plan.recipe.handles;
+        let verbatim = self.verbatim && matches!(job, Job::Plain);
+        let shows = if let Job::Plain = job { self.plan.shows } else { Shows::default() };
         let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
         let holds = match job {
             Job::Buckets(_) if !self.plan.as_root => Holds::Denials,
@@ -189,8 +192,22 @@ impl Run<'_, '_> {
             let only_ends = tells_end.then_some(&only_ends as &dyn Fn());
             let said = &said;
             let crowded = may_be_crowded;
-            let voice =
-                Voice { tells, quiet, pretends, holds, crowded, shares, said, dest, handles, tell, log, only_ends };
+            let voice = Voice {
+                tells,
+                verbatim,
+                shows,
+                quiet,
+                pretends,
+                holds,
+                crowded,
+                shares,
+                said,
+                dest,
+                handles,
+                tell,
+                log,
+                only_ends,
+            };
             let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));

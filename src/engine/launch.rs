@@ -15,9 +15,10 @@ use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::rsync::messages::{self, About, Message};
+use crate::rsync::options::Shows;
 use crate::rsync::output::{Line, Transcript};
 use crate::scan::Weight;
-use crate::supervise::{Ended, Stream, Supervisor};
+use crate::supervise::{Ended, Lines, Stream, Supervisor};
 
 use super::logs::Log;
 
@@ -185,6 +186,10 @@ impl Holds {
 /// How a launch speaks.
 pub(super) struct Voice<'a> {
     pub tells: Tells,
+    /// What it prints is handed on as it comes, and only listened to.
+    pub verbatim: bool,
+    /// What the user wants to hear of the transfer as a whole, if this launch is all of it.
+    pub shows: Shows,
     /// The user wants to hear of errors only.
     pub quiet: bool,
     /// Nothing is made: names below a file in the place of a directory are no error.
@@ -219,6 +224,9 @@ impl Voice<'_> {
     fn say(&self, line: &[u8]) {
         let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
         let (given, typed) = self.dest;
+        if self.verbatim {
+            return;
+        }
         if self.tells == Tells::NoDirs && line.starts_with(b".d") {
             return;
         }
@@ -232,7 +240,25 @@ impl Voice<'_> {
         }
     }
 
+    /// Tells of the transfer as a whole what the user wants to hear, `blank` lines before a part of the end with it; says whether one waits.
+    fn say_of_all(&self, kind: Line, line: &[u8], blank: bool) -> bool {
+        let wanted = match kind {
+            Line::Header => self.shows.list > 0,
+            Line::Statistics => self.shows.stats > 1,
+            Line::Sums => self.shows.stats > 0,
+            _ => return true,
+        };
+        if wanted && !self.verbatim {
+            blank.then(|| (self.tell)(Event::Said(b"")));
+            (self.tell)(Event::Said(line));
+        }
+        false
+    }
+
     fn complain(&self, line: &[u8], nth: u32, message: Option<&Message<'_>>) {
+        if self.verbatim {
+            return;
+        }
         let below_file = |message: &Message<'_>| self.tells == Tells::Deletions && message.is_below_file();
         if self.pretends && message.is_some_and(|message| below_file(message) || message.is_below_loop()) {
             return;
@@ -267,6 +293,7 @@ pub(super) fn run(
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
     let (mut had_begun, mut out_of_reach) = (true, false);
     let ended = catch_unwind(AssertUnwindSafe(|| {
+        let mut blank = false;
         // With --stderr=all statistics come on that stream.
         let mut hear = |stream, line: &[u8]| match (transcript.stdout(line), stream) {
             (Line::Progress(progress, end), _) => {
@@ -277,10 +304,13 @@ pub(super) fn run(
                 match transcript.stdout(rest) {
                     Line::OnlyEnds => voice.only_ends(),
                     Line::Other => voice.say(rest),
-                    Line::Statistics | Line::Progress(..) => {}
+                    _ => {}
                 }
             }
-            (Line::Statistics, _) => {}
+            (Line::Ours, _) => {}
+            (kind @ (Line::Header | Line::Blank | Line::Statistics | Line::Sums), _) => {
+                blank = voice.say_of_all(kind, line, blank);
+            }
             (Line::OnlyEnds, _) => voice.only_ends(),
             (Line::Other, Stream::Stdout) => {
                 voice.note(line);
@@ -313,13 +343,23 @@ pub(super) fn run(
                 let refused = voice.holds == Holds::All || messages::is_refusal(line);
                 let in_doubt = refused || crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
                 let nth = if told { count(&mut complaints, line) } else { 1 };
-                if told && in_doubt && held.len() < LINES_REMEMBERED {
+                if told && in_doubt && !voice.verbatim && held.len() < LINES_REMEMBERED {
                     held.push((line.to_vec(), nth));
                 } else if told {
                     voice.complain(line, nth, message.as_ref());
                 }
             }
         };
+        if voice.verbatim {
+            let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
+            return supervisor.run_raw(invocation, names, stall, &mut |stream, bytes| match bytes {
+                Some(bytes) => {
+                    (voice.tell)(Event::Output(stream, bytes));
+                    lines[stream as usize].feed(bytes, &mut hear);
+                }
+                None => lines[stream as usize].finish(&mut hear),
+            });
+        }
         let has_begun = || begun.as_ref().is_none_or(|begun| begun.load(Ordering::SeqCst));
         let ended = supervisor.run_reading(invocation, names, stall, &mut |stream, line| {
             if stream == Stream::Stderr && voice.handles.is_out_of_reach(line) {

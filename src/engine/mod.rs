@@ -212,6 +212,7 @@ pub fn run_recorded(
             names_meet: false,
             faults: HashMap::new(),
             plain_waits: false,
+            verbatim: false,
             stalls_told: false,
             touched: false,
             goes_ahead: plan.goes_ahead,
@@ -389,6 +390,8 @@ struct Run<'scope, 'env> {
     faults: HashMap<u64, (usize, u64)>,
     /// The one rsync for everything has to start once more, on another host.
     plain_waits: bool,
+    /// What the one rsync for everything prints is handed on as it comes.
+    verbatim: bool,
     stalls_told: bool,
     /// A launch has changed something at the destination, or may have: known of launches that are asked for it.
     touched: bool,
@@ -454,6 +457,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if let Strategy::Plain(why) = &self.plan.strategy {
             self.summary.plain = Some(why.clone());
             self.plain_waits = true;
+            self.verbatim = self.plan.asked.is_none();
             if self.config.processes.get() > 1 && self.config.tells_how {
                 (self.tell)(Event::Note(format!("one rsync does it all ({why})")));
             }
@@ -504,7 +508,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the coordinator holds a sender itself"),
             }
-            if self.config.progress && told.elapsed() >= TICK {
+            if self.config.progress && !self.verbatim && told.elapsed() >= TICK {
                 told = Instant::now();
                 self.tell_progress();
             }
@@ -553,7 +557,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn finish(mut self) -> Summary {
-        if self.config.progress {
+        if self.config.progress && !self.verbatim {
             self.tell_progress();
         }
         let mut code = RunCode::default();

@@ -360,11 +360,10 @@ impl Run<'_, '_> {
         }
         let why = self.summary.plain.clone().unwrap_or_default();
         self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.take(Record::OneRsync { why }))?;
-        let mut invocation = self.plan.plain.clone();
-        if self.fell_back {
-            // Just what the user has typed: also that it is asked for figures may be refused.
-            self.plan.recipe.take_back_figures(&mut invocation);
-        }
+        // Also that it is asked for figures may be refused.
+        let asked = self.plan.asked.clone().filter(|_| !self.fell_back || self.config.verify_only);
+        self.verbatim = asked.is_none();
+        let invocation = asked.unwrap_or_else(|| self.plan.plain.clone());
         self.start(Job::Plain, invocation, Tells::All)
     }
 

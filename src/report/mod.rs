@@ -12,6 +12,7 @@ use crate::entry::Printable;
 use crate::rsync::exit::RunCode;
 use crate::rsync::output::Figures;
 use crate::scan::{KeptWhole, Weight};
+use crate::supervise::{Lines, Stream};
 
 /// Something a run tells; from any of its threads.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub enum Event<'a> {
     Said(&'a [u8]),
     /// A line that an rsync said on standard error.
     Complained(&'a [u8]),
+    /// What the one rsync that does it all printed, as it came.
+    Output(Stream, &'a [u8]),
     /// An entry or source that could not be read or was not copied, by multi-sync's own knowledge.
     Failed(String),
     /// Something the user should know that changes no result.
@@ -85,6 +88,8 @@ pub struct Summary {
     pub spine: u64,
     /// Sums of what the rsyncs transferred.
     pub figures: Figures,
+    /// There are such sums: one rsync that does it all is not always asked for them.
+    pub has_figures: bool,
     /// Entries the scan could not read, by what it says of each; the first [`Summary::NAMED`] of them.
     pub scan_errors: Vec<String>,
     /// Number of entries the scan could not read.
@@ -152,28 +157,51 @@ pub struct Complained {
 
 /// Collects complaints from the events of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<Complained>);
+pub(crate) struct Complaints(Mutex<Heard>);
+
+#[derive(Debug)]
+struct Heard {
+    all: Complained,
+    /// Of output that was handed on as it came.
+    lines: Lines,
+}
+
+impl Default for Heard {
+    fn default() -> Heard {
+        Heard { all: Complained::default(), lines: Lines::new(Stream::Stderr) }
+    }
+}
+
+impl Complained {
+    fn add(&mut self, line: &[u8]) {
+        self.count += 1;
+        if self.lines.len() < Summary::NAMED {
+            self.lines.push(Printable::bytes(line).to_string());
+        }
+    }
+}
 
 impl Complaints {
     /// Tells as `tell` does, and takes note of complaints.
     pub fn noted(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> impl Fn(Event<'_>) + Sync {
         |event: Event<'_>| {
-            if let Event::Complained(line) = event {
-                let mut all = self.lock();
-                all.count += 1;
-                if all.lines.len() < Summary::NAMED {
-                    all.lines.push(Printable::bytes(line).to_string());
+            match event {
+                Event::Complained(line) => self.lock().all.add(line),
+                Event::Output(Stream::Stderr, bytes) => {
+                    let Heard { all, lines } = &mut *self.lock();
+                    lines.feed(bytes, &mut |_, line| all.add(line));
                 }
+                _ => {}
             }
             tell(event);
         }
     }
 
     pub fn take(&self) -> Complained {
-        std::mem::take(&mut self.lock())
+        std::mem::take(&mut self.lock().all)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Complained> {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

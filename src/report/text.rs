@@ -47,8 +47,10 @@ impl fmt::Display for Statistics<'_> {
         let moved = size::human_rate(run.figures.transferred_bytes, run.total_time);
         if self.dry_run {
             line("Speed", &format!("{looked_at} found"))?;
-        } else {
+        } else if run.has_figures {
             line("Speed", &format!("{looked_at} looked at, {moved} transferred"))?;
+        } else {
+            line("Speed", &format!("{looked_at} looked at"))?;
         }
         if run.processes == self.processes {
             line("Rsync workers", &self.processes)?;
@@ -61,8 +63,8 @@ impl fmt::Display for Statistics<'_> {
         line("Crawl time", &format!("{:.1}s ({part:.1}% of total runtime)", run.scan_time.as_secs_f64()))?;
         line("Total time", &format!("{:.1}s", run.total_time.as_secs_f64()))?;
         if !self.dry_run {
-            for (name, value) in run.figures.named() {
-                line(name, &value)?;
+            if run.has_figures {
+                run.figures.named().iter().try_for_each(|(name, value)| line(name, value))?;
             }
             line("Launches", &run.launches)?;
         }

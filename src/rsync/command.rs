@@ -381,31 +381,13 @@ impl Recipe {
         Some(Invocation::rsync(self.program.clone(), arguments, cwd))
     }
 
-    /// One rsync for everything, in the directory and with the words the user typed. Sizes in a list would be printed in another way
-    /// with `figures`.
-    pub fn plain(
-        &self,
-        cwd: PathBuf,
-        options: &[OsString],
-        sources: &[OsString],
-        destination: OsString,
-        figures: bool,
-    ) -> Invocation {
+    /// One rsync for everything, in the directory and with the words the user typed.
+    pub fn plain(&self, cwd: PathBuf, options: &[OsString], sources: &[OsString], destination: OsString) -> Invocation {
         let mut arguments = options.to_vec();
-        arguments.extend(figures.then(|| self.figures()).into_iter().flatten());
         arguments.push("--".into());
         arguments.extend_from_slice(sources);
         arguments.push(destination);
         Invocation::rsync(self.program.clone(), arguments, cwd)
-    }
-
-    /// The words by which [`Recipe::plain`] asks for figures go.
-    pub fn take_back_figures(&self, plain: &mut Invocation) {
-        let figures = self.figures();
-        let end = plain.arguments.iter().position(|word| word == "--").unwrap_or(0);
-        if plain.arguments[..end].ends_with(&figures) {
-            plain.arguments.drain(end - figures.len()..end);
-        }
     }
 
     /// Bytes left for units in one launch.

@@ -5,7 +5,8 @@
 //! words after it cannot be told apart), a word that is no option, a missing or superfluous value. Not refused here:
 //! combinations, which are rsync's to judge, and what multi-sync cannot do, which is [`Options::refuse_unsupported`]'s.
 //!
-//! What every option is stands in `options/table.rs`, what a list means in `options/meaning.rs`, what multi-sync makes of it in
+//! What every option is stands in `options/table.rs`, what a list means in `options/meaning.rs`, what it
+//! makes rsync print in `options/shows.rs`, what multi-sync makes of it in
 //! `options/verdict.rs`. Other names that the user has given to options are in `options/aliases.rs`.
 
 mod aliases;
@@ -14,6 +15,7 @@ mod info;
 mod meaning;
 mod operands;
 pub(super) mod rule;
+mod shows;
 mod table;
 mod verdict;
 mod words;
@@ -23,6 +25,7 @@ pub use files::{InputFile, command_words, merged_files};
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use operands::CommandLine;
 use operands::Operands;
+pub use shows::Shows;
 pub use table::{Class, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};
 

@@ -1,6 +1,6 @@
 //! What a running rsync prints, read line by line: progress, statistics, and whether its errors are only about names that vanished.
 //!
-//! Lines are those of `LC_ALL=C` with `--no-h` (plain digits), split at newlines and carriage returns. What is not recognised is
+//! Lines are in English, split at newlines and carriage returns. What is not recognised is
 //! left to the caller to show. Nothing here is kept per line, so the memory of a launch does not grow with its output.
 
 use super::messages::{self, About, Message};
@@ -106,8 +106,16 @@ const EXITS: &str = "] _exit_cleanup(code=";
 pub enum Line {
     /// Progress: nothing to show, but for what follows it from this place on: rsync does not always end the line.
     Progress(Progress, usize),
-    /// A part of the statistics, taken up in [`Transcript::figures`].
+    /// An answer to what multi-sync has asked for itself.
+    Ours,
+    /// That the file list is made or sent.
+    Header,
+    /// Nothing.
+    Blank,
+    /// A part of the block of statistics, taken up in [`Transcript::figures`].
     Statistics,
+    /// One of the two lines that end a transfer with `--verbose`.
+    Sums,
     /// Everything is done, and nothing went wrong: it only ends.
     OnlyEnds,
     /// Something that rsync says to its user.
@@ -140,6 +148,8 @@ pub struct Transcript {
     refused: bool,
     no_files: bool,
     changes: u64,
+    has_figures: bool,
+    rounded: bool,
 }
 
 impl Transcript {
@@ -156,19 +166,26 @@ impl Transcript {
             return Line::Progress(progress, end);
         }
         let text = text.trim_end();
-        if text.is_empty() || self.tells_end && is_exit(text) {
-            return Line::Statistics;
+        if text.is_empty() {
+            return Line::Blank;
+        }
+        if self.tells_end && is_exit(text) {
+            return Line::Ours;
         }
         if self.tells_end && text.starts_with(WAITS) {
-            return if self.errors == 0 { Line::OnlyEnds } else { Line::Statistics };
+            return if self.errors == 0 { Line::OnlyEnds } else { Line::Ours };
         }
         if CHANGES.contains(&text) {
             self.changes += 1;
-            return Line::Statistics;
+            return Line::Ours;
         }
         if let Some((label, rest)) = text.split_once(": ") {
             if let Some(field) = self.figures.field(label) {
-                *field = leading_number(rest).unwrap_or(0);
+                match leading_number(rest) {
+                    Some(number) => *field = number,
+                    None => self.rounded = true,
+                }
+                self.has_figures = true;
                 return Line::Statistics;
             }
             self.no_files |= label == "Number of files" && leading_number(rest) == Some(0);
@@ -179,10 +196,10 @@ impl Transcript {
             }
         }
         if ["sending incremental file list", "building file list ... done"].contains(&text) {
-            return Line::Statistics;
+            return Line::Header;
         }
         if text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ") {
-            return Line::Statistics;
+            return Line::Sums;
         }
         self.skipped |= text.starts_with("skipping non-regular file \"") && text.ends_with('"');
         Line::Other
@@ -216,6 +233,11 @@ impl Transcript {
         let follows = message.about == About::Follows && message.is_of_receiver();
         self.otherwise |= !message.is_denied_change() && !follows;
         true
+    }
+
+    /// Whether it has printed its statistics, in digits.
+    pub fn has_figures(&self) -> bool {
+        self.has_figures && !self.rounded
     }
 
     /// Whether a daemon let it not in because it has as many clients as it wants, or another rsync made DEST at the same moment.
@@ -310,7 +332,7 @@ fn parse_progress(text: &str, before: Progress) -> Option<(Progress, usize)> {
         rest = after;
         Some(word)
     };
-    let bytes = word()?.parse().ok()?;
+    let bytes = size(word()?)?;
     word()?.strip_suffix('%')?;
     word()?.strip_suffix("/s")?;
     let time = word()?;
@@ -324,7 +346,7 @@ fn parse_progress(text: &str, before: Progress) -> Option<(Progress, usize)> {
     {
         let (unchecked, listed) = counts.split_once('/')?;
         let listed: u64 = leading_number(listed)?;
-        progress.checked = listed.saturating_sub(unchecked.parse().ok()?);
+        progress.checked = listed.saturating_sub(leading_number(unchecked)?);
         progress.listed = listed;
         left = after;
     }
@@ -338,9 +360,20 @@ fn is_exit(text: &str) -> bool {
         .is_some_and(|text| text.starts_with(EXITS))
 }
 
+/// A number in digits, perhaps with separators; not one in units (`--human-readable`).
 fn leading_number(text: &str) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text[..end].parse().ok()
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(text.len());
+    let rounded = text[end..].starts_with(|c: char| c == '.' || c.is_alphabetic());
+    if rounded { None } else { text[..end].replace(',', "").parse().ok() }
+}
+
+/// The same, or a number in units, which is near enough for progress.
+fn size(text: &str) -> Option<u64> {
+    let rounded = || {
+        let power = "KMGTP".find(text.chars().last()?)? as i32 + 1;
+        Some((text[..text.len() - 1].parse::<f64>().ok()? * 1000_f64.powi(power)) as u64)
+    };
+    text.replace(',', "").parse().ok().or_else(rounded)
 }
 
 #[cfg(test)]
@@ -354,15 +387,15 @@ mod tests {
         let mut named_so = Transcript::default();
         assert_eq!((named_so.stdout(waits), named_so.stdout(exits)), (Line::Other, Line::Other));
         let mut asked = Transcript::new(true);
-        assert_eq!((asked.stdout(waits), asked.stdout(exits)), (Line::OnlyEnds, Line::Statistics));
+        assert_eq!((asked.stdout(waits), asked.stdout(exits)), (Line::OnlyEnds, Line::Ours));
         let fails = b"[receiver] _exit_cleanup(code=11, file=receiver.c, line=657): about to call exit(11)";
-        assert_eq!(asked.stdout(fails), Line::Statistics);
+        assert_eq!(asked.stdout(fails), Line::Ours);
         let mut crowded = Transcript::default();
         crowded.stderr(b"rsync: [Receiver] mkdir \"D2\" (in few2) failed: File exists (17)");
         assert!(crowded.found_no_place());
         let mut complained = Transcript::new(true);
         complained.stderr(b"rsync: that was odd");
-        assert_eq!(complained.stdout(waits), Line::Statistics);
+        assert_eq!(complained.stdout(waits), Line::Ours);
     }
 
     #[test]
@@ -375,6 +408,17 @@ mod tests {
         let glued = b"          1967 100%    0.00kB/s    0:00:00 (xfr#1, to-chk=1/7)cd+++++++++ n1/";
         let Line::Progress(_, end) = transcript.stdout(glued) else { panic!("no progress") };
         assert_eq!(&glued[end..], b"cd+++++++++ n1/");
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_user_wants_them() {
+        let mut transcript = Transcript::default();
+        let line = transcript.stdout(b"          2.10M 100%  167.80MB/s    0:00:01 (xfr#1,001, ir-chk=1,000/3,002)");
+        assert_eq!(line, Line::Progress(Progress { bytes: 2_100_000, checked: 2002, listed: 3002 }, 73));
+        assert_eq!(transcript.stdout(b"Total bytes sent: 1,234,567"), Line::Statistics);
+        assert!(transcript.figures.sent == 1_234_567 && transcript.has_figures());
+        assert_eq!(transcript.stdout(b"Literal data: 1.23M bytes"), Line::Statistics);
+        assert!(!transcript.has_figures());
     }
 
     #[test]
