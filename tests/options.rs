@@ -341,3 +341,13 @@ fn names_of_one_directory_are_copied_by_one_rsync_with_fuzzy() {
     ran.expect(writing == 1, &format!("{writing} write into one directory:\n{launches}"));
     assert_eq!(std::fs::read(work.join("dest/d/report-2024-39.txt")).unwrap(), vec![39; 3000]);
 }
+
+#[test]
+fn what_rsync_says_before_its_version_is_not_taken_for_it() {
+    let work = Work::new();
+    work.file("src/version 9.8.7", "");
+    let mut many = multi_sync(&work);
+    many.args(["-p", "2", "-r", "-r --debug=FILTER1 '--exclude=- version 1.2.3 '", "src/", "D"]);
+    run(many).expect_code(0);
+    assert!(work.join("D/version 9.8.7").exists());
+}

@@ -13,9 +13,11 @@ use crate::supervise::{Stream, Supervisor};
 /// version knows: it would log its version.
 pub(super) fn probe(config: &Config, options: &Options, supervisor: &Supervisor) -> Result<Version> {
     let invocation = asking(config, options, &["--version"]);
-    let (mut first, mut errors) = (String::new(), Vec::new());
+    let (mut version, mut first, mut errors) = (None, String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         let line = Printable::bytes(line).to_string();
+        // With --stderr=all it answers there, and with --debug it talks before.
+        version = version.or_else(|| Version::parse(&line));
         match stream {
             Stream::Stdout if first.is_empty() => first = line,
             Stream::Stdout => {}
@@ -25,9 +27,7 @@ pub(super) fn probe(config: &Config, options: &Options, supervisor: &Supervisor)
     if ended.code() != exit::OK {
         return Err(refused(options, &errors).exit(ended.code()));
     }
-    // With --stderr=all it answers there.
-    let first = if first.is_empty() { errors.into_iter().next().unwrap_or_default() } else { first };
-    let version = Version::parse(&first).ok_or_else(|| {
+    let version = version.ok_or_else(|| {
         Error::usage(format!("cannot tell the version of rsync from its first line '{first}'"))
             .remedy("put the folder of rsync 3.1 or newer first in PATH")
     })?;

@@ -18,7 +18,8 @@ impl std::fmt::Display for Version {
 impl Version {
     /// Reads the first line of `rsync --version`: `rsync  version 3.2.7  protocol version 31`; development versions have a `v` and a suffix.
     pub fn parse(line: &str) -> Option<Version> {
-        let word = line.split("version").nth(1)?.split_whitespace().next()?.trim_start_matches('v');
+        let after = line.strip_prefix("rsync")?.trim_start().strip_prefix("version")?;
+        let word = after.split_whitespace().next()?.trim_start_matches('v');
         let mut numbers = word.split(['.', '-', '+', 'd', 'p']).map_while(|part| part.parse().ok());
         Some(Version(numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
     }
@@ -36,6 +37,7 @@ mod tests {
             ("rsync  version 3.1.3dev  protocol version 31", Some(Version(3, 1, 3))),
             ("rsync  version 3.4.0pre1  protocol version 32", Some(Version(3, 4, 0))),
             ("openrsync: protocol version 29", None),
+            ("[client] add_rule(- version 9.1.2 ) -- CAUTION: trailing whitespace!", None),
         ] {
             assert_eq!(Version::parse(line), expected, "{line}");
         }
