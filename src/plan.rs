@@ -260,6 +260,10 @@ impl Plan {
             gitignore::check(&meaning, reason.as_deref(), keep_locked_whole, unsafe_links_whole)?;
         }
         let here = probe::probe(config, &options, supervisor)?;
+        if options.delete_times() > 1 {
+            // Launches that do not delete would begin.
+            probe::check_combination(config, &options, supervisor)?;
+        }
         let version = config.workers.map_or(here, |workers| workers.version);
         if config.hosts.is_empty() && !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.

@@ -117,6 +117,8 @@ fn words_that_mean_nothing() {
 #[test]
 fn values_that_rsync_itself_refuses() {
     let work = scene();
+    // Nothing has to be made before the first launch that copies.
+    work.file("dest/sub/b", "other");
     let mut failed = Vec::new();
     for (options, culprit) in [
         ("-a --chmod=nonsense", "nonsense"),
@@ -126,6 +128,8 @@ fn values_that_rsync_itself_refuses() {
         ("-a --append --whole-file", "--append"),
         ("-a --usermap=x", "usermap"),
         ("-a --max-size=1Q", "1Q"),
+        ("-a --delete-after --delete-delay", "--delete-WHEN"),
+        ("-a --del --delete-before -b", "--delete-WHEN"),
     ] {
         let mut one = rsync(&work);
         one.args(options.split(' ')).args(["src/", "dest"]);

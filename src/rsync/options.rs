@@ -100,6 +100,13 @@ impl Options {
         Options { settings: self.settings.iter().filter(|setting| !drop(setting)).cloned().collect() }
     }
 
+    /// How many different times for deletion were named, of which rsync allows one.
+    pub fn delete_times(&self) -> usize {
+        const TIMES: [&[&str]; 3] = [&["delete-before"], &["delete-during", "delete-delay"], &["delete-after"]];
+        let named = |names: &[&str]| self.settings.iter().any(|setting| names.contains(&setting.spec.name()));
+        TIMES.into_iter().filter(|names| named(names)).count()
+    }
+
     /// Where these options lead rsync, in an empty environment.
     pub fn meaning(&self) -> Meaning {
         self.meaning_with(|_| None)
