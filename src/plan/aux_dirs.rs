@@ -2,14 +2,16 @@
 //! or writes there while several launches copy and before the last one deletes, so the order would show.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::Config;
-use crate::endpoint::Target;
+use crate::endpoint::{Source, Target};
 use crate::rsync::options::{Meaning, Options};
 
-use super::sources::resolve;
+use super::relative::Relative;
+use super::sources::{real_path, resolve};
 
 const COMPARED: [&str; 3] = ["compare-dest", "copy-dest", "link-dest"];
 
@@ -41,6 +43,22 @@ pub(super) fn one(config: &Config, options: &Options, meaning: &Meaning) -> Opti
         return Some("the temporary directory lies inside the destination, where deletion finds it");
     }
     None
+}
+
+/// Whether the directory for backups, which rsync makes when it starts, is new in one that is sent: the time of that is read before or after.
+pub(super) fn backups_are_made_in_sources(
+    config: &Config,
+    meaning: &Meaning,
+    sources: &[(Source, fs::Metadata)],
+    relative: Option<&[Relative]>,
+) -> bool {
+    let Some(dir) = meaning.backup_dir.as_deref().filter(|_| config.destination.is_local()) else { return false };
+    let dest = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
+    let made = joined(&dest, Path::new(dir));
+    let Some(above) = made.ancestors().find(|dir| dir.exists()).filter(|above| *above != made) else { return false };
+    let above = resolve(above);
+    relative.is_some_and(|all| all.iter().any(|source| source.sends(&above)))
+        || sources.iter().any(|(source, _)| above.starts_with(real_path(source, config)))
 }
 
 /// Whether a directory, which is relative to DEST, lies in DEST or DEST in it. At another machine that is told by the words alone.

@@ -28,7 +28,7 @@ pub(super) fn by_options(
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let rules: [(bool, &str); 41] = [
+    let rules: [(bool, &str); 43] = [
         (prints_paths(options), "%f is printed as a path from where rsync was started"),
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
@@ -40,6 +40,17 @@ pub(super) fn by_options(
         (
             meaning.delete_excluded && meaning.backup && meaning.backup_dir.is_none(),
             "--delete-excluded deletes backups, but not those it has just made",
+        ),
+        (
+            deletes
+                && meaning.backup
+                && meaning.backup_dir.is_none()
+                && (may_include(options) || has_odd_suffix(options)),
+            "backups may be deleted because of the rules, but not those that one rsync has just made",
+        ),
+        (
+            meaning.safe_links && meaning.backup,
+            "a link that --safe-links leaves out gets no backup, but it would from a launch that only makes directories",
         ),
         (
             meaning.backup_dir.is_some() && !is_root,
@@ -167,6 +178,13 @@ fn may_include(options: &Options) -> bool {
         "exclude" => setting.value.as_ref().is_some_and(|value| value.as_bytes().starts_with(b"+")),
         _ => false,
     })
+}
+
+/// Whether the rule by which rsync protects backups, `P *SUFFIX`, does not stand for the names that end so.
+fn has_odd_suffix(options: &Options) -> bool {
+    let suffix = options.settings().iter().rfind(|setting| setting.spec.name() == "suffix");
+    let value = suffix.and_then(|setting| setting.value.as_ref());
+    value.is_some_and(|suffix| suffix.as_bytes().iter().any(|byte| b"*?[\\/".contains(byte)))
 }
 
 /// One process that copies to this machine, whose run nobody wants to take up again: what it starts is one rsync anyway, and need not

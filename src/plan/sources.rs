@@ -16,6 +16,7 @@ use crate::rsync::exit;
 use crate::rsync::options::Meaning;
 use crate::scan::{self, Root, Weight};
 
+use super::aux_dirs;
 use super::mounts;
 use super::relative::Relative;
 use super::{SingleSource, SourceTree};
@@ -248,6 +249,9 @@ pub(super) fn one(
     if meaning.one_file_system > 0 && meaning.delete.is_some() && !config.destination.is_local() {
         return Some("with --one-file-system a mount at the destination is protected from deletion");
     }
+    if aux_dirs::backups_are_made_in_sources(config, meaning, sources, relative) {
+        return Some("the directory for backups is made in one that is sent");
+    }
     if config.destination.is_local() {
         let destination = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
         if meaning.one_file_system > 0 && meaning.delete.is_some() && !mounts::none_below(&destination) {
@@ -270,7 +274,7 @@ pub(super) fn one(
     None
 }
 
-fn real_path(source: &Source, config: &Config) -> PathBuf {
+pub(super) fn real_path(source: &Source, config: &Config) -> PathBuf {
     let mut path = source.base(&config.cwd);
     path.extend(source.name());
     resolve(&path)
