@@ -393,7 +393,6 @@ pub fn arguments(file: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// holds one single unit. Units that come together stay together.
 #[derive(Debug)]
 pub struct Packer<'a> {
-    limits: Limits,
     argument_limit: usize,
     singles_apart: bool,
     dir: &'a BucketDir,
@@ -401,8 +400,9 @@ pub struct Packer<'a> {
 }
 
 /// The buckets that are being filled: one for each kind of units that do not share a bucket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Opened {
+    limits: Limits,
     next_id: u64,
     kinds: [Open; 4],
 }
@@ -436,7 +436,13 @@ struct Open {
 impl<'a> Packer<'a> {
     /// A packer that writes into `dir`.
     pub fn new(limits: Limits, argument_limit: usize, dir: &'a BucketDir) -> Self {
-        Packer { limits, argument_limit, singles_apart: false, dir, open: Mutex::default() }
+        let open = Mutex::new(Opened { limits, next_id: 0, kinds: Default::default() });
+        Packer { argument_limit, singles_apart: false, dir, open }
+    }
+
+    /// Other limits for everything that comes from now on.
+    pub fn limit(&self, limits: Limits) {
+        self.lock().limits = limits;
     }
 
     /// Numbers buckets from `id` on.
@@ -475,18 +481,19 @@ impl<'a> Packer<'a> {
     pub fn pack<'u>(&self, prefix: &[u8], place: Place, units: impl Iterator<Item = Unit<'u>>) -> Result<Vec<Bucket>> {
         let mut closed = Vec::new();
         let mut opened = self.lock();
+        let limits = opened.limits;
         for unit in units {
             let singles = self.singles_apart && unit.weight.entries == 1;
             let (open, next_id) = opened.of(place.exposed, singles);
             let argument = [prefix, unit.name];
-            if !self.limits.hold(unit.weight) {
+            if !limits.hold(unit.weight) {
                 // Alone, at once, and without ending the bucket that its neighbours are in.
                 let mut alone = Open { singles, ..Open::default() };
                 alone.add(argument, unit.weight, place);
                 closed.push(self.close(&mut alone, next_id)?);
                 continue;
             }
-            if open.units > 0 && !self.fits(open, unit.weight, argument_cost(prefix.len() + unit.name.len())) {
+            if open.units > 0 && !self.fits(limits, open, unit.weight, argument_cost(prefix.len() + unit.name.len())) {
                 closed.push(self.close(open, next_id)?);
             }
             open.add(argument, unit.weight, place);
@@ -506,8 +513,9 @@ impl<'a> Packer<'a> {
         }
         let mut closed = Vec::new();
         let mut opened = self.lock();
+        let limits = opened.limits;
         let (open, next_id) = opened.of(group.place.exposed, self.singles_apart);
-        if open.units > 0 && !self.fits(open, group.weight, group.argument_bytes()) {
+        if open.units > 0 && !self.fits(limits, open, group.weight, group.argument_bytes()) {
             closed.push(self.close(open, next_id)?);
         }
         open.merge(&group);
@@ -522,7 +530,7 @@ impl<'a> Packer<'a> {
     pub fn finish(&self) -> Result<Vec<Bucket>> {
         let mut opened = self.lock();
         let mut closed = Vec::new();
-        let Opened { next_id, kinds } = &mut *opened;
+        let Opened { next_id, kinds, .. } = &mut *opened;
         for open in kinds.iter_mut().filter(|open| open.units > 0) {
             closed.push(self.close(open, next_id)?);
         }
@@ -533,8 +541,8 @@ impl<'a> Packer<'a> {
         self.open.lock().expect("a thread that packs panicked")
     }
 
-    fn fits(&self, open: &Open, weight: Weight, argument_bytes: usize) -> bool {
-        self.limits.hold(open.weight + weight) && open.argument_bytes() + argument_bytes <= self.argument_limit
+    fn fits(&self, limits: Limits, open: &Open, weight: Weight, argument_bytes: usize) -> bool {
+        limits.hold(open.weight + weight) && open.argument_bytes() + argument_bytes <= self.argument_limit
     }
 
     fn close(&self, open: &mut Open, next_id: &mut u64) -> Result<Bucket> {

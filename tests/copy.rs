@@ -12,9 +12,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lab::command::{Run, Signal, multi_sync, rsync, run, sh, start};
+use lab::command::{Run, Signal, command, multi_sync, rsync, run, sh, start};
 use lab::twin::{Twin, fake_rsync, snapshot, table, temporary_files};
 use lab::work::{Work, set_mode};
+use lab::{skip, this_test};
 use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
 use multi_sync::{bucket, verify};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, setxattr, utimensat};
@@ -947,4 +948,28 @@ fn where_it_seems_to_be_there_each_slot_gets_one_launch() {
     };
     assert_eq!(launches("dest"), 2);
     assert!(launches("fresh") > 2);
+}
+
+/// A small tree is divided into smaller units than others, which is known only when all of it was scanned.
+#[test]
+fn each_name_is_looked_at_once_whatever_the_size_of_the_tree() {
+    let work = Work::new();
+    if !run(sh(&work, "command -v strace")).status.success() {
+        return skip(&this_test(), "no strace");
+    }
+    run(sh(
+        &work,
+        "mkdir -p s/a s/b/c; for n in $(seq 100); do echo $n >s/a/f$n; echo $n >s/b/f$n; echo $n >s/b/c/f$n; done",
+    ))
+    .expect_code(0);
+    for limits in [&[][..], &["-f", "20"]] {
+        let mut traced = command(&work, "strace");
+        traced.args(["-f", "-qq", "-e", "trace=statx", "-o", "trace"]).arg(env!("CARGO_BIN_EXE_multi-sync"));
+        traced.args(["-p", "4", "--buckets", ".", "-r", "-a"]).args(limits).args(["s/", "d"]);
+        run(traced).expect_code(0);
+        let trace = fs::read_to_string(work.join("trace")).unwrap();
+        let looks = (1..=100).map(|n| trace.matches(&format!("\"f{n}\"")).count()).sum::<usize>();
+        assert_eq!(looks, 300, "{limits:?}");
+        fs::remove_dir_all(work.join("d")).unwrap();
+    }
 }

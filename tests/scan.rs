@@ -12,11 +12,12 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lab::work::Work;
 use multi_sync::rsync::filter::Filters;
 use multi_sync::rsync::options::Options;
-use multi_sync::scan::{Event, KeptWhole, Limits, LinkedDir, Root, Scan, ScanError, Units, Watch, Weight};
+use multi_sync::scan::{Event, KeptWhole, Limits, LinkedDir, Root, Scan, ScanError, Small, Units, Watch, Weight};
 use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
 
 type Name = Vec<u8>;
@@ -92,6 +93,23 @@ impl Told {
         }
     }
 
+    /// Everything but the order.
+    fn shape(&self) -> impl std::fmt::Debug + PartialEq + use<> {
+        let units: BTreeSet<_> = self
+            .units
+            .iter()
+            .map(|(root, path, weight, _)| (*root, path.clone(), weight.entries, weight.bytes))
+            .collect();
+        let mut together: Vec<_> =
+            self.linked_dirs.iter().map(|Together { dirs, inodes }| (dirs.clone(), inodes.clone())).collect();
+        together.sort();
+        let spine: BTreeSet<_> = self.spine.iter().cloned().collect();
+        let linked: BTreeSet<_> = self.linked.iter().cloned().collect();
+        let mut kept_whole = self.kept_whole.clone();
+        kept_whole.sort();
+        (spine, units, linked, together, kept_whole, self.errors.len())
+    }
+
     fn paths(&self) -> BTreeSet<Name> {
         self.units.iter().map(|(_, path, ..)| path.clone()).collect()
     }
@@ -110,11 +128,33 @@ fn root(base: &Path) -> Root {
     Root { base: base.to_owned(), name: None }
 }
 
-fn run(scan: &Scan) -> (Told, Watch) {
+fn run_sized(scan: &Scan, small: Option<Small<'_>>) -> (Told, Watch) {
     let told = Mutex::new(Told::default());
     let watch = Watch::default();
-    scan.run(&watch, &|event| told.lock().unwrap().hear(event)).unwrap();
+    scan.run_sized(small, &watch, &|event| told.lock().unwrap().hear(event)).unwrap();
     (told.into_inner().unwrap(), watch)
+}
+
+/// Runs a scan: also as one that learns its limits when it has found half of the tree, or all of it, and must tell the same then.
+fn run(scan: &Scan) -> (Told, Watch) {
+    let (told, watch) = run_sized(scan, None);
+    let all = watch.found();
+    let half = Small { entries: all.entries / 2, limits: &|_| scan.limits };
+    let (late, found) = run_sized(scan, Some(half));
+    assert_eq!((late.shape(), found.found()), (told.shape(), all), "limits that are known when half of the tree is");
+    let asked = AtomicUsize::new(0);
+    let limits = |found: Weight| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(found, all);
+        scan.limits
+    };
+    for other in [1, u64::MAX] {
+        let other = Scan { limits: crate::limits(other, other), ..scan.clone() };
+        let (late, found) = run_sized(&other, Some(Small { entries: all.entries, limits: &limits }));
+        assert_eq!((late.shape(), found.found()), (told.shape(), all), "limits that are known at the end");
+    }
+    assert_eq!(asked.into_inner(), 2);
+    (told, watch)
 }
 
 /// Both walkers, alone and with others.
@@ -508,7 +548,7 @@ fn paths_longer_than_the_system_takes() {
     every_way(
         |threads| Scan::new(vec![root(&tree)], limits(1, 1), threads),
         |how, scan| {
-            let (told, watch) = run(scan);
+            let (told, watch) = run_sized(scan, None);
             if scan.gitignore {
                 // Its walker works with paths. What it cannot reach is an error, and in no unit.
                 assert!(

@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Removal;
 use crate::scan::{
-    self, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, Scan, ScanError, Spine, Unit, Units, Watch, Weight,
+    self, KeptWhole, Limits, Linked, LinkedDir, LinkedDirs, Pruner, Scan, ScanError, Small, Spine, Unit, Units, Watch,
+    Weight,
 };
 use crate::supervise::Supervisor;
 use crate::thread;
@@ -23,6 +24,7 @@ use crate::thread;
 use super::judge::{Candidate, Judge};
 use super::ledger::{Complete, Known};
 use super::meeting::Meeting;
+use super::small::Division;
 
 /// A spine directory that is part of the transfer.
 #[derive(Debug, Clone)]
@@ -63,6 +65,8 @@ pub(super) struct Inputs<'a> {
     pub room: usize,
     /// What an earlier part of the run has done.
     pub known: Known,
+    /// How the tree is divided if it is small.
+    pub division: Option<Division>,
 }
 
 impl Inputs<'_> {
@@ -109,7 +113,9 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         let elsewhere = inputs.buckets.path().as_os_str().len().max(inputs.plan.recipe.destination.len());
         let above = inputs.plan.trees.iter().map(|tree| tree.above.len()).max().unwrap_or(0);
         let scan = Scan { longest_base: elsewhere + above, ..scan };
-        let scanned = scan.run(inputs.watch, &|event| feed.hear(event));
+        let limits = |found| feed.limits(found);
+        let small = inputs.division.as_ref().map(|division| Small { entries: division.most, limits: &limits });
+        let scanned = scan.run_sized(small, inputs.watch, &|event| feed.hear(event));
         drop(closing);
         if judging.is_some_and(|thread| thread.join().is_err()) {
             feed.fail(Error::usage("the thread that judges directories panicked"));
@@ -201,6 +207,14 @@ struct Group {
 impl Feed<'_> {
     fn judges(&self) -> bool {
         self.inputs.packs() && self.inputs.plan.recipe.rule_options.is_some()
+    }
+
+    /// The tree is a small one, and nothing of it was told yet.
+    fn limits(&self, found: Weight) -> Limits {
+        let usual = self.inputs.config.limits;
+        let limits = self.inputs.division.as_ref().map_or(usual, |division| division.limits(found));
+        self.packer.limit(limits);
+        limits
     }
 
     fn hear(&self, event: scan::Event<'_>) {

@@ -62,6 +62,7 @@ pub use ledger::Ledger;
 use naming::Naming;
 use pace::Pace;
 use places::{Slots, Ways};
+use small::Division;
 use spine::SpineList;
 
 /// How often progress is told.
@@ -167,10 +168,7 @@ pub fn run_recorded(
     let (sender, receiver) = mpsc::channel();
     let plan = &plan.holding_sources(buckets.path());
     let guess = small::guess(config, plan);
-    let smaller =
-        small::limits(config, plan, buckets.identity(), guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));
-    let owned = smaller.map(|limits| Config { limits, ..config.clone() });
-    let config = owned.as_ref().unwrap_or(config);
+    let division = Division::of(config, plan, guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));
     let complaints = Complaints::default();
     let tell = &complaints.noted(tell);
     let ending = Arc::<AtomicBool>::default();
@@ -232,7 +230,7 @@ pub fn run_recorded(
         // The scope waits for all threads, also if something panics.
         let _ending = Ending { control, ways: &ways, ending };
         run.take_over();
-        run.begin(known);
+        run.begin(known, division);
         let outcome = run.coordinate(&receiver).and_then(|()| run.close(&receiver));
         if outcome.is_err() {
             control.abort();
@@ -449,7 +447,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if self.replays() || self.summary.plain.is_some() { Ok(()) } else { self.record(record) }
     }
 
-    fn begin(&mut self, known: Known) {
+    fn begin(&mut self, known: Known, division: Option<Division>) {
         if self.config.adapts && self.config.tells_how {
             let most = self.config.processes;
             (self.tell)(Event::Note(format!("as many rsync processes as help, at most {most}")));
@@ -470,6 +468,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             watch: &self.control.watch,
             room: self.room,
             known,
+            division,
         };
         let sender = self.sender.clone();
         // The coordinator is gone only after it has failed.

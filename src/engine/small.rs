@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::cost::CostModel;
 use crate::endpoint::Target;
 use crate::plan::{Plan, Strategy};
-use crate::scan::{Limits, Watch};
+use crate::scan::{Limits, Weight};
 
 /// Seconds of a handshake of ssh, and of a daemon. Through a connection that is open a launch takes no longer than on this machine (61 ms on
 /// loopback).
@@ -40,29 +40,38 @@ pub(super) fn opening(plan: &Plan) -> f64 {
     if plan.route.is_some() { SSH_CONNECTION } else { 0.0 }
 }
 
-/// Smaller limits for a tree that fits into fewer buckets than there are slots, but is worth several launches: 272 large files on a long
-/// link. Looks at no more entries than that.
-pub(super) fn limits(config: &Config, plan: &Plan, left_out: (u64, u64), guess: CostModel) -> Option<Limits> {
-    let slots = config.processes.get() as u64;
-    let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
-    if slots == 1 || config.limits_given || !parallel {
-        return None;
+/// How a tree is divided that fits into fewer buckets than there are slots, but is worth several launches: 272 large files on a long link.
+pub(super) struct Division {
+    /// It has no more entries than that.
+    pub most: u64,
+    slots: u64,
+    usual: Limits,
+    guess: CostModel,
+}
+
+impl Division {
+    /// None where limits were given, or no other launch would have anything to do.
+    pub fn of(config: &Config, plan: &Plan, guess: CostModel) -> Option<Division> {
+        let slots = config.processes.get() as u64;
+        let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
+        let most = config.limits.entries.get().saturating_mul(slots);
+        (slots > 1 && !config.limits_given && parallel && !plan.trees.is_empty()).then_some(Division {
+            most,
+            slots,
+            usual: config.limits,
+            guess,
+        })
     }
-    let most = config.limits.entries.get().saturating_mul(slots);
-    let watch = Watch::default();
-    let scan = plan.scan(config, left_out);
-    let looked = scan.run(&watch, &|_| {
-        if watch.found().entries > most {
-            watch.stop();
+
+    /// The limits of a tree of this weight.
+    pub fn limits(&self, found: Weight) -> Limits {
+        let Division { slots, usual, guess, .. } = self;
+        if guess.work(found) < WORTH * guess.launch * *slots as f64 {
+            return *usual;
         }
-    });
-    let found = watch.found();
-    // What cannot be scanned is told by the scan that counts.
-    if looked.is_err() || found.entries > most || guess.work(found) < WORTH * guess.launch * slots as f64 {
-        return None;
+        let part = |all: u64, usual: NonZero<u64>| {
+            NonZero::new(all.div_ceil(BUCKETS.saturating_mul(*slots))).map_or(usual, |part| part.min(usual))
+        };
+        Limits { entries: part(found.entries, usual.entries), bytes: part(found.bytes, usual.bytes) }
     }
-    let part = |all: u64, usual: NonZero<u64>| {
-        NonZero::new(all.div_ceil(BUCKETS.saturating_mul(slots))).map_or(usual, |part| part.min(usual))
-    };
-    Some(Limits { entries: part(found.entries, config.limits.entries), bytes: part(found.bytes, config.limits.bytes) })
 }

@@ -29,7 +29,7 @@ use rustix::io::Errno;
 
 use super::linked;
 use super::look::{Look, OPEN_DIRECTORY, READ_AT_ONCE, READ_DIRECTORY, is_exposed, open_base, open_dir, open_root};
-use super::subtree::{Item, Node, Tree, below};
+use super::subtree::{Item, Node, Small, Tree, below};
 use super::{Event, Names, Root, Scan, ScanError, Watch, Weight};
 use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
@@ -174,12 +174,18 @@ impl Gate {
     }
 }
 
-pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
-    let look = Look { tree: Tree::new(scan.limits, scan.roots.len() > 1, watch, sink), scan };
+pub(super) fn walk(
+    scan: &Scan,
+    small: Option<Small<'_>>,
+    watch: &Watch,
+    sink: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
+    let look = Look { tree: Tree::new(scan.limits, small, scan.roots.len() > 1, watch, sink), scan };
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
         walk_root(&look, index as u32, root, &base)?;
     }
+    look.tree.conclude();
     linked::settle(&look.tree, scan.linked_parts);
     Ok(())
 }

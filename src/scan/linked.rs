@@ -21,7 +21,8 @@ struct Group {
 
 /// Tells what is held; `parts` as [`super::Scan::linked_parts`].
 pub(super) fn settle(tree: &Tree<'_>, parts: Option<NonZero<u64>>) {
-    let limits = parts.map_or(tree.limits, |parts| larger(tree.limits, tree.watch.found(), parts));
+    let limits = tree.limits();
+    let limits = parts.map_or(limits, |parts| larger(limits, tree.watch.found(), parts));
     loop {
         let mut held = tree.take_held();
         held.retain(|node| !node.is_pruned());
@@ -34,6 +35,9 @@ pub(super) fn settle(tree: &Tree<'_>, parts: Option<NonZero<u64>>) {
             if limits.hold(sum + names) || nodes.iter().any(|node| node.is_too_long()) {
                 let units = nodes.iter().map(|node| node.as_linked_dir()).collect();
                 tree.tell(Event::LinkedDirs(LinkedDirs { units, inodes }));
+                for node in nodes {
+                    node.forget_children();
+                }
             } else {
                 nodes.iter().for_each(|node| node.become_spine(tree));
             }

@@ -11,8 +11,8 @@
 //! - spine directories are numbered from 0 in the order of their events, and every directory above a spine directory or unit comes
 //!   before it;
 //! - a unit leaves as soon as its parent is known to be spine (with [`Scan::hard_links`] one that shares files with others when the scan
-//!   ends), so memory is bounded by the open directories (each holds at most
-//!   [`Limits::entries`] names), not by the tree. Where ignore rules count, the names of the directories that are being read come on top.
+//!   ends), so memory is bounded by the open directories (each holds at most [`Limits::entries`] names), not by the tree. On top come
+//!   [`Small::entries`] and, where ignore rules count, the names of the directories that are being read.
 
 mod ignore_walk;
 mod linked;
@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
 
 pub(crate) use look::holds_unsafe_link;
+pub use subtree::Small;
 pub(crate) use subtree::below;
 pub use threads::usual_threads;
 
@@ -103,7 +104,7 @@ impl Root {
 }
 
 /// What a scan should do; [`Scan::run`] does it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scan {
     /// The source directories, at most `u32::MAX`; no entry may be below two of them.
     pub roots: Vec<Root>,
@@ -498,13 +499,22 @@ impl Scan {
     /// assert_eq!(watch.found().entries, 4);
     /// ```
     pub fn run(&self, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+        self.run_sized(None, watch, sink)
+    }
+
+    /// Like [`Scan::run`], with other limits if the tree is a small one. Up to so many entries are kept in memory, and nothing leaves before
+    /// that is known: names are looked at once.
+    ///
+    /// # Errors
+    /// As [`Scan::run`].
+    pub fn run_sized(&self, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
         if !self.gitignore {
-            return walk::walk(self, watch, sink);
+            return walk::walk(self, small, watch, sink);
         }
         let by_link = self.follow != Follow::Nothing || self.unsafe_links_whole;
         if self.keep_locked_whole || !self.merge_files.is_empty() || by_link {
             return Err(Error::usage("a directory that must stay whole may hold something that is ignored"));
         }
-        ignore_walk::walk(self, watch, sink)
+        ignore_walk::walk(self, small, watch, sink)
     }
 }

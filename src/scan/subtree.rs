@@ -4,16 +4,33 @@
 //! the names it was given; when its sum outgrows the limits it becomes spine, after its parent, and what it held leaves. A finished
 //! directory that never outgrew them is handed to its parent as one unit, unless it holds names of files that have more names than it
 //! has seen (only asked for with hard links): then it stays open, and is held for `linked` if its parent is split.
+//!
+//! The limits of a small tree depend on what it weighs ([`Small`]). Until they are known finished directories stay as they are below their
+//! parents, and nothing leaves; then each is divided, or becomes a unit, without being read again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::{Event, KeptWhole, Limits, Linked, LinkedDir, Names, Spine, Units, Watch, Weight};
 
+/// Other limits for a tree that turns out to be small ([`super::Scan::run_sized`]).
+#[derive(Clone, Copy)]
+pub struct Small<'a> {
+    /// It holds at most so many entries, which the scan keeps in memory until it knows.
+    pub entries: u64,
+    /// Its limits, by what was found; asked once, and only if the tree is small.
+    pub limits: &'a (dyn Fn(Weight) -> Limits + Sync),
+}
+
 /// What all nodes of a scan share.
 pub(super) struct Tree<'a> {
-    pub limits: Limits,
+    usual: Limits,
+    small: Option<Small<'a>>,
+    /// Unknown as long as the tree may be a small one.
+    limits: OnceLock<Limits>,
+    /// Nodes that can do nothing before the limits are known: finished roots, and spine.
+    waiting: Mutex<Vec<Arc<Node>>>,
     pub watch: &'a Watch,
     /// Several roots may share an inode, so that one of them alone is never closed.
     pub split_open_roots: bool,
@@ -66,8 +83,9 @@ pub(super) enum Item<'a> {
     Linked(LinkedName),
     /// A directory on another file system that is not entered.
     Mount(&'a [u8], Attributes),
-    /// A finished child with files that have names elsewhere: each inode, names seen, names in all.
-    OpenChild { child: &'a Arc<Node>, sum: Weight, open: Vec<((u64, u64), u32, u32)> },
+    /// A finished child that is not yet a unit: of unknown limits, or with files that have names elsewhere (each inode, names seen, names in
+    /// all).
+    Child { child: &'a Arc<Node>, sum: Weight, open: Vec<((u64, u64), u32, u32)> },
 }
 
 impl Item<'_> {
@@ -76,7 +94,7 @@ impl Item<'_> {
             Item::Names(names) => names.weight(),
             Item::Linked(linked) => linked.weight,
             Item::Mount(..) => Weight { entries: 1, bytes: 0 },
-            Item::OpenChild { sum, .. } => *sum,
+            Item::Child { sum, .. } => *sum,
         }
     }
 }
@@ -103,7 +121,7 @@ pub(super) struct Node {
     state: Mutex<State>,
 }
 
-/// Everything but `spine` matters only while `spine` is `None`.
+/// Everything but `spine` and `is_open` is empty once `spine` is known, and the limits are.
 #[derive(Debug, Default)]
 struct State {
     spine: Option<u32>,
@@ -112,8 +130,10 @@ struct State {
     /// Mount points: never a unit, spine if this directory is.
     mounts: Vec<(Box<[u8]>, Attributes)>,
     linked: Vec<LinkedName>,
-    /// Finished children with open files.
-    open_children: Vec<Arc<Node>>,
+    /// Finished children that are no units yet.
+    children: Vec<Arc<Node>>,
+    /// Finished with files that have names elsewhere.
+    is_open: bool,
     /// Files with names not seen below this directory: names seen, names in all.
     open: HashMap<(u64, u64), (u32, u32)>,
 }
@@ -129,9 +149,18 @@ impl State {
 }
 
 impl<'a> Tree<'a> {
-    pub fn new(limits: Limits, split_open_roots: bool, watch: &'a Watch, sink: &'a (dyn Fn(Event<'_>) + Sync)) -> Self {
+    pub fn new(
+        usual: Limits,
+        small: Option<Small<'a>>,
+        split_open_roots: bool,
+        watch: &'a Watch,
+        sink: &'a (dyn Fn(Event<'_>) + Sync),
+    ) -> Self {
         Tree {
-            limits,
+            usual,
+            small,
+            limits: if small.is_some() { OnceLock::new() } else { OnceLock::from(usual) },
+            waiting: Mutex::default(),
             watch,
             split_open_roots,
             sink,
@@ -143,6 +172,48 @@ impl<'a> Tree<'a> {
 
     pub fn tell(&self, event: Event<'_>) {
         (self.sink)(event);
+    }
+
+    /// The limits, once everything was read.
+    pub fn limits(&self) -> Limits {
+        self.limits.get().copied().unwrap_or(self.usual)
+    }
+
+    /// Everything was read: the limits are known now, and what waited for them leaves.
+    pub fn conclude(&self) {
+        if self.limits.get().is_none() {
+            let small = self.small.filter(|_| !self.watch.stopped());
+            self.decide(small.map_or(self.usual, |small| (small.limits)(self.watch.found())));
+        }
+    }
+
+    fn decide_if_large(&self) {
+        if self.limits.get().is_none() && self.small.is_some_and(|small| self.watch.found().entries > small.entries) {
+            self.decide(self.usual);
+        }
+    }
+
+    fn decide(&self, limits: Limits) {
+        let mut waiting = lock(&self.waiting);
+        // Another thread may have been faster.
+        if self.limits.set(limits).is_ok() {
+            let nodes = std::mem::take(&mut *waiting);
+            drop(waiting);
+            nodes.iter().for_each(|node| node.go_on(self, limits));
+        }
+    }
+
+    /// The limits; as long as they are unknown the node is told of them when they are.
+    fn limits_for(&self, node: &Arc<Node>) -> Option<Limits> {
+        let known = || self.limits.get().copied();
+        known().or_else(|| {
+            let mut waiting = lock(&self.waiting);
+            let known = known();
+            if known.is_none() {
+                waiting.push(Arc::clone(node));
+            }
+            known
+        })
     }
 
     fn announce(
@@ -309,7 +380,7 @@ impl Node {
         for linked in &state.linked {
             seen.entry(linked.inode).or_insert((0, linked.names)).0 += 1;
         }
-        state.open_children.iter().for_each(|child| child.count_names(seen));
+        state.children.iter().for_each(|child| child.count_names(seen));
     }
 
     /// This directory as a unit of its parent, which is spine.
@@ -342,20 +413,21 @@ impl Node {
 
     /// Takes something found in this directory: hands it on if the directory is spine, else holds it, and splits if that is too much.
     pub fn take(self: &Arc<Self>, tree: &Tree<'_>, item: Item<'_>) {
+        tree.decide_if_large();
         let mut state = lock(&self.state);
-        if let Some(spine) = state.spine {
+        // Looked at under the lock: what is held here while they are unknown is taken out after they are known.
+        let limits = tree.limits.get().copied();
+        if let (Some(spine), Some(limits)) = (state.spine, limits) {
             drop(state);
             return match item {
                 Item::Names(names) => tree.send(self, spine, names),
                 Item::Linked(linked) => tree.send_linked(self, spine, &self.path(), &linked),
-                Item::Mount(name, attributes) => {
-                    tree.announce(Some(self), self.root, &below(&self.path(), name), attributes, None);
-                }
-                Item::OpenChild { child, .. } => tree.hold(child),
+                Item::Mount(name, attributes) => self.announce_mount(tree, &self.path(), name, attributes),
+                Item::Child { child, .. } => self.place(tree, spine, limits, std::slice::from_ref(child)),
             };
         }
         state.sum += item.weight();
-        if let Item::OpenChild { open, .. } = &item {
+        if let Item::Child { open, .. } = &item {
             open.iter().for_each(|(inode, seen, names)| state.see(*inode, *seen, *names));
         }
         if !self.in_whole {
@@ -366,14 +438,19 @@ impl Node {
                     state.linked.push(linked);
                 }
                 Item::Mount(name, attributes) => state.mounts.push((name.into(), attributes)),
-                Item::OpenChild { child, .. } => state.open_children.push(Arc::clone(child)),
+                Item::Child { child, .. } => state.children.push(Arc::clone(child)),
             }
         }
-        let split = !self.in_whole && !self.is_too_long() && !tree.limits.hold(state.sum);
+        let split = state.spine.is_none() && limits.is_some_and(|limits| self.outgrows(limits, state.sum));
         drop(state);
         if split {
             self.split(tree);
         }
+    }
+
+    /// Whether this directory is to be split at this weight.
+    fn outgrows(&self, limits: Limits, sum: Weight) -> bool {
+        !self.in_whole && !self.is_too_long() && !limits.hold(sum)
     }
 
     /// Ends one pending piece of work. The last one hands the directory to its parent, unless it is spine.
@@ -395,24 +472,77 @@ impl Node {
         // From now on those above count: kept at each level, the files of a farm of links would fill the memory.
         let open: Vec<_> =
             std::mem::take(&mut state.open).into_iter().map(|(inode, (seen, names))| (inode, seen, names)).collect();
+        state.is_open = !open.is_empty();
         state.linked.shrink_to_fit();
         drop(state);
+        let Some(parent) = &self.parent else {
+            if let Some(limits) = tree.limits_for(self) {
+                self.end_root(tree, limits);
+            }
+            return;
+        };
+        match tree.limits.get() {
+            // It was held back until now.
+            Some(limits) if self.outgrows(*limits, sum) => self.split(tree),
+            Some(limits) if open.is_empty() || self.in_whole => {
+                let mut one = Names::default();
+                one.push_bytes(&self.name, self.become_unit(tree, *limits));
+                parent.take(tree, Item::Names(&one));
+            }
+            _ => parent.take(tree, Item::Child { child: self, sum, open }),
+        }
+    }
+
+    /// The limits are known, and this finished root or directory that was split has waited for them.
+    fn go_on(self: &Arc<Self>, tree: &Tree<'_>, limits: Limits) {
+        let state = lock(&self.state);
+        match state.spine {
+            Some(spine) => self.release(tree, spine, limits, state),
+            None => {
+                drop(state);
+                self.end_root(tree, limits);
+            }
+        }
+    }
+
+    fn end_root(self: &Arc<Self>, tree: &Tree<'_>, limits: Limits) {
+        let state = lock(&self.state);
+        let (sum, shares) = (state.sum, state.is_open && tree.split_open_roots);
+        drop(state);
+        if self.outgrows(limits, sum) || shares && !self.in_whole && !self.is_too_long() {
+            self.split(tree);
+        } else {
+            let sum = self.become_unit(tree, limits);
+            tree.send_root(self.root, &self.name, sum);
+        }
+    }
+
+    /// Nothing below this finished directory is of interest any more. Returns what it weighs.
+    fn become_unit(&self, tree: &Tree<'_>, limits: Limits) -> Weight {
+        let sum = self.forget_children();
         // Of directories in each other the first is told.
         let first_too_long = self.is_too_long() && self.parent.as_ref().is_none_or(|parent| !parent.is_too_long());
         let whole = self.whole.or((first_too_long && !self.in_whole).then_some(KeptWhole::LongPath));
-        if let Some(why) = whole.filter(|_| !tree.limits.hold(sum)) {
+        if let Some(why) = whole.filter(|_| !limits.hold(sum)) {
             tree.tell(Event::KeptWhole { root: self.root, path: &self.path(), why });
         }
-        let mut one = Names::default();
-        one.push_bytes(&self.name, sum);
-        match &self.parent {
-            Some(parent) if open.is_empty() || self.in_whole => parent.take(tree, Item::Names(&one)),
-            Some(parent) => parent.take(tree, Item::OpenChild { child: self, sum, open }),
-            None if tree.split_open_roots && !open.is_empty() && !self.in_whole && !self.is_too_long() => {
-                self.split(tree);
-            }
-            None => tree.send_root(self.root, &self.name, sum),
+        sum
+    }
+
+    /// Parents and children hold each other, and nobody else would end that. Returns what the directory weighs.
+    pub fn forget_children(&self) -> Weight {
+        let mut state = lock(&self.state);
+        let (sum, mut nodes) = (state.sum, std::mem::take(&mut state.children));
+        drop(state);
+        let mut looked_at = 0;
+        while let Some(node) = nodes.get(looked_at) {
+            let below = std::mem::take(&mut lock(&node.state).children);
+            nodes.extend(below);
+            looked_at += 1;
         }
+        // The deepest goes first: a chain of parents that only it holds would go by recursion.
+        while nodes.pop().is_some() {}
+        sum
     }
 
     /// Makes this directory and all above it spine, top down.
@@ -432,17 +562,46 @@ impl Node {
         if state.spine.is_some() {
             return;
         }
-        let path = self.path();
-        let spine = tree.announce(self.parent.as_deref(), self.root, &path, self.attributes, Some(self));
+        let spine = tree.announce(self.parent.as_deref(), self.root, &self.path(), self.attributes, Some(self));
+        state.spine = Some(spine);
+        if let Some(limits) = tree.limits_for(self) {
+            self.release(tree, spine, limits, state);
+        }
+    }
+
+    /// What a directory that was split has held leaves.
+    fn release(self: &Arc<Self>, tree: &Tree<'_>, spine: u32, limits: Limits, mut state: MutexGuard<'_, State>) {
         let held = std::mem::replace(&mut *state, State { spine: Some(spine), ..State::default() });
-        // Under the lock: what other threads send of this directory comes after the announcement.
+        drop(state);
+        let path = self.path();
         tree.send(self, spine, &held.held);
         for (name, attributes) in &held.mounts {
-            tree.announce(Some(self), self.root, &below(&path, name), *attributes, None);
+            self.announce_mount(tree, &path, name, *attributes);
         }
         held.linked.iter().for_each(|linked| tree.send_linked(self, spine, &path, linked));
-        drop(state);
-        held.open_children.iter().for_each(|child| tree.hold(child));
+        self.place(tree, spine, limits, &held.children);
+    }
+
+    fn announce_mount(&self, tree: &Tree<'_>, path: &[u8], name: &[u8], attributes: Attributes) {
+        tree.announce(Some(self), self.root, &below(path, name), attributes, None);
+    }
+
+    /// Finished children of a directory that was split: each is split, held for `linked`, or a unit.
+    fn place(&self, tree: &Tree<'_>, spine: u32, limits: Limits, children: &[Arc<Node>]) {
+        let mut units = Names::default();
+        for child in children {
+            let state = lock(&child.state);
+            let (sum, is_open) = (state.sum, state.is_open);
+            drop(state);
+            if child.outgrows(limits, sum) {
+                child.become_spine(tree);
+            } else if is_open && !child.in_whole {
+                tree.hold(child);
+            } else {
+                units.push_bytes(&child.name, child.become_unit(tree, limits));
+            }
+        }
+        tree.send(self, spine, &units);
     }
 }
 

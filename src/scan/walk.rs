@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::look::{
     Look, OPEN_DIRECTORY, READ_AT_ONCE, READ_DIRECTORY, c_strings, is_exposed, open_base, open_dir, open_root,
 };
-use super::subtree::{Item, Node, Tree, below};
+use super::subtree::{Item, Node, Small, Tree, below};
 use super::{Event, KeptWhole, Names, Root, Scan, Watch, Weight, linked};
 use crate::error::{EXIT_IPC, Error, Result};
 
@@ -47,7 +47,12 @@ impl Default for Portion {
 
 struct Walk<'a>(Look<'a>);
 
-pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+pub(super) fn walk(
+    scan: &Scan,
+    small: Option<Small<'_>>,
+    watch: &Watch,
+    sink: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(scan.threads.get())
         .thread_name(|n| format!("scan-{n}"))
@@ -59,13 +64,14 @@ pub(super) fn walk(scan: &Scan, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)
         })?;
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     let split_open_roots = scan.roots.len() > 1;
-    let walk = Walk(Look { tree: Tree::new(scan.limits, split_open_roots, watch, sink), scan });
+    let walk = Walk(Look { tree: Tree::new(scan.limits, small, split_open_roots, watch, sink), scan });
     pool.scope(|scope| {
         for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
             let walk = &walk;
             scope.spawn(move |scope| walk.visit_root(scope, index as u32, root, base));
         }
     });
+    walk.0.tree.conclude();
     linked::settle(&walk.0.tree, scan.linked_parts);
     Ok(())
 }
