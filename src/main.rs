@@ -20,7 +20,8 @@ use multi_sync::engine::{self, Control};
 use multi_sync::entry::Printable;
 use multi_sync::plan::{Plan, Strategy};
 use multi_sync::preflight;
-use multi_sync::report::progress::ProgressLine;
+use multi_sync::report::advice;
+use multi_sync::report::progress::{self, ProgressLine};
 use multi_sync::report::text::Statistics;
 use multi_sync::report::{Event, Progress, Summary};
 use multi_sync::rsync::command::Quoted;
@@ -30,7 +31,7 @@ use multi_sync::spool::Spool;
 use multi_sync::supervise::{Guardian, Stream};
 use multi_sync::trial::Stopper;
 use multi_sync::{Error, Result, temporary, thread};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Alone, Request, Run};
@@ -105,6 +106,10 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         control.interrupt();
         asking.interrupt();
     };
+    let ask = || {
+        control.ask();
+        asking.ask();
+    };
     // Why the rsync that was typed is to take our place.
     let mut instead = None;
     let mut job = || {
@@ -175,10 +180,10 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
             };
             streams::out(block.to_string());
         }
-        conclude(&summary);
+        conclude(&summary, &config);
         Ok(summary.code.get())
     };
-    let done = while_listening(&interrupt, || match job() {
+    let done = while_listening(&interrupt, &ask, || match job() {
         Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
         other => other,
     });
@@ -226,7 +231,7 @@ fn test(request: &selftest::Request) -> Result<u8> {
         streams::out(format!("{tally}\n"));
         Ok(tally.exit_code())
     };
-    yes_or_no(while_listening(&|| stopper.stop(), || yes_or_no(job())))
+    yes_or_no(while_listening(&|| stopper.stop(), &|| {}, || yes_or_no(job())))
 }
 
 fn measure(request: &bench::Request) -> Result<u8> {
@@ -240,7 +245,7 @@ fn measure(request: &bench::Request) -> Result<u8> {
         })?;
         Ok(exit::OK)
     };
-    yes_or_no(while_listening(&|| stopper.stop(), || yes_or_no(job())))
+    yes_or_no(while_listening(&|| stopper.stop(), &|| {}, || yes_or_no(job())))
 }
 
 /// Trees are made and compared by threads that would otherwise be started where nobody can be told that they were refused.
@@ -256,8 +261,8 @@ fn yes_or_no(done: Result<u8>) -> Result<u8> {
 /// How long the end may take after a second signal: everything that runs has been killed by then.
 const LONGEST_END: Duration = Duration::from_secs(5);
 
-/// Does `job`, and tells what went wrong; each signal that asks for the end calls `stop`, from another thread.
-fn while_listening(stop: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -> Result<u8> {
+/// Does `job`, and tells what went wrong; each signal that asks for the end calls `stop`, and SIGUSR1 calls `ask`, from another thread.
+fn while_listening(stop: &(dyn Fn() + Sync), ask: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -> Result<u8> {
     // Before the first thread.
     let _guardian = Guardian::start();
     let mut signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
@@ -265,10 +270,16 @@ fn while_listening(stop: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -
         // The scope waits for the thread below, also if something panics.
         let _listening = Listening(signals.handle());
         thread::start(scope, move || {
-            for (earlier, _) in signals.forever().enumerate() {
+            let mut earlier = 0;
+            for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    ask();
+                    continue;
+                }
+                earlier += 1;
                 streams::stop();
                 stop();
-                if earlier == 1 {
+                if earlier == 2 {
                     // Whatever hangs then, such as a file system: the guardian does the rest.
                     let _ = std::thread::Builder::new().spawn(|| {
                         std::thread::sleep(LONGEST_END);
@@ -301,7 +312,7 @@ fn listen() -> io::Result<Signals> {
         })
         .unwrap_or(0);
     let nohup = ignored & (1 << (SIGHUP - 1)) != 0;
-    Signals::new([SIGINT, SIGTERM].into_iter().chain((!nohup).then_some(SIGHUP)))
+    Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain((!nohup).then_some(SIGHUP)))
 }
 
 /// The scan holds a descriptor per open directory.
@@ -313,7 +324,7 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn conclude(summary: &Summary) {
+fn conclude(summary: &Summary, config: &Config) {
     let code = summary.code;
     match summary.differences {
         Some(0) => complain_text("verified: nothing differs"),
@@ -329,6 +340,8 @@ fn conclude(summary: &Summary) {
     }
     if !summary.interrupted && code.get() != exit::OK {
         complain_text(&format!("exit code {code}"));
+        let told = advice::advice(&summary.complaints.lines, code.get(), &config.destination);
+        told.iter().for_each(|todo| complain_text(&format!("to do: {todo}")));
     } else if code.get() == exit::OK && summary.retried > 0 {
         // The last line on the screen would be about the trouble.
         let launches = if summary.retried == 1 { "1 launch" } else { &format!("{} launches", summary.retried) };
@@ -360,34 +373,30 @@ impl Printer {
             let (shown, last) = line.get_or_insert_with(|| (ProgressLine::new(), progress));
             *last = progress;
             if streams::err_is_ready() {
-                shown.show(&progress);
+                shown.show(&progress).iter().for_each(streams::err);
             }
             return;
         }
-        if let Event::Output(..) = event
-            && let Some((shown, _)) = line.take()
-        {
+        line.iter_mut().filter_map(|(shown, _)| shown.makes_way()).for_each(streams::err);
+        if let Event::Output(..) = event {
             // From now on it is rsync that shows progress, if anybody does.
-            shown.finish(None);
+            *line = None;
         }
-        let print = || match event {
+        match event {
             Event::Said(text) => streams::out([text, b"\n"].concat()),
             Event::Output(Stream::Stdout, bytes) => streams::out(bytes),
             Event::Output(Stream::Stderr, bytes) => streams::err(bytes),
             Event::Complained(text) => streams::err([text, b"\n"].concat()),
             Event::Failed(text) | Event::Note(text) => complain_text(&text),
+            Event::Asked(progress) => streams::err(format!("{}\n", progress::line(&progress))),
             Event::Progress(_) => {}
-        };
-        match &*line {
-            Some((shown, _)) if streams::err_is_ready() => shown.suspend(print),
-            _ => print(),
         }
     }
 
     fn finish(&self) {
-        let line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some((shown, last)) = line.as_ref().filter(|_| streams::err_is_ready()) {
-            shown.finish(Some(last));
+        let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((shown, last)) = line.as_mut().filter(|_| streams::err_is_ready()) {
+            shown.finish(last).iter().for_each(streams::err);
         }
     }
 }

@@ -201,8 +201,8 @@ impl Kept {
                 false => format!("to go on: multi-sync --resume {shown}"),
             });
             self.buckets.keep();
-        } else if recorded && !complete {
-            lines.push("a run with --buckets DIR can be resumed".into());
+        } else if recorded && !complete && summary.is_some_and(|run| run.done.entries > 0) {
+            lines.push("hint: what was copied stays; a run with --buckets DIR can be resumed".into());
         } else if let Some(run) = summary
             && run.code.get() == exit::PARTIAL
             && run.plain.is_some()

@@ -129,10 +129,10 @@ impl Supervisor {
         stall: Option<Duration>,
         each: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Ended> {
-        self.run_reading(invocation, None, stall, each)
+        self.run_reading(invocation, None, stall, &|_| {}, each)
     }
 
-    /// The same; if there are `names`, the process reads them in place of the invocation's input.
+    /// The same; if there are `names`, the process reads them in place of the invocation's input. `started` hears its number at once.
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -141,10 +141,11 @@ impl Supervisor {
         invocation: &Invocation,
         names: Option<PipeReader>,
         stall: Option<Duration>,
+        started: &dyn Fn(u32),
         each: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Ended> {
         let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
-        let ended = self.run_raw(invocation, names, stall, &mut |stream, bytes| match bytes {
+        let ended = self.run_raw(invocation, names, stall, started, &mut |stream, bytes| match bytes {
             Some(bytes) => lines[stream as usize].feed(bytes, each),
             None => lines[stream as usize].finish(each),
         });
@@ -161,6 +162,7 @@ impl Supervisor {
         invocation: &Invocation,
         names: Option<PipeReader>,
         stall: Option<Duration>,
+        started: &dyn Fn(u32),
         each: &mut dyn FnMut(Stream, Option<&[u8]>),
     ) -> Result<Ended> {
         let mut child = {
@@ -174,6 +176,7 @@ impl Supervisor {
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
             }
             live.leaders.insert(pid(&child));
+            started(child.id());
             Owned { supervisor: self, child: Some(child) }
         };
         let mut idle = stall.map(|limit| Idle::new(child.get(), limit));
@@ -648,7 +651,7 @@ mod tests {
             });
             let mut lines = Vec::new();
             let mut each = |_, line: &[u8]| lines.push(line.to_vec());
-            let ended = Supervisor::default().run_reading(&sh("cat"), Some(reader), None, &mut each);
+            let ended = Supervisor::default().run_reading(&sh("cat"), Some(reader), None, &|_| {}, &mut each);
             assert_eq!((ended.unwrap(), lines), (Ended::Code(0), vec![b"a".to_vec(), b"b".to_vec()]));
         });
     }

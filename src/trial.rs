@@ -178,6 +178,7 @@ pub fn copy(
             Event::Failed(text) => output.take(Stream::Stderr, text),
             Event::Note(_) => {}
             Event::Progress(_) => *progressed += 1,
+            Event::Asked(_) => {}
         }
     };
     let started = Instant::now();

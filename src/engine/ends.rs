@@ -65,9 +65,10 @@ fn keys(job: &Job) -> Vec<u64> {
 
 impl Run<'_, '_> {
     pub(super) fn ended(&mut self, launch: u64, end: End) -> Result<()> {
-        let Some(Running { job, slot, weight, begins, crowded, .. }) = self.running.remove(&launch) else {
+        let Some(Running { job, slot, weight, begins, crowded, meter, .. }) = self.running.remove(&launch) else {
             return Ok(());
         };
+        self.moved += meter.moved().max(end.transcript.figures.transferred_bytes);
         self.summary.rsync_time += end.ran;
         self.summary.figures += end.transcript.figures;
         self.summary.has_figures |= end.transcript.has_figures();
@@ -194,6 +195,7 @@ impl Run<'_, '_> {
                     self.queue.goes_by(self.fit.model());
                 }
                 self.at_once = self.at_once.saturating_add(1).min(self.most_at_once);
+                self.answered = true;
                 self.check_after(&job)?;
                 self.accomplished(launch, job, weight, code, &end.transcript)?;
             }
@@ -285,7 +287,11 @@ impl Run<'_, '_> {
                 // It met itself what the scan could not read, as far as that is part of the transfer.
                 self.soft = RunCode::default();
             }
-            Job::Repair(bucket) => self.note_done(launch, code, &[bucket])?,
+            Job::Repair(bucket) => {
+                self.done += weight;
+                self.alone.remove(&bucket.id);
+                self.note_done(launch, code, &[bucket])?;
+            }
             // Whoever removed a name first: it is gone.
             Job::Remove(_) if code == exit::VANISHED => return Ok(()),
             Job::Clean(_) | Job::Remove(_) | Job::Delete(_) | Job::Attributes(_) => {}

@@ -20,7 +20,8 @@ use crate::scan::Weight;
 use crate::thread;
 
 use super::ahead::Begins;
-use super::launch::{self, Awaited, End, Holds, Meter, Tells, Voice};
+use super::launch::{self, Awaited, End, Holds, Tells, Voice};
+use super::meter::Meter;
 use super::spine::{self, Change, Changed, Part};
 use super::{Job, Ledger, Message, Run, Running};
 
@@ -141,6 +142,7 @@ impl Run<'_, '_> {
         self.last_start = Instant::now();
         let weight = match &job {
             Job::Buckets(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
+            Job::Repair(bucket) if self.alone.contains(&bucket.id) => bucket.weight,
             Job::Plain
             | Job::Create(_)
             | Job::Repair(_)
@@ -149,12 +151,12 @@ impl Run<'_, '_> {
             | Job::Delete(_)
             | Job::Attributes(_) => Weight::default(),
         };
-        let meter = Arc::<Meter>::default();
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
         let handles = &self.plan.recipe.handles;
         let verbatim = self.verbatim && matches!(job, Job::Plain);
+        let meter = Arc::new(Meter::new(self.plan.recipe.progress && !verbatim));
         let shows = if let Job::Plain = job { self.plan.shows } else { Shows::default() };
         let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
         let holds = match job {

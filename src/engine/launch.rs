@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::PipeReader;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::rsync::exit;
 use crate::rsync::messages::{self, About, Message};
 use crate::rsync::options::Shows;
 use crate::rsync::output::{Line, Transcript};
-use crate::scan::Weight;
 use crate::supervise::{Ended, Lines, Stream, Supervisor};
 
 use super::logs::Log;
+use super::meter::Meter;
 
 /// Lines remembered so that a second pass over the same directories does not repeat them.
 const LINES_REMEMBERED: usize = 10_000;
@@ -56,29 +56,6 @@ impl End {
             more_named: 0,
             begun: true,
             out_of_reach: false,
-        }
-    }
-}
-
-/// How far a running rsync says it is.
-#[derive(Default)]
-pub(super) struct Meter {
-    checked: AtomicU64,
-    listed: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Meter {
-    /// The part of `weight` that is dealt with. Of files that are up to date rsync counts the entry, not the bytes; the directories above
-    /// a unit are entries for it, the first ones, and not of its weight.
-    pub fn done(&self, weight: Weight) -> Weight {
-        let listed = self.listed.load(Ordering::Relaxed);
-        let above = listed.saturating_sub(weight.entries);
-        let checked = self.checked.load(Ordering::Relaxed).saturating_sub(above);
-        let by_entries = (weight.bytes as f64 * (checked as f64 / weight.entries.max(1) as f64)) as u64;
-        Weight {
-            entries: checked.min(weight.entries),
-            bytes: self.bytes.load(Ordering::Relaxed).max(by_entries).min(weight.bytes),
         }
     }
 }
@@ -157,6 +134,14 @@ fn is_about_deletion(line: &[u8]) -> bool {
 /// What ssh says of a shared connection that does not take it (sshd_config(5), `MaxSessions`), or is there already, before it makes one of its own.
 fn is_of_shared(line: &[u8]) -> bool {
     [&b"mux_client_"[..], b"ControlSocket ", b"Control socket connect("].iter().any(|begin| line.starts_with(begin))
+}
+
+/// ssh asks for a password once more, although nobody can type one.
+const TRY_AGAIN: &[u8] = b"Permission denied, please try again.";
+
+/// rsync's question for the password of a daemon (getpass(3)) has no line of its own where there is no terminal.
+fn without_question(line: &[u8]) -> &[u8] {
+    line.strip_prefix(b"Password: ").filter(|rest| rest.starts_with(b"@ERROR: ")).unwrap_or(line)
 }
 
 /// Complaints that may come to nothing.
@@ -297,9 +282,7 @@ pub(super) fn run(
         // With --stderr=all statistics come on that stream.
         let mut hear = |stream, line: &[u8]| match (transcript.stdout(line), stream) {
             (Line::Progress(progress, end), _) => {
-                meter.checked.store(progress.checked, Ordering::Relaxed);
-                meter.listed.store(progress.listed, Ordering::Relaxed);
-                meter.bytes.store(progress.bytes, Ordering::Relaxed);
+                meter.hear(progress);
                 let rest = line.get(end..).unwrap_or_default();
                 match transcript.stdout(rest) {
                     Line::OnlyEnds => voice.only_ends(),
@@ -350,10 +333,12 @@ pub(super) fn run(
                 }
             }
         };
+        let started = |leader| meter.belongs_to(leader);
         if voice.verbatim {
             let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
-            return supervisor.run_raw(invocation, names, stall, &mut |stream, bytes| match bytes {
+            return supervisor.run_raw(invocation, names, stall, &started, &mut |stream, bytes| match bytes {
                 Some(bytes) => {
+                    meter.answers(stream == Stream::Stdout);
                     (voice.tell)(Event::Output(stream, bytes));
                     lines[stream as usize].feed(bytes, &mut hear);
                 }
@@ -361,7 +346,13 @@ pub(super) fn run(
             });
         }
         let has_begun = || begun.as_ref().is_none_or(|begun| begun.load(Ordering::SeqCst));
-        let ended = supervisor.run_reading(invocation, names, stall, &mut |stream, line| {
+        let ended = supervisor.run_reading(invocation, names, stall, &started, &mut |stream, line| {
+            meter.answers(stream == Stream::Stdout);
+            let line = if stream == Stream::Stderr { without_question(line) } else { line };
+            if line == TRY_AGAIN {
+                voice.note(line);
+                return;
+            }
             if stream == Stream::Stderr && voice.handles.is_out_of_reach(line) {
                 out_of_reach = true;
                 return;
@@ -411,22 +402,5 @@ mod tests {
         let said = Said::default();
         let told = [1, 1, 2, 1, 2].map(|nth| said.is_first(b"--link-dest arg does not exist: ../x", nth));
         assert_eq!(told, [true, false, true, false, false]);
-    }
-
-    #[test]
-    fn directories_above_a_unit_are_no_progress() {
-        let meter = Meter::default();
-        let weight = Weight { entries: 2, bytes: 1000 };
-        let at = |checked, bytes| {
-            meter.checked.store(checked, Ordering::Relaxed);
-            meter.listed.store(5, Ordering::Relaxed);
-            meter.bytes.store(bytes, Ordering::Relaxed);
-            meter.done(weight)
-        };
-        assert_eq!(at(3, 0), Weight::default());
-        assert_eq!(at(3, 400), Weight { entries: 0, bytes: 400 });
-        assert_eq!(at(4, 400), Weight { entries: 1, bytes: 500 });
-        assert_eq!(at(5, 2000), weight);
-        assert_eq!(Meter::default().done(weight), Weight::default());
     }
 }

@@ -19,6 +19,7 @@ mod launch;
 mod ledger;
 mod logs;
 mod meeting;
+mod meter;
 mod naming;
 mod pace;
 mod places;
@@ -26,9 +27,10 @@ mod pool;
 mod resume;
 mod small;
 mod spine;
+mod standing;
 mod starts;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, Queue};
-use crate::report::{Complaints, Event, Progress, Summary};
+use crate::report::{Complaints, Event, Summary};
 use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, RunCode};
 use crate::rsync::options::Delete;
@@ -56,14 +58,16 @@ use ahead::Begins;
 use books::{Books, Task};
 pub use failures::{FAILED_NAMES, FAILED_TEXT};
 use feed::{Found, Inputs};
-use launch::{End, Meter, Said};
+use launch::{End, Said};
 use ledger::Known;
 pub use ledger::Ledger;
+use meter::Meter;
 use naming::Naming;
 use pace::Pace;
 use places::{Slots, Ways};
 use small::Division;
 use spine::SpineList;
+use standing::Tempo;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
@@ -75,6 +79,7 @@ pub struct Control {
     supervisor: Supervisor,
     watch: Watch,
     interrupted: AtomicBool,
+    asked: AtomicBool,
 }
 
 impl Control {
@@ -84,6 +89,11 @@ impl Control {
         let again = self.interrupted.swap(true, Ordering::SeqCst);
         self.watch.stop();
         self.supervisor.stop(if again { Stop::Kill } else { Stop::Terminate });
+    }
+
+    /// Has the run tell where it stands, as [`Event::Asked`], as soon as it can.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
     }
 
     /// Where children are started; [`Plan::make`] needs it.
@@ -218,6 +228,11 @@ pub fn run_recorded(
             at_once: config.processes,
             most_at_once: config.processes,
             done: Weight::default(),
+            moved: 0,
+            tempo: Tempo::default(),
+            looked: Instant::now(),
+            answered: false,
+            alone: HashSet::new(),
             soft: RunCode::default(),
             failed: None,
             said: Arc::default(),
@@ -401,6 +416,15 @@ struct Run<'scope, 'env> {
     /// How many that can be at most: fewer where a daemon has not let more in.
     most_at_once: NonZero<usize>,
     done: Weight,
+    /// Bytes that launches have transferred which are over.
+    moved: u64,
+    tempo: Tempo,
+    /// When the progress was last looked at.
+    looked: Instant,
+    /// An rsync has reached the other side.
+    answered: bool,
+    /// Buckets that no launch was given yet, although they are no longer in the queue.
+    alone: HashSet<u64>,
     soft: RunCode,
     failed: Option<u8>,
     said: Arc<Said>,
@@ -485,7 +509,6 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn coordinate(&mut self, receiver: &Receiver<Message>) -> Result<()> {
-        let mut told = Instant::now();
         loop {
             self.look_at_the_clock();
             self.look_at_the_pace();
@@ -507,10 +530,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the coordinator holds a sender itself"),
             }
-            if self.config.progress && !self.verbatim && told.elapsed() >= TICK {
-                told = Instant::now();
-                self.tell_progress();
-            }
+            self.look_at_the_progress();
         }
     }
 
@@ -556,9 +576,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn finish(mut self) -> Summary {
-        if self.config.progress && !self.verbatim {
-            self.tell_progress();
-        }
+        self.tell_the_end();
         let mut code = RunCode::default();
         if self.control.interrupted() {
             code.add(exit::INTERRUPTED);
@@ -823,23 +841,5 @@ impl<'scope, 'env> Run<'scope, 'env> {
             (self.tell)(Event::Failed(text.into()));
         }
         Ok(wanted && !unsafe_now)
-    }
-
-    fn done_so_far(&self) -> Weight {
-        let found = self.control.watch.found();
-        // One rsync for everything was started before all was found.
-        let weight = |running: &Running| if let Job::Plain = running.job { found } else { running.weight };
-        self.done + self.running.values().map(|running| running.meter.done(weight(running))).sum::<Weight>()
-    }
-
-    fn tell_progress(&self) {
-        (self.tell)(Event::Progress(Progress {
-            found: self.control.watch.found(),
-            done: self.done_so_far(),
-            scanned: self.scanned,
-            running: self.working(),
-            waiting: self.queue.len(),
-            elapsed: self.started.elapsed(),
-        }));
     }
 }

@@ -173,7 +173,7 @@ impl Run<'_, '_> {
 
     /// Puts buckets among those that are copied one after the other, when all others are done.
     pub(super) fn copy_alone(&mut self, buckets: Vec<Bucket>) {
-        self.done += buckets.iter().map(|bucket| bucket.weight).sum::<Weight>();
+        self.alone.extend(buckets.iter().map(|bucket| bucket.id));
         self.repair.extend(buckets);
     }
 

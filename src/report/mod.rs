@@ -1,5 +1,6 @@
 //! What a run tells while it goes on and when it has ended: plain values, which others print.
 
+pub mod advice;
 pub mod progress;
 pub mod text;
 
@@ -29,6 +30,8 @@ pub enum Event<'a> {
     Note(String),
     /// Where the run stands; several times a second if progress is wanted.
     Progress(Progress),
+    /// The same, because [`ask`](crate::engine::Control::ask) was called.
+    Asked(Progress),
 }
 
 /// Where a run stands.
@@ -36,8 +39,10 @@ pub enum Event<'a> {
 pub struct Progress {
     /// Found by the scan.
     pub found: Weight,
-    /// Dealt with by rsyncs, those still running included.
+    /// Dealt with by rsyncs, those still running included: never less than before, and never more than was found.
     pub done: Weight,
+    /// What it does.
+    pub phase: Phase,
     /// The scan has ended.
     pub scanned: bool,
     /// rsyncs that run.
@@ -46,14 +51,34 @@ pub struct Progress {
     pub waiting: usize,
     /// Since the start.
     pub elapsed: Duration,
+    /// Bytes that rsyncs transfer per second now, if that is known.
+    pub rate: Option<u64>,
+    /// Time in which everything that was found will be copied if all goes on as now, if that is known.
+    pub left: Option<Duration>,
+}
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// No rsync has reached the other machine yet.
+    Connecting,
+    /// Scans and copies.
+    #[default]
+    Copying,
+    /// Deletes what is too much, and sets the attributes of directories.
+    Finishing,
+    /// It is over.
+    Ended,
 }
 
 impl Progress {
-    /// Time left, once the scan is complete and something was done: by whichever of entries and bytes is behind.
-    pub fn eta(&self) -> Option<Duration> {
-        let part = |done: u64, all: u64| if all == 0 { 1.0 } else { (done as f64 / all as f64).min(1.0) };
+    /// How much of what was found is dealt with, by whichever of entries and bytes is behind; 100 only when the run is over. Not before all
+    /// was found.
+    pub fn percent(&self) -> Option<u8> {
+        let part = |done: u64, all: u64| if all == 0 { 100 } else { u128::from(done) * 100 / u128::from(all) };
         let done = part(self.done.entries, self.found.entries).min(part(self.done.bytes, self.found.bytes));
-        (self.scanned && done > 0.0).then(|| self.elapsed.mul_f64((1.0 - done) / done))
+        let most = if self.phase == Phase::Ended { 100 } else { 99 };
+        self.scanned.then(|| done.min(most) as u8)
     }
 }
 

@@ -75,7 +75,7 @@ const TABLE: &[(u8, Class, &str)] = &[
     (125, Class::Fatal, "the remote shell was killed"),
     (126, Class::Fatal, "the remote command cannot be run"),
     (127, Class::Fatal, "the remote command was not found"),
-    (255, Class::Connection, "the remote shell could not connect"),
+    (255, Class::Connection, "the connection of the remote shell failed"),
 ];
 
 /// The class of an exit code. A code that rsync does not have comes from a remote shell or a wrapper, and is fatal.

@@ -1,7 +1,7 @@
 //! The laboratory shared by the integration tests: real programs, started on this machine only, and ended for certain.
 //!
 //! `mod lab;` in a test gives: [`work`] temporary folders, [`command`] running a command under a time limit with a readable failure,
-//! [`processes`] who is still alive, [`sshd`] and [`rsyncd`] real servers on 127.0.0.0/8, [`space`] hosts with links of their own,
+//! [`processes`] who is still alive, [`sshd`] and [`rsyncd`] real servers on 127.0.0.0/8, [`space`] hosts with links of their own, [`terminal`] a terminal to type at,
 //! [`twin`] the comparison with one rsync. It knows nothing about what multi-sync
 //! should do: what is right is decided in the tests. A program that is missing is an `Err` to be handed to [`skip`]; anything
 //! else that goes wrong panics, because a broken laboratory must not look like a passed test.
@@ -14,6 +14,7 @@ pub mod processes;
 pub mod rsyncd;
 pub mod space;
 pub mod sshd;
+pub mod terminal;
 pub mod twin;
 pub mod work;
 

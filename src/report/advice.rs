@@ -1,0 +1,201 @@
+//! What to do about a run that failed, by what rsync, ssh and the other machine have said. Their words stay as they are; this is the line after
+//! them.
+
+use crate::endpoint::{Destination, Target};
+use crate::rsync::exit;
+
+/// Words of which one is enough, and what to do about them.
+type Row = (&'static [&'static str], fn(&Place) -> String);
+
+/// Names of protocols that look like a host to rsync.
+const SCHEMES: [&str; 12] = ["ssh", "sftp", "scp", "ftp", "ftps", "http", "https", "s3", "gs", "smb", "nfs", "file"];
+
+/// The first row that fits wins: what keeps a connection from being made comes before what goes wrong through one.
+const TABLE: &[Row] = &[
+    (&["REMOTE HOST IDENTIFICATION HAS CHANGED"], |at| {
+        format!(
+            "find out why the host key of {0} is another one; then `ssh-keygen -R {0}` forgets the old one",
+            at.host
+        )
+    }),
+    (&["Host key verification failed"], |at| {
+        format!("log in once with `ssh {}` and accept the host key: multi-sync does not ask", at.login)
+    }),
+    (
+        &[
+            ": Permission denied (publickey",
+            ": Permission denied (password",
+            ": Permission denied (keyboard",
+            "Too many authentication failures",
+        ],
+        |at| format!("use an ssh key or an agent (`ssh-copy-id {}`): several rsyncs ask for no password", at.login),
+    ),
+    (&["@ERROR: auth failed"], |at| {
+        format!("write {}, and its password into --password-file=FILE among the rsync options", at.daemon("USER@"))
+    }),
+    (&["Could not resolve hostname", "getaddrinfo: "], |at| match at.scheme() {
+        Some(scheme) => {
+            format!("{scheme} is nothing that rsync knows: write [USER@]HOST:PATH or rsync://[USER@]HOST/MODULE/PATH")
+        }
+        None => format!("check the name {}", at.host),
+    }),
+    (&["Connection refused"], |at| {
+        if at.is_daemon {
+            format!("start an rsync daemon on {0}, or name its port: rsync://{0}:PORT/MODULE/PATH", at.host)
+        } else {
+            format!("start sshd on {}, or name its port: -e 'ssh -p PORT' among the rsync options", at.host)
+        }
+    }),
+    (
+        &[
+            "No route to host",
+            "Connection timed out",
+            "Network is unreachable",
+            "timeout waiting for daemon connection",
+        ],
+        |at| format!("check the network on the way to {}, and its firewall", at.host),
+    ),
+    (&["@ERROR: Unknown module"], |at| format!("`rsync {}::` lists the modules there are", at.host)),
+    (&["@ERROR: access denied"], |at| format!("let this machine in: `hosts allow` of the module on {}", at.host)),
+    (&["@ERROR: max connections"], |at| {
+        format!("start fewer processes (-p), or raise `max connections` of the module on {}", at.host)
+    }),
+    (&["module is read only"], |at| {
+        format!("set `read only = no` for the module on {}, or write to another one", at.host)
+    }),
+    (&["sudo: a password is required", "sudo: a terminal is required", "sudo: no tty present"], |at| {
+        format!("let the user on {} start rsync with sudo and without a password (`NOPASSWD:` in sudoers)", at.host)
+    }),
+    (&["account is currently not available", "account is not available"], |at| {
+        format!("log in on {} as a user who has a shell", at.host)
+    }),
+    (&["is your shell clean"], |at| {
+        format!("have the login shell on {} print nothing: `ssh {} true` has to be silent", at.host, at.login)
+    }),
+    (&["command not found", "rsync: not found", "rsync: No such file or directory"], |at| {
+        format!("install rsync on {}, or say where it is with --rsync-path=PATH among the rsync options", at.host)
+    }),
+    (&["No space left on device (28)", "Disk quota exceeded (122)"], |_| {
+        "make room at the destination; the same command copies what is missing".into()
+    }),
+    (&["Read-only file system (30)"], |_| "mount the file system of the destination so that it can be written".into()),
+];
+
+/// What DEST is to the advice.
+struct Place<'a> {
+    typed: String,
+    host: &'a str,
+    /// As ssh takes it: with the user, if one was typed.
+    login: String,
+    is_daemon: bool,
+}
+
+impl Place<'_> {
+    /// A protocol that was typed as if it were a host.
+    fn scheme(&self) -> Option<String> {
+        let rest = self.typed.strip_prefix(self.host)?;
+        let known = SCHEMES.contains(&self.host);
+        if known && rest.starts_with("://") {
+            Some(format!("{}://", self.host))
+        } else {
+            (known && rest.starts_with(':') && ["s3", "gs"].contains(&self.host)).then(|| format!("{}:", self.host))
+        }
+    }
+
+    /// `HOST:PORT::MODULE` is a path to rsync.
+    fn port(&self) -> Option<&str> {
+        let (port, _) = self.typed.split_once(self.host)?.1.strip_prefix(':')?.split_once("::")?;
+        (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
+    }
+
+    fn daemon(&self, user: &str) -> String {
+        format!("{user}{}::MODULE/PATH", self.host)
+    }
+}
+
+/// What to do about it, where that is known. `said` is what was said on standard error.
+pub fn advice(said: &[String], code: u8, destination: &Destination) -> Option<String> {
+    if [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE, exit::INTERRUPTED].contains(&code) {
+        return None;
+    }
+    let has = |words: &str| said.iter().any(|line| line.contains(words));
+    let host = destination.host().unwrap_or("this machine");
+    let login = match destination.target() {
+        Target::Ssh { user: Some(user), .. } => format!("{user}@{host}"),
+        _ => host.to_owned(),
+    };
+    let is_daemon = matches!(destination.target(), Target::Daemon { .. });
+    let place = Place { typed: destination.original().to_string_lossy().into_owned(), host, login, is_daemon };
+    if let Some((_, todo)) = TABLE.iter().find(|(words, _)| words.iter().any(|words| has(words))) {
+        return Some(todo(&place));
+    }
+    let not_made = |why: &str| said.iter().any(|line| line.contains("mkdir \"") && line.contains(why));
+    if not_made("No such file or directory (2)") {
+        return Some(match place.port() {
+            Some(port) => format!("write the port of a daemon as rsync://{host}:{port}/MODULE/PATH"),
+            None => format!("create its parent directory on {host}, or add --mkpath to the rsync options"),
+        });
+    }
+    not_made("Permission denied (13)").then(|| format!("name a directory that the user may write on {host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(dest: &str, said: &str) -> String {
+        advice(&[said.to_owned()], 255, &Destination::parse(dest.as_ref()).unwrap()).unwrap_or_default()
+    }
+
+    #[test]
+    fn who_cannot_get_there_is_told_what_to_do() {
+        for (dest, said, expected) in [
+            ("nas:/b", "Host key verification failed.", "log in once with `ssh nas`"),
+            ("u@nas:/b", "u@nas: Permission denied (publickey,password).", "`ssh-copy-id u@nas`"),
+            (
+                "nas::m/d",
+                "@ERROR: auth failed on module m",
+                "write USER@nas::MODULE/PATH, and its password into --password-file=FILE",
+            ),
+            ("nsa:/b", "ssh: Could not resolve hostname nsa: Name or service not known", "check the name nsa"),
+            (
+                "ssh://nas/b",
+                "ssh: Could not resolve hostname ssh: Name or service not known",
+                "ssh:// is nothing that rsync knows: write [USER@]HOST:PATH",
+            ),
+            ("s3:bucket/b", "ssh: Could not resolve hostname s3: Name or service not known", "s3: is nothing"),
+            ("ssh:b", "ssh: Could not resolve hostname ssh: Name or service not known", "check the name ssh"),
+            ("nas:/b", "ssh: connect to host nas port 22: Connection refused", "start sshd on nas"),
+            (
+                "nas::m/d",
+                "rsync: failed to connect to nas (10.0.0.1): Connection refused (111)",
+                "rsync://nas:PORT/MODULE/PATH",
+            ),
+            ("nas:/b", "ssh: connect to host nas port 22: Connection timed out", "firewall"),
+            ("nas:/b/c", "rsync: [Receiver] mkdir \"/b/c\" failed: No such file or directory (2)", "--mkpath"),
+            (
+                "nas:8730::m/d",
+                "rsync: [Receiver] mkdir \"/root/8730::m/d\" failed: No such file or directory (2)",
+                "rsync://nas:8730/MODULE/PATH",
+            ),
+            ("nas:/b", "bash: line 1: rsync: command not found", "--rsync-path=PATH"),
+            ("nas:/b", "sudo: a password is required", "NOPASSWD"),
+            ("nas:/b", "protocol version mismatch -- is your shell clean?", "`ssh nas true` has to be silent"),
+            ("nas::m/d", "ERROR: module is read only", "read only = no"),
+            ("/b", "rsync: [receiver] write failed on \"/b/f\": No space left on device (28)", "make room"),
+            ("/b", "rsync: [generator] mkdir \"/b\" failed: Read-only file system (30)", "can be written"),
+        ] {
+            assert!(told(dest, said).contains(expected), "{dest}, {said}: {}", told(dest, said));
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_where_nothing_is_known_or_the_run_came_to_its_end() {
+        assert_eq!(told("nas:/b", "rsync error: unexplained error (code 255) at io.c(285)"), "");
+        let dest = Destination::parse("nas:/b".as_ref()).unwrap();
+        let said = ["Host key verification failed.".to_owned()];
+        for code in [exit::OK, exit::PARTIAL, exit::INTERRUPTED] {
+            assert_eq!(advice(&said, code, &dest), None);
+        }
+    }
+}
