@@ -64,6 +64,8 @@ pub struct Config {
     pub dry_run: bool,
     /// Follow the progress of running rsyncs.
     pub progress: bool,
+    /// One rsync that does it all may ask for a password at the terminal, if it has to connect.
+    pub asks: bool,
     /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
     pub tells_how: bool,
     /// Where one rsync does it all it is asked for figures too ([`crate::report::Summary::figures`]): its output then comes as lines, and not as it
@@ -142,6 +144,7 @@ impl Config {
             keep: false,
             dry_run: false,
             progress: false,
+            asks: false,
             tells_how: true,
             figures: true,
             scan_threads: None,

@@ -5,6 +5,7 @@ mod folder;
 mod in_place;
 mod runs;
 mod streams;
+mod terminal;
 mod verification;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Alone, Request, Run};
 use runs::{Opened, Resumed};
+use terminal::Terminal;
 
 fn main() -> ExitCode {
     hide_refused_threads();
@@ -99,7 +101,9 @@ fn print(text: &str) -> Result<u8> {
 }
 
 fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
+    let terminal = Terminal::find(signal_is_ignored(SIGHUP));
     let Run { mut config, show, stats, alone, again } = run;
+    config.asks = terminal.is_some();
     // Each run has its own; what comes between them stops both.
     let (control, asking) = (Control::default(), Control::default());
     let interrupt = || {
@@ -305,14 +309,15 @@ impl Drop for Listening {
 /// an rsync ended.
 fn listen() -> io::Result<Signals> {
     signal_hook::flag::register(SIGCHLD, Arc::default())?;
-    let ignored = std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())
-        })
-        .unwrap_or(0);
-    let nohup = ignored & (1 << (SIGHUP - 1)) != 0;
+    let nohup = signal_is_ignored(SIGHUP);
     Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain((!nohup).then_some(SIGHUP)))
+}
+
+/// As it was when we started: we ignore none.
+fn signal_is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|ignored| ignored & (1 << (signal - 1)) != 0)
 }
 
 /// The scan holds a descriptor per open directory.

@@ -3,7 +3,8 @@
 //! One thread owns one child: [`Supervisor::run`] starts it, reads both its streams line by line, and returns when it is reaped. A
 //! child leads its own session, so that the terminal's signals do not reach it before [`Supervisor::stop`] does and ssh cannot wait
 //! for a password at a terminal that many share; it gets SIGTERM when the thread that owns it dies, also by SIGKILL of the whole
-//! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line.
+//! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line. Only a child that may ask
+//! ([`Invocation::asks`]) stays at the terminal.
 //!
 //! A child may be a script that starts rsync and waits for it. Who is asked to end, is killed, or does not move any more, is waited for
 //! with its whole session. What it left behind when it ended by itself is left alone, as by whoever starts one rsync. A program may have a
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, waitid};
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
@@ -202,10 +203,13 @@ impl Supervisor {
             // It may have ended meanwhile.
             let _ = match how {
                 Stop::Terminate => kill_process(*leader, Signal::TERM),
-                Stop::Kill => kill_process_group(*leader, Signal::KILL),
+                Stop::Kill => {
+                    session::signal(*leader, Signal::KILL);
+                    Ok(())
+                }
             };
             // It may have been stopped.
-            let _ = kill_process_group(*leader, Signal::CONT);
+            session::signal(*leader, Signal::CONT);
         }
     }
 
@@ -259,7 +263,7 @@ impl Supervisor {
             }
             if !asked_all && self.lock().since.is_some_and(|since| since.elapsed() >= ASK_ALL) {
                 asked_all = true;
-                let _ = kill_process_group(pid(child), Signal::TERM);
+                session::signal(pid(child), Signal::TERM);
             }
             let Some(death) = &mut death else {
                 if (!out_ready && !err_ready || looked.elapsed() >= LOOK_EVERY) && has_died(child) {
@@ -334,7 +338,7 @@ impl Owned<'_> {
 impl Drop for Owned<'_> {
     fn drop(&mut self) {
         if let Some(child) = &self.child {
-            let _ = kill_process_group(pid(child), Signal::KILL);
+            session::signal(pid(child), Signal::KILL);
             // How it ended is not asked any more.
             let _ = self.wait(true);
         }
@@ -393,10 +397,13 @@ fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Result<Child> {
     environment::set(&mut command, &invocation.cwd);
     let wire = guardian::wire();
     let is_guarded = wire.is_some();
+    let asks = invocation.asks;
     // SAFETY: the closure makes system calls and touches no memory of the parent: it is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
-            rustix::process::setsid()?;
+            if !asks {
+                rustix::process::setsid()?;
+            }
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             // The parent may have died before the line above.
             if rustix::process::getppid() != Some(parent) {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use lab::command::{Signal, command, multi_sync, run, sh, start};
 use lab::processes::{self, expect_gone};
+use lab::rsyncd::{Module, Rsyncd};
+use lab::sshd::Sshd;
 use lab::terminal::Terminal;
 use lab::twin::{fake_rsync, temporary_files};
 use lab::work::Work;
@@ -266,4 +268,128 @@ fn a_reader_that_goes_away_changes_nothing() {
     let report =
         multi_sync::verify::compare(&work.join("src"), &work.join("dest"), &multi_sync::verify::Options::archive());
     ran.expect(report.unwrap().is_same(), "everything is there");
+}
+
+/// A remote shell that asks for a word at the terminal without showing it, as ssh asks for a password.
+fn asking_shell(work: &Work) -> String {
+    let shell = "#!/bin/sh\n\
+        exec 3<>/dev/tty || exit 255\n\
+        printf 'word: ' >&3; stty -echo <&3; read -r word <&3; stty echo <&3\n\
+        [ \"$word\" = sesame ] || { echo 'h: Permission denied (password).' >&2; exit 255; }\n\
+        exec 3>&-; shift; exec sh -c \"$*\"\n";
+    lab::work::set_mode(&work.file("shell", shell), 0o755);
+    format!("-a -e {}", work.join("shell").display())
+}
+
+#[test]
+fn what_one_rsync_does_alone_may_ask_at_the_terminal() {
+    let work = Work::new();
+    let options = asking_shell(&work);
+    work.file("src/d/file", "content");
+    let asked = |more: &[&str]| {
+        let mut command = multi_sync(&work);
+        command.args(["-p", "4", "-P", "-r", &options]).args(more);
+        command.arg("src/").arg(format!("h:{}", work.join("dest").display()));
+        let terminal = at_a_terminal(command, 80);
+        terminal.wait_for("question", SOON, |seen| seen.contains("word: "));
+        terminal.wait_for("secrecy", SOON, |_| !terminal.echoes());
+        // The line of progress leaves the question alone.
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(terminal.seen().ends_with("word: "), "{}", terminal.seen());
+        terminal
+    };
+    let mut terminal = asked(&[]);
+    terminal.types("\x03");
+    assert_eq!(terminal.ends(SOON).0, Some(20), "{}", terminal.seen());
+    assert!(terminal.echoes(), "settings are as before");
+    expect_gone(terminal.mark(), Duration::ZERO);
+
+    let mut terminal = asked(&[]);
+    terminal.types("sesame\r");
+    assert_eq!(terminal.ends(SOON).0, Some(0), "{}", terminal.seen());
+    assert!(terminal.echoes() && !terminal.seen().contains("sesame"), "{}", terminal.seen());
+    assert_eq!(fs::read_to_string(work.join("dest/d/file")).unwrap(), "content");
+
+    // One that is killed takes what it has started with it, also in the session of others.
+    let terminal = asked(&[]);
+    let pid = rustix::process::Pid::from_raw(terminal.pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    expect_gone(terminal.mark(), SOON / 6);
+}
+
+#[test]
+fn several_rsyncs_ask_nothing_and_say_what_to_do() {
+    let work = Work::new();
+    let options = asking_shell(&work);
+    (0..40).for_each(|number| drop(work.file(format!("src/{}/{number}", number % 4), "")));
+    // As ssh does without a terminal.
+    let says = "#!/bin/sh\n(exec 3>/dev/tty) 2>/dev/null && exit 3\n\
+        for _ in 1 2; do echo 'Permission denied, please try again.' >&2; done\n\
+        echo 'u@h: Permission denied (publickey,password).' >&2; exit 255\n";
+    lab::work::set_mode(&work.file("shell", says), 0o755);
+    let mut command = multi_sync(&work);
+    command.args(["-p", "2", "-f", "5", "-r", &options, "src/"]).arg(format!("u@h:{}", work.join("dest").display()));
+    let mut terminal = at_a_terminal(command, 120);
+    assert_eq!(terminal.ends(SOON).0, Some(255), "{}", terminal.seen());
+    let seen = terminal.seen();
+    assert!(
+        !seen.contains("try again") && seen.contains("to do: use an ssh key or an agent (`ssh-copy-id u@h`)"),
+        "{seen}"
+    );
+    assert!(!seen.contains("--buckets"), "nothing was begun: {seen}");
+}
+
+/// With a real ssh and an rsync daemon: a host key that nobody knows, a password that nobody has given.
+#[test]
+fn host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several() {
+    const NAME: &str = "host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several";
+    let work = Work::new();
+    (0..40).for_each(|number| drop(work.file(format!("src/{}/{number}", number % 4), "")));
+    let several = ["-p", "2", "-f", "5"];
+    let copy = |more: &[&str], options: &str, dest: &std::ffi::OsStr| {
+        let mut command = multi_sync(&work);
+        command.args(more).args(["-r", options, "src/"]).arg(dest);
+        at_a_terminal(command, 200)
+    };
+    match Sshd::start() {
+        Err(why) => lab::skip(NAME, &why),
+        Ok(sshd) => {
+            let known = work.join("known");
+            let options = format!(
+                "-a -e \"{} -o BatchMode=no -o StrictHostKeyChecking=ask -o UserKnownHostsFile={}\"",
+                sshd.rsh(),
+                known.display()
+            );
+            let dest = sshd.remote(work.join("by-ssh"));
+            let mut terminal = copy(&several, &options, &dest);
+            assert_eq!(terminal.ends(SOON).0, Some(255), "{}", terminal.seen());
+            let todo = format!("to do: log in once with `ssh {}`", sshd.host());
+            assert!(terminal.seen().contains(&todo) && !terminal.seen().contains("(yes/no"), "{}", terminal.seen());
+            let mut terminal = copy(&[], &options, &dest);
+            terminal.wait_for("question", SOON, |seen| seen.contains("(yes/no"));
+            terminal.types("yes\r");
+            assert_eq!(terminal.ends(SOON).0, Some(0), "{}", terminal.seen());
+            assert!(work.join("by-ssh/0").exists() && terminal.echoes());
+        }
+    }
+    let module = Module::new("secret", work.dir("module")).line("read only = no").login("lab", "word");
+    match Rsyncd::start(&[module]) {
+        Err(why) => lab::skip(NAME, &why),
+        Ok(daemon) => {
+            let dest = format!("{}/d", daemon.url("secret").trim_end_matches('/'));
+            let dest = if dest.contains('@') { dest } else { dest.replace("rsync://", "rsync://lab@") };
+            let mut terminal = copy(&several, "-a", dest.as_ref());
+            assert_eq!(terminal.ends(SOON).0, Some(5), "{}", terminal.seen());
+            let seen = terminal.seen();
+            assert!(
+                seen.contains("to do: write ") && seen.contains("--password-file") && !seen.contains("Password:"),
+                "{seen}"
+            );
+            let mut terminal = copy(&[], "-a", dest.as_ref());
+            terminal.wait_for("question", SOON, |seen| seen.contains("Password:"));
+            terminal.types("word\r");
+            assert_eq!(terminal.ends(SOON).0, Some(0), "{}", terminal.seen());
+            assert!(work.join("module/d/0").exists() && terminal.echoes() && !terminal.seen().contains("word\r"));
+        }
+    }
 }

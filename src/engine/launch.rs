@@ -349,7 +349,7 @@ pub(super) fn run(
         let ended = supervisor.run_reading(invocation, names, stall, &started, &mut |stream, line| {
             meter.answers(stream == Stream::Stdout);
             let line = if stream == Stream::Stderr { without_question(line) } else { line };
-            if line == TRY_AGAIN {
+            if line == TRY_AGAIN && !invocation.asks {
                 voice.note(line);
                 return;
             }

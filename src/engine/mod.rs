@@ -232,6 +232,7 @@ pub fn run_recorded(
             tempo: Tempo::default(),
             looked: Instant::now(),
             answered: false,
+            asks: false,
             alone: HashSet::new(),
             soft: RunCode::default(),
             failed: None,
@@ -423,6 +424,8 @@ struct Run<'scope, 'env> {
     looked: Instant,
     /// An rsync has reached the other side.
     answered: bool,
+    /// One may ask the user something before it does.
+    asks: bool,
     /// Buckets that no launch was given yet, although they are no longer in the queue.
     alone: HashSet<u64>,
     soft: RunCode,

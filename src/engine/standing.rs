@@ -104,7 +104,9 @@ impl Run<'_, '_> {
         if is_asked {
             (self.tell)(Event::Asked(progress));
         }
-        if self.config.progress && !self.verbatim {
+        // A question stands where the line would be.
+        let asks = self.asks && progress.phase == Phase::Connecting;
+        if self.config.progress && !self.verbatim && !asks {
             (self.tell)(Event::Progress(progress));
         }
     }

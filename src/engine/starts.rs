@@ -363,7 +363,9 @@ impl Run<'_, '_> {
         // Also that it is asked for figures may be refused.
         let asked = self.plan.asked.clone().filter(|_| !self.fell_back || self.config.verify_only);
         self.verbatim = asked.is_none();
-        let invocation = asked.unwrap_or_else(|| self.plan.plain.clone());
+        let mut invocation = asked.unwrap_or_else(|| self.plan.plain.clone());
+        invocation.asks = self.config.asks && !self.config.destination.is_local() && self.config.hosts.is_empty();
+        self.asks = invocation.asks;
         self.start(Job::Plain, invocation, Tells::All)
     }
 

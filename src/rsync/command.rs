@@ -33,12 +33,15 @@ pub struct Invocation {
     pub input: Vec<u8>,
     /// Standard input stays open until the process ends: what is at its other end learns that way that this process is gone.
     pub held: bool,
+    /// It may ask at the terminal: it is started as a shell starts a command, in the session and the process group of this process, and the
+    /// terminal's signals reach it. Anything else has no terminal.
+    pub asks: bool,
 }
 
 impl Invocation {
     /// A program that reads nothing.
     pub fn new(program: impl Into<OsString>, arguments: Vec<OsString>, cwd: impl Into<PathBuf>) -> Invocation {
-        Invocation { program: program.into(), arguments, cwd: cwd.into(), input: Vec::new(), held: false }
+        Invocation { program: program.into(), arguments, cwd: cwd.into(), input: Vec::new(), held: false, asks: false }
     }
 
     /// An rsync, whatever aliases the user has for its options.

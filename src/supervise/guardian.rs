@@ -197,7 +197,7 @@ impl Launches {
 
     fn signal(&self, table: &[Stat], signal: Signal, whom: impl Fn(&Stat) -> bool) {
         for leader in self.0.keys() {
-            session::of(*leader, table).filter(|process| whom(process)).for_each(|process| {
+            session::of(*leader, table).into_iter().filter(|process| whom(process)).for_each(|process| {
                 let _ = kill_process(process.pid, signal);
             });
         }

@@ -8,7 +8,9 @@ use std::fs;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::session;
 
 /// How often a silent child's figures are read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -68,7 +70,7 @@ impl Idle {
         if let Some(asked) = self.asked {
             if !self.killed && now.duration_since(asked) >= GRACE {
                 self.killed = true;
-                let _ = kill_process_group(self.pid, Signal::KILL);
+                session::signal(self.pid, Signal::KILL);
             }
             return;
         }
@@ -92,7 +94,7 @@ impl Idle {
             self.asked = Some(now);
             // It may have been stopped. It may have ended meanwhile.
             let _ = kill_process(self.pid, Signal::TERM);
-            let _ = kill_process_group(self.pid, Signal::CONT);
+            session::signal(self.pid, Signal::CONT);
         }
     }
 

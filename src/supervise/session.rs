@@ -69,9 +69,33 @@ pub(super) fn table() -> Option<Vec<Stat>> {
     (!all.is_empty()).then_some(all)
 }
 
-/// Those of them that belong to the session of this leader.
-pub(super) fn of(leader: Pid, table: &[Stat]) -> impl Iterator<Item = &Stat> {
-    table.iter().filter(move |process| process.session == leader.as_raw_nonzero().get())
+/// Those of them that belong to the session of this leader. One that leads none shares that of who started it: then it is what it has started
+/// itself.
+pub(super) fn of(leader: Pid, table: &[Stat]) -> Vec<&Stat> {
+    let number = leader.as_raw_nonzero().get();
+    let shares = |process: &&Stat| process.pid == leader && process.session != number;
+    let mut found: Vec<&Stat> = table.iter().filter(shares).collect();
+    if found.is_empty() {
+        return table.iter().filter(|process| process.session == number).collect();
+    }
+    let mut at = 0;
+    while let Some(parent) = found.get(at).map(|process| process.pid.as_raw_nonzero().get()) {
+        found.extend(table.iter().filter(|process| process.parent == parent));
+        at += 1;
+    }
+    found
+}
+
+/// Signals the process group of a leader, or what it has started, if it leads none.
+pub(super) fn signal(leader: Pid, signal: Signal) {
+    if kill_process_group(leader, signal).is_err()
+        && let Some(table) = table()
+    {
+        // They may have ended meanwhile.
+        for process in of(leader, &table) {
+            let _ = kill_process(process.pid, signal);
+        }
+    }
 }
 
 /// Ends what is left of a session: first the processes that no other one of it has started, which is how rsync ends its own; after
@@ -101,7 +125,7 @@ impl Ending {
     /// Does what is due. True when nothing is left, or nothing more can be done.
     pub fn step(&mut self, table: Option<&[Stat]>, firmly: bool) -> bool {
         let Some(table) = table else { return self.without_table(firmly) };
-        let left: Vec<&Stat> = of(self.leader, table).collect();
+        let left = of(self.leader, table);
         if left.is_empty() {
             return true;
         }
@@ -148,6 +172,25 @@ mod tests {
         assert_eq!(stat, Stat { pid, parent: 4, session: 6, state: b'S', started: 22 });
         assert_eq!(Stat::read(pid, b"7 (a"), None);
         assert_eq!(Stat::read(pid, b"7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn who_leads_no_session_has_what_it_has_started() {
+        let stat = |(pid, parent, session)| Stat {
+            pid: Pid::from_raw(pid).unwrap(),
+            parent,
+            session,
+            state: b'S',
+            started: 1,
+        };
+        let table = [(5, 4, 5), (10, 5, 5), (11, 10, 5), (12, 11, 12), (13, 5, 5), (20, 5, 20), (21, 1, 20)].map(stat);
+        let numbers = |leader| -> Vec<i32> {
+            let found = of(Pid::from_raw(leader).unwrap(), &table);
+            found.into_iter().map(|process| process.pid.as_raw_nonzero().get()).collect()
+        };
+        assert_eq!(numbers(10), [10, 11, 12]);
+        assert_eq!(numbers(20), [20, 21]);
+        assert_eq!(numbers(30), [0; 0]);
     }
 
     #[test]
