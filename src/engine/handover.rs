@@ -99,7 +99,8 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// A part of the spine without what was replaced; `None` if nothing is left of it.
+    /// A part of the spine without what was replaced, and what could not be made: something else may be in its place, and get its attributes.
+    /// `None` if nothing is left of it.
     pub(super) fn part_as_scanned(&mut self, range: Range<usize>, with_mount_points: bool) -> Result<Option<Part>> {
         const BASE: &str = ".";
         let mut part = self.spine.part(range, with_mount_points);
@@ -107,6 +108,7 @@ impl Run<'_, '_> {
             part.arguments.insert(0, BASE.into());
         }
         part.arguments = self.as_scanned(part.arguments)?;
+        part.arguments.retain(|argument| !self.spine.is_unmade(argument.as_bytes()));
         part.dest &= part.arguments.first().is_some_and(|first| first == BASE);
         if part.dest {
             part.arguments.remove(0);

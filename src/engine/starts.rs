@@ -398,7 +398,8 @@ impl Run<'_, '_> {
         }
         let range = self.spine.fitting(self.spine.created as usize, self.room);
         let known = range.end as u32;
-        let part = self.spine.part(range, true);
+        let mut part = self.spine.part(range, true);
+        part.arguments.retain(|argument| !self.spine.is_unmade(argument.as_bytes()));
         let first = || {
             let of_tree = self.plan.trees.first().map(|tree| &tree.prefix[..]);
             of_tree.or(self.plan.singles.first().map(|single| &single.prefix[..]))
