@@ -173,7 +173,7 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         }
         said.iter().for_each(|line| complain_text(line));
         let summary = outcome?;
-        if stats || plan.shows.stats > 1 && summary.plain.is_none() {
+        if stats {
             let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
             let block = Statistics {
                 summary: &summary,

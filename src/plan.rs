@@ -50,6 +50,12 @@ const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must st
 const DELETES_BEFORE: &str =
     "--delete-before makes room for what is copied, and what is too much in a directory that is split goes last";
 
+const COUNTED_BY_EACH: &str = "in a dry run each of several counts as created what is above its files, and which of that is there is not known here";
+
+/// How rsync begins to print.
+const LISTED: &str = "building file list ... done";
+const SENDS_LISTS: &str = "sending incremental file list";
+
 /// Whether several rsyncs can do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
@@ -113,7 +119,8 @@ impl Keeps {
         ];
         let more = options.settings().iter().any(|setting| MORE.contains(&setting.spec.name()));
         let here = config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run;
-        let silent = meaning.verbose == 0 && meaning.itemize == 0 && meaning.out_format.is_none();
+        let silent =
+            options.shows().names == 0 && meaning.verbose == 0 && meaning.itemize == 0 && meaning.out_format.is_none();
         (here && silent && !more && meaning.log_file.is_none()).then_some(Keeps {
             mode: meaning.perms,
             owner: meaning.owner,
@@ -187,6 +194,14 @@ pub struct Plan {
     pub repeatable: bool,
     /// The user asked rsync to be quiet.
     pub quiet: bool,
+    /// Entries are counted as rsync counts them, and not only what is done with them.
+    pub counts: bool,
+    /// The user's log file and what was typed for it, if multi-sync writes it.
+    pub user_log: Option<(PathBuf, OsString)>,
+    /// How the one rsync would begin to print, if the user wants to see that.
+    pub header: Option<&'static str>,
+    /// It would announce its list, and say when that is complete.
+    pub lists_first: bool,
     /// What the user wants rsync to say of the transfer as a whole.
     pub shows: Shows,
     /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
@@ -236,6 +251,11 @@ impl Plan {
             .or_else(|| logs_of_receiver(config).map(str::to_owned))
             .or_else(|| one::by_options(&options, &meaning, config.processes, receiver.is_root()).map(str::to_owned))
             .or_else(|| (meaning.delete == Some(Delete::Before)).then(|| DELETES_BEFORE.to_owned()))
+            .or_else(|| {
+                let counts = config.figures || config.options.shows().stats > 1;
+                let is_here = config.destination.is_local() && config.hosts.is_empty();
+                (meaning.dry_run && counts && !is_here).then(|| COUNTED_BY_EACH.to_owned())
+            })
             .or_else(|| aux_dirs::one(config, &options, &meaning).map(str::to_owned))
             .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
         let filters = filters.unwrap_or_default();
@@ -274,7 +294,10 @@ impl Plan {
             })?;
         }
 
-        let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
+        let shows = if config.options.meaning().quiet { Shows::default() } else { config.options.shows() };
+        let lists_first = lists_first(&options, &meaning);
+        // Or writes it down.
+        let prints = one::prints(&options, &meaning) || meaning.log_file.is_some();
         let watched_dest = watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
             marks_changes: watched_dest.is_none()
@@ -353,7 +376,11 @@ impl Plan {
             leaves_halves: leaves_halves(&options, &meaning),
             repeatable: is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
-            shows: if config.options.meaning().quiet { Shows::default() } else { config.options.shows() },
+            counts: shows.stats > 1 || meaning.dry_run,
+            user_log: launches::user_log(&meaning, config),
+            header: (shows.list > 0).then_some(if lists_first { LISTED } else { SENDS_LISTS }),
+            lists_first: lists_first && config.options.shows().list > 0,
+            shows,
             watched_dest,
             watches_names: folding::watches_names(config, &meaning),
             goes_ahead: goes_ahead(config, &options, &meaning),
@@ -520,6 +547,7 @@ fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
     let twice =
         ["ignore-times", "backup", "itemize-changes", "verbose", "out-format", "log-file", "remove-source-files"];
     let typed = options.settings().iter().any(|setting| twice.contains(&setting.spec.name()));
+    let typed = typed || options.shows().names > 0;
     // Without times rsync would copy everything again.
     meaning.times && !meaning.dry_run && !typed
 }
@@ -531,6 +559,15 @@ fn follow(meaning: &Meaning) -> Follow {
         (false, true) => Follow::Directories,
         (false, false) => Follow::Nothing,
     }
+}
+
+/// Whether all directories are read before the first is sent: a receiver has to know them before it begins (rsync 3.5.0, compat.c,
+/// `set_allow_inc_recurse`).
+fn lists_first(options: &Options, meaning: &Meaning) -> bool {
+    let all_first = matches!(meaning.delete, Some(Delete::Before | Delete::After));
+    let mut settings = options.settings().iter();
+    let off = settings.rfind(|setting| setting.spec.name() == "inc-recursive").is_some_and(|setting| setting.negated);
+    all_first || off || meaning.delay_updates || meaning.prune_empty_dirs
 }
 
 /// Minutes as rsync reads them; what it cannot read it refuses before anything is copied.

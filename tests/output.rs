@@ -2,10 +2,12 @@
 
 mod lab;
 
+use std::fs;
 use std::process::Command;
 
 use lab::command::{Run, multi_sync, rsync, run, sh};
-use lab::twin::fake_rsync;
+use lab::sshd::Sshd;
+use lab::twin::{fake_rsync, table};
 use lab::work::Work;
 
 /// Four directories of five files.
@@ -62,7 +64,7 @@ fn paths_from_where_rsync_was_started_are_those_of_one() {
 fn what_every_launch_warns_of_is_told_once() {
     let work = Work::new();
     tree(&work, "s");
-    for options in ["-a --link-dest=../none"] {
+    for options in ["-a --link-dest=../none", "-a --log-file=none/such/log"] {
         let (one, many) = both(&work, options, &["../s/", "D/"]);
         assert_eq!(
             (one.status.code(), sorted(&one.stderr)),
@@ -141,7 +143,7 @@ fn what_one_rsync_does_for_all_is_printed_as_it_prints_it() {
         assert_eq!(one.stderr_text(), plain.stderr_text(), "{options}");
         if options == with_log {
             let log = |side: &str| {
-                let text = std::fs::read_to_string(work.join(side).join("log")).unwrap();
+                let text = fs::read_to_string(work.join(side).join("log")).unwrap();
                 let lines = text.lines().map(|line| line.split_once("] ").unwrap().1.to_owned());
                 lines.filter(|line| !line.starts_with("sent ")).collect::<Vec<_>>()
             };
@@ -166,6 +168,131 @@ fn statistics_of_our_own_leave_the_lines_of_rsync_alone() {
         let (rsyncs, ours) = said.split_once("Status: ").unwrap_or_else(|| panic!("{}", plain.report()));
         assert_eq!(steady(&one.stdout), rsyncs, "{options}\n{}", plain.report());
         assert_eq!(ours.contains("Number of regular files transferred: 20\n"), !options.contains('h'), "{ours}");
+        run(sh(&work, "rm -r one many")).expect_code(0);
+    }
+}
+
+/// A destination in which something is there already, something else, and something too much.
+fn used(work: &Work, name: &str) {
+    run(sh(work, &format!("mkdir -p {name} && cp -a s/b {name}/"))).expect_code(0);
+    work.file(format!("{name}/a/f1"), "older");
+    work.file(format!("{name}/a/extra/f"), "too much");
+    work.file(format!("{name}/extra"), "too much");
+    // Otherwise it depends on the second whether they have the time of the source.
+    run(sh(work, &format!("find {name} -exec touch -h -d 2001-02-03 {{}} +; cp -a s/b {name}/"))).expect_code(0);
+}
+
+fn all_lines(bytes: &[u8]) -> Vec<String> {
+    let mut lines: Vec<String> = steady(bytes).lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Command lines from manuals and forums, and what they are to be compared for.
+const USUAL: [(&str, &str); 18] = [
+    ("-av", "SRC/s/"),
+    ("-avz", "SRC/s"),
+    ("-avh --stats", "SRC/s/"),
+    ("-aAXv --exclude=f3", "SRC/s/"),
+    ("-avn --delete", "SRC/s/"),
+    ("-ai --link-dest=../previous", "SRC/s/"),
+    ("-rltvi", "SRC/s/"),
+    ("-a --info=name,del,stats2", "SRC/s/"),
+    ("-aq", "SRC/s/"),
+    ("-avR", "SRC/./s/a SRC/./s/d"),
+    ("-a --stats --delete", "SRC/s/"),
+    ("-avn --stats --delete --no-h", "SRC/s/"),
+    ("-ahh --stats --delete-after -v", "SRC/s/"),
+    ("-av --stats", "SRC/s/a SRC/s/b SRC/s/d"),
+    ("-aRn --stats", "SRC/./s/a SRC/./s/d"),
+    ("-av --delay-updates", "SRC/s/"),
+    ("-aq --stats -v", "SRC/s/"),
+    ("-avb --out-format=%i_%n_%l_%B_%o", "SRC/s"),
+];
+
+/// Both streams as a set of lines, and the exit code: `to` is what stands before DEST.
+fn usual_lines(work: &Work, to: &str, rsh: Option<&str>) {
+    tree(work, "s");
+    std::os::unix::fs::symlink("f1", work.join("s/a/link")).unwrap();
+    let numbered: Vec<_> = USUAL.iter().enumerate().collect();
+    table(&numbered, |(number, (options, sources))| {
+        let path = work.path().display().to_string();
+        let sources: Vec<String> = sources.split(' ').map(|word| word.replace("SRC", &path)).collect();
+        let sides = [format!("one{number}"), format!("many{number}")].map(|side| {
+            used(work, &format!("{side}/D"));
+            used(work, &format!("{side}/previous"));
+            let mut command = if side.starts_with("one") { rsync(work) } else { multi_sync(work) };
+            if side.starts_with("one") {
+                command.args(options.split(' '));
+            } else {
+                command.args(["-p", "3", "-f", "5", "-r", options]);
+            }
+            command.args(&sources).arg(format!("{to}{path}/{side}/D/"));
+            command.current_dir(work.join(&side));
+            command.envs(rsh.map(|rsh| ("RSYNC_RSH", rsh)));
+            run(command)
+        });
+        let [one, many] = sides;
+        let notes = |line: &String| line.starts_with("multi-sync: one rsync does it all");
+        let mut complaints = all_lines(&many.stderr);
+        complaints.retain(|line| !notes(line));
+        let same = all_lines(&one.stdout) == all_lines(&many.stdout)
+            && all_lines(&one.stderr) == complaints
+            && one.status.code() == many.status.code();
+        (!same).then(|| format!("{options}\n{}\n{}", one.report(), many.report()))
+    });
+}
+
+#[test]
+fn usual_command_lines_print_the_lines_of_one_rsync() {
+    let work = Work::new();
+    usual_lines(&work, "", None);
+}
+
+#[test]
+fn usual_command_lines_print_the_same_through_ssh() {
+    let sshd = match Sshd::start() {
+        Ok(sshd) => sshd,
+        Err(why) => return lab::skip("usual_command_lines_print_the_same_through_ssh", &why),
+    };
+    let work = Work::new();
+    usual_lines(&work, &format!("{}:", sshd.host()), Some(&sshd.rsh()));
+}
+
+#[test]
+fn a_log_file_has_the_lines_of_one_rsync() {
+    let work = Work::new();
+    tree(&work, "s");
+    for options in [
+        "-a --log-file=log",
+        "-av --stats --delete --log-file=log",
+        "-an --delete --log-file=log",
+        "-ai --log-file=log --log-file-format=%o_%n",
+    ] {
+        used(&work, "one/D");
+        used(&work, "many/D");
+        both(&work, options, &["../s/", "D/"]);
+        let log = |side: &str| {
+            let text = fs::read_to_string(work.join(side).join("log")).unwrap();
+            let lines = text.lines().map(|line| line.split_once("] ").unwrap_or(("", line)).1);
+            all_lines(lines.collect::<Vec<_>>().join("\n").as_bytes())
+        };
+        assert_eq!(log("one"), log("many"), "{options}");
+        run(sh(&work, "rm -r one many")).expect_code(0);
+    }
+}
+
+/// Names with --progress, as rsync prints them; how far it is is told on standard error.
+#[test]
+fn progress_shows_names_where_rsync_does() {
+    let work = Work::new();
+    tree(&work, "s");
+    for (options, names) in [("-aP", true), ("-a --progress", true), ("-a --info=progress2", false), ("-aqP", false)] {
+        let (one, many) = both(&work, options, &["../s/", "D/"]);
+        let no_bytes = |line: &String| !line.contains('%') && !line.is_empty();
+        let shown = |run: &Run| sorted(&run.stdout).into_iter().filter(no_bytes).collect::<Vec<_>>();
+        assert_eq!(shown(&one), shown(&many), "{options}");
+        assert_eq!(shown(&many).iter().any(|line| line == "a/f1"), names, "{}", many.report());
         run(sh(&work, "rm -r one many")).expect_code(0);
     }
 }

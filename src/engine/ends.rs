@@ -70,7 +70,10 @@ impl Run<'_, '_> {
         };
         self.moved += meter.moved().max(end.transcript.figures.transferred_bytes);
         self.summary.rsync_time += end.ran;
-        self.summary.figures += end.transcript.figures;
+        self.summary.figures += match job {
+            Job::Plain => end.transcript.figures,
+            _ => end.transcript.figures.of_changes(),
+        };
         self.summary.has_figures |= end.transcript.has_figures();
         let in_order = end.ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK);
         let nothing = !end.begun || in_order && end.transcript.had_no_files();
@@ -279,6 +282,7 @@ impl Run<'_, '_> {
             }
             Job::Buckets(buckets) => {
                 self.done += weight;
+                self.count_entries(&buckets, transcript)?;
                 self.note_done(launch, code, &buckets)?;
             }
             Job::Plain => {
@@ -290,6 +294,7 @@ impl Run<'_, '_> {
             Job::Repair(bucket) => {
                 self.done += weight;
                 self.alone.remove(&bucket.id);
+                self.count_entries(&[bucket], transcript)?;
                 self.note_done(launch, code, &[bucket])?;
             }
             // Whoever removed a name first: it is gone.

@@ -23,6 +23,7 @@ use super::ahead::Begins;
 use super::launch::{self, Awaited, End, Holds, Tells, Voice};
 use super::meter::Meter;
 use super::spine::{self, Change, Changed, Part};
+use super::userlog::UserLog;
 use super::{Job, Ledger, Message, Run, Running};
 
 impl Run<'_, '_> {
@@ -129,6 +130,17 @@ impl Run<'_, '_> {
         self.start_as(job, invocation, tells, Begins::AtOnce, None)
     }
 
+    /// The user's log file, opened when the first launch needs it.
+    fn opened_log(&mut self) -> Option<Arc<UserLog>> {
+        if !std::mem::replace(&mut self.log_opened, true)
+            && let Some((path, typed)) = &self.plan.user_log
+        {
+            self.user_log =
+                UserLog::open(path, typed, self.buckets.path(), self.plan.lists_first, self.tell).map(Arc::new);
+        }
+        self.user_log.clone()
+    }
+
     /// The same, for a launch that may have to wait for its names.
     pub(super) fn start_as(
         &mut self,
@@ -168,6 +180,8 @@ impl Run<'_, '_> {
             Job::Create(_) if !self.config.destination.is_local() && !self.spine.dest_made => Holds::All,
             _ => Holds::Nothing,
         };
+        // What the others change was written down, or is not for the user.
+        let job_logs = !matches!(job, Job::Plain | Job::Attributes(_) | Job::Remove(_));
         let tells_end = self.plan.recipe.tells_end && matches!(job, Job::Buckets(_) | Job::Repair(_));
         let crowded = self.goes_ahead && !matches!(job, Job::Plain);
         let may_be_crowded = self.config.hosts.is_empty() && !matches!(job, Job::Plain);
@@ -188,8 +202,17 @@ impl Run<'_, '_> {
             launch,
             Running { job, slot, weight, meter: Arc::clone(&meter), begins, crowded, only_ends: false },
         );
+        let user_log = match job_logs {
+            true => self.opened_log(),
+            false => None,
+        };
         let started = thread::start(self.scope, move || {
             // Read by the host until it ends.
+            let pipe = user_log.as_ref().and_then(|log| log.pipe().ok());
+            let invocation = match &pipe {
+                Some(pipe) => invocation.logging(&pipe.path()),
+                None => invocation,
+            };
             let (invocation, _script) = ways.prepare(invocation, &place, shares, supervisor);
             let log = ways.log(&place, launch);
             let only_ends = || drop(sender.send(Message::OnlyEnds(launch)));
@@ -212,7 +235,11 @@ impl Run<'_, '_> {
                 log,
                 only_ends,
             };
-            let end = launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
+            let run = || launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
+            let end = match (&user_log, &pipe) {
+                (Some(log), Some(pipe)) => log.while_followed(pipe, tells, run),
+                _ => run(),
+            };
             // The coordinator is gone only after it has failed.
             let _ = sender.send(Message::Ended(launch, Box::new(end)));
         });

@@ -68,6 +68,8 @@ pub(super) struct Said {
     lines: Mutex<HashSet<Vec<u8>>>,
     /// How often each complaint was told: what is about the run as a whole is said by each launch, and by one rsync once.
     told: Mutex<HashMap<Vec<u8>, u32>>,
+    /// What is to be said before the first line.
+    header: Mutex<Option<&'static str>>,
 }
 
 /// What of its output a launch tells.
@@ -85,6 +87,18 @@ pub(super) enum Tells {
 }
 
 impl Said {
+    /// Of a run in which this comes before the first line.
+    pub fn after(header: Option<&'static str>) -> Said {
+        Said { header: Mutex::new(header), ..Said::default() }
+    }
+
+    /// Says what comes before the first line, once.
+    pub fn begin(&self, tell: &(dyn Fn(Event<'_>) + Sync)) {
+        // Held until it is said.
+        let mut header = self.header.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        header.take().into_iter().for_each(|line| tell(Event::Said(line.as_bytes())));
+    }
+
     /// Whether no launch has made this complaint so often, which this one makes for the `nth` time.
     pub fn is_first(&self, line: &[u8], nth: u32) -> bool {
         let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -125,7 +139,7 @@ fn is_about_dest(words: &[u8]) -> bool {
 }
 
 /// Lines of `-i` and `-v` about what is deleted, and the one about what could not be.
-fn is_about_deletion(line: &[u8]) -> bool {
+pub(super) fn is_about_deletion(line: &[u8]) -> bool {
     [&b"*deleting "[..], b"deleting ", b"cannot delete non-empty directory: "]
         .iter()
         .any(|begin| line.starts_with(begin))
@@ -217,6 +231,9 @@ impl Voice<'_> {
         }
         if self.quiet || !self.said.is_news(Stream::Stdout, line, self.tells) {
             return;
+        }
+        if self.shows == Shows::default() {
+            self.said.begin(self.tell);
         }
         if let Some(created) = line.strip_suffix(&bare(given)[..]).filter(|words| is_about_dest(words)) {
             (self.tell)(Event::Said(&[created, &bare(typed)].concat()));

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod books;
+mod closing;
 #[cfg(test)]
 mod damage;
 mod ends;
@@ -29,8 +30,9 @@ mod small;
 mod spine;
 mod standing;
 mod starts;
+mod userlog;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,6 +70,7 @@ use places::{Slots, Ways};
 use small::Division;
 use spine::SpineList;
 use standing::Tempo;
+use userlog::UserLog;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
@@ -236,7 +239,10 @@ pub fn run_recorded(
             alone: HashSet::new(),
             soft: RunCode::default(),
             failed: None,
-            said: Arc::default(),
+            said: Arc::new(Said::after(plan.header)),
+            above: BTreeSet::new(),
+            user_log: None,
+            log_opened: false,
             dest_noted: false,
             next_bucket: 0,
             syncing: false,
@@ -431,6 +437,11 @@ struct Run<'scope, 'env> {
     soft: RunCode,
     failed: Option<u8>,
     said: Arc<Said>,
+    /// Directories above units, by their names in the transfer, where entries are counted.
+    above: BTreeSet<Vec<u8>>,
+    /// What the user wants to have written down, once several rsyncs do something.
+    user_log: Option<Arc<UserLog>>,
+    log_opened: bool,
     /// The journal says what DEST is.
     dest_noted: bool,
     /// The least number that no bucket has.
@@ -575,6 +586,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         } else if over {
             self.record(&Record::Finished { code: self.soft.get() })?;
         }
+        self.close_output();
         self.ledger.as_mut().map_or(Ok(()), Ledger::close)
     }
 

@@ -81,6 +81,11 @@ impl SpineList {
         self.dirs[..self.created as usize].iter().filter_map(|dir| dir.argument.as_deref().map(path_in_transfer))
     }
 
+    /// All of them, by their paths in the transfer.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.dirs.iter().map(|dir| dir.argument.as_deref().map_or(&b"."[..], path_in_transfer))
+    }
+
     /// The longest part from `from` on whose arguments fit into one launch.
     pub fn fitting(&self, from: usize, room: usize) -> Range<usize> {
         let mut taken = 0;

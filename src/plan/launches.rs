@@ -23,7 +23,10 @@ pub(super) fn hand_over(options: &Options) -> Result<Options> {
     let quiet = options.meaning().quiet;
     let handled = |name: &str| HANDLED.contains(&name) || quiet && SILENCED.contains(&name);
     let kept = options.without(|setting| handled(setting.spec.name()) || setting.spec.short == PARTIAL_PROGRESS);
-    let mut words = kept.argv();
+    // What --progress says of single files is left out, but not their names. Words of the user's outweigh this one.
+    let names = options.shows().names > 0 && options.meaning().verbose == 0 && !quiet;
+    let mut words: Vec<OsString> = names.then(|| "--info=name".into()).into_iter().collect();
+    words.extend(kept.argv());
     words.extend(partial.then(|| "--partial".into()));
     Options::parse(&words)
 }
@@ -36,6 +39,12 @@ pub(super) fn removal(meaning: &Meaning) -> Removal {
         (true, false) => Removal::AtOnce,
         (true, true) => Removal::SinglesLast,
     }
+}
+
+/// The user's log file, where launches on this machine are to write into one.
+pub(super) fn user_log(meaning: &Meaning, config: &Config) -> Option<(PathBuf, OsString)> {
+    let typed = meaning.log_file.clone().filter(|name| !name.is_empty() && config.hosts.is_empty())?;
+    Some((config.cwd.join(&typed), typed))
 }
 
 /// The remote shell as an option, if the user has not given one: launches in another directory would read `RSYNC_RSH`, or ssh its
@@ -60,6 +69,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
     // What multi-sync does itself, or with a launch of its own.
     let own = |name: &str| match name {
         "bwlimit" => shared.is_some(),
+        "log-file" => config.hosts.is_empty(),
         "remove-source-files" | "ignore-missing-args" | "stop-after" => true,
         _ => false,
     };

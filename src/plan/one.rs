@@ -27,7 +27,7 @@ pub(super) fn by_options(
     let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
-    let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
+    let prints = prints(options, meaning);
     let rules: [(bool, &str); 43] = [
         (prints_paths(options), "%f is printed as a path from where rsync was started"),
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
@@ -158,6 +158,11 @@ pub(super) fn by_options(
         (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
     ];
     rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
+}
+
+/// Whether rsync prints a line about each entry that it changes.
+pub(super) fn prints(options: &Options, meaning: &Meaning) -> bool {
+    meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some() || options.shows().names > 0
 }
 
 /// Whether a format of the user's has `%f`, with or without a width (rsyncd.conf(5), "log format").

@@ -1,6 +1,7 @@
 //! What a run tells while it goes on and when it has ended: plain values, which others print.
 
 pub mod advice;
+pub mod closing;
 pub mod progress;
 pub mod text;
 

@@ -51,10 +51,22 @@ impl Invocation {
 
     /// The same launch with another remote shell.
     #[must_use]
-    pub fn through(mut self, rsh: OsString) -> Invocation {
+    pub fn through(self, rsh: OsString) -> Invocation {
+        self.with(vec!["-e".into(), rsh])
+    }
+
+    /// The same launch with a log file.
+    #[must_use]
+    pub fn logging(self, file: &OsStr) -> Invocation {
+        let mut option = OsString::from("--log-file=");
+        option.push(file);
+        self.with(vec![option])
+    }
+
+    fn with(mut self, options: Vec<OsString>) -> Invocation {
         // The last `--` ends the options: what follows it are paths.
         let end = self.arguments.iter().rposition(|word| word == "--").unwrap_or(self.arguments.len());
-        self.arguments.splice(end..end, Aliases::installed().respell(vec!["-e".into(), rsh]));
+        self.arguments.splice(end..end, Aliases::installed().respell(options));
         self
     }
 }

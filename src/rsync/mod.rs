@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod exit;
+pub mod figures;
 pub mod filter;
 pub mod messages;
 pub mod options;

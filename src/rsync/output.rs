@@ -3,80 +3,9 @@
 //! Lines are in English, split at newlines and carriage returns. What is not recognised is
 //! left to the caller to show. Nothing here is kept per line, so the memory of a launch does not grow with its output.
 
+use super::figures::leading_number;
+pub use super::figures::{Counts, Figures};
 use super::messages::{self, About, Message};
-
-/// The sums that `--stats` prints, of one launch or added over many. rsync's words.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// "Number of created files".
-    pub created: u64,
-    /// "Number of deleted files".
-    pub deleted: u64,
-    /// "Number of regular files transferred".
-    pub transferred: u64,
-    /// "Total transferred file size", bytes.
-    pub transferred_bytes: u64,
-    /// "Literal data", bytes.
-    pub literal: u64,
-    /// "Matched data", bytes.
-    pub matched: u64,
-    /// "Total bytes sent".
-    pub sent: u64,
-    /// "Total bytes received".
-    pub received: u64,
-}
-
-impl std::ops::AddAssign for Figures {
-    fn add_assign(&mut self, other: Figures) {
-        for (name, value) in other.named() {
-            if let Some(own) = self.field(name) {
-                *own += value;
-            }
-        }
-    }
-}
-
-const LABELS: [&str; 8] = [
-    "Number of created files",
-    "Number of deleted files",
-    "Number of regular files transferred",
-    "Total transferred file size",
-    "Literal data",
-    "Matched data",
-    "Total bytes sent",
-    "Total bytes received",
-];
-
-impl Figures {
-    /// Each figure with rsync's name for it, in rsync's order.
-    pub fn named(&self) -> [(&'static str, u64); 8] {
-        let values = [
-            self.created,
-            self.deleted,
-            self.transferred,
-            self.transferred_bytes,
-            self.literal,
-            self.matched,
-            self.sent,
-            self.received,
-        ];
-        std::array::from_fn(|n| (LABELS[n], values[n]))
-    }
-
-    fn field(&mut self, label: &str) -> Option<&mut u64> {
-        let place = LABELS.iter().position(|known| *known == label)?;
-        Some(match place {
-            0 => &mut self.created,
-            1 => &mut self.deleted,
-            2 => &mut self.transferred,
-            3 => &mut self.transferred_bytes,
-            4 => &mut self.literal,
-            5 => &mut self.matched,
-            6 => &mut self.sent,
-            _ => &mut self.received,
-        })
-    }
-}
 
 /// How far one rsync says it is (`--info=progress2`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -180,18 +109,10 @@ impl Transcript {
             return Line::Ours;
         }
         if let Some((label, rest)) = text.split_once(": ") {
-            if let Some(field) = self.figures.field(label) {
-                match leading_number(rest) {
-                    Some(number) => *field = number,
-                    None => self.rounded = true,
-                }
+            if let Some(understood) = self.figures.take(label, rest) {
+                self.rounded |= !understood;
                 self.has_figures = true;
-                return Line::Statistics;
-            }
-            self.no_files |= label == "Number of files" && leading_number(rest) == Some(0);
-            if ["Number of files", "Total file size", "File list size"].contains(&label)
-                || label.starts_with("File list ")
-            {
+                self.no_files |= label == "Number of files" && self.figures.files == Counts::default();
                 return Line::Statistics;
             }
         }
@@ -360,14 +281,7 @@ fn is_exit(text: &str) -> bool {
         .is_some_and(|text| text.starts_with(EXITS))
 }
 
-/// A number in digits, perhaps with separators; not one in units (`--human-readable`).
-fn leading_number(text: &str) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(text.len());
-    let rounded = text[end..].starts_with(|c: char| c == '.' || c.is_alphabetic());
-    if rounded { None } else { text[..end].replace(',', "").parse().ok() }
-}
-
-/// The same, or a number in units, which is near enough for progress.
+/// A number in digits or in units, which is near enough for progress.
 fn size(text: &str) -> Option<u64> {
     let rounded = || {
         let power = "KMGTP".find(text.chars().last()?)? as i32 + 1;
@@ -425,7 +339,13 @@ mod tests {
     fn statistics_are_summed_and_everything_else_is_for_the_user() {
         let mut transcript = Transcript::default();
         for line in [
-            "",
+            "sent 209955343 bytes  received 57038 bytes  84004952.40 bytes/sec",
+            "total size is 209729093  speedup is 1.00",
+        ] {
+            assert_eq!(transcript.stdout(line.as_bytes()), Line::Sums, "{line}");
+        }
+        assert_eq!(transcript.stdout(b""), Line::Blank);
+        for line in [
             "Number of files: 3002 (reg: 3001, dir: 1)",
             "Number of created files: 3002 (reg: 3001, dir: 1)",
             "Number of deleted files: 0",
@@ -439,13 +359,14 @@ mod tests {
             "File list transfer time: 0.000 seconds",
             "Total bytes sent: 209955343",
             "Total bytes received: 57038",
-            "sent 209955343 bytes  received 57038 bytes  84004952.40 bytes/sec",
-            "total size is 209729093  speedup is 1.00",
         ] {
             assert_eq!(transcript.stdout(line.as_bytes()), Line::Statistics, "{line}");
         }
         assert_eq!(transcript.stdout(b"skipping non-regular file \"fifo\""), Line::Other);
-        assert_eq!(transcript.figures.created, 3002);
+        assert_eq!(
+            (transcript.figures.created.reg, transcript.figures.files.dir, transcript.figures.list_made),
+            (3001, 1, 6)
+        );
         assert_eq!(transcript.figures.matched, 93);
         let mut sum = transcript.figures;
         sum += transcript.figures;
