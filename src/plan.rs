@@ -15,6 +15,7 @@ mod one;
 mod probe;
 mod receiver;
 mod relative;
+mod rooted;
 mod sources;
 
 use std::ffi::{OsStr, OsString};
@@ -42,6 +43,7 @@ use crate::spool;
 use crate::supervise::Supervisor;
 
 use receiver::{Locked, Receiver};
+pub use rooted::Rooted;
 
 pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 
@@ -175,6 +177,8 @@ pub struct Plan {
     pub names_together: bool,
     /// See [`Scan::gitignore`]: one rsync in place of several would copy what the scan leaves out.
     pub gitignore: bool,
+    /// Names that are printed otherwise than the launches print them.
+    pub rooted: Rooted,
     /// What the source does not have is deleted, and when.
     pub deletes: Option<Delete>,
     /// Deletion goes on after an error.
@@ -363,6 +367,7 @@ impl Plan {
             prune: filters.prune,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
+            rooted: Rooted::new(config, &meaning),
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
             names_together: meaning.delay_updates || sources::is_fuzzy(config),
             gitignore: config.gitignore,

@@ -351,3 +351,40 @@ fn what_rsync_says_before_its_version_is_not_taken_for_it() {
     run(many).expect_code(0);
     assert!(work.join("D/version 9.8.7").exists());
 }
+
+#[test]
+fn absolute_names_are_printed_with_their_slash() {
+    let work = Work::new();
+    grow(&work.join("src"));
+    let (src, odd) = (work.join("src"), work.join("o dd"));
+    grow(&odd);
+    let sorted = |text: String| {
+        let sums = |line: &&str| {
+            !["sending incremental ", "sent ", "total size is "].iter().any(|begin| line.starts_with(begin))
+        };
+        text.lines().filter(|line| !line.is_empty()).filter(sums).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    for (options, source, several) in [
+        ("-aRv", &src, true),
+        ("-aRi --no-implied-dirs --delete", &src, true),
+        ("-aRvi", &odd, false),
+        ("-aR --out-format=%n", &src, false),
+    ] {
+        let below = work.dir("D").join(source.strip_prefix("/").unwrap());
+        let mut printed = [&["rsync"][..], &["-p", "2", "-f", "3", "rsync"]].map(|words| {
+            fs::remove_dir_all(work.join("D")).unwrap();
+            fs::create_dir_all(below.join("a")).unwrap();
+            fs::write(below.join("a/extra"), "").unwrap();
+            let mut copies = if words.len() == 1 { command(&work, "rsync") } else { multi_sync(&work) };
+            copies.args(&words[usize::from(words.len() == 1)..]).args(options.split(' ')).arg(source).arg("D/");
+            run(copies).expect_code(0)
+        });
+        let [one, many] = printed.each_mut().map(|ran| ran.stdout_text());
+        assert_eq!(sorted(many), sorted(one), "{options}");
+        // It says so only where several would do.
+        let mut counts = multi_sync(&work);
+        counts.args(["-p", "2", "-f", "3", "--stats", "-r", options]).arg(source).arg("D/");
+        let told = run(counts).expect_code(0).stderr_text();
+        assert_eq!(!told.contains("printed with their slash"), several, "{options}: {told}");
+    }
+}

@@ -168,7 +168,7 @@ impl Run<'_, '_> {
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
-        let handles = &self.plan.recipe.handles;
+        let (handles, rooted) = (&self.plan.recipe.handles, &self.plan.rooted);
         let verbatim = self.verbatim && matches!(job, Job::Plain);
         let meter = Arc::new(Meter::new(self.plan.recipe.progress && !verbatim));
         let shows = if let Job::Plain = job { self.plan.shows } else { Shows::default() };
@@ -231,6 +231,7 @@ impl Run<'_, '_> {
                 said,
                 dest,
                 handles,
+                rooted,
                 tell,
                 log,
                 only_ends,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::handle::Handles;
+use crate::plan::Rooted;
 use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
@@ -204,6 +205,8 @@ pub(super) struct Voice<'a> {
     pub dest: (&'a OsStr, &'a OsStr),
     /// What rsync names otherwise than the user.
     pub handles: &'a Handles,
+    /// What rsync prints otherwise of the user's own command.
+    pub rooted: &'a Rooted,
     pub tell: &'a (dyn Fn(Event<'_>) + Sync),
     /// Where its lines are written down as well.
     pub log: Option<Log<'a>>,
@@ -238,7 +241,7 @@ impl Voice<'_> {
         if let Some(created) = line.strip_suffix(&bare(given)[..]).filter(|words| is_about_dest(words)) {
             (self.tell)(Event::Said(&[created, &bare(typed)].concat()));
         } else if self.tells != Tells::Deletions || is_about_deletion(line) {
-            (self.tell)(Event::Said(line));
+            (self.tell)(Event::Said(&self.rooted.line(line)));
         }
     }
 

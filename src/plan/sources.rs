@@ -19,6 +19,7 @@ use crate::scan::{self, Root, Weight};
 use super::aux_dirs;
 use super::mounts;
 use super::relative::Relative;
+use super::rooted;
 use super::{SingleSource, SourceTree};
 
 /// Why one rsync has to copy a directory into itself.
@@ -183,13 +184,8 @@ pub(super) fn one(
     if meaning.relative && !found.missing.is_empty() {
         return Some("with --relative a source that is not found does not bring the directories above it");
     }
-    let prints = meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some();
-    let is_whole = |source: &Source| {
-        let word = source.original().as_bytes();
-        word.starts_with(b"/") && !word.windows(3).any(|window| window == b"/./")
-    };
-    if meaning.relative && !meaning.implied_dirs && prints && sources.iter().any(|(source, _)| is_whole(source)) {
-        return Some("with --no-implied-dirs absolute names are printed with their slash");
+    if let Some(why) = rooted::is_unclear(sources, meaning) {
+        return Some(why);
     }
     let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
     if files > 0 && sources.len() == 1 {
