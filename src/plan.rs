@@ -214,6 +214,8 @@ pub struct Plan {
     pub watches_names: bool,
     /// A launch may shake hands before it may begin: rsync waits for its names as long as nobody has limited that.
     pub goes_ahead: bool,
+    /// `--bwlimit` of the run, in KiB a second.
+    pub bwlimit: Option<NonZero<u64>>,
     /// A source may be held by a link of its name: rsync reads extended attributes of what an argument names without following it, and removes
     /// nothing that it finds through a link.
     holds_names: bool,
@@ -253,7 +255,7 @@ impl Plan {
             .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
             .or_else(|| Aliases::installed().redefined().map(|name| format!("{name} is an alias in a file of popt")))
             .or_else(|| logs_of_receiver(config).map(str::to_owned))
-            .or_else(|| one::by_options(&options, &meaning, config.processes, receiver.is_root()).map(str::to_owned))
+            .or_else(|| one::by_options(&options, &meaning, receiver.is_root()).map(str::to_owned))
             .or_else(|| (meaning.delete == Some(Delete::Before)).then(|| DELETES_BEFORE.to_owned()))
             .or_else(|| {
                 let counts = config.figures || config.options.shows().stats > 1;
@@ -389,6 +391,7 @@ impl Plan {
             watched_dest,
             watches_names: folding::watches_names(config, &meaning),
             goes_ahead: goes_ahead(config, &options, &meaning),
+            bwlimit: bandwidth::limit(&meaning).ok().flatten(),
         })
     }
 
@@ -586,7 +589,8 @@ fn stop_after(meaning: &Meaning) -> Option<Duration> {
 /// See [`Plan::goes_ahead`]. An rsync that waits looks like one that hangs.
 fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
     let times_out = || options.settings().iter().any(|setting| setting.spec.name() == "timeout");
-    let is_limited = config.stall.is_some() || times_out();
+    // What waits would hold a share of the bandwidth.
+    let is_limited = config.stall.is_some() || times_out() || meaning.bwlimit.is_some();
     !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
 }
 

@@ -175,6 +175,16 @@ impl Queue {
         self.coalesce == Coalesce::Never || self.cost.work(self.most) >= WORTH_TWO * self.cost.launch
     }
 
+    /// Whether one bucket has nearly all bytes, and the others are not worth launches of their own: several have nothing to share then.
+    pub fn is_nearly_one(&self) -> bool {
+        let largest =
+            self.waiting.values().map(|bucket| bucket.weight).max_by_key(|weight| weight.bytes).unwrap_or_default();
+        let entries = self.weight.entries.saturating_sub(largest.entries);
+        let others = Weight { entries, bytes: self.weight.bytes.saturating_sub(largest.bytes) };
+        let nearly = others.bytes <= self.weight.bytes / 10;
+        self.coalesce == Coalesce::ByCost && nearly && self.cost.work(others) < WORTH_TWO * self.cost.launch
+    }
+
     /// The largest number of spine directories that a bucket ever in the queue needs.
     pub fn spine_needed(&self) -> u32 {
         self.spine_needed
@@ -294,6 +304,19 @@ mod tests {
         queue.push(bucket(1, 10, 1 << 40, 0));
         let ids: Vec<u64> = queue.take(slots(1), 1 << 20, 0, false).iter().map(|b| b.id).collect();
         assert_eq!(ids, [1, 0]);
+    }
+
+    #[test]
+    fn a_large_bucket_beside_little_is_nearly_one() {
+        for (entries, bytes, nearly) in [(3000, 1 << 20, true), (3000, 1 << 26, false), (300_000, 1 << 20, false)] {
+            let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
+            queue.push(bucket(0, entries, bytes, 0));
+            queue.push(bucket(1, 1, 200 << 20, 0));
+            assert_eq!(queue.is_nearly_one(), nearly, "{entries} entries, {bytes} bytes");
+        }
+        let mut queue = Queue::new(CostModel::default(), Coalesce::Never);
+        queue.push(bucket(0, 1, 200 << 20, 0));
+        assert!(!queue.is_nearly_one(), "who chose the size of a bucket has several");
     }
 
     #[test]

@@ -75,6 +75,8 @@ impl Run<'_, '_> {
             _ => end.transcript.figures.of_changes(),
         };
         self.summary.has_figures |= end.transcript.has_figures();
+        let sent = Some(end.transcript.figures.sent).filter(|sent| *sent > 0);
+        self.bandwidth.iter_mut().for_each(|bandwidth| bandwidth.ends(launch, sent, Instant::now()));
         let in_order = end.ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK);
         let nothing = !end.begun || in_order && end.transcript.had_no_files();
         if self.has_done_nothing(&job, &begins, nothing) {

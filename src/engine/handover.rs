@@ -1,6 +1,7 @@
 //! How work is handed to an rsync: its units are read and are still what was scanned, a place is found, and a thread starts it there.
 
 use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -165,6 +166,7 @@ impl Run<'_, '_> {
             | Job::Delete(_)
             | Job::Attributes(_) => Weight::default(),
         };
+        let invocation = self.limited(launch, &job, weight, invocation);
         let (supervisor, tell) = (&self.control.supervisor, self.tell);
         let (said, sender) = (Arc::clone(&self.said), self.sender.clone());
         let dest = (&*self.plan.recipe.destination, self.config.destination.original());
@@ -248,6 +250,41 @@ impl Run<'_, '_> {
             let _ = self.sender.send(Message::Ended(launch, Box::new(End::without_a_start(error))));
         }
         Ok(())
+    }
+}
+
+impl Run<'_, '_> {
+    /// Whether there is bandwidth for a launch of these buckets, which were taken from the queue.
+    pub(super) fn has_bandwidth_for(&mut self, taken: &[Bucket]) -> bool {
+        let (waiting, settled) = (self.queue.weight(), self.is_settled());
+        let weight = taken.iter().map(|bucket| bucket.weight).sum();
+        let Some(bandwidth) = &mut self.bandwidth else { return true };
+        bandwidth.share(weight, waiting, settled, Instant::now()).is_some()
+    }
+
+    /// Whether there is bandwidth for a launch at all.
+    pub(super) fn has_bandwidth(&mut self) -> bool {
+        let Some(bandwidth) = &mut self.bandwidth else { return true };
+        bandwidth.has_room(Instant::now())
+    }
+
+    /// Nothing more comes to what waits.
+    fn is_settled(&self) -> bool {
+        self.scanned && !self.spine.creating
+    }
+
+    /// The launch with its share of the bandwidth. One rsync for everything has what the user has typed.
+    fn limited(&mut self, launch: u64, job: &Job, weight: Weight, invocation: Invocation) -> Invocation {
+        let (waiting, settled, alone) = (self.queue.weight(), self.is_settled(), self.running.is_empty());
+        let Some(bandwidth) = self.bandwidth.as_mut().filter(|_| !matches!(job, Job::Plain)) else { return invocation };
+        let now = Instant::now();
+        let share = match job {
+            Job::Buckets(_) => bandwidth.share(weight, waiting, settled, now),
+            _ => bandwidth.even(alone, now),
+        };
+        let share = share.unwrap_or(NonZero::<u64>::MIN);
+        bandwidth.starts(launch, share, weight, now);
+        invocation.limited(share)
     }
 }
 

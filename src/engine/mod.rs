@@ -6,6 +6,7 @@
 //! hears of it.
 
 mod ahead;
+mod bandwidth;
 mod books;
 mod closing;
 #[cfg(test)]
@@ -57,6 +58,7 @@ use crate::scan::{ScanError, Watch, Weight};
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
 use ahead::Begins;
+use bandwidth::Bandwidth;
 use books::{Books, Task};
 pub use failures::{FAILED_NAMES, FAILED_TEXT};
 use feed::{Found, Inputs};
@@ -228,6 +230,7 @@ pub fn run_recorded(
             touched: false,
             goes_ahead: plan.goes_ahead,
             pause_until: None,
+            bandwidth: plan.bwlimit.map(|limit| Bandwidth::new(limit, config.processes)),
             at_once: config.processes,
             most_at_once: config.processes,
             done: Weight::default(),
@@ -418,6 +421,8 @@ struct Run<'scope, 'env> {
     /// Launches are started ahead, see `ahead`.
     goes_ahead: bool,
     pause_until: Option<Instant>,
+    /// `--bwlimit`, and who has what of it.
+    bandwidth: Option<Bandwidth>,
     /// How many may run now: fewer after a connection failed, and one more after each success.
     at_once: NonZero<usize>,
     /// How many that can be at most: fewer where a daemon has not let more in.
@@ -533,7 +538,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             if stopping || self.stage == Stage::Done {
                 return Ok(());
             }
-            match receiver.recv_timeout(TICK) {
+            match receiver.recv_timeout(self.patience()) {
                 Ok(message) => {
                     self.hear(message)?;
                     while let Ok(message) = receiver.try_recv() {
@@ -546,6 +551,12 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
             self.look_at_the_progress();
         }
+    }
+
+    /// How long nothing has to be looked at if nothing is heard.
+    fn patience(&self) -> Duration {
+        let more_is_free = self.bandwidth.as_ref().and_then(Bandwidth::next_change);
+        more_is_free.map_or(TICK, |at| TICK.min(at.saturating_duration_since(Instant::now())))
     }
 
     /// Has the disk keep the files of the buckets, and then the journal that says that there are no others. In a thread of its own: the disk may

@@ -82,7 +82,11 @@ fn lacks(ledger: &Ledger, plan: &Plan, buckets: &BucketDir, ways: &Ways, supervi
     let units: Vec<OsString> = units.into_iter().step_by(every).collect();
     let count = units.len() as u64;
     let (mut missing, mut older) = (0, 0);
-    let invocation = ways.ask(plan.recipe.look(units));
+    let look = plan.recipe.look(units);
+    let invocation = ways.ask(match plan.bwlimit {
+        Some(limit) => look.limited(limit),
+        None => look,
+    });
     let ended = supervisor.run(&invocation, &mut |stream, line| match (stream, looked_at(line)) {
         (Stream::Stdout, Some(LookedAt::Missing)) => missing += 1,
         (Stream::Stdout, Some(LookedAt::Differs)) => older += 1,

@@ -25,7 +25,7 @@ use super::{Job, LONGEST_WAIT, Run, Stage};
 
 impl Run<'_, '_> {
     pub(super) fn start_one(&mut self) -> Result<bool> {
-        if !self.keeps_dest() {
+        if !self.keeps_dest() || self.summary.plain.is_none() && !self.has_bandwidth() {
             return Ok(false);
         }
         match self.stage {
@@ -136,6 +136,10 @@ impl Run<'_, '_> {
         let taken = self.queue.take(slots, self.room, self.spine.created, !self.scanned);
         if taken.is_empty() {
             return self.start_copy_ahead();
+        }
+        if !self.has_bandwidth_for(&taken) {
+            self.put_back(Job::Buckets(taken));
+            return Ok(false);
         }
         let how = self.copying(taken[0]);
         if let Some(units) = self.launchable(&taken)? {
@@ -318,6 +322,9 @@ impl Run<'_, '_> {
         }
         if self.plan.prints && self.plan.recipe.unlock && self.spine.locked {
             return Some("directories without u+rwx would be printed with other modes");
+        }
+        if self.bandwidth.is_some() && self.queue.is_nearly_one() {
+            return Some("one part is nearly all of it, and the bandwidth limit is for all together");
         }
         let all = self.queue.take(self.config.processes, self.room, u32::MAX, false);
         let one = self.queue.is_empty();

@@ -1,37 +1,37 @@
-//! `--bwlimit` as the total over all processes: each gets an even part.
+//! `--bwlimit`: what it says, read as rsync reads it. The engine shares it among the launches.
 
-use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 
 use crate::rsync::options::Meaning;
 
-/// The part of `--bwlimit` that each of so many processes may use, as an option in rsync's unit (KiB per second). `None` without a
-/// limit; an error if it cannot be shared.
-pub(super) fn share(meaning: &Meaning, processes: NonZero<usize>) -> std::result::Result<Option<OsString>, ()> {
-    let Some(limit) = meaning.bwlimit.as_deref().filter(|limit| *limit != "0") else { return Ok(None) };
-    let kib = kib_per_second(limit).ok_or(())?;
-    match kib / processes.get() as u64 {
-        0 => Err(()),
-        share => Ok(Some(format!("--bwlimit={share}").into())),
-    }
+/// The limit in KiB a second, rsync's unit. `None` without one; an error if it cannot be read, which rsync says better.
+pub(super) fn limit(meaning: &Meaning) -> std::result::Result<Option<NonZero<u64>>, ()> {
+    let Some(limit) = &meaning.bwlimit else { return Ok(None) };
+    limit.to_str().and_then(kib_per_second).map(NonZero::new).ok_or(())
 }
 
-/// rsync(1), `--bwlimit`: KiB unless a suffix says otherwise; `K` and `KiB` are powers of 1024, `KB` of 1000.
-fn kib_per_second(limit: &OsStr) -> Option<u64> {
-    let text = limit.to_str()?.to_ascii_lowercase();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let bytes: u64 = match &text[digits..] {
-        "" | "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "b" => 1,
+/// rsync(1), `--bwlimit`: a number with or without a fraction, in KiB unless a suffix says otherwise; `K` and `KiB` are powers of 1024, `KB`
+/// of 1000, and `+1` or `-1` at the end is a byte. Rounded to KiB; `None` where rsync reads none.
+fn kib_per_second(text: &str) -> Option<u64> {
+    let text = text.to_ascii_lowercase();
+    let (rest, byte) = match (text.strip_suffix("+1"), text.strip_suffix("-1")) {
+        (Some(rest), _) => (rest, 1.0),
+        (_, Some(rest)) => (rest, -1.0),
+        _ => (text.as_str(), 0.0),
+    };
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    let number: f64 = rest[..end].parse().ok()?;
+    let mut suffix = rest[end..].chars();
+    let power = suffix.next().map_or(Some(1), |letter| "bkmgtp".find(letter))?;
+    let base = match suffix.as_str() {
+        "" | "ib" => 1024_f64,
+        "b" => 1000.0,
         _ => return None,
     };
-    Some(number.checked_mul(bytes)? / 1024)
+    let bytes = (number * base.powi(power as i32)).floor() + byte;
+    // Less than this rsync refuses, unless it is none at all.
+    const LEAST: f64 = 512.0;
+    (bytes == 0.0 || (LEAST..u64::MAX as f64).contains(&bytes)).then(|| (bytes as u64).saturating_add(512) / 1024)
 }
 
 #[cfg(test)]
@@ -44,11 +44,20 @@ mod tests {
             ("100", Some(100)),
             ("2m", Some(2048)),
             ("1GiB", Some(1 << 20)),
-            ("1mb", Some(976)),
+            ("1mb", Some(977)),
             ("2048b", Some(2)),
-            ("1.5m", None),
+            ("1.5m", Some(1536)),
+            ("0.5", Some(1)),
+            (".25M", Some(256)),
+            ("1m-1", Some(1024)),
+            ("0k", Some(0)),
+            ("100b", None),
+            ("1x", None),
+            ("-1", None),
+            ("1e3", None),
+            ("k", None),
         ] {
-            assert_eq!(kib_per_second(OsStr::new(text)), kib, "{text}");
+            assert_eq!(kib_per_second(text), kib, "{text}");
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Meaning, Options};
 
-use super::bandwidth;
 
 /// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
 /// `--partial` stays.
@@ -65,16 +64,13 @@ fn remote_shell(options: &Options, meaning: &Meaning, config: &Config) -> Option
 
 /// The command lines of a run of several rsyncs, but for what depends on sources and destination. `options` name files absolutely.
 pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
-    let shared = bandwidth::share(meaning, config.processes).ok().flatten();
     // What multi-sync does itself, or with a launch of its own.
     let own = |name: &str| match name {
-        "bwlimit" => shared.is_some(),
         "log-file" => config.hosts.is_empty(),
-        "remove-source-files" | "ignore-missing-args" | "stop-after" => true,
+        "bwlimit" | "remove-source-files" | "ignore-missing-args" | "stop-after" => true,
         _ => false,
     };
     let mut launch = options.without(|setting| own(setting.spec.name())).argv();
-    launch.extend(shared.clone());
     launch.extend(remote_shell(options, meaning, config));
     let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
     let mut keeping = Options::parse(&launch)?.without(|setting| deletion(setting.spec.name())).argv();

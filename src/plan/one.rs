@@ -1,7 +1,6 @@
 //! What only one rsync does exactly: each rule was a difference, or could not be shown to be none, when random trees were compared with
 //! one rsync.
 
-use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -12,12 +11,7 @@ use crate::rsync::options::{Delete, Meaning, Options, Superuser};
 use super::{bandwidth, launches};
 
 /// Combinations of options that one rsync has to do, with the reason.
-pub(super) fn by_options(
-    options: &Options,
-    meaning: &Meaning,
-    processes: NonZero<usize>,
-    is_root: bool,
-) -> Option<&'static str> {
+pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) -> Option<&'static str> {
     let merges = meaning.per_dir_merge || meaning.cvs_exclude;
     let deletes = meaning.delete.is_some();
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
@@ -155,7 +149,7 @@ pub(super) fn by_options(
         ),
         (has("copy-as"), "with --copy-as another user reads the source than the one that scans it"),
         (backup_inside, "the backup directory lies inside the destination"),
-        (bandwidth::share(meaning, processes).is_err(), "the bandwidth limit is too small to be shared"),
+        (bandwidth::limit(meaning).is_err(), "the bandwidth limit is not one that can be shared"),
     ];
     rules.into_iter().find(|(applies, _)| *applies).map(|(_, why)| why)
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,12 @@ impl Invocation {
         let mut option = OsString::from("--log-file=");
         option.push(file);
         self.with(vec![option])
+    }
+
+    /// The same launch, which may use so many KiB a second.
+    #[must_use]
+    pub fn limited(self, kib: NonZero<u64>) -> Invocation {
+        self.with(vec![format!("--bwlimit={kib}").into()])
     }
 
     fn with(mut self, options: Vec<OsString>) -> Invocation {

@@ -1,0 +1,202 @@
+//! `--bwlimit` as the total of all that runs. rsync's own limit is fixed when it starts, so what counts is what a launch gets at its start: the
+//! shares of all that run are never more than the limit, and what will take longest gets most.
+//!
+//! A launch gets the part of the limit that it has of the bytes that are left, and no less than an even part: then all end together, and
+//! whatever runs at last has what the others had before. Where that is not free yet, it waits for those that end. Pure: it is told the time.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::time::{Duration, Instant};
+
+use crate::scan::Weight;
+
+/// What an entry takes beside its content, as sent.
+const ENTRY: u64 = 64;
+/// rsync lets so much pass before it waits (3.5.0, `sleep_for_bwlimit`).
+const BURST: Duration = Duration::from_millis(100);
+/// A launch starts with less than its part, rather than wait for the rest of it.
+const ENOUGH: f64 = 0.5;
+/// As long as more may be found, no launch gets more than so many even parts: it would keep what is found from being copied.
+const UNSETTLED: f64 = 2.0;
+
+/// The limit and who has what of it, in KiB a second.
+pub(super) struct Bandwidth {
+    limit: u64,
+    /// An even part.
+    even: u64,
+    held: HashMap<u64, Held>,
+    /// Parts of launches that have ended before their last bytes were waited for.
+    owed: Vec<(Instant, u64)>,
+    /// A launch had to wait: it is not asked for again before this, unless one ends.
+    refused: Option<Instant>,
+}
+
+struct Held {
+    share: u64,
+    bytes: u64,
+    since: Instant,
+}
+
+impl Held {
+    /// Bytes it may still send.
+    fn left(&self, now: Instant) -> u64 {
+        let sent = (self.share as f64 * 1024.0 * now.duration_since(self.since).as_secs_f64()) as u64;
+        self.bytes.saturating_sub(sent)
+    }
+}
+
+impl Bandwidth {
+    pub fn new(limit: NonZero<u64>, processes: NonZero<usize>) -> Bandwidth {
+        let limit = limit.get();
+        let even = (limit / processes.get() as u64).max(1);
+        Bandwidth { limit, even, held: HashMap::new(), owed: Vec::new(), refused: None }
+    }
+
+    /// The share of a launch that copies `weight`, beside which `waiting` is left. `settled` when nothing more is to be found. `None` if it
+    /// has to wait until others have ended.
+    pub fn share(&mut self, weight: Weight, waiting: Weight, settled: bool, now: Instant) -> Option<NonZero<u64>> {
+        let free = self.free(now);
+        let own = bytes(weight);
+        let running: u64 = self.held.values().map(|held| held.left(now)).sum();
+        let all = own.saturating_add(bytes(waiting)).saturating_add(running);
+        let part = self.limit as f64 * own as f64 / all.max(1) as f64;
+        let even = self.even as f64;
+        let too_early = !settled && part > (UNSETTLED * even).max(self.limit as f64 / UNSETTLED);
+        let wanted = part.max(even).min(self.limit as f64);
+        let last = settled && waiting == Weight::default();
+        let share = if last { free } else { free.min(wanted.ceil() as u64) };
+        let share = NonZero::new(share).filter(|_| !too_early && free as f64 >= ENOUGH * wanted);
+        self.refused = share.is_none().then(|| now + BURST);
+        share
+    }
+
+    /// Whether it is worth asking for a share now.
+    pub fn has_room(&mut self, now: Instant) -> bool {
+        self.refused.is_none_or(|until| until <= now) && self.even(false, now).is_some()
+    }
+
+    /// The share of a launch that copies nothing. It may be the only one.
+    pub fn even(&mut self, alone: bool, now: Instant) -> Option<NonZero<u64>> {
+        let free = self.free(now);
+        let share = if alone { free } else { free.min(self.even) };
+        NonZero::new(share).filter(|_| free as f64 >= ENOUGH * self.even as f64)
+    }
+
+    pub fn starts(&mut self, launch: u64, share: NonZero<u64>, weight: Weight, now: Instant) {
+        self.held.insert(launch, Held { share: share.get(), bytes: bytes(weight), since: now });
+    }
+
+    /// What it has had is free as soon as what it has `sent` would have been let through; `None` if nobody knows how much that was.
+    pub fn ends(&mut self, launch: u64, sent: Option<u64>, now: Instant) {
+        let Some(held) = self.held.remove(&launch) else { return };
+        self.refused = None;
+        let until = match sent {
+            Some(sent) => held.since + Duration::from_secs_f64(sent as f64 / (held.share as f64 * 1024.0)),
+            None => now + BURST,
+        };
+        self.owed.push((until.min(now + BURST * 2), held.share));
+    }
+
+    /// When more will be free without the end of a launch.
+    pub fn next_change(&self) -> Option<Instant> {
+        self.owed.iter().map(|(until, _)| *until).chain(self.refused).min()
+    }
+
+    fn free(&mut self, now: Instant) -> u64 {
+        self.owed.retain(|(until, _)| *until > now);
+        let taken = self.held.values().map(|held| held.share).chain(self.owed.iter().map(|(_, share)| *share));
+        self.limit.saturating_sub(taken.sum())
+    }
+}
+
+fn bytes(weight: Weight) -> u64 {
+    weight.bytes.saturating_add(weight.entries.saturating_mul(ENTRY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn bandwidth(limit: u64, processes: usize) -> Bandwidth {
+        Bandwidth::new(NonZero::new(limit).unwrap(), NonZero::new(processes).unwrap())
+    }
+
+    fn of(mib: u64) -> Weight {
+        Weight { entries: 0, bytes: mib * MIB }
+    }
+
+    /// Starts one launch, if it may.
+    fn start(bandwidth: &mut Bandwidth, launch: u64, mib: u64, waiting: u64, now: Instant) -> Option<u64> {
+        let share = bandwidth.share(of(mib), of(waiting), true, now)?;
+        bandwidth.starts(launch, share, of(mib), now);
+        Some(share.get())
+    }
+
+    #[test]
+    fn equal_launches_get_equal_parts_and_the_last_what_is_left() {
+        let mut bandwidth = bandwidth(4096, 4);
+        let now = Instant::now();
+        let shares: Vec<_> =
+            (0..4).map(|launch| start(&mut bandwidth, launch, 40, 40 * (3 - launch), now).unwrap()).collect();
+        assert_eq!(shares, [1024; 4]);
+        assert_eq!(start(&mut bandwidth, 4, 1, 0, now), None);
+        for launch in 0..3 {
+            bandwidth.ends(launch, Some(0), now);
+        }
+        assert_eq!(start(&mut bandwidth, 4, 1, 0, now), Some(3072));
+    }
+
+    #[test]
+    fn what_is_largest_gets_nearly_all() {
+        let mut bandwidth = bandwidth(40960, 8);
+        let now = Instant::now();
+        let share = start(&mut bandwidth, 0, 200, 2, now).unwrap();
+        assert!(share > 40000, "{share}");
+        assert_eq!(start(&mut bandwidth, 1, 1, 1, now), None, "it waits rather than crawl");
+        bandwidth.ends(0, Some(0), now);
+        assert!(start(&mut bandwidth, 1, 1, 1, now).is_some());
+    }
+
+    #[test]
+    fn nothing_large_starts_before_all_is_known() {
+        let mut bandwidth = bandwidth(4096, 8);
+        let now = Instant::now();
+        assert_eq!(bandwidth.share(of(100), of(0), false, now), None);
+        assert_eq!(bandwidth.share(of(10), of(90), false, now).unwrap().get(), 512);
+    }
+
+    #[test]
+    fn bytes_that_were_not_waited_for_are_owed() {
+        let mut bandwidth = bandwidth(1024, 1);
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        start(&mut bandwidth, 0, 1, 1, now).unwrap();
+        bandwidth.ends(0, Some(MIB / 8), at(20));
+        assert_eq!(bandwidth.even(true, at(50)), None);
+        assert_eq!(bandwidth.next_change(), Some(at(125)));
+        assert_eq!(bandwidth.even(true, at(126)).unwrap().get(), 1024);
+    }
+
+    proptest! {
+        /// Whatever comes and goes, the shares are never more than the limit, and a launch that is alone may start.
+        #[test]
+        fn the_total_holds(limit in 1_u64..100_000, processes in 1_usize..64, sizes in prop::collection::vec(0_u64..1000, 1..60)) {
+            let mut bandwidth = bandwidth(limit, processes);
+            let mut now = Instant::now();
+            let mut waiting: u64 = sizes.iter().sum();
+            for (launch, size) in sizes.iter().enumerate() {
+                waiting -= size;
+                while start(&mut bandwidth, launch as u64, *size, waiting, now).is_none() {
+                    let ends = *bandwidth.held.keys().min().expect("a launch that is alone may start");
+                    let sent = bandwidth.held[&ends].bytes;
+                    bandwidth.ends(ends, Some(sent), now);
+                    now += Duration::from_secs(1);
+                }
+                prop_assert!(bandwidth.held.values().map(|held| held.share).sum::<u64>() <= limit);
+            }
+        }
+    }
+}
