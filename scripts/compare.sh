@@ -170,7 +170,7 @@ prepare() {
     work=$(mktemp -d "$dir/multi-sync-compare.XXXXXX")
     # Temporary files of the programs are on the same file system.
     mkdir "$work/tmp"
-    export TMPDIR=$work/tmp
+    export TMPDIR=$work/tmp XDG_STATE_HOME=$work/state
     if [ -z "$out" ]; then
         out=$here/bench-data/runs/$(date +%F)-$name
         local count=2 first=$out

@@ -21,12 +21,15 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::argument_cost;
 use crate::scan::{Limits, Unit, Weight};
+use crate::state;
 use crate::temporary;
 
 /// Buckets in a folder, and folders in a folder.
 pub const FOLDER: u64 = 1024;
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
+/// Before the names of run directories in temporary folders.
+pub const IN_TEMPORARY: &str = "multi-sync-";
 /// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
 const LAST: [&str; 3] = ["plan.json", "journal.jsonl", "lock"];
 /// It can be gone through, and not listed.
@@ -98,6 +101,33 @@ pub struct BucketDir {
     in_source: bool,
     in_destination: bool,
     temporary: Option<tempfile::TempDir>,
+    /// The user has named no place: where this one takes no more, another one has to do.
+    spare: Option<Spare>,
+}
+
+/// Where buckets go if their directory takes no more.
+#[derive(Debug, Default)]
+struct Spare {
+    places: Vec<PathBuf>,
+    made: Mutex<Option<tempfile::TempDir>>,
+}
+
+impl Spare {
+    fn lock(&self) -> MutexGuard<'_, Option<tempfile::TempDir>> {
+        self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Writes a file of this name. `None` if no place takes it.
+    fn write(&self, name: &Path, bytes: &[u8]) -> Option<()> {
+        let path = {
+            let mut made = self.lock();
+            if made.is_none() {
+                *made = self.places.iter().find_map(|place| temporary::folder_in(place, IN_TEMPORARY).ok());
+            }
+            made.as_ref()?.path().join(name)
+        };
+        write_file(&path, bytes).ok()
+    }
 }
 
 impl BucketDir {
@@ -110,6 +140,7 @@ impl BucketDir {
         let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
         let in_source = |dir: &Path| sources.iter().any(|tree| real(dir).starts_with(tree));
         let in_destination = |dir: &Path| destination.is_some_and(|tree| real(dir).starts_with(tree));
+        let mut prefix = state::prefix();
         let places = match parent {
             Some(parent) => {
                 check_parent(parent)?;
@@ -124,10 +155,12 @@ impl BucketDir {
                 // A source such as `/` has them all: then the scan leaves the folder out.
                 let mut places = temporary::places();
                 places.sort_by_key(|place| (in_destination(place), in_source(place)));
+                // Among what is of others it tells whose it is.
+                prefix.insert_str(0, IN_TEMPORARY);
                 places
             }
         };
-        let mut made = places.iter().map(|place| temporary::folder_in(place, "multi-sync-").map_err(|e| (place, e)));
+        let mut made = places.iter().map(|place| temporary::folder_in(place, &prefix).map_err(|e| (place, e)));
         let first = made.next().expect("there is a place");
         let made =
             first.or_else(|failed| made.find_map(|next| next.ok()).ok_or(failed)).map_err(|(place, cause)| {
@@ -142,6 +175,27 @@ impl BucketDir {
             path: made.path().to_owned(),
             identity,
             temporary: Some(made),
+            spare: parent
+                .is_none()
+                .then(|| Spare { places: temporary::places_outside(sources, destination), made: Mutex::default() }),
+        })
+    }
+
+    /// A new folder of this run in the place for run directories, which is made if it is not there. The place lies in no source, and not in the
+    /// destination; `sources` and `destination` are as in [`BucketDir::create`].
+    ///
+    /// # Errors
+    /// See [`state::make`]; or there is no room.
+    pub fn in_state(place: &Path, sources: &[PathBuf], destination: Option<&Path>) -> io::Result<BucketDir> {
+        let made = temporary::folder_in(&state::make(place)?, &state::prefix())?;
+        let found = fs::metadata(made.path())?;
+        Ok(BucketDir {
+            in_source: false,
+            in_destination: false,
+            path: made.path().to_owned(),
+            identity: (found.dev(), found.ino()),
+            temporary: Some(made),
+            spare: Some(Spare { places: temporary::places_outside(sources, destination), made: Mutex::default() }),
         })
     }
 
@@ -154,7 +208,8 @@ impl BucketDir {
         let path = path.canonicalize().map_err(fail)?;
         let found = fs::metadata(&path).map_err(fail)?;
         let in_source = sources.iter().any(|tree| path.starts_with(tree));
-        Ok(BucketDir { identity: (found.dev(), found.ino()), in_source, in_destination: false, path, temporary: None })
+        let identity = (found.dev(), found.ino());
+        Ok(BucketDir { identity, in_source, in_destination: false, path, temporary: None, spare: None })
     }
 
     /// Removes the directory of a run that is complete, also where it was to stay.
@@ -164,13 +219,7 @@ impl BucketDir {
     pub fn discard(self) -> Result<()> {
         let path = self.path.clone();
         self.remove()?;
-        let removed = remove_but_last(&path).and_then(|()| fs::remove_dir_all(&path));
-        match removed {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
-            }
-            _ => Ok(()),
-        }
+        remove_run(&path).map_err(|cause| Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
     }
 
     /// A folder in it for another run that belongs to this one; made if it is not there.
@@ -184,7 +233,9 @@ impl BucketDir {
             Error::io("create", &path, cause).remedy("give a directory with room with --buckets DIR")
         })?;
         // What is left out of a scan is the whole.
-        Ok(BucketDir { path, temporary: None, ..*self })
+        let (in_source, in_destination, identity) = (self.in_source, self.in_destination, self.identity);
+        let spare = self.spare.as_ref().map(|spare| Spare { places: spare.places.clone(), made: Mutex::default() });
+        Ok(BucketDir { path, identity, in_source, in_destination, temporary: None, spare })
     }
 
     /// A folder in it where another login gets to files whose names it knows.
@@ -216,6 +267,16 @@ impl BucketDir {
         self.identity
     }
 
+    /// Whether the copy goes on where nothing more can be written there: the user has not asked for it.
+    pub fn is_optional(&self) -> bool {
+        self.spare.is_some()
+    }
+
+    /// Whether buckets are elsewhere, because nothing more could be written there.
+    pub fn has_moved(&self) -> bool {
+        self.spare.as_ref().is_some_and(|spare| spare.lock().is_some())
+    }
+
     /// Whether it is there. See [`BucketDir::vacate`].
     pub fn stands(&self) -> bool {
         self.path.is_dir()
@@ -236,6 +297,7 @@ impl BucketDir {
 
     /// Leaves the directory in place when this value is dropped.
     pub fn keep(&mut self) {
+        self.spare = None;
         if let Some(temporary) = self.temporary.take() {
             let _ = temporary.keep();
         }
@@ -261,7 +323,10 @@ impl BucketDir {
     /// File of a bucket.
     pub fn file(&self, id: u64) -> PathBuf {
         let folder = id / FOLDER;
-        self.path.join(format!("{:04}/{:04}/{id:06}.bucket", folder / FOLDER, folder % FOLDER))
+        let name = format!("{:04}/{:04}/{id:06}.bucket", folder / FOLDER, folder % FOLDER);
+        let spare = self.spare.as_ref().map(Spare::lock);
+        let elsewhere = spare.as_ref().and_then(|spare| spare.as_ref()).map(|spare| spare.path().join(&name));
+        elsewhere.filter(|file| file.exists()).unwrap_or_else(|| self.path.join(name))
     }
 
     /// The arguments of a bucket, each ended by a NUL.
@@ -297,6 +362,10 @@ impl BucketDir {
                 return Ok(false);
             }
         }
+        match File::open(self.path.join(LAST[0])).and_then(|plan| plan.sync_all()) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound && !stop() => return Err(fail(&self.path, cause)),
+            _ => {}
+        }
         let mut folders = BTreeSet::new();
         for id in buckets {
             let path = self.file(id);
@@ -327,20 +396,33 @@ impl BucketDir {
 
     fn write(&self, id: u64, arguments: &[u8]) -> Result<()> {
         let path = self.file(id);
-        let written = match fs::write(&path, arguments) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                let folder = path.parent().expect("a bucket file has a folder");
-                fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(FOLDER_MODE)
-                    .create(folder)
-                    .and_then(|()| fs::write(&path, arguments))
-            }
-            other => other,
-        };
+        let written = write_file(&path, arguments).or_else(|cause| {
+            let name = path.strip_prefix(&self.path).unwrap_or(&path);
+            self.spare.as_ref().and_then(|spare| spare.write(name, arguments)).ok_or(cause)
+        });
         written.map_err(|cause| {
             Error::io("write bucket", &path, cause).remedy("give a directory with more room with --buckets DIR")
         })
+    }
+}
+
+/// Makes the folder for it first, if need be.
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::write(path, bytes) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().expect("a bucket file has a folder");
+            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+            fs::write(path, bytes)
+        }
+        other => other,
+    }
+}
+
+/// Removes a run directory. Whoever is killed meanwhile leaves one that can still be read, or none.
+pub(crate) fn remove_run(dir: &Path) -> io::Result<()> {
+    match remove_but_last(dir).and_then(|()| fs::remove_dir_all(dir)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
     }
 }
 

@@ -21,8 +21,10 @@ use multi_sync::hosts::{self, Host, Ssh};
 use multi_sync::recheck;
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::options::{Aliases, Options};
+use multi_sync::rundir::Keep;
 use multi_sync::selftest;
 use multi_sync::size::{self, Size};
+use multi_sync::state;
 use multi_sync::temporary;
 use multi_sync::{Error, Result};
 
@@ -54,11 +56,14 @@ pub enum Request {
     },
     /// Print where a run stands.
     Status(PathBuf),
-    /// Print the runs below this folder, or below the temporary one.
+    /// Print the runs below this folder, or in the usual places.
     Runs(Option<PathBuf>),
+    /// Remove the directory of a run.
+    Forget(PathBuf),
 }
 
 /// What may differ when a run goes on.
+#[derive(Default)]
 pub struct Overrides {
     processes: Option<OsString>,
     hosts: Option<OsString>,
@@ -82,6 +87,8 @@ pub struct Run {
     pub alone: Option<Alone>,
     /// The words that ask for the same again, without the program's name.
     pub again: Vec<OsString>,
+    /// How long directories of runs stay that did not come to their end.
+    pub keep_runs: Keep,
 }
 
 /// Reads the command line. `words` starts with the program's name.
@@ -248,28 +255,67 @@ fn reads_itself() -> std::result::Result<(), String> {
 /// Requests about a run that was begun before.
 fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     let dir = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
-    let request = match (dir("resume"), dir("retry-failed"), dir("status"), matches.get_flag("runs")) {
-        (None, None, None, false) => return Ok(None),
-        (Some(dir), None, None, false) => resume(matches, dir, false),
-        (None, Some(dir), None, false) => resume(matches, dir, true),
-        (None, None, Some(dir), false) => Request::Status(dir),
-        (None, None, None, true) => Request::Runs(dir("buckets")),
-        _ => {
-            return Err(Error::usage("--resume, --retry-failed, --status and --runs exclude each other")
-                .remedy("give one of them"));
-        }
-    };
-    let may = if let Request::Runs(_) = request { &["buckets"][..] } else { &[] };
-    let fixed =
-        ["paths", "rsync", "files", "size", "buckets", "mode", "config", "host-timeout", "verify", "scan-threads"];
-    let tells_only = matches!(request, Request::Status(_) | Request::Runs(_));
-    let of_a_run = ["processes", "hosts", "hosts-file", "ssh", "retries", "stall"];
-    let unused = of_a_run.into_iter().find(|name| tells_only && matches.contains_id(name));
-    let unused = unused.or(["progress", "stats"].into_iter().find(|name| tells_only && matches.get_flag(name)));
-    if let Some(name) = unused {
-        return Err(Error::usage(format!("--{name} cannot be used with --status and --runs")).remedy("leave it out"));
+    let asked =
+        [dir("resume").is_some(), dir("retry-failed").is_some(), dir("status").is_some(), dir("forget").is_some()];
+    let listed = matches.get_flag("runs");
+    // `--runs --forget ID` is taken for what is meant.
+    if asked.iter().filter(|asked| **asked).count() + usize::from(listed && dir("forget").is_none()) > 1 {
+        return Err(Error::usage("--resume, --retry-failed, --status, --runs and --forget exclude each other")
+            .remedy("give one of them"));
     }
-    let typed = fixed.into_iter().find(|name| matches.contains_id(name) && !may.contains(name));
+    let mut typed_paths = matches.get_many::<OsString>("paths").into_iter().flatten();
+    let request = match (dir("resume"), dir("retry-failed"), dir("status"), dir("forget"), listed) {
+        (Some(dir), ..) => resume(matches, dir, false),
+        (_, Some(dir), ..) => resume(matches, dir, true),
+        (_, _, Some(dir), ..) => Request::Status(dir),
+        (_, _, _, Some(dir), _) => Request::Forget(dir),
+        (.., true) => {
+            let named = typed_paths.next().map(PathBuf::from);
+            if typed_paths.next().is_some() || named.is_some() && dir("buckets").is_some() {
+                return Err(Error::usage("--runs takes one directory").remedy("give --runs DIR"));
+            }
+            Request::Runs(named.or(dir("buckets")))
+        }
+        _ => return Ok(None),
+    };
+    let tells_only = match request {
+        Request::Status(_) => Some("--status"),
+        Request::Runs(_) => Some("--runs"),
+        Request::Forget(_) => Some("--forget"),
+        _ => None,
+    };
+    if let Some(mode) = tells_only {
+        let may: &[&str] = match request {
+            Request::Runs(_) => &["runs", "buckets", "paths"],
+            Request::Forget(_) => &["runs", "forget"],
+            _ => &["status"],
+        };
+        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let command = command();
+        let names = command.get_arguments().map(|argument| argument.get_id().as_str());
+        return match names.filter(|name| typed(name)).find(|name| !may.contains(name)) {
+            Some(other) => {
+                let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
+                Err(Error::usage(format!("{other} cannot be used with {mode}, which copies nothing"))
+                    .remedy("leave it out"))
+            }
+            None => Ok(Some(request)),
+        };
+    }
+    let fixed = [
+        "paths",
+        "rsync",
+        "files",
+        "size",
+        "buckets",
+        "mode",
+        "config",
+        "host-timeout",
+        "verify",
+        "scan-threads",
+        "keep-runs",
+    ];
+    let typed = fixed.into_iter().find(|name| matches.contains_id(name));
     let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users"]
         .into_iter()
         .find(|name| matches.get_flag(name));
@@ -505,9 +551,10 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     let options =
         Options::parse_str_with(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text), Aliases::installed())?;
     let mut config = Config::new(sources, destination, options, cwd);
-    configure(&mut config, matches, typed)?;
+    let keep_runs = configure(&mut config, matches, typed)?;
     Ok(Run {
         config,
+        keep_runs,
         show: matches.get_flag("show"),
         stats: matches.get_flag("stats"),
         alone: None,
@@ -515,9 +562,10 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     })
 }
 
-/// Everything but what is copied, where to, and with which options of rsync.
-fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<()> {
+/// Everything but what is copied, where to, and with which options of rsync. Gives how long what is left of a run stays.
+fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<Keep> {
     let word = |name: &str| matches.get_one::<OsString>(name);
+    let keep = keep_runs(matches)?;
     if let Some(count) = word("processes") {
         set_processes(config, count)?;
     }
@@ -549,8 +597,27 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.dry_run = matches.get_flag("dry-run");
     config.gitignore = matches.get_flag("gitignore");
     config.figures = matches.get_flag("stats");
+    config.state = state::place().ok().filter(|_| keep.days > 0);
     set_patience(config, word("retries"), word("stall"))?;
-    set_verification(config, matches)
+    set_verification(config, matches)?;
+    Ok(keep)
+}
+
+/// `DAYS` or `DAYS,COUNT`.
+fn keep_runs(matches: &ArgMatches) -> Result<Keep> {
+    let Some(word) = matches.get_one::<OsString>("keep-runs") else { return Ok(Keep::USUAL) };
+    let read = || {
+        let text = word.to_str()?;
+        let (days, most) = match text.split_once(',') {
+            Some((days, most)) => (days, most.parse().ok().filter(|most| *most > 0)?),
+            None => (text, Keep::USUAL.most),
+        };
+        Some(Keep { days: days.parse().ok()?, most })
+    };
+    read().ok_or_else(|| {
+        Error::usage(format!("--keep-runs: not a number of days: {}", Printable::os(word)))
+            .remedy("write DAYS or DAYS,COUNT, such as 30,50; 0 keeps none")
+    })
 }
 
 fn about<T>(option: &str, value: Result<T>) -> Result<T> {

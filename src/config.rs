@@ -56,8 +56,11 @@ pub struct Config {
     pub limits: Limits,
     /// The user chose the limits: one bucket is one launch.
     pub limits_given: bool,
-    /// Parent of the bucket directory; the system's temporary folder if `None`.
+    /// Parent of the bucket directory; [`Config::state`] if `None`.
     pub buckets: Option<PathBuf>,
+    /// Place for the directories of runs that may have to be resumed, used if neither a source nor DEST is around it; the system's temporary folder
+    /// if `None`.
+    pub state: Option<PathBuf>,
     /// Keep the bucket directory.
     pub keep: bool,
     /// Scan and write buckets, but start no rsync.
@@ -141,6 +144,7 @@ impl Config {
             limits: Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE },
             limits_given: false,
             buckets: None,
+            state: None,
             keep: false,
             dry_run: false,
             progress: false,

@@ -30,7 +30,7 @@
 //!
 //! # Rules
 //! - Imports go down these levels only; modules of one level do not know each other:
-//!   [`error`], [`thread`], [`entry`], [`names`], [`handle`], [`endpoint`], [`size`], [`temporary`], [`treegen`], [`verify`]; then [`rsync`]; then [`hosts`], [`shell`]; then
+//!   [`error`], [`thread`], [`entry`], [`names`], [`handle`], [`endpoint`], [`size`], [`state`], [`temporary`], [`treegen`], [`verify`]; then [`rsync`]; then [`hosts`], [`shell`]; then
 //!   [`config`]; then [`scan`], [`bucket`], [`cost`], [`queue`], [`adapt`], [`report`]; then [`recheck`], [`journal`], [`shared`], [`spool`]; then [`rundir`]; then
 //!   [`supervise`]; then [`connection`]; then [`plan`], [`preflight`]; then [`engine`]; then [`trial`]; then [`selftest`], [`mod@bench`]; then the command.
 //! - Only [`supervise`] starts processes, and a thread owns each. Only the command and the printers of [`report`] print.
@@ -70,6 +70,7 @@ pub mod shared;
 pub mod shell;
 pub mod size;
 pub mod spool;
+pub mod state;
 pub mod supervise;
 pub mod temporary;
 pub mod thread;

@@ -4,6 +4,7 @@ mod cli;
 mod folder;
 mod in_place;
 mod runs;
+mod status;
 mod streams;
 mod terminal;
 mod verification;
@@ -27,16 +28,17 @@ use multi_sync::report::text::Statistics;
 use multi_sync::report::{Event, Progress, Summary};
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
+use multi_sync::rundir;
 use multi_sync::selftest;
 use multi_sync::spool::Spool;
 use multi_sync::supervise::{Guardian, Stream};
 use multi_sync::trial::Stopper;
-use multi_sync::{Error, Result, temporary, thread};
+use multi_sync::{Error, Result, thread};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Alone, Request, Run};
-use runs::{Opened, Resumed};
+use runs::{Closed, Opened, Resumed};
 use terminal::Terminal;
 
 fn main() -> ExitCode {
@@ -54,8 +56,9 @@ fn main() -> ExitCode {
         }
         Request::Selftest(request) => test(&request),
         Request::Bench(request) => measure(&request),
-        Request::Status(dir) => print(&runs::status(&dir)?),
-        Request::Runs(parent) => list_runs(parent),
+        Request::Status(dir) => print(&status::of(&dir)?),
+        Request::Runs(parent) => print(&status::list(parent.as_deref())?),
+        Request::Forget(dir) => rundir::forget(&rundir::find(&dir)?).map(|()| exit::OK),
     });
     ExitCode::from(told(done))
 }
@@ -78,17 +81,6 @@ fn hide_refused_threads() {
     }));
 }
 
-fn list_runs(parent: Option<PathBuf>) -> Result<u8> {
-    let usual = temporary::usual();
-    let places = match parent {
-        Some(parent) => vec![parent],
-        // Runs were made elsewhere then.
-        None if !usual.is_dir() => temporary::places().into_iter().skip(1).collect(),
-        None => vec![usual],
-    };
-    print(&places.iter().map(|place| runs::list(place)).collect::<Result<String>>()?)
-}
-
 fn working_directory() -> Result<PathBuf> {
     std::env::current_dir().map_err(|cause| {
         Error::usage("cannot find the working directory").because(cause).remedy("change to a directory that exists")
@@ -102,7 +94,7 @@ fn print(text: &str) -> Result<u8> {
 
 fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     let terminal = Terminal::find(signal_is_ignored(SIGHUP));
-    let Run { mut config, show, stats, alone, again } = run;
+    let Run { mut config, show, stats, keep_runs, alone, again } = run;
     config.asks = terminal.is_some();
     // Each run has its own; what comes between them stops both.
     let (control, asking) = (Control::default(), Control::default());
@@ -146,7 +138,10 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
         let question = verification::question(&config)?;
         let (ledger, kept) = Opened::open(&config, &plan, &again, resumed)?.split();
         if kept.recorded() {
-            spool.keep_in(kept.buckets().path())?;
+            let written = spool.keep_in(kept.buckets().path());
+            if !kept.buckets().is_optional() {
+                written?;
+            }
         }
         if show {
             streams::out(format!("{}\n", Printable::path(kept.buckets().path())));
@@ -166,26 +161,38 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
             (outcome, _) => outcome,
         };
         printer.finish();
-        let (said, removed) = kept.close(&config, outcome.as_ref().ok());
+        let Closed { lines, removed } = kept.close(&config, keep_runs, outcome.as_ref().ok());
+        if let (Some(place), false) = (&config.state, config.dry_run) {
+            keep_runs.tidy(place);
+        }
+        let code = match outcome {
+            Err(_) if control.interrupted() => exit::INTERRUPTED,
+            Err(error) => {
+                complain(&error);
+                error.exit_code()
+            }
+            Ok(summary) => {
+                if stats {
+                    let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
+                    let block = Statistics {
+                        summary: &summary,
+                        cwd: &config.cwd,
+                        command_line: &command_line,
+                        processes: config.processes.get(),
+                        dry_run: config.dry_run,
+                    };
+                    streams::out(block.to_string());
+                }
+                conclude(&summary, &config, !lines.is_empty());
+                summary.code.get()
+            }
+        };
         // What is left of the directory is no part of the outcome.
         if let Err(error) = removed {
             complain(&error);
         }
-        said.iter().for_each(|line| complain_text(line));
-        let summary = outcome?;
-        if stats {
-            let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
-            let block = Statistics {
-                summary: &summary,
-                cwd: &config.cwd,
-                command_line: &command_line,
-                processes: config.processes.get(),
-                dry_run: config.dry_run,
-            };
-            streams::out(block.to_string());
-        }
-        conclude(&summary, &config);
-        Ok(summary.code.get())
+        lines.iter().for_each(|line| complain_text(line));
+        Ok(code)
     };
     let done = while_listening(&interrupt, &ask, || match job() {
         Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
@@ -329,7 +336,8 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn conclude(summary: &Summary, config: &Config) {
+/// Tells how the run ended; `advised` if it is said afterwards what to do.
+fn conclude(summary: &Summary, config: &Config, advised: bool) {
     let code = summary.code;
     match summary.differences {
         Some(0) => complain_text("verified: nothing differs"),
@@ -338,7 +346,8 @@ fn conclude(summary: &Summary, config: &Config) {
         None => {}
     }
     if summary.interrupted {
-        complain_text("interrupted: the copy is incomplete; the same command completes it");
+        let completes = if advised { "" } else { "; the same command completes it" };
+        complain_text(&format!("interrupted: the copy is incomplete{completes}"));
     }
     if summary.buckets_left > 0 {
         complain_text(&format!("{} of {} buckets were not done", summary.buckets_left, summary.buckets));

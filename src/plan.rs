@@ -395,6 +395,43 @@ impl Plan {
         })
     }
 
+    /// Whether the run is one rsync because nobody has asked for more.
+    pub fn is_one_by_choice(config: &Config) -> bool {
+        one::by_config(config).is_some()
+    }
+
+    /// Makes the bucket directory in the place for the directories of runs ([`Config::state`]). `None` if there is none, or if it is among what is
+    /// copied or written: it must not change what this run finds there, nor be found by it.
+    ///
+    /// # Errors
+    /// It cannot be made there.
+    pub fn make_in_state(&self, config: &Config) -> io::Result<Option<BucketDir>> {
+        let Some(place) = config.state.as_deref().filter(|_| config.buckets.is_none() && !config.keep) else {
+            return Ok(None);
+        };
+        let meaning = config.options.meaning();
+        // A link in the source may lead there.
+        if meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links {
+            return Ok(None);
+        }
+        let real = sources::resolve(place);
+        // Of a list of names there are no trees.
+        let typed = config.sources.iter().map(|source| {
+            let base = source.base(&config.cwd);
+            sources::resolve(&source.name().map_or(base.clone(), |name| base.join(name)))
+        });
+        let mut sources: Vec<PathBuf> =
+            self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).chain(typed).collect();
+        sources.sort();
+        sources.dedup();
+        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
+        let mut around = sources.iter().chain(&local);
+        if around.any(|tree| real.starts_with(tree) || tree.starts_with(&real) || mounts::share(tree, &real)) {
+            return Ok(None);
+        }
+        BucketDir::in_state(place, &sources, local.as_deref()).map(Some)
+    }
+
     /// Makes the bucket directory, outside of what is copied if possible.
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! The run directory: what was asked (`plan.json`), who works on it ([`Lock`]), and, through [`crate::journal`], how far it came. The
 //! buckets in it are [`crate::bucket`]'s.
 
+mod figures;
+mod find;
 mod lock;
+mod tidy;
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +18,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::journal::Name;
+pub use figures::{note_progress, noted_progress};
+pub use find::{find, id, usual, usual_places, word};
 pub use lock::Lock;
+pub use tidy::{Keep, forget};
 
 /// Version of `plan.json`. Since 2 it has a name for the run and a checksum.
 const VERSION: u32 = 2;
@@ -74,16 +80,18 @@ impl Asked {
         &self.run
     }
 
-    /// Writes it, at once or not at all.
+    /// Writes it, at once or not at all. With `now` the disk has it afterwards; else it gets it with the first buckets.
     ///
     /// # Errors
     /// The run directory cannot be written.
-    pub fn write(&self, dir: &Path) -> Result<()> {
+    pub fn write(&self, dir: &Path, now: bool) -> Result<()> {
         let path = dir.join(PLAN);
         let text = serde_json::to_vec_pretty(self).expect("what was asked is plain data");
         let written = tempfile::NamedTempFile::new_in(dir).and_then(|mut file| {
             file.write_all(&text)?;
-            file.as_file().sync_all()?;
+            if now {
+                file.as_file().sync_all()?;
+            }
             file.persist(&path).map_err(|error| error.error)
         });
         written
@@ -169,7 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let words = [OsString::from("-p"), OsString::from_vec(b"\xff\n".to_vec())];
         let asked = Asked::new(&words, Path::new("/a b"), "3.5.0".into());
-        asked.write(dir.path()).unwrap();
+        asked.write(dir.path(), true).unwrap();
         let read = Asked::read(dir.path()).unwrap();
         assert_eq!(read, asked);
         assert_eq!((read.words(), read.cwd()), (words.to_vec(), PathBuf::from("/a b")));
@@ -185,7 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let words = ["-r", "-a --delete", "src/", "D"].map(OsString::from);
         let asked = Asked::new(&words, Path::new("/here"), "3.5.0".into());
-        asked.write(dir.path()).unwrap();
+        asked.write(dir.path(), true).unwrap();
         let path = dir.path().join(PLAN);
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {

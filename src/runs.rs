@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use multi_sync::bucket::BucketDir;
 use multi_sync::config::{Config, Depth};
@@ -14,8 +14,8 @@ use multi_sync::plan::{Plan, Strategy};
 use multi_sync::report::Summary;
 use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
-use multi_sync::rundir::{self, Asked, Lock};
-use multi_sync::size;
+use multi_sync::rundir::{self, Asked, Keep, Lock};
+use multi_sync::state;
 use multi_sync::{Error, Result};
 
 /// How many failed names are printed at the end.
@@ -33,7 +33,8 @@ pub struct Resumed {
 impl Resumed {
     /// Reads what was asked for.
     pub fn read(dir: &Path, failed_only: bool) -> Result<Resumed> {
-        Ok(Resumed { dir: dir.to_owned(), failed_only, asked: Asked::read(dir)? })
+        let dir = rundir::find(dir)?;
+        Ok(Resumed { asked: Asked::read(&dir)?, dir, failed_only })
     }
 
     /// The command line it was begun with, and the directory that was typed in.
@@ -44,81 +45,99 @@ impl Resumed {
 
 /// The run directory of a run that is about to start or to go on.
 pub struct Opened {
-    /// Where its buckets are.
-    pub buckets: BucketDir,
     /// What is written down.
     pub ledger: Option<Ledger>,
-    lock: Option<Lock>,
-    resumed: bool,
-    /// What an rsync left half written may be passed over by the next one.
-    leaves_halves: bool,
+    /// What becomes of it afterwards.
+    pub kept: Kept,
+}
+
+/// What has to be there for a run that can be taken up again.
+struct Recorded {
+    ledger: Ledger,
+    lock: Lock,
     run: String,
 }
 
 impl Opened {
     /// Opens a new run directory, or that of a run that goes on.
     pub fn open(config: &Config, plan: &Plan, words: &[OsString], resumed: Option<&Resumed>) -> Result<Opened> {
-        let parallel = plan.strategy == Strategy::Parallel;
         match resumed {
-            Some(run) => {
-                if plan.leaves_halves {
-                    return Err(Error::usage(
-                        "with these rsync options a file that was half written would be passed over",
-                    )
-                    .remedy("copy once without --update, --ignore-existing and --size-only"));
-                }
-                let lock = Lock::take(&run.dir)?;
-                let buckets = plan.open_buckets(&run.dir)?;
-                // An answer of before says nothing of now.
-                let trusted = !(config.verify_only || config.destination.is_local() && run.asked.machine_restarted());
-                let open = || {
-                    let mut ledger = Ledger::open(&run.dir, run.asked.run(), trusted)?;
-                    if run.failed_only {
-                        ledger.fail_again()?;
-                    }
-                    Ok(ledger)
-                };
-                let ledger = (!config.dry_run).then(open).transpose()?;
-                Ok(Opened {
-                    buckets,
-                    ledger,
-                    lock: Some(lock),
-                    resumed: true,
-                    leaves_halves: false,
-                    run: run.asked.run().to_owned(),
-                })
-            }
-            None => {
-                let buckets = plan.make_buckets(config)?;
-                // What one rsync does at once is taken up again only where that was wanted.
-                let wanted =
-                    parallel || config.keep || config.buckets.is_some() && !plan.one_rsync_meets(config, &buckets);
-                if config.dry_run || !wanted {
-                    return Ok(Opened {
-                        buckets,
-                        ledger: None,
-                        lock: None,
-                        resumed: false,
-                        leaves_halves: plan.leaves_halves,
-                        run: String::new(),
-                    });
-                }
-                let lock = Lock::take(buckets.path())?;
-                let asked = Asked::new(words, &config.cwd, plan.version.to_string());
-                asked.write(buckets.path())?;
-                let ledger = Ledger::open(buckets.path(), asked.run(), true)?;
-                let run = asked.run().to_owned();
-                Ok(Opened {
-                    buckets,
-                    ledger: Some(ledger),
-                    lock: Some(lock),
-                    resumed: false,
-                    leaves_halves: plan.leaves_halves,
-                    run,
-                })
-            }
+            Some(run) => Opened::again(config, plan, run),
+            None => Opened::anew(config, plan, words),
         }
     }
+
+    fn again(config: &Config, plan: &Plan, run: &Resumed) -> Result<Opened> {
+        if plan.leaves_halves {
+            return Err(Error::usage("with these rsync options a file that was half written would be passed over")
+                .remedy("copy once without --update, --ignore-existing and --size-only"));
+        }
+        let lock = Lock::take(&run.dir)?;
+        let buckets = plan.open_buckets(&run.dir)?;
+        // An answer of before says nothing of now.
+        let trusted = !(config.verify_only || config.destination.is_local() && run.asked.machine_restarted());
+        let open = || {
+            let mut ledger = Ledger::open(&run.dir, run.asked.run(), trusted)?;
+            if run.failed_only {
+                ledger.fail_again()?;
+            }
+            Ok(ledger)
+        };
+        let ledger = (!config.dry_run).then(open).transpose()?;
+        let run = run.asked.run().to_owned();
+        let kept = Kept { buckets, lock: Some(lock), resumed: true, leaves_halves: false, run, why_not: None };
+        Ok(Opened { ledger, kept })
+    }
+
+    fn anew(config: &Config, plan: &Plan, words: &[OsString]) -> Result<Opened> {
+        let kept = |buckets, why_not| Kept {
+            buckets,
+            lock: None,
+            resumed: false,
+            leaves_halves: plan.leaves_halves,
+            run: String::new(),
+            why_not,
+        };
+        // One rsync that nobody wants to take up again needs nothing.
+        let wanted = !config.dry_run && (config.keep || config.buckets.is_some() || !Plan::is_one_by_choice(config));
+        let in_state = || {
+            let made = plan.make_in_state(config).map_err(|cause| cause.to_string())?;
+            let Some(buckets) = made else { return Ok(None) };
+            let recorded = record(config, plan, &buckets, words).map_err(|error| error.to_string())?;
+            Ok(Some((buckets, recorded)))
+        };
+        let why_not: Option<String> = match wanted.then(in_state).transpose() {
+            Ok(None | Some(None)) => {
+                state::place().err().filter(|_| config.state.is_none() && config.buckets.is_none())
+            }
+            Ok(Some(Some((buckets, recorded)))) => return Ok(kept(buckets, None).with(recorded)),
+            Err(why) => Some(why),
+        };
+        let buckets = plan.make_buckets(config)?;
+        let parallel = plan.strategy == Strategy::Parallel;
+        if !wanted || !parallel && !config.keep && plan.one_rsync_meets(config, &buckets) {
+            return Ok(Opened { ledger: None, kept: kept(buckets, why_not) });
+        }
+        match record(config, plan, &buckets, words) {
+            Ok(recorded) => Ok(kept(buckets, why_not).with(recorded)),
+            Err(_) if buckets.is_optional() => Ok(Opened { ledger: None, kept: kept(buckets, why_not) }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes out what the run itself needs.
+    pub fn split(self) -> (Option<Ledger>, Kept) {
+        (self.ledger, self.kept)
+    }
+}
+
+/// Writes down what was asked, and begins a journal.
+fn record(config: &Config, plan: &Plan, buckets: &BucketDir, words: &[OsString]) -> Result<Recorded> {
+    let lock = Lock::take(buckets.path())?;
+    let asked = Asked::new(words, &config.cwd, plan.version.to_string());
+    asked.write(buckets.path(), !buckets.is_optional())?;
+    let ledger = Ledger::open(buckets.path(), asked.run(), true)?;
+    Ok(Recorded { ledger, lock, run: asked.run().to_owned() })
 }
 
 /// Keeps what is needed to go on, and removes everything else. Says what to do next.
@@ -129,25 +148,24 @@ pub struct Kept {
     /// What an rsync left half written may be passed over by the next one.
     leaves_halves: bool,
     run: String,
+    /// Why it is not in the place for run directories.
+    why_not: Option<String>,
 }
 
-impl Opened {
-    /// Takes out what the run itself needs.
-    pub fn split(self) -> (Option<Ledger>, Kept) {
-        (
-            self.ledger,
-            Kept {
-                buckets: self.buckets,
-                lock: self.lock,
-                resumed: self.resumed,
-                leaves_halves: self.leaves_halves,
-                run: self.run,
-            },
-        )
-    }
+/// What is left of a run.
+pub struct Closed {
+    /// Lines to print, without a name in front; the last one says what to type.
+    pub lines: Vec<String>,
+    /// Whether something could not be removed or written.
+    pub removed: Result<()>,
 }
 
 impl Kept {
+    fn with(self, recorded: Recorded) -> Opened {
+        let Recorded { ledger, lock, run } = recorded;
+        Opened { ledger: Some(ledger), kept: Kept { lock: Some(lock), run, ..self } }
+    }
+
     /// Whether there is a journal.
     pub fn recorded(&self) -> bool {
         self.lock.is_some() && self.buckets.stands()
@@ -163,50 +181,29 @@ impl Kept {
         &self.buckets
     }
 
-    /// After the run. `summary` is `None` if it failed as a whole. Lines to print, without a name in front.
-    pub fn close(mut self, config: &Config, summary: Option<&Summary>) -> (Vec<String>, Result<()>) {
-        let recorded = self.recorded();
-        let stays = self.resumed || config.buckets.is_some();
+    /// After the run. `summary` is `None` if it failed as a whole.
+    pub fn close(mut self, config: &Config, keep: Keep, summary: Option<&Summary>) -> Closed {
+        let lost = self.buckets.has_moved() || summary.is_some_and(|run| run.unrecorded);
+        let recorded = self.recorded() && !lost;
+        let dir = self.buckets.path().to_owned();
+        let asked_for = self.resumed || config.buckets.is_some();
         // What cannot be explained stays to be looked at.
-        let stays = stays || summary.is_some_and(|run| run.unaccounted);
+        let stays = asked_for
+            || summary.is_some_and(|run| run.unaccounted)
+            || recorded && keep.days > 0 && !self.buckets.is_in_destination() && self.is_worth_it(config, summary);
         let complete = summary.is_some_and(|run| {
             let ended = [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get());
             ended || run.plain.is_some() && !stays
         });
         let keeps = recorded && !complete && stays;
-        let dir = self.buckets.path().to_owned();
         let mut lines = Vec::new();
         if keeps {
-            let shown = Quoted(dir.as_os_str()).to_string();
-            lines.extend(failures(&dir));
-            let ended = summary.is_some_and(|run| run.code.get() == exit::PARTIAL && !run.interrupted);
-            let differs = summary.and_then(|run| run.differences).is_some_and(|count| count > 0);
-            lines.push(match ended {
-                true if differs => {
-                    let by_content = config.verify == Some(Depth::Checksum);
-                    let needs = match (config.verify_only, by_content) {
-                        (true, true) => " without --verify-only and with -c among the rsync options",
-                        (true, false) => " without --verify-only",
-                        (false, true) => " with -c among the rsync options",
-                        (false, false) => "",
-                    };
-                    format!("what differs is listed in {shown}; the same command{needs} copies it")
-                }
-                // Such a run is not taken up again.
-                true if self.leaves_halves => "to try again what failed: the same command".to_owned(),
-                false if self.leaves_halves => {
-                    "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
-                }
-                true => format!("to try again what failed: multi-sync --retry-failed {shown}"),
-                false => format!("to go on: multi-sync --resume {shown}"),
-            });
+            lines = self.advice(config, &dir, summary);
             self.buckets.keep();
-        } else if recorded && !complete && summary.is_some_and(|run| run.done.entries > 0) {
-            lines.push("hint: what was copied stays; a run with --buckets DIR can be resumed".into());
         } else if let Some(run) = summary
             && run.code.get() == exit::PARTIAL
             && run.plain.is_some()
-            && stays
+            && asked_for
             && !run.interrupted
             && !config.dry_run
         {
@@ -227,7 +224,64 @@ impl Kept {
         let removed = removed.and(amended);
         // Who waits for it finds the directory as it is to stay.
         drop(self.lock.take());
-        (lines, removed)
+        Closed { lines, removed }
+    }
+
+    /// Whether somebody who has named no place for it would want to take up a run that did not come to its end.
+    fn is_worth_it(&self, config: &Config, summary: Option<&Summary>) -> bool {
+        /// What one rsync has done for so long is begun anew as quickly.
+        const SHORT: Duration = Duration::from_secs(10);
+        /// So long a scan is not repeated.
+        const LONG_SCAN: Duration = Duration::from_secs(10);
+        // Such a run is not resumed, or has no effect.
+        if self.leaves_halves || config.verify_only || config.options.meaning().dry_run {
+            return false;
+        }
+        let dir = self.buckets.path();
+        let some_failed = || std::fs::metadata(dir.join(FAILED_TEXT)).is_ok_and(|found| found.len() > 0);
+        let Some(run) = summary else {
+            return journal::Read::from(dir).is_ok_and(|read| read.state().launches > 0);
+        };
+        let ended = run.code.get() == exit::PARTIAL && !run.interrupted;
+        match (ended, run.plain.is_some()) {
+            // What only differs is copied by the same command.
+            (true, is_plain) => some_failed() || !is_plain && run.differences.is_none_or(|count| count == 0),
+            (false, true) => run.total_time >= SHORT,
+            (false, false) => run.begun || run.scan_time >= LONG_SCAN,
+        }
+    }
+
+    fn advice(&self, config: &Config, dir: &Path, summary: Option<&Summary>) -> Vec<String> {
+        let mut lines = failures(dir);
+        let ended = summary.is_some_and(|run| run.code.get() == exit::PARTIAL && !run.interrupted);
+        let differs = summary.and_then(|run| run.differences).is_some_and(|count| count > 0);
+        if let Some(why) = &self.why_not {
+            lines.push(format!(
+                "the directory of the run is {}, where a restart of the machine may remove it: {why}",
+                Printable::path(dir)
+            ));
+        }
+        lines.push(match ended {
+            true if differs => {
+                let by_content = config.verify == Some(Depth::Checksum);
+                let needs = match (config.verify_only, by_content) {
+                    (true, true) => " without --verify-only and with -c among the rsync options",
+                    (true, false) => " without --verify-only",
+                    (false, true) => " with -c among the rsync options",
+                    (false, false) => "",
+                };
+                let shown = Quoted(dir.as_os_str());
+                format!("what differs is listed in {shown}; the same command{needs} copies it")
+            }
+            // Such a run is not taken up again.
+            true if self.leaves_halves => "to try again what failed: the same command".to_owned(),
+            false if self.leaves_halves => {
+                "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
+            }
+            true => format!("to try again what failed: multi-sync --retry-failed {}", Quoted(&rundir::word(dir))),
+            false => format!("to go on: multi-sync --resume {}", Quoted(&rundir::word(dir))),
+        });
+        lines
     }
 }
 
@@ -238,71 +292,4 @@ fn failures(dir: &Path) -> Vec<String> {
     let mut lines = vec![format!("{} names were not copied; all of them: {list}", names.len())];
     lines.extend(names.iter().take(NAMED).map(|name| format!("not copied: {}", Printable::bytes(name))));
     lines
-}
-
-/// Where a run stands.
-pub fn status(dir: &Path) -> Result<String> {
-    let asked = Asked::read(dir)?;
-    let read = journal::Read::from(dir)?;
-    let state = read.state();
-    let (known, done) = (state.buckets.len(), state.done.len());
-    let weight = state.done_weight();
-    let failed = state.done.values().filter(|code| **code == exit::PARTIAL).count();
-    let stands = match (Lock::is_held(dir)?, state.finished, &read) {
-        (true, ..) => "running".to_owned(),
-        (false, _, journal::Read::Damaged { line, .. }) => {
-            format!("not running, its journal is damaged in line {line}; can be resumed, from the beginning")
-        }
-        (false, Some(code), _) => format!("ended with code {code} ({})", exit::meaning(code)),
-        (false, None, _) => "not running, can be resumed".to_owned(),
-    };
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name}: {value}");
-    };
-    let words: Vec<String> = asked.words().iter().map(|word| Quoted(word).to_string()).collect();
-    line("Status", &stands);
-    line("Begun", &asked.begun);
-    line("Working directory", &Printable::path(&asked.cwd()).to_string());
-    line("Command line", &format!("multi-sync {}", words.join(" ")));
-    line("Times begun", &state.begun.to_string());
-    if let Some(why) = &state.one_rsync {
-        line("One rsync does it all", why);
-        return Ok(text);
-    }
-    line("Scan", if state.scanned.is_some() { "complete" } else { "not complete" });
-    if let Some(found) = state.scanned {
-        line("Found", &format!("{} entries, {}", found.entries, size::human(found.bytes)));
-    }
-    line("Buckets", &format!("{done} of {known}{} done", if state.scanned.is_some() { "" } else { " known so far" }));
-    line("Done", &format!("{} entries, {}", weight.entries, size::human(weight.bytes)));
-    line("Started and not ended", &state.started.len().to_string());
-    line("Buckets with entries that were not copied", &failed.to_string());
-    line("Not read by the scan", &state.unread.len().to_string());
-    Ok(text)
-}
-
-/// A line for each run below a folder.
-pub fn list(parent: &Path) -> Result<String> {
-    let mut text = String::new();
-    for dir in rundir::list(parent)? {
-        let told = journal::Read::from(&dir).and_then(|read| {
-            let state = read.state();
-            let stands = match (Lock::is_held(&dir)?, state.finished, &read) {
-                (true, ..) => "running".to_owned(),
-                (false, _, journal::Read::Damaged { line, .. }) => {
-                    format!("its journal is damaged in line {line}; can be resumed, from the beginning")
-                }
-                (false, Some(code), _) => format!("ended with code {code}"),
-                (false, None, _) => "can be resumed".to_owned(),
-            };
-            Ok(match state.one_rsync {
-                Some(_) => format!("{stands}, one rsync does it all"),
-                None => format!("{stands}, {} of {} buckets done", state.done.len(), state.buckets.len()),
-            })
-        });
-        let told = told.unwrap_or_else(|error: Error| error.to_string());
-        let _ = writeln!(text, "{}: {told}", Printable::path(&dir));
-    }
-    Ok(text)
 }

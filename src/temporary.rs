@@ -1,6 +1,8 @@
 //! Where temporary folders are made.
 
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -9,6 +11,7 @@ use tempfile::TempDir;
 const USUAL: &str = "/tmp";
 /// Where else, in this order.
 const OTHERS: [&str; 5] = [USUAL, "/var/tmp", "/dev/shm", "/run", "/var/run"];
+const MODE: u32 = 0o700;
 /// A place that does not take so much is full.
 const LEAST_ROOM: usize = 64 << 10;
 
@@ -30,12 +33,23 @@ pub fn places() -> Vec<PathBuf> {
     places
 }
 
+/// Those [`places`] that lie in none of these directories. Paths of both are real ones.
+pub fn places_outside(sources: &[PathBuf], destination: Option<&Path>) -> Vec<PathBuf> {
+    let mut places = places();
+    places.retain(|place| {
+        let real = place.canonicalize().unwrap_or_else(|_| place.clone());
+        !sources.iter().map(PathBuf::as_path).chain(destination).any(|dir| real.starts_with(dir))
+    });
+    places
+}
+
 /// A new folder in this place, which only this user can enter, and in which something can be written.
 ///
 /// # Errors
 /// The place is gone, full, or closed to this user.
 pub fn folder_in(place: &Path, prefix: &str) -> io::Result<TempDir> {
-    let made = tempfile::Builder::new().prefix(prefix).tempdir_in(std::path::absolute(place)?)?;
+    let own = Permissions::from_mode(MODE);
+    let made = tempfile::Builder::new().prefix(prefix).permissions(own).tempdir_in(std::path::absolute(place)?)?;
     let mut tried = tempfile::tempfile_in(made.path())?;
     tried.write_all(&[0; LEAST_ROOM])?;
     Ok(made)
@@ -50,6 +64,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let made = folder_in(place.path(), "x-").unwrap();
         assert_eq!(std::fs::read_dir(made.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::metadata(made.path()).unwrap().permissions().mode() & 0o777, MODE);
         assert!(folder_in(&place.path().join("gone"), "x-").is_err());
         // A file system in which nothing can be made.
         assert!(folder_in(Path::new("/proc"), "x-").is_err());

@@ -18,7 +18,7 @@ const FOLDER: &str = "verify";
 pub fn question(config: &Config) -> Result<Option<Config>> {
     let Some(depth) = config.verify.filter(|_| !config.verify_only) else { return Ok(None) };
     let options = recheck::options(&config.options, depth)?;
-    Ok(Some(Config { options, keep: false, verify_only: true, ..config.clone() }))
+    Ok(Some(Config { options, keep: false, state: None, verify_only: true, ..config.clone() }))
 }
 
 /// Takes note of differences in the run directory, if there is one.

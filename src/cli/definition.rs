@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, Command, value_parser};
 use multi_sync::bench;
 use multi_sync::config::{DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE};
+use multi_sync::rundir::Keep;
 use multi_sync::size::Size;
 
 /// The number of processes that is found by measuring.
@@ -79,7 +80,7 @@ pub(super) fn command() -> Command {
             "BYTES",
             format!("bytes in a bucket; K M G T P E are powers of 1024 [default: {}]", Size::new(DEFAULT_SIZE)),
         ))
-        .arg(value("buckets", 'b', "DIR", "make the bucket directory below DIR [default: temporary folder]".into()))
+        .arg(value("buckets", 'b', "DIR", "keep the directory of the run below DIR [default: the user's place for state]".into()))
         .arg(flag("keep", 'k', "keep the bucket directory"))
         .arg(flag("show", 'j', "print the bucket directory"))
         .arg(flag("progress", 'P', "show progress"))
@@ -112,17 +113,27 @@ pub(super) fn command() -> Command {
         ))
         .arg(long_value(
             "resume",
-            "DIR",
-            "go on with the run in DIR; -p, -P, --retries, --stall and --stats may be given anew".into(),
+            "RUN",
+            "go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall and --stats may be given anew".into(),
         ))
-        .arg(long_value("retry-failed", "DIR", "launch once more what failed in the run in DIR".into()))
-        .arg(long_value("status", "DIR", "print where the run in DIR stands".into()))
+        .arg(long_value("retry-failed", "RUN", "launch once more what failed in a run".into()))
+        .arg(long_value("status", "RUN", "print where a run stands".into()))
         .arg(
             Arg::new("runs")
                 .long("runs")
                 .action(ArgAction::SetTrue)
-                .help("print the runs below --buckets DIR, or the temporary folder"),
+                .help("print your runs that did not come to their end; --runs DIR: those below --buckets DIR"),
         )
+        .arg(long_value("forget", "RUN", "remove the directory of a run that is not to be resumed".into()))
+        .arg(long_value(
+            "keep-runs",
+            "DAYS[,COUNT]",
+            format!(
+                "how long directories of runs that did not come to their end stay, and how many [default: {},{}]; 0: keep none",
+                Keep::USUAL.days,
+                Keep::USUAL.most
+            ),
+        ))
         .arg(
             Arg::new("scan-threads")
                 .long("scan-threads")

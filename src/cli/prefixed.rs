@@ -80,7 +80,7 @@ impl Rsync {
         if self.program != PROGRAM {
             config.program = std::path::absolute(cwd.join(&self.program)).unwrap_or(self.program.clone().into()).into();
         }
-        configure(&mut config, matches, typed(matches, sources, destination))?;
+        let keep_runs = configure(&mut config, matches, typed(matches, sources, destination))?;
         if self.program != PROGRAM && !config.hosts.is_empty() {
             return Err(Error::usage(format!("a path to rsync with --mode {MANY_TO_ONE}"))
                 .remedy("write the word rsync: each host starts its own"));
@@ -95,7 +95,7 @@ impl Rsync {
         let (show, stats) = (matches.get_flag("show"), matches.get_flag("stats"));
         let may_be_alone = needs_us(matches).is_none();
         let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, note: None });
-        Ok(Run { config, show, stats, alone, again })
+        Ok(Run { config, show, stats, keep_runs, alone, again })
     }
 
     /// What belongs to other ways to use the program.
@@ -104,7 +104,7 @@ impl Rsync {
         let command = command.collect::<Vec<_>>().join(" ");
         let flags =
             ["version", "selftest", "bench", "benchshm", "runs"].into_iter().find(|name| matches.get_flag(name));
-        let others = ["resume", "retry-failed", "status", "config", "rsync"];
+        let others = ["resume", "retry-failed", "status", "forget", "config", "rsync"];
         let other = others.into_iter().find(|name| matches.contains_id(name));
         let Some(name) = flags.or(other) else { return Ok(()) };
         let remedy = match name {

@@ -237,7 +237,7 @@ impl Run<'_, '_> {
         }
         // What is deleted, or set at the end, is tried again by each part of a run.
         let buckets = if let Job::Buckets(_) | Job::Repair(_) = job { keys(job) } else { Vec::new() };
-        self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.failed(job.phase(), code, buckets, &failures))
+        self.with_ledger(|ledger| ledger.failed(job.phase(), code, buckets, &failures))
     }
 
     /// A directory that was replaced during a launch, or DEST, may have led it elsewhere: that is said, and changes the exit code.

@@ -197,7 +197,7 @@ impl Run<'_, '_> {
         if let Job::Buckets(buckets) = &job {
             let buckets = buckets.iter().map(|bucket| bucket.id).collect();
             self.record(&Record::Started { launch, buckets })?;
-            self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
+            self.with_ledger(Ledger::flush)?;
         }
         self.books.starts(job.tasks());
         self.running.insert(

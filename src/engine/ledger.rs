@@ -10,7 +10,9 @@ use crate::bucket::{self, Bucket, BucketDir};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::journal::{self, Failures, Journal, Name, Read, Record, SpineRecord, State};
+use crate::report::Progress;
 use crate::rsync::exit;
+use crate::rundir;
 use crate::scan::Weight;
 
 use super::failures::{self, FAILED_NAMES, FAILED_TEXT, Failure};
@@ -197,9 +199,18 @@ impl Ledger {
         self.journal.sync()
     }
 
-    /// The last of this part of the run: the lists say what the journal says.
-    pub(super) fn close(&mut self) -> Result<()> {
-        self.journal.sync()?;
+    /// For who asks from outside how far the run is.
+    pub(super) fn note_progress(&self, progress: &Progress) {
+        rundir::note_progress(&self.dir, progress);
+    }
+
+    /// The last of this part of the run: the lists say what the journal says. The disk need not keep what is `removed` now.
+    pub(super) fn close(&mut self, removed: bool) -> Result<()> {
+        if removed {
+            self.journal.flush()?
+        } else {
+            self.journal.sync()?
+        }
         self.write_lists()
     }
 }

@@ -76,6 +76,8 @@ use userlog::UserLog;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
+/// What ends before is not worth waiting for the disk, unless the user has named a place for it.
+const SHORT: Duration = Duration::from_secs(5);
 /// While the scan goes on, what is there is launched after this long, even if it is little.
 const LONGEST_WAIT: Duration = Duration::from_millis(900);
 /// The way to stop a run from another thread, such as one that waits for signals.
@@ -248,6 +250,8 @@ pub fn run_recorded(
             log_opened: false,
             dest_noted: false,
             next_bucket: 0,
+            noted: Instant::now(),
+            sync_due: false,
             syncing: false,
             ending: Arc::clone(&ending),
             summary: Summary::default(),
@@ -451,7 +455,11 @@ struct Run<'scope, 'env> {
     dest_noted: bool,
     /// The least number that no bucket has.
     next_bucket: u64,
-    /// The disk is being told to keep the files of the buckets.
+    /// When progress was written down last.
+    noted: Instant,
+    /// The disk is to be told to keep the files of the buckets.
+    sync_due: bool,
+    /// It is being told so.
     syncing: bool,
     /// Nobody needs that any more.
     ending: Arc<AtomicBool>,
@@ -482,7 +490,22 @@ impl<'scope, 'env> Run<'scope, 'env> {
     }
 
     fn record(&mut self, record: &Record) -> Result<()> {
-        self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.write(record))
+        self.with_ledger(|ledger| ledger.write(record))
+    }
+
+    /// Writes something down. Where the user has not asked for that, the run goes on without it if it cannot be written.
+    fn with_ledger(&mut self, write: impl FnOnce(&mut Ledger) -> Result<()>) -> Result<()> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        match write(ledger) {
+            Err(error) if self.buckets.is_optional() => {
+                self.ledger = None;
+                self.summary.unrecorded = true;
+                let text = format!("the run cannot be resumed if it does not come to its end: {error}");
+                (self.tell)(Event::Note(text));
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// What the scan finds; one rsync for everything needs nothing of it.
@@ -544,12 +567,17 @@ impl<'scope, 'env> Run<'scope, 'env> {
                     while let Ok(message) = receiver.try_recv() {
                         self.hear(message)?;
                     }
-                    self.ledger.as_mut().map_or(Ok(()), Ledger::flush)?;
+                    self.with_ledger(Ledger::flush)?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the coordinator holds a sender itself"),
             }
             self.look_at_the_progress();
+            let waits = self.buckets.is_optional() && self.started.elapsed() < SHORT;
+            if self.sync_due && !waits {
+                self.sync_due = false;
+                self.sync_buckets();
+            }
         }
     }
 
@@ -562,7 +590,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     /// Has the disk keep the files of the buckets, and then the journal that says that there are no others. In a thread of its own: the disk may
     /// have much else to write.
     fn sync_buckets(&mut self) {
-        let Some(ledger) = &self.ledger else { return };
+        let Some(ledger) = self.ledger.as_ref().filter(|_| !self.buckets.has_moved()) else { return };
         let before: Vec<u64> = ledger.before().buckets.keys().copied().collect();
         let new = ledger.before().next_bucket..self.next_bucket;
         let (buckets, sender, ending) = (self.buckets, self.sender.clone(), Arc::clone(&self.ending));
@@ -598,7 +626,8 @@ impl<'scope, 'env> Run<'scope, 'env> {
             self.record(&Record::Finished { code: self.soft.get() })?;
         }
         self.close_output();
-        self.ledger.as_mut().map_or(Ok(()), Ledger::close)
+        let removed = self.buckets.is_optional() && over && self.soft.get() == exit::OK;
+        self.with_ledger(|ledger| ledger.close(removed))
     }
 
     fn finish(mut self) -> Summary {
@@ -611,6 +640,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         code.add(self.soft.get());
         self.summary.code = code;
         self.summary.interrupted = self.control.interrupted();
+        self.summary.begun = self.copied || self.spine.dest_made;
         self.summary.buckets_left = if self.stopping() { self.books.buckets_left() } else { 0 };
         self.summary.found = self.control.watch.found();
         self.summary.done = if self.config.dry_run { self.summary.found } else { self.done };
@@ -660,7 +690,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
                         if !self.stopping() && self.summary.plain.is_none() {
                             let Weight { entries, bytes } = self.control.watch.found();
                             self.record(&Record::Scanned { entries, bytes })?;
-                            self.sync_buckets();
+                            self.sync_due = true;
                         }
                     }
                     // What came first counts.
@@ -671,11 +701,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Message::Ended(launch, end) => self.ended(launch, *end)?,
             Message::Synced(synced) => {
                 self.syncing = false;
-                if let Some(ledger) = &mut self.ledger
-                    && synced?
-                {
-                    ledger.sync()?;
-                }
+                self.with_ledger(|ledger| if synced? { ledger.sync() } else { Ok(()) })?;
             }
             Message::OnlyEnds(launch) => {
                 self.running.get_mut(&launch).into_iter().for_each(|running| running.only_ends = true);

@@ -19,6 +19,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const ABSENT: Duration = Duration::from_secs(3);
 /// How often a run is looked at that nobody watches: somebody may ask.
 const UNWATCHED: Duration = Duration::from_secs(1);
+/// How often it is written down, for who asks from outside.
+const NOTE_EVERY: Duration = Duration::from_secs(2);
 
 /// What a run has done in the last seconds.
 #[derive(Debug, Default)]
@@ -103,6 +105,12 @@ impl Run<'_, '_> {
         let progress = self.progress(self.phase());
         if is_asked {
             (self.tell)(Event::Asked(progress));
+        }
+        if self.noted.elapsed() >= NOTE_EVERY
+            && let Some(ledger) = &self.ledger
+        {
+            self.noted = Instant::now();
+            ledger.note_progress(&progress);
         }
         // A question stands where the line would be.
         let asks = self.asks && progress.phase == Phase::Connecting;

@@ -254,8 +254,7 @@ impl Run<'_, '_> {
         };
         let failures: Vec<Failure> = unmade.iter().map(failure).collect();
         let buckets = buckets.iter().map(|bucket| bucket.id).collect();
-        let ledger = self.ledger.as_mut();
-        ledger.map_or(Ok(()), |ledger| ledger.failed("copy", exit::PARTIAL, buckets, &failures))
+        self.with_ledger(|ledger| ledger.failed("copy", exit::PARTIAL, buckets, &failures))
     }
 
     /// What an earlier part of the run has done is not to be done again by one rsync for everything.
@@ -366,7 +365,7 @@ impl Run<'_, '_> {
             self.ledger = None;
         }
         let why = self.summary.plain.clone().unwrap_or_default();
-        self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.take(Record::OneRsync { why }))?;
+        self.with_ledger(|ledger| ledger.take(Record::OneRsync { why }))?;
         // Also that it is asked for figures may be refused.
         let asked = self.plan.asked.clone().filter(|_| !self.fell_back || self.config.verify_only);
         self.verbatim = asked.is_none();

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::entry::Printable;
 use crate::rsync::exit::RunCode;
 use crate::rsync::output::Figures;
@@ -36,7 +38,7 @@ pub enum Event<'a> {
 }
 
 /// Where a run stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Found by the scan.
     pub found: Weight,
@@ -59,7 +61,7 @@ pub struct Progress {
 }
 
 /// What a run does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// No rsync has reached the other machine yet.
     Connecting,
@@ -102,6 +104,10 @@ pub struct Summary {
     pub buckets_left: u64,
     /// Something was neither done nor told to be left out: an error of ours.
     pub unaccounted: bool,
+    /// Something was made at the destination, as far as known.
+    pub begun: bool,
+    /// It could not be written down how far the run came: it cannot be taken up again.
+    pub unrecorded: bool,
     /// Sum over the buckets.
     pub packed: Weight,
     /// rsync processes that ran at once, in the end.

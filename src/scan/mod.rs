@@ -55,7 +55,7 @@ impl Limits {
 }
 
 /// What a unit, a bucket or a tree weighs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Weight {
     /// Entries, directories included.
     pub entries: u64,

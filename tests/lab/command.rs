@@ -61,6 +61,7 @@ pub fn command(work: &Work, program: impl AsRef<OsStr>) -> Command {
         }
     }
     command.env("LC_ALL", "C").env("TMPDIR", work.join("tmp")).env("HOME", work.join("home"));
+    command.env("XDG_STATE_HOME", work.join("state"));
     command.current_dir(work.path());
     command
 }

@@ -9,7 +9,7 @@ use super::processes;
 /// User and group of [`as_nobody`](super::command::as_nobody).
 pub const NOBODY: u32 = 65534;
 
-/// A folder with the processes' own corners already in it: `tmp` (TMPDIR) and `home` (HOME). When this value goes, so does the
+/// A folder with the processes' own corners already in it: `tmp` (TMPDIR), `home` (HOME) and `state` (XDG_STATE_HOME). When this value goes, so does the
 /// folder, and before it every process with its path in the command line or environment.
 pub struct Work {
     dir: tempfile::TempDir,
@@ -45,6 +45,7 @@ impl Work {
         let work = Work { dir };
         set_mode(&work.dir("tmp"), 0o1777);
         set_mode(&work.dir("home"), 0o1777);
+        set_mode(&work.dir("state"), 0o1777);
         work
     }
 

@@ -1,0 +1,90 @@
+//! Which run a word means: the path of its directory, or its name in a place where runs are kept.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::bucket::IN_TEMPORARY;
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::{state, temporary};
+
+use super::PLAN;
+
+/// Where runs of this user are without `--buckets DIR`: the place for their directories if it is safe, and temporary folders.
+pub fn usual_places() -> Vec<PathBuf> {
+    let state = state::place().ok().and_then(|place| state::check(&place).ok());
+    let mut places: Vec<PathBuf> = state.into_iter().collect();
+    for place in temporary::places().iter().filter_map(|place| place.canonicalize().ok()) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// The run directories in a place. In the usual ones only those of this user: others may have put there what they like.
+fn in_place(place: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| state::is_own_dir(path) && path.join(PLAN).is_file()).collect()
+}
+
+/// This user's run directories in the usual places.
+pub fn usual() -> Vec<PathBuf> {
+    usual_places().iter().flat_map(|place| in_place(place)).collect()
+}
+
+/// What a run is called: the name of its directory, without what only tells whose it is among others.
+pub fn id(dir: &Path) -> &OsStr {
+    let name = dir.file_name().unwrap_or(dir.as_os_str());
+    name.as_bytes().strip_prefix(IN_TEMPORARY.as_bytes()).map_or(name, OsStr::from_bytes)
+}
+
+/// The shortest word that means this run: its name where that is looked up, else its path.
+pub fn word(dir: &Path) -> OsString {
+    let parent = dir.parent().and_then(|parent| parent.canonicalize().ok());
+    match parent.is_some_and(|parent| usual_places().contains(&parent)) {
+        true => id(dir).to_owned(),
+        false => dir.as_os_str().to_owned(),
+    }
+}
+
+/// The directory of the run that a user means: a path, the name of a run in one of the usual places, or the beginning of one such name.
+///
+/// # Errors
+/// There is no such run, or several names begin so.
+pub fn find(typed: &Path) -> Result<PathBuf> {
+    // A path is taken for one also if there is nothing: what it lacks is said then.
+    let is_path = typed.as_os_str().as_bytes().contains(&b'/');
+    if is_path {
+        return Ok(typed.to_owned());
+    }
+    let wanted = typed.as_os_str().as_bytes();
+    let wanted = wanted.strip_prefix(IN_TEMPORARY.as_bytes()).unwrap_or(wanted);
+    let (whole, begin): (Vec<PathBuf>, Vec<PathBuf>) = usual()
+        .into_iter()
+        .filter(|dir| !wanted.is_empty() && id(dir).as_bytes().starts_with(wanted))
+        .partition(|dir| id(dir).as_bytes() == wanted);
+    // Of what lies around where the user is anybody may be the owner.
+    if whole.is_empty() && typed.is_dir() {
+        return Ok(typed.to_owned());
+    }
+    let shown = Printable::path(typed);
+    match (&whole[..], &begin[..]) {
+        ([one], _) | ([], [one]) => Ok(one.clone()),
+        ([], []) => {
+            let places: Vec<String> = usual_places().iter().map(|place| Printable::path(place).to_string()).collect();
+            Err(Error::usage(format!(
+                "there is no run {shown}: no {shown}/{PLAN}, and nothing of that name in {}",
+                places.join(", ")
+            ))
+            .remedy("--runs lists the runs; those of --buckets DIR are named by their path"))
+        }
+        ([], several) | (several, _) => {
+            let names: Vec<String> = several.iter().map(|dir| Printable::path(dir).to_string()).collect();
+            Err(Error::usage(format!("{shown} may be any of {}", names.join(", ")))
+                .remedy("write more of the name, or the path"))
+        }
+    }
+}
