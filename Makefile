@@ -20,6 +20,9 @@ OLD_RSYNC ?= 3.2.7
 DAMAGES ?= 100000
 # How many power cuts `make crash` tries.
 CRASHES ?= 200
+# For `make rsync-suite`: rsync's source tree, configured and built, and more arguments, such as the name of a test.
+RSYNC_SOURCE ?=
+SUITE_ARGS ?=
 # More arguments for `multi-sync --selftest`, such as a destination.
 SELFTEST_ARGS ?=
 # More arguments for `multi-sync --bench` and `--benchshm`, for `cargo bench`, and for scripts/compare.sh.
@@ -39,7 +42,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash selftest bench benchshm criterion compare clean help need-cargo
+.PHONY: build demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-rsync-source
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -97,6 +100,9 @@ damage: need-cargo ## random damages of a run directory (DAMAGES=100000): none m
 crash: need-cargo ## power cuts that lose what was not synced (CRASHES=200, CRASH_SEED=N to repeat); needs FUSE
 	CRASHES='$(CRASHES)' $(CARGO) test --locked --test crash -- --nocapture
 
+rsync-suite: need-rsync-source build ## rsync's own tests, with multi-sync in the place of rsync (RSYNC_SOURCE=DIR, built; nothing is fetched)
+	MULTI_SYNC='$(BIN)' ./scripts/rsync-suite.py '$(RSYNC_SOURCE)' $(SUITE_ARGS)
+
 selftest: build ## does it work on this machine (SELFTEST_ARGS=nas:/backup)
 	'$(BIN)' --selftest $(SELFTEST_ARGS)
 
@@ -120,6 +126,10 @@ clean: need-cargo ## remove what was built
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+
+need-rsync-source:
+	@[ -f '$(RSYNC_SOURCE)/runtests.py' ] || { \
+	    echo 'RSYNC_SOURCE=DIR is needed: a source tree of rsync 3.5 or newer, configured and built' >&2; exit 1; }
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { \
