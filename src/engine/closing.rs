@@ -35,23 +35,26 @@ impl Run<'_, '_> {
     pub(super) fn count_entries(&mut self, buckets: &[Bucket], transcript: &Transcript) -> Result<()> {
         let Figures { files, total_size, .. } = transcript.figures;
         self.summary.figures.total_size += total_size;
-        let pretends = self.plan.recipe.dry_run;
         if !self.plan.counts {
             return Ok(());
         }
         let above = above(&self.arguments(buckets)?);
         let below = files.dir.saturating_sub(above.len() as u64);
         self.summary.figures.files += Counts { dir: below, ..files };
-        if pretends {
-            let dest = Path::new(&self.plan.recipe.destination);
-            let is_there =
-                |path: &&Vec<u8>| dest.join(OsStr::from_bytes(path)).symlink_metadata().is_ok_and(|it| it.is_dir());
-            let made = above.len() - above.iter().filter(is_there).count();
+        if self.plan.recipe.dry_run {
+            let missing = self.missing(&above);
             let created = &mut self.summary.figures.created.dir;
-            *created = created.saturating_sub(made as u64);
+            *created = created.saturating_sub(missing);
         }
         self.above.extend(above);
         Ok(())
+    }
+
+    /// How many of these directories a dry run would make.
+    fn missing(&self, dirs: &BTreeSet<Vec<u8>>) -> u64 {
+        let dest = Path::new(&self.plan.recipe.destination);
+        let is_there = |path: &[u8]| dest.join(OsStr::from_bytes(path)).symlink_metadata().is_ok_and(|it| it.is_dir());
+        dirs.iter().filter(|path| !is_there(path)).count() as u64
     }
 
     /// The last lines, unless one rsync has done it all and said them itself, or the run was ended before its time.
@@ -62,6 +65,9 @@ impl Run<'_, '_> {
         let mut above = std::mem::take(&mut self.above);
         above.extend(self.spine.paths().map(<[u8]>::to_vec));
         self.summary.figures.files.dir += above.len() as u64;
+        if self.plan.recipe.dry_run {
+            self.summary.figures.created.dir += self.missing(&above);
+        }
         let closing = Closing {
             figures: self.summary.figures,
             shows: self.plan.shows,

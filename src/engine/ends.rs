@@ -14,7 +14,7 @@ use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, Class, RunCode};
 use crate::rsync::messages::{self, About};
 use crate::rsync::options::Delete;
-use crate::rsync::output::Transcript;
+use crate::rsync::output::{Counts, Figures, Transcript};
 use crate::scan::Weight;
 use crate::shell;
 use crate::supervise::Ended;
@@ -72,6 +72,10 @@ impl Run<'_, '_> {
         self.summary.rsync_time += end.ran;
         self.summary.figures += match job {
             Job::Plain => end.transcript.figures,
+            // Made by none, they would be counted by each that comes upon them.
+            Job::Create(_) if self.plan.recipe.dry_run => {
+                Figures { created: Counts::default(), ..end.transcript.figures.of_changes() }
+            }
             _ => end.transcript.figures.of_changes(),
         };
         self.summary.has_figures |= end.transcript.has_figures();
