@@ -393,3 +393,24 @@ fn host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several()
         }
     }
 }
+
+/// A host that swallows everything: nothing is done, and no rsync waits for files.
+#[test]
+fn who_has_not_been_answered_connects() {
+    let work = Work::new();
+    (0..40).for_each(|number| drop(work.file(format!("src/{}/{number}", number % 4), "content")));
+    lab::work::set_mode(&work.file("shell", "#!/bin/sh\nexec sleep 100\n"), 0o755);
+    let options = format!("-a -e {}", work.join("shell").display());
+    let waiting = [&["-p", "2", "-f", "5", "-P"][..], &["-P"]].map(|more| {
+        let mut command = multi_sync(&work);
+        command.args(more).args(["-r", &options, "src/", "h:dest"]);
+        start(command)
+    });
+    for mut started in waiting {
+        let says = |started: &lab::command::Started| String::from_utf8_lossy(&started.stderr_so_far()).into_owned();
+        started.wait_for("line", SOON, |started| says(started).contains("elapsed"));
+        let said = says(&started);
+        let line = said.lines().find(|line| line.contains("elapsed")).unwrap_or_default();
+        assert!(line.contains("  connecting  ") && line.contains("  0 B/") && line.starts_with("0/"), "{said}");
+    }
+}

@@ -56,7 +56,7 @@ impl Tempo {
     fn window(&self) -> Option<(Sample, Sample, f64)> {
         let (first, last) = (*self.samples.front()?, *self.samples.back()?);
         let took = last.at.duration_since(first.at);
-        (took >= SHORTEST).then(|| (first, last, took.as_secs_f64()))
+        (took >= SHORTEST).then_some((first, last, took.as_secs_f64()))
     }
 
     /// Bytes per second that rsyncs transfer now; `None` if that is not known yet.
