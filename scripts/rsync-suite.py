@@ -114,7 +114,9 @@ class Places:
         real = self.top / "real" / "rsync"
         script(
             self.rsync,
-            f'echo "begin $$ ${{scratchdir##*/}}" >>{log}',
+            # Which of them has started an rsync: its own number may belong to another process later.
+            'export RSYNC_SUITE_RUN="$$ ${scratchdir##*/}"',
+            f'echo "begin $RSYNC_SUITE_RUN" >>{log}',
             f'exec {shlex.join([str(multi_sync), *OURS, str(real)])} "$@"',
         )
         script(
@@ -126,29 +128,25 @@ class Places:
             "done",
             # Options come first in the suite, so that this is the last source.
             "case $before in -* | rsync://*) what=other ;; *:*) case ${before%%:*} in */*) ;; *) what=other ;; esac ;; esac",
-            f'echo "$what $$ $PPID" >>{log}',
+            # The place where multi-sync copies nothing to, to learn what rules leave.
+            "case $last in /nonexistent/) what=other ;; esac",
+            # What has the number of the first has taken its place, and does all of it.
+            f'[ $$ != "${{RSYNC_SUITE_RUN%% *}}" ] || [ $what = other ] || what=does',
+            f'echo "$what $RSYNC_SUITE_RUN" >>{log}',
             f'exec {shlex.quote(str(rsync))} "$@"',
         )
 
     def routes(self):
         """Which way the copies of each test went."""
-        of, test_of, launches = {}, {}, {}
-        rank = {"none": 0, "one": 1, "several": 2}
-
-        def went(pid, route):
-            test = test_of[pid]
-            of[test] = max(of.get(test, "none"), route, key=rank.get)
-
+        of, launches = {}, {}
         for line in self.log.read_text(errors="replace").splitlines():
-            what, pid, of_whom = (line.split(" ", 2) + ["", ""])[:3]
+            what, run, test = (line.split(" ", 2) + ["", ""])[:3]
             if what == "begin":
-                test_of[pid], launches[pid] = of_whom, 0
-            elif what == "copies":
-                # One may have taken the place of multi-sync.
-                whose = pid if pid in test_of else of_whom
-                if whose in test_of:
-                    launches[whose] += 1
-                    went(whose, "several" if launches[whose] > 1 else "one")
+                launches[run, test] = 0
+            elif what in ("copies", "does"):
+                launches[run, test] = launches.get((run, test), 0) + (what == "copies")
+                if launches[run, test] > 1 or test not in of:
+                    of[test] = "several" if launches[run, test] > 1 else "one"
         return of
 
     def left(self):
