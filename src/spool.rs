@@ -52,10 +52,7 @@ impl Spool {
             return Err(Error::usage(format!("{} is a stream, which the hosts cannot read", shown(first)))
                 .remedy("save it to a file that all hosts see, and name that file"));
         }
-        let from_stdin: Vec<&InputFile> = streams.iter().filter(|stream| stream.is_stdin).collect();
-        if let [one, .., other] = &from_stdin[..]
-            && streams.iter().any(|stream| stream.is_stdin && stream.option == FILES_FROM)
-        {
+        if let Some((one, other)) = read_twice(&streams) {
             return Err(Error::usage(format!("standard input is read twice ({} and {})", one.option, other.option))
                 .remedy("save one of the two to a file and name that file"));
         }
@@ -121,6 +118,17 @@ impl Spool {
         }
         File::open(&folder).and_then(|folder| folder.sync_all()).map_err(|cause| Error::io("write", &folder, cause))
     }
+}
+
+/// Two that cannot both have what is in standard input: rsync reads names from it as they come, and closes it after it has read rules, so that
+/// a path that leads to it is gone (11).
+fn read_twice(streams: &[InputFile]) -> Option<(&InputFile, &InputFile)> {
+    const PATHS: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+    let (at, one) = streams.iter().enumerate().find(|(_, stream)| stream.is_stdin)?;
+    let of_names = streams.iter().any(|stream| stream.is_stdin && stream.option == FILES_FROM);
+    let last = streams.iter().rfind(|stream| stream.is_stdin && stream.at != one.at).filter(|_| of_names);
+    let by_path = || streams[at + 1..].iter().find(|stream| PATHS.iter().any(|path| stream.name == **path));
+    last.or_else(by_path).map(|other| (one, other))
 }
 
 /// Fails if the options still name a stream, or a file of rules that merges one.

@@ -121,7 +121,7 @@ impl Run<'_, '_> {
             }
             let invocation = self.plan.recipe.buckets(units, how, self.room);
             if !invocation.input.is_empty() {
-                self.start_ahead(Job::Buckets(taken), invocation, Tells::All)?;
+                self.start_ahead(Job::Buckets(taken), invocation, self.tells_copying(how))?;
                 return Ok(true);
             }
         }

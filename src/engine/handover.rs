@@ -240,7 +240,7 @@ impl Run<'_, '_> {
             };
             let run = || launch::run(&invocation, awaited, supervisor, stall, &meter, &voice);
             let end = match (&user_log, &pipe) {
-                (Some(log), Some(pipe)) => log.while_followed(pipe, tells, run),
+                (Some(log), Some(pipe)) => log.while_followed(pipe, tells, said, run),
                 _ => run(),
             };
             // The coordinator is gone only after it has failed.

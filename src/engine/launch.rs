@@ -15,6 +15,7 @@ use crate::plan::Rooted;
 use crate::report::Event;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
+use crate::rsync::filter::unescape;
 use crate::rsync::messages::{self, About, Message};
 use crate::rsync::options::Shows;
 use crate::rsync::output::{Line, Transcript};
@@ -69,6 +70,8 @@ pub(super) struct Said {
     lines: Mutex<HashSet<Vec<u8>>>,
     /// How often each complaint was told: what is about the run as a whole is said by each launch, and by one rsync once.
     told: Mutex<HashMap<Vec<u8>, u32>>,
+    /// Spine directories by their paths in the transfer, where lines are printed.
+    spine: Mutex<HashSet<Vec<u8>>>,
     /// What is to be said before the first line.
     header: Mutex<Option<&'static str>>,
 }
@@ -83,6 +86,8 @@ pub(super) enum Tells {
     New,
     /// All but what changes about directories: those above what is repeated are none of its business.
     NoDirs,
+    /// All but what changes about spine directories: they were told of when they were made, and come along.
+    NotSpine,
     /// Complaints, and on standard output only what is about deletion: everything else was printed before.
     Deletions,
 }
@@ -114,6 +119,18 @@ impl Said {
         true
     }
 
+    pub fn note_spine(&self, paths: impl Iterator<Item = Vec<u8>>) {
+        self.spine.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(paths);
+    }
+
+    /// Whether a line says no more than that something about a spine directory has changed.
+    pub fn is_about_spine(&self, line: &[u8]) -> bool {
+        let after = |rest: &[u8]| rest.iter().position(|byte| *byte == b' ').map_or(line.len(), |at| 3 + at);
+        let name = line.strip_prefix(b".d").map_or(line, |rest| &line[after(rest)..]);
+        let spine = || self.spine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        name.ends_with(b"/") && spine().contains(&unescape(name))
+    }
+
     fn is_news(&self, stream: Stream, line: &[u8], tells: Tells) -> bool {
         let (lines, most) = match stream {
             Stream::Stdout => (&self.lines, usize::MAX),
@@ -122,6 +139,7 @@ impl Said {
         let mut lines = lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match tells {
             Tells::All | Tells::NoDirs => true,
+            Tells::NotSpine => stream == Stream::Stderr || !self.is_about_spine(line),
             Tells::AllAndRemember => {
                 if lines.len() < most {
                     lines.insert(line.to_vec());
@@ -416,6 +434,21 @@ fn count(complaints: &mut HashMap<Vec<u8>, u32>, line: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Printable;
+
+    #[test]
+    fn what_changes_about_a_spine_directory_is_known_by_its_name() {
+        let said = Said::default();
+        said.note_spine([&b"."[..], b"a b", b"a b/\xff"].into_iter().map(<[u8]>::to_vec));
+        for line in [&b".d..t...... ./"[..], b".d..t...... a b/", b".d..tpog... a b/\\#377/", b"a b/"] {
+            assert!(said.is_about_spine(line), "{}", Printable::bytes(line));
+            assert!(!said.is_news(Stream::Stdout, line, Tells::NotSpine));
+            assert!(said.is_news(Stream::Stdout, line, Tells::All));
+        }
+        for line in [&b".d..t...... a b/c/"[..], b"cd+++++++++ a b/", b".f..t...... a b", b"a b"] {
+            assert!(said.is_news(Stream::Stdout, line, Tells::NotSpine), "{}", Printable::bytes(line));
+        }
+    }
 
     #[test]
     fn what_each_launch_says_is_told_once_and_what_one_says_twice_is_told_twice() {

@@ -20,7 +20,7 @@ use crate::scan::Weight;
 use super::books::Task;
 use super::failures::Failure;
 use super::launch::Tells;
-use super::spine::Part;
+use super::spine::{Part, path_in_transfer};
 use super::{Job, LONGEST_WAIT, Run, Stage};
 
 impl Run<'_, '_> {
@@ -148,11 +148,18 @@ impl Run<'_, '_> {
                 return Ok(true);
             }
             let invocation = self.plan.recipe.buckets(units, how, self.room);
-            // In a dry run each launch comes upon the directories above its units.
-            let tells = if self.plan.recipe.dry_run { Tells::New } else { Tells::All };
-            self.start(Job::Buckets(taken), invocation, tells)?;
+            self.start(Job::Buckets(taken), invocation, self.tells_copying(how))?;
         }
         Ok(true)
+    }
+
+    /// A launch may come upon the directories above its units: in a dry run, or where it brings them along.
+    pub(super) fn tells_copying(&self, how: Copying) -> Tells {
+        match self.plan.recipe.dry_run {
+            true => Tells::New,
+            false if self.plan.recipe.may_bring_dirs(how) => Tells::NotSpine,
+            false => Tells::All,
+        }
     }
 
     pub(super) fn copying(&self, bucket: Bucket) -> Copying {
@@ -420,6 +427,11 @@ impl Run<'_, '_> {
         } else {
             None
         };
+        if self.plan.prints {
+            let above = of_dest.then(|| b".".to_vec());
+            let made = part.arguments.iter().map(|argument| path_in_transfer(argument.as_bytes()).to_vec());
+            self.said.note_spine(above.into_iter().chain(made));
+        }
         let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
         self.spine.creating = true;
         self.spine.creations += 1;

@@ -21,7 +21,7 @@ use crate::rsync::output::{Line, Transcript};
 use crate::supervise::{Lines, Stream};
 use crate::thread;
 
-use super::launch::{Tells, is_about_deletion};
+use super::launch::{Said, Tells, is_about_deletion};
 
 /// How often it is looked whether a launch has ended that writes nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -94,25 +94,25 @@ impl UserLog {
     }
 
     /// Does `work`, and writes down what comes through the pipe meanwhile.
-    pub fn while_followed<T>(&self, pipe: &Pipe, tells: Tells, work: impl FnOnce() -> T) -> T {
+    pub fn while_followed<T>(&self, pipe: &Pipe, tells: Tells, said: &Said, work: impl FnOnce() -> T) -> T {
         let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let following = thread::start(scope, || self.follow(pipe, tells, &ended));
+            let following = thread::start(scope, || self.follow(pipe, tells, said, &ended));
             let done = work();
             ended.store(true, Ordering::SeqCst);
             if following.is_err() {
                 // As far as the pipe could hold it.
-                self.follow(pipe, tells, &ended);
+                self.follow(pipe, tells, said, &ended);
             }
             done
         })
     }
 
     /// Writes down what comes through the pipe until `ended`, and nothing is left in it.
-    fn follow(&self, pipe: &Pipe, tells: Tells, ended: &AtomicBool) {
+    fn follow(&self, pipe: &Pipe, tells: Tells, said: &Said, ended: &AtomicBool) {
         let mut lines = Lines::new(Stream::Stdout);
         let mut begins = false;
-        let mut take = |_, line: &[u8]| begins = self.take(line, tells, begins);
+        let mut take = |_, line: &[u8]| begins = self.take(line, tells, said, begins);
         let mut buffer = [0; 16 * 1024];
         loop {
             // Asked before it is read: what was written by then is seen.
@@ -132,7 +132,7 @@ impl UserLog {
     }
 
     /// Takes a line of a launch, which has just begun to write or not; says whether this is how it begins.
-    fn take(&self, line: &[u8], tells: Tells, begins: bool) -> bool {
+    fn take(&self, line: &[u8], tells: Tells, said: &Said, begins: bool) -> bool {
         let text = line.windows(2).position(|pair| pair == b"] ").map_or(line, |end| &line[end + 2..]);
         let ends = [&b"rsync error: "[..], b"rsync warning: "].iter().any(|begin| text.starts_with(begin));
         let mut open = self.lock();
@@ -155,6 +155,7 @@ impl UserLog {
             }
             Tells::New => !open.made.contains(text),
             Tells::NoDirs => !text.starts_with(b".d"),
+            Tells::NotSpine => !said.is_about_spine(text),
             Tells::Deletions => is_about_deletion(text),
         };
         if is_news {

@@ -22,7 +22,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) ->
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = prints(options, meaning);
-    let rules: [(bool, &str); 43] = [
+    let rules: [(bool, &str); 44] = [
         (prints_paths(options), "%f is printed as a path from where rsync was started"),
         (deletes && merges, "rules that files at the destination give protect what is there from deletion"),
         (deletes && meaning.one_file_system > 1, "with -xx a mount point is deleted at the destination"),
@@ -137,6 +137,10 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) ->
         (
             meaning.safe_links && meaning.hard_links,
             "rsync may wait for ever where a symbolic link that it leaves out has several names",
+        ),
+        (
+            meaning.inplace && meaning.hard_links && !is_root,
+            "rsync may wait for ever for the other names of a file that it may not write in place",
         ),
         (has("copy-devices") && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
         (

@@ -97,7 +97,12 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     match finding {
         Finding::Tree(difference) => {
             use DifferenceKind::{Group, Mode, Mtime, OnlyLeft, OnlyRight, Owner, Type, Xattr};
-            let about_inode = !matches!(difference.kind, OnlyLeft | OnlyRight | Type { .. });
+            // rsync 3.2.7 asks --update also of what is no file.
+            let about_inode = match difference.kind {
+                Type { .. } => case.has_letter('u'),
+                OnlyLeft | OnlyRight => false,
+                _ => true,
+            };
             // A file that needs no transfer gets its attributes in place, whatever the options.
             let attribute =
                 matches!(difference.kind, Mode { .. } | Owner { .. } | Group { .. } | Mtime { .. } | Xattr(_));
@@ -121,8 +126,11 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
         // The first of them to be looked at is the one that is printed.
         Finding::Line { text, .. } => {
-            let text = text.split(" -> ").next().unwrap_or(text);
-            let shown = |path: &&[u8]| text.ends_with(&Printable::bytes(&escaped(base_name(path))).to_string());
+            let shown = |path: &&[u8]| {
+                let name = Printable::bytes(&escaped(base_name(path))).to_string();
+                // A link is printed with where it leads, and a name may look like that.
+                text.ends_with(&name) || text.split(" -> ").next().is_some_and(|text| text.ends_with(&name))
+            };
             // Another name of it may have got ACLs, extended attributes and another owner by then.
             let extended = case.has_letter('X') || case.has_letter('A') || case.has_prefix("--chown");
             (text.starts_with('.') || (in_place || extended) && text.starts_with('>')) && shared.iter().any(shown)
