@@ -98,8 +98,6 @@ fn words_that_mean_nothing() {
         (&["-r", "-a extra", "src/", "dest"], "extra"),
         (&["-r", "-a --daemon", "src/", "dest"], "--daemon"),
         (&["-r", "-a --server", "src/", "dest"], "--server"),
-        (&["-r", "-a --write-batch=b", "src/", "dest"], "--write-batch"),
-        (&["-r", "-a --only-write-batch=b", "src/", "dest"], "--only-write-batch"),
         (&["-r", "-a --read-batch=b", "src/", "dest"], "--read-batch"),
         (&["-r", "-a --help", "src/", "dest"], "--help"),
         (&["-r", "-a --version", "src/", "dest"], "--version"),

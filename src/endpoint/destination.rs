@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 /// use std::path::Path;
 /// let cwd = Path::new("/home/me");
 /// assert_eq!(Destination::parse("backup".as_ref())?.as_directory(cwd), "/home/me/backup/");
-/// assert_eq!(Destination::parse("nas:".as_ref())?.as_directory(cwd), "nas:./");
+/// assert_eq!(Destination::parse("nas:".as_ref())?.as_directory(cwd), "nas:.");
 /// assert!(Destination::parse("-oProxyCommand=x:".as_ref()).is_err());
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
@@ -121,7 +121,9 @@ impl Destination {
         if let Target::Ssh { path, .. } = &self.target
             && path.is_empty()
         {
+            // As rsync sends it: what guards the other side (rrsync) may not take another word.
             word.push(".");
+            return word;
         }
         if !word.as_bytes().ends_with(b"/") {
             word.push("/");
@@ -307,9 +309,9 @@ mod tests {
             ("[]:p", Target::Local, "/home/me/[]:p/"),
             ("[a/b]:p", Target::Local, "/home/me/[a/b]:p/"),
             ("u@[::1:p", Target::Local, "/home/me/u@[::1:p/"),
-            ("h:", ssh(None, "h", ""), "h:./"),
-            ("u@h:", ssh(Some("u"), "h", ""), "u@h:./"),
-            ("[::1]:", ssh(None, "::1", ""), "[::1]:./"),
+            ("h:", ssh(None, "h", ""), "h:."),
+            ("u@h:", ssh(Some("u"), "h", ""), "u@h:."),
+            ("[::1]:", ssh(None, "::1", ""), "[::1]:."),
             ("a:b", ssh(None, "a", "b"), "a:b/"),
             ("h:b/", ssh(None, "h", "b/"), "h:b/"),
             ("h:.", ssh(None, "h", "."), "h:./"),

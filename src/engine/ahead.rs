@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
+use crate::report::Event;
 use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::exit;
 use crate::thread;
@@ -27,6 +28,9 @@ use super::{Job, Run, Running, Stage};
 const LONGEST_RUN: Duration = Duration::from_secs(60);
 /// How long those that wait are given to go.
 const PLACE_IS_MADE: Duration = Duration::from_millis(500);
+/// So often in a row one launch is turned away for which there should be a place, before that is an error; and before anything has worked.
+const LONGEST_TURN: u32 = 20;
+const FIRST_TURNS: u32 = 2;
 /// rsync reads a list byte by byte: of more bytes than this arguments are the faster way.
 const MOST_BYTES: usize = 16 * 1024;
 /// A larger spine would be looked through again and again.
@@ -247,12 +251,27 @@ impl Run<'_, '_> {
     }
 
     /// A launch was not let in while others of this run had their places: from now on no more than these run at once, and it is no failure.
-    /// `false` if nobody else of this run is there.
+    /// The other side may not have noticed yet that the last one is gone. `false` if that has lasted too long, or is somebody else's.
     pub(super) fn takes_turns(&mut self, job: &Job) -> bool {
-        let others = NonZero::new(self.running.len()).filter(|_| self.config.hosts.is_empty());
-        let Some(others) = others.filter(|_| !matches!(job, Job::Plain)) else { return false };
-        self.most_at_once = self.most_at_once.min(others);
-        self.at_once = self.at_once.min(others);
+        if matches!(job, Job::Plain) || !self.config.hosts.is_empty() {
+            return false;
+        }
+        if let Some(others) = NonZero::new(self.running.len()) {
+            if self.most_at_once == self.config.processes && others < self.most_at_once {
+                let text =
+                    format!("the other side lets in no more than {others} at once: so many rsyncs run from now on");
+                if self.config.tells_how {
+                    (self.tell)(Event::Note(text));
+                }
+            }
+            self.most_at_once = self.most_at_once.min(others);
+            self.at_once = self.at_once.min(others);
+        } else {
+            self.turned_away += 1;
+            if self.turned_away > if self.spine.dest_made { LONGEST_TURN } else { FIRST_TURNS } {
+                return false;
+            }
+        }
         self.pause_until = Some(Instant::now() + PLACE_IS_MADE);
         true
     }

@@ -204,6 +204,7 @@ impl Run<'_, '_> {
                     self.queue.goes_by(self.fit.model());
                 }
                 self.at_once = self.at_once.saturating_add(1).min(self.most_at_once);
+                self.turned_away = 0;
                 self.answered = true;
                 self.check_after(&job)?;
                 self.accomplished(launch, job, weight, code, &end.transcript)?;

@@ -359,7 +359,8 @@ pub(super) fn run(
                         more_named += 1;
                     }
                 }
-                let no_place = || message.is_some_and(|message| message.is_no_place());
+                let is_no_place = |message: &Message<'_>| message.is_no_place();
+                let no_place = || message.as_ref().is_some_and(is_no_place) || messages::is_turned_away(line);
                 let crowded = voice.crowded && (no_place() || messages::ends_without_place(line));
                 let refused = voice.holds == Holds::All || messages::is_refusal(line);
                 let in_doubt = refused || crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));

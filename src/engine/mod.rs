@@ -232,6 +232,7 @@ pub fn run_recorded(
             touched: false,
             goes_ahead: plan.goes_ahead,
             pause_until: None,
+            turned_away: 0,
             bandwidth: plan.bwlimit.map(|limit| Bandwidth::new(limit, config.processes)),
             at_once: config.processes,
             most_at_once: config.processes,
@@ -425,6 +426,8 @@ struct Run<'scope, 'env> {
     /// Launches are started ahead, see `ahead`.
     goes_ahead: bool,
     pause_until: Option<Instant>,
+    /// Launches in a row that were not let in although no other ran.
+    turned_away: u32,
     /// `--bwlimit`, and who has what of it.
     bandwidth: Option<Bandwidth>,
     /// How many may run now: fewer after a connection failed, and one more after each success.

@@ -11,7 +11,6 @@ use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Meaning, Options};
 
-
 /// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
 /// `--partial` stays.
 pub(super) fn hand_over(options: &Options) -> Result<Options> {

@@ -296,8 +296,18 @@ pub fn ends_without_place(line: &[u8]) -> bool {
     let ends = [
         &b"rsync error: error starting client-server protocol (code 5)"[..],
         b"rsync error: error in file IO (code 11)",
+        b"rsync: connection unexpectedly closed (0 bytes received so far)",
+        b"rsync error: error in rsync protocol data stream (code 12)",
+        b"rsync error: unexplained error (code 255)",
     ];
     ends.iter().any(|end| line.starts_with(end))
+}
+
+/// Whether the other machine did not let a launch in because others have what places there are: rrsync's lock, and sshd's `MaxStartups`.
+pub fn is_turned_away(line: &[u8]) -> bool {
+    const LOCKED: &[u8] = b" error: Another instance of rrsync is already accessing this directory.";
+    const HANDSHAKE: [&[u8]; 2] = [b"kex_exchange_identification: ", b"ssh_exchange_identification: "];
+    line.ends_with(LOCKED) || HANDSHAKE.iter().any(|begin| line.starts_with(begin))
 }
 
 /// Whether the other side says that it does not allow an option, or the launch that it ends because of that.

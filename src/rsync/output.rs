@@ -133,6 +133,7 @@ impl Transcript {
             return false;
         }
         self.refused |= messages::is_refusal(line);
+        self.no_place |= messages::is_turned_away(line);
         let Some(message) = messages::read(line).filter(Message::is_error) else { return true };
         self.errors += 1;
         self.passing += u64::from(message.may_pass());
@@ -161,7 +162,7 @@ impl Transcript {
         self.has_figures && !self.rounded
     }
 
-    /// Whether a daemon let it not in because it has as many clients as it wants, or another rsync made DEST at the same moment.
+    /// Whether it was not let in because others have what places there are, or another rsync made DEST at the same moment.
     pub fn found_no_place(&self) -> bool {
         self.no_place
     }

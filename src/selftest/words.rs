@@ -53,7 +53,7 @@ fn options() -> Checked {
 fn refused(ground: &Ground<'_>) -> Checked {
     let source = ground.new_path("refused");
     generate(&source, &Spec::flat(3, Sizes::Empty), 1)?;
-    for options in ["--no-such-option", "-a --daemon", "-a --bwlimit", "-a 'no end", "-a --protocol=29"] {
+    for options in ["--no-such-option", "-a --daemon", "-a --bwlimit", "-a 'no end", "-a --read-batch=x"] {
         let job = Job { source: &source, name: "refused", options, processes: 2, entries: 1 };
         let made = ground.config(&job).and_then(|config| Plan::make(&config, &Supervisor::default()));
         match made {

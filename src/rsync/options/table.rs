@@ -304,9 +304,9 @@ static TABLE: &[Spec] = &[
     row("qsort",               0,    &[], &[], Nothing, Native, ""),
 
     // Other ways to run rsync.
-    row("write-batch",         0,    &[], &[], Output, Refused, "a batch file is the stream of one process"),
-    row("only-write-batch",    0,    &[], &[], Output, Refused, "a batch file is the stream of one process"),
-    row("read-batch",          0,    &[], &[], Input, Refused, "a batch file is the stream of one process"),
+    row("write-batch",         0,    &[], &[], Output, Plain, "a batch file is the stream of one process"),
+    row("only-write-batch",    0,    &[], &[], Output, Plain, "a batch file is the stream of one process"),
+    row("read-batch",          0,    &[], &[], Input, Refused, "there is no source to divide"),
     row("daemon",              0,    &[], &[], Nothing, Refused, "it starts a server"),
     row("config",              0,    &[], &[], Text, Refused, "it is an option of rsync's server"),
     row("dparam",              0,    &[], &[], Text, Refused, "it is an option of rsync's server"),
