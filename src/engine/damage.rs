@@ -47,7 +47,7 @@ impl World {
         let buckets = BucketDir::create(Some(parent), &[], None).unwrap();
         let dir = buckets.path();
         let asked = Asked::new(&["-a", "src/", "D"].map(OsString::from), Path::new("/here"), "3.5.0".into());
-        asked.write(dir).unwrap();
+        asked.write(dir, true).unwrap();
         let limits = Limits { entries: NonZero::new(3).unwrap(), bytes: NonZero::<u64>::MAX };
         let names: Vec<String> = (0..24).map(|n| format!("{letter}{n}")).collect();
         let pack = |from: u64, names: &[String]| -> Vec<Bucket> {
