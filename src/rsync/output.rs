@@ -329,7 +329,7 @@ mod tests {
     fn numbers_are_read_as_the_user_wants_them() {
         let mut transcript = Transcript::default();
         let line = transcript.stdout(b"          2.10M 100%  167.80MB/s    0:00:01 (xfr#1,001, ir-chk=1,000/3,002)");
-        assert_eq!(line, Line::Progress(Progress { bytes: 2_100_000, checked: 2002, listed: 3002 }, 73));
+        assert_eq!(line, Line::Progress(Progress { bytes: 2_100_000, checked: 2002, listed: 3002 }, 75));
         assert_eq!(transcript.stdout(b"Total bytes sent: 1,234,567"), Line::Statistics);
         assert!(transcript.figures.sent == 1_234_567 && transcript.has_figures());
         assert_eq!(transcript.stdout(b"Literal data: 1.23M bytes"), Line::Statistics);
