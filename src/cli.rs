@@ -1,25 +1,25 @@
 //! The command line: with its [`definition`] the only place that knows clap. It says what was typed; [`Config`] says what is meant.
 
+mod begun;
 mod definition;
 mod line;
 mod prefixed;
+mod refusal;
+mod trials;
+mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use multi_sync::bench::{self, Shape};
+use multi_sync::bench;
 use multi_sync::config::{Config, DEFAULT_RSYNC, Depth, most_processes};
 use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
 use multi_sync::hosts::{self, Host, Ssh};
 use multi_sync::recheck;
-use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::options::{Aliases, Options};
 use multi_sync::rundir::Keep;
 use multi_sync::selftest;
@@ -29,9 +29,13 @@ use multi_sync::temporary;
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
-use definition::{AUTO, CHECKSUM, CONFIG, MANY_TO_ONE, command};
+pub use begun::Overrides;
+use begun::about_a_run;
+use definition::{AUTO, CHECKSUM, CONFIG, MANY_TO_ONE, SHORT_HELP, command};
 use line::Line;
 pub use prefixed::Alone;
+use trials::Mode;
+use words::Word;
 
 /// What the command is to do.
 pub enum Request {
@@ -41,6 +45,8 @@ pub enum Request {
     Alone(Alone),
     /// Print this and end with 0.
     Print(String),
+    /// Tell what would become of this, and do nothing.
+    Explain(Box<Request>),
     /// Test this machine.
     Selftest(Box<selftest::Request>),
     /// Measure it.
@@ -60,19 +66,6 @@ pub enum Request {
     Runs(Option<PathBuf>),
     /// Remove the directory of a run.
     Forget(PathBuf),
-}
-
-/// What may differ when a run goes on.
-#[derive(Default)]
-pub struct Overrides {
-    processes: Option<OsString>,
-    hosts: Option<OsString>,
-    hosts_file: Option<OsString>,
-    ssh: Option<OsString>,
-    retries: Option<OsString>,
-    stall: Option<OsString>,
-    progress: bool,
-    stats: bool,
 }
 
 /// A copy, and what only the command does with it.
@@ -96,253 +89,48 @@ pub struct Run {
 /// # Errors
 /// Usage: the message names the word, and nothing has been looked at or written yet.
 pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
-    let line = Line::divide(&words)?;
-    let matches = command().try_get_matches_from(&line.ours).map_err(|error| refusal(&error, &line.ours))?;
-    if matches.get_flag("help") {
-        return Ok(Request::Print(command().render_help().to_string()));
+    let Some((word, rest)) = Word::take(&words)? else { return parse_options(words, None, cwd) };
+    if let Some(text) = word.help(&rest)? {
+        return Ok(Request::Print(text));
     }
+    let request = parse_options(rest, Some(word), cwd)?;
+    Ok(if word == Word::Explain { Request::Explain(Box::new(request)) } else { request })
+}
+
+fn parse_options(words: Vec<OsString>, word: Option<Word>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
+    let mut line = Line::divide(&words)?;
+    if word == Some(Word::Survey) && line.rsync.is_none() {
+        line.ours.push(NOWHERE.into());
+    }
+    let matches = command().try_get_matches_from(&line.ours).map_err(|error| refusal::of(&error, &words))?;
+    let help = matches.get_count("help");
+    if help > 0 {
+        refusal::refuse_help(&matches, &words)?;
+        return Ok(Request::Print(if help > 1 { definition::long_help() } else { SHORT_HELP.to_owned() }));
+    }
+    refusal::refuse_depth(&matches, &words)?;
     if let Some(rsync) = line.rsync {
         return rsync.request(&matches, &line.ours, cwd);
     }
     if matches.get_flag("version") {
-        refuse_to_copy(&matches)?;
+        refusal::refuse_version(&matches, &words)?;
         return Ok(Request::Print(command().render_version()));
     }
     let mode = Mode::of(&matches)?;
-    mode.refuse_others(&matches)?;
+    mode.refuse_others(&matches, &words)?;
     Ok(match mode {
         Mode::Copy => match about_a_run(&matches)? {
             Some(request) => request,
-            None => Request::Run(Box::new(run(&matches, &words, cwd()?)?)),
+            None => Request::Run(Box::new(run(&matches, &line.ours, cwd()?)?)),
         },
-        Mode::Selftest => Request::Selftest(Box::new(selftest(&matches, cwd()?)?)),
-        Mode::Bench => Request::Bench(Box::new(bench(&matches, cwd()?, temporary::usual())?)),
-        Mode::Benchshm => {
-            let place = std::env::var_os("SHM").filter(|shm| !shm.is_empty()).unwrap_or_else(|| SHM.into());
-            let in_memory = bench(&matches, cwd()?, place.into())?;
-            Request::Bench(Box::new(bench::Request { in_memory: true, ..in_memory }))
-        }
+        Mode::Selftest => Request::Selftest(Box::new(trials::selftest(&matches, &words, cwd()?)?)),
+        Mode::Bench => Request::Bench(Box::new(trials::bench(&matches, cwd()?, temporary::usual())?)),
+        Mode::Benchshm => Request::Bench(Box::new(trials::benchshm(&matches, cwd()?)?)),
     })
 }
 
-/// What is done: each has options of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Copy,
-    Selftest,
-    Bench,
-    Benchshm,
-}
-
-impl Mode {
-    const OTHERS: [(&str, Mode); 3] =
-        [("selftest", Mode::Selftest), ("bench", Mode::Bench), ("benchshm", Mode::Benchshm)];
-
-    fn of(matches: &ArgMatches) -> Result<Mode> {
-        let mut asked = Mode::OTHERS.iter().filter(|(flag, _)| matches.get_flag(flag));
-        match (asked.next(), asked.next()) {
-            (Some((first, _)), Some((second, _))) => {
-                Err(Error::usage(format!("--{first} and --{second}")).remedy("give one of them"))
-            }
-            (Some((_, mode)), None) => Ok(*mode),
-            (None, _) => Ok(Mode::Copy),
-        }
-    }
-
-    fn takes(self, argument: &str) -> bool {
-        let is_mode = Mode::OTHERS.iter().any(|(flag, _)| *flag == argument);
-        let of_bench = argument.starts_with("bench-");
-        match self {
-            Mode::Copy => !is_mode && !of_bench,
-            Mode::Selftest => is_mode || ["rsync", "paths"].contains(&argument),
-            Mode::Bench => is_mode || of_bench || argument == "rsync",
-            // Source and destination are in memory.
-            Mode::Benchshm => is_mode || of_bench && argument != "bench-dest" || argument == "rsync",
-        }
-    }
-
-    /// An option that would change nothing is refused.
-    fn refuse_others(self, matches: &ArgMatches) -> Result<()> {
-        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        let command = command();
-        let names = command.get_arguments().map(|argument| argument.get_id().as_str());
-        let Some(other) = names.filter(|name| typed(name)).find(|name| !self.takes(name)) else { return Ok(()) };
-        let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
-        Err(Error::usage(format!("{other} cannot be used {}", self.shown())).remedy("see multi-sync --help"))
-    }
-
-    fn shown(self) -> String {
-        let flag = Mode::OTHERS.iter().find(|(_, mode)| *mode == self);
-        flag.map_or_else(|| "without --bench".into(), |(flag, _)| format!("with --{flag}"))
-    }
-}
-
-fn selftest(matches: &ArgMatches, cwd: PathBuf) -> Result<selftest::Request> {
-    let mut paths = matches.get_many::<OsString>("paths").into_iter().flatten();
-    let destination = paths.next().map(|path| Destination::parse(path)).transpose()?;
-    if paths.next().is_some() {
-        return Err(Error::usage("--selftest takes one destination").remedy("see multi-sync --help"));
-    }
-    let typed = matches.get_one::<OsString>("rsync");
-    Ok(selftest::Request {
-        destination,
-        options: Options::parse_str(typed.map_or(OsStr::new(""), |text| text))?,
-        cwd,
-        command: this_command()?,
-        temporary: temporary::usual(),
-        command_line: reads_itself,
-    })
-}
-
-fn this_command() -> Result<PathBuf> {
-    std::env::current_exe().map_err(|cause| Error::usage("cannot find this program").because(cause))
-}
-
-/// Where file systems in memory are, if the environment does not say.
-const SHM: &str = "/dev/shm";
-
-fn bench(matches: &ArgMatches, cwd: PathBuf, place: PathBuf) -> Result<bench::Request> {
-    let word = |name: &str| matches.get_one::<OsString>(name);
-    let count = |name: &str| {
-        let count = word(name).map(|count| about(&format!("--{name}"), size::parse_count(count))).transpose()?;
-        Ok::<_, Error>(count.map(|count| count.get()))
-    };
-    let too_many = || Error::usage("--bench-runs is too large");
-    let runs = count("bench-runs")?.map(|runs| u32::try_from(runs).map_err(|_| too_many())).transpose()?;
-    Ok(bench::Request {
-        shape: word("bench-shape").map_or(Shape::Msrsync, |path| Shape::At(path.into())),
-        entries: count("bench-entries")?.and_then(|count| NonZero::new(count as u64)),
-        runs: runs.and_then(NonZero::new).unwrap_or(bench::DEFAULT_RUNS),
-        command: this_command()?,
-        rsync: word("rsync").cloned().unwrap_or_else(|| DEFAULT_RSYNC.into()),
-        cwd,
-        place,
-        in_memory: false,
-        destination: word("bench-dest").map(|path| Destination::parse(path)).transpose()?,
-        json: word("bench-json").map(PathBuf::from),
-        chart: word("bench-chart").map(PathBuf::from),
-    })
-}
-
-/// Command lines of which it is known what they mean, for the self-test.
-fn reads_itself() -> std::result::Result<(), String> {
-    let read = |words: &[&str]| {
-        let words = std::iter::once("multi-sync").chain(words.iter().copied()).map(OsString::from).collect();
-        parse(words, || Ok("/".into()))
-    };
-    for words in [
-        &["-p", "3", "-f", "500", "-s", "2G", "-r", "-a --delete", "from/", "to"][..],
-        &["from/", "to", "--size=2147483648", "--rsync", "-a --delete", "--files=500", "--processes=3"],
-        &["-p3", "from/", "-f500", "to", "-s2g", "-r-a --delete"],
-    ] {
-        let Ok(Request::Run(run)) = read(words) else { return Err(format!("{words:?} is not taken for a copy")) };
-        let Config { processes, limits, options, .. } = &run.config;
-        let meant = (processes.get(), limits.entries.get(), limits.bytes.get(), options.argv());
-        if meant != (3, 500, 2 << 30, vec!["-a".into(), "--delete".into()]) {
-            return Err(format!("{words:?} is read as {meant:?}"));
-        }
-    }
-    for words in
-        [&[][..], &["from"], &["-p", "0", "from", "to"], &["-s", "1X", "from", "to"], &["--no-such", "from", "to"]]
-    {
-        if read(words).is_ok() {
-            return Err(format!("{words:?} is accepted"));
-        }
-    }
-    Ok(())
-}
-
-/// Requests about a run that was begun before.
-fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
-    let dir = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
-    let asked =
-        [dir("resume").is_some(), dir("retry-failed").is_some(), dir("status").is_some(), dir("forget").is_some()];
-    let listed = matches.get_flag("runs");
-    // `--runs --forget ID` is taken for what is meant.
-    if asked.iter().filter(|asked| **asked).count() + usize::from(listed && dir("forget").is_none()) > 1 {
-        return Err(Error::usage("--resume, --retry-failed, --status, --runs and --forget exclude each other")
-            .remedy("give one of them"));
-    }
-    let mut typed_paths = matches.get_many::<OsString>("paths").into_iter().flatten();
-    let request = match (dir("resume"), dir("retry-failed"), dir("status"), dir("forget"), listed) {
-        (Some(dir), ..) => resume(matches, dir, false),
-        (_, Some(dir), ..) => resume(matches, dir, true),
-        (_, _, Some(dir), ..) => Request::Status(dir),
-        (_, _, _, Some(dir), _) => Request::Forget(dir),
-        (.., true) => {
-            let named = typed_paths.next().map(PathBuf::from);
-            if typed_paths.next().is_some() || named.is_some() && dir("buckets").is_some() {
-                return Err(Error::usage("--runs takes one directory").remedy("give --runs DIR"));
-            }
-            Request::Runs(named.or(dir("buckets")))
-        }
-        _ => return Ok(None),
-    };
-    let tells_only = match request {
-        Request::Status(_) => Some("--status"),
-        Request::Runs(_) => Some("--runs"),
-        Request::Forget(_) => Some("--forget"),
-        _ => None,
-    };
-    if let Some(mode) = tells_only {
-        let may: &[&str] = match request {
-            Request::Runs(_) => &["runs", "buckets", "paths"],
-            Request::Forget(_) => &["runs", "forget"],
-            _ => &["status"],
-        };
-        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        let command = command();
-        let names = command.get_arguments().map(|argument| argument.get_id().as_str());
-        return match names.filter(|name| typed(name)).find(|name| !may.contains(name)) {
-            Some(other) => {
-                let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
-                Err(Error::usage(format!("{other} cannot be used with {mode}, which copies nothing"))
-                    .remedy("leave it out"))
-            }
-            None => Ok(Some(request)),
-        };
-    }
-    let fixed = [
-        "paths",
-        "rsync",
-        "files",
-        "size",
-        "buckets",
-        "mode",
-        "config",
-        "host-timeout",
-        "verify",
-        "scan-threads",
-        "keep-runs",
-    ];
-    let typed = fixed.into_iter().find(|name| matches.contains_id(name));
-    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users"]
-        .into_iter()
-        .find(|name| matches.get_flag(name));
-    match typed.or(flag) {
-        Some(name) => {
-            let shown = if name == "paths" { "SRC and DEST".to_owned() } else { format!("--{name}") };
-            Err(Error::usage(format!("{shown} cannot be given for a run that was begun before"))
-                .remedy("leave it out: the run knows it; or begin another run"))
-        }
-        None => Ok(Some(request)),
-    }
-}
-
-fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
-    let word = |name: &str| matches.get_one::<OsString>(name).cloned();
-    let overrides = Overrides {
-        processes: word("processes"),
-        hosts: word("hosts"),
-        hosts_file: word("hosts-file"),
-        ssh: word("ssh"),
-        retries: word("retries"),
-        stall: word("stall"),
-        progress: matches.get_flag("progress"),
-        stats: matches.get_flag("stats"),
-    };
-    Request::Resume { dir, failed_only, overrides }
-}
+/// The destination of what copies nothing.
+const NOWHERE: &str = "/dev/null/nowhere";
 
 /// The run that was begun with these words in this directory, with what was typed anew.
 pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) -> Result<Run> {
@@ -382,8 +170,9 @@ fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     config.processes = if config.adapts {
         most_processes(config.destination.is_local())
     } else {
-        let count = about("--processes", size::parse_count(count))?;
         let most = most_numbers();
+        let range = format!("write a whole number from 1 to {most}, or {AUTO}");
+        let count = about("--processes", size::parse_count(count).map_err(|error| error.remedy(&range)))?;
         if count.get() > most {
             return Err(Error::usage(format!("--processes: {count} are more processes than this system can have"))
                 .remedy(format!("write a number from 1 to {most}, or {AUTO}")));
@@ -441,7 +230,7 @@ fn set_hosts(config: &mut Config, matches: &ArgMatches, typed: &Typed) -> Result
 }
 
 /// What is asked for by words, or by the files of a configuration folder.
-fn typed(matches: &ArgMatches) -> Result<Typed> {
+fn typed(matches: &ArgMatches, words: &[OsString]) -> Result<Typed> {
     let mut sources: Vec<OsString> = matches.get_many("paths").into_iter().flatten().cloned().collect();
     let buckets = matches.get_one::<OsString>("buckets").map(PathBuf::from);
     let folder = matches.get_one::<OsString>("config").map(PathBuf::from);
@@ -453,7 +242,7 @@ fn typed(matches: &ArgMatches) -> Result<Typed> {
         (None, folder) if folder.is_some() || Path::new(CONFIG).is_dir() => {
             Typed::from_folder(&folder.unwrap_or_else(|| CONFIG.into()), buckets)
         }
-        _ => Err(Error::usage("a source and a destination are needed").remedy("see multi-sync --help")),
+        _ => Err(refusal::too_few(matches, words)),
     }
 }
 
@@ -499,53 +288,14 @@ fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
-fn refusal(error: &clap::Error, words: &[OsString]) -> Error {
-    let text = error.render().to_string();
-    let mut text = text.strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default().to_owned();
-    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(letter))) =
-        (error.kind(), error.get(ContextKind::InvalidArg))
-        && let Some(cluster) = words.iter().find(|word| is_cluster_with(word, letter))
-    {
-        text = format!("unexpected argument '{letter}' in '{}'", Printable::os(cluster));
-    }
-    let remedy = match (error.kind(), error.get(ContextKind::ValidValue)) {
-        (ErrorKind::UnknownArgument, _) => {
-            "see multi-sync --help; options of rsync go into --rsync 'OPTS', a name that begins with - goes after --"
-                .into()
-        }
-        (ErrorKind::InvalidValue, Some(ContextValue::Strings(values))) => format!("write {}", values.join(" or ")),
-        _ => "see multi-sync --help".into(),
-    };
-    Error::usage(text).remedy(remedy)
-}
-
-/// Whether `word` is more than the `letter` (with its dash) that stands in it.
-fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
-    match (word.as_bytes(), letter.as_bytes()) {
-        ([b'-', letters @ ..], [b'-', letter]) if *letter != b'-' => letters.len() > 1 && letters.contains(letter),
-        _ => false,
-    }
-}
-
-/// `-v SRC DEST` is what one types with rsync.
-fn refuse_to_copy(matches: &ArgMatches) -> Result<()> {
-    let paths: Vec<&OsString> = matches.get_many("paths").into_iter().flatten().collect();
-    if paths.is_empty() {
-        return Ok(());
-    }
-    let options = matches.get_one::<OsString>("rsync").map_or(DEFAULT_RSYNC.into(), |text| text.to_string_lossy());
-    let meant = format!("{options} -v");
-    let paths = paths.iter().map(|path| Quoted(path).to_string()).collect::<Vec<_>>().join(" ");
-    Err(Error::usage("-v and --version print the version of multi-sync, and nothing is copied")
-        .remedy(format!("to see what is copied: multi-sync --rsync {} {paths}", Quoted(OsStr::new(&meant)))))
-}
-
 /// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
 const MOST_SCAN_THREADS: usize = 256;
 
 fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);
-    let typed = typed(matches)?;
+    refusal::refuse_paths_for_options(matches, words)?;
+    let typed = typed(matches, words)?;
+    refusal::refuse_scheme(&typed.destination)?;
     let destination = Destination::parse(&typed.destination)?;
     let sources = typed.sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
     let options =
@@ -680,7 +430,7 @@ mod tests {
 
     #[test]
     fn the_command_line_of_the_selftest_is_true() {
-        reads_itself().unwrap();
+        trials::reads_itself().unwrap();
     }
 
     #[test]

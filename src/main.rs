@@ -1,6 +1,7 @@
 //! The command `multi-sync`: a thin user of the library. It parses, prints, waits for signals and sets the exit code.
 
 mod cli;
+mod explain;
 mod folder;
 mod in_place;
 mod runs;
@@ -30,6 +31,7 @@ use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::exit;
 use multi_sync::rundir;
 use multi_sync::selftest;
+use multi_sync::size;
 use multi_sync::spool::Spool;
 use multi_sync::supervise::{Guardian, Stream};
 use multi_sync::trial::Stopper;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Request::Print(text) => print(&text),
         Request::Run(run) => copy(*run, &words, None),
         Request::Alone(rsync) => become_rsync(&rsync),
+        Request::Explain(request) => while_listening(&|| (), &|| (), || print(&explain::explain(*request)?)),
         Request::Resume { dir, failed_only, overrides } => {
             let resumed = Resumed::read(&dir, failed_only)?;
             let (typed, cwd) = resumed.command_line();
@@ -183,6 +186,9 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
                     };
                     streams::out(block.to_string());
                 }
+                if config.dry_run && !stats && plan.shows.stats == 0 {
+                    tell_of_dry_run(&summary);
+                }
                 conclude(&summary, &config, !lines.is_empty());
                 summary.code.get()
             }
@@ -200,21 +206,21 @@ fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
     });
     match (alone, instead) {
         (Some(alone), Some(why)) if !control.interrupted() => {
-            let quiet = alone_is_quiet(&config);
-            let note = (!quiet).then(|| format!("one rsync does it all ({why})"));
-            become_rsync(&Alone { note, ..alone })
+            become_rsync(&Alone { why: Some(why), tells: tells_of_one(&config), ..alone })
         }
         _ => done,
     }
 }
 
 /// Where one process was asked for, that one does it all is no news.
-fn alone_is_quiet(config: &Config) -> bool {
-    !config.tells_how || config.processes.get() == 1 || config.options.meaning().quiet
+fn tells_of_one(config: &Config) -> bool {
+    config.tells_how && config.processes.get() > 1 && !config.options.meaning().quiet
 }
 
 fn become_rsync(rsync: &Alone) -> Result<u8> {
-    rsync.note.iter().for_each(|note| complain_text(note));
+    if let Some(why) = rsync.why.as_ref().filter(|_| rsync.tells) {
+        complain_text(&format!("one rsync does it all ({why})"));
+    }
     Err(in_place::start(&rsync.program, &rsync.words))
 }
 
@@ -334,6 +340,16 @@ fn raise_descriptor_limit() {
     limit.current = limit.maximum;
     // What cannot be raised is worked within.
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Silence would be read as "nothing to do".
+fn tell_of_dry_run(summary: &Summary) {
+    let count = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    let (entries, buckets) =
+        (count(summary.found.entries, "entry", "entries"), count(summary.buckets, "bucket", "buckets"));
+    let bytes = size::human(summary.found.bytes);
+    complain_text(&format!("nothing was copied: the source has {entries}, {bytes}, in {buckets}"));
+    complain_text("to do: for what rsync would change leave out -d, --dry-run, and add -n -i to rsync's options");
 }
 
 /// Tells how the run ended; `advised` if it is said afterwards what to do.

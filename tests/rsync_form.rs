@@ -88,7 +88,7 @@ fn what_one_rsync_does_is_its_own() {
         &["-a", "--protocol=29", "src/", "DEST"],
         &["-a", "--partial-dir=/nonexistent", "src/", "DEST"],
         &["-aK", "src/", "DEST"],
-        &["--rsh=false", "-a", "host:x", "DEST"],
+        &["--rsh=sh -c 'head -c4 >/dev/null'", "-a", "host:x", "DEST"],
     ] {
         let (one, many) = both(&work, words);
         let text = |run: &Run, side: &str| {

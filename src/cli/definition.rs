@@ -8,6 +8,8 @@ use multi_sync::config::{DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, D
 use multi_sync::rundir::Keep;
 use multi_sync::size::Size;
 
+use super::words::Told;
+
 /// The number of processes that is found by measuring.
 pub(super) const AUTO: &str = "auto";
 /// Files that say what is to be done, as the Python tool of this name has them.
@@ -16,6 +18,49 @@ pub(super) const QUICK: &str = "quick";
 pub(super) const CHECKSUM: &str = "checksum";
 pub(super) const ONE_TO_ONE: &str = "one-to-one";
 pub(super) const MANY_TO_ONE: &str = "many-to-one";
+
+/// What fits a screen of 80 columns and 24 lines, with the prompt.
+pub(super) const SHORT_HELP: &str = "\
+Copies a tree with several rsyncs at once; the result is that of one rsync.
+
+Usage: multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...
+       multi-sync [OPTIONS] SRC... DEST
+       multi-sync resume | retry | status | runs | verify | survey | explain |
+                  selftest | bench | help [WORD | all]
+  -p, --processes N    N rsyncs at once [default: 1]; auto: as many as help
+  -r, --rsync 'OPTS'   rsync's options, quoted [default: '-aS --numeric-ids']
+  -P, --progress       show progress on one live line
+      --stats          print statistics at the end, and why it was one rsync
+  -b, --buckets DIR    keep the run's state in DIR: for resume, retry, status
+  -k, --keep           keep it also after success; -j, --show: print its path
+  -f, --files N        entries in a bucket; -s, --size BYTES limits its bytes
+  -d, --dry-run        read and pack the source, copy nothing
+      --verify         after the copy list what rsync -n -i still finds to do
+  -h, --help           print this; -hh: all options
+Examples:
+  multi-sync -p 8 rsync -aHAX --delete /data/ nas:/backup/
+  multi-sync -p 8 -P -b runs -r '-aHAX --delete' /data/ nas:/backup/
+  multi-sync verify -p 8 rsync -aHAX --delete /data/ nas:/backup/
+Exit codes are rsync's own: 0 all copied, 23 some not; see multi-sync help all
+";
+
+/// Everything, grouped.
+pub(super) fn long_help() -> String {
+    command().render_help().to_string()
+}
+
+/// The help of a word, with the options that go with it.
+pub(super) fn help_of(told: &Told) -> String {
+    let shown = command()
+        .about(told.about)
+        .override_usage(told.usage)
+        .after_help("Exit codes and all options: multi-sync help all")
+        .mut_args(|argument| {
+            let hidden = !told.options.contains(&argument.get_id().as_str());
+            argument.hide(hidden).help_heading("Options")
+        });
+    shown.clone().render_help().to_string()
+}
 
 /// Every option with its help.
 pub(super) fn command() -> Command {
@@ -52,12 +97,12 @@ pub(super) fn command() -> Command {
             "LIST",
             "source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there".into(),
         ))
-        .arg(long_value("hosts-file", "FILE", "the same, a host or `host,user` in each line".into()))
-        .arg(long_value("ssh", "COMMAND", "how to reach them [default: ssh]".into()))
+        .arg(long_value("hosts-file", "FILE", "source hosts from FILE, a host or `host,user` in each line".into()))
+        .arg(long_value("ssh", "COMMAND", "how to reach the source hosts [default: ssh]".into()))
         .arg(long_value(
             "host-timeout",
             "SECONDS",
-            format!("end when no host could be used for so long [default: {}]", DEFAULT_HOST_TIMEOUT.as_secs()),
+            format!("end the run when no host could be used for so long [default: {}]", DEFAULT_HOST_TIMEOUT.as_secs()),
         ))
         .arg(
             Arg::new("mixed-users")
@@ -73,21 +118,21 @@ pub(super) fn command() -> Command {
             ),
         ))
         .arg(value("processes", 'p', "N", format!("rsyncs that copy at once; {AUTO}: as many as help [default: 1]")))
-        .arg(value("files", 'f', "N", format!("entries in a bucket [default: {DEFAULT_FILES}]")))
+        .arg(value("files", 'f', "N", format!("entries in a bucket, which is one rsync then [default: {DEFAULT_FILES}, several buckets for each rsync]")))
         .arg(value(
             "size",
             's',
             "BYTES",
-            format!("bytes in a bucket; K M G T P E are powers of 1024 [default: {}]", Size::new(DEFAULT_SIZE)),
+            format!("bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: {}, several buckets for each rsync]", Size::new(DEFAULT_SIZE)),
         ))
-        .arg(value("buckets", 'b', "DIR", "keep the directory of the run below DIR [default: the user's place for state]".into()))
-        .arg(flag("keep", 'k', "keep the bucket directory"))
-        .arg(flag("show", 'j', "print the bucket directory"))
-        .arg(flag("progress", 'P', "show progress"))
-        .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end"))
-        .arg(flag("dry-run", 'd', "scan and write buckets, copy nothing"))
+        .arg(value("buckets", 'b', "DIR", "keep the state of the run (the run directory) below DIR [default: the user's place for state]".into()))
+        .arg(flag("keep", 'k', "keep the run directory also after success"))
+        .arg(flag("show", 'j', "print the path of the run directory"))
+        .arg(flag("progress", 'P', "show progress: one live line, or a line every 5 seconds without a terminal"))
+        .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end, and why one rsync did it all"))
+        .arg(flag("dry-run", 'd', "read the source and pack it into buckets, copy nothing"))
         .arg(
-            value("rsync", 'r', "OPTS", format!("rsync's options, as one word [default: '{DEFAULT_RSYNC}']"))
+            value("rsync", 'r', "OPTS", format!("rsync's options, as one word in quotes, in the place of the default [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
         )
         .arg(
@@ -100,7 +145,7 @@ pub(super) fn command() -> Command {
                 .value_parser([QUICK, CHECKSUM])
                 .help(format!("after the copy list what rsync -n -i still finds to do; {CHECKSUM}: by content")),
         )
-        .arg(Arg::new("verify-only").long("verify-only").action(ArgAction::SetTrue).help("only list it, copy nothing"))
+        .arg(Arg::new("verify-only").long("verify-only").action(ArgAction::SetTrue).help("copy nothing, only list what rsync -n -i finds to do"))
         .arg(long_value(
             "retries",
             "N",
@@ -153,27 +198,51 @@ pub(super) fn command() -> Command {
             "test this machine, its rsync, and DEST if it is given; -r adds options to every copy",
         ))
         .arg(flag("bench", 'e', "measure one rsync and 1, 2, 4, 8, 16 processes on a tree in the temporary folder"))
-        .arg(flag("benchshm", 'g', "the same in /dev/shm, or $SHM"))
-        .arg(long_value("bench-entries", "N", format!("entries of the tree [default: {}]", bench::DEFAULT_ENTRIES)))
-        .arg(long_value("bench-runs", "N", format!("rounds [default: {}]", bench::DEFAULT_RUNS)))
-        .arg(long_value("bench-shape", "PATH", "the tree: a specification (bench-data/NAME.json), or a folder".into()))
+        .arg(flag("benchshm", 'g', "measure as --bench does, in /dev/shm, or $SHM"))
+        .arg(long_value("bench-entries", "N", format!("entries of the tree that is measured [default: {}]", bench::DEFAULT_ENTRIES)))
+        .arg(long_value("bench-runs", "N", format!("rounds of the benchmark [default: {}]", bench::DEFAULT_RUNS)))
+        .arg(long_value("bench-shape", "PATH", "the tree that is measured: a specification (bench-data/NAME.json), or a folder".into()))
         .arg(long_value("bench-dest", "DEST", "with --bench: copy into a new folder there".into()))
-        .arg(long_value("bench-json", "FILE", "write every time that was measured".into()))
-        .arg(long_value("bench-chart", "FILE.svg", "draw speedup by processes".into()))
+        .arg(long_value("bench-json", "FILE", "write every time that --bench has measured into FILE".into()))
+        .arg(long_value("bench-chart", "FILE.svg", "draw the speedup by processes that --bench has measured".into()))
         .arg(
             Arg::new("version")
                 .short('v')
                 .long("version")
                 .visible_short_alias('V')
                 .action(ArgAction::SetTrue)
-                .help("print the version"),
+                .help("print the version of multi-sync"),
         )
-        .arg(flag("help", 'h', "print this"))
+        .arg(
+            Arg::new("help")
+                .short('h')
+                .long("help")
+                .action(ArgAction::Count)
+                .help("print a short help; -hh: all of it; behind a mode (multi-sync resume --help): that of the mode"),
+        )
         .arg(Arg::new("paths").value_name("SRC... DEST").num_args(1..).value_parser(bytes()).help(
             "what to copy, and where to: a path, [USER@]HOST:PATH, [USER@]HOST::MODULE/PATH or \
              rsync://[USER@]HOST[:PORT]/MODULE/PATH; SRC/ is the contents of SRC, as in rsync",
         ))
         .after_help(AFTER_HELP)
+        .mut_args(|argument| match heading(argument.get_id().as_str()) {
+            Some(heading) => argument.help_heading(heading),
+            None => argument,
+        })
+}
+
+/// The group of an option in the long help; `None` for what is copied.
+fn heading(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "paths" => return None,
+        "verify" | "verify-only" | "resume" | "retry-failed" | "status" | "runs" | "forget" | "keep-runs"
+        | "retries" | "stall" | "buckets" | "keep" | "show" => "Verify and resume",
+        "mode" | "hosts" | "hosts-file" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
+        "selftest" | "bench" | "benchshm" | "bench-entries" | "bench-runs" | "bench-shape" | "bench-dest"
+        | "bench-json" | "bench-chart" | "dry-run" => "Test and measure",
+        "help" | "version" => "Help",
+        _ => "Copy",
+    })
 }
 
 const AFTER_HELP: &str = "\

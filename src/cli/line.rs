@@ -33,21 +33,27 @@ impl Line {
     /// It cannot be told whether `rsync` is the program or a source of this name.
     pub fn divide(words: &[OsString]) -> Result<Line> {
         let whole = || Line { ours: words.to_vec(), rsync: None };
-        let Some(at) = first_operand(words, &command()) else { return Ok(whole()) };
+        let found = operands(words, &command());
+        let Some(&at) = found.places.first() else { return Ok(whole()) };
         let program = &words[at];
         if !is_program(program) {
             return Ok(whole());
         }
         let theirs = &words[at + 1..];
         refuse_a_source(program, theirs)?;
-        let ended = words[at - 1] == "--" && first_operand(&words[..at], &command()).is_none();
-        let ours = words[..at - usize::from(ended)].to_vec();
+        let ours = words[..found.end.map_or(at, |end| end.min(at))].to_vec();
         Ok(Line { ours, rsync: Some(Rsync { program: program.clone(), words: theirs.to_vec() }) })
     }
 }
 
-/// The place of the first word that is neither an option of ours nor the value of one.
-fn first_operand(words: &[OsString], definition: &Command) -> Option<usize> {
+/// Words that are neither options of ours nor values of them.
+pub(super) struct Operands {
+    pub places: Vec<usize>,
+    /// The place of a `--`.
+    pub end: Option<usize>,
+}
+
+pub(super) fn operands(words: &[OsString], definition: &Command) -> Operands {
     let takes = |found: Option<&clap::Arg>| {
         found.is_some_and(|argument| argument.get_action().takes_values() && !argument.is_require_equals_set())
     };
@@ -58,20 +64,26 @@ fn first_operand(words: &[OsString], definition: &Command) -> Option<usize> {
         let letter = char::from(letter);
         definition.get_arguments().find(|argument| argument.get_short() == Some(letter))
     };
+    let mut found = Operands { places: Vec::new(), end: None };
     let mut at = 1;
     while at < words.len() {
         match words[at].as_bytes() {
-            b"--" => return (at + 1 < words.len()).then_some(at + 1),
-            [b'-', b'-', name @ ..] => at += 1 + usize::from(!name.contains(&b'=') && takes(long(name))),
+            b"--" => {
+                found.end = Some(at);
+                found.places.extend(at + 1..words.len());
+                break;
+            }
+            [b'-', b'-', name @ ..] => at += usize::from(!name.contains(&b'=') && takes(long(name))),
             [b'-', letters @ ..] if !letters.is_empty() => {
                 // What is left of the word behind such a letter is its value.
                 let taking = letters.iter().position(|letter| takes(short(*letter)));
-                at += 1 + usize::from(taking == Some(letters.len() - 1));
+                at += usize::from(taking == Some(letters.len() - 1));
             }
-            _ => return Some(at),
+            _ => found.places.push(at),
         }
+        at += 1;
     }
-    None
+    found
 }
 
 /// `rsync`, or a path to a program of that name. A directory of that name is a source, and so is `./rsync`, whatever it is.

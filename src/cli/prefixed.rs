@@ -26,8 +26,10 @@ pub struct Alone {
     pub program: OsString,
     /// Its arguments, as they were typed.
     pub words: Vec<OsString>,
-    /// What is to be told of it.
-    pub note: Option<String>,
+    /// Why several rsyncs cannot do it, where that is known.
+    pub why: Option<String>,
+    /// That is to be told.
+    pub tells: bool,
 }
 
 /// Why several rsyncs cannot do it.
@@ -63,11 +65,11 @@ impl Rsync {
                 Why::Cannot(why) => error.because(why).remedy("leave it out: then one rsync does it"),
             });
         }
-        let note = match why {
-            Why::Cannot(why) if wants_notes(matches) => Some(format!("one rsync does it all ({why})")),
-            _ => None,
+        let why = match why {
+            Why::Cannot(why) => Some(why.to_string()),
+            Why::Tells => None,
         };
-        Ok(Request::Alone(Alone { program: self.program, words: self.words, note }))
+        Ok(Request::Alone(Alone { program: self.program, words: self.words, why, tells: wants_notes(matches) }))
     }
 
     /// The run that this command asks for.
@@ -94,7 +96,7 @@ impl Rsync {
         again.extend(read.operands);
         let (show, stats) = (matches.get_flag("show"), matches.get_flag("stats"));
         let may_be_alone = needs_us(matches).is_none();
-        let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, note: None });
+        let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, why: None, tells: false });
         Ok(Run { config, show, stats, keep_runs, alone, again })
     }
 

@@ -16,6 +16,7 @@ mod meaning;
 mod operands;
 pub(super) mod rule;
 mod shows;
+mod similar;
 mod table;
 mod verdict;
 mod words;
@@ -26,6 +27,7 @@ pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use operands::CommandLine;
 use operands::Operands;
 pub use shows::Shows;
+pub use similar::similar;
 pub use table::{Class, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};
 
@@ -199,7 +201,16 @@ fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases, may_have: Operand
                     }
                 }
                 _ => match may_have {
-                    Operands::Refused => return Err(not_an_option(&word)),
+                    Operands::Refused => {
+                        let error = not_an_option(&word);
+                        return Err(
+                            match settings.iter().rev().find(|setting: &&Setting| setting.spec.takes == Takes::Command)
+                            {
+                                Some(setting) => error.remedy(unquoted(setting)),
+                                None => error,
+                            },
+                        );
+                    }
                     Operands::Anywhere => operands.push(word),
                     Operands::Last => {
                         operands.push(word);
@@ -368,6 +379,9 @@ fn unknown(option: &[u8], cluster: Option<&OsStr>) -> Error {
         option.strip_prefix(b"--").and_then(|name| table::long_names().find(|l| l.as_bytes().starts_with(name)));
     let remedy = match meant {
         Some(long) => format!("rsync does not take shortened names: write --{long} if that is meant"),
+        None if let Some(long) = option.strip_prefix(b"--").and_then(|name| similar(str::from_utf8(name).ok()?)) => {
+            format!("was --{long} meant? the options of rsync 3.1 to 3.5 are known here")
+        }
         None => "the options of rsync 3.1 to 3.5 are known here; check the spelling in `rsync --help`".into(),
     };
     Error::usage(format!("unknown rsync option: {}{place}", Printable::bytes(option))).remedy(remedy)
@@ -381,6 +395,19 @@ fn value_missing(spec: &Spec) -> Error {
 fn not_an_option(word: &OsStr) -> Error {
     Error::usage(format!("not an rsync option: {}", Printable::os(word)))
         .remedy("sources and destination are given to multi-sync itself, outside the rsync options")
+}
+
+/// `-e ssh -p 2222`: rsync's own `-p` stands between the command and its value.
+fn unquoted(setting: &Setting) -> String {
+    let command = setting.value.as_deref().unwrap_or_default();
+    let shown = setting
+        .spec
+        .short
+        .map_or_else(|| format!("--{}", setting.spec.name()), |letter| format!("-{}", char::from(letter)));
+    format!(
+        "quote a command with its own options: {shown} '{} ...'; sources and destination are given to multi-sync itself, outside the rsync options",
+        Printable::os(command)
+    )
 }
 
 #[cfg(test)]

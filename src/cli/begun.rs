@@ -1,0 +1,116 @@
+//! What is asked of a run that was begun before.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use multi_sync::{Error, Result};
+
+use super::Request;
+use super::definition::command;
+
+/// What may differ when a run goes on.
+#[derive(Default)]
+pub struct Overrides {
+    pub(super) processes: Option<OsString>,
+    pub(super) hosts: Option<OsString>,
+    pub(super) hosts_file: Option<OsString>,
+    pub(super) ssh: Option<OsString>,
+    pub(super) retries: Option<OsString>,
+    pub(super) stall: Option<OsString>,
+    pub(super) progress: bool,
+    pub(super) stats: bool,
+}
+
+/// Requests about a run that was begun before.
+pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
+    let dir = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
+    let asked =
+        [dir("resume").is_some(), dir("retry-failed").is_some(), dir("status").is_some(), dir("forget").is_some()];
+    let listed = matches.get_flag("runs");
+    // `--runs --forget ID` is taken for what is meant.
+    if asked.iter().filter(|asked| **asked).count() + usize::from(listed && dir("forget").is_none()) > 1 {
+        return Err(Error::usage("--resume, --retry-failed, --status, --runs and --forget exclude each other")
+            .remedy("give one of them"));
+    }
+    let mut typed_paths = matches.get_many::<OsString>("paths").into_iter().flatten();
+    let request = match (dir("resume"), dir("retry-failed"), dir("status"), dir("forget"), listed) {
+        (Some(dir), ..) => resume(matches, dir, false),
+        (_, Some(dir), ..) => resume(matches, dir, true),
+        (_, _, Some(dir), ..) => Request::Status(dir),
+        (_, _, _, Some(dir), _) => Request::Forget(dir),
+        (.., true) => {
+            let named = typed_paths.next().map(PathBuf::from);
+            if typed_paths.next().is_some() || named.is_some() && dir("buckets").is_some() {
+                return Err(Error::usage("--runs takes one directory").remedy("give --runs DIR"));
+            }
+            Request::Runs(named.or(dir("buckets")))
+        }
+        _ => return Ok(None),
+    };
+    let tells_only = match request {
+        Request::Status(_) => Some("--status"),
+        Request::Runs(_) => Some("--runs"),
+        Request::Forget(_) => Some("--forget"),
+        _ => None,
+    };
+    if let Some(mode) = tells_only {
+        let may: &[&str] = match request {
+            Request::Runs(_) => &["runs", "buckets", "paths"],
+            Request::Forget(_) => &["runs", "forget"],
+            _ => &["status"],
+        };
+        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let command = command();
+        let names = command.get_arguments().map(|argument| argument.get_id().as_str());
+        return match names.filter(|name| typed(name)).find(|name| !may.contains(name)) {
+            Some(other) => {
+                let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
+                Err(Error::usage(format!("{other} cannot be used with {mode}, which copies nothing"))
+                    .remedy("leave it out"))
+            }
+            None => Ok(Some(request)),
+        };
+    }
+    let fixed = [
+        "paths",
+        "rsync",
+        "files",
+        "size",
+        "buckets",
+        "mode",
+        "config",
+        "host-timeout",
+        "verify",
+        "scan-threads",
+        "keep-runs",
+    ];
+    let typed = fixed.into_iter().find(|name| matches.contains_id(name));
+    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users"]
+        .into_iter()
+        .find(|name| matches.get_flag(name));
+    match typed.or(flag) {
+        Some(name) => {
+            let shown = if name == "paths" { "SRC and DEST".to_owned() } else { format!("--{name}") };
+            Err(Error::usage(format!("{shown} cannot be given for a run that was begun before"))
+                .remedy("leave it out: the run knows it; or begin another run"))
+        }
+        None => Ok(Some(request)),
+    }
+}
+
+fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
+    let word = |name: &str| matches.get_one::<OsString>(name).cloned();
+    let overrides = Overrides {
+        processes: word("processes"),
+        hosts: word("hosts"),
+        hosts_file: word("hosts-file"),
+        ssh: word("ssh"),
+        retries: word("retries"),
+        stall: word("stall"),
+        progress: matches.get_flag("progress"),
+        stats: matches.get_flag("stats"),
+    };
+    Request::Resume { dir, failed_only, overrides }
+}

@@ -1,0 +1,273 @@
+//! What is answered to a command line that is not understood. Many have rsync's options in their fingers: they get the line that would have been
+//! right, with the word `rsync` in front of them.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use clap::ArgMatches;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use multi_sync::entry::Printable;
+use multi_sync::rsync::command::Quoted;
+use multi_sync::rsync::options::{Aliases, CommandLine, Options, similar, specs};
+use multi_sync::size::Size;
+use multi_sync::{Error, Result};
+
+use super::definition::{AUTO, CHECKSUM, MANY_TO_ONE, QUICK, command};
+
+const SEE_HELP: &str = "see multi-sync --help";
+/// Rsyncs at once in a line that is proposed.
+const PROCESSES: [&str; 2] = ["-p", "4"];
+
+/// What clap complains of.
+pub(super) fn of(error: &clap::Error, words: &[OsString]) -> Error {
+    let text = error.render().to_string();
+    let mut text = text.strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default().to_owned();
+    let named = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(all)) => all.first().cloned(),
+        _ => None,
+    };
+    let typed = named(ContextKind::InvalidArg).unwrap_or_default();
+    if error.kind() == ErrorKind::UnknownArgument {
+        if let Some(option) = negative_value(words, &typed) {
+            return Error::usage(format!("{option}: not a number: {typed}")).remedy("write a whole number from 1");
+        }
+        if let Some(cluster) = words.iter().find(|word| is_cluster_with(word, &typed)) {
+            text = format!("unexpected argument '{typed}' in '{}'", Printable::os(cluster));
+        }
+    }
+    let values = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) => values.join(" or "),
+        _ => String::new(),
+    };
+    let line = suggestion(words).map(|line| format!("for rsync's own options write: {line}"));
+    let is_theirs = error.kind() != ErrorKind::UnknownArgument || is_option_of_rsync(&typed);
+    let remedy = match error.kind() {
+        _ if line.is_some() && is_theirs && values.is_empty() => line.unwrap_or_default(),
+        ErrorKind::UnknownArgument => misspelt(&typed, named(ContextKind::SuggestedArg), words),
+        ErrorKind::InvalidValue if values.is_empty() => format!("add the value: {typed}"),
+        ErrorKind::InvalidValue => {
+            let line = line.map_or(String::new(), |line| format!("; {line}"));
+            format!("write {values}{line}")
+        }
+        ErrorKind::ArgumentConflict if typed.starts_with("--rsync") => {
+            "give all of rsync's options in one word: --rsync '-a --delete'".into()
+        }
+        ErrorKind::ArgumentConflict => "give it once".into(),
+        _ => SEE_HELP.into(),
+    };
+    Error::usage(text).remedy(remedy)
+}
+
+/// What to do about an option that nobody knows; `ours` is one of this program that is like it.
+fn misspelt(typed: &str, ours: Option<String>, words: &[OsString]) -> String {
+    let theirs = typed.strip_prefix("--").and_then(similar).map(|name| format!("--{name}"));
+    match (ours, theirs) {
+        (ours, Some(meant)) if ours.as_ref().is_none_or(|ours| *ours != meant) => {
+            let replaced: Vec<OsString> = words
+                .iter()
+                .map(|word| match word.to_str().and_then(|text| text.strip_prefix(typed)) {
+                    Some(rest) if rest.is_empty() || rest.starts_with('=') => format!("{meant}{rest}").into(),
+                    _ => word.clone(),
+                })
+                .collect();
+            let line = suggestion(&replaced).unwrap_or_else(|| format!("multi-sync -p 4 rsync {meant} ..."));
+            format!("if rsync's {meant} is meant, write: {line}")
+        }
+        (Some(meant), _) => format!("was {meant} meant?"),
+        (None, _) => format!(
+            "{SEE_HELP}; options of rsync stand behind the word rsync (multi-sync -p 4 rsync -a SRC DEST), a name that begins with - goes \
+             after --"
+        ),
+    }
+}
+
+/// `-p -4`: the option before a word that begins like a negative number.
+fn negative_value(words: &[OsString], typed: &str) -> Option<String> {
+    let number = typed.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let at = words.iter().position(|word| number && word.as_bytes().starts_with(typed.as_bytes()))?;
+    let before = words.get(at.checked_sub(1)?)?.to_str()?;
+    let counts = ["processes", "files", "size", "retries", "stall", "scan-threads", "host-timeout"];
+    let command = command();
+    let option = command.get_arguments().find(|argument| {
+        let short = argument.get_short().map(|letter| format!("-{letter}"));
+        counts.contains(&argument.get_id().as_str())
+            && (short.as_deref() == Some(before)
+                || argument.get_long().map(|long| format!("--{long}")).as_deref() == Some(before))
+    })?;
+    Some(format!("--{}", option.get_long()?))
+}
+
+fn is_option_of_rsync(typed: &str) -> bool {
+    let word = typed.split('=').next().unwrap_or(typed);
+    let name = word.trim_start_matches('-');
+    specs().iter().any(|spec| {
+        let mut long = spec.long.iter().chain(spec.aliases).chain(spec.negations);
+        let short = spec.short.is_some_and(|letter| name.as_bytes() == [letter]);
+        if word.starts_with("--") { long.any(|long| *long == name) } else { short }
+    })
+}
+
+/// Whether `word` is more than the `letter` (with its dash) that stands in it.
+fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
+    match (word.as_bytes(), letter.as_bytes()) {
+        ([b'-', letters @ ..], [b'-', letter]) if *letter != b'-' => letters.len() > 1 && letters.contains(letter),
+        _ => false,
+    }
+}
+
+/// The line somebody meant who has typed options of rsync among ours, if these words can be read so.
+pub(super) fn suggestion(words: &[OsString]) -> Option<String> {
+    // `-b` may have a directory behind it, or be rsync's.
+    [true, false].into_iter().find_map(|ours| suggested(words.get(1..)?, ours))
+}
+
+fn suggested(words: &[OsString], buckets_are_ours: bool) -> Option<String> {
+    let (mut ours, mut theirs): (Vec<OsString>, Vec<OsString>) = (Vec::new(), Vec::new());
+    let definition = command();
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        at += 1;
+        let (text, next) = (word.to_str().unwrap_or_default(), words.get(at));
+        let number = |word: &OsStr| word.to_str().is_some_and(|text| text == AUTO || text.parse::<u32>().is_ok());
+        let with_value = match (text, next) {
+            ("-p" | "--processes" | "-f" | "--files", Some(value)) => number(value),
+            ("-s" | "--size", Some(value)) => Size::parse(value).is_ok(),
+            ("-m" | "--mode", Some(value)) => value == MANY_TO_ONE,
+            ("-b", Some(_)) => buckets_are_ours,
+            _ => false,
+        };
+        let attached = text.strip_prefix("-p").or(text.strip_prefix("-f")).is_some_and(|rest| number(OsStr::new(rest)));
+        let options = match (text, next) {
+            ("-r" | "--rsync", Some(value)) if value.as_bytes().starts_with(b"-") => Some((value.clone(), 1)),
+            _ => text
+                .strip_prefix("--rsync=")
+                .or(text.strip_prefix("-r").filter(|rest| rest.starts_with('-')))
+                .map(|rest| (rest.into(), 0)),
+        };
+        let long = text
+            .strip_prefix("--")
+            .map(|rest| rest.split('=').next().unwrap_or(rest))
+            .filter(|_| !is_option_of_rsync(text));
+        let known = long.and_then(|name| definition.get_arguments().find(|argument| argument.get_long() == Some(name)));
+        if let Some((options, taken)) = options {
+            theirs.extend(Options::parse_str(&options).ok()?.argv());
+            at += taken;
+        } else if with_value {
+            ours.extend([word.clone(), next?.clone()]);
+            at += 1;
+        } else if attached {
+            ours.push(word.clone());
+        } else if let Some(argument) = known {
+            ours.push(word.clone());
+            let takes =
+                argument.get_action().takes_values() && !argument.is_require_equals_set() && !text.contains('=');
+            if takes {
+                ours.push(next?.clone());
+                at += 1;
+            }
+        } else {
+            theirs.push(word.clone());
+        }
+    }
+    let read = CommandLine::parse(&theirs, Aliases::installed(), false).ok()?;
+    let named = |name: &str| ours.iter().any(|word| word.to_str().is_some_and(|text| text.starts_with(name)));
+    if read.operands.len() < 2 || read.options.settings().is_empty() || named("--selftest") || named("--bench") {
+        return None;
+    }
+    let meaning = read.options.meaning();
+    if !meaning.recursive && !meaning.dirs && meaning.files_from.is_none() {
+        theirs.insert(0, "-a".into());
+    }
+    if !named("-p") && !named("--processes") && !named("--mode") && !named("-m") {
+        ours.splice(0..0, PROCESSES.map(OsString::from));
+    }
+    let words = ["multi-sync".into()].into_iter().chain(ours).chain(["rsync".into()]).chain(theirs);
+    Some(words.map(|word| Quoted(&word).to_string()).collect::<Vec<_>>().join(" "))
+}
+
+/// `-v SRC DEST` is what one types with rsync.
+pub(super) fn refuse_version(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
+    refuse_to_copy(matches, words, "-v and --version print the version of multi-sync, and nothing is copied")
+}
+
+/// `-h SRC DEST` too.
+pub(super) fn refuse_help(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
+    if words.iter().any(|word| word == "--help") {
+        return Ok(());
+    }
+    refuse_to_copy(matches, words, "-h prints the help of multi-sync, and nothing is copied")
+}
+
+fn refuse_to_copy(matches: &ArgMatches, words: &[OsString], what: &str) -> Result<()> {
+    if !matches.contains_id("paths") {
+        return Ok(());
+    }
+    let error = Error::usage(what);
+    Err(match suggestion(words) {
+        Some(line) => error.remedy(format!("for rsync's own options write: {line}")),
+        None => error.remedy("leave it out"),
+    })
+}
+
+/// `--verify checksum`: the word would be a source.
+pub(super) fn refuse_depth(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
+    let meant = words.windows(2).find(|pair| pair[0] == "--verify" && (pair[1] == CHECKSUM || pair[1] == QUICK));
+    let Some(pair) = meant.filter(|pair| matches.contains_id("verify") && !Path::new(&pair[1]).exists()) else {
+        return Ok(());
+    };
+    let depth = Printable::os(&pair[1]);
+    Err(Error::usage(format!("--verify {depth}: '{depth}' would be a source, and there is none of this name"))
+        .remedy(format!("write --verify={depth}")))
+}
+
+/// `-r SRC DEST`, `-rtv SRC DEST`: what should be options is none.
+pub(super) fn refuse_paths_for_options(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
+    let Some(typed) = matches.get_one::<OsString>("rsync") else { return Ok(()) };
+    let text = typed.as_bytes().trim_ascii();
+    // Quotes may stand around the first.
+    if text.is_empty() || matches!(text[0], b'-' | b'\'' | b'"' | b'\\') {
+        return Ok(());
+    }
+    let error =
+        Error::usage(format!("-r, --rsync takes rsync's options in one word, and '{}' is none", Printable::os(typed)));
+    Err(match suggestion(words) {
+        Some(line) => error.remedy(format!("for rsync's own options write: {line}")),
+        None => error.remedy("write --rsync '-a --delete', or rsync's command as it is behind the word rsync: multi-sync -p 4 rsync -r SRC DEST"),
+    })
+}
+
+/// `ssh://HOST/PATH` would be the path `//HOST/PATH` on a machine called `ssh`.
+pub(super) fn refuse_scheme(destination: &OsStr) -> Result<()> {
+    let text = destination.to_str().unwrap_or_default();
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
+    let is_name = !scheme.is_empty()
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    if !is_name || scheme.eq_ignore_ascii_case("rsync") {
+        return Ok(());
+    }
+    let remedy = match rest.split_once('/').filter(|_| matches!(scheme, "ssh" | "sftp" | "scp" | "rsync+ssh")) {
+        Some((host, path)) => format!("write {}", Quoted(OsStr::new(&format!("{host}:/{path}")))),
+        None => format!(
+            "write a path, HOST:PATH, or rsync://HOST/MODULE/PATH; for a machine called {scheme} write {scheme}:/..."
+        ),
+    };
+    Err(Error::usage(format!("rsync cannot copy to {scheme}:// ('{}')", Printable::os(destination))).remedy(remedy))
+}
+
+/// No SRC, or no DEST.
+pub(super) fn too_few(matches: &ArgMatches, words: &[OsString]) -> Error {
+    let error = Error::usage("a source and a destination are needed");
+    let mut paths = matches.get_many::<OsString>("paths").into_iter().flatten();
+    let quoted = paths.find(|path| path.as_bytes().contains(&b' ') && Path::new(path).symlink_metadata().is_err());
+    if let Some(line) = suggestion(words) {
+        return error.remedy(format!("for rsync's own options write: {line}"));
+    }
+    match quoted {
+        Some(path) => {
+            error.remedy(format!("{} is one word: write SRC and DEST without quotes around both", Quoted(path)))
+        }
+        None => error.remedy("write multi-sync -p 4 rsync -a SRC DEST; see multi-sync --help"),
+    }
+}

@@ -1,0 +1,280 @@
+//! Modes as words: `multi-sync resume DIR`. The first word that is no option is one, unless it comes after `--`; a source of such a name is written
+//! `./resume`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use multi_sync::config::PROGRAM;
+use multi_sync::entry::Printable;
+use multi_sync::{Error, Result};
+
+use super::definition::{self, command};
+use super::line::operands;
+
+/// What the first word asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    Resume,
+    Retry,
+    Status,
+    Runs,
+    Verify,
+    Survey,
+    Explain,
+    Set,
+    Selftest,
+    Bench,
+    Help,
+}
+
+/// What `--help` of a word says, and the options that it shows.
+pub(super) struct Told {
+    pub name: &'static str,
+    word: Word,
+    pub usage: &'static str,
+    pub about: &'static str,
+    pub options: &'static [&'static str],
+}
+
+const OF_A_RUN: &[&str] = &["processes", "progress", "stats", "retries", "stall", "hosts", "hosts-file", "ssh"];
+const OF_A_COPY: &[&str] = &[
+    "processes",
+    "files",
+    "size",
+    "rsync",
+    "buckets",
+    "keep",
+    "progress",
+    "stats",
+    "scan-threads",
+    "gitignore",
+    "retries",
+    "stall",
+    "mode",
+    "hosts",
+    "hosts-file",
+    "ssh",
+];
+
+pub(super) const WORDS: [Told; 11] = [
+    Told {
+        name: "resume",
+        word: Word::Resume,
+        usage: "multi-sync resume [OPTIONS] RUN",
+        about: "Goes on with a run that did not come to its end. What was copied is not copied again; SRC, DEST and rsync's options are those it was \
+                begun with. RUN is its directory, as `multi-sync runs` prints it. The same as --resume RUN.",
+        options: OF_A_RUN,
+    },
+    Told {
+        name: "retry",
+        word: Word::Retry,
+        usage: "multi-sync retry [OPTIONS] RUN",
+        about: "Copies once more what failed in a run, and nothing else. The same as --retry-failed RUN.",
+        options: OF_A_RUN,
+    },
+    Told {
+        name: "status",
+        word: Word::Status,
+        usage: "multi-sync status RUN",
+        about: "Prints where a run stands, also while it is running. The same as --status RUN.",
+        options: &[],
+    },
+    Told {
+        name: "runs",
+        word: Word::Runs,
+        usage: "multi-sync runs [DIR]",
+        about: "Lists the runs below DIR. The same as --runs, with --buckets DIR.",
+        options: &[],
+    },
+    Told {
+        name: "verify",
+        word: Word::Verify,
+        usage: "multi-sync verify [OPTIONS] rsync RSYNC-ARGUMENTS...\n       multi-sync verify [OPTIONS] SRC... DEST",
+        about: "Copies nothing and lists what one more rsync would do, by size and time, or with --verify=checksum by content. The exit code is 23 if \
+                there is anything. The same as --verify-only.",
+        options: &[
+            "processes",
+            "files",
+            "size",
+            "rsync",
+            "verify",
+            "buckets",
+            "keep",
+            "progress",
+            "stats",
+            "retries",
+            "stall",
+        ],
+    },
+    Told {
+        name: "survey",
+        word: Word::Survey,
+        usage: "multi-sync survey [OPTIONS] SRC...\n       multi-sync survey [OPTIONS] rsync RSYNC-ARGUMENTS...",
+        about: "Reads the sources, packs them into buckets and prints how much there is. Copies nothing. The same as -d --stats, without DEST.",
+        options: &["files", "size", "rsync", "scan-threads", "gitignore", "keep", "buckets", "show"],
+    },
+    Told {
+        name: "explain",
+        word: Word::Explain,
+        usage: "multi-sync explain [OPTIONS] rsync RSYNC-ARGUMENTS...\n       multi-sync explain [OPTIONS] SRC... DEST",
+        about: "Says of a command line whether several rsyncs or one would do it, and why, what becomes of each option, and how an rsync would be \
+                started. Copies and changes nothing, and connects to nothing.",
+        options: OF_A_COPY,
+    },
+    Told {
+        name: "set",
+        word: Word::Set,
+        usage: "multi-sync set",
+        about: "There is no way yet to change a run that is under way: end it (^C), and go on with `multi-sync resume -p N RUN`.",
+        options: &[],
+    },
+    Told {
+        name: "selftest",
+        word: Word::Selftest,
+        usage: "multi-sync selftest [OPTIONS] [DEST]",
+        about: "Tests this machine and its rsync, and copies to DEST if it is given. The same as -t, --selftest.",
+        options: &["rsync"],
+    },
+    Told {
+        name: "bench",
+        word: Word::Bench,
+        usage: "multi-sync bench [OPTIONS]",
+        about: "Measures one rsync and 1, 2, 4, 8, 16 processes on a tree of its own. The same as -e, --bench; -g, --benchshm does it in memory.",
+        options: &[
+            "rsync",
+            "bench-entries",
+            "bench-runs",
+            "bench-shape",
+            "bench-dest",
+            "bench-json",
+            "bench-chart",
+            "benchshm",
+        ],
+    },
+    Told {
+        name: "help",
+        word: Word::Help,
+        usage: "multi-sync help [WORD | all]",
+        about: "Prints a short help, that of a word, or everything.",
+        options: &[],
+    },
+];
+
+/// Modes that were flags before they were words, and take a name.
+const FLAGS: [&str; 3] = ["--runs", "--selftest", "-t"];
+
+impl Word {
+    fn named(name: &OsStr) -> Option<&'static Told> {
+        WORDS.iter().find(|told| name == told.name)
+    }
+
+    /// The word, and the command line that means the same without it.
+    ///
+    /// # Errors
+    /// It cannot be told whether the word is one, or it lacks what it needs.
+    pub fn take(words: &[OsString]) -> Result<Option<(Word, Vec<OsString>)>> {
+        let found = operands(words, &command());
+        let Some((&at, others)) = found.places.split_first() else { return Ok(None) };
+        // The word belongs to a mode that was asked for by its flag: `--runs runs`.
+        if words[1..at].iter().any(|word| FLAGS.iter().any(|flag| word == flag)) {
+            return Ok(None);
+        }
+        let Some(told) = Word::named(&words[at]).filter(|_| found.end.is_none_or(|end| at < end)) else {
+            return Ok(None);
+        };
+        // An rsync command follows, or what lies here would be copied into itself.
+        let is_mode = others.first().is_some_and(|other| words[*other] == PROGRAM || words[*other] == words[at]);
+        if !others.is_empty() && !is_mode && Path::new(&words[at]).symlink_metadata().is_ok() {
+            return Err(ambiguous(told));
+        }
+        let mut rest = words.to_vec();
+        rest.remove(at);
+        told.word.refuse_places(told, &rest)?;
+        Ok(Some((told.word, told.word.in_options(rest))))
+    }
+
+    /// What asks for help before anything else is looked at.
+    pub fn help(self, rest: &[OsString]) -> Result<Option<String>> {
+        let told = WORDS.iter().find(|told| told.word == self).expect("every word is in the table");
+        if self != Word::Help {
+            let ours = rest.iter().take_while(|word| *word != "rsync" && *word != "--");
+            let asked = ours.into_iter().any(|word| word == "--help" || word == "-h" || word == "-hh");
+            return Ok(asked.then(|| definition::help_of(told)));
+        }
+        let topic = operands(rest, &command()).places.first().map(|at| rest[*at].clone());
+        Ok(Some(match topic {
+            None => definition::SHORT_HELP.to_owned(),
+            Some(topic) if topic == "all" => definition::long_help(),
+            Some(topic) => definition::help_of(Word::named(&topic).ok_or_else(|| {
+                let names: Vec<&str> = WORDS.iter().map(|told| told.name).collect();
+                Error::usage(format!("there is no help for {}", Printable::os(&topic)))
+                    .remedy(format!("write help all, or help and one of {}", names.join(", ")))
+            })?),
+        }))
+    }
+
+    fn refuse_places(self, told: &Told, rest: &[OsString]) -> Result<()> {
+        let asks_help = rest.iter().any(|word| word == "--help" || word == "-h" || word == "-hh");
+        if self == Word::Set && !asks_help {
+            return Err(Error::usage("set: a run that is under way cannot be changed")
+                .remedy("end it with ^C and go on with other options: multi-sync resume -p N RUN"));
+        }
+        let (least, most) = match self {
+            Word::Resume | Word::Retry | Word::Status => (1, 1),
+            Word::Runs | Word::Selftest | Word::Help => (0, 1),
+            Word::Bench => (0, 0),
+            _ => return Ok(()),
+        };
+        let count = operands(rest, &command()).places.len();
+        if asks_help || (least..=most).contains(&count) {
+            return Ok(());
+        }
+        let what =
+            if count < least { "which run is not said".to_owned() } else { format!("{count} names are too many") };
+        let list = if least == 1 { "; multi-sync runs lists them" } else { "" };
+        Err(Error::usage(format!("{}: {what}", told.name)).remedy(format!("write {}{list}", told.usage)))
+    }
+
+    fn in_options(self, mut rest: Vec<OsString>) -> Vec<OsString> {
+        let flags: &[&str] = match self {
+            Word::Verify => &["--verify-only"],
+            Word::Survey => &["--dry-run", "--stats"],
+            Word::Selftest => &["--selftest"],
+            Word::Bench if rest.iter().any(|word| word == "--benchshm" || word == "-g") => &[],
+            Word::Bench => &["--bench"],
+            Word::Runs => &["--runs"],
+            _ => &[],
+        };
+        rest.splice(1..1, flags.iter().map(OsString::from));
+        let option = match self {
+            Word::Resume => "--resume=",
+            Word::Retry => "--retry-failed=",
+            Word::Status => "--status=",
+            Word::Runs => "--buckets=",
+            _ => return rest,
+        };
+        if let Some(at) = operands(&rest, &command()).places.first() {
+            let mut typed = OsString::from(option);
+            typed.push(&rest[*at]);
+            rest[*at] = typed;
+        }
+        rest
+    }
+}
+
+fn ambiguous(told: &Told) -> Error {
+    let other = match told.word {
+        Word::Resume => "--resume for the mode",
+        Word::Retry => "--retry-failed for the mode",
+        Word::Status => "--status for the mode",
+        Word::Runs => "--runs for the mode",
+        Word::Verify => "--verify-only for the mode",
+        Word::Survey => "--dry-run --stats for the mode",
+        Word::Selftest => "--selftest for the mode",
+        Word::Bench => "--bench for the mode",
+        Word::Explain | Word::Set | Word::Help => "start multi-sync in another directory for the mode",
+    };
+    let name = told.name;
+    Error::usage(format!("'{name}' is a mode, and something in this directory is called so"))
+        .remedy(format!("write ./{name} for what is in this directory; {other}"))
+}

@@ -1,0 +1,37 @@
+//! What a misspelt name may mean.
+
+use super::table;
+
+/// So many letters may be wrong: one in a short name, two in a longer one.
+fn allowed(name: &str) -> usize {
+    const SHORT: usize = 5;
+    if name.chars().count() <= SHORT { 1 } else { 2 }
+}
+
+/// The long name of an option of rsync, without its dashes, that is like this one.
+///
+/// ```
+/// use multi_sync::rsync::options::similar;
+/// assert_eq!(similar("delte"), Some("delete"));
+/// assert_eq!(similar("excldue"), Some("exclude"));
+/// assert_eq!(similar("frobnicate"), None);
+/// ```
+pub fn similar(name: &str) -> Option<&'static str> {
+    let near = table::long_names().map(|long| (distance(name, long), long));
+    near.filter(|(distance, _)| *distance <= allowed(name)).min().map(|(_, long)| long)
+}
+
+/// Letters that are missing, too many, or other ones.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], at + 1);
+        for column in 0..other.len() {
+            let changed = before + usize::from(other[column] != letter);
+            before = row[column + 1];
+            row[column + 1] = changed.min(before + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
