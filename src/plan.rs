@@ -330,7 +330,11 @@ impl Plan {
         let asked = asked::of(config).map(|more| one(options.argv(), more));
         // Of a list of names nobody knows what is in it before rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
-        let (trees, singles) = scanned;
+        let (mut trees, singles) = scanned;
+        if !meaning.recursive {
+            // rsync looks into no directory below, and what it is not given is not counted.
+            trees.clear();
+        }
         let argument = |prefix: &[u8], name: &OsStr| OsString::from_vec([prefix, name.as_bytes()].concat());
         let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
         // Rules for each directory are looked for in the directories above the source too, by the path that rsync is started with (rsync(1),

@@ -30,6 +30,28 @@ fn chain(root: &Path) {
     }
 }
 
+/// Without recursion rsync gets what lies in a source, and nothing below that is counted.
+#[test]
+fn what_no_rsync_was_given_is_not_counted() {
+    let work = Work::public();
+    for file in ["s/f", "s/a/g", "s/a/b/h"] {
+        work.file(file, file);
+    }
+    work.file("list", "f\n");
+    for (options, sources) in [("-d", &["s/"][..]), ("-lptd --exclude=f", &["s/"]), ("-a --files-from=list", &["s/"])] {
+        let mut command = multi_sync(&work);
+        command.args(["-r", options, "--stats", "-P", "--"]).args(sources).arg("d/");
+        let ran = run(command);
+        assert!(ran.status.success(), "{}", ran.report());
+        assert!(!work.join("d/a/b").exists() && !work.join("d/a/g").exists(), "{}", ran.report());
+        let said = ran.stdout_text();
+        let counted = said.lines().find_map(|line| line.strip_prefix("Total entries: "));
+        assert_eq!(counted, Some("0"), "{}", ran.report());
+        assert!(!said.contains("6 entries"), "{}", ran.report());
+        fs::remove_dir_all(work.join("d")).unwrap();
+    }
+}
+
 /// What is above a source of `--relative` arrives with its own attributes, or with none under `--no-implied-dirs`; DEST never gets those
 /// of the directory that the names start at.
 #[test]
