@@ -108,13 +108,13 @@ impl Transcript {
             self.changes += 1;
             return Line::Ours;
         }
-        if let Some((label, rest)) = text.split_once(": ") {
-            if let Some(understood) = self.figures.take(label, rest) {
-                self.rounded |= !understood;
-                self.has_figures = true;
-                self.no_files |= label == "Number of files" && self.figures.files == Counts::default();
-                return Line::Statistics;
-            }
+        if let Some((label, rest)) = text.split_once(": ")
+            && let Some(understood) = self.figures.take(label, rest)
+        {
+            self.rounded |= !understood;
+            self.has_figures = true;
+            self.no_files |= label == "Number of files" && self.figures.files == Counts::default();
+            return Line::Statistics;
         }
         if ["sending incremental file list", "building file list ... done"].contains(&text) {
             return Line::Header;
