@@ -254,3 +254,32 @@ proptest! {
         prop_assert_eq!(missed, sources.iter().map(local).collect::<Vec<_>>(), "{:?}: {}", words, said);
     }
 }
+
+/// Lines from rsync's manual, from other manuals and from forums.
+#[test]
+fn lines_that_people_have() {
+    for words in [
+        &["-av", "src/", "DEST"][..],
+        &["-aHAX", "--numeric-ids", "--delete", "src/", "DEST/"],
+        &["-avz", "--delete", "--exclude=*.tmp", "--exclude", ".cache", "src/", "DEST"],
+        &["-rltDvu", "src/", "DEST"],
+        &["-a", "--link-dest=../other", "src/", "DEST"],
+        &["-auhi", "src/docs", "src/photos", "DEST"],
+        &["-a", "-f+ */", "--include=*1.txt", "-f- *", "src/", "DEST"],
+        &["-avn", "--delete", "src/", "DEST"],
+        &["-Cavz", "src", "DEST"],
+        &["--archive", "--one-file-system", "--hard-links", "--human-readable", "--inplace", "src/", "DEST"],
+        &["-rtvzP", "src/", "--bwlimit=9000", "DEST"],
+        &["-aR", "src/./docs", "src/./photos/2024", "DEST"],
+    ] {
+        let work = scene();
+        work.file("by-one/docs/too much", "x");
+        with(rsync(&work), &["-a", "by-one/", "by-many"]).expect_code(0);
+        let (one, many) = both(&work, words);
+        assert_eq!(one.status.code(), many.status.code(), "{words:?}: {}", many.report());
+        // Progress goes there, where it was asked for.
+        let progress = words.iter().any(|word| word.ends_with('P'));
+        assert!(progress || many.stderr.is_empty(), "{words:?}: {}", many.report());
+        same_tree(&work, words);
+    }
+}
