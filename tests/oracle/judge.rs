@@ -177,7 +177,7 @@ impl Court {
 
         let one = self.run(case, "one", false);
         let mut findings = differences(&one, &many, since);
-        findings.extend(self.left_behind());
+        findings.extend(self.left_behind(&many.run));
         let mut outcome = Outcome::Identical;
         if one.run.over_limit {
             outcome = Outcome::Known("one rsync does not end");
@@ -262,7 +262,8 @@ impl Court {
         kept
     }
 
-    fn left_behind(&self) -> Vec<Finding> {
+    /// But for the directory of a run that is kept, which it names: where links are followed that is here.
+    fn left_behind(&self, many: &Run) -> Vec<Finding> {
         let tmp = self.work.join("tmp");
         let names: Vec<PathBuf> =
             fs::read_dir(&tmp).expect("list the temporary folder").flatten().map(|e| e.path()).collect();
@@ -270,7 +271,13 @@ impl Court {
             remove(path);
             let _ = fs::remove_file(path);
         }
-        names.iter().map(|path| Finding::Left(Printable::path(path).to_string())).collect()
+        let said = many.stderr_text();
+        let is_told = |path: &Path| {
+            let run = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("multi-sync-"));
+            run.is_some_and(|run| said.split_whitespace().any(|word| word == run))
+        };
+        let untold = names.iter().filter(|path| !is_told(path.as_path()));
+        untold.map(|path| Finding::Left(Printable::path(path).to_string())).collect()
     }
 
     /// Takes the folders out of the reach of the next case and of the end of the tests.
