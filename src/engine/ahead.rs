@@ -257,12 +257,10 @@ impl Run<'_, '_> {
             return false;
         }
         if let Some(others) = NonZero::new(self.running.len()) {
-            if self.most_at_once == self.config.processes && others < self.most_at_once {
-                let text =
-                    format!("the other side lets in no more than {others} at once: so many rsyncs run from now on");
-                if self.config.tells_how {
-                    (self.tell)(Event::Note(text));
-                }
+            let first = self.most_at_once == self.config.processes && others < self.most_at_once;
+            if first && self.config.tells_how {
+                let text = "the other side does not let in so many rsyncs at once: fewer run from now on";
+                (self.tell)(Event::Note(text.into()));
             }
             self.most_at_once = self.most_at_once.min(others);
             self.at_once = self.at_once.min(others);
