@@ -252,7 +252,8 @@ impl Kept {
     }
 
     fn advice(&self, config: &Config, dir: &Path, summary: Option<&Summary>) -> Vec<String> {
-        let mut lines = failures(dir);
+        // Where nobody has asked for it, what rsync has just said is not repeated.
+        let mut lines = failures(dir, if self.buckets.is_optional() { 0 } else { NAMED });
         let ended = summary.is_some_and(|run| run.code.get() == exit::PARTIAL && !run.interrupted);
         let differs = summary.and_then(|run| run.differences).is_some_and(|count| count > 0);
         if let Some(why) = &self.why_not {
@@ -285,11 +286,11 @@ impl Kept {
     }
 }
 
-fn failures(dir: &Path) -> Vec<String> {
+fn failures(dir: &Path, named: usize) -> Vec<String> {
     let Ok(names) = std::fs::read(dir.join(FAILED_NAMES)) else { return Vec::new() };
     let names: BTreeSet<&[u8]> = names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     let list = Printable::path(&dir.join(FAILED_TEXT)).to_string();
     let mut lines = vec![format!("{} names were not copied; all of them: {list}", names.len())];
-    lines.extend(names.iter().take(NAMED).map(|name| format!("not copied: {}", Printable::bytes(name))));
+    lines.extend(names.iter().take(named).map(|name| format!("not copied: {}", Printable::bytes(name))));
     lines
 }

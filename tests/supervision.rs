@@ -620,7 +620,7 @@ fn progress_without_a_terminal_is_lines_and_with_one_a_line_that_moves() {
 #[test]
 fn the_bucket_directory_taken_away_does_not_pass_as_success() {
     let work = Work::new();
-    let script = "case \" $* \" in *' --no-implied-dirs '*) rm -rf WORK/tmp/multi-sync-* ;; esac\nexec REAL \"$@\"";
+    let script = "case \" $* \" in *' --no-implied-dirs '*) rm -rf WORK/state/multi-sync/* ;; esac\nexec REAL \"$@\"";
     // The second launch finds no bucket.
     let ran = run_within(faked(&work, script, &["-p", "1", "-f", "2"]), SOON).expect_code(11);
     let said = ran.stderr_text();
@@ -639,7 +639,11 @@ fn a_bucket_directory_that_cannot_be_removed_does_not_hide_the_outcome() {
     for (source, code) in [("src/", 0), ("src/ gone", 23)] {
         let dir = work.path().display();
         let mut command = multi_sync(&work);
-        command.args(["-p", "4", "-f", "5", "--stats"]).args(source.split(' ')).arg(format!("out/{code}"));
+        // After an error it would stay.
+        command
+            .args(["-p", "4", "-f", "5", "--stats", "--keep-runs", "0"])
+            .args(source.split(' '))
+            .arg(format!("out/{code}"));
         fake_rsync(
             &mut command,
             &work,
