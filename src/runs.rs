@@ -279,11 +279,23 @@ impl Kept {
             false if self.leaves_halves => {
                 "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
             }
-            true => format!("to try again what failed: multi-sync --retry-failed {}", Quoted(&rundir::word(dir))),
-            false => format!("to go on: multi-sync --resume {}", Quoted(&rundir::word(dir))),
+            true => format!("to try again what failed: {}", what_to_type(dir, true)),
+            false => format!("to go on: {}", what_to_type(dir, false)),
         });
         lines
     }
+}
+
+/// The command that goes on with a run, or tries again what failed in it.
+pub fn what_to_type(dir: &Path, failed: bool) -> String {
+    let word = rundir::word(dir);
+    let how = match (failed, word == dir.as_os_str()) {
+        (false, false) => "resume",
+        (true, false) => "retry",
+        (false, true) => "--resume",
+        (true, true) => "--retry-failed",
+    };
+    format!("multi-sync {how} {}", Quoted(&word))
 }
 
 fn failures(dir: &Path, named: usize) -> Vec<String> {

@@ -16,7 +16,7 @@ use multi_sync::rsync::exit;
 use multi_sync::rundir::{self, Asked, Lock};
 use multi_sync::size;
 
-use crate::cli;
+use crate::{cli, runs};
 
 /// What is known of a run.
 struct Run {
@@ -54,14 +54,11 @@ impl Run {
 
     /// How it is gone on with, if it is.
     fn advice(&self) -> Option<String> {
-        let word = rundir::word(&self.dir);
-        let how = match self.state().finished {
-            _ if self.running => return None,
-            Some(exit::OK | exit::VANISHED | exit::MAX_DELETE) => return None,
-            Some(exit::PARTIAL) => "--retry-failed",
-            _ => "--resume",
-        };
-        Some(format!("multi-sync {how} {}", Quoted(&word)))
+        match self.state().finished {
+            _ if self.running => None,
+            Some(exit::OK | exit::VANISHED | exit::MAX_DELETE) => None,
+            finished => Some(runs::what_to_type(&self.dir, finished == Some(exit::PARTIAL))),
+        }
     }
 
     fn stands(&self) -> String {

@@ -100,18 +100,14 @@ fn whatever_ends_a_run_it_can_be_gone_on_with_by_its_name() {
         assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700);
         if signal != Signal::KILL {
             assert_eq!(ran.status.code(), Some(20));
-            assert!(
-                last(&ran).ends_with(&format!(" {}", id(dir))) && last(&ran).contains("to go on: "),
-                "{}",
-                ran.report()
-            );
+            assert!(last(&ran).ends_with(&format!("to go on: multi-sync resume {}", id(dir))), "{}", ran.report());
         }
         let runs = ask(&work, &["--runs"]);
         assert!(runs.contains(&id(dir)) && runs.contains("interrupted") && runs.contains("src/ -> D"), "{runs}");
         // The beginning of a name is enough, where it is the beginning of one only.
         let word = &id(dir)[..18];
         assert!(ask(&work, &["--status", word]).starts_with("Status: not running, can be resumed\n"));
-        let ran = run_within(copy(&work, &["--resume", word]), SOON).expect_code(0);
+        let ran = run_within(copy(&work, &["resume", word]), SOON).expect_code(0);
         expect_same(&work, &ran);
         assert_eq!(listed(&place(&work)), [] as [PathBuf; 0], "{}", ran.report());
         assert!(!ask(&work, &["--runs"]).contains(word));
@@ -130,7 +126,7 @@ fn what_failed_is_tried_again_by_the_name_of_the_run() {
         let dirs = listed(&place(&work));
         let [dir] = &dirs[..] else { panic!("{dirs:?}\n{}", ran.report()) };
         assert!(
-            last(&ran).contains("to try again what failed: ") && last(&ran).ends_with(&id(dir)),
+            last(&ran).ends_with(&format!("to try again what failed: multi-sync retry {}", id(dir))),
             "{}",
             ran.report()
         );
@@ -138,7 +134,7 @@ fn what_failed_is_tried_again_by_the_name_of_the_run() {
         let runs = ask(&work, &["--runs"]);
         assert!(runs.contains("failed, ended with code 23"), "{runs}");
         fs::remove_dir_all(work.join("D/d1/f1")).unwrap();
-        let ran = run_within(copy(&work, &["--retry-failed", &id(dir)]), SOON).expect_code(0);
+        let ran = run_within(copy(&work, &["retry", &id(dir)]), SOON).expect_code(0);
         expect_same(&work, &ran);
         assert_eq!(listed(&place(&work)), [] as [PathBuf; 0]);
     }

@@ -62,7 +62,7 @@ pub(super) const WORDS: [Told; 11] = [
         word: Word::Resume,
         usage: "multi-sync resume [OPTIONS] RUN",
         about: "Goes on with a run that did not come to its end. What was copied is not copied again; SRC, DEST and rsync's options are those it was \
-                begun with. RUN is its directory, as `multi-sync runs` prints it. The same as --resume RUN.",
+                begun with. RUN is its name, the beginning of it, or its directory. The same as --resume RUN.",
         options: OF_A_RUN,
     },
     Told {
