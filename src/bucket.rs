@@ -28,7 +28,7 @@ use crate::temporary;
 pub const FOLDER: u64 = 1024;
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
-/// Before the names of run directories in temporary folders.
+/// Before the names of run directories where other things are: in temporary folders and in what the user names. Scripts look for it there.
 pub const IN_TEMPORARY: &str = "multi-sync-";
 /// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
 const LAST: [&str; 3] = ["plan.json", "journal.jsonl", "lock"];
@@ -140,7 +140,7 @@ impl BucketDir {
         let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
         let in_source = |dir: &Path| sources.iter().any(|tree| real(dir).starts_with(tree));
         let in_destination = |dir: &Path| destination.is_some_and(|tree| real(dir).starts_with(tree));
-        let mut prefix = state::prefix();
+        let prefix = format!("{IN_TEMPORARY}{}", state::prefix());
         let places = match parent {
             Some(parent) => {
                 check_parent(parent)?;
@@ -155,8 +155,6 @@ impl BucketDir {
                 // A source such as `/` has them all: then the scan leaves the folder out.
                 let mut places = temporary::places();
                 places.sort_by_key(|place| (in_destination(place), in_source(place)));
-                // Among what is of others it tells whose it is.
-                prefix.insert_str(0, IN_TEMPORARY);
                 places
             }
         };
