@@ -104,6 +104,5 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         dry_run: meaning.dry_run,
         implied_dirs: !meaning.relative || meaning.implied_dirs,
         unlock: false,
-        dir_times: meaning.sets_dir_times(),
     })
 }

@@ -40,12 +40,9 @@ impl Receiver {
     pub fn locked(self, config: &Config, meaning: &Meaning) -> Locked {
         // With these a single rsync that is not root does not make directories writable for itself, and fails.
         let strict = meaning.acls || meaning.xattrs;
-        // Where it sets no times of directories it locks them again before all that is in them is made.
-        let locks_early = !meaning.sets_dir_times() && !config.gitignore;
         // Names of one inode may be on both sides of a directory that stays whole, and ignored ones in it.
         let must_split = self == Receiver::Unknown && (meaning.hard_links || config.gitignore);
-        let unlocks = meaning.perms && meaning.superuser != Superuser::Yes;
-        let unlock = !self.is_root() && unlocks && (!(strict || locks_early) || must_split);
+        let unlock = !self.is_root() && meaning.perms && meaning.superuser != Superuser::Yes && (!strict || must_split);
         let splits = self == Receiver::Unknown && config.gitignore;
         Locked { unlock, keep_whole: !self.is_root() && !unlock && !splits }
     }
@@ -75,10 +72,5 @@ mod tests {
         assert_eq!(locked("d", &["-rlt"], true), (false, false));
         assert_eq!(locked("d", &["-a"], false), (true, false));
         assert_eq!(locked("d", &["-aH", "-A"], false), (false, true));
-        for options in [&["-aO"][..], &["-rlp"], &["-ab"], &["-a", "--backup", "--suffix=.old"]] {
-            assert_eq!(locked("d", options, false), (false, true), "{options:?}");
-            assert_eq!(locked("d", options, true), (false, false), "{options:?}");
-        }
-        assert_eq!(locked("d", &["-ab", "--backup-dir=../old"], false), (true, false));
     }
 }

@@ -145,8 +145,6 @@ pub struct Recipe {
     pub implied_dirs: bool,
     /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
     pub unlock: bool,
-    /// Directories get the times of the source.
-    pub dir_times: bool,
 }
 
 /// What becomes of source files that were copied (`--remove-source-files`).
@@ -315,8 +313,8 @@ impl Recipe {
             // The user's --no-implied-dirs means nothing without the user's -R.
             more.push("--implied-dirs");
         }
-        // With a list that comes in parts rsync locks a directory again before all in it is made, unless it sets the times of directories.
-        if how.whole_list || how.repair && self.dir_times {
+        // With a list that comes in parts rsync may lock a directory again before all in it is made.
+        if how.whole_list || how.repair {
             more.push("--no-inc-recursive");
         }
         if self.removal == Removal::AtOnce || self.removal == Removal::SinglesLast && !how.singles {
@@ -578,7 +576,6 @@ mod tests {
             dry_run: false,
             implied_dirs: true,
             unlock: false,
-            dir_times: true,
         }
     }
 

@@ -362,7 +362,7 @@ pub enum KeptWhole {
 impl std::fmt::Display for KeptWhole {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            KeptWhole::Locked => "without u+rwx, not root, and --perms or the times of directories are not kept",
+            KeptWhole::Locked => "without u+rwx, not root and no --perms",
             KeptWhole::MergeFile => "it holds filter rules",
             KeptWhole::Link => "a link that is followed",
             KeptWhole::UnsafeLink => "it holds a link that rsync follows, and rules may be about that",

@@ -53,7 +53,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
         ),
         ("how far a circle of links is followed depends on the links that lead to it", circle_of_links),
         (
-            "one rsync locks its own read-only directories when their files have come, soon or late (-b or -O, not root)",
+            "one rsync locks its own read-only directories when their files have come, soon or late (no times of directories, not root)",
             locked_early,
         ),
         ("rsync itself failed", crashed),
@@ -332,31 +332,23 @@ fn denied_below_locked(case: &Case, finding: &Finding, runs: &Runs) -> bool {
 }
 
 /// Where rsync sets no times of directories it makes those below a read-only one when their turn comes, and locks that again as soon as the
-/// files in it have arrived: of 15 times the same command on the same tree ended with 0 nine times, and with 23 six times.
+/// files in it have arrived: of 15 times the same command on the same tree ended with 0 nine times, and with 23 six times. Several rsyncs keep
+/// such directories unlocked, and make what is below them.
 fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
-    let denied = |run: &Run| {
-        let said = run.stderr_text();
-        said.lines().any(|line| {
-            line.contains("[generator] recv_generator: mkdir") && line.ends_with(": Permission denied (13)")
-        })
-    };
-    let backs_up = case.has_letter('b') && !case.has_prefix("--backup-dir");
-    let holds_files = |dir: &Node| {
-        let is_in_it = |node: &&Node| matches!(node.kind, Kind::File { .. }) && parent(&node.path) == dir.path;
-        case.world.nodes.iter().any(|node| is_in_it(&node))
-    };
-    let dirs = case.world.nodes.iter().filter(|node| node.is_dir() && node.mode & 0o200 == 0 && holds_files(node));
+    let said = runs.one.stderr_text();
+    let denied = said.lines().any(|line| line.contains("[generator] ") && line.ends_with(": Permission denied (13)"));
+    let without_times = case.has_letter('O') || case.has_prefix("--no-t") || case.has_letter('b');
+    let dirs = case.world.nodes.iter().filter(|node| node.is_dir() && node.mode & 0o200 == 0);
     let locked = Locked(dirs.map(|node| base_name(&node.path)).collect());
     case.nobody
-        && (backs_up || case.has_letter('O'))
-        && denied(runs.one) != denied(runs.many)
+        && without_times
+        && denied
         && match finding {
             Finding::Tree(Difference { path, kind }) => {
-                matches!(kind, DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight)
-                    && path.starts_with(b"d/")
-                    && locked.is_above(path)
+                let more = matches!(kind, DifferenceKind::OnlyRight | DifferenceKind::Type { .. });
+                more && path.starts_with(b"d/") && locked.is_above(path)
             }
-            Finding::Code { one, many } => matches!((one, many), (Some(0), Some(23)) | (Some(23), Some(0))),
+            Finding::Code { one, many } => *one == Some(23) && matches!(many, Some(0 | 23)),
             _ => false,
         }
 }

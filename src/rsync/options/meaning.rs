@@ -435,12 +435,6 @@ impl Meaning {
         self.rsh = self.rsh.take().or_else(|| env("RSYNC_RSH"));
         self.iconv = reader.iconv.filter(|sets| !(sets == "-" || sets.is_empty()));
     }
-
-    /// Whether directories get the times of the source. `--backup` without a directory for backups implies `--omit-dir-times`.
-    pub fn sets_dir_times(&self) -> bool {
-        let implied = self.backup && self.backup_dir.as_ref().is_none_or(|dir| dir.is_empty());
-        self.times && !self.omit_dir_times && !implied
-    }
 }
 
 /// Neither empty nor another spelling of `.`, which both mean "no partial directory".
