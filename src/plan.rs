@@ -315,7 +315,7 @@ impl Plan {
             lists: version >= TRUSTS_LISTS,
             unlock,
             base: found.base(config),
-            destination: config.destination.as_directory(&config.cwd),
+            destination: config.destination.as_argument(&config.cwd),
             ..launches::recipe(&options.absolute_files(&config.cwd), &meaning, &filters, config)?
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();

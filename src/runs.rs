@@ -302,7 +302,11 @@ fn failures(dir: &Path, named: usize) -> Vec<String> {
     let Ok(names) = std::fs::read(dir.join(FAILED_NAMES)) else { return Vec::new() };
     let names: BTreeSet<&[u8]> = names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     let list = Printable::path(&dir.join(FAILED_TEXT)).to_string();
-    let mut lines = vec![format!("{} names were not copied; all of them: {list}", names.len())];
+    let all = match names.len() {
+        1 => format!("1 name was not copied; it is in {list}"),
+        count => format!("{count} names were not copied; all of them: {list}"),
+    };
+    let mut lines = vec![all];
     lines.extend(names.iter().take(named).map(|name| format!("not copied: {}", Printable::bytes(name))));
     lines
 }

@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 /// use std::path::Path;
 /// let cwd = Path::new("/home/me");
 /// assert_eq!(Destination::parse("backup".as_ref())?.as_directory(cwd), "/home/me/backup/");
-/// assert_eq!(Destination::parse("nas:".as_ref())?.as_directory(cwd), "nas:.");
+/// assert_eq!(Destination::parse("nas:".as_ref())?.as_directory(cwd), "nas:./");
+/// assert_eq!(Destination::parse("nas:".as_ref())?.as_argument(cwd), "nas:.");
 /// assert!(Destination::parse("-oProxyCommand=x:".as_ref()).is_err());
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
@@ -121,14 +122,24 @@ impl Destination {
         if let Target::Ssh { path, .. } = &self.target
             && path.is_empty()
         {
-            // As rsync sends it: what guards the other side (rrsync) may not take another word.
             word.push(".");
-            return word;
         }
         if !word.as_bytes().ends_with(b"/") {
             word.push("/");
         }
         word
+    }
+
+    /// [`Destination::as_directory`] as the last argument of rsync: for `host:` it is `host:.`, which rsync sends by itself. What guards the other
+    /// side (rrsync) may take no other word.
+    ///
+    /// # Panics
+    /// As [`Destination::as_directory`].
+    pub fn as_argument(&self, cwd: &Path) -> OsString {
+        match &self.target {
+            Target::Ssh { path, .. } if path.is_empty() => [&self.as_typed(cwd), OsStr::new(".")].into_iter().collect(),
+            _ => self.as_directory(cwd),
+        }
     }
 
     /// The argument for one plain rsync: a local path made absolute, and its end as it was typed, because without a slash a single file
@@ -309,9 +320,9 @@ mod tests {
             ("[]:p", Target::Local, "/home/me/[]:p/"),
             ("[a/b]:p", Target::Local, "/home/me/[a/b]:p/"),
             ("u@[::1:p", Target::Local, "/home/me/u@[::1:p/"),
-            ("h:", ssh(None, "h", ""), "h:."),
-            ("u@h:", ssh(Some("u"), "h", ""), "u@h:."),
-            ("[::1]:", ssh(None, "::1", ""), "[::1]:."),
+            ("h:", ssh(None, "h", ""), "h:./"),
+            ("u@h:", ssh(Some("u"), "h", ""), "u@h:./"),
+            ("[::1]:", ssh(None, "::1", ""), "[::1]:./"),
             ("a:b", ssh(None, "a", "b"), "a:b/"),
             ("h:b/", ssh(None, "h", "b/"), "h:b/"),
             ("h:.", ssh(None, "h", "."), "h:./"),

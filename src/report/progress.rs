@@ -83,23 +83,23 @@ pub fn line(progress: &Progress) -> String {
     fitted(progress, usize::MAX)
 }
 
-/// The same with as many parts as so many columns have room for, each whole. What says the least goes first.
+/// The same with as many parts as so many columns have room for, each whole. What says the most comes first.
 fn fitted(progress: &Progress, columns: usize) -> String {
     let mut parts = parts(progress);
-    while length(&parts) > columns
-        && let Some(least) = (0..parts.len()).max_by_key(|at| parts[*at].0)
-    {
-        parts.remove(least);
-    }
+    let mut ranked: Vec<(u8, usize)> = parts.iter().map(|(rank, text)| (*rank, text.chars().count())).collect();
+    ranked.sort_unstable();
+    let mut taken = 0;
+    ranked.retain(|(_, length)| {
+        let with_gap = length + if taken > 0 { GAP.len() } else { 0 };
+        let fits = taken + with_gap <= columns;
+        taken += if fits { with_gap } else { 0 };
+        fits
+    });
+    parts.retain(|(rank, _)| ranked.iter().any(|(fitting, _)| fitting == rank));
     parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(GAP)
 }
 
 const GAP: &str = "  ";
-
-fn length(parts: &[(u8, String)]) -> usize {
-    let gaps = parts.len().saturating_sub(1) * GAP.len();
-    parts.iter().map(|(_, text)| text.chars().count()).sum::<usize>() + gaps
-}
 
 /// Each with its rank: the higher it is the sooner it is left out.
 fn parts(progress: &Progress) -> Vec<(u8, String)> {

@@ -19,6 +19,8 @@ impl Version {
     /// Reads the first line of `rsync --version`: `rsync  version 3.2.7  protocol version 31`; development versions have a `v` and a suffix.
     pub fn parse(line: &str) -> Option<Version> {
         let after = line.strip_prefix("rsync")?.trim_start().strip_prefix("version")?;
+        // Others say which rsync they are compatible with.
+        after.split_once("protocol version")?;
         let word = after.split_whitespace().next()?.trim_start_matches('v');
         let mut numbers = word.split(['.', '-', '+', 'd', 'p']).map_while(|part| part.parse().ok());
         Some(Version(numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
@@ -37,6 +39,7 @@ mod tests {
             ("rsync  version 3.1.3dev  protocol version 31", Some(Version(3, 1, 3))),
             ("rsync  version 3.4.0pre1  protocol version 32", Some(Version(3, 4, 0))),
             ("openrsync: protocol version 29", None),
+            ("rsync version 2.6.9 compatible", None),
             ("[client] add_rule(- version 9.1.2 ) -- CAUTION: trailing whitespace!", None),
         ] {
             assert_eq!(Version::parse(line), expected, "{line}");
