@@ -338,8 +338,10 @@ fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let said = runs.one.stderr_text();
     let denied = said.lines().any(|line| line.contains("[generator] ") && line.ends_with(": Permission denied (13)"));
     let without_times = case.has_letter('O') || case.has_prefix("--no-t") || case.has_letter('b');
-    let dirs = case.world.nodes.iter().filter(|node| node.is_dir() && node.mode & 0o200 == 0);
-    let locked = Locked(dirs.map(|node| base_name(&node.path)).collect());
+    let dirs = || case.world.nodes.iter().filter(|node| node.is_dir() && node.mode & 0o200 == 0);
+    // A source may be DEST itself.
+    let top = dirs().any(|node| !node.path.contains(&b'/')).then_some(&b"d"[..]);
+    let locked = Locked(dirs().map(|node| base_name(&node.path)).chain(top).collect());
     case.nobody
         && without_times
         && denied
@@ -349,6 +351,10 @@ fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 more && path.starts_with(b"d/") && locked.is_above(path)
             }
             Finding::Code { one, many } => *one == Some(23) && matches!(many, Some(0 | 23)),
+            Finding::Line { by_one: false, text } => {
+                let name = text.split_once(' ').map_or("", |(_, name)| name.split(" -> ").next().unwrap_or(name));
+                locked.is_above(&[b"d/", name.as_bytes()].concat())
+            }
             _ => false,
         }
 }
