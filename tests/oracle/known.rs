@@ -270,6 +270,11 @@ fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             Finding::Tree(Difference { path, kind }) => match kind {
                 DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight => old(path),
                 DifferenceKind::Mtime { .. } => path == b"." || path.starts_with(b"bak") || case.world.has_dir(path),
+                // What rsync makes writable in order to delete it stays so where backups in it keep it from that.
+                DifferenceKind::Mode { left, right } if left ^ right == 0o200 && case.nobody => {
+                    case.world.has_dir(path) && said(runs.many, "cannot delete non-empty directory")
+                        || opened_to_delete(case, finding, runs)
+                }
                 DifferenceKind::Mode { .. } => opened_to_delete(case, finding, runs),
                 _ => false,
             },
