@@ -355,8 +355,14 @@ fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && denied
         && match finding {
             Finding::Tree(Difference { path, kind }) => {
-                let more = matches!(kind, DifferenceKind::OnlyRight | DifferenceKind::Type { .. });
-                more && path.starts_with(b"d/") && locked.is_above(path)
+                let below = locked.is_above(path);
+                path.starts_with(b"d/")
+                    && match kind {
+                        DifferenceKind::OnlyRight | DifferenceKind::Type { .. } => below,
+                        // Nobody sets the time of a directory after something was made in it.
+                        DifferenceKind::Mtime { .. } => below || locked.0.contains(base_name(path)),
+                        _ => false,
+                    }
             }
             Finding::Code { one, many } => *one == Some(23) && matches!(many, Some(0 | 23)),
             Finding::Line { by_one: false, text } => {
