@@ -277,7 +277,7 @@ impl Court {
             run.is_some_and(|run| said.split_whitespace().any(|word| word == run))
         };
         let untold = names.iter().filter(|path| !is_told(path.as_path()));
-        untold.map(|path| Finding::Left(Printable::path(path).to_string())).collect()
+        untold.map(|path| Finding::Left(format!("{}; it said: {}", Printable::path(path), said.trim()))).collect()
     }
 
     /// Takes the folders out of the reach of the next case and of the end of the tests.
