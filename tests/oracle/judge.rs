@@ -161,6 +161,8 @@ impl Court {
     pub fn judge(&self, case: &Case) -> Verdict {
         let since =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64 - 2);
+        // What the case before was repeated for.
+        self.empty_temporary();
         let (many, way) = self.run_many(case, "many");
 
         let stderr = many.run.stderr_text();
@@ -262,8 +264,8 @@ impl Court {
         kept
     }
 
-    /// But for the directory of a run that is kept, which it names: where links are followed that is here.
-    fn left_behind(&self, many: &Run) -> Vec<Finding> {
+    /// Returns what was there.
+    fn empty_temporary(&self) -> Vec<PathBuf> {
         let tmp = self.work.join("tmp");
         let names: Vec<PathBuf> =
             fs::read_dir(&tmp).expect("list the temporary folder").flatten().map(|e| e.path()).collect();
@@ -271,6 +273,12 @@ impl Court {
             remove(path);
             let _ = fs::remove_file(path);
         }
+        names
+    }
+
+    /// But for the directory of a run that is kept, which it names: where links are followed that is here.
+    fn left_behind(&self, many: &Run) -> Vec<Finding> {
+        let names = self.empty_temporary();
         let said = many.stderr_text();
         let is_told = |path: &Path| {
             let run = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("multi-sync-"));
