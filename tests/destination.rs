@@ -218,7 +218,9 @@ fn what_is_refused_to_one_rsync_is_refused() {
         let many = copy(&work, "-p 3 -f 4", &options, &format!("{to}/D"));
         assert_eq!(many.status.code(), one.status.code(), "{}\n{}", one.report(), many.report());
         let said = many.stderr_text();
-        for line in one.stderr_text().lines().filter(|line| !line.is_empty()) {
+        // Whether it has something to send when the other side has gone is chance.
+        let by_chance = |line: &str| line.ends_with("Broken pipe (32)");
+        for line in one.stderr_text().lines().filter(|line| !line.is_empty() && !by_chance(line)) {
             assert_eq!(said.lines().filter(|other| *other == line).count(), 1, "{line}: {}", many.report());
         }
     }
