@@ -210,7 +210,15 @@ impl Run<'_, '_> {
         };
         let started = thread::start(self.scope, move || {
             // Read by the host until it ends.
-            let pipe = user_log.as_ref().and_then(|log| log.pipe().ok());
+            let pipe = user_log.as_ref().and_then(|log| {
+                // The copy goes on, as with a log file that cannot be written.
+                let refused = |cause| {
+                    let text =
+                        format!("cannot make a pipe for --log-file: {cause}: the log lacks what one launch does");
+                    tell(Event::Failed(text));
+                };
+                log.pipe().map_err(refused).ok()
+            });
             let invocation = match &pipe {
                 Some(pipe) => invocation.logging(&pipe.path()),
                 None => invocation,
