@@ -413,9 +413,13 @@ fn in_the_place_of_a_directory(case: &Case, finding: &Finding, runs: &Runs) -> b
 /// The system follows 40 links of a path (path_resolution(7)), and those that lead to a source that is held open count.
 fn circle_of_links(case: &Case, finding: &Finding, _: &Runs) -> bool {
     const DEEP: usize = 35;
-    ["-k", "-L", "--copy-unsafe-links"].iter().any(|word| case.has(word))
-        && matches!(finding, Finding::Tree(Difference { path, .. })
-            if path.iter().filter(|byte| **byte == b'/').count() > DEEP)
+    let is_deep = |path: &[u8]| path.iter().filter(|byte| **byte == b'/').count() > DEEP;
+    let about_depth = match finding {
+        Finding::Tree(Difference { path, .. }) => is_deep(path),
+        Finding::Line { text, .. } => is_deep(text.as_bytes()),
+        _ => false,
+    };
+    about_depth && ["-k", "-L", "--copy-unsafe-links"].iter().any(|word| case.has(word))
 }
 
 /// rsync 3.5.0 can lose its own file list with `-H`. Where it cannot open a file with several names it may end before the other side has,
