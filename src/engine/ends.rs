@@ -135,8 +135,9 @@ impl Run<'_, '_> {
         let repaired = ended.code() == exit::PARTIAL && !self.stopping();
         // Times that were right before something was written into a directory of another user. One rsync sets them once more at its
         // end as well, and does not mind if it may not (rsync 3.5.0, `touch_up_dirs`). Where they were not, nobody has tried before.
-        let in_vain = end.transcript.only_times() && !self.spine.times_differ;
-        let came_to_nothing = if let Job::Attributes(_) = job { in_vain } else { repaired };
+        let in_vain = end.transcript.only_times() && !self.names_other_times(&end.named);
+        let sets_times = matches!(job, Job::Attributes(_) | Job::Delete(_));
+        let came_to_nothing = if sets_times { in_vain } else { repaired };
         if !came_to_nothing {
             let new = end.held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
             new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
@@ -169,7 +170,7 @@ impl Run<'_, '_> {
         if code == exit::PARTIAL && pretends && (looks_below || end.transcript.only_below_loops()) {
             code = exit::OK;
         }
-        if code == exit::PARTIAL && matches!(job, Job::Attributes(_)) && in_vain {
+        if code == exit::PARTIAL && sets_times && in_vain {
             code = exit::OK;
         }
         // A repair names it again.
@@ -219,6 +220,16 @@ impl Run<'_, '_> {
             Class::Fatal => self.fail(code),
         }
         Ok(())
+    }
+
+    /// Whether one of these complaints may be about a directory whose time was not right before.
+    fn names_other_times(&self, named: &[Vec<u8>]) -> bool {
+        let others = &self.spine.other_times;
+        let may_be_other = |line: &Vec<u8>| {
+            let path = messages::read(line).and_then(|message| self.naming.path_at_dest(&message));
+            path.is_none_or(|path| others.contains(&path))
+        };
+        !others.is_empty() && (named.is_empty() || named.iter().any(may_be_other))
     }
 
     /// Writes down what a launch has failed to copy.

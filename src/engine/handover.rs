@@ -177,7 +177,8 @@ impl Run<'_, '_> {
         let (quiet, pretends, stall) = (self.plan.quiet, self.plan.recipe.dry_run, self.config.stall);
         let holds = match job {
             Job::Buckets(_) if !self.plan.as_root => Holds::Denials,
-            Job::Attributes(_) => Holds::Times,
+            // A launch that deletes there sets attributes as well.
+            Job::Attributes(_) | Job::Delete(_) => Holds::Times,
             // A server may refuse it, and then one rsync has the word.
             Job::Create(_) if !self.config.destination.is_local() && !self.spine.dest_made => Holds::All,
             _ => Holds::Nothing,

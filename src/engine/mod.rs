@@ -875,7 +875,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let implied = self.plan.trees.iter().any(|tree| !tree.above.is_empty());
         let modes_differ = self.plan.recipe.unlock && (self.spine.locked || implied);
         let watched = self.plan.watched_dest.as_deref();
-        let differ = modes_differ || self.spine.times_differ;
+        let differ = modes_differ || !self.spine.other_times.is_empty();
         let unchanged = match watched {
             Some(dest) => self.spine.unchanged_since(dest),
             None => self.plan.recipe.marks_changes && !self.touched && !self.resumes(),
@@ -888,7 +888,9 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if self.plan.deletes.is_some() && self.keeps_what_meets()? {
             return Ok(false);
         }
-        let wanted = self.plan.deletes.is_some() && self.spine.dest_made && self.spine.len() > 0;
+        // Sources that were not split have no part of the spine, and are still to be cleaned.
+        let has_somewhere = self.spine.len() > 0 || !self.to_clean.is_empty();
+        let wanted = self.plan.deletes.is_some() && self.spine.dest_made && has_somewhere;
         let unsafe_now = self.sender_failed && !self.plan.ignore_errors;
         if wanted && unsafe_now {
             self.soft.add(exit::PARTIAL);

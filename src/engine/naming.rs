@@ -131,9 +131,11 @@ impl Naming {
 
     /// The path in the transfer of a directory that could not be made, if that is certain.
     pub fn unmade(&self, message: &Message<'_>) -> Option<Vec<u8>> {
-        if message.about != About::Directory {
-            return None;
-        }
+        if message.about == About::Directory { self.path_at_dest(message) } else { None }
+    }
+
+    /// The path in the transfer of the one entry at the destination that a message names, if that is certain.
+    pub fn path_at_dest(&self, message: &Message<'_>) -> Option<Vec<u8>> {
         let names = message.names();
         let [name] = &names[..] else { return None };
         match self.paths(name) {

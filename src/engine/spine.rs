@@ -34,8 +34,8 @@ pub(super) struct SpineList {
     pub creating: bool,
     /// Launches that have created some, or do.
     pub creations: u64,
-    /// Some were there already, with other times.
-    pub times_differ: bool,
+    /// Those that were there already with other times, by their paths in the transfer.
+    pub other_times: HashSet<Vec<u8>>,
     /// DEST exists.
     pub dest_made: bool,
     /// Device and inode of a DEST on this machine.
@@ -98,10 +98,10 @@ impl SpineList {
         from..self.dirs.len()
     }
 
-    /// Whether all of this part are at `dest`, a local directory, with everything that rsync would give them, times aside; and whether
-    /// these are equal too.
-    pub fn stands(&self, range: Range<usize>, recipe: &Recipe, dest: &Path, keeps: Keeps) -> Option<bool> {
-        let mut same_times = true;
+    /// The directories of this part whose times differ, by their paths in the transfer, if all of it is at `dest`, a local directory, with
+    /// everything else that rsync would give them; `None` if not.
+    pub fn stands(&self, range: Range<usize>, recipe: &Recipe, dest: &Path, keeps: Keeps) -> Option<Vec<Vec<u8>>> {
+        let mut other_times = Vec::new();
         for dir in &self.dirs[range] {
             let (source, there) = match &dir.argument {
                 None => (std::fs::metadata(recipe.handles.dir(&recipe.base)), std::fs::metadata(dest)),
@@ -120,9 +120,11 @@ impl SpineList {
                 return None;
             }
             let time = |found: &Metadata| (found.mtime(), found.mtime_nsec());
-            same_times &= !keeps.time || time(&source) == time(&there);
+            if keeps.time && time(&source) != time(&there) {
+                other_times.push(dir.argument.as_deref().map_or(&b"."[..], path_in_transfer).to_vec());
+            }
         }
-        Some(same_times)
+        Some(other_times)
     }
 
     /// Notes how the directories created so far look at `dest`, a local directory.

@@ -391,12 +391,12 @@ impl Run<'_, '_> {
         let stands = known.and_then(|(dest, keeps)| self.spine.stands(range.clone(), recipe, dest, keeps));
         // Most runs that find the directories find most of the files as well.
         self.queue.expect_little(stands.is_some());
-        let Some(same_times) = stands else { return self.start_create() };
+        let Some(other_times) = stands else { return self.start_create() };
         if !self.spine.dest_made {
             self.name_missing_sources();
         }
         self.done += Weight { entries: range.len() as u64, bytes: 0 };
-        self.spine.times_differ |= !same_times;
+        self.spine.other_times.extend(other_times);
         self.spine.created = range.end as u32;
         self.spine.dest_made = true;
         if let Some(dest) = &self.plan.watched_dest {

@@ -56,6 +56,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "one rsync locks its own read-only directories when their files have come, soon or late (no times of directories, not root)",
             locked_early,
         ),
+        ("a file of rules in the middle of the tree ends every rsync that comes upon it", ended_by_rules),
         ("rsync itself failed", crashed),
     ];
     let explained = |finding: &Finding| CAUSES.iter().find(|(_, explains)| explains(case, finding, runs));
@@ -248,7 +249,9 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && runs.one.stderr_text().contains("Permission denied")
         && match finding {
             Finding::Tree(difference) => {
-                difference.kind == DifferenceKind::OnlyRight && difference.path.starts_with(b"d/")
+                let dest = case.destination.strip_suffix(b"/").unwrap_or(&case.destination);
+                difference.kind == DifferenceKind::OnlyRight
+                    && difference.path.strip_prefix(dest).is_some_and(|rest| rest.starts_with(b"/"))
             }
             Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
             _ => false,
@@ -420,6 +423,12 @@ fn circle_of_links(case: &Case, finding: &Finding, _: &Runs) -> bool {
         _ => false,
     };
     about_depth && ["-k", "-L", "--copy-unsafe-links"].iter().any(|word| case.has(word))
+}
+
+/// A per-directory file that is no list of rules is a usage error (1) of the side that reads it, which ends at once: how far the others are is chance.
+fn ended_by_rules(_: &Case, _: &Finding, runs: &Runs) -> bool {
+    let is_so = |run: &Run| run.status.code() == Some(1) && run.stderr_text().contains("Unknown filter rule: ");
+    is_so(runs.one) && is_so(runs.many)
 }
 
 /// rsync 3.5.0 can lose its own file list with `-H`. Where it cannot open a file with several names it may end before the other side has,
