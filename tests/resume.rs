@@ -449,3 +449,70 @@ fn a_source_that_was_mounted_again_is_still_the_source() {
     run(lab::command::sh(&work, end));
     ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
+
+/// Two sources of which none can be split, because rules may be about what their links lead to, and what is too much at DEST.
+fn whole_sources(work: &Work) {
+    fs::create_dir_all(work.join("out/dir")).unwrap();
+    for source in ["s", "t"] {
+        for dir in ["b", "c", "e"] {
+            fs::create_dir_all(work.join(source).join(dir)).unwrap();
+            fs::write(work.join(source).join(dir).join("a"), "new").unwrap();
+        }
+        std::os::unix::fs::symlink("../out/dir", work.join(source).join("core")).unwrap();
+        fs::create_dir_all(work.join("D").join(source).join("b")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", work.join("D").join(source).join("b/z.a")).unwrap();
+    }
+    work.dir("runs");
+}
+
+const WHOLE: &str = "-a --copy-unsafe-links --include=*/ --include=a --include=*.a --exclude=*";
+
+fn copy_whole(work: &Work, deletes: &str) -> std::process::Command {
+    let mut command = multi_sync(work);
+    command.args(["-p", "2", "-f", "2", "-b", "runs", "--stats", "-r", &format!("{WHOLE} {deletes}"), "s", "t", "D"]);
+    command
+}
+
+fn expect_cleaned(work: &Work, ran: &Run) {
+    for source in ["s", "t"] {
+        let left = work.join("D").join(source).join("b/z.a");
+        assert!(left.symlink_metadata().is_err(), "{} is left\n{}", left.display(), ran.report());
+    }
+}
+
+#[test]
+fn what_is_too_much_is_deleted_late_where_nothing_was_split() {
+    for deletes in ["--delete-after", "--delete-delay"] {
+        let work = Work::new();
+        whole_sources(&work);
+        let ran = run(copy_whole(&work, deletes)).expect_code(0);
+        assert!(ran.stdout_text().contains("Split directories: 0"), "{}", ran.report());
+        expect_cleaned(&work, &ran);
+    }
+}
+
+#[test]
+fn a_run_that_has_only_to_delete_goes_on_with_that() {
+    let work = Work::new();
+    whole_sources(&work);
+    let mut command = copy_whole(&work, "--delete-after");
+    fake_rsync(
+        &mut command,
+        &work,
+        "case \" $* \" in *' --ignore-existing '*) exec sleep 60 ;; esac; exec REAL \"$@\"",
+    );
+    let mut running = start(command);
+    // All is copied when what deletes is started.
+    let copied = |work: &Work| {
+        let dir = run_dir(work);
+        dir.and_then(|dir| Read::from(&dir).ok()).is_some_and(|read| read.state().done.len() >= 2)
+    };
+    running.wait_for("all buckets to be done", SOON, |_| copied(&work));
+    running.signal(Signal::KILL);
+    running.finish(SOON);
+    let mut command = multi_sync(&work);
+    command.arg("--resume").arg(run_dir(&work).unwrap());
+    let ran = run_within(command, SOON).expect_code(0);
+    expect_cleaned(&work, &ran);
+    assert_eq!(run_dir(&work), None, "a complete run leaves nothing");
+}

@@ -135,7 +135,7 @@ impl Run<'_, '_> {
         let repaired = ended.code() == exit::PARTIAL && !self.stopping();
         // Times that were right before something was written into a directory of another user. One rsync sets them once more at its
         // end as well, and does not mind if it may not (rsync 3.5.0, `touch_up_dirs`). Where they were not, nobody has tried before.
-        let in_vain = end.transcript.only_times() && !self.names_other_times(&end.named);
+        let in_vain = end.transcript.only_times() && !self.names_other_times(&end.named, end.more_named);
         let sets_times = matches!(job, Job::Attributes(_) | Job::Delete(_));
         let came_to_nothing = if sets_times { in_vain } else { repaired };
         if !came_to_nothing {
@@ -222,14 +222,15 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Whether one of these complaints may be about a directory whose time was not right before.
-    fn names_other_times(&self, named: &[Vec<u8>]) -> bool {
+    /// Whether one of these complaints, or of `more` that are not listed, may be about a directory whose time was not right before.
+    fn names_other_times(&self, named: &[Vec<u8>], more: u64) -> bool {
         let others = &self.spine.other_times;
         let may_be_other = |line: &Vec<u8>| {
             let path = messages::read(line).and_then(|message| self.naming.path_at_dest(&message));
             path.is_none_or(|path| others.contains(&path))
         };
-        !others.is_empty() && (named.is_empty() || named.iter().any(may_be_other))
+        let all_are_known = more == 0 && !named.is_empty();
+        !others.is_empty() && (!all_are_known || named.iter().any(may_be_other))
     }
 
     /// Writes down what a launch has failed to copy.

@@ -888,13 +888,17 @@ impl<'scope, 'env> Run<'scope, 'env> {
         if self.plan.deletes.is_some() && self.keeps_what_meets()? {
             return Ok(false);
         }
-        // Sources that were not split have no part of the spine, and are still to be cleaned.
-        let has_somewhere = self.spine.len() > 0 || !self.to_clean.is_empty();
-        let wanted = self.plan.deletes.is_some() && self.spine.dest_made && has_somewhere;
+        // Sources that were not split have no part of the spine, and what was copied of them is still to be cleaned, also by a run that goes on
+        // and finds nothing else to do.
+        let splits = self.spine.dest_made && self.spine.len() > 0;
+        let wanted = self.plan.deletes.is_some() && (splits || !self.to_clean.is_empty());
         let unsafe_now = self.sender_failed && !self.plan.ignore_errors;
         if wanted && unsafe_now {
             self.soft.add(exit::PARTIAL);
-            let text = "IO error encountered -- nothing is deleted in the directories that were split";
+            let text = match self.deletes_late() {
+                true => "IO error encountered -- nothing is deleted",
+                false => "IO error encountered -- nothing is deleted in the directories that were split",
+            };
             (self.tell)(Event::Failed(text.into()));
         }
         Ok(wanted && !unsafe_now)

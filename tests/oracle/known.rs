@@ -264,7 +264,7 @@ fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let said = |run: &Run, text: &str| run.stdout_text().contains(text) || run.stderr_text().contains(text);
     let stopped = said(runs.one, "skipping file deletion")
         || said(runs.many, "skipping file deletion")
-        || said(runs.many, "nothing is deleted in the directories that were split");
+        || said(runs.many, "IO error encountered -- nothing is deleted");
     let old = |path: &[u8]| {
         let is_backup = path.starts_with(b"bak") || path.ends_with(b"~") || path.ends_with(b".bak");
         is_backup || case.world.get(path).is_some()
@@ -426,9 +426,9 @@ fn circle_of_links(case: &Case, finding: &Finding, _: &Runs) -> bool {
 }
 
 /// A per-directory file that is no list of rules is a usage error (1) of the side that reads it, which ends at once: how far the others are is chance.
-fn ended_by_rules(_: &Case, _: &Finding, runs: &Runs) -> bool {
+fn ended_by_rules(_: &Case, finding: &Finding, runs: &Runs) -> bool {
     let is_so = |run: &Run| run.status.code() == Some(1) && run.stderr_text().contains("Unknown filter rule: ");
-    is_so(runs.one) && is_so(runs.many)
+    matches!(finding, Finding::Tree(_) | Finding::Line { .. }) && is_so(runs.one) && is_so(runs.many)
 }
 
 /// rsync 3.5.0 can lose its own file list with `-H`. Where it cannot open a file with several names it may end before the other side has,
