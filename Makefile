@@ -87,7 +87,7 @@ fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS=
 	CARGO='$(CARGO)' FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' ./scripts/fuzz.sh
 
 fuzz-oracle: need-cargo ## random cases compared with one rsync (CASES=3000, ORACLE_FROM=SEED to repeat)
-	ORACLE_CASES='$(CASES)' ORACLE_PLACES='$(PLACES)' $(CARGO) test --locked --release --test one_rsync -- --exact --nocapture random_cases
+	ORACLE_CASES='$(CASES)' ORACLE_PLACES='$(PLACES)' $(CARGO) test --locked --release --test it -- --exact --nocapture one_rsync::random_cases
 
 fuzz-oracle-old: need-cargo ## the same with an old rsync (OLD_RSYNC=3.2.7, fetched with apt-get), then from this one to that
 	old=$$(./scripts/old-rsync.sh '$(OLD_RSYNC)' '$(TARGET)') && \
@@ -98,7 +98,7 @@ damage: need-cargo ## random damages of a run directory (DAMAGES=100000): none m
 	DAMAGES='$(DAMAGES)' $(CARGO) test --locked --release --lib -- --nocapture whatever_is_damaged
 
 crash: need-cargo ## power cuts that lose what was not synced (CRASHES=200, CRASH_SEED=N to repeat); needs FUSE
-	CRASHES='$(CRASHES)' $(CARGO) test --locked --test crash -- --nocapture
+	CRASHES='$(CRASHES)' $(CARGO) test --locked --test it -- --nocapture crash::
 
 rsync-suite: need-rsync-source build ## rsync's own tests, with multi-sync in the place of rsync (RSYNC_SOURCE=DIR, built; nothing is fetched)
 	MULTI_SYNC='$(BIN)' ./scripts/rsync-suite.py '$(RSYNC_SOURCE)' $(SUITE_ARGS)

@@ -1,0 +1,55 @@
+//! `--bwlimit` is the total of all that runs, and what runs alone has all of it.
+
+use std::collections::HashMap;
+use std::fs;
+
+use crate::support::command::{Run, multi_sync, run};
+use crate::support::twin::fake_rsync;
+use crate::support::work::Work;
+
+/// A large file beside directories of small ones.
+fn grow(work: &Work) {
+    work.file("src/large", vec![7; 3_000_000]);
+    for number in 0..24 {
+        work.file(format!("src/d{}/f{number}", number % 6), vec![1; 900]);
+    }
+}
+
+/// What each launch had of the limit, with its words, after a look at what ran at the same time.
+fn shares(ran: &Run, log: &str, limit: u64) -> Vec<(u64, String)> {
+    let mut running: HashMap<&str, u64> = HashMap::new();
+    let mut shares = Vec::new();
+    for line in log.lines() {
+        let mut words = line.split(' ');
+        let (sign, pid) = (words.next().unwrap(), words.next().unwrap());
+        if sign == "-" {
+            running.remove(pid);
+            continue;
+        }
+        let share = words.find_map(|word| word.strip_prefix("--bwlimit=")).expect("each launch is limited");
+        let share: u64 = share.parse().unwrap();
+        running.insert(pid, share);
+        let total: u64 = running.values().sum();
+        assert!(total <= limit, "{total} of {limit} at once:\n{log}\n{}", ran.report());
+        shares.push((share, line.to_owned()));
+    }
+    shares
+}
+
+#[test]
+fn the_largest_gets_nearly_all_and_the_total_holds() {
+    let work = Work::new();
+    grow(&work);
+    let mut command = multi_sync(&work);
+    command.args(["-p", "4", "-f", "4", "-r", "-a --delete --bwlimit=6.5M", "src/", "D"]);
+    let log = work.join("launches");
+    let script = "echo \"+ $$ $*\" >>'LOG'; REAL \"$@\"; code=$?; echo \"- $$\" >>'LOG'; exit $code";
+    fake_rsync(&mut command, &work, &script.replace("LOG", log.to_str().unwrap()));
+    let ran = run(command).expect_code(0);
+    let log = fs::read_to_string(log).unwrap();
+    let shares = shares(&ran, &log, 6656);
+    let of_large = shares.iter().find(|(_, line)| line.contains("./large")).unwrap_or_else(|| panic!("{log}"));
+    assert!(of_large.0 > 6000, "{log}");
+    assert_eq!(fs::read(work.join("D/large")).unwrap().len(), 3_000_000);
+    assert_eq!(fs::read_dir(work.join("D/d5")).unwrap().count(), 4);
+}

@@ -1,0 +1,168 @@
+//! The power fails: the run directory lies on a file system that loses what was not synced (`tests/it/support/losing_fs.c`). Whatever is left of it, a run that
+//! goes on makes an identical copy, or ends with an error that says what to do.
+//!
+//! `CRASHES=200 cargo test --test it crash::` tries more of them; `CRASH_SEED` where to begin.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support;
+use crate::support::command::{Run, Signal, Started, command, multi_sync, rsync, run, run_within, sh, start};
+use crate::support::twin::fake_rsync;
+use crate::support::work::Work;
+use multi_sync::treegen::{self, Sizes, Spec};
+
+/// rsync 3.5.0 itself may sleep for 60 s before it ends (see the limit of the oracle's judge).
+const SOON: Duration = Duration::from_secs(120);
+const CRASHES: u64 = 5;
+/// A run takes about so long.
+const LONGEST: u64 = 900;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// The file system, mounted at `runs`.
+struct Losing {
+    at: PathBuf,
+    server: Option<Started>,
+}
+
+impl Losing {
+    /// What is missing, if it cannot be mounted here.
+    fn mount(work: &Work) -> Result<Losing, String> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/losing_fs.c");
+        let build = format!("cc -o losing_fs '{}' $(pkg-config --cflags --libs fuse3)", source.display());
+        let built = run(sh(work, &build));
+        if !built.status.success() {
+            return Err("no C compiler, or no libfuse3 with its headers".into());
+        }
+        let at = work.dir("runs");
+        let mut server = command(work, work.join("losing_fs").to_str().unwrap());
+        server.args(["-f", "-s"]).arg(&at);
+        let losing = Losing { server: Some(start(server)), at };
+        let is_mounted = || fs::read_to_string("/proc/self/mounts").unwrap().contains(losing.at.to_str().unwrap());
+        for _ in 0..100 {
+            if is_mounted() {
+                return Ok(losing);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("FUSE cannot be mounted".into())
+    }
+
+    /// What was not synced is gone.
+    fn crash(&self, seed: u64) {
+        let _ = fs::create_dir(self.at.join(format!(".crash-{seed}")));
+    }
+
+    fn run_dir(&self) -> Option<PathBuf> {
+        fs::read_dir(&self.at).unwrap().map(|entry| entry.unwrap().path()).next()
+    }
+
+    fn clear(&self) {
+        while let Some(dir) = self.run_dir() {
+            fs::remove_dir_all(dir).unwrap();
+        }
+    }
+}
+
+impl Drop for Losing {
+    fn drop(&mut self) {
+        let mut unmount = Command::new("umount");
+        unmount.arg("-l").arg(&self.at);
+        if support::is_root() {
+            run(unmount);
+        } else {
+            let mut unmount = Command::new("fusermount3");
+            unmount.arg("-uz").arg(&self.at);
+            run(unmount);
+        }
+        let server = self.server.take().expect("ended once");
+        server.signal(Signal::TERM);
+        server.finish(SOON);
+    }
+}
+
+fn slowly(command: &mut Command, work: &Work) {
+    fake_rsync(
+        command,
+        work,
+        "case \" $* \" in *' -n '*) ;; *' --no-implied-dirs '*) sleep 0.05 ;; esac; exec REAL \"$@\"",
+    );
+}
+
+fn resume(work: &Work, dir: &Path) -> Command {
+    let mut command = multi_sync(work);
+    command.arg("--resume").arg(dir);
+    slowly(&mut command, work);
+    command
+}
+
+/// Lets it run for a while and kills it; whether that was before its end.
+fn killed(command: Command, random: &mut Random) -> (Run, bool) {
+    let running = start(command);
+    std::thread::sleep(Duration::from_millis(random.below(LONGEST)));
+    running.signal(Signal::KILL);
+    let ran = running.finish(SOON);
+    let was_killed = ran.status.code().is_none();
+    (ran, was_killed)
+}
+
+#[test]
+fn what_was_not_synced_is_lost_and_nothing_else() {
+    const NAME: &str = "what_was_not_synced_is_lost_and_nothing_else";
+    let work = Work::new();
+    let losing = match Losing::mount(&work) {
+        Ok(losing) => losing,
+        Err(why) => return support::skip(NAME, &why),
+    };
+    treegen::generate(&work.join("src"), &Spec::bench(150, Sizes::Uniform { min: 0, max: 300 }), 9).unwrap();
+    let number = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().expect(name));
+    let (crashes, mut seed) = (number("CRASHES", CRASHES), number("CRASH_SEED", 1));
+    let (mut kills, mut ends) = (0, BTreeMap::<String, u64>::new());
+    while kills < crashes {
+        seed += 1;
+        let mut random = Random(seed);
+        losing.clear();
+        let _ = fs::remove_dir_all(work.join("D"));
+        let mut command = multi_sync(&work);
+        let options = ["-a", "-aH --delete", "-a --delete-after"][seed as usize % 3];
+        command.args(["-p", "2", "-f", "8", "-b", "runs", "-r", options, "src/", "D"]);
+        slowly(&mut command, &work);
+        if !killed(command, &mut random).1 {
+            continue;
+        }
+        let Some(dir) = losing.run_dir() else { continue };
+        losing.crash(random.below(1 << 30));
+        kills += 1;
+        // One of three fails once more while it goes on.
+        if seed.is_multiple_of(3) && killed(resume(&work, &dir), &mut random).1 {
+            losing.crash(random.below(1 << 30));
+            kills += 1;
+        }
+        let ran = run_within(resume(&work, &dir), SOON);
+        let end = match ran.status.code() {
+            Some(0) => {
+                let mut check = rsync(&work);
+                check.args(["-aHni", "--delete", "src/", "D/"]);
+                assert_eq!(run(check).stdout_text(), "", "seed {seed}: {}", ran.report());
+                "identical".to_owned()
+            }
+            code => {
+                assert!(ran.stderr_text().contains("multi-sync: to do: "), "seed {seed}: {}", ran.report());
+                format!("error with code {code:?}")
+            }
+        };
+        *ends.entry(end).or_default() += 1;
+    }
+    println!("{kills} kills: {ends:?}");
+}

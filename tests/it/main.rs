@@ -1,0 +1,59 @@
+//! The integration tests: one crate, so that what they share is built and linked once.
+//!
+//! A module is a file of tests about one subject; `cargo test --test it resume::` runs those of `resume.rs`. What they share is in [`support`], and
+//! [`oracle`] compares random cases with one rsync. The tests of a crate run side by side, as many as there are cores: a test that needs
+//! something of which a machine has one only takes a lock.
+
+mod oracle;
+mod support;
+
+mod bad_input;
+mod bandwidth;
+mod bench;
+mod big;
+mod command_line;
+mod copy;
+mod crash;
+mod destination;
+mod environment;
+mod failures;
+mod faults;
+mod gitignore;
+mod journal;
+mod many_to_one;
+mod moved_source;
+mod one_rsync;
+mod options;
+mod output;
+mod prune;
+mod receiver;
+mod recheck;
+mod remote;
+mod resume;
+mod rsync_form;
+mod rsync_suite;
+mod scan;
+mod scenes;
+mod selftest;
+mod sessions;
+mod sources;
+mod state;
+mod supervision;
+mod support_selfcheck;
+mod symlink_race;
+mod terminal;
+mod treegen;
+mod turns;
+mod verify;
+
+/// A file that is no module would be no test, and nobody would say so.
+#[test]
+fn every_file_is_a_module() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let modules = include_str!("main.rs");
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(name == "main" || modules.contains(&format!("\nmod {name};\n")), "`mod {name};` is missing");
+    }
+}

@@ -1,0 +1,136 @@
+//! A case: a world, the arguments of one rsync in it, and the limits of multi-sync; as a value, as two command lines, as a script.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::place::Place;
+use super::world::World;
+use crate::support::command::quoted;
+use crate::support::work::NOBODY;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    pub seed: u64,
+    pub world: World,
+    /// Words that only make sense together are one group; the shrinker drops whole groups.
+    pub options: Vec<Vec<String>>,
+    /// Relative to the world.
+    pub cwd: String,
+    /// As typed; a leading [`ABSOLUTE`] stands for the path of the world.
+    pub sources: Vec<Vec<u8>>,
+    pub destination: Vec<u8>,
+    pub files: u64,
+    pub bytes: Option<u64>,
+    pub processes: u64,
+    /// Run as nobody instead of root.
+    pub nobody: bool,
+    pub umask: u32,
+    /// The file in the working directory that comes through a pipe as standard input.
+    pub stdin: Option<String>,
+    pub place: Place,
+}
+
+pub const ABSOLUTE: u8 = b'%';
+
+impl Case {
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().flatten().map(String::as_str)
+    }
+
+    /// Whether one of the words is this one.
+    pub fn has(&self, word: &str) -> bool {
+        self.words().any(|other| other == word)
+    }
+
+    /// Whether a word begins so.
+    pub fn has_prefix(&self, prefix: &str) -> bool {
+        self.words().any(|word| word.starts_with(prefix))
+    }
+
+    /// Whether a group of letters has this one.
+    pub fn has_letter(&self, letter: char) -> bool {
+        self.words().any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter))
+    }
+
+    /// Whether rsync prints what it does.
+    pub fn itemizes(&self) -> bool {
+        self.has_letter('i') || self.has_prefix("--out-format")
+    }
+
+    fn paths(&self, world: &Path) -> Vec<OsString> {
+        let destination = match (self.place.is_remote(), self.destination.strip_prefix(b"../")) {
+            (false, _) => self.destination.clone(),
+            (true, Some(rest)) => [b"%/", rest].concat(),
+            (true, None) if self.destination.first() == Some(&ABSOLUTE) => self.destination.clone(),
+            (true, None) => [b"%/", &self.destination[..]].concat(),
+        };
+        let typed = self.sources.iter().chain([&destination]);
+        let real = |path: &Vec<u8>| match path.split_first() {
+            Some((&ABSOLUTE, rest)) => {
+                let mut real = world.as_os_str().to_owned();
+                real.push(OsStr::from_bytes(rest));
+                real
+            }
+            _ => OsStr::from_bytes(path).to_owned(),
+        };
+        let mut paths: Vec<OsString> = typed.map(real).collect();
+        if self.place.is_remote()
+            && let Some(last) = paths.last_mut()
+        {
+            let mut there = OsString::from("there:");
+            there.push(&*last);
+            *last = there;
+        }
+        paths
+    }
+
+    /// Arguments of the one rsync.
+    pub fn one(&self, world: &Path) -> Vec<OsString> {
+        let mut words: Vec<OsString> = self.words().map(OsString::from).collect();
+        words.push("--".into());
+        words.extend(self.paths(world));
+        words
+    }
+
+    /// Arguments of multi-sync.
+    pub fn many(&self, world: &Path) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["-r".into(), shell_words::join(self.words()).into()];
+        words.extend(["-p".into(), self.processes.to_string().into(), "-f".into(), self.files.to_string().into()]);
+        words.extend(self.bytes.iter().flat_map(|bytes| ["-s".into(), bytes.to_string().into()]));
+        words.extend(["--stats".into(), "--".into()]);
+        words.extend(self.paths(world));
+        words
+    }
+
+    pub fn owner(&self) -> u32 {
+        if self.nobody { NOBODY } else { 0 }
+    }
+
+    /// Commands for bash that repeat it by hand.
+    pub fn script(&self) -> String {
+        let world = Path::new("/tmp/w");
+        let line = |words: Vec<OsString>| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        let owner = self.owner();
+        let mut text = String::from("mkdir /tmp/w; cd /tmp/w\n");
+        text.push_str(&self.world.script(owner));
+        if owner != 0 {
+            let _ = writeln!(text, "chown {owner}:{owner} .");
+        }
+        let user = if self.nobody {
+            format!("setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups ")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "touch -d @{} .; umask {:03o}", super::world::OLD, self.umask);
+        if !self.cwd.is_empty() {
+            let _ = writeln!(text, "cd {}", self.cwd);
+        }
+        let pipe = self.stdin.as_ref().map_or(String::new(), |file| format!("cat {file} | "));
+        let _ = writeln!(text, "{pipe}{user}rsync {}", line(self.one(world)));
+        let _ = writeln!(text, "# in another copy:");
+        let _ = writeln!(text, "{pipe}{user}multi-sync {}", line(self.many(world)));
+        text
+    }
+}

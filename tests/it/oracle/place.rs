@@ -1,0 +1,168 @@
+//! Where a case is run: destinations on other file systems, a receiver that is another user, another locale. One rsync runs in the same
+//! place: what it cannot do there fails twice, and is no difference.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::support::daemon::helper;
+use crate::support::is_root;
+use crate::support::work::{NOBODY, Work};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// On tmpfs, in the locale C.
+    #[default]
+    Here,
+    /// A receiver that is nobody, reached by a stand-in for ssh.
+    OtherUser,
+    /// A receiver that is another rsync: `ORACLE_OTHER_RSYNC`.
+    OtherRsync,
+    /// The locale C.UTF-8.
+    Utf8,
+    /// ext4 with times of one second.
+    Seconds,
+    Overlay,
+    /// exFAT: no owners, modes or links, and names that differ by case only are one.
+    Exfat,
+    Vfat,
+    /// ext4 in which names that differ by case only are one.
+    CaseFold,
+}
+
+impl Place {
+    pub const ALL: [Place; 7] =
+        [Place::Seconds, Place::OtherUser, Place::Utf8, Place::Overlay, Place::Exfat, Place::Vfat, Place::CaseFold];
+
+    pub fn is_here(&self) -> bool {
+        *self == Place::Here
+    }
+
+    /// Whether DEST is reached as on another machine.
+    pub fn is_remote(self) -> bool {
+        matches!(self, Place::OtherUser | Place::OtherRsync)
+    }
+
+    pub fn locale(self) -> &'static str {
+        if self == Place::Utf8 { "C.UTF-8" } else { "C" }
+    }
+
+    /// Whether `d` is a file system of its own.
+    pub fn is_mounted(self) -> bool {
+        !matches!(self, Place::Here | Place::OtherUser | Place::OtherRsync | Place::Utf8)
+    }
+
+    /// Whether there is such a place on this machine.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check(self) -> Result<(), String> {
+        match self {
+            Place::Here => Ok(()),
+            Place::Utf8 => {
+                let (all, _) = helper(Command::new("locale").arg("-a"))?;
+                let all = String::from_utf8_lossy(&all).to_lowercase();
+                let is_there = all.lines().any(|name| name == "c.utf8" || name == "c.utf-8");
+                is_there.then_some(()).ok_or_else(|| "no locale C.UTF-8".to_owned())
+            }
+            Place::OtherRsync => {
+                std::env::var_os("ORACLE_OTHER_RSYNC").map(|_| ()).ok_or_else(|| "no other rsync".into())
+            }
+            _ if !is_root() => Err("needs root".into()),
+            Place::OtherUser => helper(Command::new("setpriv").arg("--version")).map(|_| ()),
+            _ => {
+                let work = Work::public();
+                let at = work.dir("d");
+                self.mount(&work, &at, 0)?;
+                unmount(&at);
+                Ok(())
+            }
+        }
+    }
+
+    /// Mounts the file system at this directory, for this user.
+    ///
+    /// # Errors
+    /// What could not be done.
+    pub fn mount(self, work: &Work, at: &Path, owner: u32) -> Result<(), String> {
+        if self == Place::Overlay {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let side = work.join(format!("overlay{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+            for name in ["upper", "work"] {
+                fs::create_dir_all(side.join(name)).map_err(|e| e.to_string())?;
+            }
+            // Upper has to look like what it hides.
+            let found = fs::metadata(at).map_err(|e| e.to_string())?;
+            let upper = side.join("upper");
+            fs::set_permissions(&upper, found.permissions()).map_err(|e| e.to_string())?;
+            std::os::unix::fs::chown(&upper, Some(found.uid()), Some(found.gid())).map_err(|e| e.to_string())?;
+            let name = |name: &str| side.join(name).display().to_string();
+            let layers = format!("lowerdir={},upperdir={},workdir={}", at.display(), name("upper"), name("work"));
+            helper(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(at))?;
+            // As before: it is made anew.
+            return helper(Command::new("touch").args(["-d", &format!("@{}", super::world::OLD)]).arg(at)).map(|_| ());
+        }
+        let image = work.join("image");
+        let file = fs::File::create(&image).map_err(|e| e.to_string())?;
+        file.set_len(24 << 20).map_err(|e| e.to_string())?;
+        drop(file);
+        let (program, words): (&str, &[&str]) = match self {
+            Place::Seconds => ("mkfs.ext4", &["-q", "-F", "-I", "128", "-O", "^has_journal"]),
+            Place::CaseFold => ("mkfs.ext4", &["-q", "-F", "-O", "casefold,^has_journal"]),
+            Place::Exfat => ("mkfs.exfat", &[]),
+            _ => ("mkfs.vfat", &[]),
+        };
+        let ids = format!("uid={owner},gid={owner}");
+        let made = helper(Command::new(program).args(words).arg(&image)).and_then(|_| {
+            let mut mount = Command::new("mount");
+            mount.args(["-o", "loop"]);
+            if matches!(self, Place::Exfat | Place::Vfat) {
+                mount.args(["-o", &ids]);
+            }
+            helper(mount.arg(&image).arg(at)).map(|_| ())
+        });
+        let _ = fs::remove_file(&image);
+        made?;
+        let _ = fs::remove_dir(at.join("lost+found"));
+        if self == Place::CaseFold {
+            helper(Command::new("chattr").arg("+F").arg(at))?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes away what is mounted at a directory, if anything is.
+pub fn unmount(at: &Path) {
+    let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev()).ok();
+    let above = at.parent().and_then(device);
+    while device(at).is_some() && device(at) != above {
+        if helper(Command::new("umount").arg("-l").arg(at)).is_err() {
+            return;
+        }
+    }
+}
+
+/// A stand-in for ssh that becomes nobody if it is told so.
+pub fn shell(work: &Work, place: Place) -> std::path::PathBuf {
+    let user = match place {
+        Place::OtherUser => format!("setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "),
+        // Its rsync is found first there.
+        _ => format!("env PATH={}:\"$PATH\" ", work.join("other").display()),
+    };
+    let text = format!("#!/bin/sh\n[ \"$1\" != -l ] || shift 2\nshift\nexec {user}sh -c \"$*\"\n");
+    let path = work.join("bin").join(if place == Place::OtherUser { "shell-of-nobody" } else { "shell" });
+    if !path.exists() {
+        work.dir("bin");
+        // By another process: a script that is open for writing somewhere cannot be run.
+        let mut write = Command::new("sh");
+        write.args(["-c", "printf %s \"$1\" >\"$2.new\" && chmod 755 \"$2.new\" && mv \"$2.new\" \"$2\"", "sh"]);
+        helper(write.arg(text).arg(&path)).expect("write a stand-in for ssh");
+        let _ = fs::set_permissions(work.join("bin"), fs::Permissions::from_mode(0o755));
+    }
+    path
+}
