@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support;
-use crate::support::command::{Run, Signal, Started, command, multi_sync, rsync, run, run_within, sh, start};
+use crate::support::command::{Run, Signal, multi_sync, rsync, run, run_within, start};
+use crate::support::fuse::Fuse;
 use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 use multi_sync::treegen::{self, Sizes, Spec};
@@ -31,64 +32,27 @@ impl Random {
 }
 
 /// The file system, mounted at `runs`.
-struct Losing {
-    at: PathBuf,
-    server: Option<Started>,
-}
+struct Losing<'a>(Fuse<'a>);
 
-impl Losing {
+impl<'a> Losing<'a> {
     /// What is missing, if it cannot be mounted here.
-    fn mount(work: &Work) -> Result<Losing, String> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/losing_fs.c");
-        let build = format!("cc -o losing_fs '{}' $(pkg-config --cflags --libs fuse3)", source.display());
-        let built = run(sh(work, &build));
-        if !built.status.success() {
-            return Err("no C compiler, or no libfuse3 with its headers".into());
-        }
-        let at = work.dir("runs");
-        let mut server = command(work, work.join("losing_fs").to_str().unwrap());
-        server.args(["-f", "-s"]).arg(&at);
-        let losing = Losing { server: Some(start(server)), at };
-        let is_mounted = || fs::read_to_string("/proc/self/mounts").unwrap().contains(losing.at.to_str().unwrap());
-        for _ in 0..100 {
-            if is_mounted() {
-                return Ok(losing);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err("FUSE cannot be mounted".into())
+    fn mount(work: &'a Work) -> Result<Losing<'a>, String> {
+        Ok(Losing(Fuse::mount(work, "losing_fs", &["-s".into()], "runs")?))
     }
 
     /// What was not synced is gone.
     fn crash(&self, seed: u64) {
-        let _ = fs::create_dir(self.at.join(format!(".crash-{seed}")));
+        let _ = fs::create_dir(self.0.path.join(format!(".crash-{seed}")));
     }
 
     fn run_dir(&self) -> Option<PathBuf> {
-        fs::read_dir(&self.at).unwrap().map(|entry| entry.unwrap().path()).next()
+        fs::read_dir(&self.0.path).unwrap().map(|entry| entry.unwrap().path()).next()
     }
 
     fn clear(&self) {
         while let Some(dir) = self.run_dir() {
             fs::remove_dir_all(dir).unwrap();
         }
-    }
-}
-
-impl Drop for Losing {
-    fn drop(&mut self) {
-        let mut unmount = Command::new("umount");
-        unmount.arg("-l").arg(&self.at);
-        if support::is_root() {
-            run(unmount);
-        } else {
-            let mut unmount = Command::new("fusermount3");
-            unmount.arg("-uz").arg(&self.at);
-            run(unmount);
-        }
-        let server = self.server.take().expect("ended once");
-        server.signal(Signal::TERM);
-        server.finish(SOON);
     }
 }
 

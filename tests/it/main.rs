@@ -19,6 +19,7 @@ mod environment;
 mod failures;
 mod faults;
 mod gitignore;
+mod hanging_source;
 mod journal;
 mod many_to_one;
 mod moved_source;

@@ -1,13 +1,14 @@
 //! What the tests share: real programs, started on this machine only, and ended for certain.
 //!
 //! [`work`] makes temporary folders, [`command`] runs a command under a time limit with a readable failure, [`processes`] says who is still alive,
-//! [`sshd`] and [`rsyncd`] are real servers on 127.0.0.0/8, [`netns`] hosts with links of their own, [`mount`] other file systems, [`terminal`] a terminal
+//! [`sshd`] and [`rsyncd`] are real servers on 127.0.0.0/8, [`netns`] hosts with links of their own, [`mount`] and [`fuse`] other file systems, [`terminal`] a terminal
 //! to type at, [`twin`] the comparison with one rsync. Nothing here knows what multi-sync should do: what is right is decided in the tests. A program
 //! that is missing is an `Err` to be handed to [`skip`]; anything else that goes wrong panics, because a broken support must not look like a
 //! passed test.
 
 pub mod command;
 pub mod daemon;
+pub mod fuse;
 pub mod mount;
 pub mod netns;
 pub mod processes;

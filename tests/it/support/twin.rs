@@ -278,8 +278,10 @@ pub fn path_to_fake(work: &Work, script: &str) -> OsString {
     let real = find_program("rsync").expect("rsync is installed");
     let script = script.replace("REAL", real.to_str().expect("the path of rsync is UTF-8"));
     let dir = work.dir("fake");
-    // Written by another process: a script that this one holds open for writing, or a child forked meanwhile, cannot be started.
-    let mut write = super::command::sh(work, "printf %s \"$1\" >\"$2/rsync\" && chmod 755 \"$2\" \"$2/rsync\"");
+    // Written by another process: a script that this one holds open for writing, or a child forked meanwhile, cannot be started. A second time under
+    // another name first: what is being started cannot be written.
+    let script_of = "printf %s \"$1\" >\"$2/new\" && chmod 755 \"$2\" \"$2/new\" && mv \"$2/new\" \"$2/rsync\"";
+    let mut write = super::command::sh(work, script_of);
     write.arg("sh").arg(script).arg(&dir);
     run(write).expect_code(0);
     let mut path = OsString::from(dir);

@@ -1,0 +1,60 @@
+//! File systems of the tests' own, each a program in C beside this file.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::command::{Started, command, run, sh, start};
+use super::work::Work;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A mounted file system; it goes with this value.
+pub struct Fuse<'a> {
+    work: &'a Work,
+    pub path: PathBuf,
+    server: Option<Started>,
+}
+
+impl<'a> Fuse<'a> {
+    /// Builds `program`, the name of a file in C here, and mounts it on `name` in the work folder. `words` come before the place. `Err` says what is
+    /// missing where it cannot be had.
+    pub fn mount(work: &'a Work, program: &str, words: &[OsString], name: &str) -> Result<Fuse<'a>, String> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(program).with_extension("c");
+        let mut build = sh(work, "cc -o \"$1\" \"$2\" $(pkg-config --cflags --libs fuse3)");
+        build.args(["sh", program]).arg(&source);
+        let built = run(build);
+        if !built.status.success() {
+            return Err(format!("no C compiler, or no libfuse3 with its headers: {}", built.stderr_text().trim()));
+        }
+        let path = work.dir(name);
+        let mut server = command(work, work.join(program));
+        server.args(words).arg("-f").arg(&path);
+        let mounted = Fuse { work, server: Some(start(server)), path };
+        for _ in 0..100 {
+            if mounted.is_mounted() {
+                return Ok(mounted);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("FUSE cannot be mounted".into())
+    }
+
+    fn is_mounted(&self) -> bool {
+        let path = self.path.to_str().expect("the path of a work folder is UTF-8");
+        fs::read_to_string("/proc/self/mounts").expect("the tests need /proc").contains(path)
+    }
+}
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        let unmount = if super::is_root() { ["umount", "-l"] } else { ["fusermount3", "-uz"] };
+        let mut unmounted = command(self.work, unmount[0]);
+        unmounted.arg(unmount[1]).arg(&self.path);
+        run(unmounted);
+        let server = self.server.take().expect("ended once");
+        server.signal(super::command::Signal::TERM);
+        server.finish(SOON);
+    }
+}
