@@ -387,8 +387,9 @@ fn differences(one: &Ran, many: &Ran, since: i64) -> Vec<Finding> {
 /// Two times of this run are equal: both mean "now".
 fn trees(one: &Path, many: &Path, since: i64) -> Vec<Finding> {
     let report = verify::compare(one, many, &verify::Options::default()).expect("compare two worlds");
-    // With -R and an absolute source the folders above the worlds come along, and others write into them meanwhile.
-    let above = one.parent().unwrap_or(one);
+    // With -R and an absolute source the world and the folders above it come along: others write into those meanwhile, and rsync looks
+    // at the world before or after it makes DEST there.
+    let above = &one.with_file_name("w");
     let is_above = |path: &[u8]| path.strip_prefix(b"d").is_some_and(|rest| above.starts_with(OsStr::from_bytes(rest)));
     let counts = |difference: &Difference| match &difference.kind {
         DifferenceKind::Mtime { .. } if difference.path.len() > 1 && is_above(&difference.path) => false,
