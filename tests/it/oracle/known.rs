@@ -248,11 +248,8 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && locked()
         && runs.one.stderr_text().contains("Permission denied")
         && match finding {
-            Finding::Tree(difference) => {
-                let dest = case.destination.strip_suffix(b"/").unwrap_or(&case.destination);
-                difference.kind == DifferenceKind::OnlyRight
-                    && difference.path.strip_prefix(dest).is_some_and(|rest| rest.starts_with(b"/"))
-            }
+            // Wherever DEST is: nothing else is made.
+            Finding::Tree(difference) => difference.kind == DifferenceKind::OnlyRight,
             Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
             _ => false,
         }
