@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::Access;
 use xxhash_rust::xxh3::xxh3_64;
@@ -101,8 +101,10 @@ pub struct BucketDir {
     in_source: bool,
     in_destination: bool,
     temporary: Option<tempfile::TempDir>,
+    /// It is one that goes with the run.
+    is_temporary: bool,
     /// The user has named no place: where this one takes no more, another one has to do.
-    spare: Option<Spare>,
+    spare: Option<Arc<Spare>>,
 }
 
 /// Where buckets go if their directory takes no more.
@@ -113,6 +115,10 @@ struct Spare {
 }
 
 impl Spare {
+    fn of(places: Vec<PathBuf>) -> Spare {
+        Spare { places, made: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<tempfile::TempDir>> {
         self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -173,9 +179,8 @@ impl BucketDir {
             path: made.path().to_owned(),
             identity,
             temporary: Some(made),
-            spare: parent
-                .is_none()
-                .then(|| Spare { places: temporary::places_outside(sources, destination), made: Mutex::default() }),
+            is_temporary: true,
+            spare: parent.is_none().then(|| Arc::new(Spare::of(temporary::places_outside(sources, destination)))),
         })
     }
 
@@ -193,7 +198,8 @@ impl BucketDir {
             path: made.path().to_owned(),
             identity: (found.dev(), found.ino()),
             temporary: Some(made),
-            spare: Some(Spare { places: temporary::places_outside(sources, destination), made: Mutex::default() }),
+            is_temporary: true,
+            spare: Some(Arc::new(Spare::of(temporary::places_outside(sources, destination)))),
         })
     }
 
@@ -207,7 +213,15 @@ impl BucketDir {
         let found = fs::metadata(&path).map_err(fail)?;
         let in_source = sources.iter().any(|tree| path.starts_with(tree));
         let identity = (found.dev(), found.ino());
-        Ok(BucketDir { identity, in_source, in_destination: false, path, temporary: None, spare: None })
+        Ok(BucketDir {
+            identity,
+            in_source,
+            in_destination: false,
+            path,
+            temporary: None,
+            is_temporary: false,
+            spare: None,
+        })
     }
 
     /// Removes the directory of a run that is complete, also where it was to stay.
@@ -218,6 +232,19 @@ impl BucketDir {
         let path = self.path.clone();
         self.remove()?;
         remove_run(&path).map_err(|cause| Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
+    }
+
+    /// The same directory for threads that may outlive this value, which alone removes it.
+    pub(crate) fn shared(&self) -> BucketDir {
+        BucketDir {
+            path: self.path.clone(),
+            identity: self.identity,
+            in_source: self.in_source,
+            in_destination: self.in_destination,
+            temporary: None,
+            is_temporary: self.is_temporary,
+            spare: self.spare.clone(),
+        }
     }
 
     /// A folder in it for another run that belongs to this one; made if it is not there.
@@ -232,8 +259,8 @@ impl BucketDir {
         })?;
         // What is left out of a scan is the whole.
         let (in_source, in_destination, identity) = (self.in_source, self.in_destination, self.identity);
-        let spare = self.spare.as_ref().map(|spare| Spare { places: spare.places.clone(), made: Mutex::default() });
-        Ok(BucketDir { path, identity, in_source, in_destination, temporary: None, spare })
+        let spare = self.spare.as_ref().map(|spare| Arc::new(Spare::of(spare.places.clone())));
+        Ok(BucketDir { path, identity, in_source, in_destination, temporary: None, is_temporary: false, spare })
     }
 
     /// A folder in it where another login gets to files whose names it knows.
@@ -282,7 +309,7 @@ impl BucketDir {
 
     /// Removes everything now, because one rsync is about to copy what is around it and needs nothing in it.
     pub fn vacate(&self) {
-        if self.temporary.is_some() {
+        if self.is_temporary {
             // What is left is removed, or complained about, at the end.
             let _ = fs::remove_dir_all(&self.path);
         }
@@ -295,7 +322,8 @@ impl BucketDir {
 
     /// Leaves the directory in place when this value is dropped.
     pub fn keep(&mut self) {
-        self.spare = None;
+        // Others may still hold it.
+        self.spare.take().into_iter().for_each(|spare| drop(spare.lock().take()));
         if let Some(temporary) = self.temporary.take() {
             let _ = temporary.keep();
         }
@@ -322,7 +350,7 @@ impl BucketDir {
     pub fn file(&self, id: u64) -> PathBuf {
         let folder = id / FOLDER;
         let name = format!("{:04}/{:04}/{id:06}.bucket", folder / FOLDER, folder % FOLDER);
-        let spare = self.spare.as_ref().map(Spare::lock);
+        let spare = self.spare.as_ref().map(|spare| spare.lock());
         let elsewhere = spare.as_ref().and_then(|spare| spare.as_ref()).map(|spare| spare.path().join(&name));
         elsewhere.filter(|file| file.exists()).unwrap_or_else(|| self.path.join(name))
     }

@@ -65,6 +65,7 @@ pub mod report;
 pub mod rsync;
 pub mod rundir;
 pub mod scan;
+mod sched;
 pub mod selftest;
 pub mod shared;
 pub mod shell;

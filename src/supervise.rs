@@ -35,7 +35,7 @@ use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 pub use guardian::Guardian;
 use idle::Idle;
-use session::Ending;
+use session::{Ending, Stuck};
 
 /// Longer lines are handed on in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -236,6 +236,7 @@ impl Supervisor {
         let mut looked = Instant::now();
         let (mut buffer, mut of_stderr) = (vec![0; LONGEST_LINE], vec![0; LONGEST_LINE]);
         let mut asked_all = false;
+        let mut stuck = Stuck::default();
         let mut in_a_row = 0;
         while stdout.is_some() || stderr.is_some() {
             if let Some(feed) = &mut feed {
@@ -274,6 +275,11 @@ impl Supervisor {
                 }
                 if looked.elapsed() >= LOOK_EVERY {
                     looked = Instant::now();
+                    if self.stopped()
+                        && let Some(table) = session::table()
+                    {
+                        stuck.end(&session::of(pid(child), &table));
+                    }
                 }
                 continue;
             };

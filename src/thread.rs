@@ -1,6 +1,8 @@
 //! Threads, which a system may refuse: that is an error like any other, and never a panic in the middle of a run.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use crate::error::{EXIT_IPC, Error, Result};
 
@@ -13,6 +15,39 @@ pub fn start<'scope, T: Send + 'scope>(
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>> {
     Builder::new().spawn_scoped(scope, work).map_err(|cause| refused().because(cause))
+}
+
+/// Starts a thread that nobody waits for: what it waits for may never come, such as an answer of a server that a source is mounted from.
+///
+/// # Errors
+/// The system allows no more threads.
+pub fn detach(work: impl FnOnce() + Send + 'static) -> Result<()> {
+    Builder::new().spawn(work).map(drop).map_err(|cause| refused().because(cause))
+}
+
+/// Does work that may hang in a thread of its own, and waits for it until it is `given_up`. `None` if it was.
+///
+/// # Errors
+/// The system allows no more threads, or the work panicked.
+pub fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    given_up: impl Fn() -> bool,
+) -> Result<Option<T>> {
+    /// How often it is asked.
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    let (sender, receiver) = mpsc::sync_channel(1);
+    // Who has given up hears nothing.
+    detach(move || drop(sender.send(work())))?;
+    loop {
+        match receiver.recv_timeout(LOOK_EVERY) {
+            Ok(done) => return Ok(Some(done)),
+            Err(RecvTimeoutError::Timeout) if given_up() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::usage("a thread of multi-sync panicked").exit(EXIT_IPC));
+            }
+        }
+    }
 }
 
 /// The system allows no more threads.

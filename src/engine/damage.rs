@@ -120,7 +120,7 @@ impl World {
             Ok(ledger)
         });
         let Ok(ledger) = opened else { return Ok("no journal") };
-        let Ok(known) = Known::of(ledger.before(), &buckets, Path::new("/nonexistent")) else { return Ok("no bucket") };
+        let Ok(known) = Known::of(ledger.before(), &buckets) else { return Ok("no bucket") };
         let says_so = ledger.before().done.values().any(|code| *code == exit::PARTIAL);
         let is_done = |unit: &Vec<u8>, launched: &BTreeSet<Vec<u8>>| match known.complete {
             Some(_) => !launched.contains(unit),

@@ -15,6 +15,7 @@ pub const FAILED_NAMES: &str = "failed.nul";
 pub const FAILED_TEXT: &str = "failed.txt";
 
 /// Something that was not done.
+#[derive(Debug)]
 pub(super) struct Failure {
     /// The entry, as `rsync --files-from` takes it.
     pub name: Option<Vec<u8>>,

@@ -24,6 +24,7 @@ use crate::thread;
 use super::judge::{Candidate, Judge};
 use super::ledger::{Complete, Known};
 use super::meeting::Meeting;
+use super::resume;
 use super::small::Division;
 
 /// A spine directory that is part of the transfer.
@@ -134,7 +135,9 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
 /// Tells what a scan has found before that was complete.
 fn replay(inputs: &Inputs<'_>, complete: &Complete, tell: &(dyn Fn(Found) + Sync)) {
     inputs.watch.count_single(complete.found);
-    complete.spine.iter().for_each(|dir| tell(Found::Spine(dir.clone())));
+    let mut spine = complete.spine.clone();
+    resume::mounted_again(&mut spine, &inputs.plan.recipe.base);
+    spine.into_iter().for_each(|dir| tell(Found::Spine(dir)));
     tell(Found::Buckets(complete.buckets.clone()));
     tell(Found::End(Ok(Duration::ZERO)));
 }

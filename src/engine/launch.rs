@@ -1,312 +1,375 @@
-//! One launch: a thread that owns one rsync, follows what it prints, and reports its end whatever happens.
+//! One launch: a thread that prepares it, owns its rsync, follows what that prints, looks at what it has left, and reports its end whatever happens.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
-use std::io::PipeReader;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::io::{PipeReader, PipeWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::handle::Handles;
-use crate::plan::Rooted;
+use crate::journal::Place as DestPlace;
 use crate::report::Event;
-use crate::rsync::command::Invocation;
+use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::exit;
-use crate::rsync::filter::unescape;
-use crate::rsync::messages::{self, About, Message};
+use crate::rsync::messages::{self, About, Message as Complaint};
 use crate::rsync::options::Shows;
-use crate::rsync::output::{Line, Transcript};
+use crate::rsync::output::{Figures, Line, Transcript};
+use crate::sched::{Ending, LaunchId, NotLaunched, Release, Report, Start, Work};
 use crate::supervise::{Ended, Lines, Stream, Supervisor};
+use crate::thread;
 
-use super::logs::Log;
+use super::after::{After, Heard};
+use super::context::{Context, Found};
+use super::driver::Message;
+use super::failures::Failure;
 use super::meter::Meter;
-
-/// Lines remembered so that a second pass over the same directories does not repeat them.
-const LINES_REMEMBERED: usize = 10_000;
+use super::places::{Place, Ways};
+use super::prepare::Prepared;
+use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, is_of_shared, without_question};
+use super::userlog::UserLog;
 
 /// Names of which a launch complained that are written down. Who has more looks into the bucket.
 const NAMED_REMEMBERED: usize = 100_000;
 
-/// How a launch ended and what it said, summed up.
+/// A launch that has ended: what the scheduler decides by, and what is told and written down as it decides.
 pub(super) struct End {
-    pub ended: Result<Ended>,
-    pub transcript: Transcript,
-    pub ran: Duration,
-    /// Complaints that were held back, see [`Holds`], each with how often it was said by then.
+    pub report: Report,
+    pub error: Option<Error>,
+    pub found: Found,
+    /// Complaints that were held back, each with how often it was said by then.
     pub held: Vec<(Vec<u8>, u32)>,
-    /// Complaints about something that has a name, told or held back.
-    pub named: Vec<Vec<u8>>,
+    pub failures: Vec<Failure>,
     /// How many more there were.
-    pub more_named: u64,
-    /// It had been let to begin when it ended.
-    pub begun: bool,
-    /// It could not enter a source that is held open.
-    pub out_of_reach: bool,
+    pub more_failures: u64,
+    /// Split directories that could not be made, and directories in whose place something is.
+    pub unmade: Vec<Vec<u8>>,
+    pub blocked: Vec<Vec<u8>>,
+    /// The directories above the units, and how many of them a dry run would make.
+    pub above: BTreeSet<Vec<u8>>,
+    pub missing: u64,
+    /// What DEST is known by.
+    pub dest: Option<DestPlace>,
+    pub figures: Figures,
+    pub has_figures: bool,
+    /// An rsync was started, and ended with this code.
+    pub launched: bool,
+    pub code: Option<u8>,
+    /// Nothing was made.
+    pub pretends: bool,
+    /// Entries are counted.
+    pub counts: bool,
+    /// The part of the run it belonged to.
+    pub phase: &'static str,
+    /// The buckets that have to be copied once more if it has failed to copy something.
+    pub buckets: Vec<u64>,
 }
 
 impl End {
-    pub fn without_a_start(error: Error) -> End {
+    fn new(ending: Ending) -> End {
         End {
-            ended: Err(error),
-            transcript: Transcript::default(),
-            ran: Duration::ZERO,
+            report: Report {
+                ending,
+                ran: Duration::ZERO,
+                sent: None,
+                after: Default::default(),
+                begun: true,
+                said: Default::default(),
+            },
+            error: None,
+            found: Found::default(),
             held: Vec::new(),
-            named: Vec::new(),
-            more_named: 0,
-            begun: true,
-            out_of_reach: false,
+            failures: Vec::new(),
+            more_failures: 0,
+            unmade: Vec::new(),
+            blocked: Vec::new(),
+            above: BTreeSet::new(),
+            missing: 0,
+            dest: None,
+            figures: Figures::default(),
+            has_figures: false,
+            launched: false,
+            code: None,
+            pretends: false,
+            counts: false,
+            phase: "",
+            buckets: Vec::new(),
         }
+    }
+
+    pub fn failed(error: Error) -> End {
+        End { error: Some(error), ..End::new(Ending::Failed) }
+    }
+
+    fn not_launched(why: NotLaunched, found: Found) -> End {
+        let mut end = End::new(Ending::NotLaunched(why));
+        end.report.after = found.findings.clone();
+        End { found, ..end }
     }
 }
 
-/// What was said about spine directories when they were created, not to be repeated by launches that come upon them again.
-#[derive(Default)]
-pub(super) struct Said {
-    complaints: Mutex<HashSet<Vec<u8>>>,
-    /// At most a line for each spine directory.
-    lines: Mutex<HashSet<Vec<u8>>>,
-    /// How often each complaint was told: what is about the run as a whole is said by each launch, and by one rsync once.
-    told: Mutex<HashMap<Vec<u8>, u32>>,
-    /// Spine directories by their paths in the transfer, where lines are printed.
-    spine: Mutex<HashSet<Vec<u8>>>,
-    /// What is to be said before the first line.
-    header: Mutex<Option<&'static str>>,
-}
-
-/// What of its output a launch tells.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tells {
-    All,
-    /// All, and it is remembered.
-    AllAndRemember,
-    /// What is not remembered.
-    New,
-    /// All but what changes about directories: those above what is repeated are none of its business.
-    NoDirs,
-    /// All but what changes about spine directories: they were told of when they were made, and come along.
-    NotSpine,
-    /// Complaints, and on standard output only what is about deletion: everything else was printed before.
-    Deletions,
-}
-
-impl Said {
-    /// Of a run in which this comes before the first line.
-    pub fn after(header: Option<&'static str>) -> Said {
-        Said { header: Mutex::new(header), ..Said::default() }
-    }
-
-    /// Says what comes before the first line, once.
-    pub fn begin(&self, tell: &(dyn Fn(Event<'_>) + Sync)) {
-        // Held until it is said.
-        let mut header = self.header.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        header.take().into_iter().for_each(|line| tell(Event::Said(line.as_bytes())));
-    }
-
-    /// Whether no launch has made this complaint so often, which this one makes for the `nth` time.
-    pub fn is_first(&self, line: &[u8], nth: u32) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(most) = told.get_mut(line) {
-            let is_first = nth > *most;
-            *most = nth.max(*most);
-            return is_first;
-        }
-        if told.len() < LINES_REMEMBERED {
-            told.insert(line.to_vec(), nth);
-        }
-        true
-    }
-
-    pub fn note_spine(&self, paths: impl Iterator<Item = Vec<u8>>) {
-        self.spine.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(paths);
-    }
-
-    /// Whether a line says no more than that something about a spine directory has changed.
-    pub fn is_about_spine(&self, line: &[u8]) -> bool {
-        let after = |rest: &[u8]| rest.iter().position(|byte| *byte == b' ').map_or(line.len(), |at| 3 + at);
-        let name = line.strip_prefix(b".d").map_or(line, |rest| &line[after(rest)..]);
-        let spine = || self.spine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        name.ends_with(b"/") && spine().contains(&unescape(name))
-    }
-
-    fn is_news(&self, stream: Stream, line: &[u8], tells: Tells) -> bool {
-        let (lines, most) = match stream {
-            Stream::Stdout => (&self.lines, usize::MAX),
-            Stream::Stderr => (&self.complaints, LINES_REMEMBERED),
-        };
-        let mut lines = lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match tells {
-            Tells::All | Tells::NoDirs => true,
-            Tells::NotSpine => stream == Stream::Stderr || !self.is_about_spine(line),
-            Tells::AllAndRemember => {
-                if lines.len() < most {
-                    lines.insert(line.to_vec());
-                }
-                true
-            }
-            Tells::New | Tells::Deletions => !lines.contains(line),
-        }
-    }
-}
-
-/// What stands before the name of DEST where it is made, with `--mkpath` as many directories as had to be.
-fn is_about_dest(words: &[u8]) -> bool {
-    let of_many = words.strip_prefix(b"created ").is_some_and(|rest| rest.ends_with(b" for "));
-    words == b"created directory " || of_many
-}
-
-/// Lines of `-i` and `-v` about what is deleted, and the one about what could not be.
-pub(super) fn is_about_deletion(line: &[u8]) -> bool {
-    [&b"*deleting "[..], b"deleting ", b"cannot delete non-empty directory: "]
-        .iter()
-        .any(|begin| line.starts_with(begin))
-}
-
-/// What ssh says of a shared connection that does not take it (sshd_config(5), `MaxSessions`), or is there already, before it makes one of its own.
-fn is_of_shared(line: &[u8]) -> bool {
-    [&b"mux_client_"[..], b"ControlSocket ", b"Control socket connect("].iter().any(|begin| line.starts_with(begin))
-}
-
-/// ssh asks for a password once more, although nobody can type one.
-const TRY_AGAIN: &[u8] = b"Permission denied, please try again.";
-
-/// rsync's question for the password of a daemon (getpass(3)) has no line of its own where there is no terminal.
-fn without_question(line: &[u8]) -> &[u8] {
-    line.strip_prefix(b"Password: ").filter(|rest| rest.starts_with(b"@ERROR: ")).unwrap_or(line)
-}
-
-/// Complaints that may come to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holds {
-    Nothing,
-    /// The launch may be repeated in a way that the receiving side is not denied anything.
-    Denials,
-    /// Times that were right before.
-    Times,
-    /// All of it.
-    All,
-}
-
-impl Holds {
-    fn back(self, message: &Message<'_>) -> bool {
-        match self {
-            Holds::Nothing => false,
-            // Whatever it is.
-            Holds::All => true,
-            Holds::Denials => message.is_denied_change(),
-            Holds::Times => message.is_denied_time(),
-        }
-    }
-}
-
-/// How a launch speaks.
-pub(super) struct Voice<'a> {
-    pub tells: Tells,
-    /// What it prints is handed on as it comes, and only listened to.
-    pub verbatim: bool,
-    /// What the user wants to hear of the transfer as a whole, if this launch is all of it.
-    pub shows: Shows,
-    /// The user wants to hear of errors only.
-    pub quiet: bool,
-    /// Nothing is made: names below a file in the place of a directory are no error.
-    pub pretends: bool,
-    /// What is held back until it is known whether it counts.
-    pub holds: Holds,
-    /// Other launches of this run may have taken its place.
-    pub crowded: bool,
-    /// It goes through a connection that multi-sync has made.
-    pub shares: bool,
-    pub said: &'a Said,
-    /// DEST as rsync gets it and as the user typed it.
-    pub dest: (&'a OsStr, &'a OsStr),
-    /// What rsync names otherwise than the user.
-    pub handles: &'a Handles,
-    /// What rsync prints otherwise of the user's own command.
-    pub rooted: &'a Rooted,
-    pub tell: &'a (dyn Fn(Event<'_>) + Sync),
-    /// Where its lines are written down as well.
-    pub log: Option<Log<'a>>,
-    /// Tells that it has done everything and only ends; of a launch that was asked to say so.
-    pub only_ends: Option<&'a dyn Fn()>,
-}
-
-impl Voice<'_> {
-    fn only_ends(&self) {
-        self.only_ends.iter().for_each(|tell| tell());
-    }
-
-    fn note(&self, line: &[u8]) {
-        self.log.iter().for_each(|log| log.line(line));
-    }
-
-    fn say(&self, line: &[u8]) {
-        let bare = |dest: &OsStr| dest.as_bytes().strip_suffix(b"/").unwrap_or(dest.as_bytes()).to_vec();
-        let (given, typed) = self.dest;
-        if self.verbatim {
-            return;
-        }
-        if self.tells == Tells::NoDirs && line.starts_with(b".d") {
-            return;
-        }
-        if self.quiet || !self.said.is_news(Stream::Stdout, line, self.tells) {
-            return;
-        }
-        if self.shows == Shows::default() {
-            self.said.begin(self.tell);
-        }
-        if let Some(created) = line.strip_suffix(&bare(given)[..]).filter(|words| is_about_dest(words)) {
-            (self.tell)(Event::Said(&[created, &bare(typed)].concat()));
-        } else if self.tells != Tells::Deletions || is_about_deletion(line) {
-            (self.tell)(Event::Said(&self.rooted.line(line)));
-        }
-    }
-
-    /// Tells of the transfer as a whole what the user wants to hear, `blank` lines before a part of the end with it; says whether one waits.
-    fn say_of_all(&self, kind: Line, line: &[u8], blank: bool) -> bool {
-        let wanted = match kind {
-            Line::Header => self.shows.list > 0,
-            Line::Statistics => self.shows.stats > 1,
-            Line::Sums => self.shows.stats > 0,
-            _ => return true,
-        };
-        if wanted && !self.verbatim {
-            blank.then(|| (self.tell)(Event::Said(b"")));
-            (self.tell)(Event::Said(line));
-        }
-        false
-    }
-
-    fn complain(&self, line: &[u8], nth: u32, message: Option<&Message<'_>>) {
-        if self.verbatim {
-            return;
-        }
-        let below_file = |message: &Message<'_>| self.tells == Tells::Deletions && message.is_below_file();
-        if self.pretends && message.is_some_and(|message| below_file(message) || message.is_below_loop()) {
-            return;
-        }
-        if self.said.is_news(Stream::Stderr, line, self.tells) && self.said.is_first(line, nth) {
-            (self.tell)(Event::Complained(line));
-        }
-    }
+/// What lets a launch begin that was started ahead.
+pub(super) struct Gate {
+    names: PipeWriter,
+    begun: Arc<AtomicBool>,
+    /// It was started with them, and cannot do what needs others.
+    arguments: Arc<OnceLock<Vec<OsString>>>,
+    /// It has been asked to begin before it was prepared.
+    pub asked: Option<Option<Copying>>,
 }
 
 /// What a launch reads that was started ahead, and whether it may begin.
 pub(super) struct Awaited {
-    pub names: PipeReader,
-    pub begun: Arc<AtomicBool>,
+    names: PipeReader,
+    begun: Arc<AtomicBool>,
+    arguments: Arc<OnceLock<Vec<OsString>>>,
 }
 
-/// Runs to the end. Never panics. One that is `awaited` says nothing before it begins.
-pub(super) fn run(
+/// Both ends of the pipe through which a launch gets its names.
+pub(super) fn gate() -> Result<(Gate, Awaited)> {
+    let pipe = std::io::pipe();
+    let (reader, writer) = pipe.map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(exit::IPC))?;
+    let (begun, arguments) = (Arc::<AtomicBool>::default(), Arc::<OnceLock<_>>::default());
+    let awaited = Awaited { names: reader, begun: Arc::clone(&begun), arguments: Arc::clone(&arguments) };
+    Ok((Gate { names: writer, begun, arguments, asked: None }, awaited))
+}
+
+impl Gate {
+    pub fn is_prepared(&self) -> bool {
+        self.arguments.get().is_some()
+    }
+
+    /// Hands the launch its names, or lets it end without; says which. In a thread that nobody waits for.
+    pub fn open(
+        self,
+        launch: LaunchId,
+        work: Work,
+        how: Option<Copying>,
+        context: &Arc<Context>,
+        sender: &Sender<Message>,
+    ) {
+        let (context, its_sender) = (Arc::clone(context), sender.clone());
+        let release = move || {
+            let sender = its_sender;
+            let mut found = Found::default();
+            let arguments = self.arguments.get().map(Vec::as_slice).unwrap_or_default();
+            let names = context.names(&work, how, arguments, &mut found);
+            let (release, error, names) = match names {
+                Ok(Ok(names)) => (Release::Begun, None, names),
+                Ok(Err(other)) => (other, None, Vec::new()),
+                Err(error) => (Release::Otherwise, Some(error), Vec::new()),
+            };
+            self.begun.store(release == Release::Begun, Ordering::SeqCst);
+            // The driver is gone only after the run has ended.
+            let _ = sender.send(Message::Released(launch, release, found, error));
+            let mut pipe = self.names;
+            // An rsync that reads no more says why itself.
+            let _ = pipe.write_all(&names);
+        };
+        if let Err(error) = thread::detach(release) {
+            let _ = sender.send(Message::Released(launch, Release::Otherwise, Found::default(), Some(error)));
+        }
+    }
+}
+
+/// All that the thread of a launch needs.
+pub(super) struct Launch<'env> {
+    pub context: Arc<Context>,
+    pub start: Start,
+    pub place: Place,
+    pub ways: &'env Ways,
+    pub said: Arc<Said>,
+    pub meter: Arc<Meter>,
+    pub awaited: Option<Awaited>,
+    pub user_log: Option<Arc<UserLog>>,
+    pub sender: Sender<Message>,
+    pub tell: &'env (dyn Fn(Event<'_>) + Sync),
+}
+
+impl Launch<'_> {
+    /// From the look at its units to the report of its end.
+    pub fn run(mut self) {
+        let launch = self.start.launch;
+        let sender = self.sender.clone();
+        let awaited = self.awaited.take();
+        let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(awaited)));
+        let panicked = || Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED);
+        let end = done.unwrap_or_else(|_| Err(panicked())).unwrap_or_else(End::failed);
+        // The driver is gone only after it has failed.
+        let _ = sender.send(Message::Ended(launch, Box::new(end)));
+    }
+
+    fn carry_out(self, awaited: Option<Awaited>) -> Result<End> {
+        let (context, start, said) = (Arc::clone(&self.context), self.start.clone(), Arc::clone(&self.said));
+        let prepared = self.apart(move || {
+            let mut found = Found::default();
+            context.prepare(&start, &said, &mut found).map(|prepared| (prepared, found))
+        })?;
+        let Some(prepared) = prepared else {
+            return Ok(End::not_launched(NotLaunched::Stopped, Found::default()));
+        };
+        let (invocation, tells) = match prepared? {
+            (Prepared::Not(why), found) => return Ok(End::not_launched(why, found)),
+            (Prepared::Launch(invocation, tells), found) => {
+                if let Some(awaited) = &awaited {
+                    let _ = awaited.arguments.set(invocation.arguments.clone());
+                }
+                let _ = self.sender.send(Message::Prepared(self.start.launch, found));
+                (*invocation, tells)
+            }
+        };
+        let invocation = match self.start.limit {
+            Some(limit) => invocation.limited(limit),
+            None => invocation,
+        };
+        let ran = self.start_rsync(invocation, tells, awaited);
+        self.conclude(ran)
+    }
+
+    /// Does what may hang with the source, and gives it up when the run ends.
+    fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Option<T>> {
+        let supervisor = self.context.control.supervisor();
+        thread::apart(work, || supervisor.stopped())
+    }
+
+    fn start_rsync(&self, invocation: Invocation, tells: Tells, awaited: Option<Awaited>) -> Followed {
+        let Context { config, plan, control, .. } = &*self.context;
+        let Start { launch, work, .. } = &self.start;
+        let (supervisor, tell) = (control.supervisor(), self.tell);
+        let everything = work.is_everything();
+        let verbatim = everything && self.start_is_verbatim();
+        let holds = match work {
+            Work::Copy(_) if !plan.as_root => Holds::Denials,
+            // A launch that deletes there sets attributes as well.
+            Work::Attributes(_) | Work::Delete(_) => Holds::Times,
+            // A server may refuse it, and then one rsync has the word.
+            Work::Create(_) if self.start.first => Holds::All,
+            _ => Holds::Nothing,
+        };
+        // Read by the host until it ends.
+        let pipe = self.user_log.as_ref().and_then(|log| {
+            // The copy goes on, as with a log file that cannot be written.
+            let refused = |cause| {
+                let text = format!("cannot make a pipe for --log-file: {cause}: the log lacks what one launch does");
+                tell(Event::Failed(text));
+            };
+            log.pipe().map_err(refused).ok()
+        });
+        let invocation = match &pipe {
+            Some(pipe) => invocation.logging(&pipe.path()),
+            None => invocation,
+        };
+        let (mut invocation, _script) = self.ways.prepare(invocation, &self.place, !everything, supervisor);
+        invocation.asks = everything && config.asks && !config.destination.is_local() && config.hosts.is_empty();
+        let tells_end = plan.recipe.tells_end && matches!(work, Work::Copy(_) | Work::Repair(_));
+        let drains = || drop(self.sender.send(Message::Draining(*launch)));
+        let voice = Voice {
+            tells,
+            verbatim,
+            shows: if everything { plan.shows } else { Shows::default() },
+            quiet: plan.quiet,
+            pretends: plan.recipe.dry_run,
+            holds,
+            crowded: config.hosts.is_empty() && !everything,
+            shares: !everything,
+            said: &self.said,
+            dest: (&plan.recipe.destination, config.destination.original()),
+            handles: &plan.recipe.handles,
+            rooted: &plan.rooted,
+            tell,
+            log: self.ways.log(&self.place, *launch),
+            only_ends: tells_end.then_some(&drains as &dyn Fn()),
+        };
+        let run = || follow(&invocation, awaited, supervisor, config.stall, &self.meter, &voice);
+        match (&self.user_log, &pipe) {
+            (Some(log), Some(pipe)) => log.while_followed(pipe, tells, &self.said, run),
+            _ => run(),
+        }
+    }
+
+    /// What it prints is handed on as it comes.
+    fn start_is_verbatim(&self) -> bool {
+        self.context.asked(&self.start).is_none()
+    }
+
+    /// The report of an rsync that has ended.
+    fn conclude(self, followed: Followed) -> Result<End> {
+        let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach } = followed;
+        let (figures, has_figures) = (transcript.figures, transcript.has_figures());
+        let (ending, error) = match ended {
+            Ok(ended) => (Ending::Ended(ended), None),
+            Err(error) => (Ending::Failed, Some(error)),
+        };
+        let code = match ending {
+            Ending::Ended(Ended::NotStarted) | Ending::Failed | Ending::NotLaunched(_) => None,
+            Ending::Ended(ended) => Some(ended.code()),
+        };
+        let complaint = held.first().map(|(line, _)| line.clone());
+        let heard = Heard { code, transcript, complaint, named, more_named, out_of_reach };
+        let (context, work) = (Arc::clone(&self.context), self.start.work.clone());
+        let after = self.apart(move || context.look_after(&work, &heard))?;
+        // Given up: the run ends, and what is not known is taken for not done.
+        let gave_up = after.is_none();
+        let After { found, said, failures, unmade, blocked, above, missing, dest } = after.unwrap_or_default();
+        let ending = if gave_up && error.is_none() { Ending::Ended(Ended::NotStarted) } else { ending };
+        let sent = Some(figures.sent).filter(|sent| *sent > 0);
+        let report = Report { ending, ran, sent, after: found.findings.clone(), begun, said };
+        let Context { plan, .. } = &*self.context;
+        // What is deleted, or set at the end, is tried again by each part of a run.
+        let copied = matches!(self.start.work, Work::Copy(_) | Work::Repair(_));
+        let buckets = self.start.work.buckets().iter().filter(|_| copied).map(|bucket| bucket.id).collect();
+        Ok(End {
+            report,
+            error,
+            found,
+            held,
+            failures,
+            more_failures: more_named,
+            unmade,
+            blocked,
+            above,
+            missing,
+            dest,
+            figures,
+            has_figures,
+            launched: code.is_some(),
+            code,
+            pretends: plan.recipe.dry_run,
+            counts: plan.counts,
+            phase: self.start.work.phase(),
+            buckets,
+        })
+    }
+}
+
+/// How an rsync ended and what it said.
+struct Followed {
+    ended: Result<Ended>,
+    transcript: Transcript,
+    ran: Duration,
+    /// Complaints that were held back, see [`Holds`], each with how often it was said by then.
+    held: Vec<(Vec<u8>, u32)>,
+    /// Complaints about something that has a name, told or held back.
+    named: Vec<Vec<u8>>,
+    /// How many more there were.
+    more_named: u64,
+    /// It had been let to begin when it ended.
+    begun: bool,
+    /// It could not enter a source that is held open.
+    out_of_reach: bool,
+}
+
+/// Runs an rsync to its end. Never panics. One that is `awaited` says nothing before it begins.
+fn follow(
     invocation: &Invocation,
     awaited: Option<Awaited>,
     supervisor: &Supervisor,
     stall: Option<Duration>,
     meter: &Arc<Meter>,
     voice: &Voice<'_>,
-) -> End {
+) -> Followed {
     let began = Instant::now();
     voice.note(b"begins");
     let mut transcript = Transcript::new(voice.only_ends.is_some());
@@ -352,14 +415,14 @@ pub(super) fn run(
                 voice.note(line);
                 let told = transcript.stderr(line) && !(supervisor.stopped() && messages::is_signal(line));
                 let message = messages::read(line);
-                if told && message.as_ref().is_some_and(Message::names_a_failure) {
+                if told && message.as_ref().is_some_and(Complaint::names_a_failure) {
                     if named.len() < NAMED_REMEMBERED {
                         named.push(line.to_vec());
                     } else {
                         more_named += 1;
                     }
                 }
-                let is_no_place = |message: &Message<'_>| message.is_no_place();
+                let is_no_place = |message: &Complaint<'_>| message.is_no_place();
                 let no_place = || message.as_ref().is_some_and(is_no_place) || messages::is_turned_away(line);
                 let crowded = voice.crowded && (no_place() || messages::ends_without_place(line));
                 let refused = voice.holds == Holds::All || messages::is_refusal(line);
@@ -417,7 +480,7 @@ pub(super) fn run(
     }
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
-    End { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach }
+    Followed { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach }
 }
 
 /// How often a launch has said this, now included.
@@ -430,31 +493,4 @@ fn count(complaints: &mut HashMap<Vec<u8>, u32>, line: &[u8]) -> u32 {
         complaints.insert(line.to_vec(), 1);
     }
     1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::Printable;
-
-    #[test]
-    fn what_changes_about_a_spine_directory_is_known_by_its_name() {
-        let said = Said::default();
-        said.note_spine([&b"."[..], b"a b", b"a b/\xff"].into_iter().map(<[u8]>::to_vec));
-        for line in [&b".d..t...... ./"[..], b".d..t...... a b/", b".d..tpog... a b/\\#377/", b"a b/"] {
-            assert!(said.is_about_spine(line), "{}", Printable::bytes(line));
-            assert!(!said.is_news(Stream::Stdout, line, Tells::NotSpine));
-            assert!(said.is_news(Stream::Stdout, line, Tells::All));
-        }
-        for line in [&b".d..t...... a b/c/"[..], b"cd+++++++++ a b/", b".f..t...... a b", b"a b"] {
-            assert!(said.is_news(Stream::Stdout, line, Tells::NotSpine), "{}", Printable::bytes(line));
-        }
-    }
-
-    #[test]
-    fn what_each_launch_says_is_told_once_and_what_one_says_twice_is_told_twice() {
-        let said = Said::default();
-        let told = [1, 1, 2, 1, 2].map(|nth| said.is_first(b"--link-dest arg does not exist: ../x", nth));
-        assert_eq!(told, [true, false, true, false, false]);
-    }
 }

@@ -17,7 +17,6 @@ use crate::scan::Weight;
 
 use super::failures::{self, FAILED_NAMES, FAILED_TEXT, Failure};
 use super::feed::SpineDir;
-use super::resume;
 
 /// The journal of a run and what it said before.
 #[derive(Debug)]
@@ -234,7 +233,7 @@ pub(super) struct Complete {
 }
 
 impl Known {
-    pub fn of(state: &State, dir: &BucketDir, base: &Path) -> Result<Known> {
+    pub fn of(state: &State, dir: &BucketDir) -> Result<Known> {
         let mut known = Known { next_bucket: state.next_bucket, ..Known::default() };
         let Some(found) = state.scanned else {
             for bucket in state.done.keys().filter_map(|id| state.buckets.get(id)) {
@@ -249,8 +248,7 @@ impl Known {
             mount_point: record.mount_point,
             exposed: record.exposed,
         });
-        let mut spine: Vec<SpineDir> = spine.collect();
-        resume::mounted_again(&mut spine, base);
+        let spine: Vec<SpineDir> = spine.collect();
         let left = state.buckets.values().filter(|bucket| !state.done.contains_key(&bucket.id)).copied();
         known.complete = Some(Complete { spine, buckets: left.collect(), found });
         Ok(known)

@@ -3,23 +3,11 @@
 //! them.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Mutex;
 
 use crate::entry::Printable;
-use crate::error::Result;
-use crate::journal::Record;
-use crate::names::{fold, swapped};
-use crate::plan::folding::{self, Folding};
-use crate::preflight;
-use crate::report::Event;
-use crate::rsync::exit;
-use crate::shell;
-
-use super::Run;
+use crate::names::fold;
 
 /// All names in split directories, as they may be read.
 #[derive(Default)]
@@ -40,83 +28,6 @@ impl Meeting {
 
 /// What is said of names that are one at the destination, and read again when a run goes on.
 pub(super) const MEETS: &str = "is one name with another at the destination: nothing is deleted there";
-
-impl Run<'_, '_> {
-    /// Looks whether names that met are one at the destination. Why one rsync has to do it, if that is so and nothing is deleted, or cannot be
-    /// told. With deletion even one rsync may delete what it has copied under the other name (3.5.0 with `--delete-after` leaves
-    /// nothing at all, and ends with 0): then nothing is deleted, and that is said.
-    pub(super) fn meets_there(&mut self) -> Result<Option<&'static str>> {
-        let Some(name) = self.met.take() else { return Ok(None) };
-        match self.folding() {
-            Folding::Tells => return Ok(None),
-            Folding::Folds if self.plan.deletes.is_some() => {
-                self.keeps_names(&name)?;
-                return Ok(None);
-            }
-            Folding::Folds | Folding::Unknown => {}
-        }
-        let text = format!("{name} may be one name with another at the destination: one rsync does it all");
-        if self.config.tells_how {
-            (self.tell)(Event::Note(text));
-        }
-        Ok(Some(
-            "names of the source differ in case only, or in the form of a letter, and may be one name at the destination",
-        ))
-    }
-
-    /// The same when all was copied, and deletion is to come.
-    pub(super) fn keeps_what_meets(&mut self) -> Result<bool> {
-        if let Some(name) = self.met.take()
-            && self.folding() != Folding::Tells
-        {
-            self.keeps_names(&name)?;
-        }
-        Ok(self.names_meet)
-    }
-
-    fn keeps_names(&mut self, name: &str) -> Result<()> {
-        self.names_meet = true;
-        let text = format!("{name} {MEETS}");
-        self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
-        self.note_unread(text, false);
-        Ok(())
-    }
-
-    fn folding(&self) -> Folding {
-        if self.config.destination.is_local() && self.config.hosts.is_empty() {
-            let dest = Path::new(&self.plan.recipe.destination);
-            let made = self.spine.made().filter_map(|path| folding::of_name(&dest.join(OsStr::from_bytes(path))));
-            // What does not show how it reads names is taken for one that folds them.
-            return made.into_iter().next().unwrap_or_else(|| match folding::of(dest) {
-                Folding::Tells => Folding::Tells,
-                Folding::Folds | Folding::Unknown => Folding::Folds,
-            });
-        }
-        // A directory that was made there, under a name that nobody has made.
-        let plain = |path: &[u8]| path.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(byte));
-        let mut asked = self.spine.made().filter(|path| plain(path)).filter_map(|path| {
-            let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-            let other = [&path[..at], &swapped(&path[at..])?].concat();
-            let taken = self.plan.recipe.base.join(OsStr::from_bytes(&other)).symlink_metadata().is_ok();
-            (!taken).then_some(other)
-        });
-        let Some(other) = asked.next() else { return Folding::Unknown };
-        let question = preflight::listing(self.config, OsStr::from_bytes(&other));
-        let question = match self.config.hosts.first() {
-            Some(host) => self.config.ssh.run(host, None, shell::script(&question)),
-            None => question,
-        };
-        let mut missing = false;
-        let ended = self.control.supervisor.run(&question, &mut |_, line| {
-            missing |= line.ends_with(b"failed: No such file or directory (2)");
-        });
-        match ended.map(|ended| ended.code()) {
-            Ok(exit::OK) => Folding::Folds,
-            Ok(exit::PARTIAL) if missing => Folding::Tells,
-            _ => Folding::Unknown,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,7 @@
 //! Where rsyncs run: on this machine, or on source hosts. Owns the connections of the slots, and knows what a lost launch means there.
 
-use std::num::NonZero;
 use std::thread::Scope;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bucket::BucketDir;
 use crate::config::Config;
@@ -10,15 +9,13 @@ use crate::connection::{Connections, Route};
 use crate::error::Result;
 use crate::hosts::{self, Host, Ssh};
 use crate::plan::{Plan, Strategy};
-use crate::report::HostFigures;
 use crate::rsync::command::Invocation;
+use crate::sched::HostPool;
 use crate::shared::{Script, Scripts};
 use crate::shell;
 use crate::supervise::{Ended, Supervisor};
 
 use super::logs::{Log, Logs};
-use super::pool::Pool;
-use super::{Run, Running};
 
 /// A scan that ends so soon is awaited: the spine is made at once then.
 const SHORT_SCAN: Duration = Duration::from_millis(20);
@@ -26,11 +23,6 @@ const SHORT_SCAN: Duration = Duration::from_millis(20);
 const SHORT_SCAN_CONNECTING: Duration = Duration::from_millis(200);
 /// A host that does not answer for so long is not there.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);
-
-/// For each slot, launches that only end and take no place: that lasts up to 40 ms, and a short launch works for 10.
-const ENDING: usize = 4;
-/// And in all: each is two processes for the system and three open files for us.
-const MOST_ENDING: usize = 32;
 
 /// What is shared with the threads of launches.
 pub(super) enum Ways {
@@ -163,57 +155,34 @@ pub(super) struct Place {
     name: Option<Host>,
 }
 
-/// Slots that are taken and free.
+/// Where the slots are.
 pub(super) struct Slots {
-    count: NonZero<usize>,
-    pub pool: Option<Pool>,
+    hosts: Vec<Host>,
+    /// The host of each slot, if launches run on hosts.
+    of_slots: Vec<usize>,
 }
 
 impl Slots {
     pub fn new(config: &Config) -> Slots {
-        let pool = (!config.hosts.is_empty()).then(|| {
-            let slots = hosts::spread(&config.hosts, config.processes);
-            Pool::new(&config.hosts, slots, config.host_timeout)
-        });
-        Slots { count: config.processes, pool }
+        Slots { hosts: config.hosts.clone(), of_slots: hosts::spread(&config.hosts, config.processes) }
     }
 
-    /// A slot for the next launch.
-    pub fn free(&self, taken: impl Fn(usize) -> bool) -> Option<usize> {
-        match &self.pool {
-            Some(pool) => pool.free_slot(taken),
-            None => (0..self.count.get()).find(|slot| !taken(*slot)),
-        }
+    /// The health of the hosts, if there are some.
+    pub fn pool(&self, timeout: Duration) -> Option<HostPool> {
+        (!self.hosts.is_empty()).then(|| HostPool::new(&self.hosts, self.of_slots.clone(), timeout))
+    }
+
+    pub fn host(&self, number: usize) -> &Host {
+        &self.hosts[number]
     }
 
     pub fn place(&self, slot: usize) -> Place {
-        match &self.pool {
-            Some(pool) => {
-                let host = pool.of_slot(slot);
-                let before = (0..slot).filter(|other| pool.of_slot(*other) == host).count();
-                Place { slot: before, host, name: Some(pool.host(slot).clone()) }
+        match self.of_slots.get(slot) {
+            Some(host) => {
+                let before = self.of_slots[..slot].iter().filter(|other| *other == host).count();
+                Place { slot: before, host: *host, name: Some(self.hosts[*host].clone()) }
             }
             None => Place { slot, host: 0, name: None },
         }
-    }
-
-    pub fn figures(&self) -> Vec<HostFigures> {
-        self.pool.as_ref().map_or_else(Vec::new, |pool| pool.figures(Instant::now()))
-    }
-}
-
-impl Run<'_, '_> {
-    /// Launches that take a place among those that may run at once. Not those that only end, up to [`ENDING`] and [`MOST_ENDING`]. And as
-    /// long as some wait, one does not: the launch that they wait for, or the one that waits for all others.
-    pub(super) fn working(&self) -> usize {
-        let ending = self.running.values().filter(|running| running.only_ends).count();
-        let waits = usize::from(self.running.values().any(Running::waits));
-        self.running.len() - ending.min(MOST_ENDING.min(ENDING * self.slots().get())) - waits
-    }
-
-    pub(super) fn free_slot(&self) -> Option<usize> {
-        let taken = |slot, running: &Running| running.slot == slot && !running.only_ends;
-        let free = self.places.free(|slot| self.running.values().any(|running| taken(slot, running)));
-        free.or_else(|| self.slot_beside())
     }
 }

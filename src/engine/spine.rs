@@ -1,5 +1,5 @@
-//! The spine: which split directories there are, which exist at the destination, whether the source still has them, and whether
-//! anything was written into them there.
+//! The split directories by their names: which there are, whether the source still has them, and whether anything was written into them at the
+//! destination.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -12,11 +12,11 @@ use std::path::Path;
 
 use crate::handle::renumbers;
 use crate::plan::Keeps;
-use crate::rsync::command::{Recipe, argument_cost};
+use crate::rsync::command::Recipe;
 
 use super::feed::SpineDir;
 
-/// The spine directories known so far, in the order of discovery: parents first.
+/// The split directories known so far, in the order of discovery: parents first.
 #[derive(Default)]
 pub(super) struct SpineList {
     dirs: Vec<SpineDir>,
@@ -26,30 +26,24 @@ pub(super) struct SpineList {
     replaced: HashSet<Vec<u8>>,
     /// Those that could not be made at the destination.
     unmade: Vec<Vec<u8>>,
-    /// Directories, in the spine or not, in whose place at the destination something is that could not be deleted: names in the transfer.
+    /// Directories, split or not, in whose place at the destination something is that could not be deleted: names in the transfer.
     pub blocked: BTreeSet<Vec<u8>>,
     /// How many exist at the destination.
-    pub created: u32,
-    /// A launch that creates some is running.
-    pub creating: bool,
-    /// Launches that have created some, or do.
-    pub creations: u64,
+    made: usize,
     /// Those that were there already with other times, by their paths in the transfer.
     pub other_times: HashSet<Vec<u8>>,
     /// DEST exists.
     pub dest_made: bool,
-    /// Device and inode of a DEST on this machine.
-    pub dest: Option<(u64, u64)>,
-    /// At least one lacks `u+rwx`.
-    pub locked: bool,
-    /// Arguments of those that do.
-    locked_dirs: HashSet<Vec<u8>>,
+    /// DEST is another directory now, and that was told.
+    pub dest_lost: bool,
+    /// Arguments of those that lack `u+rwx`.
+    locked: HashSet<Vec<u8>>,
     /// Time of the last change of each that exists at a destination on this machine; empty if that cannot be told.
     changes: Vec<Option<ChangeTime>>,
 }
 
 /// Seconds and nanoseconds.
-type ChangeTime = (i64, i64);
+pub(super) type ChangeTime = (i64, i64);
 
 /// What a launch about spine directories gets: DEST itself, and arguments.
 pub(super) struct Part {
@@ -62,11 +56,10 @@ pub(super) struct Part {
 
 impl SpineList {
     pub fn push(&mut self, dir: SpineDir) {
-        self.locked |= dir.locked;
         // The base itself is what every `./` argument is below.
         let argument = dir.argument.clone().unwrap_or_else(|| b".".to_vec());
         if dir.locked {
-            self.locked_dirs.insert(argument.clone());
+            self.locked.insert(argument.clone());
         }
         self.identities.insert(argument, dir.identity);
         self.dirs.push(dir);
@@ -78,7 +71,7 @@ impl SpineList {
 
     /// Those that were made at the destination, by their paths in the transfer.
     pub fn made(&self) -> impl Iterator<Item = &[u8]> {
-        self.dirs[..self.created as usize].iter().filter_map(|dir| dir.argument.as_deref().map(path_in_transfer))
+        self.dirs[..self.made].iter().filter_map(|dir| dir.argument.as_deref().map(path_in_transfer))
     }
 
     /// All of them, by their paths in the transfer.
@@ -86,74 +79,22 @@ impl SpineList {
         self.dirs.iter().map(|dir| dir.argument.as_deref().map_or(&b"."[..], path_in_transfer))
     }
 
-    /// The longest part from `from` on whose arguments fit into one launch.
-    pub fn fitting(&self, from: usize, room: usize) -> Range<usize> {
-        let mut taken = 0;
-        for (place, dir) in self.dirs.iter().enumerate().skip(from) {
-            taken += argument_cost(dir.argument.as_ref().map_or(0, Vec::len) + 1);
-            if taken > room && place > from {
-                return from..place;
-            }
-        }
-        from..self.dirs.len()
+    pub fn dirs(&self, range: Range<usize>) -> Vec<SpineDir> {
+        self.dirs[range].to_vec()
     }
 
-    /// The directories of this part whose times differ, by their paths in the transfer, if all of it is at `dest`, a local directory, with
-    /// everything else that rsync would give them; `None` if not.
-    pub fn stands(&self, range: Range<usize>, recipe: &Recipe, dest: &Path, keeps: Keeps) -> Option<Vec<Vec<u8>>> {
-        let mut other_times = Vec::new();
-        for dir in &self.dirs[range] {
-            let (source, there) = match &dir.argument {
-                None => (std::fs::metadata(recipe.handles.dir(&recipe.base)), std::fs::metadata(dest)),
-                Some(argument) => (
-                    std::fs::symlink_metadata(recipe.local(argument)),
-                    std::fs::symlink_metadata(dest.join(OsStr::from_bytes(path_in_transfer(argument)))),
-                ),
-            };
-            let (source, there) = (source.ok()?, there.ok()?);
-            let same = source.is_dir()
-                && there.is_dir()
-                && (!keeps.mode || source.mode() == there.mode())
-                && (!keeps.owner || source.uid() == there.uid())
-                && (!keeps.group || source.gid() == there.gid());
-            if !same {
-                return None;
-            }
-            let time = |found: &Metadata| (found.mtime(), found.mtime_nsec());
-            if keeps.time && time(&source) != time(&there) {
-                other_times.push(dir.argument.as_deref().map_or(&b"."[..], path_in_transfer).to_vec());
-            }
-        }
-        Some(other_times)
-    }
-
-    /// Notes how the directories created so far look at `dest`, a local directory.
-    pub fn note_changes(&mut self, dest: &Path) {
-        for dir in &self.dirs[self.changes.len()..self.created as usize] {
-            self.changes.push(change_time(dest, dir));
+    /// Takes note of directories that are at the destination now, and how they look there if that is known. They come in order.
+    pub fn note_made(&mut self, range: Range<usize>, changes: Option<Vec<Option<ChangeTime>>>) {
+        self.dest_made = true;
+        self.made = self.made.max(range.end);
+        if let Some(changes) = changes.filter(|_| self.changes.len() == range.start) {
+            self.changes.extend(changes);
         }
     }
 
-    /// Whether nothing was written into any spine directory since it was created: its attributes are those it was given.
-    /// Whatever adds, removes or renames an entry of a directory, or sets its attributes, sets its change time (inode(7)).
-    pub fn unchanged_since(&self, dest: &Path) -> bool {
-        // Whole seconds are those of a file system, or an inode, that has no finer times (ext4 with inodes of 128 bytes): two changes may
-        // have the same.
-        let is_fine = |noted: &Option<ChangeTime>| noted.is_some_and(|(_, nanoseconds)| nanoseconds != 0);
-        let same = |(dir, noted): (&SpineDir, &Option<ChangeTime>)| is_fine(noted) && change_time(dest, dir) == *noted;
-        self.changes.len() == self.dirs.len() && self.dirs.iter().zip(&self.changes).all(same)
-    }
-
-    /// All of it, in parts that fit one launch each.
-    pub fn parts(&self, room: usize) -> Vec<Range<usize>> {
-        let mut parts = Vec::new();
-        let mut from = 0;
-        while from < self.dirs.len() {
-            let part = self.fitting(from, room);
-            from = part.end;
-            parts.push(part);
-        }
-        parts
+    /// How they looked at the destination when they had been created; `None` if that is not known of all.
+    pub fn noted_changes(&self, range: Range<usize>) -> Option<Vec<Option<ChangeTime>>> {
+        self.changes.get(range).map(<[_]>::to_vec)
     }
 
     pub fn part(&self, range: Range<usize>, with_mount_points: bool) -> Part {
@@ -175,8 +116,11 @@ impl SpineList {
     }
 
     /// Takes note of directories that could not be made, by their paths in the transfer.
-    pub fn note_unmade(&mut self, range: Range<usize>, paths: &[Vec<u8>]) {
-        let arguments = self.dirs[range].iter().filter_map(|dir| dir.argument.as_ref());
+    pub fn note_unmade(&mut self, paths: &[Vec<u8>]) {
+        if paths.is_empty() {
+            return;
+        }
+        let arguments = self.dirs[self.made..].iter().filter_map(|dir| dir.argument.as_ref());
         let unmade = arguments.filter(|argument| paths.iter().any(|path| path == path_in_transfer(argument)));
         self.unmade.extend(unmade.cloned());
     }
@@ -191,15 +135,15 @@ impl SpineList {
         let is_below = |argument: &OsString| {
             let path = argument.as_bytes();
             let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
-            ends.into_iter().any(|end| self.locked_dirs.contains(&path[..end]))
+            ends.into_iter().any(|end| self.locked.contains(&path[..end]))
         };
-        self.locked && arguments.iter().any(is_below)
+        !self.locked.is_empty() && arguments.iter().any(is_below)
     }
 
-    /// Spine directories above these arguments (or among them) that are no longer what was scanned.
-    pub fn changed(&self, recipe: &Recipe, arguments: &[OsString]) -> Vec<Changed> {
+    /// Split directories above these arguments (or among them), with their identities.
+    pub fn above(&self, arguments: &[OsString]) -> Vec<(Vec<u8>, (u64, u64))> {
         let mut seen: HashSet<&[u8]> = HashSet::new();
-        let mut changed = Vec::new();
+        let mut above = Vec::new();
         for argument in arguments {
             let mut path = argument.as_bytes();
             loop {
@@ -207,9 +151,7 @@ impl SpineList {
                     if !seen.insert(path) {
                         break;
                     }
-                    if let Some(how) = change_of(recipe, path, *identity) {
-                        changed.push(Changed { path: path.to_vec(), how });
-                    }
+                    above.push((path.to_vec(), *identity));
                 }
                 match path.iter().rposition(|byte| *byte == b'/') {
                     Some(end) if end > 0 => path = &path[..end],
@@ -217,8 +159,52 @@ impl SpineList {
                 }
             }
         }
-        changed
+        above
     }
+}
+
+/// The directories of these whose times differ, by their paths in the transfer, if all are at `dest`, a local directory, with everything else that
+/// rsync would give them; `None` if not.
+pub(super) fn stand(dirs: &[SpineDir], recipe: &Recipe, dest: &Path, keeps: Keeps) -> Option<Vec<Vec<u8>>> {
+    let mut other_times = Vec::new();
+    for dir in dirs {
+        let (source, there) = match &dir.argument {
+            None => (std::fs::metadata(recipe.handles.dir(&recipe.base)), std::fs::metadata(dest)),
+            Some(argument) => (
+                std::fs::symlink_metadata(recipe.local(argument)),
+                std::fs::symlink_metadata(dest.join(OsStr::from_bytes(path_in_transfer(argument)))),
+            ),
+        };
+        let (source, there) = (source.ok()?, there.ok()?);
+        let same = source.is_dir()
+            && there.is_dir()
+            && (!keeps.mode || source.mode() == there.mode())
+            && (!keeps.owner || source.uid() == there.uid())
+            && (!keeps.group || source.gid() == there.gid());
+        if !same {
+            return None;
+        }
+        let time = |found: &Metadata| (found.mtime(), found.mtime_nsec());
+        if keeps.time && time(&source) != time(&there) {
+            other_times.push(dir.argument.as_deref().map_or(&b"."[..], path_in_transfer).to_vec());
+        }
+    }
+    Some(other_times)
+}
+
+/// How these look at `dest`, a local directory.
+pub(super) fn change_times(dirs: &[SpineDir], dest: &Path) -> Vec<Option<ChangeTime>> {
+    dirs.iter().map(|dir| change_time(dest, dir)).collect()
+}
+
+/// Whether nothing was written into any of these since it was noted how they look: their attributes are those they were given.
+/// Whatever adds, removes or renames an entry of a directory, or sets its attributes, sets its change time (inode(7)).
+pub(super) fn are_unchanged(dirs: &[SpineDir], noted: &[Option<ChangeTime>], dest: &Path) -> bool {
+    // Whole seconds are those of a file system, or an inode, that has no finer times (ext4 with inodes of 128 bytes): two changes may
+    // have the same.
+    let is_fine = |noted: &Option<ChangeTime>| noted.is_some_and(|(_, nanoseconds)| nanoseconds != 0);
+    let same = |(dir, noted): (&SpineDir, &Option<ChangeTime>)| is_fine(noted) && change_time(dest, dir) == *noted;
+    dirs.len() == noted.len() && dirs.iter().zip(noted).all(same)
 }
 
 /// A spine directory that is no longer what was scanned.
@@ -238,7 +224,7 @@ pub(super) enum Change {
     NameOnly,
 }
 
-fn change_of(recipe: &Recipe, path: &[u8], identity: (u64, u64)) -> Option<Change> {
+pub(super) fn change_of(recipe: &Recipe, path: &[u8], identity: (u64, u64)) -> Option<Change> {
     let look = |name: &Path| match std::fs::symlink_metadata(name) {
         Ok(found) if (found.dev(), found.ino()) == identity || found.is_dir() && renumbers(name) => None,
         Ok(_) => Some(Change::Replaced),
@@ -298,12 +284,16 @@ mod tests {
         };
         list.push(dir(None));
         list.push(dir(Some(b"./a")));
-        list.created = 2;
-        assert!(!list.unchanged_since(dest.path()));
-        list.note_changes(dest.path());
-        assert!(list.unchanged_since(dest.path()));
+        let unchanged = |list: &SpineList| {
+            let noted = list.noted_changes(0..2);
+            noted.is_some_and(|noted| are_unchanged(&list.dirs(0..2), &noted, dest.path()))
+        };
+        assert!(!unchanged(&list));
+        let changes = change_times(&list.dirs(0..2), dest.path());
+        list.note_made(0..2, Some(changes));
+        assert!(unchanged(&list));
         std::thread::sleep(std::time::Duration::from_millis(30));
         std::fs::write(dest.path().join("a/f"), "").unwrap();
-        assert!(!list.unchanged_since(dest.path()));
+        assert!(!unchanged(&list));
     }
 }

@@ -21,7 +21,7 @@ use crate::rsync::output::{Line, Transcript};
 use crate::supervise::{Lines, Stream};
 use crate::thread;
 
-use super::launch::{Said, Tells, is_about_deletion};
+use super::said::{Said, Tells, is_about_deletion};
 
 /// How often it is looked whether a launch has ended that writes nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

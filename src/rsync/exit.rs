@@ -78,6 +78,11 @@ const TABLE: &[(u8, Class, &str)] = &[
     (255, Class::Connection, "the connection of the remote shell failed"),
 ];
 
+/// Whether the launch came to its end: whatever it did not do was named.
+pub fn is_settled(code: u8) -> bool {
+    matches!(class(code), Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial)
+}
+
 /// The class of an exit code. A code that rsync does not have comes from a remote shell or a wrapper, and is fatal.
 pub fn class(code: u8) -> Class {
     TABLE.iter().find(|row| row.0 == code).map_or(Class::Fatal, |row| row.1)

@@ -427,7 +427,7 @@ impl Watch {
         self.count(0, weight);
     }
 
-    fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 

@@ -3,7 +3,7 @@
 //! A launch leads a session. What it starts belongs to it, also after the leader has died, unless it made a session of its own: a daemon,
 //! such as a master connection of ssh, is left alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ const KILL: Duration = Duration::from_secs(5);
 const DEAD: Duration = Duration::from_secs(1);
 /// How long a leader has to end of the signal that the system gave it when its parent died.
 const LEADER: Duration = Duration::from_millis(200);
+/// How long a process that is to end may be in one system call, and do nothing.
+const STUCK: Duration = Duration::from_millis(600);
 /// How often a session that is ending is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -27,6 +29,8 @@ pub(super) struct Stat {
     pub parent: i32,
     pub session: i32,
     state: u8,
+    /// Processor time it has used, in ticks of the clock.
+    ticks: u64,
     /// Since the system was started: what tells two processes of one number apart.
     pub started: u64,
 }
@@ -46,12 +50,18 @@ impl Stat {
             state: *fields.first()?.as_bytes().first()?,
             parent: number(1)?,
             session: number(3)?,
+            ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
             started: fields.get(19)?.parse().ok()?,
         })
     }
 
     fn is_alive(&self) -> bool {
         !matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// In a system call that no signal but SIGKILL ends, such as a look at a file whose server does not answer.
+    fn waits_in_kernel(&self) -> bool {
+        self.state == b'D'
     }
 
     /// By a signal, not by a debugger.
@@ -98,6 +108,30 @@ pub(super) fn signal(leader: Pid, signal: Signal) {
     }
 }
 
+/// Processes that were asked to end and cannot hear it: for so long they have been in the kernel, and have done nothing there. What they have
+/// begun others of their kind clean up.
+#[derive(Default)]
+pub(super) struct Stuck(HashMap<Pid, (u64, u64, Instant)>);
+
+impl Stuck {
+    /// Kills those of `asked` that are.
+    pub fn end(&mut self, asked: &[&Stat]) {
+        let now = Instant::now();
+        let waits = |pid: &Pid| asked.iter().any(|process| process.pid == *pid && process.waits_in_kernel());
+        self.0.retain(|pid, _| waits(pid));
+        for process in asked.iter().filter(|process| process.waits_in_kernel()) {
+            let is = (process.started, process.ticks);
+            let (started, ticks, since) = self.0.entry(process.pid).or_insert((is.0, is.1, now));
+            if (*started, *ticks) != is {
+                (*started, *ticks, *since) = (is.0, is.1, now);
+            } else if now.duration_since(*since) >= STUCK {
+                // It may have ended meanwhile, or belong to another user.
+                let _ = kill_process(process.pid, Signal::KILL);
+            }
+        }
+    }
+}
+
 /// Ends what is left of a session: first the processes that no other one of it has started, which is how rsync ends its own; after
 /// two seconds all; after five by SIGKILL.
 pub(super) struct Ending {
@@ -108,12 +142,21 @@ pub(super) struct Ending {
     asked: HashSet<Pid>,
     asked_all: bool,
     killed: Option<Instant>,
+    stuck: Stuck,
 }
 
 impl Ending {
     pub fn new(leader: Pid) -> Ending {
         let now = Instant::now();
-        Ending { leader, began: now, spared: now, asked: HashSet::new(), asked_all: false, killed: None }
+        Ending {
+            leader,
+            began: now,
+            spared: now,
+            asked: HashSet::new(),
+            asked_all: false,
+            killed: None,
+            stuck: Stuck::default(),
+        }
     }
 
     /// Of a leader that the system has asked already.
@@ -147,6 +190,9 @@ impl Ending {
                 send(process, Signal::TERM);
             }
         }
+        let asked: Vec<&Stat> =
+            left.iter().copied().filter(|process| self.asked_all || self.asked.contains(&process.pid)).collect();
+        self.stuck.end(&asked);
         false
     }
 
@@ -169,7 +215,7 @@ mod tests {
         let text = format!("7 (a) b) (c\n) S {}", fields.join(" "));
         let pid = Pid::from_raw(7).unwrap();
         let stat = Stat::read(pid, text.as_bytes()).unwrap();
-        assert_eq!(stat, Stat { pid, parent: 4, session: 6, state: b'S', started: 22 });
+        assert_eq!(stat, Stat { pid, parent: 4, session: 6, state: b'S', ticks: 14 + 15, started: 22 });
         assert_eq!(Stat::read(pid, b"7 (a"), None);
         assert_eq!(Stat::read(pid, b"7 (a) S 1"), None);
     }
@@ -181,6 +227,7 @@ mod tests {
             parent,
             session,
             state: b'S',
+            ticks: 0,
             started: 1,
         };
         let table = [(5, 4, 5), (10, 5, 5), (11, 10, 5), (12, 11, 12), (13, 5, 5), (20, 5, 20), (21, 1, 20)].map(stat);

@@ -132,12 +132,8 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 // A link is printed with where it leads, and a name may look like that.
                 text.ends_with(&name) || text.split(" -> ").next().is_some_and(|text| text.ends_with(&name))
             };
-            // Another name of it may have got ACLs, extended attributes, another owner and another mode by then.
-            let extended = case.has_letter('X')
-                || case.has_letter('A')
-                || case.has_prefix("--chown")
-                || case.has_prefix("--chmod");
-            (text.starts_with('.') || (in_place || extended) && text.starts_with('>')) && shared.iter().any(shown)
+            // Another name of it may have got its mode, its owner and other attributes by then.
+            (text.starts_with('.') || text.starts_with('>')) && shared.iter().any(shown)
         }
         _ => false,
     }

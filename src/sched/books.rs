@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 /// Work that has to be settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Task {
+pub(crate) enum Task {
     /// This bucket is to be copied.
     Copy(u64),
     /// In the subtrees of this bucket is to be deleted.
@@ -24,8 +24,12 @@ enum State {
     SkippedSilently,
 }
 
+/// Nothing is open. Only [`Books::close`] makes it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Closed(());
+
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(crate) struct Books {
     open: HashMap<Task, State>,
     /// Buckets of which names were left out: whatever their launch says, they are not complete.
     cut: HashSet<u64>,
@@ -60,6 +64,14 @@ impl Books {
         }
     }
 
+    /// Closes the books of a run that came to its end.
+    ///
+    /// # Errors
+    /// Something is open: says what.
+    pub fn close(&self) -> Result<Closed, String> {
+        self.complaint().map_or(Ok(Closed(())), Err)
+    }
+
     /// One rsync has done everything.
     pub fn settle_all(&mut self) {
         self.open.clear();
@@ -79,7 +91,7 @@ impl Books {
     }
 
     /// What is wrong with a run that thinks that it came to its end; `None` if nothing is.
-    pub fn complaint(&self) -> Option<String> {
+    fn complaint(&self) -> Option<String> {
         let count = |is: &dyn Fn(&Task) -> bool| self.open.keys().filter(|task| is(task)).count();
         let parts = count(&|task| matches!(task, Task::Part(_)));
         let (buckets, other) = (self.buckets_left(), self.open.len() - parts);

@@ -1,4 +1,4 @@
-//! The number of processes of a run that finds it by itself: measures what gets done, and lets [`Adapt`] judge.
+//! The number of processes of a run that finds it by itself: measures what gets done, and lets [`Adapt`] judge. It is told the time.
 
 use std::num::NonZero;
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use crate::scan::Weight;
 /// How long all processes must have been busy before their rate counts.
 const OBSERVED: Duration = Duration::from_secs(3);
 
-pub(super) struct Pace {
+pub(crate) struct Tuner {
     adapt: Adapt,
     /// Since when so many have been busy, and what was done by then.
     since: Option<(Instant, Weight)>,
 }
 
-impl Pace {
-    pub fn new(most: NonZero<usize>) -> Pace {
-        Pace { adapt: Adapt::new(most.get()), since: None }
+impl Tuner {
+    pub fn new(most: NonZero<usize>) -> Tuner {
+        Tuner { adapt: Adapt::new(most.get()), since: None }
     }
 
     pub fn processes(&self) -> NonZero<usize> {
@@ -26,14 +26,14 @@ impl Pace {
     }
 
     /// Looks at the run: what runs, and what was done so far.
-    pub fn look(&mut self, running: usize, done: Weight, cost: &CostModel) {
+    pub fn look(&mut self, running: usize, done: Weight, cost: &CostModel, now: Instant) {
         // Fewer may run where nothing waits; more, until those that were too many have ended.
         if running != self.adapt.processes() {
             self.since = None;
             return;
         }
-        let (since, before) = *self.since.get_or_insert((Instant::now(), done));
-        let elapsed = since.elapsed();
+        let (since, before) = *self.since.get_or_insert((now, done));
+        let elapsed = now.duration_since(since);
         if elapsed < OBSERVED {
             return;
         }

@@ -1,15 +1,11 @@
-//! Where a run stands: what was dealt with, how fast it goes now, and how long what is left will take. Only what rsyncs have said or written
-//! counts, so that a line of progress never says more than the destination holds.
+//! How fast a run goes now, and how long what is left will take. Only what rsyncs have said or written counts, so that a line of progress never
+//! says more than the destination holds.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::cost::CostModel;
-use crate::report::{Event, Phase, Progress};
 use crate::scan::Weight;
-
-use super::{Job, Run, Running, Stage, TICK};
 
 /// What happened longer ago says nothing of now.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -17,11 +13,6 @@ const WINDOW: Duration = Duration::from_secs(10);
 const SHORTEST: Duration = Duration::from_secs(1);
 /// Who looks so rarely was stopped, or held up by its own output: that time is no part of any rate.
 const ABSENT: Duration = Duration::from_secs(3);
-/// How often a run is looked at that nobody watches: somebody may ask.
-const UNWATCHED: Duration = Duration::from_secs(1);
-/// How often it is written down, for who asks from outside.
-const NOTE_EVERY: Duration = Duration::from_secs(2);
-
 /// What a run has done in the last seconds.
 #[derive(Debug, Default)]
 pub(super) struct Tempo {
@@ -40,7 +31,7 @@ struct Sample {
 }
 
 impl Tempo {
-    fn look(&mut self, at: Instant, done: Weight, moved: u64) {
+    pub fn look(&mut self, at: Instant, done: Weight, moved: u64) {
         self.most = Weight { entries: self.most.entries.max(done.entries), bytes: self.most.bytes.max(done.bytes) };
         self.moved = self.moved.max(moved);
         if self.samples.back().is_some_and(|last| at.duration_since(last.at) > ABSENT) {
@@ -52,6 +43,11 @@ impl Tempo {
         }
     }
 
+    /// The most that was done up to now.
+    pub fn most(&self) -> Weight {
+        self.most
+    }
+
     /// The first sample of the window, the last one, and the seconds between them.
     fn window(&self) -> Option<(Sample, Sample, f64)> {
         let (first, last) = (*self.samples.front()?, *self.samples.back()?);
@@ -60,13 +56,13 @@ impl Tempo {
     }
 
     /// Bytes per second that rsyncs transfer now; `None` if that is not known yet.
-    fn rate(&self) -> Option<u64> {
+    pub fn rate(&self) -> Option<u64> {
         self.window().map(|(first, last, seconds)| ((last.moved - first.moved) as f64 / seconds) as u64)
     }
 
     /// The time in which the rest will be done if all goes on as it does now; `None` where nothing of it goes on. What entries and bytes cost
     /// is known from launches that have ended.
-    fn left(&self, found: Weight, cost: &CostModel) -> Option<Duration> {
+    pub fn left(&self, found: Weight, cost: &CostModel) -> Option<Duration> {
         let (first, last, seconds) = self.window()?;
         let rest = |all: Weight, part: Weight| Weight {
             entries: all.entries.saturating_sub(part.entries),
@@ -79,80 +75,6 @@ impl Tempo {
         let left = Duration::try_from_secs_f64(by_work.max(by_bytes)).ok()?;
         // What runs takes a moment more.
         Some(left.max(Duration::from_secs(1)))
-    }
-}
-
-impl Run<'_, '_> {
-    /// What was dealt with, also by launches that have not ended.
-    pub(super) fn done_so_far(&self) -> Weight {
-        let found = self.control.watch.found();
-        // One rsync for everything was started before all was found.
-        let weight = |running: &Running| if let Job::Plain = running.job { found } else { running.weight };
-        self.done + self.running.values().map(|running| running.meter.done(weight(running))).sum::<Weight>()
-    }
-
-    /// Looks at the run, and tells where it stands to whom wants to know.
-    pub(super) fn look_at_the_progress(&mut self) {
-        let every = if self.config.progress { TICK } else { UNWATCHED };
-        let is_asked = self.control.asked.swap(false, Ordering::SeqCst);
-        if self.looked.elapsed() < every && !is_asked {
-            return;
-        }
-        self.looked = Instant::now();
-        let moved = self.moved + self.running.values().map(|running| running.meter.moved()).sum::<u64>();
-        self.tempo.look(self.looked, self.done_so_far(), moved);
-        self.answered |= self.running.values().any(|running| running.meter.is_answered());
-        let progress = self.progress(self.phase());
-        if is_asked {
-            (self.tell)(Event::Asked(progress));
-        }
-        if self.noted.elapsed() >= NOTE_EVERY
-            && let Some(ledger) = &self.ledger
-        {
-            self.noted = Instant::now();
-            ledger.note_progress(&progress);
-        }
-        // A question stands where the line would be.
-        let asks = self.asks && progress.phase == Phase::Connecting;
-        if self.config.progress && !self.verbatim && !asks {
-            (self.tell)(Event::Progress(progress));
-        }
-    }
-
-    /// The last word, after everything has ended.
-    pub(super) fn tell_the_end(&mut self) {
-        if self.config.progress && !self.verbatim {
-            self.tempo.look(Instant::now(), self.done, self.moved);
-            (self.tell)(Event::Progress(self.progress(Phase::Ended)));
-        }
-    }
-
-    fn phase(&self) -> Phase {
-        let starts = !self.running.is_empty() && !self.answered && !self.config.destination.is_local();
-        match self.stage {
-            Stage::Transfer | Stage::Repair if starts => Phase::Connecting,
-            Stage::Transfer | Stage::Repair => Phase::Copying,
-            Stage::Clean | Stage::Delete | Stage::Attributes | Stage::Remove => Phase::Finishing,
-            Stage::Done => Phase::Ended,
-        }
-    }
-
-    fn progress(&self, phase: Phase) -> Progress {
-        let found = self.control.watch.found();
-        let most = self.tempo.most;
-        // What grows while it is copied is more than was found.
-        let done = Weight { entries: most.entries.min(found.entries), bytes: most.bytes.min(found.bytes) };
-        Progress {
-            found,
-            done,
-            phase,
-            scanned: self.scanned,
-            running: self.working(),
-            waiting: self.queue.len(),
-            elapsed: self.started.elapsed(),
-            rate: self.tempo.rate(),
-            left: self.tempo.left(found, &self.fit.model()).filter(|_| self.scanned && phase == Phase::Copying),
-        }
     }
 }
 

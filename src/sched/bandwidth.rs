@@ -20,7 +20,7 @@ const ENOUGH: f64 = 0.5;
 const UNSETTLED: f64 = 2.0;
 
 /// The limit and who has what of it, in KiB a second.
-pub(super) struct Bandwidth {
+pub(crate) struct Bandwidth {
     limit: u64,
     /// An even part.
     even: u64,

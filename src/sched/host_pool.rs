@@ -11,13 +11,13 @@ use crate::report::HostFigures;
 use crate::scan::Weight;
 
 /// Launches that a host gets before one has succeeded, and after which, when all in a row were lost, it is used only if no other is there.
-pub(super) const UNPROVEN: u32 = 3;
+pub(crate) const UNPROVEN: u32 = 3;
 /// First wait before a host that was set aside is asked; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// All hosts of a run.
-pub(super) struct Pool {
+pub(crate) struct HostPool {
     workers: Vec<Worker>,
     /// The host of each slot.
     slots: Vec<usize>,
@@ -54,8 +54,8 @@ enum State {
     Aside { since: Instant, ask_at: Instant, asked: bool },
 }
 
-impl Pool {
-    pub fn new(hosts: &[Host], slots: Vec<usize>, timeout: Duration) -> Pool {
+impl HostPool {
+    pub fn new(hosts: &[Host], slots: Vec<usize>, timeout: Duration) -> HostPool {
         let worker = |(at, host): (usize, &Host)| Worker {
             host: host.clone(),
             state: State::Ready,
@@ -69,7 +69,7 @@ impl Pool {
             },
         };
         let workers = hosts.iter().enumerate().map(worker).collect();
-        Pool { workers, slots, timeout, stranded: None, wins: 0, last_code: 0 }
+        HostPool { workers, slots, timeout, stranded: None, wins: 0, last_code: 0 }
     }
 
     pub fn host(&self, slot: usize) -> &Host {
@@ -141,7 +141,7 @@ impl Pool {
         Some(wait)
     }
 
-    /// Hosts that are to be asked now whether they are there; each is told once until [`Pool::answered`].
+    /// Hosts that are to be asked now whether they are there; each is told once until [`HostPool::answered`].
     pub fn due(&mut self, now: Instant) -> Vec<(usize, Host)> {
         let mut due = Vec::new();
         for (at, worker) in self.workers.iter_mut().enumerate() {
@@ -193,6 +193,11 @@ impl Pool {
         self.slots[slot]
     }
 
+    /// A run ends when no host could be used for so long.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// How many hosts there are.
     pub fn hosts(&self) -> usize {
         self.workers.len()
@@ -220,10 +225,10 @@ mod tests {
 
     const LOST: u8 = 255;
 
-    fn pool(text: &str, processes: usize) -> Pool {
+    fn pool(text: &str, processes: usize) -> HostPool {
         let hosts = parse_list(text.as_ref()).unwrap();
         let slots = spread(&hosts, NonZero::new(processes).unwrap());
-        Pool::new(&hosts, slots, Duration::from_secs(60))
+        HostPool::new(&hosts, slots, Duration::from_secs(60))
     }
 
     fn second(n: u64) -> Duration {

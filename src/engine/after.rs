@@ -1,0 +1,203 @@
+//! What is looked at when a launch has ended: which entries its messages are about, whether what it missed is gone, and whether the source and DEST
+//! are still what they were. Looks at both, so it may hang with either.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::entry::Printable;
+use crate::journal::Place;
+use crate::rsync::exit;
+use crate::rsync::messages::{self, About};
+use crate::rsync::output::Transcript;
+use crate::sched::{Said, Work};
+
+use super::context::{Context, Found};
+use super::failures::Failure;
+use super::resume;
+use super::spine::path_in_transfer;
+
+/// What a launch has printed.
+pub(super) struct Heard {
+    /// The exit code, if it was started.
+    pub code: Option<u8>,
+    pub transcript: Transcript,
+    /// What it complained of first, of what was held back.
+    pub complaint: Option<Vec<u8>>,
+    /// Complaints about something that has a name.
+    pub named: Vec<Vec<u8>>,
+    /// How many more there were.
+    pub more_named: u64,
+    pub out_of_reach: bool,
+}
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct After {
+    pub found: Found,
+    pub said: Said,
+    /// What was not done.
+    pub failures: Vec<Failure>,
+    /// Split directories that could not be made, by their paths in the transfer.
+    pub unmade: Vec<Vec<u8>>,
+    /// Directories in whose place something is that could not be deleted.
+    pub blocked: Vec<Vec<u8>>,
+    /// The directories above the units, where entries are counted.
+    pub above: BTreeSet<Vec<u8>>,
+    /// How many of them a dry run would make.
+    pub missing: u64,
+    /// What DEST is known by.
+    pub dest: Option<Place>,
+}
+
+impl Context {
+    /// Looks at what a launch has left.
+    pub fn look_after(&self, work: &Work, heard: &Heard) -> After {
+        let mut after = After { said: self.said(work, heard), ..After::default() };
+        let Some(code) = heard.code else { return after };
+        let messages = || heard.named.iter().filter_map(|line| messages::read(line));
+        let blocked = messages().filter(|message| message.about == About::Blocked);
+        after.blocked = blocked.flat_map(|message| message.names()).map(|name| name.bytes).collect();
+        if let Work::Create(part) = work {
+            // What stands in the place of a directory keeps rsync from what is in it as well.
+            let unmade = messages().filter_map(|message| self.naming.unmade(&message));
+            after.unmade = unmade.chain(after.blocked.iter().cloned()).collect();
+            if code == exit::OK {
+                self.made(part.clone());
+            }
+        }
+        let settled = exit::is_settled(code);
+        if code == exit::PARTIAL || after.said.skipped {
+            after.failures = self.failures(heard);
+        }
+        if settled && !work.is_everything() {
+            self.keeps_dest(&mut after.found);
+            let arguments = self.arguments(work);
+            self.as_scanned(arguments, &mut after.found);
+        }
+        if settled && matches!(work, Work::Copy(_) | Work::Repair(_)) {
+            after.dest = self.local_dest().and_then(resume::place);
+            if self.plan.counts {
+                after.above = above(&self.arguments(work));
+                after.missing = if self.plan.recipe.dry_run { self.missing(&after.above) } else { 0 };
+            }
+        }
+        after
+    }
+
+    fn said(&self, work: &Work, heard: &Heard) -> Said {
+        let transcript = &heard.transcript;
+        // Times that were not right before nobody has tried to set.
+        let times_in_vain = transcript.only_times() && !self.names_other_times(&heard.named, heard.more_named);
+        let gone = heard.code == Some(exit::PARTIAL)
+            && transcript.only_missing().is_some_and(|count| self.are_gone(work, count));
+        Said {
+            no_files: transcript.had_no_files(),
+            changes: transcript.has_changes(),
+            no_place: transcript.found_no_place(),
+            out_of_reach: heard.out_of_reach,
+            refused: transcript.is_refused(),
+            complaint: heard.complaint.as_ref().map(|line| Printable::bytes(line).to_string()),
+            denied: transcript.receiver_denied(),
+            otherwise: transcript.complained_otherwise(),
+            transient: transcript.may_pass(),
+            gone,
+            times_in_vain,
+            skipped: transcript.skipped(),
+            only_below_files: transcript.only_below_files(),
+            only_below_loops: transcript.only_below_loops(),
+            list_failed: transcript.list_failed(),
+            file_failed: transcript.file_failed(),
+            lost_list: transcript.lost_list(),
+            lost_parent: transcript.lost_parent(),
+        }
+    }
+
+    /// The arguments of a launch.
+    fn arguments(&self, work: &Work) -> Vec<OsString> {
+        match work {
+            Work::Create(part) | Work::Delete(part) | Work::Attributes(part) => {
+                self.spine().part(part.clone(), true).arguments
+            }
+            // A bucket that can no longer be read was read before, and ends the run when it is needed again.
+            _ => self.units(work.buckets()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether at least `count` units of a launch are no longer in the source.
+    fn are_gone(&self, work: &Work, count: u64) -> bool {
+        if work.is_everything() {
+            return false;
+        }
+        let gone = |unit: &&OsString| {
+            let missing = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+            let looked = fs::symlink_metadata(self.plan.recipe.local(unit.as_bytes()));
+            looked.is_err_and(|error| missing.contains(&error.kind()))
+        };
+        self.arguments(work).iter().filter(gone).count() as u64 >= count
+    }
+
+    /// Whether one of these complaints, or of `more` that are not listed, may be about a directory whose time was not right before.
+    fn names_other_times(&self, named: &[Vec<u8>], more: u64) -> bool {
+        let others = self.spine().other_times.clone();
+        let may_be_other = |line: &Vec<u8>| {
+            let path = messages::read(line).and_then(|message| self.naming.path_at_dest(&message));
+            path.is_none_or(|path| others.contains(&path))
+        };
+        let all_are_known = more == 0 && !named.is_empty();
+        !others.is_empty() && (!all_are_known || named.iter().any(may_be_other))
+    }
+
+    fn failures(&self, heard: &Heard) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        for line in &heard.named {
+            let Some(message) = messages::read(line) else { continue };
+            let entries = self.naming.entries(&message);
+            if entries.is_empty() {
+                failures.push(Failure { name: None, said: line.clone() });
+            }
+            failures.extend(entries.into_iter().map(|entry| Failure { name: Some(entry.name), said: line.clone() }));
+        }
+        failures
+    }
+
+    /// How many of these directories a dry run would make.
+    pub fn missing(&self, dirs: &BTreeSet<Vec<u8>>) -> u64 {
+        let dest = std::path::Path::new(&self.plan.recipe.destination);
+        let is_there = |path: &[u8]| dest.join(OsStr::from_bytes(path)).symlink_metadata().is_ok_and(|it| it.is_dir());
+        dirs.iter().filter(|path| !is_there(path)).count() as u64
+    }
+}
+
+/// The directories above these units, by their paths in the transfer: rsync counts those among the entries of each launch.
+fn above(units: &[OsString]) -> BTreeSet<Vec<u8>> {
+    let mut above = BTreeSet::new();
+    for unit in units {
+        let argument = unit.as_bytes();
+        if argument.starts_with(b"./") && !argument.starts_with(b"././") {
+            above.insert(b".".to_vec());
+        }
+        let path = path_in_transfer(argument);
+        let ends = path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0).map(|(at, _)| at);
+        above.extend(ends.map(|end| path[..end].to_vec()));
+    }
+    above
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_above_units_are_known_by_their_names_at_the_destination() {
+        let above = |units: &[&str]| {
+            let units: Vec<OsString> = units.iter().map(OsString::from).collect();
+            above(&units).into_iter().map(|path| String::from_utf8(path).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(above(&["./a/b/c", "./a/d"]), [".", "a", "a/b"]);
+        assert_eq!(above(&["././s/a", "/x/y/./s/b/c"]), ["s", "s/b"]);
+        assert_eq!(above(&["./f"]), ["."]);
+    }
+}

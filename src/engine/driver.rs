@@ -1,0 +1,633 @@
+//! The loop of a run: hears of everything, tells the scheduler, and carries out what that commands. Never waits for any one launch, for the scan, or
+//! for the disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::journal::Record;
+use crate::plan::folding::Folding;
+use crate::report::Event;
+use crate::rsync::exit;
+use crate::scan::{ScanError, Weight};
+use crate::sched::{Command, Directory, Input, LaunchId, Release, Scheduler, Start, Verdict, Work};
+use crate::thread;
+
+use super::context::{self, Context};
+use super::failures::{self, Failure};
+use super::feed;
+use super::launch::{End, Gate, Launch, gate};
+use super::ledger::{self, Ledger};
+use super::meeting;
+use super::meter::Meter;
+use super::places::{Slots, Ways};
+use super::said::Said;
+use super::statistics::Statistics;
+use super::userlog::UserLog;
+
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// What ends before is not worth waiting for the disk, unless the user has named a place for it.
+const SHORT: Duration = Duration::from_secs(5);
+/// How long a scan that was stopped is waited for: it may hang with the source.
+const SCAN_ENDS: Duration = Duration::from_millis(500);
+
+/// What the driver hears.
+pub(super) enum Message {
+    Scan(feed::Found),
+    Prepared(LaunchId, context::Found),
+    Released(LaunchId, Release, context::Found, Option<Error>),
+    /// A launch has done everything, and others may have its place.
+    Draining(LaunchId),
+    Ended(LaunchId, Box<End>),
+    Folding(Folding),
+    /// A host that was set aside is there, or is not.
+    Answered(usize, bool),
+    /// The disk has the files of all buckets, or the run ended before.
+    Synced(Result<bool>),
+}
+
+/// A launch that has started and not ended.
+struct Started {
+    work: Work,
+    weight: Weight,
+    meter: Arc<Meter>,
+    /// What lets it begin, if it waits.
+    gate: Option<Gate>,
+}
+
+pub(super) struct Driver<'scope, 'env> {
+    pub context: Arc<Context>,
+    pub tell: &'env (dyn Fn(Event<'_>) + Sync),
+    pub scope: &'scope Scope<'scope, 'env>,
+    pub sender: Sender<Message>,
+    pub ways: &'env Ways,
+    pub slots: Slots,
+    pub ledger: Option<Ledger>,
+    pub scheduler: Scheduler,
+    pub statistics: Statistics,
+    pub said: Arc<Said>,
+    pub started: Instant,
+    /// Nobody needs the files of buckets any more.
+    pub ending: Arc<AtomicBool>,
+    launches: BTreeMap<LaunchId, Started>,
+    /// Launches that have ended, until the scheduler has decided about them.
+    ended: HashMap<LaunchId, End>,
+    inputs: Vec<Input>,
+    user_log: Option<Arc<UserLog>>,
+    log_opened: bool,
+    scanned: bool,
+    /// The journal says what DEST is.
+    dest_noted: bool,
+    interrupted: bool,
+    stalls_told: bool,
+    /// The least number that no bucket has.
+    next_bucket: u64,
+    /// The disk is to be told to keep the files of the buckets.
+    sync_due: bool,
+    /// It is being told so.
+    syncing: bool,
+}
+
+/// What a driver is made of.
+pub(super) struct Parts<'scope, 'env> {
+    pub context: Arc<Context>,
+    pub tell: &'env (dyn Fn(Event<'_>) + Sync),
+    pub scope: &'scope Scope<'scope, 'env>,
+    pub sender: Sender<Message>,
+    pub ways: &'env Ways,
+    pub slots: Slots,
+    pub ledger: Option<Ledger>,
+    pub scheduler: Scheduler,
+    pub statistics: Statistics,
+    pub ending: Arc<AtomicBool>,
+}
+
+impl<'scope, 'env> Driver<'scope, 'env> {
+    pub fn new(parts: Parts<'scope, 'env>) -> Self {
+        let Parts { context, tell, scope, sender, ways, slots, ledger, scheduler, statistics, ending } = parts;
+        Driver {
+            said: Arc::new(Said::after(context.plan.header)),
+            context,
+            tell,
+            scope,
+            sender,
+            ways,
+            slots,
+            ledger,
+            scheduler,
+            statistics,
+            started: Instant::now(),
+            ending,
+            launches: BTreeMap::new(),
+            ended: HashMap::new(),
+            inputs: Vec::new(),
+            user_log: None,
+            log_opened: false,
+            scanned: false,
+            dest_noted: false,
+            interrupted: false,
+            stalls_told: false,
+            next_bucket: 0,
+            sync_due: false,
+            syncing: false,
+        }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The run could not be done at all.
+    pub fn run(&mut self, receiver: &Receiver<Message>) -> Result<Verdict> {
+        self.notice_earlier()?;
+        loop {
+            self.inputs.push(Input::InFlight(self.statistics.in_flight(meters(&self.launches, &self.context))));
+            if self.context.control.interrupted() && !std::mem::replace(&mut self.interrupted, true) {
+                self.inputs.push(Input::Interrupted);
+            }
+            let inputs = std::mem::take(&mut self.inputs);
+            let commands = self.scheduler.handle(Instant::now(), inputs);
+            for command in commands {
+                if let Some(verdict) = self.carry_out(command)? {
+                    self.await_scan(receiver)?;
+                    return Ok(verdict);
+                }
+            }
+            self.ended.clear();
+            self.with_ledger(Ledger::flush)?;
+            match receiver.recv_timeout(self.patience()) {
+                Ok(message) => {
+                    self.hear(message)?;
+                    while let Ok(message) = receiver.try_recv() {
+                        self.hear(message)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.inputs.push(Input::Tick),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the driver holds a sender itself"),
+            }
+            self.look_at_the_stalls();
+            self.look_at_the_progress();
+            let waits = self.context.buckets.is_optional() && self.started.elapsed() < SHORT;
+            if self.sync_due && !waits {
+                self.sync_due = false;
+                self.sync_buckets();
+            }
+        }
+    }
+
+    /// What an earlier part of the run could not read is told again.
+    fn notice_earlier(&mut self) -> Result<()> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let notes = ledger.notes();
+        let before = ledger.before().clone();
+        notes.into_iter().for_each(|note| (self.tell)(Event::Note(note)));
+        for (text, vanished, _) in before.unread.iter().filter(|_| before.scanned.is_some()) {
+            self.note_unread(text.clone(), *vanished);
+        }
+        for bucket in before.buckets.values() {
+            self.statistics.packed(bucket.weight);
+        }
+        Ok(())
+    }
+
+    /// How long nothing has to be looked at if nothing is heard.
+    fn patience(&self) -> Duration {
+        self.scheduler.next_change().map_or(TICK, |at| TICK.min(at.saturating_duration_since(Instant::now())))
+    }
+
+    fn hear(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Scan(found) => self.hear_scan(found)?,
+            Message::Prepared(launch, found) => {
+                self.take(&found)?;
+                self.inputs.push(Input::Prepared(launch, found.findings));
+                let gate = self.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
+                if let Some(how) = gate.and_then(|gate| gate.asked.take()) {
+                    self.release(launch, how);
+                }
+            }
+            Message::Released(launch, release, found, error) => {
+                if let Some(error) = error.filter(|_| !self.stopping()) {
+                    return Err(error);
+                }
+                self.take(&found)?;
+                self.inputs.push(Input::Prepared(launch, found.findings));
+                self.inputs.push(Input::Released(launch, release));
+            }
+            Message::Draining(launch) => self.inputs.push(Input::Draining(launch)),
+            Message::Ended(launch, mut end) => {
+                if let Some(started) = self.launches.remove(&launch) {
+                    self.statistics.ended(&started.work, started.meter.moved(), &end);
+                }
+                if end.report.said.out_of_reach && !self.stopping() && self.context.plan.recipe.handles.give_up() {
+                    let text = "the rsync that is started must not look into /proc of this process: sources are found by their paths";
+                    (self.tell)(Event::Note(text.into()));
+                }
+                self.take(&std::mem::take(&mut end.found))?;
+                self.inputs.push(Input::Ended(launch, Box::new(end.report.clone())));
+                self.ended.insert(launch, *end);
+            }
+            Message::Folding(answer) => self.inputs.push(Input::Folding(answer)),
+            Message::Answered(host, is_there) => self.inputs.push(Input::HostAnswered(host, is_there)),
+            Message::Synced(synced) => {
+                self.syncing = false;
+                self.with_ledger(|ledger| if synced? { ledger.sync() } else { Ok(()) })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_scan(&mut self, found: feed::Found) -> Result<()> {
+        match found {
+            feed::Found::Spine(dir) => {
+                self.record_found(&ledger::spine_record(&dir))?;
+                let argument_bytes = dir.argument.as_ref().map_or(0, Vec::len);
+                self.inputs.push(Input::Directory(Directory { argument_bytes, locked: dir.locked }));
+                self.context.spine().push(dir);
+                // There will be several launches, and the first comes soon.
+                self.ways.open(self.scope, &self.slots.place(0));
+            }
+            feed::Found::Buckets(closed) => {
+                for bucket in &closed {
+                    self.next_bucket = self.next_bucket.max(bucket.id + 1);
+                    if !self.replays() {
+                        self.statistics.packed(bucket.weight);
+                        self.record_found(&ledger::bucket_record(bucket))?;
+                    }
+                }
+                self.inputs.push(Input::Buckets(closed));
+            }
+            feed::Found::KeptWhole(why, path) => self.statistics.kept_whole(why, path),
+            feed::Found::Meets(name) => self.inputs.push(Input::Meets(name)),
+            feed::Found::Unread(error) => self.unread(&error)?,
+            feed::Found::End(scanned) => {
+                self.scanned = true;
+                self.statistics.scanned();
+                self.inputs.push(Input::ScanEnded);
+                match scanned {
+                    Ok(_) if self.replays() => {}
+                    Ok(took) => {
+                        self.statistics.scan_took(took);
+                        if !self.stopping() && self.statistics.one_rsync().is_none() {
+                            let Weight { entries, bytes } = self.context.control.watch().found();
+                            self.record(&Record::Scanned { entries, bytes })?;
+                            self.sync_due = true;
+                        }
+                    }
+                    // What came first counts.
+                    Err(_) if self.stopping() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the run ends before its time.
+    fn stopping(&self) -> bool {
+        self.context.control.supervisor().stopped()
+    }
+
+    /// The scan was complete before.
+    fn replays(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.before().scanned.is_some())
+    }
+
+    fn unread(&mut self, error: &ScanError) -> Result<()> {
+        let (config, plan) = (&self.context.config, &self.context.plan);
+        // rsync meets it too, and knows whether it is excluded.
+        if let crate::plan::Strategy::Plain(_) = plan.strategy {
+            return Ok(());
+        }
+        // An rsync with capabilities may read it, rules may exclude it, and it may be readable again by then: the launch that gets it tells.
+        // What it says comes too late for deletion, and a copy of what `--gitignore` leaves out would be no error of rsync's.
+        let keeps_if_failed = plan.deletes.is_some() && !plan.ignore_errors;
+        let told_by_rsync = !keeps_if_failed && !config.dry_run && !plan.gitignore;
+        if told_by_rsync && error.in_unit {
+            return Ok(());
+        }
+        let (text, vanished, in_unit) = (error.to_string(), error.vanished(), error.in_unit);
+        if self.statistics.one_rsync().is_none() {
+            self.record(&Record::Unread { text: text.clone(), vanished, in_unit })?;
+        }
+        self.note_unread(text, vanished);
+        Ok(())
+    }
+
+    fn note_unread(&mut self, text: String, vanished: bool) {
+        self.inputs.push(Input::Unread { vanished });
+        (self.tell)(Event::Failed(text.clone()));
+        self.statistics.unread(text);
+    }
+
+    /// Tells and writes down what was found when a launch was prepared, or had ended.
+    fn take(&mut self, found: &context::Found) -> Result<()> {
+        for text in &found.unread {
+            (self.tell)(Event::Failed(text.clone()));
+            self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+        }
+        found.failed.iter().for_each(|text| (self.tell)(Event::Failed(text.clone())));
+        let buckets = found.findings.cut.clone();
+        self.with_ledger(|ledger| ledger.failed("copy", exit::PARTIAL, buckets, &found.failures))
+    }
+
+    /// Carries out a command. The verdict, if it was the last one.
+    fn carry_out(&mut self, command: Command) -> Result<Option<Verdict>> {
+        match command {
+            Command::Start(start) => self.start(*start)?,
+            Command::Release { launch, how } => {
+                let gate = self.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
+                match gate {
+                    Some(gate) if !gate.is_prepared() => gate.asked = Some(how),
+                    _ => self.release(launch, how),
+                }
+            }
+            Command::Dismiss(launch) => {
+                self.launches.get_mut(&launch).into_iter().for_each(|started| started.gate = None);
+            }
+            Command::TellHeld(launch) => {
+                let held = self.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
+                let new = held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
+                new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
+            }
+            Command::Accept(launch) => {
+                let Some(end) = self.ended.get_mut(&launch) else { return Ok(None) };
+                let mut spine = self.context.spine();
+                spine.note_unmade(&std::mem::take(&mut end.unmade));
+                spine.blocked.append(&mut std::mem::take(&mut end.blocked).into_iter().collect());
+            }
+            Command::NoteFailures { launch, code } => self.note_failures(launch, code)?,
+            Command::Count(launch) => {
+                if let Some(end) = self.ended.get_mut(&launch) {
+                    self.statistics.count(end);
+                }
+            }
+            Command::Done { launch, code, sender_failed, buckets } => {
+                let dest = self.ended.get(&launch).and_then(|end| end.dest);
+                if let Some(place) = dest.filter(|_| !self.dest_noted) {
+                    self.record(&Record::Dest { place })?;
+                }
+                self.dest_noted = true;
+                self.record(&Record::Done { launch, code, sender_failed, buckets })?;
+            }
+            Command::Retried => self.statistics.retried(),
+            Command::Note(text) => (self.tell)(Event::Note(text)),
+            Command::Failed(text) => (self.tell)(Event::Failed(text)),
+            Command::TellMissing => {
+                for (source, why) in &self.context.plan.missing {
+                    let shown = crate::entry::Printable::os(source).to_string();
+                    let why = std::io::Error::from(*why);
+                    (self.tell)(Event::Failed(format!("cannot find source {shown}: {why}")));
+                }
+            }
+            Command::TellMeeting(name) => {
+                let text = format!("{name} {}", meeting::MEETS);
+                self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+                (self.tell)(Event::Failed(text.clone()));
+                self.statistics.unread(text);
+            }
+            Command::AskFolding => {
+                let (context, sender) = (Arc::clone(&self.context), self.sender.clone());
+                thread::detach(move || drop(sender.send(Message::Folding(context.folding()))))?;
+            }
+            Command::Probe(host) => {
+                let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
+                let sender = self.sender.clone();
+                let asked = thread::start(self.scope, move || {
+                    let is_there = ways.answers(&name, context.control.supervisor());
+                    // The driver is gone only after it has failed.
+                    let _ = sender.send(Message::Answered(host, is_there));
+                });
+                if asked.is_err() {
+                    self.inputs.push(Input::HostAnswered(host, false));
+                }
+            }
+            Command::OneRsync(why) => self.statistics.does_it_all(why),
+            Command::Stop => {
+                // An error that only the executor knows ends the run with it.
+                if let Some(error) = self.ended.values_mut().find_map(|end| end.error.take()) {
+                    return Err(error);
+                }
+                self.context.control.abort();
+            }
+            Command::Finish(verdict) => return Ok(Some(verdict)),
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, start: Start) -> Result<()> {
+        let Start { launch, .. } = start;
+        let everything = start.work.is_everything();
+        if everything {
+            self.make_way()?;
+        }
+        let place = self.slots.place(start.slot);
+        if !everything {
+            self.ways.open(self.scope, &place);
+        }
+        if let Work::Copy(buckets) = &start.work {
+            let buckets = buckets.iter().map(|bucket| bucket.id).collect();
+            self.record(&Record::Started { launch, buckets })?;
+            self.with_ledger(Ledger::flush)?;
+        }
+        let plan = &self.context.plan;
+        let verbatim = everything && self.context.asked(&start).is_none();
+        self.statistics.starts(&self.context.config, everything, verbatim);
+        let meter = Arc::new(Meter::new(plan.recipe.progress && !verbatim));
+        let (gate, awaited) = if start.ahead { Some(gate()?) } else { None }.unzip();
+        let weight = start.weight;
+        let started = Started { work: start.work.clone(), weight, meter: Arc::clone(&meter), gate };
+        self.launches.insert(launch, started);
+        // What the others change was written down, or is not for the user.
+        let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
+        let user_log = if logs { self.opened_log() } else { None };
+        let task = Launch {
+            context: Arc::clone(&self.context),
+            start,
+            place,
+            ways: self.ways,
+            said: Arc::clone(&self.said),
+            meter,
+            awaited,
+            user_log,
+            sender: self.sender.clone(),
+            tell: self.tell,
+        };
+        if let Err(error) = thread::start(self.scope, move || task.run()) {
+            let _ = self.sender.send(Message::Ended(launch, Box::new(End::failed(error))));
+        }
+        Ok(())
+    }
+
+    /// Before one rsync does it all.
+    fn make_way(&mut self) -> Result<()> {
+        // What is still being written there is not needed any more.
+        self.ending.store(true, Ordering::SeqCst);
+        let Context { config, plan, buckets, .. } = &*self.context;
+        if !config.keep && plan.one_rsync_meets(config, buckets) {
+            buckets.vacate();
+            // It lay there.
+            self.ledger = None;
+        }
+        let why = self.statistics.one_rsync().unwrap_or_default().to_owned();
+        self.with_ledger(|ledger| ledger.take(Record::OneRsync { why }))
+    }
+
+    fn release(&mut self, launch: LaunchId, how: Option<crate::rsync::command::Copying>) {
+        let Some(started) = self.launches.get_mut(&launch) else { return };
+        let Some(gate) = started.gate.take() else { return };
+        gate.open(launch, started.work.clone(), how, &self.context, &self.sender);
+    }
+
+    /// The user's log file, opened when the first launch needs it.
+    fn opened_log(&mut self) -> Option<Arc<UserLog>> {
+        let plan = &self.context.plan;
+        if !std::mem::replace(&mut self.log_opened, true)
+            && let Some((path, typed)) = &plan.user_log
+        {
+            let opened = UserLog::open(path, typed, self.context.buckets.path(), plan.lists_first, self.tell);
+            self.user_log = opened.map(Arc::new);
+        }
+        self.user_log.clone()
+    }
+
+    /// Writes down what a launch has failed to do.
+    fn note_failures(&mut self, launch: LaunchId, code: u8) -> Result<()> {
+        let Some(end) = self.ended.get_mut(&launch).filter(|_| self.ledger.is_some()) else { return Ok(()) };
+        let mut failures = std::mem::take(&mut end.failures);
+        if end.more_failures > 0 {
+            let said = format!("{} more names of this launch are not listed", end.more_failures);
+            (self.tell)(Event::Note(format!("{}: {said}", failures::FAILED_TEXT)));
+            failures.push(Failure { name: None, said: said.into_bytes() });
+        }
+        let (phase, buckets) = (end.phase, std::mem::take(&mut end.buckets));
+        self.with_ledger(|ledger| ledger.failed(phase, code, buckets, &failures))
+    }
+
+    fn record(&mut self, record: &Record) -> Result<()> {
+        self.with_ledger(|ledger| ledger.write(record))
+    }
+
+    /// Writes something down. Where the user has not asked for that, the run goes on without it if it cannot be written.
+    fn with_ledger(&mut self, write: impl FnOnce(&mut Ledger) -> Result<()>) -> Result<()> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        match write(ledger) {
+            Err(error) if self.context.buckets.is_optional() => {
+                self.ledger = None;
+                self.statistics.is_unrecorded();
+                let text = format!("the run cannot be resumed if it does not come to its end: {error}");
+                (self.tell)(Event::Note(text));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// What the scan finds; one rsync for everything needs nothing of it.
+    fn record_found(&mut self, record: &Record) -> Result<()> {
+        if self.replays() || self.statistics.one_rsync().is_some() { Ok(()) } else { self.record(record) }
+    }
+
+    /// Has the disk keep the files of the buckets, and then the journal that says that there are no others. In a thread of its own: the disk may
+    /// have much else to write.
+    fn sync_buckets(&mut self) {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| !self.context.buckets.has_moved()) else { return };
+        let before: Vec<u64> = ledger.before().buckets.keys().copied().collect();
+        let new = ledger.before().next_bucket..self.next_bucket;
+        let (context, sender, ending) = (Arc::clone(&self.context), self.sender.clone(), Arc::clone(&self.ending));
+        let started = thread::start(self.scope, move || {
+            let all = before.iter().copied().chain(new);
+            let synced = context.buckets.sync(all, &|| ending.load(Ordering::SeqCst));
+            // The driver is gone only after it has failed.
+            let _ = sender.send(Message::Synced(synced));
+        });
+        // What is not on the disk is found by a new scan.
+        self.syncing = started.is_ok();
+    }
+
+    /// A scan that was stopped ends soon, unless it hangs with the source: then it is left to itself, and nobody hears what it finds.
+    fn await_scan(&mut self, receiver: &Receiver<Message>) -> Result<()> {
+        let until = Instant::now() + SCAN_ENDS;
+        while !self.scanned
+            && let Ok(message) = receiver.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.hear(message)?;
+        }
+        Ok(())
+    }
+
+    /// Tells once where `--stall` can do nothing.
+    fn look_at_the_stalls(&mut self) {
+        if !self.stalls_told && self.context.control.supervisor().cannot_see() {
+            self.stalls_told = true;
+            let text = "this system does not tell whether an rsync reads or writes: --stall ends none of those";
+            (self.tell)(Event::Note(text.into()));
+        }
+    }
+
+    fn look_at_the_progress(&mut self) {
+        let asked = self.context.control.take_question();
+        let standing =
+            self.statistics.standing(asked, meters(&self.launches, &self.context), &self.context, &self.scheduler);
+        let Some(standing) = standing else { return };
+        if asked {
+            (self.tell)(Event::Asked(standing.progress));
+        }
+        if standing.is_to_note
+            && let Some(ledger) = &self.ledger
+        {
+            ledger.note_progress(&standing.progress);
+        }
+        if standing.is_to_tell {
+            (self.tell)(Event::Progress(standing.progress));
+        }
+    }
+
+    /// What comes after the last launch: the last record, and the last lines.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn close(mut self, verdict: Verdict, receiver: &Receiver<Message>) -> Result<crate::report::Summary> {
+        let over = self.scheduler.is_done();
+        let soft = self.scheduler.soft_code();
+        // Nobody takes up a run that has left nothing to do, and who interrupts one does not wait for the disk.
+        if self.interrupted || over && soft == exit::OK {
+            self.ending.store(true, Ordering::SeqCst);
+        }
+        while self.syncing
+            && let Ok(message) = receiver.recv()
+        {
+            self.hear(message)?;
+        }
+        match verdict {
+            // No last record: nobody is to take it for done.
+            Verdict::Unaccounted(complaint) => {
+                self.statistics.is_unaccounted();
+                (self.tell)(Event::Failed(complaint));
+            }
+            Verdict::Complete(_) => self.record(&Record::Finished { code: soft })?,
+            Verdict::Stopped if over => self.record(&Record::Finished { code: soft })?,
+            Verdict::Stopped => {}
+        }
+        self.statistics.close_output(&self.context, &self.said, self.user_log.as_deref(), over, soft, self.tell);
+        let removed = self.context.buckets.is_optional() && over && soft == exit::OK;
+        self.with_ledger(|ledger| ledger.close(removed))?;
+        Ok(self.statistics.summary(&self.context, &self.scheduler, self.tell))
+    }
+}
+
+/// How far running launches are, each with what it is to deal with.
+fn meters<'a>(
+    launches: &'a BTreeMap<LaunchId, Started>,
+    context: &Context,
+) -> impl Iterator<Item = (&'a Meter, Weight)> + Clone + use<'a> {
+    let found = context.control.watch().found();
+    // One rsync for everything was started before all was found.
+    launches
+        .values()
+        .map(move |started| (&*started.meter, if started.work.is_everything() { found } else { started.weight }))
+}

@@ -1,0 +1,71 @@
+//! What the scheduler has to know of a run, from what was asked for and planned.
+
+use std::time::Duration;
+
+use crate::bucket::Bucket;
+use crate::config::Config;
+use crate::cost::CostModel;
+use crate::journal::State;
+use crate::plan::{Plan, Strategy};
+use crate::rsync::command::Removal;
+use crate::sched::{Before, Policy};
+
+use super::{meeting, small};
+
+/// The facts of a run that decide about the order of its launches.
+pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Duration) -> Policy {
+    let recipe = &plan.recipe;
+    Policy {
+        processes: config.processes,
+        adapts: config.adapts,
+        one_bucket_a_launch: config.limits_given,
+        room: recipe.argument_room(),
+        guess,
+        opening: small::opening(plan),
+        short_scan,
+        one_rsync: match &plan.strategy {
+            Strategy::Plain(why) => Some(why.clone()),
+            Strategy::Parallel => None,
+        },
+        survey: config.dry_run,
+        pretends: recipe.dry_run,
+        dest_is_local: config.destination.is_local(),
+        on_hosts: !config.hosts.is_empty(),
+        retries: config.retries,
+        tells_how: config.tells_how,
+        stop_after: plan.stop_after,
+        stops_itself: plan.stops_itself,
+        deletes: plan.deletes,
+        ignore_errors: plan.ignore_errors,
+        repeatable: plan.repeatable,
+        leaves_halves: plan.leaves_halves,
+        gitignore: plan.gitignore,
+        as_root: plan.as_root,
+        prints: plan.prints,
+        watches_names: plan.watches_names,
+        removes_singles: recipe.removal == Removal::SinglesLast,
+        removes: recipe.removal != Removal::None,
+        unlocks: recipe.unlock,
+        implied_dirs: plan.trees.iter().any(|tree| !tree.above.is_empty()),
+        watches_dest: plan.watched_dest.is_some(),
+        marks_changes: recipe.marks_changes,
+        goes_ahead: plan.goes_ahead,
+        lists_exposed: recipe.lists,
+        bwlimit: plan.bwlimit,
+        missing_sources: !plan.missing.is_empty(),
+    }
+}
+
+/// What an earlier part of a run has left.
+pub(super) fn before(state: &State) -> Before {
+    let buckets: Vec<Bucket> = state.done.keys().filter_map(|id| state.buckets.get(id)).copied().collect();
+    let is_told = |(text, ..): &(String, bool, bool)| state.scanned.is_some() && text.ends_with(meeting::MEETS);
+    Before {
+        launches: state.launches,
+        done: state.done_weight(),
+        codes: state.done.values().copied().collect(),
+        buckets,
+        sender_failed: state.sender_failed,
+        names_meet: state.unread.iter().any(is_told),
+    }
+}

@@ -1,0 +1,282 @@
+//! How a launch is prepared: its units are read and are still what was scanned, and its command line is built. Looks at the source and at a DEST
+//! on this machine, so it may hang with either.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::bucket::Bucket;
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::plan::SourceTree;
+use crate::rsync::command::{Copying, Invocation};
+use crate::sched::{MOST_LISTED, NotLaunched, Release, Start, Work};
+
+use super::context::{Context, Found};
+use super::failures::Failure;
+use super::said::{Said, Tells};
+use super::spine::{Part, path_in_transfer};
+
+/// A launch that can be started, or why it is not.
+pub(super) enum Prepared {
+    Launch(Box<Invocation>, Tells),
+    Not(NotLaunched),
+}
+
+impl Context {
+    /// Prepares a launch. `said` hears of the directories that it makes, where lines are printed.
+    ///
+    /// # Errors
+    /// Its units cannot be read, or cannot be handed over: the run cannot go on.
+    pub fn prepare(&self, start: &Start, said: &Said, found: &mut Found) -> Result<Prepared> {
+        if !self.keeps_dest(found) {
+            return Ok(Prepared::Not(NotLaunched::Stopped));
+        }
+        let recipe = &self.plan.recipe;
+        let nothing_left = |told| Ok(Prepared::Not(NotLaunched::NothingLeft { told }));
+        let launch = |invocation, tells| Ok(Prepared::Launch(Box::new(invocation), tells));
+        match &start.work {
+            Work::Create(part) => Ok(self.creation(part.clone(), said)),
+            Work::Copy(buckets) => {
+                let how = start.how.unwrap_or_default();
+                let units = match start.ahead {
+                    true => Some(self.units(buckets)?),
+                    false => self.launchable(&start.work, found)?,
+                };
+                let Some(units) = units else { return nothing_left(is_told(found)) };
+                if self.goes_alone(&units, how) {
+                    return Ok(Prepared::Not(NotLaunched::Alone));
+                }
+                let invocation = recipe.buckets(units, how, self.room);
+                if start.ahead && invocation.input.is_empty() {
+                    return Ok(Prepared::Not(NotLaunched::NoList));
+                }
+                launch(invocation, self.tells_copying(how))
+            }
+            Work::Repair(_) => {
+                let how = start.how.unwrap_or_default();
+                let Some(units) = self.launchable(&start.work, found)? else { return nothing_left(is_told(found)) };
+                launch(recipe.buckets(units, how, self.room), Tells::NoDirs)
+            }
+            Work::Clean(buckets) => {
+                let Some(units) = self.launchable(&start.work, found)? else { return nothing_left(is_told(found)) };
+                let blocked = self.spine().blocked.clone();
+                launch(recipe.clean(units, &blocked, exposed(buckets), self.room), Tells::Deletions)
+            }
+            Work::Remove(buckets) => {
+                let Some(units) = self.launchable(&start.work, found)? else { return nothing_left(is_told(found)) };
+                launch(recipe.remove(units, exposed(buckets), self.room), Tells::All)
+            }
+            Work::Delete(part) => {
+                let part = self.spine().part(part.clone(), false);
+                // What is left out was told, or is a mount point.
+                let Some(part) = self.part_as_scanned(part, found) else { return nothing_left(true) };
+                // What other sources bring to DEST is not to be deleted there.
+                let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
+                others.retain(|name| !part.arguments.contains(name));
+                let blocked = self.spine().blocked.clone();
+                let deletion = recipe.delete(part.dest, part.arguments, others, &blocked, part.exposed, self.room);
+                launch(deletion, Tells::Deletions)
+            }
+            Work::Attributes(part) => {
+                if start.looks_first && self.is_untouched(part.clone()) {
+                    return Ok(Prepared::Not(NotLaunched::Untouched));
+                }
+                let part = self.spine().part(part.clone(), true);
+                let part = if start.ahead { Some(part) } else { self.part_as_scanned(part, found) };
+                // That was told.
+                let Some(part) = part else { return nothing_left(true) };
+                let invocation = self.attributes(&part, start.ahead);
+                let listed = !invocation.input.is_empty() && invocation.input.len() <= MOST_LISTED;
+                if start.ahead && !listed {
+                    return Ok(Prepared::Not(NotLaunched::NoList));
+                }
+                launch(invocation, Tells::New)
+            }
+            Work::Everything => launch(self.asked(start).unwrap_or(&self.plan.plain).clone(), Tells::All),
+        }
+    }
+
+    /// The one rsync for everything, asked for what multi-sync wants to know; `None` if it is not.
+    pub fn asked(&self, start: &Start) -> Option<&Invocation> {
+        // Also that it is asked for figures may be refused.
+        self.plan.asked.as_ref().filter(|_| !start.ordinary || self.config.verify_only)
+    }
+
+    /// The names of a launch that waits for them, if it is the launch that it would be now.
+    ///
+    /// # Errors
+    /// As [`Context::prepare`].
+    pub fn names(
+        &self,
+        work: &Work,
+        how: Option<Copying>,
+        arguments: &[OsString],
+        found: &mut Found,
+    ) -> Result<std::result::Result<Vec<u8>, Release>> {
+        if !self.keeps_dest(found) {
+            return Ok(Err(Release::Otherwise));
+        }
+        let invocation = match work {
+            Work::Attributes(part) => {
+                let part = self.spine().part(part.clone(), true);
+                let Some(part) = self.part_as_scanned(part, found) else {
+                    return Ok(Err(Release::NothingLeft { told: true }));
+                };
+                self.attributes(&part, true)
+            }
+            _ => {
+                let Some(units) = self.launchable(work, found)? else {
+                    return Ok(Err(Release::NothingLeft { told: is_told(found) }));
+                };
+                self.plan.recipe.buckets(units, how.unwrap_or_default(), self.room)
+            }
+        };
+        let same = invocation.arguments == arguments && !invocation.input.is_empty();
+        Ok(if same { Ok(invocation.input.to_vec()) } else { Err(Release::Otherwise) })
+    }
+
+    /// Makes split directories, unless they are there already as rsync would make them.
+    fn creation(&self, range: Range<usize>, said: &Said) -> Prepared {
+        if let Some(stands) = self.stands(range.clone()) {
+            return Prepared::Not(stands);
+        }
+        let spine = self.spine();
+        let mut part = spine.part(range, true);
+        part.arguments.retain(|argument| !spine.is_unmade(argument.as_bytes()));
+        let dest_made = spine.dest_made;
+        drop(spine);
+        let first = || {
+            let of_tree = self.plan.trees.first().map(|tree| &tree.prefix[..]);
+            of_tree.or(self.plan.singles.first().map(|single| &single.prefix[..]))
+        };
+        // Made by what belongs to another source it would have other modes, and the scan may come upon that first.
+        let fills_dest = |tree: &SourceTree| tree.root.name.is_none() && tree.prefix == b"./" && tree.above.is_empty();
+        let of_dest = part.dest || !dest_made && self.plan.trees.iter().any(fills_dest);
+        let dest = if of_dest {
+            Some(&b"./"[..])
+        } else if part.arguments.is_empty() {
+            first()
+        } else {
+            None
+        };
+        if self.plan.prints {
+            let above = of_dest.then(|| b".".to_vec());
+            let made = part.arguments.iter().map(|argument| path_in_transfer(argument.as_bytes()).to_vec());
+            said.note_spine(above.into_iter().chain(made));
+        }
+        let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
+        Prepared::Launch(Box::new(invocation), Tells::AllAndRemember)
+    }
+
+    /// Whether split directories are at DEST as rsync would make them, and remembers their times. Most runs that find little to do find them so.
+    fn stands(&self, range: Range<usize>) -> Option<NotLaunched> {
+        let (dest, keeps) = self.plan.watched_dest.as_deref().zip(self.plan.keeps).filter(|_| !range.is_empty())?;
+        let dirs = self.spine().dirs(range.clone());
+        let other_times = super::spine::stand(&dirs, &self.plan.recipe, dest, keeps)?;
+        let differ = !other_times.is_empty();
+        self.spine().other_times.extend(other_times);
+        self.made(range);
+        Some(NotLaunched::Stands { other_times: differ })
+    }
+
+    /// Takes note that split directories are at the destination now, and of how they look there.
+    pub fn made(&self, range: Range<usize>) {
+        let dirs = self.spine().dirs(range.clone());
+        let dest = self.plan.watched_dest.as_deref();
+        let changes = dest.map(|dest| super::spine::change_times(&dirs, dest));
+        self.spine().note_made(range, changes);
+    }
+
+    /// Whether nothing was written into these split directories since they were created: their attributes are those they were given.
+    fn is_untouched(&self, range: Range<usize>) -> bool {
+        let Some(dest) = self.plan.watched_dest.as_deref() else { return false };
+        let spine = self.spine();
+        let (dirs, noted) = (spine.dirs(range.clone()), spine.noted_changes(range));
+        drop(spine);
+        noted.is_some_and(|noted| super::spine::are_unchanged(&dirs, &noted, dest))
+    }
+
+    /// The units of a launch, without those that must not be copied because the source has changed, or that have no directory at the destination.
+    /// `None` if none is left.
+    fn launchable(&self, work: &Work, found: &mut Found) -> Result<Option<Vec<OsString>>> {
+        let buckets = work.buckets();
+        let units = self.units(buckets)?;
+        if !self.plan.recipe.can_hand_over(&units, self.room) {
+            let count = units.len();
+            return Err(Error::usage(format!(
+                "{count} names that must reach one rsync are more than a process can take, and one of them has a line break"
+            ))
+            .remedy("give filter rules on the command line instead of in files"));
+        }
+        let all = units.len();
+        let mut units = self.as_scanned(units, found);
+        let spine = self.spine();
+        let unmade: Vec<OsString> = units.extract_if(.., |unit| spine.is_unmade(unit.as_bytes())).collect();
+        drop(spine);
+        if units.len() < all {
+            self.note_cut(work, &units, &unmade, found)?;
+        }
+        Ok((!units.is_empty()).then_some(units))
+    }
+
+    /// Names units that are not launched because a directory above them could not be made, and remembers the buckets that lack some.
+    fn note_cut(&self, work: &Work, left: &[OsString], unmade: &[OsString], found: &mut Found) -> Result<()> {
+        let left: HashSet<&OsString> = left.iter().collect();
+        for bucket in work.buckets() {
+            if self.units(&[*bucket])?.iter().any(|unit| !left.contains(unit)) {
+                found.findings.cut.push(bucket.id);
+            }
+        }
+        if unmade.is_empty() {
+            return Ok(());
+        }
+        found.is_unmade = true;
+        if !matches!(work, Work::Copy(_) | Work::Repair(_)) {
+            return Ok(());
+        }
+        found.findings.partial = true;
+        let count = unmade.len();
+        found.failed.push(format!(
+            "{count} names were not copied, because the directory that holds them could not be made: the first is {}",
+            Printable::os(&unmade[0])
+        ));
+        found.failures.extend(unmade.iter().map(|unit| Failure {
+            name: self.naming.of_argument(unit.as_bytes()),
+            said: b"the directory that holds it could not be made".to_vec(),
+        }));
+        Ok(())
+    }
+
+    /// Whether other launches could be denied what this one does: it brings a directory without `u+w` along, or has to make one writable,
+    /// and locks it again at its end.
+    fn goes_alone(&self, units: &[OsString], how: Copying) -> bool {
+        let recipe = &self.plan.recipe;
+        let may_lock = !self.plan.as_root && (recipe.may_bring_dirs(how) || !recipe.unlock);
+        may_lock && !recipe.dry_run && self.spine().is_below_locked(units)
+    }
+
+    /// A launch may come upon the directories above its units: in a dry run, or where it brings them along.
+    fn tells_copying(&self, how: Copying) -> Tells {
+        match self.plan.recipe.dry_run {
+            true => Tells::New,
+            false if self.plan.recipe.may_bring_dirs(how) => Tells::NotSpine,
+            false => Tells::All,
+        }
+    }
+
+    fn attributes(&self, part: &Part, listed: bool) -> Invocation {
+        let dest = part.dest.then_some(&b"./"[..]);
+        self.plan.recipe.attributes(dest, part.arguments.clone(), part.exposed, listed)
+    }
+}
+
+fn exposed(buckets: &[Bucket]) -> bool {
+    buckets.first().is_some_and(|bucket| bucket.exposed)
+}
+
+/// Whether the user knows why nothing is left: some units were left out for a reason.
+fn is_told(found: &Found) -> bool {
+    found.is_unmade || found.findings.partial
+}

@@ -1,0 +1,472 @@
+//! What is started next: which launch the phase of a run asks for, and whether it may start yet.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::bucket::Bucket;
+use crate::plan::folding::Folding;
+use crate::rsync::command::Copying;
+use crate::rsync::exit;
+use crate::rsync::options::Delete;
+use crate::scan::Weight;
+
+use super::input::{Command, Release};
+use super::phase::Phase;
+use super::slots::{Running, State};
+use super::{LaunchId, Scheduler, Start, Task, Work};
+
+/// While the scan goes on, what is there is launched after this long, even if it is little.
+const LONGEST_WAIT: Duration = Duration::from_millis(900);
+/// A run that takes so long gains nothing worth mentioning from launches that are started ahead, and a connection on which nothing travels may be
+/// cut.
+const LONGEST_AHEAD: Duration = Duration::from_secs(60);
+/// rsync reads a list byte by byte: of more bytes than this arguments are the faster way.
+pub(crate) const MOST_LISTED: usize = 16 * 1024;
+/// More split directories would be looked through again and again.
+const MOST_DIRECTORIES_AHEAD: usize = 256;
+
+impl Scheduler {
+    pub(super) fn start_all(&mut self) {
+        while self.working() < self.processes().min(self.retry.at_once).get()
+            && !self.pausing()
+            && self.slots.free().is_some()
+        {
+            if !self.start_one() {
+                break;
+            }
+        }
+    }
+
+    fn start_one(&mut self) -> bool {
+        if self.stopping() || self.one_rsync.is_none() && !self.has_bandwidth() {
+            return false;
+        }
+        match &mut self.phase {
+            Phase::Transfer if !self.policy.survey => self.start_transfer(),
+            // Alone: it may change the modes of directories.
+            Phase::Repair if self.slots.is_idle() => {
+                let Some(bucket) = self.repair.pop() else { return false };
+                let how = Copying { repair: true, ..self.copying(bucket) };
+                self.start(Work::Repair(bucket), Some(how), false);
+                true
+            }
+            Phase::Clean => {
+                let taken = self.queue.take(self.processes(), self.policy.room, u32::MAX, false);
+                let any = !taken.is_empty();
+                if any {
+                    self.start(Work::Clean(taken), None, false);
+                }
+                any
+            }
+            Phase::Delete(parts) => match parts.pop() {
+                Some(part) => {
+                    self.start(Work::Delete(part), None, false);
+                    true
+                }
+                None => false,
+            },
+            Phase::Attributes { parts, .. } => match parts.pop() {
+                Some(part) => {
+                    if !self.release_attributes(&part) {
+                        self.start(Work::Attributes(part), None, false);
+                    }
+                    true
+                }
+                None => false,
+            },
+            Phase::Remove => match self.next_removals() {
+                Some(buckets) => {
+                    self.start(Work::Remove(buckets), None, false);
+                    true
+                }
+                None => false,
+            },
+            Phase::Transfer | Phase::Repair | Phase::Done => false,
+        }
+    }
+
+    fn start_transfer(&mut self) -> bool {
+        if self.one_rsync.is_some() {
+            let is_free = !self.spine.creating && self.slots.is_idle() && (!self.fell_back || self.slots.is_empty());
+            if is_free && std::mem::take(&mut self.one_waits) {
+                self.queue.clear();
+                self.repair.clear();
+                self.start(Work::Everything, None, false);
+            }
+            return false;
+        }
+        let slots = self.policy.processes;
+        if !self.scanned {
+            // As long as nothing was split, it may become one rsync.
+            if self.spine.len() == 0 || self.elapsed() < self.policy.short_scan {
+                return false;
+            }
+            // Several launches will come: DEST can be made meanwhile, unless lines are printed of it, or something is deleted before.
+            let early = slots.get() > 1 && self.queue.is_worth_two();
+            let silent = !self.policy.prints && self.policy.deletes != Some(Delete::Before);
+            if early && silent && !self.spine.dest_made && !self.spine.creating {
+                self.create();
+                return true;
+            }
+            if self.policy.waits_for_scan() {
+                return false;
+            }
+            let waited = self.now.duration_since(self.last_start) >= LONGEST_WAIT && !self.queue.is_empty();
+            if !waited && !self.queue.worth_starting(slots) {
+                return false;
+            }
+        } else if self.only_created && !self.resumes {
+            if self.meeting.name.is_some() && !self.spine.dest_made && self.spine.len() > 0 {
+                // What was made there shows how names are read.
+                if !self.spine.creating {
+                    self.create();
+                    return true;
+                }
+                return false;
+            }
+            // Whether one rsync does it all is decided when nothing runs that makes directories.
+            match self.why_one() {
+                Decision::Waits => return false,
+                Decision::One(why) => {
+                    self.becomes_one(why.to_owned());
+                    return !self.spine.creating;
+                }
+                Decision::Several => {}
+            }
+        }
+        if self.queue.is_empty() && !self.lacks_spine() {
+            return false;
+        }
+        let needed = self.queue.spine_needed() as usize > self.spine.created;
+        let wanted = !self.spine.dest_made || needed || self.lacks_spine();
+        if wanted && !self.spine.creating {
+            self.create();
+            return true;
+        }
+        if !self.spine.dest_made {
+            return self.start_copy_ahead();
+        }
+        let taken = self.queue.take(slots, self.policy.room, self.spine.created as u32, !self.scanned);
+        if taken.is_empty() {
+            return self.start_copy_ahead();
+        }
+        if !self.has_bandwidth_for(&taken) {
+            self.put_back(Work::Copy(taken));
+            return false;
+        }
+        let how = self.copying(taken[0]);
+        self.start(Work::Copy(taken), Some(how), false);
+        true
+    }
+
+    /// Why one rsync does all that the scan found, before anything else was started.
+    fn why_one(&mut self) -> Decision {
+        if self.meeting.name.is_some() {
+            let Some(answer) = self.folding() else { return Decision::Waits };
+            let name = self.meeting.name.take().unwrap_or_default();
+            match answer {
+                Folding::Tells => {}
+                // With deletion even one rsync may delete what it has copied under the other name (3.5.0 with `--delete-after` leaves
+                // nothing at all, and ends with 0): then nothing is deleted, and that is said.
+                Folding::Folds if self.policy.deletes.is_some() => self.tell_meeting(name),
+                Folding::Folds | Folding::Unknown => {
+                    if self.policy.tells_how {
+                        self.note(format!(
+                            "{name} may be one name with another at the destination: one rsync does it all"
+                        ));
+                    }
+                    return Decision::One(
+                        "names of the source differ in case only, or in the form of a letter, and may be one name at the destination",
+                    );
+                }
+            }
+        }
+        // One rsync would delete, or copy what is ignored: where something is, its directory was split.
+        if self.meeting.is_one || self.policy.gitignore && self.spine.len() > 0 {
+            return Decision::Several;
+        }
+        if self.keeps() {
+            return Decision::One("something cannot be read, and one rsync knows what it may still delete");
+        }
+        if self.policy.prints && self.policy.unlocks && self.spine.locked {
+            return Decision::One("directories without u+rwx would be printed with other modes");
+        }
+        if self.bandwidth.is_some() && self.queue.is_nearly_one() {
+            return Decision::One("one part is nearly all of it, and the bandwidth limit is for all together");
+        }
+        let all = self.queue.take(self.policy.processes, self.policy.room, u32::MAX, false);
+        let one = self.queue.is_empty();
+        all.into_iter().for_each(|bucket| self.queue.push(bucket));
+        if one { Decision::One("it is not worth more than one launch") } else { Decision::Several }
+    }
+
+    fn becomes_one(&mut self, why: String) {
+        self.commands.push(Command::OneRsync(why.clone()));
+        self.one_rsync = Some(why);
+        self.queue.clear();
+        self.one_waits = true;
+    }
+
+    /// How the destination reads names; asks if that is not known.
+    fn folding(&mut self) -> Option<Folding> {
+        let answer = self.meeting.answer.take();
+        if answer.is_none() && !std::mem::replace(&mut self.meeting.asks, true) {
+            self.commands.push(Command::AskFolding);
+        }
+        answer
+    }
+
+    /// When all was copied and deletion is to come: whether names that met are one. `None` if that is not known yet.
+    pub(super) fn keep_what_meets(&mut self) -> Option<()> {
+        let answer = self.folding()?;
+        if let Some(name) = self.meeting.name.take()
+            && answer != Folding::Tells
+        {
+            self.tell_meeting(name);
+        }
+        Some(())
+    }
+
+    fn tell_meeting(&mut self, name: String) {
+        self.meeting.is_one = true;
+        self.soft.add(exit::PARTIAL);
+        self.sender_failed = true;
+        self.commands.push(Command::TellMeeting(name));
+    }
+
+    /// Has split directories made, unless they are there already as rsync would make them: a run that finds little to do.
+    fn create(&mut self) {
+        if !self.spine.dest_made {
+            self.name_missing_sources();
+        }
+        let part = self.spine.fitting(self.spine.created, self.policy.room);
+        self.spine.creating = true;
+        self.start(Work::Create(part), None, false);
+    }
+
+    fn copying(&self, bucket: Bucket) -> Copying {
+        Copying {
+            repair: false,
+            keep: self.keeps() || self.meeting.is_one || self.policy.deletes_late(),
+            exposed: bucket.exposed,
+            singles: bucket.singles,
+            whole_list: self.whole_lists,
+            listed: false,
+            unmarked: self.touched,
+        }
+    }
+
+    /// What is not known when it starts is no part of how it copies.
+    fn copying_ahead(&self, bucket: Bucket) -> Copying {
+        Copying { listed: true, unmarked: false, ..self.copying(bucket) }
+    }
+
+    /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
+    fn keeps(&self) -> bool {
+        self.sender_failed && self.policy.keeps_if_failed()
+    }
+
+    /// As many buckets as fit the arguments of a launch.
+    fn next_removals(&mut self) -> Option<Vec<Bucket>> {
+        let mut taken = vec![self.removals.pop()?];
+        let mut room = self.policy.room.saturating_sub(taken[0].argument_bytes);
+        while let Some(next) = self.removals.last()
+            && next.argument_bytes <= room
+            && next.exposed == taken[0].exposed
+        {
+            room -= next.argument_bytes;
+            taken.extend(self.removals.pop());
+        }
+        Some(taken)
+    }
+
+    fn start(&mut self, work: Work, how: Option<Copying>, ahead: bool) {
+        let launch = self.next_launch;
+        self.next_launch += 1;
+        self.launches += 1;
+        self.last_start = self.now;
+        self.only_created &= matches!(work, Work::Create(_));
+        let weight = match &work {
+            Work::Copy(buckets) => buckets.iter().map(|bucket| bucket.weight).sum(),
+            Work::Repair(bucket) if self.alone.contains(&bucket.id) => bucket.weight,
+            _ => Weight::default(),
+        };
+        let limit = self.limit(launch, &work, weight);
+        let slot = self.slots.place_for(&work, ahead);
+        self.books.starts(work.tasks());
+        let looks_first = match (&work, &self.phase) {
+            (Work::Create(_), _) => true,
+            (Work::Attributes(_), Phase::Attributes { looks_first, .. }) => *looks_first,
+            _ => false,
+        };
+        let first = matches!(work, Work::Create(_)) && !self.spine.dest_made && !self.policy.dest_is_local;
+        let crowded = self.goes_ahead && !work.is_everything();
+        let state = if ahead { State::Prestarted } else { State::Working { prestarted: false } };
+        self.slots.insert(launch, Running { work: work.clone(), slot, weight, state, crowded });
+        let ordinary = self.fell_back;
+        let start = Start { launch, slot, work, how, ahead, looks_first, first, ordinary, limit, weight };
+        self.commands.push(Command::Start(Box::new(start)));
+    }
+
+    /// Puts buckets among those that are copied one after the other, when all others are done.
+    pub(super) fn copy_alone(&mut self, buckets: Vec<Bucket>) {
+        self.alone.extend(buckets.iter().map(|bucket| bucket.id));
+        self.repair.extend(buckets);
+    }
+}
+
+/// Whether one rsync does it all.
+enum Decision {
+    Waits,
+    One(&'static str),
+    Several,
+}
+
+/// Launches that are started ahead.
+impl Scheduler {
+    fn may_go_ahead(&self) -> bool {
+        // After a connection has failed nobody tries how many are too many.
+        self.goes_ahead
+            && !self.fell_back
+            && self.retry.at_once == self.policy.processes
+            && self.elapsed() < LONGEST_AHEAD
+    }
+
+    /// Starts a launch that copies as soon as the split directories that are being made are there.
+    fn start_copy_ahead(&mut self) -> bool {
+        let created = self.slots.creates_up_to().filter(|_| self.may_go_ahead());
+        let Some(created) = created else { return false };
+        // What is too much would be taken and put back with each message.
+        let room = self.policy.room.min(MOST_LISTED);
+        let taken = self.queue.take(self.policy.processes, room, created as u32, !self.scanned);
+        let Some(first) = taken.first() else { return false };
+        let how = self.copying_ahead(*first);
+        let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
+        // Without rsync's own care about exposed names a list means another launch than arguments.
+        if bytes > MOST_LISTED || first.exposed && !self.policy.lists_exposed {
+            self.put_back(Work::Copy(taken));
+            return false;
+        }
+        self.start(Work::Copy(taken), Some(how), true);
+        true
+    }
+
+    /// Starts the launch that sets the attributes of split directories when everything was copied: it is known that there will be one.
+    pub(super) fn prestart_attributes(&mut self) {
+        let last = self.phase == Phase::Transfer && self.scanned && self.queue.is_empty() && self.repair.is_empty();
+        // Where lines are printed it has to be quiet, and then nobody sees whether it got its names.
+        let comes = self.touched && !self.policy.prints && self.policy.deletes.is_none();
+        let few = self.spine.len() <= MOST_DIRECTORIES_AHEAD;
+        if !last || !comes || !few || !self.slots.only_copies() || !self.may_go_ahead() {
+            return;
+        }
+        let bytes: usize = self.spine.arguments.iter().map(|bytes| bytes + 1).sum();
+        let parts = self.spine.parts(self.policy.room);
+        if let [part] = &parts[..]
+            && bytes <= MOST_LISTED
+        {
+            self.start(Work::Attributes(part.clone()), None, true);
+        }
+    }
+
+    /// Lets launches begin whose split directories are there, and those end that have waited for too long.
+    pub(super) fn release_copies(&mut self) {
+        if self.elapsed() >= LONGEST_AHEAD {
+            self.dismiss_all();
+        }
+        for (launch, work) in self.slots.waiting() {
+            let Work::Copy(buckets) = &work else { continue };
+            let stands = |bucket: &Bucket| bucket.spine_before as usize <= self.spine.created;
+            if self.spine.dest_made && buckets.iter().all(stands) {
+                let how = self.copying_ahead(buckets[0]);
+                self.release(launch, Some(how));
+            }
+        }
+    }
+
+    /// Lets the launch begin that sets these attributes; `false` if none waits.
+    fn release_attributes(&mut self, part: &Range<usize>) -> bool {
+        let waiting = self.slots.waiting();
+        let sets = |work: &Work| matches!(work, Work::Attributes(waiting) if waiting == part);
+        let Some((launch, _)) = waiting.iter().find(|(_, work)| sets(work)) else { return false };
+        self.release(*launch, None);
+        true
+    }
+
+    fn release(&mut self, launch: LaunchId, how: Option<Copying>) {
+        self.slots.set(launch, State::Releasing);
+        self.last_start = self.now;
+        self.commands.push(Command::Release { launch, how });
+    }
+
+    pub(super) fn released(&mut self, launch: LaunchId, release: Release) {
+        let Some(running) = self.slots.get(launch).filter(|running| running.state == State::Releasing) else { return };
+        let work = running.work.clone();
+        match release {
+            Release::Begun => self.slots.set(launch, State::Working { prestarted: true }),
+            Release::Otherwise => {
+                self.slots.set(launch, State::Dismissed);
+                self.put_back(work);
+            }
+            Release::NothingLeft { told } => {
+                self.slots.set(launch, State::Dismissed);
+                self.books.skip(work.tasks(), told);
+            }
+        }
+    }
+
+    /// Lets all end that wait; what they were to copy waits again.
+    pub(super) fn dismiss_all(&mut self) {
+        for (launch, work) in self.slots.waiting() {
+            self.slots.set(launch, State::Dismissed);
+            self.commands.push(Command::Dismiss(launch));
+            if let Work::Copy(_) = work {
+                self.put_back(work);
+            }
+        }
+    }
+}
+
+/// The share of `--bwlimit`.
+impl Scheduler {
+    /// Whether there is bandwidth for a launch of these buckets, which were taken from the queue.
+    fn has_bandwidth_for(&mut self, taken: &[Bucket]) -> bool {
+        let (waiting, settled) = (self.queue.weight(), self.is_settled());
+        let weight = taken.iter().map(|bucket| bucket.weight).sum();
+        let Some(bandwidth) = &mut self.bandwidth else { return true };
+        bandwidth.share(weight, waiting, settled, self.now).is_some()
+    }
+
+    /// Whether there is bandwidth for a launch at all.
+    fn has_bandwidth(&mut self) -> bool {
+        let Some(bandwidth) = &mut self.bandwidth else { return true };
+        bandwidth.has_room(self.now)
+    }
+
+    /// Nothing more comes to what waits.
+    fn is_settled(&self) -> bool {
+        self.scanned && !self.spine.creating
+    }
+
+    /// The share of a launch. One rsync for everything has what the user has typed.
+    fn limit(&mut self, launch: LaunchId, work: &Work, weight: Weight) -> Option<NonZero<u64>> {
+        let (waiting, settled, alone) = (self.queue.weight(), self.is_settled(), self.slots.is_empty());
+        let bandwidth = self.bandwidth.as_mut().filter(|_| !work.is_everything())?;
+        let share = match work {
+            Work::Copy(_) => bandwidth.share(weight, waiting, settled, self.now),
+            _ => bandwidth.even(alone, self.now),
+        };
+        let share = share.unwrap_or(NonZero::<u64>::MIN);
+        bandwidth.starts(launch, share, weight, self.now);
+        Some(share)
+    }
+}
+
+impl Scheduler {
+    /// Nothing of the work of a launch that was not started is left.
+    pub(super) fn skip(&mut self, work: &Work, told: bool) {
+        let tasks: Vec<Task> = work.tasks();
+        self.books.skip(tasks, told);
+    }
+}

@@ -1,0 +1,278 @@
+//! The end of a launch: what its outcome changes.
+
+use crate::bucket::Bucket;
+use crate::rsync::exit;
+use crate::scan::Weight;
+
+use super::input::{Command, NotLaunched, Report};
+use super::outcome::{Case, Outcome, outcome};
+use super::phase::Phase;
+use super::slots::Running;
+use super::{LaunchId, Scheduler, Task, Work};
+
+impl Scheduler {
+    pub(super) fn ended(&mut self, launch: LaunchId, report: &Report) {
+        let Some(running) = self.slots.remove(launch) else { return };
+        let now = self.now;
+        self.bandwidth.iter_mut().for_each(|bandwidth| bandwidth.ends(launch, report.sent, now));
+        let case = self.case(&running, report);
+        let outcome = outcome(self.rules, &case);
+        let (code, denied) = (case.code(), case.is_denied(self.policy.as_root));
+        let (sender_failed, came_to_nothing) = (case.sender_failed(), case.came_to_nothing());
+        let Running { work, slot, weight, .. } = running;
+        if let Work::Create(_) = work {
+            self.spine.creating = false;
+        }
+        if !matches!(outcome, Outcome::Nothing | Outcome::NotAhead | Outcome::NotLaunched(_)) {
+            self.touched |= case_touched(report);
+        }
+        self.tell_hosts(slot, &outcome, &work, weight, report);
+        if outcome.is_heard() && !came_to_nothing {
+            self.commands.push(Command::TellHeld(launch));
+        }
+        if outcome.counts() {
+            self.commands.push(Command::Accept(launch));
+            // A repair names it again.
+            if code == exit::PARTIAL && !(denied && !self.stopping()) {
+                self.commands.push(Command::NoteFailures { launch, code });
+            }
+            self.sender_failed |= sender_failed;
+        }
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::NotAhead => {
+                self.goes_ahead = false;
+                // Nothing was taken from anywhere for attributes that nobody has asked for yet.
+                if !matches!(work, Work::Attributes(_)) || running.state.works() {
+                    self.put_back(work);
+                }
+                self.dismiss_all();
+            }
+            Outcome::NotLaunched(why) => self.not_launched(work, why, &report.after),
+            Outcome::MakePlace => self.make_place(work),
+            Outcome::TakeTurns => self.take_turns(work),
+            Outcome::PutBack => self.put_back(work),
+            Outcome::Abort => self.commands.push(Command::Stop),
+            Outcome::Elsewhere(code, whose) => self.elsewhere(slot, work, code, whose),
+            Outcome::FallBack => self.fall_back(code, report.said.complaint.as_deref()),
+            Outcome::OnceMore => self.once_more(work),
+            Outcome::Fail(code) => self.fail(code),
+            Outcome::Again { code, most } => self.again(work, code, most),
+            Outcome::AgainWithWholeLists(code) => {
+                self.whole_lists = true;
+                self.again(work, code, super::outcome::BROKEN_RETRIES);
+            }
+            Outcome::AgainWithFewer(code) => {
+                self.fewer_at_once();
+                self.again(work, code, u32::MAX);
+            }
+            Outcome::MakeRoom => self.make_room(),
+            Outcome::Settle(code) => self.settle(launch, work, weight, code, denied, report),
+        }
+    }
+
+    fn case<'a>(&self, running: &'a Running, report: &'a Report) -> Case<'a> {
+        let policy = &self.policy;
+        let parallel = policy.one_rsync.is_none() && self.one_rsync.is_none();
+        // What several have begun, one must be able to end.
+        let may_end = !self.copied || policy.repeatable && !policy.leaves_halves;
+        let repeats = policy.repeatable && !policy.leaves_halves;
+        Case {
+            work: &running.work,
+            state: running.state,
+            crowded: running.crowded,
+            report,
+            stopping: self.stopping(),
+            fell_back: self.fell_back,
+            others: self.slots.len(),
+            on_hosts: policy.on_hosts,
+            turned_away: self.retry.turned_away,
+            dest_made: self.spine.dest_made,
+            dest_is_local: policy.dest_is_local,
+            launches: self.launches,
+            may_fall_back: parallel && may_end && !policy.gitignore && !self.resumes && !policy.stops_itself,
+            may_repeat: repeats
+                && policy.retries > 0
+                && !running.work.buckets().iter().any(|bucket| self.retry.tries.contains_key(&bucket.id)),
+            may_make_room: self.may_make_room(&running.work),
+            stops_itself: policy.stops_itself,
+            pretends: policy.pretends,
+            deletes: policy.deletes,
+        }
+    }
+
+    /// What the end of a launch says of the host it ran on.
+    fn tell_hosts(&mut self, slot: usize, outcome: &Outcome, work: &Work, weight: Weight, report: &Report) {
+        let stopping = self.stopping();
+        let Some(hosts) = &mut self.slots.hosts else { return };
+        match outcome {
+            Outcome::Elsewhere(..) => {}
+            outcome if !stopping && (outcome.is_heard() || *outcome == Outcome::FallBack) => {
+                let buckets = if let Work::Copy(buckets) = work { buckets.len() as u64 } else { 0 };
+                hosts.won(slot, buckets, weight, report.ran);
+            }
+            _ => hosts.left(slot),
+        }
+    }
+
+    fn not_launched(&mut self, work: Work, why: NotLaunched, after: &super::Findings) {
+        self.launches -= 1;
+        self.found(after);
+        match why {
+            NotLaunched::NothingLeft { told } => self.skip(&work, told),
+            NotLaunched::Alone => self.copy_alone(work.buckets().to_vec()),
+            NotLaunched::Stands { other_times } => {
+                let Work::Create(part) = work else { return };
+                // Most runs that find the directories find most of the files as well.
+                self.queue.expect_little(true);
+                self.spine.other_times |= other_times;
+                self.created(part.end);
+            }
+            NotLaunched::Untouched => self.books.done(work.tasks()),
+            NotLaunched::NoList => {
+                self.goes_ahead = false;
+                if let Work::Copy(_) = work {
+                    self.put_back(work);
+                }
+            }
+            NotLaunched::Stopped => {}
+        }
+    }
+
+    fn created(&mut self, end: usize) {
+        let entries = (end - self.spine.created) as u64;
+        self.done += Weight { entries, bytes: 0 };
+        self.spine.created = end;
+        self.spine.dest_made = true;
+    }
+
+    fn settle(&mut self, launch: LaunchId, work: Work, weight: Weight, code: u8, denied: bool, report: &Report) {
+        let seconds = report.ran.as_secs_f64();
+        if let Work::Copy(_) = work {
+            self.fit.learn(weight, seconds);
+            self.queue.learned(self.fit.model());
+        } else {
+            self.fit.bound(seconds);
+            self.queue.goes_by(self.fit.model());
+        }
+        self.retry.succeeded();
+        self.found(&report.after);
+        if !work.copies() {
+            self.books.done(work.tasks());
+        }
+        match work {
+            Work::Create(part) => self.created(part.end),
+            Work::Copy(buckets) if code == exit::PARTIAL && denied => {
+                self.done += weight;
+                self.copied = true;
+                self.repair.extend(buckets);
+                // A repair does not meet again what went wrong for another reason.
+                if report.said.otherwise {
+                    self.soft.add(code);
+                }
+                return;
+            }
+            Work::Copy(buckets) => {
+                self.done += weight;
+                self.copied(launch, code, &buckets);
+            }
+            Work::Repair(bucket) => {
+                self.done += weight;
+                self.alone.remove(&bucket.id);
+                self.copied(launch, code, &[bucket]);
+            }
+            Work::Everything => {
+                self.books.settle_all();
+                // It met itself what the scan could not read, as far as that is part of the transfer.
+                self.soft = exit::RunCode::default();
+            }
+            // Whoever removed a name first: it is gone.
+            Work::Remove(_) if code == exit::VANISHED => return,
+            Work::Clean(_) | Work::Remove(_) | Work::Delete(_) | Work::Attributes(_) => {}
+        }
+        self.soft.add(code);
+    }
+
+    fn copied(&mut self, launch: LaunchId, code: u8, buckets: &[Bucket]) {
+        self.copied = true;
+        self.is_copied(buckets);
+        self.commands.push(Command::Count(launch));
+        self.books.done(buckets.iter().map(|bucket| Task::Copy(bucket.id)));
+        let ids = buckets.iter().map(|bucket| bucket.id);
+        let (cut, whole): (Vec<u64>, Vec<u64>) = ids.partition(|id| self.books.is_cut(*id));
+        let sender_failed = self.sender_failed;
+        for (buckets, code) in [(whole, code), (cut, exit::PARTIAL)] {
+            if !buckets.is_empty() {
+                self.commands.push(Command::Done { launch, code, sender_failed, buckets });
+            }
+        }
+    }
+
+    /// What is still to be done with buckets that are copied. What is to be deleted after everything was copied is deleted in a step of its own,
+    /// because a launch does not know of the others; and rsync itself looks again whether a name was copied before it removes it.
+    pub(super) fn is_copied(&mut self, buckets: &[Bucket]) {
+        if self.policy.deletes_late() {
+            self.books.open(buckets.iter().map(|bucket| Task::Clean(bucket.id)));
+            self.to_clean.extend_from_slice(buckets);
+        }
+        if self.policy.removes_singles && !self.policy.pretends {
+            let singles: Vec<Bucket> = buckets.iter().filter(|bucket| bucket.singles).copied().collect();
+            self.books.open(singles.iter().map(|bucket| Task::Remove(bucket.id)));
+            self.removals.extend(singles);
+        }
+    }
+
+    /// Hands the run to one rsync because a server refuses what several need.
+    fn fall_back(&mut self, code: u8, said: Option<&str>) {
+        let why = said.unwrap_or(exit::meaning(code)).to_owned();
+        if self.policy.tells_how {
+            self.note(format!("the server refuses what several rsyncs need ({why}): one rsync does it all"));
+        }
+        self.fell_back = true;
+        let why = "the server refuses what several rsyncs need".to_owned();
+        self.commands.push(Command::OneRsync(why.clone()));
+        self.one_rsync = Some(why);
+        self.one_waits = true;
+        self.phase = Phase::Transfer;
+        self.repair.clear();
+        self.removals.clear();
+        self.to_clean.clear();
+        self.dismiss_all();
+        self.queue.clear();
+    }
+
+    /// While launches copy, what split directories hold too much is still at the destination: if there is no room, one rsync, which deletes as
+    /// it copies, does what is left. Where a second look at what was copied does something else, the run ends.
+    fn may_make_room(&self, work: &Work) -> bool {
+        use crate::rsync::options::Delete;
+        let policy = &self.policy;
+        let copies = matches!(work, Work::Copy(_) | Work::Create(_));
+        // Others ran out of room as well.
+        if self.one_waits && copies {
+            return true;
+        }
+        let deletes = matches!(policy.deletes, Some(Delete::Auto | Delete::During));
+        let may = deletes && copies && self.scanned && self.phase == Phase::Transfer && self.one_rsync.is_none();
+        let again = policy.repeatable && !policy.leaves_halves && !policy.gitignore;
+        let here = !policy.on_hosts && !self.resumes && !self.stopping();
+        may && again && here
+    }
+
+    fn make_room(&mut self) {
+        if self.one_waits {
+            return;
+        }
+        const WHY: &str = "there is no room for all before what is too much is deleted";
+        self.commands.push(Command::OneRsync(WHY.to_owned()));
+        self.one_rsync = Some(WHY.to_owned());
+        self.note(format!("one rsync does what is left ({WHY})"));
+        self.dismiss_all();
+        self.one_waits = true;
+    }
+}
+
+/// It has changed something at the destination, or may have.
+fn case_touched(report: &Report) -> bool {
+    let in_order = matches!(report.ending, super::Ending::Ended(ended) if ended.code() == exit::OK);
+    !in_order || report.said.changes
+}

@@ -1,0 +1,396 @@
+//! What a run does next, decided from what it is told: no clock, no thread, no file and no process. [`Scheduler::handle`] takes what has
+//! happened and gives commands; the executor carries them out and reports.
+//!
+//! The order that makes the result that of one rsync: a split directory is created before a bucket below it starts, each subtree belongs to one
+//! launch, and after the last launch that could write into split directories they are cleaned (if anything is to be deleted) and get
+//! their attributes. Whatever is found is in the [`books`] until it is done, or left out and told.
+
+mod bandwidth;
+mod books;
+mod dispatch;
+mod ended;
+mod host_pool;
+mod input;
+mod outcome;
+mod phase;
+mod policy;
+mod retry;
+mod slots;
+mod tuner;
+mod work;
+
+use std::collections::HashSet;
+use std::num::NonZero;
+use std::time::{Duration, Instant};
+
+use crate::bucket::Bucket;
+use crate::cost::{CostModel, Fit};
+use crate::plan::folding::Folding;
+use crate::queue::{Coalesce, Queue};
+use crate::report::HostFigures;
+use crate::rsync::exit::{self, RunCode};
+use crate::scan::Weight;
+
+use bandwidth::Bandwidth;
+use books::Books;
+use books::Task;
+pub(crate) use dispatch::MOST_LISTED;
+pub(crate) use host_pool::HostPool;
+pub(crate) use input::{Command, Directory, Ending, Findings, Input, NotLaunched, Release, Report, Said, Verdict};
+use outcome::Rule;
+use phase::Phase;
+pub(crate) use policy::{Before, Policy};
+use retry::Retry;
+use slots::SlotTable;
+use tuner::Tuner;
+pub(crate) use work::{LaunchId, Start, Work};
+
+/// The split directories, as far as the order of launches goes by them. Parents come first.
+#[derive(Debug, Default)]
+struct Spine {
+    /// Bytes of the argument of each.
+    arguments: Vec<usize>,
+    /// How many exist at the destination.
+    created: usize,
+    /// A launch that creates some is running.
+    creating: bool,
+    /// At least one lacks `u+rwx`.
+    locked: bool,
+    /// Some stood there already with other times.
+    other_times: bool,
+    /// DEST exists.
+    dest_made: bool,
+}
+
+/// What is asked about names that may be one at the destination.
+#[derive(Debug, Default)]
+struct Meeting {
+    /// The first of them that nobody has asked about.
+    name: Option<String>,
+    asks: bool,
+    answer: Option<Folding>,
+    /// Some are one: nothing is deleted.
+    is_one: bool,
+}
+
+/// Decides what a run does next.
+pub(crate) struct Scheduler {
+    policy: Policy,
+    rules: &'static [Rule],
+    began: Instant,
+    now: Instant,
+    last_start: Instant,
+    phase: Phase,
+    queue: Queue,
+    fit: Fit,
+    tuner: Option<Tuner>,
+    bandwidth: Option<Bandwidth>,
+    slots: SlotTable,
+    spine: Spine,
+    books: Books,
+    retry: Retry,
+    meeting: Meeting,
+    scanned: bool,
+    /// An earlier part of the run has started launches.
+    resumes: bool,
+    next_launch: LaunchId,
+    /// Launches of this part of the run.
+    launches: u64,
+    /// Nothing but split directories was begun.
+    only_created: bool,
+    /// Sources that do not exist were told of.
+    named_missing: bool,
+    /// Buckets that are copied while nothing else runs.
+    repair: Vec<Bucket>,
+    /// Those of them that no launch was given yet.
+    alone: HashSet<u64>,
+    /// Buckets whose names are to be removed from the source at the end.
+    removals: Vec<Bucket>,
+    /// Buckets in which is still to be deleted.
+    to_clean: Vec<Bucket>,
+    /// Why one rsync does it all, if it does.
+    one_rsync: Option<String>,
+    /// It is still to start.
+    one_waits: bool,
+    /// The server allows less than several rsyncs need.
+    fell_back: bool,
+    /// An rsync lost its list: the others read it whole.
+    whole_lists: bool,
+    /// Something of the source could not be read: rsync deletes nothing then.
+    sender_failed: bool,
+    /// Something was copied.
+    copied: bool,
+    /// A launch has changed something at the destination, or may have: known of launches that are asked for it.
+    touched: bool,
+    /// Launches are started ahead.
+    goes_ahead: bool,
+    done: Weight,
+    /// What running launches have dealt with.
+    in_flight: Weight,
+    soft: RunCode,
+    failed: Option<u8>,
+    interrupted: bool,
+    finished: bool,
+    commands: Vec<Command>,
+}
+
+impl Scheduler {
+    /// A run that begins `now`, or goes on with what was done `before`.
+    pub fn new(policy: Policy, hosts: Option<HostPool>, before: Before, now: Instant) -> Scheduler {
+        let coalesce = if policy.one_bucket_a_launch { Coalesce::Never } else { Coalesce::ByCost };
+        let mut scheduler = Scheduler {
+            rules: outcome::RULES,
+            began: now,
+            now,
+            last_start: now,
+            phase: Phase::Transfer,
+            queue: Queue::new(policy.guess, coalesce).opening(policy.opening),
+            fit: Fit::new(policy.guess),
+            tuner: policy.adapts.then(|| Tuner::new(policy.processes)),
+            bandwidth: policy.bwlimit.map(|limit| Bandwidth::new(limit, policy.processes)),
+            slots: SlotTable::new(policy.processes, hosts),
+            spine: Spine::default(),
+            books: Books::default(),
+            retry: Retry::new(policy.processes),
+            meeting: Meeting { is_one: before.names_meet, ..Meeting::default() },
+            scanned: false,
+            resumes: before.launches > 0,
+            next_launch: before.launches,
+            launches: 0,
+            only_created: true,
+            named_missing: false,
+            repair: Vec::new(),
+            alone: HashSet::new(),
+            removals: Vec::new(),
+            to_clean: Vec::new(),
+            one_waits: policy.one_rsync.is_some(),
+            one_rsync: policy.one_rsync.clone(),
+            fell_back: false,
+            whole_lists: false,
+            sender_failed: before.sender_failed,
+            copied: false,
+            touched: false,
+            goes_ahead: policy.goes_ahead,
+            done: before.done,
+            in_flight: Weight::default(),
+            soft: RunCode::default(),
+            failed: None,
+            interrupted: false,
+            finished: false,
+            commands: Vec::new(),
+            policy,
+        };
+        before.codes.iter().for_each(|code| scheduler.soft.add(*code));
+        scheduler.is_copied(&before.buckets);
+        scheduler
+    }
+
+    /// Takes what has happened, in this order, and says what is to be done.
+    pub fn handle(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>) -> Vec<Command> {
+        self.now = now;
+        inputs.into_iter().for_each(|input| self.hear(input));
+        if !self.finished {
+            self.look_at_the_clock();
+            self.look_at_the_rate();
+            self.look_at_the_hosts();
+            self.advance();
+            self.finish_if_over();
+        }
+        std::mem::take(&mut self.commands)
+    }
+
+    fn hear(&mut self, input: Input) {
+        match input {
+            Input::Directory(Directory { argument_bytes, locked }) => {
+                self.spine.arguments.push(argument_bytes);
+                self.spine.locked |= locked;
+            }
+            Input::Buckets(buckets) => {
+                for bucket in buckets {
+                    self.books.open([Task::Copy(bucket.id)]);
+                    self.queue.push(bucket);
+                }
+            }
+            Input::Meets(name) => drop(self.meeting.name.get_or_insert(name)),
+            Input::Unread { vanished } => {
+                self.soft.add(if vanished { exit::VANISHED } else { exit::PARTIAL });
+                self.sender_failed |= !vanished;
+            }
+            Input::ScanEnded => self.scanned = true,
+            Input::InFlight(weight) => self.in_flight = weight,
+            Input::Prepared(launch, findings) => {
+                self.found(&findings);
+                if self.slots.get(launch).is_some_and(|running| matches!(running.work, Work::Create(_))) {
+                    self.queue.expect_little(false);
+                }
+            }
+            Input::Released(launch, release) => self.released(launch, release),
+            Input::Draining(launch) => self.slots.drains(launch),
+            Input::Ended(launch, report) => self.ended(launch, &report),
+            Input::Folding(answer) => {
+                self.meeting.asks = false;
+                self.meeting.answer = Some(answer);
+            }
+            Input::HostAnswered(host, is_there) => {
+                let now = self.now;
+                self.slots.hosts.iter_mut().for_each(|hosts| hosts.answered(host, is_there, now));
+            }
+            Input::Interrupted => self.interrupted = true,
+            Input::Tick => {}
+        }
+    }
+
+    fn found(&mut self, findings: &Findings) {
+        if findings.partial {
+            self.soft.add(exit::PARTIAL);
+        }
+        self.sender_failed |= findings.sender_failed;
+        findings.cut.iter().for_each(|bucket| self.books.cut(*bucket));
+        if findings.dest_lost {
+            self.fail(crate::error::EXIT_FILE_IO);
+        }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping()
+    }
+
+    fn stopping(&self) -> bool {
+        self.failed.is_some() || self.interrupted
+    }
+
+    fn fail(&mut self, code: u8) {
+        if !self.interrupted {
+            self.failed.get_or_insert(code);
+            self.commands.push(Command::Stop);
+        }
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        self.commands.push(Command::Note(text.into()));
+    }
+
+    fn tell_failure(&mut self, text: impl Into<String>) {
+        self.commands.push(Command::Failed(text.into()));
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now.duration_since(self.began)
+    }
+
+    /// `--stop-after` is about the run, not about each rsync.
+    fn look_at_the_clock(&mut self) {
+        let over = self.policy.stop_after.is_some_and(|limit| self.elapsed() >= limit);
+        if over && !self.stopping() && self.phase != Phase::Done {
+            self.tell_failure("the time of --stop-after is over: not everything was copied");
+            self.fail(exit::TIMEOUT);
+        }
+    }
+
+    fn look_at_the_rate(&mut self) {
+        let (done, working) = (self.done + self.in_flight, self.working());
+        if let Some(tuner) = self.tuner.as_mut().filter(|_| self.phase == Phase::Transfer) {
+            tuner.look(working, done, &self.fit.model(), self.now);
+        }
+    }
+
+    /// Asks hosts that were set aside whether they are there, and ends the run if none was for too long.
+    fn look_at_the_hosts(&mut self) {
+        if self.stopping() || self.phase == Phase::Done {
+            return;
+        }
+        let Some(hosts) = &mut self.slots.hosts else { return };
+        for (host, _) in hosts.due(self.now) {
+            self.commands.push(Command::Probe(host));
+        }
+        if let Some(code) = hosts.stranded(self.now) {
+            let seconds = hosts.timeout().as_secs();
+            self.tell_failure(format!("no host could be used for {seconds} s"));
+            self.fail(code);
+        }
+    }
+
+    fn finish_if_over(&mut self) {
+        let is_stopped = self.stopping() && self.slots.is_empty();
+        if !is_stopped && self.phase != Phase::Done {
+            return;
+        }
+        self.finished = true;
+        let verdict = match self.books.close() {
+            _ if self.stopping() || self.policy.survey => Verdict::Stopped,
+            Ok(closed) => Verdict::Complete(closed),
+            Err(complaint) => {
+                self.soft.add(exit::PARTIAL);
+                Verdict::Unaccounted(complaint)
+            }
+        };
+        self.commands.push(Command::Finish(verdict));
+    }
+
+    /// How many processes may run now.
+    pub fn processes(&self) -> NonZero<usize> {
+        self.tuner.as_ref().map_or(self.policy.processes, Tuner::processes)
+    }
+
+    /// How many run and take a place.
+    pub fn working(&self) -> usize {
+        self.slots.working(self.processes())
+    }
+
+    /// When something is due without an input, if before the next look at the clock.
+    pub fn next_change(&self) -> Option<Instant> {
+        self.bandwidth.as_ref().and_then(Bandwidth::next_change)
+    }
+
+    /// Whether everything is copied, and only what comes after that is left.
+    pub fn is_finishing(&self) -> bool {
+        !matches!(self.phase, Phase::Transfer | Phase::Repair)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done && !self.stopping()
+    }
+
+    /// Buckets that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Buckets that are still to be copied.
+    pub fn buckets_left(&self) -> u64 {
+        self.books.buckets_left()
+    }
+
+    /// What is dealt with by launches that have ended.
+    pub fn done(&self) -> Weight {
+        self.done
+    }
+
+    pub fn cost(&self) -> CostModel {
+        self.fit.model()
+    }
+
+    /// Something was made at the destination, as far as known.
+    pub fn has_begun(&self) -> bool {
+        self.copied || self.spine.dest_made
+    }
+
+    /// The code of what came to its end, and the one that ended the run.
+    pub fn code(&self) -> RunCode {
+        let mut code = RunCode::default();
+        if self.interrupted {
+            code.add(exit::INTERRUPTED);
+        }
+        self.failed.into_iter().for_each(|failed| code.add(failed));
+        code.add(self.soft.get());
+        code
+    }
+
+    pub fn soft_code(&self) -> u8 {
+        self.soft.get()
+    }
+
+    pub fn host_figures(&self, now: Instant) -> Vec<HostFigures> {
+        self.slots.hosts.as_ref().map_or_else(Vec::new, |hosts| hosts.figures(now))
+    }
+}

@@ -1,0 +1,166 @@
+//! The phases of a run, and when one is over.
+
+use std::ops::Range;
+
+use crate::rsync::command::argument_cost;
+use crate::rsync::exit;
+
+use super::{Command, Scheduler, Spine, Task};
+
+/// What the run does now. A phase ends when nothing of it runs or waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Split directories are created, and buckets copied.
+    Transfer,
+    /// Buckets are copied that need to be alone.
+    Repair,
+    /// What is too much is deleted inside the subtrees of buckets.
+    Clean,
+    /// It is deleted in these parts of the split directories.
+    Delete(Vec<Range<usize>>),
+    /// These parts of them get their attributes. `looks_first` if they may have them already.
+    Attributes {
+        parts: Vec<Range<usize>>,
+        looks_first: bool,
+    },
+    /// What was copied is removed from the source.
+    Remove,
+    Done,
+}
+
+impl Spine {
+    pub fn len(&self) -> usize {
+        self.arguments.len()
+    }
+
+    /// The longest part from `from` on whose arguments fit into one launch.
+    pub fn fitting(&self, from: usize, room: usize) -> Range<usize> {
+        let mut taken = 0;
+        for (place, bytes) in self.arguments.iter().enumerate().skip(from) {
+            taken += argument_cost(bytes + 1);
+            if taken > room && place > from {
+                return from..place;
+            }
+        }
+        from..self.len()
+    }
+
+    /// All of it, in parts that fit one launch each.
+    pub fn parts(&self, room: usize) -> Vec<Range<usize>> {
+        let mut parts = Vec::new();
+        let mut from = 0;
+        while from < self.len() {
+            let part = self.fitting(from, room);
+            from = part.end;
+            parts.push(part);
+        }
+        parts
+    }
+}
+
+impl Scheduler {
+    /// Starts what can be started, and goes to the next phase when one is over.
+    pub(super) fn advance(&mut self) {
+        if self.stopping() {
+            return;
+        }
+        self.release_copies();
+        loop {
+            self.start_all();
+            self.prestart_attributes();
+            let over = self.slots.is_idle() && self.scanned && !self.pausing() && !self.one_waits;
+            let next = match &self.phase {
+                Phase::Transfer if over && self.policy.survey => {
+                    self.name_missing_sources();
+                    Some(Phase::Done)
+                }
+                Phase::Transfer if over && self.queue.is_empty() && !self.lacks_spine() => Some(Phase::Repair),
+                Phase::Repair if over && self.repair.is_empty() => self.after_copying(),
+                Phase::Clean if over && self.queue.is_empty() => Some(Phase::Delete(self.open_parts())),
+                // Launches that delete set the attributes as well, unless they may not see what was removed from the source.
+                Phase::Delete(parts) if over && parts.is_empty() => {
+                    let parts = if self.policy.removes { self.open_parts() } else { Vec::new() };
+                    Some(Phase::Attributes { parts, looks_first: false })
+                }
+                Phase::Attributes { parts, .. } if over && parts.is_empty() => Some(Phase::Remove),
+                Phase::Remove if over && self.removals.is_empty() => Some(Phase::Done),
+                _ => None,
+            };
+            match next {
+                Some(next) => self.phase = next,
+                None => return,
+            }
+        }
+    }
+
+    /// What comes when everything was copied; `None` if that is not known yet.
+    fn after_copying(&mut self) -> Option<Phase> {
+        let nothing = Phase::Attributes { parts: Vec::new(), looks_first: false };
+        // One rsync for everything has left nothing to do, also of directories that were made before it.
+        if self.one_rsync.is_some() {
+            return Some(nothing);
+        }
+        if self.policy.deletes.is_some() && self.meeting.name.is_some() {
+            self.keep_what_meets()?;
+        }
+        if self.may_delete() {
+            std::mem::take(&mut self.to_clean).into_iter().for_each(|bucket| self.queue.push(bucket));
+            return Some(Phase::Clean);
+        }
+        // That nothing is deleted was told.
+        let kept: Vec<Task> = self.to_clean.drain(..).map(|bucket| Task::Clean(bucket.id)).collect();
+        self.books.skip(kept, true);
+        if !self.spine.dest_made || self.policy.pretends {
+            return Some(nothing);
+        }
+        // What is above a source of --relative was not looked at, and was made with `u+rwx` all the same.
+        let modes_differ = self.policy.unlocks && (self.spine.locked || self.policy.implied_dirs);
+        let differ = modes_differ || self.spine.other_times;
+        let unmarked = self.policy.marks_changes && !self.touched && !self.resumes;
+        if !differ && !self.policy.watches_dest && unmarked {
+            return Some(nothing);
+        }
+        let looks_first = !differ && self.policy.watches_dest;
+        Some(Phase::Attributes { parts: self.open_parts(), looks_first })
+    }
+
+    fn open_parts(&mut self) -> Vec<Range<usize>> {
+        let parts = self.spine.parts(self.policy.room);
+        self.books.open(parts.iter().map(|part| Task::Part(part.start)));
+        parts
+    }
+
+    /// Deletions in split directories come last, and not after an error on the sending side: what could not be read would be deleted.
+    fn may_delete(&mut self) -> bool {
+        if self.meeting.is_one {
+            return false;
+        }
+        // Sources that were not split have no split directories, and what was copied of them is still to be cleaned, also by a run that goes on
+        // and finds nothing else to do.
+        let splits = self.spine.dest_made && self.spine.len() > 0;
+        let wanted = self.policy.deletes.is_some() && (splits || !self.to_clean.is_empty());
+        let unsafe_now = self.sender_failed && !self.policy.ignore_errors;
+        if wanted && unsafe_now {
+            self.soft.add(exit::PARTIAL);
+            self.tell_failure(match self.policy.deletes_late() {
+                true => "IO error encountered -- nothing is deleted",
+                false => "IO error encountered -- nothing is deleted in the directories that were split",
+            });
+        }
+        wanted && !unsafe_now
+    }
+
+    /// After an earlier part of the run nobody knows how far the split directories were made, also where no bucket is left that needs them.
+    pub(super) fn lacks_spine(&self) -> bool {
+        self.resumes && self.scanned && self.spine.created < self.spine.len()
+    }
+
+    pub(super) fn name_missing_sources(&mut self) {
+        if std::mem::replace(&mut self.named_missing, true) || !self.policy.missing_sources {
+            return;
+        }
+        self.soft.add(exit::PARTIAL);
+        self.sender_failed = true;
+        self.commands.push(Command::TellMissing);
+    }
+}

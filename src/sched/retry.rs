@@ -1,0 +1,199 @@
+//! What is tried again, how often and when; and how many launches may run at once after some were not let in.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::time::{Duration, Instant};
+
+use crate::rsync::exit;
+
+use super::outcome::Whose;
+use super::phase::Phase;
+use super::{Command, Scheduler, Work};
+
+/// Wait before a failed connection is tried again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How long those that wait, or the other side, are given to make place.
+const PLACE_IS_MADE: Duration = Duration::from_millis(500);
+/// Key of launches for split directories among those of buckets.
+const OF_DIRECTORIES: u64 = u64::MAX;
+
+/// What was tried.
+pub(super) struct Retry {
+    /// Failed launches of a bucket, or of split directories ([`OF_DIRECTORIES`]).
+    pub tries: HashMap<u64, u32>,
+    /// Where buckets have failed for reasons of their own, on hosts that work: the host, and the launches that had succeeded by then.
+    faults: HashMap<u64, (usize, u64)>,
+    pub pause_until: Option<Instant>,
+    /// Launches in a row that were not let in although no other ran.
+    pub turned_away: u32,
+    /// How many may run now: fewer after a connection failed, and one more after each success.
+    pub at_once: NonZero<usize>,
+    /// How many that can be at most: fewer where a daemon has not let more in.
+    most_at_once: NonZero<usize>,
+}
+
+impl Retry {
+    pub fn new(processes: NonZero<usize>) -> Retry {
+        Retry {
+            tries: HashMap::new(),
+            faults: HashMap::new(),
+            pause_until: None,
+            turned_away: 0,
+            at_once: processes,
+            most_at_once: processes,
+        }
+    }
+
+    /// A launch has come to its end.
+    pub fn succeeded(&mut self) {
+        self.at_once = self.at_once.saturating_add(1).min(self.most_at_once);
+        self.turned_away = 0;
+    }
+
+    /// One more try of each of these; the most of any.
+    fn count(&mut self, keys: &[u64]) -> u32 {
+        let tried = keys.iter().map(|key| {
+            let tries = self.tries.entry(*key).or_insert(0);
+            *tries += 1;
+            *tries
+        });
+        tried.max().unwrap_or(u32::MAX)
+    }
+}
+
+/// What the tries of a launch are counted by.
+fn keys(work: &Work) -> Vec<u64> {
+    match work {
+        Work::Create(_) | Work::Delete(_) | Work::Attributes(_) | Work::Everything => vec![OF_DIRECTORIES],
+        _ => work.buckets().iter().map(|bucket| bucket.id).collect(),
+    }
+}
+
+impl Scheduler {
+    pub(super) fn pausing(&self) -> bool {
+        self.retry.pause_until.is_some_and(|until| self.now < until)
+    }
+
+    /// The same work waits again.
+    pub(super) fn put_back(&mut self, work: Work) {
+        match work {
+            Work::Copy(buckets) | Work::Clean(buckets) => {
+                buckets.into_iter().for_each(|bucket| self.queue.push(bucket));
+            }
+            Work::Repair(bucket) => self.repair.push(bucket),
+            Work::Remove(buckets) => self.removals.extend(buckets),
+            Work::Delete(part) | Work::Attributes(part) => match &mut self.phase {
+                Phase::Delete(parts) | Phase::Attributes { parts, .. } => parts.push(part),
+                _ => {}
+            },
+            // Those that wait for it may wait for long.
+            Work::Create(_) => self.dismiss_all(),
+            Work::Everything => self.one_waits = true,
+        }
+    }
+
+    pub(super) fn once_more(&mut self, work: Work) {
+        self.retry.count(&keys(&work));
+        self.commands.push(Command::Retried);
+        self.note("what failed may have passed; trying once more");
+        self.put_back(work);
+    }
+
+    /// Puts work back after a failure that may pass, or gives up.
+    pub(super) fn again(&mut self, work: Work, code: u8, most: u32) {
+        let most = most.min(self.policy.retries);
+        if work.is_everything() || self.leaves_halves(&work, code) {
+            return self.fail(code);
+        }
+        let tried = self.retry.count(&keys(&work));
+        // Before anything has worked, a failure of the connection is an answer.
+        let answer = !self.spine.dest_made && code != exit::PROTOCOL;
+        if self.stopping() || tried > most || answer {
+            return self.fail(code);
+        }
+        let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
+        let (what, seconds) = (exit::meaning(code), pause.as_secs());
+        self.note(format!("rsync ended with code {code} ({what}); trying again in {seconds} s"));
+        self.retry.pause_until = Some(self.now + pause);
+        self.commands.push(Command::Retried);
+        self.put_back(work);
+    }
+
+    /// Half as many run at once as still do: what refused so many may take fewer.
+    pub(super) fn fewer_at_once(&mut self) {
+        self.retry.at_once = NonZero::new(self.slots.len().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
+    }
+
+    /// Whether a launch that broke off may have left files that the next one would pass over; says so.
+    fn leaves_halves(&mut self, work: &Work, code: u8) -> bool {
+        if !work.copies() || !self.policy.leaves_halves {
+            return false;
+        }
+        self.tell_failure(format!(
+            "an rsync ended with code {code}: what it has half written would be passed over with these rsync options, \
+             so it is not tried again"
+        ));
+        true
+    }
+
+    /// A launch was not let in: those that wait make place for it, and nothing is started ahead any more.
+    pub(super) fn make_place(&mut self, work: Work) {
+        self.goes_ahead = false;
+        self.retry.pause_until = Some(self.now + PLACE_IS_MADE);
+        self.dismiss_all();
+        self.put_back(work);
+    }
+
+    /// A launch was not let in while others of this run had their places: no more than these run at once.
+    pub(super) fn take_turns(&mut self, work: Work) {
+        match NonZero::new(self.slots.len()) {
+            Some(others) => {
+                let first = self.retry.most_at_once == self.policy.processes && others < self.retry.most_at_once;
+                if first && self.policy.tells_how {
+                    self.note("the other side does not let in so many rsyncs at once: fewer run from now on");
+                }
+                self.retry.most_at_once = self.retry.most_at_once.min(others);
+                self.retry.at_once = self.retry.at_once.min(others);
+            }
+            None => self.retry.turned_away += 1,
+        }
+        self.retry.pause_until = Some(self.now + PLACE_IS_MADE);
+        self.commands.push(Command::Retried);
+        self.put_back(work);
+    }
+
+    /// Sets a host aside that has lost a launch, and puts the work back for another; it is the work's own fault if it fails on two hosts
+    /// while others succeed.
+    pub(super) fn elsewhere(&mut self, slot: usize, work: Work, code: u8, whose: Whose) {
+        let Some(hosts) = &mut self.slots.hosts else { return };
+        let (host, at) = (hosts.host(slot).to_string(), hosts.of_slot(slot));
+        let (proven, wins, alone) = (hosts.is_proven(slot), hosts.wins(), hosts.hosts() == 1);
+        let what = exit::meaning(code);
+        if let Some(wait) = hosts.lost(slot, code, self.now) {
+            let seconds = wait.as_secs();
+            self.note(format!("{host} is set aside for {seconds} s: a launch ended with code {code} ({what})"));
+        }
+        if self.leaves_halves(&work, code) {
+            return self.fail(code);
+        }
+        if proven && whose == Whose::Rsync {
+            for key in keys(&work) {
+                let tried = self.retry.count(&[key]);
+                let too_often = alone && tried > self.policy.retries;
+                match self.retry.faults.get(&key) {
+                    Some((other, before)) if *other != at && wins > *before || too_often => {
+                        let where_ = if alone { "too often" } else { "on two hosts, where others succeed," };
+                        self.tell_failure(format!("a launch failed {where_} with code {code} ({what})"));
+                        return self.fail(code);
+                    }
+                    Some(_) => {}
+                    None => {
+                        self.retry.faults.insert(key, (at, wins));
+                    }
+                }
+            }
+        }
+        self.commands.push(Command::Retried);
+        self.put_back(work);
+    }
+}

@@ -1,0 +1,182 @@
+//! What runs where. All that saves waiting lives here: launches that are started ahead and only wait for their names, and launches that only end.
+//!
+//! To another machine a launch shakes hands for longer than it then takes to begin (240 of 395 ms where a round trip takes 50), so while the launch
+//! that others have to wait for goes on, the next ones connect already: those that copy while the split directories are made, and the one that sets
+//! their attributes while the last ones copy. They get their names on standard input (rsync(1), `--files-from`) when they may begin, and have read
+//! and written nothing before. Meanwhile there is one process more than there are slots, which only waits.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+
+use crate::scan::Weight;
+
+use super::host_pool::HostPool;
+use super::work::{LaunchId, Work};
+
+/// For each slot, launches that only end and take no place: that lasts up to 40 ms, and a short launch works for 10.
+const DRAINING: usize = 4;
+/// And in all: each is two processes for the system and three open files for us.
+const MOST_DRAINING: usize = 32;
+
+/// What a launch does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// `prestarted` if it had to wait for its names.
+    Working { prestarted: bool },
+    /// It waits for its names.
+    Prestarted,
+    /// It is being handed its names.
+    Releasing,
+    /// It has done everything, and only ends.
+    Draining { prestarted: bool },
+    /// It ends without having done anything: its work is done otherwise.
+    Dismissed,
+}
+
+impl State {
+    pub fn waits(self) -> bool {
+        self == State::Prestarted
+    }
+
+    pub fn works(self) -> bool {
+        !matches!(self, State::Prestarted | State::Dismissed)
+    }
+}
+
+/// A launch that has started and not ended.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub work: Work,
+    pub slot: usize,
+    pub weight: Weight,
+    pub state: State,
+    /// Launches that were started ahead may have taken its place.
+    pub crowded: bool,
+}
+
+impl Running {
+    fn drains(&self) -> bool {
+        matches!(self.state, State::Draining { .. })
+    }
+
+    fn copies(&self) -> bool {
+        matches!(self.work, Work::Copy(_))
+    }
+}
+
+/// All launches that have started and not ended, and the slots they run in.
+pub(crate) struct SlotTable {
+    count: NonZero<usize>,
+    running: HashMap<LaunchId, Running>,
+    pub hosts: Option<HostPool>,
+}
+
+impl SlotTable {
+    pub fn new(count: NonZero<usize>, hosts: Option<HostPool>) -> SlotTable {
+        SlotTable { count, running: HashMap::new(), hosts }
+    }
+
+    pub fn insert(&mut self, launch: LaunchId, running: Running) {
+        self.hosts.iter_mut().for_each(|hosts| hosts.started(running.slot));
+        self.running.insert(launch, running);
+    }
+
+    pub fn remove(&mut self, launch: LaunchId) -> Option<Running> {
+        self.running.remove(&launch)
+    }
+
+    pub fn set(&mut self, launch: LaunchId, state: State) {
+        self.running.get_mut(&launch).into_iter().for_each(|running| running.state = state);
+    }
+
+    pub fn get(&self, launch: LaunchId) -> Option<&Running> {
+        self.running.get(&launch)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// A launch that drains has nothing more to do; others may have its place.
+    pub fn drains(&mut self, launch: LaunchId) {
+        let Some(running) = self.running.get_mut(&launch) else { return };
+        running.state = match running.state {
+            State::Working { prestarted } => State::Draining { prestarted },
+            State::Releasing => State::Draining { prestarted: true },
+            other => other,
+        };
+    }
+
+    /// Launches that wait for their names.
+    pub fn waiting(&self) -> Vec<(LaunchId, Work)> {
+        let waiting = self.running.iter().filter(|(_, running)| running.state.waits());
+        let mut waiting: Vec<_> = waiting.map(|(launch, running)| (*launch, running.work.clone())).collect();
+        waiting.sort_by_key(|(launch, _)| *launch);
+        waiting
+    }
+
+    fn any_waits(&self) -> bool {
+        self.running.values().any(|running| running.state.waits())
+    }
+
+    /// Whether no launch does anything, or is still to copy.
+    pub fn is_idle(&self) -> bool {
+        let is_to_copy = |running: &Running| running.state.waits() && running.copies();
+        !self.running.values().any(|running| running.state.works() || is_to_copy(running))
+    }
+
+    /// Whether all that runs copies, and something does.
+    pub fn only_copies(&self) -> bool {
+        let copies = |running: &Running| running.copies() && running.state.works();
+        !self.running.is_empty() && self.running.values().all(copies)
+    }
+
+    /// Up to which split directory a launch creates them now.
+    pub fn creates_up_to(&self) -> Option<usize> {
+        self.running.values().find_map(|running| match &running.work {
+            Work::Create(part) if running.state.works() => Some(part.end),
+            _ => None,
+        })
+    }
+
+    /// Launches that take a place among those that may run at once. Not those that drain, up to [`DRAINING`] and [`MOST_DRAINING`]. And as long as
+    /// some wait, one does not: the launch that they wait for, or the one that waits for all others.
+    pub fn working(&self, processes: NonZero<usize>) -> usize {
+        let draining = self.running.values().filter(|running| running.drains()).count();
+        let free = draining.min(MOST_DRAINING.min(DRAINING * processes.get()));
+        self.running.len() - free - usize::from(self.any_waits())
+    }
+
+    /// A slot for the next launch.
+    pub fn free(&self) -> Option<usize> {
+        let taken = |slot| self.running.values().any(|running| running.slot == slot && !running.drains());
+        self.find(taken).or_else(|| if self.any_waits() { self.without_copy() } else { None })
+    }
+
+    /// The first slot in which nothing copies: its connection is open if there is one, whatever else goes through it.
+    fn without_copy(&self) -> Option<usize> {
+        let copies = |running: &Running| running.copies() && running.state != State::Dismissed && !running.drains();
+        self.find(|slot| self.running.values().any(|running| running.slot == slot && copies(running)))
+    }
+
+    fn find(&self, taken: impl Fn(usize) -> bool) -> Option<usize> {
+        match &self.hosts {
+            Some(hosts) => hosts.free_slot(taken),
+            None => (0..self.count.get()).find(|slot| !taken(*slot)),
+        }
+    }
+
+    /// The slot of a launch: where others run or ran, for one that is started `ahead`.
+    pub fn place_for(&self, work: &Work, ahead: bool) -> usize {
+        let slot = match (ahead, work) {
+            (true, Work::Copy(_)) => self.without_copy(),
+            (true, _) => None,
+            _ => self.free(),
+        };
+        slot.unwrap_or(0)
+    }
+}
