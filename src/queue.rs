@@ -147,6 +147,12 @@ impl Queue {
         self.weight = Weight::default();
     }
 
+    /// Takes all that wait, in the order in which they would leave.
+    pub fn take_all(&mut self) -> Vec<Bucket> {
+        self.weight = Weight::default();
+        std::mem::take(&mut self.waiting).into_values().collect()
+    }
+
     /// Number of buckets that wait.
     pub fn len(&self) -> usize {
         self.waiting.len()

@@ -74,6 +74,9 @@ impl Context {
         }
         if settled && !work.is_everything() {
             self.keeps_dest(&mut after.found);
+        }
+        // Of directories that were only created whoever uses them looks first: one that hangs is not to hold up all others.
+        if settled && !work.is_everything() && !matches!(work, Work::Create(_)) {
             let arguments = self.arguments(work);
             self.as_scanned(arguments, &mut after.found);
         }

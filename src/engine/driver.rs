@@ -299,8 +299,8 @@ impl<'scope, 'env> Driver<'scope, 'env> {
 
     fn unread(&mut self, error: &ScanError) -> Result<()> {
         let (config, plan) = (&self.context.config, &self.context.plan);
-        // rsync meets it too, and knows whether it is excluded.
-        if let crate::plan::Strategy::Plain(_) = plan.strategy {
+        // One rsync for everything meets it too, and knows whether it is excluded.
+        if self.statistics.one_rsync().is_some() {
             return Ok(());
         }
         // An rsync with capabilities may read it, rules may exclude it, and it may be readable again by then: the launch that gets it tells.
@@ -311,9 +311,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
             return Ok(());
         }
         let (text, vanished, in_unit) = (error.to_string(), error.vanished(), error.in_unit);
-        if self.statistics.one_rsync().is_none() {
-            self.record(&Record::Unread { text: text.clone(), vanished, in_unit })?;
-        }
+        self.record(&Record::Unread { text: text.clone(), vanished, in_unit })?;
         self.note_unread(text, vanished);
         Ok(())
     }

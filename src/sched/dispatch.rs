@@ -51,6 +51,7 @@ impl Scheduler {
                 self.start(Work::Repair(bucket), Some(how), false);
                 true
             }
+            Phase::Clean | Phase::Delete(_) if self.sender_failed && !self.policy.ignore_errors => false,
             Phase::Clean => {
                 let taken = self.queue.take(self.processes(), self.policy.room, u32::MAX, false);
                 let any = !taken.is_empty();

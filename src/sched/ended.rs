@@ -7,7 +7,7 @@ use crate::scan::Weight;
 use super::input::{Command, NotLaunched, Report};
 use super::outcome::{Case, Outcome, outcome};
 use super::phase::Phase;
-use super::slots::Running;
+use super::slots::{Running, State};
 use super::{LaunchId, Scheduler, Task, Work};
 
 impl Scheduler {
@@ -15,6 +15,8 @@ impl Scheduler {
         let Some(running) = self.slots.remove(launch) else { return };
         let now = self.now;
         self.bandwidth.iter_mut().for_each(|bandwidth| bandwidth.ends(launch, report.sent, now));
+        // Whatever becomes of the launch, that was told.
+        self.found(&report.after);
         let case = self.case(&running, report);
         let outcome = outcome(self.rules, &case);
         let (code, denied) = (case.code(), case.is_denied(self.policy.as_root));
@@ -48,7 +50,7 @@ impl Scheduler {
                 }
                 self.dismiss_all();
             }
-            Outcome::NotLaunched(why) => self.not_launched(work, why, &report.after),
+            Outcome::NotLaunched(why) => self.not_launched(work, running.state, why),
             Outcome::MakePlace => self.make_place(work),
             Outcome::TakeTurns => self.take_turns(work),
             Outcome::PutBack => self.put_back(work),
@@ -115,9 +117,8 @@ impl Scheduler {
         }
     }
 
-    fn not_launched(&mut self, work: Work, why: NotLaunched, after: &super::Findings) {
+    fn not_launched(&mut self, work: Work, state: State, why: NotLaunched) {
         self.launches -= 1;
-        self.found(after);
         match why {
             NotLaunched::NothingLeft { told } => self.skip(&work, told),
             NotLaunched::Alone => self.copy_alone(work.buckets().to_vec()),
@@ -131,7 +132,8 @@ impl Scheduler {
             NotLaunched::Untouched => self.books.done(work.tasks()),
             NotLaunched::NoList => {
                 self.goes_ahead = false;
-                if let Work::Copy(_) = work {
+                // Nothing was taken from anywhere for attributes that nobody has asked for yet.
+                if !matches!(work, Work::Attributes(_)) || state.works() {
                     self.put_back(work);
                 }
             }
@@ -156,7 +158,6 @@ impl Scheduler {
             self.queue.goes_by(self.fit.model());
         }
         self.retry.succeeded();
-        self.found(&report.after);
         if !work.copies() {
             self.books.done(work.tasks());
         }
@@ -183,6 +184,8 @@ impl Scheduler {
             }
             Work::Everything => {
                 self.books.settle_all();
+                // Also of those that others had copied before.
+                self.removals.clear();
                 // It met itself what the scan could not read, as far as that is part of the transfer.
                 self.soft = exit::RunCode::default();
             }

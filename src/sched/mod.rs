@@ -11,6 +11,8 @@ mod dispatch;
 mod ended;
 mod host_pool;
 mod input;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod phase;
 mod policy;
@@ -163,7 +165,7 @@ impl Scheduler {
             alone: HashSet::new(),
             removals: Vec::new(),
             to_clean: Vec::new(),
-            one_waits: policy.one_rsync.is_some(),
+            one_waits: policy.one_rsync.is_some() && !policy.survey,
             one_rsync: policy.one_rsync.clone(),
             fell_back: false,
             whole_lists: false,
@@ -205,6 +207,8 @@ impl Scheduler {
                 self.spine.arguments.push(argument_bytes);
                 self.spine.locked |= locked;
             }
+            // One rsync for everything may have begun before all was found, and meets itself what cannot be read.
+            Input::Buckets(_) | Input::Unread { .. } if self.one_rsync.is_some() => {}
             Input::Buckets(buckets) => {
                 for bucket in buckets {
                     self.books.open([Task::Copy(bucket.id)]);

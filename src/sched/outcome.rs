@@ -312,7 +312,9 @@ fn time_is_over(case: &Case<'_>) -> Option<Outcome> {
 
 fn list_lost(case: &Case<'_>) -> Option<Outcome> {
     let lost = case.report.said.lost_list && !case.work.is_everything();
-    lost.then_some(Outcome::AgainWithWholeLists(case.code()))
+    // Whatever it says of itself, it has not done its work.
+    let code = if exit::is_settled(case.code()) { STREAM } else { case.code() };
+    lost.then_some(Outcome::AgainWithWholeLists(code))
 }
 
 fn parent_lost(case: &Case<'_>) -> Option<Outcome> {

@@ -76,7 +76,18 @@ impl Scheduler {
                 }
                 Phase::Transfer if over && self.queue.is_empty() && !self.lacks_spine() => Some(Phase::Repair),
                 Phase::Repair if over && self.repair.is_empty() => self.after_copying(),
-                Phase::Clean if over && self.queue.is_empty() => Some(Phase::Delete(self.open_parts())),
+                Phase::Clean if over && self.queue.is_empty() && self.is_safe_to_delete() => {
+                    Some(Phase::Delete(self.open_parts()))
+                }
+                Phase::Clean if over && !self.is_safe_to_delete() => {
+                    self.stop_deleting();
+                    Some(Phase::Attributes { parts: self.open_parts(), looks_first: false })
+                }
+                Phase::Delete(parts) if over && !parts.is_empty() && !self.is_safe_to_delete() => {
+                    let parts = parts.clone();
+                    self.stop_deleting();
+                    Some(Phase::Attributes { parts, looks_first: false })
+                }
                 // Launches that delete set the attributes as well, unless they may not see what was removed from the source.
                 Phase::Delete(parts) if over && parts.is_empty() => {
                     let parts = if self.policy.removes { self.open_parts() } else { Vec::new() };
@@ -124,6 +135,19 @@ impl Scheduler {
         Some(Phase::Attributes { parts: self.open_parts(), looks_first })
     }
 
+    /// Nothing is known of the source that could not be read.
+    pub(super) fn is_safe_to_delete(&self) -> bool {
+        !self.sender_failed || self.policy.ignore_errors
+    }
+
+    /// An error of the source came to light while something was deleted: the rest stays, as inside one rsync.
+    fn stop_deleting(&mut self) {
+        self.soft.add(exit::PARTIAL);
+        self.tell_failure("IO error encountered -- nothing more is deleted");
+        let kept = self.queue.take_all();
+        self.books.skip(kept.iter().map(|bucket| Task::Clean(bucket.id)).collect::<Vec<_>>(), true);
+    }
+
     fn open_parts(&mut self) -> Vec<Range<usize>> {
         let parts = self.spine.parts(self.policy.room);
         self.books.open(parts.iter().map(|part| Task::Part(part.start)));
@@ -139,7 +163,7 @@ impl Scheduler {
         // and finds nothing else to do.
         let splits = self.spine.dest_made && self.spine.len() > 0;
         let wanted = self.policy.deletes.is_some() && (splits || !self.to_clean.is_empty());
-        let unsafe_now = self.sender_failed && !self.policy.ignore_errors;
+        let unsafe_now = !self.is_safe_to_delete();
         if wanted && unsafe_now {
             self.soft.add(exit::PARTIAL);
             self.tell_failure(match self.policy.deletes_late() {
@@ -150,9 +174,10 @@ impl Scheduler {
         wanted && !unsafe_now
     }
 
-    /// After an earlier part of the run nobody knows how far the split directories were made, also where no bucket is left that needs them.
+    /// Some split directories are still to be made, also where no bucket is left that needs them: an earlier part of the run has copied those, or all
+    /// that was in them is left out.
     pub(super) fn lacks_spine(&self) -> bool {
-        self.resumes && self.scanned && self.spine.created < self.spine.len()
+        self.one_rsync.is_none() && self.scanned && self.spine.created < self.spine.len()
     }
 
     pub(super) fn name_missing_sources(&mut self) {

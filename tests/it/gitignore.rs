@@ -48,6 +48,24 @@ fn a_copy_is_that_of_one_rsync_with_these_rules() {
     }
 }
 
+/// The directories were split, and no bucket needs them.
+#[test]
+fn directories_of_which_everything_is_ignored_are_made() {
+    let work = Work::public();
+    for number in 0..50 {
+        work.file(format!("src/a/b/f{number}.o"), "");
+    }
+    work.file("src/.gitignore", "*.o\n.gitignore\n");
+    let mut one = rsync(&work);
+    one.args(["-a", RULES, "src/", "one"]);
+    run(one).expect_code(0);
+    let mut many = multi_sync(&work);
+    many.args(["-p", "3", "-f", "5", "-r", "-a", "--gitignore", "src/", "many"]);
+    let ran = run(many).expect_code(0);
+    let report = compare(&work.join("one"), &work.join("many"), &Options::archive()).unwrap();
+    assert!(report.is_same() && work.join("many/a/b").is_dir(), "{report}\n{}", ran.report());
+}
+
 #[test]
 fn rules_of_rsync_and_other_options_hold_as_well() {
     let work = Work::new();
