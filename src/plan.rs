@@ -36,7 +36,7 @@ use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Quoted, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Aliases, Class, Delete, Meaning, Options, Setting, Shows, Stop, command_words};
+use crate::rsync::options::{Aliases, Class, Delete, Meaning, Opt, Options, Setting, Shows, Stop, command_words};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
@@ -105,21 +105,21 @@ pub struct Keeps {
 impl Keeps {
     /// `None` if options say more than the plain attributes, or print a line about each directory.
     fn of(config: &Config, options: &Options, meaning: &Meaning) -> Option<Keeps> {
-        const MORE: [&str; 12] = [
-            "chmod",
-            "chown",
-            "usermap",
-            "groupmap",
-            "fake-super",
-            "copy-as",
-            "acls",
-            "xattrs",
-            "atimes",
-            "crtimes",
-            "super",
-            "relative",
+        const MORE: [Opt; 12] = [
+            Opt::Chmod,
+            Opt::Chown,
+            Opt::Usermap,
+            Opt::Groupmap,
+            Opt::FakeSuper,
+            Opt::CopyAs,
+            Opt::Acls,
+            Opt::Xattrs,
+            Opt::Atimes,
+            Opt::Crtimes,
+            Opt::Super,
+            Opt::Relative,
         ];
-        let more = options.settings().iter().any(|setting| MORE.contains(&setting.spec.name()));
+        let more = options.mentions(&MORE);
         let here = config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run;
         let silent =
             options.shows().names == 0 && meaning.verbose == 0 && meaning.itemize == 0 && meaning.out_format.is_none();
@@ -541,7 +541,7 @@ fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], sing
 fn logs_of_receiver(config: &Config) -> Option<&'static str> {
     let logs = |setting: &Setting| {
         let word = setting.value.as_deref().unwrap_or_default().as_bytes();
-        setting.spec.name() == "remote-option" && word.starts_with(b"--log-file")
+        setting.spec.id == Opt::RemoteOption && word.starts_with(b"--log-file")
     };
     let given = config.destination.is_local() && config.options.settings().iter().any(logs);
     given.then_some("the log file of the receiving side is one process's")
@@ -550,9 +550,8 @@ fn logs_of_receiver(config: &Config) -> Option<&'static str> {
 /// Without recursion rsync skips them, and ends with 0.
 fn refuse_directories(config: &Config, found: &sources::Found) -> Result<()> {
     let Some((source, _)) = found.present.iter().find(|(_, metadata)| metadata.is_dir()) else { return Ok(()) };
-    let off =
-        |name: &str| config.options.settings().iter().any(|setting| setting.negated && setting.spec.name() == name);
-    let remedy = if off("recursive") || off("dirs") {
+    let turns_off = |setting: &Setting| setting.negated && matches!(setting.spec.id, Opt::Recursive | Opt::Dirs);
+    let remedy = if config.options.settings().iter().any(turns_off) {
         "leave out what turns recursion off, or add --dirs (-d)".to_owned()
     } else {
         let typed: Vec<String> = config.options.argv().iter().map(|word| Quoted(word).to_string()).collect();
@@ -573,8 +572,7 @@ fn runs_as_root(config: &Config) -> bool {
 }
 
 fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Option<Route> {
-    let chooses_address = ["ipv4", "ipv6"];
-    if options.settings().iter().any(|setting| chooses_address.contains(&setting.spec.name())) {
+    if options.mentions(&[Opt::Ipv4, Opt::Ipv6]) {
         return None;
     }
     let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
@@ -585,18 +583,24 @@ fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Sup
 
 /// Whether a half-written file stays under its own name, and looks newer, existing, or of the right size to the next rsync.
 fn leaves_halves(options: &Options, meaning: &Meaning) -> bool {
-    let has = |name: &str| options.settings().iter().any(|setting| setting.spec.name() == name && !setting.negated);
     // -P is --partial --progress.
-    let partial = has("partial") || options.settings().iter().any(|setting| setting.spec.short == Some(b'P'));
-    let in_place = meaning.inplace || meaning.append || partial || has("write-devices");
-    in_place && !meaning.dry_run && (has("update") || has("size-only") || meaning.ignore_existing)
+    let partial = options.has(Opt::Partial) || options.has(Opt::P);
+    let in_place = meaning.inplace || meaning.append || partial || options.has(Opt::WriteDevices);
+    let passes_over = options.has(Opt::Update) || options.has(Opt::SizeOnly) || meaning.ignore_existing;
+    in_place && !meaning.dry_run && passes_over
 }
 
 fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
-    let twice =
-        ["ignore-times", "backup", "itemize-changes", "verbose", "out-format", "log-file", "remove-source-files"];
-    let typed = options.settings().iter().any(|setting| twice.contains(&setting.spec.name()));
-    let typed = typed || options.shows().names > 0;
+    const TWICE: [Opt; 7] = [
+        Opt::IgnoreTimes,
+        Opt::Backup,
+        Opt::ItemizeChanges,
+        Opt::Verbose,
+        Opt::OutFormat,
+        Opt::LogFile,
+        Opt::RemoveSourceFiles,
+    ];
+    let typed = options.mentions(&TWICE) || options.shows().names > 0;
     // Without times rsync would copy everything again.
     meaning.times && !meaning.dry_run && !typed
 }
@@ -615,7 +619,7 @@ fn follow(meaning: &Meaning) -> Follow {
 fn lists_first(options: &Options, meaning: &Meaning) -> bool {
     let all_first = matches!(meaning.delete, Some(Delete::Before | Delete::After));
     let mut settings = options.settings().iter();
-    let off = settings.rfind(|setting| setting.spec.name() == "inc-recursive").is_some_and(|setting| setting.negated);
+    let off = settings.rfind(|setting| setting.spec.id == Opt::IncRecursive).is_some_and(|setting| setting.negated);
     all_first || off || meaning.delay_updates || meaning.prune_empty_dirs
 }
 
@@ -629,7 +633,7 @@ fn stop_after(meaning: &Meaning) -> Option<Duration> {
 
 /// See [`Plan::goes_ahead`]. An rsync that waits looks like one that hangs.
 fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
-    let times_out = || options.settings().iter().any(|setting| setting.spec.name() == "timeout");
+    let times_out = || options.mentions(&[Opt::Timeout]);
     // What waits would hold a share of the bandwidth.
     let is_limited = config.stall.is_some() || times_out() || meaning.bwlimit.is_some();
     !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
@@ -638,9 +642,17 @@ fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
 /// Whether launches are asked to say when they have done everything: not where nothing comes of it, nor where it would be among what the
 /// user wants to see.
 fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -> bool {
-    const SHOWN: [&str; 8] =
-        ["debug", "info", "log-file", "log-file-format", "msgs2stderr", "outbuf", "progress", "stderr"];
-    let shown = options.settings().iter().any(|setting| SHOWN.contains(&setting.spec.name()));
+    const SHOWN: [Opt; 8] = [
+        Opt::Debug,
+        Opt::Info,
+        Opt::LogFile,
+        Opt::LogFileFormat,
+        Opt::Msgs2stderr,
+        Opt::Outbuf,
+        Opt::Progress,
+        Opt::Stderr,
+    ];
+    let shown = options.mentions(&SHOWN);
     // A daemon is no process that it could wait for.
     let waits = !matches!(config.destination.target(), Target::Daemon { .. });
     waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown

@@ -8,28 +8,28 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::Config;
 use crate::endpoint::{Source, Target};
-use crate::rsync::options::{Meaning, Options};
+use crate::rsync::options::{Meaning, Opt, Options};
 
 use super::relative::Relative;
 use super::sources::{real_path, resolve};
 
-const COMPARED: [&str; 3] = ["compare-dest", "copy-dest", "link-dest"];
+const COMPARED: [Opt; 3] = [Opt::CompareDest, Opt::CopyDest, Opt::LinkDest];
 
 /// Whether directories at DEST may change without a word: rsync says nothing of a file that it links or copies from elsewhere as it is (but for
 /// `-ii`), nor of what it removes in the directory for partial files.
 pub(super) fn are_silent(options: &Options, meaning: &Meaning) -> bool {
-    meaning.partial_dir.is_some() || options.settings().iter().any(|setting| COMPARED.contains(&setting.spec.name()))
+    meaning.partial_dir.is_some() || options.mentions(&COMPARED)
 }
 
 /// What one rsync has to do because of such a directory, with the reason.
 pub(super) fn one(config: &Config, options: &Options, meaning: &Meaning) -> Option<&'static str> {
     let is_seen = config.destination.is_local() && config.hosts.is_empty();
-    let any_in_dest = |names: &[&str]| {
-        let mut named = options.settings().iter().filter(|setting| names.contains(&setting.spec.name()));
+    let any_in_dest = |opts: &[Opt]| {
+        let mut named = options.settings().iter().filter(|setting| opts.contains(&setting.spec.id));
         named.any(|setting| setting.value.as_ref().is_some_and(|dir| meets_dest(config, Path::new(dir))))
     };
     if meaning.backup_dir.is_some() {
-        if any_in_dest(&["backup-dir"]) {
+        if any_in_dest(&[Opt::BackupDir]) {
             return Some("the backup directory leads into the destination");
         }
         if meaning.delete.is_some() && !is_seen {
@@ -39,7 +39,7 @@ pub(super) fn one(config: &Config, options: &Options, meaning: &Meaning) -> Opti
     if any_in_dest(&COMPARED) {
         return Some("a directory to compare with lies inside the destination");
     }
-    if meaning.delete.is_some() && any_in_dest(&["temp-dir"]) {
+    if meaning.delete.is_some() && any_in_dest(&[Opt::TempDir]) {
         return Some("the temporary directory lies inside the destination, where deletion finds it");
     }
     None

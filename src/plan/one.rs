@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 
 use crate::config::Config;
 use crate::rsync::command::Removal;
-use crate::rsync::options::{Delete, Meaning, Options, Superuser};
+use crate::rsync::options::{Delete, Meaning, Opt, Options, Superuser};
 
 use super::{bandwidth, launches};
 
@@ -15,10 +15,10 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) ->
     let merges = meaning.per_dir_merge || meaning.cvs_exclude;
     let deletes = meaning.delete.is_some();
     let backup_inside = meaning.backup_dir.as_deref().is_some_and(|dir| !is_outside(Path::new(dir)));
-    let has = |name: &str| options.settings().iter().any(|setting| setting.spec.name() == name && !setting.negated);
-    let fuzzy = has("fuzzy");
+    let has = |opt: Opt| options.has(opt);
+    let fuzzy = has(Opt::Fuzzy);
     let looks_twice = launches::removal(meaning) == Removal::SinglesLast;
-    let elsewhere = ["ignore-times", "ignore-existing", "link-dest", "copy-dest", "compare-dest"];
+    let elsewhere = [Opt::IgnoreTimes, Opt::IgnoreExisting, Opt::LinkDest, Opt::CopyDest, Opt::CompareDest];
     let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
     let late = matches!(meaning.delete, Some(Delete::After | Delete::Delay));
     let prints = prints(options, meaning);
@@ -110,12 +110,12 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) ->
             "with --xattrs and without --perms a directory gets special bits when its attributes are set",
         ),
         (
-            has("link-dest") && !meaning.perms && !is_root,
+            has(Opt::LinkDest) && !meaning.perms && !is_root,
             "without --perms a directory at the destination that may not be written is not made writable for links into it",
         ),
-        (has("atimes") && prints, "with --atimes reading a file changes what is printed of its other names"),
+        (has(Opt::Atimes) && prints, "with --atimes reading a file changes what is printed of its other names"),
         (
-            !is_root && meaning.backup && (!meaning.times || has("ignore-times")),
+            !is_root && meaning.backup && (!meaning.times || has(Opt::IgnoreTimes)),
             "a launch that is repeated with other modes would back up what the first has copied",
         ),
         (
@@ -123,7 +123,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) ->
             "with --ignore-existing a directory that may not be written is not made writable for what is copied into it",
         ),
         (
-            meaning.dry_run && ["link-dest", "copy-dest", "compare-dest"].into_iter().any(has),
+            meaning.dry_run && [Opt::LinkDest, Opt::CopyDest, Opt::CompareDest].into_iter().any(has),
             "a directory to compare with is looked for elsewhere if DEST is not made",
         ),
         (
@@ -131,7 +131,7 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) ->
             "which name of a file is printed as its copy depends on what was looked at first",
         ),
         (
-            has("compare-dest") && meaning.hard_links,
+            has(Opt::CompareDest) && meaning.hard_links,
             "rsync waits for ever where a second name of a special file that needs no copy takes the place of something",
         ),
         (
@@ -142,16 +142,16 @@ pub(super) fn by_options(options: &Options, meaning: &Meaning, is_root: bool) ->
             meaning.inplace && meaning.hard_links && !is_root,
             "rsync may wait for ever for the other names of a file that it may not write in place",
         ),
-        (has("copy-devices") && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
+        (has(Opt::CopyDevices) && meaning.hard_links, "rsync fails at devices it cannot open among names of one inode"),
         (
             meaning.dry_run && meaning.max_delete.is_some(),
             "what --max-delete keeps is taken for gone when deletion is only pretended",
         ),
         (
-            has("inplace") && has("backup-dir"),
+            has(Opt::Inplace) && has(Opt::BackupDir),
             "rsync makes no backup where the directory for it is there already (--inplace)",
         ),
-        (has("copy-as"), "with --copy-as another user reads the source than the one that scans it"),
+        (has(Opt::CopyAs), "with --copy-as another user reads the source than the one that scans it"),
         (backup_inside, "the backup directory lies inside the destination"),
         (bandwidth::limit(meaning).is_err(), "the bandwidth limit is not one that can be shared"),
     ];
@@ -166,7 +166,7 @@ pub(super) fn prints(options: &Options, meaning: &Meaning) -> bool {
 /// Whether a format of the user's has `%f`, with or without a width (rsyncd.conf(5), "log format").
 fn prints_paths(options: &Options) -> bool {
     options.settings().iter().any(|setting| {
-        let is_format = matches!(setting.spec.name(), "out-format" | "log-file-format");
+        let is_format = matches!(setting.spec.id, Opt::OutFormat | Opt::LogFileFormat);
         let format = setting.value.as_deref().unwrap_or_default().as_bytes();
         let mut pieces = format.split(|byte| *byte == b'%').skip(1);
         let is_width = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'\'');
@@ -176,16 +176,16 @@ fn prints_paths(options: &Options) -> bool {
 
 /// Whether a rule of the user's may let in what rsync's own rules exclude. `--exclude='+ NAME'` includes as well (rsync(1), "FILTER RULES").
 fn may_include(options: &Options) -> bool {
-    options.settings().iter().any(|setting| match setting.spec.name() {
-        "include" | "include-from" | "exclude-from" | "filter" => true,
-        "exclude" => setting.value.as_ref().is_some_and(|value| value.as_bytes().starts_with(b"+")),
+    options.settings().iter().any(|setting| match setting.spec.id {
+        Opt::Include | Opt::IncludeFrom | Opt::ExcludeFrom | Opt::Filter => true,
+        Opt::Exclude => setting.value.as_ref().is_some_and(|value| value.as_bytes().starts_with(b"+")),
         _ => false,
     })
 }
 
 /// Whether the rule by which rsync protects backups, `P *SUFFIX`, does not stand for the names that end so.
 fn has_odd_suffix(options: &Options) -> bool {
-    let suffix = options.settings().iter().rfind(|setting| setting.spec.name() == "suffix");
+    let suffix = options.settings().iter().rfind(|setting| setting.spec.id == Opt::Suffix);
     let value = suffix.and_then(|setting| setting.value.as_ref());
     value.is_some_and(|suffix| suffix.as_bytes().iter().any(|byte| b"*?[\\/".contains(byte)))
 }

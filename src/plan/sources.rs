@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::endpoint::{Form, Source};
 use crate::error::{Error, Result};
 use crate::rsync::exit;
-use crate::rsync::options::Meaning;
+use crate::rsync::options::{Meaning, Opt};
 use crate::scan::{self, Root, Weight};
 
 use super::aux_dirs;
@@ -286,7 +286,7 @@ fn are_nested(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
 
 /// Whether rsync may begin with a file of another name (`--fuzzy`).
 pub(super) fn is_fuzzy(config: &Config) -> bool {
-    config.options.settings().iter().any(|setting| setting.spec.name() == "fuzzy" && !setting.negated)
+    config.options.has(Opt::Fuzzy)
 }
 
 /// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.

@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use super::options::Options;
 use super::options::rule::Rule;
+use super::options::{Opt, Options};
 use super::prune::Prune;
 
 /// Filter rules as far as a planner needs them.
@@ -31,13 +31,13 @@ impl Filters {
         let mut filters = Filters::default();
         let mut from0 = false;
         for setting in options.settings() {
-            let name = setting.spec.name();
+            let opt = setting.spec.id;
             let value = setting.value.as_deref().unwrap_or_default();
             let rule = Rule::of(setting);
-            filters.in_files |= ["exclude-from", "include-from", "F", "cvs-exclude"].contains(&name)
+            filters.in_files |= [Opt::ExcludeFrom, Opt::IncludeFrom, Opt::F, Opt::CvsExclude].contains(&opt)
                 || matches!(rule, Some(Rule::Merge { .. } | Rule::DirMerge { .. }));
             let prune = &mut filters.prune;
-            match (name, rule) {
+            match (opt, rule) {
                 (_, Some(Rule::Clear)) => return Err(CLEARS),
                 (_, Some(Rule::DirMerge { name })) => {
                     prune.end();
@@ -59,28 +59,30 @@ impl Filters {
                         }
                     })?;
                 }
-                ("exclude-from" | "include-from", _) => {
+                (Opt::ExcludeFrom | Opt::IncludeFrom, _) => {
                     let text = read(&cwd.join(value))?;
                     if !ends_are_certain(&text, from0) {
                         prune.end();
                     }
                     lines(&text, |line| {
-                        prune.pattern(name == "exclude-from", line);
+                        prune.pattern(opt == Opt::ExcludeFrom, line);
                         if line == b"!" { Err(CLEARS) } else { Ok(()) }
                     })?;
                 }
-                ("F", _) => {
+                (Opt::F, _) => {
                     prune.end();
                     filters.merge_file(b".rsync-filter")?;
                 }
-                ("cvs-exclude", _) => {
+                (Opt::CvsExclude, _) => {
                     prune.end();
                     filters.merge_file(b".cvsignore")?;
                 }
-                ("exclude" | "include", Some(Rule::Pattern)) => prune.pattern(name == "exclude", value.as_bytes()),
+                (Opt::Exclude | Opt::Include, Some(Rule::Pattern)) => {
+                    prune.pattern(opt == Opt::Exclude, value.as_bytes())
+                }
                 (_, Some(Rule::Pattern)) => prune.filter(value.as_bytes()),
-                ("from0", _) => from0 = !setting.negated,
-                ("partial-dir", _) => {}
+                (Opt::From0, _) => from0 = !setting.negated,
+                (Opt::PartialDir, _) => {}
                 _ => continue,
             }
             filters.options.extend(setting.argv());

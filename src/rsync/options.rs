@@ -28,7 +28,7 @@ pub use operands::CommandLine;
 use operands::Operands;
 pub use shows::Shows;
 pub use similar::similar;
-pub use table::{Class, Spec, Takes, specs};
+pub use table::{Class, Group, Opt, Repeats, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};
 
 use aliases::Name;
@@ -102,11 +102,26 @@ impl Options {
         Options { settings: self.settings.iter().filter(|setting| !drop(setting)).cloned().collect() }
     }
 
+    /// Whether an option was typed, and not only to turn it off.
+    pub fn has(&self, opt: Opt) -> bool {
+        self.settings.iter().any(|setting| setting.spec.id == opt && !setting.negated)
+    }
+
+    /// Whether one of these options was typed, even if only to turn it off.
+    pub fn mentions(&self, opts: &[Opt]) -> bool {
+        self.settings.iter().any(|setting| opts.contains(&setting.spec.id))
+    }
+
+    /// The options that decide how another machine is reached, and not what is copied.
+    #[must_use]
+    pub fn connection_options(&self) -> Options {
+        self.without(|setting| setting.spec.group != Group::Connection)
+    }
+
     /// How many different times for deletion were named, of which rsync allows one.
     pub fn delete_times(&self) -> usize {
-        const TIMES: [&[&str]; 3] = [&["delete-before"], &["delete-during", "delete-delay"], &["delete-after"]];
-        let named = |names: &[&str]| self.settings.iter().any(|setting| names.contains(&setting.spec.name()));
-        TIMES.into_iter().filter(|names| named(names)).count()
+        const TIMES: [&[Opt]; 3] = [&[Opt::DeleteBefore], &[Opt::DeleteDuring, Opt::DeleteDelay], &[Opt::DeleteAfter]];
+        TIMES.into_iter().filter(|opts| self.mentions(opts)).count()
     }
 
     /// Where these options lead rsync, in an empty environment.
@@ -516,9 +531,18 @@ mod tests {
     fn without_drops_settings_and_keeps_the_rest_in_order() {
         let options = parse(&["-aH", "--delete", "--exclude=x", "-H"]);
         assert_eq!(
-            options.without(|setting| setting.spec.name() == "hard-links"),
+            options.without(|setting| setting.spec.id == Opt::HardLinks),
             parse(&["-a", "--delete", "--exclude=x"])
         );
+    }
+
+    #[test]
+    fn options_of_the_connection_lead_to_another_machine_and_copy_nothing() {
+        let words =
+            ["-aH", "-e", "ssh -p 22", "--delete", "--port=1", "-4", "-M--x", "--exclude=a", "-s", "--timeout=9"];
+        let left = ["-e", "ssh -p 22", "--port=1", "-4", "-M", "--x", "-s", "--timeout=9"];
+        let left: Vec<OsString> = left.map(OsString::from).into();
+        assert_eq!(parse(&words).connection_options().argv(), left);
     }
 
     #[test]
@@ -538,17 +562,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_option_that_counts_once_means_the_same_when_it_is_typed_again() {
+        let once = specs().iter().filter(|spec| spec.repeats == Repeats::Once && spec.class != Class::Refused);
+        for spec in once.filter(|spec| !matches!(spec.takes, Takes::Rule | Takes::Pattern)) {
+            let setting = Setting { spec, negated: false, value: spec.takes_value().then(|| sample(spec).into()) };
+            let [one, two] = [1, 2].map(|times| Options { settings: vec![setting.clone(); times] }.meaning());
+            assert_eq!(one, two, "{spec:?}");
+        }
+        let counted = |text: &str| parse(&[text]).meaning() != parse(&[text, text]).meaning();
+        assert!(["-v", "-h", "-i", "-x"].into_iter().all(counted));
+    }
+
     /// A value that rsync accepts while it parses, and that leaves no file behind.
     fn sample(spec: &Spec) -> &'static str {
-        match (spec.takes, spec.name()) {
+        match (spec.takes, spec.id) {
             (Takes::Input | Takes::Output, _) => "/dev/null",
             (Takes::Rule, _) => "- x",
-            (_, "block-size" | "max-size" | "min-size" | "bwlimit") => "1000",
-            (_, "stderr") => "errors",
-            (_, "stop-at") => "2099-01-01T00:00",
-            (_, "chmod") => "a+r",
-            (_, "info" | "debug") => "none",
-            (_, "remote-option") => "--fsync",
+            (_, Opt::BlockSize | Opt::MaxSize | Opt::MinSize | Opt::Bwlimit) => "1000",
+            (_, Opt::Stderr) => "errors",
+            (_, Opt::StopAt) => "2099-01-01T00:00",
+            (_, Opt::Chmod) => "a+r",
+            (_, Opt::Info | Opt::Debug) => "none",
+            (_, Opt::RemoteOption) => "--fsync",
             _ => "1",
         }
     }
@@ -574,8 +610,9 @@ mod tests {
             return;
         }
         // These change how the words after them are read.
-        let modes = ["daemon", "config", "dparam", "detach", "server", "sender", "help", "version"];
-        for spec in specs().iter().filter(|spec| !modes.contains(&spec.name())) {
+        let modes =
+            [Opt::Daemon, Opt::Config, Opt::Dparam, Opt::Detach, Opt::Server, Opt::Sender, Opt::Help, Opt::Version];
+        for spec in specs().iter().filter(|spec| !modes.contains(&spec.id)) {
             let long = spec.long.iter().chain(spec.aliases).map(|name| format!("--{name}"));
             let letter = spec.short.map(|letter| format!("-{}", char::from(letter)));
             let off = spec.negations.iter().map(|name| format!("--{name}"));

@@ -4,7 +4,7 @@
 //! Sources: rsync(1), and dry runs of rsync 3.5.0 where the page leaves the order open.
 
 use super::rule::Rule;
-use super::{Setting, info};
+use super::{Opt, Setting, info};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
@@ -281,8 +281,8 @@ impl Meaning {
             self.clears_filter_rules |= rule == Rule::Clear;
             self.per_dir_merge |= matches!(rule, Rule::DirMerge { .. });
         }
-        match setting.spec.name() {
-            "archive" => {
+        match setting.spec.id {
+            Opt::Archive => {
                 reader.recurse.get_or_insert(Recurse::Archive);
                 self.links = true;
                 self.perms = true;
@@ -292,90 +292,90 @@ impl Meaning {
                 self.devices = true;
                 self.specials = true;
             }
-            "recursive" => reader.recurse = on.then_some(Recurse::ByName),
-            "dirs" => reader.dirs = if on { Dirs::Yes } else { Dirs::No },
-            "old-dirs" => reader.dirs = Dirs::Old,
-            "relative" => reader.relative = Some(on),
-            "implied-dirs" => self.implied_dirs = on,
-            "files-from" => self.files_from = value(),
-            "from0" => self.from0 = on,
-            "one-file-system" => self.one_file_system = count(self.one_file_system),
-            "prune-empty-dirs" => self.prune_empty_dirs = on,
-            "links" => self.links = on,
-            "copy-links" => self.copy_links = true,
-            "copy-dirlinks" => self.copy_dirlinks = true,
-            "copy-unsafe-links" => self.copy_unsafe_links = true,
-            "safe-links" => self.safe_links = true,
-            "keep-dirlinks" => self.keep_dirlinks = true,
-            "hard-links" => self.hard_links = on,
-            "perms" => self.perms = on,
-            "executability" => self.executability = true,
-            "chmod" => self.chmod = true,
-            "acls" => {
+            Opt::Recursive => reader.recurse = on.then_some(Recurse::ByName),
+            Opt::Dirs => reader.dirs = if on { Dirs::Yes } else { Dirs::No },
+            Opt::OldDirs => reader.dirs = Dirs::Old,
+            Opt::Relative => reader.relative = Some(on),
+            Opt::ImpliedDirs => self.implied_dirs = on,
+            Opt::FilesFrom => self.files_from = value(),
+            Opt::From0 => self.from0 = on,
+            Opt::OneFileSystem => self.one_file_system = count(self.one_file_system),
+            Opt::PruneEmptyDirs => self.prune_empty_dirs = on,
+            Opt::Links => self.links = on,
+            Opt::CopyLinks => self.copy_links = true,
+            Opt::CopyDirlinks => self.copy_dirlinks = true,
+            Opt::CopyUnsafeLinks => self.copy_unsafe_links = true,
+            Opt::SafeLinks => self.safe_links = true,
+            Opt::KeepDirlinks => self.keep_dirlinks = true,
+            Opt::HardLinks => self.hard_links = on,
+            Opt::Perms => self.perms = on,
+            Opt::Executability => self.executability = true,
+            Opt::Chmod => self.chmod = true,
+            Opt::Acls => {
                 self.acls = on;
                 self.perms |= on;
             }
-            "xattrs" => self.xattrs = on,
-            "times" => self.times = on,
-            "omit-dir-times" => self.omit_dir_times = on,
-            "owner" => self.owner = on,
-            "group" => self.group = on,
-            "D" => {
+            Opt::Xattrs => self.xattrs = on,
+            Opt::Times => self.times = on,
+            Opt::OmitDirTimes => self.omit_dir_times = on,
+            Opt::Owner => self.owner = on,
+            Opt::Group => self.group = on,
+            Opt::D => {
                 self.devices = on;
                 self.specials = on;
             }
-            "devices" => self.devices = on,
-            "specials" => self.specials = on,
-            "super" => self.superuser = if on { Superuser::Yes } else { Superuser::No },
-            "fake-super" => self.superuser = Superuser::Fake,
-            "delete" => reader.delete = true,
-            "delete-before" => reader.delete_before = true,
-            "delete-during" => reader.delete_during = Some(Delete::During),
-            "delete-delay" => reader.delete_during = Some(Delete::Delay),
-            "delete-after" => reader.delete_after = true,
-            "delete-excluded" => self.delete_excluded = true,
-            "max-delete" => self.max_delete = setting.number().map(|n| u32::try_from(n).unwrap_or(0)),
-            "force" => self.force = on,
-            "ignore-errors" => self.ignore_errors = on,
-            "ignore-missing-args" => self.ignore_missing_args = true,
-            "delete-missing-args" => self.delete_missing_args = true,
-            "remove-source-files" => self.remove_source_files = true,
-            "exclude-from" | "include-from" => self.has_filter_rules = true,
-            "F" => {
+            Opt::Devices => self.devices = on,
+            Opt::Specials => self.specials = on,
+            Opt::Super => self.superuser = if on { Superuser::Yes } else { Superuser::No },
+            Opt::FakeSuper => self.superuser = Superuser::Fake,
+            Opt::Delete => reader.delete = true,
+            Opt::DeleteBefore => reader.delete_before = true,
+            Opt::DeleteDuring => reader.delete_during = Some(Delete::During),
+            Opt::DeleteDelay => reader.delete_during = Some(Delete::Delay),
+            Opt::DeleteAfter => reader.delete_after = true,
+            Opt::DeleteExcluded => self.delete_excluded = true,
+            Opt::MaxDelete => self.max_delete = setting.number().map(|n| u32::try_from(n).unwrap_or(0)),
+            Opt::Force => self.force = on,
+            Opt::IgnoreErrors => self.ignore_errors = on,
+            Opt::IgnoreMissingArgs => self.ignore_missing_args = true,
+            Opt::DeleteMissingArgs => self.delete_missing_args = true,
+            Opt::RemoveSourceFiles => self.remove_source_files = true,
+            Opt::ExcludeFrom | Opt::IncludeFrom => self.has_filter_rules = true,
+            Opt::F => {
                 self.has_filter_rules = true;
                 self.per_dir_merge = true;
             }
-            "cvs-exclude" => {
+            Opt::CvsExclude => {
                 self.has_filter_rules = true;
                 self.per_dir_merge = true;
                 self.cvs_exclude = true;
             }
-            "backup" => self.backup = on,
-            "backup-dir" => self.backup_dir = value(),
-            "inplace" => self.inplace = on,
-            "append" => self.append = on,
-            "append-verify" => self.append = true,
-            "write-devices" => reader.write_devices = on,
-            "sparse" => self.sparse = on,
-            "partial" => self.partial = on,
-            "partial-dir" => self.partial_dir = value(),
-            "delay-updates" => self.delay_updates = on,
-            "existing" => self.existing = true,
-            "ignore-existing" => self.ignore_existing = true,
-            "mkpath" => self.mkpath = on,
-            "dry-run" => self.dry_run = true,
-            "list-only" => self.list_only = true,
-            "verbose" => self.verbose = count(self.verbose),
-            "quiet" => self.quiet = true,
-            "itemize-changes" => self.itemize = count(self.itemize),
-            "out-format" => self.out_format = value(),
-            "stats" => self.stats = true,
-            "progress" => self.progress = on,
-            "P" => {
+            Opt::Backup => self.backup = on,
+            Opt::BackupDir => self.backup_dir = value(),
+            Opt::Inplace => self.inplace = on,
+            Opt::Append => self.append = on,
+            Opt::AppendVerify => self.append = true,
+            Opt::WriteDevices => reader.write_devices = on,
+            Opt::Sparse => self.sparse = on,
+            Opt::Partial => self.partial = on,
+            Opt::PartialDir => self.partial_dir = value(),
+            Opt::DelayUpdates => self.delay_updates = on,
+            Opt::Existing => self.existing = true,
+            Opt::IgnoreExisting => self.ignore_existing = true,
+            Opt::Mkpath => self.mkpath = on,
+            Opt::DryRun => self.dry_run = true,
+            Opt::ListOnly => self.list_only = true,
+            Opt::Verbose => self.verbose = count(self.verbose),
+            Opt::Quiet => self.quiet = true,
+            Opt::ItemizeChanges => self.itemize = count(self.itemize),
+            Opt::OutFormat => self.out_format = value(),
+            Opt::Stats => self.stats = true,
+            Opt::Progress => self.progress = on,
+            Opt::P => {
                 self.progress = true;
                 self.partial = true;
             }
-            "info" => {
+            Opt::Info => {
                 for (word, level) in setting.value.as_deref().into_iter().flat_map(info::words) {
                     match word.as_slice() {
                         b"stats" => reader.info_stats = level > 0,
@@ -384,15 +384,15 @@ impl Meaning {
                     }
                 }
             }
-            "human-readable" => self.human_readable = count(self.human_readable),
-            "log-file" => self.log_file = value(),
-            "bwlimit" => self.bwlimit = value().filter(|limit| !(limit == "0" || limit.is_empty())),
-            "stop-after" => self.stop = value().map(Stop::After),
-            "stop-at" => self.stop = value().map(Stop::At),
-            "timeout" => self.timeout = setting.number().unwrap_or(0),
-            "rsh" => self.rsh = value(),
-            "protocol" => self.protocol = setting.number(),
-            "iconv" => reader.iconv = value(),
+            Opt::HumanReadable => self.human_readable = count(self.human_readable),
+            Opt::LogFile => self.log_file = value(),
+            Opt::Bwlimit => self.bwlimit = value().filter(|limit| !(limit == "0" || limit.is_empty())),
+            Opt::StopAfter => self.stop = value().map(Stop::After),
+            Opt::StopAt => self.stop = value().map(Stop::At),
+            Opt::Timeout => self.timeout = setting.number().unwrap_or(0),
+            Opt::Rsh => self.rsh = value(),
+            Opt::Protocol => self.protocol = setting.number(),
+            Opt::Iconv => reader.iconv = value(),
             _ => {}
         }
     }
