@@ -7,11 +7,12 @@ mod alone;
 mod asked;
 mod aux_dirs;
 mod bandwidth;
+mod facts;
+mod fallback;
 pub(crate) mod folding;
 mod gitignore;
 mod launches;
 mod mounts;
-mod one;
 mod probe;
 mod receiver;
 mod relative;
@@ -36,23 +37,17 @@ use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Quoted, Recipe};
 use crate::rsync::exit;
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Aliases, Class, Delete, Meaning, Opt, Options, Setting, Shows, Stop, command_words};
+use crate::rsync::options::{Aliases, Delete, Meaning, Opt, Options, Setting, Shows, Stop, command_words};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
 use crate::supervise::Supervisor;
 
+use facts::{Facts, Whole};
 use receiver::{Locked, Receiver};
 pub use rooted::Rooted;
 
 pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
-
-const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must stay whole";
-
-const DELETES_BEFORE: &str =
-    "--delete-before makes room for what is copied, and what is too much in a directory that is split goes last";
-
-const COUNTED_BY_EACH: &str = "in a dry run each of several counts as created what is above its files, and which of that is there is not known here";
 
 /// How rsync begins to print.
 const LISTED: &str = "building file list ... done";
@@ -248,41 +243,25 @@ impl Plan {
         let receiver = Receiver::of(config, root_user);
         let Locked { unlock, keep_whole: keep_locked_whole } = receiver.locked(config, &meaning);
         let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
-        let verdict =
-            config.options.verdicts_with(environment).into_iter().find(|verdict| verdict.class == Class::Plain);
-        let reason = verdict
-            .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
-            .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| Aliases::installed().redefined().map(|name| format!("{name} is an alias in a file of popt")))
-            .or_else(|| logs_of_receiver(config).map(str::to_owned))
-            .or_else(|| one::by_options(&options, &meaning, receiver.is_root()).map(str::to_owned))
-            .or_else(|| (meaning.delete == Some(Delete::Before)).then(|| DELETES_BEFORE.to_owned()))
-            .or_else(|| {
-                let counts = config.figures || config.options.shows().stats > 1;
-                let is_here = config.destination.is_local() && config.hosts.is_empty();
-                (meaning.dry_run && counts && !is_here).then(|| COUNTED_BY_EACH.to_owned())
-            })
-            .or_else(|| aux_dirs::one(config, &options, &meaning).map(str::to_owned))
-            .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
+        let mut facts = Facts::of(config, &options, environment, receiver, filters.as_ref().err().copied());
+        let mut rule = fallback::find(&facts);
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
         // The name of a partial directory is a rule too.
         let has_rules = meaning.has_filter_rules || meaning.partial_dir.is_some();
         let unsafe_links_whole = meaning.copy_unsafe_links && has_rules;
-        let whole = sources::Whole {
-            locked: keep_locked_whole,
-            unsafe_links: unsafe_links_whole,
-            merge_files: &filters.merge_files,
-        };
-        let reason =
-            reason.or_else(|| sources::one(config, &found, &meaning, relative.as_deref(), &whole).map(str::to_owned));
-        let reason = match reason {
-            None if alone::may_be(config, &found, &rules_to_ask, supervisor)? => {
-                Some("the rules may leave of the sources no more than a name".to_owned())
-            }
-            reason => reason,
-        };
+        if rule.is_none() {
+            let merge_files = &filters.merge_files;
+            let whole = Whole { locked: keep_locked_whole, unsafe_links: unsafe_links_whole, merge_files };
+            facts.look(config, &found, relative.as_deref(), &whole);
+            rule = fallback::find(&facts);
+        }
+        if rule.is_none() {
+            facts.rules_leave_a_name = alone::may_be(config, &found, &rules_to_ask, supervisor)?;
+            rule = fallback::find(&facts);
+        }
         if config.gitignore {
+            let reason = rule.map(|rule| rule.reason(&facts));
             gitignore::check(&meaning, reason.as_deref(), keep_locked_whole, unsafe_links_whole)?;
         }
         let here = probe::probe(config, &options, supervisor)?;
@@ -291,9 +270,9 @@ impl Plan {
             probe::check_combination(config, &options, supervisor)?;
         }
         let version = config.workers.map_or(here, |workers| workers.version);
-        if config.hosts.is_empty() && !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
+        if config.hosts.is_empty() && !config.dry_run && (rule.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
-            let needs_parent = reason.is_none() && !meaning.mkpath && !meaning.dry_run;
+            let needs_parent = rule.is_none() && !meaning.mkpath && !meaning.dry_run;
             check_local_destination(config, &meaning, needs_parent).or_else(|error| {
                 probe::check_combination(config, &options, supervisor)?;
                 Err(error)
@@ -303,7 +282,7 @@ impl Plan {
         let shows = if config.options.meaning().quiet { Shows::default() } else { config.options.shows() };
         let lists_first = lists_first(&options, &meaning);
         // Or writes it down.
-        let prints = one::prints(&options, &meaning) || meaning.log_file.is_some();
+        let prints = facts::prints(&options, &meaning) || meaning.log_file.is_some();
         let watched_dest = watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
             marks_changes: watched_dest.is_none()
@@ -320,8 +299,8 @@ impl Plan {
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let to = config.destination.original().to_owned();
-        // What it has copied by then it would come upon in the source: it depends on the moment how much.
-        let nested = (reason.as_deref() == Some(sources::NESTED)).then(|| "--no-inc-recursive".into());
+        // An rsync that reads directories while it copies would come upon its own copies in the source, by chance upon more or fewer.
+        let nested = rule.is_some_and(|rule| rule.id == fallback::NESTED).then(|| "--no-inc-recursive".into());
         let one = |options: Vec<OsString>, more: Vec<OsString>| {
             let words = [options, more, nested.clone().into_iter().collect()].concat();
             recipe.plain(config.cwd.clone(), &words, &typed, to.clone())
@@ -345,16 +324,15 @@ impl Plan {
             named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
         // The launch that deletes in DEST gets all of them, with a part of the split directories.
         let room = recipe.argument_room() / 2;
-        let reason = reason.or_else(|| {
-            let too_many = meaning.delete.is_some() && !recipe.can_hand_over(&named, room);
-            too_many.then(|| "the names of all sources are more than the launch that deletes can take".to_owned())
-        });
+        if rule.is_none() {
+            facts.too_many_names = meaning.delete.is_some() && !recipe.can_hand_over(&named, room);
+            facts.one_process = facts::asks_for_one_process(config);
+            rule = fallback::find(&facts);
+        }
         let roots = trees.iter().map(|tree| &tree.root);
         let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
         Ok(Plan {
-            strategy: reason
-                .or_else(|| one::by_config(config).map(str::to_owned))
-                .map_or(Strategy::Parallel, Strategy::Plain),
+            strategy: rule.map_or(Strategy::Parallel, |rule| Strategy::Plain(rule.reason(&facts))),
             trees,
             singles,
             named,
@@ -375,7 +353,7 @@ impl Plan {
             hard_links: meaning.hard_links,
             rooted: Rooted::new(config, &meaning),
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
-            names_together: meaning.delay_updates || sources::is_fuzzy(config),
+            names_together: meaning.delay_updates || options.has(Opt::Fuzzy),
             gitignore: config.gitignore,
             holds_names: !meaning.xattrs && !meaning.remove_source_files,
             deletes: meaning.delete,
@@ -401,7 +379,7 @@ impl Plan {
 
     /// Whether the run is one rsync because nobody has asked for more.
     pub fn is_one_by_choice(config: &Config) -> bool {
-        one::by_config(config).is_some()
+        facts::asks_for_one_process(config)
     }
 
     /// Makes the bucket directory in the place for the directories of runs ([`Config::state`]). `None` if there is none, or if it is among what is
@@ -535,16 +513,6 @@ fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], sing
     let prefixes = trees.iter().map(|tree| &tree.prefix).chain(singles.iter().map(|single| &single.prefix));
     let bases = prefixes.map(|prefix| handle::base_of(base, prefix));
     Handles::of(bases, may_hold && config.hosts.is_empty() && !config.dry_run)
-}
-
-/// The receiving side of a copy on this machine finds its log file where rsync is started.
-fn logs_of_receiver(config: &Config) -> Option<&'static str> {
-    let logs = |setting: &Setting| {
-        let word = setting.value.as_deref().unwrap_or_default().as_bytes();
-        setting.spec.id == Opt::RemoteOption && word.starts_with(b"--log-file")
-    };
-    let given = config.destination.is_local() && config.options.settings().iter().any(logs);
-    given.then_some("the log file of the receiving side is one process's")
 }
 
 /// Without recursion rsync skips them, and ends with 0.
