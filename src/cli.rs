@@ -20,6 +20,7 @@ use multi_sync::endpoint::{Destination, Source};
 use multi_sync::entry::Printable;
 use multi_sync::hosts::{self, Host, Ssh};
 use multi_sync::recheck;
+use multi_sync::rsync::command::Quoted;
 use multi_sync::rsync::options::{Aliases, Options};
 use multi_sync::rundir::Keep;
 use multi_sync::selftest;
@@ -163,6 +164,18 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     run.stats |= overrides.stats;
     run.config.figures = run.stats;
     Ok(run)
+}
+
+/// SRC and DEST of a command line (without the program's name) that was typed in a directory, if it is understood.
+pub fn ways(words: Vec<OsString>, cwd: PathBuf) -> Option<String> {
+    let words = std::iter::once("multi-sync".into()).chain(words).collect();
+    let run = parse_again(words, cwd, &Overrides::default()).ok()?;
+    let first = Quoted(run.config.sources.first()?.original());
+    let more = match run.config.sources.len() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Some(format!("{first}{more} -> {}", Quoted(run.config.destination.original())))
 }
 
 fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {

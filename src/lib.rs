@@ -55,6 +55,7 @@ pub mod entry;
 pub mod error;
 pub mod handle;
 pub mod hosts;
+pub mod job;
 pub mod journal;
 pub mod names;
 pub mod plan;

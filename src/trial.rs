@@ -177,7 +177,7 @@ pub fn copy(
             Event::Failed(text) => output.take(Stream::Stderr, text),
             Event::Note(_) => {}
             Event::Progress(_) => *progressed += 1,
-            Event::Asked(_) => {}
+            Event::Asked(_) | Event::RunDirectory(_) => {}
         }
     };
     let started = Instant::now();

@@ -32,6 +32,14 @@ pub struct Alone {
     pub tells: bool,
 }
 
+impl Alone {
+    /// The command, quoted.
+    pub fn typed(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.words);
+        words.map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Why several rsyncs cannot do it.
 enum Why {
     /// rsync is to say something, and to copy nothing.

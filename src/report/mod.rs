@@ -6,7 +6,7 @@ pub mod progress;
 pub mod text;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::supervise::{Lines, Stream};
 
 /// Something a run tells; from any of its threads.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A line that an rsync said to its user on standard output.
     Said(&'a [u8]),
@@ -33,8 +34,10 @@ pub enum Event<'a> {
     Note(String),
     /// Where the run stands; several times a second if progress is wanted.
     Progress(Progress),
-    /// The same, because [`ask`](crate::engine::Control::ask) was called.
+    /// Where the run stands, because [`CancelHandle::ask_progress`](crate::job::CancelHandle::ask_progress) was called.
     Asked(Progress),
+    /// The run directory was made, or opened again; nothing was copied yet.
+    RunDirectory(&'a Path),
 }
 
 /// Where a run stands.
