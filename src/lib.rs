@@ -79,4 +79,4 @@ pub mod treegen;
 pub mod trial;
 pub mod verify;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};

@@ -208,7 +208,7 @@ impl JobBuilder {
         self.set_program(&mut config)?;
         self.set_sizes(&mut config)?;
         self.set_hosts(&mut config)?;
-        config.buckets.clone_from(&self.run_parent);
+        config.buckets = self.run_parent.as_ref().map(|parent| config.cwd.join(parent));
         config.keep = self.keep;
         config.gitignore = self.gitignore;
         config.verify = self.verify;

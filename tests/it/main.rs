@@ -20,6 +20,7 @@ mod failures;
 mod faults;
 mod gitignore;
 mod hanging_source;
+mod job;
 mod journal;
 mod many_to_one;
 mod moved_source;
