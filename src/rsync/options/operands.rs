@@ -1,6 +1,7 @@
 //! A whole command line of rsync: options and, anywhere among them, sources and destination.
 
-use super::{Aliases, Options, read_words};
+use super::reader::read_words;
+use super::{Aliases, Options};
 use crate::Result;
 use std::ffi::{OsStr, OsString};
 
