@@ -7,6 +7,8 @@ mod alone;
 mod asked;
 mod aux_dirs;
 mod bandwidth;
+mod destination;
+mod effects;
 mod facts;
 mod fallback;
 pub(crate) mod folding;
@@ -17,35 +19,33 @@ mod probe;
 mod receiver;
 mod relative;
 mod rooted;
+mod run_place;
 mod sources;
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
 use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::bucket::BucketDir;
-use crate::config::{Config, DEFAULT_RSYNC};
+use crate::config::Config;
 use crate::connection::Route;
-use crate::endpoint::Target;
-use crate::entry::Printable;
-use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::error::{Error, Result};
 use crate::handle::{self, Handles};
-use crate::rsync::command::{Invocation, Quoted, Recipe};
-use crate::rsync::exit;
+use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Aliases, Delete, Meaning, Opt, Options, Setting, Shows, Stop, command_words};
+use crate::rsync::options::{Aliases, Delete, Meaning, Opt, Options, Shows, Stop, command_words};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
 use crate::supervise::Supervisor;
 
+pub use effects::Keeps;
+pub use rooted::Rooted;
+
 use facts::{Facts, Whole};
 use receiver::{Locked, Receiver};
-pub use rooted::Rooted;
 
 pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 
@@ -82,49 +82,6 @@ pub struct SingleSource {
     pub name: OsString,
     /// Its weight.
     pub weight: Weight,
-}
-
-/// What rsync sets of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keeps {
-    /// Its mode.
-    pub mode: bool,
-    /// Its owner.
-    pub owner: bool,
-    /// Its group.
-    pub group: bool,
-    /// Its time.
-    pub time: bool,
-}
-
-impl Keeps {
-    /// `None` if options say more than the plain attributes, or print a line about each directory.
-    fn of(config: &Config, options: &Options, meaning: &Meaning) -> Option<Keeps> {
-        const MORE: [Opt; 12] = [
-            Opt::Chmod,
-            Opt::Chown,
-            Opt::Usermap,
-            Opt::Groupmap,
-            Opt::FakeSuper,
-            Opt::CopyAs,
-            Opt::Acls,
-            Opt::Xattrs,
-            Opt::Atimes,
-            Opt::Crtimes,
-            Opt::Super,
-            Opt::Relative,
-        ];
-        let more = options.mentions(&MORE);
-        let here = config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run;
-        let silent =
-            options.shows().names == 0 && meaning.verbose == 0 && meaning.itemize == 0 && meaning.out_format.is_none();
-        (here && silent && !more && meaning.log_file.is_none()).then_some(Keeps {
-            mode: meaning.perms,
-            owner: meaning.owner,
-            group: meaning.group,
-            time: meaning.times && !meaning.omit_dir_times,
-        })
-    }
 }
 
 /// Everything that was decided.
@@ -236,7 +193,7 @@ impl Plan {
         }
         let found = sources::look(config, &meaning)?;
         if !meaning.dirs && meaning.files_from.is_none() {
-            refuse_directories(config, &found)?;
+            sources::refuse_directories(config, &found)?;
         }
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = runs_as_root(config);
@@ -273,23 +230,23 @@ impl Plan {
         if config.hosts.is_empty() && !config.dry_run && (rule.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
             let needs_parent = rule.is_none() && !meaning.mkpath && !meaning.dry_run;
-            check_local_destination(config, &meaning, needs_parent).or_else(|error| {
+            destination::check_local_destination(config, &meaning, needs_parent).or_else(|error| {
                 probe::check_combination(config, &options, supervisor)?;
                 Err(error)
             })?;
         }
 
         let shows = if config.options.meaning().quiet { Shows::default() } else { config.options.shows() };
-        let lists_first = lists_first(&options, &meaning);
+        let lists_first = effects::lists_first(&options, &meaning);
         // Or writes it down.
         let prints = facts::prints(&options, &meaning) || meaning.log_file.is_some();
-        let watched_dest = watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
+        let watched_dest = destination::watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
             marks_changes: watched_dest.is_none()
                 && !meaning.dry_run
                 && !prints
                 && !aux_dirs::are_silent(&options, &meaning),
-            tells_end: !prints && tells_end(config, &options, &meaning),
+            tells_end: !prints && effects::tells_end(config, &options, &meaning),
             old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
             lists: version >= TRUSTS_LISTS,
             unlock,
@@ -346,7 +303,7 @@ impl Plan {
             scan_threads,
             keep_locked_whole,
             merge_files: filters.merge_files,
-            follow: follow(&meaning),
+            follow: effects::follow(&meaning),
             unsafe_links_whole,
             prune: filters.prune,
             one_file_system: meaning.one_file_system,
@@ -357,13 +314,13 @@ impl Plan {
             gitignore: config.gitignore,
             holds_names: !meaning.xattrs && !meaning.remove_source_files,
             deletes: meaning.delete,
-            stop_after: stop_after(&meaning),
+            stop_after: effects::stop_after(&meaning),
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
             ignore_errors: meaning.ignore_errors,
             prints,
             keeps: Keeps::of(config, &options, &meaning).filter(|_| root_user),
-            leaves_halves: leaves_halves(&options, &meaning),
-            repeatable: is_repeatable(&options, &meaning),
+            leaves_halves: effects::leaves_halves(&options, &meaning),
+            repeatable: effects::is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             counts: shows.stats > 1 || meaning.dry_run,
             user_log: launches::user_log(&meaning, config),
@@ -372,7 +329,7 @@ impl Plan {
             shows,
             watched_dest,
             watches_names: folding::watches_names(config, &meaning),
-            goes_ahead: goes_ahead(config, &options, &meaning),
+            goes_ahead: effects::goes_ahead(config, &options, &meaning),
             bwlimit: bandwidth::limit(&meaning).ok().flatten(),
         })
     }
@@ -380,79 +337,6 @@ impl Plan {
     /// Whether the run is one rsync because nobody has asked for more.
     pub fn is_one_by_choice(config: &Config) -> bool {
         facts::asks_for_one_process(config)
-    }
-
-    /// Makes the bucket directory in the place for the directories of runs ([`Config::state`]). `None` if there is none, or if it is among what is
-    /// copied or written: it must not change what this run finds there, nor be found by it.
-    ///
-    /// # Errors
-    /// It cannot be made there.
-    pub fn make_in_state(&self, config: &Config) -> io::Result<Option<BucketDir>> {
-        let Some(place) = config.state.as_deref().filter(|_| config.buckets.is_none() && !config.keep) else {
-            return Ok(None);
-        };
-        let meaning = config.options.meaning();
-        // A link in the source may lead there.
-        if meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links {
-            return Ok(None);
-        }
-        let real = sources::resolve(place);
-        // Of a list of names there are no trees.
-        let typed = config.sources.iter().map(|source| {
-            let base = source.base(&config.cwd);
-            sources::resolve(&source.name().map_or(base.clone(), |name| base.join(name)))
-        });
-        let mut sources: Vec<PathBuf> =
-            self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).chain(typed).collect();
-        sources.sort();
-        sources.dedup();
-        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
-        let mut around = sources.iter().chain(&local);
-        if around.any(|tree| real.starts_with(tree) || tree.starts_with(&real) || mounts::share(tree, &real)) {
-            return Ok(None);
-        }
-        BucketDir::in_state(place, &sources, local.as_deref()).map(Some)
-    }
-
-    /// Makes the bucket directory, outside of what is copied if possible.
-    ///
-    /// # Errors
-    /// As [`BucketDir::create`]; also when a directory that is to be kept would be copied.
-    pub fn make_buckets(&self, config: &Config) -> Result<BucketDir> {
-        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
-        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
-        let mut buckets = BucketDir::create(config.buckets.as_deref(), &sources, local.as_deref())?;
-        if config.keep {
-            if buckets.is_in_source() {
-                return Err(Error::usage("a bucket directory that is kept cannot lie inside a source")
-                    .remedy("give one elsewhere with --buckets DIR"));
-            }
-            buckets.keep();
-        }
-        Ok(buckets)
-    }
-
-    /// The directory of a run that goes on.
-    ///
-    /// # Errors
-    /// As [`BucketDir::open`].
-    pub fn open_buckets(&self, dir: &Path) -> Result<BucketDir> {
-        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
-        BucketDir::open(dir, &sources)
-    }
-
-    /// Whether one rsync for everything may come upon the directory of the run: it does not know that it is to be left out.
-    pub fn one_rsync_meets(&self, config: &Config, buckets: &BucketDir) -> bool {
-        let meaning = config.options.meaning();
-        let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
-        let dir = sources::resolve(buckets.path());
-        let sources = self.trees.iter().map(|tree| sources::resolve(&tree.root.path()));
-        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
-        let mut around = sources.chain(local);
-        follows
-            || buckets.is_in_source()
-            || buckets.is_in_destination()
-            || around.any(|tree| mounts::share(&tree, &dir))
     }
 
     /// The same plan, with the sources held that are sent by their names; what that needs is made in `dir`.
@@ -515,25 +399,6 @@ fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], sing
     Handles::of(bases, may_hold && config.hosts.is_empty() && !config.dry_run)
 }
 
-/// Without recursion rsync skips them, and ends with 0.
-fn refuse_directories(config: &Config, found: &sources::Found) -> Result<()> {
-    let Some((source, _)) = found.present.iter().find(|(_, metadata)| metadata.is_dir()) else { return Ok(()) };
-    let turns_off = |setting: &Setting| setting.negated && matches!(setting.spec.id, Opt::Recursive | Opt::Dirs);
-    let remedy = if config.options.settings().iter().any(turns_off) {
-        "leave out what turns recursion off, or add --dirs (-d)".to_owned()
-    } else {
-        let typed: Vec<String> = config.options.argv().iter().map(|word| Quoted(word).to_string()).collect();
-        let all = format!("{DEFAULT_RSYNC} {}", typed.join(" "));
-        format!(
-            "the options given replace the default {DEFAULT_RSYNC}; was --rsync {} meant?",
-            Quoted(OsStr::new(all.trim_end()))
-        )
-    };
-    let shown = Printable::os(source.original());
-    Err(Error::usage(format!("rsync would skip the directory {shown}: its options ask for no recursion"))
-        .remedy(remedy))
-}
-
 /// Whether the rsyncs of a run may do everything.
 fn runs_as_root(config: &Config) -> bool {
     config.workers.map_or_else(|| rustix::process::geteuid().is_root(), |workers| workers.are_root)
@@ -547,119 +412,4 @@ fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Sup
     let command = command_words(&typed)?;
     let rsh = options.remote_shell(&typed, &config.cwd);
     Route::find(config.destination.target(), command, rsh, &config.cwd, supervisor)
-}
-
-/// Whether a half-written file stays under its own name, and looks newer, existing, or of the right size to the next rsync.
-fn leaves_halves(options: &Options, meaning: &Meaning) -> bool {
-    // -P is --partial --progress.
-    let partial = options.has(Opt::Partial) || options.has(Opt::P);
-    let in_place = meaning.inplace || meaning.append || partial || options.has(Opt::WriteDevices);
-    let passes_over = options.has(Opt::Update) || options.has(Opt::SizeOnly) || meaning.ignore_existing;
-    in_place && !meaning.dry_run && passes_over
-}
-
-fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
-    const TWICE: [Opt; 7] = [
-        Opt::IgnoreTimes,
-        Opt::Backup,
-        Opt::ItemizeChanges,
-        Opt::Verbose,
-        Opt::OutFormat,
-        Opt::LogFile,
-        Opt::RemoveSourceFiles,
-    ];
-    let typed = options.mentions(&TWICE) || options.shows().names > 0;
-    // Without times rsync would copy everything again.
-    meaning.times && !meaning.dry_run && !typed
-}
-
-/// A link that is copied as what it leads to only if that is unsafe counts as a link: rsync decides, and it is a unit by itself.
-fn follow(meaning: &Meaning) -> Follow {
-    match (meaning.copy_links, meaning.copy_dirlinks) {
-        (true, _) => Follow::All,
-        (false, true) => Follow::Directories,
-        (false, false) => Follow::Nothing,
-    }
-}
-
-/// Whether all directories are read before the first is sent: a receiver has to know them before it begins (rsync 3.5.0, compat.c,
-/// `set_allow_inc_recurse`).
-fn lists_first(options: &Options, meaning: &Meaning) -> bool {
-    let all_first = matches!(meaning.delete, Some(Delete::Before | Delete::After));
-    let mut settings = options.settings().iter();
-    let off = settings.rfind(|setting| setting.spec.id == Opt::IncRecursive).is_some_and(|setting| setting.negated);
-    all_first || off || meaning.delay_updates || meaning.prune_empty_dirs
-}
-
-/// Minutes as rsync reads them; what it cannot read it refuses before anything is copied.
-fn stop_after(meaning: &Meaning) -> Option<Duration> {
-    let Some(Stop::After(minutes)) = &meaning.stop else { return None };
-    let text = minutes.to_str()?.trim_start();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some(Duration::from_secs(text[..digits].parse::<u64>().ok()?.checked_mul(60)?))
-}
-
-/// See [`Plan::goes_ahead`]. An rsync that waits looks like one that hangs.
-fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
-    let times_out = || options.mentions(&[Opt::Timeout]);
-    // What waits would hold a share of the bandwidth.
-    let is_limited = config.stall.is_some() || times_out() || meaning.bwlimit.is_some();
-    !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
-}
-
-/// Whether launches are asked to say when they have done everything: not where nothing comes of it, nor where it would be among what the
-/// user wants to see.
-fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -> bool {
-    const SHOWN: [Opt; 8] = [
-        Opt::Debug,
-        Opt::Info,
-        Opt::LogFile,
-        Opt::LogFileFormat,
-        Opt::Msgs2stderr,
-        Opt::Outbuf,
-        Opt::Progress,
-        Opt::Stderr,
-    ];
-    let shown = options.mentions(&SHOWN);
-    // A daemon is no process that it could wait for.
-    let waits = !matches!(config.destination.target(), Target::Daemon { .. });
-    waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown
-}
-
-/// Local file systems with fine change times, as far as their inodes have room for them. On others, such as NFS, attributes may come from a cache.
-fn watched_dest(config: &Config) -> Option<PathBuf> {
-    const BTRFS: u64 = 0x9123_683e;
-    const EXT: u64 = 0xef53;
-    const F2FS: u64 = 0xf2f5_2010;
-    const TMPFS: u64 = 0x0102_1994;
-    const XFS: u64 = 0x5846_5342;
-    let path = PathBuf::from(config.destination.as_directory(&config.cwd));
-    let existing = path.ancestors().find(|path| path.is_dir())?;
-    let kind = rustix::fs::statfs(existing).ok()?.f_type as u64;
-    (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
-}
-
-/// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything. In a dry run it does not look for
-/// the parent.
-fn check_local_destination(config: &Config, meaning: &Meaning, needs_parent: bool) -> Result<()> {
-    if !config.destination.is_local() {
-        return Ok(());
-    }
-    let typed = config.destination.as_typed(&config.cwd);
-    let path = Path::new(&typed);
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Error::io("use destination", path, io::Error::from(io::ErrorKind::NotADirectory))
-            .remedy("name a directory, existing or new")
-            .exit(exit::FILE_SELECT)),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => match path.parent() {
-            Some(parent) if needs_parent && !parent.is_dir() => Err(Error::io("create destination", path, cause)
-                .remedy("create its parent directory, or add --mkpath to the rsync options")
-                .exit(EXIT_FILE_IO)),
-            _ => Ok(()),
-        },
-        Err(cause) => Err(Error::io("look at destination", path, cause)
-            .remedy("name a directory, existing or new, in one that you may enter")
-            .exit(if meaning.mkpath { EXIT_FILE_IO } else { exit::FILE_SELECT })),
-    }
 }

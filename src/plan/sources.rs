@@ -6,11 +6,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_RSYNC};
 use crate::endpoint::{Form, Source};
+use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::rsync::command::Quoted;
 use crate::rsync::exit;
-use crate::rsync::options::Meaning;
+use crate::rsync::options::{Meaning, Opt, Setting};
 use crate::scan::{Root, Weight};
 
 use super::relative::Relative;
@@ -68,6 +70,25 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
         (true, None) if config.sources.is_empty() => Err(Error::usage("no source given")),
         _ => Ok(found),
     }
+}
+
+/// Fails if a source is a directory: without recursion rsync would skip it, and end with 0.
+pub(super) fn refuse_directories(config: &Config, found: &Found) -> Result<()> {
+    let Some((source, _)) = found.present.iter().find(|(_, metadata)| metadata.is_dir()) else { return Ok(()) };
+    let turns_off = |setting: &Setting| setting.negated && matches!(setting.spec.id, Opt::Recursive | Opt::Dirs);
+    let remedy = if config.options.settings().iter().any(turns_off) {
+        "leave out what turns recursion off, or add --dirs (-d)".to_owned()
+    } else {
+        let typed: Vec<String> = config.options.argv().iter().map(|word| Quoted(word).to_string()).collect();
+        let all = format!("{DEFAULT_RSYNC} {}", typed.join(" "));
+        format!(
+            "the options given replace the default {DEFAULT_RSYNC}; was --rsync {} meant?",
+            Quoted(OsStr::new(all.trim_end()))
+        )
+    };
+    let shown = Printable::os(source.original());
+    Err(Error::usage(format!("rsync would skip the directory {shown}: its options ask for no recursion"))
+        .remedy(remedy))
 }
 
 /// What a source names with slashes behind it.
