@@ -16,6 +16,7 @@ mod copy;
 mod crash;
 mod destination;
 mod environment;
+mod examples;
 mod failures;
 mod faults;
 mod gitignore;
