@@ -10,7 +10,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use multi_sync::job::{Event, Job, NextStep};
+use multi_sync::job::{Event, Job, NextStep, Note};
 use multi_sync::{Error, Result};
 
 fn main() -> Result<()> {
@@ -31,7 +31,8 @@ pub fn copy([source, destination, runs]: [&OsString; 3], pause: Duration) -> Res
             println!("cancelled: {} of {} entries found so far", now.done.entries, now.found.entries);
             cancel.cancel();
         }
-        Event::Failed(text) | Event::Note(text) => eprintln!("{text}"),
+        Event::Failed(what) => eprintln!("{what}"),
+        Event::Note(Note::Retry { pause, .. }) => eprintln!("an rsync broke off; a pause of {} s", pause.as_secs()),
         _ => {}
     })?;
     match (outcome.next_step(), outcome.run_directory()) {

@@ -5,7 +5,7 @@
 //! [`CancelHandle`] ends it from another thread. The [`Outcome`] says how it ended, and how to go on if it did not come to its end.
 //!
 //! ```no_run
-//! use multi_sync::job::{Event, Job};
+//! use multi_sync::job::{Event, Job, Note};
 //!
 //! let job = Job::builder()
 //!     .source("/data/")
@@ -14,8 +14,10 @@
 //!     .processes(4)
 //!     .build()?;
 //! let outcome = job.run(|event| {
-//!     if let Event::Failed(text) | Event::Note(text) = event {
-//!         eprintln!("{text}");
+//!     match event {
+//!         Event::Failed(what) => eprintln!("{what}"),
+//!         Event::Note(Note::Retry { pause, .. }) => eprintln!("a pause of {} s", pause.as_secs()),
+//!         _ => {}
 //!     }
 //! })?;
 //! assert_eq!(outcome.exit_code(), 0);
@@ -47,7 +49,7 @@ use crate::rundir::{self, Asked, Keep};
 use crate::spool::Spool;
 
 pub use crate::config::Depth;
-pub use crate::report::{Event, Phase, Progress};
+pub use crate::report::{Event, Failed, Note, Phase, Progress};
 pub use crate::supervise::Stream;
 pub use builder::JobBuilder;
 #[doc(hidden)]
@@ -259,7 +261,9 @@ impl Job {
         // Before anybody else opens a file that an option names.
         let spool = match resumed {
             Some(run) => Spool::of_run(&config, &run.dir)?,
-            None => Spool::read(&config, || control.interrupted(), |text| tell(Event::Note(text)))?,
+            None => {
+                Spool::read(&config, || control.interrupted(), |stream| tell(Event::Note(Note::WaitsFor { stream })))?
+            }
         };
         config.options = spool.options().clone();
         if !config.hosts.is_empty() && !config.dry_run {
@@ -316,7 +320,9 @@ fn use_hosts(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     let checked = preflight::check(config, shared, control.supervisor())?;
-    checked.iter().for_each(|host| tell(Event::Note(format!("host {host}"))));
+    checked.iter().for_each(|host| {
+        tell(Event::Note(Note::HostChecked { usable: host.refused.is_none(), text: host.to_string() }))
+    });
     let Some(workers) = preflight::workers(&checked) else {
         let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);
         return Err(Error::usage("none of the hosts can be used").remedy("see what each of them says").exit(code));

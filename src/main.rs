@@ -345,7 +345,8 @@ impl Printer {
             Event::Output(Stream::Stdout, bytes) => streams::out(bytes),
             Event::Output(Stream::Stderr, bytes) => streams::err(bytes),
             Event::Complained(text) => streams::err([text, b"\n"].concat()),
-            Event::Failed(text) | Event::Note(text) => complain_text(&text),
+            Event::Failed(what) => complain_text(&what.to_string()),
+            Event::Note(what) => complain_text(&what.to_string()),
             Event::Asked(progress) => streams::err(format!("{}\n", progress::line(&progress))),
             Event::RunDirectory(dir) if self.shows_directory => streams::out(format!("{}\n", Printable::path(dir))),
             _ => {}

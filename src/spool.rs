@@ -277,7 +277,7 @@ fn copy_stream(
             Err(RecvTimeoutError::Timeout) => looks += 1,
         }
         if looks == PATIENCE {
-            note(format!("waits for what comes from {}", shown(stream)));
+            note(shown(stream).to_string());
         }
     }
 }

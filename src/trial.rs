@@ -174,7 +174,7 @@ pub fn copy(
             Event::Output(stream, bytes) => {
                 String::from_utf8_lossy(bytes).lines().for_each(|line| output.take(stream, line.to_owned()));
             }
-            Event::Failed(text) => output.take(Stream::Stderr, text),
+            Event::Failed(what) => output.take(Stream::Stderr, what.to_string()),
             Event::Note(_) => {}
             Event::Progress(_) => *progressed += 1,
             Event::Asked(_) | Event::RunDirectory(_) => {}

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
-use crate::report::Event;
+use crate::report::{Event, Note};
 use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::exit;
 use crate::thread;
@@ -259,8 +259,7 @@ impl Run<'_, '_> {
         if let Some(others) = NonZero::new(self.running.len()) {
             let first = self.most_at_once == self.config.processes && others < self.most_at_once;
             if first && self.config.tells_how {
-                let text = "the other side does not let in so many rsyncs at once: fewer run from now on";
-                (self.tell)(Event::Note(text.into()));
+                (self.tell)(Event::Note(Note::FewerAtOnce));
             }
             self.most_at_once = self.most_at_once.min(others);
             self.at_once = self.at_once.min(others);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::bucket::Bucket;
 use crate::error::{EXIT_FILE_IO, Result};
 use crate::journal::Record;
-use crate::report::Event;
+use crate::report::{Event, Failed, Note};
 use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, Class, RunCode};
 use crate::rsync::messages::{self, About};
@@ -107,8 +107,7 @@ impl Run<'_, '_> {
         }
         if end.out_of_reach && !self.stopping() {
             if self.plan.recipe.handles.give_up() {
-                let text = "the rsync that is started must not look into /proc of this process: sources are found by their paths";
-                (self.tell)(Event::Note(text.into()));
+                (self.tell)(Event::Note(Note::SourcesByPath));
             }
             self.put_back(job);
             return Ok(());
@@ -249,7 +248,7 @@ impl Run<'_, '_> {
         }
         if more > 0 {
             let said = format!("{more} more names of this launch are not listed");
-            (self.tell)(Event::Note(format!("{}: {said}", failures::FAILED_TEXT)));
+            (self.tell)(Event::Note(Note::Unlisted { list: failures::FAILED_TEXT.into(), names: more }));
             failures.push(Failure { name: None, said: said.into_bytes() });
         }
         // What is deleted, or set at the end, is tried again by each part of a run.
@@ -378,7 +377,7 @@ impl Run<'_, '_> {
             self.queue.push(*bucket);
         }
         self.summary.retried += 1;
-        (self.tell)(Event::Note("what failed may have passed; trying once more".into()));
+        (self.tell)(Event::Note(Note::RetryFailed));
         true
     }
 
@@ -403,11 +402,7 @@ impl Run<'_, '_> {
             return self.fail(code);
         }
         let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
-        let what = exit::meaning(code);
-        (self.tell)(Event::Note(format!(
-            "rsync ended with code {code} ({what}); trying again in {} s",
-            pause.as_secs()
-        )));
+        (self.tell)(Event::Note(Note::Retry { code, pause }));
         self.pause_until = Some(Instant::now() + pause);
         self.summary.retried += 1;
         self.put_back(job);
@@ -419,11 +414,7 @@ impl Run<'_, '_> {
         if !copies || !self.plan.leaves_halves {
             return false;
         }
-        let text = format!(
-            "an rsync ended with code {code}: what it has half written would be passed over with these rsync options, \
-             so it is not tried again"
-        );
-        (self.tell)(Event::Failed(text));
+        (self.tell)(Event::Failed(Failed::HalfWritten { code }));
         true
     }
 
@@ -481,11 +472,8 @@ impl Run<'_, '_> {
         let Some(pool) = &mut self.places.pool else { return };
         let (host, at) = (pool.host(slot).to_string(), pool.of_slot(slot));
         let (proven, wins, alone) = (pool.is_proven(slot), pool.wins(), pool.hosts() == 1);
-        let what = exit::meaning(code);
-        if let Some(wait) = pool.lost(slot, code, Instant::now()) {
-            let seconds = wait.as_secs();
-            let text = format!("{host} is set aside for {seconds} s: a launch ended with code {code} ({what})");
-            (self.tell)(Event::Note(text));
+        if let Some(pause) = pool.lost(slot, code, Instant::now()) {
+            (self.tell)(Event::Note(Note::HostLost { host, code, pause }));
         }
         if self.leaves_halves(&job, code) {
             return self.fail(code);
@@ -497,9 +485,7 @@ impl Run<'_, '_> {
                 let too_often = alone && *tries > self.config.retries;
                 match self.faults.get(&key) {
                     Some((other, before)) if *other != at && wins > *before || too_often => {
-                        let where_ = if alone { "too often" } else { "on two hosts, where others succeed," };
-                        let text = format!("a launch failed {where_} with code {code} ({what})");
-                        (self.tell)(Event::Failed(text));
+                        (self.tell)(Event::Failed(Failed::GivenUp { code, one_host: alone }));
                         return self.fail(code);
                     }
                     Some(_) => {}

@@ -4,7 +4,7 @@
 
 use crate::entry::Printable;
 use crate::plan::Strategy;
-use crate::report::Event;
+use crate::report::{Event, Note};
 use crate::rsync::exit;
 
 use super::{Job, Run, Stage};
@@ -25,9 +25,8 @@ impl Run<'_, '_> {
             return false;
         }
         let why = said.map_or_else(|| exit::meaning(code).to_owned(), |line| Printable::bytes(line).to_string());
-        let text = format!("the server refuses what several rsyncs need ({why}): one rsync does it all");
         if self.config.tells_how {
-            (self.tell)(Event::Note(text));
+            (self.tell)(Event::Note(Note::ServerRefuses { why }));
         }
         self.fell_back = true;
         self.summary.plain = Some("the server refuses what several rsyncs need".to_owned());

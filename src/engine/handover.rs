@@ -13,7 +13,7 @@ use crate::entry::Printable;
 use crate::error::{EXIT_FILE_IO, Result};
 use crate::handle;
 use crate::journal::Record;
-use crate::report::Event;
+use crate::report::{Event, Failed};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::rsync::options::Shows;
@@ -73,12 +73,8 @@ impl Run<'_, '_> {
         };
         let keeps = found.is_some_and(|found| found == before || handle::renumbers(path));
         if !keeps {
-            let shown = Printable::os(self.config.destination.original()).to_string();
-            let text = format!(
-                "destination {shown} was renamed, replaced or unmounted while multi-sync ran: nothing more is written; \
-                 copy again when it is there"
-            );
-            (self.tell)(Event::Failed(text));
+            let destination = self.config.destination.original().to_owned();
+            (self.tell)(Event::Failed(Failed::DestinationMoved { destination }));
             self.fail(EXIT_FILE_IO);
         }
         keeps
@@ -95,7 +91,7 @@ impl Run<'_, '_> {
         self.soft.add(exit::PARTIAL);
         if self.spine.is_news(path) {
             let text = format!("{} {what}", Printable::bytes(path));
-            (self.tell)(Event::Failed(text.clone()));
+            (self.tell)(Event::Failed(Failed::Name { name: path.to_vec(), what: what.to_owned() }));
             self.record(&Record::Unread { text, vanished: false, in_unit: false })?;
         }
         Ok(())
@@ -213,11 +209,8 @@ impl Run<'_, '_> {
             // Read by the host until it ends.
             let pipe = user_log.as_ref().and_then(|log| {
                 // The copy goes on, as with a log file that cannot be written.
-                let refused = |cause| {
-                    let text =
-                        format!("cannot make a pipe for --log-file: {cause}: the log lacks what one launch does");
-                    tell(Event::Failed(text));
-                };
+                let refused =
+                    |cause: std::io::Error| tell(Event::Failed(Failed::LogLacks { cause: cause.to_string() }));
                 log.pipe().map_err(refused).ok()
             });
             let invocation = match &pipe {

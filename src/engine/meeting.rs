@@ -15,7 +15,7 @@ use crate::journal::Record;
 use crate::names::{fold, swapped};
 use crate::plan::folding::{self, Folding};
 use crate::preflight;
-use crate::report::Event;
+use crate::report::{Event, Note};
 use crate::rsync::exit;
 use crate::shell;
 
@@ -55,9 +55,8 @@ impl Run<'_, '_> {
             }
             Folding::Folds | Folding::Unknown => {}
         }
-        let text = format!("{name} may be one name with another at the destination: one rsync does it all");
         if self.config.tells_how {
-            (self.tell)(Event::Note(text));
+            (self.tell)(Event::Note(Note::NamesMeet { name: name.to_string() }));
         }
         Ok(Some(
             "names of the source differ in case only, or in the form of a letter, and may be one name at the destination",

@@ -50,7 +50,7 @@ use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::{Plan, Strategy};
 use crate::queue::{Coalesce, Queue};
-use crate::report::{Complaints, Event, Summary};
+use crate::report::{Complaints, Event, Failed, Note, Summary};
 use crate::rsync::command::Removal;
 use crate::rsync::exit::{self, RunCode};
 use crate::rsync::options::Delete;
@@ -475,7 +475,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let Some(ledger) = &mut self.ledger else { return };
         let notes = ledger.notes();
         let before = ledger.before().clone();
-        notes.into_iter().for_each(|note| (self.tell)(Event::Note(note)));
+        notes.into_iter().for_each(|note| (self.tell)(Event::Note(Note::CopiedAgain { text: note })));
         self.done = before.done_weight();
         self.sender_failed = before.sender_failed;
         before.done.values().for_each(|code| self.soft.add(*code));
@@ -503,8 +503,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             Err(error) if self.buckets.is_optional() => {
                 self.ledger = None;
                 self.summary.unrecorded = true;
-                let text = format!("the run cannot be resumed if it does not come to its end: {error}");
-                (self.tell)(Event::Note(text));
+                (self.tell)(Event::Note(Note::Unrecorded { why: error.to_string() }));
                 Ok(())
             }
             other => other,
@@ -518,15 +517,15 @@ impl<'scope, 'env> Run<'scope, 'env> {
 
     fn begin(&mut self, known: Known, division: Option<Division>) {
         if self.config.adapts && self.config.tells_how {
-            let most = self.config.processes;
-            (self.tell)(Event::Note(format!("as many rsync processes as help, at most {most}")));
+            let most = self.config.processes.get();
+            (self.tell)(Event::Note(Note::Adapts { most }));
         }
         if let Strategy::Plain(why) = &self.plan.strategy {
             self.summary.plain = Some(why.clone());
             self.plain_waits = true;
             self.verbatim = self.plan.asked.is_none();
             if self.config.processes.get() > 1 && self.config.tells_how {
-                (self.tell)(Event::Note(format!("one rsync does it all ({why})")));
+                (self.tell)(Event::Note(Note::OneRsync { why: why.clone() }));
             }
         }
         let inputs = Inputs {
@@ -624,7 +623,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             // No last record: nobody is to take it for done.
             self.soft.add(exit::PARTIAL);
             self.summary.unaccounted = true;
-            (self.tell)(Event::Failed(text));
+            (self.tell)(Event::Failed(Failed::Other(text)));
         } else if over {
             self.record(&Record::Finished { code: self.soft.get() })?;
         }
@@ -743,7 +742,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn note_unread(&mut self, text: String, vanished: bool) {
         self.soft.add(if vanished { exit::VANISHED } else { exit::PARTIAL });
         self.sender_failed |= !vanished;
-        (self.tell)(Event::Failed(text.clone()));
+        (self.tell)(Event::Failed(Failed::Unread { text: text.clone(), vanished }));
         self.summary.scan_error_count += 1;
         if self.summary.scan_errors.len() < Summary::NAMED {
             self.summary.scan_errors.push(text);
@@ -780,8 +779,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
             }
         }
         if let Some(code) = pool.stranded(now) {
-            let text = format!("no host could be used for {} s", self.config.host_timeout.as_secs());
-            (self.tell)(Event::Failed(text));
+            (self.tell)(Event::Failed(Failed::NoHost { waited: self.config.host_timeout }));
             self.fail(code);
         }
     }
@@ -790,8 +788,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn look_at_the_stalls(&mut self) {
         if !self.stalls_told && self.control.supervisor.cannot_see() {
             self.stalls_told = true;
-            let text = "this system does not tell whether an rsync reads or writes: --stall ends none of those";
-            (self.tell)(Event::Note(text.into()));
+            (self.tell)(Event::Note(Note::StallsUnseen));
         }
     }
 
@@ -799,7 +796,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
     fn look_at_the_clock(&mut self) {
         let over = self.plan.stop_after.is_some_and(|limit| self.started.elapsed() >= limit);
         if over && !self.stopping() && self.stage != Stage::Done {
-            (self.tell)(Event::Failed("the time of --stop-after is over: not everything was copied".into()));
+            (self.tell)(Event::Failed(Failed::TimeIsOver));
             self.fail(exit::TIMEOUT);
         }
     }
@@ -895,11 +892,7 @@ impl<'scope, 'env> Run<'scope, 'env> {
         let unsafe_now = self.sender_failed && !self.plan.ignore_errors;
         if wanted && unsafe_now {
             self.soft.add(exit::PARTIAL);
-            let text = match self.deletes_late() {
-                true => "IO error encountered -- nothing is deleted",
-                false => "IO error encountered -- nothing is deleted in the directories that were split",
-            };
-            (self.tell)(Event::Failed(text.into()));
+            (self.tell)(Event::Failed(Failed::NothingDeleted { in_split_only: !self.deletes_late() }));
         }
         Ok(wanted && !unsafe_now)
     }

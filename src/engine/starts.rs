@@ -7,11 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 
 use crate::bucket::Bucket;
-use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::SourceTree;
-use crate::report::Event;
+use crate::report::{Event, Failed, Note};
 use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::exit;
 use crate::rsync::options::Delete;
@@ -249,12 +248,7 @@ impl Run<'_, '_> {
             return Ok(());
         }
         self.soft.add(exit::PARTIAL);
-        let count = unmade.len();
-        let text = format!(
-            "{count} names were not copied, because the directory that holds them could not be made: the first is {}",
-            Printable::os(&unmade[0])
-        );
-        (self.tell)(Event::Failed(text));
+        (self.tell)(Event::Failed(Failed::NoDirectory { names: unmade.len(), first: unmade[0].clone() }));
         let failure = |unit: &OsString| Failure {
             name: self.naming.of_argument(unit.as_bytes()),
             said: b"the directory that holds it could not be made".to_vec(),
@@ -355,7 +349,7 @@ impl Run<'_, '_> {
         }
         const WHY: &str = "there is no room for all before what is too much is deleted";
         self.summary.plain = Some(WHY.into());
-        (self.tell)(Event::Note(format!("one rsync does what is left ({WHY})")));
+        (self.tell)(Event::Note(Note::OneRsyncForTheRest { why: WHY.into() }));
         self.dismiss_all();
         self.plain_waits = true;
         true
@@ -456,8 +450,7 @@ impl Run<'_, '_> {
         for (source, why) in &self.plan.missing {
             self.soft.add(exit::PARTIAL);
             self.sender_failed = true;
-            let shown = Printable::os(source).to_string();
-            (self.tell)(Event::Failed(format!("cannot find source {shown}: {}", std::io::Error::from(*why))));
+            (self.tell)(Event::Failed(Failed::Source { source: source.clone(), why: *why }));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::{self, Control, Ledger};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::recheck::{self, Differences};
-use crate::report::{Event, Summary};
+use crate::report::{Event, Note, Summary};
 use crate::rsync::exit;
 
 use super::kept::Kept;
@@ -47,7 +47,7 @@ pub fn after(
 ) -> Result<Summary> {
     let ended = [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE].contains(&copied.code.get());
     if !ended || copied.interrupted {
-        tell(Event::Note("not verified: the copy did not come to its end".into()));
+        tell(Event::Note(Note::NotVerified));
         return Ok(copied);
     }
     let plan = Plan::make(question, control.supervisor())?;

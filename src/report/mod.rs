@@ -2,11 +2,12 @@
 
 pub mod advice;
 pub mod closing;
+mod event;
 pub mod progress;
 pub mod text;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,27 +19,7 @@ use crate::rsync::output::Figures;
 use crate::scan::{KeptWhole, Weight};
 use crate::supervise::{Lines, Stream};
 
-/// Something a run tells; from any of its threads.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A line that an rsync said to its user on standard output.
-    Said(&'a [u8]),
-    /// A line that an rsync said on standard error.
-    Complained(&'a [u8]),
-    /// What the one rsync that does it all printed, as it came.
-    Output(Stream, &'a [u8]),
-    /// An entry or source that could not be read or was not copied, by multi-sync's own knowledge.
-    Failed(String),
-    /// Something the user should know that changes no result.
-    Note(String),
-    /// Where the run stands; several times a second if progress is wanted.
-    Progress(Progress),
-    /// Where the run stands, because [`CancelHandle::ask_progress`](crate::job::CancelHandle::ask_progress) was called.
-    Asked(Progress),
-    /// The run directory was made, or opened again; nothing was copied yet.
-    RunDirectory(&'a Path),
-}
+pub use event::{Event, Failed, Note};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
