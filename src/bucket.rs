@@ -1,7 +1,7 @@
 //! Buckets: units packed up to the limits, and the files that hold them.
 //!
 //! A bucket is the unit of accounting and retry. Its file (`0000/0000/000000.bucket` below the bucket directory, two levels of
-//! folders of [`FOLDER`] each) holds rsync arguments, each ended by a NUL, so that only small [`Bucket`] records stay in memory and
+//! folders of 1024 each) holds rsync arguments, each ended by a NUL, so that only small [`Bucket`] records stay in memory and
 //! a person can replay one with `xargs -0`. How many buckets go into one rsync process is not decided here.
 //!
 //! A record knows what its file holds ([`Content`]), and a file is compared with it each time it is read: one that was emptied, cut, changed
@@ -10,8 +10,9 @@
 mod dir;
 mod packer;
 
-pub(crate) use dir::remove_run;
-pub use dir::{BucketDir, FOLDER, IN_TEMPORARY};
+pub use dir::BucketDir;
+pub(crate) use dir::{IN_TEMPORARY, remove_run};
+
 pub use packer::{GroupMember, Packer};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,6 +21,7 @@ use crate::scan::Weight;
 
 /// One bucket: what it weighs and what it needs; its arguments are in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Bucket {
     /// Number, from 0, in the order buckets were closed.
     pub id: u64,

@@ -13,20 +13,21 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_sync::bench::{self, Told};
-use multi_sync::entry::Printable;
+use multi_sync::command::entry::Printable;
+use multi_sync::command::exit;
+use multi_sync::command::report::Summary;
+use multi_sync::command::report::{self, ProgressLine};
+use multi_sync::command::runs;
+use multi_sync::command::shell::Quoted;
+use multi_sync::command::size;
+use multi_sync::command::supervise::Guardian;
+use multi_sync::command::thread;
+use multi_sync::harness::bench::{self, Told};
+use multi_sync::harness::selftest;
+use multi_sync::harness::trial::Stopper;
 use multi_sync::job::Stream;
-use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress, status};
-use multi_sync::report::Summary;
-use multi_sync::report::progress::{self, ProgressLine};
-use multi_sync::rsync::command::Quoted;
-use multi_sync::rsync::exit;
-use multi_sync::rundir;
-use multi_sync::selftest;
-use multi_sync::size;
-use multi_sync::supervise::Guardian;
-use multi_sync::trial::Stopper;
-use multi_sync::{Error, Result, thread};
+use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress};
+use multi_sync::{Error, Result};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -50,9 +51,9 @@ fn main() -> ExitCode {
         }
         Request::Selftest(request) => test(&request),
         Request::Bench(request) => measure(&request),
-        Request::Status(dir) => print(&status::of(&dir, &cli::ways)?),
-        Request::Runs(parent) => print(&status::list(parent.as_deref(), &cli::ways)?),
-        Request::Forget(dir) => rundir::forget(&rundir::find(&dir)?).map(|()| exit::OK),
+        Request::Status(dir) => print(&runs::of(&dir, &cli::ways)?),
+        Request::Runs(parent) => print(&runs::list(parent.as_deref(), &cli::ways)?),
+        Request::Forget(dir) => runs::forget(&runs::find(&dir)?).map(|()| exit::OK),
     });
     ExitCode::from(told(done))
 }
@@ -347,7 +348,7 @@ impl Printer {
             Event::Complained(text) => streams::err([text, b"\n"].concat()),
             Event::Failed(what) => complain_text(&what.to_string()),
             Event::Note(what) => complain_text(&what.to_string()),
-            Event::Asked(progress) => streams::err(format!("{}\n", progress::line(&progress))),
+            Event::Asked(progress) => streams::err(format!("{}\n", report::line(&progress))),
             Event::RunDirectory(dir) if self.shows_directory => streams::out(format!("{}\n", Printable::path(dir))),
             _ => {}
         }

@@ -119,7 +119,7 @@ pub struct Plan {
     pub follow: Follow,
     /// See [`Scan::unsafe_links_whole`].
     pub unsafe_links_whole: bool,
-    /// See [`Scan::prune`].
+    /// See `Scan::prune`.
     pub prune: Prune,
     /// See [`Scan::one_file_system`].
     pub one_file_system: u8,

@@ -17,7 +17,7 @@ use crate::temporary;
 use super::Bucket;
 
 /// Buckets in a folder, and folders in a folder.
-pub const FOLDER: u64 = 1024;
+const FOLDER: u64 = 1024;
 /// The names in a tree are its owner's business.
 const FOLDER_MODE: u32 = 0o700;
 /// Before the names of run directories where other things are: in temporary folders and in what the user names. Scripts look for it there.
@@ -118,7 +118,7 @@ impl BucketDir {
     ///
     /// # Errors
     /// See [`state::make`]; or there is no room.
-    pub fn in_state(place: &Path, sources: &[PathBuf], destination: Option<&Path>) -> io::Result<BucketDir> {
+    pub(crate) fn in_state(place: &Path, sources: &[PathBuf], destination: Option<&Path>) -> io::Result<BucketDir> {
         let made = temporary::folder_in(&state::make(place)?, &state::prefix())?;
         let found = fs::metadata(made.path())?;
         Ok(BucketDir {
@@ -148,7 +148,7 @@ impl BucketDir {
     ///
     /// # Errors
     /// Something could not be removed.
-    pub fn discard(self) -> Result<()> {
+    pub(crate) fn discard(self) -> Result<()> {
         let path = self.path.clone();
         self.remove()?;
         remove_run(&path).map_err(|cause| Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
@@ -158,7 +158,7 @@ impl BucketDir {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn below(&self, name: &str) -> Result<BucketDir> {
+    pub(crate) fn below(&self, name: &str) -> Result<BucketDir> {
         let path = self.path.join(name);
         let made = fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
         made.map_err(|cause| {
@@ -174,7 +174,7 @@ impl BucketDir {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn passable(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn passable(&self, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
         let made = fs::DirBuilder::new().recursive(true).create(&path);
         let passable = |dir: &Path| fs::set_permissions(dir, fs::Permissions::from_mode(PASSABLE_MODE));
@@ -185,37 +185,37 @@ impl BucketDir {
     }
 
     /// Whether it lies in a source. It is left out of the copy then, but only while it is temporary.
-    pub fn is_in_source(&self) -> bool {
+    pub(crate) fn is_in_source(&self) -> bool {
         self.in_source
     }
 
     /// Whether it lies in the destination, which only a temporary one may.
-    pub fn is_in_destination(&self) -> bool {
+    pub(crate) fn is_in_destination(&self) -> bool {
         self.in_destination
     }
 
     /// Device and inode, so that a scan can leave it out.
-    pub fn identity(&self) -> (u64, u64) {
+    pub(crate) fn identity(&self) -> (u64, u64) {
         self.identity
     }
 
     /// Whether the copy goes on where nothing more can be written there: the user has not asked for it.
-    pub fn is_optional(&self) -> bool {
+    pub(crate) fn is_optional(&self) -> bool {
         self.spare.is_some()
     }
 
     /// Whether buckets are elsewhere, because nothing more could be written there.
-    pub fn has_moved(&self) -> bool {
+    pub(crate) fn has_moved(&self) -> bool {
         self.spare.as_ref().is_some_and(|spare| spare.lock().is_some())
     }
 
     /// Whether it is there. See [`BucketDir::vacate`].
-    pub fn stands(&self) -> bool {
+    pub(crate) fn stands(&self) -> bool {
         self.path.is_dir()
     }
 
     /// Removes everything now, because one rsync is about to copy what is around it and needs nothing in it.
-    pub fn vacate(&self) {
+    pub(crate) fn vacate(&self) {
         if self.temporary.is_some() {
             // What is left is removed, or complained about, at the end.
             let _ = fs::remove_dir_all(&self.path);
@@ -283,7 +283,7 @@ impl BucketDir {
     ///
     /// # Errors
     /// The disk could not.
-    pub fn sync(&self, buckets: impl Iterator<Item = u64> + Clone, stop: &dyn Fn() -> bool) -> Result<bool> {
+    pub(crate) fn sync(&self, buckets: impl Iterator<Item = u64> + Clone, stop: &dyn Fn() -> bool) -> Result<bool> {
         let fail = |path: &Path, cause: io::Error| Error::io("write to disk", path, cause);
         // All are on their way before the first is waited for: one commit of the file system's journal then does for many.
         for id in buckets.clone() {

@@ -68,7 +68,7 @@ impl<'a> Packer<'a> {
 
     /// Numbers buckets from `id` on.
     #[must_use]
-    pub fn starting_at(self, id: u64) -> Self {
+    pub(crate) fn starting_at(self, id: u64) -> Self {
         self.lock().next_id = id;
         self
     }

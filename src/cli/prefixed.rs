@@ -8,10 +8,10 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
-use multi_sync::config::{Config, PROGRAM};
-use multi_sync::endpoint::{Destination, Source};
-use multi_sync::rsync::command::Quoted;
-use multi_sync::rsync::options::{Aliases, Class, CommandLine, Opt, Options};
+use multi_sync::command::config::{Config, PROGRAM};
+use multi_sync::command::endpoint::{Destination, Source};
+use multi_sync::command::options::{Aliases, Class, CommandLine, Opt, Options};
+use multi_sync::command::shell::Quoted;
 use multi_sync::{Error, Result};
 
 use super::definition::MANY_TO_ONE;

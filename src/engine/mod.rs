@@ -127,24 +127,6 @@ impl Control {
 /// # Errors
 /// The run could not be done at all: the scan could not start, a bucket file could not be written or read, or rsync could not be
 /// started. What rsync failed to copy is no error here but in the summary.
-///
-/// ```no_run
-/// use multi_sync::{config::Config, endpoint::{Destination, Source}, engine::{self, Control}, plan::Plan};
-/// use multi_sync::rsync::options::Options;
-///
-/// let mut config = Config::new(
-///     vec![Source::parse("/data/".as_ref())?],
-///     Destination::parse("nas:/backup".as_ref())?,
-///     Options::parse(&["-aS", "--numeric-ids"])?,
-///     "/".into(),
-/// );
-/// config.processes = 4.try_into().unwrap();
-/// let control = Control::default();
-/// let plan = Plan::make(&config, control.supervisor())?;
-/// let summary = engine::run(&config, &plan, &plan.make_buckets(&config)?, &control, &|event| eprintln!("{event:?}"))?;
-/// assert_eq!(summary.code.get(), 0);
-/// # Ok::<(), multi_sync::Error>(())
-/// ```
 pub fn run(
     config: &Config,
     plan: &Plan,

@@ -23,6 +23,7 @@ pub use event::{Event, Failed, Note};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// Found by the scan.
     pub found: Weight,
@@ -46,6 +47,7 @@ pub struct Progress {
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Phase {
     /// No rsync has reached the other machine yet.
     Connecting,

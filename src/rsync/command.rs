@@ -3,5 +3,5 @@
 mod invocation;
 mod recipe;
 
-pub use invocation::{Invocation, Quoted, argument_cost, argument_limit};
+pub use invocation::{Invocation, Quoted, argument_cost};
 pub use recipe::{Copying, JUDGED, LookedAt, Recipe, Removal, looked_at};

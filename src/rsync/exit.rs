@@ -92,7 +92,7 @@ pub fn meaning(code: u8) -> &'static str {
 /// rsync.
 ///
 /// ```
-/// use multi_sync::rsync::exit::RunCode;
+/// use multi_sync::harness::rsync::exit::RunCode;
 /// let mut code = RunCode::default();
 /// for part in [0, 25, 24, 23, 0] { code.add(part); }
 /// assert_eq!(code.get(), 23);

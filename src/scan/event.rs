@@ -11,6 +11,7 @@ use super::subtree::Node;
 
 /// A spine directory. `index` counts from 0 over the whole scan.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Spine<'a> {
     /// Position in the order of discovery; parents come first.
     pub index: u32,
@@ -57,6 +58,7 @@ impl Pruner {
 
 /// One name of a file that has others, in a spine directory ([`Scan::hard_links`](super::Scan::hard_links)).
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Linked<'a> {
     /// Index into [`Scan::roots`](super::Scan::roots).
     pub root: u32,
@@ -77,6 +79,7 @@ pub struct Linked<'a> {
 /// Units that have to be copied together: directories that share files with each other, or with names told as [`Event::Linked`]. Each is
 /// within the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinkedDirs {
     /// The directories.
     pub units: Vec<LinkedDir>,
@@ -86,6 +89,7 @@ pub struct LinkedDirs {
 
 /// One of [`LinkedDirs::units`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinkedDir {
     /// Index into [`Scan::roots`](super::Scan::roots).
     pub root: u32,
@@ -133,6 +137,7 @@ impl<'a> Units<'a> {
 
 /// Something the scan could not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScanError {
     /// Index into [`Scan::roots`](super::Scan::roots).
     pub root: u32,
@@ -141,12 +146,17 @@ pub struct ScanError {
     /// What was attempted, such as "open directory".
     pub attempted: &'static str,
     /// Why it failed.
-    pub errno: Errno,
+    pub(crate) errno: Errno,
     /// The entry is part of a unit all the same, so that rsync will meet the same error; false if entries are in no unit.
     pub in_unit: bool,
 }
 
 impl ScanError {
+    /// Why it failed.
+    pub fn cause(&self) -> std::io::Error {
+        self.errno.into()
+    }
+
     /// Whether the entry went away between being listed and being looked at (rsync's exit code 24, not 23).
     pub fn vanished(&self) -> bool {
         self.errno == Errno::NOENT && !self.in_unit
@@ -162,6 +172,7 @@ impl std::fmt::Display for ScanError {
 
 /// Why a directory was not split although it outgrew the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum KeptWhole {
     /// [`Scan::keep_locked_whole`](super::Scan::keep_locked_whole).
     Locked,
@@ -192,6 +203,7 @@ impl std::fmt::Display for KeptWhole {
 
 /// What the scan tells while it runs; from any of its threads.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A directory was found to outgrow the limits.
     Spine(Spine<'a>),

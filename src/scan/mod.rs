@@ -64,6 +64,7 @@ impl Root {
 
 /// What a scan should do; [`Scan::run`] does it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Scan {
     /// The source directories, at most `u32::MAX`; no entry may be below two of them.
     pub roots: Vec<Root>,
@@ -83,7 +84,7 @@ pub struct Scan {
     /// for a link where it is an argument and filter rules are asked (`--copy-unsafe-links`).
     pub unsafe_links_whole: bool,
     /// Directories that these rules exclude are not entered: they are units that weigh one entry.
-    pub prune: Prune,
+    pub(crate) prune: Prune,
     /// A directory (device and inode) that is not part of the source although it is in it: its parent is split.
     pub left_out: Option<(u64, u64)>,
     /// rsync's `-H`: names of one inode are told as what goes together, by themselves ([`Event::Linked`]) or in the directories that hold
@@ -105,6 +106,7 @@ pub struct Scan {
 
 /// Symbolic links that are followed. What a link leads to stays whole, so that no argument of rsync goes through a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Follow {
     /// None.
     #[default]
@@ -135,6 +137,13 @@ impl Scan {
             longest_base: 0,
             gitignore: false,
         }
+    }
+
+    /// Sets [`Scan::prune`].
+    #[doc(hidden)]
+    #[must_use]
+    pub fn pruned_by(self, prune: Prune) -> Scan {
+        Scan { prune, ..self }
     }
 
     /// What the path of a split directory below the base of `root` may take: the longest path of a system call, less the base, and room for

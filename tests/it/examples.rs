@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::command::{rsync, run};
 use crate::support::work::Work;
-use multi_sync::treegen::{self, Sizes, Spec};
+use multi_sync::harness::treegen::{self, Sizes, Spec};
 
 #[expect(dead_code, reason = "the main function of a program")]
 #[path = "../../examples/pack.rs"]

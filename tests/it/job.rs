@@ -12,8 +12,8 @@ use crate::support::command::{multi_sync, rsync, run};
 use crate::support::twin::path_to_fake;
 use crate::support::work::{Work, set_mode};
 use multi_sync::ErrorKind;
+use multi_sync::harness::treegen::{self, Sizes, Spec};
 use multi_sync::job::{BegunRun, Depth, Event, Job, JobBuilder, NextStep, Phase};
-use multi_sync::treegen::{self, Sizes, Spec};
 
 /// A tree of some launches.
 fn tree(work: &Work, entries: u64) {

@@ -88,7 +88,7 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)), and what leads to a source that is
-/// held open ([`crate::handle`]).
+/// held open (`handle`).
 pub const fn argument_cost(length: usize) -> usize {
     const HANDLE: usize = "/proc/4194304/fd/65535/.".len();
     HANDLE + length + 1 + size_of::<usize>()

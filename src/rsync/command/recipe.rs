@@ -107,7 +107,7 @@ const REMOVE: &str = "--remove-source-files";
 const TELLS_END: &str = "--debug=exit2";
 const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
 
-/// Begins the lines of [`Recipe::look`].
+/// Begins the lines of `Recipe::look`.
 const LOOKED_AT: &str = "multi-sync-look:";
 
 /// What rsync would do with an entry that was copied before.
@@ -119,10 +119,10 @@ pub enum LookedAt {
     Differs,
 }
 
-/// Reads a line that a launch of [`Recipe::look`] printed; `None` if it tells of neither.
+/// Reads a line that a launch of `Recipe::look` printed; `None` if it tells of neither.
 ///
 /// ```
-/// use multi_sync::rsync::command::{LookedAt, looked_at};
+/// use multi_sync::harness::rsync::command::{LookedAt, looked_at};
 /// assert_eq!(looked_at(b"multi-sync-look:cd+++++++++"), Some(LookedAt::Missing));
 /// assert_eq!(looked_at(b"multi-sync-look:>f.st......"), Some(LookedAt::Differs));
 /// assert_eq!(looked_at(b"multi-sync-look:.d..t......"), None);

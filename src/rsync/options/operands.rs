@@ -29,7 +29,7 @@ impl CommandLine {
     /// Reads words that a shell has split already. With `posix` the first operand ends the options ([`CommandLine::is_posix`]).
     ///
     /// ```
-    /// use multi_sync::rsync::options::{Aliases, CommandLine};
+    /// use multi_sync::harness::rsync::options::{Aliases, CommandLine};
     /// let words = ["src/", "-av", "--exclude", "*.tmp", "host:dst", "--", "-odd"];
     /// let line = CommandLine::parse(&words, &Aliases::default(), false)?;
     /// assert_eq!(line.operands, ["src/", "host:dst", "-odd"]);
