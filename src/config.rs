@@ -121,7 +121,7 @@ impl Config {
     /// A run with the defaults of the command line.
     ///
     /// ```
-    /// use multi_sync::{config::Config, endpoint::{Destination, Source}, rsync::options::Options};
+    /// use multi_sync::harness::{config::Config, endpoint::{Destination, Source}, rsync::options::Options};
     ///
     /// let config = Config::new(
     ///     vec![Source::parse("photos/".as_ref())?],

@@ -46,6 +46,9 @@ pub mod plan {
 pub mod queue {
     pub use crate::queue::{Coalesce, Queue};
 }
+pub mod recheck {
+    pub use crate::recheck::options;
+}
 pub mod report {
     pub use crate::report::{Event, Summary};
 }

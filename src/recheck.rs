@@ -34,7 +34,8 @@ const WITHOUT_A_RESULT: [(Opt, &str); 4] = [
 /// With these options there is nothing to compare, or a quick look decides nothing.
 ///
 /// ```
-/// use multi_sync::{config::Depth, recheck, rsync::options::Options};
+/// use multi_sync::harness::{recheck, rsync::options::Options};
+/// use multi_sync::job::Depth;
 /// let asked = recheck::options(&Options::parse(&["-avI", "--delete"])?, Depth::Checksum)?;
 /// assert_eq!(asked.argv(), ["-a", "--delete", "-n", "-i", "-c"]);
 /// assert!(recheck::options(&Options::parse(&["-rl"])?, Depth::Quick).is_err());
