@@ -52,7 +52,7 @@ const fn rule(id: &'static str, applies: fn(&Facts) -> bool, reason: &'static st
 
 #[rustfmt::skip] // A table: name, condition, reason and example of each rule on two or three lines.
 static RULES: &[Rule] = &[
-    // The command line by itself.
+    // The command line by itself, which is looked at before any source.
     Rule {
         id: "option", applies: |f| f.option.is_some(), example: "-aK",
         reason: Reason::Of(|f| f.option.as_ref().map(|option| format!("{}: {}", option.option, option.why))),
@@ -163,18 +163,20 @@ static RULES: &[Rule] = &[
         "--delete-before makes room for what is copied, and what is too much in a directory that is split goes last", "-a --delete-before"),
     rule("dry-run-counts", |f| f.meaning.dry_run && f.figures && (!f.dest_is_path || f.on_hosts),
         "in a dry run each of several counts as created what is above its files, and which of that is there is not known here", "-an src/ host:dst"),
+    rule("hard-links-locked", |f| f.meaning.hard_links && f.locked_whole,
+        HARD_LINKS_IN_WHOLE, "-aHA"),
+    rule("backup-dir-delete", |f| f.meaning.backup_dir.is_some() && f.deletes() && (!f.dest_is_path || f.on_hosts),
+        "a backup directory that may lead back into the destination would be cleaned with it", "-ab --backup-dir=../old --delete"),
+    rule("x-delete-remote", |f| f.meaning.one_file_system > 0 && f.deletes() && !f.dest_is_path,
+        "with --one-file-system a mount at the destination is protected from deletion", "-ax --delete src/ host:dst"),
 
     // Directories that options name.
     rule("backup-dir-in-dest", |f| f.meaning.backup_dir.is_some() && f.dest.backup_dir,
         "the backup directory leads into the destination", "-ab --backup-dir=../dst/old"),
-    rule("backup-dir-delete", |f| f.meaning.backup_dir.is_some() && f.deletes() && (!f.dest_is_path || f.on_hosts),
-        "a backup directory that may lead back into the destination would be cleaned with it", "-ab --backup-dir=../old --delete"),
     rule("compare-in-dest", |f| f.dest.compared,
         "a directory to compare with lies inside the destination", "-a --compare-dest=old"),
     rule("temp-dir-in-dest", |f| f.deletes() && f.dest.temp_dir,
         "the temporary directory lies inside the destination, where deletion finds it", "-a --delete --temp-dir=new"),
-    rule("hard-links-locked", |f| f.meaning.hard_links && f.locked_whole,
-        HARD_LINKS_IN_WHOLE, "-aHA"),
 
     // What the sources and DEST are.
     rule("no-source", |f| f.sources.none,
@@ -211,8 +213,6 @@ static RULES: &[Rule] = &[
         "several sources bring the same name", "-a src/a other/a dst/"),
     rule("remove-nested", |f| f.meaning.remove_source_files && f.sources.nested,
         "sources lie inside each other, and what one of them brings is removed from the other", "-a --remove-source-files src src/a dst/"),
-    rule("x-delete-remote", |f| f.meaning.one_file_system > 0 && f.deletes() && !f.dest_is_path,
-        "with --one-file-system a mount at the destination is protected from deletion", "-ax --delete src/ host:dst"),
     rule("backup-dir-in-source", |f| f.dest.backup_dir_made_in_source,
         "the directory for backups is made in one that is sent", "-ab --backup-dir=../src/old"),
     rule("x-delete-mount", |f| f.meaning.one_file_system > 0 && f.deletes() && f.dest.mount,

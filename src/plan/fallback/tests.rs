@@ -27,6 +27,11 @@ fn world(dir: &Path) {
 
 /// The facts about a command line, as the plan gathers them, but that rsync is not asked.
 fn facts(example: &str, cwd: &Path, as_root: bool) -> Facts {
+    facts_of_line(example, cwd, as_root, true)
+}
+
+/// Without `looks` nothing is looked at but the command line.
+fn facts_of_line(example: &str, cwd: &Path, as_root: bool, looks: bool) -> Facts {
     let words = shell_words::split(example).unwrap();
     let CommandLine { options, mut operands } = CommandLine::parse(&words, &Aliases::default(), false).unwrap();
     if operands.is_empty() {
@@ -40,6 +45,9 @@ fn facts(example: &str, cwd: &Path, as_root: bool) -> Facts {
     let Locked { keep_whole, .. } = receiver.locked(&config, &meaning);
     let filters = Filters::of(&options.absolute_files(cwd), cwd);
     let mut facts = Facts::of(&config, &options, |_| None, receiver, filters.as_ref().err().copied());
+    if !looks {
+        return facts;
+    }
     let merge_files = filters.unwrap_or_default().merge_files;
     let whole = Whole { locked: keep_whole, unsafe_links: false, merge_files: &merge_files };
     let found = sources::look(&config, &meaning).unwrap();
@@ -49,11 +57,19 @@ fn facts(example: &str, cwd: &Path, as_root: bool) -> Facts {
     facts
 }
 
-/// What no command line brings about in a plain directory.
-fn pretend(id: &str, facts: &mut Facts) {
+/// What no command line brings about here, and is known before anything is looked at.
+fn pretend_of_line(id: &str, facts: &mut Facts) {
     match id {
         "alias" => facts.alias = Some("-H".into()),
         "backup-dir-delete" => facts.on_hosts = true,
+        _ => {}
+    }
+}
+
+/// What no command line brings about in a plain directory.
+fn pretend(id: &str, facts: &mut Facts) {
+    pretend_of_line(id, facts);
+    match id {
         "several-unreadable" => facts.sources.unreadable = true,
         "x-delete-mount" => facts.dest.mount = true,
         "rules-leave-a-name" => facts.rules_leave_a_name = true,
@@ -78,6 +94,22 @@ fn each_rule_is_the_first_that_applies_to_its_example() {
             found.iter().flatten().find(|(found, _)| found == id).unwrap_or_else(|| panic!("{id}: {found:?}"));
         assert!(!reason.is_empty() && !reason.ends_with('.'), "{id}: {reason}");
     }
+}
+
+#[test]
+fn rules_about_the_command_line_come_before_those_that_need_a_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let applies_early = |rule: &&Rule| {
+        [true, false].into_iter().any(|as_root| {
+            let mut facts = facts_of_line(rule.example, dir.path(), as_root, false);
+            pretend_of_line(rule.id, &mut facts);
+            (rule.applies)(&facts)
+        })
+    };
+    world(dir.path());
+    let early = RULES.iter().take_while(applies_early).count();
+    let late: Vec<&str> = RULES[early..].iter().filter(applies_early).map(|rule| rule.id).collect();
+    assert!(early > 50 && late.is_empty(), "{early}: {late:?}");
 }
 
 #[test]
