@@ -7,20 +7,21 @@
 //!
 //! LISTS must exist, and not be in DIR. Each line that is printed is a list: entries, bytes, file.
 
+use std::error::Error;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use multi_sync::Result;
 use multi_sync::bucket::{BucketDir, Packer, Place};
 use multi_sync::scan::{Event, Limits, Root, Scan, Watch, usual_threads};
-use multi_sync::{Error, Result};
 
 /// What the arguments of one process may take on any Linux.
 const ROOM: usize = 128 << 10;
 
-fn main() -> Result<()> {
+fn main() -> std::result::Result<(), Box<dyn Error>> {
     let words: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [dir, lists] = &words[..] else { return Err(Error::usage("usage: pack DIR LISTS")) };
+    let [dir, lists] = &words[..] else { return Err("usage: pack DIR LISTS".into()) };
     for (entries, bytes, file) in pack(dir.clone(), lists)? {
         println!("{entries} {bytes} {}", file.display());
     }

@@ -7,15 +7,16 @@
 //!
 //! RUNS is a directory for what is known of runs that did not come to their end.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use multi_sync::Result;
 use multi_sync::job::{Event, Job, NextStep, Note};
-use multi_sync::{Error, Result};
 
-fn main() -> Result<()> {
+fn main() -> std::result::Result<(), Box<dyn Error>> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let [source, destination, runs] = &words[..] else { return Err(Error::usage("usage: resume SRC DEST RUNS")) };
+    let [source, destination, runs] = &words[..] else { return Err("usage: resume SRC DEST RUNS".into()) };
     println!("exit code {}", copy([source, destination, runs], Duration::from_secs(1))?);
     Ok(())
 }

@@ -4,15 +4,16 @@
 //! cargo run --release --example scan -- DIR
 //! ```
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::sync::Mutex;
 
+use multi_sync::Result;
 use multi_sync::scan::{Event, Limits, Root, Scan, Watch, usual_threads};
-use multi_sync::{Error, Result};
 
-fn main() -> Result<()> {
-    let dir = std::env::args_os().nth(1).ok_or_else(|| Error::usage("usage: scan DIR"))?;
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    let dir = std::env::args_os().nth(1).ok_or("usage: scan DIR")?;
     print!("{}", report(dir)?);
     Ok(())
 }

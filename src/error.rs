@@ -54,12 +54,14 @@ pub struct Error {
 
 impl Error {
     /// Bad input: the message names the culprit. Exit code [`EXIT_USAGE`].
+    #[doc(hidden)]
     pub fn usage(message: impl Into<String>) -> Self {
         Error { attempted: message.into(), of_io: false, cause: None, remedy: None, exit: EXIT_USAGE }
     }
 
     /// A failed system call or file operation: `attempted` is a verb phrase such as "create bucket directory".
     /// Exit code [`EXIT_FILE_IO`].
+    #[doc(hidden)]
     pub fn io(attempted: &str, path: &Path, cause: impl Into<std::io::Error>) -> Self {
         Error {
             attempted: format!("cannot {attempted} {}", crate::entry::Printable::path(path)),
@@ -71,13 +73,15 @@ impl Error {
     }
 
     /// Adds the error behind this one.
+    #[doc(hidden)]
     #[must_use]
-    pub fn because(mut self, cause: impl Into<Cause>) -> Self {
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
     /// Adds what the user can do.
+    #[doc(hidden)]
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
@@ -85,6 +89,7 @@ impl Error {
     }
 
     /// Replaces the exit code.
+    #[doc(hidden)]
     #[must_use]
     pub fn exit(mut self, code: u8) -> Self {
         self.exit = code;

@@ -7,6 +7,7 @@
 mod oracle;
 mod support;
 
+mod api;
 mod bad_input;
 mod bandwidth;
 mod bench;
@@ -19,6 +20,7 @@ mod environment;
 mod examples;
 mod failures;
 mod faults;
+mod floors;
 mod gitignore;
 mod hanging_source;
 mod job;
