@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use multi_sync::bucket::{self, BucketDir, Packer, Place};
-use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
+use multi_sync::harness::config::{DEFAULT_FILES, DEFAULT_SIZE};
 use multi_sync::scan::{Limits, Unit, Weight};
 
 use common::{Random, entries};

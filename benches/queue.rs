@@ -13,10 +13,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
-use multi_sync::bucket::{Bucket, BucketDir, Content, Packer, Place};
-use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
-use multi_sync::cost::CostModel;
-use multi_sync::queue::{Coalesce, Queue};
+use multi_sync::bucket::{Bucket, BucketDir, Packer, Place};
+use multi_sync::harness::bucket;
+use multi_sync::harness::config::{DEFAULT_FILES, DEFAULT_SIZE};
+use multi_sync::harness::cost::CostModel;
+use multi_sync::harness::queue::{Coalesce, Queue};
 use multi_sync::scan::{Limits, Unit, Weight};
 
 use common::{Random, entries, quick};
@@ -46,16 +47,7 @@ fn waiting(count: u64, coalesce: Coalesce) -> Queue {
     let mut random = Random(3);
     for id in 0..count {
         let weight = Weight { entries: 1000, bytes: random.lognormal(16e6, 2.0) as u64 };
-        queue.push(Bucket {
-            id,
-            weight,
-            units: 10,
-            argument_bytes: 400,
-            spine_before: id as u32,
-            exposed: false,
-            singles: false,
-            content: Content::default(),
-        });
+        queue.push(bucket(id, weight, id as u32));
     }
     queue
 }

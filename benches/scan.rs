@@ -16,9 +16,9 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use multi_sync::bucket::{BucketDir, Packer, Place};
-use multi_sync::config::{DEFAULT_FILES, DEFAULT_SIZE};
+use multi_sync::harness::config::{DEFAULT_FILES, DEFAULT_SIZE};
+use multi_sync::harness::treegen::{Fill, Sizes, Spec, from_manifest, generate};
 use multi_sync::scan::{Event, Limits, Root, Scan, Units, Watch};
-use multi_sync::treegen::{Fill, Sizes, Spec, from_manifest, generate};
 
 use common::{Lazy, bare, entries, tree};
 
@@ -170,13 +170,17 @@ fn start<'a>(criterion: &'a mut Criterion, shape: &str, entries: u64) -> Benchma
 fn run(path: &Path, settings: Settings, entries: u64, units: &(dyn Fn(Units<'_>) + Sync)) {
     let Settings { threads, gitignore, limits } = settings;
     let roots = vec![Root { base: path.to_owned(), name: None }];
-    let scan = Scan { gitignore, ..Scan::new(roots, limits, NonZero::new(threads).expect("not zero")) };
+    let scan = {
+        let mut wanted = Scan::new(roots, limits, NonZero::new(threads).expect("not zero"));
+        wanted.gitignore = gitignore;
+        wanted
+    };
     let watch = Watch::default();
     let sink = |event: Event<'_>| match event {
         Event::Units(found) => units(found),
         Event::Error(error) => panic!("{error}"),
         Event::KeptWhole { why, .. } => panic!("{why}"),
-        Event::Spine(_) | Event::Linked(_) | Event::LinkedDirs(_) => {}
+        _ => {}
     };
     scan.run(&watch, &sink).unwrap_or_else(|error| panic!("{error}"));
     // The root is an entry too.

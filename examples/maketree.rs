@@ -1,4 +1,4 @@
-//! Makes a tree from a specification of `bench-data/`: an example of the public API [`multi_sync::bench::Tree`], and what
+//! Makes a tree from a specification of `bench-data/`: an example of the public API [`multi_sync::harness::bench::Tree`], and what
 //! `scripts/compare.sh` makes its trees with.
 //!
 //! ```text
@@ -12,9 +12,9 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-use multi_sync::bench::{Scale, Tree};
-use multi_sync::treegen::Totals;
-use multi_sync::trial::Stopper;
+use multi_sync::harness::bench::{Scale, Tree};
+use multi_sync::harness::treegen::Totals;
+use multi_sync::harness::trial::Stopper;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -11,13 +11,13 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::num::NonZero;
 
-use multi_sync::config::Config;
-use multi_sync::endpoint::{Destination, Source};
-use multi_sync::engine::{self, Control, Ledger};
-use multi_sync::journal;
-use multi_sync::plan::Plan;
-use multi_sync::report::Event;
-use multi_sync::rsync::options::Options;
+use multi_sync::harness::config::Config;
+use multi_sync::harness::endpoint::{Destination, Source};
+use multi_sync::harness::engine::{self, Control, Ledger};
+use multi_sync::harness::journal;
+use multi_sync::harness::plan::Plan;
+use multi_sync::harness::report::Event;
+use multi_sync::harness::rsync::options::Options;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -1,4 +1,4 @@
-//! Says whether two trees are the same: an example of the public API [`multi_sync::verify`], and what `scripts/compare.sh` checks
+//! Says whether two trees are the same: an example of the public API [`multi_sync::harness::verify`], and what `scripts/compare.sh` checks
 //! results with.
 //!
 //! ```text
@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use multi_sync::verify::{Options, compare};
+use multi_sync::harness::verify::{Options, compare};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

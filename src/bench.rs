@@ -135,7 +135,7 @@ impl<'a> Bench<'a> {
                 .remedy("name a folder that may be written"));
         }
         let here = Destination::parse(place.as_os_str())?;
-        let connection = trial::connection_options(&options);
+        let connection = options.connection_options();
         let above = request.destination.as_ref().unwrap_or(&here);
         let local = above.is_local().then(|| PathBuf::from(above.as_directory(cwd)));
         let tree = Tree::of(shape, request.entries, cwd, stopper)?;

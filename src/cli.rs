@@ -14,18 +14,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
-use multi_sync::bench;
-use multi_sync::config::{Config, DEFAULT_RSYNC, Depth, most_processes};
-use multi_sync::endpoint::{Destination, Source};
-use multi_sync::entry::Printable;
-use multi_sync::hosts::{self, Host, Ssh};
-use multi_sync::recheck;
-use multi_sync::rsync::options::{Aliases, Options};
-use multi_sync::rundir::Keep;
-use multi_sync::selftest;
-use multi_sync::size::{self, Size};
-use multi_sync::state;
-use multi_sync::temporary;
+use multi_sync::command::config::{Config, DEFAULT_RSYNC, Depth, most_processes};
+use multi_sync::command::endpoint::{Destination, Source};
+use multi_sync::command::entry::Printable;
+use multi_sync::command::hosts::{self, Host, Ssh};
+use multi_sync::command::options::asking;
+use multi_sync::command::options::{Aliases, Options};
+use multi_sync::command::runs;
+use multi_sync::command::runs::Keep;
+use multi_sync::command::shell::Quoted;
+use multi_sync::command::size::{self, Size};
+use multi_sync::command::temporary;
+use multi_sync::harness::bench;
+use multi_sync::harness::selftest;
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
@@ -165,6 +166,18 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     Ok(run)
 }
 
+/// SRC and DEST of a command line (without the program's name) that was typed in a directory, if it is understood.
+pub fn ways(words: Vec<OsString>, cwd: PathBuf) -> Option<String> {
+    let words = std::iter::once("multi-sync".into()).chain(words).collect();
+    let run = parse_again(words, cwd, &Overrides::default()).ok()?;
+    let first = Quoted(run.config.sources.first()?.original());
+    let more = match run.config.sources.len() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Some(format!("{first}{more} -> {}", Quoted(run.config.destination.original())))
+}
+
 fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     config.adapts = count == AUTO;
     config.processes = if config.adapts {
@@ -281,7 +294,7 @@ fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     if config.dry_run {
         return Err(Error::usage("--verify and --dry-run: nothing is copied").remedy("give one of them"));
     }
-    let asked = recheck::options(&config.options, depth)?;
+    let asked = asking(&config.options, depth)?;
     if config.verify_only {
         config.options = asked;
     }
@@ -347,7 +360,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.dry_run = matches.get_flag("dry-run");
     config.gitignore = matches.get_flag("gitignore");
     config.figures = matches.get_flag("stats");
-    config.state = state::place().ok().filter(|_| keep.days > 0);
+    config.state = runs::place().ok().filter(|_| keep.days > 0);
     set_patience(config, word("retries"), word("stall"))?;
     set_verification(config, matches)?;
     Ok(keep)

@@ -28,6 +28,7 @@ pub const DEFAULT_HOST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How closely `--verify` compares files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Depth {
     /// By size and time, as rsync does by default, or as the user's options say.
     Quick,
@@ -50,7 +51,7 @@ pub struct Config {
     pub cwd: PathBuf,
     /// rsync processes at once; with `adapts` the most.
     pub processes: NonZero<usize>,
-    /// The number of processes is found by measuring ([`crate::adapt`]).
+    /// The number of processes is found by measuring (`adapt`).
     pub adapts: bool,
     /// Size of a unit and of a bucket.
     pub limits: Limits,
@@ -78,7 +79,7 @@ pub struct Config {
     pub scan_threads: Option<NonZero<usize>>,
     /// See [`crate::scan::Scan::gitignore`].
     pub gitignore: bool,
-    /// After the copy rsync is asked what still differs ([`crate::recheck`]).
+    /// After the copy rsync is asked what still differs (`recheck`).
     pub verify: Option<Depth>,
     /// Nothing is copied, rsync is only asked that.
     pub verify_only: bool,
@@ -120,7 +121,7 @@ impl Config {
     /// A run with the defaults of the command line.
     ///
     /// ```
-    /// use multi_sync::{config::Config, endpoint::{Destination, Source}, rsync::options::Options};
+    /// use multi_sync::harness::{config::Config, endpoint::{Destination, Source}, rsync::options::Options};
     ///
     /// let config = Config::new(
     ///     vec![Source::parse("photos/".as_ref())?],

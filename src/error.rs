@@ -13,16 +13,40 @@ pub const EXIT_USAGE: u8 = 1;
 pub const EXIT_FILE_IO: u8 = 11;
 /// Exit code of rsync for "error in IPC code": a process or the way to one could not be had.
 pub const EXIT_IPC: u8 = 14;
+/// Exit code of rsync for a child that was lost; ours for a fault of our own.
+pub const EXIT_TERMINATED: u8 = 16;
+/// Exit code of rsync for "received SIGUSR1 or SIGINT".
+pub const EXIT_INTERRUPTED: u8 = 20;
 
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
 type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
+/// What sort of thing went wrong, for a program that decides by it. A person reads the [`Error`] itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// What was asked for is wrong, contradicts itself, or is not supported. Asked the same again it fails again.
+    Usage,
+    /// A file or directory could not be found, read, written or removed.
+    Io,
+    /// The system gave no process, thread or pipe, or the way to one failed.
+    System,
+    /// An rsync that was asked something, or does a part of the work, ended with [this exit code](Error::exit_code).
+    Rsync,
+    /// It was cancelled.
+    Interrupted,
+    /// A fault of this library.
+    Internal,
+}
+
 /// What was attempted on what, its cause, what to do about it, and the exit code (rsync's numbers) it stands for.
 #[derive(Debug)]
 pub struct Error {
     attempted: String,
+    /// A system call or an operation on a file has failed, whatever exit code one rsync gives for it.
+    of_io: bool,
     cause: Option<Cause>,
     remedy: Option<String>,
     exit: u8,
@@ -30,15 +54,18 @@ pub struct Error {
 
 impl Error {
     /// Bad input: the message names the culprit. Exit code [`EXIT_USAGE`].
+    #[doc(hidden)]
     pub fn usage(message: impl Into<String>) -> Self {
-        Error { attempted: message.into(), cause: None, remedy: None, exit: EXIT_USAGE }
+        Error { attempted: message.into(), of_io: false, cause: None, remedy: None, exit: EXIT_USAGE }
     }
 
     /// A failed system call or file operation: `attempted` is a verb phrase such as "create bucket directory".
     /// Exit code [`EXIT_FILE_IO`].
+    #[doc(hidden)]
     pub fn io(attempted: &str, path: &Path, cause: impl Into<std::io::Error>) -> Self {
         Error {
             attempted: format!("cannot {attempted} {}", crate::entry::Printable::path(path)),
+            of_io: true,
             cause: Some(Box::new(cause.into())),
             remedy: None,
             exit: EXIT_FILE_IO,
@@ -46,13 +73,15 @@ impl Error {
     }
 
     /// Adds the error behind this one.
+    #[doc(hidden)]
     #[must_use]
-    pub fn because(mut self, cause: impl Into<Cause>) -> Self {
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
     /// Adds what the user can do.
+    #[doc(hidden)]
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
@@ -60,10 +89,24 @@ impl Error {
     }
 
     /// Replaces the exit code.
+    #[doc(hidden)]
     #[must_use]
     pub fn exit(mut self, code: u8) -> Self {
         self.exit = code;
         self
+    }
+
+    /// What sort of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        match self.exit {
+            EXIT_INTERRUPTED => ErrorKind::Interrupted,
+            _ if self.of_io => ErrorKind::Io,
+            EXIT_USAGE => ErrorKind::Usage,
+            EXIT_FILE_IO => ErrorKind::Io,
+            EXIT_IPC => ErrorKind::System,
+            EXIT_TERMINATED => ErrorKind::Internal,
+            _ => ErrorKind::Rsync,
+        }
     }
 
     /// The exit code a command should end with, in rsync's numbers.
@@ -93,5 +136,27 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|c| c as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_that_of_the_exit_code_unless_a_file_is_the_culprit() {
+        let cause = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let of_file = || Error::io("read", Path::new("/x"), cause());
+        for (error, kind) in [
+            (Error::usage("no source"), ErrorKind::Usage),
+            (Error::usage("no thread").exit(EXIT_IPC), ErrorKind::System),
+            (Error::usage("rules").exit(23), ErrorKind::Rsync),
+            (Error::usage("interrupted").exit(EXIT_INTERRUPTED), ErrorKind::Interrupted),
+            (Error::usage("a thread panicked").exit(EXIT_TERMINATED), ErrorKind::Internal),
+            (of_file(), ErrorKind::Io),
+            (of_file().exit(EXIT_USAGE), ErrorKind::Io),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use multi_sync::entry::Printable;
+use multi_sync::command::entry::Printable;
 use multi_sync::{Error, Result};
 
 /// What is asked for, by words or by these files.

@@ -24,7 +24,7 @@ pub struct Host {
     pub address: String,
     /// rsyncs at once, if it was said.
     pub slots: Option<NonZero<usize>>,
-    /// It sees the bucket directory, as [`crate::preflight`] has found.
+    /// It sees the bucket directory, as `preflight` has found.
     pub sees_buckets: bool,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// What is true of all the hosts of a run, as [`crate::preflight`] has found.
+/// What is true of all the hosts of a run, as `preflight` has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workers {
     /// The oldest rsync among them.
@@ -46,7 +46,7 @@ pub struct Workers {
 /// Reads `HOST,USER@HOST*SLOTS,...`.
 ///
 /// ```
-/// use multi_sync::hosts;
+/// use multi_sync::harness::hosts;
 /// let hosts = hosts::parse_list("a,me@b*4".as_ref())?;
 /// assert_eq!((hosts[1].address.as_str(), hosts[1].slots.unwrap().get()), ("me@b", 4));
 /// assert!(hosts::parse_list("-oProxyCommand=x".as_ref()).is_err());

@@ -6,8 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use multi_sync::Error;
-use multi_sync::entry::Printable;
-use multi_sync::error::EXIT_IPC;
+use multi_sync::command::entry::Printable;
+use multi_sync::command::exit::IPC;
 
 /// Returns only if the program cannot be started, with the reason.
 pub fn start(program: &OsStr, words: &[OsString]) -> Error {
@@ -16,7 +16,7 @@ pub fn start(program: &OsStr, words: &[OsString]) -> Error {
     match cause.kind() {
         io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
         io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
-        _ => error.exit(EXIT_IPC),
+        _ => error.exit(IPC),
     }
     .because(cause)
 }

@@ -1,46 +1,37 @@
 //! The command `multi-sync`: a thin user of the library. It parses, prints, waits for signals and sets the exit code.
 
 mod cli;
-mod explain;
 mod folder;
 mod in_place;
-mod runs;
-mod status;
 mod streams;
 mod terminal;
-mod verification;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_sync::bench::{self, Told};
-use multi_sync::config::Config;
-use multi_sync::engine::{self, Control};
-use multi_sync::entry::Printable;
-use multi_sync::plan::{Plan, Strategy};
-use multi_sync::preflight;
-use multi_sync::report::advice;
-use multi_sync::report::progress::{self, ProgressLine};
-use multi_sync::report::text::Statistics;
-use multi_sync::report::{Event, Progress, Summary};
-use multi_sync::rsync::command::Quoted;
-use multi_sync::rsync::exit;
-use multi_sync::rundir;
-use multi_sync::selftest;
-use multi_sync::size;
-use multi_sync::spool::Spool;
-use multi_sync::supervise::{Guardian, Stream};
-use multi_sync::trial::Stopper;
-use multi_sync::{Error, Result, thread};
+use multi_sync::command::entry::Printable;
+use multi_sync::command::exit;
+use multi_sync::command::report::Summary;
+use multi_sync::command::report::{self, ProgressLine};
+use multi_sync::command::runs;
+use multi_sync::command::shell::Quoted;
+use multi_sync::command::size;
+use multi_sync::command::supervise::Guardian;
+use multi_sync::command::thread;
+use multi_sync::harness::bench::{self, Told};
+use multi_sync::harness::selftest;
+use multi_sync::harness::trial::Stopper;
+use multi_sync::job::Stream;
+use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress};
+use multi_sync::{Error, Result};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Alone, Request, Run};
-use runs::{Closed, Opened, Resumed};
 use terminal::Terminal;
 
 fn main() -> ExitCode {
@@ -50,18 +41,19 @@ fn main() -> ExitCode {
         Request::Print(text) => print(&text),
         Request::Run(run) => copy(*run, &words, None),
         Request::Alone(rsync) => become_rsync(&rsync),
-        Request::Explain(request) => while_listening(&|| (), &|| (), || print(&explain::explain(*request)?)),
+        Request::Explain(request) => while_listening(&|| (), &|| (), || print(&explain(*request)?)),
         Request::Resume { dir, failed_only, overrides } => {
-            let resumed = Resumed::read(&dir, failed_only)?;
-            let (typed, cwd) = resumed.command_line();
-            let typed: Vec<OsString> = words.iter().take(1).cloned().chain(typed).collect();
-            copy(cli::parse_again(typed, cwd, &overrides)?, &words, Some(&resumed))
+            let run = BegunRun::find(&dir)?;
+            let typed = words.iter().take(1).cloned().chain(run.arguments()).collect();
+            let again = cli::parse_again(typed, run.current_dir(), &overrides)?;
+            let again = Run { again: run.arguments(), ..again };
+            copy(again, &words, Some(&Begun { run, failed_only }))
         }
         Request::Selftest(request) => test(&request),
         Request::Bench(request) => measure(&request),
-        Request::Status(dir) => print(&status::of(&dir)?),
-        Request::Runs(parent) => print(&status::list(parent.as_deref())?),
-        Request::Forget(dir) => rundir::forget(&rundir::find(&dir)?).map(|()| exit::OK),
+        Request::Status(dir) => print(&runs::of(&dir, &cli::ways)?),
+        Request::Runs(parent) => print(&runs::list(parent.as_deref(), &cli::ways)?),
+        Request::Forget(dir) => runs::forget(&runs::find(&dir)?).map(|()| exit::OK),
     });
     ExitCode::from(told(done))
 }
@@ -95,126 +87,66 @@ fn print(text: &str) -> Result<u8> {
     Ok(exit::OK)
 }
 
-fn copy(run: Run, words: &[OsString], resumed: Option<&Resumed>) -> Result<u8> {
+/// A run that is gone on with.
+struct Begun {
+    run: BegunRun,
+    failed_only: bool,
+}
+
+fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     let terminal = Terminal::find(signal_is_ignored(SIGHUP));
     let Run { mut config, show, stats, keep_runs, alone, again } = run;
     config.asks = terminal.is_some();
-    // Each run has its own; what comes between them stops both.
-    let (control, asking) = (Control::default(), Control::default());
-    let interrupt = || {
-        control.interrupt();
-        asking.interrupt();
-    };
-    let ask = || {
-        control.ask();
-        asking.ask();
-    };
+    let asked = config.options.meaning();
+    // Our progress and statistics are had of one rsync too.
+    let ours = config.progress && !asked.progress || stats;
+    // Where one process was asked for, that one does it all is no news.
+    let tells_of_one = config.tells_how && config.processes.get() > 1 && !asked.quiet;
+    let tells_amount = config.dry_run && !stats && (asked.quiet || config.options.shows().stats == 0);
+    let mut job = Job::of_command_line(config, again, keep_runs);
+    if alone.is_some() {
+        job = job.giving_way(!ours);
+    }
+    let cancel = job.cancel_handle();
     // Why the rsync that was typed is to take our place.
     let mut instead = None;
-    let mut job = || {
-        raise_descriptor_limit();
-        // Before anybody else opens a file that an option names.
-        let spool = match resumed {
-            Some(run) => Spool::of_run(&config, &run.dir)?,
-            None => Spool::read(&config, || control.interrupted(), |text| complain_text(&text))?,
-        };
-        config.options = spool.options().clone();
-        if !config.hosts.is_empty() && !config.dry_run {
-            let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
-            use_hosts(&mut config, shared.as_deref(), &control)?;
-        }
-        let made = Plan::make(&config, control.supervisor());
-        // What was read from a stream it could not read again.
-        if alone.is_some() && !spool.has_read() && !control.interrupted() {
-            let ours = config.progress && !config.options.meaning().progress || stats;
-            instead = match &made {
-                Err(error) => Some(error.to_string()),
-                Ok(Plan { strategy: Strategy::Plain(why), .. }) if !ours => Some(why.clone()),
-                Ok(_) => None,
-            };
-            if instead.is_some() {
-                return Ok(exit::OK);
-            }
-        }
-        let plan = made?;
-        // What can be refused is refused before anything is copied.
-        let question = verification::question(&config)?;
-        let (ledger, kept) = Opened::open(&config, &plan, &again, resumed)?.split();
-        if kept.recorded() {
-            let written = spool.keep_in(kept.buckets().path());
-            if !kept.buckets().is_optional() {
-                written?;
-            }
-        }
-        if show {
-            streams::out(format!("{}\n", Printable::path(kept.buckets().path())));
-        }
-        let printer = Printer::default();
+    let copy = || {
+        let printer = Printer { shows_directory: show, ..Printer::default() };
         let tell = |event: Event<'_>| printer.print(event);
-        let outcome = if config.verify_only {
-            let differences = verification::differences(kept.buckets(), ledger.is_some())?;
-            let told = differences.noted(&tell);
-            let outcome = engine::run_recorded(&config, &plan, kept.buckets(), ledger, &control, &told);
-            verification::conclude(outcome, &differences)
-        } else {
-            engine::run_recorded(&config, &plan, kept.buckets(), ledger, &control, &tell)
-        };
-        let outcome = match (outcome, question) {
-            (Ok(copied), Some(question)) => verification::after(copied, &question, &kept, &asking, &tell),
-            (outcome, _) => outcome,
+        let outcome = match begun {
+            Some(Begun { run, failed_only: true }) => job.retry_failed(run.directory(), tell)?,
+            Some(Begun { run, failed_only: false }) => job.resume(run.directory(), tell)?,
+            None => job.run(tell)?,
         };
         printer.finish();
-        let Closed { lines, removed } = kept.close(&config, keep_runs, outcome.as_ref().ok());
-        if let (Some(place), false) = (&config.state, config.dry_run) {
-            keep_runs.tidy(place);
+        instead = outcome.gave_way().map(str::to_owned);
+        if let Some(error) = outcome.failure() {
+            complain(error);
         }
-        let code = match outcome {
-            Err(_) if control.interrupted() => exit::INTERRUPTED,
-            Err(error) => {
-                complain(&error);
-                error.exit_code()
+        if let Some(summary) = outcome.summary() {
+            if stats {
+                let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
+                streams::out(outcome.statistics(&command_line));
             }
-            Ok(summary) => {
-                if stats {
-                    let command_line = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
-                    let block = Statistics {
-                        summary: &summary,
-                        cwd: &config.cwd,
-                        command_line: &command_line,
-                        processes: config.processes.get(),
-                        dry_run: config.dry_run,
-                    };
-                    streams::out(block.to_string());
-                }
-                if config.dry_run && !stats && plan.shows.stats == 0 {
-                    tell_of_dry_run(&summary);
-                }
-                conclude(&summary, &config, !lines.is_empty());
-                summary.code.get()
+            if tells_amount {
+                tell_of_dry_run(summary);
             }
-        };
+            conclude(summary, &outcome);
+        }
         // What is left of the directory is no part of the outcome.
-        if let Err(error) = removed {
-            complain(&error);
+        if let Some(error) = outcome.leftover() {
+            complain(error);
         }
-        lines.iter().for_each(|line| complain_text(line));
-        Ok(code)
+        outcome.advice().iter().for_each(|line| complain_text(line));
+        Ok(outcome.exit_code())
     };
-    let done = while_listening(&interrupt, &ask, || match job() {
-        Err(_) if control.interrupted() => Ok(exit::INTERRUPTED),
-        other => other,
-    });
+    let done = while_listening(&|| cancel.cancel(), &|| cancel.ask_progress(), copy);
     match (alone, instead) {
-        (Some(alone), Some(why)) if !control.interrupted() => {
-            become_rsync(&Alone { why: Some(why), tells: tells_of_one(&config), ..alone })
+        (Some(alone), Some(why)) if !cancel.is_cancelled() => {
+            become_rsync(&Alone { why: Some(why), tells: tells_of_one, ..alone })
         }
         _ => done,
     }
-}
-
-/// Where one process was asked for, that one does it all is no news.
-fn tells_of_one(config: &Config) -> bool {
-    config.tells_how && config.processes.get() > 1 && !config.options.meaning().quiet
 }
 
 fn become_rsync(rsync: &Alone) -> Result<u8> {
@@ -224,23 +156,29 @@ fn become_rsync(rsync: &Alone) -> Result<u8> {
     Err(in_place::start(&rsync.program, &rsync.words))
 }
 
-/// Leaves the hosts that can do their part, and tells of all.
-fn use_hosts(config: &mut Config, shared: Option<&Path>, control: &Control) -> Result<()> {
-    let checked = preflight::check(config, shared, control.supervisor())?;
-    checked.iter().for_each(|host| complain_text(&format!("host {host}")));
-    let Some(workers) = preflight::workers(&checked) else {
-        let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);
-        return Err(Error::usage("none of the hosts can be used").remedy("see what each of them says").exit(code));
-    };
-    let fit = checked.into_iter().filter(|host| host.refused.is_none()).map(|host| host.host);
-    config.use_hosts(fit.collect(), workers);
-    Ok(())
+/// What would become of a command line.
+fn explain(request: Request) -> Result<String> {
+    match request {
+        Request::Run(run) => {
+            let Run { config, alone, keep_runs, again, .. } = *run;
+            let typed = alone.as_ref().map(Alone::typed);
+            Job::of_command_line(config, again, keep_runs).explain_typed(typed.as_deref())
+        }
+        Request::Alone(alone) => {
+            let why = alone.why.as_deref().unwrap_or("it copies nothing that could be divided");
+            Ok(job::one_as_typed(&alone.typed(), why))
+        }
+        _ => {
+            Err(Error::usage("explain: this is no copy")
+                .remedy("give a copy: multi-sync explain -p 4 rsync -a SRC DEST"))
+        }
+    }
 }
 
 fn test(request: &selftest::Request) -> Result<u8> {
     let stopper = Stopper::default();
     let job = || {
-        raise_descriptor_limit();
+        job::raise_descriptor_limit();
         start_pool()?;
         let tally = selftest::run(request, &stopper, &mut |outcome| {
             streams::out(format!("{outcome}\n"));
@@ -254,7 +192,7 @@ fn test(request: &selftest::Request) -> Result<u8> {
 fn measure(request: &bench::Request) -> Result<u8> {
     let stopper = Stopper::default();
     let job = || {
-        raise_descriptor_limit();
+        job::raise_descriptor_limit();
         start_pool()?;
         bench::run(request, &stopper, &mut |told| match told {
             Told::Line(line) => streams::out(format!("{line}\n")),
@@ -333,15 +271,6 @@ fn signal_is_ignored(signal: i32) -> bool {
     ignored.is_some_and(|ignored| ignored & (1 << (signal - 1)) != 0)
 }
 
-/// The scan holds a descriptor per open directory.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // What cannot be raised is worked within.
-    let _ = setrlimit(Resource::Nofile, limit);
-}
-
 /// Silence would be read as "nothing to do".
 fn tell_of_dry_run(summary: &Summary) {
     let count = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
@@ -352,8 +281,8 @@ fn tell_of_dry_run(summary: &Summary) {
     complain_text("to do: for what rsync would change leave out -d, --dry-run, and add -n -i to rsync's options");
 }
 
-/// Tells how the run ended; `advised` if it is said afterwards what to do.
-fn conclude(summary: &Summary, config: &Config, advised: bool) {
+/// Tells how the run ended.
+fn conclude(summary: &Summary, outcome: &Outcome) {
     let code = summary.code;
     match summary.differences {
         Some(0) => complain_text("verified: nothing differs"),
@@ -362,7 +291,7 @@ fn conclude(summary: &Summary, config: &Config, advised: bool) {
         None => {}
     }
     if summary.interrupted {
-        let completes = if advised { "" } else { "; the same command completes it" };
+        let completes = if !outcome.advice().is_empty() { "" } else { "; the same command completes it" };
         complain_text(&format!("interrupted: the copy is incomplete{completes}"));
     }
     if summary.buckets_left > 0 {
@@ -370,8 +299,7 @@ fn conclude(summary: &Summary, config: &Config, advised: bool) {
     }
     if !summary.interrupted && code.get() != exit::OK {
         complain_text(&format!("exit code {code}"));
-        let told = advice::advice(&summary.complaints.lines, code.get(), &config.destination);
-        told.iter().for_each(|todo| complain_text(&format!("to do: {todo}")));
+        outcome.remedy().iter().for_each(|todo| complain_text(&format!("to do: {todo}")));
     } else if code.get() == exit::OK && summary.retried > 0 {
         // The last line on the screen would be about the trouble.
         let launches = if summary.retried == 1 { "1 launch" } else { &format!("{} launches", summary.retried) };
@@ -393,6 +321,7 @@ fn complain_text(text: &str) {
 /// Prints events: rsync's own lines as they are, everything else with our name.
 #[derive(Default)]
 struct Printer {
+    shows_directory: bool,
     line: Mutex<Option<(ProgressLine, Progress)>>,
 }
 
@@ -417,9 +346,11 @@ impl Printer {
             Event::Output(Stream::Stdout, bytes) => streams::out(bytes),
             Event::Output(Stream::Stderr, bytes) => streams::err(bytes),
             Event::Complained(text) => streams::err([text, b"\n"].concat()),
-            Event::Failed(text) | Event::Note(text) => complain_text(&text),
-            Event::Asked(progress) => streams::err(format!("{}\n", progress::line(&progress))),
-            Event::Progress(_) => {}
+            Event::Failed(what) => complain_text(&what.to_string()),
+            Event::Note(what) => complain_text(&what.to_string()),
+            Event::Asked(progress) => streams::err(format!("{}\n", report::line(&progress))),
+            Event::RunDirectory(dir) if self.shows_directory => streams::out(format!("{}\n", Printable::path(dir))),
+            _ => {}
         }
     }
 

@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 /// What all names have in common that a file system may take for this one. Names that it tells apart may have it in common as well.
 ///
 /// ```
-/// use multi_sync::names::fold;
+/// use multi_sync::harness::names::fold;
 /// assert_eq!(fold("Straße. ".as_bytes()), fold(b"STRASSE"));
 /// assert_eq!(fold("\u{e9}".as_bytes()), fold("E\u{301}".as_bytes()));
 /// assert_ne!(fold(b"a"), fold(b"b"));

@@ -7,52 +7,47 @@ mod alone;
 mod asked;
 mod aux_dirs;
 mod bandwidth;
+mod destination;
+mod effects;
+mod facts;
+mod fallback;
 pub(crate) mod folding;
 mod gitignore;
 mod launches;
 mod mounts;
-mod one;
 mod probe;
 mod receiver;
 mod relative;
 mod rooted;
+mod run_place;
 mod sources;
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
 use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::bucket::BucketDir;
-use crate::config::{Config, DEFAULT_RSYNC};
+use crate::config::Config;
 use crate::connection::Route;
-use crate::endpoint::Target;
-use crate::entry::Printable;
-use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::error::{Error, Result};
 use crate::handle::{self, Handles};
-use crate::rsync::command::{Invocation, Quoted, Recipe};
-use crate::rsync::exit;
+use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Aliases, Class, Delete, Meaning, Options, Setting, Shows, Stop, command_words};
+use crate::rsync::options::{Aliases, Delete, Meaning, Opt, Options, Shows, Stop, command_words};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
 use crate::supervise::Supervisor;
 
-use receiver::{Locked, Receiver};
+pub use effects::Keeps;
 pub use rooted::Rooted;
 
+use facts::{Facts, Whole};
+use receiver::{Locked, Receiver};
+
 pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
-
-const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must stay whole";
-
-const DELETES_BEFORE: &str =
-    "--delete-before makes room for what is copied, and what is too much in a directory that is split goes last";
-
-const COUNTED_BY_EACH: &str = "in a dry run each of several counts as created what is above its files, and which of that is there is not known here";
 
 /// How rsync begins to print.
 const LISTED: &str = "building file list ... done";
@@ -87,49 +82,6 @@ pub struct SingleSource {
     pub name: OsString,
     /// Its weight.
     pub weight: Weight,
-}
-
-/// What rsync sets of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keeps {
-    /// Its mode.
-    pub mode: bool,
-    /// Its owner.
-    pub owner: bool,
-    /// Its group.
-    pub group: bool,
-    /// Its time.
-    pub time: bool,
-}
-
-impl Keeps {
-    /// `None` if options say more than the plain attributes, or print a line about each directory.
-    fn of(config: &Config, options: &Options, meaning: &Meaning) -> Option<Keeps> {
-        const MORE: [&str; 12] = [
-            "chmod",
-            "chown",
-            "usermap",
-            "groupmap",
-            "fake-super",
-            "copy-as",
-            "acls",
-            "xattrs",
-            "atimes",
-            "crtimes",
-            "super",
-            "relative",
-        ];
-        let more = options.settings().iter().any(|setting| MORE.contains(&setting.spec.name()));
-        let here = config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run;
-        let silent =
-            options.shows().names == 0 && meaning.verbose == 0 && meaning.itemize == 0 && meaning.out_format.is_none();
-        (here && silent && !more && meaning.log_file.is_none()).then_some(Keeps {
-            mode: meaning.perms,
-            owner: meaning.owner,
-            group: meaning.group,
-            time: meaning.times && !meaning.omit_dir_times,
-        })
-    }
 }
 
 /// Everything that was decided.
@@ -167,7 +119,7 @@ pub struct Plan {
     pub follow: Follow,
     /// See [`Scan::unsafe_links_whole`].
     pub unsafe_links_whole: bool,
-    /// See [`Scan::prune`].
+    /// See `Scan::prune`.
     pub prune: Prune,
     /// See [`Scan::one_file_system`].
     pub one_file_system: u8,
@@ -241,48 +193,32 @@ impl Plan {
         }
         let found = sources::look(config, &meaning)?;
         if !meaning.dirs && meaning.files_from.is_none() {
-            refuse_directories(config, &found)?;
+            sources::refuse_directories(config, &found)?;
         }
         let relative = if meaning.relative { found.relative(config) } else { None };
         let root_user = runs_as_root(config);
         let receiver = Receiver::of(config, root_user);
         let Locked { unlock, keep_whole: keep_locked_whole } = receiver.locked(config, &meaning);
         let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
-        let verdict =
-            config.options.verdicts_with(environment).into_iter().find(|verdict| verdict.class == Class::Plain);
-        let reason = verdict
-            .map(|verdict| format!("{}: {}", verdict.option, verdict.why))
-            .or_else(|| filters.as_ref().err().map(|why| (*why).to_owned()))
-            .or_else(|| Aliases::installed().redefined().map(|name| format!("{name} is an alias in a file of popt")))
-            .or_else(|| logs_of_receiver(config).map(str::to_owned))
-            .or_else(|| one::by_options(&options, &meaning, receiver.is_root()).map(str::to_owned))
-            .or_else(|| (meaning.delete == Some(Delete::Before)).then(|| DELETES_BEFORE.to_owned()))
-            .or_else(|| {
-                let counts = config.figures || config.options.shows().stats > 1;
-                let is_here = config.destination.is_local() && config.hosts.is_empty();
-                (meaning.dry_run && counts && !is_here).then(|| COUNTED_BY_EACH.to_owned())
-            })
-            .or_else(|| aux_dirs::one(config, &options, &meaning).map(str::to_owned))
-            .or_else(|| (meaning.hard_links && keep_locked_whole).then(|| HARD_LINKS_IN_WHOLE.to_owned()));
+        let mut facts = Facts::of(config, &options, environment, receiver, filters.as_ref().err().copied());
+        let mut rule = fallback::find(&facts);
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
         // The name of a partial directory is a rule too.
         let has_rules = meaning.has_filter_rules || meaning.partial_dir.is_some();
         let unsafe_links_whole = meaning.copy_unsafe_links && has_rules;
-        let whole = sources::Whole {
-            locked: keep_locked_whole,
-            unsafe_links: unsafe_links_whole,
-            merge_files: &filters.merge_files,
-        };
-        let reason =
-            reason.or_else(|| sources::one(config, &found, &meaning, relative.as_deref(), &whole).map(str::to_owned));
-        let reason = match reason {
-            None if alone::may_be(config, &found, &rules_to_ask, supervisor)? => {
-                Some("the rules may leave of the sources no more than a name".to_owned())
-            }
-            reason => reason,
-        };
+        if rule.is_none() {
+            let merge_files = &filters.merge_files;
+            let whole = Whole { locked: keep_locked_whole, unsafe_links: unsafe_links_whole, merge_files };
+            facts.look(config, &found, relative.as_deref(), &whole);
+            rule = fallback::find(&facts);
+        }
+        if rule.is_none() {
+            facts.rules_leave_a_name = alone::may_be(config, &found, &rules_to_ask, supervisor)?;
+            rule = fallback::find(&facts);
+        }
         if config.gitignore {
+            let reason = rule.map(|rule| rule.reason(&facts));
             gitignore::check(&meaning, reason.as_deref(), keep_locked_whole, unsafe_links_whole)?;
         }
         let here = probe::probe(config, &options, supervisor)?;
@@ -291,26 +227,26 @@ impl Plan {
             probe::check_combination(config, &options, supervisor)?;
         }
         let version = config.workers.map_or(here, |workers| workers.version);
-        if config.hosts.is_empty() && !config.dry_run && (reason.is_none() || found.fill_a_directory(&meaning)) {
+        if config.hosts.is_empty() && !config.dry_run && (rule.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
-            let needs_parent = reason.is_none() && !meaning.mkpath && !meaning.dry_run;
-            check_local_destination(config, &meaning, needs_parent).or_else(|error| {
+            let needs_parent = rule.is_none() && !meaning.mkpath && !meaning.dry_run;
+            destination::check_local_destination(config, &meaning, needs_parent).or_else(|error| {
                 probe::check_combination(config, &options, supervisor)?;
                 Err(error)
             })?;
         }
 
         let shows = if config.options.meaning().quiet { Shows::default() } else { config.options.shows() };
-        let lists_first = lists_first(&options, &meaning);
+        let lists_first = effects::lists_first(&options, &meaning);
         // Or writes it down.
-        let prints = one::prints(&options, &meaning) || meaning.log_file.is_some();
-        let watched_dest = watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
+        let prints = facts::prints(&options, &meaning) || meaning.log_file.is_some();
+        let watched_dest = destination::watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
             marks_changes: watched_dest.is_none()
                 && !meaning.dry_run
                 && !prints
                 && !aux_dirs::are_silent(&options, &meaning),
-            tells_end: !prints && tells_end(config, &options, &meaning),
+            tells_end: !prints && effects::tells_end(config, &options, &meaning),
             old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
             lists: version >= TRUSTS_LISTS,
             unlock,
@@ -320,8 +256,8 @@ impl Plan {
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let to = config.destination.original().to_owned();
-        // What it has copied by then it would come upon in the source: it depends on the moment how much.
-        let nested = (reason.as_deref() == Some(sources::NESTED)).then(|| "--no-inc-recursive".into());
+        // An rsync that reads directories while it copies would come upon its own copies in the source, by chance upon more or fewer.
+        let nested = rule.is_some_and(|rule| rule.id == fallback::NESTED).then(|| "--no-inc-recursive".into());
         let one = |options: Vec<OsString>, more: Vec<OsString>| {
             let words = [options, more, nested.clone().into_iter().collect()].concat();
             recipe.plain(config.cwd.clone(), &words, &typed, to.clone())
@@ -345,16 +281,15 @@ impl Plan {
             named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
         // The launch that deletes in DEST gets all of them, with a part of the split directories.
         let room = recipe.argument_room() / 2;
-        let reason = reason.or_else(|| {
-            let too_many = meaning.delete.is_some() && !recipe.can_hand_over(&named, room);
-            too_many.then(|| "the names of all sources are more than the launch that deletes can take".to_owned())
-        });
+        if rule.is_none() {
+            facts.too_many_names = meaning.delete.is_some() && !recipe.can_hand_over(&named, room);
+            facts.one_process = facts::asks_for_one_process(config);
+            rule = fallback::find(&facts);
+        }
         let roots = trees.iter().map(|tree| &tree.root);
         let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
         Ok(Plan {
-            strategy: reason
-                .or_else(|| one::by_config(config).map(str::to_owned))
-                .map_or(Strategy::Parallel, Strategy::Plain),
+            strategy: rule.map_or(Strategy::Parallel, |rule| Strategy::Plain(rule.reason(&facts))),
             trees,
             singles,
             named,
@@ -368,24 +303,24 @@ impl Plan {
             scan_threads,
             keep_locked_whole,
             merge_files: filters.merge_files,
-            follow: follow(&meaning),
+            follow: effects::follow(&meaning),
             unsafe_links_whole,
             prune: filters.prune,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
             rooted: Rooted::new(config, &meaning),
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
-            names_together: meaning.delay_updates || sources::is_fuzzy(config),
+            names_together: meaning.delay_updates || options.has(Opt::Fuzzy),
             gitignore: config.gitignore,
             holds_names: !meaning.xattrs && !meaning.remove_source_files,
             deletes: meaning.delete,
-            stop_after: stop_after(&meaning),
+            stop_after: effects::stop_after(&meaning),
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
             ignore_errors: meaning.ignore_errors,
             prints,
             keeps: Keeps::of(config, &options, &meaning).filter(|_| root_user),
-            leaves_halves: leaves_halves(&options, &meaning),
-            repeatable: is_repeatable(&options, &meaning),
+            leaves_halves: effects::leaves_halves(&options, &meaning),
+            repeatable: effects::is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             counts: shows.stats > 1 || meaning.dry_run,
             user_log: launches::user_log(&meaning, config),
@@ -394,87 +329,14 @@ impl Plan {
             shows,
             watched_dest,
             watches_names: folding::watches_names(config, &meaning),
-            goes_ahead: goes_ahead(config, &options, &meaning),
+            goes_ahead: effects::goes_ahead(config, &options, &meaning),
             bwlimit: bandwidth::limit(&meaning).ok().flatten(),
         })
     }
 
     /// Whether the run is one rsync because nobody has asked for more.
     pub fn is_one_by_choice(config: &Config) -> bool {
-        one::by_config(config).is_some()
-    }
-
-    /// Makes the bucket directory in the place for the directories of runs ([`Config::state`]). `None` if there is none, or if it is among what is
-    /// copied or written: it must not change what this run finds there, nor be found by it.
-    ///
-    /// # Errors
-    /// It cannot be made there.
-    pub fn make_in_state(&self, config: &Config) -> io::Result<Option<BucketDir>> {
-        let Some(place) = config.state.as_deref().filter(|_| config.buckets.is_none() && !config.keep) else {
-            return Ok(None);
-        };
-        let meaning = config.options.meaning();
-        // A link in the source may lead there.
-        if meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links {
-            return Ok(None);
-        }
-        let real = sources::resolve(place);
-        // Of a list of names there are no trees.
-        let typed = config.sources.iter().map(|source| {
-            let base = source.base(&config.cwd);
-            sources::resolve(&source.name().map_or(base.clone(), |name| base.join(name)))
-        });
-        let mut sources: Vec<PathBuf> =
-            self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).chain(typed).collect();
-        sources.sort();
-        sources.dedup();
-        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
-        let mut around = sources.iter().chain(&local);
-        if around.any(|tree| real.starts_with(tree) || tree.starts_with(&real) || mounts::share(tree, &real)) {
-            return Ok(None);
-        }
-        BucketDir::in_state(place, &sources, local.as_deref()).map(Some)
-    }
-
-    /// Makes the bucket directory, outside of what is copied if possible.
-    ///
-    /// # Errors
-    /// As [`BucketDir::create`]; also when a directory that is to be kept would be copied.
-    pub fn make_buckets(&self, config: &Config) -> Result<BucketDir> {
-        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
-        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
-        let mut buckets = BucketDir::create(config.buckets.as_deref(), &sources, local.as_deref())?;
-        if config.keep {
-            if buckets.is_in_source() {
-                return Err(Error::usage("a bucket directory that is kept cannot lie inside a source")
-                    .remedy("give one elsewhere with --buckets DIR"));
-            }
-            buckets.keep();
-        }
-        Ok(buckets)
-    }
-
-    /// The directory of a run that goes on.
-    ///
-    /// # Errors
-    /// As [`BucketDir::open`].
-    pub fn open_buckets(&self, dir: &Path) -> Result<BucketDir> {
-        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
-        BucketDir::open(dir, &sources)
-    }
-
-    /// Whether one rsync for everything may come upon the directory of the run: it does not know that it is to be left out.
-    pub fn one_rsync_meets(&self, config: &Config, buckets: &BucketDir) -> bool {
-        let meaning = config.options.meaning();
-        let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
-        let dir = sources::resolve(buckets.path());
-        let sources = self.trees.iter().map(|tree| sources::resolve(&tree.root.path()));
-        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
-        let mut around = sources.chain(local);
-        follows
-            || buckets.is_in_source()
-            || buckets.is_in_destination()
-            || around.any(|tree| mounts::share(&tree, &dir))
+        facts::asks_for_one_process(config)
     }
 
     /// The same plan, with the sources held that are sent by their names; what that needs is made in `dir`.
@@ -537,149 +399,17 @@ fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], sing
     Handles::of(bases, may_hold && config.hosts.is_empty() && !config.dry_run)
 }
 
-/// The receiving side of a copy on this machine finds its log file where rsync is started.
-fn logs_of_receiver(config: &Config) -> Option<&'static str> {
-    let logs = |setting: &Setting| {
-        let word = setting.value.as_deref().unwrap_or_default().as_bytes();
-        setting.spec.name() == "remote-option" && word.starts_with(b"--log-file")
-    };
-    let given = config.destination.is_local() && config.options.settings().iter().any(logs);
-    given.then_some("the log file of the receiving side is one process's")
-}
-
-/// Without recursion rsync skips them, and ends with 0.
-fn refuse_directories(config: &Config, found: &sources::Found) -> Result<()> {
-    let Some((source, _)) = found.present.iter().find(|(_, metadata)| metadata.is_dir()) else { return Ok(()) };
-    let off =
-        |name: &str| config.options.settings().iter().any(|setting| setting.negated && setting.spec.name() == name);
-    let remedy = if off("recursive") || off("dirs") {
-        "leave out what turns recursion off, or add --dirs (-d)".to_owned()
-    } else {
-        let typed: Vec<String> = config.options.argv().iter().map(|word| Quoted(word).to_string()).collect();
-        let all = format!("{DEFAULT_RSYNC} {}", typed.join(" "));
-        format!(
-            "the options given replace the default {DEFAULT_RSYNC}; was --rsync {} meant?",
-            Quoted(OsStr::new(all.trim_end()))
-        )
-    };
-    let shown = Printable::os(source.original());
-    Err(Error::usage(format!("rsync would skip the directory {shown}: its options ask for no recursion"))
-        .remedy(remedy))
-}
-
 /// Whether the rsyncs of a run may do everything.
 fn runs_as_root(config: &Config) -> bool {
     config.workers.map_or_else(|| rustix::process::geteuid().is_root(), |workers| workers.are_root)
 }
 
 fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Option<Route> {
-    let chooses_address = ["ipv4", "ipv6"];
-    if options.settings().iter().any(|setting| chooses_address.contains(&setting.spec.name())) {
+    if options.mentions(&[Opt::Ipv4, Opt::Ipv6]) {
         return None;
     }
     let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
     let command = command_words(&typed)?;
     let rsh = options.remote_shell(&typed, &config.cwd);
     Route::find(config.destination.target(), command, rsh, &config.cwd, supervisor)
-}
-
-/// Whether a half-written file stays under its own name, and looks newer, existing, or of the right size to the next rsync.
-fn leaves_halves(options: &Options, meaning: &Meaning) -> bool {
-    let has = |name: &str| options.settings().iter().any(|setting| setting.spec.name() == name && !setting.negated);
-    // -P is --partial --progress.
-    let partial = has("partial") || options.settings().iter().any(|setting| setting.spec.short == Some(b'P'));
-    let in_place = meaning.inplace || meaning.append || partial || has("write-devices");
-    in_place && !meaning.dry_run && (has("update") || has("size-only") || meaning.ignore_existing)
-}
-
-fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
-    let twice =
-        ["ignore-times", "backup", "itemize-changes", "verbose", "out-format", "log-file", "remove-source-files"];
-    let typed = options.settings().iter().any(|setting| twice.contains(&setting.spec.name()));
-    let typed = typed || options.shows().names > 0;
-    // Without times rsync would copy everything again.
-    meaning.times && !meaning.dry_run && !typed
-}
-
-/// A link that is copied as what it leads to only if that is unsafe counts as a link: rsync decides, and it is a unit by itself.
-fn follow(meaning: &Meaning) -> Follow {
-    match (meaning.copy_links, meaning.copy_dirlinks) {
-        (true, _) => Follow::All,
-        (false, true) => Follow::Directories,
-        (false, false) => Follow::Nothing,
-    }
-}
-
-/// Whether all directories are read before the first is sent: a receiver has to know them before it begins (rsync 3.5.0, compat.c,
-/// `set_allow_inc_recurse`).
-fn lists_first(options: &Options, meaning: &Meaning) -> bool {
-    let all_first = matches!(meaning.delete, Some(Delete::Before | Delete::After));
-    let mut settings = options.settings().iter();
-    let off = settings.rfind(|setting| setting.spec.name() == "inc-recursive").is_some_and(|setting| setting.negated);
-    all_first || off || meaning.delay_updates || meaning.prune_empty_dirs
-}
-
-/// Minutes as rsync reads them; what it cannot read it refuses before anything is copied.
-fn stop_after(meaning: &Meaning) -> Option<Duration> {
-    let Some(Stop::After(minutes)) = &meaning.stop else { return None };
-    let text = minutes.to_str()?.trim_start();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some(Duration::from_secs(text[..digits].parse::<u64>().ok()?.checked_mul(60)?))
-}
-
-/// See [`Plan::goes_ahead`]. An rsync that waits looks like one that hangs.
-fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
-    let times_out = || options.settings().iter().any(|setting| setting.spec.name() == "timeout");
-    // What waits would hold a share of the bandwidth.
-    let is_limited = config.stall.is_some() || times_out() || meaning.bwlimit.is_some();
-    !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
-}
-
-/// Whether launches are asked to say when they have done everything: not where nothing comes of it, nor where it would be among what the
-/// user wants to see.
-fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -> bool {
-    const SHOWN: [&str; 8] =
-        ["debug", "info", "log-file", "log-file-format", "msgs2stderr", "outbuf", "progress", "stderr"];
-    let shown = options.settings().iter().any(|setting| SHOWN.contains(&setting.spec.name()));
-    // A daemon is no process that it could wait for.
-    let waits = !matches!(config.destination.target(), Target::Daemon { .. });
-    waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown
-}
-
-/// Local file systems with fine change times, as far as their inodes have room for them. On others, such as NFS, attributes may come from a cache.
-fn watched_dest(config: &Config) -> Option<PathBuf> {
-    const BTRFS: u64 = 0x9123_683e;
-    const EXT: u64 = 0xef53;
-    const F2FS: u64 = 0xf2f5_2010;
-    const TMPFS: u64 = 0x0102_1994;
-    const XFS: u64 = 0x5846_5342;
-    let path = PathBuf::from(config.destination.as_directory(&config.cwd));
-    let existing = path.ancestors().find(|path| path.is_dir())?;
-    let kind = rustix::fs::statfs(existing).ok()?.f_type as u64;
-    (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
-}
-
-/// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything. In a dry run it does not look for
-/// the parent.
-fn check_local_destination(config: &Config, meaning: &Meaning, needs_parent: bool) -> Result<()> {
-    if !config.destination.is_local() {
-        return Ok(());
-    }
-    let typed = config.destination.as_typed(&config.cwd);
-    let path = Path::new(&typed);
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Error::io("use destination", path, io::Error::from(io::ErrorKind::NotADirectory))
-            .remedy("name a directory, existing or new")
-            .exit(exit::FILE_SELECT)),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => match path.parent() {
-            Some(parent) if needs_parent && !parent.is_dir() => Err(Error::io("create destination", path, cause)
-                .remedy("create its parent directory, or add --mkpath to the rsync options")
-                .exit(EXIT_FILE_IO)),
-            _ => Ok(()),
-        },
-        Err(cause) => Err(Error::io("look at destination", path, cause)
-            .remedy("name a directory, existing or new, in one that you may enter")
-            .exit(if meaning.mkpath { EXIT_FILE_IO } else { exit::FILE_SELECT })),
-    }
 }

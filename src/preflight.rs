@@ -209,25 +209,7 @@ pub fn listing(config: &Config, name: &OsStr) -> Invocation {
 
 /// The user's options that lead to DEST.
 fn way(config: &Config) -> Vec<OsString> {
-    const LEADS_THERE: [&str; 14] = [
-        "rsh",
-        "rsync-path",
-        "port",
-        "password-file",
-        "ipv4",
-        "ipv6",
-        "address",
-        "sockopts",
-        "timeout",
-        "contimeout",
-        "blocking-io",
-        "protocol",
-        "old-args",
-        "secluded-args",
-    ];
-    let options = config.options.absolute_files(&config.cwd);
-    let options = options.without(|setting| !LEADS_THERE.contains(&setting.spec.name()));
-    options.argv()
+    config.options.absolute_files(&config.cwd).connection_options().argv()
 }
 
 /// What was printed, and how it ended.

@@ -202,13 +202,13 @@ impl Queue {
     ///
     /// ```
     /// use std::num::NonZero;
-    /// use multi_sync::{bucket::{Bucket, Content}, cost::CostModel, queue::{Coalesce, Queue}, scan::Weight};
+    /// use multi_sync::harness::{bucket, cost::CostModel, queue::{Coalesce, Queue}};
+    /// use multi_sync::scan::Weight;
     ///
     /// let mut queue = Queue::new(CostModel::default(), Coalesce::ByCost);
     /// for id in 0..64 {
     ///     let weight = Weight { entries: 1000, bytes: 1 << 30 };
-    ///     let content = Content::default();
-    ///     queue.push(Bucket { id, weight, units: 1, argument_bytes: 10, spine_before: 0, exposed: false, singles: false, content });
+    ///     queue.push(bucket(id, weight, 0));
     /// }
     /// let slots = NonZero::new(4).unwrap();
     /// let first = queue.take(slots, 1 << 20, 0, false).len();

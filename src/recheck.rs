@@ -12,38 +12,20 @@ use std::sync::{Mutex, MutexGuard};
 use crate::config::Depth;
 use crate::error::{Error, Result};
 use crate::report::Event;
-use crate::rsync::options::{Options, Setting};
+use crate::rsync::options::{Group, Opt, Options, Spec};
 
 /// The list of differences in a run directory: lines of `rsync -i`.
 pub const DIFFERENCES: &str = "differences.txt";
 
-/// Options that print more, or in another way.
-const PRINTING: [&str; 16] = [
-    "verbose",
-    "info",
-    "debug",
-    "quiet",
-    "stats",
-    "human-readable",
-    "8-bit-output",
-    "outbuf",
-    "itemize-changes",
-    "out-format",
-    "log-file",
-    "log-file-format",
-    "progress",
-    "motd",
-    "stderr",
-    "msgs2stderr",
-];
 /// Options that are about how or when files are copied, or that would hide a difference or make one up.
-const COPYING: [&str; 7] = ["ignore-times", "fuzzy", "max-delete", "stop-after", "stop-at", "mkpath", "preallocate"];
+const COPYING: [Opt; 7] =
+    [Opt::IgnoreTimes, Opt::Fuzzy, Opt::MaxDelete, Opt::StopAfter, Opt::StopAt, Opt::Mkpath, Opt::Preallocate];
 /// Options after which there is nothing to compare.
-const WITHOUT_A_RESULT: [(&str, &str); 4] = [
-    ("dry-run", "nothing was copied"),
-    ("list-only", "nothing was copied"),
-    ("remove-source-files", "what was copied is no longer in the source"),
-    ("read-batch", "there is no source"),
+const WITHOUT_A_RESULT: [(Opt, &str); 4] = [
+    (Opt::DryRun, "nothing was copied"),
+    (Opt::ListOnly, "nothing was copied"),
+    (Opt::RemoveSourceFiles, "what was copied is no longer in the source"),
+    (Opt::ReadBatch, "there is no source"),
 ];
 
 /// The options that ask what is still different.
@@ -52,43 +34,41 @@ const WITHOUT_A_RESULT: [(&str, &str); 4] = [
 /// With these options there is nothing to compare, or a quick look decides nothing.
 ///
 /// ```
-/// use multi_sync::{config::Depth, recheck, rsync::options::Options};
+/// use multi_sync::harness::{recheck, rsync::options::Options};
+/// use multi_sync::job::Depth;
 /// let asked = recheck::options(&Options::parse(&["-avI", "--delete"])?, Depth::Checksum)?;
 /// assert_eq!(asked.argv(), ["-a", "--delete", "-n", "-i", "-c"]);
 /// assert!(recheck::options(&Options::parse(&["-rl"])?, Depth::Quick).is_err());
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
 pub fn options(copied_with: &Options, depth: Depth) -> Result<Options> {
-    let refuse = |option: &str, why: &str| Error::usage(format!("--verify cannot be used with --{option}: {why}"));
-    let typed = |name: &str| copied_with.settings().iter().any(|setting| is(setting, name) && !setting.negated);
-    if let Some((option, why)) = WITHOUT_A_RESULT.into_iter().find(|(option, _)| typed(option)) {
-        return Err(refuse(option, why).remedy("leave out one of them"));
+    let refuse =
+        |opt: Opt, why: &str| Error::usage(format!("--verify cannot be used with --{}: {why}", opt.spec().name()));
+    if let Some((opt, why)) = WITHOUT_A_RESULT.into_iter().find(|(opt, _)| copied_with.has(*opt)) {
+        return Err(refuse(opt, why).remedy("leave out one of them"));
     }
     let meaning = copied_with.meaning();
-    let has_times = meaning.times || typed("size-only") || typed("checksum");
+    let has_times = meaning.times || copied_with.has(Opt::SizeOnly) || copied_with.has(Opt::Checksum);
     if depth == Depth::Quick && !has_times {
         return Err(Error::usage("--verify compares times, and without -t they are not copied")
             .remedy("give --verify=checksum, or add -t to the rsync options"));
     }
-    let left_out = |setting: &Setting| PRINTING.iter().chain(&COPYING).any(|name| is(setting, name));
+    // What prints more, or in another way.
+    let left_out = |spec: &Spec| spec.group == Group::Printing || COPYING.contains(&spec.id);
     let mut words = Vec::new();
     for setting in copied_with.settings() {
         // -P is --partial --progress.
-        match setting.spec.short {
-            Some(b'P') if !setting.negated => words.push("--partial".into()),
-            _ if !left_out(setting) => words.extend(setting.argv()),
+        match setting.spec.id {
+            Opt::P => words.push("--partial".into()),
+            _ if !left_out(setting.spec) => words.extend(setting.argv()),
             _ => {}
         }
     }
     words.extend(["-n".into(), "-i".into()]);
-    if depth == Depth::Checksum && !typed("checksum") {
+    if depth == Depth::Checksum && !copied_with.has(Opt::Checksum) {
         words.push("-c".into());
     }
     Options::parse(&words)
-}
-
-fn is(setting: &Setting, name: &str) -> bool {
-    setting.spec.name() == name
 }
 
 /// Whether a line that rsync printed is one of `-i`: eleven characters (nine by old versions) that say what would be done, a blank, and
@@ -168,11 +148,6 @@ impl Differences {
             (Some(cause), Some(path)) => Err(Error::io("write", path, cause).remedy("make room, then resume the run")),
             _ => Ok(seen.count),
         }
-    }
-
-    /// The list, if there is one.
-    pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

@@ -79,7 +79,7 @@ pub struct Script {
 
 impl Script {
     /// What travels instead: a script that does what is written there. [`shell::NO_SCRIPT`] is its end where that cannot be seen.
-    pub fn from_there(&self) -> Vec<u8> {
+    pub fn that_reads(&self) -> Vec<u8> {
         let mut script = b"{\nf=".to_vec();
         script.extend(shell::quote(self.path.as_os_str()));
         let (size, code) = (self.size, shell::NO_SCRIPT);
@@ -138,7 +138,7 @@ mod tests {
             Invocation::new("sh", vec!["-c".into(), "echo \"$1\"; exit 23".into(), "sh".into(), "a b".into()], "/");
         let script = scripts.write(&shell::script(&told)).unwrap();
         let path = script.path.to_path_buf();
-        assert_eq!(run(script.from_there()), (Ended::Code(23), vec![b"a b".to_vec()]));
+        assert_eq!(run(script.that_reads()), (Ended::Code(23), vec![b"a b".to_vec()]));
         // Another login gets to a file whose name it knows, and finds no name.
         assert_eq!((mode(&path), mode(path.parent().unwrap()), mode(buckets.path())), (0o644, 0o711, 0o711));
         drop(script);
@@ -151,7 +151,7 @@ mod tests {
         let buckets = BucketDir::create(Some(parent.path()), &[], None).unwrap();
         let script = Scripts::create(&buckets).unwrap().write(b"exit 0\n").unwrap();
         fs::write(&script.path, b"exit").unwrap();
-        assert_eq!(run(script.from_there()).0, Ended::Code(shell::NO_SCRIPT));
+        assert_eq!(run(script.that_reads()).0, Ended::Code(shell::NO_SCRIPT));
     }
 
     #[test]

@@ -22,7 +22,7 @@ const SUFFIXES: &[u8; 8] = b"KMGTPEZY";
 /// A limit in bytes, at least one. Its `Display` is exact: the largest suffix that divides it, and [`Size::parse`] reads it back.
 ///
 /// ```
-/// use multi_sync::size::Size;
+/// use multi_sync::harness::size::Size;
 /// let size = Size::parse("1536m".as_ref())?;
 /// assert_eq!(size.bytes(), 1536 << 20);
 /// assert_eq!(size.to_string(), "1536M");
@@ -85,7 +85,7 @@ impl fmt::Display for Size {
 /// Reads a number of things: digits only, at least one, as many as memory can count.
 ///
 /// ```
-/// assert_eq!(multi_sync::size::parse_count("1000".as_ref())?.get(), 1000);
+/// assert_eq!(multi_sync::harness::size::parse_count("1000".as_ref())?.get(), 1000);
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
 pub fn parse_count(word: &OsStr) -> Result<NonZeroUsize> {

@@ -17,13 +17,11 @@ use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::exit;
-use crate::rsync::options::{InputFile, Options, merged_files};
+use crate::rsync::options::{InputFile, Opt, Options, merged_files};
 use crate::temporary;
 
 /// Their folder in a run directory.
 const FOLDER: &str = "inputs";
-/// rsync fails where its list and something else come from standard input; of two files of rules the second is empty.
-const FILES_FROM: &str = "--files-from";
 /// How often somebody who waits for a stream looks whether he should go on waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After so many looks it is said what is waited for.
@@ -53,7 +51,8 @@ impl Spool {
                 .remedy("save it to a file that all hosts see, and name that file"));
         }
         if let Some((one, other)) = read_twice(&streams) {
-            return Err(Error::usage(format!("standard input is read twice ({} and {})", one.option, other.option))
+            let [one, other] = [one, other].map(|file| file.opt.spec().shown());
+            return Err(Error::usage(format!("standard input is read twice ({one} and {other})"))
                 .remedy("save one of the two to a file and name that file"));
         }
         let folder = folder(config)?;
@@ -125,7 +124,8 @@ impl Spool {
 fn read_twice(streams: &[InputFile]) -> Option<(&InputFile, &InputFile)> {
     const PATHS: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
     let (at, one) = streams.iter().enumerate().find(|(_, stream)| stream.is_stdin)?;
-    let of_names = streams.iter().any(|stream| stream.is_stdin && stream.option == FILES_FROM);
+    // rsync fails where its list and something else come from standard input; of two files of rules the second is empty.
+    let of_names = streams.iter().any(|stream| stream.is_stdin && stream.opt == Opt::FilesFrom);
     let last = streams.iter().rfind(|stream| stream.is_stdin && stream.at != one.at).filter(|_| of_names);
     let by_path = || streams[at + 1..].iter().find(|stream| PATHS.iter().any(|path| stream.name == **path));
     last.or_else(by_path).map(|other| (one, other))
@@ -172,7 +172,7 @@ fn streams(options: &Options, cwd: &Path) -> Vec<InputFile> {
 
 fn shown(file: &InputFile) -> String {
     let name = if file.is_stdin { "standard input".into() } else { Printable::os(&file.name).to_string() };
-    format!("{name} ({})", file.option)
+    format!("{name} ({})", file.opt.spec().shown())
 }
 
 /// Whether rsync could not read it again. What cannot be looked at is rsync's to complain about, and a socket cannot be opened.
@@ -277,7 +277,7 @@ fn copy_stream(
             Err(RecvTimeoutError::Timeout) => looks += 1,
         }
         if looks == PATIENCE {
-            note(format!("waits for what comes from {}", shown(stream)));
+            note(shown(stream).to_string());
         }
     }
 }

@@ -10,31 +10,34 @@
 //! with its whole session. What it left behind when it ended by itself is left alone, as by whoever starts one rsync. A program may have a
 //! [`Guardian`], which does the same when the program itself is killed, and stops and continues the children with it.
 
+mod child;
 mod environment;
 mod guardian;
 mod idle;
+mod pipes;
 mod session;
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, PipeReader, Read, Seek, Write};
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, waitid};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
+
 pub use guardian::Guardian;
+pub(crate) use pipes::Lines;
+
+use child::{ended, has_died, pid, spawn, wait_until_dead, was_killed};
 use idle::Idle;
+use pipes::{Feed, has_output, hear_some, pipe_size, read_some, wait_for_output};
 use session::{Ending, Stuck};
 
 /// Longer lines are handed on in pieces.
@@ -119,7 +122,7 @@ impl Supervisor {
         self.run_while_alive(invocation, None, each)
     }
 
-    /// The same, and ends a process that for so long prints nothing, while none of its kind below it reads or writes. Where the system does not
+    /// Runs a process as [`Supervisor::run`] does, and ends one that for so long prints nothing, while none of its kind below it reads or writes. Where the system does not
     /// tell whether they do, it is not ended ([`Supervisor::cannot_see`]).
     ///
     /// # Errors
@@ -133,7 +136,8 @@ impl Supervisor {
         self.run_reading(invocation, None, stall, &|_| {}, each)
     }
 
-    /// The same; if there are `names`, the process reads them in place of the invocation's input. `started` hears its number at once.
+    /// Runs a process as [`Supervisor::run_while_alive`] does. If there are `names`, it reads them in place of the invocation's input. `started`
+    /// hears its number at once.
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -154,7 +158,7 @@ impl Supervisor {
         ended
     }
 
-    /// The same; what it prints is handed on as it comes, and `None` at the end of a stream.
+    /// Runs a process as [`Supervisor::run_reading`] does. What it prints is handed on as it comes, and `None` at the end of a stream.
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -351,17 +355,6 @@ impl Drop for Owned<'_> {
     }
 }
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_child(child)
-}
-
-fn ended(status: ExitStatus) -> Ended {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Ended::Code(code as u8),
-        (None, signal) => Ended::Signal(signal.unwrap_or(0)),
-    }
-}
-
 /// What is to be done when a child has died and somebody still holds its pipes.
 struct Death {
     since: Instant,
@@ -382,360 +375,5 @@ impl Death {
     }
 }
 
-#[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
-#[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Result<Child> {
-    let input = match names {
-        Some(names) => Ok(names.into()),
-        None if invocation.held => Ok(Stdio::piped()),
-        None => input(&invocation.input),
-    };
-    let input =
-        input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(exit::IPC))?;
-    let parent = rustix::process::getpid();
-    let mut command = Command::new(&invocation.program);
-    command
-        .args(&invocation.arguments)
-        .current_dir(&invocation.cwd)
-        .stdin(input)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    environment::set(&mut command, &invocation.cwd);
-    let wire = guardian::wire();
-    let is_guarded = wire.is_some();
-    let asks = invocation.asks;
-    // SAFETY: the closure makes system calls and touches no memory of the parent: it is async-signal-safe.
-    unsafe {
-        command.pre_exec(move || {
-            if !asks {
-                rustix::process::setsid()?;
-            }
-            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-            // The parent may have died before the line above.
-            if rustix::process::getppid() != Some(parent) {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            wire.iter().for_each(guardian::Wire::tell_of_this);
-            Ok(())
-        });
-    }
-    command.spawn().map_err(|cause| {
-        if is_guarded {
-            guardian::none_started();
-        }
-        not_started(invocation, cause)
-    })
-}
-
-fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
-    if let Err(errno) = rustix::fs::access(&invocation.cwd, rustix::fs::Access::EXEC_OK) {
-        return Error::io("enter", &invocation.cwd, errno)
-            .remedy("what is in it was not copied: run it again when it is there")
-            .exit(exit::PARTIAL);
-    }
-    let error = Error::usage(format!("cannot start {}", Printable::os(&invocation.program)));
-    match cause.kind() {
-        io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
-        io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
-        _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(exit::IPC)
-        }
-        io::ErrorKind::WouldBlock => error.remedy("allow more processes (`ulimit -u`), or start fewer").exit(exit::IPC),
-        _ => error.exit(exit::IPC),
-    }
-    .because(cause)
-}
-
-/// In memory and not a pipe: nobody has to write it while the child runs.
-fn input(bytes: &[u8]) -> io::Result<Stdio> {
-    if bytes.is_empty() {
-        return Ok(Stdio::null());
-    }
-    let memory = rustix::fs::memfd_create(c"multi-sync-input", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut file = File::from(memory);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
-}
-
-fn wait_until_dead(child: &Child) -> io::Result<()> {
-    loop {
-        match waitid(WaitId::Pid(pid(child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-fn death(child: &Child) -> Option<WaitIdStatus> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    waitid(WaitId::Pid(pid(child)), options).ok().flatten()
-}
-
-fn has_died(child: &Child) -> bool {
-    death(child).is_some()
-}
-
-/// By a signal, and nobody has ended its own children.
-fn was_killed(child: &Child) -> bool {
-    death(child).is_some_and(|status| status.killed() || status.dumped())
-}
-
-/// How much a pipe holds.
-fn pipe_size(pipe: &dyn AsFd) -> usize {
-    rustix::pipe::fcntl_getpipe_size(pipe.as_fd()).unwrap_or(1 << 20)
-}
-
-fn wait_for_output(
-    stdout: Option<&impl AsFd>,
-    stderr: Option<&impl AsFd>,
-    unfed: Option<&impl AsFd>,
-    patience: Duration,
-) -> io::Result<(bool, bool)> {
-    let mut watched = Vec::with_capacity(3);
-    watched.extend(stdout.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-    watched.extend(stderr.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-    watched.extend(unfed.map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
-    let timeout = Timespec { tv_sec: 0, tv_nsec: patience.as_nanos() as _ };
-    match poll(&mut watched, Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let ready = |n: usize| watched.get(n).is_some_and(|fd| !fd.revents().is_empty());
-    Ok(match (stdout.is_some(), stderr.is_some()) {
-        (true, true) => (ready(0), ready(1)),
-        (true, false) => (ready(0), false),
-        (false, _) => (false, ready(0)),
-    })
-}
-
-fn has_output(pipe: &impl AsFd) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&now)), Ok(1))
-}
-
-/// How many bytes there were: none at the end.
-fn read_some<P: Read>(pipe: &mut Option<P>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    let Some(pipe) = pipe else { return Ok(None) };
-    match pipe.read(buffer) {
-        Ok(length) => Ok(Some(length)),
-        Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(None),
-        Err(cause) => Err(cause),
-    }
-}
-
-fn hear_some<P>(
-    pipe: &mut Option<P>,
-    stream: Stream,
-    buffer: &[u8],
-    read: Option<usize>,
-    each: &mut dyn FnMut(Stream, Option<&[u8]>),
-) {
-    match read {
-        Some(0) => {
-            pipe.take();
-            each(stream, None);
-        }
-        Some(length) => each(stream, Some(&buffer[..length])),
-        None => {}
-    }
-}
-
-/// What a child reads from a pipe that stays open until it has ended.
-struct Feed<'a> {
-    pipe: ChildStdin,
-    left: &'a [u8],
-}
-
-impl Feed<'_> {
-    /// As much as the pipe takes now.
-    fn write(&mut self) -> io::Result<()> {
-        while !self.left.is_empty() {
-            match rustix::io::write(&self.pipe, self.left) {
-                Ok(count) => self.left = &self.left[count..],
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                // It reads no more: how it ended says why.
-                Err(Errno::PIPE) => self.left = &[],
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Cuts a stream into lines.
-#[derive(Debug)]
-pub(crate) struct Lines {
-    stream: Stream,
-    begun: Vec<u8>,
-}
-
-impl Lines {
-    pub(crate) fn new(stream: Stream) -> Self {
-        Lines { stream, begun: Vec::new() }
-    }
-
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Stream, &[u8])) {
-        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            if self.begun.is_empty() {
-                each(self.stream, &bytes[..end]);
-            } else {
-                self.begun.extend_from_slice(&bytes[..end]);
-                each(self.stream, &self.begun);
-                self.begun.clear();
-            }
-            bytes = &bytes[end + 1..];
-        }
-        self.begun.extend_from_slice(bytes);
-        if self.begun.len() >= LONGEST_LINE {
-            each(self.stream, &self.begun);
-            self.begun.clear();
-        }
-    }
-
-    /// What has no end of its own.
-    pub(crate) fn finish(&mut self, each: &mut dyn FnMut(Stream, &[u8])) {
-        if !self.begun.is_empty() {
-            each(self.stream, &self.begun);
-            self.begun.clear();
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sh(script: &str) -> Invocation {
-        Invocation::new("sh", vec!["-c".into(), script.into()], "/")
-    }
-
-    fn run(script: &str) -> (Ended, Vec<String>) {
-        let mut lines = Vec::new();
-        let ended = Supervisor::default()
-            .run(&sh(script), &mut |stream, line| lines.push(format!("{stream:?} {}", String::from_utf8_lossy(line))))
-            .unwrap();
-        (ended, lines)
-    }
-
-    #[test]
-    fn codes_signals_and_lines_come_back() {
-        assert_eq!(run("exit 23").0, Ended::Code(23));
-        assert_eq!(run("kill -9 $$").0, Ended::Signal(9));
-        let (_, lines) = run(r"printf 'a\rb\n\nlast'; printf 'error\n' >&2");
-        let of = |name: &str| lines.iter().filter(|l| l.starts_with(name)).cloned().collect::<Vec<_>>();
-        assert_eq!(of("Stdout"), ["Stdout a", "Stdout b", "Stdout ", "Stdout last"]);
-        assert_eq!(of("Stderr"), ["Stderr error"]);
-    }
-
-    #[test]
-    fn input_is_read_to_its_end() {
-        let invocation = Invocation { input: b"a\nb\n".to_vec(), ..sh("cat; cat") };
-        let mut lines = Vec::new();
-        Supervisor::default().run(&invocation, &mut |_, line| lines.push(line.to_vec())).unwrap();
-        assert_eq!(lines, [b"a", b"b"]);
-    }
-
-    #[test]
-    fn input_that_is_held_open_is_written_whole_and_ends_with_the_child() {
-        let text = vec![b'x'; 1 << 20];
-        let script = "head -c 1048576 | wc -c; read more && echo more; echo end";
-        let mut invocation = sh("head -c 1048576 | wc -c; echo end");
-        (invocation.held, invocation.input) = (true, text);
-        let mut lines = Vec::new();
-        Supervisor::default().run(&invocation, &mut |_, line| lines.push(line.to_vec())).unwrap();
-        assert_eq!(lines, [&b"1048576"[..], b"end"]);
-        // A reader waits as long as nobody ends it.
-        invocation.arguments[1] = script.into();
-        let stall = Some(Duration::from_secs(2));
-        let ended = Supervisor::default().run_while_alive(&invocation, stall, &mut |_, line| assert_ne!(line, b"end"));
-        assert_eq!(ended.unwrap(), Ended::Stalled);
-    }
-
-    #[test]
-    fn names_are_waited_for() {
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                std::thread::sleep(Duration::from_millis(50));
-                writer.write_all(b"a\nb\n").unwrap();
-            });
-            let mut lines = Vec::new();
-            let mut each = |_, line: &[u8]| lines.push(line.to_vec());
-            let ended = Supervisor::default().run_reading(&sh("cat"), Some(reader), None, &|_| {}, &mut each);
-            assert_eq!((ended.unwrap(), lines), (Ended::Code(0), vec![b"a".to_vec(), b"b".to_vec()]));
-        });
-    }
-
-    #[test]
-    fn much_output_on_both_streams_does_not_block() {
-        let (ended, lines) = run("yes 12345678 | head -n 100000 & yes 12345678 | head -n 100000 >&2; wait");
-        assert_eq!((ended, lines.len()), (Ended::Code(0), 200_000));
-    }
-
-    #[test]
-    fn errors_are_heard_before_what_was_printed_after_them() {
-        let (_, lines) = run("for n in $(seq 2000); do echo e$n >&2; echo o$n; done");
-        let place = |line: String| lines.iter().position(|heard| *heard == line).unwrap();
-        for n in 1..=2000 {
-            assert!(place(format!("Stderr e{n}")) < place(format!("Stdout o{n}")), "{n}");
-        }
-    }
-
-    #[test]
-    fn a_process_left_behind_with_the_pipe_does_not_hang_us() {
-        let began = Instant::now();
-        assert_eq!(run("sleep 60 & echo $!").0, Ended::Code(0));
-        assert!(began.elapsed() < Duration::from_secs(30));
-    }
-
-    #[test]
-    fn stop_ends_children_and_starts_no_more() {
-        let supervisor = Supervisor::default();
-        std::thread::scope(|scope| {
-            let child = scope.spawn(|| {
-                supervisor.run(&sh("echo up; sleep 60; sleep 60"), &mut |_, line| {
-                    assert_eq!(line, b"up");
-                    supervisor.stop(Stop::Terminate);
-                })
-            });
-            assert_eq!(child.join().unwrap().unwrap(), Ended::Signal(15));
-        });
-        assert_eq!(supervisor.run(&sh("true"), &mut |_, _| {}).unwrap(), Ended::NotStarted);
-    }
-
-    #[test]
-    fn a_panic_ends_what_was_started() {
-        let supervisor = Supervisor::default();
-        let mut pid = None;
-        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            supervisor.run(&sh("sleep 100 & echo $!; wait"), &mut |_, line| {
-                pid = std::str::from_utf8(line).unwrap().parse().ok().and_then(Pid::from_raw);
-                panic!("on purpose")
-            })
-        }));
-        assert!(ran.is_err() && supervisor.lock().leaders.is_empty());
-        let table = session::table().unwrap();
-        assert!(!table.iter().any(|process| Some(process.pid) == pid), "{pid:?}");
-    }
-
-    #[test]
-    fn what_was_printed_before_the_end_is_heard_whatever_others_print() {
-        let began = Instant::now();
-        let (ended, lines) =
-            run("(while echo x; do :; done) & head -c 3000000 /dev/zero | tr '\\0' '\\n' >&2; echo last");
-        assert_eq!(ended, Ended::Code(0));
-        assert!(lines.contains(&"Stdout last".to_owned()));
-        assert!(began.elapsed() < Duration::from_secs(30));
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_named() {
-        let invocation = Invocation::new("no-such-rsync", vec![], "/");
-        let error = Supervisor::default().run(&invocation, &mut |_, _| {}).unwrap_err();
-        assert!(error.to_string().contains("no-such-rsync"), "{error}");
-        assert_eq!(error.exit_code(), exit::USAGE);
-    }
-}
+mod tests;

@@ -111,7 +111,7 @@ impl Spec {
 /// was made until then stays.
 ///
 /// ```
-/// use multi_sync::treegen::{Sizes, Spec, generate};
+/// use multi_sync::harness::treegen::{Sizes, Spec, generate};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let spec = Spec::bench(1000, Sizes::Uniform { min: 0, max: 100 });

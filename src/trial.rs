@@ -19,7 +19,6 @@ use crate::plan::Plan;
 use crate::report::{Event, Summary};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
-use crate::rsync::options::Options;
 use crate::supervise::{Ended, Stream};
 
 pub use site::Site;
@@ -175,10 +174,10 @@ pub fn copy(
             Event::Output(stream, bytes) => {
                 String::from_utf8_lossy(bytes).lines().for_each(|line| output.take(stream, line.to_owned()));
             }
-            Event::Failed(text) => output.take(Stream::Stderr, text),
+            Event::Failed(what) => output.take(Stream::Stderr, what.to_string()),
             Event::Note(_) => {}
             Event::Progress(_) => *progressed += 1,
-            Event::Asked(_) => {}
+            Event::Asked(_) | Event::RunDirectory(_) => {}
         }
     };
     let started = Instant::now();
@@ -249,29 +248,6 @@ fn run(
     Ok((ended, took))
 }
 
-/// Those of rsync's options that decide how another machine is reached, and not what is copied.
-pub fn connection_options(options: &Options) -> Options {
-    const NAMES: [&str; 16] = [
-        "address",
-        "blocking-io",
-        "contimeout",
-        "early-input",
-        "iconv",
-        "ipv4",
-        "ipv6",
-        "old-args",
-        "password-file",
-        "port",
-        "protocol",
-        "remote-option",
-        "rsh",
-        "rsync-path",
-        "secluded-args",
-        "sockopts",
-    ];
-    options.without(|setting| !NAMES.contains(&setting.spec.name()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,19 +283,5 @@ mod tests {
         assert_eq!(output.gist(), "97 / 98 / 99");
         output.take(Stream::Stderr, "wrong".into());
         assert_eq!(output.gist(), "wrong");
-    }
-
-    #[test]
-    fn options_of_the_connection_are_known_to_rsync() {
-        let words = ["-aH", "-e", "ssh -p 22", "--delete", "--port=1", "-4", "-M--x", "--exclude=a", "-s"];
-        let left = connection_options(&Options::parse(&words).unwrap()).argv();
-        let left: Vec<_> = left.iter().map(|word| word.to_str().unwrap()).collect();
-        assert!(!left.iter().any(|word| word.contains("delete") || word.contains("exclude") || *word == "-a"));
-        for kept in ["ssh -p 22", "--port", "-4", "-M"] {
-            assert!(
-                left.iter().any(|word| word.contains(kept) || kept == "-4" && *word == "--ipv4"),
-                "{kept}: {left:?}"
-            );
-        }
     }
 }

@@ -105,7 +105,7 @@ impl Options {
 /// when extended attributes count and `/proc`, through which they are read, is not mounted.
 ///
 /// ```
-/// use multi_sync::verify::{Options, compare};
+/// use multi_sync::harness::verify::{Options, compare};
 ///
 /// let (left, right) = (tempfile::tempdir()?, tempfile::tempdir()?);
 /// std::fs::write(left.path().join("name"), "content")?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use multi_sync::rsync::options::{Spec, specs};
+use multi_sync::harness::rsync::options::{Spec, specs};
 use proptest::prelude::*;
 
 /// Runs `$name::check` of `fuzz/bodies/$name.rs` over `fuzz/corpus/$name` and `$cases` other inputs.

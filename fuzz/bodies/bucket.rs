@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 
 use multi_sync::bucket::{Bucket, BucketDir, GroupMember, Packer, Place, arguments};
-use multi_sync::rsync::command::argument_cost;
+use multi_sync::harness::rsync::command::argument_cost;
 use multi_sync::scan::{Limits, Unit, Weight};
 
 /// Takes the input as a bucket file, and as limits followed by calls of a packer.

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use multi_sync::Error;
-use multi_sync::endpoint::{Destination, Form, Source, Target};
+use multi_sync::harness::endpoint::{Destination, Form, Source, Target};
 
 /// Takes the input as a source and as a destination.
 pub fn check(data: &[u8]) {

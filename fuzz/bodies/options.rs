@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use multi_sync::Error;
-use multi_sync::rsync::options::{Class, Meaning, Options, Setting, Takes, command_words};
+use multi_sync::harness::rsync::options::{Class, Meaning, Options, Setting, Takes, command_words};
 
 /// Takes the input as words, one a line, and as one string.
 pub fn check(data: &[u8]) {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 use std::sync::OnceLock;
 
-use multi_sync::rsync::options::Options;
+use multi_sync::harness::rsync::options::Options;
 
 use crate::rsync;
 

@@ -9,8 +9,8 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use multi_sync::rsync::filter::{Filters, unescape};
-use multi_sync::rsync::options::Options;
+use multi_sync::harness::rsync::filter::{Filters, unescape};
+use multi_sync::harness::rsync::options::Options;
 
 use crate::rsync;
 

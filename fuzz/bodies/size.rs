@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use multi_sync::Error;
-use multi_sync::size::{Size, human, human_rate, parse_count};
+use multi_sync::harness::size::{Size, human, human_rate, parse_count};
 
 /// Takes the input as a word and, where it is long enough, as a number of bytes.
 pub fn check(data: &[u8]) {

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, value_parser};
-use multi_sync::bench;
-use multi_sync::config::{DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE};
-use multi_sync::rundir::Keep;
-use multi_sync::size::Size;
+use multi_sync::command::config::{DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE};
+use multi_sync::command::runs::Keep;
+use multi_sync::command::size::Size;
+use multi_sync::harness::bench;
 
 use super::words::Told;
 

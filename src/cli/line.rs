@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use clap::Command;
-use multi_sync::entry::Printable;
-use multi_sync::rsync::command::Quoted;
+use multi_sync::command::entry::Printable;
+use multi_sync::command::shell::Quoted;
 use multi_sync::{Error, Result};
 
 use super::definition::command;

@@ -8,10 +8,10 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
-use multi_sync::config::{Config, PROGRAM};
-use multi_sync::endpoint::{Destination, Source};
-use multi_sync::rsync::command::Quoted;
-use multi_sync::rsync::options::{Aliases, Class, CommandLine, Options};
+use multi_sync::command::config::{Config, PROGRAM};
+use multi_sync::command::endpoint::{Destination, Source};
+use multi_sync::command::options::{Aliases, Class, CommandLine, Opt, Options};
+use multi_sync::command::shell::Quoted;
 use multi_sync::{Error, Result};
 
 use super::definition::MANY_TO_ONE;
@@ -30,6 +30,14 @@ pub struct Alone {
     pub why: Option<String>,
     /// That is to be told.
     pub tells: bool,
+}
+
+impl Alone {
+    /// The command, quoted.
+    pub fn typed(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.words);
+        words.map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Why several rsyncs cannot do it.
@@ -118,9 +126,8 @@ impl Rsync {
 
     /// What can be known without looking at the machine. Most of it the plan would find too, but after it has read what is a stream.
     fn why_alone(&self, read: &CommandLine, matches: &ArgMatches) -> Option<Why> {
-        const TELLS: [&str; 4] = ["help", "version", "daemon", "server"];
-        let tells = |name: &str| TELLS.contains(&name);
-        if read.operands.len() < 2 || read.options.settings().iter().any(|setting| tells(setting.spec.name())) {
+        const TELLS: [Opt; 4] = [Opt::Help, Opt::Version, Opt::Daemon, Opt::Server];
+        if read.operands.len() < 2 || read.options.mentions(&TELLS) {
             return Some(Why::Tells);
         }
         let environment = |name: &str| std::env::var_os(name);

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use multi_sync::entry::Printable;
-use multi_sync::rsync::command::Quoted;
-use multi_sync::rsync::options::{Aliases, CommandLine, Options, similar, specs};
-use multi_sync::size::Size;
+use multi_sync::command::entry::Printable;
+use multi_sync::command::options::{Aliases, CommandLine, Options, similar, specs};
+use multi_sync::command::shell::Quoted;
+use multi_sync::command::size::Size;
 use multi_sync::{Error, Result};
 
 use super::definition::{AUTO, CHECKSUM, MANY_TO_ONE, QUICK, command};

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use multi_sync::bench::{self, Shape};
-use multi_sync::config::{Config, DEFAULT_RSYNC};
-use multi_sync::endpoint::Destination;
-use multi_sync::rsync::options::Options;
-use multi_sync::selftest;
-use multi_sync::size;
-use multi_sync::temporary;
+use multi_sync::command::config::{Config, DEFAULT_RSYNC};
+use multi_sync::command::endpoint::Destination;
+use multi_sync::command::options::Options;
+use multi_sync::command::size;
+use multi_sync::command::temporary;
+use multi_sync::harness::bench::{self, Shape};
+use multi_sync::harness::selftest;
 use multi_sync::{Error, Result};
 
 use super::definition::command;

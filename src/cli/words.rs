@@ -4,8 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use multi_sync::config::PROGRAM;
-use multi_sync::entry::Printable;
+use multi_sync::command::config::PROGRAM;
+use multi_sync::command::entry::Printable;
 use multi_sync::{Error, Result};
 
 use super::definition::{self, command};

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Where a copy goes: the word as it was typed, and what rsync understands by it.
 ///
 /// ```
-/// use multi_sync::endpoint::Destination;
+/// use multi_sync::harness::endpoint::Destination;
 /// use std::path::Path;
 /// let cwd = Path::new("/home/me");
 /// assert_eq!(Destination::parse("backup".as_ref())?.as_directory(cwd), "/home/me/backup/");

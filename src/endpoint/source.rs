@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// What is copied: a local path, split into the directory that rsync is started in and, if the slash rule says so, a name in it.
 ///
 /// ```
-/// use multi_sync::endpoint::{Form, Source};
+/// use multi_sync::harness::endpoint::{Form, Source};
 /// use std::path::Path;
 /// let cwd = Path::new("/home/me");
 /// let named = Source::parse("photos/2024".as_ref())?;

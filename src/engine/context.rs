@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::config::Config;
-use crate::entry::Printable;
 use crate::error::Result;
 use crate::handle;
 use crate::names::swapped;
 use crate::plan::Plan;
 use crate::plan::folding::{self, Folding};
 use crate::preflight;
+use crate::report::Failed;
 use crate::rsync::exit;
 use crate::sched::Findings;
 use crate::shell;
@@ -42,10 +42,10 @@ pub(super) struct Context {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub findings: Findings,
-    /// What is told, and written down as something that could not be read.
-    pub unread: Vec<String>,
+    /// Entries, and what became of them: told, and written down as something that could not be read.
+    pub unread: Vec<Failed>,
     /// What is told.
-    pub failed: Vec<String>,
+    pub failed: Vec<Failed>,
     /// What was left out because its directory could not be made.
     pub failures: Vec<Failure>,
     /// There was such, and it is told now or was told before.
@@ -124,7 +124,7 @@ impl Context {
     fn tell_changed(&self, path: &[u8], what: &str, found: &mut Found) {
         found.findings.partial = true;
         if self.spine().is_news(path) {
-            found.unread.push(format!("{} {what}", Printable::bytes(path)));
+            found.unread.push(Failed::Name { name: path.to_vec(), what: what.to_owned() });
         }
     }
 
@@ -172,11 +172,8 @@ impl Context {
         };
         let keeps = now.is_some_and(|now| now == before || handle::renumbers(path));
         if !keeps && !std::mem::replace(&mut self.spine().dest_lost, true) {
-            let shown = Printable::os(self.config.destination.original()).to_string();
-            found.failed.push(format!(
-                "destination {shown} was renamed, replaced or unmounted while multi-sync ran: nothing more is written; \
-                 copy again when it is there"
-            ));
+            let destination = self.config.destination.original().to_owned();
+            found.failed.push(Failed::DestinationMoved { destination });
         }
         found.findings.dest_lost |= !keeps;
         keeps

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::folding::Folding;
-use crate::report::Event;
+use crate::report::{Event, Failed, Note};
 use crate::rsync::exit;
 use crate::scan::{ScanError, Weight};
 use crate::sched::{Command, Directory, Input, LaunchId, Release, Scheduler, Start, Verdict, Work};
@@ -52,12 +52,12 @@ pub(super) enum Message {
 }
 
 /// A launch that has started and not ended.
-struct Started {
-    work: Work,
-    weight: Weight,
-    meter: Arc<Meter>,
+pub(super) struct Started {
+    pub work: Work,
+    pub weight: Weight,
+    pub meter: Arc<Meter>,
     /// What lets it begin, if it waits.
-    gate: Option<Gate>,
+    pub gate: Option<Gate>,
 }
 
 pub(super) struct Driver<'scope, 'env> {
@@ -74,15 +74,15 @@ pub(super) struct Driver<'scope, 'env> {
     pub started: Instant,
     /// Nobody needs the files of buckets any more.
     pub ending: Arc<AtomicBool>,
-    launches: BTreeMap<LaunchId, Started>,
+    pub launches: BTreeMap<LaunchId, Started>,
     /// Launches that have ended, until the scheduler has decided about them.
-    ended: HashMap<LaunchId, End>,
-    inputs: Vec<Input>,
-    user_log: Option<Arc<UserLog>>,
-    log_opened: bool,
+    pub ended: HashMap<LaunchId, End>,
+    pub inputs: Vec<Input>,
+    pub user_log: Option<Arc<UserLog>>,
+    pub log_opened: bool,
     scanned: bool,
     /// The journal says what DEST is.
-    dest_noted: bool,
+    pub dest_noted: bool,
     interrupted: bool,
     stalls_told: bool,
     /// The least number that no bucket has.
@@ -184,7 +184,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         let notes = ledger.notes();
         let before = ledger.before().clone();
-        notes.into_iter().for_each(|note| (self.tell)(Event::Note(note)));
+        notes.into_iter().for_each(|text| (self.tell)(Event::Note(Note::CopiedAgain { text })));
         for (text, vanished, _) in before.unread.iter().filter(|_| before.scanned.is_some()) {
             self.note_unread(text.clone(), *vanished);
         }
@@ -224,8 +224,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
                     self.statistics.ended(&started.work, started.meter.moved(), &end);
                 }
                 if end.report.said.out_of_reach && !self.stopping() && self.context.plan.recipe.handles.give_up() {
-                    let text = "the rsync that is started must not look into /proc of this process: sources are found by their paths";
-                    (self.tell)(Event::Note(text.into()));
+                    (self.tell)(Event::Note(Note::SourcesByPath));
                 }
                 self.take(&std::mem::take(&mut end.found))?;
                 self.inputs.push(Input::Ended(launch, Box::new(end.report.clone())));
@@ -318,207 +317,33 @@ impl<'scope, 'env> Driver<'scope, 'env> {
 
     fn note_unread(&mut self, text: String, vanished: bool) {
         self.inputs.push(Input::Unread { vanished });
-        (self.tell)(Event::Failed(text.clone()));
+        (self.tell)(Event::Failed(Failed::Unread { text: text.clone(), vanished }));
         self.statistics.unread(text);
     }
 
     /// Tells and writes down what was found when a launch was prepared, or had ended.
     fn take(&mut self, found: &context::Found) -> Result<()> {
-        for text in &found.unread {
-            (self.tell)(Event::Failed(text.clone()));
-            self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+        for failed in &found.unread {
+            (self.tell)(Event::Failed(failed.clone()));
+            self.record(&Record::Unread { text: failed.to_string(), vanished: false, in_unit: false })?;
         }
-        found.failed.iter().for_each(|text| (self.tell)(Event::Failed(text.clone())));
+        found.failed.iter().for_each(|failed| (self.tell)(Event::Failed(failed.clone())));
         let buckets = found.findings.cut.clone();
         self.with_ledger(|ledger| ledger.failed("copy", exit::PARTIAL, buckets, &found.failures))
     }
 
-    /// Carries out a command. The verdict, if it was the last one.
-    fn carry_out(&mut self, command: Command) -> Result<Option<Verdict>> {
-        match command {
-            Command::Start(start) => self.start(*start)?,
-            Command::Release { launch, how } => {
-                let gate = self.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
-                match gate {
-                    Some(gate) if !gate.is_prepared() => gate.asked = Some(how),
-                    _ => self.release(launch, how),
-                }
-            }
-            Command::Dismiss(launch) => {
-                self.launches.get_mut(&launch).into_iter().for_each(|started| started.gate = None);
-            }
-            Command::TellHeld(launch) => {
-                let held = self.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
-                let new = held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
-                new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
-            }
-            Command::Accept(launch) => {
-                let Some(end) = self.ended.get_mut(&launch) else { return Ok(None) };
-                let mut spine = self.context.spine();
-                spine.note_unmade(&std::mem::take(&mut end.unmade));
-                spine.blocked.append(&mut std::mem::take(&mut end.blocked).into_iter().collect());
-            }
-            Command::NoteFailures { launch, code } => self.note_failures(launch, code)?,
-            Command::Count(launch) => {
-                if let Some(end) = self.ended.get_mut(&launch) {
-                    self.statistics.count(end);
-                }
-            }
-            Command::Done { launch, code, sender_failed, buckets } => {
-                let dest = self.ended.get(&launch).and_then(|end| end.dest);
-                if let Some(place) = dest.filter(|_| !self.dest_noted) {
-                    self.record(&Record::Dest { place })?;
-                }
-                self.dest_noted = true;
-                self.record(&Record::Done { launch, code, sender_failed, buckets })?;
-            }
-            Command::Retried => self.statistics.retried(),
-            Command::Note(text) => (self.tell)(Event::Note(text)),
-            Command::Failed(text) => (self.tell)(Event::Failed(text)),
-            Command::TellMissing => {
-                for (source, why) in &self.context.plan.missing {
-                    let shown = crate::entry::Printable::os(source).to_string();
-                    let why = std::io::Error::from(*why);
-                    (self.tell)(Event::Failed(format!("cannot find source {shown}: {why}")));
-                }
-            }
-            Command::TellMeeting(name) => {
-                let text = format!("{name} {}", meeting::MEETS);
-                self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
-                (self.tell)(Event::Failed(text.clone()));
-                self.statistics.unread(text);
-            }
-            Command::AskFolding => {
-                let (context, sender) = (Arc::clone(&self.context), self.sender.clone());
-                thread::detach(move || drop(sender.send(Message::Folding(context.folding()))))?;
-            }
-            Command::Probe(host) => {
-                let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
-                let sender = self.sender.clone();
-                let asked = thread::start(self.scope, move || {
-                    let is_there = ways.answers(&name, context.control.supervisor());
-                    // The driver is gone only after it has failed.
-                    let _ = sender.send(Message::Answered(host, is_there));
-                });
-                if asked.is_err() {
-                    self.inputs.push(Input::HostAnswered(host, false));
-                }
-            }
-            Command::OneRsync(why) => self.statistics.does_it_all(why),
-            Command::Stop => {
-                // An error that only the executor knows ends the run with it.
-                if let Some(error) = self.ended.values_mut().find_map(|end| end.error.take()) {
-                    return Err(error);
-                }
-                self.context.control.abort();
-            }
-            Command::Finish(verdict) => return Ok(Some(verdict)),
-        }
-        Ok(None)
-    }
-
-    fn start(&mut self, start: Start) -> Result<()> {
-        let Start { launch, .. } = start;
-        let everything = start.work.is_everything();
-        if everything {
-            self.make_way()?;
-        }
-        let place = self.slots.place(start.slot);
-        if !everything {
-            self.ways.open(self.scope, &place);
-        }
-        if let Work::Copy(buckets) = &start.work {
-            let buckets = buckets.iter().map(|bucket| bucket.id).collect();
-            self.record(&Record::Started { launch, buckets })?;
-            self.with_ledger(Ledger::flush)?;
-        }
-        let plan = &self.context.plan;
-        let verbatim = everything && self.context.asked(&start).is_none();
-        self.statistics.starts(&self.context.config, everything, verbatim);
-        let meter = Arc::new(Meter::new(plan.recipe.progress && !verbatim));
-        let (gate, awaited) = if start.ahead { Some(gate()?) } else { None }.unzip();
-        let weight = start.weight;
-        let started = Started { work: start.work.clone(), weight, meter: Arc::clone(&meter), gate };
-        self.launches.insert(launch, started);
-        // What the others change was written down, or is not for the user.
-        let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
-        let user_log = if logs { self.opened_log() } else { None };
-        let task = Launch {
-            context: Arc::clone(&self.context),
-            start,
-            place,
-            ways: self.ways,
-            said: Arc::clone(&self.said),
-            meter,
-            awaited,
-            user_log,
-            sender: self.sender.clone(),
-            tell: self.tell,
-        };
-        if let Err(error) = thread::start(self.scope, move || task.run()) {
-            let _ = self.sender.send(Message::Ended(launch, Box::new(End::failed(error))));
-        }
-        Ok(())
-    }
-
-    /// Before one rsync does it all.
-    fn make_way(&mut self) -> Result<()> {
-        // What is still being written there is not needed any more.
-        self.ending.store(true, Ordering::SeqCst);
-        let Context { config, plan, buckets, .. } = &*self.context;
-        if !config.keep && plan.one_rsync_meets(config, buckets) {
-            buckets.vacate();
-            // It lay there.
-            self.ledger = None;
-        }
-        let why = self.statistics.one_rsync().unwrap_or_default().to_owned();
-        self.with_ledger(|ledger| ledger.take(Record::OneRsync { why }))
-    }
-
-    fn release(&mut self, launch: LaunchId, how: Option<crate::rsync::command::Copying>) {
-        let Some(started) = self.launches.get_mut(&launch) else { return };
-        let Some(gate) = started.gate.take() else { return };
-        gate.open(launch, started.work.clone(), how, &self.context, &self.sender);
-    }
-
-    /// The user's log file, opened when the first launch needs it.
-    fn opened_log(&mut self) -> Option<Arc<UserLog>> {
-        let plan = &self.context.plan;
-        if !std::mem::replace(&mut self.log_opened, true)
-            && let Some((path, typed)) = &plan.user_log
-        {
-            let opened = UserLog::open(path, typed, self.context.buckets.path(), plan.lists_first, self.tell);
-            self.user_log = opened.map(Arc::new);
-        }
-        self.user_log.clone()
-    }
-
-    /// Writes down what a launch has failed to do.
-    fn note_failures(&mut self, launch: LaunchId, code: u8) -> Result<()> {
-        let Some(end) = self.ended.get_mut(&launch).filter(|_| self.ledger.is_some()) else { return Ok(()) };
-        let mut failures = std::mem::take(&mut end.failures);
-        if end.more_failures > 0 {
-            let said = format!("{} more names of this launch are not listed", end.more_failures);
-            (self.tell)(Event::Note(format!("{}: {said}", failures::FAILED_TEXT)));
-            failures.push(Failure { name: None, said: said.into_bytes() });
-        }
-        let (phase, buckets) = (end.phase, std::mem::take(&mut end.buckets));
-        self.with_ledger(|ledger| ledger.failed(phase, code, buckets, &failures))
-    }
-
-    fn record(&mut self, record: &Record) -> Result<()> {
+    pub(super) fn record(&mut self, record: &Record) -> Result<()> {
         self.with_ledger(|ledger| ledger.write(record))
     }
 
     /// Writes something down. Where the user has not asked for that, the run goes on without it if it cannot be written.
-    fn with_ledger(&mut self, write: impl FnOnce(&mut Ledger) -> Result<()>) -> Result<()> {
+    pub(super) fn with_ledger(&mut self, write: impl FnOnce(&mut Ledger) -> Result<()>) -> Result<()> {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         match write(ledger) {
             Err(error) if self.context.buckets.is_optional() => {
                 self.ledger = None;
                 self.statistics.is_unrecorded();
-                let text = format!("the run cannot be resumed if it does not come to its end: {error}");
-                (self.tell)(Event::Note(text));
+                (self.tell)(Event::Note(Note::Unrecorded { why: error.to_string() }));
                 Ok(())
             }
             other => other,
@@ -562,8 +387,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
     fn look_at_the_stalls(&mut self) {
         if !self.stalls_told && self.context.control.supervisor().cannot_see() {
             self.stalls_told = true;
-            let text = "this system does not tell whether an rsync reads or writes: --stall ends none of those";
-            (self.tell)(Event::Note(text.into()));
+            (self.tell)(Event::Note(Note::StallsUnseen));
         }
     }
 
@@ -605,7 +429,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
             // No last record: nobody is to take it for done.
             Verdict::Unaccounted(complaint) => {
                 self.statistics.is_unaccounted();
-                (self.tell)(Event::Failed(complaint));
+                (self.tell)(Event::Failed(Failed::Other(complaint)));
             }
             Verdict::Complete(_) => self.record(&Record::Finished { code: soft })?,
             Verdict::Stopped if over => self.record(&Record::Finished { code: soft })?,

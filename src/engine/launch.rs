@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::journal::Place as DestPlace;
-use crate::report::Event;
+use crate::report::{Event, Failed};
 use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::exit;
 use crate::rsync::messages::{self, About, Message as Complaint};
@@ -251,10 +251,7 @@ impl Launch<'_> {
         // Read by the host until it ends.
         let pipe = self.user_log.as_ref().and_then(|log| {
             // The copy goes on, as with a log file that cannot be written.
-            let refused = |cause| {
-                let text = format!("cannot make a pipe for --log-file: {cause}: the log lacks what one launch does");
-                tell(Event::Failed(text));
-            };
+            let refused = |cause: std::io::Error| tell(Event::Failed(Failed::LogLacks { cause: cause.to_string() }));
             log.pipe().map_err(refused).ok()
         });
         let invocation = match &pipe {

@@ -2,6 +2,7 @@
 //! ([`launch`]) that reports its end whatever happens, and the scan in threads that can be left behind.
 
 mod after;
+mod commands;
 mod context;
 #[cfg(test)]
 mod damage;
@@ -37,7 +38,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::{Plan, Strategy};
-use crate::report::{Complaints, Event, Summary};
+use crate::report::{Complaints, Event, Note, Summary};
 use crate::rsync::command::Removal;
 use crate::rsync::exit;
 use crate::rsync::options::Delete;
@@ -114,24 +115,6 @@ impl Control {
 /// # Errors
 /// The run could not be done at all: the scan could not start, a bucket file could not be written or read, or rsync could not be
 /// started. What rsync failed to copy is no error here but in the summary.
-///
-/// ```no_run
-/// use multi_sync::{config::Config, endpoint::{Destination, Source}, engine::{self, Control}, plan::Plan};
-/// use multi_sync::rsync::options::Options;
-///
-/// let mut config = Config::new(
-///     vec![Source::parse("/data/".as_ref())?],
-///     Destination::parse("nas:/backup".as_ref())?,
-///     Options::parse(&["-aS", "--numeric-ids"])?,
-///     "/".into(),
-/// );
-/// config.processes = 4.try_into().unwrap();
-/// let control = Control::default();
-/// let plan = Plan::make(&config, control.supervisor())?;
-/// let summary = engine::run(&config, &plan, &plan.make_buckets(&config)?, &control, &|event| eprintln!("{event:?}"))?;
-/// assert_eq!(summary.code.get(), 0);
-/// # Ok::<(), multi_sync::Error>(())
-/// ```
 pub fn run(
     config: &Config,
     plan: &Plan,
@@ -207,12 +190,12 @@ fn tell_how(config: &Config, plan: &Plan, tell: &(dyn Fn(Event<'_>) + Sync)) {
         return;
     }
     if config.adapts {
-        tell(Event::Note(format!("as many rsync processes as help, at most {}", config.processes)));
+        tell(Event::Note(Note::Adapts { most: config.processes.get() }));
     }
     if let Strategy::Plain(why) = &plan.strategy
         && config.processes.get() > 1
     {
-        tell(Event::Note(format!("one rsync does it all ({why})")));
+        tell(Event::Note(Note::OneRsync { why: why.clone() }));
     }
 }
 

@@ -109,7 +109,7 @@ impl Ways {
                 // What cannot be written there travels.
                 let there = hosts.scripts.as_ref().filter(|_| shares && host.sees_buckets);
                 let there = there.and_then(|scripts| scripts.write(&script).ok());
-                let script = there.as_ref().map_or(script, Script::from_there);
+                let script = there.as_ref().map_or(script, Script::that_reads);
                 return (hosts.ssh.run(host, socket.as_deref(), script), there);
             }
         };

@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::bucket::Bucket;
-use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::SourceTree;
+use crate::report::Failed;
 use crate::rsync::command::{Copying, Invocation};
 use crate::sched::{MOST_LISTED, NotLaunched, Release, Start, Work};
 
@@ -237,11 +237,7 @@ impl Context {
             return Ok(());
         }
         found.findings.partial = true;
-        let count = unmade.len();
-        found.failed.push(format!(
-            "{count} names were not copied, because the directory that holds them could not be made: the first is {}",
-            Printable::os(&unmade[0])
-        ));
+        found.failed.push(Failed::NoDirectory { names: unmade.len(), first: unmade[0].clone() });
         found.failures.extend(unmade.iter().map(|unit| Failure {
             name: self.naming.of_argument(unit.as_bytes()),
             said: b"the directory that holds it could not be made".to_vec(),

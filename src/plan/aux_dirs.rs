@@ -2,54 +2,37 @@
 //! or writes there while several launches copy and before the last one deletes, so the order would show.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::Config;
-use crate::endpoint::{Source, Target};
-use crate::rsync::options::{Meaning, Options};
+use crate::endpoint::Target;
+use crate::rsync::options::{Meaning, Opt, Options};
 
 use super::relative::Relative;
-use super::sources::{real_path, resolve};
+use super::sources::resolve;
 
-const COMPARED: [&str; 3] = ["compare-dest", "copy-dest", "link-dest"];
+/// Options that name a directory to compare with.
+pub(super) const COMPARED: [Opt; 3] = [Opt::CompareDest, Opt::CopyDest, Opt::LinkDest];
 
 /// Whether directories at DEST may change without a word: rsync says nothing of a file that it links or copies from elsewhere as it is (but for
 /// `-ii`), nor of what it removes in the directory for partial files.
 pub(super) fn are_silent(options: &Options, meaning: &Meaning) -> bool {
-    meaning.partial_dir.is_some() || options.settings().iter().any(|setting| COMPARED.contains(&setting.spec.name()))
+    meaning.partial_dir.is_some() || options.mentions(&COMPARED)
 }
 
-/// What one rsync has to do because of such a directory, with the reason.
-pub(super) fn one(config: &Config, options: &Options, meaning: &Meaning) -> Option<&'static str> {
-    let is_seen = config.destination.is_local() && config.hosts.is_empty();
-    let any_in_dest = |names: &[&str]| {
-        let mut named = options.settings().iter().filter(|setting| names.contains(&setting.spec.name()));
-        named.any(|setting| setting.value.as_ref().is_some_and(|dir| meets_dest(config, Path::new(dir))))
-    };
-    if meaning.backup_dir.is_some() {
-        if any_in_dest(&["backup-dir"]) {
-            return Some("the backup directory leads into the destination");
-        }
-        if meaning.delete.is_some() && !is_seen {
-            return Some("a backup directory that may lead back into the destination would be cleaned with it");
-        }
-    }
-    if any_in_dest(&COMPARED) {
-        return Some("a directory to compare with lies inside the destination");
-    }
-    if meaning.delete.is_some() && any_in_dest(&["temp-dir"]) {
-        return Some("the temporary directory lies inside the destination, where deletion finds it");
-    }
-    None
+/// Whether one of these options names a directory that lies in DEST, or DEST in it.
+pub(super) fn any_meets_dest(config: &Config, options: &Options, opts: &[Opt]) -> bool {
+    let mut named = options.settings().iter().filter(|setting| opts.contains(&setting.spec.id));
+    named.any(|setting| setting.value.as_ref().is_some_and(|dir| meets_dest(config, Path::new(dir))))
 }
 
 /// Whether the directory for backups, which rsync makes when it starts, is new in one that is sent: the time of that is read before or after.
+/// `sources` are their real paths.
 pub(super) fn backups_are_made_in_sources(
     config: &Config,
     meaning: &Meaning,
-    sources: &[(Source, fs::Metadata)],
+    sources: &[PathBuf],
     relative: Option<&[Relative]>,
 ) -> bool {
     let Some(dir) = meaning.backup_dir.as_deref().filter(|_| config.destination.is_local()) else { return false };
@@ -58,7 +41,7 @@ pub(super) fn backups_are_made_in_sources(
     let Some(above) = made.ancestors().find(|dir| dir.exists()).filter(|above| *above != made) else { return false };
     let above = resolve(above);
     relative.is_some_and(|all| all.iter().any(|source| source.sends(&above)))
-        || sources.iter().any(|(source, _)| above.starts_with(real_path(source, config)))
+        || sources.iter().any(|source| above.starts_with(source))
 }
 
 /// Whether a directory, which is relative to DEST, lies in DEST or DEST in it. At another machine that is told by the words alone.

@@ -9,23 +9,22 @@ use crate::error::Result;
 use crate::handle::Handles;
 use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Meaning, Options};
+use crate::rsync::options::{Group, Meaning, Opt, Options, Setting};
 
 /// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
 /// `--partial` stays.
 pub(super) fn hand_over(options: &Options) -> Result<Options> {
-    const HANDLED: [&str; 3] = ["quiet", "stats", "progress"];
-    const SILENCED: [&str; 3] = ["verbose", "itemize-changes", "out-format"];
-    const PARTIAL_PROGRESS: Option<u8> = Some(b'P');
-    let partial = options.settings().iter().any(|setting| setting.spec.short == PARTIAL_PROGRESS);
     let quiet = options.meaning().quiet;
-    let handled = |name: &str| HANDLED.contains(&name) || quiet && SILENCED.contains(&name);
-    let kept = options.without(|setting| handled(setting.spec.name()) || setting.spec.short == PARTIAL_PROGRESS);
+    let kept = options.without(|setting| match setting.spec.id {
+        Opt::Quiet | Opt::Stats | Opt::Progress | Opt::P => true,
+        Opt::Verbose | Opt::ItemizeChanges | Opt::OutFormat => quiet,
+        _ => false,
+    });
     // What --progress says of single files is left out, but not their names. Words of the user's outweigh this one.
     let names = options.shows().names > 0 && options.meaning().verbose == 0 && !quiet;
     let mut words: Vec<OsString> = names.then(|| "--info=name".into()).into_iter().collect();
     words.extend(kept.argv());
-    words.extend(partial.then(|| "--partial".into()));
+    words.extend(options.has(Opt::P).then(|| "--partial".into()));
     Options::parse(&words)
 }
 
@@ -64,20 +63,25 @@ fn remote_shell(options: &Options, meaning: &Meaning, config: &Config) -> Option
 /// The command lines of a run of several rsyncs, but for what depends on sources and destination. `options` name files absolutely.
 pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
     // What multi-sync does itself, or with a launch of its own.
-    let own = |name: &str| match name {
-        "log-file" => config.hosts.is_empty(),
-        "bwlimit" | "remove-source-files" | "ignore-missing-args" | "stop-after" => true,
+    let own = |opt: Opt| match opt {
+        Opt::LogFile => config.hosts.is_empty(),
+        Opt::Bwlimit | Opt::RemoveSourceFiles | Opt::IgnoreMissingArgs | Opt::StopAfter => true,
         _ => false,
     };
-    let mut launch = options.without(|setting| own(setting.spec.name())).argv();
+    let mut launch = options.without(|setting| own(setting.spec.id)).argv();
     launch.extend(remote_shell(options, meaning, config));
-    let deletion = |name: &str| name.starts_with("delete") || name == "ignore-errors";
-    let mut keeping = Options::parse(&launch)?.without(|setting| deletion(setting.spec.name())).argv();
+    // --force and --max-delete do not ask for deletion; they say what else it may do, and how much.
+    let deletes = |setting: &Setting| {
+        setting.spec.group == Group::Deletion && !matches!(setting.spec.id, Opt::Force | Opt::MaxDelete)
+    };
+    let mut keeping = Options::parse(&launch)?.without(deletes).argv();
     // What is copied still takes the place of something else, as it does with deletion.
     keeping.extend(meaning.delete.is_some().then(|| "--force".into()));
     // "." is a name that the user's rules would match (`--exclude='*'`).
     let include: Vec<OsString> = meaning.has_filter_rules.then(|| "--include=/.".into()).into_iter().collect();
-    let quiet = Options::parse(&keeping)?.without(|setting| setting.spec.name().starts_with("log-file")).argv();
+    let quiet = Options::parse(&keeping)?
+        .without(|setting| matches!(setting.spec.id, Opt::LogFile | Opt::LogFileFormat))
+        .argv();
     let mut rules = filters.options.clone();
     if rules.is_empty() && meaning.partial_dir.is_some() {
         // It comes from the environment, and counts with --partial only.

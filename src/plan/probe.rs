@@ -5,7 +5,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::{Invocation, Quoted};
 use crate::rsync::exit;
-use crate::rsync::options::{Options, Takes};
+use crate::rsync::options::{Opt, Options, Takes};
 use crate::rsync::version::{OLDEST_RSYNC, Version};
 use crate::supervise::{Stream, Supervisor};
 
@@ -42,7 +42,7 @@ pub(super) fn probe(config: &Config, options: &Options, supervisor: &Supervisor)
 /// complain about this first.
 pub(super) fn check_combination(config: &Config, options: &Options, supervisor: &Supervisor) -> Result<()> {
     // It is looked for below DEST, which is not there.
-    let options = options.without(|setting| setting.spec.name() == "temp-dir");
+    let options = options.without(|setting| setting.spec.id == Opt::TempDir);
     let invocation = asking(config, &options, &["--list-only", "--", "/dev/null"]);
     let mut errors = Vec::new();
     let ended = supervisor.run(&invocation, &mut |stream, line| {

@@ -32,22 +32,18 @@ impl Rooted {
     }
 }
 
-/// Why the lines about these sources cannot be told apart.
-pub(super) fn is_unclear(sources: &[(Source, std::fs::Metadata)], meaning: &Meaning) -> Option<&'static str> {
-    let prints = meaning.verbose > 0 || meaning.itemize > 0;
-    let elsewhere = meaning.out_format.is_some() || meaning.log_file.is_some();
-    if !meaning.relative || !(prints || elsewhere) {
-        return None;
-    }
+/// Whether lines about sources that were typed from the root cannot be told from others, or not for certain.
+pub(super) fn are_unclear(sources: &[(Source, std::fs::Metadata)]) -> bool {
     let (rooted, others): (Vec<_>, Vec<_>) =
         sources.iter().map(|(source, _)| source).partition(|source| is_rooted(source));
     // rsync writes other bytes as numbers, which depends on the locale.
     let is_plain = |source: &&Source| name(source).iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\');
-    let clear = rooted.is_empty() || !elsewhere && others.is_empty() && rooted.iter().all(is_plain);
-    (!clear).then_some("with --relative absolute names are printed with their slash")
+    let clear = others.is_empty() && rooted.iter().all(is_plain);
+    !rooted.is_empty() && !clear
 }
 
-fn is_rooted(source: &Source) -> bool {
+/// Whether the source was typed as a path from the root, with nothing of it left out.
+pub(super) fn is_rooted(source: &Source) -> bool {
     let word = source.original().as_bytes();
     word.starts_with(b"/") && !word.windows(3).any(|window| window == b"/./")
 }

@@ -1,29 +1,22 @@
-//! The sources: what is there, how each becomes a scan and the beginning of rsync arguments, and which of them one rsync has to merge.
+//! The sources: what is there, and how each becomes a scan and the beginning of rsync arguments.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Access;
-
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_RSYNC};
 use crate::endpoint::{Form, Source};
+use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::rsync::command::Quoted;
 use crate::rsync::exit;
-use crate::rsync::options::Meaning;
-use crate::scan::{self, Root, Weight};
+use crate::rsync::options::{Meaning, Opt, Setting};
+use crate::scan::{Root, Weight};
 
-use super::aux_dirs;
-use super::mounts;
 use super::relative::Relative;
-use super::rooted;
 use super::{SingleSource, SourceTree};
-
-/// Why one rsync has to copy a directory into itself.
-pub(super) const NESTED: &str = "source and destination lie inside each other";
 
 /// Which sources exist.
 pub(super) struct Found {
@@ -77,6 +70,25 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
         (true, None) if config.sources.is_empty() => Err(Error::usage("no source given")),
         _ => Ok(found),
     }
+}
+
+/// Fails if a source is a directory: without recursion rsync would skip it, and end with 0.
+pub(super) fn refuse_directories(config: &Config, found: &Found) -> Result<()> {
+    let Some((source, _)) = found.present.iter().find(|(_, metadata)| metadata.is_dir()) else { return Ok(()) };
+    let turns_off = |setting: &Setting| setting.negated && matches!(setting.spec.id, Opt::Recursive | Opt::Dirs);
+    let remedy = if config.options.settings().iter().any(turns_off) {
+        "leave out what turns recursion off, or add --dirs (-d)".to_owned()
+    } else {
+        let typed: Vec<String> = config.options.argv().iter().map(|word| Quoted(word).to_string()).collect();
+        let all = format!("{DEFAULT_RSYNC} {}", typed.join(" "));
+        format!(
+            "the options given replace the default {DEFAULT_RSYNC}; was --rsync {} meant?",
+            Quoted(OsStr::new(all.trim_end()))
+        )
+    };
+    let shown = Printable::os(source.original());
+    Err(Error::usage(format!("rsync would skip the directory {shown}: its options ask for no recursion"))
+        .remedy(remedy))
 }
 
 /// What a source names with slashes behind it.
@@ -148,159 +160,11 @@ impl Found {
     }
 }
 
-/// Directories that must not be split.
-pub(super) struct Whole<'a> {
-    /// Those without `u+rwx`.
-    pub locked: bool,
-    /// Those that hold a link which may lead out of the source to a directory.
-    pub unsafe_links: bool,
-    /// Those that hold one of these names.
-    pub merge_files: &'a [OsString],
-}
-
-impl Whole<'_> {
-    fn is(&self, dir: &Path, metadata: &fs::Metadata) -> bool {
-        // Well below the length that the scan would still split.
-        const LONG_PATH: usize = 3000;
-        dir.as_os_str().len() > LONG_PATH
-            || self.locked && metadata.permissions().mode() & 0o700 != 0o700
-            || self.merge_files.iter().any(|name| fs::symlink_metadata(dir.join(name)).is_ok())
-            || self.unsafe_links && fs::File::open(dir).is_ok_and(scan::holds_unsafe_link)
-    }
-}
-
-/// Sources that one rsync has to copy, with the reason.
-pub(super) fn one(
-    config: &Config,
-    found: &Found,
-    meaning: &Meaning,
-    relative: Option<&[Relative]>,
-    whole: &Whole<'_>,
-) -> Option<&'static str> {
-    let sources = &found.present;
-    if sources.is_empty() {
-        return Some("no source is found");
-    }
-    if meaning.relative && !found.missing.is_empty() {
-        return Some("with --relative a source that is not found does not bring the directories above it");
-    }
-    if let Some(why) = rooted::is_unclear(sources, meaning) {
-        return Some(why);
-    }
-    let files = sources.iter().filter(|(_, metadata)| !metadata.is_dir()).count();
-    if files > 0 && sources.len() == 1 {
-        return Some("the source is a single file");
-    }
-    let is_readable = |source: &Source| {
-        let path = source.base(&config.cwd).join(source.name().unwrap_or_default());
-        rustix::fs::access(&path, Access::READ_OK | Access::EXEC_OK).is_ok()
-    };
-    if sources.len() > 1 && sources.iter().any(|(source, found)| found.is_dir() && !is_readable(source)) {
-        return Some("one of several sources cannot be read");
-    }
-    let into_dest = |source: &Source| sources.len() > 1 && source.form() == Form::Contents;
-    if sources.iter().any(|(source, found)| into_dest(source) && whole.is(&source.base(&config.cwd), found)) {
-        return Some("a source that has to stay whole gives its attributes to DEST, which others write into");
-    }
-    let local = config.destination.is_local().then(|| config.destination.as_typed(&config.cwd));
-    if meaning.existing && local.is_some_and(|dest| !Path::new(&dest).exists()) {
-        return Some("with --existing and no DEST hardly anything is done");
-    }
-    let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
-    if follows && sources.iter().any(|(_, metadata)| metadata.is_symlink()) {
-        return Some("a source is a link that may be followed");
-    }
-    if meaning.has_filter_rules && !meaning.mkpath && config.destination.is_local() {
-        let dest = PathBuf::from(config.destination.as_typed(&config.cwd));
-        if !dest.exists() && dest.parent().is_some_and(|parent| !parent.is_dir()) {
-            return Some("how a missing parent of DEST is answered depends on what the rules leave");
-        }
-    }
-    if files > 0 && meaning.relative {
-        return Some("a source under --relative is no directory");
-    }
-    if files > 0 && meaning.has_filter_rules {
-        return Some("a source that is a file may be excluded, and DEST is not made for nothing");
-    }
-    if files > 0 && is_fuzzy(config) {
-        return Some("with --fuzzy files beside each other need one rsync");
-    }
-    if files > 0 && meaning.hard_links {
-        return Some("a source that is a file may have links in the other sources");
-    }
-    if !found.missing.is_empty() && meaning.delete.is_some() && !meaning.ignore_errors {
-        return Some("a source is missing, which keeps rsync from deleting");
-    }
-    let meets = match relative {
-        Some(all) => all.iter().enumerate().any(|(at, one)| all[..at].iter().any(|other| one.meets(other))),
-        None if meaning.relative => return Some("a source under --relative is not a plain path"),
-        None => overlapping(config, sources),
-    };
-    if meets {
-        return Some("several sources bring the same name");
-    }
-    if meaning.remove_source_files && are_nested(config, sources) {
-        return Some("sources lie inside each other, and what one of them brings is removed from the other");
-    }
-    if meaning.one_file_system > 0 && meaning.delete.is_some() && !config.destination.is_local() {
-        return Some("with --one-file-system a mount at the destination is protected from deletion");
-    }
-    if aux_dirs::backups_are_made_in_sources(config, meaning, sources, relative) {
-        return Some("the directory for backups is made in one that is sent");
-    }
-    if config.destination.is_local() {
-        let destination = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
-        if meaning.one_file_system > 0 && meaning.delete.is_some() && !mounts::none_below(&destination) {
-            return Some("with --one-file-system the mount inside the destination is protected from deletion");
-        }
-        // One rsync reads its time before that.
-        let above = destination.parent().filter(|_| !destination.exists());
-        if above.is_some_and(|above| relative.is_some_and(|all| all.iter().any(|source| source.sends(above)))) {
-            return Some("DEST is made in a directory that is sent");
-        }
-        let nested = sources.iter().any(|(source, found)| {
-            let path = real_path(source, config);
-            let by_path = destination.starts_with(&path) || path.starts_with(&destination);
-            by_path || found.is_dir() && mounts::share(&path, &destination)
-        });
-        if nested {
-            return Some(NESTED);
-        }
-    }
-    None
-}
-
+/// Where a source is, whatever links lead there.
 pub(super) fn real_path(source: &Source, config: &Config) -> PathBuf {
     let mut path = source.base(&config.cwd);
     path.extend(source.name());
     resolve(&path)
-}
-
-/// Whether a source is another one, or lies in it.
-fn are_nested(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
-    let mut paths: Vec<PathBuf> = sources.iter().map(|(source, _)| real_path(source, config)).collect();
-    paths.sort();
-    // What lies in a directory follows it at once.
-    paths.windows(2).any(|pair| pair[1].starts_with(&pair[0]))
-}
-
-/// Whether rsync may begin with a file of another name (`--fuzzy`).
-pub(super) fn is_fuzzy(config: &Config) -> bool {
-    config.options.settings().iter().any(|setting| setting.spec.name() == "fuzzy" && !setting.negated)
-}
-
-/// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
-fn overlapping(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
-    let mut names: Vec<&OsStr> = sources.iter().filter_map(|(source, _)| source.name()).collect();
-    let contents: Vec<PathBuf> = sources
-        .iter()
-        .filter(|(source, _)| source.name().is_none())
-        .map(|(source, _)| source.base(&config.cwd))
-        .collect();
-    let many = contents.len() > 1;
-    let inside = contents.iter().any(|base| names.iter().any(|name| fs::symlink_metadata(base.join(name)).is_ok()));
-    names.sort();
-    many || inside || names.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// The real path, of the deepest part that exists if not all does.

@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod closing;
+mod event;
 pub mod progress;
 pub mod text;
 
@@ -18,27 +19,11 @@ use crate::rsync::output::Figures;
 use crate::scan::{KeptWhole, Weight};
 use crate::supervise::{Lines, Stream};
 
-/// Something a run tells; from any of its threads.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A line that an rsync said to its user on standard output.
-    Said(&'a [u8]),
-    /// A line that an rsync said on standard error.
-    Complained(&'a [u8]),
-    /// What the one rsync that does it all printed, as it came.
-    Output(Stream, &'a [u8]),
-    /// An entry or source that could not be read or was not copied, by multi-sync's own knowledge.
-    Failed(String),
-    /// Something the user should know that changes no result.
-    Note(String),
-    /// Where the run stands; several times a second if progress is wanted.
-    Progress(Progress),
-    /// The same, because [`ask`](crate::engine::Control::ask) was called.
-    Asked(Progress),
-}
+pub use event::{Event, Failed, Note};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// Found by the scan.
     pub found: Weight,
@@ -62,6 +47,7 @@ pub struct Progress {
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Phase {
     /// No rsync has reached the other machine yet.
     Connecting,

@@ -15,9 +15,9 @@ pub const FILE_SELECT: u8 = 3;
 /// A process or the way to one could not be had.
 pub const IPC: u8 = crate::error::EXIT_IPC;
 /// A child of rsync was ended by a signal; used here for an rsync that was itself ended by one.
-pub const TERMINATED: u8 = 16;
+pub const TERMINATED: u8 = crate::error::EXIT_TERMINATED;
 /// Interrupted by SIGINT, SIGTERM or SIGHUP.
-pub const INTERRUPTED: u8 = 20;
+pub const INTERRUPTED: u8 = crate::error::EXIT_INTERRUPTED;
 /// Some files or attributes were not transferred.
 pub const PARTIAL: u8 = 23;
 /// Some source files vanished before they could be transferred; nothing else went wrong.
@@ -97,7 +97,7 @@ pub fn meaning(code: u8) -> &'static str {
 /// rsync.
 ///
 /// ```
-/// use multi_sync::rsync::exit::RunCode;
+/// use multi_sync::harness::rsync::exit::RunCode;
 /// let mut code = RunCode::default();
 /// for part in [0, 25, 24, 23, 0] { code.add(part); }
 /// assert_eq!(code.get(), 23);

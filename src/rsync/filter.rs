@@ -8,9 +8,22 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use super::options::Options;
 use super::options::rule::Rule;
+use super::options::{Opt, Options};
 use super::prune::Prune;
+
+/// What makes it uncertain which rules count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclear {
+    /// A rule clears the list.
+    Clears,
+    /// A file of rules holds other rules than patterns.
+    MoreThanPatterns,
+    /// A per-directory rule file has a path in place of a name.
+    NamedByPath,
+    /// A file of rules cannot be read, about which rsync complains better.
+    Unreadable,
+}
 
 /// Filter rules as far as a planner needs them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,19 +39,22 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// The rules among `options`; files are relative to `cwd`. Fails with the reason why one rsync has to do it.
-    pub fn of(options: &Options, cwd: &Path) -> Result<Filters, &'static str> {
+    /// The rules among `options`; files are relative to `cwd`.
+    ///
+    /// # Errors
+    /// It is not certain which rules count.
+    pub fn of(options: &Options, cwd: &Path) -> Result<Filters, Unclear> {
         let mut filters = Filters::default();
         let mut from0 = false;
         for setting in options.settings() {
-            let name = setting.spec.name();
+            let opt = setting.spec.id;
             let value = setting.value.as_deref().unwrap_or_default();
             let rule = Rule::of(setting);
-            filters.in_files |= ["exclude-from", "include-from", "F", "cvs-exclude"].contains(&name)
+            filters.in_files |= [Opt::ExcludeFrom, Opt::IncludeFrom, Opt::F, Opt::CvsExclude].contains(&opt)
                 || matches!(rule, Some(Rule::Merge { .. } | Rule::DirMerge { .. }));
             let prune = &mut filters.prune;
-            match (name, rule) {
-                (_, Some(Rule::Clear)) => return Err(CLEARS),
+            match (opt, rule) {
+                (_, Some(Rule::Clear)) => return Err(Unclear::Clears),
                 (_, Some(Rule::DirMerge { name })) => {
                     prune.end();
                     filters.merge_file(name)?;
@@ -55,32 +71,34 @@ impl Filters {
                         }
                         match Rule::parse(line) {
                             Rule::Pattern => Ok(()),
-                            _ => Err("a filter file holds more than patterns"),
+                            _ => Err(Unclear::MoreThanPatterns),
                         }
                     })?;
                 }
-                ("exclude-from" | "include-from", _) => {
+                (Opt::ExcludeFrom | Opt::IncludeFrom, _) => {
                     let text = read(&cwd.join(value))?;
                     if !ends_are_certain(&text, from0) {
                         prune.end();
                     }
                     lines(&text, |line| {
-                        prune.pattern(name == "exclude-from", line);
-                        if line == b"!" { Err(CLEARS) } else { Ok(()) }
+                        prune.pattern(opt == Opt::ExcludeFrom, line);
+                        if line == b"!" { Err(Unclear::Clears) } else { Ok(()) }
                     })?;
                 }
-                ("F", _) => {
+                (Opt::F, _) => {
                     prune.end();
                     filters.merge_file(b".rsync-filter")?;
                 }
-                ("cvs-exclude", _) => {
+                (Opt::CvsExclude, _) => {
                     prune.end();
                     filters.merge_file(b".cvsignore")?;
                 }
-                ("exclude" | "include", Some(Rule::Pattern)) => prune.pattern(name == "exclude", value.as_bytes()),
+                (Opt::Exclude | Opt::Include, Some(Rule::Pattern)) => {
+                    prune.pattern(opt == Opt::Exclude, value.as_bytes())
+                }
                 (_, Some(Rule::Pattern)) => prune.filter(value.as_bytes()),
-                ("from0", _) => from0 = !setting.negated,
-                ("partial-dir", _) => {}
+                (Opt::From0, _) => from0 = !setting.negated,
+                (Opt::PartialDir, _) => {}
                 _ => continue,
             }
             filters.options.extend(setting.argv());
@@ -91,27 +109,24 @@ impl Filters {
         Ok(filters)
     }
 
-    fn merge_file(&mut self, name: &[u8]) -> Result<(), &'static str> {
+    fn merge_file(&mut self, name: &[u8]) -> Result<(), Unclear> {
         // A leading slash asks rsync to look above the transfer too; the name is what follows.
         let name = name.strip_prefix(b"/").unwrap_or(name);
         if name.is_empty() || name.contains(&b'/') {
-            return Err("a per-directory filter file is named by a path");
+            return Err(Unclear::NamedByPath);
         }
         self.merge_files.push(OsStr::from_bytes(name).to_owned());
         Ok(())
     }
 }
 
-const CLEARS: &str = "a filter rule clears the list";
-
-/// A file that cannot be read is rsync's to complain about.
-fn read(path: &Path) -> Result<Vec<u8>, &'static str> {
-    std::fs::read(path).map_err(|_| "a filter file cannot be read")
+fn read(path: &Path) -> Result<Vec<u8>, Unclear> {
+    std::fs::read(path).map_err(|_| Unclear::Unreadable)
 }
 
 /// Gives each line of a rule file; lines end with a newline, carriage return or NUL, so that either form of file is read
 /// with suspicion.
-fn lines(text: &[u8], each: impl FnMut(&[u8]) -> Result<(), &'static str>) -> Result<(), &'static str> {
+fn lines(text: &[u8], each: impl FnMut(&[u8]) -> Result<(), Unclear>) -> Result<(), Unclear> {
     text.split(|byte| matches!(byte, b'\n' | b'\r' | 0))
         .filter(|line| !line.is_empty() && !matches!(line[0], b'#' | b';'))
         .try_for_each(each)
@@ -164,7 +179,7 @@ pub fn unescape(line: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn of(text: &str, cwd: &Path) -> Result<Filters, &'static str> {
+    fn of(text: &str, cwd: &Path) -> Result<Filters, Unclear> {
         Filters::of(&Options::parse_str(OsStr::new(text)).unwrap(), cwd)
     }
 

@@ -125,7 +125,7 @@ const MAY_PASS: [u32; 10] = [4, 5, 11, 12, 16, 26, 110, 113, 116, 121];
 /// Reads a line of standard error; `None` if it is not rsync's.
 ///
 /// ```
-/// use multi_sync::rsync::messages::{self, Side};
+/// use multi_sync::harness::rsync::messages::{self, Side};
 /// let line = br#"rsync: [sender] send_files failed to open "/s/[generator] x": Permission denied (13)"#;
 /// let message = messages::read(line).unwrap();
 /// assert_eq!((message.side, message.errno), (Side::Sender, Some(13)));

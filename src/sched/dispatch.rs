@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::bucket::Bucket;
 use crate::plan::folding::Folding;
+use crate::report::Note;
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
 use crate::rsync::options::Delete;
@@ -173,9 +174,7 @@ impl Scheduler {
                 Folding::Folds if self.policy.deletes.is_some() => self.tell_meeting(name),
                 Folding::Folds | Folding::Unknown => {
                     if self.policy.tells_how {
-                        self.note(format!(
-                            "{name} may be one name with another at the destination: one rsync does it all"
-                        ));
+                        self.note(Note::NamesMeet { name });
                     }
                     return Decision::One(
                         "names of the source differ in case only, or in the form of a letter, and may be one name at the destination",

@@ -1,6 +1,7 @@
 //! The end of a launch: what its outcome changes.
 
 use crate::bucket::Bucket;
+use crate::report::Note;
 use crate::rsync::exit;
 use crate::scan::Weight;
 
@@ -35,7 +36,7 @@ impl Scheduler {
         if outcome.counts() {
             self.commands.push(Command::Accept(launch));
             // A repair names it again.
-            if code == exit::PARTIAL && !(denied && !self.stopping()) {
+            if code == exit::PARTIAL && (!denied || self.stopping()) {
                 self.commands.push(Command::NoteFailures { launch, code });
             }
             self.sender_failed |= sender_failed;
@@ -229,7 +230,7 @@ impl Scheduler {
     fn fall_back(&mut self, code: u8, said: Option<&str>) {
         let why = said.unwrap_or(exit::meaning(code)).to_owned();
         if self.policy.tells_how {
-            self.note(format!("the server refuses what several rsyncs need ({why}): one rsync does it all"));
+            self.note(Note::ServerRefuses { why });
         }
         self.fell_back = true;
         let why = "the server refuses what several rsyncs need".to_owned();
@@ -268,7 +269,7 @@ impl Scheduler {
         const WHY: &str = "there is no room for all before what is too much is deleted";
         self.commands.push(Command::OneRsync(WHY.to_owned()));
         self.one_rsync = Some(WHY.to_owned());
-        self.note(format!("one rsync does what is left ({WHY})"));
+        self.note(Note::OneRsyncForTheRest { why: WHY.to_owned() });
         self.dismiss_all();
         self.one_waits = true;
     }

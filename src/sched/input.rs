@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bucket::Bucket;
 use crate::plan::folding::Folding;
+use crate::report::{Failed, Note};
 use crate::rsync::command::Copying;
 use crate::scan::Weight;
 use crate::supervise::Ended;
@@ -190,8 +191,8 @@ pub(crate) enum Command {
     },
     /// A launch is to be done once more.
     Retried,
-    Note(String),
-    Failed(String),
+    Note(Note),
+    Failed(Failed),
     /// Tells of the sources that do not exist.
     TellMissing,
     /// Nothing is deleted because of this name: told, and written down.

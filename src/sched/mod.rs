@@ -29,7 +29,7 @@ use crate::bucket::Bucket;
 use crate::cost::{CostModel, Fit};
 use crate::plan::folding::Folding;
 use crate::queue::{Coalesce, Queue};
-use crate::report::HostFigures;
+use crate::report::{Failed, HostFigures, Note};
 use crate::rsync::exit::{self, RunCode};
 use crate::scan::Weight;
 
@@ -270,12 +270,12 @@ impl Scheduler {
         }
     }
 
-    fn note(&mut self, text: impl Into<String>) {
-        self.commands.push(Command::Note(text.into()));
+    fn note(&mut self, note: Note) {
+        self.commands.push(Command::Note(note));
     }
 
-    fn tell_failure(&mut self, text: impl Into<String>) {
-        self.commands.push(Command::Failed(text.into()));
+    fn tell_failure(&mut self, failed: Failed) {
+        self.commands.push(Command::Failed(failed));
     }
 
     fn elapsed(&self) -> Duration {
@@ -286,7 +286,7 @@ impl Scheduler {
     fn look_at_the_clock(&mut self) {
         let over = self.policy.stop_after.is_some_and(|limit| self.elapsed() >= limit);
         if over && !self.stopping() && self.phase != Phase::Done {
-            self.tell_failure("the time of --stop-after is over: not everything was copied");
+            self.tell_failure(Failed::TimeIsOver);
             self.fail(exit::TIMEOUT);
         }
     }
@@ -308,8 +308,8 @@ impl Scheduler {
             self.commands.push(Command::Probe(host));
         }
         if let Some(code) = hosts.stranded(self.now) {
-            let seconds = hosts.timeout().as_secs();
-            self.tell_failure(format!("no host could be used for {seconds} s"));
+            let waited = hosts.timeout();
+            self.tell_failure(Failed::NoHost { waited });
             self.fail(code);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::report::Failed;
 use crate::rsync::command::argument_cost;
 use crate::rsync::exit;
 
@@ -143,7 +144,7 @@ impl Scheduler {
     /// An error of the source came to light while something was deleted: the rest stays, as inside one rsync.
     fn stop_deleting(&mut self) {
         self.soft.add(exit::PARTIAL);
-        self.tell_failure("IO error encountered -- nothing more is deleted");
+        self.tell_failure(Failed::NothingMoreDeleted);
         let kept = self.queue.take_all();
         self.books.skip(kept.iter().map(|bucket| Task::Clean(bucket.id)).collect::<Vec<_>>(), true);
     }
@@ -166,10 +167,7 @@ impl Scheduler {
         let unsafe_now = !self.is_safe_to_delete();
         if wanted && unsafe_now {
             self.soft.add(exit::PARTIAL);
-            self.tell_failure(match self.policy.deletes_late() {
-                true => "IO error encountered -- nothing is deleted",
-                false => "IO error encountered -- nothing is deleted in the directories that were split",
-            });
+            self.tell_failure(Failed::NothingDeleted { in_split_only: !self.policy.deletes_late() });
         }
         wanted && !unsafe_now
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
+use crate::report::{Failed, Note};
 use crate::rsync::exit;
 
 use super::outcome::Whose;
@@ -95,7 +96,7 @@ impl Scheduler {
     pub(super) fn once_more(&mut self, work: Work) {
         self.retry.count(&keys(&work));
         self.commands.push(Command::Retried);
-        self.note("what failed may have passed; trying once more");
+        self.note(Note::RetryFailed);
         self.put_back(work);
     }
 
@@ -112,8 +113,7 @@ impl Scheduler {
             return self.fail(code);
         }
         let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
-        let (what, seconds) = (exit::meaning(code), pause.as_secs());
-        self.note(format!("rsync ended with code {code} ({what}); trying again in {seconds} s"));
+        self.note(Note::Retry { code, pause });
         self.retry.pause_until = Some(self.now + pause);
         self.commands.push(Command::Retried);
         self.put_back(work);
@@ -129,10 +129,7 @@ impl Scheduler {
         if !work.copies() || !self.policy.leaves_halves {
             return false;
         }
-        self.tell_failure(format!(
-            "an rsync ended with code {code}: what it has half written would be passed over with these rsync options, \
-             so it is not tried again"
-        ));
+        self.tell_failure(Failed::HalfWritten { code });
         true
     }
 
@@ -150,7 +147,7 @@ impl Scheduler {
             Some(others) => {
                 let first = self.retry.most_at_once == self.policy.processes && others < self.retry.most_at_once;
                 if first && self.policy.tells_how {
-                    self.note("the other side does not let in so many rsyncs at once: fewer run from now on");
+                    self.note(Note::FewerAtOnce);
                 }
                 self.retry.most_at_once = self.retry.most_at_once.min(others);
                 self.retry.at_once = self.retry.at_once.min(others);
@@ -168,10 +165,8 @@ impl Scheduler {
         let Some(hosts) = &mut self.slots.hosts else { return };
         let (host, at) = (hosts.host(slot).to_string(), hosts.of_slot(slot));
         let (proven, wins, alone) = (hosts.is_proven(slot), hosts.wins(), hosts.hosts() == 1);
-        let what = exit::meaning(code);
-        if let Some(wait) = hosts.lost(slot, code, self.now) {
-            let seconds = wait.as_secs();
-            self.note(format!("{host} is set aside for {seconds} s: a launch ended with code {code} ({what})"));
+        if let Some(pause) = hosts.lost(slot, code, self.now) {
+            self.note(Note::HostLost { host, code, pause });
         }
         if self.leaves_halves(&work, code) {
             return self.fail(code);
@@ -182,8 +177,7 @@ impl Scheduler {
                 let too_often = alone && tried > self.policy.retries;
                 match self.retry.faults.get(&key) {
                     Some((other, before)) if *other != at && wins > *before || too_often => {
-                        let where_ = if alone { "too often" } else { "on two hosts, where others succeed," };
-                        self.tell_failure(format!("a launch failed {where_} with code {code} ({what})"));
+                        self.tell_failure(Failed::GivenUp { code, one_host: alone });
                         return self.fail(code);
                     }
                     Some(_) => {}

@@ -91,7 +91,7 @@ impl<'a> Ground<'a> {
     pub fn make(request: &'a Request, stopper: &'a Stopper) -> Result<Ground<'a>> {
         let temporary = request.cwd.join(&request.temporary);
         let temporary = Destination::parse(temporary.as_os_str())?;
-        let connection = trial::connection_options(&request.options);
+        let connection = request.options.connection_options();
         let work = Site::make(&temporary, &connection, &request.cwd, stopper)?;
         let above = request.destination.as_ref().unwrap_or(&temporary);
         let there = Site::make(above, &connection, &request.cwd, stopper)?;

@@ -91,7 +91,7 @@ fn tell(message: &Message) {
     }
 }
 
-/// Has a small process of its own look after all launches of this one ([`crate::supervise`]): however this process ends, also by SIGKILL, each
+/// Has a small process of its own look after all launches of this one (`supervise`): however this process ends, also by SIGKILL, each
 /// launch's whole session is asked to end and killed after five seconds; and while this process is stopped (`^Z`), so are they.
 ///
 /// It is a fork of this process, which must have one thread only: call it at the beginning of `main`. Where it cannot be had,

@@ -28,7 +28,7 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 /// it. Content, as `fill` says, and modification times follow from `seed` and the number of the line.
 ///
 /// ```
-/// use multi_sync::treegen::{Fill, from_manifest};
+/// use multi_sync::harness::treegen::{Fill, from_manifest};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let manifest = "d\t755\t0\t.\nd\t755\t0\tsrc\nf\t644\t120\tsrc/main.rs\nl\t777\t0\tlink\tsrc/main.rs\n";

@@ -9,8 +9,8 @@ use crate::support;
 use crate::support::command::{command, multi_sync, rsync, run};
 use crate::support::sshd::Sshd;
 use crate::support::work::Work;
-use multi_sync::treegen::{Fill, from_manifest};
-use multi_sync::verify::{Options, compare};
+use multi_sync::harness::treegen::{Fill, from_manifest};
+use multi_sync::harness::verify::{Options, compare};
 
 /// The names, sizes, and times of the Linux source, each file one hole: about 78,600 files in memory only.
 fn linux_tree(work: &Work) -> Result<(), String> {

@@ -15,8 +15,9 @@ use crate::support::command::{Run, Signal, command, multi_sync, rsync, run, sh, 
 use crate::support::twin::{Twin, fake_rsync, snapshot, table, temporary_files};
 use crate::support::work::{Work, set_mode};
 use crate::support::{skip, this_test};
-use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
-use multi_sync::{bucket, verify};
+use multi_sync::bucket;
+use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
+use multi_sync::harness::verify;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, setxattr, utimensat};
 
 /// Two levels, a link of each kind, an empty directory, and times long ago.

@@ -14,7 +14,7 @@ use crate::support::command::{Run, Signal, multi_sync, rsync, run, run_within, s
 use crate::support::fuse::Fuse;
 use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
-use multi_sync::treegen::{self, Sizes, Spec};
+use multi_sync::harness::treegen::{self, Sizes, Spec};
 
 /// rsync 3.5.0 itself may sleep for 60 s before it ends (see the limit of the oracle's judge).
 const SOON: Duration = Duration::from_secs(120);

@@ -14,7 +14,7 @@ use crate::support::processes;
 use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::twin::{fake_rsync, temporary_files};
 use crate::support::work::Work;
-use multi_sync::treegen::{self, Sizes, Spec};
+use multi_sync::harness::treegen::{self, Sizes, Spec};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Reached only by a failure.

@@ -9,8 +9,8 @@ use crate::support;
 use crate::support::command::{as_nobody, multi_sync, rsync, run};
 use crate::support::twin::snapshot;
 use crate::support::work::Work;
-use multi_sync::treegen::{self, Sizes, Spec};
-use multi_sync::verify::{Options, compare};
+use multi_sync::harness::treegen::{self, Sizes, Spec};
+use multi_sync::harness::verify::{Options, compare};
 
 const RULES: &str = "--filter=:- .gitignore";
 

@@ -7,6 +7,7 @@
 mod oracle;
 mod support;
 
+mod api;
 mod bad_input;
 mod bandwidth;
 mod bench;
@@ -16,10 +17,13 @@ mod copy;
 mod crash;
 mod destination;
 mod environment;
+mod examples;
 mod failures;
 mod faults;
+mod floors;
 mod gitignore;
 mod hanging_source;
+mod job;
 mod journal;
 mod many_to_one;
 mod moved_source;

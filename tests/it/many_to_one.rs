@@ -18,7 +18,7 @@ use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::{Sshd, joint_rsh};
 use crate::support::twin::{snapshot, temporary_files};
 use crate::support::work::Work;
-use multi_sync::treegen::{self, Sizes, Spec};
+use multi_sync::harness::treegen::{self, Sizes, Spec};
 use rustix::process::{Pid, kill_process};
 
 const SOON: Duration = Duration::from_secs(40);

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use crate::support::command::{rsync, run};
 use crate::support::work::Work;
-use multi_sync::rsync::filter::{Filters, unescape};
-use multi_sync::rsync::options::Options;
+use multi_sync::harness::rsync::filter::{Filters, unescape};
+use multi_sync::harness::rsync::options::Options;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 

@@ -14,7 +14,7 @@ use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::Sshd;
 use crate::support::twin::{Twin, path_to_fake, snapshot};
 use crate::support::work::{Work, set_mode};
-use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
+use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
 
 macro_rules! or_skip {
     ($started:expr, $test:literal) => {

@@ -10,8 +10,8 @@ use crate::support;
 use crate::support::command::{Run, Signal, multi_sync, rsync, run, run_within, start};
 use crate::support::twin::fake_rsync;
 use crate::support::work::{Work, set_mode};
-use multi_sync::journal::Read;
-use multi_sync::treegen::{self, Sizes, Spec};
+use multi_sync::harness::journal::Read;
+use multi_sync::harness::treegen::{self, Sizes, Spec};
 
 const SOON: Duration = Duration::from_secs(60);
 

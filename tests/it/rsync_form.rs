@@ -8,8 +8,8 @@ use std::process::Command;
 use crate::support;
 use crate::support::command::{Run, multi_sync, rsync, run};
 use crate::support::work::{Work, set_mode};
-use multi_sync::rsync::options::{Aliases, CommandLine};
-use multi_sync::verify::{self, compare};
+use multi_sync::harness::rsync::options::{Aliases, CommandLine};
+use multi_sync::harness::verify::{self, compare};
 use proptest::prelude::*;
 
 /// A source that several rsyncs divide, and some that they do not.

@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support;
 use crate::support::work::Work;
-use multi_sync::rsync::filter::Filters;
-use multi_sync::rsync::options::Options;
+use multi_sync::harness::rsync::filter::Filters;
+use multi_sync::harness::rsync::options::Options;
+use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
 use multi_sync::scan::{Event, KeptWhole, Limits, LinkedDir, Root, Scan, ScanError, Small, Units, Watch, Weight};
-use multi_sync::treegen::{self, Odd, Sizes, Spec, TopLevel};
 
 type Name = Vec<u8>;
 
@@ -65,7 +65,7 @@ impl Told {
             }
             Event::LinkedDirs(dirs) => {
                 let mut together = BTreeSet::new();
-                for LinkedDir { root, spine, dir, name, weight } in dirs.units {
+                for LinkedDir { root, spine, dir, name, weight, .. } in dirs.units {
                     assert_eq!(self.spine[spine as usize], (root, dir.clone()));
                     let path = join(&dir, &name);
                     together.insert(path.clone());
@@ -75,6 +75,7 @@ impl Told {
             }
             Event::KeptWhole { why, .. } => self.kept_whole.push(why),
             Event::Error(error) => self.errors.push(error),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -148,7 +149,7 @@ fn run(scan: &Scan) -> (Told, Watch) {
         scan.limits
     };
     for other in [1, u64::MAX] {
-        let other = Scan { limits: self::limits(other, other), ..scan.clone() };
+        let other = with(scan.clone(), |scan| scan.limits = self::limits(other, other));
         let (late, found) = run_sized(&other, Some(Small { entries: all.entries, limits: &limits }));
         assert_eq!((late.shape(), found.found()), (told.shape(), all), "limits that are known at the end");
     }
@@ -156,11 +157,17 @@ fn run(scan: &Scan) -> (Told, Watch) {
     (told, watch)
 }
 
+/// A scan with something else than usual.
+fn with(mut scan: Scan, change: impl FnOnce(&mut Scan)) -> Scan {
+    change(&mut scan);
+    scan
+}
+
 /// Both walkers, alone and with others.
 fn every_way(scan: impl Fn(NonZero<usize>) -> Scan, each: impl Fn(&str, &Scan)) {
     for gitignore in [false, true] {
         for threads in [1, 2, 8] {
-            let scan = Scan { gitignore, ..scan(NonZero::new(threads).unwrap()) };
+            let scan = with(scan(NonZero::new(threads).unwrap()), |scan| scan.gitignore = gitignore);
             each(&format!("{} threads, gitignore: {gitignore}", threads), &scan);
         }
     }
@@ -294,12 +301,11 @@ fn a_tree_within_the_limits_is_one_unit_unless_it_is_to_be_split() {
         let (told, _) = run(scan);
         assert_eq!(told.paths(), BTreeSet::from([b"".to_vec(), b"tree".to_vec()]), "{how}");
         assert!(told.spine.is_empty(), "{how}");
-        let split = Scan {
-            roots: scan.roots.clone(),
-            split_roots: true,
-            gitignore: scan.gitignore,
-            ..Scan::new(vec![], scan.limits, scan.threads)
-        };
+        let split = with(Scan::new(vec![], scan.limits, scan.threads), |split| {
+            split.roots = scan.roots.clone();
+            split.split_roots = true;
+            split.gitignore = scan.gitignore
+        });
         let (told, _) = run(&split);
         assert_eq!(told.paths(), BTreeSet::from([b"tree/a".to_vec()]), "{how}");
         assert_eq!(told.spine.len(), 2, "{how}");
@@ -331,9 +337,8 @@ fn names_of_one_inode_are_told_wherever_their_directories_are_split() {
     fs::remove_dir_all(work.join("home")).unwrap();
     let inode = |path: &str| inode(&work.join(path));
     let model = Model::of(work.path(), b"");
-    let linked = |entries, threads| Scan {
-        hard_links: true,
-        ..Scan::new(vec![root(work.path())], limits(entries, 1 << 20), threads)
+    let linked = |entries, threads| {
+        with(Scan::new(vec![root(work.path())], limits(entries, 1 << 20), threads), |scan| scan.hard_links = true)
     };
     every_way(
         |threads| linked(4, threads),
@@ -372,10 +377,11 @@ fn directories_that_share_files_go_together_unless_they_are_too_much() {
         dirs: ["0", "1", "2"].map(|snapshot| format!("{snapshot}/{dir}").into_bytes()).into(),
         inodes: inodes(files).into(),
     };
-    let farm = |parts, threads| Scan {
-        hard_links: true,
-        linked_parts: NonZero::new(parts),
-        ..Scan::new(vec![root(&top)], limits(5, 1 << 20), threads)
+    let farm = |parts, threads| {
+        with(Scan::new(vec![root(&top)], limits(5, 1 << 20), threads), |scan| {
+            scan.hard_links = true;
+            scan.linked_parts = NonZero::new(parts)
+        })
     };
     // 12 entries are within a half of all.
     every_way(
@@ -408,8 +414,9 @@ fn a_directory_and_a_name_that_share_a_file_are_told_as_such() {
     let top = work.join("top");
     fs::hard_link(top.join("dir/one"), top.join("name")).unwrap();
     let model = Model::of(&top, b"");
-    let scan =
-        |entries, threads| Scan { hard_links: true, ..Scan::new(vec![root(&top)], limits(entries, 1 << 20), threads) };
+    let scan = |entries, threads| {
+        with(Scan::new(vec![root(&top)], limits(entries, 1 << 20), threads), |scan| scan.hard_links = true)
+    };
     let shared = inode(&top.join("name"));
     // With the name the directory weighs 4.
     every_way(
@@ -441,10 +448,11 @@ fn directories_that_are_not_entered() {
     let out = fs::metadata(work.join("tree/out")).unwrap();
     let rules = Options::parse(&["--exclude=cache/", "--exclude=/sub/path"]).unwrap();
     let rules = Filters::of(&rules, work.path()).unwrap().prune;
-    let scan = |threads| Scan {
-        prune: rules.clone(),
-        left_out: Some((out.dev(), out.ino())),
-        ..Scan::new(vec![root(&work.join("tree"))], limits(100, 1 << 20), threads)
+    let scan = |threads| {
+        with(Scan::new(vec![root(&work.join("tree"))], limits(100, 1 << 20), threads), |scan| {
+            scan.left_out = Some((out.dev(), out.ino()))
+        })
+        .pruned_by(rules.clone())
     };
     every_way(scan, |how, scan| {
         let (told, watch) = run(scan);
@@ -522,15 +530,15 @@ fn a_mount_point_is_entered_or_not() {
     if !points.contains(&b"shm"[..]) || !top.join("shm").is_dir() {
         return support::skip("a_mount_point_is_entered_or_not", "nothing is mounted on /dev/shm");
     }
-    let scan = |threads| Scan { split_roots: true, ..Scan::new(vec![root(top)], limits(u64::MAX, u64::MAX), threads) };
+    let scan =
+        |threads| with(Scan::new(vec![root(top)], limits(u64::MAX, u64::MAX), threads), |scan| scan.split_roots = true);
     every_way(scan, |how, scan| {
         for one_file_system in [1, 2] {
-            let scan = Scan {
-                one_file_system,
-                split_roots: true,
-                gitignore: scan.gitignore,
-                ..Scan::new(vec![root(top)], scan.limits, scan.threads)
-            };
+            let scan = with(Scan::new(vec![root(top)], scan.limits, scan.threads), |split| {
+                split.one_file_system = one_file_system;
+                split.split_roots = true;
+                split.gitignore = scan.gitignore
+            });
             let (told, _) = run(&scan);
             assert_eq!(told.mounts.contains(&b"shm".to_vec()), one_file_system == 1, "{how}: {:?}", told.mounts);
             assert!(!told.paths().contains(&b"shm"[..]), "{how}: {:?}", told.paths());
@@ -566,11 +574,11 @@ fn paths_longer_than_the_system_takes() {
 fn directories_that_must_stay_whole_do_not_go_with_ignore_rules() {
     let work = Work::new();
     let threads = NonZero::new(1).unwrap();
-    let scan = || Scan { gitignore: true, ..Scan::new(vec![root(work.path())], limits(1, 1), threads) };
+    let scan = || with(Scan::new(vec![root(work.path())], limits(1, 1), threads), |scan| scan.gitignore = true);
     let whole = [
-        Scan { keep_locked_whole: true, ..scan() },
-        Scan { merge_files: vec![".rsync-filter".into()], ..scan() },
-        Scan { follow: multi_sync::scan::Follow::All, ..scan() },
+        with(scan(), |scan| scan.keep_locked_whole = true),
+        with(scan(), |scan| scan.merge_files = vec![".rsync-filter".into()]),
+        with(scan(), |scan| scan.follow = multi_sync::scan::Follow::All),
     ];
     for scan in whole {
         assert!(scan.run(&Watch::default(), &|_| {}).is_err());
@@ -682,7 +690,8 @@ fn what_git_ignores_is_in_no_unit_and_all_else_is_in_one() {
         ignored += model.0.iter().filter(|(name, (is_dir, _))| !is_dir && !expected.contains(*name)).count();
         for (entries, threads) in [(1, 2), (12, 1), (u64::MAX, 4)] {
             let limits = limits(entries, u64::MAX);
-            let scan = Scan { gitignore: true, ..Scan::new(vec![root(&top)], limits, NonZero::new(threads).unwrap()) };
+            let scan =
+                with(Scan::new(vec![root(&top)], limits, NonZero::new(threads).unwrap()), |scan| scan.gitignore = true);
             let (told, _) = run(&scan);
             assert_eq!(told.errors, []);
             assert_eq!(kept_by_scan(&told, &model), expected, "seed {seed}, {entries} entries");
@@ -697,7 +706,8 @@ fn rules_count_where_there_is_no_repository_and_from_above_where_there_is_one() 
     let work = Work::new();
     let threads = NonZero::new(2).unwrap();
     let kept = |top: &str| {
-        let scan = Scan { gitignore: true, ..Scan::new(vec![root(&work.join(top))], limits(1, u64::MAX), threads) };
+        let scan =
+            with(Scan::new(vec![root(&work.join(top))], limits(1, u64::MAX), threads), |scan| scan.gitignore = true);
         let told = run(&scan).0;
         told.paths().into_iter().map(|path| OsStr::from_bytes(&path).to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
@@ -720,7 +730,7 @@ fn a_directory_that_holds_something_ignored_is_spine() {
         work.file(file, "*.o");
     }
     let roots = vec![root(&work.join("tree"))];
-    let scan = Scan { gitignore: true, ..Scan::new(roots, limits(1000, u64::MAX), NonZero::new(2).unwrap()) };
+    let scan = with(Scan::new(roots, limits(1000, u64::MAX), NonZero::new(2).unwrap()), |scan| scan.gitignore = true);
     let (told, watch) = run(&scan);
     let spine: BTreeSet<PathBuf> = told.spine.iter().map(|(_, path)| OsStr::from_bytes(path).into()).collect();
     assert_eq!(spine, ["", "a", "a/b", "a/b/c"].map(PathBuf::from).into());

@@ -11,7 +11,7 @@ use crate::support::command::{multi_sync, rsync, run, sh};
 use crate::support::processes::expect_gone;
 use crate::support::twin::{Twin, fake_rsync, table, temporary_files};
 use crate::support::work::{Work, set_mode};
-use multi_sync::verify::{Difference, DifferenceKind, Options, compare};
+use multi_sync::harness::verify::{Difference, DifferenceKind, Options, compare};
 
 /// Directories enough for several launches, each with a few files; `name` tells trees apart.
 fn tree(root: &Path, name: &str) {

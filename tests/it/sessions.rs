@@ -12,7 +12,7 @@ use crate::support::daemon::find_program;
 use crate::support::processes::{self, expect_gone};
 use crate::support::twin::{fake_rsync, temporary_files};
 use crate::support::work::{Work, set_mode};
-use multi_sync::verify::{Options, compare};
+use multi_sync::harness::verify::{Options, compare};
 
 /// Reached only by a failure.
 const SOON: Duration = Duration::from_secs(60);

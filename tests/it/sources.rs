@@ -12,7 +12,7 @@ use crate::support::command::{Run, multi_sync, run, sh};
 use crate::support::twin::{Twin, table};
 use crate::support::work::{Work, set_mode};
 use crate::support::{is_root, skip};
-use multi_sync::verify::{Difference, DifferenceKind};
+use multi_sync::harness::verify::{Difference, DifferenceKind};
 
 /// `s/p/q/r` with directories enough for several launches in it, and one more beside `p`.
 fn chain(root: &Path) {

@@ -14,7 +14,7 @@ use crate::support::processes::{self, expect_gone};
 use crate::support::sshd::Sshd;
 use crate::support::twin::{Twin, fake_rsync, temporary_files};
 use crate::support::work::{Work, set_mode};
-use multi_sync::verify::{Options, compare};
+use multi_sync::harness::verify::{Options, compare};
 
 /// Long enough for a busy machine; reached only by a failure.
 const SOON: Duration = Duration::from_secs(60);

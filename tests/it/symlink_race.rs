@@ -14,7 +14,7 @@ use crate::support;
 use crate::support::command::{command, for_all, multi_sync, rsync, run, run_within, sh};
 use crate::support::twin::snapshot;
 use crate::support::work::{Work, set_mode};
-use multi_sync::verify::{DifferenceKind, Options, compare};
+use multi_sync::harness::verify::{DifferenceKind, Options, compare};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 

@@ -264,8 +264,11 @@ fn a_reader_that_goes_away_changes_nothing() {
     let ran = run(sh(&work, &script)).expect_code(0);
     let ended = ran.stdout_text().ends_with("0\n");
     let ran = ran.expect(ended, "it ends with 0");
-    let report =
-        multi_sync::verify::compare(&work.join("src"), &work.join("dest"), &multi_sync::verify::Options::archive());
+    let report = multi_sync::harness::verify::compare(
+        &work.join("src"),
+        &work.join("dest"),
+        &multi_sync::harness::verify::Options::archive(),
+    );
     ran.expect(report.unwrap().is_same(), "everything is there");
 }
 

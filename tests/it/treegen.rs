@@ -7,11 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use multi_sync::treegen::{
+use multi_sync::harness::treegen::{
     Change, ChangeKind, DEEP_PATH_BYTES, Fill, Odd, Sizes, Spec, TopLevel, Totals, all_odd_names, deep_path,
     from_manifest, generate, mutate, odd_names, odd_tree,
 };
-use multi_sync::verify::{DifferenceKind, Mtime, Options, compare};
+use multi_sync::harness::verify::{DifferenceKind, Mtime, Options, compare};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use tempfile::TempDir;
 
@@ -173,7 +173,7 @@ fn what_does_not_fit_and_what_is_not_empty_is_refused() {
         Spec { sizes: Sizes::Uniform { min: 2, max: 1 }, ..base.clone() },
     ] {
         let error = generate(&root, &bad, 1).unwrap_err();
-        assert_eq!(error.exit_code(), multi_sync::error::EXIT_USAGE, "{error}");
+        assert_eq!(error.exit_code(), multi_sync::harness::error::EXIT_USAGE, "{error}");
         assert!(!root.exists(), "{bad:?}");
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use multi_sync::verify::{Content, Difference, DifferenceKind, Mtime, Options, Report, Side, compare};
+use multi_sync::harness::verify::{Content, Difference, DifferenceKind, Mtime, Options, Report, Side, compare};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, makedev, mkdirat, mknodat, openat,
     utimensat,

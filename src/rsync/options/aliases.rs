@@ -126,7 +126,9 @@ impl Aliases {
         if self.list.is_empty() {
             return arguments;
         }
-        let Ok(read) = super::read_words(&arguments, &Aliases::default(), Operands::Refused) else { return arguments };
+        let Ok(read) = super::reader::read_words(&arguments, &Aliases::default(), Operands::Refused) else {
+            return arguments;
+        };
         let mut words: Vec<OsString> =
             read.settings.iter().flat_map(|setting| self.spell(setting).unwrap_or_else(|| setting.argv())).collect();
         if read.ended {

@@ -6,7 +6,7 @@
 
 use super::rule::Rule;
 use super::table::{Class, Takes};
-use super::{Options, Setting};
+use super::{Opt, Options, Setting};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -37,9 +37,9 @@ impl Options {
         if program.is_empty() || [&b"rsh"[..], b"remsh"].contains(&name) {
             return command.to_owned();
         }
-        let family = self.settings.iter().rev().find_map(|setting| match setting.spec.name() {
-            "ipv4" => Some(&b" -4"[..]),
-            "ipv6" => Some(b" -6"),
+        let family = self.settings.iter().rev().find_map(|setting| match setting.spec.id {
+            Opt::Ipv4 => Some(&b" -4"[..]),
+            Opt::Ipv6 => Some(b" -6"),
             _ => None,
         });
         let family = family.filter(|_| name == b"ssh").unwrap_or_default();
@@ -55,7 +55,7 @@ impl Options {
     /// What rsync reads because of these options, in the order in which it does: rules while it reads its options, and of each other kind of
     /// file the last that was named, afterwards.
     pub fn input_files(&self) -> Vec<InputFile> {
-        const AFTERWARDS: [&str; 3] = ["files-from", "early-input", "password-file"];
+        const AFTERWARDS: [Opt; 3] = [Opt::FilesFrom, Opt::EarlyInput, Opt::PasswordFile];
         let file = |(at, setting): (usize, &Setting)| {
             let value = setting.value.as_deref()?;
             let (name, merges) = match (setting.spec.takes, Rule::of(setting)) {
@@ -63,11 +63,11 @@ impl Options {
                 (_, Some(Rule::Merge { file, .. })) => (OsStr::from_bytes(file), true),
                 _ => return None,
             };
-            let is_stdin = name == "-" && setting.spec.name() != "early-input";
-            let option = setting.spec.shown();
-            (!name.is_empty()).then(|| InputFile { at, option, name: name.to_owned(), is_stdin, merges })
+            let is_stdin = name == "-" && setting.spec.id != Opt::EarlyInput;
+            let opt = setting.spec.id;
+            (!name.is_empty()).then(|| InputFile { at, opt, name: name.to_owned(), is_stdin, merges })
         };
-        let place = |file: &InputFile| AFTERWARDS.iter().position(|name| *name == self.settings[file.at].spec.name());
+        let place = |file: &InputFile| AFTERWARDS.iter().position(|opt| *opt == self.settings[file.at].spec.id);
         let all: Vec<InputFile> = self.settings.iter().enumerate().filter_map(file).collect();
         let counts = |file: &&InputFile| {
             place(file).is_none_or(|kind| all.iter().all(|other| other.at <= file.at || place(other) != Some(kind)))
@@ -114,8 +114,8 @@ impl Options {
 pub struct InputFile {
     /// The place of the option in [`Options::settings`].
     pub at: usize,
-    /// The option as a person would look it up.
-    pub option: String,
+    /// The option that names it.
+    pub opt: Opt,
     /// The name as typed.
     pub name: OsString,
     /// The name means standard input.

@@ -1,6 +1,7 @@
 //! A whole command line of rsync: options and, anywhere among them, sources and destination.
 
-use super::{Aliases, Options, read_words};
+use super::reader::read_words;
+use super::{Aliases, Options};
 use crate::Result;
 use std::ffi::{OsStr, OsString};
 
@@ -28,7 +29,7 @@ impl CommandLine {
     /// Reads words that a shell has split already. With `posix` the first operand ends the options ([`CommandLine::is_posix`]).
     ///
     /// ```
-    /// use multi_sync::rsync::options::{Aliases, CommandLine};
+    /// use multi_sync::harness::rsync::options::{Aliases, CommandLine};
     /// let words = ["src/", "-av", "--exclude", "*.tmp", "host:dst", "--", "-odd"];
     /// let line = CommandLine::parse(&words, &Aliases::default(), false)?;
     /// assert_eq!(line.operands, ["src/", "host:dst", "-odd"]);

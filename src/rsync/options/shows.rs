@@ -1,7 +1,7 @@
 //! How much rsync says of a transfer as a whole: the levels of `--info` that `-v`, `--stats` and `--progress` stand for (rsync(1), `--info`;
 //! rsync 3.5.0, options.c). A word of `--info` outweighs them, wherever it stands.
 
-use super::{Options, info};
+use super::{Opt, Options, info};
 
 /// What rsync prints on standard output beside lines about entries. Without `--quiet`, which silences all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,19 +22,18 @@ impl Options {
     /// See [`Shows`].
     pub fn shows(&self) -> Shows {
         let meaning = self.meaning();
-        let has = |name: &str| self.settings().iter().any(|setting| setting.spec.name() == name);
         let verbose = u32::from(meaning.verbose > 0);
         let mut shows = Shows {
             list: verbose,
             names: verbose,
-            stats: if has("stats") { 2 + u32::from(meaning.verbose > 1) } else { verbose },
+            stats: if self.has(Opt::Stats) { 2 + u32::from(meaning.verbose > 1) } else { verbose },
             progress: 0,
             human: meaning.human_readable,
         };
         if self.has_progress_option() {
             shows = Shows { list: 2, names: shows.names.max(1), progress: 1, ..shows };
         }
-        let words = self.settings().iter().filter(|setting| setting.spec.name() == "info");
+        let words = self.settings().iter().filter(|setting| setting.spec.id == Opt::Info);
         for (word, level) in words.flat_map(|setting| setting.value.as_deref().into_iter().flat_map(info::words)) {
             match word.as_slice() {
                 b"flist" => shows.list = level,
@@ -51,7 +50,7 @@ impl Options {
 
     /// `--progress` or `-P`, not taken back by `--no-progress`.
     fn has_progress_option(&self) -> bool {
-        let last = self.settings().iter().rfind(|setting| matches!(setting.spec.name(), "progress" | "P"));
+        let last = self.settings().iter().rfind(|setting| matches!(setting.spec.id, Opt::Progress | Opt::P));
         last.is_some_and(|setting| !setting.negated)
     }
 }

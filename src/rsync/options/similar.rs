@@ -11,7 +11,7 @@ fn allowed(name: &str) -> usize {
 /// The long name of an option of rsync, without its dashes, that is like this one.
 ///
 /// ```
-/// use multi_sync::rsync::options::similar;
+/// use multi_sync::harness::rsync::options::similar;
 /// assert_eq!(similar("delte"), Some("delete"));
 /// assert_eq!(similar("excldue"), Some("exclude"));
 /// assert_eq!(similar("frobnicate"), None);

@@ -1,10 +1,11 @@
-//! rsync's option table as data: every name an rsync from 3.1 to 3.5.0 accepts, whether a value follows, and how far multi-sync can
-//! give the option to many rsync processes without changing the result.
+//! rsync's options as data: every name that an rsync from 3.1 to 3.5.0 accepts, with an id ([`Opt`]) by which the rest of the program asks
+//! for it, whether a value follows, what the option is about, and how far it can be given to many rsync processes without changing the result.
 //!
 //! Names and arity come from rsync(1), OPTION SUMMARY, and from asking the program itself (`rsync NAME --version` refuses an unknown
 //! name); the test in `options.rs` asks it again. Values and combinations that change a class are not here but in `verdict.rs`.
 
 use Class::{Native, Plain, Refused, Special, Whole};
+use Repeats::{Adds, Counts, Once};
 use Takes::{Command, Input, Nothing, Number, Output, Pattern, Rule, Text};
 
 /// How far an option may go to many rsync processes and still leave what one rsync would have left. Ordered: the greatest class of a
@@ -44,9 +45,47 @@ pub enum Takes {
     Pattern,
 }
 
+/// What an option is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// What rsync prints or writes down, and how.
+    Printing,
+    /// Which entries of the sources belong to the transfer.
+    Selection,
+    /// Which of them are up to date.
+    Comparison,
+    /// Symbolic and hard links.
+    Links,
+    /// Modes, owners, times, and the kinds of special files.
+    Attributes,
+    /// How the content of a file is sent and written.
+    Content,
+    /// What is removed at the destination or from the sources.
+    Deletion,
+    /// How another machine is reached, and not what is done there.
+    Connection,
+    /// How fast and how long.
+    Timing,
+    /// What rsync does in place of a transfer, and how it works inside.
+    Mode,
+}
+
+/// What it means that an option is typed more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Repeats {
+    /// No more than to type it once; of several values the last counts.
+    Once,
+    /// More of the same (`-vv`).
+    Counts,
+    /// Each value counts (`--exclude`).
+    Adds,
+}
+
 /// One row of the option table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Spec {
+    /// Which option it is.
+    pub id: Opt,
     /// The long name without dashes; `-D`, `-F` and `-P` have none.
     pub long: Option<&'static str>,
     /// The one-letter name.
@@ -57,10 +96,21 @@ pub struct Spec {
     pub negations: &'static [&'static str],
     /// What follows the option.
     pub takes: Takes,
+    /// What it means to type it again.
+    pub repeats: Repeats,
+    /// What it is about.
+    pub group: Group,
     /// Its class when it is on, whatever its value; an option that only matters with some values has the class it then has.
     pub class: Class,
     /// The reason for the class, for people; empty for [`Class::Native`].
     pub why: &'static str,
+}
+
+impl Opt {
+    /// The row of this option.
+    pub fn spec(self) -> &'static Spec {
+        &TABLE[self as usize]
+    }
 }
 
 impl Spec {
@@ -89,7 +139,7 @@ impl Spec {
     }
 }
 
-/// The whole table, grouped as rsync(1) groups its options.
+/// The whole table, by groups.
 pub fn specs() -> &'static [Spec] {
     TABLE
 }
@@ -116,201 +166,221 @@ pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().flat_map(|spec| spec.long.iter().chain(spec.aliases).chain(spec.negations).copied())
 }
 
-/// A row; `""` and `0` stand for a name that does not exist.
-const fn row(
-    long: &'static str,
-    short: u8,
-    aliases: &'static [&'static str],
-    negations: &'static [&'static str],
-    takes: Takes,
-    class: Class,
-    why: &'static str,
-) -> Spec {
-    Spec {
-        long: if long.is_empty() { None } else { Some(long) },
-        short: if short == 0 { None } else { Some(short) },
-        aliases,
-        negations,
-        takes,
-        class,
-        why,
-    }
+/// Makes [`Opt`] and its table of the same rows, so that neither has an option that the other lacks. A row is: id, long name, letter, other
+/// names, names that turn it off, and then the columns of [`Spec`] in their order. `""` and `0` stand for a name that does not exist.
+macro_rules! table {
+    ($($group:ident {$(
+        $id:ident: $long:literal $short:literal $aliases:tt, $negations:tt, $takes:ident, $repeats:ident, $class:ident, $why:literal;
+    )*})*) => {
+        /// The id of an option of rsync, by whichever of its names it was typed. It is called like the long name, or like the letter of an
+        /// option that has no long name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "rsync(1) describes each")]
+        pub enum Opt {
+            $($($id,)*)*
+        }
+
+        static TABLE: &[Spec] = &[$($(
+            Spec {
+                id: Opt::$id,
+                long: long($long),
+                short: letter($short),
+                aliases: &$aliases,
+                negations: &$negations,
+                takes: $takes,
+                repeats: $repeats,
+                group: Group::$group,
+                class: $class,
+                why: $why,
+            },
+        )*)*];
+    };
 }
 
-#[rustfmt::skip] // A table: one row per line.
-static TABLE: &[Spec] = &[
-    // What is printed.
-    row("help",                0,    &[], &[], Nothing, Refused, "it prints rsync's help and copies nothing"),
-    row("version",             b'V', &[], &[], Nothing, Refused, "it prints rsync's version and copies nothing"),
-    row("verbose",             b'v', &[], &["no-verbose", "no-v"], Nothing, Special, "the output of many processes has to read like that of one"),
-    row("info",                0,    &[], &[], Text, Plain, "the output of many processes has to read like that of one"),
-    row("debug",               0,    &[], &[], Text, Plain, "the output of many processes has to read like that of one"),
-    row("stderr",              0,    &[], &[], Text, Plain, "multi-sync reads the errors of every rsync process"),
-    row("msgs2stderr",         0,    &[], &["no-msgs2stderr"], Nothing, Plain, "multi-sync reads the errors of every rsync process"),
-    row("quiet",               b'q', &[], &[], Nothing, Special, "multi-sync itself decides what is printed"),
-    row("motd",                0,    &[], &["no-motd"], Nothing, Native, ""),
-    row("stats",               0,    &[], &[], Nothing, Special, "the counts of all processes are added up"),
-    row("human-readable",      b'h', &[], &["no-human-readable", "no-h"], Nothing, Native, ""),
-    row("8-bit-output",        b'8', &[], &["no-8-bit-output", "no-8"], Nothing, Native, ""),
-    row("outbuf",              0,    &[], &[], Text, Native, ""),
-    row("itemize-changes",     b'i', &[], &["no-itemize-changes", "no-i"], Nothing, Special, "directories are visited more than once, so lines would repeat"),
-    row("out-format",          0,    &["log-format"], &[], Text, Special, "directories are visited more than once, so lines would repeat"),
-    row("log-file",            0,    &[], &[], Output, Special, "directories are visited more than once, so lines would repeat"),
-    row("log-file-format",     0,    &[], &[], Text, Native, ""),
-    row("progress",            0,    &[], &["no-progress"], Nothing, Special, "multi-sync shows the progress of the whole"),
-    row("",                    b'P', &[], &[], Nothing, Special, "multi-sync shows the progress of the whole; --partial is passed on"),
-    row("list-only",           0,    &[], &[], Nothing, Plain, "a listing is not a transfer"),
-    row("dry-run",             b'n', &[], &[], Nothing, Special, "directories are visited more than once, so lines would repeat"),
+const fn long(name: &'static str) -> Option<&'static str> {
+    if name.is_empty() { None } else { Some(name) }
+}
 
-    // What is selected from the sources.
-    row("archive",             b'a', &[], &[], Nothing, Native, ""),
-    row("recursive",           b'r', &[], &["no-recursive", "no-r"], Nothing, Native, ""),
-    row("inc-recursive",       0,    &["i-r"], &["no-inc-recursive", "no-i-r"], Nothing, Native, ""),
-    row("dirs",                b'd', &[], &["no-dirs", "no-d"], Nothing, Native, ""),
-    row("old-dirs",            0,    &["old-d"], &[], Nothing, Native, ""),
-    row("relative",            b'R', &[], &["no-relative", "no-R"], Nothing, Special, "the parents of each source belong to the transfer"),
-    row("implied-dirs",        0,    &["i-d"], &["no-implied-dirs", "no-i-d"], Nothing, Special, "the parents of each source need a treatment of their own"),
-    row("one-file-system",     b'x', &[], &["no-one-file-system", "no-x"], Nothing, Special, "mount points have to be found before the tree is divided"),
-    row("prune-empty-dirs",    b'm', &[], &["no-prune-empty-dirs", "no-m"], Nothing, Plain, "whether a directory is empty is known only after the whole of it was seen"),
-    row("files-from",          0,    &[], &[], Input, Plain, "the list says what is copied, and is not divided"),
-    row("from0",               b'0', &[], &["no-from0"], Nothing, Native, ""),
-    row("ignore-missing-args", 0,    &[], &[], Nothing, Special, "it is about the sources, and every process gets other ones"),
-    row("delete-missing-args", 0,    &[], &[], Nothing, Plain, "an entry that vanished since the scan would be deleted"),
-    row("exclude",             0,    &[], &[], Pattern, Special, "a directory that is divided must be tested against the rules first"),
-    row("include",             0,    &[], &[], Pattern, Special, "a directory that is divided must be tested against the rules first"),
-    row("filter",              b'f', &[], &[], Rule, Special, "a directory that is divided must be tested against the rules first"),
-    row("exclude-from",        0,    &[], &[], Input, Special, "a directory that is divided must be tested against the rules first"),
-    row("include-from",        0,    &[], &[], Input, Special, "a directory that is divided must be tested against the rules first"),
-    row("",                    b'F', &[], &[], Nothing, Whole, "a directory with a .rsync-filter file cannot be divided"),
-    row("cvs-exclude",         b'C', &[], &[], Nothing, Whole, "a directory with a .cvsignore file cannot be divided"),
-    row("max-size",            0,    &[], &[], Text, Native, ""),
-    row("min-size",            0,    &[], &[], Text, Native, ""),
+const fn letter(name: u8) -> Option<u8> {
+    if name == 0 { None } else { Some(name) }
+}
 
-    // What is compared, and which files are updated.
-    row("checksum",            b'c', &[], &["no-checksum", "no-c"], Nothing, Native, ""),
-    row("checksum-choice",     0,    &["cc"], &[], Text, Native, ""),
-    row("checksum-seed",       0,    &[], &[], Number, Native, ""),
-    row("ignore-times",        b'I', &[], &[], Nothing, Native, ""),
-    row("size-only",           0,    &[], &[], Nothing, Native, ""),
-    row("modify-window",       b'@', &[], &[], Number, Native, ""),
-    row("update",              b'u', &[], &[], Nothing, Native, ""),
-    row("existing",            0,    &["ignore-non-existing"], &[], Nothing, Native, ""),
-    row("ignore-existing",     0,    &[], &[], Nothing, Native, ""),
-    row("fuzzy",               b'y', &[], &["no-fuzzy", "no-y"], Nothing, Native, ""),
-    row("compare-dest",        0,    &[], &[], Text, Native, ""),
-    row("copy-dest",           0,    &[], &[], Text, Native, ""),
-    row("link-dest",           0,    &[], &[], Text, Native, ""),
-
-    // Links.
-    row("links",               b'l', &[], &["no-links", "no-l"], Nothing, Native, ""),
-    row("copy-links",          b'L', &[], &[], Nothing, Special, "what a link leads to stays whole"),
-    row("copy-unsafe-links",   0,    &[], &[], Nothing, Special, "what a link leads to stays whole"),
-    row("copy-dirlinks",       b'k', &[], &[], Nothing, Special, "what a link leads to stays whole"),
-    row("keep-dirlinks",       b'K', &[], &[], Nothing, Plain, "a link at the destination may lead one process into the directories of another"),
-    row("safe-links",          0,    &[], &[], Nothing, Native, ""),
-    row("munge-links",         0,    &[], &["no-munge-links"], Nothing, Native, ""),
-    row("insecure-links",      0,    &[], &["no-insecure-links"], Nothing, Native, ""),
-    row("confine-root",        0,    &[], &[], Text, Native, ""),
-    row("hard-links",          b'H', &[], &["no-hard-links", "no-H"], Nothing, Special, "all names of one file must reach the same process"),
-
-    // Attributes.
-    row("perms",               b'p', &[], &["no-perms", "no-p"], Nothing, Native, ""),
-    row("executability",       b'E', &[], &[], Nothing, Native, ""),
-    row("chmod",               0,    &[], &[], Text, Native, ""),
-    row("acls",                b'A', &[], &["no-acls", "no-A"], Nothing, Native, ""),
-    row("xattrs",              b'X', &[], &["no-xattrs", "no-X"], Nothing, Native, ""),
-    row("owner",               b'o', &[], &["no-owner", "no-o"], Nothing, Native, ""),
-    row("group",               b'g', &[], &["no-group", "no-g"], Nothing, Native, ""),
-    row("numeric-ids",         0,    &[], &["no-numeric-ids"], Nothing, Native, ""),
-    row("usermap",             0,    &[], &[], Text, Native, ""),
-    row("groupmap",            0,    &[], &[], Text, Native, ""),
-    row("chown",               0,    &[], &[], Text, Native, ""),
-    row("copy-as",             0,    &[], &[], Text, Native, ""),
-    row("super",               0,    &[], &["no-super"], Nothing, Native, ""),
-    row("fake-super",          0,    &[], &[], Nothing, Native, ""),
-    row("times",               b't', &[], &["no-times", "no-t"], Nothing, Native, ""),
-    row("atimes",              b'U', &[], &["no-atimes", "no-U"], Nothing, Native, ""),
-    row("open-noatime",        0,    &[], &["no-open-noatime"], Nothing, Native, ""),
-    row("crtimes",             b'N', &[], &["no-crtimes", "no-N"], Nothing, Native, ""),
-    row("omit-dir-times",      b'O', &[], &["no-omit-dir-times", "no-O"], Nothing, Native, ""),
-    row("omit-link-times",     b'J', &[], &["no-omit-link-times", "no-J"], Nothing, Native, ""),
-    row("",                    b'D', &[], &["no-D"], Nothing, Native, ""),
-    row("devices",             0,    &[], &["no-devices"], Nothing, Native, ""),
-    row("specials",            0,    &[], &["no-specials"], Nothing, Native, ""),
-    row("drop-D",              0,    &[], &["no-drop-D"], Nothing, Native, ""),
-    row("copy-devices",        0,    &[], &[], Nothing, Native, ""),
-    row("write-devices",       0,    &[], &["no-write-devices"], Nothing, Native, ""),
-
-    // How a file is written.
-    row("sparse",              b'S', &[], &["no-sparse", "no-S"], Nothing, Native, ""),
-    row("preallocate",         0,    &[], &[], Nothing, Native, ""),
-    row("inplace",             0,    &[], &["no-inplace"], Nothing, Native, ""),
-    row("append",              0,    &[], &["no-append"], Nothing, Native, ""),
-    row("append-verify",       0,    &[], &[], Nothing, Native, ""),
-    row("whole-file",          b'W', &[], &["no-whole-file", "no-W"], Nothing, Native, ""),
-    row("block-size",          b'B', &[], &[], Text, Native, ""),
-    row("fsync",               0,    &[], &[], Nothing, Native, ""),
-    row("temp-dir",            b'T', &[], &[], Text, Native, ""),
-    row("partial",             0,    &[], &["no-partial"], Nothing, Native, ""),
-    row("partial-dir",         0,    &[], &[], Text, Special, "rsync skips source directories of that name, so the scan has to skip them too"),
-    row("delay-updates",       0,    &[], &["no-delay-updates"], Nothing, Special, "the files of one directory must reach the same process"),
-    row("backup",              b'b', &[], &["no-backup"], Nothing, Native, ""),
-    row("backup-dir",          0,    &[], &[], Text, Special, "a backup directory inside the destination is seen by the other processes"),
-    row("suffix",              0,    &[], &[], Text, Native, ""),
-    row("mkpath",              0,    &[], &["no-mkpath"], Nothing, Native, ""),
-
-    // What is removed.
-    row("delete",              0,    &[], &[], Nothing, Special, "divided directories are cleaned in a step of their own, after all copying"),
-    row("delete-before",       0,    &[], &[], Nothing, Special, "divided directories are cleaned in a step of their own, after all copying"),
-    row("delete-during",       0,    &["del"], &[], Nothing, Special, "divided directories are cleaned in a step of their own, after all copying"),
-    row("delete-delay",        0,    &[], &[], Nothing, Special, "divided directories are cleaned in a step of their own, after all copying"),
-    row("delete-after",        0,    &[], &[], Nothing, Special, "divided directories are cleaned in a step of their own, after all copying"),
-    row("delete-excluded",     0,    &[], &[], Nothing, Special, "divided directories are cleaned in a step of their own, after all copying"),
-    row("max-delete",          0,    &[], &[], Number, Plain, "rsync counts per process"),
-    row("force",               0,    &[], &["no-force"], Nothing, Native, ""),
-    row("ignore-errors",       0,    &[], &["no-ignore-errors"], Nothing, Special, "it decides whether divided directories are cleaned after an error"),
-    row("remove-source-files", 0,    &["remove-sent-files"], &[], Nothing, Special, "removing changes the times of source directories that are still to be copied"),
-
-    // The connection.
-    row("rsh",                 b'e', &[], &[], Command, Native, ""),
-    row("rsync-path",          0,    &[], &[], Text, Native, ""),
-    row("remote-option",       b'M', &[], &[], Text, Native, ""),
-    row("old-args",            0,    &[], &["no-old-args"], Nothing, Native, ""),
-    row("secluded-args",       b's', &["protect-args"], &["no-protect-args", "no-secluded-args", "no-s"], Nothing, Native, ""),
-    row("trust-sender",        0,    &[], &[], Nothing, Native, ""),
-    row("iconv",               0,    &[], &["no-iconv"], Text, Plain, "a name that cannot be converted changes what is done with DEST itself"),
-    row("protocol",            0,    &[], &[], Number, Native, ""),
-    row("compress",            b'z', &[], &["no-compress", "no-z"], Nothing, Native, ""),
-    row("old-compress",        0,    &[], &[], Nothing, Native, ""),
-    row("new-compress",        0,    &[], &[], Nothing, Native, ""),
-    row("compress-choice",     0,    &["zc"], &[], Text, Native, ""),
-    row("compress-level",      0,    &["zl"], &[], Number, Native, ""),
-    row("compress-threads",    0,    &["zt"], &[], Number, Native, ""),
-    row("skip-compress",       0,    &[], &[], Text, Native, ""),
-    row("bwlimit",             0,    &[], &["no-bwlimit"], Text, Special, "the limit has to be shared among the processes"),
-    row("timeout",             0,    &[], &["no-timeout"], Number, Native, ""),
-    row("contimeout",          0,    &[], &["no-contimeout"], Number, Native, ""),
-    row("stop-after",          0,    &["time-limit"], &[], Text, Special, "all processes must stop at one point in time"),
-    row("stop-at",             0,    &[], &[], Text, Special, "all processes must stop at one point in time"),
-    row("blocking-io",         0,    &[], &["no-blocking-io"], Nothing, Native, ""),
-    row("address",             0,    &[], &[], Text, Native, ""),
-    row("port",                0,    &[], &[], Number, Native, ""),
-    row("sockopts",            0,    &[], &[], Text, Native, ""),
-    row("ipv4",                b'4', &[], &[], Nothing, Native, ""),
-    row("ipv6",                b'6', &[], &[], Nothing, Native, ""),
-    row("password-file",       0,    &[], &[], Input, Native, ""),
-    row("early-input",         0,    &[], &[], Input, Native, ""),
-    row("max-alloc",           0,    &[], &[], Text, Native, ""),
-    row("qsort",               0,    &[], &[], Nothing, Native, ""),
-
-    // Other ways to run rsync.
-    row("write-batch",         0,    &[], &[], Output, Plain, "a batch file is the stream of one process"),
-    row("only-write-batch",    0,    &[], &[], Output, Plain, "a batch file is the stream of one process"),
-    row("read-batch",          0,    &[], &[], Input, Refused, "there is no source to divide"),
-    row("daemon",              0,    &[], &[], Nothing, Refused, "it starts a server"),
-    row("config",              0,    &[], &[], Text, Refused, "it is an option of rsync's server"),
-    row("dparam",              0,    &[], &[], Text, Refused, "it is an option of rsync's server"),
-    row("detach",              0,    &[], &["no-detach"], Nothing, Refused, "it is an option of rsync's server"),
-    row("server",              0,    &[], &[], Nothing, Refused, "only rsync gives it to its own other half"),
-    row("sender",              0,    &[], &[], Nothing, Refused, "only rsync gives it to its own other half"),
-];
+table! {
+    Printing {
+        Verbose:           "verbose"              b'v'  [], ["no-verbose", "no-v"], Nothing, Counts, Special, "the output of many processes has to read like that of one";
+        Info:              "info"                 0     [], [], Text, Adds, Plain, "the output of many processes has to read like that of one";
+        Debug:             "debug"                0     [], [], Text, Adds, Plain, "the output of many processes has to read like that of one";
+        Stderr:            "stderr"               0     [], [], Text, Once, Plain, "multi-sync reads the errors of every rsync process";
+        Msgs2stderr:       "msgs2stderr"          0     [], ["no-msgs2stderr"], Nothing, Once, Plain, "multi-sync reads the errors of every rsync process";
+        Quiet:             "quiet"                b'q'  [], [], Nothing, Once, Special, "multi-sync itself decides what is printed";
+        Motd:              "motd"                 0     [], ["no-motd"], Nothing, Once, Native, "";
+        Stats:             "stats"                0     [], [], Nothing, Once, Special, "the counts of all processes are added up";
+        HumanReadable:     "human-readable"       b'h'  [], ["no-human-readable", "no-h"], Nothing, Counts, Native, "";
+        EightBitOutput:    "8-bit-output"         b'8'  [], ["no-8-bit-output", "no-8"], Nothing, Once, Native, "";
+        Outbuf:            "outbuf"               0     [], [], Text, Once, Native, "";
+        ItemizeChanges:    "itemize-changes"      b'i'  [], ["no-itemize-changes", "no-i"], Nothing, Counts, Special, "directories are visited more than once, so lines would repeat";
+        OutFormat:         "out-format"           0     ["log-format"], [], Text, Once, Special, "directories are visited more than once, so lines would repeat";
+        LogFile:           "log-file"             0     [], [], Output, Once, Special, "directories are visited more than once, so lines would repeat";
+        LogFileFormat:     "log-file-format"      0     [], [], Text, Once, Native, "";
+        Progress:          "progress"             0     [], ["no-progress"], Nothing, Once, Special, "multi-sync shows the progress of the whole";
+        P:                 ""                     b'P'  [], [], Nothing, Once, Special, "multi-sync shows the progress of the whole; --partial is passed on";
+    }
+    Selection {
+        Archive:           "archive"              b'a'  [], [], Nothing, Once, Native, "";
+        Recursive:         "recursive"            b'r'  [], ["no-recursive", "no-r"], Nothing, Once, Native, "";
+        IncRecursive:      "inc-recursive"        0     ["i-r"], ["no-inc-recursive", "no-i-r"], Nothing, Once, Native, "";
+        Dirs:              "dirs"                 b'd'  [], ["no-dirs", "no-d"], Nothing, Once, Native, "";
+        OldDirs:           "old-dirs"             0     ["old-d"], [], Nothing, Once, Native, "";
+        Relative:          "relative"             b'R'  [], ["no-relative", "no-R"], Nothing, Once, Special, "the parents of each source belong to the transfer";
+        ImpliedDirs:       "implied-dirs"         0     ["i-d"], ["no-implied-dirs", "no-i-d"], Nothing, Once, Special, "the parents of each source need a treatment of their own";
+        OneFileSystem:     "one-file-system"      b'x'  [], ["no-one-file-system", "no-x"], Nothing, Counts, Special, "mount points have to be found before the tree is divided";
+        PruneEmptyDirs:    "prune-empty-dirs"     b'm'  [], ["no-prune-empty-dirs", "no-m"], Nothing, Once, Plain, "whether a directory is empty is known only after the whole of it was seen";
+        FilesFrom:         "files-from"           0     [], [], Input, Once, Plain, "the list says what is copied, and is not divided";
+        From0:             "from0"                b'0'  [], ["no-from0"], Nothing, Once, Native, "";
+        IgnoreMissingArgs: "ignore-missing-args"  0     [], [], Nothing, Once, Special, "it is about the sources, and every process gets other ones";
+        Exclude:           "exclude"              0     [], [], Pattern, Adds, Special, "a directory that is divided must be tested against the rules first";
+        Include:           "include"              0     [], [], Pattern, Adds, Special, "a directory that is divided must be tested against the rules first";
+        Filter:            "filter"               b'f'  [], [], Rule, Adds, Special, "a directory that is divided must be tested against the rules first";
+        ExcludeFrom:       "exclude-from"         0     [], [], Input, Adds, Special, "a directory that is divided must be tested against the rules first";
+        IncludeFrom:       "include-from"         0     [], [], Input, Adds, Special, "a directory that is divided must be tested against the rules first";
+        F:                 ""                     b'F'  [], [], Nothing, Counts, Whole, "a directory with a .rsync-filter file cannot be divided";
+        CvsExclude:        "cvs-exclude"          b'C'  [], [], Nothing, Once, Whole, "a directory with a .cvsignore file cannot be divided";
+        MaxSize:           "max-size"             0     [], [], Text, Once, Native, "";
+        MinSize:           "min-size"             0     [], [], Text, Once, Native, "";
+    }
+    Comparison {
+        Checksum:          "checksum"             b'c'  [], ["no-checksum", "no-c"], Nothing, Once, Native, "";
+        IgnoreTimes:       "ignore-times"         b'I'  [], [], Nothing, Once, Native, "";
+        SizeOnly:          "size-only"            0     [], [], Nothing, Once, Native, "";
+        ModifyWindow:      "modify-window"        b'@'  [], [], Number, Once, Native, "";
+        Update:            "update"               b'u'  [], [], Nothing, Once, Native, "";
+        Existing:          "existing"             0     ["ignore-non-existing"], [], Nothing, Once, Native, "";
+        IgnoreExisting:    "ignore-existing"      0     [], [], Nothing, Once, Native, "";
+        Fuzzy:             "fuzzy"                b'y'  [], ["no-fuzzy", "no-y"], Nothing, Counts, Native, "";
+        CompareDest:       "compare-dest"         0     [], [], Text, Adds, Native, "";
+        CopyDest:          "copy-dest"            0     [], [], Text, Adds, Native, "";
+        LinkDest:          "link-dest"            0     [], [], Text, Adds, Native, "";
+    }
+    Links {
+        Links:             "links"                b'l'  [], ["no-links", "no-l"], Nothing, Once, Native, "";
+        CopyLinks:         "copy-links"           b'L'  [], [], Nothing, Once, Special, "what a link leads to stays whole";
+        CopyUnsafeLinks:   "copy-unsafe-links"    0     [], [], Nothing, Once, Special, "what a link leads to stays whole";
+        CopyDirlinks:      "copy-dirlinks"        b'k'  [], [], Nothing, Once, Special, "what a link leads to stays whole";
+        KeepDirlinks:      "keep-dirlinks"        b'K'  [], [], Nothing, Once, Plain, "a link at the destination may lead one process into the directories of another";
+        SafeLinks:         "safe-links"           0     [], [], Nothing, Once, Native, "";
+        MungeLinks:        "munge-links"          0     [], ["no-munge-links"], Nothing, Once, Native, "";
+        InsecureLinks:     "insecure-links"       0     [], ["no-insecure-links"], Nothing, Once, Native, "";
+        ConfineRoot:       "confine-root"         0     [], [], Text, Once, Native, "";
+        HardLinks:         "hard-links"           b'H'  [], ["no-hard-links", "no-H"], Nothing, Once, Special, "all names of one file must reach the same process";
+    }
+    Attributes {
+        Perms:             "perms"                b'p'  [], ["no-perms", "no-p"], Nothing, Once, Native, "";
+        Executability:     "executability"        b'E'  [], [], Nothing, Once, Native, "";
+        Chmod:             "chmod"                0     [], [], Text, Adds, Native, "";
+        Acls:              "acls"                 b'A'  [], ["no-acls", "no-A"], Nothing, Once, Native, "";
+        Xattrs:            "xattrs"               b'X'  [], ["no-xattrs", "no-X"], Nothing, Counts, Native, "";
+        Owner:             "owner"                b'o'  [], ["no-owner", "no-o"], Nothing, Once, Native, "";
+        Group:             "group"                b'g'  [], ["no-group", "no-g"], Nothing, Once, Native, "";
+        NumericIds:        "numeric-ids"          0     [], ["no-numeric-ids"], Nothing, Once, Native, "";
+        Usermap:           "usermap"              0     [], [], Text, Once, Native, "";
+        Groupmap:          "groupmap"             0     [], [], Text, Once, Native, "";
+        Chown:             "chown"                0     [], [], Text, Once, Native, "";
+        CopyAs:            "copy-as"              0     [], [], Text, Once, Native, "";
+        Super:             "super"                0     [], ["no-super"], Nothing, Once, Native, "";
+        FakeSuper:         "fake-super"           0     [], [], Nothing, Once, Native, "";
+        Times:             "times"                b't'  [], ["no-times", "no-t"], Nothing, Once, Native, "";
+        Atimes:            "atimes"               b'U'  [], ["no-atimes", "no-U"], Nothing, Counts, Native, "";
+        OpenNoatime:       "open-noatime"         0     [], ["no-open-noatime"], Nothing, Once, Native, "";
+        Crtimes:           "crtimes"              b'N'  [], ["no-crtimes", "no-N"], Nothing, Once, Native, "";
+        OmitDirTimes:      "omit-dir-times"       b'O'  [], ["no-omit-dir-times", "no-O"], Nothing, Once, Native, "";
+        OmitLinkTimes:     "omit-link-times"      b'J'  [], ["no-omit-link-times", "no-J"], Nothing, Once, Native, "";
+        D:                 ""                     b'D'  [], ["no-D"], Nothing, Once, Native, "";
+        Devices:           "devices"              0     [], ["no-devices"], Nothing, Once, Native, "";
+        Specials:          "specials"             0     [], ["no-specials"], Nothing, Once, Native, "";
+        DropD:             "drop-D"               0     [], ["no-drop-D"], Nothing, Once, Native, "";
+        CopyDevices:       "copy-devices"         0     [], [], Nothing, Once, Native, "";
+        WriteDevices:      "write-devices"        0     [], ["no-write-devices"], Nothing, Once, Native, "";
+    }
+    Content {
+        ChecksumChoice:    "checksum-choice"      0     ["cc"], [], Text, Once, Native, "";
+        ChecksumSeed:      "checksum-seed"        0     [], [], Number, Once, Native, "";
+        Sparse:            "sparse"               b'S'  [], ["no-sparse", "no-S"], Nothing, Once, Native, "";
+        Preallocate:       "preallocate"          0     [], [], Nothing, Once, Native, "";
+        Inplace:           "inplace"              0     [], ["no-inplace"], Nothing, Once, Native, "";
+        Append:            "append"               0     [], ["no-append"], Nothing, Once, Native, "";
+        AppendVerify:      "append-verify"        0     [], [], Nothing, Once, Native, "";
+        WholeFile:         "whole-file"           b'W'  [], ["no-whole-file", "no-W"], Nothing, Once, Native, "";
+        BlockSize:         "block-size"           b'B'  [], [], Text, Once, Native, "";
+        Fsync:             "fsync"                0     [], [], Nothing, Once, Native, "";
+        TempDir:           "temp-dir"             b'T'  [], [], Text, Once, Native, "";
+        Partial:           "partial"              0     [], ["no-partial"], Nothing, Once, Native, "";
+        PartialDir:        "partial-dir"          0     [], [], Text, Once, Special, "rsync skips source directories of that name, so the scan has to skip them too";
+        DelayUpdates:      "delay-updates"        0     [], ["no-delay-updates"], Nothing, Once, Special, "the files of one directory must reach the same process";
+        Backup:            "backup"               b'b'  [], ["no-backup"], Nothing, Once, Native, "";
+        BackupDir:         "backup-dir"           0     [], [], Text, Once, Special, "a backup directory inside the destination is seen by the other processes";
+        Suffix:            "suffix"               0     [], [], Text, Once, Native, "";
+        Mkpath:            "mkpath"               0     [], ["no-mkpath"], Nothing, Once, Native, "";
+        Compress:          "compress"             b'z'  [], ["no-compress", "no-z"], Nothing, Counts, Native, "";
+        OldCompress:       "old-compress"         0     [], [], Nothing, Once, Native, "";
+        NewCompress:       "new-compress"         0     [], [], Nothing, Once, Native, "";
+        CompressChoice:    "compress-choice"      0     ["zc"], [], Text, Once, Native, "";
+        CompressLevel:     "compress-level"       0     ["zl"], [], Number, Once, Native, "";
+        CompressThreads:   "compress-threads"     0     ["zt"], [], Number, Once, Native, "";
+        SkipCompress:      "skip-compress"        0     [], [], Text, Once, Native, "";
+    }
+    Deletion {
+        Delete:            "delete"               0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
+        DeleteBefore:      "delete-before"        0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
+        DeleteDuring:      "delete-during"        0     ["del"], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
+        DeleteDelay:       "delete-delay"         0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
+        DeleteAfter:       "delete-after"         0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
+        DeleteExcluded:    "delete-excluded"      0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
+        DeleteMissingArgs: "delete-missing-args"  0     [], [], Nothing, Once, Plain, "an entry that vanished since the scan would be deleted";
+        MaxDelete:         "max-delete"           0     [], [], Number, Once, Plain, "rsync counts per process";
+        Force:             "force"                0     [], ["no-force"], Nothing, Once, Native, "";
+        IgnoreErrors:      "ignore-errors"        0     [], ["no-ignore-errors"], Nothing, Once, Special, "it decides whether divided directories are cleaned after an error";
+        RemoveSourceFiles: "remove-source-files"  0     ["remove-sent-files"], [], Nothing, Once, Special, "removing changes the times of source directories that are still to be copied";
+    }
+    Connection {
+        Rsh:               "rsh"                  b'e'  [], [], Command, Once, Native, "";
+        RsyncPath:         "rsync-path"           0     [], [], Text, Once, Native, "";
+        RemoteOption:      "remote-option"        b'M'  [], [], Text, Adds, Native, "";
+        OldArgs:           "old-args"             0     [], ["no-old-args"], Nothing, Once, Native, "";
+        SecludedArgs:      "secluded-args"        b's'  ["protect-args"], ["no-protect-args", "no-secluded-args", "no-s"], Nothing, Once, Native, "";
+        Iconv:             "iconv"                0     [], ["no-iconv"], Text, Once, Plain, "a name that cannot be converted changes what is done with DEST itself";
+        Protocol:          "protocol"             0     [], [], Number, Once, Native, "";
+        Timeout:           "timeout"              0     [], ["no-timeout"], Number, Once, Native, "";
+        Contimeout:        "contimeout"           0     [], ["no-contimeout"], Number, Once, Native, "";
+        BlockingIo:        "blocking-io"          0     [], ["no-blocking-io"], Nothing, Once, Native, "";
+        Address:           "address"              0     [], [], Text, Once, Native, "";
+        Port:              "port"                 0     [], [], Number, Once, Native, "";
+        Sockopts:          "sockopts"             0     [], [], Text, Once, Native, "";
+        Ipv4:              "ipv4"                 b'4'  [], [], Nothing, Once, Native, "";
+        Ipv6:              "ipv6"                 b'6'  [], [], Nothing, Once, Native, "";
+        PasswordFile:      "password-file"        0     [], [], Input, Once, Native, "";
+        EarlyInput:        "early-input"          0     [], [], Input, Once, Native, "";
+    }
+    Timing {
+        Bwlimit:           "bwlimit"              0     [], ["no-bwlimit"], Text, Once, Special, "the limit has to be shared among the processes";
+        StopAfter:         "stop-after"           0     ["time-limit"], [], Text, Once, Special, "all processes must stop at one point in time";
+        StopAt:            "stop-at"              0     [], [], Text, Once, Special, "all processes must stop at one point in time";
+    }
+    Mode {
+        Help:              "help"                 0     [], [], Nothing, Once, Refused, "it prints rsync's help and copies nothing";
+        Version:           "version"              b'V'  [], [], Nothing, Once, Refused, "it prints rsync's version and copies nothing";
+        ListOnly:          "list-only"            0     [], [], Nothing, Once, Plain, "a listing is not a transfer";
+        DryRun:            "dry-run"              b'n'  [], [], Nothing, Once, Special, "directories are visited more than once, so lines would repeat";
+        TrustSender:       "trust-sender"         0     [], [], Nothing, Once, Native, "";
+        MaxAlloc:          "max-alloc"            0     [], [], Text, Once, Native, "";
+        Qsort:             "qsort"                0     [], [], Nothing, Once, Native, "";
+        WriteBatch:        "write-batch"          0     [], [], Output, Once, Plain, "a batch file is the stream of one process";
+        OnlyWriteBatch:    "only-write-batch"     0     [], [], Output, Once, Plain, "a batch file is the stream of one process";
+        ReadBatch:         "read-batch"           0     [], [], Input, Once, Refused, "there is no source to divide";
+        Daemon:            "daemon"               0     [], [], Nothing, Once, Refused, "it starts a server";
+        Config:            "config"               0     [], [], Text, Once, Refused, "it is an option of rsync's server";
+        Dparam:            "dparam"               0     [], [], Text, Adds, Refused, "it is an option of rsync's server";
+        Detach:            "detach"               0     [], ["no-detach"], Nothing, Once, Refused, "it is an option of rsync's server";
+        Server:            "server"               0     [], [], Nothing, Once, Refused, "only rsync gives it to its own other half";
+        Sender:            "sender"               0     [], [], Nothing, Once, Refused, "only rsync gives it to its own other half";
+    }
+}

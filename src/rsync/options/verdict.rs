@@ -2,7 +2,7 @@
 
 use super::meaning::Meaning;
 use super::rule::Rule;
-use super::table::{Class, Spec, Takes};
+use super::table::{Class, Opt, Takes};
 use super::{Options, Setting, info};
 use crate::{Error, Result};
 use std::ffi::{OsStr, OsString};
@@ -42,7 +42,7 @@ impl Options {
             verdicts.push(partial_dir(dir).verdict("RSYNC_PARTIAL_DIR".into()));
         }
         if meaning.iconv.is_some() && typed.iconv.is_none() {
-            verdicts.push(case_of("iconv").verdict("RSYNC_ICONV".into()));
+            verdicts.push(case_of(Opt::Iconv).verdict("RSYNC_ICONV".into()));
         }
         if !meaning.recursive {
             verdicts.push(NOT_RECURSIVE.verdict("a transfer without --recursive (-r)".into()));
@@ -73,7 +73,6 @@ impl Options {
 /// A row of the table, or what a value or a combination makes of it.
 #[derive(Clone, Copy)]
 struct Case {
-    key: &'static str,
     class: Class,
     why: &'static str,
     remedy: &'static str,
@@ -87,58 +86,42 @@ impl Case {
 
 const RUN_RSYNC: &str = "leave it out, or run rsync itself";
 
-const NATIVE: Case = Case { key: "", class: Class::Native, why: "", remedy: "" };
+const NATIVE: Case = Case { class: Class::Native, why: "", remedy: "" };
 const CLEARS_RULES: Case = Case {
-    key: "clearing rule",
     class: Class::Plain,
     why: "a rule that clears the list also clears what multi-sync needs in it",
     remedy: "leave out this rule and all rules before it",
 };
-const MERGES_PER_DIR: Case = Case {
-    key: "dir-merge rule",
-    class: Class::Whole,
-    why: "a directory with such a file cannot be divided",
-    remedy: RUN_RSYNC,
-};
-const NOT_RECURSIVE: Case = Case {
-    key: "not recursive",
-    class: Class::Plain,
-    why: "there is no tree to divide",
-    remedy: "add -r or -a, or run rsync itself",
-};
+const MERGES_PER_DIR: Case =
+    Case { class: Class::Whole, why: "a directory with such a file cannot be divided", remedy: RUN_RSYNC };
+const NOT_RECURSIVE: Case =
+    Case { class: Class::Plain, why: "there is no tree to divide", remedy: "add -r or -a, or run rsync itself" };
 const STDIN: Case = Case {
-    key: "standard input",
     class: Class::Refused,
     why: "many processes cannot read one stream",
     remedy: "save it to a file and name that file",
 };
 const SHARED_PARTIAL_DIR: Case = Case {
-    key: "absolute partial-dir",
     class: Class::Plain,
     why: "files of the same name in different directories would share one partial file",
     remedy: "name a directory relative to the file's own, such as .rsync-partial",
 };
 const OLD_PROTOCOL: Case = Case {
-    key: "old protocol",
     class: Class::Plain,
     why: "it cannot transfer a file without touching the directories above it",
     remedy: "leave it out, or force protocol 30 or newer",
 };
-const LISTS_FLAGS: Case =
-    Case { key: "help", class: Class::Refused, why: "it prints a list and copies nothing", remedy: RUN_RSYNC };
+const LISTS_FLAGS: Case = Case { class: Class::Refused, why: "it prints a list and copies nothing", remedy: RUN_RSYNC };
 
-fn case_of_spec(spec: &Spec) -> Case {
-    Case { key: spec.name(), class: spec.class, why: spec.why, remedy: RUN_RSYNC }
-}
-
-fn case_of(name: &str) -> Case {
-    super::table::by_name(name.as_bytes()).map_or(NATIVE, |(spec, _)| case_of_spec(spec))
+fn case_of(opt: Opt) -> Case {
+    let spec = opt.spec();
+    Case { class: spec.class, why: spec.why, remedy: RUN_RSYNC }
 }
 
 /// What an effective setting is, given where all settings together lead.
 fn judge(setting: &Setting, meaning: &Meaning) -> Case {
-    let row = case_of_spec(setting.spec);
-    let name = setting.spec.name();
+    let row = case_of(setting.spec.id);
+    let opt = setting.spec.id;
     let value = setting.value.as_deref().unwrap_or_default();
     match Rule::of(setting) {
         Some(Rule::Clear) => return CLEARS_RULES,
@@ -146,21 +129,21 @@ fn judge(setting: &Setting, meaning: &Meaning) -> Case {
         Some(Rule::Merge { file, .. }) if is_a_stream(OsStr::from_bytes(file), true) => return STDIN,
         _ => {}
     }
-    if setting.spec.takes == Takes::Input && row.class != Class::Refused && is_a_stream(value, name != "early-input") {
+    if setting.spec.takes == Takes::Input && row.class != Class::Refused && is_a_stream(value, opt != Opt::EarlyInput) {
         return STDIN;
     }
-    let harmless = match name {
-        "implied-dirs" => !setting.negated || !meaning.relative,
-        "detach" | "msgs2stderr" => false,
+    let harmless = match opt {
+        Opt::ImpliedDirs => !setting.negated || !meaning.relative,
+        Opt::Detach | Opt::Msgs2stderr => false,
         _ if setting.negated => true,
-        "stderr" => value.as_bytes().first() == Some(&b'e'),
-        "ignore-errors" => meaning.delete.is_none(),
-        "max-delete" => setting.number().is_some_and(|limit| limit <= 0),
-        "bwlimit" => value == "0",
-        "iconv" => value == "-",
-        "partial-dir" => return partial_dir(value),
-        "protocol" if setting.number().is_some_and(|version| version < OLDEST_PROTOCOL) => return OLD_PROTOCOL,
-        "info" | "debug" => return flags(row, value),
+        Opt::Stderr => value.as_bytes().first() == Some(&b'e'),
+        Opt::IgnoreErrors => meaning.delete.is_none(),
+        Opt::MaxDelete => setting.number().is_some_and(|limit| limit <= 0),
+        Opt::Bwlimit => value == "0",
+        Opt::Iconv => value == "-",
+        Opt::PartialDir => return partial_dir(value),
+        Opt::Protocol if setting.number().is_some_and(|version| version < OLDEST_PROTOCOL) => return OLD_PROTOCOL,
+        Opt::Info | Opt::Debug => return flags(opt, value),
         _ => false,
     };
     if harmless { NATIVE } else { row }
@@ -181,20 +164,20 @@ fn partial_dir(dir: &OsStr) -> Case {
     } else if dir.is_empty() || dir == "." {
         NATIVE
     } else {
-        case_of("partial-dir")
+        case_of(Opt::PartialDir)
     }
 }
 
 /// Words that only silence something are harmless, and so is what multi-sync shows by itself.
-fn flags(row: Case, value: &OsStr) -> Case {
+fn flags(opt: Opt, value: &OsStr) -> Case {
     let mut case = NATIVE;
     for (word, level) in info::words(value) {
         match word.as_slice() {
             b"help" => return LISTS_FLAGS,
             b"none" => {}
-            b"progress" | b"stats" if row.key == "info" => {}
+            b"progress" | b"stats" if opt == Opt::Info => {}
             _ if level == 0 => {}
-            _ => case = row,
+            _ => case = case_of(opt),
         }
     }
     case

@@ -10,8 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use multi_sync::entry::Printable;
-use multi_sync::verify::{self, Difference, DifferenceKind};
+use multi_sync::harness::entry::Printable;
+use multi_sync::harness::verify::{self, Difference, DifferenceKind};
 
 use super::case::Case;
 use super::known;

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use multi_sync::entry::Printable;
-use multi_sync::verify::{Difference, DifferenceKind};
+use multi_sync::harness::entry::Printable;
+use multi_sync::harness::verify::{Difference, DifferenceKind};
 
 use super::case::Case;
 use super::judge::Finding;

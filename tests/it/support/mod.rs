@@ -13,6 +13,7 @@ pub mod mount;
 pub mod netns;
 pub mod processes;
 pub mod rsyncd;
+pub mod sources;
 pub mod sshd;
 pub mod terminal;
 pub mod twin;

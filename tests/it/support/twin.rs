@@ -1,7 +1,7 @@
 //! The same copy twice, by one plain rsync and by multi-sync, and every difference between what the two left.
 //!
 //! Each side writes into a folder of its own, whose name stands for `SIDE` in the words of the command line. Compared are the exit
-//! codes and the two folders, with [`multi_sync::verify`]. Times later than the start of the test count as equal: there rsync leaves
+//! codes and the two folders, with [`multi_sync::harness::verify`]. Times later than the start of the test count as equal: there rsync leaves
 //! the moment of writing.
 
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use multi_sync::verify::{self, Difference, DifferenceKind, compare};
+use multi_sync::harness::verify::{self, Difference, DifferenceKind, compare};
 
 use super::command::{Run, as_nobody, multi_sync, quoted, rsync, run, run_within};
 use super::daemon::find_program;

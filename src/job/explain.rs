@@ -2,41 +2,18 @@
 
 use std::fmt::Write as _;
 
-use multi_sync::engine::Control;
-use multi_sync::entry::Printable;
-use multi_sync::plan::{Plan, Strategy};
-use multi_sync::rsync::command::{Copying, Invocation, Quoted};
-use multi_sync::rsync::options::{Class, Options, Verdict};
-use multi_sync::{Error, Result};
+use crate::config::Config;
+use crate::engine::Control;
+use crate::entry::Printable;
+use crate::error::Result;
+use crate::plan::{Plan, Strategy};
+use crate::rsync::command::{Copying, Invocation};
+use crate::rsync::options::{Class, Options, Verdict};
 
-use crate::cli::{Alone, Request, Run};
-
-/// The answer.
-pub fn explain(request: Request) -> Result<String> {
-    match request {
-        Request::Run(run) => explain_run(*run),
-        Request::Alone(alone) => {
-            let why = alone.why.clone().unwrap_or_else(|| "it copies nothing that could be divided".into());
-            Ok(format!("One rsync does it, as it was typed: {}\nWhy: {why}\n", typed(&alone)))
-        }
-        _ => {
-            Err(Error::usage("explain: this is no copy")
-                .remedy("give a copy: multi-sync explain -p 4 rsync -a SRC DEST"))
-        }
-    }
-}
-
-fn typed(alone: &Alone) -> String {
-    let words = std::iter::once(&alone.program).chain(&alone.words);
-    words.map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ")
-}
-
-fn explain_run(run: Run) -> Result<String> {
-    let Run { config, alone, .. } = run;
-    let as_typed = |why: &str| {
-        alone.as_ref().map(|alone| format!("One rsync does it, as it was typed: {}\nWhy: {why}\n", typed(alone)))
-    };
-    let plan = match Plan::make(&config, Control::default().supervisor()) {
+/// The answer. `typed` is the rsync that may do the job in our place.
+pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
+    let as_typed = |why: &str| typed.map(|typed| one_as_typed(typed, why));
+    let plan = match Plan::make(config, Control::default().supervisor()) {
         Ok(plan) => plan,
         Err(why) => {
             return as_typed(&why.to_string()).map(|text| text + &options(&config.options)).ok_or(why);
@@ -68,6 +45,11 @@ fn explain_run(run: Run) -> Result<String> {
     let _ = writeln!(text, "rsync: {} ({})", plan.version, Printable::os(&config.program));
     text.push_str(&options(&config.options));
     Ok(text)
+}
+
+/// What is said where the rsync that was typed does it.
+pub fn one_as_typed(typed: &str, why: &str) -> String {
+    format!("One rsync does it, as it was typed: {typed}\nWhy: {why}\n")
 }
 
 fn shown(invocation: &Invocation) -> String {

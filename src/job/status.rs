@@ -1,22 +1,26 @@
-//! Where runs stand, as the command prints it.
+//! Where runs stand, as text.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::entry::Printable;
+use crate::error::Result;
+use crate::journal::{self, State};
+use crate::report::progress;
+use crate::rsync::command::Quoted;
+use crate::rsync::exit;
+use crate::rundir::{self, Asked, Lock};
+use crate::size;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
-use multi_sync::Result;
-use multi_sync::entry::Printable;
-use multi_sync::journal::{self, State};
-use multi_sync::report::progress;
-use multi_sync::rsync::command::Quoted;
-use multi_sync::rsync::exit;
-use multi_sync::rundir::{self, Asked, Lock};
-use multi_sync::size;
 
-use crate::{cli, runs};
+use super::kept::what_to_type;
+
+/// SRC and DEST of a command line that was typed in a directory, if it is understood.
+pub type Ways<'a> = &'a dyn Fn(Vec<OsString>, PathBuf) -> Option<String>;
 
 /// What is known of a run.
 struct Run {
@@ -29,13 +33,13 @@ struct Run {
 }
 
 impl Run {
-    fn look(dir: &Path) -> Result<Run> {
+    fn look(dir: &Path, ways: Ways<'_>) -> Result<Run> {
         let asked = Asked::read(dir)?;
         let running = Lock::is_held(dir)?;
         // A run that has just been begun may not have written anything yet.
         let nothing = || journal::Read::Whole { state: State::default(), length: 0, last: 0 };
         let read = journal::Read::from(dir).or_else(|error| if running { Ok(nothing()) } else { Err(error) })?;
-        Ok(Run { dir: dir.to_owned(), ways: ways(&asked), asked, read, running })
+        Ok(Run { dir: dir.to_owned(), ways: ways(asked.words(), asked.cwd()), asked, read, running })
     }
 
     fn state(&self) -> &State {
@@ -57,7 +61,7 @@ impl Run {
         match self.state().finished {
             _ if self.running => None,
             Some(exit::OK | exit::VANISHED | exit::MAX_DELETE) => None,
-            finished => Some(runs::what_to_type(&self.dir, finished == Some(exit::PARTIAL))),
+            finished => Some(what_to_type(&self.dir, finished == Some(exit::PARTIAL))),
         }
     }
 
@@ -94,18 +98,6 @@ impl Run {
     }
 }
 
-/// SRC and DEST as they were typed.
-fn ways(asked: &Asked) -> Option<String> {
-    let words = std::iter::once("multi-sync".into()).chain(asked.words()).collect();
-    let run = cli::parse_again(words, asked.cwd(), &cli::Overrides::default()).ok()?;
-    let first = Quoted(run.config.sources.first()?.original());
-    let more = match run.config.sources.len() {
-        0 | 1 => String::new(),
-        count => format!(" and {} more", count - 1),
-    };
-    Some(format!("{first}{more} -> {}", Quoted(run.config.destination.original())))
-}
-
 /// In the time of the user.
 fn local(time: Timestamp, format: &str) -> String {
     ZonedDateTime::new(time, TimeZone::system()).strftime(format).to_string()
@@ -116,9 +108,9 @@ fn clock(seconds: i64) -> String {
 }
 
 /// Where a run stands.
-pub fn of(typed: &Path) -> Result<String> {
+pub fn of(typed: &Path, ways: Ways<'_>) -> Result<String> {
     const SECONDS: &str = "%Y-%m-%d %H:%M:%S %Z";
-    let run = Run::look(&rundir::find(typed)?)?;
+    let run = Run::look(&rundir::find(typed)?, ways)?;
     let state = run.state();
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -179,7 +171,7 @@ pub fn of(typed: &Path) -> Result<String> {
 }
 
 /// A line for each run below a folder, or in the usual places; the oldest first.
-pub fn list(parent: Option<&Path>) -> Result<String> {
+pub fn list(parent: Option<&Path>, ways: Ways<'_>) -> Result<String> {
     let dirs = match parent {
         Some(parent) => rundir::list(parent)?,
         None => rundir::usual(),
@@ -190,7 +182,7 @@ pub fn list(parent: Option<&Path>) -> Result<String> {
             Some(_) => Printable::path(&dir).to_string(),
             None => Printable::os(rundir::id(&dir)).to_string(),
         };
-        rows.push(match Run::look(&dir) {
+        rows.push(match Run::look(&dir, ways) {
             Ok(run) => {
                 let begun = run.begun().map_or_else(String::new, |time| local(time, "%Y-%m-%d %H:%M"));
                 let ways = run.ways.clone().unwrap_or_default();

@@ -1,22 +1,24 @@
-//! Runs that can be taken up again: what the command keeps of a run, opens of one that did not come to its end, and prints about it.
+//! Runs that can be taken up again: what is kept of a run, what is opened of one that did not come to its end, and the advice about it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use multi_sync::bucket::BucketDir;
-use multi_sync::config::{Config, Depth};
-use multi_sync::engine::{FAILED_NAMES, FAILED_TEXT, Ledger};
-use multi_sync::entry::Printable;
-use multi_sync::journal;
-use multi_sync::plan::{Plan, Strategy};
-use multi_sync::report::Summary;
-use multi_sync::rsync::command::Quoted;
-use multi_sync::rsync::exit;
-use multi_sync::rundir::{self, Asked, Keep, Lock};
-use multi_sync::state;
-use multi_sync::{Error, Result};
+use crate::bucket::BucketDir;
+use crate::config::{Config, Depth};
+use crate::engine::{FAILED_NAMES, FAILED_TEXT, Ledger};
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::journal;
+use crate::plan::{Plan, Strategy};
+use crate::report::Summary;
+use crate::rsync::command::Quoted;
+use crate::rsync::exit;
+use crate::rundir::{self, Asked, Keep, Lock};
+use crate::state;
+
+use super::NextStep;
 
 /// How many failed names are printed at the end.
 const NAMED: usize = 10;
@@ -27,20 +29,8 @@ pub struct Resumed {
     pub dir: PathBuf,
     /// What failed is launched once more.
     pub failed_only: bool,
-    asked: Asked,
-}
-
-impl Resumed {
-    /// Reads what was asked for.
-    pub fn read(dir: &Path, failed_only: bool) -> Result<Resumed> {
-        let dir = rundir::find(dir)?;
-        Ok(Resumed { asked: Asked::read(&dir)?, dir, failed_only })
-    }
-
-    /// The command line it was begun with, and the directory that was typed in.
-    pub fn command_line(&self) -> (Vec<OsString>, PathBuf) {
-        (self.asked.words(), self.asked.cwd())
-    }
+    /// What was asked for.
+    pub asked: Asked,
 }
 
 /// The run directory of a run that is about to start or to go on.
@@ -153,11 +143,16 @@ pub struct Kept {
 }
 
 /// What is left of a run.
+#[derive(Debug)]
 pub struct Closed {
     /// Lines to print, without a name in front; the last one says what to type.
     pub lines: Vec<String>,
     /// Whether something could not be removed or written.
     pub removed: Result<()>,
+    /// The run directory, if it is kept.
+    pub left: Option<PathBuf>,
+    /// How the run is gone on with.
+    pub next: NextStep,
 }
 
 impl Kept {
@@ -196,6 +191,13 @@ impl Kept {
             ended || run.plain.is_some() && !stays
         });
         let keeps = recorded && !complete && stays;
+        let next = match summary {
+            Some(_) if complete => NextStep::Nothing,
+            Some(run) if keeps && has_failed(run) && !differs(run) && !self.leaves_halves => NextStep::RetryFailed,
+            Some(run) if !keeps || has_failed(run) || self.leaves_halves => NextStep::Again,
+            None if !keeps || self.leaves_halves => NextStep::Again,
+            _ => NextStep::Resume,
+        };
         let mut lines = Vec::new();
         if keeps {
             lines = self.advice(config, &dir, summary);
@@ -224,7 +226,8 @@ impl Kept {
         let removed = removed.and(amended);
         // Who waits for it finds the directory as it is to stay.
         drop(self.lock.take());
-        Closed { lines, removed }
+        let left = (keeps || config.keep).then_some(dir);
+        Closed { lines, removed, left, next }
     }
 
     /// Whether somebody who has named no place for it would want to take up a run that did not come to its end.
@@ -254,8 +257,8 @@ impl Kept {
     fn advice(&self, config: &Config, dir: &Path, summary: Option<&Summary>) -> Vec<String> {
         // Where nobody has asked for it, what rsync has just said is not repeated.
         let mut lines = failures(dir, if self.buckets.is_optional() { 0 } else { NAMED });
-        let ended = summary.is_some_and(|run| run.code.get() == exit::PARTIAL && !run.interrupted);
-        let differs = summary.and_then(|run| run.differences).is_some_and(|count| count > 0);
+        let ended = summary.is_some_and(has_failed);
+        let differs = summary.is_some_and(differs);
         if let Some(why) = &self.why_not {
             lines.push(format!(
                 "the directory of the run is {}, where a restart of the machine may remove it: {why}",
@@ -284,6 +287,15 @@ impl Kept {
         });
         lines
     }
+}
+
+/// The run has come to its end, and not everything was copied.
+fn has_failed(run: &Summary) -> bool {
+    run.code.get() == exit::PARTIAL && !run.interrupted
+}
+
+fn differs(run: &Summary) -> bool {
+    run.differences.is_some_and(|count| count > 0)
 }
 
 /// The command that goes on with a run, or tries again what failed in it.

@@ -1,15 +1,15 @@
 //! `--verify` and `--verify-only`: the question put to rsync after a copy, and what follows from the answer.
 
-use multi_sync::bucket::BucketDir;
-use multi_sync::config::Config;
-use multi_sync::engine::{self, Control, Ledger};
-use multi_sync::plan::Plan;
-use multi_sync::recheck::{self, Differences};
-use multi_sync::report::{Event, Summary};
-use multi_sync::rsync::exit;
-use multi_sync::{Error, Result};
+use crate::bucket::BucketDir;
+use crate::config::Config;
+use crate::engine::{self, Control, Ledger};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::recheck::{self, Differences};
+use crate::report::{Event, Note, Summary};
+use crate::rsync::exit;
 
-use crate::runs::Kept;
+use super::kept::Kept;
 
 /// Its folder in the run directory.
 const FOLDER: &str = "verify";
@@ -47,7 +47,7 @@ pub fn after(
 ) -> Result<Summary> {
     let ended = [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE].contains(&copied.code.get());
     if !ended || copied.interrupted {
-        tell(Event::Note("not verified: the copy did not come to its end".into()));
+        tell(Event::Note(Note::NotVerified));
         return Ok(copied);
     }
     let plan = Plan::make(question, control.supervisor())?;

@@ -1,0 +1,419 @@
+//! The bucket directory: where it is made, the file of each bucket, and what goes to the disk when.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustix::fs::Access;
+
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::state;
+use crate::temporary;
+
+use super::Bucket;
+
+/// Buckets in a folder, and folders in a folder.
+const FOLDER: u64 = 1024;
+/// The names in a tree are its owner's business.
+const FOLDER_MODE: u32 = 0o700;
+/// Before the names of run directories where other things are: in temporary folders and in what the user names. Scripts look for it there.
+pub const IN_TEMPORARY: &str = "multi-sync-";
+/// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
+const LAST: [&str; 3] = ["plan.json", "journal.jsonl", "lock"];
+/// It can be gone through, and not listed.
+const PASSABLE_MODE: u32 = 0o711;
+
+/// The bucket directory; removes itself when it is temporary and not kept.
+#[derive(Debug)]
+pub struct BucketDir {
+    path: PathBuf,
+    identity: (u64, u64),
+    in_source: bool,
+    in_destination: bool,
+    temporary: Option<tempfile::TempDir>,
+    /// It is one that goes with the run.
+    is_temporary: bool,
+    /// The user has named no place: where this one takes no more, another one has to do.
+    spare: Option<Arc<Spare>>,
+}
+
+/// Where buckets go if their directory takes no more.
+#[derive(Debug, Default)]
+struct Spare {
+    places: Vec<PathBuf>,
+    made: Mutex<Option<tempfile::TempDir>>,
+}
+
+impl Spare {
+    fn of(places: Vec<PathBuf>) -> Spare {
+        Spare { places, made: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<tempfile::TempDir>> {
+        self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Writes a file of this name. `None` if no place takes it.
+    fn write(&self, name: &Path, bytes: &[u8]) -> Option<()> {
+        let path = {
+            let mut made = self.lock();
+            if made.is_none() {
+                *made = self.places.iter().find_map(|place| temporary::folder_in(place, IN_TEMPORARY).ok());
+            }
+            made.as_ref()?.path().join(name)
+        };
+        write_file(&path, bytes).ok()
+    }
+}
+
+impl BucketDir {
+    /// A new folder of this run: below `parent` when the user gave one, else below the system's temporary folder, or another place
+    /// for such things if that lies in a source or in the destination. Paths of both are real ones.
+    ///
+    /// # Errors
+    /// `parent` does not exist, is not a directory, is not writable, or lies in the destination. Nothing has been written then.
+    pub fn create(parent: Option<&Path>, sources: &[PathBuf], destination: Option<&Path>) -> Result<BucketDir> {
+        let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+        let in_source = |dir: &Path| sources.iter().any(|tree| real(dir).starts_with(tree));
+        let in_destination = |dir: &Path| destination.is_some_and(|tree| real(dir).starts_with(tree));
+        let prefix = format!("{IN_TEMPORARY}{}", state::prefix());
+        let places = match parent {
+            Some(parent) => {
+                check_parent(parent)?;
+                if in_destination(parent) {
+                    let shown = Printable::path(parent);
+                    return Err(Error::usage(format!("bucket directory {shown} lies inside the destination"))
+                        .remedy("give another one with --buckets DIR"));
+                }
+                vec![parent.to_path_buf()]
+            }
+            None => {
+                // A source such as `/` has them all: then the scan leaves the folder out.
+                let mut places = temporary::places();
+                places.sort_by_key(|place| (in_destination(place), in_source(place)));
+                places
+            }
+        };
+        let mut made = places.iter().map(|place| temporary::folder_in(place, &prefix).map_err(|e| (place, e)));
+        let first = made.next().expect("there is a place");
+        let made =
+            first.or_else(|failed| made.find_map(|next| next.ok()).ok_or(failed)).map_err(|(place, cause)| {
+                Error::io("create a bucket directory in", place, cause)
+                    .remedy("give a writable directory with --buckets DIR, or set TMPDIR")
+            })?;
+        let found = fs::metadata(made.path()).map_err(|cause| Error::io("look at", made.path(), cause))?;
+        let identity = (found.dev(), found.ino());
+        Ok(BucketDir {
+            in_source: in_source(made.path()),
+            in_destination: in_destination(made.path()),
+            path: made.path().to_owned(),
+            identity,
+            temporary: Some(made),
+            is_temporary: true,
+            spare: parent.is_none().then(|| Arc::new(Spare::of(temporary::places_outside(sources, destination)))),
+        })
+    }
+
+    /// A new folder of this run in the place for run directories, which is made if it is not there. The place lies in no source, and not in the
+    /// destination; `sources` and `destination` are as in [`BucketDir::create`].
+    ///
+    /// # Errors
+    /// See [`state::make`]; or there is no room.
+    pub(crate) fn in_state(place: &Path, sources: &[PathBuf], destination: Option<&Path>) -> io::Result<BucketDir> {
+        let made = temporary::folder_in(&state::make(place)?, &state::prefix())?;
+        let found = fs::metadata(made.path())?;
+        Ok(BucketDir {
+            in_source: false,
+            in_destination: false,
+            path: made.path().to_owned(),
+            identity: (found.dev(), found.ino()),
+            temporary: Some(made),
+            is_temporary: true,
+            spare: Some(Arc::new(Spare::of(temporary::places_outside(sources, destination)))),
+        })
+    }
+
+    /// The folder of a run that did not come to its end. It stays.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub fn open(path: &Path, sources: &[PathBuf]) -> Result<BucketDir> {
+        let fail = |cause| Error::io("use run directory", path, cause).exit(crate::error::EXIT_USAGE);
+        let path = path.canonicalize().map_err(fail)?;
+        let found = fs::metadata(&path).map_err(fail)?;
+        let in_source = sources.iter().any(|tree| path.starts_with(tree));
+        let identity = (found.dev(), found.ino());
+        Ok(BucketDir {
+            identity,
+            in_source,
+            in_destination: false,
+            path,
+            temporary: None,
+            is_temporary: false,
+            spare: None,
+        })
+    }
+
+    /// Removes the directory of a run that is complete, also where it was to stay.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub(crate) fn discard(self) -> Result<()> {
+        let path = self.path.clone();
+        self.remove()?;
+        remove_run(&path).map_err(|cause| Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
+    }
+
+    /// The same directory for threads that may outlive this value, which alone removes it.
+    pub(crate) fn shared(&self) -> BucketDir {
+        BucketDir {
+            path: self.path.clone(),
+            identity: self.identity,
+            in_source: self.in_source,
+            in_destination: self.in_destination,
+            temporary: None,
+            is_temporary: self.is_temporary,
+            spare: self.spare.clone(),
+        }
+    }
+
+    /// A folder in it for another run that belongs to this one; made if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn below(&self, name: &str) -> Result<BucketDir> {
+        let path = self.path.join(name);
+        let made = fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
+        made.map_err(|cause| {
+            Error::io("create", &path, cause).remedy("give a directory with room with --buckets DIR")
+        })?;
+        // What is left out of a scan is the whole.
+        let (in_source, in_destination, identity) = (self.in_source, self.in_destination, self.identity);
+        let spare = self.spare.as_ref().map(|spare| Arc::new(Spare::of(spare.places.clone())));
+        Ok(BucketDir { path, identity, in_source, in_destination, temporary: None, is_temporary: false, spare })
+    }
+
+    /// A folder in it where another login gets to files whose names it knows.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn passable(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        let made = fs::DirBuilder::new().recursive(true).create(&path);
+        let passable = |dir: &Path| fs::set_permissions(dir, fs::Permissions::from_mode(PASSABLE_MODE));
+        made.and_then(|()| passable(&path)).and_then(|()| passable(&self.path)).map_err(|cause| {
+            Error::io("create", &path, cause).remedy("give a directory with room with --buckets DIR")
+        })?;
+        Ok(path)
+    }
+
+    /// Whether it lies in a source. It is left out of the copy then, but only while it is temporary.
+    pub(crate) fn is_in_source(&self) -> bool {
+        self.in_source
+    }
+
+    /// Whether it lies in the destination, which only a temporary one may.
+    pub(crate) fn is_in_destination(&self) -> bool {
+        self.in_destination
+    }
+
+    /// Device and inode, so that a scan can leave it out.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Whether the copy goes on where nothing more can be written there: the user has not asked for it.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.spare.is_some()
+    }
+
+    /// Whether buckets are elsewhere, because nothing more could be written there.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.spare.as_ref().is_some_and(|spare| spare.lock().is_some())
+    }
+
+    /// Whether it is there. See [`BucketDir::vacate`].
+    pub(crate) fn stands(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Removes everything now, because one rsync is about to copy what is around it and needs nothing in it.
+    pub(crate) fn vacate(&self) {
+        if self.is_temporary {
+            // What is left is removed, or complained about, at the end.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+
+    /// Where it is; absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the directory in place when this value is dropped.
+    pub fn keep(&mut self) {
+        // Others may still hold it.
+        self.spare.take().into_iter().for_each(|spare| drop(spare.lock().take()));
+        if let Some(temporary) = self.temporary.take() {
+            let _ = temporary.keep();
+        }
+    }
+
+    /// Removes the directory now, unless it is kept.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub fn remove(mut self) -> Result<()> {
+        let path = self.path.clone();
+        if self.temporary.is_some() {
+            // What is left is removed, or complained about, below.
+            let _ = remove_but_last(&path);
+        }
+        self.temporary
+            .take()
+            .map_or(Ok(()), tempfile::TempDir::close)
+            .or_else(|cause| if cause.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(cause) })
+            .map_err(|cause| Error::io("remove bucket directory", &path, cause).remedy("remove it by hand"))
+    }
+
+    /// File of a bucket.
+    pub fn file(&self, id: u64) -> PathBuf {
+        let folder = id / FOLDER;
+        let name = format!("{:04}/{:04}/{id:06}.bucket", folder / FOLDER, folder % FOLDER);
+        let spare = self.spare.as_ref().map(|spare| spare.lock());
+        let elsewhere = spare.as_ref().and_then(|spare| spare.as_ref()).map(|spare| spare.path().join(&name));
+        elsewhere.filter(|file| file.exists()).unwrap_or_else(|| self.path.join(name))
+    }
+
+    /// The arguments of a bucket, each ended by a NUL.
+    ///
+    /// # Errors
+    /// The file cannot be read, or does not hold what was written into it.
+    pub fn read(&self, bucket: &Bucket) -> Result<Vec<u8>> {
+        const REMEDY: &str = "resume the run: it scans again";
+        let path = self.file(bucket.id);
+        let bytes = fs::read(&path).map_err(|cause| Error::io("read bucket", &path, cause).remedy(REMEDY))?;
+        match bucket.content.differs(&bytes, bucket.units) {
+            None => Ok(bytes),
+            Some(why) => {
+                Err(Error::io("use bucket", &path, io::Error::other(format!("{why}: the file is damaged")))
+                    .remedy(REMEDY))
+            }
+        }
+    }
+
+    /// Has the disk keep the files of these buckets, and everything that leads to them. Returns `false` if `stop` said so before all was
+    /// done.
+    ///
+    /// # Errors
+    /// The disk could not.
+    pub(crate) fn sync(&self, buckets: impl Iterator<Item = u64> + Clone, stop: &dyn Fn() -> bool) -> Result<bool> {
+        let fail = |path: &Path, cause: io::Error| Error::io("write to disk", path, cause);
+        // All are on their way before the first is waited for: one commit of the file system's journal then does for many.
+        for id in buckets.clone() {
+            if let Ok(file) = File::open(self.file(id)) {
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+            }
+            if stop() {
+                return Ok(false);
+            }
+        }
+        match File::open(self.path.join(LAST[0])).and_then(|plan| plan.sync_all()) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound && !stop() => return Err(fail(&self.path, cause)),
+            _ => {}
+        }
+        let mut folders = BTreeSet::new();
+        for id in buckets {
+            let path = self.file(id);
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                // It may have been removed because nothing in it is needed any more.
+                Err(_) if stop() => return Ok(false),
+                synced => synced.map_err(|cause| fail(&path, cause))?,
+            }
+            folders.extend(path.ancestors().skip(1).take(2).map(Path::to_owned));
+            if stop() {
+                return Ok(false);
+            }
+        }
+        folders.insert(self.path.clone());
+        // Its own name too, where others look for it.
+        folders.extend(self.path.parent().map(Path::to_owned));
+        for folder in folders.iter().rev() {
+            // A directory that may be written but not read cannot be synced, and a file system that cannot sync directories says EINVAL.
+            if let Err(cause) = File::open(folder).and_then(|folder| folder.sync_all())
+                && ![io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput].contains(&cause.kind())
+                && !stop()
+            {
+                return Err(fail(folder, cause));
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn write(&self, id: u64, arguments: &[u8]) -> Result<()> {
+        let path = self.file(id);
+        let written = write_file(&path, arguments).or_else(|cause| {
+            let name = path.strip_prefix(&self.path).unwrap_or(&path);
+            self.spare.as_ref().and_then(|spare| spare.write(name, arguments)).ok_or(cause)
+        });
+        written.map_err(|cause| {
+            Error::io("write bucket", &path, cause).remedy("give a directory with more room with --buckets DIR")
+        })
+    }
+}
+
+/// Makes the folder for it first, if need be.
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::write(path, bytes) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().expect("a bucket file has a folder");
+            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+            fs::write(path, bytes)
+        }
+        other => other,
+    }
+}
+
+/// Removes a run directory. Whoever is killed meanwhile leaves one that can still be read, or none.
+pub(crate) fn remove_run(dir: &Path) -> io::Result<()> {
+    match remove_but_last(dir).and_then(|()| fs::remove_dir_all(dir)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+fn remove_but_last(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if LAST.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    LAST.iter().try_for_each(|name| match fs::remove_file(dir.join(name)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    })
+}
+
+fn check_parent(parent: &Path) -> Result<()> {
+    let found = fs::metadata(parent).map_err(|cause| {
+        Error::io("use bucket directory", parent, cause)
+            .remedy("create it, or leave out --buckets")
+            .exit(crate::error::EXIT_USAGE)
+    })?;
+    let usable = if found.is_dir() {
+        rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK)
+    } else {
+        Err(rustix::io::Errno::NOTDIR)
+    };
+    usable.map_err(|errno| {
+        Error::io("use bucket directory", parent, errno)
+            .remedy("give a directory in which you may create files")
+            .exit(crate::error::EXIT_USAGE)
+    })
+}

@@ -1,0 +1,49 @@
+//! What the command `multi-sync` uses beside [`job`](crate::job): it reads sizes, hosts and rsync's options as the library does, and prints names as it
+//! does. No part of the public API: it changes without notice.
+
+pub mod config {
+    pub use crate::config::{
+        Config, DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE, Depth, PROGRAM,
+        most_processes,
+    };
+}
+pub mod endpoint {
+    pub use crate::endpoint::{Destination, Source};
+}
+pub mod entry {
+    pub use crate::entry::Printable;
+}
+pub mod exit {
+    pub use crate::rsync::exit::{INTERRUPTED, IPC, OK, USAGE};
+}
+pub mod hosts {
+    pub use crate::hosts::{Host, Ssh, parse_file, parse_list};
+}
+pub mod options {
+    pub use crate::recheck::options as asking;
+    pub use crate::rsync::options::{Aliases, Class, CommandLine, Opt, Options, similar, specs};
+}
+pub mod report {
+    pub use crate::report::Summary;
+    pub use crate::report::progress::{ProgressLine, line};
+}
+pub mod runs {
+    pub use crate::job::status::{list, of};
+    pub use crate::rundir::{Keep, find, forget};
+    pub use crate::state::place;
+}
+pub mod shell {
+    pub use crate::rsync::command::Quoted;
+}
+pub mod size {
+    pub use crate::size::{Size, human, parse_count};
+}
+pub mod supervise {
+    pub use crate::supervise::Guardian;
+}
+pub mod temporary {
+    pub use crate::temporary::usual;
+}
+pub mod thread {
+    pub use crate::thread::{refused, start};
+}

@@ -1,0 +1,194 @@
+//! What each command of the scheduler means: a thread that launches, names that are handed over, a record, or something that is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::Result;
+use crate::journal::Record;
+use crate::report::{Event, Failed, Note};
+use crate::rsync::command::Copying;
+use crate::sched::{Command, LaunchId, Start, Verdict, Work};
+use crate::thread;
+
+use super::context::Context;
+use super::driver::{Driver, Message, Started};
+use super::failures::{self, Failure};
+use super::launch::{End, Launch, gate};
+use super::ledger::Ledger;
+use super::meeting;
+use super::meter::Meter;
+use super::userlog::UserLog;
+
+impl Driver<'_, '_> {
+    /// Carries out a command. The verdict, if it was the last one.
+    pub(super) fn carry_out(&mut self, command: Command) -> Result<Option<Verdict>> {
+        match command {
+            Command::Start(start) => self.start(*start)?,
+            Command::Release { launch, how } => {
+                let gate = self.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
+                match gate {
+                    Some(gate) if !gate.is_prepared() => gate.asked = Some(how),
+                    _ => self.release(launch, how),
+                }
+            }
+            Command::Dismiss(launch) => {
+                self.launches.get_mut(&launch).into_iter().for_each(|started| started.gate = None);
+            }
+            Command::TellHeld(launch) => {
+                let held = self.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
+                let new = held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
+                new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
+            }
+            Command::Accept(launch) => {
+                let Some(end) = self.ended.get_mut(&launch) else { return Ok(None) };
+                let mut spine = self.context.spine();
+                spine.note_unmade(&std::mem::take(&mut end.unmade));
+                spine.blocked.append(&mut std::mem::take(&mut end.blocked).into_iter().collect());
+            }
+            Command::NoteFailures { launch, code } => self.note_failures(launch, code)?,
+            Command::Count(launch) => {
+                if let Some(end) = self.ended.get_mut(&launch) {
+                    self.statistics.count(end);
+                }
+            }
+            Command::Done { launch, code, sender_failed, buckets } => {
+                let dest = self.ended.get(&launch).and_then(|end| end.dest);
+                if let Some(place) = dest.filter(|_| !self.dest_noted) {
+                    self.record(&Record::Dest { place })?;
+                }
+                self.dest_noted = true;
+                self.record(&Record::Done { launch, code, sender_failed, buckets })?;
+            }
+            Command::Retried => self.statistics.retried(),
+            Command::Note(note) => (self.tell)(Event::Note(note)),
+            Command::Failed(failed) => (self.tell)(Event::Failed(failed)),
+            Command::TellMissing => {
+                for (source, why) in &self.context.plan.missing {
+                    (self.tell)(Event::Failed(Failed::Source { source: source.clone(), why: *why }));
+                }
+            }
+            Command::TellMeeting(name) => {
+                let text = format!("{name} {}", meeting::MEETS);
+                self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+                (self.tell)(Event::Failed(Failed::Unread { text: text.clone(), vanished: false }));
+                self.statistics.unread(text);
+            }
+            Command::AskFolding => {
+                let (context, sender) = (Arc::clone(&self.context), self.sender.clone());
+                thread::detach(move || drop(sender.send(Message::Folding(context.folding()))))?;
+            }
+            Command::Probe(host) => {
+                let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
+                let sender = self.sender.clone();
+                let asked = thread::start(self.scope, move || {
+                    let is_there = ways.answers(&name, context.control.supervisor());
+                    // The driver is gone only after it has failed.
+                    let _ = sender.send(Message::Answered(host, is_there));
+                });
+                if asked.is_err() {
+                    self.inputs.push(Input::HostAnswered(host, false));
+                }
+            }
+            Command::OneRsync(why) => self.statistics.does_it_all(why),
+            Command::Stop => {
+                // An error that only the executor knows ends the run with it.
+                if let Some(error) = self.ended.values_mut().find_map(|end| end.error.take()) {
+                    return Err(error);
+                }
+                self.context.control.abort();
+            }
+            Command::Finish(verdict) => return Ok(Some(verdict)),
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, start: Start) -> Result<()> {
+        let Start { launch, .. } = start;
+        let everything = start.work.is_everything();
+        if everything {
+            self.make_way()?;
+        }
+        let place = self.slots.place(start.slot);
+        if !everything {
+            self.ways.open(self.scope, &place);
+        }
+        if let Work::Copy(buckets) = &start.work {
+            let buckets = buckets.iter().map(|bucket| bucket.id).collect();
+            self.record(&Record::Started { launch, buckets })?;
+            self.with_ledger(Ledger::flush)?;
+        }
+        let plan = &self.context.plan;
+        let verbatim = everything && self.context.asked(&start).is_none();
+        self.statistics.starts(&self.context.config, everything, verbatim);
+        let meter = Arc::new(Meter::new(plan.recipe.progress && !verbatim));
+        let (gate, awaited) = if start.ahead { Some(gate()?) } else { None }.unzip();
+        let weight = start.weight;
+        let started = Started { work: start.work.clone(), weight, meter: Arc::clone(&meter), gate };
+        self.launches.insert(launch, started);
+        // What the others change was written down, or is not for the user.
+        let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
+        let user_log = if logs { self.opened_log() } else { None };
+        let task = Launch {
+            context: Arc::clone(&self.context),
+            start,
+            place,
+            ways: self.ways,
+            said: Arc::clone(&self.said),
+            meter,
+            awaited,
+            user_log,
+            sender: self.sender.clone(),
+            tell: self.tell,
+        };
+        if let Err(error) = thread::start(self.scope, move || task.run()) {
+            let _ = self.sender.send(Message::Ended(launch, Box::new(End::failed(error))));
+        }
+        Ok(())
+    }
+
+    /// Before one rsync does it all.
+    fn make_way(&mut self) -> Result<()> {
+        // What is still being written there is not needed any more.
+        self.ending.store(true, Ordering::SeqCst);
+        let Context { config, plan, buckets, .. } = &*self.context;
+        if !config.keep && plan.one_rsync_meets(config, buckets) {
+            buckets.vacate();
+            // It lay there.
+            self.ledger = None;
+        }
+        let why = self.statistics.one_rsync().unwrap_or_default().to_owned();
+        self.with_ledger(|ledger| ledger.take(Record::OneRsync { why }))
+    }
+
+    pub(super) fn release(&mut self, launch: LaunchId, how: Option<Copying>) {
+        let Some(started) = self.launches.get_mut(&launch) else { return };
+        let Some(gate) = started.gate.take() else { return };
+        gate.open(launch, started.work.clone(), how, &self.context, &self.sender);
+    }
+
+    /// The user's log file, opened when the first launch needs it.
+    fn opened_log(&mut self) -> Option<Arc<UserLog>> {
+        let plan = &self.context.plan;
+        if !std::mem::replace(&mut self.log_opened, true)
+            && let Some((path, typed)) = &plan.user_log
+        {
+            let opened = UserLog::open(path, typed, self.context.buckets.path(), plan.lists_first, self.tell);
+            self.user_log = opened.map(Arc::new);
+        }
+        self.user_log.clone()
+    }
+
+    /// Writes down what a launch has failed to do.
+    fn note_failures(&mut self, launch: LaunchId, code: u8) -> Result<()> {
+        let Some(end) = self.ended.get_mut(&launch).filter(|_| self.ledger.is_some()) else { return Ok(()) };
+        let mut failures = std::mem::take(&mut end.failures);
+        if end.more_failures > 0 {
+            let names = end.more_failures;
+            let said = format!("{names} more names of this launch are not listed");
+            (self.tell)(Event::Note(Note::Unlisted { list: failures::FAILED_TEXT.into(), names }));
+            failures.push(Failure { name: None, said: said.into_bytes() });
+        }
+        let (phase, buckets) = (end.phase, std::mem::take(&mut end.buckets));
+        self.with_ledger(|ledger| ledger.failed(phase, code, buckets, &failures))
+    }
+}

@@ -1,0 +1,89 @@
+//! The test kit, the measuring, and what tests look at inside: for the tests, benches, fuzz targets, examples and scripts of this package. No part of
+//! the public API: it changes without notice.
+
+use crate::bucket::{Bucket, Content};
+use crate::scan::Weight;
+
+/// A bucket without a file, for what only looks at weights.
+pub fn bucket(id: u64, weight: Weight, spine_before: u32) -> Bucket {
+    let content = Content::default();
+    Bucket { id, weight, units: 10, argument_bytes: 400, spine_before, exposed: false, singles: false, content }
+}
+
+pub mod bench {
+    pub use crate::bench::*;
+}
+pub mod config {
+    pub use crate::config::{Config, DEFAULT_FILES, DEFAULT_SIZE};
+}
+pub mod cost {
+    pub use crate::cost::CostModel;
+}
+pub mod endpoint {
+    pub use crate::endpoint::{Destination, Form, Source, Target};
+}
+pub mod engine {
+    pub use crate::engine::{Control, Ledger, run, run_recorded};
+}
+pub mod entry {
+    pub use crate::entry::{Kind, Printable};
+}
+pub mod error {
+    pub use crate::error::{EXIT_FILE_IO, EXIT_IPC, EXIT_USAGE};
+}
+pub mod hosts {
+    pub use crate::hosts::parse_list;
+}
+pub mod journal {
+    pub use crate::journal::*;
+}
+pub mod names {
+    pub use crate::names::fold;
+}
+pub mod plan {
+    pub use crate::plan::{Plan, Strategy};
+}
+pub mod queue {
+    pub use crate::queue::{Coalesce, Queue};
+}
+pub mod recheck {
+    pub use crate::recheck::options;
+}
+pub mod report {
+    pub use crate::report::{Event, Summary};
+}
+pub mod rsync {
+    pub mod command {
+        pub use crate::rsync::command::{LookedAt, argument_cost, looked_at};
+    }
+    pub mod exit {
+        pub use crate::rsync::exit::RunCode;
+    }
+    pub mod filter {
+        pub use crate::rsync::filter::{Filters, unescape};
+    }
+    pub mod messages {
+        pub use crate::rsync::messages::{Message, Side, read};
+    }
+    pub mod options {
+        pub use crate::rsync::options::*;
+    }
+}
+pub mod rundir {
+    pub use crate::rundir::Asked;
+}
+pub mod selftest {
+    pub use crate::selftest::*;
+}
+pub mod size {
+    pub use crate::size::{Size, human, human_rate, parse_count};
+}
+pub mod treegen {
+    pub use crate::treegen::*;
+}
+pub mod trial {
+    pub use crate::trial::*;
+}
+pub mod verify {
+    pub use crate::verify::*;
+}

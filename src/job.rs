@@ -1,0 +1,343 @@
+//! The facade: one copy from its description to its outcome. All that a program, or the command `multi-sync`, needs.
+//!
+//! A [`JobBuilder`] says what is to be copied and how. A [`Job`] is done once: it checks what can be checked before anything is written, makes the
+//! run directory, copies, verifies if that is wanted, and keeps or removes the run directory. While it goes on it tells [`Event`]s. A
+//! [`CancelHandle`] ends it from another thread. The [`Outcome`] says how it ended, and how to go on if it did not come to its end.
+//!
+//! ```no_run
+//! use multi_sync::job::{Event, Job, Note};
+//!
+//! let job = Job::builder()
+//!     .source("/data/")
+//!     .destination("nas:/backup")
+//!     .rsync_options(["-aS", "--numeric-ids"])
+//!     .processes(4)
+//!     .build()?;
+//! let outcome = job.run(|event| {
+//!     match event {
+//!         Event::Failed(what) => eprintln!("{what}"),
+//!         Event::Note(Note::Retry { pause, .. }) => eprintln!("a pause of {} s", pause.as_secs()),
+//!         _ => {}
+//!     }
+//! })?;
+//! assert_eq!(outcome.exit_code(), 0);
+//! # Ok::<(), multi_sync::Error>(())
+//! ```
+//!
+//! The library installs no signal handler and changes nothing of its process but the soft limit of open files, which is raised to the hard limit.
+
+mod builder;
+mod explain;
+mod kept;
+mod outcome;
+#[doc(hidden)]
+pub mod status;
+mod verification;
+mod words;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::engine::{self, Control};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Strategy};
+use crate::preflight;
+use crate::rsync::exit;
+use crate::rundir::{self, Asked, Keep};
+use crate::spool::Spool;
+
+pub use crate::config::Depth;
+pub use crate::report::{Event, Failed, Note, Phase, Progress};
+pub use crate::supervise::Stream;
+pub use builder::JobBuilder;
+#[doc(hidden)]
+pub use explain::one_as_typed;
+use kept::{Closed, Opened, Resumed};
+pub use outcome::{NextStep, Outcome, Totals};
+
+/// A copy that is described and checked for contradictions, and not begun. Made by [`JobBuilder::build`]; done once.
+#[derive(Debug)]
+pub struct Job {
+    config: Config,
+    /// The command line that asks for this job, without the program's name.
+    words: Vec<OsString>,
+    keep_runs: Keep,
+    gives_way: Option<GivesWay>,
+    cancel: CancelHandle,
+}
+
+/// Where another rsync may take the place of this job ([`Job::giving_way`]).
+#[derive(Debug, Clone, Copy)]
+struct GivesWay {
+    /// Also where one rsync of ours would do it all.
+    to_one: bool,
+}
+
+/// Ends a job from another thread, or has it tell where it stands. Clones belong to the same job.
+#[derive(Debug, Clone, Default)]
+pub struct CancelHandle(Arc<Controls>);
+
+/// The copy and the verification after it have one each: what comes between them stops both.
+#[derive(Debug, Default)]
+struct Controls {
+    copy: Control,
+    verification: Control,
+}
+
+impl CancelHandle {
+    /// Ends the job: nothing more is started, and running rsyncs get SIGTERM so that they remove their temporary files. A second call kills
+    /// them. A job that has not begun ends at once when it does.
+    pub fn cancel(&self) {
+        self.0.copy.interrupt();
+        self.0.verification.interrupt();
+    }
+
+    /// Whether [`CancelHandle::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.copy.interrupted()
+    }
+
+    /// Has the job tell where it stands, as [`Event::Asked`], as soon as it can.
+    pub fn ask_progress(&self) {
+        self.0.copy.ask();
+        self.0.verification.ask();
+    }
+}
+
+/// The directory of a run that was begun before.
+#[derive(Debug)]
+pub struct BegunRun {
+    dir: PathBuf,
+    asked: Asked,
+}
+
+impl BegunRun {
+    /// The run that a word means: the path of its directory, its name in the place where runs are kept, or the beginning of that name.
+    ///
+    /// # Errors
+    /// There is no such run, the word means several, or what was asked for cannot be read.
+    pub fn find(run: impl AsRef<Path>) -> Result<BegunRun> {
+        let dir = rundir::find(run.as_ref())?;
+        Ok(BegunRun { asked: Asked::read(&dir)?, dir })
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The arguments of `multi-sync` that it was begun with, or that ask for the same.
+    pub fn arguments(&self) -> Vec<OsString> {
+        self.asked.words()
+    }
+
+    /// The directory to which relative names in [`BegunRun::arguments`] are relative.
+    pub fn current_dir(&self) -> PathBuf {
+        self.asked.cwd()
+    }
+
+    /// Removes the directory: the run is not taken up again.
+    ///
+    /// # Errors
+    /// Somebody works on it, or something cannot be removed.
+    pub fn forget(self) -> Result<()> {
+        rundir::forget(&self.dir)
+    }
+}
+
+impl Job {
+    /// The description of a job, with the defaults of the command line.
+    pub fn builder() -> JobBuilder {
+        JobBuilder::default()
+    }
+
+    /// A job of the command line: `words` ask for it again.
+    #[doc(hidden)]
+    pub fn of_command_line(config: Config, words: Vec<OsString>, keep_runs: Keep) -> Job {
+        Job { config, words, keep_runs, gives_way: None, cancel: CancelHandle::default() }
+    }
+
+    /// The job is not done where it cannot be, and [`Outcome::gave_way`] says why: the rsync that was typed may do it. With `to_one` neither is it
+    /// where one rsync would do it all.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn giving_way(mut self, to_one: bool) -> Job {
+        self.gives_way = Some(GivesWay { to_one });
+        self
+    }
+
+    /// What ends this job from another thread.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        self.cancel.clone()
+    }
+
+    /// Copies. `tell` is called from several threads, and holds up the job as long as it takes.
+    ///
+    /// # Errors
+    /// The job was refused, or could not begin; nothing has been copied. What went wrong later is part of the [`Outcome`].
+    pub fn run(self, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
+        self.begin(None, &tell)
+    }
+
+    /// Goes on with a run of this job that did not come to its end: what was copied is not copied again.
+    ///
+    /// # Errors
+    /// As [`Job::run`]; also if there is no such run ([`BegunRun::find`]), if somebody works on it, or if it was begun with another description.
+    /// Only the number of processes, retries and the time for stalled rsyncs may differ.
+    pub fn resume(self, run: impl AsRef<Path>, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
+        let run = self.begun(run.as_ref(), false)?;
+        self.begin(Some(&run), &tell)
+    }
+
+    /// Copies once more what failed in a run of this job, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Job::resume`].
+    pub fn retry_failed(self, run: impl AsRef<Path>, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
+        let run = self.begun(run.as_ref(), true)?;
+        self.begin(Some(&run), &tell)
+    }
+
+    /// Copies nothing, and tells as [`Event::Said`] what one more rsync would do: by size and time, or as [`JobBuilder::verify`] says.
+    /// [`Outcome::differences`] is their number.
+    ///
+    /// # Errors
+    /// As [`Job::run`]; also if rsync's options leave nothing to ask.
+    pub fn verify(mut self, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
+        if !self.config.verify_only {
+            let depth = *self.config.verify.get_or_insert(Depth::Quick);
+            self.config.options = crate::recheck::options(&self.config.options, depth)?;
+            self.config.verify_only = true;
+            self.words.insert(0, "--verify-only".into());
+        }
+        self.begin(None, &tell)
+    }
+
+    /// Reads the sources, packs what is there into buckets, and copies nothing: [`Outcome::totals`] says how much there is.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub fn survey(mut self, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
+        self.config.dry_run = true;
+        self.begin(None, &tell)
+    }
+
+    /// Says whether several rsyncs or one would do this job and why, and what becomes of each option, as text. Nothing is copied, changed, or
+    /// connected to.
+    ///
+    /// # Errors
+    /// The job would be refused.
+    pub fn explain(&self) -> Result<String> {
+        explain::explain(&self.config, None)
+    }
+
+    /// Explains a job in whose place the rsync that was typed may do it.
+    #[doc(hidden)]
+    pub fn explain_typed(&self, typed: Option<&str>) -> Result<String> {
+        explain::explain(&self.config, typed)
+    }
+
+    /// A run that this job may go on with.
+    fn begun(&self, run: &Path, failed_only: bool) -> Result<Resumed> {
+        let BegunRun { dir, asked } = BegunRun::find(run)?;
+        words::check_same(&self.words, &self.config.cwd, &asked, &dir)?;
+        Ok(Resumed { dir, failed_only, asked })
+    }
+
+    fn begin(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
+        let cancel = self.cancel.clone();
+        match self.carry_out(resumed, tell) {
+            Err(_) if cancel.is_cancelled() => Ok(Outcome::cancelled_early()),
+            done => done,
+        }
+    }
+
+    fn carry_out(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
+        let Job { mut config, words, keep_runs, gives_way, cancel } = self;
+        let Controls { copy: control, verification } = &*cancel.0;
+        raise_descriptor_limit();
+        // Before anybody else opens a file that an option names.
+        let spool = match resumed {
+            Some(run) => Spool::of_run(&config, &run.dir)?,
+            None => {
+                Spool::read(&config, || control.interrupted(), |stream| tell(Event::Note(Note::WaitsFor { stream })))?
+            }
+        };
+        config.options = spool.options().clone();
+        if !config.hosts.is_empty() && !config.dry_run {
+            let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
+            use_hosts(&mut config, shared.as_deref(), control, tell)?;
+        }
+        let made = Plan::make(&config, control.supervisor());
+        // Another rsync could not read again what was read from a stream.
+        if let Some(GivesWay { to_one }) = gives_way.filter(|_| !spool.has_read() && !control.interrupted()) {
+            match &made {
+                Err(error) => return Ok(Outcome::gave_way_because(error.to_string())),
+                Ok(Plan { strategy: Strategy::Plain(why), .. }) if to_one => {
+                    return Ok(Outcome::gave_way_because(why.clone()));
+                }
+                Ok(_) => {}
+            }
+        }
+        let plan = made?;
+        // What can be refused is refused before anything is copied.
+        let question = verification::question(&config)?;
+        let (ledger, kept) = Opened::open(&config, &plan, &words, resumed)?.split();
+        if kept.recorded() {
+            let written = spool.keep_in(kept.buckets().path());
+            if !kept.buckets().is_optional() {
+                written?;
+            }
+        }
+        tell(Event::RunDirectory(kept.buckets().path()));
+        let ended = if config.verify_only {
+            let differences = verification::differences(kept.buckets(), ledger.is_some())?;
+            let told = differences.noted(&tell);
+            let ended = engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, &told);
+            verification::conclude(ended, &differences)
+        } else {
+            engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, tell)
+        };
+        let ended = match (ended, question) {
+            (Ok(copied), Some(question)) => verification::after(copied, &question, &kept, verification, tell),
+            (ended, _) => ended,
+        };
+        let closed = kept.close(&config, keep_runs, ended.as_ref().ok());
+        if let (Some(place), false) = (&config.state, config.dry_run) {
+            keep_runs.tidy(place);
+        }
+        Ok(Outcome::new(ended, closed, config, control.interrupted()))
+    }
+}
+
+/// Leaves the hosts that can do their part, and tells of all.
+fn use_hosts(
+    config: &mut Config,
+    shared: Option<&Path>,
+    control: &Control,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
+    let checked = preflight::check(config, shared, control.supervisor())?;
+    checked.iter().for_each(|host| {
+        tell(Event::Note(Note::HostChecked { usable: host.refused.is_none(), text: host.to_string() }))
+    });
+    let Some(workers) = preflight::workers(&checked) else {
+        let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);
+        return Err(Error::usage("none of the hosts can be used").remedy("see what each of them says").exit(code));
+    };
+    let fit = checked.into_iter().filter(|host| host.refused.is_none()).map(|host| host.host);
+    config.use_hosts(fit.collect(), workers);
+    Ok(())
+}
+
+/// The scan holds a descriptor per open directory.
+#[doc(hidden)]
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What cannot be raised is worked within.
+    let _ = setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,329 @@
+//! The description of a job.
+
+use std::ffi::{OsStr, OsString};
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::words::option;
+use super::{CancelHandle, Depth, Job};
+use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_processes};
+use crate::endpoint::{Destination, Source};
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::hosts::{self, Ssh};
+use crate::rsync::options::{Aliases, CommandLine};
+use crate::rundir::Keep;
+use crate::state;
+
+/// Describes a job: what is copied, where to, and how. Values are checked by [`JobBuilder::build`].
+///
+/// What is not said is as on the command line: one process, rsync's options `-aS --numeric-ids`, a run directory in the user's place for state.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct JobBuilder {
+    sources: Vec<OsString>,
+    destination: Option<OsString>,
+    rsync_options: Option<Vec<OsString>>,
+    rsync_program: Option<OsString>,
+    current_dir: Option<PathBuf>,
+    processes: Option<usize>,
+    adapts: bool,
+    bucket_entries: Option<u64>,
+    bucket_bytes: Option<u64>,
+    run_parent: Option<PathBuf>,
+    keep: bool,
+    keep_days: Option<u64>,
+    scan_threads: Option<usize>,
+    gitignore: bool,
+    verify: Option<Depth>,
+    progress: bool,
+    retries: Option<u32>,
+    stall: Option<Duration>,
+    hosts: Option<OsString>,
+    ssh: Option<OsString>,
+    host_timeout: Option<Duration>,
+    mixed_users: bool,
+}
+
+impl JobBuilder {
+    /// Adds a source, with rsync's meaning of a trailing slash. It is a path on this machine, or on each of the [`hosts`](JobBuilder::hosts).
+    pub fn source(mut self, path: impl AsRef<OsStr>) -> Self {
+        self.sources.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// Sets the destination as rsync takes it: a path, `[USER@]HOST:PATH`, `[USER@]HOST::MODULE/PATH` or `rsync://[USER@]HOST[:PORT]/MODULE/PATH`.
+    pub fn destination(mut self, destination: impl AsRef<OsStr>) -> Self {
+        self.destination = Some(destination.as_ref().to_owned());
+        self
+    }
+
+    /// Sets rsync's options, a word each. An option may have its value in the next word.
+    pub fn rsync_options<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.rsync_options = Some(words.into_iter().map(|word| word.as_ref().to_owned()).collect());
+        self
+    }
+
+    /// Sets the rsync that is started: `rsync`, which is looked up in `PATH`, or a path that ends in `/rsync`.
+    pub fn rsync_program(mut self, program: impl AsRef<OsStr>) -> Self {
+        self.rsync_program = Some(program.as_ref().to_owned());
+        self
+    }
+
+    /// Sets the directory to which relative names are relative; the working directory of the process if it is not said.
+    pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.current_dir = Some(dir.into());
+        self
+    }
+
+    /// Sets how many rsyncs copy at once.
+    pub fn processes(mut self, count: usize) -> Self {
+        self.processes = Some(count);
+        self.adapts = false;
+        self
+    }
+
+    /// Has the number of rsyncs found by trying more and fewer.
+    pub fn adaptive_processes(mut self) -> Self {
+        self.adapts = true;
+        self
+    }
+
+    /// Sets the entries of a bucket. One bucket is then one launch.
+    pub fn bucket_entries(mut self, count: u64) -> Self {
+        self.bucket_entries = Some(count);
+        self
+    }
+
+    /// Sets the bytes of a bucket. One bucket is then one launch.
+    pub fn bucket_bytes(mut self, bytes: u64) -> Self {
+        self.bucket_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the directory in which the run directory is made. A run directory there stays until the run has come to its end.
+    pub fn run_parent(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.run_parent = Some(dir.into());
+        self
+    }
+
+    /// Keeps the run directory in any case.
+    pub fn keep_run_directory(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    /// Sets for how many days directories of runs that did not come to their end stay in the user's place for state; with 0 none is made there.
+    pub fn keep_runs_for_days(mut self, days: u64) -> Self {
+        self.keep_days = Some(days);
+        self
+    }
+
+    /// Sets the number of threads that read the sources.
+    pub fn scan_threads(mut self, count: usize) -> Self {
+        self.scan_threads = Some(count);
+        self
+    }
+
+    /// Leaves out what `.gitignore` and `.ignore` files say.
+    pub fn gitignore(mut self) -> Self {
+        self.gitignore = true;
+        self
+    }
+
+    /// Asks rsync after the copy what it would still do ([`Outcome::differences`](super::Outcome::differences)).
+    pub fn verify(mut self, depth: Depth) -> Self {
+        self.verify = Some(depth);
+        self
+    }
+
+    /// Has the job tell [`Event::Progress`](super::Event::Progress) several times a second.
+    pub fn progress(mut self) -> Self {
+        self.progress = true;
+        self
+    }
+
+    /// Sets how often a launch whose connection failed is tried again.
+    pub fn retries(mut self, count: u32) -> Self {
+        self.retries = Some(count);
+        self
+    }
+
+    /// Ends an rsync that for so long prints nothing and neither reads nor writes, and tries its work again. Whole seconds count.
+    pub fn stall_timeout(mut self, patience: Duration) -> Self {
+        self.stall = Some(patience);
+        self
+    }
+
+    /// Has the rsyncs run on source hosts that all see the sources: `HOST,USER@HOST*PROCESSES,...`.
+    pub fn hosts(mut self, list: impl AsRef<OsStr>) -> Self {
+        self.hosts = Some(list.as_ref().to_owned());
+        self
+    }
+
+    /// Sets the command that reaches the hosts; `ssh` if it is not said.
+    pub fn ssh(mut self, command: impl AsRef<OsStr>) -> Self {
+        self.ssh = Some(command.as_ref().to_owned());
+        self
+    }
+
+    /// Sets after how much time without a host that can be used the job ends. Whole seconds count.
+    pub fn host_timeout(mut self, patience: Duration) -> Self {
+        self.host_timeout = Some(patience);
+        self
+    }
+
+    /// Lets the hosts log in as different users. Owners at the destination then depend on the host that copies.
+    pub fn mixed_users(mut self) -> Self {
+        self.mixed_users = true;
+        self
+    }
+
+    /// Checks the description. Nothing is looked at but the working directory and popt's files of aliases.
+    ///
+    /// # Errors
+    /// Something is missing, wrong, or contradicts something else; rsync options that several rsyncs or this library do not support.
+    pub fn build(&self) -> Result<Job> {
+        let cwd = match &self.current_dir {
+            Some(dir) => std::path::absolute(dir).map_err(|cause| Error::io("find", dir, cause))?,
+            None => std::env::current_dir().map_err(|cause| Error::io("find", Path::new("."), cause))?,
+        };
+        let Some(destination) = self.destination.as_ref().filter(|_| !self.sources.is_empty()) else {
+            return Err(Error::usage("a job needs a source and a destination")
+                .remedy("call JobBuilder::source and JobBuilder::destination"));
+        };
+        let typed: Vec<OsString> = match &self.rsync_options {
+            Some(words) => words.clone(),
+            None => DEFAULT_RSYNC.split(' ').map(OsString::from).collect(),
+        };
+        let read = CommandLine::parse(&typed, Aliases::installed(), CommandLine::is_posix())?;
+        if let Some(operand) = read.operands.first() {
+            return Err(Error::usage(format!("not an option of rsync: {}", Printable::os(operand)))
+                .remedy("name sources and the destination by JobBuilder::source and JobBuilder::destination"));
+        }
+        let sources = self.sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
+        let mut config = Config::new(sources, Destination::parse(destination)?, read.options, cwd);
+        self.set_program(&mut config)?;
+        self.set_sizes(&mut config)?;
+        self.set_hosts(&mut config)?;
+        config.buckets = self.run_parent.as_ref().map(|parent| config.cwd.join(parent));
+        config.keep = self.keep;
+        config.gitignore = self.gitignore;
+        config.verify = self.verify;
+        config.progress = self.progress;
+        config.retries = self.retries.unwrap_or(DEFAULT_RETRIES);
+        config.stall = self.stall.map(whole_seconds);
+        if let Some(depth) = config.verify {
+            crate::recheck::options(&config.options, depth)?;
+        }
+        let keep_runs = Keep { days: self.keep_days.unwrap_or(Keep::USUAL.days), ..Keep::USUAL };
+        config.state = state::place().ok().filter(|_| keep_runs.days > 0);
+        let words = self.words(&config);
+        Ok(Job { config, words, keep_runs, gives_way: None, cancel: CancelHandle::default() })
+    }
+
+    fn set_program(&self, config: &mut Config) -> Result<()> {
+        let Some(program) = self.rsync_program.as_ref().filter(|program| *program != PROGRAM) else { return Ok(()) };
+        if !program.as_bytes().ends_with(b"/rsync") {
+            return Err(Error::usage(format!("not a path to rsync: {}", Printable::os(program)))
+                .remedy("give a path that ends in /rsync"));
+        }
+        if self.hosts.is_some() {
+            return Err(
+                Error::usage("a path to rsync with source hosts").remedy("leave it out: each host starts its own")
+            );
+        }
+        let path = config.cwd.join(program);
+        config.program = std::path::absolute(&path).unwrap_or(path).into();
+        Ok(())
+    }
+
+    fn set_sizes(&self, config: &mut Config) -> Result<()> {
+        if self.adapts {
+            config.adapts = true;
+            config.processes = most_processes(config.destination.is_local());
+        } else if let Some(count) = self.processes {
+            config.processes = NonZero::new(count).ok_or_else(|| none("processes"))?;
+        }
+        if let Some(count) = self.bucket_entries {
+            config.limits.entries = NonZero::new(count).ok_or_else(|| none("bucket_entries"))?;
+        }
+        if let Some(bytes) = self.bucket_bytes {
+            config.limits.bytes = NonZero::new(bytes).ok_or_else(|| none("bucket_bytes"))?;
+        }
+        config.limits_given = self.bucket_entries.is_some() || self.bucket_bytes.is_some();
+        if let Some(count) = self.scan_threads {
+            config.scan_threads = Some(NonZero::new(count).ok_or_else(|| none("scan_threads"))?);
+        }
+        Ok(())
+    }
+
+    fn set_hosts(&self, config: &mut Config) -> Result<()> {
+        let Some(list) = &self.hosts else {
+            if self.ssh.is_some() || self.host_timeout.is_some() || self.mixed_users {
+                return Err(Error::usage("ssh, host_timeout or mixed_users without hosts")
+                    .remedy("name the hosts by JobBuilder::hosts"));
+            }
+            return Ok(());
+        };
+        if self.adapts {
+            return Err(
+                Error::usage("adaptive_processes with hosts").remedy("give a number, or USER@HOST*N for each host")
+            );
+        }
+        config.hosts = hosts::parse_list(list)?;
+        if let Some(command) = &self.ssh {
+            config.ssh = Ssh::parse(command, &config.cwd)?;
+        }
+        if let Some(patience) = self.host_timeout {
+            config.host_timeout = whole_seconds(patience);
+        }
+        config.mixed_users = self.mixed_users;
+        Ok(())
+    }
+
+    /// The command line that asks for the same.
+    fn words(&self, config: &Config) -> Vec<OsString> {
+        let mut words = Vec::new();
+        let mut say = |name: &str, value: Option<String>| words.extend(value.map(|value| option(name, value)));
+        let count = self.processes.map(|count| count.to_string());
+        // Those first that may differ when the run goes on.
+        say("--processes=", if self.adapts { Some("auto".into()) } else { count });
+        say("--retries=", self.retries.map(|count| count.to_string()));
+        say("--stall=", config.stall.map(|patience| patience.as_secs().to_string()));
+        say("--files=", self.bucket_entries.map(|count| count.to_string()));
+        say("--size=", self.bucket_bytes.map(|bytes| bytes.to_string()));
+        say("--scan-threads=", self.scan_threads.map(|count| count.to_string()));
+        say("--keep-runs=", self.keep_days.map(|days| days.to_string()));
+        let timeout = self.host_timeout.map(|_| config.host_timeout.as_secs().to_string());
+        say("--host-timeout=", timeout);
+        words.extend(self.run_parent.as_ref().map(|dir| option("--buckets=", dir)));
+        if let Some(hosts) = &self.hosts {
+            words.extend(["--mode=many-to-one".into(), option("--hosts=", hosts)]);
+        }
+        words.extend(self.ssh.as_ref().map(|command| option("--ssh=", command)));
+        let flags = [(self.keep, "--keep"), (self.gitignore, "--gitignore"), (self.mixed_users, "--mixed-users")];
+        words.extend(flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.into()));
+        words.extend(self.verify.map(|depth| match depth {
+            Depth::Quick => "--verify".into(),
+            Depth::Checksum => "--verify=checksum".into(),
+        }));
+        words.push(config.program.clone());
+        words.extend(Aliases::installed().respell(config.options.argv()));
+        words.push("--".into());
+        words.extend(self.sources.iter().chain(&self.destination).cloned());
+        words
+    }
+}
+
+/// What the command line can say: whole seconds, and at least one.
+fn whole_seconds(patience: Duration) -> Duration {
+    let up = u64::from(patience.subsec_nanos() > 0);
+    Duration::from_secs((patience.as_secs() + up).clamp(1, u32::MAX.into()))
+}
+
+fn none(what: &str) -> Error {
+    Error::usage(format!("{what}: 0 is none")).remedy("give 1 or more")
+}

@@ -1,0 +1,200 @@
+//! How a job ended.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Closed;
+use crate::config::Config;
+use crate::engine::FAILED_NAMES;
+use crate::error::{Error, Result};
+use crate::report::Summary;
+use crate::report::advice;
+use crate::report::text::Statistics;
+use crate::rsync::exit;
+use crate::scan::Weight;
+
+/// How a job ended, and what it has left.
+#[derive(Debug)]
+pub struct Outcome {
+    code: u8,
+    interrupted: bool,
+    summary: Option<Summary>,
+    failure: Option<Error>,
+    gave_way: Option<String>,
+    closed: Closed,
+    config: Option<Config>,
+}
+
+/// How a job that did not come to its end is gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NextStep {
+    /// Nothing is left to do.
+    Nothing,
+    /// [`Job::resume`](super::Job::resume) with [`Outcome::run_directory`].
+    Resume,
+    /// [`Job::retry_failed`](super::Job::retry_failed) with [`Outcome::run_directory`].
+    RetryFailed,
+    /// The same job anew: nothing was kept that would save work.
+    Again,
+}
+
+/// Sums of a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Found by the scan.
+    pub found: Weight,
+    /// Dealt with: all that was found, unless the job ended early.
+    pub done: Weight,
+    /// Entries that the scan could not read.
+    pub unread: u64,
+    /// Buckets that were packed.
+    pub buckets: u64,
+    /// Directories that were split between launches.
+    pub split_directories: u64,
+    /// rsyncs that were started.
+    pub launches: u64,
+    /// How many of them ended in a way that their work had to be done once more.
+    pub retried: u64,
+    /// Files whose content rsyncs transferred; 0 where a single rsync was not asked for figures.
+    pub transferred_files: u64,
+    /// The length of these files in bytes.
+    pub transferred_bytes: u64,
+    /// The time the job took.
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    pub(super) fn new(ended: Result<Summary>, closed: Closed, config: Config, cancelled: bool) -> Outcome {
+        let (summary, failure) = match ended {
+            Ok(summary) => (Some(summary), None),
+            Err(error) => (None, Some(error)),
+        };
+        let code = match (&summary, &failure) {
+            (Some(summary), _) => summary.code.get(),
+            (None, Some(error)) if !cancelled => error.exit_code(),
+            _ => exit::INTERRUPTED,
+        };
+        let interrupted = summary.as_ref().map_or(cancelled, |summary| summary.interrupted);
+        let failure = failure.filter(|_| !cancelled);
+        Outcome { code, interrupted, summary, failure, gave_way: None, closed, config: Some(config) }
+    }
+
+    /// Cancelled before anything was begun.
+    pub(super) fn cancelled_early() -> Outcome {
+        Outcome { interrupted: true, ..Outcome::nothing(exit::INTERRUPTED) }
+    }
+
+    pub(super) fn gave_way_because(why: String) -> Outcome {
+        Outcome { gave_way: Some(why), ..Outcome::nothing(exit::OK) }
+    }
+
+    fn nothing(code: u8) -> Outcome {
+        let closed = Closed { lines: Vec::new(), removed: Ok(()), left: None, next: NextStep::Again };
+        Outcome { code, interrupted: false, summary: None, failure: None, gave_way: None, closed, config: None }
+    }
+
+    /// The exit code that one rsync would have given: 0 only if every entry that was found was handed to an rsync that ended with 0, and the
+    /// attributes of every split directory were set afterwards.
+    pub fn exit_code(&self) -> u8 {
+        self.code
+    }
+
+    /// Whether the job was ended before its time by a [`CancelHandle`](super::CancelHandle).
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// What ended the job as a whole, if something did.
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Why one rsync did it all, if one did.
+    pub fn one_rsync(&self) -> Option<&str> {
+        self.summary.as_ref().and_then(|summary| summary.plain.as_deref())
+    }
+
+    /// The sums. They are 0 where the job ended with a [failure](Outcome::failure).
+    pub fn totals(&self) -> Totals {
+        let Some(summary) = &self.summary else { return Totals::default() };
+        Totals {
+            found: summary.found,
+            done: summary.done,
+            unread: summary.scan_error_count,
+            buckets: summary.buckets,
+            split_directories: summary.spine,
+            launches: summary.launches,
+            retried: summary.retried,
+            transferred_files: summary.figures.transferred,
+            transferred_bytes: summary.figures.transferred_bytes,
+            elapsed: summary.total_time,
+        }
+    }
+
+    /// How many differences were found, if rsync was asked.
+    pub fn differences(&self) -> Option<u64> {
+        self.summary.as_ref().and_then(|summary| summary.differences)
+    }
+
+    /// The run directory that is left, if one is.
+    pub fn run_directory(&self) -> Option<&Path> {
+        self.closed.left.as_deref()
+    }
+
+    /// How the job is gone on with.
+    pub fn next_step(&self) -> NextStep {
+        self.closed.next
+    }
+
+    /// Names that were not copied, relative to the sources as far as that is known: those that the [run directory](Outcome::run_directory) lists.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn failed_names(&self) -> Result<Vec<Vec<u8>>> {
+        let Some(path) = self.failed_list().filter(|path| path.exists()) else { return Ok(Vec::new()) };
+        let list = fs::read(&path).map_err(|cause| Error::io("read", &path, cause))?;
+        Ok(list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
+    fn failed_list(&self) -> Option<PathBuf> {
+        self.run_directory().map(|dir| dir.join(FAILED_NAMES))
+    }
+
+    /// Lines for a person: what is left of the run, and how to go on with it.
+    pub fn advice(&self) -> &[String] {
+        &self.closed.lines
+    }
+
+    /// A line for a person: what to do about what rsync, ssh and the other machine have complained of.
+    pub fn remedy(&self) -> Option<String> {
+        let (summary, config) = (self.summary.as_ref()?, self.config.as_ref()?);
+        advice::advice(&summary.complaints.lines, self.code, &config.destination)
+    }
+
+    /// What of the run directory could not be removed or written after the copy, which is no part of the exit code.
+    pub fn leftover(&self) -> Option<&Error> {
+        self.closed.removed.as_ref().err()
+    }
+
+    /// The block of figures that `--stats` prints. `command_line` is shown in it.
+    pub fn statistics(&self, command_line: &str) -> String {
+        let (Some(summary), Some(config)) = (&self.summary, &self.config) else { return String::new() };
+        let (cwd, processes, dry_run) = (&config.cwd, config.processes.get(), config.dry_run);
+        Statistics { summary, cwd, command_line, processes, dry_run }.to_string()
+    }
+
+    /// Why the rsync that was typed is to take the place of the job ([`Job::giving_way`](super::Job::giving_way)).
+    #[doc(hidden)]
+    pub fn gave_way(&self) -> Option<&str> {
+        self.gave_way.as_deref()
+    }
+
+    /// Everything about the run, for the printers of the command.
+    #[doc(hidden)]
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.as_ref()
+    }
+}

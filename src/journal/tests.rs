@@ -1,0 +1,173 @@
+use super::*;
+use crate::scan::Weight;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const RUN: &str = "a run";
+
+fn bucket(id: u64) -> Record {
+    Record::Bucket { b: (id, 10 + id, 100, 3, 40, 1, false, false), content: Some((16, 77 + id)) }
+}
+
+fn some_records() -> Vec<Record> {
+    let name = |text: &str| Name::Text(text.into());
+    vec![
+        Record::Spine(SpineRecord {
+            argument: Some(Name::new(b"./\xff\n".to_vec())),
+            identity: (1, 2),
+            locked: false,
+            mount_point: false,
+            exposed: true,
+        }),
+        bucket(0),
+        bucket(1),
+        Record::Started { launch: 0, buckets: vec![0] },
+        bucket(2),
+        Record::Done { launch: 0, code: 0, sender_failed: false, buckets: vec![0] },
+        Record::Started { launch: 1, buckets: vec![1, 2] },
+        Record::Scanned { entries: 33, bytes: 300 },
+        Record::Failed {
+            phase: "copy".into(),
+            code: 23,
+            buckets: vec![1, 2],
+            names: vec![(name("f"), name("no \"f\""))],
+        },
+        Record::Done { launch: 1, code: 23, sender_failed: true, buckets: vec![1, 2] },
+        Record::Finished { code: 23 },
+    ]
+}
+
+/// The journal of a run of which the first `count` of the records were written.
+fn written(dir: &Path, count: usize) -> Journal {
+    let (mut journal, _) = Journal::open(dir, RUN).unwrap();
+    some_records().iter().take(count).for_each(|record| journal.append(record).unwrap());
+    journal.sync().unwrap();
+    journal
+}
+
+fn all(dir: &Path) -> Journal {
+    written(dir, usize::MAX)
+}
+
+/// What those records say.
+fn expected(count: usize) -> State {
+    let mut state = State::default();
+    state.take(Record::Begun { version: VERSION, run: RUN.into() });
+    some_records().into_iter().take(count).for_each(|record| state.take(record));
+    state
+}
+
+fn state(dir: &Path) -> State {
+    match Read::from(dir).unwrap() {
+        Read::Whole { state, .. } => state,
+        damaged => panic!("{damaged:?}"),
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(all(dir.path()));
+    let read = state(dir.path());
+    assert_eq!(read, expected(usize::MAX));
+    assert_eq!(read.done, BTreeMap::from([(0, 0), (1, 23), (2, 23)]));
+    assert_eq!(read.spine[0].argument.clone().unwrap().into_bytes(), b"./\xff\n");
+    assert_eq!((read.scanned, read.launches, read.begun), (Some(Weight { entries: 33, bytes: 300 }), 2, 1));
+    assert!(read.sender_failed && read.started.is_empty() && read.finished == Some(23));
+    assert_eq!(read.done_weight(), Weight { entries: 33, bytes: 300 });
+    assert_eq!(read.failures.iter().count(), 1);
+    // The next part of the same run, and no other run.
+    drop(Journal::open(dir.path(), RUN).unwrap());
+    let again = state(dir.path());
+    assert_eq!((again.begun, again.finished, again.done.len(), again.spine.len()), (2, None, 3, 1));
+    let other = Journal::open(dir.path(), "another run").unwrap_err().to_string();
+    assert!(other.contains("another run"), "{other}");
+}
+
+#[test]
+fn cut_anywhere_it_never_says_more_than_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(all(dir.path()));
+    let whole = std::fs::read(dir.path().join(FILE)).unwrap();
+    for cut in 0..=whole.len() {
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join(FILE), &whole[..cut]).unwrap();
+        // The records whose lines are complete, and no other.
+        let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+        let known = if lines == 0 { State::default() } else { expected(lines - 1) };
+        assert_eq!(state(other.path()), known, "cut at {cut}");
+        // And it can be written on.
+        let (mut journal, before) = Journal::open(other.path(), RUN).unwrap();
+        assert_eq!(*before.state(), known);
+        journal.append(&bucket(77)).unwrap();
+        journal.flush().unwrap();
+        assert!(state(other.path()).buckets.contains_key(&77), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_newer_journal_is_refused_and_a_missing_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Read::from(dir.path()).unwrap_err().to_string().contains("journal.jsonl"));
+    let mut journal = written(dir.path(), 0);
+    journal.append(&Record::Begun { version: VERSION + 1, run: RUN.into() }).unwrap();
+    journal.flush().unwrap();
+    assert!(Read::from(dir.path()).unwrap_err().to_string().contains("newer"));
+    assert!(Journal::open(dir.path(), RUN).is_err());
+}
+
+proptest! {
+    #[test]
+    fn a_changed_byte_is_noticed(at in any::<prop::sample::Index>(), by in 1u8..) {
+        let dir = tempfile::tempdir().unwrap();
+        drop(all(dir.path()));
+        let path = dir.path().join(FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        // Everything before that line, nothing of it or after it.
+        let before = bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        bytes[at] ^= by;
+        std::fs::write(&path, &bytes).unwrap();
+        let read = Read::from(dir.path()).unwrap();
+        let known = if before == 0 { State::default() } else { expected(before - 1) };
+        prop_assert_eq!(read.state(), &known);
+        // Only at the end may it be taken for a torn end. A lost line break makes one line of two.
+        let is_damaged = matches!(read, Read::Damaged { line, .. } if line as usize == before + 1);
+        prop_assert!(is_damaged || before + 4 > lines, "line {before} of {lines}: {read:?}");
+    }
+}
+
+#[test]
+fn lines_that_are_missing_or_elsewhere_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(all(dir.path()));
+    let path = dir.path().join(FILE);
+    let text = std::fs::read(&path).unwrap();
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    for at in 0..lines.len() - 3 {
+        let mut without = lines.clone();
+        without.remove(at);
+        let mut exchanged = lines.clone();
+        exchanged.swap(at, at + 1);
+        let mut twice = lines.clone();
+        twice.insert(at, lines[at]);
+        for (how, damaged) in [("without", without), ("exchanged", exchanged), ("twice", twice)] {
+            std::fs::write(&path, damaged.concat()).unwrap();
+            let read = Read::from(dir.path()).unwrap();
+            assert!(matches!(read, Read::Damaged { .. }), "{how} {at}: {read:?}");
+        }
+    }
+    // What was damaged is put aside, and nothing of it counts.
+    let (_, before) = Journal::open(dir.path(), RUN).unwrap();
+    assert!(matches!(before, Read::Damaged { .. }) && dir.path().join(ASIDE).exists());
+    assert_eq!(state(dir.path()), expected(0));
+}
+
+#[test]
+fn bytes_come_back() {
+    for bytes in [&b"text"[..], b"\xff\x00", "\u{e4}".as_bytes(), b""] {
+        let json = serde_json::to_string(&Name::new(bytes.to_vec())).unwrap();
+        assert_eq!(serde_json::from_str::<Name>(&json).unwrap().into_bytes(), bytes);
+    }
+}

@@ -1,0 +1,48 @@
+//! DEST on this machine: whether it can be a directory, and whether its file system tells what was written.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::rsync::exit;
+use crate::rsync::options::Meaning;
+
+/// Local file systems with fine change times, as far as their inodes have room for them. On others, such as NFS, attributes may come from a cache.
+pub(super) fn watched_dest(config: &Config) -> Option<PathBuf> {
+    const BTRFS: u64 = 0x9123_683e;
+    const EXT: u64 = 0xef53;
+    const F2FS: u64 = 0xf2f5_2010;
+    const TMPFS: u64 = 0x0102_1994;
+    const XFS: u64 = 0x5846_5342;
+    let path = PathBuf::from(config.destination.as_directory(&config.cwd));
+    let existing = path.ancestors().find(|path| path.is_dir())?;
+    let kind = rustix::fs::statfs(existing).ok()?.f_type as u64;
+    (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
+}
+
+/// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything. In a dry run it does not look for
+/// the parent.
+pub(super) fn check_local_destination(config: &Config, meaning: &Meaning, needs_parent: bool) -> Result<()> {
+    if !config.destination.is_local() {
+        return Ok(());
+    }
+    let typed = config.destination.as_typed(&config.cwd);
+    let path = Path::new(&typed);
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(Error::io("use destination", path, io::Error::from(io::ErrorKind::NotADirectory))
+            .remedy("name a directory, existing or new")
+            .exit(exit::FILE_SELECT)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(parent) if needs_parent && !parent.is_dir() => Err(Error::io("create destination", path, cause)
+                .remedy("create its parent directory, or add --mkpath to the rsync options")
+                .exit(EXIT_FILE_IO)),
+            _ => Ok(()),
+        },
+        Err(cause) => Err(Error::io("look at destination", path, cause)
+            .remedy("name a directory, existing or new, in one that you may enter")
+            .exit(if meaning.mkpath { EXIT_FILE_IO } else { exit::FILE_SELECT })),
+    }
+}

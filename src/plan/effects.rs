@@ -1,0 +1,128 @@
+//! What the user's options mean for launches: how each is started and listened to, and whether it may come twice.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::endpoint::Target;
+use crate::rsync::options::{Delete, Meaning, Opt, Options, Stop};
+use crate::scan::Follow;
+
+/// What rsync sets of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeps {
+    /// Its mode.
+    pub mode: bool,
+    /// Its owner.
+    pub owner: bool,
+    /// Its group.
+    pub group: bool,
+    /// Its time.
+    pub time: bool,
+}
+
+impl Keeps {
+    /// `None` if options say more than the plain attributes, or print a line about each directory.
+    pub(super) fn of(config: &Config, options: &Options, meaning: &Meaning) -> Option<Keeps> {
+        const MORE: [Opt; 12] = [
+            Opt::Chmod,
+            Opt::Chown,
+            Opt::Usermap,
+            Opt::Groupmap,
+            Opt::FakeSuper,
+            Opt::CopyAs,
+            Opt::Acls,
+            Opt::Xattrs,
+            Opt::Atimes,
+            Opt::Crtimes,
+            Opt::Super,
+            Opt::Relative,
+        ];
+        let more = options.mentions(&MORE);
+        let here = config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run;
+        let silent =
+            options.shows().names == 0 && meaning.verbose == 0 && meaning.itemize == 0 && meaning.out_format.is_none();
+        (here && silent && !more && meaning.log_file.is_none()).then_some(Keeps {
+            mode: meaning.perms,
+            owner: meaning.owner,
+            group: meaning.group,
+            time: meaning.times && !meaning.omit_dir_times,
+        })
+    }
+}
+
+/// Whether a half-written file stays under its own name, and looks newer, existing, or of the right size to the next rsync.
+pub(super) fn leaves_halves(options: &Options, meaning: &Meaning) -> bool {
+    // -P is --partial --progress.
+    let partial = options.has(Opt::Partial) || options.has(Opt::P);
+    let in_place = meaning.inplace || meaning.append || partial || options.has(Opt::WriteDevices);
+    let passes_over = options.has(Opt::Update) || options.has(Opt::SizeOnly) || meaning.ignore_existing;
+    in_place && !meaning.dry_run && passes_over
+}
+
+pub(super) fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
+    const TWICE: [Opt; 7] = [
+        Opt::IgnoreTimes,
+        Opt::Backup,
+        Opt::ItemizeChanges,
+        Opt::Verbose,
+        Opt::OutFormat,
+        Opt::LogFile,
+        Opt::RemoveSourceFiles,
+    ];
+    let typed = options.mentions(&TWICE) || options.shows().names > 0;
+    // Without times rsync would copy everything again.
+    meaning.times && !meaning.dry_run && !typed
+}
+
+/// A link that is copied as what it leads to only if that is unsafe counts as a link: rsync decides, and it is a unit by itself.
+pub(super) fn follow(meaning: &Meaning) -> Follow {
+    match (meaning.copy_links, meaning.copy_dirlinks) {
+        (true, _) => Follow::All,
+        (false, true) => Follow::Directories,
+        (false, false) => Follow::Nothing,
+    }
+}
+
+/// Whether all directories are read before the first is sent: a receiver has to know them before it begins (rsync 3.5.0, compat.c,
+/// `set_allow_inc_recurse`).
+pub(super) fn lists_first(options: &Options, meaning: &Meaning) -> bool {
+    let all_first = matches!(meaning.delete, Some(Delete::Before | Delete::After));
+    let mut settings = options.settings().iter();
+    let off = settings.rfind(|setting| setting.spec.id == Opt::IncRecursive).is_some_and(|setting| setting.negated);
+    all_first || off || meaning.delay_updates || meaning.prune_empty_dirs
+}
+
+/// Minutes as rsync reads them; what it cannot read it refuses before anything is copied.
+pub(super) fn stop_after(meaning: &Meaning) -> Option<Duration> {
+    let Some(Stop::After(minutes)) = &meaning.stop else { return None };
+    let text = minutes.to_str()?.trim_start();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some(Duration::from_secs(text[..digits].parse::<u64>().ok()?.checked_mul(60)?))
+}
+
+/// Whether a launch may shake hands before it may begin. To whoever limits the time, an rsync that waits looks like one that hangs.
+pub(super) fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
+    let times_out = || options.mentions(&[Opt::Timeout]);
+    // What waits would hold a share of the bandwidth.
+    let is_limited = config.stall.is_some() || times_out() || meaning.bwlimit.is_some();
+    !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
+}
+
+/// Whether launches are asked to say when they have done everything: not where nothing comes of it, nor where it would be among what the
+/// user wants to see.
+pub(super) fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -> bool {
+    const SHOWN: [Opt; 8] = [
+        Opt::Debug,
+        Opt::Info,
+        Opt::LogFile,
+        Opt::LogFileFormat,
+        Opt::Msgs2stderr,
+        Opt::Outbuf,
+        Opt::Progress,
+        Opt::Stderr,
+    ];
+    let shown = options.mentions(&SHOWN);
+    // A daemon is no process that it could wait for.
+    let waits = !matches!(config.destination.target(), Target::Daemon { .. });
+    waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown
+}

@@ -1,0 +1,371 @@
+//! What the rules of [`super::fallback`] are about: the command line, and what is found of its sources and of DEST on this machine.
+//!
+//! Facts are gathered in steps, the dear ones only where no rule has applied before. What has not been looked for yet is false, and no rule
+//! applies because of it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::config::Config;
+use crate::endpoint::{Form, Source};
+use crate::rsync::command::Removal;
+use crate::rsync::filter;
+use crate::rsync::options::{Aliases, Class, Meaning, Opt, Options, Verdict};
+use crate::scan;
+
+use super::aux_dirs::{self, COMPARED};
+use super::receiver::Receiver;
+use super::relative::Relative;
+use super::sources::{Found, real_path, resolve};
+use super::{bandwidth, launches, mounts, rooted};
+
+/// All that a rule may ask.
+pub(super) struct Facts {
+    /// The options that each launch would get.
+    pub options: Options,
+    /// What they mean together and in this environment.
+    pub meaning: Meaning,
+    /// The first option that goes to one rsync only, whatever else is typed.
+    pub option: Option<Verdict>,
+    /// Why it is not certain which filter rules count.
+    pub unclear_rules: Option<filter::Unclear>,
+    /// An option that an alias of popt gives another meaning.
+    pub alias: Option<String>,
+    /// The rsyncs that write run as root for certain.
+    pub writes_as_root: bool,
+    /// DEST is a path, on this machine or on the hosts.
+    pub dest_is_path: bool,
+    /// The launches run on source hosts.
+    pub on_hosts: bool,
+    /// Somebody reads how much was copied.
+    pub figures: bool,
+    /// Directories without `u+rwx` are not split.
+    pub locked_whole: bool,
+    /// What the sources are.
+    pub sources: SourceFacts,
+    /// What DEST is.
+    pub dest: DestFacts,
+    /// rsync was asked: its rules may leave no more of the sources than a name.
+    pub rules_leave_a_name: bool,
+    /// The launch that deletes cannot be given the names of all sources.
+    pub too_many_names: bool,
+    /// Nobody has asked for several processes, or for what they bring.
+    pub one_process: bool,
+}
+
+/// What was found of the sources. Each is a reason to look closer, so false is the usual case.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct SourceFacts {
+    /// There is none.
+    pub none: bool,
+    /// There are several.
+    pub several: bool,
+    /// One was not found.
+    pub missing: bool,
+    /// One is no directory.
+    pub file: bool,
+    /// One is a symbolic link.
+    pub link: bool,
+    /// One is a directory that cannot be read.
+    pub unreadable: bool,
+    /// Of several, one that gives its attributes to DEST must not be split.
+    pub whole_in_dest: bool,
+    /// One was typed as a path from the root.
+    pub rooted: bool,
+    /// Lines about a source that was typed from the root cannot be told from others.
+    pub rooted_unclear: bool,
+    /// One under `--relative` has a name that is not certain without looking through links.
+    pub odd_relative: bool,
+    /// Two of them bring the same name to DEST.
+    pub same_name: bool,
+    /// One is another one, or lies in it.
+    pub nested: bool,
+}
+
+/// What was found of DEST on this machine, and of the directories that options name there.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct DestFacts {
+    /// It does not exist.
+    pub new: bool,
+    /// It does not exist, and neither does what would hold it.
+    pub parent_missing: bool,
+    /// Something is mounted in it.
+    pub mount: bool,
+    /// It is made in a directory that is sent.
+    pub made_in_source: bool,
+    /// It lies in a source, or a source in it, also by mounts.
+    pub meets_source: bool,
+    /// The directory for backups does, or may, lie in it.
+    pub backup_dir: bool,
+    /// The directory for backups is made in a directory that is sent.
+    pub backup_dir_made_in_source: bool,
+    /// A directory to compare with lies in it.
+    pub compared: bool,
+    /// The directory for temporary files lies in it.
+    pub temp_dir: bool,
+}
+
+impl Facts {
+    /// What is known from the command line alone. `options` are what each launch would get, and `unclear_rules` what was found of their filter
+    /// rules.
+    pub fn of(
+        config: &Config,
+        options: &Options,
+        environment: impl Fn(&str) -> Option<OsString>,
+        receiver: Receiver,
+        unclear_rules: Option<filter::Unclear>,
+    ) -> Facts {
+        let meaning = options.meaning_with(&environment);
+        let mut verdicts = config.options.verdicts_with(environment).into_iter();
+        Facts {
+            option: verdicts.find(|verdict| verdict.class == Class::Plain),
+            unclear_rules,
+            alias: Aliases::installed().redefined(),
+            writes_as_root: receiver.is_root(),
+            dest_is_path: config.destination.is_local(),
+            on_hosts: !config.hosts.is_empty(),
+            figures: config.figures || config.options.shows().stats > 1,
+            locked_whole: receiver.locked(config, &meaning).keep_whole,
+            options: options.clone(),
+            meaning,
+            sources: SourceFacts::default(),
+            dest: DestFacts::default(),
+            rules_leave_a_name: false,
+            too_many_names: false,
+            one_process: false,
+        }
+    }
+
+    /// Adds what there is of the sources and of DEST.
+    pub fn look(&mut self, config: &Config, found: &Found, relative: Option<&[Relative]>, whole: &Whole<'_>) {
+        let real: Vec<PathBuf> = found.present.iter().map(|(source, _)| real_path(source, config)).collect();
+        self.sources = SourceFacts::of(config, found, &real, &self.meaning, relative, whole);
+        self.dest = DestFacts::of(config, found, &real, &self.options, &self.meaning, relative);
+    }
+
+    /// Whether an option was typed, and not only to turn it off.
+    pub fn has(&self, opt: Opt) -> bool {
+        self.options.has(opt)
+    }
+
+    /// Whether a directory to compare with was named.
+    pub fn compares(&self) -> bool {
+        COMPARED.into_iter().any(|opt| self.has(opt))
+    }
+
+    /// Whether what is too much at DEST is deleted.
+    pub fn deletes(&self) -> bool {
+        self.meaning.delete.is_some()
+    }
+
+    /// Whether directories may hold files of rules.
+    pub fn merges(&self) -> bool {
+        self.meaning.per_dir_merge || self.meaning.cvs_exclude
+    }
+
+    /// Whether a symbolic link may be copied as what it leads to.
+    pub fn follows(&self) -> bool {
+        self.meaning.copy_links || self.meaning.copy_dirlinks || self.meaning.copy_unsafe_links
+    }
+
+    /// Whether rsync prints a line about each entry that it changes.
+    pub fn prints(&self) -> bool {
+        prints(&self.options, &self.meaning)
+    }
+
+    /// Whether such lines go where multi-sync does not write them: a format of the user's, or a log file.
+    pub fn prints_elsewhere(&self) -> bool {
+        self.meaning.out_format.is_some() || self.meaning.log_file.is_some()
+    }
+
+    /// Whether source files are looked at once more before they are removed.
+    pub fn looks_twice(&self) -> bool {
+        launches::removal(&self.meaning) == Removal::SinglesLast
+    }
+
+    /// Whether `--bwlimit` is one that cannot be read.
+    pub fn has_odd_limit(&self) -> bool {
+        bandwidth::limit(&self.meaning).is_err()
+    }
+
+    /// Whether a backup directory was named that does not certainly lie outside of DEST, which it is relative to. An absolute one might be inside.
+    pub fn may_back_up_inside(&self) -> bool {
+        let first = |dir: &OsString| Path::new(dir).components().next() != Some(Component::ParentDir);
+        self.meaning.backup_dir.as_ref().is_some_and(first)
+    }
+
+    /// Whether a format of the user's has `%f`, with or without a width (rsyncd.conf(5), "log format").
+    pub fn prints_paths(&self) -> bool {
+        self.options.settings().iter().any(|setting| {
+            let is_format = matches!(setting.spec.id, Opt::OutFormat | Opt::LogFileFormat);
+            let format = setting.value.as_deref().unwrap_or_default().as_bytes();
+            let mut pieces = format.split(|byte| *byte == b'%').skip(1);
+            let is_width = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'\'');
+            is_format && pieces.any(|piece| piece.iter().find(|byte| !is_width(byte)) == Some(&b'f'))
+        })
+    }
+
+    /// Whether a rule of the user's may let in what rsync's own rules exclude. `--exclude='+ NAME'` includes as well (rsync(1), "FILTER RULES").
+    pub fn may_include(&self) -> bool {
+        self.options.settings().iter().any(|setting| match setting.spec.id {
+            Opt::Include | Opt::IncludeFrom | Opt::ExcludeFrom | Opt::Filter => true,
+            Opt::Exclude => setting.value.as_ref().is_some_and(|value| value.as_bytes().starts_with(b"+")),
+            _ => false,
+        })
+    }
+
+    /// Whether the rule by which rsync protects backups, `P *SUFFIX`, does not stand for the names that end so.
+    pub fn has_odd_suffix(&self) -> bool {
+        let suffix = self.options.settings().iter().rfind(|setting| setting.spec.id == Opt::Suffix);
+        let value = suffix.and_then(|setting| setting.value.as_ref());
+        value.is_some_and(|suffix| suffix.as_bytes().iter().any(|byte| b"*?[\\/".contains(byte)))
+    }
+
+    /// Whether the receiving side of a copy on this machine is given a log file, which it looks for where rsync is started.
+    pub fn receiver_logs(&self) -> bool {
+        self.dest_is_path
+            && self.options.settings().iter().any(|setting| {
+                let word = setting.value.as_deref().unwrap_or_default().as_bytes();
+                setting.spec.id == Opt::RemoteOption && word.starts_with(b"--log-file")
+            })
+    }
+}
+
+/// Whether rsync prints a line about each entry that it changes.
+pub(super) fn prints(options: &Options, meaning: &Meaning) -> bool {
+    meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some() || options.shows().names > 0
+}
+
+/// Whether one process copies to this machine in a run that nobody wants to take up again: what multi-sync starts is one rsync anyway, and need
+/// not wait for the scan.
+pub(super) fn asks_for_one_process(config: &Config) -> bool {
+    let one = config.processes.get() == 1 && !config.adapts && config.hosts.is_empty();
+    let divides = config.limits_given || config.gitignore;
+    let keeps = config.buckets.is_some() || config.keep || config.dry_run || config.stall.is_some();
+    one && config.destination.is_local() && !divides && !keeps
+}
+
+impl SourceFacts {
+    fn of(
+        config: &Config,
+        found: &Found,
+        real: &[PathBuf],
+        meaning: &Meaning,
+        relative: Option<&[Relative]>,
+        whole: &Whole<'_>,
+    ) -> SourceFacts {
+        let sources = &found.present;
+        let several = sources.len() > 1;
+        let is_readable = |source: &Source| {
+            let path = source.base(&config.cwd).join(source.name().unwrap_or_default());
+            rustix::fs::access(&path, Access::READ_OK | Access::EXEC_OK).is_ok()
+        };
+        let into_dest = |source: &Source| several && source.form() == Form::Contents;
+        let same_name = match relative {
+            Some(all) => all.iter().enumerate().any(|(at, one)| all[..at].iter().any(|other| one.meets(other))),
+            None => !meaning.relative && overlap(config, sources),
+        };
+        SourceFacts {
+            none: sources.is_empty(),
+            several,
+            missing: !found.missing.is_empty(),
+            file: sources.iter().any(|(_, metadata)| !metadata.is_dir()),
+            link: sources.iter().any(|(_, metadata)| metadata.is_symlink()),
+            unreadable: sources.iter().any(|(source, metadata)| metadata.is_dir() && !is_readable(source)),
+            whole_in_dest: sources
+                .iter()
+                .any(|(source, metadata)| into_dest(source) && whole.is(&source.base(&config.cwd), metadata)),
+            rooted: sources.iter().any(|(source, _)| rooted::is_rooted(source)),
+            rooted_unclear: rooted::are_unclear(sources),
+            odd_relative: meaning.relative && relative.is_none(),
+            same_name,
+            nested: are_nested(real),
+        }
+    }
+}
+
+impl DestFacts {
+    fn of(
+        config: &Config,
+        found: &Found,
+        real: &[PathBuf],
+        options: &Options,
+        meaning: &Meaning,
+        relative: Option<&[Relative]>,
+    ) -> DestFacts {
+        let sources = &found.present;
+        let lies_there = |opts: &[Opt]| aux_dirs::any_meets_dest(config, options, opts);
+        let mut facts = DestFacts {
+            backup_dir: lies_there(&[Opt::BackupDir]),
+            compared: lies_there(&COMPARED),
+            temp_dir: lies_there(&[Opt::TempDir]),
+            backup_dir_made_in_source: aux_dirs::backups_are_made_in_sources(config, meaning, real, relative),
+            ..DestFacts::default()
+        };
+        if !config.destination.is_local() {
+            return facts;
+        }
+        let typed = PathBuf::from(config.destination.as_typed(&config.cwd));
+        facts.new = !typed.exists();
+        facts.parent_missing = facts.new && typed.parent().is_some_and(|parent| !parent.is_dir());
+        let dest = resolve(&typed);
+        facts.mount = !mounts::none_below(&dest);
+        // rsync reads the time of the directory above before it makes DEST.
+        let above = dest.parent().filter(|_| !dest.exists());
+        facts.made_in_source =
+            above.is_some_and(|above| relative.is_some_and(|all| all.iter().any(|source| source.sends(above))));
+        facts.meets_source = sources.iter().zip(real).any(|((_, metadata), path)| {
+            let by_path = dest.starts_with(path) || path.starts_with(&dest);
+            by_path || metadata.is_dir() && mounts::share(path, &dest)
+        });
+        facts
+    }
+}
+
+/// Directories that must not be split.
+pub(super) struct Whole<'a> {
+    /// Those without `u+rwx`.
+    pub locked: bool,
+    /// Those that hold a link which may lead out of the source to a directory.
+    pub unsafe_links: bool,
+    /// Those that hold one of these names.
+    pub merge_files: &'a [OsString],
+}
+
+impl Whole<'_> {
+    fn is(&self, dir: &Path, metadata: &fs::Metadata) -> bool {
+        // Well below the length that the scan would still split.
+        const LONG_PATH: usize = 3000;
+        dir.as_os_str().len() > LONG_PATH
+            || self.locked && metadata.permissions().mode() & 0o700 != 0o700
+            || self.merge_files.iter().any(|name| fs::symlink_metadata(dir.join(name)).is_ok())
+            || self.unsafe_links && fs::File::open(dir).is_ok_and(scan::holds_unsafe_link)
+    }
+}
+
+/// Whether a source is another one, or lies in it.
+fn are_nested(real: &[PathBuf]) -> bool {
+    let mut paths: Vec<&PathBuf> = real.iter().collect();
+    paths.sort();
+    // What lies in a directory follows it at once.
+    paths.windows(2).any(|pair| pair[1].starts_with(pair[0]))
+}
+
+/// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
+fn overlap(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
+    let mut names: Vec<&OsStr> = sources.iter().filter_map(|(source, _)| source.name()).collect();
+    let contents: Vec<PathBuf> = sources
+        .iter()
+        .filter(|(source, _)| source.name().is_none())
+        .map(|(source, _)| source.base(&config.cwd))
+        .collect();
+    let many = contents.len() > 1;
+    let inside = contents.iter().any(|base| names.iter().any(|name| fs::symlink_metadata(base.join(name)).is_ok()));
+    names.sort();
+    many || inside || names.windows(2).any(|pair| pair[0] == pair[1])
+}

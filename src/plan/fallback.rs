@@ -1,0 +1,249 @@
+//! When one rsync does the whole run: every rule as a row. Each was a difference, or could not be shown to be none, when random trees were
+//! compared with one rsync.
+//!
+//! Two things are not here. What a single option is by itself stands in the table of options (`Class::Plain`), and has one row for all here.
+//! What a server refuses is known only when it has refused it, and is the engine's to answer.
+
+use crate::rsync::filter::Unclear;
+use crate::rsync::options::{Delete, Opt, Superuser};
+
+use super::facts::Facts;
+
+/// A reason why one rsync does it all.
+pub(super) struct Rule {
+    /// What the rule is called, whatever becomes of its words.
+    pub id: &'static str,
+    /// Whether it applies.
+    pub applies: fn(&Facts) -> bool,
+    /// What the user is told.
+    reason: Reason,
+    /// What follows `rsync` on a command line of which this is the first rule that applies, to root or to another user; a line without operands
+    /// goes from `src/` to `dst/`. The test of this table tries each.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the test of this table reads it"))]
+    pub example: &'static str,
+}
+
+enum Reason {
+    Text(&'static str),
+    Of(fn(&Facts) -> Option<String>),
+}
+
+impl Rule {
+    /// What the user is told.
+    pub fn reason(&self, facts: &Facts) -> String {
+        match self.reason {
+            Reason::Text(text) => text.to_owned(),
+            Reason::Of(text) => text(facts).unwrap_or_default(),
+        }
+    }
+}
+
+/// The first rule that applies.
+pub(super) fn find(facts: &Facts) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| (rule.applies)(facts))
+}
+
+/// The rule about a source and DEST inside each other; the rsync that does such a run gets one option more.
+pub(super) const NESTED: &str = "dest-in-source";
+
+const fn rule(id: &'static str, applies: fn(&Facts) -> bool, reason: &'static str, example: &'static str) -> Rule {
+    Rule { id, applies, reason: Reason::Text(reason), example }
+}
+
+#[rustfmt::skip] // A table: name, condition, reason and example of each rule on two or three lines.
+static RULES: &[Rule] = &[
+    // The command line by itself, which is looked at before any source.
+    Rule {
+        id: "option", applies: |f| f.option.is_some(), example: "-aK",
+        reason: Reason::Of(|f| f.option.as_ref().map(|option| format!("{}: {}", option.option, option.why))),
+    },
+    rule("rules-clear", |f| f.unclear_rules == Some(Unclear::Clears),
+        "a filter rule clears the list", "-a --exclude-from=clears"),
+    rule("rules-more", |f| f.unclear_rules == Some(Unclear::MoreThanPatterns),
+        "a filter file holds more than patterns", "-a -f '. merges'"),
+    rule("rules-named-by-path", |f| f.unclear_rules == Some(Unclear::NamedByPath),
+        "a per-directory filter file is named by a path", "-a -f ': a/rules'"),
+    rule("rules-unreadable", |f| f.unclear_rules == Some(Unclear::Unreadable),
+        "a filter file cannot be read", "-a --exclude-from=none"),
+    Rule {
+        id: "alias", applies: |f| f.alias.is_some(), example: "-aH",
+        reason: Reason::Of(|f| f.alias.as_ref().map(|name| format!("{name} is an alias in a file of popt"))),
+    },
+    rule("receiver-log", Facts::receiver_logs,
+        "the log file of the receiving side is one process's", "-a -M--log-file=log"),
+    rule("paths-printed", Facts::prints_paths,
+        "%f is printed as a path from where rsync was started", "-a --out-format=%f"),
+    rule("delete-rule-files", |f| f.deletes() && f.merges(),
+        "rules that files at the destination give protect what is there from deletion", "-aF --delete"),
+    rule("delete-xx", |f| f.deletes() && f.meaning.one_file_system > 1,
+        "with -xx a mount point is deleted at the destination", "-axx --delete"),
+    rule("delete-format", |f| f.deletes() && f.meaning.out_format.is_some(),
+        "deletions are printed in a format of the user's", "-a --delete --out-format=%n"),
+    rule("delete-ignore-existing", |f| f.deletes() && f.meaning.ignore_existing,
+        "with --ignore-existing entries of another kind stay, and what is in them counts as an error", "-a --delete --ignore-existing"),
+    rule("delete-excluded-backups", |f| f.meaning.delete_excluded && backs_up_beside(f),
+        "--delete-excluded deletes backups, but not those it has just made", "-ab --delete-excluded"),
+    rule("delete-backups", |f| f.deletes() && backs_up_beside(f) && (f.may_include() || f.has_odd_suffix()),
+        "backups may be deleted because of the rules, but not those that one rsync has just made", "-ab --delete --include=x"),
+    rule("safe-links-backup", |f| f.meaning.safe_links && f.meaning.backup,
+        "a link that --safe-links leaves out gets no backup, but it would from a launch that only makes directories", "-ab --safe-links"),
+    rule("backup-dir-user", |f| f.meaning.backup_dir.is_some() && !f.writes_as_root,
+        "directories without u+w in --backup-dir are a race even for one rsync", "-ab --backup-dir=../old"),
+    rule("hard-links-backup", |f| f.meaning.hard_links && f.meaning.backup,
+        "of names of one inode, those are backed up that one rsync comes upon later", "-aHb"),
+    rule("backup-dir-delete-before", |f| f.meaning.backup_dir.is_some() && f.meaning.delete == Some(Delete::Before),
+        "with --delete-before directories in --backup-dir get the modes that were at the destination", "-ab --backup-dir=../old --delete-before"),
+    rule("print-delete-before", |f| f.prints() && f.meaning.delete == Some(Delete::Before),
+        "with --delete-before a directory is printed with the time it has after deletion", "-av --delete-before"),
+    rule("partial-dir-rules", |f| (f.meaning.partial_dir.is_some() || f.meaning.delay_updates) && (f.meaning.per_dir_merge || f.may_include()),
+        "the rules may include a directory with the name of the partial directory, in which rsync removes files", "-a --partial-dir=p --include=x"),
+    rule("super-user", |f| f.meaning.superuser == Superuser::Yes && !f.writes_as_root,
+        "what --super attempts and is not allowed to do depends on the order", "-a --super"),
+    rule("hard-links-rule-files", |f| f.meaning.hard_links && f.merges(),
+        HARD_LINKS_IN_WHOLE, "-aHF"),
+    rule("verbose", |f| f.meaning.verbose > 1,
+        "what rsync says of itself would be said many times", "-avv"),
+    rule("fuzzy-perms", |f| f.has(Opt::Fuzzy) && !f.meaning.perms,
+        "with --fuzzy and without --perms a file gets its mode from what is beside it", "-rlty"),
+    rule("fuzzy-ignore-existing", |f| f.has(Opt::Fuzzy) && f.meaning.ignore_existing,
+        "with --fuzzy and --ignore-existing a directory may keep the time of the copy", "-ay --ignore-existing"),
+    rule("fuzzy-hard-links", |f| f.has(Opt::Fuzzy) && f.meaning.hard_links,
+        "with --fuzzy and --hard-links a directory may be written into by several", "-ayH"),
+    rule("fuzzy-append", |f| f.has(Opt::Fuzzy) && f.meaning.append,
+        "with --fuzzy and --append a file may take the end of what is beside it", "-ay --append"),
+    rule("remove-looks-twice", |f| f.looks_twice() && (!f.meaning.times || f.has(Opt::IgnoreTimes) || f.has(Opt::IgnoreExisting) || f.compares()),
+        "a second look at a file, before it is removed from the source, would not find it up to date", "-aI --remove-source-files"),
+    rule("follow-x", |f| f.follows() && f.meaning.one_file_system > 0,
+        "with --one-file-system a link that is followed may lead to another file system", "-aLx"),
+    rule("follow-hard-links", |f| f.follows() && f.meaning.hard_links,
+        "links that are followed may lead to names of one inode", "-aLH"),
+    rule("follow-rules", |f| f.meaning.copy_links && f.meaning.has_filter_rules,
+        "whether a link that leads nowhere is an error depends on the rules", "-aL --exclude=x"),
+    rule("late-delete-excluded", |f| deletes_late(f) && f.meaning.delete_excluded,
+        "excluded entries that are in the way are deleted at once, all others after everything was copied", "-a --delete-after --delete-excluded"),
+    rule("late-delete-remove", |f| deletes_late(f) && f.meaning.remove_source_files,
+        "directories have other times when deletion looks at them again", "-a --delete-delay --remove-source-files"),
+    rule("chmod-perms", |f| f.meaning.chmod && !f.meaning.perms,
+        "without --perms the mode of a new directory depends on what is above it, which --chmod changes", "-rlt --chmod=u+w"),
+    rule("acls-perms", |f| f.meaning.acls && !f.meaning.perms,
+        "with --acls and without --perms the special bits of a directory depend on when it is looked at", "-rltA --no-perms"),
+    rule("xattrs-perms", |f| f.meaning.xattrs && !f.meaning.perms,
+        "with --xattrs and without --perms a directory gets special bits when its attributes are set", "-rltX"),
+    rule("link-dest-perms", |f| f.has(Opt::LinkDest) && !f.meaning.perms && !f.writes_as_root,
+        "without --perms a directory at the destination that may not be written is not made writable for links into it", "-rlt --link-dest=../old"),
+    rule("atimes-print", |f| f.has(Opt::Atimes) && f.prints(),
+        "with --atimes reading a file changes what is printed of its other names", "-aUv"),
+    rule("backup-again", |f| !f.writes_as_root && f.meaning.backup && (!f.meaning.times || f.has(Opt::IgnoreTimes)),
+        "a launch that is repeated with other modes would back up what the first has copied", "-rlb"),
+    rule("ignore-existing-user", |f| !f.writes_as_root && f.meaning.ignore_existing,
+        "with --ignore-existing a directory that may not be written is not made writable for what is copied into it", "-a --ignore-existing"),
+    rule("dry-run-compare", |f| f.meaning.dry_run && f.compares(),
+        "a directory to compare with is looked for elsewhere if DEST is not made", "-an --copy-dest=../old"),
+    rule("remove-hard-links-print", |f| f.prints() && f.meaning.remove_source_files && f.meaning.hard_links,
+        "which name of a file is printed as its copy depends on what was looked at first", "-aHv --remove-source-files"),
+    rule("compare-dest-hard-links", |f| f.has(Opt::CompareDest) && f.meaning.hard_links,
+        "rsync waits for ever where a second name of a special file that needs no copy takes the place of something", "-aH --compare-dest=../old"),
+    rule("safe-links-hard-links", |f| f.meaning.safe_links && f.meaning.hard_links,
+        "rsync may wait for ever where a symbolic link that it leaves out has several names", "-aH --safe-links"),
+    rule("inplace-hard-links", |f| f.meaning.inplace && f.meaning.hard_links && !f.writes_as_root,
+        "rsync may wait for ever for the other names of a file that it may not write in place", "-aH --inplace"),
+    rule("copy-devices-hard-links", |f| f.has(Opt::CopyDevices) && f.meaning.hard_links,
+        "rsync fails at devices it cannot open among names of one inode", "-aH --copy-devices"),
+    rule("dry-run-max-delete", |f| f.meaning.dry_run && f.meaning.max_delete.is_some(),
+        "what --max-delete keeps is taken for gone when deletion is only pretended", "-an --delete --max-delete=0"),
+    rule("inplace-backup-dir", |f| f.has(Opt::Inplace) && f.has(Opt::BackupDir),
+        "rsync makes no backup where the directory for it is there already (--inplace)", "-ab --inplace --backup-dir=../old"),
+    rule("copy-as", |f| f.has(Opt::CopyAs),
+        "with --copy-as another user reads the source than the one that scans it", "-a --copy-as=nobody"),
+    rule("backup-dir-inside", Facts::may_back_up_inside,
+        "the backup directory lies inside the destination", "-ab --backup-dir=old"),
+    rule("bwlimit", Facts::has_odd_limit,
+        "the bandwidth limit is not one that can be shared", "-a --bwlimit=x"),
+    rule("delete-before", |f| f.meaning.delete == Some(Delete::Before),
+        "--delete-before makes room for what is copied, and what is too much in a directory that is split goes last", "-a --delete-before"),
+    rule("dry-run-counts", |f| f.meaning.dry_run && f.figures && (!f.dest_is_path || f.on_hosts),
+        "in a dry run each of several counts as created what is above its files, and which of that is there is not known here", "-an src/ host:dst"),
+    rule("hard-links-locked", |f| f.meaning.hard_links && f.locked_whole,
+        HARD_LINKS_IN_WHOLE, "-aHA"),
+    rule("backup-dir-delete", |f| f.meaning.backup_dir.is_some() && f.deletes() && (!f.dest_is_path || f.on_hosts),
+        "a backup directory that may lead back into the destination would be cleaned with it", "-ab --backup-dir=../old --delete"),
+    rule("x-delete-remote", |f| f.meaning.one_file_system > 0 && f.deletes() && !f.dest_is_path,
+        "with --one-file-system a mount at the destination is protected from deletion", "-ax --delete src/ host:dst"),
+
+    // Directories that options name.
+    rule("backup-dir-in-dest", |f| f.meaning.backup_dir.is_some() && f.dest.backup_dir,
+        "the backup directory leads into the destination", "-ab --backup-dir=../dst/old"),
+    rule("compare-in-dest", |f| f.dest.compared,
+        "a directory to compare with lies inside the destination", "-a --compare-dest=old"),
+    rule("temp-dir-in-dest", |f| f.deletes() && f.dest.temp_dir,
+        "the temporary directory lies inside the destination, where deletion finds it", "-a --delete --temp-dir=new"),
+
+    // What the sources and DEST are.
+    rule("no-source", |f| f.sources.none,
+        "no source is found", "-a --ignore-missing-args gone dst/"),
+    rule("relative-missing", |f| f.meaning.relative && f.sources.missing,
+        "with --relative a source that is not found does not bring the directories above it", "-aR src gone dst/"),
+    rule("relative-rooted", |f| f.meaning.relative && prints_names_of_sources(f) && (f.sources.rooted_unclear || f.sources.rooted && f.prints_elsewhere()),
+        "with --relative absolute names are printed with their slash", "-avR /usr src dst/"),
+    rule("file", |f| f.sources.file && !f.sources.several,
+        "the source is a single file", "-a file dst/"),
+    rule("several-unreadable", |f| f.sources.several && f.sources.unreadable,
+        "one of several sources cannot be read", "-a src other dst/"),
+    rule("whole-in-dest", |f| f.sources.whole_in_dest,
+        "a source that has to stay whole gives its attributes to DEST, which others write into", "-aF ruled/ src dst/"),
+    rule("existing-new", |f| f.meaning.existing && f.dest.new,
+        "with --existing and no DEST hardly anything is done", "-a --existing src/ new"),
+    rule("follow-source", |f| f.follows() && f.sources.link,
+        "a source is a link that may be followed", "-aL link src dst/"),
+    rule("rules-missing-parent", |f| f.meaning.has_filter_rules && !f.meaning.mkpath && f.dest.parent_missing,
+        "how a missing parent of DEST is answered depends on what the rules leave", "-a --exclude=x src/ none/new"),
+    rule("relative-file", |f| f.sources.file && f.meaning.relative,
+        "a source under --relative is no directory", "-aR file src dst/"),
+    rule("file-rules", |f| f.sources.file && f.meaning.has_filter_rules,
+        "a source that is a file may be excluded, and DEST is not made for nothing", "-a --exclude=x file src dst/"),
+    rule("file-fuzzy", |f| f.sources.file && f.has(Opt::Fuzzy),
+        "with --fuzzy files beside each other need one rsync", "-ay file src dst/"),
+    rule("file-hard-links", |f| f.sources.file && f.meaning.hard_links,
+        "a source that is a file may have links in the other sources", "-aH file src dst/"),
+    rule("missing-delete", |f| f.sources.missing && f.deletes() && !f.meaning.ignore_errors,
+        "a source is missing, which keeps rsync from deleting", "-a --delete src gone dst/"),
+    rule("relative-odd", |f| f.sources.odd_relative,
+        "a source under --relative is not a plain path", "-aR ./src dst/"),
+    rule("same-name", |f| f.sources.same_name,
+        "several sources bring the same name", "-a src/a other/a dst/"),
+    rule("remove-nested", |f| f.meaning.remove_source_files && f.sources.nested,
+        "sources lie inside each other, and what one of them brings is removed from the other", "-a --remove-source-files src src/a dst/"),
+    rule("backup-dir-in-source", |f| f.dest.backup_dir_made_in_source,
+        "the directory for backups is made in one that is sent", "-ab --backup-dir=../src/old"),
+    rule("x-delete-mount", |f| f.meaning.one_file_system > 0 && f.deletes() && f.dest.mount,
+        "with --one-file-system the mount inside the destination is protected from deletion", "-ax --delete"),
+    rule("relative-dest", |f| f.dest.made_in_source,
+        "DEST is made in a directory that is sent", "-aR src/a src/new"),
+    rule(NESTED, |f| f.dest.meets_source,
+        "source and destination lie inside each other", "-a ./ dst/"),
+
+    // What had to be asked, or counted.
+    rule("rules-leave-a-name", |f| f.rules_leave_a_name,
+        "the rules may leave of the sources no more than a name", "-a --exclude=a src new"),
+    rule("too-many-names", |f| f.too_many_names,
+        "the names of all sources are more than the launch that deletes can take", "-a --delete src other dst/"),
+    rule("one-process", |f| f.one_process,
+        "there is one process, and no limit for a bucket", "-a"),
+];
+
+const HARD_LINKS_IN_WHOLE: &str = "hard links may cross directories that must stay whole";
+
+fn backs_up_beside(facts: &Facts) -> bool {
+    facts.meaning.backup && facts.meaning.backup_dir.is_none()
+}
+
+fn deletes_late(facts: &Facts) -> bool {
+    matches!(facts.meaning.delete, Some(Delete::After | Delete::Delay))
+}
+
+fn prints_names_of_sources(facts: &Facts) -> bool {
+    facts.meaning.verbose > 0 || facts.meaning.itemize > 0 || facts.prints_elsewhere()
+}
+
+#[cfg(test)]
+mod tests;

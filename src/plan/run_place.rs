@@ -1,0 +1,85 @@
+//! Where the directory of a run lies: outside of what is copied and written, if that can be had.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::bucket::BucketDir;
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+use super::{Plan, mounts, sources};
+
+impl Plan {
+    /// Makes the bucket directory in the place for the directories of runs ([`Config::state`]). `None` if there is none, or if it is among what is
+    /// copied or written: it must not change what this run finds there, nor be found by it.
+    ///
+    /// # Errors
+    /// It cannot be made there.
+    pub fn make_in_state(&self, config: &Config) -> io::Result<Option<BucketDir>> {
+        let Some(place) = config.state.as_deref().filter(|_| config.buckets.is_none() && !config.keep) else {
+            return Ok(None);
+        };
+        let meaning = config.options.meaning();
+        // A link in the source may lead there.
+        if meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links {
+            return Ok(None);
+        }
+        let real = sources::resolve(place);
+        // Of a list of names there are no trees.
+        let typed = config.sources.iter().map(|source| {
+            let base = source.base(&config.cwd);
+            sources::resolve(&source.name().map_or(base.clone(), |name| base.join(name)))
+        });
+        let mut sources: Vec<PathBuf> =
+            self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).chain(typed).collect();
+        sources.sort();
+        sources.dedup();
+        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
+        let mut around = sources.iter().chain(&local);
+        if around.any(|tree| real.starts_with(tree) || tree.starts_with(&real) || mounts::share(tree, &real)) {
+            return Ok(None);
+        }
+        BucketDir::in_state(place, &sources, local.as_deref()).map(Some)
+    }
+
+    /// Makes the bucket directory, outside of what is copied if possible.
+    ///
+    /// # Errors
+    /// As [`BucketDir::create`]; also when a directory that is to be kept would be copied.
+    pub fn make_buckets(&self, config: &Config) -> Result<BucketDir> {
+        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
+        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
+        let mut buckets = BucketDir::create(config.buckets.as_deref(), &sources, local.as_deref())?;
+        if config.keep {
+            if buckets.is_in_source() {
+                return Err(Error::usage("a bucket directory that is kept cannot lie inside a source")
+                    .remedy("give one elsewhere with --buckets DIR"));
+            }
+            buckets.keep();
+        }
+        Ok(buckets)
+    }
+
+    /// The directory of a run that goes on.
+    ///
+    /// # Errors
+    /// As [`BucketDir::open`].
+    pub fn open_buckets(&self, dir: &Path) -> Result<BucketDir> {
+        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
+        BucketDir::open(dir, &sources)
+    }
+
+    /// Whether one rsync for everything may come upon the directory of the run: it does not know that it is to be left out.
+    pub fn one_rsync_meets(&self, config: &Config, buckets: &BucketDir) -> bool {
+        let meaning = config.options.meaning();
+        let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
+        let dir = sources::resolve(buckets.path());
+        let sources = self.trees.iter().map(|tree| sources::resolve(&tree.root.path()));
+        let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
+        let mut around = sources.chain(local);
+        follows
+            || buckets.is_in_source()
+            || buckets.is_in_destination()
+            || around.any(|tree| mounts::share(&tree, &dir))
+    }
+}

@@ -1,0 +1,278 @@
+//! What a run tells while it goes on. Each kind has its data for a program, and prints as the line that a person reads.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Progress;
+use crate::entry::Printable;
+use crate::rsync::exit;
+use crate::supervise::Stream;
+
+/// Something a run tells; from any of its threads.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A line that an rsync said to its user on standard output.
+    Said(&'a [u8]),
+    /// A line that an rsync said on standard error.
+    Complained(&'a [u8]),
+    /// What the one rsync that does it all printed, as it came.
+    Output(Stream, &'a [u8]),
+    /// An entry or source that could not be read or was not copied, by multi-sync's own knowledge, or work that was given up.
+    Failed(Failed),
+    /// Something the user should know that changes no result.
+    Note(Note),
+    /// Where the run stands; several times a second if progress is wanted.
+    Progress(Progress),
+    /// Where the run stands, because [`CancelHandle::ask_progress`](crate::job::CancelHandle::ask_progress) was called.
+    Asked(Progress),
+    /// The run directory was made, or opened again; nothing was copied yet.
+    RunDirectory(&'a Path),
+}
+
+/// What could not be done. It prints as a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failed {
+    /// A source that is not there or cannot be entered.
+    Source {
+        /// As it was typed.
+        source: OsString,
+        /// Why.
+        why: io::ErrorKind,
+    },
+    /// An entry that the scan could not read.
+    Unread {
+        /// Which, and why.
+        text: String,
+        /// It went away after it was found.
+        vanished: bool,
+    },
+    /// An entry that was not copied.
+    Name {
+        /// Relative to the sources.
+        name: Vec<u8>,
+        /// What became of it.
+        what: String,
+    },
+    /// Names that were not copied because the directory that holds them could not be made.
+    NoDirectory {
+        /// How many.
+        names: usize,
+        /// The first of them.
+        first: OsString,
+    },
+    /// The destination was renamed, replaced or unmounted. Nothing more is written.
+    DestinationMoved {
+        /// As it was typed.
+        destination: OsString,
+    },
+    /// A launch broke off. It is not tried again, because what it left half written would be passed over.
+    HalfWritten {
+        /// Its exit code.
+        code: u8,
+    },
+    /// A launch failed so often, on whichever host, that it is given up.
+    GivenUp {
+        /// Its last exit code.
+        code: u8,
+        /// There is one host only.
+        one_host: bool,
+    },
+    /// No host could be used for so long that the run ends.
+    NoHost {
+        /// How long.
+        waited: Duration,
+    },
+    /// The time of `--stop-after` is over.
+    TimeIsOver,
+    /// Nothing is deleted, because not everything could be read.
+    NothingDeleted {
+        /// That is so only in directories that were split.
+        in_split_only: bool,
+    },
+    /// Something of the source failed while something was deleted. What was not deleted by then stays.
+    NothingMoreDeleted,
+    /// The file of `--log-file` lacks what one launch does.
+    LogLacks {
+        /// Why there is no pipe for it.
+        cause: String,
+    },
+    /// Something else, as text.
+    Other(String),
+}
+
+/// What changes no result. It prints as a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// A launch broke off. Its work is tried again after a pause.
+    Retry {
+        /// Its exit code.
+        code: u8,
+        /// How long nothing is started.
+        pause: Duration,
+    },
+    /// What failed may have passed. It is tried again at once.
+    RetryFailed,
+    /// A source host was asked whether it can do its part.
+    HostChecked {
+        /// It can.
+        usable: bool,
+        /// Which host, and what it answered.
+        text: String,
+    },
+    /// A source host has lost a launch. Others do its work, and it is not used for some time.
+    HostLost {
+        /// Which host.
+        host: String,
+        /// The exit code of the launch.
+        code: u8,
+        /// How long it is not used.
+        pause: Duration,
+    },
+    /// The number of rsyncs is found by trying.
+    Adapts {
+        /// The most.
+        most: usize,
+    },
+    /// The other side does not let in so many rsyncs at once. Fewer run from now on.
+    FewerAtOnce,
+    /// One rsync does it all.
+    OneRsync {
+        /// Why.
+        why: String,
+    },
+    /// One rsync does what is left.
+    OneRsyncForTheRest {
+        /// Why.
+        why: String,
+    },
+    /// The server refuses what several rsyncs need. One rsync does it all.
+    ServerRefuses {
+        /// What it said, or what its exit code means.
+        why: String,
+    },
+    /// Two names of the source may be one at the destination. One rsync does it all.
+    NamesMeet {
+        /// One of them, printable.
+        name: String,
+    },
+    /// The run cannot be resumed if it does not come to its end.
+    Unrecorded {
+        /// What could not be written down.
+        why: String,
+    },
+    /// What was written down of an earlier part of the run is not to be trusted. What it called done is copied again.
+    CopiedAgain {
+        /// What was found, and how much is copied again.
+        text: String,
+    },
+    /// The list of failed names does not have all of a launch.
+    Unlisted {
+        /// The file of the list.
+        list: String,
+        /// How many it lacks.
+        names: u64,
+    },
+    /// rsync may not look into `/proc` of this process. Sources are found by their paths.
+    SourcesByPath,
+    /// This system does not tell whether an rsync reads or writes. Stalled ones are not ended.
+    StallsUnseen,
+    /// The run waits for what a stream gives that an option names.
+    WaitsFor {
+        /// The stream.
+        stream: String,
+    },
+    /// The copy did not come to its end, so it was not verified.
+    NotVerified,
+    /// Something else, as text.
+    Other(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Source { source, why } => {
+                write!(f, "cannot find source {}: {}", Printable::os(source), io::Error::from(*why))
+            }
+            Failed::Unread { text, .. } | Failed::Other(text) => f.write_str(text),
+            Failed::Name { name, what } => write!(f, "{} {what}", Printable::bytes(name)),
+            Failed::NoDirectory { names, first } => write!(
+                f,
+                "{names} names were not copied, because the directory that holds them could not be made: the first is {}",
+                Printable::os(first)
+            ),
+            Failed::DestinationMoved { destination } => write!(
+                f,
+                "destination {} was renamed, replaced or unmounted while multi-sync ran: nothing more is written; \
+                 copy again when it is there",
+                Printable::os(destination)
+            ),
+            Failed::HalfWritten { code } => write!(
+                f,
+                "an rsync ended with code {code}: what it has half written would be passed over with these rsync options, \
+                 so it is not tried again"
+            ),
+            Failed::GivenUp { code, one_host } => {
+                let where_ = if *one_host { "too often" } else { "on two hosts, where others succeed," };
+                write!(f, "a launch failed {where_} with code {code} ({})", exit::meaning(*code))
+            }
+            Failed::NoHost { waited } => write!(f, "no host could be used for {} s", waited.as_secs()),
+            Failed::TimeIsOver => f.write_str("the time of --stop-after is over: not everything was copied"),
+            Failed::NothingDeleted { in_split_only } => f.write_str(match in_split_only {
+                false => "IO error encountered -- nothing is deleted",
+                true => "IO error encountered -- nothing is deleted in the directories that were split",
+            }),
+            Failed::NothingMoreDeleted => f.write_str("IO error encountered -- nothing more is deleted"),
+            Failed::LogLacks { cause } => {
+                write!(f, "cannot make a pipe for --log-file: {cause}: the log lacks what one launch does")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Retry { code, pause } => {
+                let (what, seconds) = (exit::meaning(*code), pause.as_secs());
+                write!(f, "rsync ended with code {code} ({what}); trying again in {seconds} s")
+            }
+            Note::RetryFailed => f.write_str("what failed may have passed; trying once more"),
+            Note::HostChecked { text, .. } => write!(f, "host {text}"),
+            Note::HostLost { host, code, pause } => {
+                let (what, seconds) = (exit::meaning(*code), pause.as_secs());
+                write!(f, "{host} is set aside for {seconds} s: a launch ended with code {code} ({what})")
+            }
+            Note::Adapts { most } => write!(f, "as many rsync processes as help, at most {most}"),
+            Note::FewerAtOnce => {
+                f.write_str("the other side does not let in so many rsyncs at once: fewer run from now on")
+            }
+            Note::OneRsync { why } => write!(f, "one rsync does it all ({why})"),
+            Note::OneRsyncForTheRest { why } => write!(f, "one rsync does what is left ({why})"),
+            Note::ServerRefuses { why } => {
+                write!(f, "the server refuses what several rsyncs need ({why}): one rsync does it all")
+            }
+            Note::NamesMeet { name } => {
+                write!(f, "{name} may be one name with another at the destination: one rsync does it all")
+            }
+            Note::Unrecorded { why } => {
+                write!(f, "the run cannot be resumed if it does not come to its end: {why}")
+            }
+            Note::CopiedAgain { text } | Note::Other(text) => f.write_str(text),
+            Note::Unlisted { list, names } => write!(f, "{list}: {names} more names of this launch are not listed"),
+            Note::SourcesByPath => f.write_str(
+                "the rsync that is started must not look into /proc of this process: sources are found by their paths",
+            ),
+            Note::StallsUnseen => {
+                f.write_str("this system does not tell whether an rsync reads or writes: --stall ends none of those")
+            }
+            Note::WaitsFor { stream } => write!(f, "waits for what comes from {stream}"),
+            Note::NotVerified => f.write_str("not verified: the copy did not come to its end"),
+        }
+    }
+}

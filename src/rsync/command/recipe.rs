@@ -1,0 +1,454 @@
+//! The command lines of a run: a method for each kind of launch.
+//!
+//! Why every odd option is there was found by comparing with a single rsync over random trees; `tests/it/one_rsync.rs` repeats the comparison.
+//! rsync(1) has the words: `-R` with `--no-implied-dirs` lets a launch write below a directory without touching the directory's own
+//! attributes, `-d --no-r` lists a directory without entering it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::handle::Handles;
+use crate::rsync::filter;
+use crate::rsync::output::CHANGE;
+
+use super::invocation::{Invocation, argument_cost, argument_limit};
+
+/// What all launches of a run share: command lines are data, made by the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The rsync to start.
+    pub program: OsString,
+    /// Options of launches that copy or delete: the user's, with local file names made absolute, and without the removal of what
+    /// was copied.
+    pub options: Vec<OsString>,
+    /// Options of launches that delete nothing, but make room for what is copied.
+    pub options_keeping: Vec<OsString>,
+    /// Options of launches that create spine directories.
+    pub spine_options: Vec<OsString>,
+    /// Options of launches that set the attributes of spine directories, which nobody should hear of again.
+    pub attribute_options: Vec<OsString>,
+    /// Options that ask which directories the user's rules exclude; `None` if there are no rules.
+    pub rule_options: Option<Vec<OsString>>,
+    /// The directory that `./name` arguments are relative to.
+    pub base: PathBuf,
+    /// Sources that are held open.
+    pub handles: Handles,
+    /// Working directory of launches whose source is held open: the user's.
+    pub cwd: PathBuf,
+    /// DEST as a directory (with a trailing slash).
+    pub destination: OsString,
+    /// Ask rsync for progress. It prints a line per file, so only when somebody looks.
+    pub progress: bool,
+    /// Have rsync print [`CHANGE`] for each entry that it changes, where nobody can look whether something was written.
+    pub marks_changes: bool,
+    /// Have launches that copy say when they have done everything: at its end rsync sleeps for 20 to 40 ms until it looks whether its own
+    /// processes are gone (3.5.0, `wait_process_with_flush`).
+    pub tells_end: bool,
+    /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
+    /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
+    pub lists: bool,
+    /// The receiving rsync may be an older one, which writes through a link that stands in the place of a directory at the
+    /// destination: then launches below directories that somebody else could swap bring these directories along.
+    pub old_receiver: bool,
+    /// The user's rules come from files with a rule per line: then a list has a name per line too (rsync(1), `--from0`).
+    pub line_lists: bool,
+    /// What becomes of source files that were copied.
+    pub removal: Removal,
+    /// rsync only says what it would do.
+    pub dry_run: bool,
+    /// False under the user's own `--relative --no-implied-dirs`.
+    pub implied_dirs: bool,
+    /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
+    pub unlock: bool,
+}
+
+/// What becomes of source files that were copied (`--remove-source-files`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// They stay.
+    None,
+    /// The launch that copies them removes them.
+    AtOnce,
+    /// Inside subtrees the launch that copies them removes them. Single names are removed last: that changes the times of spine directories, which
+    /// are still to be copied.
+    SinglesLast,
+}
+
+/// How a launch copies its units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copying {
+    /// rsync may write into destination directories that lack `u+w`, which is only safe while no other launch runs.
+    pub repair: bool,
+    /// Nothing is deleted.
+    pub keep: bool,
+    /// Somebody else could put something else in the place of a directory above the units.
+    pub exposed: bool,
+    /// rsync reads the whole list of its units before it starts.
+    pub whole_list: bool,
+    /// The units are handed over as a list, also where they could be arguments.
+    pub listed: bool,
+    /// It is known that something was changed: [`Recipe::marks_changes`] is not needed, which costs rsync a system call for each change.
+    pub unmarked: bool,
+    /// The units are single names that [`Removal::SinglesLast`] treats apart.
+    pub singles: bool,
+}
+
+/// What stands before each name that [`Recipe::judge`] has printed: rsync prints a carriage return at the beginning of a line as it is
+/// (log.c, `rwrite`), and escapes it elsewhere.
+pub const JUDGED: &str = "copied ";
+
+/// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
+const NO_NAME: &str = ".multi-sync-none";
+const REMOVE: &str = "--remove-source-files";
+/// Only of the rsync that is started, which does not hand it on to the one it talks to.
+const TELLS_END: &str = "--debug=exit2";
+const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
+
+/// Begins the lines of `Recipe::look`.
+const LOOKED_AT: &str = "multi-sync-look:";
+
+/// What rsync would do with an entry that was copied before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookedAt {
+    /// Make it: it is not there.
+    Missing,
+    /// Copy it: its content seems to be another.
+    Differs,
+}
+
+/// Reads a line that a launch of `Recipe::look` printed; `None` if it tells of neither.
+///
+/// ```
+/// use multi_sync::harness::rsync::command::{LookedAt, looked_at};
+/// assert_eq!(looked_at(b"multi-sync-look:cd+++++++++"), Some(LookedAt::Missing));
+/// assert_eq!(looked_at(b"multi-sync-look:>f.st......"), Some(LookedAt::Differs));
+/// assert_eq!(looked_at(b"multi-sync-look:.d..t......"), None);
+/// ```
+pub fn looked_at(line: &[u8]) -> Option<LookedAt> {
+    let what = line.strip_prefix(LOOKED_AT.as_bytes())?;
+    match what {
+        [b'<' | b'>' | b'c' | b'h', _, b'+', ..] => Some(LookedAt::Missing),
+        [b'<' | b'>', _, _, ..] => Some(LookedAt::Differs),
+        _ => None,
+    }
+}
+
+impl Recipe {
+    /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` are arguments without a
+    /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
+    /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them. What is no directory
+    /// any more is skipped, and rsync says so: as a link at the destination it would lead the launches below it astray.
+    pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
+        let mut more = self.listed_once();
+        more.extend(words(&["--no-l", "--no-D", "--info=nonreg"]));
+        more.extend(self.figures_and_changes());
+        if self.unlock {
+            more.push("--chmod=Du+rwx".into());
+        }
+        self.spine(&self.spine_options, more, dest, spine, exposed && self.lists)
+    }
+
+    /// Asks what would be done with these units themselves, and not with what is in them; [`looked_at`] reads the answer.
+    pub fn look(&self, units: Vec<OsString>) -> Invocation {
+        let mut more = self.listed_once();
+        more.extend(words(&["-n", "--ignore-missing-args"]));
+        more.push(format!("--out-format={LOOKED_AT}%i").into());
+        self.invocation(&self.options_keeping, more, units, List::No)
+    }
+
+    /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
+    /// Quiet: what it has to say was said when they were created. `listed` as in [`Copying`].
+    pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool, listed: bool) -> Invocation {
+        let mut more = self.listed_once();
+        if listed {
+            // Whether it got its names is seen in its figures.
+            more.push("--info=nonreg0".into());
+            more.extend(self.figures());
+        } else {
+            more.push("-q".into());
+        }
+        self.spine(&self.attribute_options, more, dest, spine, listed || exposed && self.lists)
+    }
+
+    fn spine(
+        &self,
+        options: &[OsString],
+        mut more: Vec<OsString>,
+        dest: Option<&[u8]>,
+        mut arguments: Vec<OsString>,
+        listed: bool,
+    ) -> Invocation {
+        if let Some(prefix) = dest {
+            more.push("--ignore-missing-args".into());
+            arguments.push(OsString::from_vec([prefix, NO_NAME.as_bytes()].concat()));
+        }
+        let list = if listed { self.list(&arguments) } else { List::No };
+        self.invocation(options, more, arguments, list)
+    }
+
+    /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
+    /// With `dest` DEST itself is one of them, and `others` are names in it that stay; `blocked` as for [`Recipe::clean`], and a list as
+    /// [`Recipe::buckets`] has it. Safe only after every launch that copies.
+    pub fn delete(
+        &self,
+        dest: bool,
+        mut spine: Vec<OsString>,
+        others: Vec<OsString>,
+        blocked: &BTreeSet<Vec<u8>>,
+        exposed: bool,
+        room: usize,
+    ) -> Invocation {
+        let mut more = self.listed_once();
+        more.extend(words(&["--existing", "--ignore-existing"]));
+        if self.removal != Removal::None {
+            // The times of directories in which sources were removed have changed meanwhile.
+            more.push("-O".into());
+        }
+        more.extend(self.figures_and_changes());
+        // The slash makes rsync look into a directory that it does not enter.
+        spine.iter_mut().for_each(|argument| argument.push("/"));
+        if dest {
+            spine.insert(0, "./".into());
+        }
+        spine.extend(others);
+        let list = exposed && self.lists || !fits(&spine, room);
+        let list = if list { self.list(&spine) } else { List::No };
+        self.invocation(&self.leaving(blocked), more, spine, list)
+    }
+
+    /// Copies units. More of them than fit `room` bytes of arguments go as a list.
+    pub fn buckets(&self, units: Vec<OsString>, how: Copying, room: usize) -> Invocation {
+        let list = how.listed || how.exposed && self.lists || !fits(&units, room);
+        let list = if list { self.list(&units) } else { List::No };
+        let options = if how.keep { &self.options_keeping } else { &self.options };
+        let mut more = Vec::new();
+        let brings_dirs = list != List::No && self.may_bring_dirs(how);
+        if !how.repair && !self.dry_run && !brings_dirs {
+            more.push("--no-implied-dirs");
+        } else if self.implied_dirs {
+            // The user's --no-implied-dirs means nothing without the user's -R.
+            more.push("--implied-dirs");
+        }
+        // With a list that comes in parts rsync may lock a directory again before all in it is made.
+        if how.whole_list || how.repair {
+            more.push("--no-inc-recursive");
+        }
+        if self.removal == Removal::AtOnce || self.removal == Removal::SinglesLast && !how.singles {
+            more.push(REMOVE);
+        }
+        more.extend(self.tells_end.then_some(TELLS_END));
+        self.copy(options, &more, units, list, how.unmarked)
+    }
+
+    /// Whether a launch may bring the directories above its units along.
+    pub fn may_bring_dirs(&self, how: Copying) -> bool {
+        how.exposed && self.old_receiver && self.implied_dirs
+    }
+
+    /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does. `blocked` are
+    /// directories in whose place something else has stayed.
+    pub fn clean(&self, units: Vec<OsString>, blocked: &BTreeSet<Vec<u8>>, exposed: bool, room: usize) -> Invocation {
+        let list = exposed && self.lists || !fits(&units, room);
+        let list = if list { self.list(&units) } else { List::No };
+        let only = match (self.dry_run, self.implied_dirs) {
+            (true, true) => &["--implied-dirs"][..],
+            (true, false) => &[],
+            (false, _) => &["--no-implied-dirs"],
+        };
+        self.copy(&self.leaving(blocked), &[only, &["--existing", "--ignore-existing"]].concat(), units, list, false)
+    }
+
+    /// The options of a launch that only deletes. With `--ignore-existing` rsync passes over a file in the place of a directory, and gives it
+    /// the mode and time of that at its end (rsync 3.5.0, experiment): such names are left alone.
+    fn leaving(&self, blocked: &BTreeSet<Vec<u8>>) -> Vec<OsString> {
+        // Half of what the limit of arguments has in reserve: more such names than that are left to rsync.
+        const ROOM: usize = 16 * 1024;
+        let mut options = Vec::new();
+        let mut taken = 0;
+        for rule in blocked.iter().flat_map(|name| filter::leave_alone(name)) {
+            taken += argument_cost(rule.len());
+            if taken > ROOM {
+                break;
+            }
+            options.push(rule);
+        }
+        options.extend_from_slice(&self.options);
+        options
+    }
+
+    /// Removes single names from the source that were copied before; with a list as [`Recipe::buckets`] does.
+    pub fn remove(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
+        let list = exposed && self.lists || !fits(&units, room);
+        let list = if list { self.list(&units) } else { List::No };
+        // The links are made, and rsync 3.5.0 was seen to wait for ever where one of them failed.
+        self.copy(&self.attribute_options, &["--no-implied-dirs", "--no-H", REMOVE, "-q"], units, list, false)
+    }
+
+    /// Whether these units can be handed over although they may not fit the arguments of a process.
+    pub fn can_hand_over(&self, units: &[OsString], room: usize) -> bool {
+        fits(units, room) || self.list(units) != List::No
+    }
+
+    fn copy(
+        &self,
+        options: &[OsString],
+        also: &[&str],
+        units: Vec<OsString>,
+        list: List,
+        unmarked: bool,
+    ) -> Invocation {
+        let mut more = words(&["-R"]);
+        if list != List::No {
+            // A list of names takes back the recursion of -a.
+            more.push("-r".into());
+        }
+        more.extend(words(also));
+        more.extend(if unmarked { self.figures() } else { self.figures_and_changes() });
+        self.invocation(options, more, units, list)
+    }
+
+    /// Prints which of these directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
+    /// that does not exist. `None` if there are no rules.
+    pub fn judge(&self, cwd: PathBuf, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
+        let mut arguments = self.rule_options.clone()?;
+        arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args"]));
+        arguments.push(format!("--out-format={JUDGED}%n").into());
+        arguments.push("--".into());
+        arguments.extend(spine);
+        arguments.push(nowhere);
+        Some(Invocation::rsync(self.program.clone(), arguments, cwd))
+    }
+
+    /// One rsync for everything, in the directory and with the words the user typed.
+    pub fn plain(&self, cwd: PathBuf, options: &[OsString], sources: &[OsString], destination: OsString) -> Invocation {
+        let mut arguments = options.to_vec();
+        arguments.push("--".into());
+        arguments.extend_from_slice(sources);
+        arguments.push(destination);
+        Invocation::rsync(self.program.clone(), arguments, cwd)
+    }
+
+    /// Bytes left for units in one launch.
+    pub fn argument_room(&self) -> usize {
+        let fixed = self.spine(&self.spine_options, self.listed_once(), Some(b"././"), Vec::new(), false);
+        let taken: usize = fixed.arguments.iter().map(|word| argument_cost(word.len())).sum();
+        argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
+    }
+
+    /// An argument as a name in a list whose names are looked up below `/`. There rsync takes leading slashes away: what is left of `/./name`
+    /// would bring `/` itself, and DEST would get its attributes.
+    fn below_root(&self, argument: &[u8]) -> Vec<u8> {
+        let name = argument.strip_prefix(b"/./").or(argument.strip_prefix(b"/"));
+        if let Some(name) = name {
+            return [b"/", name].concat();
+        }
+        // What `././` keeps out of the transfer, `/./` does.
+        let name = argument.strip_prefix(b"././").unwrap_or(argument);
+        match self.base.as_os_str().as_bytes() {
+            b"/" => [b"/", name].concat(),
+            base => [base, b"/./", name].concat(),
+        }
+    }
+
+    /// Directories are listed, and entered at most one level.
+    fn listed_once(&self) -> Vec<OsString> {
+        let mut options = words(&LISTED_ONCE);
+        options.push(if self.implied_dirs { "--implied-dirs" } else { "--no-implied-dirs" }.into());
+        options
+    }
+
+    fn figures(&self) -> Vec<OsString> {
+        let mut options = vec![OsString::from("--stats"), OsString::from("--no-h")];
+        if self.progress {
+            options.push("--info=progress2".into());
+        }
+        options
+    }
+
+    /// The options for figures, and the one that tells of changes.
+    fn figures_and_changes(&self) -> Vec<OsString> {
+        let mut options = self.figures();
+        options.extend(self.marks_changes.then(|| format!("--out-format={CHANGE}").into()));
+        options
+    }
+
+    /// The kind of list that can hold these names.
+    fn list(&self, names: &[OsString]) -> List {
+        let breaks = |name: &OsString| name.as_bytes().iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+        match self.line_lists {
+            false => List::ByNul,
+            true if names.iter().any(breaks) => List::No,
+            true => List::ByLine,
+        }
+    }
+
+    /// Where we ourselves find what an argument names.
+    pub fn local(&self, argument: &[u8]) -> PathBuf {
+        self.handles.local(&self.base, argument)
+    }
+
+    fn invocation(&self, options: &[OsString], more: Vec<OsString>, names: Vec<OsString>, list: List) -> Invocation {
+        let all = names.iter().map(|name| name.as_bytes());
+        let list_in = if list == List::No { None } else { self.handles.list_in(&self.base, all) };
+        let held = |name: OsString| match self.handles.argument(&self.base, name.as_bytes()) {
+            Cow::Owned(argument) if list_in.is_none() => OsString::from_vec(argument),
+            _ => name,
+        };
+        let names: Vec<OsString> = names.into_iter().map(held).collect();
+        let mut arguments = options.to_vec();
+        arguments.extend(more);
+        let mut input = Vec::new();
+        if list == List::No {
+            arguments.push("--".into());
+            arguments.extend(names);
+        } else {
+            // Names in a list are looked up below the source argument, also those with a leading slash.
+            let absolute = names.iter().any(|name| name.as_bytes().starts_with(b"/"));
+            arguments.push("--files-from=-".into());
+            arguments.extend((list == List::ByNul).then(|| "--from0".into()));
+            arguments.push("--".into());
+            arguments.push(match &list_in {
+                Some(dir) => dir.into(),
+                None => if absolute { "/" } else { "." }.into(),
+            });
+            for name in names {
+                if absolute {
+                    input.extend_from_slice(&self.below_root(name.as_bytes()));
+                } else {
+                    input.extend_from_slice(name.as_bytes());
+                }
+                input.push(if list == List::ByNul { 0 } else { b'\n' });
+            }
+        }
+        arguments.push(self.destination.clone());
+        let is_held = self.handles.dir(&self.base) != self.base;
+        let cwd = match (is_held, self.cwd.is_dir()) {
+            (false, _) => &self.base,
+            (true, true) => &self.cwd,
+            (true, false) => Path::new("/"),
+        };
+        Invocation { input, ..Invocation::rsync(self.program.clone(), arguments, cwd) }
+    }
+}
+
+/// How names are handed over on standard input, if at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    No,
+    ByNul,
+    ByLine,
+}
+
+fn fits(names: &[OsString], room: usize) -> bool {
+    names.iter().map(|name| argument_cost(name.len())).sum::<usize>() <= room
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests;

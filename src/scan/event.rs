@@ -1,0 +1,228 @@
+//! What a scan tells: spine directories, units, what goes together, and what could not be read.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::entry::Printable;
+
+use super::Weight;
+use super::subtree::Node;
+
+/// A spine directory. `index` counts from 0 over the whole scan.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Spine<'a> {
+    /// Position in the order of discovery; parents come first.
+    pub index: u32,
+    /// Index into [`Scan::roots`](super::Scan::roots).
+    pub root: u32,
+    /// Path relative to the root's base; empty for the base itself.
+    pub path: &'a [u8],
+    /// Permission bits, as the scan found them.
+    pub mode: u32,
+    /// Device and inode, as the scan found them.
+    pub identity: (u64, u64),
+    /// A mount point that is not entered ([`Scan::one_file_system`](super::Scan::one_file_system)): it has no units.
+    pub mount_point: bool,
+    /// A user other than root and the one that runs this may put something else in its place, or in that of a directory above it:
+    /// up to the root's base, whose own path is whoever's who names it.
+    pub exposed: bool,
+    pub(super) node: Option<&'a Arc<Node>>,
+}
+
+impl Spine<'_> {
+    /// The way to end the scan below this directory later.
+    pub fn pruner(&self) -> Pruner {
+        Pruner(self.node.cloned())
+    }
+}
+
+impl std::fmt::Debug for Spine<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Spine({}, {})", self.index, Printable::bytes(self.path))
+    }
+}
+
+/// Ends the scan below one spine directory.
+pub struct Pruner(Option<Arc<Node>>);
+
+impl Pruner {
+    /// Nothing below the directory is read any more. Events about what was read before may still come.
+    pub fn prune(&self) {
+        if let Some(node) = &self.0 {
+            node.prune();
+        }
+    }
+}
+
+/// One name of a file that has others, in a spine directory ([`Scan::hard_links`](super::Scan::hard_links)).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Linked<'a> {
+    /// Index into [`Scan::roots`](super::Scan::roots).
+    pub root: u32,
+    /// The spine directory that holds it.
+    pub spine: u32,
+    /// Path of that directory relative to the root's base.
+    pub dir: &'a [u8],
+    /// The name.
+    pub name: &'a [u8],
+    /// Its weight.
+    pub weight: Weight,
+    /// Device and inode.
+    pub inode: (u64, u64),
+    /// Number of names the file has, in the source or elsewhere.
+    pub names: u32,
+}
+
+/// Units that have to be copied together: directories that share files with each other, or with names told as [`Event::Linked`]. Each is
+/// within the limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkedDirs {
+    /// The directories.
+    pub units: Vec<LinkedDir>,
+    /// Device and inode of each file that has names elsewhere than in one of the directories: also those that go together with them.
+    pub inodes: Vec<(u64, u64)>,
+}
+
+/// One of [`LinkedDirs::units`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkedDir {
+    /// Index into [`Scan::roots`](super::Scan::roots).
+    pub root: u32,
+    /// The spine directory that holds it.
+    pub spine: u32,
+    /// Path of that directory relative to the root's base.
+    pub dir: Vec<u8>,
+    /// The name.
+    pub name: Vec<u8>,
+    /// It and everything below it.
+    pub weight: Weight,
+}
+
+/// Units that share one spine directory, in the order they were found.
+#[derive(Debug, Clone, Copy)]
+pub struct Units<'a> {
+    /// Index into [`Scan::roots`](super::Scan::roots).
+    pub root: u32,
+    /// The spine directory that holds them; `None` for a root that was not split.
+    pub spine: Option<u32>,
+    /// Path of that directory relative to the root's base; empty for the base itself.
+    pub dir: &'a [u8],
+    pub(super) names: &'a [u8],
+    pub(super) weights: &'a [Weight],
+}
+
+/// One unit: the name below [`Units::dir`] and what it weighs. A subtree and a single name differ in nothing but that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit<'a> {
+    /// A file name: no slash, not empty, except for the contents of an unsplit root, whose name is empty.
+    pub name: &'a [u8],
+    /// The name and everything below it.
+    pub weight: Weight,
+}
+
+impl<'a> Units<'a> {
+    /// The units of the batch.
+    pub fn iter(&self) -> impl Iterator<Item = Unit<'a>> + use<'a> {
+        self.names
+            .split_inclusive(|byte| *byte == 0)
+            .zip(self.weights)
+            .map(|(name, weight)| Unit { name: &name[..name.len() - 1], weight: *weight })
+    }
+}
+
+/// Something the scan could not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScanError {
+    /// Index into [`Scan::roots`](super::Scan::roots).
+    pub root: u32,
+    /// Path relative to the root's base.
+    pub path: Vec<u8>,
+    /// What was attempted, such as "open directory".
+    pub attempted: &'static str,
+    /// Why it failed.
+    pub(crate) errno: Errno,
+    /// The entry is part of a unit all the same, so that rsync will meet the same error; false if entries are in no unit.
+    pub in_unit: bool,
+}
+
+impl ScanError {
+    /// Why it failed.
+    pub fn cause(&self) -> std::io::Error {
+        self.errno.into()
+    }
+
+    /// Whether the entry went away between being listed and being looked at (rsync's exit code 24, not 23).
+    pub fn vanished(&self) -> bool {
+        self.errno == Errno::NOENT && !self.in_unit
+    }
+}
+
+impl std::fmt::Display for ScanError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = if self.path.is_empty() { &b"."[..] } else { &self.path };
+        write!(f, "cannot {} {}: {}", self.attempted, Printable::bytes(shown), std::io::Error::from(self.errno))
+    }
+}
+
+/// Why a directory was not split although it outgrew the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum KeptWhole {
+    /// [`Scan::keep_locked_whole`](super::Scan::keep_locked_whole).
+    Locked,
+    /// [`Scan::merge_files`](super::Scan::merge_files).
+    MergeFile,
+    /// [`Scan::follow`](super::Scan::follow).
+    Link,
+    /// [`Scan::unsafe_links_whole`](super::Scan::unsafe_links_whole).
+    UnsafeLink,
+    /// Its path is so long that what is in it could be no argument of rsync.
+    LongPath,
+    /// The process ran out of file descriptors; the directory was not read.
+    NoDescriptor,
+}
+
+impl std::fmt::Display for KeptWhole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            KeptWhole::Locked => "without u+rwx, not root and no --perms",
+            KeptWhole::MergeFile => "it holds filter rules",
+            KeptWhole::Link => "a link that is followed",
+            KeptWhole::UnsafeLink => "it holds a link that rsync follows, and rules may be about that",
+            KeptWhole::LongPath => "its path is too long",
+            KeptWhole::NoDescriptor => "no file descriptor left to read it (raise `ulimit -n`)",
+        })
+    }
+}
+
+/// What the scan tells while it runs; from any of its threads.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A directory was found to outgrow the limits.
+    Spine(Spine<'a>),
+    /// Units whose parent is spine, or one unsplit root.
+    Units(Units<'a>),
+    /// A unit that has to be copied together with the other names of its inode.
+    Linked(Linked<'a>),
+    /// Units that have to be copied together. They come when everything was read; all names of their inodes that are told otherwise come
+    /// before.
+    LinkedDirs(LinkedDirs),
+    /// A directory stays whole whatever its size.
+    KeptWhole {
+        /// Index into [`Scan::roots`](super::Scan::roots).
+        root: u32,
+        /// Path relative to the root's base.
+        path: &'a [u8],
+        /// The rule.
+        why: KeptWhole,
+    },
+    /// An entry could not be read. A directory that cannot be opened is still part of a unit: rsync will say the same of it.
+    Error(ScanError),
+}

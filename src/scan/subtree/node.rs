@@ -1,0 +1,373 @@
+//! One directory that is being read, or has children being read.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::scan::{Event, KeptWhole, Limits, LinkedDir, Names, Weight};
+
+use super::{Attributes, Item, LinkedName, Tree, below, lock};
+
+#[derive(Debug)]
+pub(in crate::scan) struct Node {
+    parent: Option<Arc<Node>>,
+    pub(super) root: u32,
+    name: Box<[u8]>,
+    attributes: Attributes,
+    /// Why this directory must not be split; one above it may be the reason as well.
+    whole: Option<KeptWhole>,
+    /// `whole`, or a directory above is.
+    in_whole: bool,
+    /// A link was followed to this directory or to one above.
+    in_link: bool,
+    /// Somebody else may put something in the place of this directory, or of one above it in the source.
+    pub(super) exposed: bool,
+    /// Bytes that paths of split directories below this one may still take; none if it must not be split itself.
+    room: usize,
+    /// Pieces of work not finished: reading the directory itself, by portions, and each child directory.
+    pending: AtomicUsize,
+    pruned: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// Everything but `spine` and `is_open` is empty once `spine` is known, and the limits are.
+#[derive(Debug, Default)]
+struct State {
+    spine: Option<u32>,
+    held: Names,
+    sum: Weight,
+    /// Mount points: never a unit, spine if this directory is.
+    mounts: Vec<(Box<[u8]>, Attributes)>,
+    linked: Vec<LinkedName>,
+    /// Finished children that are no units yet.
+    children: Vec<Arc<Node>>,
+    /// Finished with files that have names elsewhere.
+    is_open: bool,
+    /// Files with names not seen below this directory: names seen, names in all.
+    open: HashMap<(u64, u64), (u32, u32)>,
+}
+
+impl State {
+    fn see(&mut self, inode: (u64, u64), seen: u32, names: u32) {
+        let count = self.open.entry(inode).or_insert((0, names));
+        count.0 += seen;
+        if count.0 >= names {
+            self.open.remove(&inode);
+        }
+    }
+}
+
+impl Node {
+    /// A node with one piece of work pending: the reading of the directory itself, ended by [`Node::done`].
+    pub fn new(
+        parent: Option<&Arc<Node>>,
+        root: u32,
+        name: &[u8],
+        attributes: Attributes,
+        exposed: bool,
+        whole: Option<KeptWhole>,
+    ) -> Arc<Node> {
+        Arc::new(Node {
+            parent: parent.cloned(),
+            root,
+            name: name.into(),
+            attributes,
+            whole,
+            in_whole: whole.is_some() || parent.is_some_and(|parent| parent.in_whole),
+            in_link: whole == Some(KeptWhole::Link) || parent.is_some_and(|parent| parent.in_link),
+            exposed,
+            room: parent.map_or(usize::MAX, |parent| parent.room.saturating_sub(1 + name.len())),
+            pending: AtomicUsize::new(1),
+            pruned: AtomicBool::new(false),
+            // The directory itself is an entry of its unit.
+            state: Mutex::new(State { sum: Weight { entries: 1, bytes: 0 }, ..State::default() }),
+        })
+    }
+
+    /// Limits the paths of directories that are split: arguments of rsync have to stay within what a system call takes. `self` is new, and
+    /// that of a root.
+    pub fn within(mut self: Arc<Self>, room: usize) -> Arc<Node> {
+        let node = Arc::get_mut(&mut self).expect("nobody else has a new node");
+        node.room = room.saturating_sub(node.name.len());
+        self
+    }
+
+    /// Whether its path is too long for it to be split.
+    pub fn is_too_long(&self) -> bool {
+        self.room == 0
+    }
+
+    pub fn root(&self) -> u32 {
+        self.root
+    }
+
+    pub fn is_in_whole(&self) -> bool {
+        self.in_whole
+    }
+
+    /// Links in here are not followed: they may lead round in circles, and all of it is one unit anyway.
+    pub fn is_in_link(&self) -> bool {
+        self.in_link
+    }
+
+    /// Whether somebody else may put something in the place of this child, or of a directory above it in the source.
+    pub fn exposes(&self, child: Attributes) -> bool {
+        self.exposed || self.attributes.lets_others_swap(child)
+    }
+
+    pub fn device(&self) -> u64 {
+        self.attributes.identity.0
+    }
+
+    /// Path relative to the root's base.
+    pub fn path(&self) -> Vec<u8> {
+        let mut names = vec![&*self.name];
+        let mut above = self.parent.as_deref();
+        while let Some(node) = above {
+            names.push(&node.name);
+            above = node.parent.as_deref();
+        }
+        names.iter().rev().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(&b'/')
+    }
+
+    /// The sum so far.
+    pub fn sum(&self) -> Weight {
+        lock(&self.state).sum
+    }
+
+    /// Files with names not seen below this finished directory.
+    pub fn open(&self) -> Vec<(u64, u64)> {
+        let mut seen = HashMap::new();
+        self.count_names(&mut seen);
+        seen.into_iter().filter(|(_, (seen, names))| seen < names).map(|(inode, _)| inode).collect()
+    }
+
+    fn count_names(&self, seen: &mut HashMap<(u64, u64), (u32, u32)>) {
+        let state = lock(&self.state);
+        for linked in &state.linked {
+            seen.entry(linked.inode).or_insert((0, linked.names)).0 += 1;
+        }
+        state.children.iter().for_each(|child| child.count_names(seen));
+    }
+
+    /// This directory as a unit of its parent, which is spine.
+    pub fn as_linked_dir(&self) -> LinkedDir {
+        let parent = self.parent.as_deref().expect("a root is not held");
+        let spine = lock(&parent.state).spine.expect("its parent was split");
+        LinkedDir { root: self.root, spine, dir: parent.path(), name: self.name.to_vec(), weight: self.sum() }
+    }
+
+    pub fn prune(&self) {
+        self.pruned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this directory or one above it was pruned.
+    pub fn is_pruned(&self) -> bool {
+        let mut node = Some(self);
+        while let Some(this) = node {
+            if this.pruned.load(Ordering::Relaxed) {
+                return true;
+            }
+            node = this.parent.as_deref();
+        }
+        false
+    }
+
+    /// Announces a piece of work: more of the directory, or a child, whose own last [`Node::done`] ends it here too.
+    pub fn expect_more(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes something found in this directory: hands it on if the directory is spine, else holds it, and splits if that is too much.
+    pub fn take(self: &Arc<Self>, tree: &Tree<'_>, item: Item<'_>) {
+        tree.decide_if_large();
+        let mut state = lock(&self.state);
+        // Looked at under the lock: what is held here while they are unknown is taken out after they are known.
+        let limits = tree.limits.get().copied();
+        if let (Some(spine), Some(limits)) = (state.spine, limits) {
+            drop(state);
+            return match item {
+                Item::Names(names) => tree.send(self, spine, names),
+                Item::Linked(linked) => tree.send_linked(self, spine, &self.path(), &linked),
+                Item::Mount(name, attributes) => self.announce_mount(tree, &self.path(), name, attributes),
+                Item::Child { child, .. } => self.place(tree, spine, limits, std::slice::from_ref(child)),
+            };
+        }
+        state.sum += item.weight();
+        if let Item::Child { open, .. } = &item {
+            open.iter().for_each(|(inode, seen, names)| state.see(*inode, *seen, *names));
+        }
+        if !self.in_whole {
+            match item {
+                Item::Names(names) => state.held.append(names),
+                Item::Linked(linked) => {
+                    state.see(linked.inode, 1, linked.names);
+                    state.linked.push(linked);
+                }
+                Item::Mount(name, attributes) => state.mounts.push((name.into(), attributes)),
+                Item::Child { child, .. } => state.children.push(Arc::clone(child)),
+            }
+        }
+        let split = state.spine.is_none() && limits.is_some_and(|limits| self.outgrows(limits, state.sum));
+        drop(state);
+        if split {
+            self.split(tree);
+        }
+    }
+
+    /// Whether this directory is to be split at this weight.
+    fn outgrows(&self, limits: Limits, sum: Weight) -> bool {
+        !self.in_whole && !self.is_too_long() && !limits.hold(sum)
+    }
+
+    /// Ends one pending piece of work. The last one hands the directory to its parent, unless it is spine.
+    pub fn done(self: &Arc<Self>, tree: &Tree<'_>) {
+        let mut node = Arc::clone(self);
+        while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            node.hand_up(tree);
+            let Some(parent) = node.parent.clone() else { return };
+            node = parent;
+        }
+    }
+
+    fn hand_up(self: &Arc<Self>, tree: &Tree<'_>) {
+        let mut state = lock(&self.state);
+        if state.spine.is_some() {
+            return;
+        }
+        let sum = state.sum;
+        // From now on those above count: kept at each level, the files of a farm of links would fill the memory.
+        let open: Vec<_> =
+            std::mem::take(&mut state.open).into_iter().map(|(inode, (seen, names))| (inode, seen, names)).collect();
+        state.is_open = !open.is_empty();
+        state.linked.shrink_to_fit();
+        drop(state);
+        let Some(parent) = &self.parent else {
+            if let Some(limits) = tree.limits_for(self) {
+                self.end_root(tree, limits);
+            }
+            return;
+        };
+        match tree.limits.get() {
+            // It was held back until now.
+            Some(limits) if self.outgrows(*limits, sum) => self.split(tree),
+            Some(limits) if open.is_empty() || self.in_whole => {
+                let mut one = Names::default();
+                one.push_bytes(&self.name, self.become_unit(tree, *limits));
+                parent.take(tree, Item::Names(&one));
+            }
+            _ => parent.take(tree, Item::Child { child: self, sum, open }),
+        }
+    }
+
+    /// The limits are known, and this finished root or directory that was split has waited for them.
+    pub(super) fn go_on(self: &Arc<Self>, tree: &Tree<'_>, limits: Limits) {
+        let state = lock(&self.state);
+        match state.spine {
+            Some(spine) => self.release(tree, spine, limits, state),
+            None => {
+                drop(state);
+                self.end_root(tree, limits);
+            }
+        }
+    }
+
+    fn end_root(self: &Arc<Self>, tree: &Tree<'_>, limits: Limits) {
+        let state = lock(&self.state);
+        let (sum, shares) = (state.sum, state.is_open && tree.split_open_roots);
+        drop(state);
+        if self.outgrows(limits, sum) || shares && !self.in_whole && !self.is_too_long() {
+            self.split(tree);
+        } else {
+            let sum = self.become_unit(tree, limits);
+            tree.send_root(self.root, &self.name, sum);
+        }
+    }
+
+    /// Nothing below this finished directory is of interest any more. Returns what it weighs.
+    fn become_unit(&self, tree: &Tree<'_>, limits: Limits) -> Weight {
+        let sum = self.forget_children();
+        // Of directories in each other the first is told.
+        let first_too_long = self.is_too_long() && self.parent.as_ref().is_none_or(|parent| !parent.is_too_long());
+        let whole = self.whole.or((first_too_long && !self.in_whole).then_some(KeptWhole::LongPath));
+        if let Some(why) = whole.filter(|_| !limits.hold(sum)) {
+            tree.tell(Event::KeptWhole { root: self.root, path: &self.path(), why });
+        }
+        sum
+    }
+
+    /// Parents and children hold each other, and nobody else would end that. Returns what the directory weighs.
+    pub fn forget_children(&self) -> Weight {
+        let mut state = lock(&self.state);
+        let (sum, mut nodes) = (state.sum, std::mem::take(&mut state.children));
+        drop(state);
+        let mut looked_at = 0;
+        while let Some(node) = nodes.get(looked_at) {
+            let below = std::mem::take(&mut lock(&node.state).children);
+            nodes.extend(below);
+            looked_at += 1;
+        }
+        // The deepest goes first: a chain of parents that only it holds would go by recursion.
+        while nodes.pop().is_some() {}
+        sum
+    }
+
+    /// Makes this directory and all above it spine, top down.
+    pub fn split(self: &Arc<Self>, tree: &Tree<'_>) {
+        let mut chain = vec![self];
+        while let Some(parent) = chain[chain.len() - 1].parent.as_ref() {
+            if lock(&parent.state).spine.is_some() {
+                break;
+            }
+            chain.push(parent);
+        }
+        chain.into_iter().rev().for_each(|node| node.become_spine(tree));
+    }
+
+    pub fn become_spine(self: &Arc<Self>, tree: &Tree<'_>) {
+        let mut state = lock(&self.state);
+        if state.spine.is_some() {
+            return;
+        }
+        let spine = tree.announce(self.parent.as_deref(), self.root, &self.path(), self.attributes, Some(self));
+        state.spine = Some(spine);
+        if let Some(limits) = tree.limits_for(self) {
+            self.release(tree, spine, limits, state);
+        }
+    }
+
+    /// What a directory that was split has held leaves.
+    fn release(self: &Arc<Self>, tree: &Tree<'_>, spine: u32, limits: Limits, mut state: MutexGuard<'_, State>) {
+        let held = std::mem::replace(&mut *state, State { spine: Some(spine), ..State::default() });
+        drop(state);
+        let path = self.path();
+        tree.send(self, spine, &held.held);
+        for (name, attributes) in &held.mounts {
+            self.announce_mount(tree, &path, name, *attributes);
+        }
+        held.linked.iter().for_each(|linked| tree.send_linked(self, spine, &path, linked));
+        self.place(tree, spine, limits, &held.children);
+    }
+
+    fn announce_mount(&self, tree: &Tree<'_>, path: &[u8], name: &[u8], attributes: Attributes) {
+        tree.announce(Some(self), self.root, &below(path, name), attributes, None);
+    }
+
+    /// Finished children of a directory that was split: each is split, held for `linked`, or a unit.
+    fn place(&self, tree: &Tree<'_>, spine: u32, limits: Limits, children: &[Arc<Node>]) {
+        let mut units = Names::default();
+        for child in children {
+            let state = lock(&child.state);
+            let (sum, is_open) = (state.sum, state.is_open);
+            drop(state);
+            if child.outgrows(limits, sum) {
+                child.become_spine(tree);
+            } else if is_open && !child.in_whole {
+                tree.hold(child);
+            } else {
+                units.push_bytes(&child.name, child.become_unit(tree, limits));
+            }
+        }
+        tree.send(self, spine, &units);
+    }
+}

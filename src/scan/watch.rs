@@ -1,0 +1,46 @@
+//! Live counts of a scan, and the way to stop it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::Weight;
+
+/// Live counts of a scan, and the way to stop it; shared with whoever shows progress.
+#[derive(Debug, Default)]
+pub struct Watch {
+    entries: AtomicU64,
+    directories: AtomicU64,
+    bytes: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Watch {
+    /// Found so far: entries and bytes.
+    pub fn found(&self) -> Weight {
+        Weight { entries: self.entries.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    /// Found so far: directories, which are among the entries.
+    pub fn directories(&self) -> u64 {
+        self.directories.load(Ordering::Relaxed)
+    }
+
+    /// Makes the scan end early. What it has not read by then is in no event.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a source that needs no scan.
+    pub(crate) fn count_single(&self, weight: Weight) {
+        self.count(0, weight);
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self, directories: u64, weight: Weight) {
+        self.entries.fetch_add(weight.entries, Ordering::Relaxed);
+        self.directories.fetch_add(directories, Ordering::Relaxed);
+        self.bytes.fetch_add(weight.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,126 @@
+//! One child: how it is started, and how it ended.
+
+use std::fs::File;
+use std::io::{self, PipeReader, Seek, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::rsync::command::Invocation;
+use crate::rsync::exit;
+
+use super::{Ended, environment, guardian};
+
+pub(super) fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+pub(super) fn ended(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Code(code as u8),
+        (None, signal) => Ended::Signal(signal.unwrap_or(0)),
+    }
+}
+
+#[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
+#[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Result<Child> {
+    let input = match names {
+        Some(names) => Ok(names.into()),
+        None if invocation.held => Ok(Stdio::piped()),
+        None => input(&invocation.input),
+    };
+    let input =
+        input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(exit::IPC))?;
+    let parent = rustix::process::getpid();
+    let mut command = Command::new(&invocation.program);
+    command
+        .args(&invocation.arguments)
+        .current_dir(&invocation.cwd)
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    environment::set(&mut command, &invocation.cwd);
+    let wire = guardian::wire();
+    let is_guarded = wire.is_some();
+    let asks = invocation.asks;
+    // SAFETY: the closure makes system calls and touches no memory of the parent: it is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            if !asks {
+                rustix::process::setsid()?;
+            }
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            // The parent may have died before the line above.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            wire.iter().for_each(guardian::Wire::tell_of_this);
+            Ok(())
+        });
+    }
+    command.spawn().map_err(|cause| {
+        if is_guarded {
+            guardian::none_started();
+        }
+        not_started(invocation, cause)
+    })
+}
+
+fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
+    if let Err(errno) = rustix::fs::access(&invocation.cwd, rustix::fs::Access::EXEC_OK) {
+        return Error::io("enter", &invocation.cwd, errno)
+            .remedy("what is in it was not copied: run it again when it is there")
+            .exit(exit::PARTIAL);
+    }
+    let error = Error::usage(format!("cannot start {}", Printable::os(&invocation.program)));
+    match cause.kind() {
+        io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
+        io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
+        _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(exit::IPC)
+        }
+        io::ErrorKind::WouldBlock => error.remedy("allow more processes (`ulimit -u`), or start fewer").exit(exit::IPC),
+        _ => error.exit(exit::IPC),
+    }
+    .because(cause)
+}
+
+/// In memory and not a pipe: nobody has to write it while the child runs.
+fn input(bytes: &[u8]) -> io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    let memory = rustix::fs::memfd_create(c"multi-sync-input", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(memory);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+pub(super) fn wait_until_dead(child: &Child) -> io::Result<()> {
+    loop {
+        match waitid(WaitId::Pid(pid(child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn death(child: &Child) -> Option<WaitIdStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    waitid(WaitId::Pid(pid(child)), options).ok().flatten()
+}
+
+pub(super) fn has_died(child: &Child) -> bool {
+    death(child).is_some()
+}
+
+/// By a signal, and nobody has ended its own children.
+pub(super) fn was_killed(child: &Child) -> bool {
+    death(child).is_some_and(|status| status.killed() || status.dumped())
+}

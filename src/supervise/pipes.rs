@@ -1,0 +1,133 @@
+//! The pipes of a child: waiting for what comes, reading it, cutting it into lines, and feeding what the child reads.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::process::ChildStdin;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::{LONGEST_LINE, Stream};
+
+/// How much a pipe holds.
+pub(super) fn pipe_size(pipe: &dyn AsFd) -> usize {
+    rustix::pipe::fcntl_getpipe_size(pipe.as_fd()).unwrap_or(1 << 20)
+}
+
+pub(super) fn wait_for_output(
+    stdout: Option<&impl AsFd>,
+    stderr: Option<&impl AsFd>,
+    unfed: Option<&impl AsFd>,
+    patience: Duration,
+) -> io::Result<(bool, bool)> {
+    let mut watched = Vec::with_capacity(3);
+    watched.extend(stdout.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    watched.extend(stderr.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    watched.extend(unfed.map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
+    let timeout = Timespec { tv_sec: 0, tv_nsec: patience.as_nanos() as _ };
+    match poll(&mut watched, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let ready = |n: usize| watched.get(n).is_some_and(|fd| !fd.revents().is_empty());
+    Ok(match (stdout.is_some(), stderr.is_some()) {
+        (true, true) => (ready(0), ready(1)),
+        (true, false) => (ready(0), false),
+        (false, _) => (false, ready(0)),
+    })
+}
+
+pub(super) fn has_output(pipe: &impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&now)), Ok(1))
+}
+
+/// How many bytes there were: none at the end.
+pub(super) fn read_some<P: Read>(pipe: &mut Option<P>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let Some(pipe) = pipe else { return Ok(None) };
+    match pipe.read(buffer) {
+        Ok(length) => Ok(Some(length)),
+        Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+pub(super) fn hear_some<P>(
+    pipe: &mut Option<P>,
+    stream: Stream,
+    buffer: &[u8],
+    read: Option<usize>,
+    each: &mut dyn FnMut(Stream, Option<&[u8]>),
+) {
+    match read {
+        Some(0) => {
+            pipe.take();
+            each(stream, None);
+        }
+        Some(length) => each(stream, Some(&buffer[..length])),
+        None => {}
+    }
+}
+
+/// What a child reads from a pipe that stays open until it has ended.
+pub(super) struct Feed<'a> {
+    pub pipe: ChildStdin,
+    pub left: &'a [u8],
+}
+
+impl Feed<'_> {
+    /// As much as the pipe takes now.
+    pub fn write(&mut self) -> io::Result<()> {
+        while !self.left.is_empty() {
+            match rustix::io::write(&self.pipe, self.left) {
+                Ok(count) => self.left = &self.left[count..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // It reads no more: how it ended says why.
+                Err(Errno::PIPE) => self.left = &[],
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts a stream into lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    stream: Stream,
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Lines { stream, begun: Vec::new() }
+    }
+
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Stream, &[u8])) {
+        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            if self.begun.is_empty() {
+                each(self.stream, &bytes[..end]);
+            } else {
+                self.begun.extend_from_slice(&bytes[..end]);
+                each(self.stream, &self.begun);
+                self.begun.clear();
+            }
+            bytes = &bytes[end + 1..];
+        }
+        self.begun.extend_from_slice(bytes);
+        if self.begun.len() >= LONGEST_LINE {
+            each(self.stream, &self.begun);
+            self.begun.clear();
+        }
+    }
+
+    /// What has no end of its own.
+    pub(crate) fn finish(&mut self, each: &mut dyn FnMut(Stream, &[u8])) {
+        if !self.begun.is_empty() {
+            each(self.stream, &self.begun);
+            self.begun.clear();
+        }
+    }
+}
