@@ -1,6 +1,7 @@
 //! The facade of the library: a program copies, cancels, goes on, tries again, verifies, counts and explains, and is refused what contradicts itself.
 
 use std::fs;
+use std::io::ErrorKind as ErrorKindOfIo;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -13,7 +14,7 @@ use crate::support::twin::path_to_fake;
 use crate::support::work::{Work, set_mode};
 use multi_sync::ErrorKind;
 use multi_sync::harness::treegen::{self, Sizes, Spec};
-use multi_sync::job::{BegunRun, Depth, Event, Job, JobBuilder, NextStep, Phase};
+use multi_sync::job::{BegunRun, Depth, Event, Failed, Job, JobBuilder, NextStep, Note, Phase};
 
 /// A tree of some launches.
 fn tree(work: &Work, entries: u64) {
@@ -248,6 +249,32 @@ fn one_rsync_that_does_it_all_is_said_and_why() {
     let one = Job::builder().source("src/").destination("D").current_dir(work.path()).keep_runs_for_days(0);
     let outcome = one.build().unwrap().run(|_| ()).unwrap();
     assert!(outcome.one_rsync().is_some() && outcome.exit_code() == 0, "{outcome:?}");
+}
+
+#[test]
+fn a_program_can_tell_a_retry_from_a_missing_source() {
+    let work = Work::new();
+    tree(&work, 200);
+    // The second launch that copies breaks off, once.
+    let program = fake(
+        &work,
+        &format!(
+            "case \" $* \" in *' --no-implied-dirs '*) mkdir {0}/first 2>/dev/null || ! mkdir {0}/second 2>/dev/null || exit 12 ;; esac\nexec REAL \"$@\"",
+            work.path().display()
+        ),
+    );
+    let (retries, missing) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let tell = |event: Event<'_>| match event {
+        Event::Note(note @ Note::Retry { code, .. }) => retries.lock().unwrap().push((code, note.to_string())),
+        Event::Failed(Failed::Source { source, why }) => missing.lock().unwrap().push((source, why)),
+        _ => {}
+    };
+    let outcome = copy(&work).source("none").rsync_program(program).build().unwrap().run(tell).unwrap();
+    let retries = retries.into_inner().unwrap();
+    assert!(matches!(&retries[..], [(12, text)] if text.ends_with("trying again in 1 s")), "{retries:?}");
+    assert_eq!(missing.into_inner().unwrap(), [("none".into(), ErrorKindOfIo::NotFound)]);
+    assert_eq!((outcome.exit_code(), outcome.totals().retried), (23, 1), "{outcome:?}");
+    assert_eq!(differences(&work), "");
 }
 
 #[test]
