@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::journal::Record;
 use crate::report::{Event, Failed, Note};
 use crate::rsync::command::Copying;
-use crate::sched::{Command, LaunchId, Start, Verdict, Work};
+use crate::sched::{Command, Input, LaunchId, Start, Verdict, Work};
 use crate::thread;
 
 use super::context::Context;

@@ -14,15 +14,13 @@ use crate::plan::folding::Folding;
 use crate::report::{Event, Failed, Note};
 use crate::rsync::exit;
 use crate::scan::{ScanError, Weight};
-use crate::sched::{Command, Directory, Input, LaunchId, Release, Scheduler, Start, Verdict, Work};
+use crate::sched::{Directory, Input, LaunchId, Release, Scheduler, Verdict, Work};
 use crate::thread;
 
 use super::context::{self, Context};
-use super::failures::{self, Failure};
 use super::feed;
-use super::launch::{End, Gate, Launch, gate};
+use super::launch::{End, Gate};
 use super::ledger::{self, Ledger};
-use super::meeting;
 use super::meter::Meter;
 use super::places::{Slots, Ways};
 use super::said::Said;

@@ -1,3 +1,5 @@
+//! One file, because the world and what must hold in it are read together.
+//!
 //! A fake world that answers the scheduler's commands with random ends of launches, and what must hold whatever happens. `MODEL_RUNS=1000000 cargo test
 //! --release --lib sched::model` tries more of them; `MODEL_SEED=N` repeats one.
 
