@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{EXIT_IPC, Error, Result};
 
@@ -25,7 +25,7 @@ pub fn detach(work: impl FnOnce() + Send + 'static) -> Result<()> {
     Builder::new().spawn(work).map(drop).map_err(|cause| refused().because(cause))
 }
 
-/// Does work that may hang in a thread of its own, and waits for it until it is `given_up`. `None` if it was.
+/// Does work that may hang in a thread of its own, and waits for it until it is `given_up` and half a second more. `None` if it was not done by then.
 ///
 /// # Errors
 /// The system allows no more threads, or the work panicked.
@@ -35,14 +35,20 @@ pub fn apart<T: Send + 'static>(
 ) -> Result<Option<T>> {
     /// How often it is asked.
     const LOOK_EVERY: Duration = Duration::from_millis(100);
+    /// What does not hang is done by then.
+    const GRACE: Duration = Duration::from_millis(500);
     let (sender, receiver) = mpsc::sync_channel(1);
     // Who has given up hears nothing.
     detach(move || drop(sender.send(work())))?;
+    let mut since: Option<Instant> = None;
     loop {
         match receiver.recv_timeout(LOOK_EVERY) {
             Ok(done) => return Ok(Some(done)),
-            Err(RecvTimeoutError::Timeout) if given_up() => return Ok(None),
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                if given_up() && since.get_or_insert_with(Instant::now).elapsed() >= GRACE {
+                    return Ok(None);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::usage("a thread of multi-sync panicked").exit(EXIT_IPC));
             }
@@ -53,4 +59,18 @@ pub fn apart<T: Send + 'static>(
 /// The system allows no more threads.
 pub fn refused() -> Error {
     Error::usage("cannot start a thread").remedy("allow more processes (`ulimit -u`), or start fewer").exit(EXIT_IPC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_left_behind_and_what_panics_is_an_error() {
+        assert_eq!(apart(|| 7, || true).unwrap(), Some(7));
+        let (holds, held) = mpsc::channel::<()>();
+        assert_eq!(apart(move || held.recv().is_ok(), || true).unwrap(), None);
+        drop(holds);
+        assert!(apart(|| panic!("a thread that ends so"), || false).is_err());
+    }
 }

@@ -64,8 +64,8 @@ impl Context {
             // What stands in the place of a directory keeps rsync from what is in it as well.
             let unmade = messages().filter_map(|message| self.naming.unmade(&message));
             after.unmade = unmade.chain(after.blocked.iter().cloned()).collect();
-            if code == exit::OK {
-                self.made(part.clone());
+            if exit::is_settled(code) {
+                self.made(part.clone(), code == exit::OK);
             }
         }
         let settled = exit::is_settled(code);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::report::{Event, Failed, Note};
 use crate::rsync::command::Copying;
+use crate::rsync::exit;
 use crate::sched::{Command, Input, LaunchId, Start, Verdict, Work};
 use crate::thread;
 
@@ -90,13 +91,11 @@ impl Driver<'_, '_> {
                 }
             }
             Command::OneRsync(why) => self.statistics.does_it_all(why),
-            Command::Stop => {
-                // An error that only the executor knows ends the run with it.
-                if let Some(error) = self.ended.values_mut().find_map(|end| end.error.take()) {
-                    return Err(error);
-                }
-                self.context.control.abort();
+            Command::Abort(launch) => {
+                let error = self.ended.get_mut(&launch).and_then(|end| end.error.take());
+                return Err(error.unwrap_or_else(|| Error::usage("a launch failed").exit(exit::IPC)));
             }
+            Command::Stop => self.context.control.abort(),
             Command::Finish(verdict) => return Ok(Some(verdict)),
         }
         Ok(None)

@@ -123,11 +123,14 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         }
         scanned
     });
-    feed.pack_linked_dirs();
-    // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
-    let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
-    left.iter().for_each(|group| feed.pack_group(group));
-    feed.packed(feed.packer.finish());
+    // Whoever has stopped the scan may be gone: a directory that has hung until now may belong to another run already.
+    if !inputs.watch.stopped() {
+        feed.pack_linked_dirs();
+        // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
+        let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
+        left.iter().for_each(|group| feed.pack_group(group));
+        feed.packed(feed.packer.finish());
+    }
     let failure = lock(&feed.failure).take();
     tell(Found::End(scanned.and(failure.map_or(Ok(()), Err)).map(|()| began.elapsed())));
 }
@@ -221,6 +224,9 @@ impl Feed<'_> {
     }
 
     fn hear(&self, event: scan::Event<'_>) {
+        if self.inputs.watch.stopped() {
+            return;
+        }
         match event {
             scan::Event::Spine(_) | scan::Event::Units(_) | scan::Event::Linked(_) | scan::Event::LinkedDirs(_)
                 if !self.inputs.packs() => {}

@@ -177,14 +177,14 @@ impl Context {
         let other_times = super::spine::stand(&dirs, &self.plan.recipe, dest, keeps)?;
         let differ = !other_times.is_empty();
         self.spine().other_times.extend(other_times);
-        self.made(range);
+        self.made(range, true);
         Some(NotLaunched::Stands { other_times: differ })
     }
 
-    /// Takes note that split directories are at the destination now, and of how they look there.
-    pub fn made(&self, range: Range<usize>) {
+    /// Takes note that split directories are at the destination now, and of how they look there if all went `well`.
+    pub fn made(&self, range: Range<usize>, well: bool) {
         let dirs = self.spine().dirs(range.clone());
-        let dest = self.plan.watched_dest.as_deref();
+        let dest = self.plan.watched_dest.as_deref().filter(|_| well);
         let changes = dest.map(|dest| super::spine::change_times(&dirs, dest));
         self.spine().note_made(range, changes);
     }

@@ -120,7 +120,7 @@ impl SpineList {
         if paths.is_empty() {
             return;
         }
-        let arguments = self.dirs[self.made..].iter().filter_map(|dir| dir.argument.as_ref());
+        let arguments = self.dirs.iter().filter_map(|dir| dir.argument.as_ref());
         let unmade = arguments.filter(|argument| paths.iter().any(|path| path == path_in_transfer(argument)));
         self.unmade.extend(unmade.cloned());
     }

@@ -43,6 +43,7 @@ impl Scheduler {
         if self.stopping() || self.one_rsync.is_none() && !self.has_bandwidth() {
             return false;
         }
+        let is_safe_to_delete = self.is_safe_to_delete();
         match &mut self.phase {
             Phase::Transfer if !self.policy.survey => self.start_transfer(),
             // Alone: it may change the modes of directories.
@@ -52,7 +53,7 @@ impl Scheduler {
                 self.start(Work::Repair(bucket), Some(how), false);
                 true
             }
-            Phase::Clean | Phase::Delete(_) if self.sender_failed && !self.policy.ignore_errors => false,
+            Phase::Clean | Phase::Delete(_) if !is_safe_to_delete => false,
             Phase::Clean => {
                 let taken = self.queue.take(self.processes(), self.policy.room, u32::MAX, false);
                 let any = !taken.is_empty();

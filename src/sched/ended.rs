@@ -55,7 +55,7 @@ impl Scheduler {
             Outcome::MakePlace => self.make_place(work),
             Outcome::TakeTurns => self.take_turns(work),
             Outcome::PutBack => self.put_back(work),
-            Outcome::Abort => self.commands.push(Command::Stop),
+            Outcome::Abort => self.commands.push(Command::Abort(launch)),
             Outcome::Elsewhere(code, whose) => self.elsewhere(slot, work, code, whose),
             Outcome::FallBack => self.fall_back(code, report.said.complaint.as_deref()),
             Outcome::OnceMore => self.once_more(work),

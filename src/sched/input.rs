@@ -203,6 +203,8 @@ pub(crate) enum Command {
     Probe(usize),
     /// One rsync does it all, for this reason.
     OneRsync(String),
+    /// The run cannot go on: the executor has the error of this launch.
+    Abort(LaunchId),
     /// Nothing more is started, and what runs is to end.
     Stop,
     Finish(Verdict),

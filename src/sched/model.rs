@@ -572,6 +572,7 @@ impl World {
             }
             Command::Probe(host) => self.asked.push(host),
             Command::Stop => self.stopped = true,
+            Command::Abort(launch) => return Err(format!("{launch} has an error that nobody made")),
             Command::Finish(verdict) => {
                 must!(self.verdict.is_none(), "it ends twice");
                 self.verdict = Some(verdict);
