@@ -341,3 +341,128 @@ fn broken_off(case: &Case<'_>) -> Option<Outcome> {
 fn no_room(case: &Case<'_>) -> Option<Outcome> {
     (case.code() == EXIT_FILE_IO && case.may_make_room).then_some(Outcome::MakeRoom)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bucket::{Bucket, Content};
+    use crate::scan::Weight;
+    use crate::sched::{Findings, Said};
+
+    fn copy() -> Work {
+        Work::Copy(vec![Bucket {
+            id: 0,
+            weight: Weight::default(),
+            units: 1,
+            argument_bytes: 1,
+            spine_before: 0,
+            exposed: false,
+            singles: false,
+            content: Content::default(),
+        }])
+    }
+
+    fn report(code: u8, said: Said) -> Report {
+        let ending = Ending::Ended(Ended::Code(code));
+        Report { ending, ran: Duration::ZERO, sent: None, after: Findings::default(), begun: true, said }
+    }
+
+    fn case<'a>(work: &'a Work, report: &'a Report) -> Case<'a> {
+        Case {
+            work,
+            state: State::Working { prestarted: false },
+            crowded: false,
+            report,
+            stopping: false,
+            fell_back: false,
+            others: 0,
+            on_hosts: false,
+            turned_away: 0,
+            dest_made: true,
+            dest_is_local: false,
+            launches: 3,
+            may_fall_back: true,
+            may_repeat: true,
+            may_make_room: false,
+            stops_itself: false,
+            pretends: false,
+            deletes: None,
+        }
+    }
+
+    /// For each row: it decides this case, and no row before it does.
+    #[test]
+    fn each_row_decides_what_it_is_for() {
+        let (copy, create) = (copy(), Work::Create(0..1));
+        let ok = report(exit::OK, Said::default());
+        let partial = report(exit::PARTIAL, Said::default());
+        let said = |said: Said, code| report(code, said);
+        let no_place = said(Said { no_place: true, ..Said::default() }, 5);
+        let out_of_reach = said(Said { out_of_reach: true, ..Said::default() }, exit::PARTIAL);
+        let transient = said(Said { transient: true, ..Said::default() }, exit::PARTIAL);
+        let list_lost = said(Said { lost_list: true, ..Said::default() }, STREAM);
+        let parent_lost = said(Said { lost_parent: true, ..Said::default() }, exit::PROTOCOL);
+        let refused = said(Said { refused: true, ..Said::default() }, exit::USAGE);
+        let not_launched = Report { ending: Ending::NotLaunched(NotLaunched::Alone), ..ok.clone() };
+        let failed = Report { ending: Ending::Failed, ..ok.clone() };
+        let not_started = Report { ending: Ending::Ended(Ended::NotStarted), ..ok.clone() };
+        let stalled = Report { ending: Ending::Ended(Ended::Stalled), ..ok.clone() };
+        let killed = Report { ending: Ending::Ended(Ended::Signal(9)), ..ok.clone() };
+        let [stream, shell, no_room, of_shell] = [STREAM, CONNECTION, EXIT_FILE_IO, shell::NO_DIRECTORY];
+        let [stream, shell, no_room, of_shell] =
+            [stream, shell, no_room, of_shell].map(|code| report(code, Said::default()));
+        let prestarted = Case { state: State::Prestarted, ..case(&copy, &ok) };
+        let fell_back = Case { fell_back: true, ..case(&copy, &ok) };
+        let crowded = Case { crowded: true, ..case(&copy, &no_place) };
+        let lost = Case { on_hosts: true, ..case(&copy, &shell) };
+        let over = Case { stops_itself: true, ..case(&copy, &stalled) };
+        let full = Case { may_make_room: true, ..case(&copy, &no_room) };
+        let again = |code, most| Outcome::Again { code, most };
+        let rows: [(&str, Case<'_>, Outcome); 19] = [
+            ("idle prestart", prestarted, Outcome::NotAhead),
+            ("not launched", case(&copy, &not_launched), Outcome::NotLaunched(NotLaunched::Alone)),
+            ("after the fallback", fell_back, Outcome::Nothing),
+            ("crowded out", crowded, Outcome::MakePlace),
+            ("turned away", case(&copy, &no_place), Outcome::TakeTurns),
+            ("out of reach", case(&copy, &out_of_reach), Outcome::PutBack),
+            ("failed to start", case(&copy, &failed), Outcome::Abort),
+            ("stopped before it started", case(&copy, &not_started), Outcome::Nothing),
+            ("host lost", lost, Outcome::Elsewhere(CONNECTION, Whose::Connection)),
+            ("refused by the server", case(&copy, &refused), Outcome::FallBack),
+            ("transient failure", case(&copy, &transient), Outcome::OnceMore),
+            ("time is over", over, Outcome::Fail(exit::TIMEOUT)),
+            ("list lost", case(&copy, &list_lost), Outcome::AgainWithWholeLists(STREAM)),
+            ("parent lost", case(&copy, &parent_lost), again(exit::PROTOCOL, u32::MAX)),
+            ("settled", case(&copy, &partial), Outcome::Settle(exit::PARTIAL)),
+            ("connection lost", case(&copy, &stream), Outcome::AgainWithFewer(STREAM)),
+            ("broken off", case(&copy, &killed), again(exit::TERMINATED, BROKEN_RETRIES)),
+            ("no room", full, Outcome::MakeRoom),
+            ("fatal", case(&create, &of_shell), Outcome::Fail(shell::NO_DIRECTORY)),
+        ];
+        assert_eq!(rows.each_ref().map(|row| row.0), RULES.iter().map(|row| row.0).collect::<Vec<_>>()[..]);
+        for (id, case, expected) in &rows {
+            let first = RULES.iter().find_map(|(id, rule)| rule(case).map(|outcome| (*id, outcome)));
+            assert_eq!(first, Some((*id, *expected)));
+        }
+    }
+
+    #[test]
+    fn what_a_launch_said_changes_what_its_code_means() {
+        let (copy, create, attributes) = (copy(), Work::Create(0..1), Work::Attributes(0..1));
+        let code = |work: &Work, code, said: Said| case(work, &report(code, said)).code();
+        let gone = Said { gone: true, ..Said::default() };
+        assert_eq!(code(&copy, exit::PARTIAL, gone), exit::VANISHED);
+        let skipped = || Said { skipped: true, ..Said::default() };
+        assert_eq!(code(&create, exit::OK, skipped()), exit::PARTIAL);
+        assert_eq!(code(&copy, exit::OK, skipped()), exit::OK);
+        let in_vain = || Said { times_in_vain: true, ..Said::default() };
+        assert_eq!(code(&attributes, exit::PARTIAL, in_vain()), exit::OK);
+        assert_eq!(code(&copy, exit::PARTIAL, in_vain()), exit::PARTIAL);
+        // The remote shell's own code is kept apart where launches run on hosts.
+        let of_rsync = report(shell::FOR_255, Said::default());
+        let on_host = Case { on_hosts: true, ..case(&copy, &of_rsync) };
+        assert_eq!(outcome(RULES, &on_host), Outcome::Elsewhere(CONNECTION, Whose::Rsync));
+    }
+}
