@@ -56,6 +56,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "one rsync locks its own read-only directories when their files have come, soon or late (no times of directories, not root)",
             locked_early,
         ),
+        ("a link in the source leads to the destination, which is read while it is written", reads_dest),
         ("a file of rules in the middle of the tree ends every rsync that comes upon it", ended_by_rules),
         ("rsync itself failed", crashed),
     ];
@@ -407,6 +408,20 @@ fn in_the_place_of_a_directory(case: &Case, finding: &Finding, runs: &Runs) -> b
 }
 
 /// The system follows 40 links of a path (path_resolution(7)), and those that lead to a source that is held open count.
+/// What a link out of the source brings is the world, with DEST in it, and that is found as it is just then.
+fn reads_dest(case: &Case, finding: &Finding, _: &Runs) -> bool {
+    let follows = case.has("--copy-unsafe-links") || case.has_letter('L') || case.has_letter('k');
+    let leads_out = |name: &[u8]| {
+        let is_it = |node: &&Node| base_name(&node.path) == name;
+        case.world.nodes.iter().filter(is_it).any(
+            |node| matches!(&node.kind, Kind::Symlink(target) if target.split(|&byte| byte == b'/').any(|part| part == b"..")),
+        )
+    };
+    let Finding::Tree(difference) = finding else { return false };
+    let parts: Vec<&[u8]> = difference.path.split(|&byte| byte == b'/').collect();
+    follows && parts.windows(2).skip(1).any(|pair| leads_out(pair[0]) && pair[1] == b"d")
+}
+
 fn circle_of_links(case: &Case, finding: &Finding, _: &Runs) -> bool {
     const DEEP: usize = 35;
     let is_deep = |path: &[u8]| path.iter().filter(|byte| **byte == b'/').count() > DEEP;
