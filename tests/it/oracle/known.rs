@@ -118,6 +118,7 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             let backup = matches!(difference.kind, OnlyLeft | OnlyRight) && case.has_letter('b');
             (in_place || attribute) && about_inode && is_shared
                 || in_place && backup && backed_up.is_some_and(|path| shared.contains(path))
+                || in_place && backup && case.has_prefix("--backup-dir") && is_backup_of(path, &shared)
                 || attribute && backed_up.is_some_and(|path| shared.contains(path))
                 || in_place && stays && copy.is_some_and(|copy| shared.contains(&copy[..]))
         }
@@ -138,6 +139,12 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a path outside of DEST is called like one of these, or like a directory above one.
+fn is_backup_of(path: &[u8], names: &HashSet<&[u8]>) -> bool {
+    let last = base_name(path);
+    !path.starts_with(b"d/") && names.iter().any(|name| name.split(|&byte| byte == b'/').any(|part| part == last))
 }
 
 /// A name as rsync prints it where `LC_ALL` is C.
