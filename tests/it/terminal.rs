@@ -332,7 +332,9 @@ fn several_rsyncs_ask_nothing_and_say_what_to_do() {
     let mut command = multi_sync(&work);
     command.args(["-p", "2", "-f", "5", "-r", &options, "src/"]).arg(format!("u@h:{}", work.join("dest").display()));
     let mut terminal = at_a_terminal(command, 120);
-    assert_eq!(terminal.ends(SOON).0, Some(255), "{}", terminal.seen());
+    // An rsync that sees the end of the connection before that of its shell says 12.
+    let code = terminal.ends(SOON).0;
+    assert!(matches!(code, Some(255 | 12)), "{code:?}: {}", terminal.seen());
     let seen = terminal.seen();
     assert!(
         !seen.contains("try again") && seen.contains("to do: use an ssh key or an agent (`ssh-copy-id u@h`)"),
