@@ -16,6 +16,7 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::hosts::{Host, Workers};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
+use crate::rsync::options::Opt;
 use crate::rsync::version::{OLDEST_RSYNC, Version};
 use crate::shared::Token;
 use crate::shell;
@@ -209,7 +210,9 @@ pub fn listing(config: &Config, name: &OsStr) -> Invocation {
 
 /// The user's options that lead to DEST.
 fn way(config: &Config) -> Vec<OsString> {
-    config.options.absolute_files(&config.cwd).connection_options().argv()
+    let options = config.options.absolute_files(&config.cwd).connection_options();
+    // A question goes the other way: what is meant for the receiving side would be said to a sender.
+    options.without(|setting| setting.spec.id == Opt::RemoteOption).argv()
 }
 
 /// What was printed, and how it ended.

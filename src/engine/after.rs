@@ -12,7 +12,7 @@ use crate::journal::Place;
 use crate::rsync::exit;
 use crate::rsync::messages::{self, About};
 use crate::rsync::output::Transcript;
-use crate::sched::{Said, Work};
+use crate::sched::{Symptoms, Work};
 
 use super::context::{Context, Found};
 use super::failures::Failure;
@@ -37,7 +37,7 @@ pub(super) struct Heard {
 #[derive(Default)]
 pub(super) struct After {
     pub found: Found,
-    pub said: Said,
+    pub said: Symptoms,
     /// What was not done.
     pub failures: Vec<Failure>,
     /// Split directories that could not be made, by their paths in the transfer.
@@ -90,13 +90,13 @@ impl Context {
         after
     }
 
-    fn said(&self, work: &Work, heard: &Heard) -> Said {
+    fn said(&self, work: &Work, heard: &Heard) -> Symptoms {
         let transcript = &heard.transcript;
         // Times that were not right before nobody has tried to set.
         let times_in_vain = transcript.only_times() && !self.names_other_times(&heard.named, heard.more_named);
         let gone = heard.code == Some(exit::PARTIAL)
             && transcript.only_missing().is_some_and(|count| self.are_gone(work, count));
-        Said {
+        Symptoms {
             no_files: transcript.had_no_files(),
             changes: transcript.has_changes(),
             no_place: transcript.found_no_place(),

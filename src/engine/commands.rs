@@ -26,38 +26,38 @@ impl Driver<'_, '_> {
         match command {
             Command::Start(start) => self.start(*start)?,
             Command::Release { launch, how } => {
-                let gate = self.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
+                let gate = self.state.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
                 match gate {
                     Some(gate) if !gate.is_prepared() => gate.asked = Some(how),
                     _ => self.release(launch, how),
                 }
             }
             Command::Dismiss(launch) => {
-                self.launches.get_mut(&launch).into_iter().for_each(|started| started.gate = None);
+                self.state.launches.get_mut(&launch).into_iter().for_each(|started| started.gate = None);
             }
             Command::TellHeld(launch) => {
-                let held = self.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
+                let held = self.state.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
                 let new = held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
                 new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
             }
             Command::Accept(launch) => {
-                let Some(end) = self.ended.get_mut(&launch) else { return Ok(None) };
+                let Some(end) = self.state.ended.get_mut(&launch) else { return Ok(None) };
                 let mut spine = self.context.spine();
                 spine.note_unmade(&std::mem::take(&mut end.unmade));
                 spine.blocked.append(&mut std::mem::take(&mut end.blocked).into_iter().collect());
             }
             Command::NoteFailures { launch, code } => self.note_failures(launch, code)?,
             Command::Count(launch) => {
-                if let Some(end) = self.ended.get_mut(&launch) {
+                if let Some(end) = self.state.ended.get_mut(&launch) {
                     self.statistics.count(end);
                 }
             }
             Command::Done { launch, code, sender_failed, buckets } => {
-                let dest = self.ended.get(&launch).and_then(|end| end.dest);
-                if let Some(place) = dest.filter(|_| !self.dest_noted) {
+                let dest = self.state.ended.get(&launch).and_then(|end| end.dest);
+                if let Some(place) = dest.filter(|_| !self.state.dest_noted) {
                     self.record(&Record::Dest { place })?;
                 }
-                self.dest_noted = true;
+                self.state.dest_noted = true;
                 self.record(&Record::Done { launch, code, sender_failed, buckets })?;
             }
             Command::Retried => self.statistics.retried(),
@@ -87,12 +87,12 @@ impl Driver<'_, '_> {
                     let _ = sender.send(Message::Answered(host, is_there));
                 });
                 if asked.is_err() {
-                    self.inputs.push(Input::HostAnswered(host, false));
+                    self.state.inputs.push(Input::HostAnswered(host, false));
                 }
             }
             Command::OneRsync(why) => self.statistics.does_it_all(why),
             Command::Abort(launch) => {
-                let error = self.ended.get_mut(&launch).and_then(|end| end.error.take());
+                let error = self.state.ended.get_mut(&launch).and_then(|end| end.error.take());
                 return Err(error.unwrap_or_else(|| Error::usage("a launch failed").exit(exit::IPC)));
             }
             Command::Stop => self.context.control.abort(),
@@ -123,7 +123,7 @@ impl Driver<'_, '_> {
         let (gate, awaited) = if start.ahead { Some(gate()?) } else { None }.unzip();
         let weight = start.weight;
         let started = Started { work: start.work.clone(), weight, meter: Arc::clone(&meter), gate };
-        self.launches.insert(launch, started);
+        self.state.launches.insert(launch, started);
         // What the others change was written down, or is not for the user.
         let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
         let user_log = if logs { self.opened_log() } else { None };
@@ -160,7 +160,7 @@ impl Driver<'_, '_> {
     }
 
     pub(super) fn release(&mut self, launch: LaunchId, how: Option<Copying>) {
-        let Some(started) = self.launches.get_mut(&launch) else { return };
+        let Some(started) = self.state.launches.get_mut(&launch) else { return };
         let Some(gate) = started.gate.take() else { return };
         gate.open(launch, started.work.clone(), how, &self.context, &self.sender);
     }
@@ -168,18 +168,18 @@ impl Driver<'_, '_> {
     /// The user's log file, opened when the first launch needs it.
     fn opened_log(&mut self) -> Option<Arc<UserLog>> {
         let plan = &self.context.plan;
-        if !std::mem::replace(&mut self.log_opened, true)
+        if !std::mem::replace(&mut self.state.log_opened, true)
             && let Some((path, typed)) = &plan.user_log
         {
             let opened = UserLog::open(path, typed, self.context.buckets.path(), plan.lists_first, self.tell);
-            self.user_log = opened.map(Arc::new);
+            self.state.user_log = opened.map(Arc::new);
         }
-        self.user_log.clone()
+        self.state.user_log.clone()
     }
 
     /// Writes down what a launch has failed to do.
     fn note_failures(&mut self, launch: LaunchId, code: u8) -> Result<()> {
-        let Some(end) = self.ended.get_mut(&launch).filter(|_| self.ledger.is_some()) else { return Ok(()) };
+        let Some(end) = self.state.ended.get_mut(&launch).filter(|_| self.ledger.is_some()) else { return Ok(()) };
         let mut failures = std::mem::take(&mut end.failures);
         if end.more_failures > 0 {
             let names = end.more_failures;

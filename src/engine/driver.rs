@@ -72,6 +72,12 @@ pub(super) struct Driver<'scope, 'env> {
     pub started: Instant,
     /// Nobody needs the files of buckets any more.
     pub ending: Arc<AtomicBool>,
+    pub state: State,
+}
+
+/// What a driver has still to do or to hear of.
+#[derive(Default)]
+pub(super) struct State {
     pub launches: BTreeMap<LaunchId, Started>,
     /// Launches that have ended, until the scheduler has decided about them.
     pub ended: HashMap<LaunchId, End>,
@@ -91,51 +97,7 @@ pub(super) struct Driver<'scope, 'env> {
     syncing: bool,
 }
 
-/// What a driver is made of.
-pub(super) struct Parts<'scope, 'env> {
-    pub context: Arc<Context>,
-    pub tell: &'env (dyn Fn(Event<'_>) + Sync),
-    pub scope: &'scope Scope<'scope, 'env>,
-    pub sender: Sender<Message>,
-    pub ways: &'env Ways,
-    pub slots: Slots,
-    pub ledger: Option<Ledger>,
-    pub scheduler: Scheduler,
-    pub statistics: Statistics,
-    pub ending: Arc<AtomicBool>,
-}
-
-impl<'scope, 'env> Driver<'scope, 'env> {
-    pub fn new(parts: Parts<'scope, 'env>) -> Self {
-        let Parts { context, tell, scope, sender, ways, slots, ledger, scheduler, statistics, ending } = parts;
-        Driver {
-            said: Arc::new(Said::after(context.plan.header)),
-            context,
-            tell,
-            scope,
-            sender,
-            ways,
-            slots,
-            ledger,
-            scheduler,
-            statistics,
-            started: Instant::now(),
-            ending,
-            launches: BTreeMap::new(),
-            ended: HashMap::new(),
-            inputs: Vec::new(),
-            user_log: None,
-            log_opened: false,
-            scanned: false,
-            dest_noted: false,
-            interrupted: false,
-            stalls_told: false,
-            next_bucket: 0,
-            sync_due: false,
-            syncing: false,
-        }
-    }
-
+impl Driver<'_, '_> {
     /// Runs to the end.
     ///
     /// # Errors
@@ -143,11 +105,15 @@ impl<'scope, 'env> Driver<'scope, 'env> {
     pub fn run(&mut self, receiver: &Receiver<Message>) -> Result<Verdict> {
         self.notice_earlier()?;
         loop {
-            self.inputs.push(Input::InFlight(self.statistics.in_flight(meters(&self.launches, &self.context))));
-            if self.context.control.interrupted() && !std::mem::replace(&mut self.interrupted, true) {
-                self.inputs.push(Input::Interrupted);
+            if self.context.config.adapts {
+                self.state
+                    .inputs
+                    .push(Input::InFlight(self.statistics.in_flight(meters(&self.state.launches, &self.context))));
             }
-            let inputs = std::mem::take(&mut self.inputs);
+            if self.context.control.interrupted() && !std::mem::replace(&mut self.state.interrupted, true) {
+                self.state.inputs.push(Input::Interrupted);
+            }
+            let inputs = std::mem::take(&mut self.state.inputs);
             let commands = self.scheduler.handle(Instant::now(), inputs);
             for command in commands {
                 if let Some(verdict) = self.carry_out(command)? {
@@ -155,7 +121,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
                     return Ok(verdict);
                 }
             }
-            self.ended.clear();
+            self.state.ended.clear();
             self.with_ledger(Ledger::flush)?;
             match receiver.recv_timeout(self.patience()) {
                 Ok(message) => {
@@ -164,14 +130,14 @@ impl<'scope, 'env> Driver<'scope, 'env> {
                         self.hear(message)?;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.inputs.push(Input::Tick),
+                Err(RecvTimeoutError::Timeout) => self.state.inputs.push(Input::Tick),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the driver holds a sender itself"),
             }
             self.look_at_the_stalls();
             self.look_at_the_progress();
             let waits = self.context.buckets.is_optional() && self.started.elapsed() < SHORT;
-            if self.sync_due && !waits {
-                self.sync_due = false;
+            if self.state.sync_due && !waits {
+                self.state.sync_due = false;
                 self.sync_buckets();
             }
         }
@@ -202,8 +168,8 @@ impl<'scope, 'env> Driver<'scope, 'env> {
             Message::Scan(found) => self.hear_scan(found)?,
             Message::Prepared(launch, found) => {
                 self.take(&found)?;
-                self.inputs.push(Input::Prepared(launch, found.findings));
-                let gate = self.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
+                self.state.inputs.push(Input::Prepared(launch, found.findings));
+                let gate = self.state.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
                 if let Some(how) = gate.and_then(|gate| gate.asked.take()) {
                     self.release(launch, how);
                 }
@@ -213,25 +179,25 @@ impl<'scope, 'env> Driver<'scope, 'env> {
                     return Err(error);
                 }
                 self.take(&found)?;
-                self.inputs.push(Input::Prepared(launch, found.findings));
-                self.inputs.push(Input::Released(launch, release));
+                self.state.inputs.push(Input::Prepared(launch, found.findings));
+                self.state.inputs.push(Input::Released(launch, release));
             }
-            Message::Draining(launch) => self.inputs.push(Input::Draining(launch)),
+            Message::Draining(launch) => self.state.inputs.push(Input::Draining(launch)),
             Message::Ended(launch, mut end) => {
-                if let Some(started) = self.launches.remove(&launch) {
+                if let Some(started) = self.state.launches.remove(&launch) {
                     self.statistics.ended(&started.work, started.meter.moved(), &end);
                 }
                 if end.report.said.out_of_reach && !self.stopping() && self.context.plan.recipe.handles.give_up() {
                     (self.tell)(Event::Note(Note::SourcesByPath));
                 }
                 self.take(&std::mem::take(&mut end.found))?;
-                self.inputs.push(Input::Ended(launch, Box::new(end.report.clone())));
-                self.ended.insert(launch, *end);
+                self.state.inputs.push(Input::Ended(launch, Box::new(end.report.clone())));
+                self.state.ended.insert(launch, *end);
             }
-            Message::Folding(answer) => self.inputs.push(Input::Folding(answer)),
-            Message::Answered(host, is_there) => self.inputs.push(Input::HostAnswered(host, is_there)),
+            Message::Folding(answer) => self.state.inputs.push(Input::Folding(answer)),
+            Message::Answered(host, is_there) => self.state.inputs.push(Input::HostAnswered(host, is_there)),
             Message::Synced(synced) => {
-                self.syncing = false;
+                self.state.syncing = false;
                 self.with_ledger(|ledger| if synced? { ledger.sync() } else { Ok(()) })?;
             }
         }
@@ -243,38 +209,30 @@ impl<'scope, 'env> Driver<'scope, 'env> {
             feed::Found::Spine(dir) => {
                 self.record_found(&ledger::spine_record(&dir))?;
                 let argument_bytes = dir.argument.as_ref().map_or(0, Vec::len);
-                self.inputs.push(Input::Directory(Directory { argument_bytes, locked: dir.locked }));
+                self.state.inputs.push(Input::Directory(Directory { argument_bytes, locked: dir.locked }));
                 self.context.spine().push(dir);
                 // There will be several launches, and the first comes soon.
                 self.ways.open(self.scope, &self.slots.place(0));
             }
             feed::Found::Buckets(closed) => {
                 for bucket in &closed {
-                    self.next_bucket = self.next_bucket.max(bucket.id + 1);
+                    self.state.next_bucket = self.state.next_bucket.max(bucket.id + 1);
                     if !self.replays() {
                         self.statistics.packed(bucket.weight);
                         self.record_found(&ledger::bucket_record(bucket))?;
                     }
                 }
-                self.inputs.push(Input::Buckets(closed));
+                self.state.inputs.push(Input::Buckets(closed));
             }
             feed::Found::KeptWhole(why, path) => self.statistics.kept_whole(why, path),
-            feed::Found::Meets(name) => self.inputs.push(Input::Meets(name)),
+            feed::Found::Meets(name) => self.state.inputs.push(Input::Meets(name)),
             feed::Found::Unread(error) => self.unread(&error)?,
             feed::Found::End(scanned) => {
-                self.scanned = true;
-                self.statistics.scanned();
-                self.inputs.push(Input::ScanEnded);
+                self.state.scanned = true;
                 match scanned {
-                    Ok(_) if self.replays() => {}
-                    Ok(took) => {
-                        self.statistics.scan_took(took);
-                        if !self.stopping() && self.statistics.one_rsync().is_none() {
-                            let Weight { entries, bytes } = self.context.control.watch().found();
-                            self.record(&Record::Scanned { entries, bytes })?;
-                            self.sync_due = true;
-                        }
-                    }
+                    Ok(Some(took)) => self.all_is_found(took)?,
+                    // Nobody is to take for complete what was stopped.
+                    Ok(None) => {}
                     // What came first counts.
                     Err(_) if self.stopping() => {}
                     Err(error) => return Err(error),
@@ -284,9 +242,24 @@ impl<'scope, 'env> Driver<'scope, 'env> {
         Ok(())
     }
 
+    fn all_is_found(&mut self, took: Duration) -> Result<()> {
+        self.statistics.scanned();
+        self.state.inputs.push(Input::ScanEnded);
+        if self.replays() {
+            return Ok(());
+        }
+        self.statistics.scan_took(took);
+        if self.statistics.one_rsync().is_none() {
+            let Weight { entries, bytes } = self.context.control.watch().found();
+            self.record(&Record::Scanned { entries, bytes })?;
+            self.state.sync_due = true;
+        }
+        Ok(())
+    }
+
     /// Whether the run ends before its time.
     fn stopping(&self) -> bool {
-        self.context.control.supervisor().stopped()
+        self.context.control.interrupted() || self.context.control.supervisor().stopped()
     }
 
     /// The scan was complete before.
@@ -314,7 +287,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
     }
 
     fn note_unread(&mut self, text: String, vanished: bool) {
-        self.inputs.push(Input::Unread { vanished });
+        self.state.inputs.push(Input::Unread { vanished });
         (self.tell)(Event::Failed(Failed::Unread { text: text.clone(), vanished }));
         self.statistics.unread(text);
     }
@@ -358,7 +331,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
     fn sync_buckets(&mut self) {
         let Some(ledger) = self.ledger.as_ref().filter(|_| !self.context.buckets.has_moved()) else { return };
         let before: Vec<u64> = ledger.before().buckets.keys().copied().collect();
-        let new = ledger.before().next_bucket..self.next_bucket;
+        let new = ledger.before().next_bucket..self.state.next_bucket;
         let (context, sender, ending) = (Arc::clone(&self.context), self.sender.clone(), Arc::clone(&self.ending));
         let started = thread::start(self.scope, move || {
             let all = before.iter().copied().chain(new);
@@ -367,13 +340,13 @@ impl<'scope, 'env> Driver<'scope, 'env> {
             let _ = sender.send(Message::Synced(synced));
         });
         // What is not on the disk is found by a new scan.
-        self.syncing = started.is_ok();
+        self.state.syncing = started.is_ok();
     }
 
     /// A scan that was stopped ends soon, unless it hangs with the source: then it is left to itself, and nobody hears what it finds.
     fn await_scan(&mut self, receiver: &Receiver<Message>) -> Result<()> {
         let until = Instant::now() + SCAN_ENDS;
-        while !self.scanned
+        while !self.state.scanned
             && let Ok(message) = receiver.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
             self.hear(message)?;
@@ -383,16 +356,20 @@ impl<'scope, 'env> Driver<'scope, 'env> {
 
     /// Tells once where `--stall` can do nothing.
     fn look_at_the_stalls(&mut self) {
-        if !self.stalls_told && self.context.control.supervisor().cannot_see() {
-            self.stalls_told = true;
+        if !self.state.stalls_told && self.context.control.supervisor().cannot_see() {
+            self.state.stalls_told = true;
             (self.tell)(Event::Note(Note::StallsUnseen));
         }
     }
 
     fn look_at_the_progress(&mut self) {
         let asked = self.context.control.take_question();
-        let standing =
-            self.statistics.standing(asked, meters(&self.launches, &self.context), &self.context, &self.scheduler);
+        let standing = self.statistics.standing(
+            asked,
+            meters(&self.state.launches, &self.context),
+            &self.context,
+            &self.scheduler,
+        );
         let Some(standing) = standing else { return };
         if asked {
             (self.tell)(Event::Asked(standing.progress));
@@ -415,10 +392,10 @@ impl<'scope, 'env> Driver<'scope, 'env> {
         let over = self.scheduler.is_done();
         let soft = self.scheduler.soft_code();
         // Nobody takes up a run that has left nothing to do, and who interrupts one does not wait for the disk.
-        if self.interrupted || over && soft == exit::OK {
+        if self.state.interrupted || over && soft == exit::OK {
             self.ending.store(true, Ordering::SeqCst);
         }
-        while self.syncing
+        while self.state.syncing
             && let Ok(message) = receiver.recv()
         {
             self.hear(message)?;
@@ -433,7 +410,7 @@ impl<'scope, 'env> Driver<'scope, 'env> {
             Verdict::Stopped if over => self.record(&Record::Finished { code: soft })?,
             Verdict::Stopped => {}
         }
-        self.statistics.close_output(&self.context, &self.said, self.user_log.as_deref(), over, soft, self.tell);
+        self.statistics.close_output(&self.context, &self.said, self.state.user_log.as_deref(), over, soft, self.tell);
         let removed = self.context.buckets.is_optional() && over && soft == exit::OK;
         self.with_ledger(|ledger| ledger.close(removed))?;
         Ok(self.statistics.summary(&self.context, &self.scheduler, self.tell))

@@ -51,8 +51,8 @@ pub(super) enum Found {
     Unread(ScanError),
     /// This name may be one with another at the destination.
     Meets(String),
-    /// The scan ended, and took this long.
-    End(Result<Duration>),
+    /// The scan ended, and took this long; `None` if it was stopped, and not everything was told.
+    End(Result<Option<Duration>>),
 }
 
 /// What a feed needs.
@@ -124,7 +124,8 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         scanned
     });
     // Whoever has stopped the scan may be gone: a directory that has hung until now may belong to another run already.
-    if !inputs.watch.stopped() {
+    let stopped = inputs.watch.stopped();
+    if !stopped {
         feed.pack_linked_dirs();
         // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
         let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
@@ -132,7 +133,8 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         feed.packed(feed.packer.finish());
     }
     let failure = lock(&feed.failure).take();
-    tell(Found::End(scanned.and(failure.map_or(Ok(()), Err)).map(|()| began.elapsed())));
+    let took = (!stopped).then(|| began.elapsed());
+    tell(Found::End(scanned.and(failure.map_or(Ok(()), Err)).map(|()| took)));
 }
 
 /// Tells what a scan has found before that was complete.
@@ -142,7 +144,7 @@ fn replay(inputs: &Inputs<'_>, complete: &Complete, tell: &(dyn Fn(Found) + Sync
     resume::mounted_again(&mut spine, &inputs.plan.recipe.base);
     spine.into_iter().for_each(|dir| tell(Found::Spine(dir)));
     tell(Found::Buckets(complete.buckets.clone()));
-    tell(Found::End(Ok(Duration::ZERO)));
+    tell(Found::End(Ok(Some(Duration::ZERO))));
 }
 
 /// Lets the judging thread end when it goes, also if the scan panics.
@@ -451,4 +453,55 @@ impl Feed<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("a thread of the scan panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Destination, Source};
+    use crate::engine::Control;
+    use crate::rsync::options::Options;
+
+    /// Whoever stops a scan sets one flag after the other: one that was stopped is no complete one, whatever else is known by then.
+    #[test]
+    fn a_scan_that_was_stopped_is_not_called_complete() {
+        let work = tempfile::tempdir().unwrap();
+        std::fs::create_dir(work.path().join("src")).unwrap();
+        (0..20).for_each(|number| std::fs::write(work.path().join(format!("src/{number}")), "").unwrap());
+        let config = Config::new(
+            vec![Source::parse("src/".as_ref()).unwrap()],
+            Destination::parse("dst".as_ref()).unwrap(),
+            Options::parse(&["-a"]).unwrap(),
+            work.path().to_owned(),
+        );
+        let config = Config { limits_given: true, ..config };
+        let told = |stops: bool| {
+            let control = Control::default();
+            let plan = Plan::make(&config, control.supervisor()).unwrap();
+            let buckets = plan.make_buckets(&config).unwrap();
+            let watch = Watch::default();
+            if stops {
+                watch.stop();
+            }
+            let inputs = Inputs {
+                config: &config,
+                plan: &plan,
+                buckets: &buckets,
+                supervisor: control.supervisor(),
+                watch: &watch,
+                room: plan.recipe.argument_room(),
+                known: Known::default(),
+                division: None,
+            };
+            let found = Mutex::new((0, None));
+            feed(&inputs, &|event| match event {
+                Found::Buckets(closed) => lock(&found).0 += closed.len(),
+                Found::End(scanned) => lock(&found).1 = Some(scanned.unwrap().is_some()),
+                _ => {}
+            });
+            found.into_inner().unwrap()
+        };
+        assert_eq!(told(false), (1, Some(true)));
+        assert_eq!(told(true), (0, Some(false)));
+    }
 }

@@ -48,12 +48,13 @@ use crate::supervise::{Stop, Supervisor};
 use crate::thread;
 
 use context::Context;
-use driver::{Driver, Message, Parts};
+use driver::{Driver, Message, State};
 pub use failures::{FAILED_NAMES, FAILED_TEXT};
 use feed::{Found, Inputs};
 use ledger::Known;
 pub use ledger::Ledger;
 use places::{Slots, Ways};
+use said::Said;
 use small::Division;
 use statistics::Statistics;
 
@@ -174,8 +175,21 @@ pub fn run_recorded(
         // The scope waits for its threads, also if something panics.
         let _ending = Ending { control, ways: &ways, ending: Arc::clone(&ending) };
         start_scan(&context, known, division, &sender);
-        let parts = Parts { context, tell, scope, sender, ways: &ways, slots, ledger, scheduler, statistics, ending };
-        let mut driver = Driver::new(parts);
+        let mut driver = Driver {
+            said: Arc::new(Said::after(context.plan.header)),
+            context,
+            tell,
+            scope,
+            sender,
+            ways: &ways,
+            slots,
+            ledger,
+            scheduler,
+            statistics,
+            started: Instant::now(),
+            ending,
+            state: State::default(),
+        };
         let done = driver.run(&receiver).and_then(|verdict| driver.close(verdict, &receiver));
         if done.is_err() {
             control.abort();

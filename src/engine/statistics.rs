@@ -270,12 +270,12 @@ impl Statistics {
             tell(Event::Progress(self.progress(Phase::Ended, context, scheduler)));
         }
         let found = context.control.watch().found();
-        let interrupted = context.control.interrupted();
         Summary {
             code: scheduler.code(),
-            interrupted,
+            // What comes after the end ends nothing.
+            interrupted: scheduler.is_interrupted(),
             begun: scheduler.has_begun(),
-            buckets_left: if scheduler.is_stopping() { scheduler.buckets_left() } else { 0 },
+            buckets_left: if scheduler.stopping() { scheduler.buckets_left() } else { 0 },
             found,
             done: if context.config.dry_run { found } else { done },
             bucket_dir: context.config.keep.then(|| context.buckets.path().to_owned()),

@@ -15,7 +15,7 @@ use crate::scan::Weight;
 use super::input::{Command, Release};
 use super::phase::Phase;
 use super::slots::{Running, State};
-use super::{LaunchId, Scheduler, Start, Task, Work};
+use super::{LaunchId, Scheduler, Start, Work};
 
 /// While the scan goes on, what is there is launched after this long, even if it is little.
 const LONGEST_WAIT: Duration = Duration::from_millis(900);
@@ -461,13 +461,5 @@ impl Scheduler {
         let share = share.unwrap_or(NonZero::<u64>::MIN);
         bandwidth.starts(launch, share, weight, self.now);
         Some(share)
-    }
-}
-
-impl Scheduler {
-    /// Nothing of the work of a launch that was not started is left.
-    pub(super) fn skip(&mut self, work: &Work, told: bool) {
-        let tasks: Vec<Task> = work.tasks();
-        self.books.skip(tasks, told);
     }
 }

@@ -3,10 +3,11 @@
 use crate::bucket::Bucket;
 use crate::report::Note;
 use crate::rsync::exit;
+use crate::rsync::options::Delete;
 use crate::scan::Weight;
 
-use super::input::{Command, NotLaunched, Report};
-use super::outcome::{Case, Outcome, outcome};
+use super::input::{Command, Ending, NotLaunched, Report};
+use super::outcome::{BROKEN_RETRIES, Case, Outcome, outcome};
 use super::phase::Phase;
 use super::slots::{Running, State};
 use super::{LaunchId, Scheduler, Task, Work};
@@ -27,7 +28,7 @@ impl Scheduler {
             self.spine.creating = false;
         }
         if !matches!(outcome, Outcome::Nothing | Outcome::NotAhead | Outcome::NotLaunched(_)) {
-            self.touched |= case_touched(report);
+            self.touched |= may_have_changed(report);
         }
         self.tell_hosts(slot, &outcome, &work, weight, report);
         if outcome.is_heard() && !came_to_nothing {
@@ -63,7 +64,7 @@ impl Scheduler {
             Outcome::Again { code, most } => self.again(work, code, most),
             Outcome::AgainWithWholeLists(code) => {
                 self.whole_lists = true;
-                self.again(work, code, super::outcome::BROKEN_RETRIES);
+                self.again(work, code, BROKEN_RETRIES);
             }
             Outcome::AgainWithFewer(code) => {
                 self.fewer_at_once();
@@ -121,7 +122,7 @@ impl Scheduler {
     fn not_launched(&mut self, work: Work, state: State, why: NotLaunched) {
         self.launches -= 1;
         match why {
-            NotLaunched::NothingLeft { told } => self.skip(&work, told),
+            NotLaunched::NothingLeft { told } => self.books.skip(work.tasks(), told),
             NotLaunched::Alone => self.copy_alone(work.buckets().to_vec()),
             NotLaunched::Stands { other_times } => {
                 let Work::Create(part) = work else { return };
@@ -248,7 +249,6 @@ impl Scheduler {
     /// While launches copy, what split directories hold too much is still at the destination: if there is no room, one rsync, which deletes as
     /// it copies, does what is left. Where a second look at what was copied does something else, the run ends.
     fn may_make_room(&self, work: &Work) -> bool {
-        use crate::rsync::options::Delete;
         let policy = &self.policy;
         let copies = matches!(work, Work::Copy(_) | Work::Create(_));
         // Others ran out of room as well.
@@ -276,7 +276,7 @@ impl Scheduler {
 }
 
 /// It has changed something at the destination, or may have.
-fn case_touched(report: &Report) -> bool {
-    let in_order = matches!(report.ending, super::Ending::Ended(ended) if ended.code() == exit::OK);
+fn may_have_changed(report: &Report) -> bool {
+    let in_order = matches!(report.ending, Ending::Ended(ended) if ended.code() == exit::OK);
     !in_order || report.said.changes
 }

@@ -118,12 +118,12 @@ pub(crate) struct Report {
     /// It had got its names when it ended.
     pub begun: bool,
     /// What follows from its messages.
-    pub said: Said,
+    pub said: Symptoms,
 }
 
 /// What follows from the messages of a launch, and from looking at what they name.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Said {
+pub(crate) struct Symptoms {
     /// All went well, and with no file.
     pub no_files: bool,
     /// It has changed something, or may have.

@@ -38,7 +38,7 @@ use books::Books;
 use books::Task;
 pub(crate) use dispatch::MOST_LISTED;
 pub(crate) use host_pool::HostPool;
-pub(crate) use input::{Command, Directory, Ending, Findings, Input, NotLaunched, Release, Report, Said, Verdict};
+pub(crate) use input::{Command, Directory, Ending, Findings, Input, NotLaunched, Release, Report, Symptoms, Verdict};
 use outcome::Rule;
 use phase::Phase;
 pub(crate) use policy::{Before, Policy};
@@ -239,7 +239,7 @@ impl Scheduler {
                 let now = self.now;
                 self.slots.hosts.iter_mut().for_each(|hosts| hosts.answered(host, is_there, now));
             }
-            Input::Interrupted => self.interrupted = true,
+            Input::Interrupted => self.interrupted = !self.finished,
             Input::Tick => {}
         }
     }
@@ -255,11 +255,13 @@ impl Scheduler {
         }
     }
 
-    pub fn is_stopping(&self) -> bool {
-        self.stopping()
+    /// The user has ended the run before its end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted
     }
 
-    fn stopping(&self) -> bool {
+    /// The run ends before its time.
+    pub fn stopping(&self) -> bool {
         self.failed.is_some() || self.interrupted
     }
 

@@ -349,7 +349,7 @@ mod tests {
     use super::*;
     use crate::bucket::{Bucket, Content};
     use crate::scan::Weight;
-    use crate::sched::{Findings, Said};
+    use crate::sched::{Findings, Symptoms};
 
     fn copy() -> Work {
         Work::Copy(vec![Bucket {
@@ -364,7 +364,7 @@ mod tests {
         }])
     }
 
-    fn report(code: u8, said: Said) -> Report {
+    fn report(code: u8, said: Symptoms) -> Report {
         let ending = Ending::Ended(Ended::Code(code));
         Report { ending, ran: Duration::ZERO, sent: None, after: Findings::default(), begun: true, said }
     }
@@ -396,15 +396,15 @@ mod tests {
     #[test]
     fn each_row_decides_what_it_is_for() {
         let (copy, create) = (copy(), Work::Create(0..1));
-        let ok = report(exit::OK, Said::default());
-        let partial = report(exit::PARTIAL, Said::default());
-        let said = |said: Said, code| report(code, said);
-        let no_place = said(Said { no_place: true, ..Said::default() }, 5);
-        let out_of_reach = said(Said { out_of_reach: true, ..Said::default() }, exit::PARTIAL);
-        let transient = said(Said { transient: true, ..Said::default() }, exit::PARTIAL);
-        let list_lost = said(Said { lost_list: true, ..Said::default() }, STREAM);
-        let parent_lost = said(Said { lost_parent: true, ..Said::default() }, exit::PROTOCOL);
-        let refused = said(Said { refused: true, ..Said::default() }, exit::USAGE);
+        let ok = report(exit::OK, Symptoms::default());
+        let partial = report(exit::PARTIAL, Symptoms::default());
+        let said = |said: Symptoms, code| report(code, said);
+        let no_place = said(Symptoms { no_place: true, ..Symptoms::default() }, 5);
+        let out_of_reach = said(Symptoms { out_of_reach: true, ..Symptoms::default() }, exit::PARTIAL);
+        let transient = said(Symptoms { transient: true, ..Symptoms::default() }, exit::PARTIAL);
+        let list_lost = said(Symptoms { lost_list: true, ..Symptoms::default() }, STREAM);
+        let parent_lost = said(Symptoms { lost_parent: true, ..Symptoms::default() }, exit::PROTOCOL);
+        let refused = said(Symptoms { refused: true, ..Symptoms::default() }, exit::USAGE);
         let not_launched = Report { ending: Ending::NotLaunched(NotLaunched::Alone), ..ok.clone() };
         let failed = Report { ending: Ending::Failed, ..ok.clone() };
         let not_started = Report { ending: Ending::Ended(Ended::NotStarted), ..ok.clone() };
@@ -412,7 +412,7 @@ mod tests {
         let killed = Report { ending: Ending::Ended(Ended::Signal(9)), ..ok.clone() };
         let [stream, shell, no_room, of_shell] = [STREAM, CONNECTION, EXIT_FILE_IO, shell::NO_DIRECTORY];
         let [stream, shell, no_room, of_shell] =
-            [stream, shell, no_room, of_shell].map(|code| report(code, Said::default()));
+            [stream, shell, no_room, of_shell].map(|code| report(code, Symptoms::default()));
         let prestarted = Case { state: State::Prestarted, ..case(&copy, &ok) };
         let fell_back = Case { fell_back: true, ..case(&copy, &ok) };
         let crowded = Case { crowded: true, ..case(&copy, &no_place) };
@@ -451,17 +451,17 @@ mod tests {
     #[test]
     fn what_a_launch_said_changes_what_its_code_means() {
         let (copy, create, attributes) = (copy(), Work::Create(0..1), Work::Attributes(0..1));
-        let code = |work: &Work, code, said: Said| case(work, &report(code, said)).code();
-        let gone = Said { gone: true, ..Said::default() };
+        let code = |work: &Work, code, said: Symptoms| case(work, &report(code, said)).code();
+        let gone = Symptoms { gone: true, ..Symptoms::default() };
         assert_eq!(code(&copy, exit::PARTIAL, gone), exit::VANISHED);
-        let skipped = || Said { skipped: true, ..Said::default() };
+        let skipped = || Symptoms { skipped: true, ..Symptoms::default() };
         assert_eq!(code(&create, exit::OK, skipped()), exit::PARTIAL);
         assert_eq!(code(&copy, exit::OK, skipped()), exit::OK);
-        let in_vain = || Said { times_in_vain: true, ..Said::default() };
+        let in_vain = || Symptoms { times_in_vain: true, ..Symptoms::default() };
         assert_eq!(code(&attributes, exit::PARTIAL, in_vain()), exit::OK);
         assert_eq!(code(&copy, exit::PARTIAL, in_vain()), exit::PARTIAL);
         // The remote shell's own code is kept apart where launches run on hosts.
-        let of_rsync = report(shell::FOR_255, Said::default());
+        let of_rsync = report(shell::FOR_255, Symptoms::default());
         let on_host = Case { on_hosts: true, ..case(&copy, &of_rsync) };
         assert_eq!(outcome(RULES, &on_host), Outcome::Elsewhere(CONNECTION, Whose::Rsync));
     }

@@ -3,8 +3,10 @@
 use std::num::NonZero;
 use std::time::Duration;
 
+use crate::bucket::Bucket;
 use crate::cost::CostModel;
 use crate::rsync::options::Delete;
+use crate::scan::Weight;
 
 /// What a run is like.
 #[derive(Debug, Clone)]
@@ -105,10 +107,10 @@ pub(crate) struct Before {
     /// Launches that were started.
     pub launches: u64,
     /// Weight and codes of what is done.
-    pub done: crate::scan::Weight,
+    pub done: Weight,
     pub codes: Vec<u8>,
     /// Buckets that are done, as far as something else is still to be done with them.
-    pub buckets: Vec<crate::bucket::Bucket>,
+    pub buckets: Vec<Bucket>,
     pub sender_failed: bool,
     /// Names that are one at the destination were found.
     pub names_meet: bool,

@@ -141,10 +141,31 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     }
 }
 
-/// Whether a path outside of DEST is called like one of these, or like a directory above one.
+/// DEST as a path in the world, whatever was typed.
+fn dest_in_world(case: &Case) -> Vec<u8> {
+    let typed = [case.cwd.as_bytes(), b"/", &case.destination].concat();
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in typed.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            // An absolute path of the world.
+            b"%" => parts.clear(),
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
+/// Whether a path outside of DEST is that of one of these in another directory, or that of a directory above one.
 fn is_backup_of(path: &[u8], names: &HashSet<&[u8]>) -> bool {
-    let last = base_name(path);
-    !path.starts_with(b"d/") && names.iter().any(|name| name.split(|&byte| byte == b'/').any(|part| part == last))
+    let is_called = |name: &[u8]| path.strip_suffix(name).is_some_and(|above| above.ends_with(b"/"));
+    let leads_to = |name: &&[u8]| {
+        let Some(below) = name.strip_prefix(b"d/") else { return false };
+        let ends = below.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        ends.chain([below.len()]).any(|end| is_called(&below[..end]))
+    };
+    !path.starts_with(b"d/") && names.iter().any(leads_to)
 }
 
 /// A name as rsync prints it where `LC_ALL` is C.
@@ -252,8 +273,10 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && locked()
         && runs.one.stderr_text().contains("Permission denied")
         && match finding {
-            // Wherever DEST is: nothing else is made.
-            Finding::Tree(difference) => difference.kind == DifferenceKind::OnlyRight,
+            Finding::Tree(difference) => {
+                let below = difference.path.strip_prefix(&dest_in_world(case)[..]);
+                difference.kind == DifferenceKind::OnlyRight && below.is_some_and(|rest| rest.starts_with(b"/"))
+            }
             Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
             _ => false,
         }

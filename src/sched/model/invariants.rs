@@ -1,0 +1,214 @@
+//! What must hold whatever happens: of each command when it is given, and of the run when it has ended.
+
+use super::*;
+
+impl World {
+    /// So many launches work.
+    pub(super) fn working(&self) -> usize {
+        self.alive.values().filter(|alive| (alive.works || alive.releasing) && !alive.draining).count()
+    }
+
+    pub(super) fn is_copied(&self) -> bool {
+        self.everything.is_some()
+            || self.scanned
+                && self.buckets.values().all(|(_, fate)| *fate != Fate::Waits)
+                && !self.alive.values().any(|alive| alive.works && alive.start.work.copies())
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        self.sender_failed && self.policy.keeps_if_failed()
+    }
+
+    pub(super) fn carry_out(&mut self, command: Command) -> Judged {
+        match command {
+            Command::Start(start) => self.start(*start)?,
+            Command::Release { launch, .. } => {
+                let Some(alive) = self.alive.get_mut(&launch) else { return Ok(()) };
+                must!(alive.start.ahead && !alive.releasing && !alive.works, "{launch} is released, and did not wait");
+                alive.releasing = true;
+                let work = alive.start.work.clone();
+                self.may_begin(&work)?;
+            }
+            Command::Dismiss(launch) => {
+                self.alive.get_mut(&launch).into_iter().for_each(|alive| alive.dismissed = true);
+            }
+            Command::Done { launch, code, buckets, .. } => {
+                let Some((truth, _, list_failed)) = self.truths.get(&launch) else {
+                    return Err(format!("{launch} is called done, and has not ended"));
+                };
+                must!(
+                    *truth == Truth::Done(code) || code == exit::PARTIAL && *truth != Truth::Lost,
+                    "{launch} is called done with {code}, and {truth:?}"
+                );
+                self.sender_failed |= code == exit::PARTIAL && *truth == Truth::Done(exit::PARTIAL) && *list_failed;
+                self.told |= code != exit::OK;
+                for id in buckets {
+                    let fate = &mut self.buckets.get_mut(&id).unwrap().1;
+                    must!(*fate == Fate::Waits, "bucket {id} is done, and was {fate:?}");
+                    *fate = Fate::Done;
+                }
+            }
+            Command::TellMissing | Command::TellMeeting(_) | Command::Failed(_) => {
+                self.told = true;
+                self.sender_failed |= !matches!(command, Command::Failed(_));
+            }
+            Command::AskFolding => {
+                must!(!self.asks_folding, "asked twice");
+                self.asks_folding = true;
+            }
+            Command::Probe(host) => self.asked.push(host),
+            Command::Stop => self.stopped = true,
+            Command::Abort(launch) => return Err(format!("{launch} has an error that nobody made")),
+            Command::Finish(verdict) => {
+                must!(self.verdict.is_none(), "it ends twice");
+                self.verdict = Some(verdict);
+            }
+            Command::OneRsync(_) => self.becomes_one = true,
+            Command::TellHeld(_)
+            | Command::Accept(_)
+            | Command::NoteFailures { .. }
+            | Command::Count(_)
+            | Command::Retried
+            | Command::Note(_) => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self, start: Start) -> Judged {
+        must!(!self.stopped, "{:?} starts, and the run ends", start.work);
+        let (launch, ahead) = (start.launch, start.ahead);
+        if !ahead {
+            self.may_begin(&start.work)?;
+        }
+        let running = |id: u64| {
+            let has = |alive: &Alive| {
+                !alive.dismissed
+                    && alive.start.work.copies()
+                    && alive.start.work.buckets().iter().any(|bucket| bucket.id == id)
+            };
+            self.alive.values().any(has)
+        };
+        if start.work.copies() {
+            for bucket in start.work.buckets() {
+                must!(!running(bucket.id), "bucket {} runs twice", bucket.id);
+                must!(self.buckets[&bucket.id].1 == Fate::Waits, "bucket {} was settled before", bucket.id);
+            }
+        }
+        if let Some(how) = start.how {
+            must!(how.keep || !self.keeps(), "it may delete after an error");
+        }
+        let alone = matches!(start.work, Work::Repair(_) | Work::Everything);
+        must!(!alone || self.working() == 0, "{:?} is not alone", start.work);
+        self.alive.insert(
+            launch,
+            Alive { start, prepared: false, works: !ahead, releasing: false, dismissed: false, draining: false },
+        );
+        let (working, processes) = (self.working(), self.policy.processes.get());
+        must!(working <= processes, "{working} of {processes} work");
+        let waiting = self.alive.values().filter(|alive| !alive.works && !alive.releasing && !alive.dismissed).count();
+        must!(
+            working <= self.most.max(1) || waiting > 0,
+            "{working} work after a connection was lost, not {}",
+            self.most
+        );
+        Ok(())
+    }
+
+    /// What has to be there before a launch begins to work.
+    pub(super) fn may_begin(&self, work: &Work) -> Judged {
+        match work {
+            Work::Copy(_) | Work::Repair(_) => {
+                for bucket in work.buckets() {
+                    let (needs, created) = (bucket.spine_before as usize, self.created);
+                    must!(needs <= created, "bucket {} needs {needs} directories, not {created}", bucket.id);
+                }
+            }
+            Work::Clean(_) | Work::Delete(_) => {
+                must!(self.is_copied(), "{work:?} before all is copied");
+                must!(self.policy.deletes.is_some(), "{work:?}, and nothing is to be deleted");
+                must!(!self.sender_failed || self.policy.ignore_errors, "{work:?} after an error of the source");
+            }
+            Work::Attributes(_) | Work::Remove(_) => must!(self.is_copied(), "{work:?} before all is copied"),
+            Work::Create(part) => must!(part.end <= self.dirs, "{work:?} of {} directories", self.dirs),
+            Work::Everything => {}
+        }
+        Ok(())
+    }
+
+    /// After the scheduler has heard of the ends of launches: what it has to have made of them.
+    pub(super) fn note_ends(&mut self, inputs: &[(LaunchId, Report)], settled: bool) {
+        for (launch, report) in inputs {
+            let Some((truth, work, _)) = self.truths.get(launch).cloned() else { continue };
+            let code = match report.ending {
+                Ending::Ended(ended) => ended.code(),
+                _ => continue,
+            };
+            let connection = exit::class(code) == exit::Class::Connection;
+            let special = report.said.no_place || report.said.out_of_reach || report.said.lost_list;
+            if connection && !special && !self.policy.on_hosts && report.begun && !self.policy.stops_itself {
+                self.most = self.alive.len().div_ceil(2).max(1);
+            } else if matches!(truth, Truth::Done(_)) && settled {
+                self.most += 1;
+            }
+            let repaired = report.said.denied && !self.policy.as_root && code == exit::PARTIAL;
+            self.told |= matches!(work, Work::Copy(_)) && repaired && report.said.otherwise;
+            if let (Truth::Done(code), Work::Everything) = (truth, &work) {
+                self.everything = Some(code == exit::OK);
+                self.told = code != exit::OK;
+            } else if let (Truth::Done(code), false) = (truth, work.copies()) {
+                let gone = matches!(work, Work::Remove(_)) && code == exit::VANISHED;
+                self.told |= code != exit::OK && !gone;
+            }
+        }
+    }
+
+    pub(super) fn judge(&self, scheduler: &Scheduler) -> Judged {
+        let code = scheduler.code().get();
+        let verdict = self.verdict.as_ref().ok_or("it does not end")?;
+        match verdict {
+            Verdict::Unaccounted(text) => return Err(text.clone()),
+            Verdict::Stopped if self.policy.survey => return Ok(()),
+            Verdict::Stopped => {
+                must!(code != exit::OK, "it was stopped, with code 0");
+                return Ok(());
+            }
+            Verdict::Complete(_) => {}
+        }
+        must!(!self.stopped, "it is complete, and was stopped");
+        if let Some(well) = self.everything {
+            must!(well == (code == exit::OK), "one rsync: {code}");
+            return Ok(());
+        }
+        must!(self.scanned, "it is complete before all is found");
+        for (id, (_, fate)) in &self.buckets {
+            must!(*fate != Fate::Waits, "bucket {id} was forgotten");
+        }
+        must!(self.told == (code != exit::OK), "code {code}, and told: {}", self.told);
+        let deletes = self.policy.deletes.is_some() && (!self.sender_failed || self.policy.ignore_errors);
+        if deletes && code == exit::OK && !self.policy.gitignore {
+            let any = self.created > 0 || self.policy.deletes_late() && !self.buckets.is_empty();
+            let whole = self.deleted_in.len() == self.dirs;
+            must!(!any || whole || self.created < self.dirs, "deleted in {:?} of {}", self.deleted_in, self.dirs);
+        }
+        if self.policy.deletes_late() && code == exit::OK {
+            let left: Vec<_> = self
+                .buckets
+                .iter()
+                .filter(|(id, (_, fate))| *fate == Fate::Done && !self.cleaned.contains(id))
+                .collect();
+            must!(left.is_empty(), "not cleaned: {}", left.len());
+        }
+        if self.policy.removes_singles && !self.policy.pretends && code == exit::OK {
+            let left = self
+                .buckets
+                .iter()
+                .filter(|(id, (bucket, fate))| bucket.singles && *fate == Fate::Done && !self.removed.contains(id));
+            must!(left.count() == 0, "not removed");
+        }
+        let unmarked = self.policy.marks_changes && !self.touched;
+        if code == exit::OK && !self.policy.pretends && !unmarked {
+            must!(self.unset.is_empty(), "without their attributes: {:?}", self.unset);
+        }
+        Ok(())
+    }
+}
