@@ -42,7 +42,8 @@ Options:
   --name NAME    name of the run [host name]
   --out DIR      instead of bench-data/runs/DATE-NAME
 
-Environment: MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (default target/release/examples/...), MANYBUCKETS;
+Environment: BEFORE: an older multi-sync, which has a row "before ..." beside each row of the new one, but of --slow, --hosts and --buckets;
+MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (default target/release/examples/...), MANYBUCKETS;
 `make compare` builds them. SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
 WAN_PROXY: a program that delays and limits TCP connections (default ../shared/tools/wan-proxy.py).
 `scripts/setup.sh bench` installs what --scan and --slow can use. With the defaults --copy takes about 10 minutes, --scan 5, --slow 8,
@@ -57,6 +58,7 @@ options=()
 here=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
 multi_sync=${MULTI_SYNC:-$target/release/multi-sync}
+before=${BEFORE:-}
 maketree=${MAKETREE:-$target/release/examples/maketree}
 sametree=${SAMETREE:-$target/release/examples/sametree}
 barescan=${BARESCAN:-$target/release/examples/barescan}
@@ -154,7 +156,7 @@ clean() {
 
 prepare() {
     local program
-    for program in "$multi_sync" "$maketree" "$sametree"; do
+    for program in "$multi_sync" "$maketree" "$sametree" ${before:+"$before"}; do
         [ -x "$program" ] || fail "$program is not built (make compare)"
     done
     has rsync || fail 'rsync is not installed (scripts/setup.sh run)'
@@ -204,6 +206,7 @@ describe() {
     echo "rounds: $rounds, seed 1, scale $scale"
     version rsync rsync --version
     version multi-sync "$multi_sync" --version
+    [ -z "$before" ] || version before "$before" --version
     echo "multi-sync commit: $(git -C "$here" describe --always --dirty 2>/dev/null || echo unknown)"
     if has rustc; then version rustc rustc --version; fi
     local tool
@@ -248,6 +251,11 @@ by_hand='
 # The command of a tool goes to `argv`. command_of TOOL SOURCE DESTINATION
 command_of() {
     local count=${1##* }
+    if [[ $1 == before* ]]; then
+        command_of "multi-sync${1#before}" "$2" "$3"
+        argv[0]=$before
+        return
+    fi
     case $1 in
         rsync) argv=(rsync "${options[@]}" "$2/" "$3/") ;;
         'multi-sync -d')
@@ -417,7 +425,16 @@ copies() {
 # Prints `rsync` and the multi-sync commands, one a line.
 tools_of_processes() {
     echo rsync
-    printf 'multi-sync -p %s\n' "${processes[@]}"
+    with_before "${processes[@]/#/-p }"
+}
+
+# with_before WORDS...: multi-sync with each of these words, and the older one, one a line.
+with_before() {
+    local words
+    for words; do
+        [ -z "$before" ] || echo "before $words"
+        echo "multi-sync $words"
+    done
 }
 
 # extras FOLDER: puts 5,000 files into directories that are there, and 5,000 into new ones (with scale 1).
@@ -493,7 +510,7 @@ farms() {
 # entries_found TOOL: how much it has found, from what it has written.
 entries_found() {
     case $1 in
-        'multi-sync -d') sed -n 's/^Total entries: //p' "$work/said" ;;
+        *' -d') sed -n 's/^Total entries: //p' "$work/said" ;;
         find) wc -l <"$work/out/list" ;;
         bare) cat "$work/said" ;;
         # Files only.
@@ -547,7 +564,8 @@ compare_scans() {
 }
 
 scans() {
-    local tools=('multi-sync -d' find) tool tree each
+    local tools tool tree each
+    mapfile -t tools < <(with_before -d && echo find)
     if [ -x "$barescan" ]; then tools+=(bare); fi
     for tool in fpart fd fdfind; do
         if has "$tool"; then tools+=("$tool"); fi
@@ -670,7 +688,8 @@ END
 remote() {
     start_sshd || return 0
     # 20,000 files each.
-    local tree tools=(rsync 'multi-sync -p 4') each
+    local tree tools each
+    mapfile -t tools < <(echo rsync && with_before '-p 4')
     for tree in empty-50k lognormal-20k; do
         each=$scale
         if [ "$tree" = empty-50k ]; then each=$(awk "BEGIN { print 0.4 * $scale }"); fi
@@ -708,7 +727,9 @@ start_wan() {
 wide_area() {
     start_wan || return 0
     make_tree wan-256 "$work/tree" "$scale"
-    compare_copies 'wan-256 over a long link' "$work/tree" "rsync://127.0.0.1:$wan_port/copy/copy" rsync 'multi-sync -p 4' 'multi-sync -p 8'
+    local tools
+    mapfile -t tools < <(echo rsync && with_before '-p 4' '-p 8')
+    compare_copies 'wan-256 over a long link' "$work/tree" "rsync://127.0.0.1:$wan_port/copy/copy" "${tools[@]}"
     rm -rf "$work/tree"
 }
 
