@@ -49,13 +49,17 @@ use crate::rundir::{self, Asked, Keep};
 use crate::spool::Spool;
 
 pub use crate::config::Depth;
-pub use crate::report::{Event, Failed, Note, Phase, Progress};
+pub use crate::report::{
+    Adjusted, Event, Failed, Launch, LaunchEnd, LaunchKind, LaunchResult, Note, Part, Phase, Planned, Progress, RunEnd,
+    Started, Step, Totals,
+};
+pub use crate::rsync::output::{Counts, Figures};
 pub use crate::supervise::Stream;
 pub use builder::JobBuilder;
 #[doc(hidden)]
 pub use explain::one_as_typed;
-use kept::{Closed, Opened, Resumed};
-pub use outcome::{NextStep, Outcome, Totals};
+use kept::{Closed, Kept, Opened, Resumed};
+pub use outcome::{NextStep, Outcome};
 
 /// A copy that is described and checked for contradictions, and not begun. Made by [`JobBuilder::build`]; done once.
 #[derive(Debug)]
@@ -248,10 +252,16 @@ impl Job {
 
     fn begin(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
         let cancel = self.cancel.clone();
-        match self.carry_out(resumed, tell) {
+        let done = match self.carry_out(resumed, tell) {
             Err(_) if cancel.is_cancelled() => Ok(Outcome::cancelled_early()),
             done => done,
+        };
+        match &done {
+            Ok(outcome) if outcome.gave_way().is_some() => {}
+            Ok(outcome) => tell(Event::Ended(&outcome.told())),
+            Err(error) => tell(Event::Ended(&outcome::refused(error))),
         }
+        done
     }
 
     fn carry_out(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
@@ -292,6 +302,7 @@ impl Job {
             }
         }
         tell(Event::RunDirectory(kept.buckets().path()));
+        tell(Event::Started(&started(&config, &plan, words, &kept, resumed.is_some())));
         let ended = if config.verify_only {
             let differences = verification::differences(kept.buckets(), ledger.is_some())?;
             let told = differences.noted(&tell);
@@ -309,6 +320,23 @@ impl Job {
             keep_runs.tidy(place);
         }
         Ok(Outcome::new(ended, closed, config, control.interrupted()))
+    }
+}
+
+/// What was asked for.
+fn started(config: &Config, plan: &Plan, words: Vec<OsString>, kept: &Kept, resumes: bool) -> Started {
+    Started {
+        arguments: words,
+        current_dir: config.cwd.clone(),
+        sources: config.sources.iter().map(|source| source.original().to_owned()).collect(),
+        destination: config.destination.original().to_owned(),
+        rsync_options: config.options.argv().to_vec(),
+        processes: config.processes.get(),
+        hosts: config.hosts.iter().map(ToString::to_string).collect(),
+        rsync_version: plan.version.to_string(),
+        run_directory: kept.buckets().path().to_owned(),
+        resumes,
+        dry_run: config.dry_run || plan.recipe.dry_run,
     }
 }
 

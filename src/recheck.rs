@@ -74,12 +74,24 @@ pub fn options(copied_with: &Options, depth: Depth) -> Result<Options> {
 /// Whether a line that rsync printed is one of `-i`: eleven characters (nine by old versions) that say what would be done, a blank, and
 /// the name.
 pub fn is_difference(line: &[u8]) -> bool {
+    difference(line).is_some()
+}
+
+/// What would be done, and what rsync prints of the name; `None` if the line is no difference.
+pub fn difference(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    const DELETING: &[u8] = b"*deleting ";
     let of_width = |width: usize| {
-        let Some((what, [b' ', _, ..])) = line.split_at_checked(width) else { return false };
+        let (what, [b' ', name @ ..]) = line.split_at_checked(width)? else { return None };
         let attributes = |byte: &u8| byte.is_ascii_alphabetic() || b".+? ".contains(byte);
-        b"<>ch.".contains(&what[0]) && b"fdLDS".contains(&what[1]) && what[2..].iter().all(attributes)
+        let is_it = b"<>ch.".contains(&what[0]) && b"fdLDS".contains(&what[1]) && what[2..].iter().all(attributes);
+        (is_it && !name.is_empty()).then(|| (what.trim_ascii_end(), name))
     };
-    line.starts_with(b"*deleting ") || of_width(11) || of_width(9)
+    if line.starts_with(DELETING) {
+        let (what, name) = line.split_at(DELETING.len() - 1);
+        // The word is as wide as the others are, in new versions and in old ones.
+        return Some((what, name.strip_prefix(b"   ").or(name.strip_prefix(b" ")).unwrap_or(name)));
+    }
+    of_width(11).or_else(|| of_width(9))
 }
 
 /// Takes note of differences as they are told.
@@ -121,6 +133,7 @@ impl Differences {
                 && is_difference(line)
             {
                 self.note(line);
+                tell(Event::Difference(line));
             }
             tell(event);
         }

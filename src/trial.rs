@@ -177,7 +177,7 @@ pub fn copy(
             Event::Failed(what) => output.take(Stream::Stderr, what.to_string()),
             Event::Note(_) => {}
             Event::Progress(_) => *progressed += 1,
-            Event::Asked(_) | Event::RunDirectory(_) => {}
+            _ => {}
         }
     };
     let started = Instant::now();

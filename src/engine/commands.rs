@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::journal::Record;
-use crate::report::{Event, Failed, Note};
+use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
 use crate::sched::{Command, Input, LaunchId, Start, Verdict, Work};
@@ -14,7 +14,8 @@ use crate::thread;
 use super::context::Context;
 use super::driver::{Driver, Message, Started};
 use super::failures::{self, Failure};
-use super::launch::{End, Launch, gate};
+use super::gate::gate;
+use super::launch::{End, Launch};
 use super::ledger::Ledger;
 use super::meeting;
 use super::meter::Meter;
@@ -61,6 +62,15 @@ impl Driver<'_, '_> {
                 self.record(&Record::Done { launch, code, sender_failed, buckets })?;
             }
             Command::Retried => self.statistics.retried(),
+            Command::Decided { launch, result } => {
+                let Some(end) = self.state.ended.get_mut(&launch) else { return Ok(None) };
+                if let Some(launch) = end.told.take() {
+                    let figures = end.has_figures.then_some(end.figures);
+                    let (code, ran, moved) = (end.code, end.report.ran, end.moved);
+                    (self.tell)(Event::LaunchEnded(&LaunchEnd { launch, result, code, ran, moved, figures }));
+                }
+            }
+            Command::HostBack(host) => (self.tell)(Event::HostBack(&self.slots.host(host).to_string())),
             Command::Note(note) => (self.tell)(Event::Note(note)),
             Command::Failed(failed) => (self.tell)(Event::Failed(failed)),
             Command::TellMissing => {
@@ -90,7 +100,10 @@ impl Driver<'_, '_> {
                     self.state.inputs.push(Input::HostAnswered(host, false));
                 }
             }
-            Command::OneRsync(why) => self.statistics.does_it_all(why),
+            Command::OneRsync(why) => {
+                (self.tell)(Event::OneRsync(&why));
+                self.statistics.does_it_all(why);
+            }
             Command::Abort(launch) => {
                 let error = self.state.ended.get_mut(&launch).and_then(|end| end.error.take());
                 return Err(error.unwrap_or_else(|| Error::usage("a launch failed").exit(exit::IPC)));
@@ -122,7 +135,9 @@ impl Driver<'_, '_> {
         let meter = Arc::new(Meter::new(plan.recipe.progress && !verbatim));
         let (gate, awaited) = if start.ahead { Some(gate()?) } else { None }.unzip();
         let weight = start.weight;
-        let started = Started { work: start.work.clone(), weight, meter: Arc::clone(&meter), gate };
+        let told = Arc::default();
+        let started =
+            Started { work: start.work.clone(), weight, meter: Arc::clone(&meter), gate, told: Arc::clone(&told) };
         self.state.launches.insert(launch, started);
         // What the others change was written down, or is not for the user.
         let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
@@ -134,6 +149,7 @@ impl Driver<'_, '_> {
             ways: self.ways,
             said: Arc::clone(&self.said),
             meter,
+            told,
             awaited,
             user_log,
             sender: self.sender.clone(),

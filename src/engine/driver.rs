@@ -2,16 +2,16 @@
 //! for the disk.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::journal::Record;
 use crate::plan::folding::Folding;
-use crate::report::{Event, Failed, Note};
+use crate::report::{self, Adjusted, Event, Failed, Note, Step};
 use crate::rsync::exit;
 use crate::scan::{ScanError, Weight};
 use crate::sched::{Directory, Input, LaunchId, Release, Scheduler, Verdict, Work};
@@ -19,7 +19,8 @@ use crate::thread;
 
 use super::context::{self, Context};
 use super::feed;
-use super::launch::{End, Gate};
+use super::gate::Gate;
+use super::launch::End;
 use super::ledger::{self, Ledger};
 use super::meter::Meter;
 use super::places::{Slots, Ways};
@@ -56,6 +57,8 @@ pub(super) struct Started {
     pub meter: Arc<Meter>,
     /// What lets it begin, if it waits.
     pub gate: Option<Gate>,
+    /// What was told of it, once its rsync is started.
+    pub told: Arc<OnceLock<report::Launch>>,
 }
 
 pub(super) struct Driver<'scope, 'env> {
@@ -88,6 +91,9 @@ pub(super) struct State {
     /// The journal says what DEST is.
     pub dest_noted: bool,
     interrupted: bool,
+    step: Step,
+    /// How many may run at once, as it was told.
+    processes: usize,
     stalls_told: bool,
     /// The least number that no bucket has.
     next_bucket: u64,
@@ -115,6 +121,7 @@ impl Driver<'_, '_> {
             }
             let inputs = std::mem::take(&mut self.state.inputs);
             let commands = self.scheduler.handle(Instant::now(), inputs);
+            self.tell_step();
             for command in commands {
                 if let Some(verdict) = self.carry_out(command)? {
                     self.await_scan(receiver)?;
@@ -185,7 +192,9 @@ impl Driver<'_, '_> {
             Message::Draining(launch) => self.state.inputs.push(Input::Draining(launch)),
             Message::Ended(launch, mut end) => {
                 if let Some(started) = self.state.launches.remove(&launch) {
-                    self.statistics.ended(&started.work, started.meter.moved(), &end);
+                    end.moved = started.meter.moved().max(end.figures.transferred_bytes);
+                    end.told = started.told.get().cloned();
+                    self.statistics.ended(&started.work, &end);
                 }
                 if end.report.said.out_of_reach && !self.stopping() && self.context.plan.recipe.handles.give_up() {
                     (self.tell)(Event::Note(Note::SourcesByPath));
@@ -245,7 +254,9 @@ impl Driver<'_, '_> {
     fn all_is_found(&mut self, took: Duration) -> Result<()> {
         self.statistics.scanned();
         self.state.inputs.push(Input::ScanEnded);
-        if self.replays() {
+        let replays = self.replays();
+        (self.tell)(Event::ScanEnded { found: self.context.control.watch().found(), took: (!replays).then_some(took) });
+        if replays {
             return Ok(());
         }
         self.statistics.scan_took(took);
@@ -354,6 +365,19 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
+    /// Before what is started in it.
+    fn tell_step(&mut self) {
+        let step = self.scheduler.step();
+        if std::mem::replace(&mut self.state.step, step) != step {
+            (self.tell)(Event::Entered(step));
+        }
+        let processes = self.scheduler.processes().get();
+        let before = std::mem::replace(&mut self.state.processes, processes);
+        if before != 0 && before != processes {
+            (self.tell)(Event::Adjusted(&Adjusted { processes }));
+        }
+    }
+
     /// Tells once where `--stall` can do nothing.
     fn look_at_the_stalls(&mut self) {
         if !self.state.stalls_told && self.context.control.supervisor().cannot_see() {
@@ -382,6 +406,7 @@ impl Driver<'_, '_> {
         if standing.is_to_tell {
             (self.tell)(Event::Progress(standing.progress));
         }
+        (self.tell)(Event::Standing(standing.progress));
     }
 
     /// What comes after the last launch: the last record, and the last lines.

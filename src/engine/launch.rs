@@ -1,23 +1,21 @@
 //! One launch: a thread that prepares it, owns its rsync, follows what that prints, looks at what it has left, and reports its end whatever happens.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
-use std::io::{PipeReader, PipeWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::journal::Place as DestPlace;
-use crate::report::{Event, Failed};
-use crate::rsync::command::{Copying, Invocation};
+use crate::report::{self, Event, Failed};
+use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::rsync::messages::{self, About, Message as Complaint};
 use crate::rsync::options::Shows;
 use crate::rsync::output::{Figures, Line, Transcript};
-use crate::sched::{Ending, LaunchId, NotLaunched, Release, Report, Start, Work};
+use crate::sched::{Ending, NotLaunched, Report, Start, Work};
 use crate::supervise::{Ended, Lines, Stream, Supervisor};
 use crate::thread;
 
@@ -25,9 +23,10 @@ use super::after::{After, Heard};
 use super::context::{Context, Found};
 use super::driver::Message;
 use super::failures::Failure;
+use super::gate::Awaited;
 use super::meter::Meter;
 use super::places::{Place, Ways};
-use super::prepare::Prepared;
+use super::prepare::{Names, Prepared};
 use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, is_of_shared, without_question};
 use super::userlog::UserLog;
 
@@ -54,6 +53,10 @@ pub(super) struct End {
     pub dest: Option<DestPlace>,
     pub figures: Figures,
     pub has_figures: bool,
+    /// What was told of it, if its rsync was started.
+    pub told: Option<report::Launch>,
+    /// Bytes that it has transferred, as far as known.
+    pub moved: u64,
     /// An rsync was started, and ended with this code.
     pub launched: bool,
     pub code: Option<u8>,
@@ -90,6 +93,8 @@ impl End {
             dest: None,
             figures: Figures::default(),
             has_figures: false,
+            told: None,
+            moved: 0,
             launched: false,
             code: None,
             pretends: false,
@@ -110,70 +115,6 @@ impl End {
     }
 }
 
-/// What lets a launch begin that was started ahead.
-pub(super) struct Gate {
-    names: PipeWriter,
-    begun: Arc<AtomicBool>,
-    /// It was started with them, and cannot do what needs others.
-    arguments: Arc<OnceLock<Vec<OsString>>>,
-    /// It has been asked to begin before it was prepared.
-    pub asked: Option<Option<Copying>>,
-}
-
-/// What a launch reads that was started ahead, and whether it may begin.
-pub(super) struct Awaited {
-    names: PipeReader,
-    begun: Arc<AtomicBool>,
-    arguments: Arc<OnceLock<Vec<OsString>>>,
-}
-
-/// Both ends of the pipe through which a launch gets its names.
-pub(super) fn gate() -> Result<(Gate, Awaited)> {
-    let pipe = std::io::pipe();
-    let (reader, writer) = pipe.map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(exit::IPC))?;
-    let (begun, arguments) = (Arc::<AtomicBool>::default(), Arc::<OnceLock<_>>::default());
-    let awaited = Awaited { names: reader, begun: Arc::clone(&begun), arguments: Arc::clone(&arguments) };
-    Ok((Gate { names: writer, begun, arguments, asked: None }, awaited))
-}
-
-impl Gate {
-    pub fn is_prepared(&self) -> bool {
-        self.arguments.get().is_some()
-    }
-
-    /// Hands the launch its names, or lets it end without; says which. In a thread that nobody waits for.
-    pub fn open(
-        self,
-        launch: LaunchId,
-        work: Work,
-        how: Option<Copying>,
-        context: &Arc<Context>,
-        sender: &Sender<Message>,
-    ) {
-        let (context, its_sender) = (Arc::clone(context), sender.clone());
-        let release = move || {
-            let sender = its_sender;
-            let mut found = Found::default();
-            let arguments = self.arguments.get().map(Vec::as_slice).unwrap_or_default();
-            let names = context.names(&work, how, arguments, &mut found);
-            let (release, error, names) = match names {
-                Ok(Ok(names)) => (Release::Begun, None, names),
-                Ok(Err(other)) => (other, None, Vec::new()),
-                Err(error) => (Release::Otherwise, Some(error), Vec::new()),
-            };
-            self.begun.store(release == Release::Begun, Ordering::SeqCst);
-            // The driver is gone only after the run has ended.
-            let _ = sender.send(Message::Released(launch, release, found, error));
-            let mut pipe = self.names;
-            // An rsync that reads no more says why itself.
-            let _ = pipe.write_all(&names);
-        };
-        if let Err(error) = thread::detach(release) {
-            let _ = sender.send(Message::Released(launch, Release::Otherwise, Found::default(), Some(error)));
-        }
-    }
-}
-
 /// All that the thread of a launch needs.
 pub(super) struct Launch<'env> {
     pub context: Arc<Context>,
@@ -182,6 +123,8 @@ pub(super) struct Launch<'env> {
     pub ways: &'env Ways,
     pub said: Arc<Said>,
     pub meter: Arc<Meter>,
+    /// What is told of it when its rsync is started.
+    pub told: Arc<OnceLock<report::Launch>>,
     pub awaited: Option<Awaited>,
     pub user_log: Option<Arc<UserLog>>,
     pub sender: Sender<Message>,
@@ -210,22 +153,40 @@ impl Launch<'_> {
         let Some(prepared) = prepared else {
             return Ok(End::not_launched(NotLaunched::Stopped, Found::default()));
         };
-        let (invocation, tells) = match prepared? {
+        let (invocation, tells, names) = match prepared? {
             (Prepared::Not(why), found) => return Ok(End::not_launched(why, found)),
-            (Prepared::Launch(invocation, tells), found) => {
+            (Prepared::Launch(invocation, tells, names), found) => {
                 if let Some(awaited) = &awaited {
                     let _ = awaited.arguments.set(invocation.arguments.clone());
                 }
                 let _ = self.sender.send(Message::Prepared(self.start.launch, found));
-                (*invocation, tells)
+                (*invocation, tells, names)
             }
         };
         let invocation = match self.start.limit {
             Some(limit) => invocation.limited(limit),
             None => invocation,
         };
+        self.tell_start(names);
         let ran = self.start_rsync(invocation, tells, awaited);
         self.conclude(ran)
+    }
+
+    fn tell_start(&self, names: Names) {
+        let Start { launch, slot, work, ahead, weight, .. } = &self.start;
+        let told = report::Launch {
+            id: *launch,
+            slot: *slot,
+            host: self.place.host().map(ToString::to_string),
+            kind: work.kind(),
+            buckets: work.buckets().len(),
+            units: names.count,
+            first: names.first,
+            below: names.below,
+            weight: *weight,
+            waits: *ahead,
+        };
+        (self.tell)(Event::LaunchStarted(self.told.get_or_init(|| told)));
     }
 
     /// Does what may hang with the source, and gives it up when the run ends.
@@ -331,6 +292,8 @@ impl Launch<'_> {
             dest,
             figures,
             has_figures,
+            told: None,
+            moved: 0,
             launched: code.is_some(),
             code,
             pretends: plan.recipe.dry_run,

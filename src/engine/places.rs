@@ -155,6 +155,13 @@ pub(super) struct Place {
     name: Option<Host>,
 }
 
+impl Place {
+    /// The host, if it is not this machine.
+    pub fn host(&self) -> Option<&Host> {
+        self.name.as_ref()
+    }
+}
+
 /// Where the slots are.
 pub(super) struct Slots {
     hosts: Vec<Host>,
@@ -165,6 +172,11 @@ pub(super) struct Slots {
 impl Slots {
     pub fn new(config: &Config) -> Slots {
         Slots { hosts: config.hosts.clone(), of_slots: hosts::spread(&config.hosts, config.processes) }
+    }
+
+    /// The host of each slot; none if launches run here.
+    pub fn hosts(&self) -> Vec<String> {
+        self.of_slots.iter().map(|host| self.hosts[*host].to_string()).collect()
     }
 
     /// The health of the hosts, if there are some.

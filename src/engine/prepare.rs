@@ -20,8 +20,32 @@ use super::spine::{Part, path_in_transfer};
 
 /// A launch that can be started, or why it is not.
 pub(super) enum Prepared {
-    Launch(Box<Invocation>, Tells),
+    Launch(Box<Invocation>, Tells, Names),
     Not(NotLaunched),
+}
+
+/// What a launch was given, for who wants to know where it is: paths in the transfer.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Names {
+    /// How many.
+    pub count: usize,
+    pub first: Option<Vec<u8>>,
+    /// The directory that all are in or below.
+    pub below: Vec<u8>,
+}
+
+impl Names {
+    fn of(arguments: &[OsString]) -> Names {
+        let mut paths = arguments.iter().map(|argument| path_in_transfer(argument.as_bytes()));
+        let first = paths.next();
+        let mut below = first.map_or(&b""[..], parent);
+        for path in paths {
+            while !below.is_empty() && !(path.starts_with(below) && path.get(below.len()) == Some(&b'/')) {
+                below = parent(below);
+            }
+        }
+        Names { count: arguments.len(), first: first.map(<[u8]>::to_vec), below: below.to_vec() }
+    }
 }
 
 impl Context {
@@ -35,7 +59,7 @@ impl Context {
         }
         let recipe = &self.plan.recipe;
         let nothing_left = |told| Ok(Prepared::Not(NotLaunched::NothingLeft { told }));
-        let launch = |invocation, tells| Ok(Prepared::Launch(Box::new(invocation), tells));
+        let launch = |invocation, tells, names| Ok(Prepared::Launch(Box::new(invocation), tells, names));
         match &start.work {
             Work::Create(part) => Ok(self.creation(part.clone(), said)),
             Work::Copy(buckets) => {
@@ -48,25 +72,29 @@ impl Context {
                 if self.goes_alone(&units, how) {
                     return Ok(Prepared::Not(NotLaunched::Alone));
                 }
+                let names = Names::of(&units);
                 let invocation = recipe.buckets(units, how, self.room);
                 if start.ahead && invocation.input.is_empty() {
                     return Ok(Prepared::Not(NotLaunched::NoList));
                 }
-                launch(invocation, self.tells_copying(how))
+                launch(invocation, self.tells_copying(how), names)
             }
             Work::Repair(_) => {
                 let how = start.how.unwrap_or_default();
                 let Some(units) = self.launchable(&start.work, found)? else { return nothing_left(is_told(found)) };
-                launch(recipe.buckets(units, how, self.room), Tells::NoDirs)
+                let names = Names::of(&units);
+                launch(recipe.buckets(units, how, self.room), Tells::NoDirs, names)
             }
             Work::Clean(buckets) => {
                 let Some(units) = self.launchable(&start.work, found)? else { return nothing_left(is_told(found)) };
                 let blocked = self.spine().blocked.clone();
-                launch(recipe.clean(units, &blocked, exposed(buckets), self.room), Tells::Deletions)
+                let names = Names::of(&units);
+                launch(recipe.clean(units, &blocked, exposed(buckets), self.room), Tells::Deletions, names)
             }
             Work::Remove(buckets) => {
                 let Some(units) = self.launchable(&start.work, found)? else { return nothing_left(is_told(found)) };
-                launch(recipe.remove(units, exposed(buckets), self.room), Tells::All)
+                let names = Names::of(&units);
+                launch(recipe.remove(units, exposed(buckets), self.room), Tells::All, names)
             }
             Work::Delete(part) => {
                 let part = self.spine().part(part.clone(), false);
@@ -76,8 +104,9 @@ impl Context {
                 let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
                 others.retain(|name| !part.arguments.contains(name));
                 let blocked = self.spine().blocked.clone();
+                let names = Names::of(&part.arguments);
                 let deletion = recipe.delete(part.dest, part.arguments, others, &blocked, part.exposed, self.room);
-                launch(deletion, Tells::Deletions)
+                launch(deletion, Tells::Deletions, names)
             }
             Work::Attributes(part) => {
                 if start.looks_first && self.is_untouched(part.clone()) {
@@ -92,9 +121,12 @@ impl Context {
                 if start.ahead && !listed {
                     return Ok(Prepared::Not(NotLaunched::NoList));
                 }
-                launch(invocation, Tells::New)
+                launch(invocation, Tells::New, Names::of(&part.arguments))
             }
-            Work::Everything => launch(self.asked(start).unwrap_or(&self.plan.plain).clone(), Tells::All),
+            Work::Everything => {
+                let invocation = self.asked(start).unwrap_or(&self.plan.plain).clone();
+                launch(invocation, Tells::All, Names::default())
+            }
         }
     }
 
@@ -166,8 +198,9 @@ impl Context {
             let made = part.arguments.iter().map(|argument| path_in_transfer(argument.as_bytes()).to_vec());
             said.note_spine(above.into_iter().chain(made));
         }
+        let names = Names::of(&part.arguments);
         let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
-        Prepared::Launch(Box::new(invocation), Tells::AllAndRemember)
+        Prepared::Launch(Box::new(invocation), Tells::AllAndRemember, names)
     }
 
     /// Whether split directories are at DEST as rsync would make them, and remembers their times. Most runs that find little to do find them so.
@@ -268,6 +301,10 @@ impl Context {
     }
 }
 
+fn parent(path: &[u8]) -> &[u8] {
+    &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]
+}
+
 fn exposed(buckets: &[Bucket]) -> bool {
     buckets.first().is_some_and(|bucket| bucket.exposed)
 }
@@ -275,4 +312,23 @@ fn exposed(buckets: &[Bucket]) -> bool {
 /// Whether the user knows why nothing is left: some units were left out for a reason.
 fn is_told(found: &Found) -> bool {
     found.is_unmade || found.findings.partial
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_is_in_the_directory_that_all_its_units_are_in() {
+        let of = |arguments: &[&str]| {
+            let Names { count, first, below } = Names::of(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+            (count, String::from_utf8(first.unwrap_or_default()).unwrap(), String::from_utf8(below).unwrap())
+        };
+        let told = |count, first: &str, below: &str| (count, first.to_owned(), below.to_owned());
+        assert_eq!(of(&["./a/b/c", "./a/b/d", "./a/bc/d"]), told(3, "a/b/c", "a"));
+        assert_eq!(of(&["./a/b", "./c"]), told(2, "a/b", ""));
+        assert_eq!(of(&["/x/./a/b", "/x/./a/b/c"]), told(2, "a/b", "a"));
+        assert_eq!(of(&["./a"]), told(1, "a", ""));
+        assert_eq!(of(&[]), told(0, "", ""));
+    }
 }

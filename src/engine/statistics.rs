@@ -131,10 +131,10 @@ impl Statistics {
     }
 
     /// A launch has ended, whatever is decided about it.
-    pub fn ended(&mut self, work: &Work, moved: u64, end: &End) {
+    pub fn ended(&mut self, work: &Work, end: &End) {
         self.running = self.running.saturating_sub(1);
         self.summary.launches += u64::from(end.launched);
-        self.moved += moved.max(end.figures.transferred_bytes);
+        self.moved += end.moved;
         self.summary.rsync_time += end.report.ran;
         self.summary.figures += match work {
             Work::Everything => end.figures,
@@ -265,10 +265,12 @@ impl Statistics {
     pub fn summary(mut self, context: &Context, scheduler: &Scheduler, tell: &(dyn Fn(Event<'_>) + Sync)) -> Summary {
         let now = Instant::now();
         let done = self.done(context, scheduler);
+        self.tempo.look(now, done, self.moved);
+        let last = self.progress(Phase::Ended, context, scheduler);
         if context.config.progress && !self.verbatim {
-            self.tempo.look(now, done, self.moved);
-            tell(Event::Progress(self.progress(Phase::Ended, context, scheduler)));
+            tell(Event::Progress(last));
         }
+        tell(Event::Standing(last));
         let found = context.control.watch().found();
         Summary {
             code: scheduler.code(),

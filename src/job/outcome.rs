@@ -2,17 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::Closed;
 use crate::config::Config;
 use crate::engine::FAILED_NAMES;
 use crate::error::{Error, Result};
-use crate::report::Summary;
 use crate::report::advice;
 use crate::report::text::Statistics;
+use crate::report::{RunEnd, Summary, Totals};
 use crate::rsync::exit;
-use crate::scan::Weight;
 
 /// How a job ended, and what it has left.
 #[derive(Debug)]
@@ -38,32 +36,6 @@ pub enum NextStep {
     RetryFailed,
     /// The same job anew: nothing was kept that would save work.
     Again,
-}
-
-/// Sums of a job.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Totals {
-    /// Found by the scan.
-    pub found: Weight,
-    /// Dealt with: all that was found, unless the job ended early.
-    pub done: Weight,
-    /// Entries that the scan could not read.
-    pub unread: u64,
-    /// Buckets that were packed.
-    pub buckets: u64,
-    /// Directories that were split between launches.
-    pub split_directories: u64,
-    /// rsyncs that were started.
-    pub launches: u64,
-    /// How many of them ended in a way that their work had to be done once more.
-    pub retried: u64,
-    /// Files whose content rsyncs transferred; 0 where a single rsync was not asked for figures.
-    pub transferred_files: u64,
-    /// The length of these files in bytes.
-    pub transferred_bytes: u64,
-    /// The time the job took.
-    pub elapsed: Duration,
 }
 
 impl Outcome {
@@ -125,11 +97,15 @@ impl Outcome {
             done: summary.done,
             unread: summary.scan_error_count,
             buckets: summary.buckets,
+            buckets_left: summary.buckets_left,
             split_directories: summary.spine,
             launches: summary.launches,
             retried: summary.retried,
             transferred_files: summary.figures.transferred,
             transferred_bytes: summary.figures.transferred_bytes,
+            figures: summary.has_figures.then_some(summary.figures),
+            scan: summary.scan_time,
+            rsyncs: summary.rsync_time,
             elapsed: summary.total_time,
         }
     }
@@ -186,6 +162,19 @@ impl Outcome {
         Statistics { summary, cwd, command_line, processes, dry_run }.to_string()
     }
 
+    /// What is told of it at its end.
+    pub(super) fn told(&self) -> RunEnd {
+        RunEnd {
+            code: self.code,
+            interrupted: self.interrupted,
+            failure: self.failure.as_ref().map(Error::to_string),
+            totals: self.totals(),
+            differences: self.differences(),
+            run_directory: self.closed.left.clone(),
+            advice: self.closed.lines.clone(),
+        }
+    }
+
     /// Why the rsync that was typed is to take the place of the job ([`Job::giving_way`](super::Job::giving_way)).
     #[doc(hidden)]
     pub fn gave_way(&self) -> Option<&str> {
@@ -196,5 +185,18 @@ impl Outcome {
     #[doc(hidden)]
     pub fn summary(&self) -> Option<&Summary> {
         self.summary.as_ref()
+    }
+}
+
+/// What is told of a job that could not begin.
+pub(super) fn refused(error: &Error) -> RunEnd {
+    RunEnd {
+        code: error.exit_code(),
+        interrupted: false,
+        failure: Some(error.to_string()),
+        totals: Totals::default(),
+        differences: None,
+        run_directory: None,
+        advice: error.advice().map(str::to_owned).into_iter().collect(),
     }
 }

@@ -7,8 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Progress;
+use super::launch::{Launch, LaunchEnd};
+use super::run::{Adjusted, Planned, RunEnd, Started, Step};
 use crate::entry::Printable;
 use crate::rsync::exit;
+use crate::scan::Weight;
 use crate::supervise::Stream;
 
 /// Something a run tells; from any of its threads.
@@ -31,6 +34,35 @@ pub enum Event<'a> {
     Asked(Progress),
     /// The run directory was made, or opened again; nothing was copied yet.
     RunDirectory(&'a Path),
+    /// What was asked for; nothing was copied yet.
+    Started(&'a Started),
+    /// A part of the run begins, and how it is done. What follows belongs to it.
+    Planned(&'a Planned),
+    /// The scan has found everything there is.
+    ScanEnded {
+        /// How much.
+        found: Weight,
+        /// How long it took; `None` if the run goes on with what an earlier part of it had found.
+        took: Option<Duration>,
+    },
+    /// An rsync is started.
+    LaunchStarted(&'a Launch),
+    /// A launch has ended, and it was decided what comes of it. Each one that has started ends, unless the run fails as a whole.
+    LaunchEnded(&'a LaunchEnd),
+    /// The run does something else from now on.
+    Entered(Step),
+    /// Something about how the run is done was changed.
+    Adjusted(&'a Adjusted),
+    /// One rsync does it all from now on, or what is left, for this reason.
+    OneRsync(&'a str),
+    /// A source host that was set aside ([`Note::HostLost`]) is there again.
+    HostBack(&'a str),
+    /// A line in which rsync says what it would still do ([`Part::Verify`](super::Part::Verify)). It is told as [`Event::Said`] too.
+    Difference(&'a [u8]),
+    /// Where the run stands, at least once a second, for who records or watches it; [`Event::Progress`] is for the terminal.
+    Standing(Progress),
+    /// The run is over, or could not begin.
+    Ended(&'a RunEnd),
 }
 
 /// What could not be done. It prints as a line.

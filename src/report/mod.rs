@@ -3,7 +3,9 @@
 pub mod advice;
 pub mod closing;
 mod event;
+mod launch;
 pub mod progress;
+mod run;
 pub mod text;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,8 @@ use crate::scan::{KeptWhole, Weight};
 use crate::supervise::{Lines, Stream};
 
 pub use event::{Event, Failed, Note};
+pub use launch::{Launch, LaunchEnd, LaunchKind, LaunchResult};
+pub use run::{Adjusted, Part, Planned, RunEnd, Started, Step, Totals};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 /// Entries by kind, as rsync counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Regular files.
     pub reg: u64,
@@ -59,8 +60,9 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// The sums that `--stats` prints, of one launch or added over many. rsync's words.
+/// The sums that rsync prints with `--stats`, of one launch or added over many. In rsync's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Figures {
     /// "Number of files".
     pub files: Counts,

@@ -1,7 +1,7 @@
 //! The end of a launch: what its outcome changes.
 
 use crate::bucket::Bucket;
-use crate::report::Note;
+use crate::report::{LaunchResult, Note};
 use crate::rsync::exit;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
@@ -42,6 +42,7 @@ impl Scheduler {
             }
             self.sender_failed |= sender_failed;
         }
+        let (decided, had_failed) = (self.commands.len(), self.stopping());
         match outcome {
             Outcome::Nothing => {}
             Outcome::NotAhead => {
@@ -73,6 +74,9 @@ impl Scheduler {
             Outcome::MakeRoom => self.make_room(),
             Outcome::Settle(code) => self.settle(launch, work, weight, code, denied, report),
         }
+        let result = result(outcome, had_failed, self.stopping());
+        // Before what may end the run.
+        self.commands.insert(decided, Command::Decided { launch, result });
     }
 
     fn case<'a>(&self, running: &'a Running, report: &'a Report) -> Case<'a> {
@@ -272,6 +276,27 @@ impl Scheduler {
         self.note(Note::OneRsyncForTheRest { why: WHY.to_owned() });
         self.dismiss_all();
         self.one_waits = true;
+    }
+}
+
+/// What is told of a launch. The run was `ending` before it ended, and `ends` now.
+fn result(outcome: Outcome, ending: bool, ends: bool) -> LaunchResult {
+    match outcome {
+        Outcome::Settle(exit::OK) => LaunchResult::Done,
+        Outcome::Settle(_) => LaunchResult::Partial,
+        _ if ending => LaunchResult::Stopped,
+        Outcome::Nothing | Outcome::NotLaunched(_) => LaunchResult::Unused,
+        Outcome::Abort | Outcome::Fail(_) | Outcome::FallBack | Outcome::MakeRoom => LaunchResult::Failed,
+        _ if ends => LaunchResult::Failed,
+        Outcome::NotAhead
+        | Outcome::MakePlace
+        | Outcome::TakeTurns
+        | Outcome::PutBack
+        | Outcome::Elsewhere(..)
+        | Outcome::OnceMore
+        | Outcome::Again { .. }
+        | Outcome::AgainWithWholeLists(_)
+        | Outcome::AgainWithFewer(_) => LaunchResult::Again,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bucket::Bucket;
 use crate::plan::folding::Folding;
-use crate::report::{Failed, Note};
+use crate::report::{Failed, LaunchResult, Note};
 use crate::rsync::command::Copying;
 use crate::scan::Weight;
 use crate::supervise::Ended;
@@ -191,6 +191,13 @@ pub(crate) enum Command {
     },
     /// A launch is to be done once more.
     Retried,
+    /// What was decided about a launch that has ended; one for each.
+    Decided {
+        launch: LaunchId,
+        result: LaunchResult,
+    },
+    /// A source host that was set aside is used again.
+    HostBack(usize),
     Note(Note),
     Failed(Failed),
     /// Tells of the sources that do not exist.

@@ -29,7 +29,7 @@ use crate::bucket::Bucket;
 use crate::cost::{CostModel, Fit};
 use crate::plan::folding::Folding;
 use crate::queue::{Coalesce, Queue};
-use crate::report::{Failed, HostFigures, Note};
+use crate::report::{Failed, HostFigures, Note, Step};
 use crate::rsync::exit::{self, RunCode};
 use crate::scan::Weight;
 
@@ -238,6 +238,7 @@ impl Scheduler {
             Input::HostAnswered(host, is_there) => {
                 let now = self.now;
                 self.slots.hosts.iter_mut().for_each(|hosts| hosts.answered(host, is_there, now));
+                self.commands.extend(is_there.then_some(Command::HostBack(host)));
             }
             Input::Interrupted => self.interrupted = !self.finished,
             Input::Tick => {}
@@ -355,6 +356,19 @@ impl Scheduler {
 
     pub fn is_done(&self) -> bool {
         self.phase == Phase::Done && !self.stopping()
+    }
+
+    /// What the run does now.
+    pub fn step(&self) -> Step {
+        match self.phase {
+            Phase::Transfer => Step::Copy,
+            Phase::Repair => Step::Repair,
+            Phase::Clean => Step::Clean,
+            Phase::Delete(_) => Step::Delete,
+            Phase::Attributes { .. } => Step::Attributes,
+            Phase::Remove => Step::Remove,
+            Phase::Done => Step::Done,
+        }
     }
 
     /// Buckets that wait.

@@ -156,7 +156,14 @@ fn run(seed: u64, rules: &'static [Rule]) -> Judged {
             }
             println!("{}: {inputs:?}", world.steps);
         }
-        for command in scheduler.handle(world.now, inputs) {
+        let commands = scheduler.handle(world.now, inputs);
+        let decided = commands.iter().filter_map(|command| match command {
+            Command::Decided { launch, .. } => Some(launch),
+            _ => None,
+        });
+        let (decided, ended): (Vec<_>, Vec<_>) = (decided.collect(), ends.iter().map(|(launch, _)| launch).collect());
+        must!(decided == ended, "{ended:?} have ended, and it is told of {decided:?}");
+        for command in commands {
             if traced {
                 println!("    {command:?}");
             }

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::ops::Range;
 
 use crate::bucket::Bucket;
+use crate::report::LaunchKind;
 use crate::rsync::command::Copying;
 use crate::scan::Weight;
 
@@ -64,6 +65,20 @@ impl Work {
             Work::Remove(_) => "remove",
             Work::Clean(_) | Work::Delete(_) => "delete",
             Work::Attributes(_) => "attributes",
+        }
+    }
+
+    /// What is told of it.
+    pub fn kind(&self) -> LaunchKind {
+        match self {
+            Work::Create(_) => LaunchKind::Create,
+            Work::Copy(_) => LaunchKind::Copy,
+            Work::Repair(_) => LaunchKind::Repair,
+            Work::Clean(_) => LaunchKind::Clean,
+            Work::Remove(_) => LaunchKind::Remove,
+            Work::Delete(_) => LaunchKind::Delete,
+            Work::Attributes(_) => LaunchKind::Attributes,
+            Work::Everything => LaunchKind::Everything,
         }
     }
 

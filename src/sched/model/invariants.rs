@@ -69,6 +69,8 @@ impl World {
             | Command::NoteFailures { .. }
             | Command::Count(_)
             | Command::Retried
+            | Command::Decided { .. }
+            | Command::HostBack(_)
             | Command::Note(_) => {}
         }
         Ok(())

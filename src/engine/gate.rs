@@ -1,0 +1,80 @@
+//! A launch that was started ahead waits for its names at a pipe until it may begin.
+
+use std::ffi::OsString;
+use std::io::{PipeReader, PipeWriter, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, Result};
+use crate::rsync::command::Copying;
+use crate::rsync::exit;
+use crate::sched::{LaunchId, Release, Work};
+use crate::thread;
+
+use super::context::{Context, Found};
+use super::driver::Message;
+
+/// What lets a launch begin that was started ahead.
+pub(super) struct Gate {
+    names: PipeWriter,
+    begun: Arc<AtomicBool>,
+    /// It was started with them, and cannot do what needs others.
+    arguments: Arc<OnceLock<Vec<OsString>>>,
+    /// It has been asked to begin before it was prepared.
+    pub asked: Option<Option<Copying>>,
+}
+
+/// What a launch reads that was started ahead, and whether it may begin.
+pub(super) struct Awaited {
+    pub names: PipeReader,
+    pub begun: Arc<AtomicBool>,
+    pub arguments: Arc<OnceLock<Vec<OsString>>>,
+}
+
+/// Both ends of the pipe through which a launch gets its names.
+pub(super) fn gate() -> Result<(Gate, Awaited)> {
+    let pipe = std::io::pipe();
+    let (reader, writer) = pipe.map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(exit::IPC))?;
+    let (begun, arguments) = (Arc::<AtomicBool>::default(), Arc::<OnceLock<_>>::default());
+    let awaited = Awaited { names: reader, begun: Arc::clone(&begun), arguments: Arc::clone(&arguments) };
+    Ok((Gate { names: writer, begun, arguments, asked: None }, awaited))
+}
+
+impl Gate {
+    pub fn is_prepared(&self) -> bool {
+        self.arguments.get().is_some()
+    }
+
+    /// Hands the launch its names, or lets it end without; says which. In a thread that nobody waits for.
+    pub fn open(
+        self,
+        launch: LaunchId,
+        work: Work,
+        how: Option<Copying>,
+        context: &Arc<Context>,
+        sender: &Sender<Message>,
+    ) {
+        let (context, its_sender) = (Arc::clone(context), sender.clone());
+        let release = move || {
+            let sender = its_sender;
+            let mut found = Found::default();
+            let arguments = self.arguments.get().map(Vec::as_slice).unwrap_or_default();
+            let names = context.names(&work, how, arguments, &mut found);
+            let (release, error, names) = match names {
+                Ok(Ok(names)) => (Release::Begun, None, names),
+                Ok(Err(other)) => (other, None, Vec::new()),
+                Err(error) => (Release::Otherwise, Some(error), Vec::new()),
+            };
+            self.begun.store(release == Release::Begun, Ordering::SeqCst);
+            // The driver is gone only after the run has ended.
+            let _ = sender.send(Message::Released(launch, release, found, error));
+            let mut pipe = self.names;
+            // An rsync that reads no more says why itself.
+            let _ = pipe.write_all(&names);
+        };
+        if let Err(error) = thread::detach(release) {
+            let _ = sender.send(Message::Released(launch, Release::Otherwise, Found::default(), Some(error)));
+        }
+    }
+}
