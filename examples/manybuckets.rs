@@ -14,10 +14,10 @@ use std::num::NonZero;
 use multi_sync::harness::config::Config;
 use multi_sync::harness::endpoint::{Destination, Source};
 use multi_sync::harness::engine::{self, Control, Ledger};
-use multi_sync::harness::journal;
 use multi_sync::harness::plan::Plan;
 use multi_sync::harness::report::Event;
 use multi_sync::harness::rsync::options::Options;
+use multi_sync::harness::run_dir::JOURNAL;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         after.split(' ').nth(field).and_then(|word| word.parse().ok()).unwrap_or(0.0)
     };
     let own = (ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64;
-    let journal = std::fs::metadata(buckets.path().join(journal::FILE))?.len();
+    let journal = std::fs::metadata(buckets.path().join(JOURNAL))?.len();
     println!(
         "{},{},{:.3},{own:.2},{},{journal}",
         run.buckets,

@@ -11,7 +11,7 @@ mod dir;
 mod packer;
 
 pub use dir::BucketDir;
-pub(crate) use dir::{IN_TEMPORARY, remove_run};
+pub(crate) use dir::IN_TEMPORARY;
 
 pub use packer::{GroupMember, Packer};
 

@@ -29,7 +29,7 @@ pub mod report {
 }
 pub mod runs {
     pub use crate::job::status::{list, of};
-    pub use crate::rundir::{Keep, find, forget};
+    pub use crate::run_dir::{Keep, find, forget};
     pub use crate::state::place;
 }
 pub mod shell {

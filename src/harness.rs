@@ -35,7 +35,7 @@ pub mod hosts {
     pub use crate::hosts::parse_list;
 }
 pub mod journal {
-    pub use crate::journal::*;
+    pub use crate::run_dir::journal::*;
 }
 pub mod names {
     pub use crate::names::fold;
@@ -69,8 +69,9 @@ pub mod rsync {
         pub use crate::rsync::options::*;
     }
 }
-pub mod rundir {
-    pub use crate::rundir::Asked;
+pub mod run_dir {
+    pub use crate::run_dir::Asked;
+    pub use crate::run_dir::layout::JOURNAL;
 }
 pub mod selftest {
     pub use crate::selftest::*;

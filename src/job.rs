@@ -45,7 +45,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
 use crate::preflight;
 use crate::rsync::exit;
-use crate::rundir::{self, Asked, Keep};
+use crate::run_dir::{self, Asked, Keep};
 use crate::spool::Spool;
 
 pub use crate::config::Depth;
@@ -123,7 +123,7 @@ impl BegunRun {
     /// # Errors
     /// There is no such run, the word means several, or what was asked for cannot be read.
     pub fn find(run: impl AsRef<Path>) -> Result<BegunRun> {
-        let dir = rundir::find(run.as_ref())?;
+        let dir = run_dir::find(run.as_ref())?;
         Ok(BegunRun { asked: Asked::read(&dir)?, dir })
     }
 
@@ -147,7 +147,7 @@ impl BegunRun {
     /// # Errors
     /// Somebody works on it, or something cannot be removed.
     pub fn forget(self) -> Result<()> {
-        rundir::forget(&self.dir)
+        run_dir::forget(&self.dir)
     }
 }
 

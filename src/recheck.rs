@@ -13,9 +13,7 @@ use crate::config::Depth;
 use crate::error::{Error, Result};
 use crate::report::Event;
 use crate::rsync::options::{Group, Opt, Options, Spec};
-
-/// The list of differences in a run directory: lines of `rsync -i`.
-pub const DIFFERENCES: &str = "differences.txt";
+use crate::run_dir::layout::DIFFERENCES;
 
 /// Options that are about how or when files are copied, or that would hide a difference or make one up.
 const COPYING: [Opt; 7] =

@@ -13,9 +13,9 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::bucket::BucketDir;
 use crate::error::Result;
+use crate::run_dir::layout::SCRIPTS;
 use crate::shell;
 
-const FOLDER: &str = "scripts";
 const FILE_MODE: u32 = 0o644;
 /// Characters of a name that nobody guesses.
 const RANDOM: usize = 16;
@@ -55,7 +55,7 @@ impl Scripts {
     /// # Errors
     /// It cannot be made.
     pub fn create(buckets: &BucketDir) -> Result<Scripts> {
-        buckets.passable(FOLDER).map(Scripts)
+        buckets.passable(SCRIPTS).map(Scripts)
     }
 
     /// Writes a script for hosts to read.

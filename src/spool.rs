@@ -18,10 +18,9 @@ use crate::entry::Printable;
 use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::exit;
 use crate::rsync::options::{InputFile, Opt, Options, merged_files};
+use crate::run_dir::layout::INPUTS;
 use crate::temporary;
 
-/// Their folder in a run directory.
-const FOLDER: &str = "inputs";
 /// How often somebody who waits for a stream looks whether he should go on waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After so many looks it is said what is waited for.
@@ -75,7 +74,7 @@ impl Spool {
         let mut options = config.options.clone();
         let dir = std::path::absolute(dir).map_err(|cause| Error::io("find", dir, cause))?;
         for file in config.options.input_files() {
-            let kept = dir.join(FOLDER).join(file.at.to_string());
+            let kept = dir.join(INPUTS).join(file.at.to_string());
             if kept.is_file() {
                 options = options.with_input(file.at, &kept);
             } else if is_stream(&file, &config.cwd) {
@@ -104,7 +103,7 @@ impl Spool {
         if self.copies.is_empty() {
             return Ok(());
         }
-        let folder = dir.join(FOLDER);
+        let folder = dir.join(INPUTS);
         fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, cause))?;
         for (at, copy) in &self.copies {
             let kept = folder.join(at.to_string());

@@ -22,8 +22,6 @@ const FOLDER: u64 = 1024;
 const FOLDER_MODE: u32 = 0o700;
 /// Before the names of run directories where other things are: in temporary folders and in what the user names. Scripts look for it there.
 pub const IN_TEMPORARY: &str = "multi-sync-";
-/// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
-const LAST: [&str; 3] = ["plan.json", "journal.jsonl", "lock"];
 /// It can be gone through, and not listed.
 const PASSABLE_MODE: u32 = 0o711;
 
@@ -158,14 +156,9 @@ impl BucketDir {
         })
     }
 
-    /// Removes the directory of a run that is complete, also where it was to stay.
-    ///
-    /// # Errors
-    /// Something could not be removed.
-    pub(crate) fn discard(self) -> Result<()> {
-        let path = self.path.clone();
-        self.remove()?;
-        remove_run(&path).map_err(|cause| Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
+    /// Whether it is removed when this value is dropped.
+    pub(crate) fn goes(&self) -> bool {
+        self.temporary.is_some()
     }
 
     /// The same directory for threads that may outlive this value, which alone removes it.
@@ -269,10 +262,6 @@ impl BucketDir {
     /// Something could not be removed.
     pub fn remove(mut self) -> Result<()> {
         let path = self.path.clone();
-        if self.temporary.is_some() {
-            // What is left is removed, or complained about, below.
-            let _ = remove_but_last(&path);
-        }
         self.temporary
             .take()
             .map_or(Ok(()), tempfile::TempDir::close)
@@ -321,10 +310,6 @@ impl BucketDir {
             if stop() {
                 return Ok(false);
             }
-        }
-        match File::open(self.path.join(LAST[0])).and_then(|plan| plan.sync_all()) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound && !stop() => return Err(fail(&self.path, cause)),
-            _ => {}
         }
         let mut folders = BTreeSet::new();
         for id in buckets {
@@ -376,28 +361,6 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
         }
         other => other,
     }
-}
-
-/// Removes a run directory. Whoever is killed meanwhile leaves one that can still be read, or none.
-pub(crate) fn remove_run(dir: &Path) -> io::Result<()> {
-    match remove_but_last(dir).and_then(|()| fs::remove_dir_all(dir)) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
-        _ => Ok(()),
-    }
-}
-
-fn remove_but_last(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if LAST.iter().any(|name| entry.file_name() == *name) {
-            continue;
-        }
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
-    }
-    LAST.iter().try_for_each(|name| match fs::remove_file(dir.join(name)) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
-        _ => Ok(()),
-    })
 }
 
 fn check_parent(parent: &Path) -> Result<()> {

@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
-use crate::journal::Record;
 use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
+use crate::run_dir::journal::Record;
+use crate::run_dir::layout::FAILED_TEXT;
 use crate::sched::{Command, Input, LaunchId, Start, Verdict, Work};
 use crate::thread;
 
 use super::context::Context;
 use super::driver::{Driver, Message, Started};
-use super::failures::{self, Failure};
 use super::gate::gate;
 use super::launch::{End, Launch};
 use super::ledger::Ledger;
 use super::meeting;
 use super::meter::Meter;
 use super::userlog::UserLog;
+use crate::run_dir::failed::Failure;
 
 impl Driver<'_, '_> {
     /// Carries out a command. The verdict, if it was the last one.
@@ -200,7 +201,7 @@ impl Driver<'_, '_> {
         if end.more_failures > 0 {
             let names = end.more_failures;
             let said = format!("{names} more names of this launch are not listed");
-            (self.tell)(Event::Note(Note::Unlisted { list: failures::FAILED_TEXT.into(), names }));
+            (self.tell)(Event::Note(Note::Unlisted { list: FAILED_TEXT.into(), names }));
             failures.push(Failure { name: None, said: said.into_bytes() });
         }
         let (phase, buckets) = (end.phase, std::mem::take(&mut end.buckets));

@@ -11,9 +11,9 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use crate::bucket::{self, Bucket, BucketDir, Packer, Place};
-use crate::journal::{Journal, Name, Record};
 use crate::rsync::exit;
-use crate::rundir::Asked;
+use crate::run_dir::Asked;
+use crate::run_dir::journal::{Journal, Name, Record};
 use crate::scan::{Limits, Unit, Weight};
 
 use super::Ledger;
@@ -147,7 +147,7 @@ impl World {
 fn damage(random: &mut Random, files: &mut BTreeMap<PathBuf, Vec<u8>>, other: &World) -> String {
     let names: Vec<PathBuf> = files.keys().cloned().collect();
     // Half of it is about the journal.
-    let journal = PathBuf::from(crate::journal::FILE);
+    let journal = PathBuf::from(crate::run_dir::layout::JOURNAL);
     let name = if random.below(2) == 0 { journal } else { names[random.below(names.len())].clone() };
     let second = names[random.below(names.len())].clone();
     let bytes = files[&name].clone();
@@ -210,7 +210,7 @@ fn whatever_is_damaged_nothing_is_taken_for_done_that_is_not() {
         let mut how = Vec::new();
         for _ in 0..=random.below(3) {
             if files.len() > 1
-                && files.contains_key(Path::new(crate::journal::FILE))
+                && files.contains_key(Path::new(crate::run_dir::layout::JOURNAL))
                 && files.values().all(|file| !file.is_empty())
             {
                 how.push(damage(&mut random, &mut files, &other));

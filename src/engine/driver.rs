@@ -9,10 +9,11 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::journal::Record;
 use crate::plan::folding::Folding;
 use crate::report::{self, Adjusted, Event, Failed, Note, Step};
 use crate::rsync::exit;
+use crate::run_dir::durable::{self, BucketsKept};
+use crate::run_dir::journal::Record;
 use crate::scan::{ScanError, Weight};
 use crate::sched::{Directory, Input, LaunchId, Release, Scheduler, Verdict, Work};
 use crate::thread;
@@ -47,7 +48,7 @@ pub(super) enum Message {
     /// A host that was set aside is there, or is not.
     Answered(usize, bool),
     /// The disk has the files of all buckets, or the run ended before.
-    Synced(Result<bool>),
+    Synced(Result<Option<BucketsKept>>),
 }
 
 /// A launch that has started and not ended.
@@ -207,7 +208,9 @@ impl Driver<'_, '_> {
             Message::Answered(host, is_there) => self.state.inputs.push(Input::HostAnswered(host, is_there)),
             Message::Synced(synced) => {
                 self.state.syncing = false;
-                self.with_ledger(|ledger| if synced? { ledger.sync() } else { Ok(()) })?;
+                if let Some(kept) = synced? {
+                    self.with_ledger(|ledger| ledger.sync_scanned(kept))?;
+                }
             }
         }
         Ok(())
@@ -346,7 +349,7 @@ impl Driver<'_, '_> {
         let (context, sender, ending) = (Arc::clone(&self.context), self.sender.clone(), Arc::clone(&self.ending));
         let started = thread::start(self.scope, move || {
             let all = before.iter().copied().chain(new);
-            let synced = context.buckets.sync(all, &|| ending.load(Ordering::SeqCst));
+            let synced = durable::sync_buckets(&context.buckets, all, &|| ending.load(Ordering::SeqCst));
             // The driver is gone only after it has failed.
             let _ = sender.send(Message::Synced(synced));
         });

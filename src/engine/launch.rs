@@ -8,13 +8,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::journal::Place as DestPlace;
 use crate::report::{self, Event, Failed};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::rsync::messages::{self, About, Message as Complaint};
 use crate::rsync::options::Shows;
 use crate::rsync::output::{Figures, Line, Transcript};
+use crate::run_dir::journal::Place as DestPlace;
 use crate::sched::{Ending, NotLaunched, Report, Start, Work};
 use crate::supervise::{Ended, Lines, Stream, Supervisor};
 use crate::thread;
@@ -22,13 +22,13 @@ use crate::thread;
 use super::after::{After, Heard};
 use super::context::{Context, Found};
 use super::driver::Message;
-use super::failures::Failure;
 use super::gate::Awaited;
 use super::meter::Meter;
 use super::places::{Place, Ways};
 use super::prepare::{Names, Prepared};
 use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, is_of_shared, without_question};
 use super::userlog::UserLog;
+use crate::run_dir::failed::Failure;
 
 /// Names of which a launch complained that are written down. Who has more looks into the bucket.
 const NAMED_REMEMBERED: usize = 100_000;

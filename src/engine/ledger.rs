@@ -1,21 +1,21 @@
 //! What the engine writes down as it goes, and what it takes over from a run that did not come to its end.
 
 use std::collections::HashSet;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::entry::Printable;
-use crate::error::{Error, Result};
-use crate::journal::{self, Failures, Journal, Name, Read, Record, SpineRecord, State};
+use crate::error::Result;
 use crate::report::Progress;
 use crate::rsync::exit;
-use crate::rundir;
+use crate::run_dir;
+use crate::run_dir::durable::{self, BucketsKept};
+use crate::run_dir::failed::{self, Failure};
+use crate::run_dir::journal::{self, Failures, Journal, Name, Read, Record, SpineRecord, State};
+use crate::run_dir::layout::DAMAGED_JOURNAL;
 use crate::scan::Weight;
 
-use super::failures::{self, FAILED_NAMES, FAILED_TEXT, Failure};
 use super::feed::SpineDir;
 
 /// The journal of a run and what it said before.
@@ -45,7 +45,7 @@ impl Ledger {
             Read::Damaged { state, line } => {
                 notes.push(format!(
                     "the journal of the run is damaged in line {line} (it is kept as {}): everything is scanned and looked at again",
-                    Printable::path(&dir.join(journal::ASIDE))
+                    Printable::path(&dir.join(DAMAGED_JOURNAL))
                 ));
                 (State::default(), state.failures)
             }
@@ -60,7 +60,7 @@ impl Ledger {
             ledger.take(Record::NothingDone)?;
         }
         if ledger.before.begun > 1 || !ledger.failures.is_empty() {
-            ledger.write_lists()?;
+            failed::replace(&ledger.dir, &ledger.failures)?;
         }
         Ok(ledger)
     }
@@ -111,7 +111,7 @@ impl Ledger {
         if failures.is_empty() {
             return Ok(());
         }
-        failures::append(&self.dir, phase, code, failures)?;
+        failed::append(&self.dir, phase, code, failures)?;
         let names = failures
             .iter()
             .map(|Failure { name, said }| (Name::new(name.clone().unwrap_or_default()), Name::new(said.clone())));
@@ -133,40 +133,8 @@ impl Ledger {
         if buckets.is_empty() || !self.failures.is_empty() {
             return Ok(());
         }
-        let read = |name| fs::read(self.dir.join(name)).unwrap_or_default();
-        let (names, text) = (read(FAILED_NAMES), read(FAILED_TEXT));
-        let mut said = text.split(|byte| *byte == b'\n').map(|line| line.rsplit(|byte| *byte == b'\t').next());
-        let names = bucket::arguments(&names).map(|name| {
-            let said = said.next().flatten().unwrap_or_default();
-            (Name::new(name.to_vec()), Name::new(said.to_vec()))
-        });
-        let names = names.collect();
+        let names = failed::read(&self.dir);
         self.told_before(names, buckets)
-    }
-
-    /// Puts the lists in the run directory in the place of what was there.
-    fn write_lists(&self) -> Result<()> {
-        let (mut listed, mut text) = (Vec::new(), Vec::new());
-        self.failures.iter().for_each(|(name, phase, code, said)| {
-            let name = Some(name.clone().into_bytes()).filter(|name| !name.is_empty());
-            let failure = Failure { name, said: said.clone().into_bytes() };
-            failures::list(phase, code, &failure, &mut listed, &mut text);
-        });
-        for (name, bytes) in [(FAILED_NAMES, listed), (FAILED_TEXT, text)] {
-            let path = self.dir.join(name);
-            let written = match bytes.is_empty() {
-                true => match fs::remove_file(&path) {
-                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
-                    removed => removed,
-                },
-                false => tempfile::NamedTempFile::new_in(&self.dir).and_then(|mut file| {
-                    file.write_all(&bytes)?;
-                    file.persist(&path).map(drop).map_err(|error| error.error)
-                }),
-            };
-            written.map_err(|cause| Error::io("write", &path, cause).remedy("make room, then resume the run"))?;
-        }
-        Ok(())
     }
 
     /// Nothing was found before.
@@ -194,23 +162,20 @@ impl Ledger {
         self.journal.flush()
     }
 
-    pub(super) fn sync(&mut self) -> Result<()> {
-        self.journal.sync()
+    /// The disk has the buckets of a complete scan: it is to have the journal that says so.
+    pub(super) fn sync_scanned(&mut self, buckets: BucketsKept) -> Result<()> {
+        durable::sync_scanned(&mut self.journal, buckets)
     }
 
     /// For who asks from outside how far the run is.
     pub(super) fn note_progress(&self, progress: &Progress) {
-        rundir::note_progress(&self.dir, progress);
+        run_dir::note_progress(&self.dir, progress);
     }
 
     /// The last of this part of the run: the lists say what the journal says. The disk need not keep what is `removed` now.
     pub(super) fn close(&mut self, removed: bool) -> Result<()> {
-        if removed {
-            self.journal.flush()?
-        } else {
-            self.journal.sync()?
-        }
-        self.write_lists()
+        durable::sync_end(&mut self.journal, removed)?;
+        failed::replace(&self.dir, &self.failures)
     }
 }
 

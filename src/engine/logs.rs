@@ -10,9 +10,9 @@ use crate::bucket::BucketDir;
 use crate::error::{Error, Result};
 use crate::hosts::Host;
 use crate::rsync::exit;
+use crate::run_dir::layout::LOGS;
 use crate::supervise::Ended;
 
-const FOLDER: &str = "logs";
 /// The run directory may be one that others can go through.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -25,7 +25,7 @@ impl Logs {
     /// # Errors
     /// A file cannot be made.
     pub fn open(hosts: &[Host], buckets: &BucketDir) -> Result<Logs> {
-        let folder = buckets.path().join(FOLDER);
+        let folder = buckets.path().join(LOGS);
         let fail =
             |cause| Error::io("make logs in", &folder, cause).remedy("give another directory with --buckets DIR");
         fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&folder).map_err(fail)?;

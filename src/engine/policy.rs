@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::cost::CostModel;
-use crate::journal::State;
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Removal;
+use crate::run_dir::journal::State;
 use crate::sched::{Before, Policy};
 
 use super::{meeting, small};

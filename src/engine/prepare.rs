@@ -14,9 +14,9 @@ use crate::rsync::command::{Copying, Invocation};
 use crate::sched::{MOST_LISTED, NotLaunched, Release, Start, Work};
 
 use super::context::{Context, Found};
-use super::failures::Failure;
 use super::said::{Said, Tells};
 use super::spine::{Part, path_in_transfer};
+use crate::run_dir::failed::Failure;
 
 /// A launch that can be started, or why it is not.
 pub(super) enum Prepared {

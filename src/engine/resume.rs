@@ -12,10 +12,10 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use crate::bucket::{self, BucketDir};
 use crate::config::Config;
 use crate::error::Result;
-use crate::journal::{Place, Record};
 use crate::plan::Plan;
 use crate::rsync::command::{LookedAt, argument_cost, looked_at};
 use crate::rsync::exit;
+use crate::run_dir::journal::{Place, Record};
 use crate::supervise::{Stream, Supervisor};
 
 use super::Ledger;

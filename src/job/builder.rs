@@ -14,7 +14,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::hosts::{self, Ssh};
 use crate::rsync::options::{Aliases, CommandLine};
-use crate::rundir::Keep;
+use crate::run_dir::Keep;
 use crate::state;
 
 /// Describes a job: what is copied, where to, and how. Values are checked by [`JobBuilder::build`].

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use crate::bucket::BucketDir;
 use crate::config::{Config, Depth};
-use crate::engine::{FAILED_NAMES, FAILED_TEXT, Ledger};
+use crate::engine::Ledger;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::journal;
 use crate::plan::{Plan, Strategy};
 use crate::report::Summary;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
-use crate::rundir::{self, Asked, Keep, Lock};
+use crate::run_dir::journal;
+use crate::run_dir::layout::{FAILED_NAMES, FAILED_TEXT};
+use crate::run_dir::{self, Asked, Keep, Lock};
 use crate::state;
 
 use super::NextStep;
@@ -215,8 +216,8 @@ impl Kept {
         }
         let removed = match (keeps || config.keep, self.resumed) {
             (true, _) => Ok(()),
-            (false, true) => self.buckets.discard(),
-            (false, false) => self.buckets.remove(),
+            (false, true) => run_dir::discard(self.buckets),
+            (false, false) => run_dir::close(self.buckets),
         };
         // What came after the copy is part of how the run ended.
         let amended = match summary {
@@ -300,7 +301,7 @@ fn differs(run: &Summary) -> bool {
 
 /// The command that goes on with a run, or tries again what failed in it.
 pub fn what_to_type(dir: &Path, failed: bool) -> String {
-    let word = rundir::word(dir);
+    let word = run_dir::word(dir);
     let how = match (failed, word == dir.as_os_str()) {
         (false, false) => "resume",
         (true, false) => "retry",

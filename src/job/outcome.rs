@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::Closed;
 use crate::config::Config;
-use crate::engine::FAILED_NAMES;
 use crate::error::{Error, Result};
 use crate::report::advice;
 use crate::report::text::Statistics;
 use crate::report::{RunEnd, Summary, Totals};
 use crate::rsync::exit;
+use crate::run_dir::layout::FAILED_NAMES;
 
 /// How a job ended, and what it has left.
 #[derive(Debug)]

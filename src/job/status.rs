@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use crate::entry::Printable;
 use crate::error::Result;
-use crate::journal::{self, State};
 use crate::report::progress;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
-use crate::rundir::{self, Asked, Lock};
+use crate::run_dir::journal::{self, State};
+use crate::run_dir::layout::JOURNAL;
+use crate::run_dir::{self, Asked, Lock};
 use crate::size;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
@@ -52,7 +53,7 @@ impl Run {
 
     /// When something was last written down.
     fn ended(&self) -> Option<Timestamp> {
-        let written = fs::metadata(self.dir.join(journal::FILE)).and_then(|found| found.modified()).ok()?;
+        let written = fs::metadata(self.dir.join(JOURNAL)).and_then(|found| found.modified()).ok()?;
         Timestamp::try_from(written).ok()
     }
 
@@ -110,7 +111,7 @@ fn clock(seconds: i64) -> String {
 /// Where a run stands.
 pub fn of(typed: &Path, ways: Ways<'_>) -> Result<String> {
     const SECONDS: &str = "%Y-%m-%d %H:%M:%S %Z";
-    let run = Run::look(&rundir::find(typed)?, ways)?;
+    let run = Run::look(&run_dir::find(typed)?, ways)?;
     let state = run.state();
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -135,7 +136,7 @@ pub fn of(typed: &Path, ways: Ways<'_>) -> Result<String> {
     line("Command line", &format!("multi-sync {}", words.join(" ")));
     line("Times begun", &state.begun.to_string());
     // Buckets count as done only when their launch has ended.
-    if let Some((progress, written)) = rundir::noted_progress(&run.dir).filter(|_| run.running) {
+    if let Some((progress, written)) = run_dir::noted_progress(&run.dir).filter(|_| run.running) {
         let age = SystemTime::now().duration_since(written).unwrap_or_default().as_secs();
         line("Progress", &format!("{}  ({age} s ago)", progress::line(&progress)));
     }
@@ -173,14 +174,14 @@ pub fn of(typed: &Path, ways: Ways<'_>) -> Result<String> {
 /// A line for each run below a folder, or in the usual places; the oldest first.
 pub fn list(parent: Option<&Path>, ways: Ways<'_>) -> Result<String> {
     let dirs = match parent {
-        Some(parent) => rundir::list(parent)?,
-        None => rundir::usual(),
+        Some(parent) => run_dir::list(parent)?,
+        None => run_dir::usual(),
     };
     let mut rows: Vec<(Option<Timestamp>, [String; 5])> = Vec::new();
     for dir in dirs {
         let name = match parent {
             Some(_) => Printable::path(&dir).to_string(),
-            None => Printable::os(rundir::id(&dir)).to_string(),
+            None => Printable::os(run_dir::id(&dir)).to_string(),
         };
         rows.push(match Run::look(&dir, ways) {
             Ok(run) => {
@@ -196,7 +197,7 @@ pub fn list(parent: Option<&Path>, ways: Ways<'_>) -> Result<String> {
     if rows.is_empty() {
         let places = match parent {
             Some(parent) => vec![parent.to_owned()],
-            None => rundir::usual_places(),
+            None => run_dir::usual_places(),
         };
         let places: Vec<String> = places.iter().map(|place| Printable::path(place).to_string()).collect();
         return Ok(format!("no runs in {}\n", places.join(", ")));

@@ -8,11 +8,9 @@ use crate::plan::Plan;
 use crate::recheck::{self, Differences};
 use crate::report::{Event, Note, Summary};
 use crate::rsync::exit;
+use crate::run_dir::layout::VERIFICATION;
 
 use super::kept::Kept;
-
-/// Its folder in the run directory.
-const FOLDER: &str = "verify";
 
 /// The run that asks what a copy has left different; `None` if nobody wants to know, or if this run is it.
 pub fn question(config: &Config) -> Result<Option<Config>> {
@@ -53,17 +51,17 @@ pub fn after(
     let plan = Plan::make(question, control.supervisor())?;
     let asked = if kept.recorded() {
         // What an earlier part of the run has asked, it asked before the copy went on.
-        let folder = kept.buckets().path().join(FOLDER);
+        let folder = kept.buckets().path().join(VERIFICATION);
         match std::fs::remove_dir_all(&folder) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove", &folder, cause).remedy("remove it by hand, then resume the run"));
             }
             _ => {}
         }
-        let buckets = kept.buckets().below(FOLDER)?;
+        let buckets = kept.buckets().below(VERIFICATION)?;
         let differences = Differences::listed(kept.buckets().path())?;
         let told = differences.noted(tell);
-        let ledger = Ledger::open(buckets.path(), &format!("{} {FOLDER}", kept.run()), true)?;
+        let ledger = Ledger::open(buckets.path(), &format!("{} {VERIFICATION}", kept.run()), true)?;
         let asked = engine::run_recorded(question, &plan, &buckets, Some(ledger), control, &told);
         conclude(asked, &differences)?
     } else {

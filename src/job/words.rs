@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::rundir::Asked;
+use crate::run_dir::Asked;
 
 /// What may differ when a run goes on. [`super::JobBuilder`] writes them first, with their values in the same word.
 pub(super) const MAY_DIFFER: [&str; 3] = ["--processes=", "--retries=", "--stall="];

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::report::Event;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
-use crate::rundir;
+use crate::run_dir;
 use crate::thread;
 use crate::treegen::{Fill, Odd, Sizes, Spec, TopLevel, generate, mutate, odd_names, odd_tree};
 use crate::trial;
@@ -206,7 +206,7 @@ fn resumption(ground: &Ground<'_>) -> Checked {
     let code = ran.ended.code();
     expect(code == exit::INTERRUPTED, || format!("exit code {code}: {}", ran.output.gist()))?;
     no_temporary_files(ground, &job)?;
-    let runs = rundir::list(&ground.buckets())?;
+    let runs = run_dir::list(&ground.buckets())?;
     let [run] = &runs[..] else { return failed(format_args!("{} runs are left to go on with", runs.len())) };
     let again = ground.run_command(vec!["--resume".into(), run.into()], &Arc::default())?;
     let code = again.ended.code();

@@ -164,3 +164,24 @@ fn no_file_is_long_without_a_reason() {
     long.sort();
     assert_eq!(long, STILL_LONG, "a file that is long says in its first lines why: `One file, because ...`");
 }
+
+/// The names in a run directory are written in one file.
+#[test]
+fn only_the_run_directory_knows_its_names() {
+    let layout = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/run_dir/layout.rs")).unwrap();
+    let names: Vec<&str> = layout
+        .lines()
+        .filter(|line| line.starts_with("pub const") && line.contains(": &str"))
+        .map(|line| line.split('"').nth(1).expect("it is a name"))
+        .filter(|name| name.contains('.'))
+        .collect();
+    assert!(names.len() > 6, "{names:?}");
+    for (module, items) in Sources::read("lib.rs").modules {
+        if module.starts_with("run_dir") {
+            continue;
+        }
+        let text: String = items.iter().map(|item| item.to_token_stream().to_string()).collect();
+        let knows: Vec<&&str> = names.iter().filter(|name| text.contains(&format!("\"{name}\""))).collect();
+        assert!(knows.is_empty(), "{module} knows {knows:?}");
+    }
+}

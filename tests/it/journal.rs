@@ -5,7 +5,7 @@ use std::path::Path;
 
 use multi_sync::bucket::Bucket;
 use multi_sync::harness::journal::{Journal, Read, Record, State};
-use multi_sync::harness::rundir::Asked;
+use multi_sync::harness::run_dir::Asked;
 use multi_sync::scan::Weight;
 use proptest::prelude::*;
 
@@ -122,7 +122,7 @@ proptest! {
             journal.append(&record(event, at as u64)).unwrap();
         }
         journal.flush().unwrap();
-        let file = dir.path().join(multi_sync::harness::journal::FILE);
+        let file = dir.path().join(multi_sync::harness::run_dir::JOURNAL);
         let whole = std::fs::read(&file).unwrap();
         let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
         let cut = cut.index(whole.len() + 1);

@@ -1,16 +1,17 @@
 //! What becomes of the directories of runs that nobody took up again.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::bucket;
+use crate::bucket::BucketDir;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::journal;
 use crate::state;
 
-use super::{Lock, PLAN};
+use super::Lock;
+use super::layout::{JOURNAL, LAST, PLAN};
 
 /// How long run directories stay, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl Keep {
 /// When something was last written down. One that is just being made has no journal yet.
 fn last_written(dir: &Path) -> Option<SystemTime> {
     let of = |path: &Path| fs::symlink_metadata(path).and_then(|found| found.modified());
-    of(&dir.join(journal::FILE)).or_else(|_| of(dir)).ok()
+    of(&dir.join(JOURNAL)).or_else(|_| of(dir)).ok()
 }
 
 /// Removes the directory of a run, which is not taken up again then.
@@ -73,7 +74,51 @@ pub fn forget(dir: &Path) -> Result<()> {
 
 fn remove(dir: &Path) -> Result<()> {
     let lock = Lock::take(dir)?;
-    let removed = bucket::remove_run(dir);
+    let removed = remove_all(dir);
     drop(lock);
     removed.map_err(|cause| Error::io("remove run directory", dir, cause).remedy("remove it by hand"))
+}
+
+/// Removes the directory of a run that has come to its end, unless it is one that stays.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn close(dir: BucketDir) -> Result<()> {
+    if dir.goes() {
+        // What is left is removed, or complained about, below.
+        let _ = remove_but_last(dir.path());
+    }
+    dir.remove()
+}
+
+/// Removes the directory of a run that is complete, also where it was to stay.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn discard(dir: BucketDir) -> Result<()> {
+    let path = dir.path().to_owned();
+    close(dir)?;
+    remove_all(&path).map_err(|cause| Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
+}
+
+/// Whoever is killed meanwhile leaves a run that can still be read, or none.
+fn remove_all(dir: &Path) -> io::Result<()> {
+    match remove_but_last(dir).and_then(|()| fs::remove_dir_all(dir)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+fn remove_but_last(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if LAST.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    LAST.iter().try_for_each(|name| match fs::remove_file(dir.join(name)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    })
 }

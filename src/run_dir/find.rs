@@ -10,7 +10,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::{state, temporary};
 
-use super::PLAN;
+use super::layout::PLAN;
 
 /// Where runs of this user are without `--buckets DIR`: the place for their directories if it is safe, and temporary folders.
 pub fn usual_places() -> Vec<PathBuf> {
@@ -33,6 +33,18 @@ fn in_place(place: &Path) -> Vec<PathBuf> {
 /// This user's run directories in the usual places.
 pub fn usual() -> Vec<PathBuf> {
     usual_places().iter().flat_map(|place| in_place(place)).collect()
+}
+
+/// The run directories below a folder, by name.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn list(parent: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(parent).map_err(|cause| Error::io("list", parent, cause).exit(1))?;
+    let mut found: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.join(PLAN).is_file()).collect();
+    found.sort();
+    Ok(found)
 }
 
 /// What a run is called: the name of its directory, without what only tells whose it is among others.

@@ -88,10 +88,10 @@ fn what_is_written_is_read() {
 fn cut_anywhere_it_never_says_more_than_was_written() {
     let dir = tempfile::tempdir().unwrap();
     drop(all(dir.path()));
-    let whole = std::fs::read(dir.path().join(FILE)).unwrap();
+    let whole = std::fs::read(dir.path().join(JOURNAL)).unwrap();
     for cut in 0..=whole.len() {
         let other = tempfile::tempdir().unwrap();
-        std::fs::write(other.path().join(FILE), &whole[..cut]).unwrap();
+        std::fs::write(other.path().join(JOURNAL), &whole[..cut]).unwrap();
         // The records whose lines are complete, and no other.
         let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
         let known = if lines == 0 { State::default() } else { expected(lines - 1) };
@@ -121,7 +121,7 @@ proptest! {
     fn a_changed_byte_is_noticed(at in any::<prop::sample::Index>(), by in 1u8..) {
         let dir = tempfile::tempdir().unwrap();
         drop(all(dir.path()));
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(JOURNAL);
         let mut bytes = std::fs::read(&path).unwrap();
         let at = at.index(bytes.len());
         // Everything before that line, nothing of it or after it.
@@ -142,7 +142,7 @@ proptest! {
 fn lines_that_are_missing_or_elsewhere_are_noticed() {
     let dir = tempfile::tempdir().unwrap();
     drop(all(dir.path()));
-    let path = dir.path().join(FILE);
+    let path = dir.path().join(JOURNAL);
     let text = std::fs::read(&path).unwrap();
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     for at in 0..lines.len() - 3 {
@@ -160,7 +160,7 @@ fn lines_that_are_missing_or_elsewhere_are_noticed() {
     }
     // What was damaged is put aside, and nothing of it counts.
     let (_, before) = Journal::open(dir.path(), RUN).unwrap();
-    assert!(matches!(before, Read::Damaged { .. }) && dir.path().join(ASIDE).exists());
+    assert!(matches!(before, Read::Damaged { .. }) && dir.path().join(DAMAGED_JOURNAL).exists());
     assert_eq!(state(dir.path()), expected(0));
 }
 

@@ -25,12 +25,10 @@ use std::path::{Path, PathBuf};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
+use super::layout::{DAMAGED_JOURNAL, JOURNAL};
 pub use failures::Failures;
 pub use record::{Name, Place, Record, SpineRecord, VERSION};
 pub use state::State;
-
-/// The journal's name in the run directory.
-pub const FILE: &str = "journal.jsonl";
 
 /// A journal that is being written.
 #[derive(Debug)]
@@ -43,12 +41,12 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal of a run directory to append to it, and begins it or its next part; gives what it said before. A torn end is cut off. One that was damaged
-    /// is put aside ([`ASIDE`]), and a new one begun. `run` is the name of the run.
+    /// is put aside ([`DAMAGED_JOURNAL`]), and a new one begun. `run` is the name of the run.
     ///
     /// # Errors
     /// The file cannot be written, is of a newer version, or of another run.
     pub fn open(dir: &Path, run: &str) -> Result<(Journal, Read)> {
-        let path = dir.join(FILE);
+        let path = dir.join(JOURNAL);
         let fail = |cause: io::Error| {
             Error::io("write journal", &path, cause).remedy("give a directory with room with --buckets DIR")
         };
@@ -64,7 +62,7 @@ impl Journal {
         let (length, last) = match &before {
             Read::Whole { length, last, .. } => (*length, *last),
             Read::Damaged { .. } => {
-                fs::rename(&path, dir.join(ASIDE)).map_err(fail)?;
+                fs::rename(&path, dir.join(DAMAGED_JOURNAL)).map_err(fail)?;
                 (0, 0)
             }
         };
@@ -116,7 +114,7 @@ pub fn amend(dir: &Path, code: u8) -> Result<()> {
     if state.finished.is_none_or(|finished| finished == code) {
         return Ok(());
     }
-    let path = dir.join(FILE);
+    let path = dir.join(JOURNAL);
     let fail = |cause| Error::io("write journal", &path, cause).remedy("make room");
     let file = OpenOptions::new().append(true).open(&path).map_err(fail)?;
     file.set_len(length).map_err(fail)?;
@@ -124,9 +122,6 @@ pub fn amend(dir: &Path, code: u8) -> Result<()> {
     journal.append(&Record::Finished { code })?;
     journal.sync()
 }
-
-/// Where a damaged journal is put.
-pub const ASIDE: &str = "journal.damaged";
 
 /// What was read of a journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,7 +150,7 @@ impl Read {
     /// # Errors
     /// There is none, or it is of a newer version.
     pub fn from(dir: &Path) -> Result<Read> {
-        let path = dir.join(FILE);
+        let path = dir.join(JOURNAL);
         let fail = |cause| Error::io("read journal", &path, cause);
         let file = File::open(&path)
             .map_err(|cause| fail(cause).remedy("name the directory of a run, as --show prints it"))?;

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
-const LOCK: &str = "lock";
+use super::layout::LOCK;
+
 /// Who asks for the state of a run holds its lock for a moment.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);

@@ -1,10 +1,4 @@
-//! The run directory: what was asked (`plan.json`), who works on it ([`Lock`]), and, through [`crate::journal`], how far it came. The
-//! buckets in it are [`crate::bucket`]'s.
-
-mod figures;
-mod find;
-mod lock;
-mod tidy;
+//! What was asked for: `plan.json`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,15 +11,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::journal::Name;
-pub use figures::{note_progress, noted_progress};
-pub use find::{find, id, usual, usual_places, word};
-pub use lock::Lock;
-pub use tidy::{Keep, forget};
+
+use super::journal::Name;
+use super::layout::PLAN;
+use super::{boot, host};
 
 /// Version of `plan.json`. Since 2 it has a name for the run and a checksum.
 const VERSION: u32 = 2;
-const PLAN: &str = "plan.json";
 
 /// What the user asked for: enough to do it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,26 +140,6 @@ fn name() -> String {
     random.unwrap_or_else(|_| format!("{} {}", std::process::id(), jiff::Timestamp::now()))
 }
 
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
-}
-
-/// The run directories below a folder, by name.
-///
-/// # Errors
-/// The folder cannot be read.
-pub fn list(parent: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(parent).map_err(|cause| Error::io("list", parent, cause).exit(1))?;
-    let mut found: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.join(PLAN).is_file()).collect();
-    found.sort();
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,7 +156,6 @@ mod tests {
         assert!(!read.machine_restarted());
         assert!(Asked { boot: "another".into(), ..read.clone() }.machine_restarted());
         assert!(!Asked { boot: "another".into(), host: "another".into(), ..read }.machine_restarted());
-        assert_eq!(list(dir.path().parent().unwrap()).unwrap().iter().filter(|path| *path == dir.path()).count(), 1);
         assert!(Asked::read(Path::new("/nonexistent")).is_err());
     }
 

@@ -6,21 +6,19 @@ use std::time::SystemTime;
 
 use crate::report::Progress;
 
-const FILE: &str = "progress.json";
-/// It takes the place of the file.
-const NEW: &str = "progress.new";
+use super::layout::{NEW_PROGRESS, PROGRESS};
 
 /// Puts this progress in the place of what was there. It saves nobody any work: the disk need not have it, and that it cannot be written is no
 /// error.
 pub fn note_progress(dir: &Path, progress: &Progress) {
     let text = serde_json::to_vec(progress).expect("progress is plain data");
-    let new = dir.join(NEW);
-    let _ = fs::write(&new, text).and_then(|()| fs::rename(&new, dir.join(FILE)));
+    let new = dir.join(NEW_PROGRESS);
+    let _ = fs::write(&new, text).and_then(|()| fs::rename(&new, dir.join(PROGRESS)));
 }
 
 /// The last that was written, if there is any, and when that was.
 pub fn noted_progress(dir: &Path) -> Option<(Progress, SystemTime)> {
-    let path = dir.join(FILE);
+    let path = dir.join(PROGRESS);
     let progress = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
     Some((progress, fs::metadata(&path).and_then(|found| found.modified()).ok()?))
 }
@@ -43,7 +41,7 @@ mod tests {
             assert_eq!(noted_progress(dir.path()).map(|(progress, _)| progress), Some(progress));
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        fs::write(dir.path().join(FILE), "{").unwrap();
+        fs::write(dir.path().join(PROGRESS), "{").unwrap();
         assert_eq!(noted_progress(dir.path()), None);
     }
 }

@@ -1,0 +1,47 @@
+//! The names in a run directory, and who writes what.
+//!
+//! | name | what it is | the disk has it |
+//! |---|---|---|
+//! | `lock` | who works on the run | when it gets there |
+//! | `plan.json` | what was asked for | with the first buckets; at once if the user names the place |
+//! | `inputs/` | what was read from streams that options name | before anything is copied |
+//! | `0000/0000/000000.bucket` | the units of a bucket ([`crate::bucket`]) | before the journal that says that the scan is complete |
+//! | `journal.jsonl` | how far the run came | when the scan is complete, and at the end |
+//! | `journal.damaged` | a journal that could not be trusted | when it gets there |
+//! | `failed.nul`, `failed.txt` | what was not copied | when it gets there: the journal has it too |
+//! | `differences.txt` | what a verification found | when it gets there |
+//! | `progress.json` | where the run stands, for who asks | when it gets there |
+//! | `logs/` | what the rsyncs of each source host said | when it gets there |
+//! | `scripts/` | what source hosts run, if they see the run directory | when it gets there |
+//! | `verify/` | the run directory of a verification | as its own files |
+
+/// What was asked for.
+pub const PLAN: &str = "plan.json";
+/// Who works on the run.
+pub const LOCK: &str = "lock";
+/// What was found, written, started and finished.
+pub const JOURNAL: &str = "journal.jsonl";
+/// A journal that was damaged, put aside.
+pub const DAMAGED_JOURNAL: &str = "journal.damaged";
+/// Names that were not copied, each ended by a NUL: what `rsync --files-from=failed.nul --from0` takes with the directory that the sources
+/// are named from, or with `/` where they have no directory in common.
+pub const FAILED_NAMES: &str = "failed.nul";
+/// What was not copied, for people: name, part of the run, side, exit code, and what was said. What has no name in the source has a `-`.
+pub const FAILED_TEXT: &str = "failed.txt";
+/// What a verification found.
+pub const DIFFERENCES: &str = "differences.txt";
+/// Where the run stands.
+pub const PROGRESS: &str = "progress.json";
+/// What takes the place of [`PROGRESS`] when it is whole.
+pub const NEW_PROGRESS: &str = "progress.new";
+/// What was read from streams, by the place of the option.
+pub const INPUTS: &str = "inputs";
+/// What the rsyncs of each source host said.
+pub const LOGS: &str = "logs";
+/// What source hosts run.
+pub const SCRIPTS: &str = "scripts";
+/// The run directory of a verification.
+pub const VERIFICATION: &str = "verify";
+
+/// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
+pub const LAST: [&str; 3] = [PLAN, JOURNAL, LOCK];
