@@ -125,6 +125,8 @@ pub struct Plan {
     pub one_file_system: u8,
     /// See [`Scan::hard_links`].
     pub hard_links: bool,
+    /// See [`Scan::found_again`].
+    pub found_again: bool,
     /// See [`crate::bucket::Packer`]: single names of one directory reach one bucket.
     pub names_together: bool,
     /// See [`Scan::gitignore`]: one rsync in place of several would copy what the scan leaves out.
@@ -308,6 +310,7 @@ impl Plan {
             prune: filters.prune,
             one_file_system: meaning.one_file_system,
             hard_links: meaning.hard_links,
+            found_again: facts.sources.found_again,
             rooted: Rooted::new(config, &meaning),
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
             names_together: meaning.delay_updates || options.has(Opt::Fuzzy),
@@ -374,6 +377,7 @@ impl Plan {
             prune: self.prune.clone(),
             left_out: Some(left_out),
             hard_links: self.hard_links,
+            found_again: self.found_again,
             linked_parts: if config.limits_given { None } else { Some(linked_parts) },
             keep_locked_whole: self.keep_locked_whole,
             gitignore: self.gitignore,

@@ -85,6 +85,8 @@ pub(super) struct SourceFacts {
     pub same_name: bool,
     /// One is another one, or lies in it.
     pub nested: bool,
+    /// What the sources show may be found on several paths, and hard links are kept.
+    pub found_again: bool,
 }
 
 /// What was found of DEST on this machine, and of the directories that options name there.
@@ -285,6 +287,7 @@ impl SourceFacts {
             odd_relative: meaning.relative && relative.is_none(),
             same_name,
             nested: are_nested(real),
+            found_again: meaning.hard_links && mounts::found_again(real),
         }
     }
 }

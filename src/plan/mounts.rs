@@ -37,6 +37,16 @@ pub(super) fn share(one: &Path, other: &Path) -> bool {
     one.iter().any(|a| other.iter().any(|b| within(a, b) || within(b, a)))
 }
 
+/// Whether something may be found on several paths at and below these directories, resolved paths: one of them lies in another, or a file system is
+/// mounted twice.
+pub(super) fn found_again(dirs: &[PathBuf]) -> bool {
+    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return true };
+    let mut seen: Vec<Seen> = dirs.iter().flat_map(|dir| seen_in(&table, dir)).collect();
+    seen.sort_by(|one, other| (&one.device, &one.path).cmp(&(&other.device, &other.path)));
+    // What lies in a directory follows it at once.
+    seen.windows(2).any(|pair| pair[0].device == pair[1].device && pair[1].path.starts_with(&pair[0].path))
+}
+
 /// What is seen at and below a directory, of which the last parts may not exist yet.
 fn seen_in(table: &[u8], dir: &Path) -> Vec<Seen> {
     let mounts = || {
@@ -104,6 +114,11 @@ mod tests {
         assert!(!share(&work.join("source"), &work.join("dest")));
         assert!(!share(&work.join("source"), &work.join("new")));
         assert!(share(&work.join("source"), &work.join("source/new/one")));
+        let [source, inner, dest] = ["source", "source/a", "dest"].map(|name| work.join(name));
+        assert!(!found_again(&[source.clone(), dest.clone()]));
+        assert!(!found_again(std::slice::from_ref(&source)));
+        assert!(found_again(&[source.clone(), source.clone()]));
+        assert!(found_again(&[inner, dest, source]));
     }
 
     #[test]

@@ -181,7 +181,8 @@ impl Look<'_> {
             Ok(stat) => {
                 let kind = FileType::from_raw_mode(stat.stx_mode.into());
                 let bytes = if kind == FileType::RegularFile { stat.stx_size } else { 0 };
-                let linked = (self.scan.hard_links && stat.stx_nlink > 1).then(|| (identity(&stat), stat.stx_nlink));
+                let names = if self.scan.found_again { u32::MAX } else { stat.stx_nlink };
+                let linked = (self.scan.hard_links && stat.stx_nlink > 1).then(|| (identity(&stat), names));
                 Some(Found { kind, bytes, linked })
             }
             Err(errno) => {

@@ -90,6 +90,9 @@ pub struct Scan {
     /// rsync's `-H`: names of one inode are told as what goes together, by themselves ([`Event::Linked`]) or in the directories that hold
     /// them ([`Event::LinkedDirs`]).
     pub hard_links: bool,
+    /// What is there may be found on several paths: roots that overlap, or a file system that is mounted twice. With [`Scan::hard_links`] as many names as
+    /// a file has are then not all that is found of it.
+    pub found_again: bool,
     /// With `Some(n)` directories that share files may weigh up to an n-th of all that was found where [`Scan::limits`] are smaller than
     /// that. Directories that weigh more together are split.
     pub linked_parts: Option<NonZero<u64>>,
@@ -132,6 +135,7 @@ impl Scan {
             prune: Prune::default(),
             left_out: None,
             hard_links: false,
+            found_again: false,
             linked_parts: None,
             keep_locked_whole: false,
             longest_base: 0,

@@ -261,6 +261,34 @@ unshare -m sh in.sh"#,
     run.expect_code(0);
 }
 
+/// A file with two names is found four times where its directories are also seen elsewhere: all four are one file for one rsync.
+#[test]
+fn hard_links_that_are_found_on_several_paths() {
+    let work = Work::new();
+    let run = script(
+        &work,
+        r#"cat >in.sh <<'END'
+mkdir -p s/there s/other
+for d in 1 2 3 4; do
+    mkdir -p s/here/d$d/sub; for f in 1 2 3; do echo $f >s/here/d$d/f$f; ln s/here/d$d/f$f s/here/d$d/sub/g$f; done
+done
+mount --bind s/here s/there || exit 77
+mount --bind s/here/d1 s/other || exit 77
+links() { (cd $1 && find . -type f -printf '%i %p\n' | sort -k 2 | awk '!($1 in seen) { seen[$1] = ++n } { print seen[$1], $2 }'); }
+for sources in 's/' 's/here s/there' 's/here/d1 s/other s/there/d2'; do
+    rm -rf one many; rsync -aH $sources one/; "$MS" -p 3 -f 4 -r -aH $sources many/ || exit 8
+    [ "$(links one)" = "$(links many)" ] || { echo "$sources"; links one | diff - <(links many); exit 9; }
+done
+umount s/there s/other
+END
+unshare -m bash in.sh"#,
+    );
+    if run.status.code() != Some(0) && (run.status.code() == Some(77) || !is_root()) {
+        return skip("hard_links_that_are_found_on_several_paths", "nothing can be mounted here");
+    }
+    run.expect_code(0);
+}
+
 /// Where there is no room for old and new, what deletes first succeeds.
 #[test]
 fn room_that_deletion_makes() {
