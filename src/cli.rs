@@ -3,6 +3,7 @@
 mod begun;
 mod definition;
 mod line;
+mod monitoring;
 mod prefixed;
 mod refusal;
 mod trials;
@@ -30,6 +31,7 @@ use multi_sync::harness::selftest;
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
+use crate::monitor::Wanted;
 pub use begun::Overrides;
 use begun::about_a_run;
 use definition::{AUTO, CHECKSUM, CONFIG, MANY_TO_ONE, SHORT_HELP, command};
@@ -59,7 +61,7 @@ pub enum Request {
         /// Launch once more what failed, and nothing else.
         failed_only: bool,
         /// What may be typed anew.
-        overrides: Overrides,
+        overrides: Box<Overrides>,
     },
     /// Print where a run stands.
     Status(PathBuf),
@@ -77,6 +79,8 @@ pub struct Run {
     pub show: bool,
     /// Print statistics at the end.
     pub stats: bool,
+    /// Who hears of it beside its user.
+    pub wanted: Wanted,
     /// The rsync that was typed, where it may take the place of this program if one rsync does it all.
     pub alone: Option<Alone>,
     /// The words that ask for the same again, without the program's name.
@@ -160,6 +164,7 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
         run.config.ssh = Ssh::parse(ssh, run.config.ssh.cwd())?;
     }
     set_patience(&mut run.config, overrides.retries.as_ref(), overrides.stall.as_ref())?;
+    overrides.wanted.clone().change(&mut run.wanted, &run.config.cwd)?;
     run.config.progress |= overrides.progress;
     run.stats |= overrides.stats;
     run.config.figures = run.stats;
@@ -316,10 +321,11 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     let mut config = Config::new(sources, destination, options, cwd);
     let keep_runs = configure(&mut config, matches, typed)?;
     Ok(Run {
-        config,
         keep_runs,
         show: matches.get_flag("show"),
         stats: matches.get_flag("stats"),
+        wanted: monitoring::wanted(matches, &config)?,
+        config,
         alone: None,
         again: words.iter().skip(1).cloned().collect(),
     })

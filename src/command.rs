@@ -14,7 +14,7 @@ pub mod entry {
     pub use crate::entry::Printable;
 }
 pub mod exit {
-    pub use crate::rsync::exit::{INTERRUPTED, IPC, OK, USAGE};
+    pub use crate::rsync::exit::{INTERRUPTED, IPC, OK, USAGE, meaning};
 }
 pub mod hosts {
     pub use crate::hosts::{Host, Ssh, parse_file, parse_list};
@@ -33,13 +33,13 @@ pub mod runs {
     pub use crate::state::place;
 }
 pub mod shell {
-    pub use crate::rsync::command::Quoted;
+    pub use crate::rsync::command::{Invocation, Quoted};
 }
 pub mod size {
     pub use crate::size::{Size, human, parse_count};
 }
 pub mod supervise {
-    pub use crate::supervise::Guardian;
+    pub use crate::supervise::{Ended, Guardian, Stop, Supervisor};
 }
 pub mod temporary {
     pub use crate::temporary::usual;

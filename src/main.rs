@@ -3,6 +3,7 @@
 mod cli;
 mod folder;
 mod in_place;
+mod monitor;
 mod streams;
 mod terminal;
 
@@ -32,6 +33,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Alone, Request, Run};
+use monitor::{Ended, Monitor, Subject, Wanted};
 use terminal::Terminal;
 
 fn main() -> ExitCode {
@@ -95,7 +97,7 @@ struct Begun {
 
 fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     let terminal = Terminal::find(signal_is_ignored(SIGHUP));
-    let Run { mut config, show, stats, keep_runs, alone, again } = run;
+    let Run { mut config, show, stats, keep_runs, alone, again, wanted } = run;
     config.asks = terminal.is_some();
     let asked = config.options.meaning();
     // Our progress and statistics are had of one rsync too.
@@ -103,20 +105,35 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     // Where one process was asked for, that one does it all is no news.
     let tells_of_one = config.tells_how && config.processes.get() > 1 && !asked.quiet;
     let tells_amount = config.dry_run && !stats && (asked.quiet || config.options.shows().stats == 0);
+    let subject = Subject::of(&config);
+    let wanted = wanted_of(wanted, config.dry_run || asked.dry_run);
     let mut job = Job::of_command_line(config, again, keep_runs);
     if alone.is_some() {
         job = job.giving_way(!ours);
     }
     let cancel = job.cancel_handle();
+    let monitor = Monitor::new(wanted, subject)?;
     // Why the rsync that was typed is to take our place.
     let mut instead = None;
     let copy = || {
+        monitor.begin()?;
         let printer = Printer { shows_directory: show, ..Printer::default() };
-        let tell = |event: Event<'_>| printer.print(event);
-        let outcome = match begun {
-            Some(Begun { run, failed_only: true }) => job.retry_failed(run.directory(), tell)?,
-            Some(Begun { run, failed_only: false }) => job.resume(run.directory(), tell)?,
-            None => job.run(tell)?,
+        let tell = |event: Event<'_>| {
+            monitor.hear(&event);
+            printer.print(event);
+        };
+        let done = match begun {
+            Some(Begun { run, failed_only: true }) => job.retry_failed(run.directory(), tell),
+            Some(Begun { run, failed_only: false }) => job.resume(run.directory(), tell),
+            None => job.run(tell),
+        };
+        let outcome = match done {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                complain(&error);
+                monitor.ended(&Ended::refused(&error));
+                return Ok(error.exit_code());
+            }
         };
         printer.finish();
         instead = outcome.gave_way().map(str::to_owned);
@@ -138,14 +155,34 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
             complain(error);
         }
         outcome.advice().iter().for_each(|line| complain_text(line));
+        if instead.is_none() {
+            monitor.ended(&Ended::of(&outcome));
+        }
         Ok(outcome.exit_code())
     };
-    let done = while_listening(&|| cancel.cancel(), &|| cancel.ask_progress(), copy);
+    let stop = || {
+        cancel.cancel();
+        monitor.is_to_end();
+    };
+    let done = while_listening(&stop, &|| cancel.ask_progress(), copy);
     match (alone, instead) {
         (Some(alone), Some(why)) if !cancel.is_cancelled() => {
+            // Its threads end before another program is here.
+            drop(monitor);
             become_rsync(&Alone { why: Some(why), tells: tells_of_one, ..alone })
         }
         _ => done,
+    }
+}
+
+/// Nobody is told of a run that copies nothing: a monitor would take it for the night's mirror.
+fn wanted_of(wanted: Wanted, copies_nothing: bool) -> Wanted {
+    match wanted.named().filter(|_| copies_nothing) {
+        Some(option) => {
+            complain_text(&format!("nothing is copied (-n, -d): {option} and its like tell nobody"));
+            Wanted::default()
+        }
+        None => wanted,
     }
 }
 
@@ -153,6 +190,7 @@ fn become_rsync(rsync: &Alone) -> Result<u8> {
     if let Some(why) = rsync.why.as_ref().filter(|_| rsync.tells) {
         complain_text(&format!("one rsync does it all ({why})"));
     }
+    monitor::gives_way();
     Err(in_place::start(&rsync.program, &rsync.words))
 }
 

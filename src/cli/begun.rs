@@ -9,6 +9,7 @@ use multi_sync::{Error, Result};
 
 use super::Request;
 use super::definition::command;
+use super::monitoring::Words;
 
 /// What may differ when a run goes on.
 #[derive(Default)]
@@ -21,6 +22,7 @@ pub struct Overrides {
     pub(super) stall: Option<OsString>,
     pub(super) progress: bool,
     pub(super) stats: bool,
+    pub(super) wanted: Words,
 }
 
 /// Requests about a run that was begun before.
@@ -111,6 +113,7 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
         stall: word("stall"),
         progress: matches.get_flag("progress"),
         stats: matches.get_flag("stats"),
+        wanted: Words::of(matches).below_here(),
     };
-    Request::Resume { dir, failed_only, overrides }
+    Request::Resume { dir, failed_only, overrides: Box::new(overrides) }
 }

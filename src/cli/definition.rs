@@ -9,6 +9,7 @@ use multi_sync::command::size::Size;
 use multi_sync::harness::bench;
 
 use super::words::Told;
+use crate::monitor::Wanted;
 
 /// The number of processes that is found by measuring.
 pub(super) const AUTO: &str = "auto";
@@ -179,6 +180,15 @@ pub(super) fn command() -> Command {
                 Keep::USUAL.most
             ),
         ))
+        .arg(long_value("on-end", "COMMAND", "run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input".into()))
+        .arg(long_value("on-failure", "COMMAND", "the same, before --on-end, if the exit code is not 0".into()))
+        .arg(long_value(
+            "hook-seconds",
+            "N",
+            format!("end such a command after so long [default: {}]", Wanted::HOOK_LIMIT.as_secs()),
+        ))
+        .arg(long_value("metrics", "FILE.prom", "write figures of the run into FILE.prom every few seconds, for Prometheus' node exporter".into()))
+        .arg(long_value("metrics-listen", "ADDR", "let Prometheus read them at http://ADDR/metrics: a PORT of this machine alone, or ADDRESS:PORT".into()))
         .arg(
             Arg::new("scan-threads")
                 .long("scan-threads")
@@ -237,6 +247,7 @@ fn heading(option: &str) -> Option<&'static str> {
         "paths" => return None,
         "verify" | "verify-only" | "resume" | "retry-failed" | "status" | "runs" | "forget" | "keep-runs"
         | "retries" | "stall" | "buckets" | "keep" | "show" => "Verify and resume",
+        "on-end" | "on-failure" | "hook-seconds" | "metrics" | "metrics-listen" => "Be told",
         "mode" | "hosts" | "hosts-file" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
         "selftest" | "bench" | "benchshm" | "bench-entries" | "bench-runs" | "bench-shape" | "bench-dest"
         | "bench-json" | "bench-chart" | "dry-run" => "Test and measure",

@@ -16,7 +16,7 @@ use multi_sync::{Error, Result};
 
 use super::definition::MANY_TO_ONE;
 use super::line::Rsync;
-use super::{Request, Run, configure};
+use super::{Request, Run, configure, monitoring};
 use crate::folder::Typed;
 
 /// The rsync that was typed.
@@ -103,9 +103,10 @@ impl Rsync {
         again.push("--".into());
         again.extend(read.operands);
         let (show, stats) = (matches.get_flag("show"), matches.get_flag("stats"));
+        let wanted = monitoring::wanted(matches, &config)?;
         let may_be_alone = needs_us(matches).is_none();
         let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, why: None, tells: false });
-        Ok(Run { config, show, stats, keep_runs, alone, again })
+        Ok(Run { config, show, stats, wanted, keep_runs, alone, again })
     }
 
     /// What belongs to other ways to use the program.
@@ -155,7 +156,8 @@ fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
     let values = ["buckets", "verify", "stall", "hosts", "hosts-file"];
     let flag = flags.into_iter().find(|name| matches.get_flag(name));
     let many = matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE).then_some("mode");
-    flag.or_else(|| values.into_iter().find(|name| matches.contains_id(name))).or(many)
+    let mut values = values.into_iter().chain(monitoring::OPTIONS);
+    flag.or_else(|| values.find(|name| matches.contains_id(name))).or(many)
 }
 
 /// A job that nobody watches says nothing that rsync would not say.

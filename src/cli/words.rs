@@ -36,7 +36,21 @@ pub(super) struct Told {
     pub options: &'static [&'static str],
 }
 
-const OF_A_RUN: &[&str] = &["processes", "progress", "stats", "retries", "stall", "hosts", "hosts-file", "ssh"];
+const OF_A_RUN: &[&str] = &[
+    "processes",
+    "progress",
+    "stats",
+    "retries",
+    "stall",
+    "hosts",
+    "hosts-file",
+    "ssh",
+    "on-end",
+    "on-failure",
+    "hook-seconds",
+    "metrics",
+    "metrics-listen",
+];
 const OF_A_COPY: &[&str] = &[
     "processes",
     "files",

@@ -44,6 +44,7 @@ pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Resul
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     environment::set(&mut command, &invocation.cwd);
+    command.envs(invocation.environment.iter().map(|(name, value)| (name, value)));
     let wire = guardian::wire();
     let is_guarded = wire.is_some();
     let asks = invocation.asks;

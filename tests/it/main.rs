@@ -26,6 +26,7 @@ mod hanging_source;
 mod job;
 mod journal;
 mod many_to_one;
+mod monitor;
 mod moved_source;
 mod one_rsync;
 mod options;

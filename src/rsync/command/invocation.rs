@@ -19,6 +19,8 @@ pub struct Invocation {
     pub arguments: Vec<OsString>,
     /// Working directory.
     pub cwd: PathBuf,
+    /// Variables that it gets beside those of this process.
+    pub environment: Vec<(OsString, OsString)>,
     /// What it reads from standard input; nothing if empty.
     pub input: Vec<u8>,
     /// Standard input stays open until the process ends: what is at its other end learns that way that this process is gone.
@@ -31,7 +33,15 @@ pub struct Invocation {
 impl Invocation {
     /// A program that reads nothing.
     pub fn new(program: impl Into<OsString>, arguments: Vec<OsString>, cwd: impl Into<PathBuf>) -> Invocation {
-        Invocation { program: program.into(), arguments, cwd: cwd.into(), input: Vec::new(), held: false, asks: false }
+        Invocation {
+            program: program.into(),
+            arguments,
+            cwd: cwd.into(),
+            environment: Vec::new(),
+            input: Vec::new(),
+            held: false,
+            asks: false,
+        }
     }
 
     /// An rsync, whatever aliases the user has for its options.

@@ -1,0 +1,108 @@
+//! Who is to hear of a run beside its user: hooks and metrics on the command line.
+
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use multi_sync::command::config::Config;
+use multi_sync::command::entry::Printable;
+use multi_sync::{Error, Result};
+
+use super::seconds_of;
+use crate::monitor::Wanted;
+
+/// The options, which may be given anew for a run that is gone on with. None of them makes a difference to what is copied.
+pub(super) const OPTIONS: [&str; 5] = ["on-end", "on-failure", "hook-seconds", "metrics", "metrics-listen"];
+
+/// The words behind these options.
+#[derive(Debug, Clone, Default)]
+pub struct Words([Option<OsString>; OPTIONS.len()]);
+
+impl Words {
+    pub fn of(matches: &ArgMatches) -> Words {
+        Words(OPTIONS.map(|name| matches.get_one::<OsString>(name).cloned()))
+    }
+
+    /// With the file below the directory where we are, whatever the directory of the run is.
+    pub fn below_here(mut self) -> Words {
+        let [.., metrics, _] = &mut self.0;
+        let absolute = metrics.as_ref().and_then(|file| std::path::absolute(file).ok());
+        *metrics = absolute.map(PathBuf::into_os_string).or(metrics.take());
+        self
+    }
+
+    /// What they ask for. Relative names are relative to `cwd`.
+    pub fn change(self, wanted: &mut Wanted, cwd: &Path) -> Result<()> {
+        let Words([on_end, on_failure, seconds, metrics, listen]) = self;
+        // Empty takes it back.
+        let command = |word: OsString| Some(word).filter(|word| !word.is_empty());
+        if let Some(word) = on_end {
+            wanted.on_end = command(word);
+        }
+        if let Some(word) = on_failure {
+            wanted.on_failure = command(word);
+        }
+        if let Some(word) = seconds {
+            wanted.hook_limit = seconds_of("--hook-seconds", &word)?;
+        }
+        if let Some(word) = metrics {
+            wanted.metrics = command(word).map(|file| cwd.join(file));
+        }
+        if let Some(word) = listen {
+            wanted.listen = command(word).map(|word| address(&word)).transpose()?;
+        }
+        Ok(())
+    }
+}
+
+/// What these options ask for, and whether that makes sense.
+pub(super) fn wanted(matches: &ArgMatches, config: &Config) -> Result<Wanted> {
+    let mut wanted = Wanted::default();
+    Words::of(matches).change(&mut wanted, &config.cwd)?;
+    check(matches, &wanted)?;
+    Ok(wanted)
+}
+
+fn check(matches: &ArgMatches, wanted: &Wanted) -> Result<()> {
+    if matches.contains_id("hook-seconds") && wanted.on_end.is_none() && wanted.on_failure.is_none() {
+        return Err(Error::usage("--hook-seconds without --on-end or --on-failure").remedy("leave it out"));
+    }
+    Ok(())
+}
+
+/// `PORT` is for this machine alone; others are let in where the user says so: `0.0.0.0:PORT`.
+fn address(word: &OsStr) -> Result<SocketAddr> {
+    let text = word.to_str().unwrap_or_default();
+    let local = |port: &str| port.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    let found = match text.strip_prefix("localhost:") {
+        Some(port) => local(port),
+        None => local(text).or_else(|| text.parse().ok()),
+    };
+    found.ok_or_else(|| {
+        Error::usage(format!("--metrics-listen: not an address: {}", Printable::os(word))).remedy(
+            "write PORT, for this machine alone, or ADDRESS:PORT, such as 192.0.2.7:9751; 0.0.0.0:PORT lets in everybody",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_of_this_machine_unless_another_is_said() {
+        for (word, expected) in [
+            ("9751", Some("127.0.0.1:9751")),
+            ("localhost:9751", Some("127.0.0.1:9751")),
+            ("0.0.0.0:9751", Some("0.0.0.0:9751")),
+            ("[::1]:0", Some("[::1]:0")),
+            (":9751", None),
+            ("nas:9751", None),
+            ("65536", None),
+            ("127.0.0.1", None),
+        ] {
+            assert_eq!(address(OsStr::new(word)).ok(), expected.map(|text| text.parse().unwrap()), "{word}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Who hears of a run beside its user: hooks, a file or an address with metrics, and the service manager.
+//!
+//! It listens to the events of the job, and nothing here changes the result of a run: a command that fails, a disk without room for the file and a
+//! manager that does not listen are told, and that is all. What was asked for and cannot be had is refused before the job begins.
+
+mod ended;
+mod figures;
+mod hooks;
+mod listener;
+mod service;
+mod textfile;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use multi_sync::command::config::Config;
+use multi_sync::command::thread;
+use multi_sync::job::{Event, Phase};
+use multi_sync::{Error, Result};
+
+pub use ended::Ended;
+use figures::Figures;
+use hooks::Hooks;
+use listener::Listener;
+use service::Service;
+use textfile::Textfile;
+
+/// How often the file is written, and the service manager told where the run stands.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// An engine that says nothing for so long hangs: it tells every second where it stands.
+const SILENT: Duration = Duration::from_secs(10);
+
+/// What the user wants.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// `--on-end`.
+    pub on_end: Option<OsString>,
+    /// `--on-failure`.
+    pub on_failure: Option<OsString>,
+    /// `--hook-seconds`.
+    pub hook_limit: Duration,
+    /// `--metrics`, absolute.
+    pub metrics: Option<PathBuf>,
+    /// `--metrics-listen`.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Wanted {
+    /// How long a hook may take if the user does not say.
+    pub const HOOK_LIMIT: Duration = Duration::from_secs(60);
+
+    /// An option of these that was given.
+    pub fn named(&self) -> Option<&'static str> {
+        let given = [
+            ("--on-end", self.on_end.is_some()),
+            ("--on-failure", self.on_failure.is_some()),
+            ("--metrics", self.metrics.is_some()),
+            ("--metrics-listen", self.listen.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
+impl Default for Wanted {
+    fn default() -> Wanted {
+        Wanted { on_end: None, on_failure: None, hook_limit: Wanted::HOOK_LIMIT, metrics: None, listen: None }
+    }
+}
+
+/// What a run is about, as it was typed.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// SRC.
+    pub sources: Vec<OsString>,
+    /// DEST.
+    pub destination: OsString,
+    /// Where hooks start.
+    pub cwd: PathBuf,
+}
+
+impl Subject {
+    /// What this job is about.
+    pub fn of(config: &Config) -> Subject {
+        let sources = config.sources.iter().map(|source| source.original().to_owned()).collect();
+        Subject { sources, destination: config.destination.original().to_owned(), cwd: config.cwd.clone() }
+    }
+
+    /// The sources in one word each, as `write` puts it; of very many the first, and how many there are.
+    fn sources(&self, write: impl Fn(&OsString) -> String) -> String {
+        /// The environment of a process and the label of a metric have limits.
+        const LONGEST: usize = 4096;
+        let all: Vec<String> = self.sources.iter().map(write).collect();
+        let text = all.join(" ");
+        match all.first() {
+            Some(first) if text.len() > LONGEST => format!("{first} and {} more", all.len() - 1),
+            _ => text,
+        }
+    }
+}
+
+/// Another program takes the place of this one: the service manager hears that the work goes on.
+pub fn gives_way() {
+    if let Some(service) = Service::find() {
+        service.gives_way("one rsync does it all");
+    }
+}
+
+/// Those who listen to one run. Nobody may: then it does nothing.
+pub struct Monitor {
+    hooks: Hooks,
+    shared: Arc<Shared>,
+    listener: Option<Listener>,
+    ticker: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+}
+
+struct Shared {
+    figures: Mutex<Figures>,
+    file: Option<Textfile>,
+    service: Option<Service>,
+    /// Somebody wants to know where the run stands.
+    watched: bool,
+    /// When the engine has last told where it stands, while it works.
+    stood: Mutex<Option<Instant>>,
+}
+
+impl Monitor {
+    /// # Errors
+    /// What was asked for cannot be had: a file that cannot be written, an address that somebody else has.
+    pub fn new(wanted: Wanted, subject: Subject) -> Result<Monitor> {
+        let Wanted { on_end, on_failure, hook_limit, metrics, listen } = wanted;
+        let figures = Figures::new(&subject);
+        let file = metrics.map(Textfile::new).transpose()?;
+        let listener = listen.map(Listener::bind).transpose()?;
+        let service = Service::find();
+        let watched = file.is_some() || listener.is_some() || service.is_some();
+        let shared = Shared { figures: Mutex::new(figures), file, service, watched, stood: Mutex::default() };
+        let hooks = Hooks::new(on_end, on_failure, hook_limit, subject);
+        Ok(Monitor { hooks, shared: Arc::new(shared), listener, ticker: Mutex::default() })
+    }
+
+    /// Begins to write and to answer.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the system allows no more threads.
+    pub fn begin(&self) -> Result<()> {
+        if !self.shared.watched {
+            return Ok(());
+        }
+        if let Some(file) = &self.shared.file {
+            let mut figures = self.shared.figures();
+            figures.keep_last_success(file.read().as_deref());
+            file.write(&figures.to_string())?;
+        }
+        if let Some(listener) = &self.listener {
+            let shared = self.shared.clone();
+            listener.serve(move || shared.figures().to_string())?;
+            if let Some(address) = listener.chosen() {
+                crate::streams::err(format!("multi-sync: metrics are at http://{address}/metrics\n"));
+            }
+        }
+        let every = self.shared.service.as_ref().and_then(Service::watchdog).map_or(EVERY, |watchdog| {
+            const LEAST: Duration = Duration::from_millis(100);
+            (watchdog / 3).clamp(LEAST, EVERY)
+        });
+        let (stop, stopped) = mpsc::channel();
+        let shared = self.shared.clone();
+        let ticker = std::thread::Builder::new()
+            .spawn(move || {
+                while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                    shared.tick();
+                }
+            })
+            .map_err(|cause| thread::refused().because(cause))?;
+        *lock(&self.ticker) = Some((stop, ticker));
+        Ok(())
+    }
+
+    /// Takes note of an event.
+    pub fn hear(&self, event: &Event<'_>) {
+        if !self.shared.watched {
+            return;
+        }
+        match event {
+            // There may be many of them, and nothing here is about them.
+            Event::Said(_)
+            | Event::Complained(_)
+            | Event::Output(..)
+            | Event::LaunchStarted(_)
+            | Event::Difference(_) => return,
+            Event::RunDirectory(_) => self.shared.tell_service(Service::begins),
+            Event::Standing(progress) => {
+                *lock(&self.shared.stood) = (progress.phase != Phase::Ended).then(Instant::now);
+            }
+            _ => {}
+        }
+        self.shared.figures().hear(event);
+    }
+
+    /// A signal has asked for the end. A hook that runs is ended.
+    pub fn is_to_end(&self) {
+        self.shared.tell_service(Service::stops);
+        self.hooks.interrupt();
+    }
+
+    /// The run has ended, its result is known and stays: the last figures are written, and hooks run.
+    pub fn ended(&self, ended: &Ended) {
+        *lock(&self.shared.stood) = None;
+        self.shared.figures().end(ended);
+        if self.shared.watched {
+            self.shared.tell_service(Service::begins);
+            self.shared.write();
+        }
+        for name in self.hooks.due(ended) {
+            self.shared.tell_service(|service| service.status(&format!("runs the command of {name}")));
+            self.hooks.run(name, ended);
+        }
+        self.close();
+        self.shared.tell_service(Service::stops);
+    }
+
+    fn close(&self) {
+        if let Some((stop, ticker)) = lock(&self.ticker).take() {
+            drop(stop);
+            // It ends at once, unless it has panicked.
+            let _ = ticker.join();
+        }
+        if let Some(listener) = &self.listener {
+            listener.close();
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        lock(&self.figures)
+    }
+
+    /// What is due every few seconds.
+    fn tick(&self) {
+        self.write();
+        let status = self.figures().status();
+        let is_silent = lock(&self.stood).is_some_and(|stood| stood.elapsed() > SILENT);
+        self.tell_service(|service| {
+            if !is_silent {
+                service.lives();
+            }
+            if let Some(status) = status {
+                service.status(&status);
+            }
+        });
+    }
+
+    fn write(&self) {
+        let Some(file) = &self.file else { return };
+        let text = self.figures().to_string();
+        if let Err(error) = file.write(&text)
+            && file.is_news()
+        {
+            complain(&error);
+        }
+    }
+
+    fn tell_service(&self, tell: impl FnOnce(&Service)) {
+        if let Some(service) = &self.service {
+            tell(service);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn complain(error: &Error) {
+    crate::streams::err(format!("multi-sync: {error}\n"));
+}

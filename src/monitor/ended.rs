@@ -1,0 +1,157 @@
+//! How a run ended, as hooks hear it: variables for a line of shell, JSON for a program.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use multi_sync::Error;
+use multi_sync::command::exit;
+use multi_sync::command::shell::Quoted;
+use multi_sync::job::{Outcome, Totals};
+use serde_json::{Value, json};
+
+use super::Subject;
+
+/// How a run ended. Its result is known, and nothing changes it any more.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The exit code.
+    pub code: u8,
+    interrupted: bool,
+    /// What ended it as a whole, or kept it from beginning.
+    failure: Option<String>,
+    one_rsync: Option<String>,
+    totals: Totals,
+    differences: Option<u64>,
+    directory: Option<PathBuf>,
+    /// What there is to do next.
+    advice: Vec<String>,
+}
+
+impl Ended {
+    /// A run that was begun.
+    pub fn of(outcome: &Outcome) -> Ended {
+        Ended {
+            code: outcome.exit_code(),
+            interrupted: outcome.interrupted(),
+            failure: outcome.failure().map(ToString::to_string),
+            one_rsync: outcome.one_rsync().map(str::to_owned),
+            totals: outcome.totals(),
+            differences: outcome.differences(),
+            directory: outcome.run_directory().map(ToOwned::to_owned),
+            advice: outcome.remedy().into_iter().chain(outcome.advice().iter().cloned()).collect(),
+        }
+    }
+
+    /// A run that was refused, or could not begin.
+    pub fn refused(error: &Error) -> Ended {
+        Ended {
+            code: error.exit_code(),
+            interrupted: false,
+            failure: Some(error.to_string()),
+            one_rsync: None,
+            totals: Totals::default(),
+            differences: None,
+            directory: None,
+            advice: error.advice().map(str::to_owned).into_iter().collect(),
+        }
+    }
+
+    /// The sums, if the run has any.
+    pub fn totals(&self) -> Option<&Totals> {
+        Some(&self.totals).filter(|_| self.failure.is_none())
+    }
+
+    fn result(&self) -> &'static str {
+        match self {
+            Ended { interrupted: true, .. } => "interrupted",
+            Ended { code: exit::OK, .. } => "success",
+            _ => "failed",
+        }
+    }
+
+    fn reason(&self) -> String {
+        self.failure.clone().unwrap_or_else(|| exit::meaning(self.code).to_owned())
+    }
+
+    /// The environment of a hook. A value has no NUL: names and messages have none.
+    pub fn variables(&self, subject: &Subject) -> Vec<(OsString, OsString)> {
+        let mut variables: Vec<(&str, OsString)> = vec![
+            ("EXIT_CODE", self.code.to_string().into()),
+            ("RESULT", self.result().into()),
+            ("REASON", self.reason().into()),
+            ("SOURCES", subject.sources(|source| Quoted(source).to_string()).into()),
+            ("DESTINATION", subject.destination.clone()),
+            ("ENTRIES", self.totals.done.entries.to_string().into()),
+            ("BYTES", self.totals.done.bytes.to_string().into()),
+            ("SECONDS", self.totals.elapsed.as_secs().to_string().into()),
+            ("ADVICE", self.advice.join("\n").into()),
+            ("VERSION", env!("CARGO_PKG_VERSION").into()),
+        ];
+        variables.extend(self.differences.map(|count| ("DIFFERENCES", count.to_string().into())));
+        variables.extend(self.directory.clone().map(|dir| ("RUN", dir.into_os_string())));
+        let named = |(name, value): (&str, OsString)| (format!("MULTI_SYNC_{name}").into(), value);
+        variables.into_iter().map(named).collect()
+    }
+
+    /// One line.
+    pub fn json(&self, subject: &Subject) -> Vec<u8> {
+        let Totals { found, done, .. } = &self.totals;
+        let value = json!({
+            "v": 1,
+            "version": env!("CARGO_PKG_VERSION"),
+            "exit_code": self.code,
+            "result": self.result(),
+            "reason": self.reason(),
+            "sources": subject.sources.iter().map(name).collect::<Vec<_>>(),
+            "destination": name(&subject.destination),
+            "one_rsync": self.one_rsync,
+            "found": { "entries": found.entries, "bytes": found.bytes },
+            "done": { "entries": done.entries, "bytes": done.bytes },
+            "transferred": { "files": self.totals.transferred_files, "bytes": self.totals.transferred_bytes },
+            "unread": self.totals.unread,
+            "buckets": self.totals.buckets,
+            "launches": self.totals.launches,
+            "retried": self.totals.retried,
+            "seconds": self.totals.elapsed.as_secs_f64(),
+            "differences": self.differences,
+            "run_directory": self.directory.as_ref().map(|dir| name(&dir.clone().into_os_string())),
+            "advice": self.advice,
+        });
+        format!("{value}\n").into_bytes()
+    }
+}
+
+/// A name that is not UTF-8 is an object with its bytes.
+fn name(name: &OsString) -> Value {
+    match name.to_str() {
+        Some(text) => text.into(),
+        None => json!({ "bytes": base64(std::os::unix::ffi::OsStrExt::as_bytes(name.as_os_str())) }),
+    }
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let groups = bytes.chunks(3).map(|group| {
+        let number =
+            group.iter().chain([0; 2].iter()).take(3).fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
+        (0..4)
+            .map(|at| if at <= group.len() { char::from(LETTERS[number >> (18 - 6 * at) & 63]) } else { '=' })
+            .collect::<String>()
+    });
+    groups.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_in_the_standard() {
+        for (bytes, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), expected);
+        }
+    }
+}

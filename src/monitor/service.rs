@@ -1,0 +1,99 @@
+//! What the service manager hears (sd_notify(3)): that the run has begun, where it stands, that it lives, and that it ends. A manager that does not listen
+//! changes nothing.
+
+use std::ffi::OsStr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The way to it.
+pub(super) struct Service {
+    socket: UnixDatagram,
+    address: SocketAddr,
+    watchdog: Option<Duration>,
+    ready: AtomicBool,
+}
+
+impl Service {
+    /// The manager that has started this process, if it wants to hear of it.
+    pub fn find() -> Option<Service> {
+        let env = |name: &str| std::env::var_os(name);
+        let address = address(&env("NOTIFY_SOCKET")?)?;
+        let number = |name: &str| env(name)?.to_str()?.parse::<u64>().ok();
+        let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|limit| is_ours && *limit > 0).map(Duration::from_micros);
+        let socket = UnixDatagram::unbound().ok()?;
+        // A manager that hangs holds up nobody.
+        socket.set_nonblocking(true).ok()?;
+        Some(Service { socket, address, watchdog, ready: AtomicBool::new(false) })
+    }
+
+    /// How long it may hear nothing before it ends this process.
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// The run has begun.
+    pub fn begins(&self) {
+        if !self.ready.swap(true, Ordering::SeqCst) {
+            self.send("READY=1");
+        }
+    }
+
+    /// Where the run stands, for people.
+    pub fn status(&self, text: &str) {
+        let line = text.replace(['\n', '\r'], " ");
+        self.send(&format!("STATUS={line}"));
+    }
+
+    /// The run is alive.
+    pub fn lives(&self) {
+        if self.watchdog.is_some() {
+            self.send("WATCHDOG=1");
+        }
+    }
+
+    /// The process is about to end.
+    pub fn stops(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// Another program takes the place of this one, and will tell nothing.
+    pub fn gives_way(&self, status: &str) {
+        self.begins();
+        self.status(status);
+        if self.watchdog.is_some() {
+            self.send("WATCHDOG_USEC=0");
+        }
+    }
+
+    fn send(&self, state: &str) {
+        // Nobody may listen any more.
+        let _ = self.socket.send_to_addr(state.as_bytes(), &self.address);
+    }
+}
+
+/// A path, or a name in the abstract namespace behind an `@` (unix(7)).
+fn address(name: &OsStr) -> Option<SocketAddr> {
+    match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok(),
+        [b'/', ..] => SocketAddr::from_pathname(Path::new(name)).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_is_reached_by_a_path_or_an_abstract_name() {
+        let name = |name: &str| address(OsStr::new(name));
+        assert_eq!(name("/run/notify").unwrap().as_pathname(), Some(Path::new("/run/notify")));
+        assert_eq!(name("@notify").unwrap().as_abstract_name(), Some(&b"notify"[..]));
+        assert!(name("notify").is_none() && name("").is_none() && name("vsock:2:3").is_none());
+    }
+}
