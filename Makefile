@@ -37,9 +37,16 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/release/multi-sync
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+PAGES := $(wildcard docs/*.md)
 DOCS := $(wildcard README.md CHANGELOG.md LICENSE LICENSE-* COPYING)
 bindir = $(DESTDIR)$(PREFIX)/bin
 docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
+# What is installed below PREFIX/share beside the documentation, as FROM:TO.
+SHARED := share/man/multi-sync.1:man/man1/multi-sync.1 \
+    share/completions/multi-sync.bash:bash-completion/completions/multi-sync \
+    share/completions/_multi-sync:zsh/site-functions/_multi-sync \
+    share/completions/multi-sync.fish:fish/vendor_completions.d/multi-sync.fish
+sharedir = $(DESTDIR)$(PREFIX)/share
 
 .DEFAULT_GOAL := build
 .PHONY: build demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-rsync-source
@@ -74,14 +81,17 @@ lint: need-cargo ## format, clippy, documentation, shell scripts
 	    echo 'shellcheck is not installed: scripts not checked'; \
 	fi
 
-install: $(BIN) ## program and documentation under PREFIX (/usr/local), DESTDIR honoured
-	$(INSTALL) -d '$(bindir)' '$(docdir)'
+install: $(BIN) ## program, man page, completions and documentation under PREFIX (/usr/local), DESTDIR honoured
+	$(INSTALL) -d '$(bindir)' '$(docdir)' '$(docdir)/docs'
 	$(INSTALL) -m 755 '$(BIN)' '$(bindir)/multi-sync'
 	$(if $(DOCS),$(INSTALL) -m 644 $(DOCS) '$(docdir)')
+	$(INSTALL) -m 644 $(PAGES) '$(docdir)/docs'
+	$(foreach pair,$(SHARED),$(INSTALL) -D -m 644 '$(word 1,$(subst :, ,$(pair)))' '$(sharedir)/$(word 2,$(subst :, ,$(pair)))' &&) true
 
 uninstall: ## remove what install has put there
-	rm -f '$(bindir)/multi-sync' $(foreach doc,$(DOCS),'$(docdir)/$(doc)')
-	if [ -d '$(docdir)' ]; then rmdir '$(docdir)'; fi
+	rm -f '$(bindir)/multi-sync' $(foreach doc,$(DOCS),'$(docdir)/$(doc)') $(foreach page,$(PAGES),'$(docdir)/$(page)') \
+	    $(foreach pair,$(SHARED),'$(sharedir)/$(word 2,$(subst :, ,$(pair)))')
+	for dir in '$(docdir)/docs' '$(docdir)'; do if [ -d "$$dir" ]; then rmdir "$$dir"; fi; done
 
 fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS='size endpoint'); installs cargo-fuzz
 	CARGO='$(CARGO)' FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' ./scripts/fuzz.sh

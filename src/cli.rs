@@ -2,6 +2,8 @@
 
 mod begun;
 mod definition;
+#[cfg(test)]
+mod generated;
 mod line;
 mod monitoring;
 mod prefixed;

@@ -1,0 +1,160 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_multi_sync_global_optspecs
+    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats d/dry-run r/rsync= verify= verify-only retries= stall= resume= retry-failed= status= runs forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+end
+
+function __fish_multi_sync_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_multi_sync_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_multi_sync_using_subcommand
+    set -l cmd (__fish_multi_sync_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts of --hosts do' -r -f -a "one-to-one\t''
+many-to-one\t''"
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts -d 'source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts-file -d 'source hosts from FILE, a host or `host,user` in each line' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l host-timeout -d 'end the run when no host could be used for so long [default: 300]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l config -d 'SRC, DEST, hosts and bucket directory from the files in DIR [default without SRC and DEST: /etc/multi-sync]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify -d 'after the copy list what rsync -n -i still finds to do; checksum: by content' -r -f -a "quick\t''
+checksum\t''"
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall and --stats may be given anew' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retry-failed -d 'launch once more what failed in a run' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l status -d 'print where a run stands' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l forget -d 'remove the directory of a run that is not to be resumed' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l keep-runs -d 'how long directories of runs that did not come to their end stay, and how many [default: 30,50]; 0: keep none' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l on-end -d 'run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l on-failure -d 'the same, before --on-end, if the exit code is not 0' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hook-seconds -d 'end such a command after so long [default: 60]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics -d 'write figures of the run into FILE.prom every few seconds, for Prometheus\' node exporter' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics-listen -d 'let Prometheus read them at http://ADDR/metrics: a PORT of this machine alone, or ADDRESS:PORT' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-threads -d 'threads that read the source [default: one per core, more on network and FUSE file systems]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-entries -d 'entries of the tree that is measured [default: 100000]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-runs -d 'rounds of the benchmark [default: 3]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-shape -d 'the tree that is measured: a specification (bench-data/NAME.json), or a folder' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-dest -d 'with --bench: copy into a new folder there' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-json -d 'write every time that --bench has measured into FILE' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-chart -d 'draw the speedup by processes that --bench has measured' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l mixed-users -d 'hosts may log in as different users: owners then depend on the host that copies'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s k -l keep -d 'keep the run directory also after success'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s j -l show -d 'print the path of the run directory'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stats -d 'print statistics at the end, and why one rsync did it all'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s d -l dry-run -d 'read the source and pack it into buckets, copy nothing'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify-only -d 'copy nothing, only list what rsync -n -i finds to do'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l runs -d 'print your runs that did not come to their end; --runs DIR: those below --buckets DIR'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l gitignore -d 'leave out what .gitignore and .ignore files say; not with --delete'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s t -l selftest -d 'test this machine, its rsync, and DEST if it is given; -r adds options to every copy'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s e -l bench -d 'measure one rsync and 1, 2, 4, 8, 16 processes on a tree in the temporary folder'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s g -l benchshm -d 'measure as --bench does, in /dev/shm, or $SHM'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s v -s V -l version -d 'print the version of multi-sync'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s h -l help -d 'print a short help; -hh: all of it; behind a mode (multi-sync resume --help): that of the mode'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "resume" -d 'Goes on with a run that did not come to its end. What was copied is not copied again; SRC, DEST and rsync\'s options are those it was begun with. RUN is its name, the beginning of it, or its directory. The same as --resume RUN.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "retry" -d 'Copies once more what failed in a run, and nothing else. The same as --retry-failed RUN.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "status" -d 'Prints where a run stands, also while it is running. The same as --status RUN.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "runs" -d 'Lists the runs below DIR. The same as --runs, with --buckets DIR.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "verify" -d 'Copies nothing and lists what one more rsync would do, by size and time, or with --verify=checksum by content. The exit code is 23 if there is anything. The same as --verify-only.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "survey" -d 'Reads the sources, packs them into buckets and prints how much there is. Copies nothing. The same as -d --stats, without DEST.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "explain" -d 'Says of a command line whether several rsyncs or one would do it, and why, what becomes of each option, and how an rsync would be started. Copies and changes nothing, and connects to nothing.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "set" -d 'There is no way yet to change a run that is under way: end it (^C), and go on with `multi-sync resume -p N RUN`.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "selftest" -d 'Tests this machine and its rsync, and copies to DEST if it is given. The same as -t, --selftest.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "bench" -d 'Measures one rsync and 1, 2, 4, 8, 16 processes on a tree of its own. The same as -e, --bench; -g, --benchshm does it in memory.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "help" -d 'Prints a short help, that of a word, or everything.'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts -d 'source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts-file -d 'source hosts from FILE, a host or `host,user` in each line' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-end -d 'run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-failure -d 'the same, before --on-end, if the exit code is not 0' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hook-seconds -d 'end such a command after so long [default: 60]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics -d 'write figures of the run into FILE.prom every few seconds, for Prometheus\' node exporter' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics-listen -d 'let Prometheus read them at http://ADDR/metrics: a PORT of this machine alone, or ADDRESS:PORT' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stats -d 'print statistics at the end, and why one rsync did it all'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts -d 'source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'source hosts from FILE, a host or `host,user` in each line' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-end -d 'run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-failure -d 'the same, before --on-end, if the exit code is not 0' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hook-seconds -d 'end such a command after so long [default: 60]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics -d 'write figures of the run into FILE.prom every few seconds, for Prometheus\' node exporter' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics-listen -d 'let Prometheus read them at http://ADDR/metrics: a PORT of this machine alone, or ADDRESS:PORT' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l stats -d 'print statistics at the end, and why one rsync did it all'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l verify -d 'after the copy list what rsync -n -i still finds to do; checksum: by content' -r -f -a "quick\t''
+checksum\t''"
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s k -l keep -d 'keep the run directory also after success'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l stats -d 'print statistics at the end, and why one rsync did it all'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l scan-threads -d 'threads that read the source [default: one per core, more on network and FUSE file systems]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s k -l keep -d 'keep the run directory also after success'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s j -l show -d 'print the path of the run directory'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l gitignore -d 'leave out what .gitignore and .ignore files say; not with --delete'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts of --hosts do' -r -f -a "one-to-one\t''
+many-to-one\t''"
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts -d 'source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts-file -d 'source hosts from FILE, a host or `host,user` in each line' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-threads -d 'threads that read the source [default: one per core, more on network and FUSE file systems]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s k -l keep -d 'keep the run directory also after success'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stats -d 'print statistics at the end, and why one rsync did it all'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l gitignore -d 'leave out what .gitignore and .ignore files say; not with --delete'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand selftest" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -l bench-entries -d 'entries of the tree that is measured [default: 100000]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -l bench-runs -d 'rounds of the benchmark [default: 3]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -l bench-shape -d 'the tree that is measured: a specification (bench-data/NAME.json), or a folder' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -l bench-dest -d 'with --bench: copy into a new folder there' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -l bench-json -d 'write every time that --bench has measured into FILE' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -l bench-chart -d 'draw the speedup by processes that --bench has measured' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -s g -l benchshm -d 'measure as --bench does, in /dev/shm, or $SHM'
+# RUN is one of those that `multi-sync runs` lists; behind the word rsync it is rsync's own completion.
+complete -c multi-sync -n "__fish_seen_subcommand_from resume retry status" -f -a "(multi-sync runs 2>/dev/null | string split -f 1 ' ')"
+complete -c multi-sync -n "__fish_use_subcommand" -f -a "rsync" -d "put in front of an rsync command"
+complete -c multi-sync -n "__fish_seen_subcommand_from rsync" -w rsync
