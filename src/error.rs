@@ -13,6 +13,8 @@ pub const EXIT_USAGE: u8 = 1;
 pub const EXIT_FILE_IO: u8 = 11;
 /// Exit code of rsync for "error in IPC code": a process or the way to one could not be had.
 pub const EXIT_IPC: u8 = 14;
+/// Exit code of rsync for "partial transfer due to error".
+pub const EXIT_PARTIAL: u8 = 23;
 /// Exit code of rsync for a child that was lost; ours for a fault of our own.
 pub const EXIT_TERMINATED: u8 = 16;
 /// Exit code of rsync for "received SIGUSR1 or SIGINT".

@@ -14,6 +14,7 @@ mod child;
 mod environment;
 mod guardian;
 mod idle;
+mod invocation;
 mod pipes;
 mod session;
 
@@ -28,11 +29,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::entry::Printable;
-use crate::error::{Error, Result};
-use crate::rsync::command::Invocation;
-use crate::rsync::exit;
+use crate::error::{EXIT_TERMINATED, Error, Result};
 
 pub use guardian::Guardian;
+pub use invocation::{Invocation, Quoted};
 pub(crate) use pipes::Lines;
 
 use child::{ended, has_died, pid, spawn, wait_until_dead, was_killed};
@@ -73,18 +73,6 @@ pub enum Ended {
     Stalled,
     /// It was not started, because [`Supervisor::stop`] came first.
     NotStarted,
-}
-
-impl Ended {
-    /// The exit code it counts as: an rsync killed by a signal has not transferred everything, whatever it printed.
-    pub fn code(self) -> u8 {
-        match self {
-            Ended::Code(code) => code,
-            Ended::Signal(_) => exit::TERMINATED,
-            Ended::Stalled => exit::TIMEOUT,
-            Ended::NotStarted => exit::INTERRUPTED,
-        }
-    }
 }
 
 /// How firmly children are asked to end.
@@ -194,7 +182,7 @@ impl Supervisor {
         read.and(status).map(ended).map_err(|cause| {
             Error::usage(format!("cannot follow {}", Printable::os(&invocation.program)))
                 .because(cause)
-                .exit(exit::TERMINATED)
+                .exit(EXIT_TERMINATED)
         })
     }
 

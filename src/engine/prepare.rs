@@ -40,7 +40,7 @@ impl Names {
         let first = paths.next();
         let mut below = first.map_or(&b""[..], parent);
         for path in paths {
-            while !below.is_empty() && !(path.starts_with(below) && path.get(below.len()) == Some(&b'/')) {
+            while !(below.is_empty() || path.starts_with(below) && path.get(below.len()) == Some(&b'/')) {
                 below = parent(below);
             }
         }

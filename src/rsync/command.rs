@@ -3,5 +3,6 @@
 mod invocation;
 mod recipe;
 
-pub use invocation::{Invocation, Quoted, argument_cost};
+pub use crate::supervise::{Invocation, Quoted};
+pub use invocation::argument_cost;
 pub use recipe::{Copying, JUDGED, LookedAt, Recipe, Removal, looked_at};

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::supervise::Ended;
+
 /// Everything was transferred.
 pub const OK: u8 = 0;
 /// Syntax or usage error.
@@ -19,7 +21,7 @@ pub const TERMINATED: u8 = crate::error::EXIT_TERMINATED;
 /// Interrupted by SIGINT, SIGTERM or SIGHUP.
 pub const INTERRUPTED: u8 = crate::error::EXIT_INTERRUPTED;
 /// Some files or attributes were not transferred.
-pub const PARTIAL: u8 = 23;
+pub const PARTIAL: u8 = crate::error::EXIT_PARTIAL;
 /// Some source files vanished before they could be transferred; nothing else went wrong.
 pub const VANISHED: u8 = 24;
 /// `--max-delete` stopped deletions.
@@ -135,6 +137,18 @@ fn rank(code: u8) -> u8 {
 impl fmt::Display for RunCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.0, meaning(self.0))
+    }
+}
+
+impl Ended {
+    /// The exit code it counts as: an rsync killed by a signal has not transferred everything, whatever it printed.
+    pub fn code(self) -> u8 {
+        match self {
+            Ended::Code(code) => code,
+            Ended::Signal(_) => TERMINATED,
+            Ended::Stalled => TIMEOUT,
+            Ended::NotStarted => INTERRUPTED,
+        }
     }
 }
 

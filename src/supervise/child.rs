@@ -1,5 +1,6 @@
 //! One child: how it is started, and how it ended.
 
+use super::Invocation;
 use std::fs::File;
 use std::io::{self, PipeReader, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -8,9 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use crate::entry::Printable;
-use crate::error::{Error, Result};
-use crate::rsync::command::Invocation;
-use crate::rsync::exit;
+use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
 
 use super::{Ended, environment, guardian};
 
@@ -34,7 +33,7 @@ pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Resul
         None => input(&invocation.input),
     };
     let input =
-        input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(exit::IPC))?;
+        input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(EXIT_IPC))?;
     let parent = rustix::process::getpid();
     let mut command = Command::new(&invocation.program);
     command
@@ -75,17 +74,17 @@ fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
     if let Err(errno) = rustix::fs::access(&invocation.cwd, rustix::fs::Access::EXEC_OK) {
         return Error::io("enter", &invocation.cwd, errno)
             .remedy("what is in it was not copied: run it again when it is there")
-            .exit(exit::PARTIAL);
+            .exit(EXIT_PARTIAL);
     }
     let error = Error::usage(format!("cannot start {}", Printable::os(&invocation.program)));
     match cause.kind() {
         io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
         io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
         _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(exit::IPC)
+            error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(EXIT_IPC)
         }
-        io::ErrorKind::WouldBlock => error.remedy("allow more processes (`ulimit -u`), or start fewer").exit(exit::IPC),
-        _ => error.exit(exit::IPC),
+        io::ErrorKind::WouldBlock => error.remedy("allow more processes (`ulimit -u`), or start fewer").exit(EXIT_IPC),
+        _ => error.exit(EXIT_IPC),
     }
     .because(cause)
 }

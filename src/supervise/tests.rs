@@ -129,5 +129,5 @@ fn a_program_that_is_not_there_is_named() {
     let invocation = Invocation::new("no-such-rsync", vec![], "/");
     let error = Supervisor::default().run(&invocation, &mut |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("no-such-rsync"), "{error}");
-    assert_eq!(error.exit_code(), exit::USAGE);
+    assert_eq!(error.exit_code(), crate::error::EXIT_USAGE);
 }

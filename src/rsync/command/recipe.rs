@@ -14,7 +14,8 @@ use crate::handle::Handles;
 use crate::rsync::filter;
 use crate::rsync::output::CHANGE;
 
-use super::invocation::{Invocation, argument_cost, argument_limit};
+use super::invocation::{argument_cost, argument_limit};
+use crate::supervise::Invocation;
 
 /// What all launches of a run share: command lines are data, made by the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
