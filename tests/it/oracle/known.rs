@@ -275,7 +275,14 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && match finding {
             Finding::Tree(difference) => {
                 let below = difference.path.strip_prefix(&dest_in_world(case)[..]);
-                difference.kind == DifferenceKind::OnlyRight && below.is_some_and(|rest| rest.starts_with(b"/"))
+                // The attribute itself may be there or not, where setting it failed.
+                let is_itself = || {
+                    matches!(difference.kind, DifferenceKind::Xattr(_))
+                        && runs.one.stderr_text().contains("copy_xattrs")
+                        && has_xattr(base_name(&difference.path))
+                };
+                (difference.kind == DifferenceKind::OnlyRight || is_itself())
+                    && below.is_some_and(|rest| rest.starts_with(b"/"))
             }
             Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
             _ => false,
@@ -349,7 +356,8 @@ fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
 }
 
-/// The same with `--perms`: many create such directories with `u+w`, and have all that one rsync says it could not make.
+/// The same with `--perms`: many create such directories with `u+w`, and have all that one rsync says it could not make. With
+/// `--remove-source-files` what one rsync could not copy stays in the source.
 fn denied_below_locked(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let denied = |run: &Run| {
         run.stderr_text().lines().any(|line| line.contains("[generator]") && line.ends_with(": Permission denied (13)"))
@@ -358,9 +366,14 @@ fn denied_below_locked(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && denied(runs.one)
         && !denied(runs.many)
         && match finding {
-            Finding::Tree(Difference { path, kind }) => {
-                *kind == DifferenceKind::OnlyRight && path.starts_with(b"d/") && Locked::of(case).is_above(path)
+            Finding::Tree(Difference { path, kind }) if path.starts_with(b"d/") => {
+                *kind == DifferenceKind::OnlyRight && Locked::with_dest(case).is_above(path)
             }
+            Finding::Tree(Difference { path, kind }) if case.has("--remove-source-files") => match kind {
+                DifferenceKind::OnlyLeft => Locked::of(case).is_above(path),
+                DifferenceKind::Mtime { .. } => true,
+                _ => false,
+            },
             Finding::Code { one, many } => (*one, *many) == (Some(23), Some(0)),
             _ => false,
         }
@@ -373,10 +386,7 @@ fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let said = runs.one.stderr_text();
     let denied = said.lines().any(|line| line.contains("[generator] ") && line.ends_with(": Permission denied (13)"));
     let without_times = case.has_letter('O') || case.has_prefix("--no-t") || case.has_letter('b');
-    let dirs = || case.world.nodes.iter().filter(|node| node.is_dir() && node.mode & 0o200 == 0);
-    // A source may be DEST itself.
-    let top = dirs().any(|node| !node.path.contains(&b'/')).then_some(&b"d"[..]);
-    let locked = Locked(dirs().map(|node| base_name(&node.path)).chain(top).collect());
+    let locked = Locked::with_dest(case);
     case.nobody
         && without_times
         && denied
@@ -407,6 +417,16 @@ impl<'a> Locked<'a> {
     fn of(case: &'a Case) -> Locked<'a> {
         let locked = case.world.nodes.iter().filter(|node| node.is_dir() && node.mode & 0o200 == 0);
         Locked(locked.map(|node| base_name(&node.path)).collect())
+    }
+
+    /// A source may be DEST itself.
+    fn with_dest(case: &'a Case) -> Locked<'a> {
+        let mut locked = Locked::of(case);
+        let is_top = |node: &&Node| node.is_dir() && node.mode & 0o200 == 0 && !node.path.contains(&b'/');
+        if case.world.nodes.iter().any(|node| is_top(&node)) {
+            locked.0.insert(b"d");
+        }
+        locked
     }
 
     fn is_above(&self, path: &[u8]) -> bool {
