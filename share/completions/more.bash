@@ -16,6 +16,7 @@ _multi_sync_words() {
         fi
     done
     local before=${COMP_WORDS[COMP_CWORD-1]} current=${COMP_WORDS[COMP_CWORD]}
+    [[ $current == -* ]] && before=""
     case $before in
         resume | retry | status | --resume | --retry-failed | --status | --forget)
             local runs
@@ -25,7 +26,16 @@ _multi_sync_words() {
             return
             ;;
     esac
-    _multi-sync "$@"
+    # Bash takes = for a word of its own.
+    if [[ $current == "=" ]]; then
+        before="="
+        current=""
+    fi
+    if [[ $before == "=" && ${COMP_WORDS[*]} == *" --verify ="* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "quick checksum" -- "$current")
+        return
+    fi
+    _multi__sync "$@"
 }
 
 complete -F _multi_sync_words -o bashdefault -o default multi-sync

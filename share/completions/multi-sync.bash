@@ -217,7 +217,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__bench)
+        multi__sync__subcmd__bench)
             opts="-r -g --rsync --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -263,7 +263,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__explain)
+        multi__sync__subcmd__explain)
             opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --rsync --retries --stall --scan-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -349,7 +349,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__help)
+        multi__sync__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -363,7 +363,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__resume)
+        multi__sync__subcmd__resume)
             opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -425,7 +425,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__retry)
+        multi__sync__subcmd__retry)
             opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -487,7 +487,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__runs)
+        multi__sync__subcmd__runs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -501,7 +501,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__selftest)
+        multi__sync__subcmd__selftest)
             opts="-r --rsync"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -523,7 +523,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__set)
+        multi__sync__subcmd__set)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -537,7 +537,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__status)
+        multi__sync__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -551,7 +551,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__survey)
+        multi__sync__subcmd__survey)
             opts="-f -s -b -k -j -r --files --size --buckets --keep --show --rsync --scan-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -601,7 +601,7 @@ _multi__sync() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        multi__subcmd__sync__subcmd__verify)
+        multi__sync__subcmd__verify)
             opts="-p -f -s -b -k -P -r --processes --files --size --buckets --keep --progress --stats --rsync --verify --retries --stall"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -688,6 +688,7 @@ _multi_sync_words() {
         fi
     done
     local before=${COMP_WORDS[COMP_CWORD-1]} current=${COMP_WORDS[COMP_CWORD]}
+    [[ $current == -* ]] && before=""
     case $before in
         resume | retry | status | --resume | --retry-failed | --status | --forget)
             local runs
@@ -697,7 +698,16 @@ _multi_sync_words() {
             return
             ;;
     esac
-    _multi-sync "$@"
+    # Bash takes = for a word of its own.
+    if [[ $current == "=" ]]; then
+        before="="
+        current=""
+    fi
+    if [[ $before == "=" && ${COMP_WORDS[*]} == *" --verify ="* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "quick checksum" -- "$current")
+        return
+    fi
+    _multi__sync "$@"
 }
 
 complete -F _multi_sync_words -o bashdefault -o default multi-sync

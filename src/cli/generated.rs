@@ -55,7 +55,8 @@ fn completion(shell: Shell) -> String {
 #[test]
 fn completions_are_current() {
     let more = |name: &str| fs::read_to_string(root("share/completions").join(name)).unwrap();
-    let bash = completion(Shell::Bash);
+    // clap_complete 4.6 takes the hyphen of our name for one between a word and the next, in one of two places.
+    let bash = completion(Shell::Bash).replace("multi__subcmd__sync", "multi__sync");
     // What is generated stays as it is, behind a function that knows runs and rsync's own words.
     let begins = bash.find("\nif [[ \"${BASH_VERSINFO[0]}\"").unwrap_or(bash.len());
     expect_current("share/completions/multi-sync.bash", &format!("{}\n{}", &bash[..begins], more("more.bash")));
