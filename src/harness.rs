@@ -41,6 +41,7 @@ pub mod names {
     pub use crate::names::fold;
 }
 pub mod plan {
+    pub use crate::plan::fallback::listed as fallback_rules;
     pub use crate::plan::{Plan, Strategy};
 }
 pub mod queue {

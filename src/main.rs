@@ -323,7 +323,8 @@ fn tell_of_dry_run(summary: &Summary) {
 fn conclude(summary: &Summary, outcome: &Outcome) {
     let code = summary.code;
     match summary.differences {
-        Some(0) => complain_text("verified: nothing differs"),
+        Some(0) if code.get() == exit::OK => complain_text("verified: nothing differs"),
+        Some(0) => complain_text("not verified: not everything could be compared; no difference was found by then"),
         Some(1) => complain_text("verified: 1 difference"),
         Some(count) => complain_text(&format!("verified: {count} differences")),
         None => {}

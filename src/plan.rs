@@ -10,7 +10,7 @@ mod bandwidth;
 mod destination;
 mod effects;
 mod facts;
-mod fallback;
+pub mod fallback;
 pub(crate) mod folding;
 mod gitignore;
 mod launches;

@@ -19,13 +19,13 @@ pub(super) struct Rule {
     reason: Reason,
     /// What follows `rsync` on a command line of which this is the first rule that applies, to root or to another user; a line without operands
     /// goes from `src/` to `dst/`. The test of this table tries each.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the test of this table reads it"))]
     pub example: &'static str,
 }
 
 enum Reason {
     Text(&'static str),
-    Of(fn(&Facts) -> Option<String>),
+    /// Made of what was found, and what it says in general.
+    Of(fn(&Facts) -> Option<String>, &'static str),
 }
 
 impl Rule {
@@ -33,7 +33,7 @@ impl Rule {
     pub fn reason(&self, facts: &Facts) -> String {
         match self.reason {
             Reason::Text(text) => text.to_owned(),
-            Reason::Of(text) => text(facts).unwrap_or_default(),
+            Reason::Of(text, _) => text(facts).unwrap_or_default(),
         }
     }
 }
@@ -41,6 +41,14 @@ impl Rule {
 /// The first rule that applies.
 pub(super) fn find(facts: &Facts) -> Option<&'static Rule> {
     RULES.iter().find(|rule| (rule.applies)(facts))
+}
+
+/// Every rule, for the documentation: its name, an example of what follows `rsync`, and what the user is told.
+pub fn listed() -> impl Iterator<Item = [&'static str; 3]> {
+    RULES.iter().map(|rule| {
+        let (Reason::Text(reason) | Reason::Of(_, reason)) = rule.reason;
+        [rule.id, rule.example, reason]
+    })
 }
 
 /// The rule about a source and DEST inside each other; the rsync that does such a run gets one option more.
@@ -55,7 +63,8 @@ static RULES: &[Rule] = &[
     // The command line by itself, which is looked at before any source.
     Rule {
         id: "option", applies: |f| f.option.is_some(), example: "-aK",
-        reason: Reason::Of(|f| f.option.as_ref().map(|option| format!("{}: {}", option.option, option.why))),
+        reason: Reason::Of(|f| f.option.as_ref().map(|option| format!("{}: {}", option.option, option.why)),
+            "an option that only one rsync can follow"),
     },
     rule("rules-clear", |f| f.unclear_rules == Some(Unclear::Clears),
         "a filter rule clears the list", "-a --exclude-from=clears"),
@@ -67,7 +76,8 @@ static RULES: &[Rule] = &[
         "a filter file cannot be read", "-a --exclude-from=none"),
     Rule {
         id: "alias", applies: |f| f.alias.is_some(), example: "-aH",
-        reason: Reason::Of(|f| f.alias.as_ref().map(|name| format!("{name} is an alias in a file of popt"))),
+        reason: Reason::Of(|f| f.alias.as_ref().map(|name| format!("{name} is an alias in a file of popt")),
+            "an option is an alias in a file of popt"),
     },
     rule("receiver-log", Facts::receiver_logs,
         "the log file of the receiving side is one process's", "-a -M--log-file=log"),

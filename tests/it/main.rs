@@ -16,6 +16,7 @@ mod command_line;
 mod copy;
 mod crash;
 mod destination;
+mod documentation;
 mod environment;
 mod examples;
 mod failures;

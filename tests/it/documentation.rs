@@ -1,0 +1,206 @@
+//! The documentation is true: its tables are those of the sources (`UPDATE_DOCS=1 cargo test --test it documentation::` writes them anew), its links lead
+//! somewhere, and its commands are understood.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use multi_sync::harness::plan::fallback_rules;
+use multi_sync::harness::rsync::options::{Class, specs};
+
+use crate::support::command::{multi_sync, run, sh};
+use crate::support::work::Work;
+
+const LONGEST_README: usize = 150;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// README, and everything in `docs/`.
+fn pages() -> BTreeMap<PathBuf, String> {
+    let docs = root().join("docs").read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let others = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench-data/README.md"].map(|name| root().join(name));
+    let pages = docs.chain(others).filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    pages.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Compares what stands between two marks of a page with what should, or writes it.
+#[track_caller]
+fn expect_table(page: &str, name: &str, table: &str) {
+    let path = root().join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));
+    let (before, rest) = text.split_once(&begin).expect("the page has a place for it");
+    let (committed, after) = rest.split_once(&end).expect("the place has an end");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        return fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
+    }
+    assert!(
+        committed == table,
+        "{page}: {name} is stale; UPDATE_DOCS=1 cargo test --test it documentation:: writes it anew"
+    );
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}
+
+#[test]
+fn the_table_of_fallback_rules_is_that_of_the_sources() {
+    let mut table =
+        "\n| what one rsync does, and why | for example `multi-sync -p 4 rsync ...` |\n|---|---|\n".to_owned();
+    for [_, example, reason] in fallback_rules() {
+        let _ = writeln!(table, "| {} | `{}` |", cell(reason), cell(example));
+    }
+    expect_table("docs/one-rsync.md", "rules", &format!("{table}\n"));
+}
+
+#[test]
+fn the_table_of_rsyncs_options_is_that_of_the_sources() {
+    let of_class = |classes: &[Class]| specs().iter().filter(|spec| classes.contains(&spec.class)).collect::<Vec<_>>();
+    let native: Vec<String> = of_class(&[Class::Native]).iter().map(|spec| format!("`{}`", spec.shown())).collect();
+    let mut text = format!("\n**Passed to every launch**: {}.\n", native.join(", "));
+    for (title, classes) in [
+        ("Handled", &[Class::Special, Class::Whole][..]),
+        ("Done by one rsync", &[Class::Plain]),
+        ("Refused with several rsyncs", &[Class::Refused]),
+    ] {
+        let _ = write!(text, "\n| {title} | because |\n|---|---|\n");
+        for spec in of_class(classes) {
+            let _ = writeln!(text, "| `{}` | {} |", spec.shown(), cell(spec.why));
+        }
+    }
+    expect_table("docs/one-rsync.md", "options", &format!("{text}\n"));
+}
+
+#[test]
+fn readme_is_read_in_five_minutes() {
+    let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
+    assert!(
+        lines <= LONGEST_README,
+        "README.md has {lines} lines, and may have {LONGEST_README}: the rest belongs into docs/"
+    );
+}
+
+/// What GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .collect::<String>();
+    kept.replace(' ', "-")
+}
+
+fn anchors(page: &str) -> Vec<String> {
+    page.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#'))).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let pages = pages();
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (path, text) in &pages {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            count += 1;
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let target = target.canonicalize().unwrap_or(target);
+            let known =
+                place.is_empty() || pages.get(&target).is_some_and(|page| anchors(page).contains(&place.to_owned()));
+            if !target.exists() || !known {
+                wrong.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 30, "only {count} links were found");
+}
+
+/// Lines in blocks of shell that begin with `multi-sync`, with those that go on.
+fn commands(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.map(|block| block.replace("\\\n", " "));
+    let lines: Vec<String> = lines.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    lines.into_iter().filter(|line| line.starts_with("multi-sync ")).collect()
+}
+
+/// A copy is explained, in a directory with what it is about; what tells only is run as it is.
+#[test]
+fn commands_are_understood() {
+    let work = Work::new();
+    for dir in ["data", "export", "mnt/new", "mnt/old", "scratch", "bin"] {
+        work.file(format!("{dir}/file"), "some");
+    }
+    let program = multi_sync(&work).get_program().to_owned();
+    std::os::unix::fs::symlink(program, work.join("bin/multi-sync")).unwrap();
+    let mut count = 0;
+    for (path, text) in pages() {
+        for line in commands(&text) {
+            let rest = line.strip_prefix("multi-sync ").expect("it begins so");
+            // A comment, and a pipe behind it.
+            let rest = rest.split("  #").next().unwrap_or_default().trim();
+            let begins = rest.split_whitespace().next().unwrap_or_default();
+            let asks = [
+                "resume",
+                "retry",
+                "status",
+                "runs",
+                "--forget",
+                "selftest",
+                "bench",
+                "--bench",
+                "--benchshm",
+                "--selftest",
+            ];
+            if asks.contains(&begins) {
+                continue;
+            }
+            count += 1;
+            let rest = rest.strip_prefix("verify ").unwrap_or(rest);
+            let explains = if ["explain", "survey", "help", "set"].contains(&begins) { "" } else { "explain " };
+            // Absolute names are those below here.
+            let script = ["/data", "/export", "/mnt", "/scratch"].iter().fold(rest.to_owned(), |line, name| {
+                line.replace(&format!(" {name}"), &format!(" {}{name}", work.path().display()))
+            });
+            let mut command =
+                sh(&work, &format!("PATH={}:$PATH; multi-sync {explains}{script}", work.join("bin").display()));
+            command.env("HOME", work.path());
+            let ran = run(command);
+            let fine = ran.status.code() == Some(0);
+            ran.expect(fine, &format!("{}: {line}", path.display()));
+        }
+    }
+    assert!(count > 10, "only {count} commands were found");
+}
+
+/// The functions of the completion are there, and offer what belongs to a place.
+#[test]
+fn bash_completes() {
+    let work = Work::new();
+    if !run(sh(&work, "command -v bash")).status.success() {
+        return crate::support::skip("bash_completes", "bash is not installed");
+    }
+    for (words, expected) in [
+        ("multi-sync res", "resume"),
+        ("multi-sync --metrics-l", "--metrics-listen"),
+        ("multi-sync -m many", "many-to-one"),
+        ("multi-sync --verify = check", "checksum"),
+        ("multi-sync resume --ret", "--retries"),
+    ] {
+        let script = format!(
+            "bash -c '. {}/share/completions/multi-sync.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _multi_sync_words multi-sync \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\"'",
+            root().display()
+        );
+        let ran = run(sh(&work, &script)).expect_code(0);
+        let offered = ran.stdout_text().split_whitespace().any(|word| word == expected) && ran.stderr.is_empty();
+        ran.expect(offered, words);
+    }
+}
