@@ -6,6 +6,8 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 INSTALL ?= install
+# What `make packages` builds for: nothing is this machine.
+PACKAGE_TARGET ?=
 # More arguments for `cargo test`, such as a name.
 TEST_ARGS ?=
 # How long `make fuzz` runs each target, and which ones (all).
@@ -45,11 +47,13 @@ docdir = $(DESTDIR)$(PREFIX)/share/doc/multi-sync
 SHARED := share/man/multi-sync.1:man/man1/multi-sync.1 \
     share/completions/multi-sync.bash:bash-completion/completions/multi-sync \
     share/completions/_multi-sync:zsh/site-functions/_multi-sync \
-    share/completions/multi-sync.fish:fish/vendor_completions.d/multi-sync.fish
+    share/completions/multi-sync.fish:fish/vendor_completions.d/multi-sync.fish \
+    share/systemd/multi-sync@.service:doc/multi-sync/systemd/multi-sync@.service \
+    share/systemd/multi-sync@.timer:doc/multi-sync/systemd/multi-sync@.timer
 sharedir = $(DESTDIR)$(PREFIX)/share
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-rsync-source
+.PHONY: packages build demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-rsync-source
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -91,7 +95,15 @@ install: $(BIN) ## program, man page, completions and documentation under PREFIX
 uninstall: ## remove what install has put there
 	rm -f '$(bindir)/multi-sync' $(foreach doc,$(DOCS),'$(docdir)/$(doc)') $(foreach page,$(PAGES),'$(docdir)/$(page)') \
 	    $(foreach pair,$(SHARED),'$(sharedir)/$(word 2,$(subst :, ,$(pair)))')
-	for dir in '$(docdir)/docs' '$(docdir)'; do if [ -d "$$dir" ]; then rmdir "$$dir"; fi; done
+	for dir in '$(docdir)/docs' '$(docdir)/systemd' '$(docdir)'; do if [ -d "$$dir" ]; then rmdir "$$dir"; fi; done
+
+packages: need-cargo ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux-musl: static); needs cargo-deb and cargo-generate-rpm
+	@for tool in cargo-deb cargo-generate-rpm; do \
+	    command -v $$tool >/dev/null || { echo "$$tool is not here: cargo install --locked $$tool" >&2; exit 1; }; done
+	$(CARGO) build --release --locked $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	$(CARGO) deb --no-build $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	$(CARGO) generate-rpm $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	@find '$(TARGET)' \( -name '*.deb' -o -name '*.rpm' \) -newer Cargo.toml
 
 fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS='size endpoint'); installs cargo-fuzz
 	CARGO='$(CARGO)' FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' ./scripts/fuzz.sh
