@@ -29,6 +29,15 @@ impl Adapt {
         Adapt { bound, now: bound.min(2), good: None, rests: 0, up: true }
     }
 
+    /// Sets another bound. What was found below it stays.
+    pub fn bound(&mut self, bound: usize) {
+        self.bound = bound.max(1);
+        self.now = self.now.min(self.bound);
+        self.good = self.good.filter(|(good, _)| *good <= self.bound);
+        // There may be something to win at once.
+        self.rests = 0;
+    }
+
     /// How many processes should run now.
     pub fn processes(&self) -> usize {
         self.now
@@ -108,6 +117,21 @@ mod tests {
         assert!((3..=5).contains(&settles(32, seeks)), "{}", settles(32, seeks));
         assert!(settles(32, |n| 1.0 / n as f64) == 1);
         assert!(settles(32, |_| 1.0) <= 2);
+    }
+
+    #[test]
+    fn another_bound_holds_at_once_and_is_grown_into() {
+        let mut adapt = Adapt::new(16);
+        let settle = |adapt: &mut Adapt| {
+            (0..200).for_each(|_| adapt.observe(adapt.processes() as f64));
+            adapt.processes()
+        };
+        assert!(settle(&mut adapt) >= 12);
+        adapt.bound(3);
+        assert_eq!(adapt.processes(), 3);
+        assert!(settle(&mut adapt) <= 3);
+        adapt.bound(16);
+        assert!(adapt.processes() <= 3 && settle(&mut adapt) >= 12);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use multi_sync::command::runs;
 use multi_sync::command::runs::Keep;
 use multi_sync::command::shell::Quoted;
 use multi_sync::command::size::{self, Size};
+use multi_sync::command::steer::{self, Throttles, Timetable};
 use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
@@ -64,6 +65,13 @@ pub enum Request {
         failed_only: bool,
         /// What may be typed anew.
         overrides: Box<Overrides>,
+    },
+    /// Change a run that is under way, and print what is in force.
+    Set {
+        /// Its directory.
+        dir: PathBuf,
+        /// What is asked for.
+        request: Box<steer::Request>,
     },
     /// Print where a run stands.
     Status(PathBuf),
@@ -116,6 +124,7 @@ fn parse_options(words: Vec<OsString>, word: Option<Word>, cwd: impl FnOnce() ->
         return Ok(Request::Print(if help > 1 { definition::long_help() } else { SHORT_HELP.to_owned() }));
     }
     refusal::refuse_depth(&matches, &words)?;
+    refusal::refuse_without_set(&matches, &words)?;
     if let Some(rsync) = line.rsync {
         return rsync.request(&matches, &line.ours, cwd);
     }
@@ -167,6 +176,8 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     }
     set_patience(&mut run.config, overrides.retries.as_ref(), overrides.stall.as_ref())?;
     overrides.wanted.clone().change(&mut run.wanted, &run.config.cwd)?;
+    set_steering(&mut run.config, overrides.steering.each_ref().map(Option::as_ref))?;
+    run.config.check_steering()?;
     run.config.progress |= overrides.progress;
     run.stats |= overrides.stats;
     run.config.figures = run.stats;
@@ -289,6 +300,32 @@ fn set_patience(config: &mut Config, retries: Option<&OsString>, stall: Option<&
     Ok(())
 }
 
+/// The timetable and the throttles. What is not given stays; `none` is none.
+fn set_steering(config: &mut Config, typed: [Option<&OsString>; 4]) -> Result<()> {
+    let [schedule, load, full, pressure] = typed;
+    if let Some(word) = schedule {
+        config.timetable = match text_of("--schedule", word)? {
+            "none" => None,
+            text => Some(about("--schedule", Timetable::of_this_machine(text))?),
+        };
+    }
+    let throttles: [(&str, Option<&OsString>, fn(&mut Throttles, &str) -> Result<()>); 3] = [
+        ("--max-load", load, Throttles::set_load),
+        ("--max-dest-full", full, Throttles::set_full),
+        ("--max-pressure", pressure, Throttles::set_pressure),
+    ];
+    for (option, word, set) in throttles {
+        if let Some(word) = word {
+            set(&mut config.throttles, text_of(option, word)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn text_of<'w>(option: &str, word: &'w OsStr) -> Result<&'w str> {
+    word.to_str().ok_or_else(|| Error::usage(format!("{option}: not text: {}", Printable::os(word))))
+}
+
 /// What is to be verified, and whether that is all.
 fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     config.verify_only = matches.get_flag("verify-only");
@@ -370,7 +407,9 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.figures = matches.get_flag("stats");
     config.state = runs::place().ok().filter(|_| keep.days > 0);
     set_patience(config, word("retries"), word("stall"))?;
+    set_steering(config, [word("schedule"), word("max-load"), word("max-dest-full"), word("max-pressure")])?;
     set_verification(config, matches)?;
+    config.check_steering()?;
     Ok(keep)
 }
 
@@ -484,6 +523,18 @@ mod tests {
             (&["--status", "d", "--stall", "3"], "--stall cannot be used"),
             (&["--resume", "d", "--gitignore"], "--gitignore cannot be given"),
             (&["--resume", "d", "--scan-threads", "2"], "--scan-threads cannot be given"),
+            (&["--schedule", "Mon", "s", "d"], "it sets nothing"),
+            (&["--max-load", "0", "s", "d"], "--max-load"),
+            (&["--max-dest-full", "80:90", "s", "d"], "--max-dest-full"),
+            (&["--max-dest-full", "90", "s", "h:d"], "does not see how full"),
+            (&["--max-pressure", "disk=3", "s", "d"], "--max-pressure"),
+            (&["-d", "--schedule", "else p=2", "s", "d"], "copies nothing"),
+            (&["--pause", "s", "d"], "--pause without --set"),
+            (&["--bwlimit", "5M", "s", "d"], "--bwlimit without --set"),
+            (&["--stop", "rsync", "-a", "s", "d"], "--stop without --set"),
+            (&["--set", "d", "--pause", "--continue"], "--pause and --continue"),
+            (&["--set", "d", "--retries", "3"], "--retries cannot be used with --set"),
+            (&["--set", "d", "rsync", "-a", "s", "d"], "--set and an rsync command"),
             (&["s"], "destination"),
             (&["-r", "-a 'x", "s", "d"], "no closing '"),
             (&["host:s", "d"], "host:s"),

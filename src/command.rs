@@ -28,6 +28,7 @@ pub mod report {
     pub use crate::report::progress::{ProgressLine, line};
 }
 pub mod runs {
+    pub use crate::job::set::set;
     pub use crate::job::status::{list, of};
     pub use crate::run_dir::{Keep, find, forget};
     pub use crate::state::place;
@@ -37,6 +38,9 @@ pub mod shell {
 }
 pub mod size {
     pub use crate::size::{Size, human, parse_count};
+}
+pub mod steer {
+    pub use crate::steer::{Request, Throttles, Timetable};
 }
 pub mod supervise {
     pub use crate::supervise::{Ended, Guardian, Stop, Supervisor};

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoint::{Destination, Source};
+use crate::error::{Error, Result};
 use crate::hosts::{Host, Ssh, Workers, spread};
 use crate::rsync::options::Options;
 use crate::scan::Limits;
+use crate::steer::{self, Throttles, Timetable};
 
 /// Entries of a bucket if the user does not say, as in msrsync.
 pub const DEFAULT_FILES: NonZero<u64> = NonZero::new(1000).unwrap();
@@ -98,6 +100,10 @@ pub struct Config {
     pub host_timeout: Duration,
     /// Hosts may log in as different users.
     pub mixed_users: bool,
+    /// What is in force at which time.
+    pub timetable: Option<Timetable>,
+    /// What the run pauses for.
+    pub throttles: Throttles,
 }
 
 /// The most processes that are tried where the user does not say how many: cores are not what limits a network.
@@ -116,6 +122,28 @@ impl Config {
         let with_slots = |(at, host): (usize, Host)| Host { slots: count(at), ..host };
         self.hosts = hosts.into_iter().enumerate().map(with_slots).collect();
         self.workers = Some(workers);
+    }
+
+    /// Refuses a timetable and throttles that this run cannot follow.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn check_steering(&self) -> Result<()> {
+        let (here, looks) = (self.hosts.is_empty(), self.throttles.looks_at_this_machine());
+        if self.dry_run && (self.timetable.is_some() || !self.throttles.is_empty()) {
+            return Err(Error::usage("a timetable or a throttle for a run that copies nothing")
+                .remedy("leave out --schedule, --max-load, --max-pressure and --max-dest-full"));
+        }
+        if let Some(option) = looks.filter(|_| !here) {
+            return Err(Error::usage(format!("{option} looks at this machine, and the rsyncs run on the hosts"))
+                .remedy(format!("leave {option} out")));
+        }
+        if self.throttles.looks_at_destination() && !(here && self.destination.is_local()) {
+            return Err(Error::usage("--max-dest-full: this machine does not see how full the destination is")
+                .remedy("leave it out: it is for a destination that is a path on this machine"));
+        }
+        steer::check_processes(self.timetable.as_ref().and_then(Timetable::most_processes))?;
+        self.throttles.check()
     }
 
     /// A run with the defaults of the command line.
@@ -163,6 +191,8 @@ impl Config {
             workers: None,
             host_timeout: DEFAULT_HOST_TIMEOUT,
             mixed_users: false,
+            timetable: None,
+            throttles: Throttles::default(),
         }
     }
 }

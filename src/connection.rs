@@ -28,6 +28,8 @@ const NO_FORWARDS: &str = "ClearAllForwardings=yes";
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A socket's path with what ssh adds while it makes one must fit `sun_path` (unix(7)).
 const LONGEST_SOCKET: usize = 107 - 17;
+/// The name of a socket, which is the number of its slot, is not longer.
+const LONGEST_NAME: &str = "9999";
 /// A slot whose master ended this often does without.
 const TRIES: u32 = 3;
 
@@ -124,7 +126,7 @@ impl Connections {
     pub fn new(route: Route, slots: usize) -> Option<Connections> {
         let folder = temporary::places().into_iter().find_map(|place| {
             let made = temporary::folder_in(&place, "ms-").ok()?;
-            let path = made.path().join(slots.to_string());
+            let path = made.path().join(LONGEST_NAME);
             // rsync splits the remote shell's command at blanks.
             let bytes = path.as_os_str().as_bytes();
             let plain = !bytes.iter().any(|byte| matches!(byte, b' ' | b'\'' | b'"' | b'%' | b'$'));
@@ -137,7 +139,11 @@ impl Connections {
     /// Opens the connection of a slot, unless it is open, and returns at once.
     pub fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, slot: usize) {
         let mut slots = self.slots.lock().expect("a thread that opens a connection panicked");
-        let Some(state) = slots.get_mut(slot) else { return };
+        // There may be more than there were.
+        if slots.len() <= slot {
+            slots.resize(slot + 1, Slot::default());
+        }
+        let state = &mut slots[slot];
         if state.tries >= TRIES || state.ended.as_ref().is_some_and(|ended| !ended.load(Ordering::SeqCst)) {
             return;
         }

@@ -137,6 +137,14 @@ pub fn spread(hosts: &[Host], processes: NonZero<usize>) -> Vec<usize> {
     rounds.filter(|(round, host)| *round < counts[*host]).map(|(_, host)| host).collect()
 }
 
+/// Slots for so many processes, if there are fewer: the places are dealt out once more, in the same order.
+pub fn extend(slots: &mut Vec<usize>, processes: NonZero<usize>) {
+    let dealt = slots.len();
+    while dealt > 0 && slots.len() < processes.get() {
+        slots.push(slots[slots.len() - dealt]);
+    }
+}
+
 /// The way to hosts: ssh with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ssh {

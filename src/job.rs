@@ -28,8 +28,11 @@
 
 mod builder;
 mod explain;
+mod handle;
 mod kept;
 mod outcome;
+#[doc(hidden)]
+pub mod set;
 #[doc(hidden)]
 pub mod status;
 mod verification;
@@ -54,10 +57,12 @@ pub use crate::report::{
     Started, Step, Totals,
 };
 pub use crate::rsync::output::{Counts, Figures};
+pub use crate::steer::{By, Resource, Steered, Why};
 pub use crate::supervise::Stream;
 pub use builder::JobBuilder;
 #[doc(hidden)]
 pub use explain::one_as_typed;
+pub use handle::JobHandle;
 use kept::{Closed, Kept, Opened, Resumed};
 pub use outcome::{NextStep, Outcome};
 
@@ -84,10 +89,17 @@ struct GivesWay {
 pub struct CancelHandle(Arc<Controls>);
 
 /// The copy and the verification after it have one each: what comes between them stops both.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Controls {
     copy: Control,
     verification: Control,
+}
+
+impl Default for Controls {
+    fn default() -> Controls {
+        let copy = Control::default();
+        Controls { verification: copy.with_the_same_hand(), copy }
+    }
 }
 
 impl CancelHandle {
@@ -175,6 +187,11 @@ impl Job {
     /// What ends this job from another thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
+    }
+
+    /// What changes this job from another thread.
+    pub fn handle(&self) -> JobHandle {
+        JobHandle(self.cancel.clone())
     }
 
     /// Copies. `tell` is called from several threads, and holds up the job as long as it takes.
@@ -268,6 +285,7 @@ impl Job {
         let Job { mut config, words, keep_runs, gives_way, cancel } = self;
         let Controls { copy: control, verification } = &*cancel.0;
         raise_descriptor_limit();
+        config.check_steering()?;
         // Before anybody else opens a file that an option names.
         let spool = match resumed {
             Some(run) => Spool::of_run(&config, &run.dir)?,
@@ -300,6 +318,9 @@ impl Job {
             if !kept.buckets().is_optional() {
                 written?;
             }
+        }
+        if kept.recorded() {
+            control.listen(kept.buckets().path());
         }
         tell(Event::RunDirectory(kept.buckets().path()));
         tell(Event::Started(&started(&config, &plan, words, &kept, resumed.is_some())));

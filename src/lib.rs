@@ -45,6 +45,7 @@ mod shell;
 mod size;
 mod spool;
 mod state;
+mod steer;
 mod supervise;
 mod temporary;
 mod thread;

@@ -53,6 +53,10 @@ fn main() -> ExitCode {
         }
         Request::Selftest(request) => test(&request),
         Request::Bench(request) => measure(&request),
+        Request::Set { dir, request } => {
+            let tell = |text: &str| complain_text(text);
+            runs::set(&dir, &request, &tell).and_then(|text| print(&text))
+        }
         Request::Status(dir) => print(&runs::of(&dir, &cli::ways)?),
         Request::Runs(parent) => print(&runs::list(parent.as_deref(), &cli::ways)?),
         Request::Forget(dir) => runs::forget(&runs::find(&dir)?).map(|()| exit::OK),
@@ -387,6 +391,7 @@ impl Printer {
             Event::Complained(text) => streams::err([text, b"\n"].concat()),
             Event::Failed(what) => complain_text(&what.to_string()),
             Event::Note(what) => complain_text(&what.to_string()),
+            Event::Steered(what) => complain_text(&what.to_string()),
             Event::Asked(progress) => streams::err(format!("{}\n", report::line(&progress))),
             Event::RunDirectory(dir) if self.shows_directory => streams::out(format!("{}\n", Printable::path(dir))),
             _ => {}

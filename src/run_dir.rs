@@ -4,6 +4,7 @@
 //! disk keeps, and in which order. Directories of older versions are read as they are.
 
 mod asked;
+mod channel;
 pub mod durable;
 pub mod failed;
 mod figures;
@@ -14,6 +15,7 @@ mod lock;
 mod tidy;
 
 pub use asked::Asked;
+pub use channel::{Asking, Channel, ask};
 pub use figures::{note_progress, noted_progress};
 pub use find::{find, id, list, usual, usual_places, word};
 pub use lock::Lock;

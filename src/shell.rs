@@ -2,14 +2,15 @@
 //! anything to a shell.
 //!
 //! A script is read from standard input by `sh -s`, so no limit of one argument counts and any login shell will do that can start
-//! `sh`. Standard input stays open behind it: when it ends, because the connection or the process at its other end is gone, the
-//! command is ended too. The command itself reads nothing, or what the script holds. It is one group, which the shell reads whole before
+//! `sh`. Standard input stays open behind it: lines that come there stop the command, and let it go on ([`STOP`]). When it ends, because
+//! the connection or the process at its other end is gone, the command is ended too. The command itself reads nothing, or what the script holds. It is one group, which the shell reads whole before
 //! it begins.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::rsync::command::Invocation;
+use crate::supervise::{GO_ON, STOP};
 
 /// What a command that ended with 255 is given back as: 255 itself means that the remote shell failed. rsync has no such code.
 pub const FOR_255: u8 = 254;
@@ -71,7 +72,10 @@ pub fn script(invocation: &Invocation) -> Vec<u8> {
     script.extend(
         format!(
             " &\nr=$!\n{STARTED}{FAMILY}{TELL}\
-             {{ while read -r x; do :; done <&3; l=$(f $r); [ -n \"$l\" ] && trap '' TERM; kill -TERM $r; sleep 1; t TERM; \
+             p() {{ l=$(f $r); if [ -n \"$l\" ]; then t $1; else kill -$1 $r; fi; }}\n\
+             {{ while read -r x; do case $x in {STOP}) p STOP;; {GO_ON}) p CONT;; esac; done <&3; \
+             l=$(f $r); [ -n \"$l\" ] && trap '' TERM; kill -TERM $r; \
+             if [ -n \"$l\" ]; then t CONT; else kill -CONT $r; fi; sleep 1; t TERM; \
              sleep {GRACE}; [ -n \"$l\" ] || kill -KILL $r; t KILL; }} >/dev/null 2>&1 &\nw=$!\n\
              exec 3<&-\nwait $r; c=$?\nkill $w 2>/dev/null\n\
              if [ $c -eq 255 ]; then c={FOR_255}; elif [ $c -gt 128 ]; then c={KILLED}; fi\nexit $c\n}}\n"
@@ -152,6 +156,30 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(30), "{pids:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    #[test]
+    fn the_command_stands_still_with_all_that_it_has_started() {
+        let text = "(i=0; while [ $i -lt 100 ]; do echo .; i=$((i+1)); sleep 0.02; done); echo done";
+        let shell =
+            Invocation { input: script(&sh(text)), held: true, ..Invocation::new("sh", vec!["-s".into()], "/") };
+        let (supervisor, lines) = (Supervisor::default(), std::sync::Mutex::new(Vec::new()));
+        let count = || lines.lock().unwrap().len();
+        std::thread::scope(|scope| {
+            let ran = scope.spawn(|| supervisor.run(&shell, &mut |_, line| lines.lock().unwrap().push(line.to_vec())));
+            while count() == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            supervisor.pause();
+            std::thread::sleep(Duration::from_millis(600));
+            let before = count();
+            assert!(before < 60, "{before}");
+            std::thread::sleep(Duration::from_millis(600));
+            assert_eq!(count(), before, "it goes on in a pause");
+            supervisor.go_on();
+            assert_eq!(ran.join().unwrap().unwrap(), Ended::Code(0));
+        });
+        assert_eq!(lines.lock().unwrap().len(), 101);
     }
 
     #[test]

@@ -15,15 +15,16 @@ mod environment;
 mod guardian;
 mod idle;
 mod invocation;
+mod pause;
 mod pipes;
 mod session;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,6 +34,7 @@ use crate::error::{EXIT_TERMINATED, Error, Result};
 
 pub use guardian::Guardian;
 pub use invocation::{Invocation, Quoted};
+pub(crate) use pause::{GO_ON, STOP};
 pub(crate) use pipes::Lines;
 
 use child::{ended, has_died, pid, spawn, wait_until_dead, was_killed};
@@ -89,6 +91,10 @@ pub enum Stop {
 #[derive(Debug, Default)]
 pub struct Supervisor {
     live: Mutex<Live>,
+    /// A pause has ended, or everything is to end.
+    goes_on: Condvar,
+    /// As [`Live::paused`], for who only looks.
+    paused: AtomicBool,
     cannot_see: AtomicBool,
 }
 
@@ -96,8 +102,11 @@ pub struct Supervisor {
 struct Live {
     stop: Option<Stop>,
     since: Option<Instant>,
-    /// Leaders of sessions, not reaped yet: a number here cannot belong to another process.
-    leaders: HashSet<Pid>,
+    /// Children are stopped, and none is started.
+    paused: bool,
+    /// Leaders of sessions, not reaped yet: a number here cannot belong to another process. And whether what they start is on another machine
+    /// ([`Invocation::held`]), and is paused there.
+    leaders: HashMap<Pid, bool>,
 }
 
 impl Supervisor {
@@ -159,7 +168,7 @@ impl Supervisor {
         each: &mut dyn FnMut(Stream, Option<&[u8]>),
     ) -> Result<Ended> {
         let mut child = {
-            let mut live = self.lock();
+            let mut live = self.when_it_goes_on();
             if live.stop.is_some() {
                 return Ok(Ended::NotStarted);
             }
@@ -168,7 +177,7 @@ impl Supervisor {
                 // A pipe that was just made takes every flag.
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
             }
-            live.leaders.insert(pid(&child));
+            live.leaders.insert(pid(&child), invocation.held);
             started(child.id());
             Owned { supervisor: self, child: Some(child) }
         };
@@ -191,7 +200,9 @@ impl Supervisor {
         let mut live = self.lock();
         live.stop = live.stop.max(Some(how));
         live.since.get_or_insert_with(Instant::now);
-        for leader in &live.leaders {
+        self.paused.store(false, Ordering::Relaxed);
+        self.goes_on.notify_all();
+        for leader in live.leaders.keys() {
             // It may have ended meanwhile.
             let _ = match how {
                 Stop::Terminate => kill_process(*leader, Signal::TERM),
@@ -230,9 +241,11 @@ impl Supervisor {
         let mut asked_all = false;
         let mut stuck = Stuck::default();
         let mut in_a_row = 0;
+        let mut there = pause::There::default();
         while stdout.is_some() || stderr.is_some() {
             if let Some(feed) = &mut feed {
                 feed.write()?;
+                there.tell(feed, self.is_paused());
             }
             let unfed = feed.as_ref().filter(|feed| !feed.left.is_empty()).map(|feed| &feed.pipe);
             let waited = Instant::now();
@@ -251,6 +264,9 @@ impl Supervisor {
             death.iter_mut().for_each(|death| death.read(Stream::Stdout, read));
             hear_some(&mut stdout, Stream::Stdout, &buffer, read, each);
             if let Some(idle) = &mut idle {
+                if self.is_paused() {
+                    idle.rest();
+                }
                 idle.look(out_ready || err_ready);
                 self.cannot_see.fetch_or(idle.is_blind(), Ordering::Relaxed);
             }

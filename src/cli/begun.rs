@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use multi_sync::command::steer;
 use multi_sync::{Error, Result};
 
-use super::Request;
 use super::definition::command;
 use super::monitoring::Words;
+use super::{Request, text_of};
 
 /// What may differ when a run goes on.
 #[derive(Default)]
@@ -23,20 +24,24 @@ pub struct Overrides {
     pub(super) progress: bool,
     pub(super) stats: bool,
     pub(super) wanted: Words,
+    /// `--schedule`, `--max-load`, `--max-dest-full` and `--max-pressure`.
+    pub(super) steering: [Option<OsString>; 4],
 }
 
 /// Requests about a run that was begun before.
 pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     let dir = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
-    let asked =
-        [dir("resume").is_some(), dir("retry-failed").is_some(), dir("status").is_some(), dir("forget").is_some()];
+    let asked = ["resume", "retry-failed", "status", "forget", "set"].map(|name| dir(name).is_some());
     let listed = matches.get_flag("runs");
     // `--runs --forget ID` is taken for what is meant.
     if asked.iter().filter(|asked| **asked).count() + usize::from(listed && dir("forget").is_none()) > 1 {
-        return Err(Error::usage("--resume, --retry-failed, --status, --runs and --forget exclude each other")
+        return Err(Error::usage("--resume, --retry-failed, --status, --set, --runs and --forget exclude each other")
             .remedy("give one of them"));
     }
     let mut typed_paths = matches.get_many::<OsString>("paths").into_iter().flatten();
+    if let Some(dir) = dir("set") {
+        return set(matches, dir).map(Some);
+    }
     let request = match (dir("resume"), dir("retry-failed"), dir("status"), dir("forget"), listed) {
         (Some(dir), ..) => resume(matches, dir, false),
         (_, Some(dir), ..) => resume(matches, dir, true),
@@ -63,17 +68,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
             Request::Forget(_) => &["runs", "forget"],
             _ => &["status"],
         };
-        let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        let command = command();
-        let names = command.get_arguments().map(|argument| argument.get_id().as_str());
-        return match names.filter(|name| typed(name)).find(|name| !may.contains(name)) {
-            Some(other) => {
-                let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
-                Err(Error::usage(format!("{other} cannot be used with {mode}, which copies nothing"))
-                    .remedy("leave it out"))
-            }
-            None => Ok(Some(request)),
-        };
+        return only(matches, mode, may).map(|()| Some(request));
     }
     let fixed = [
         "paths",
@@ -102,6 +97,37 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     }
 }
 
+/// Refuses everything else with a mode that copies nothing.
+fn only(matches: &ArgMatches, mode: &str, may: &[&str]) -> Result<()> {
+    let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let command = command();
+    let names = command.get_arguments().map(|argument| argument.get_id().as_str());
+    match names.filter(|name| typed(name)).find(|name| !may.contains(name)) {
+        Some(other) => {
+            let other = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
+            Err(Error::usage(format!("{other} cannot be used with {mode}, which copies nothing"))
+                .remedy("leave it out"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What is asked of a run that is under way. What the values mean the run says.
+fn set(matches: &ArgMatches, dir: PathBuf) -> Result<Request> {
+    only(matches, "--set", &["set", "processes", "bwlimit", "pause", "continue", "stop", "schedule"])?;
+    let word = |name: &str| matches.get_one::<OsString>(name);
+    let text = |name: &str| word(name).map(|word| text_of(&format!("--{name}"), word).map(str::to_owned)).transpose();
+    let pause = match (matches.get_flag("pause"), matches.get_flag("continue")) {
+        (true, true) => return Err(Error::usage("--pause and --continue").remedy("give one of them")),
+        (true, false) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    };
+    let stop = matches.get_flag("stop");
+    let request = steer::Request::new(text("processes")?, text("bwlimit")?, pause, stop, text("schedule")?);
+    Ok(Request::Set { dir, request: Box::new(request) })
+}
+
 fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
     let word = |name: &str| matches.get_one::<OsString>(name).cloned();
     let overrides = Overrides {
@@ -114,6 +140,7 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
         progress: matches.get_flag("progress"),
         stats: matches.get_flag("stats"),
         wanted: Words::of(matches).below_here(),
+        steering: ["schedule", "max-load", "max-dest-full", "max-pressure"].map(word),
     };
     Request::Resume { dir, failed_only, overrides: Box::new(overrides) }
 }

@@ -160,7 +160,7 @@ pub(super) fn command() -> Command {
         .arg(long_value(
             "resume",
             "RUN",
-            "go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall and --stats may be given anew".into(),
+            "go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall, --stats, --schedule and the throttles may be given anew".into(),
         ))
         .arg(long_value("retry-failed", "RUN", "launch once more what failed in a run".into()))
         .arg(long_value("status", "RUN", "print where a run stands".into()))
@@ -170,6 +170,41 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("print your runs that did not come to their end; --runs DIR: those below --buckets DIR"),
         )
+        .arg(long_value(
+            "set",
+            "RUN",
+            "change a run that is under way, with --processes, --schedule and what follows; print what is in force".into(),
+        ))
+        .arg(long_value("bwlimit", "RATE", "with --set: bandwidth of all rsyncs together that start from now on, as rsync writes it; or none".into()))
+        .arg(
+            Arg::new("pause")
+                .long("pause")
+                .action(ArgAction::SetTrue)
+                .help("with --set: stop the rsyncs that run (SIGSTOP), and start none"),
+        )
+        .arg(Arg::new("continue").long("continue").action(ArgAction::SetTrue).help("with --set: go on after --pause"))
+        .arg(
+            Arg::new("stop")
+                .long("stop")
+                .action(ArgAction::SetTrue)
+                .help("with --set: start no more, and end when what runs has come to its end; the run can be resumed (code 30)"),
+        )
+        .arg(long_value(
+            "schedule",
+            "TIMETABLE",
+            "what is in force when, by the local clock: 'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16'; or none".into(),
+        ))
+        .arg(long_value("max-load", "LOAD[:LOAD]", "pause while this machine's load is so high, go on at the second [default: 0.8 of it]".into()))
+        .arg(long_value(
+            "max-dest-full",
+            "PERCENT[:PERCENT]",
+            "pause when a DEST on this machine is so full, go on at the second [default: 5 less]".into(),
+        ))
+        .arg(long_value(
+            "max-pressure",
+            "WHAT=PERCENT[:PERCENT]",
+            "pause while programs of this machine wait so often for cpu, io or memory (PSI): io=40:20,cpu=80".into(),
+        ))
         .arg(long_value("forget", "RUN", "remove the directory of a run that is not to be resumed".into()))
         .arg(long_value(
             "keep-runs",
@@ -248,6 +283,8 @@ fn heading(option: &str) -> Option<&'static str> {
         "verify" | "verify-only" | "resume" | "retry-failed" | "status" | "runs" | "forget" | "keep-runs"
         | "retries" | "stall" | "buckets" | "keep" | "show" => "Verify and resume",
         "on-end" | "on-failure" | "hook-seconds" | "metrics" | "metrics-listen" => "Be told",
+        "set" | "bwlimit" | "pause" | "continue" | "stop" | "schedule" | "max-load" | "max-dest-full"
+        | "max-pressure" => "While it runs",
         "mode" | "hosts" | "hosts-file" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
         "selftest" | "bench" | "benchshm" | "bench-entries" | "bench-runs" | "bench-shape" | "bench-dest"
         | "bench-json" | "bench-chart" | "dry-run" => "Test and measure",

@@ -60,6 +60,23 @@ pub(super) fn of(error: &clap::Error, words: &[OsString]) -> Error {
     Error::usage(text).remedy(remedy)
 }
 
+/// What only changes a run that is under way.
+pub(super) fn refuse_without_set(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
+    if matches.contains_id("set") {
+        return Ok(());
+    }
+    let flag = ["pause", "continue", "stop"].into_iter().find(|name| matches.get_flag(name));
+    let Some(name) = flag.or(matches.contains_id("bwlimit").then_some("bwlimit")) else { return Ok(()) };
+    let remedy = match suggestion(words).filter(|_| name == "bwlimit") {
+        Some(line) => format!("for rsync's own option write: {line}"),
+        None if name == "bwlimit" => {
+            "give it among rsync's options: multi-sync -p 4 rsync -a --bwlimit=RATE SRC DEST".to_owned()
+        }
+        None => format!("name the run that is under way: multi-sync set RUN --{name}"),
+    };
+    Err(Error::usage(format!("--{name} without --set RUN")).remedy(remedy))
+}
+
 /// What to do about an option that nobody knows; `ours` is one of this program that is like it.
 fn misspelt(typed: &str, ours: Option<String>, words: &[OsString]) -> String {
     let theirs = typed.strip_prefix("--").and_then(similar).map(|name| format!("--{name}"));

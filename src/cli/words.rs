@@ -50,6 +50,10 @@ const OF_A_RUN: &[&str] = &[
     "hook-seconds",
     "metrics",
     "metrics-listen",
+    "schedule",
+    "max-load",
+    "max-dest-full",
+    "max-pressure",
 ];
 const OF_A_COPY: &[&str] = &[
     "processes",
@@ -64,6 +68,10 @@ const OF_A_COPY: &[&str] = &[
     "gitignore",
     "retries",
     "stall",
+    "schedule",
+    "max-load",
+    "max-dest-full",
+    "max-pressure",
     "mode",
     "hosts",
     "hosts-file",
@@ -138,9 +146,10 @@ pub(super) const WORDS: [Told; 11] = [
     Told {
         name: "set",
         word: Word::Set,
-        usage: "multi-sync set",
-        about: "There is no way yet to change a run that is under way: end it (^C), and go on with `multi-sync resume -p N RUN`.",
-        options: &[],
+        usage: "multi-sync set RUN [OPTIONS]",
+        about: "Changes a run that is under way, here or on another machine that sees its directory, and prints what is in force; without an option it only \
+                prints. RUN is its name, the beginning of it, or its directory. The same as --set RUN.",
+        options: &["processes", "bwlimit", "pause", "continue", "stop", "schedule"],
     },
     Told {
         name: "selftest",
@@ -229,12 +238,8 @@ impl Word {
 
     fn refuse_places(self, told: &Told, rest: &[OsString]) -> Result<()> {
         let asks_help = rest.iter().any(|word| word == "--help" || word == "-h" || word == "-hh");
-        if self == Word::Set && !asks_help {
-            return Err(Error::usage("set: a run that is under way cannot be changed")
-                .remedy("end it with ^C and go on with other options: multi-sync resume -p N RUN"));
-        }
         let (least, most) = match self {
-            Word::Resume | Word::Retry | Word::Status => (1, 1),
+            Word::Resume | Word::Retry | Word::Status | Word::Set => (1, 1),
             Word::Runs | Word::Selftest | Word::Help => (0, 1),
             Word::Bench => (0, 0),
             _ => return Ok(()),
@@ -264,6 +269,7 @@ impl Word {
             Word::Resume => "--resume=",
             Word::Retry => "--retry-failed=",
             Word::Status => "--status=",
+            Word::Set => "--set=",
             Word::Runs => "--buckets=",
             _ => return rest,
         };
@@ -286,7 +292,8 @@ fn ambiguous(told: &Told) -> Error {
         Word::Survey => "--dry-run --stats for the mode",
         Word::Selftest => "--selftest for the mode",
         Word::Bench => "--bench for the mode",
-        Word::Explain | Word::Set | Word::Help => "start multi-sync in another directory for the mode",
+        Word::Set => "--set for the mode",
+        Word::Explain | Word::Help => "start multi-sync in another directory for the mode",
     };
     let name = told.name;
     Error::usage(format!("'{name}' is a mode, and something in this directory is called so"))

@@ -10,6 +10,7 @@ use crate::rsync::exit;
 use crate::run_dir::journal::Record;
 use crate::run_dir::layout::FAILED_TEXT;
 use crate::sched::{Command, Input, LaunchId, Start, Verdict, Work};
+use crate::steer::Timetable;
 use crate::thread;
 
 use super::context::Context;
@@ -103,12 +104,18 @@ impl Driver<'_, '_> {
             }
             Command::OneRsync(why) => {
                 (self.tell)(Event::OneRsync(&why));
+                self.context.control.desk().is_one_rsync(&why);
+                if self.context.config.timetable.as_ref().is_some_and(Timetable::sets_bandwidth) {
+                    (self.tell)(Event::Note(Note::BandwidthStays));
+                }
                 self.statistics.does_it_all(why);
             }
             Command::Abort(launch) => {
                 let error = self.state.ended.get_mut(&launch).and_then(|end| end.error.take());
                 return Err(error.unwrap_or_else(|| Error::usage("a launch failed").exit(exit::IPC)));
             }
+            Command::Pause => self.context.control.supervisor().pause(),
+            Command::Continue => self.context.control.supervisor().go_on(),
             Command::Stop => self.context.control.abort(),
             Command::Finish(verdict) => return Ok(Some(verdict)),
         }

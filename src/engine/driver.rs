@@ -15,7 +15,8 @@ use crate::rsync::exit;
 use crate::run_dir::durable::{self, BucketsKept};
 use crate::run_dir::journal::Record;
 use crate::scan::{ScanError, Weight};
-use crate::sched::{Directory, Input, LaunchId, Release, Scheduler, Verdict, Work};
+use crate::sched::{Directory, InForce, Input, LaunchId, Release, Scheduler, Verdict, Work};
+use crate::steer::Steered;
 use crate::thread;
 
 use super::context::{self, Context};
@@ -27,6 +28,7 @@ use super::meter::Meter;
 use super::places::{Slots, Ways};
 use super::said::Said;
 use super::statistics::Statistics;
+use super::steward::Orders;
 use super::userlog::UserLog;
 
 /// How often the clock is looked at.
@@ -49,6 +51,8 @@ pub(super) enum Message {
     Answered(usize, bool),
     /// The disk has the files of all buckets, or the run ended before.
     Synced(Result<Option<BucketsKept>>),
+    /// Something is to be in force from now on.
+    Steer(Orders),
 }
 
 /// A launch that has started and not ended.
@@ -93,8 +97,8 @@ pub(super) struct State {
     pub dest_noted: bool,
     interrupted: bool,
     step: Step,
-    /// How many may run at once, as it was told.
-    processes: usize,
+    /// What is in force, as it was told.
+    in_force: Option<Adjusted>,
     stalls_told: bool,
     /// The least number that no bucket has.
     next_bucket: u64,
@@ -102,6 +106,17 @@ pub(super) struct State {
     sync_due: bool,
     /// It is being told so.
     syncing: bool,
+    /// The number of the orders that the inputs have.
+    ordered: Option<u64>,
+}
+
+impl State {
+    /// Before the first look, with what the scheduler is to hear first.
+    pub fn beginning(inputs: Vec<Input>) -> State {
+        let as_planned = Adjusted { processes: 0, bandwidth: None, paused: false, winds_down: false };
+        let in_force = (!inputs.is_empty()).then_some(as_planned);
+        State { inputs, in_force, ..State::default() }
+    }
 }
 
 impl Driver<'_, '_> {
@@ -130,6 +145,9 @@ impl Driver<'_, '_> {
                 }
             }
             self.state.ended.clear();
+            if let Some(number) = self.state.ordered.take() {
+                self.context.control.desk().carried_out(number, self.scheduler.in_force());
+            }
             self.with_ledger(Ledger::flush)?;
             match receiver.recv_timeout(self.patience()) {
                 Ok(message) => {
@@ -206,6 +224,7 @@ impl Driver<'_, '_> {
             }
             Message::Folding(answer) => self.state.inputs.push(Input::Folding(answer)),
             Message::Answered(host, is_there) => self.state.inputs.push(Input::HostAnswered(host, is_there)),
+            Message::Steer(orders) => self.steer(orders),
             Message::Synced(synced) => {
                 self.state.syncing = false;
                 if let Some(kept) = synced? {
@@ -214,6 +233,22 @@ impl Driver<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    fn steer(&mut self, orders: Orders) {
+        for change in &orders.changes {
+            (self.tell)(Event::Steered(change));
+            let input = match change {
+                Steered::Processes { most, .. } => Input::Adjust { processes: Some(*most), bandwidth: None },
+                Steered::Bandwidth { kib, .. } => Input::Adjust { processes: None, bandwidth: Some(*kib) },
+                Steered::Paused { .. } => Input::Pause,
+                Steered::Continued => Input::Continue,
+                Steered::WindsDown => Input::WindDown,
+            };
+            self.slots.hear(&input);
+            self.state.inputs.push(input);
+        }
+        self.state.ordered = Some(orders.number);
     }
 
     fn hear_scan(&mut self, found: feed::Found) -> Result<()> {
@@ -374,11 +409,19 @@ impl Driver<'_, '_> {
         if std::mem::replace(&mut self.state.step, step) != step {
             (self.tell)(Event::Entered(step));
         }
-        let processes = self.scheduler.processes().get();
-        let before = std::mem::replace(&mut self.state.processes, processes);
-        if before != 0 && before != processes {
-            (self.tell)(Event::Adjusted(&Adjusted { processes }));
+        let in_force = self.in_force();
+        if self.state.in_force.as_ref() != Some(&in_force) {
+            // At the beginning it is as planned, unless something has changed that.
+            if self.state.in_force.is_some() {
+                (self.tell)(Event::Adjusted(&in_force));
+            }
+            self.state.in_force = Some(in_force);
         }
+    }
+
+    fn in_force(&self) -> Adjusted {
+        let InForce { bandwidth, paused, winds_down, .. } = self.scheduler.in_force();
+        Adjusted { processes: self.scheduler.processes().get(), bandwidth, paused, winds_down }
     }
 
     /// Tells once where `--stall` can do nothing.

@@ -24,10 +24,12 @@ mod said;
 mod small;
 mod spine;
 mod statistics;
+mod steward;
 mod tempo;
 mod userlog;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -44,6 +46,7 @@ use crate::rsync::options::Delete;
 use crate::run_dir::journal::Record;
 use crate::scan::Watch;
 use crate::sched::Scheduler;
+use crate::steer::{self, Change, Timetable};
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
 
@@ -56,6 +59,8 @@ use places::{Slots, Ways};
 use said::Said;
 use small::Division;
 use statistics::Statistics;
+pub use steward::Answer;
+use steward::Desk;
 
 /// The way to stop a run from another thread, such as one that waits for signals. Clones belong to the same run.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +72,7 @@ struct Controls {
     watch: Watch,
     interrupted: AtomicBool,
     asked: AtomicBool,
+    desk: Arc<Desk>,
 }
 
 impl Control {
@@ -91,6 +97,25 @@ impl Control {
     /// Whether [`Control::interrupt`] was called.
     pub fn interrupted(&self) -> bool {
         self.0.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// The way to another run of the same job: what is asked of one is asked of both.
+    pub fn with_the_same_hand(&self) -> Control {
+        Control(Arc::new(Controls { desk: Arc::clone(&self.0.desk), ..Controls::default() }))
+    }
+
+    /// Changes what is in force.
+    pub fn adjust(&self, change: Change) {
+        self.0.desk.ask(change);
+    }
+
+    /// Others may ask for changes in this run directory.
+    pub fn listen(&self, dir: &Path) {
+        self.0.desk.listen(dir);
+    }
+
+    fn desk(&self) -> &Arc<Desk> {
+        &self.0.desk
     }
 
     fn watch(&self) -> &Watch {
@@ -163,12 +188,15 @@ pub fn run_recorded(
         Strategy::Parallel => None,
     };
     let statistics = Statistics::new(one_rsync.clone(), one_rsync.is_some() && plan.asked.is_none());
-    let slots = Slots::new(config);
+    let mut slots = Slots::new(config);
     let part = if config.verify_only { Part::Verify } else { Part::Copy };
     let processes = config.processes.get();
     tell(Event::Planned(&Planned { part, one_rsync: one_rsync.clone(), processes, slots: slots.hosts() }));
     let before = ledger.as_ref().map(|ledger| policy::before(ledger.before())).unwrap_or_default();
     let policy = policy::of(config, &plan, guess, ways.short_scan());
+    let (inputs, changes) = control.desk().begin(config, &plan, first_look(config, control)?);
+    changes.iter().for_each(|change| tell(Event::Steered(change)));
+    inputs.iter().for_each(|input| slots.hear(input));
     let scheduler = Scheduler::new(policy, slots.pool(config.host_timeout), before, Instant::now());
     let context = Arc::new(Context::new(config, plan, buckets, control));
     let (sender, receiver) = mpsc::channel();
@@ -177,6 +205,7 @@ pub fn run_recorded(
         // The scope waits for its threads, also if something panics.
         let _ending = Ending { control, ways: &ways, ending: Arc::clone(&ending) };
         start_scan(&context, known, division, &sender);
+        let _steward = steward::start(&context, &sender)?;
         let mut driver = Driver {
             said: Arc::new(Said::after(context.plan.header)),
             context,
@@ -190,7 +219,7 @@ pub fn run_recorded(
             statistics,
             started: Instant::now(),
             ending,
-            state: State::default(),
+            state: State::beginning(inputs),
         };
         let done = driver.run(&receiver).and_then(|verdict| driver.close(verdict, &receiver));
         if done.is_err() {
@@ -200,8 +229,21 @@ pub fn run_recorded(
     })
 }
 
+/// How full the destination is, if that matters.
+fn first_look(config: &Config, control: &Control) -> Result<Option<f64>> {
+    if !config.throttles.looks_at_destination() {
+        return Ok(None);
+    }
+    let dest = PathBuf::from(config.destination.as_typed(&config.cwd));
+    Ok(thread::apart(move || steer::percent_full(&dest), || control.interrupted())?.flatten())
+}
+
 /// How many rsyncs there will be, where that is not what was asked for.
 fn tell_how(config: &Config, plan: &Plan, tell: &(dyn Fn(Event<'_>) + Sync)) {
+    let sets_bandwidth = config.timetable.as_ref().is_some_and(Timetable::sets_bandwidth);
+    if sets_bandwidth && plan.strategy != Strategy::Parallel {
+        tell(Event::Note(Note::BandwidthStays));
+    }
     if !config.tells_how {
         return;
     }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::hosts::{self, Host, Ssh};
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Invocation;
-use crate::sched::HostPool;
+use crate::sched::{HostPool, Input};
 use crate::shared::{Script, Scripts};
 use crate::shell;
 use crate::supervise::{Ended, Supervisor};
@@ -182,6 +182,13 @@ impl Slots {
     /// The health of the hosts, if there are some.
     pub fn pool(&self, timeout: Duration) -> Option<HostPool> {
         (!self.hosts.is_empty()).then(|| HostPool::new(&self.hosts, self.of_slots.clone(), timeout))
+    }
+
+    /// There are more slots from now on.
+    pub fn hear(&mut self, input: &Input) {
+        if let Input::Adjust { processes: Some(processes), .. } = input {
+            hosts::extend(&mut self.of_slots, *processes);
+        }
     }
 
     pub fn host(&self, number: usize) -> &Host {

@@ -84,7 +84,7 @@ fn lacks(ledger: &Ledger, plan: &Plan, buckets: &BucketDir, ways: &Ways, supervi
     let (mut missing, mut older) = (0, 0);
     let look = plan.recipe.look(units);
     let invocation = ways.ask(match plan.bwlimit {
-        Some(limit) => look.limited(limit),
+        Some(limit) => look.limited(limit.get()),
         None => look,
     });
     let ended = supervisor.run(&invocation, &mut |stream, line| match (stream, looked_at(line)) {

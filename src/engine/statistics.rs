@@ -276,6 +276,7 @@ impl Statistics {
             code: scheduler.code(),
             // What comes after the end ends nothing.
             interrupted: scheduler.is_interrupted(),
+            stopped: scheduler.is_wound_down(),
             begun: scheduler.has_begun(),
             buckets_left: if scheduler.stopping() { scheduler.buckets_left() } else { 0 },
             found,

@@ -16,6 +16,7 @@ use crate::hosts::{self, Ssh};
 use crate::rsync::options::{Aliases, CommandLine};
 use crate::run_dir::Keep;
 use crate::state;
+use crate::steer::Timetable;
 
 /// Describes a job: what is copied, where to, and how. Values are checked by [`JobBuilder::build`].
 ///
@@ -45,6 +46,10 @@ pub struct JobBuilder {
     ssh: Option<OsString>,
     host_timeout: Option<Duration>,
     mixed_users: bool,
+    schedule: Option<String>,
+    max_load: Option<String>,
+    max_dest_full: Option<String>,
+    max_pressure: Option<String>,
 }
 
 impl JobBuilder {
@@ -181,7 +186,31 @@ impl JobBuilder {
         self
     }
 
-    /// Checks the description. Nothing is looked at but the working directory and popt's files of aliases.
+    /// Sets what is in force at which time, such as `Mon-Fri 08:00-18:00 p=2,bwlimit=50M; else p=16`, in the time zone of this machine.
+    pub fn schedule(mut self, timetable: impl Into<String>) -> Self {
+        self.schedule = Some(timetable.into());
+        self
+    }
+
+    /// Pauses the job while the load of this machine is too high: `LOAD`, or `LOAD:LOAD` with the one at which it goes on.
+    pub fn max_load(mut self, limits: impl Into<String>) -> Self {
+        self.max_load = Some(limits.into());
+        self
+    }
+
+    /// Pauses the job while a destination on this machine is too full: `PERCENT`, or `PERCENT:PERCENT` with the one at which it goes on.
+    pub fn max_destination_full(mut self, limits: impl Into<String>) -> Self {
+        self.max_dest_full = Some(limits.into());
+        self
+    }
+
+    /// Pauses the job while programs of this machine wait too often: `cpu=PERCENT,io=PERCENT:PERCENT,memory=PERCENT`, as the kernel counts it (PSI).
+    pub fn max_pressure(mut self, limits: impl Into<String>) -> Self {
+        self.max_pressure = Some(limits.into());
+        self
+    }
+
+    /// Checks the description. Nothing is looked at but the working directory, popt's files of aliases, and what the job is to follow (time zone, load).
     ///
     /// # Errors
     /// Something is missing, wrong, or contradicts something else; rsync options that several rsyncs or this library do not support.
@@ -215,6 +244,7 @@ impl JobBuilder {
         config.progress = self.progress;
         config.retries = self.retries.unwrap_or(DEFAULT_RETRIES);
         config.stall = self.stall.map(whole_seconds);
+        self.set_steering(&mut config)?;
         if let Some(depth) = config.verify {
             crate::recheck::options(&config.options, depth)?;
         }
@@ -284,6 +314,15 @@ impl JobBuilder {
         Ok(())
     }
 
+    fn set_steering(&self, config: &mut Config) -> Result<()> {
+        config.timetable = self.schedule.as_deref().map(Timetable::of_this_machine).transpose()?;
+        let throttles = &mut config.throttles;
+        self.max_load.iter().try_for_each(|text| throttles.set_load(text))?;
+        self.max_dest_full.iter().try_for_each(|text| throttles.set_full(text))?;
+        self.max_pressure.iter().try_for_each(|text| throttles.set_pressure(text))?;
+        config.check_steering()
+    }
+
     /// The command line that asks for the same.
     fn words(&self, config: &Config) -> Vec<OsString> {
         let mut words = Vec::new();
@@ -293,6 +332,10 @@ impl JobBuilder {
         say("--processes=", if self.adapts { Some("auto".into()) } else { count });
         say("--retries=", self.retries.map(|count| count.to_string()));
         say("--stall=", config.stall.map(|patience| patience.as_secs().to_string()));
+        say("--schedule=", self.schedule.clone());
+        say("--max-load=", self.max_load.clone());
+        say("--max-dest-full=", self.max_dest_full.clone());
+        say("--max-pressure=", self.max_pressure.clone());
         say("--files=", self.bucket_entries.map(|count| count.to_string()));
         say("--size=", self.bucket_bytes.map(|bytes| bytes.to_string()));
         say("--scan-threads=", self.scan_threads.map(|count| count.to_string()));

@@ -246,6 +246,9 @@ impl Kept {
         let Some(run) = summary else {
             return journal::Read::from(dir).is_ok_and(|read| read.state().launches > 0);
         };
+        if run.stopped {
+            return true;
+        }
         let ended = run.code.get() == exit::PARTIAL && !run.interrupted;
         match (ended, run.plain.is_some()) {
             // What only differs is copied by the same command.

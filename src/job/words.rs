@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::run_dir::Asked;
 
 /// What may differ when a run goes on. [`super::JobBuilder`] writes them first, with their values in the same word.
-pub(super) const MAY_DIFFER: [&str; 3] = ["--processes=", "--retries=", "--stall="];
+pub(super) const MAY_DIFFER: [&str; 7] =
+    ["--processes=", "--retries=", "--stall=", "--schedule=", "--max-load=", "--max-dest-full=", "--max-pressure="];
 
 /// What a run is: the words without those that may differ.
 fn essence(words: &[OsString]) -> &[OsString] {

@@ -12,6 +12,7 @@ use super::run::{Adjusted, Planned, RunEnd, Started, Step};
 use crate::entry::Printable;
 use crate::rsync::exit;
 use crate::scan::Weight;
+use crate::steer::Steered;
 use crate::supervise::Stream;
 
 /// Something a run tells; from any of its threads.
@@ -32,6 +33,8 @@ pub enum Event<'a> {
     Progress(Progress),
     /// Where the run stands, because [`CancelHandle::ask_progress`](crate::job::CancelHandle::ask_progress) was called.
     Asked(Progress),
+    /// The run is told to change something, and why; [`Event::Adjusted`] says what is in force then.
+    Steered(&'a Steered),
     /// The run directory was made, or opened again; nothing was copied yet.
     RunDirectory(&'a Path),
     /// What was asked for; nothing was copied yet.
@@ -121,6 +124,8 @@ pub enum Failed {
     },
     /// The time of `--stop-after` is over.
     TimeIsOver,
+    /// The run was asked to end when what ran had come to its end (`--stop`).
+    Stopped,
     /// Nothing is deleted, because not everything could be read.
     NothingDeleted {
         /// That is so only in directories that were split.
@@ -150,6 +155,11 @@ pub enum Note {
     },
     /// What failed may have passed. It is tried again at once.
     RetryFailed,
+    /// A launch that was stopped in a pause has ended because of it. Its work is done again.
+    EndedByPause {
+        /// Its exit code.
+        code: u8,
+    },
     /// A source host was asked whether it can do its part.
     HostChecked {
         /// It can.
@@ -221,6 +231,8 @@ pub enum Note {
     },
     /// The copy did not come to its end, so it was not verified.
     NotVerified,
+    /// One rsync does it all, and keeps the bandwidth that it is started with, whatever the timetable says later.
+    BandwidthStays,
     /// Something else, as text.
     Other(String),
 }
@@ -254,6 +266,7 @@ impl fmt::Display for Failed {
                 write!(f, "a launch failed {where_} with code {code} ({})", exit::meaning(*code))
             }
             Failed::NoHost { waited } => write!(f, "no host could be used for {} s", waited.as_secs()),
+            Failed::Stopped => f.write_str("stopped as was asked for: not everything was copied"),
             Failed::TimeIsOver => f.write_str("the time of --stop-after is over: not everything was copied"),
             Failed::NothingDeleted { in_split_only } => f.write_str(match in_split_only {
                 false => "IO error encountered -- nothing is deleted",
@@ -273,6 +286,13 @@ impl fmt::Display for Note {
             Note::Retry { code, pause } => {
                 let (what, seconds) = (exit::meaning(*code), pause.as_secs());
                 write!(f, "rsync ended with code {code} ({what}); trying again in {seconds} s")
+            }
+            Note::EndedByPause { code } => {
+                let what = exit::meaning(*code);
+                write!(
+                    f,
+                    "the pause was too long for an rsync, which ended with code {code} ({what}); its work is done again"
+                )
             }
             Note::RetryFailed => f.write_str("what failed may have passed; trying once more"),
             Note::HostChecked { text, .. } => write!(f, "host {text}"),
@@ -304,6 +324,9 @@ impl fmt::Display for Note {
                 f.write_str("this system does not tell whether an rsync reads or writes: --stall ends none of those")
             }
             Note::WaitsFor { stream } => write!(f, "waits for what comes from {stream}"),
+            Note::BandwidthStays => f.write_str(
+                "one rsync does it all: it keeps the bandwidth that it is started with, whatever the timetable says later",
+            ),
             Note::NotVerified => f.write_str("not verified: the copy did not come to its end"),
         }
     }

@@ -82,6 +82,8 @@ pub struct Summary {
     pub code: RunCode,
     /// The run was interrupted.
     pub interrupted: bool,
+    /// It was ended before its time by who asked for that ([`crate::sched`], winding down).
+    pub stopped: bool,
     /// Why one plain rsync did it, if it did.
     pub plain: Option<String>,
     /// Found by the scan.

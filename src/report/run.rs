@@ -1,6 +1,7 @@
 //! What is told of a run as a whole: what it was asked for, how it is done, its steps, and its end.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -87,6 +88,12 @@ pub enum Step {
 pub struct Adjusted {
     /// The most rsyncs at once.
     pub processes: usize,
+    /// The bandwidth of all rsyncs together that start from now on, in KiB a second; `None` is no limit.
+    pub bandwidth: Option<NonZero<u64>>,
+    /// Nothing is started, and what runs is stopped.
+    pub paused: bool,
+    /// The run ends when what runs has come to its end.
+    pub winds_down: bool,
 }
 
 /// Sums of a run.

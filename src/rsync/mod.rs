@@ -1,5 +1,6 @@
 //! Everything that is known about rsync itself: its options, its command lines, its exit codes and its output.
 
+pub mod bandwidth;
 pub mod command;
 pub mod exit;
 pub mod figures;

@@ -11,6 +11,7 @@
 //! | `failed.nul`, `failed.txt` | what was not copied | when it gets there: the journal has it too |
 //! | `differences.txt` | what a verification found | when it gets there |
 //! | `progress.json` | where the run stands, for who asks | when it gets there |
+//! | `control/` | what was asked of the run while it goes on, and the answers | when it gets there |
 //! | `logs/` | what the rsyncs of each source host said | when it gets there |
 //! | `scripts/` | what source hosts run, if they see the run directory | when it gets there |
 //! | `verify/` | the run directory of a verification | as its own files |
@@ -36,6 +37,8 @@ pub const PROGRESS: &str = "progress.json";
 pub const NEW_PROGRESS: &str = "progress.new";
 /// What was read from streams, by the place of the option.
 pub const INPUTS: &str = "inputs";
+/// What was asked of the run while it goes on, and the answers.
+pub const CONTROL: &str = "control";
 /// What the rsyncs of each source host said.
 pub const LOGS: &str = "logs";
 /// What source hosts run.

@@ -75,9 +75,7 @@ impl Lock {
         if is_held_otherwise(&before) {
             return Err(busy(dir, Some(before)));
         }
-        let own = Holder { host: super::host(), pid: std::process::id(), started: None };
-        let own = serde_json::to_vec(&own).expect("a holder is plain data");
-        file.set_len(0).and_then(|()| file.write_all(&own)).map_err(fail)?;
+        file.set_len(0).and_then(|()| file.write_all(own().as_bytes())).map_err(fail)?;
         Ok(Lock { file })
     }
 
@@ -98,6 +96,26 @@ impl Lock {
             Err(TryLockError::Error(cause)) => Err(cannot(&path, cause)),
         }
     }
+}
+
+/// What this process writes into a lock.
+pub fn own() -> String {
+    let own = Holder { host: super::host(), pid: std::process::id(), started: None };
+    serde_json::to_string(&own).expect("a holder is plain data")
+}
+
+/// Who holds the lock of a run directory, in the words of [`own`]; `None` if nobody does.
+///
+/// # Errors
+/// That cannot be told.
+pub fn holder(dir: &Path) -> Result<Option<String>> {
+    if !Lock::is_held(dir)? {
+        return Ok(None);
+    }
+    let path = dir.join(LOCK);
+    fs::read_to_string(&path)
+        .map(Some)
+        .map_err(|cause| Error::io("ask who works on the run: cannot read", &path, cause))
 }
 
 fn cannot(path: &Path, cause: io::Error) -> Error {

@@ -47,9 +47,26 @@ impl Held {
 
 impl Bandwidth {
     pub fn new(limit: NonZero<u64>, processes: NonZero<usize>) -> Bandwidth {
-        let limit = limit.get();
-        let even = (limit / processes.get() as u64).max(1);
-        Bandwidth { limit, even, held: HashMap::new(), owed: Vec::new(), refused: None }
+        let mut bandwidth =
+            Bandwidth { limit: limit.get(), even: 1, held: HashMap::new(), owed: Vec::new(), refused: None };
+        bandwidth.share_among(processes);
+        bandwidth
+    }
+
+    pub fn limit(&self) -> NonZero<u64> {
+        NonZero::new(self.limit).unwrap_or(NonZero::<u64>::MIN)
+    }
+
+    /// Another limit for what starts from now on. Launches that run have what they were given, which counts until they end.
+    pub fn change(&mut self, limit: NonZero<u64>, processes: NonZero<usize>) {
+        self.limit = limit.get();
+        self.share_among(processes);
+    }
+
+    /// So many are to run at once.
+    pub fn share_among(&mut self, processes: NonZero<usize>) {
+        self.even = (self.limit / processes.get() as u64).max(1);
+        self.refused = None;
     }
 
     /// The share of a launch that copies `weight`, beside which `waiting` is left. `settled` when nothing more is to be found. `None` if it
@@ -178,6 +195,23 @@ mod tests {
         assert_eq!(bandwidth.even(true, at(50)), None);
         assert_eq!(bandwidth.next_change(), Some(at(125)));
         assert_eq!(bandwidth.even(true, at(126)).unwrap().get(), 1024);
+    }
+
+    #[test]
+    fn a_limit_that_is_lowered_counts_what_runs_until_it_ends() {
+        let mut bandwidth = bandwidth(4096, 4);
+        let now = Instant::now();
+        for launch in 0..2 {
+            start(&mut bandwidth, launch, 40, 120, now).unwrap();
+        }
+        bandwidth.change(NonZero::new(1024).unwrap(), NonZero::new(2).unwrap());
+        assert_eq!(start(&mut bandwidth, 2, 40, 40, now), None, "2048 are taken of 1024");
+        bandwidth.ends(0, Some(0), now);
+        assert_eq!(start(&mut bandwidth, 2, 40, 40, now), None, "1024 are taken of 1024");
+        bandwidth.ends(1, Some(0), now);
+        assert_eq!(start(&mut bandwidth, 2, 40, 40, now), Some(512));
+        bandwidth.change(NonZero::new(8192).unwrap(), NonZero::new(2).unwrap());
+        assert_eq!(start(&mut bandwidth, 3, 40, 0, now), Some(8192 - 512));
     }
 
     proptest! {

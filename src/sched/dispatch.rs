@@ -30,6 +30,7 @@ const MOST_DIRECTORIES_AHEAD: usize = 256;
 impl Scheduler {
     pub(super) fn start_all(&mut self) {
         while self.working() < self.processes().min(self.retry.at_once).get()
+            && self.steering.may_start()
             && !self.pausing()
             && self.slots.free().is_some()
         {
@@ -99,7 +100,7 @@ impl Scheduler {
             }
             return false;
         }
-        let slots = self.policy.processes;
+        let slots = self.steering.most;
         if !self.scanned {
             // As long as nothing was split, it may become one rsync.
             if self.spine.len() == 0 || self.elapsed() < self.policy.short_scan {
@@ -196,7 +197,7 @@ impl Scheduler {
         if self.bandwidth.is_some() && self.queue.is_nearly_one() {
             return Decision::One("one part is nearly all of it, and the bandwidth limit is for all together");
         }
-        let all = self.queue.take(self.policy.processes, self.policy.room, u32::MAX, false);
+        let all = self.queue.take(self.steering.most, self.policy.room, u32::MAX, false);
         let one = self.queue.is_empty();
         all.into_iter().for_each(|bucket| self.queue.push(bucket));
         if one { Decision::One("it is not worth more than one launch") } else { Decision::Several }
@@ -304,7 +305,7 @@ impl Scheduler {
         let first = matches!(work, Work::Create(_)) && !self.spine.dest_made && !self.policy.dest_is_local;
         let crowded = self.goes_ahead && !work.is_everything();
         let state = if ahead { State::Prestarted } else { State::Working { prestarted: false } };
-        self.slots.insert(launch, Running { work: work.clone(), slot, weight, state, crowded });
+        self.slots.insert(launch, Running { work: work.clone(), slot, weight, state, crowded, held: false });
         let ordinary = self.fell_back;
         let start = Start { launch, slot, work, how, ahead, looks_first, first, ordinary, limit, weight };
         self.commands.push(Command::Start(Box::new(start)));
@@ -330,7 +331,8 @@ impl Scheduler {
         // After a connection has failed nobody tries how many are too many.
         self.goes_ahead
             && !self.fell_back
-            && self.retry.at_once == self.policy.processes
+            && self.retry.at_once >= self.steering.most
+            && self.steering.may_start()
             && self.elapsed() < LONGEST_AHEAD
     }
 
@@ -340,7 +342,7 @@ impl Scheduler {
         let Some(created) = created else { return false };
         // What is too much would be taken and put back with each message.
         let room = self.policy.room.min(MOST_LISTED);
-        let taken = self.queue.take(self.policy.processes, room, created as u32, !self.scanned);
+        let taken = self.queue.take(self.steering.most, room, created as u32, !self.scanned);
         let Some(first) = taken.first() else { return false };
         let how = self.copying_ahead(*first);
         let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
@@ -359,7 +361,9 @@ impl Scheduler {
         // Where lines are printed it has to be quiet, and then nobody sees whether it got its names.
         let comes = self.touched && !self.policy.prints && self.policy.deletes.is_none();
         let few = self.spine.len() <= MOST_DIRECTORIES_AHEAD;
-        if !last || !comes || !few || !self.slots.only_copies() || !self.may_go_ahead() {
+        // More may run than were asked for since.
+        let fits = self.working() <= self.processes().get();
+        if !last || !comes || !few || !fits || !self.slots.only_copies() || !self.may_go_ahead() {
             return;
         }
         let bytes: usize = self.spine.arguments.iter().map(|bytes| bytes + 1).sum();
@@ -450,16 +454,20 @@ impl Scheduler {
         self.scanned && !self.spine.creating
     }
 
-    /// The share of a launch. One rsync for everything has what the user has typed.
-    fn limit(&mut self, launch: LaunchId, work: &Work, weight: Weight) -> Option<NonZero<u64>> {
+    /// The share of a launch; 0 is no limit. One rsync for everything has what the user has typed, unless that was changed since.
+    fn limit(&mut self, launch: LaunchId, work: &Work, weight: Weight) -> Option<u64> {
+        if work.is_everything() {
+            let limit = self.bandwidth.as_ref().map_or(0, |bandwidth| bandwidth.limit().get());
+            return self.steering.limits_anew.then_some(limit);
+        }
         let (waiting, settled, alone) = (self.queue.weight(), self.is_settled(), self.slots.is_empty());
-        let bandwidth = self.bandwidth.as_mut().filter(|_| !work.is_everything())?;
+        let bandwidth = self.bandwidth.as_mut()?;
         let share = match work {
             Work::Copy(_) => bandwidth.share(weight, waiting, settled, self.now),
             _ => bandwidth.even(alone, self.now),
         };
         let share = share.unwrap_or(NonZero::<u64>::MIN);
         bandwidth.starts(launch, share, weight, self.now);
-        Some(share)
+        Some(share.get())
     }
 }

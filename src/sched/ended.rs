@@ -63,6 +63,7 @@ impl Scheduler {
             Outcome::OnceMore => self.once_more(work),
             Outcome::Fail(code) => self.fail(code),
             Outcome::Again { code, most } => self.again(work, code, most),
+            Outcome::AgainAfterPause(code) => self.after_pause(work, code),
             Outcome::AgainWithWholeLists(code) => {
                 self.whole_lists = true;
                 self.again(work, code, BROKEN_RETRIES);
@@ -89,6 +90,7 @@ impl Scheduler {
             work: &running.work,
             state: running.state,
             crowded: running.crowded,
+            held: running.held,
             report,
             stopping: self.stopping(),
             fell_back: self.fell_back,
@@ -294,6 +296,7 @@ fn result(outcome: Outcome, ending: bool, ends: bool) -> LaunchResult {
         | Outcome::PutBack
         | Outcome::Elsewhere(..)
         | Outcome::OnceMore
+        | Outcome::AgainAfterPause(_)
         | Outcome::Again { .. }
         | Outcome::AgainWithWholeLists(_)
         | Outcome::AgainWithFewer(_) => LaunchResult::Again,

@@ -4,9 +4,10 @@
 //! it answers it gets one launch, and only when that succeeds is it trusted again. A host that fails at once is given
 //! [`UNPROVEN`] launches and no more while others work: it can never drain the queue.
 
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use crate::hosts::Host;
+use crate::hosts::{self, Host};
 use crate::report::HostFigures;
 use crate::scan::Weight;
 
@@ -70,6 +71,15 @@ impl HostPool {
         };
         let workers = hosts.iter().enumerate().map(worker).collect();
         HostPool { workers, slots, timeout, stranded: None, wins: 0, last_code: 0 }
+    }
+
+    /// Has slots for so many, if there are fewer: more on each host, in the proportion in which they are spread.
+    pub fn grow(&mut self, count: NonZero<usize>) {
+        let before = self.slots.len();
+        hosts::extend(&mut self.slots, count);
+        for host in &self.slots[before..] {
+            self.workers[*host].figures.slots += 1;
+        }
     }
 
     pub fn host(&self, slot: usize) -> &Host {

@@ -1,5 +1,6 @@
 //! What the scheduler is told, and what it asks for.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::bucket::Bucket;
@@ -40,6 +41,17 @@ pub(crate) enum Input {
     Folding(Folding),
     /// A host that was set aside is there, or is not.
     HostAnswered(usize, bool),
+    /// So many launches may run at once, and have this bandwidth together, from now on; what is `None` stays. Of the bandwidth the inner `None` is
+    /// no limit.
+    Adjust {
+        processes: Option<NonZero<usize>>,
+        bandwidth: Option<Option<NonZero<u64>>>,
+    },
+    /// Nothing is started, and what runs is stopped, until [`Input::Continue`].
+    Pause,
+    Continue,
+    /// What runs is to come to its end, and then the run ends.
+    WindDown,
     /// The user ends the run.
     Interrupted,
     /// Time has passed.
@@ -210,6 +222,10 @@ pub(crate) enum Command {
     Probe(usize),
     /// One rsync does it all, for this reason.
     OneRsync(String),
+    /// Stops what runs, and holds up what is about to start.
+    Pause,
+    /// Lets it go on.
+    Continue,
     /// The run cannot go on: the executor has the error of this launch.
     Abort(LaunchId),
     /// Nothing more is started, and what runs is to end.

@@ -18,6 +18,7 @@ mod phase;
 mod policy;
 mod retry;
 mod slots;
+mod steering;
 mod tuner;
 mod work;
 
@@ -44,6 +45,8 @@ use phase::Phase;
 pub(crate) use policy::{Before, Policy};
 use retry::Retry;
 use slots::SlotTable;
+pub(crate) use steering::InForce;
+use steering::Steering;
 use tuner::Tuner;
 pub(crate) use work::{LaunchId, Start, Work};
 
@@ -88,6 +91,7 @@ pub(crate) struct Scheduler {
     tuner: Option<Tuner>,
     bandwidth: Option<Bandwidth>,
     slots: SlotTable,
+    steering: Steering,
     spine: Spine,
     books: Books,
     retry: Retry,
@@ -151,9 +155,10 @@ impl Scheduler {
             tuner: policy.adapts.then(|| Tuner::new(policy.processes)),
             bandwidth: policy.bwlimit.map(|limit| Bandwidth::new(limit, policy.processes)),
             slots: SlotTable::new(policy.processes, hosts),
+            steering: Steering::new(policy.processes),
             spine: Spine::default(),
             books: Books::default(),
-            retry: Retry::new(policy.processes),
+            retry: Retry::new(),
             meeting: Meeting { is_one: before.names_meet, ..Meeting::default() },
             scanned: false,
             resumes: before.launches > 0,
@@ -196,6 +201,7 @@ impl Scheduler {
             self.look_at_the_rate();
             self.look_at_the_hosts();
             self.advance();
+            self.end_if_wound_down();
             self.finish_if_over();
         }
         std::mem::take(&mut self.commands)
@@ -240,6 +246,10 @@ impl Scheduler {
                 self.slots.hosts.iter_mut().for_each(|hosts| hosts.answered(host, is_there, now));
                 self.commands.extend(is_there.then_some(Command::HostBack(host)));
             }
+            Input::Adjust { processes, bandwidth } => self.adjust(processes, bandwidth),
+            Input::Pause => self.pause(),
+            Input::Continue => self.go_on(),
+            Input::WindDown => self.wind_down(),
             Input::Interrupted => self.interrupted = !self.finished,
             Input::Tick => {}
         }
@@ -303,7 +313,7 @@ impl Scheduler {
 
     /// Asks hosts that were set aside whether they are there, and ends the run if none was for too long.
     fn look_at_the_hosts(&mut self) {
-        if self.stopping() || self.phase == Phase::Done {
+        if self.stopping() || self.phase == Phase::Done || self.steering.paused {
             return;
         }
         let Some(hosts) = &mut self.slots.hosts else { return };
@@ -336,7 +346,7 @@ impl Scheduler {
 
     /// How many processes may run now.
     pub fn processes(&self) -> NonZero<usize> {
-        self.tuner.as_ref().map_or(self.policy.processes, Tuner::processes)
+        self.tuner.as_ref().map_or(self.steering.most, Tuner::processes)
     }
 
     /// How many run and take a place.

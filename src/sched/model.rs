@@ -122,6 +122,17 @@ struct World {
     stopped: bool,
     /// One rsync is to do everything.
     becomes_one: bool,
+    /// Somebody changes the run while it goes on.
+    steered: bool,
+    /// What was set last.
+    limit: usize,
+    bandwidth: Option<u64>,
+    paused: bool,
+    winds_down: bool,
+    /// The scheduler has said so.
+    stands_still: bool,
+    /// Launches that were stopped then.
+    held: BTreeSet<LaunchId>,
 }
 
 /// What a run comes to.
@@ -140,6 +151,7 @@ fn run(seed: u64, rules: &'static [Rule]) -> Judged {
         if interrupt == Some(world.steps) {
             inputs.push(Input::Interrupted);
             world.stopped = true;
+            world.stands_still = false;
         }
         let ends: Vec<(LaunchId, Report)> = inputs
             .iter()
@@ -169,6 +181,7 @@ fn run(seed: u64, rules: &'static [Rule]) -> Judged {
             }
             world.carry_out(command)?;
         }
+        world.look_at_the_steering(&scheduler)?;
         if world.verdict.is_some() {
             return world.judge(&scheduler);
         }
@@ -224,9 +237,11 @@ fn broken(id: &str, rule: fn(&Case<'_>) -> Option<Outcome>) -> &'static [Rule] {
 fn a_broken_table_is_noticed() {
     type Break = (&'static str, fn(&Case<'_>) -> Option<Outcome>);
     const LOST: fn(&Case<'_>) -> bool = |case| exit::class(case.code()) == exit::Class::Connection;
-    let breaks: [Break; 7] = [
+    let breaks: [Break; 8] = [
         // A launch that ended before it began counts as done.
         ("idle prestart", |_| None),
+        // What a pause has ended counts as done.
+        ("ended by a pause", |case| (case.held && LOST(case)).then_some(Outcome::Nothing)),
         // What a host has lost is forgotten.
         ("host lost", |case| (case.on_hosts && LOST(case)).then_some(Outcome::Nothing)),
         // An rsync that was killed counts as done.

@@ -58,6 +58,8 @@ pub(crate) enum Outcome {
     Fail(u8),
     /// Again after a pause, so often at most.
     Again { code: u8, most: u32 },
+    /// Again at once: a pause has ended it, which is no failure of anybody.
+    AgainAfterPause(u8),
     /// The same, and all read whole lists from now on.
     AgainWithWholeLists(u8),
     /// The same, and fewer run at once.
@@ -94,6 +96,8 @@ pub(crate) struct Case<'a> {
     pub work: &'a Work,
     pub state: State,
     pub crowded: bool,
+    /// It was stopped in a pause.
+    pub held: bool,
     pub report: &'a Report,
     /// The run ends.
     pub stopping: bool,
@@ -203,6 +207,7 @@ pub(crate) const RULES: &[Rule] = &[
     ("out of reach", out_of_reach),
     ("failed to start", failed_to_start),
     ("stopped before it started", not_started),
+    ("ended by a pause", ended_by_a_pause),
     ("host lost", host_lost),
     ("refused by the server", refused),
     ("transient failure", transient),
@@ -267,6 +272,15 @@ fn failed_to_start(case: &Case<'_>) -> Option<Outcome> {
 
 fn not_started(case: &Case<'_>) -> Option<Outcome> {
     (case.ended() == Some(Ended::NotStarted)).then_some(Outcome::Nothing)
+}
+
+/// What waits for a launch that is stopped may give it up: rsync's `--timeout`, that of a daemon, a server that asks whether anybody is there. One
+/// rsync that does everything is not begun anew.
+fn ended_by_a_pause(case: &Case<'_>) -> Option<Outcome> {
+    let code = case.raw_code();
+    let broke_off = matches!(exit::class(code), Class::Connection | Class::Broken);
+    let may = case.held && !case.stopping && !case.stops_itself && !case.work.is_everything();
+    (may && broke_off).then_some(Outcome::AgainAfterPause(code))
 }
 
 fn host_lost(case: &Case<'_>) -> Option<Outcome> {
@@ -374,6 +388,7 @@ mod tests {
             work,
             state: State::Working { prestarted: false },
             crowded: false,
+            held: false,
             report,
             stopping: false,
             fell_back: false,
@@ -417,10 +432,11 @@ mod tests {
         let fell_back = Case { fell_back: true, ..case(&copy, &ok) };
         let crowded = Case { crowded: true, ..case(&copy, &no_place) };
         let lost = Case { on_hosts: true, ..case(&copy, &shell) };
+        let paused = Case { held: true, on_hosts: true, ..case(&copy, &shell) };
         let over = Case { stops_itself: true, ..case(&copy, &stalled) };
         let full = Case { may_make_room: true, ..case(&copy, &no_room) };
         let again = |code, most| Outcome::Again { code, most };
-        let rows: [(&str, Case<'_>, Outcome); 19] = [
+        let rows: [(&str, Case<'_>, Outcome); 20] = [
             ("idle prestart", prestarted, Outcome::NotAhead),
             ("not launched", case(&copy, &not_launched), Outcome::NotLaunched(NotLaunched::Alone)),
             ("after the fallback", fell_back, Outcome::Nothing),
@@ -429,6 +445,7 @@ mod tests {
             ("out of reach", case(&copy, &out_of_reach), Outcome::PutBack),
             ("failed to start", case(&copy, &failed), Outcome::Abort),
             ("stopped before it started", case(&copy, &not_started), Outcome::Nothing),
+            ("ended by a pause", paused, Outcome::AgainAfterPause(CONNECTION)),
             ("host lost", lost, Outcome::Elsewhere(CONNECTION, Whose::Connection)),
             ("refused by the server", case(&copy, &refused), Outcome::FallBack),
             ("transient failure", case(&copy, &transient), Outcome::OnceMore),

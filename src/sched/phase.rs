@@ -62,7 +62,8 @@ impl Spine {
 impl Scheduler {
     /// Starts what can be started, and goes to the next phase when one is over.
     pub(super) fn advance(&mut self) {
-        if self.stopping() {
+        // What is stopped would only be told later that it may begin.
+        if self.stopping() || self.steering.paused {
             return;
         }
         self.release_copies();

@@ -27,21 +27,21 @@ pub(super) struct Retry {
     pub pause_until: Option<Instant>,
     /// Launches in a row that were not let in although no other ran.
     pub turned_away: u32,
-    /// How many may run now: fewer after a connection failed, and one more after each success.
+    /// How many may run now, whatever was asked for: fewer after a connection failed, and one more after each success.
     pub at_once: NonZero<usize>,
     /// How many that can be at most: fewer where a daemon has not let more in.
     most_at_once: NonZero<usize>,
 }
 
 impl Retry {
-    pub fn new(processes: NonZero<usize>) -> Retry {
+    pub fn new() -> Retry {
         Retry {
             tries: HashMap::new(),
             faults: HashMap::new(),
             pause_until: None,
             turned_away: 0,
-            at_once: processes,
-            most_at_once: processes,
+            at_once: NonZero::<usize>::MAX,
+            most_at_once: NonZero::<usize>::MAX,
         }
     }
 
@@ -119,6 +119,16 @@ impl Scheduler {
         self.put_back(work);
     }
 
+    /// Puts work back that a pause has ended. It is not counted: there are no more of those than there were pauses.
+    pub(super) fn after_pause(&mut self, work: Work, code: u8) {
+        if self.leaves_halves(&work, code) {
+            return self.fail(code);
+        }
+        self.note(Note::EndedByPause { code });
+        self.commands.push(Command::Retried);
+        self.put_back(work);
+    }
+
     /// Half as many run at once as still do: what refused so many may take fewer.
     pub(super) fn fewer_at_once(&mut self) {
         self.retry.at_once = NonZero::new(self.slots.len().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
@@ -145,7 +155,7 @@ impl Scheduler {
     pub(super) fn take_turns(&mut self, work: Work) {
         match NonZero::new(self.slots.len()) {
             Some(others) => {
-                let first = self.retry.most_at_once == self.policy.processes && others < self.retry.most_at_once;
+                let first = self.retry.most_at_once >= self.steering.most && others < self.steering.most;
                 if first && self.policy.tells_how {
                     self.note(Note::FewerAtOnce);
                 }

@@ -52,6 +52,8 @@ pub(crate) struct Running {
     pub state: State,
     /// Launches that were started ahead may have taken its place.
     pub crowded: bool,
+    /// It was stopped in a pause: what waited for it meanwhile may have given it up.
+    pub held: bool,
 }
 
 impl Running {
@@ -74,6 +76,17 @@ pub(crate) struct SlotTable {
 impl SlotTable {
     pub fn new(count: NonZero<usize>, hosts: Option<HostPool>) -> SlotTable {
         SlotTable { count, running: HashMap::new(), hosts }
+    }
+
+    /// So many may run from now on. Those that are too many come to their end.
+    pub fn resize(&mut self, count: NonZero<usize>) {
+        self.count = count;
+        self.hosts.iter_mut().for_each(|hosts| hosts.grow(count));
+    }
+
+    /// All that run are stopped.
+    pub fn hold(&mut self) {
+        self.running.values_mut().for_each(|running| running.held = true);
     }
 
     pub fn insert(&mut self, launch: LaunchId, running: Running) {

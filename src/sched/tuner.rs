@@ -21,6 +21,12 @@ impl Tuner {
         Tuner { adapt: Adapt::new(most.get()), since: None }
     }
 
+    /// No more than so many are tried from now on.
+    pub fn bound(&mut self, most: NonZero<usize>) {
+        self.adapt.bound(most.get());
+        self.since = None;
+    }
+
     pub fn processes(&self) -> NonZero<usize> {
         NonZero::new(self.adapt.processes()).unwrap_or(NonZero::<usize>::MIN)
     }

@@ -1,6 +1,5 @@
 //! What a launch is for, and what is handed to the executor when one is to start.
 
-use std::num::NonZero;
 use std::ops::Range;
 
 use crate::bucket::Bucket;
@@ -107,8 +106,8 @@ pub(crate) struct Start {
     pub first: bool,
     /// A server has refused what several rsyncs need: it is started as the user has typed it.
     pub ordinary: bool,
-    /// Share of the bandwidth, in KiB a second.
-    pub limit: Option<NonZero<u64>>,
+    /// Share of the bandwidth, in KiB a second; 0 is no limit, whatever the words of the user say.
+    pub limit: Option<u64>,
     /// What of the scan's findings is dealt with when it has ended.
     pub weight: Weight,
 }

@@ -63,6 +63,11 @@ impl Idle {
         Idle { pid, limit, alive: now, called: now, looked: now, signs, unseen: 0, asked: None, killed: false }
     }
 
+    /// It is stopped, and is to do nothing.
+    pub fn rest(&mut self) {
+        self.alive = Instant::now();
+    }
+
     /// Called several times a second, as long as the child is not reaped.
     pub fn look(&mut self, printed: bool) {
         let now = Instant::now();

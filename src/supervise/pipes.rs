@@ -93,6 +93,13 @@ impl Feed<'_> {
     }
 }
 
+impl Feed<'_> {
+    /// A line behind all that was to be read. False if the pipe takes none now, or nobody reads any more.
+    pub fn say(&mut self, line: &str) -> bool {
+        rustix::io::write(&self.pipe, format!("{line}\n").as_bytes()).is_ok()
+    }
+}
+
 /// Cuts a stream into lines.
 #[derive(Debug)]
 pub(crate) struct Lines {

@@ -131,3 +131,55 @@ fn a_program_that_is_not_there_is_named() {
     assert!(error.to_string().contains("no-such-rsync"), "{error}");
     assert_eq!(error.exit_code(), crate::error::EXIT_USAGE);
 }
+
+#[test]
+fn a_pause_stops_all_of_a_session_and_holds_up_what_is_about_to_start() {
+    let supervisor = Supervisor::default();
+    let lines = Mutex::new(0);
+    let count = || *lines.lock().unwrap();
+    let counts = sh("i=0; while [ $i -lt 60 ]; do (sleep 0.02; echo .); i=$((i+1)); done");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| supervisor.run(&counts, &mut |_, _| *lines.lock().unwrap() += 1));
+        while count() == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        supervisor.pause();
+        std::thread::sleep(Duration::from_millis(50));
+        let before = count();
+        let second = scope.spawn(|| supervisor.run(&counts, &mut |_, _| *lines.lock().unwrap() += 1));
+        std::thread::sleep(Duration::from_millis(400));
+        assert_eq!(count(), before);
+        supervisor.go_on();
+        assert_eq!(first.join().unwrap().unwrap(), Ended::Code(0));
+        assert_eq!(second.join().unwrap().unwrap(), Ended::Code(0));
+        assert_eq!(count(), 120);
+        // Who waits for the end of a pause hears of the end of everything.
+        supervisor.pause();
+        let waits = scope.spawn(|| supervisor.run(&counts, &mut |_, _| ()));
+        std::thread::sleep(Duration::from_millis(50));
+        supervisor.stop(Stop::Terminate);
+        assert_eq!(waits.join().unwrap().unwrap(), Ended::NotStarted);
+    });
+}
+
+#[test]
+fn a_child_that_is_paused_is_not_taken_for_stalled_and_can_be_ended() {
+    let supervisor = Supervisor::default();
+    let sleeps = sh("sleep 0.4; exit 3");
+    let stall = Some(Duration::from_millis(900));
+    std::thread::scope(|scope| {
+        let ran = scope.spawn(|| supervisor.run_while_alive(&sleeps, stall, &mut |_, _| ()));
+        std::thread::sleep(Duration::from_millis(100));
+        supervisor.pause();
+        std::thread::sleep(Duration::from_millis(1500));
+        supervisor.go_on();
+        assert_eq!(ran.join().unwrap().unwrap(), Ended::Code(3));
+        let ran = scope.spawn(|| supervisor.run(&sh("sleep 100; exit 4"), &mut |_, _| ()));
+        std::thread::sleep(Duration::from_millis(100));
+        supervisor.pause();
+        let began = Instant::now();
+        supervisor.stop(Stop::Terminate);
+        assert!(matches!(ran.join().unwrap().unwrap(), Ended::Signal(_)));
+        assert!(began.elapsed() < Duration::from_secs(2));
+    });
+}

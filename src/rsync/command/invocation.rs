@@ -1,7 +1,6 @@
 //! A command line as a value, and how long one may be.
 
 use std::ffi::{OsStr, OsString};
-use std::num::NonZero;
 use std::path::PathBuf;
 
 use rustix::process::{Resource, getrlimit};
@@ -29,9 +28,9 @@ impl Invocation {
         self.with(vec![option])
     }
 
-    /// Adds a limit in KiB a second.
+    /// Adds a limit in KiB a second, which outweighs one that is given already; 0 is none.
     #[must_use]
-    pub fn limited(self, kib: NonZero<u64>) -> Invocation {
+    pub fn limited(self, kib: u64) -> Invocation {
         self.with(vec![format!("--bwlimit={kib}").into()])
     }
 

@@ -24,8 +24,12 @@ impl World {
             Command::Start(start) => self.start(*start)?,
             Command::Release { launch, .. } => {
                 let Some(alive) = self.alive.get_mut(&launch) else { return Ok(()) };
+                must!(!self.stands_still && !self.winds_down, "{launch} is released in a pause, or at the end");
                 must!(alive.start.ahead && !alive.releasing && !alive.works, "{launch} is released, and did not wait");
                 alive.releasing = true;
+                let (working, limit) = (self.working(), self.limit);
+                must!(working <= limit, "{working} of {limit} work, and {launch} is released");
+                let Some(alive) = self.alive.get_mut(&launch) else { return Ok(()) };
                 let work = alive.start.work.clone();
                 self.may_begin(&work)?;
             }
@@ -57,7 +61,18 @@ impl World {
                 self.asks_folding = true;
             }
             Command::Probe(host) => self.asked.push(host),
-            Command::Stop => self.stopped = true,
+            Command::Stop => {
+                self.stopped = true;
+                self.stands_still = false;
+            }
+            Command::Pause => {
+                must!(!self.stands_still && self.paused, "it is stopped, and was not to be");
+                self.stands_still = true;
+            }
+            Command::Continue => {
+                must!(self.stands_still || self.stopped, "it goes on, and did not stand still");
+                self.stands_still = false;
+            }
             Command::Abort(launch) => return Err(format!("{launch} has an error that nobody made")),
             Command::Finish(verdict) => {
                 must!(self.verdict.is_none(), "it ends twice");
@@ -78,6 +93,15 @@ impl World {
 
     pub(super) fn start(&mut self, start: Start) -> Judged {
         must!(!self.stopped, "{:?} starts, and the run ends", start.work);
+        must!(
+            !self.stands_still && !self.paused && !self.winds_down,
+            "{:?} starts in a pause, or at the end",
+            start.work
+        );
+        match start.limit {
+            Some(share) => must!(share <= self.bandwidth.unwrap_or(0), "{share} of {:?} KiB a second", self.bandwidth),
+            None => must!(self.bandwidth.is_none() || start.work.is_everything(), "{:?} has no limit", start.work),
+        }
         let (launch, ahead) = (start.launch, start.ahead);
         if !ahead {
             self.may_begin(&start.work)?;
@@ -105,7 +129,7 @@ impl World {
             launch,
             Alive { start, prepared: false, works: !ahead, releasing: false, dismissed: false, draining: false },
         );
-        let (working, processes) = (self.working(), self.policy.processes.get());
+        let (working, processes) = (self.working(), self.limit);
         must!(working <= processes, "{working} of {processes} work");
         let waiting = self.alive.values().filter(|alive| !alive.works && !alive.releasing && !alive.dismissed).count();
         must!(
@@ -113,6 +137,18 @@ impl World {
             "{working} work after a connection was lost, not {}",
             self.most
         );
+        Ok(())
+    }
+
+    /// What is in force is what was set last, and a run that is to end does not stand still.
+    pub(super) fn look_at_the_steering(&self, scheduler: &Scheduler) -> Judged {
+        let InForce { most, processes, bandwidth, paused, winds_down, .. } = scheduler.in_force();
+        let over = self.stopped || self.verdict.is_some();
+        must!(most.get() == self.limit && processes <= most, "{processes} of {most}, and {} were set", self.limit);
+        must!(bandwidth.map(NonZero::get) == self.bandwidth, "{bandwidth:?}, and {:?} was set", self.bandwidth);
+        must!(over || winds_down == self.winds_down, "winds down: {winds_down}");
+        must!(over || paused == (self.paused && !self.winds_down), "paused: {paused}, and {} was set", self.paused);
+        must!(over || paused == self.stands_still, "paused: {paused}, and {} was said", self.stands_still);
         Ok(())
     }
 
@@ -146,11 +182,12 @@ impl World {
                 _ => continue,
             };
             let connection = exit::class(code) == exit::Class::Connection;
+            let held = self.held.contains(launch);
             let special = report.said.no_place || report.said.out_of_reach || report.said.lost_list;
-            if connection && !special && !self.policy.on_hosts && report.begun && !self.policy.stops_itself {
+            if connection && !special && !held && !self.policy.on_hosts && report.begun && !self.policy.stops_itself {
                 self.most = self.alive.len().div_ceil(2).max(1);
             } else if matches!(truth, Truth::Done(_)) && settled {
-                self.most += 1;
+                self.most = self.most.saturating_add(1);
             }
             let repaired = report.said.denied && !self.policy.as_root && code == exit::PARTIAL;
             self.told |= matches!(work, Work::Copy(_)) && repaired && report.said.otherwise;

@@ -59,6 +59,7 @@ impl World {
         };
         let policy = Policy { removes: policy.removes_singles || random.one_in(8), ..policy };
         let of_slots = hosts::spread(&hosts, processes);
+        let (steered, bandwidth) = (random.one_in(2), policy.bwlimit.map(NonZero::get));
         let dirs = if random.one_in(4) { 0 } else { random.below(6) };
         let mut world = World {
             scan: VecDeque::new(),
@@ -79,11 +80,18 @@ impl World {
             removed: BTreeSet::new(),
             deleted_in: BTreeSet::new(),
             everything: None,
-            most: processes.get(),
+            most: usize::MAX,
             before: Before::default(),
             verdict: None,
             stopped: false,
             becomes_one: false,
+            steered,
+            limit: processes.get(),
+            bandwidth,
+            paused: false,
+            winds_down: false,
+            stands_still: false,
+            held: BTreeSet::new(),
             now: Instant::now(),
             steps: 0,
             random,
@@ -156,7 +164,7 @@ impl World {
             1 => 200,
             _ => 3,
         });
-        let mut inputs = Vec::new();
+        let mut inputs = self.steer();
         match self.random.below(10) {
             0..=2 if !self.scan.is_empty() => {
                 let input = self.scan.pop_front().unwrap();
@@ -183,6 +191,8 @@ impl World {
                     _ => Folding::Tells,
                 }));
             }
+            // What is stopped does nothing, but may be given up.
+            _ if self.stands_still && !self.random.one_in(20) => inputs.push(Input::Tick),
             _ if !self.alive.is_empty() => {
                 let at = self.random.below(self.alive.len());
                 let launch = *self.alive.keys().nth(at).unwrap();
@@ -191,6 +201,40 @@ impl World {
             _ => inputs.push(Input::Tick),
         }
         inputs
+    }
+
+    /// Somebody changes something.
+    fn steer(&mut self) -> Vec<Input> {
+        let over = self.steps >= TROUBLED;
+        if !self.steered || self.stopped || over && !self.paused || !over && !self.random.one_in(12) {
+            return Vec::new();
+        }
+        let what = if over { 30 } else { self.random.below(30) };
+        match what {
+            0..=9 => {
+                let processes = (!self.random.one_in(4)).then(|| 1 + self.random.below(8));
+                let bandwidth = self.random.one_in(3).then(|| [None, Some(3), Some(1000)][self.random.below(3)]);
+                self.limit = processes.unwrap_or(self.limit);
+                self.bandwidth = bandwidth.unwrap_or(self.bandwidth);
+                let bandwidth = bandwidth.map(|limit| limit.and_then(NonZero::new));
+                vec![Input::Adjust { processes: processes.and_then(NonZero::new), bandwidth }]
+            }
+            10..=19 if !self.paused => {
+                self.paused = true;
+                if !self.winds_down {
+                    self.held.extend(self.alive.keys());
+                }
+                vec![Input::Pause]
+            }
+            20 => {
+                self.winds_down = true;
+                vec![Input::WindDown]
+            }
+            _ => {
+                self.paused = false;
+                vec![Input::Continue]
+            }
+        }
     }
 
     pub(super) fn findings(&mut self) -> Findings {
@@ -279,7 +323,10 @@ impl World {
         self.removed.clear();
         self.touched = launches > 0;
         self.unset = if launches > 0 { (0..self.dirs).collect() } else { BTreeSet::new() };
-        self.most = self.policy.processes.get();
+        self.most = usize::MAX;
+        self.limit = self.policy.processes.get();
+        self.bandwidth = self.policy.bwlimit.map(NonZero::get);
+        (self.paused, self.winds_down, self.stands_still) = (false, false, false);
         self.scan.clear();
         for _ in 0..self.dirs {
             self.find_dir();

@@ -1,0 +1,316 @@
+//! The hand on the wheel of a run that is under way: takes in what this program, and others by files in the run directory, ask for, looks at the
+//! timetable and at the throttles, and tells the driver what changes. In a thread of its own, which nobody waits for: a file system that hangs holds up
+//! the answers, and not the run.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{Timestamp, ZonedDateTime};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::endpoint::Target;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Strategy};
+use crate::run_dir::Channel;
+use crate::sched::{InForce, Input};
+use crate::steer::{self, Change, Request, Steered, Steering};
+use crate::thread;
+
+use super::driver::Message;
+use super::{Context, Control};
+
+/// How often somebody looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What others ask of a run, and what it says to that. The copy and the verification after it have the same.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What is to be in force, once a run has begun.
+    steering: Option<Steering>,
+    /// What this program has asked for since the last look.
+    asked: Vec<Change>,
+    /// Where others ask.
+    channel: Option<Channel>,
+    /// Why one rsync does it all, if it does.
+    one_rsync: Option<String>,
+    /// What a pause may end.
+    risk: Option<String>,
+    /// The number of the last orders, and what was in force after the last that were carried out.
+    ordered: u64,
+    carried_out: Option<(u64, InForce)>,
+    /// Per cent of the destination that are taken, as far as that is looked at.
+    full: Option<f64>,
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub(super) struct Orders {
+    pub number: u64,
+    pub changes: Vec<Steered>,
+}
+
+/// What a run answers, whatever it was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer {
+    v: u32,
+    /// Why nothing of the request was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// rsyncs at once, as was asked for, and how many of those may run now.
+    pub processes: usize,
+    pub allowed: usize,
+    /// rsyncs that run.
+    pub running: usize,
+    /// KiB a second of all together.
+    pub bandwidth: Option<NonZero<u64>>,
+    /// Why it pauses, if it does.
+    pub paused: Vec<String>,
+    /// What a pause may end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<String>,
+    /// It ends when what runs has come to its end.
+    pub stops: bool,
+    pub schedule: Option<String>,
+    /// When the timetable changes something next.
+    pub until: Option<String>,
+    pub throttles: Option<String>,
+    pub one_rsync: Option<String>,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This program asks for something.
+    pub fn ask(&self, change: Change) {
+        self.lock().asked.push(change);
+        self.changed.notify_all();
+    }
+
+    /// Others may ask in this run directory.
+    pub fn listen(&self, dir: &std::path::Path) {
+        self.lock().channel = Some(Channel::of(dir));
+    }
+
+    /// One rsync does it all.
+    pub fn is_one_rsync(&self, why: &str) {
+        self.lock().one_rsync = Some(why.to_owned());
+    }
+
+    /// Orders were carried out, and this is in force.
+    pub fn carried_out(&self, number: u64, in_force: InForce) {
+        self.lock().carried_out = Some((number, in_force));
+        self.changed.notify_all();
+    }
+
+    /// A run begins: what is different from what it was made with, and what of that is news.
+    pub fn begin(&self, config: &Config, plan: &Plan, full: Option<f64>) -> (Vec<Input>, Vec<Steered>) {
+        let mut state = self.lock();
+        state.risk = risk(config, plan);
+        state.full = full;
+        if let Strategy::Plain(why) = &plan.strategy {
+            state.one_rsync = Some(why.clone());
+        }
+        let State { steering, asked, .. } = &mut *state;
+        let steering = steering.get_or_insert_with(|| {
+            Steering::new(config.processes, plan.bwlimit, config.timetable.clone(), config.throttles.clone())
+        });
+        asked.drain(..).for_each(|change| steering.change(&change));
+        let readings = steering.throttles().read(full);
+        let changes = steering.look(Timestamp::now(), &readings);
+        let wanted = steering.wanted();
+        let mut inputs = Vec::new();
+        if wanted.processes != config.processes || wanted.bandwidth != plan.bwlimit {
+            inputs.push(Input::Adjust { processes: Some(wanted.processes), bandwidth: Some(wanted.bandwidth) });
+        }
+        inputs.extend((!wanted.paused.is_empty()).then_some(Input::Pause));
+        inputs.extend(wanted.winds_down.then_some(Input::WindDown));
+        (inputs, changes)
+    }
+}
+
+impl State {
+    /// What has to change, if anything has to or somebody waits for the answer.
+    fn look(&mut self, waits: bool) -> Option<Orders> {
+        let steering = self.steering.as_mut()?;
+        self.asked.drain(..).for_each(|change| steering.change(&change));
+        let readings = steering.throttles().read(self.full);
+        let changes = steering.look(Timestamp::now(), &readings);
+        if changes.is_empty() && !waits {
+            return None;
+        }
+        self.ordered += 1;
+        Some(Orders { number: self.ordered, changes })
+    }
+
+    fn refuse(&self, change: &Change) -> Result<()> {
+        let adjusts = change.processes.is_some() || change.bandwidth.is_some() || change.timetable.is_some();
+        if let Some(why) = self.one_rsync.as_ref().filter(|_| adjusts) {
+            return Err(Error::usage(format!("one rsync does it all ({why}): its number and its bandwidth stay"))
+                .remedy("only --pause, --continue and --stop change such a run"));
+        }
+        let timetable = change.timetable.iter().flatten().filter_map(|timetable| timetable.most_processes());
+        let most = change.processes.into_iter().chain(timetable).max();
+        steer::check_processes(most)
+    }
+
+    fn answer(&self, refused: Option<&Error>) -> Answer {
+        let in_force = self.carried_out.map(|(_, in_force)| in_force);
+        let steering = self.steering.as_ref();
+        let timetable = steering.and_then(Steering::timetable);
+        let paused = steering.map(|steering| &steering.wanted().paused[..]).unwrap_or_default();
+        Answer {
+            v: 1,
+            refused: refused.map(Error::to_string),
+            remedy: refused.and_then(|error| error.advice()).map(str::to_owned),
+            processes: in_force.map_or(0, |in_force| in_force.most.get()),
+            allowed: in_force.map_or(0, |in_force| in_force.processes.get()),
+            running: in_force.map_or(0, |in_force| in_force.running),
+            bandwidth: in_force.and_then(|in_force| in_force.bandwidth),
+            paused: paused.iter().map(ToString::to_string).collect(),
+            risk: self.risk.clone().filter(|_| !paused.is_empty()),
+            stops: in_force.is_some_and(|in_force| in_force.winds_down),
+            schedule: timetable.map(|(timetable, _)| timetable.text().to_owned()),
+            until: timetable.and_then(|(timetable, until)| {
+                Some(ZonedDateTime::new(until?, timetable.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string())
+            }),
+            throttles: steering
+                .map(Steering::throttles)
+                .filter(|throttles| !throttles.is_empty())
+                .map(ToString::to_string),
+            one_rsync: self.one_rsync.clone(),
+        }
+    }
+}
+
+/// What may end what is paused.
+fn risk(config: &Config, plan: &Plan) -> Option<String> {
+    let timeout = config.options.meaning().timeout;
+    let mut ends = Vec::new();
+    if timeout > 0 {
+        ends.push(format!("rsync's --timeout={timeout}"));
+    }
+    match config.destination.target() {
+        Target::Daemon { .. } => ends.push("a `timeout` of the daemon".to_owned()),
+        // The connection of a slot is not paused, and answers.
+        Target::Ssh { .. }
+            if plan.route.is_none() || plan.strategy != Strategy::Parallel || !config.hosts.is_empty() =>
+        {
+            ends.push("a ClientAliveInterval of the sshd there".to_owned());
+        }
+        _ => {}
+    }
+    let then = match plan.strategy {
+        Strategy::Plain(_) => "then the run ends",
+        Strategy::Parallel => "its work is done again then",
+    };
+    (!ends.is_empty()).then(|| format!("{} may end what is paused for longer; {then}", ends.join(", or ")))
+}
+
+/// The thread. It ends with the value that [`start`] gives.
+pub(super) struct Steward(Arc<Over>);
+
+#[derive(Default)]
+struct Over(std::sync::atomic::AtomicBool);
+
+impl Over {
+    fn is(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl Drop for Steward {
+    fn drop(&mut self) {
+        self.0.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// Starts it.
+///
+/// # Errors
+/// The system allows no more threads.
+pub(super) fn start(context: &Context, sender: &Sender<Message>) -> Result<Steward> {
+    let over = Arc::<Over>::default();
+    let looks = context.config.throttles.looks_at_destination();
+    if let Some(dest) = context.local_dest().map(PathBuf::from).filter(|_| looks) {
+        let (over, desk) = (Arc::clone(&over), Arc::clone(context.control.desk()));
+        thread::detach(move || {
+            while !over.is() {
+                // It may hang here.
+                let full = steer::percent_full(&dest);
+                desk.lock().full = full;
+                std::thread::sleep(LOOK_EVERY);
+            }
+        })?;
+    }
+    let (its_over, control, sender) = (Arc::clone(&over), context.control.clone(), sender.clone());
+    thread::detach(move || watch(&its_over, &control, &sender))?;
+    Ok(Steward(over))
+}
+
+fn watch(over: &Over, control: &Control, sender: &Sender<Message>) {
+    let desk = control.desk();
+    // Who waits for an answer, and for which orders to be carried out.
+    let mut waiting: Vec<(String, u64)> = Vec::new();
+    while !over.is() {
+        let channel = desk.lock().channel.clone();
+        let requests = channel.as_ref().map(Channel::requests).unwrap_or_default();
+        let mut answers: Vec<(String, Answer)> = Vec::new();
+        let mut state = desk.lock();
+        let mut heard = Vec::new();
+        for (id, request) in requests {
+            let read = serde_json::from_value::<Request>(request).map_err(|cause| {
+                Error::usage("the run does not understand the request")
+                    .because(cause)
+                    .remedy("use the multi-sync that the run was begun with")
+            });
+            let change = read
+                .and_then(|request| Change::read(&request))
+                .and_then(|change| state.refuse(&change).map(|()| change));
+            match change {
+                Ok(change) => {
+                    state.asked.push(change);
+                    heard.push(id);
+                }
+                Err(error) => answers.push((id, state.answer(Some(&error)))),
+            }
+        }
+        if let Some(orders) = state.look(!heard.is_empty()) {
+            waiting.extend(heard.drain(..).map(|id| (id, orders.number)));
+            // The driver is gone only after the run has ended.
+            let _ = sender.send(Message::Steer(orders));
+        }
+        let carried_out = state.carried_out.map_or(0, |(number, _)| number);
+        waiting.retain(|(id, number)| {
+            let waits = *number > carried_out;
+            if !waits {
+                answers.push((id.clone(), state.answer(None)));
+            }
+            waits
+        });
+        drop(state);
+        if let Some(channel) = &channel {
+            answers.iter().for_each(|(id, answer)| channel.answer(id, answer));
+        }
+        control.supervisor().hold();
+        let state = desk.lock();
+        let is_idle = |state: &mut State| {
+            let carried_out = state.carried_out.map_or(0, |(number, _)| number);
+            state.asked.is_empty() && waiting.iter().all(|(_, number)| *number > carried_out)
+        };
+        drop(desk.changed.wait_timeout_while(state, LOOK_EVERY, is_idle));
+    }
+}

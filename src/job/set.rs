@@ -1,0 +1,90 @@
+//! `multi-sync set`: asks a run that is under way for something, and says what is in force.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::engine::Answer;
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::rsync::exit;
+use crate::run_dir::{self, Asked, Asking};
+use crate::steer::{self, Change, Request};
+
+use super::kept::what_to_type;
+
+/// After so long somebody is told that there is no answer, and after so long it is not waited for.
+const SILENT: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Asks the run that a word means, and waits for its answer; `tell` hears when that takes long. The text says what is in force.
+///
+/// # Errors
+/// A value is wrong, nobody works on the run, it refuses, or it does not answer.
+pub fn set(typed: &Path, request: &Request, tell: &dyn Fn(&str)) -> Result<String> {
+    // Before anything is written.
+    Change::read(request)?;
+    let dir = run_dir::find(typed)?;
+    Asked::read(&dir)?;
+    let shown = Printable::path(&dir).to_string();
+    let mut told = false;
+    let asked = run_dir::ask(&dir, request, &mut |waited| {
+        if waited >= SILENT && !std::mem::replace(&mut told, true) {
+            tell(&format!("the run has not answered for {} s; waiting for it", SILENT.as_secs()));
+        }
+        waited >= LONGEST
+    })?;
+    let silent = format!("the run in {shown} has not answered for {} s", LONGEST.as_secs());
+    match asked {
+        Asking::Ended => Err(Error::usage(format!("nobody works on the run in {shown}"))
+            .remedy(format!("go on with it: {}", what_to_type(&dir, false)))),
+        Asking::GivenUp => Err(Error::usage(format!("{silent}: nothing was changed"))
+            .remedy("see whether its process is stopped, or its directory cannot be read there")
+            .exit(exit::TIMEOUT)),
+        Asking::Taken => Err(Error::usage(format!("{silent}, and may still do what was asked"))
+            .remedy("see whether somebody reads what it prints")
+            .exit(exit::TIMEOUT)),
+        Asking::Answered(answer) => {
+            let answer: Answer = serde_json::from_value(answer)
+                .map_err(|cause| Error::usage("the answer of the run is not understood").because(cause))?;
+            match answer.refused {
+                Some(why) => {
+                    let error = Error::usage(format!("the run refuses: {why}"));
+                    Err(answer.remedy.into_iter().fold(error, Error::remedy))
+                }
+                None => Ok(text(&answer)),
+            }
+        }
+    }
+}
+
+/// What is in force.
+fn text(answer: &Answer) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name}: {value}");
+    };
+    let Answer { processes, allowed, running, .. } = *answer;
+    match &answer.one_rsync {
+        Some(why) => line("Processes", format!("one rsync does it all ({why})")),
+        None => {
+            let fewer = if allowed < processes { format!(", of which {allowed} may run now") } else { String::new() };
+            let too_many = if running > processes { "; those that are too many come to their end" } else { "" };
+            line("Processes", format!("{processes} at most{fewer}, {running} running{too_many}"));
+            let all = if answer.bandwidth.is_some() { " for all rsyncs together that start from now on" } else { "" };
+            line("Bandwidth", format!("{}{all}", steer::shown(answer.bandwidth)));
+        }
+    }
+    let paused = if answer.paused.is_empty() { "no".to_owned() } else { answer.paused.join(", and ") };
+    line("Paused", paused);
+    answer.risk.iter().for_each(|risk| line("In the pause", risk.clone()));
+    if answer.stops {
+        line("Ends", "when what runs has come to its end".to_owned());
+    }
+    if let Some(schedule) = &answer.schedule {
+        let until = answer.until.as_ref().map_or(String::new(), |until| format!(" (next change: {until})"));
+        line("Timetable", format!("{schedule}{until}"));
+    }
+    answer.throttles.iter().for_each(|throttles| line("Pauses at", throttles.clone()));
+    text
+}

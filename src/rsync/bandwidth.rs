@@ -1,0 +1,53 @@
+//! A bandwidth as rsync reads it.
+
+/// rsync(1), `--bwlimit`: a number with or without a fraction, in KiB unless a suffix says otherwise; `K` and `KiB` are powers of 1024, `KB`
+/// of 1000, and `+1` or `-1` at the end is a byte. Rounded to KiB; `None` where rsync reads none.
+pub fn kib_per_second(text: &str) -> Option<u64> {
+    let text = text.to_ascii_lowercase();
+    let (rest, byte) = match (text.strip_suffix("+1"), text.strip_suffix("-1")) {
+        (Some(rest), _) => (rest, 1.0),
+        (_, Some(rest)) => (rest, -1.0),
+        _ => (text.as_str(), 0.0),
+    };
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    let number: f64 = rest[..end].parse().ok()?;
+    let mut suffix = rest[end..].chars();
+    let power = suffix.next().map_or(Some(1), |letter| "bkmgtp".find(letter))?;
+    let base = match suffix.as_str() {
+        "" | "ib" => 1024_f64,
+        "b" => 1000.0,
+        _ => return None,
+    };
+    let bytes = (number * base.powi(power as i32)).floor() + byte;
+    // Less than this rsync refuses, unless it is none at all.
+    const LEAST: f64 = 512.0;
+    (bytes == 0.0 || (LEAST..u64::MAX as f64).contains(&bytes)).then(|| (bytes as u64).saturating_add(512) / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bandwidth_limit_is_read_as_rsync_reads_it() {
+        for (text, kib) in [
+            ("100", Some(100)),
+            ("2m", Some(2048)),
+            ("1GiB", Some(1 << 20)),
+            ("1mb", Some(977)),
+            ("2048b", Some(2)),
+            ("1.5m", Some(1536)),
+            ("0.5", Some(1)),
+            (".25M", Some(256)),
+            ("1m-1", Some(1024)),
+            ("0k", Some(0)),
+            ("100b", None),
+            ("1x", None),
+            ("-1", None),
+            ("1e3", None),
+            ("k", None),
+        ] {
+            assert_eq!(kib_per_second(text), kib, "{text}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What is changed while a run goes on: how many launches, how much bandwidth, a pause, and an end that lets finish what runs.
+
+use std::num::NonZero;
+
+use crate::report::Failed;
+use crate::rsync::exit;
+
+use super::bandwidth::Bandwidth;
+use super::phase::Phase;
+use super::{Command, Scheduler};
+
+/// What others have set for a run that is under way.
+pub(super) struct Steering {
+    /// rsyncs at once, at most: what was asked for last.
+    pub most: NonZero<usize>,
+    /// Nothing is started, and what runs is stopped.
+    pub paused: bool,
+    /// Nothing is started any more. The run ends when nothing runs.
+    pub winds_down: bool,
+    /// The bandwidth was changed: it is another one than one rsync for everything would be given by the words of the user.
+    pub limits_anew: bool,
+}
+
+impl Steering {
+    pub fn new(most: NonZero<usize>) -> Steering {
+        Steering { most, paused: false, winds_down: false, limits_anew: false }
+    }
+
+    /// Whether something may be started.
+    pub fn may_start(&self) -> bool {
+        !self.paused && !self.winds_down
+    }
+}
+
+/// What is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InForce {
+    /// As many as were asked for.
+    pub most: NonZero<usize>,
+    /// As many as may run: fewer where the other side lets in no more, or the number is found by measuring.
+    pub processes: NonZero<usize>,
+    /// In KiB a second, of all together.
+    pub bandwidth: Option<NonZero<u64>>,
+    pub paused: bool,
+    pub winds_down: bool,
+    /// Launches that have not ended.
+    pub running: usize,
+}
+
+impl Scheduler {
+    /// Launches that run stay as they are: they end, or have the bandwidth that they were started with.
+    pub(super) fn adjust(&mut self, processes: Option<NonZero<usize>>, bandwidth: Option<Option<NonZero<u64>>>) {
+        if let Some(most) = processes {
+            // Those that wait for their names would be too many when they get them.
+            if most < self.steering.most {
+                self.dismiss_all();
+            }
+            self.steering.most = most;
+            self.slots.resize(most);
+            self.tuner.iter_mut().for_each(|tuner| tuner.bound(most));
+            self.bandwidth.iter_mut().for_each(|bandwidth| bandwidth.share_among(most));
+        }
+        if let Some(limit) = bandwidth {
+            self.steering.limits_anew |= self.bandwidth.as_ref().map(Bandwidth::limit) != limit;
+            match (limit, &mut self.bandwidth) {
+                (Some(limit), Some(bandwidth)) => bandwidth.change(limit, self.steering.most),
+                (Some(limit), none) => *none = Some(Bandwidth::new(limit, self.steering.most)),
+                (None, bandwidth) => *bandwidth = None,
+            }
+        }
+    }
+
+    /// Holds up everything, until [`Scheduler::go_on`].
+    pub(super) fn pause(&mut self) {
+        let pauses = self.steering.may_start() && !self.stopping() && !self.finished;
+        if pauses {
+            self.steering.paused = true;
+            self.slots.hold();
+            self.commands.push(Command::Pause);
+        }
+    }
+
+    pub(super) fn go_on(&mut self) {
+        if std::mem::take(&mut self.steering.paused) {
+            self.commands.push(Command::Continue);
+        }
+    }
+
+    /// Ends the run when what runs has come to its end. What is paused goes on, or it would not come to its end.
+    pub(super) fn wind_down(&mut self) {
+        if !std::mem::replace(&mut self.steering.winds_down, true) {
+            self.go_on();
+            self.dismiss_all();
+        }
+    }
+
+    /// Ends a run that winds down once nothing runs. What is left is what a run leaves whose time was over.
+    pub(super) fn end_if_wound_down(&mut self) {
+        let over = self.steering.winds_down && self.slots.is_empty() && self.phase != Phase::Done;
+        if over && !self.stopping() {
+            self.tell_failure(Failed::Stopped);
+            self.fail(exit::TIMEOUT);
+        }
+    }
+
+    /// The run has ended before its time because somebody has asked for that.
+    pub fn is_wound_down(&self) -> bool {
+        self.steering.winds_down && self.failed == Some(exit::TIMEOUT)
+    }
+
+    pub fn in_force(&self) -> InForce {
+        let Steering { most, paused, winds_down, .. } = self.steering;
+        InForce {
+            most,
+            processes: self.processes().min(self.retry.at_once),
+            bandwidth: self.bandwidth.as_ref().map(Bandwidth::limit),
+            paused,
+            winds_down,
+            running: self.slots.len(),
+        }
+    }
+}
