@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
-    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats d/dry-run r/rsync= verify= verify-only retries= stall= resume= retry-failed= status= runs forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats d/dry-run r/rsync= verify= verify-only retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command
@@ -40,9 +40,15 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify -d 'after 
 checksum\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall and --stats may be given anew' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall, --stats, --schedule and the throttles may be given anew' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retry-failed -d 'launch once more what failed in a run' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l status -d 'print where a run stands' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l set -d 'change a run that is under way, with --processes, --schedule and what follows; print what is in force' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bwlimit -d 'with --set: bandwidth of all rsyncs together that start from now on, as rsync writes it; or none' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-load -d 'pause while this machine\'s load is so high, go on at the second [default: 0.8 of it]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-dest-full -d 'pause when a DEST on this machine is so full, go on at the second [default: 5 less]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-pressure -d 'pause while programs of this machine wait so often for cpu, io or memory (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l forget -d 'remove the directory of a run that is not to be resumed' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l keep-runs -d 'how long directories of runs that did not come to their end stay, and how many [default: 30,50]; 0: keep none' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l on-end -d 'run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input' -r
@@ -65,6 +71,9 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stats -d 'print s
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s d -l dry-run -d 'read the source and pack it into buckets, copy nothing'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify-only -d 'copy nothing, only list what rsync -n -i finds to do'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l runs -d 'print your runs that did not come to their end; --runs DIR: those below --buckets DIR'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l pause -d 'with --set: stop the rsyncs that run (SIGSTOP), and start none'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l continue -d 'with --set: go on after --pause'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stop -d 'with --set: start no more, and end when what runs has come to its end; the run can be resumed (code 30)'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l gitignore -d 'leave out what .gitignore and .ignore files say; not with --delete'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s t -l selftest -d 'test this machine, its rsync, and DEST if it is given; -r adds options to every copy'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s e -l bench -d 'measure one rsync and 1, 2, 4, 8, 16 processes on a tree in the temporary folder'
@@ -78,7 +87,7 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "runs" -d 'Lists 
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "verify" -d 'Copies nothing and lists what one more rsync would do, by size and time, or with --verify=checksum by content. The exit code is 23 if there is anything. The same as --verify-only.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "survey" -d 'Reads the sources, packs them into buckets and prints how much there is. Copies nothing. The same as -d --stats, without DEST.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "explain" -d 'Says of a command line whether several rsyncs or one would do it, and why, what becomes of each option, and how an rsync would be started. Copies and changes nothing, and connects to nothing.'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "set" -d 'There is no way yet to change a run that is under way: end it (^C), and go on with `multi-sync resume -p N RUN`.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "set" -d 'Changes a run that is under way, here or on another machine that sees its directory, and prints what is in force; without an option it only prints. RUN is its name, the beginning of it, or its directory. The same as --set RUN.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "selftest" -d 'Tests this machine and its rsync, and copies to DEST if it is given. The same as -t, --selftest.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "bench" -d 'Measures one rsync and 1, 2, 4, 8, 16 processes on a tree of its own. The same as -e, --bench; -g, --benchshm does it in memory.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "help" -d 'Prints a short help, that of a word, or everything.'
@@ -88,6 +97,10 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l ssh -d 
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-load -d 'pause while this machine\'s load is so high, go on at the second [default: 0.8 of it]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-dest-full -d 'pause when a DEST on this machine is so full, go on at the second [default: 5 less]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-pressure -d 'pause while programs of this machine wait so often for cpu, io or memory (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-end -d 'run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-failure -d 'the same, before --on-end, if the exit code is not 0' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hook-seconds -d 'end such a command after so long [default: 60]' -r
@@ -101,6 +114,10 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l ssh -d '
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-load -d 'pause while this machine\'s load is so high, go on at the second [default: 0.8 of it]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-dest-full -d 'pause when a DEST on this machine is so full, go on at the second [default: 5 less]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-pressure -d 'pause while programs of this machine wait so often for cpu, io or memory (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-end -d 'run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-failure -d 'the same, before --on-end, if the exit code is not 0' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hook-seconds -d 'end such a command after so long [default: 60]' -r
@@ -140,11 +157,21 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s b -l b
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-load -d 'pause while this machine\'s load is so high, go on at the second [default: 0.8 of it]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-dest-full -d 'pause when a DEST on this machine is so full, go on at the second [default: 5 less]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-pressure -d 'pause while programs of this machine wait so often for cpu, io or memory (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-threads -d 'threads that read the source [default: one per core, more on network and FUSE file systems]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s k -l keep -d 'keep the run directory also after success'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stats -d 'print statistics at the end, and why one rsync did it all'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l gitignore -d 'leave out what .gitignore and .ignore files say; not with --delete'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand set" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand set" -l bwlimit -d 'with --set: bandwidth of all rsyncs together that start from now on, as rsync writes it; or none' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand set" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand set" -l pause -d 'with --set: stop the rsyncs that run (SIGSTOP), and start none'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand set" -l continue -d 'with --set: go on after --pause'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand set" -l stop -d 'with --set: start no more, and end when what runs has come to its end; the run can be resumed (code 30)'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand selftest" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand bench" -l bench-entries -d 'entries of the tree that is measured [default: 100000]' -r

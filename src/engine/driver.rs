@@ -15,8 +15,7 @@ use crate::rsync::exit;
 use crate::run_dir::durable::{self, BucketsKept};
 use crate::run_dir::journal::Record;
 use crate::scan::{ScanError, Weight};
-use crate::sched::{Directory, InForce, Input, LaunchId, Release, Scheduler, Verdict, Work};
-use crate::steer::Steered;
+use crate::sched::{Directory, Input, LaunchId, Release, Scheduler, Verdict, Work};
 use crate::thread;
 
 use super::context::{self, Context};
@@ -96,9 +95,9 @@ pub(super) struct State {
     /// The journal says what DEST is.
     pub dest_noted: bool,
     interrupted: bool,
-    step: Step,
+    pub step: Step,
     /// What is in force, as it was told.
-    in_force: Option<Adjusted>,
+    pub in_force: Option<Adjusted>,
     stalls_told: bool,
     /// The least number that no bucket has.
     next_bucket: u64,
@@ -107,7 +106,7 @@ pub(super) struct State {
     /// It is being told so.
     syncing: bool,
     /// The number of the orders that the inputs have.
-    ordered: Option<u64>,
+    pub ordered: Option<u64>,
 }
 
 impl State {
@@ -233,22 +232,6 @@ impl Driver<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    fn steer(&mut self, orders: Orders) {
-        for change in &orders.changes {
-            (self.tell)(Event::Steered(change));
-            let input = match change {
-                Steered::Processes { most, .. } => Input::Adjust { processes: Some(*most), bandwidth: None },
-                Steered::Bandwidth { kib, .. } => Input::Adjust { processes: None, bandwidth: Some(*kib) },
-                Steered::Paused { .. } => Input::Pause,
-                Steered::Continued => Input::Continue,
-                Steered::WindsDown => Input::WindDown,
-            };
-            self.slots.hear(&input);
-            self.state.inputs.push(input);
-        }
-        self.state.ordered = Some(orders.number);
     }
 
     fn hear_scan(&mut self, found: feed::Found) -> Result<()> {
@@ -401,27 +384,6 @@ impl Driver<'_, '_> {
             self.hear(message)?;
         }
         Ok(())
-    }
-
-    /// Before what is started in it.
-    fn tell_step(&mut self) {
-        let step = self.scheduler.step();
-        if std::mem::replace(&mut self.state.step, step) != step {
-            (self.tell)(Event::Entered(step));
-        }
-        let in_force = self.in_force();
-        if self.state.in_force.as_ref() != Some(&in_force) {
-            // At the beginning it is as planned, unless something has changed that.
-            if self.state.in_force.is_some() {
-                (self.tell)(Event::Adjusted(&in_force));
-            }
-            self.state.in_force = Some(in_force);
-        }
-    }
-
-    fn in_force(&self) -> Adjusted {
-        let InForce { bandwidth, paused, winds_down, .. } = self.scheduler.in_force();
-        Adjusted { processes: self.scheduler.processes().get(), bandwidth, paused, winds_down }
     }
 
     /// Tells once where `--stall` can do nothing.

@@ -15,12 +15,13 @@ use crate::config::Config;
 use crate::endpoint::Target;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
+use crate::report::{Adjusted, Event};
 use crate::run_dir::Channel;
 use crate::sched::{InForce, Input};
 use crate::steer::{self, Change, Request, Steered, Steering};
 use crate::thread;
 
-use super::driver::Message;
+use super::driver::{Driver, Message};
 use super::{Context, Control};
 
 /// How often somebody looks.
@@ -218,6 +219,46 @@ fn risk(config: &Config, plan: &Plan) -> Option<String> {
         Strategy::Parallel => "its work is done again then",
     };
     (!ends.is_empty()).then(|| format!("{} may end what is paused for longer; {then}", ends.join(", or ")))
+}
+
+impl Driver<'_, '_> {
+    /// Has the scheduler hear of it first.
+    pub(super) fn steer(&mut self, orders: Orders) {
+        for change in &orders.changes {
+            (self.tell)(Event::Steered(change));
+            let input = match change {
+                Steered::Processes { most, .. } => Input::Adjust { processes: Some(*most), bandwidth: None },
+                Steered::Bandwidth { kib, .. } => Input::Adjust { processes: None, bandwidth: Some(*kib) },
+                Steered::Paused { .. } => Input::Pause,
+                Steered::Continued => Input::Continue,
+                Steered::WindsDown => Input::WindDown,
+            };
+            self.slots.hear(&input);
+            self.state.inputs.push(input);
+        }
+        self.state.ordered = Some(orders.number);
+    }
+
+    /// Before what is started in it.
+    pub(super) fn tell_step(&mut self) {
+        let step = self.scheduler.step();
+        if std::mem::replace(&mut self.state.step, step) != step {
+            (self.tell)(Event::Entered(step));
+        }
+        let in_force = self.in_force();
+        if self.state.in_force.as_ref() != Some(&in_force) {
+            // At the beginning it is as planned, unless something has changed that.
+            if self.state.in_force.is_some() {
+                (self.tell)(Event::Adjusted(&in_force));
+            }
+            self.state.in_force = Some(in_force);
+        }
+    }
+
+    fn in_force(&self) -> Adjusted {
+        let InForce { bandwidth, paused, winds_down, .. } = self.scheduler.in_force();
+        Adjusted { processes: self.scheduler.processes().get(), bandwidth, paused, winds_down }
+    }
 }
 
 /// The thread. It ends with the value that [`start`] gives.

@@ -91,7 +91,7 @@ fn other_mistakes_are_answered_with_what_to_do() {
         (&["resume"], "multi-sync runs"),
         (&["resume", "a", "b"], "multi-sync resume [OPTIONS] RUN"),
         (&["bench", "x"], "multi-sync bench [OPTIONS]"),
-        (&["set", "-p", "4"], "multi-sync resume -p N RUN"),
+        (&["set", "-p", "4"], "multi-sync set RUN [OPTIONS]"),
         (&["help", "x"], "resume, retry, status"),
     ] {
         let before = snapshot(work.path());

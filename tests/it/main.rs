@@ -45,6 +45,7 @@ mod selftest;
 mod sessions;
 mod sources;
 mod state;
+mod steering;
 mod supervision;
 mod support_selfcheck;
 mod symlink_race;
