@@ -120,10 +120,11 @@ fn a_timetable_is_followed_from_the_beginning() {
     let told = set(&work, &[]).expect_code(0).stdout_text();
     assert!(told.contains("Processes: 1 at most") && told.contains("Timetable: else p=1"), "{told}");
     let before = launches(&work, 0);
-    assert_eq!(before.1, 1, "{before:?}");
+    // One that only ends may still be there.
+    assert!(before.1 <= 2, "{before:?}");
     set(&work, &["--schedule", "none"]).expect_code(0);
     let ran = started.finish(SOON).expect_code(0);
-    assert!(launches(&work, before.2).1 > 1, "{}", ran.report());
+    assert!(launches(&work, before.2).1 > 2, "{}", ran.report());
     expect_same(&work, "D/", &ran);
 }
 
