@@ -56,7 +56,7 @@ _multi__sync() {
 
     case "${cmd}" in
         multi__sync)
-            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --dry-run --rsync --verify --verify-only --retries --stall --resume --retry-failed --status --runs --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain set selftest bench help"
+            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --dry-run --rsync --verify --verify-only --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain set selftest bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -151,6 +151,30 @@ _multi__sync() {
                     return 0
                     ;;
                 --status)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bwlimit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -264,7 +288,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__explain)
-            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --rsync --retries --stall --scan-threads --gitignore"
+            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --rsync --retries --stall --schedule --max-load --max-dest-full --max-pressure --scan-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -338,6 +362,22 @@ _multi__sync() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --scan-threads)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -364,7 +404,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__resume)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -395,6 +435,22 @@ _multi__sync() {
                     return 0
                     ;;
                 --stall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -426,7 +482,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__retry)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -457,6 +513,22 @@ _multi__sync() {
                     return 0
                     ;;
                 --stall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -524,12 +596,28 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__set)
-            opts=""
+            opts="-p --processes --bwlimit --pause --continue --stop --schedule"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --processes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bwlimit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
