@@ -153,6 +153,7 @@ fn commands_are_understood() {
                 "status",
                 "runs",
                 "--forget",
+                "set",
                 "selftest",
                 "bench",
                 "--bench",
@@ -164,7 +165,7 @@ fn commands_are_understood() {
             }
             count += 1;
             let rest = rest.strip_prefix("verify ").unwrap_or(rest);
-            let explains = if ["explain", "survey", "help", "set"].contains(&begins) { "" } else { "explain " };
+            let explains = if ["explain", "survey", "help"].contains(&begins) { "" } else { "explain " };
             // Absolute names are those below here.
             let script = ["/data", "/export", "/mnt", "/scratch"].iter().fold(rest.to_owned(), |line, name| {
                 line.replace(&format!(" {name}"), &format!(" {}{name}", work.path().display()))
