@@ -27,7 +27,7 @@ use multi_sync::command::runs;
 use multi_sync::command::runs::Keep;
 use multi_sync::command::shell::Quoted;
 use multi_sync::command::size::{self, Size};
-use multi_sync::command::steer::{self, Throttles, Timetable};
+use multi_sync::command::steer::{self, Timetable};
 use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
@@ -309,15 +309,15 @@ fn set_steering(config: &mut Config, typed: [Option<&OsString>; 4]) -> Result<()
             text => Some(about("--schedule", Timetable::of_this_machine(text))?),
         };
     }
-    let throttles: [(&str, Option<&OsString>, fn(&mut Throttles, &str) -> Result<()>); 3] = [
-        ("--max-load", load, Throttles::set_load),
-        ("--max-dest-full", full, Throttles::set_full),
-        ("--max-pressure", pressure, Throttles::set_pressure),
-    ];
-    for (option, word, set) in throttles {
-        if let Some(word) = word {
-            set(&mut config.throttles, text_of(option, word)?)?;
-        }
+    let throttles = &mut config.throttles;
+    if let Some(word) = load {
+        throttles.set_load(text_of("--max-load", word)?)?;
+    }
+    if let Some(word) = full {
+        throttles.set_full(text_of("--max-dest-full", word)?)?;
+    }
+    if let Some(word) = pressure {
+        throttles.set_pressure(text_of("--max-pressure", word)?)?;
     }
     Ok(())
 }

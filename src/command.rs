@@ -40,7 +40,7 @@ pub mod size {
     pub use crate::size::{Size, human, parse_count};
 }
 pub mod steer {
-    pub use crate::steer::{Request, Throttles, Timetable};
+    pub use crate::steer::{Request, Timetable};
 }
 pub mod supervise {
     pub use crate::supervise::{Ended, Guardian, Stop, Supervisor};

@@ -82,7 +82,7 @@ pub struct Summary {
     pub code: RunCode,
     /// The run was interrupted.
     pub interrupted: bool,
-    /// It was ended before its time by who asked for that ([`crate::sched`], winding down).
+    /// It was asked to end when what ran had come to its end, and did so before its time.
     pub stopped: bool,
     /// Why one plain rsync did it, if it did.
     pub plain: Option<String>,
