@@ -101,6 +101,10 @@ packages: need-cargo ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux-
 	@for tool in cargo-deb cargo-generate-rpm; do \
 	    command -v $$tool >/dev/null || { echo "$$tool is not here: cargo install --locked $$tool" >&2; exit 1; }; done
 	$(CARGO) build --release --locked $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	@mkdir -p target
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1); printf '%s\n' \
+	    "multi-sync ($$version-1) unstable; urgency=medium" '' '  * See docs/CHANGELOG.md in this directory.' '' \
+	    " -- The authors of multi-sync <maintainers@multi-sync.invalid>  $$(LC_ALL=C date -R)" >target/debian-changelog
 	$(CARGO) deb --no-build $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	$(CARGO) generate-rpm $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	@find '$(TARGET)' \( -name '*.deb' -o -name '*.rpm' \) -newer Cargo.toml
