@@ -124,8 +124,17 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
         // What is appended to one name is not what the other expects.
         Finding::Code { one, many } => {
-            let failed = runs.one.stderr_text().contains("failed verification");
-            in_place && failed && !shared.is_empty() && (*one, *many) == (Some(23), Some(0))
+            let said = runs.one.stderr_text();
+            let failed = said.contains("failed verification");
+            // Nor is a backup that cannot be made needed once it has the new content.
+            let is_backup = |line: &&str| {
+                shared
+                    .iter()
+                    .any(|path| line.contains(&format!("/{}~\": ", Printable::bytes(&escaped(base_name(path))))))
+            };
+            let mut errors = said.lines().filter(|line| line.starts_with("rsync: ")).peekable();
+            let backed_up = case.has_letter('b') && errors.peek().is_some() && errors.all(|line| is_backup(&line));
+            in_place && (failed || backed_up) && !shared.is_empty() && (*one, *many) == (Some(23), Some(0))
         }
         // The first of them to be looked at is the one that is printed.
         Finding::Line { text, .. } => {
