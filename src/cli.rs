@@ -21,8 +21,8 @@ use multi_sync::command::config::{Config, DEFAULT_RSYNC, Depth, most_processes};
 use multi_sync::command::endpoint::{Destination, Source};
 use multi_sync::command::entry::Printable;
 use multi_sync::command::hosts::{self, Host, Ssh};
-use multi_sync::command::options::asking;
 use multi_sync::command::options::{Aliases, Options};
+use multi_sync::command::options::{asking, refuse_without_deletion};
 use multi_sync::command::runs;
 use multi_sync::command::runs::Keep;
 use multi_sync::command::shell::Quoted;
@@ -31,6 +31,7 @@ use multi_sync::command::steer::{self, Timetable};
 use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
+use multi_sync::job::DeleteLimit;
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
@@ -345,6 +346,21 @@ fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
+/// How much may be deleted.
+fn set_delete_limit(config: &mut Config, matches: &ArgMatches) -> Result<()> {
+    let Some(word) = matches.get_one::<OsString>("delete-limit") else { return Ok(()) };
+    let text = word.to_str().unwrap_or("%");
+    config.delete_limit = Some(about("--delete-limit", text.parse::<DeleteLimit>())?);
+    let copies_nothing = [("dry-run", config.dry_run), ("verify-only", config.verify_only)];
+    match copies_nothing.into_iter().find(|(_, given)| *given) {
+        Some((other, _)) => Err(Error::usage(format!("--delete-limit and --{other}: nothing is deleted"))
+            .remedy("give one of them; to see what would be deleted add -n to the rsync options")),
+        // Of a command that is left to the rsync that was typed the options are not read here.
+        None if config.sources.is_empty() => Ok(()),
+        None => refuse_without_deletion(&config.options),
+    }
+}
+
 /// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
 const MOST_SCAN_THREADS: usize = 256;
 
@@ -410,6 +426,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     set_steering(config, [word("schedule"), word("max-load"), word("max-dest-full"), word("max-pressure")])?;
     set_verification(config, matches)?;
     config.check_steering()?;
+    set_delete_limit(config, matches)?;
     Ok(keep)
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::endpoint::{Destination, Source};
 use crate::error::{Error, Result};
 use crate::hosts::{Host, Ssh, Workers, spread};
+use crate::limit::DeleteLimit;
 use crate::rsync::options::Options;
 use crate::scan::Limits;
 use crate::steer::{self, Throttles, Timetable};
@@ -85,6 +86,10 @@ pub struct Config {
     pub verify: Option<Depth>,
     /// Nothing is copied, rsync is only asked that.
     pub verify_only: bool,
+    /// Deletions are counted before the first one, and nothing is deleted if there are more (`guard`).
+    pub delete_limit: Option<DeleteLimit>,
+    /// The run is the one that counts them: each rsync tells what it would delete, and of nothing else.
+    pub counts_deletions: bool,
     /// How often a launch whose connection failed is tried again. One that was killed is tried once more, unless this is 0.
     pub retries: u32,
     /// An rsync that for so long prints nothing and neither reads nor writes is ended; its work is tried again.
@@ -184,6 +189,8 @@ impl Config {
             gitignore: false,
             verify: None,
             verify_only: false,
+            delete_limit: None,
+            counts_deletions: false,
             retries: DEFAULT_RETRIES,
             stall: None,
             hosts: Vec::new(),

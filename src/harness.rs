@@ -31,6 +31,9 @@ pub mod entry {
 pub mod error {
     pub use crate::error::{EXIT_FILE_IO, EXIT_IPC, EXIT_USAGE};
 }
+pub mod guard {
+    pub use crate::guard::{counting, keeping};
+}
 pub mod hosts {
     pub use crate::hosts::parse_list;
 }

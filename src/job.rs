@@ -27,6 +27,7 @@
 //! The library installs no signal handler and changes nothing of its process but the soft limit of open files, which is raised to the hard limit.
 
 mod builder;
+mod deletions;
 mod explain;
 mod handle;
 mod kept;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::engine::{self, Control};
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::plan::{Plan, Strategy};
 use crate::preflight;
 use crate::rsync::exit;
@@ -52,14 +54,16 @@ use crate::run_dir::{self, Asked, Keep};
 use crate::spool::Spool;
 
 pub use crate::config::Depth;
+pub use crate::limit::DeleteLimit;
 pub use crate::report::{
     Adjusted, Event, Failed, Launch, LaunchEnd, LaunchKind, LaunchResult, Note, Part, Phase, Planned, Progress, RunEnd,
-    Started, Step, Totals,
+    Started, Step, Totals, Withheld,
 };
 pub use crate::rsync::output::{Counts, Figures};
 pub use crate::steer::{By, Resource, Steered, Why};
 pub use crate::supervise::Stream;
 pub use builder::JobBuilder;
+use deletions::Decision;
 #[doc(hidden)]
 pub use explain::one_as_typed;
 pub use handle::JobHandle;
@@ -88,9 +92,10 @@ struct GivesWay {
 #[derive(Debug, Clone, Default)]
 pub struct CancelHandle(Arc<Controls>);
 
-/// The copy and the verification after it have one each: what comes between them stops both.
+/// The count of deletions, the copy and the verification after it have one each: what comes between them stops all.
 #[derive(Debug)]
 struct Controls {
+    count: Control,
     copy: Control,
     verification: Control,
 }
@@ -106,6 +111,7 @@ impl CancelHandle {
     /// Ends the job: nothing more is started, and running rsyncs get SIGTERM so that they remove their temporary files. A second call kills
     /// them. A job that has not begun ends at once when it does.
     pub fn cancel(&self) {
+        self.0.count.interrupt();
         self.0.copy.interrupt();
         self.0.verification.interrupt();
     }
@@ -117,6 +123,7 @@ impl CancelHandle {
 
     /// Has the job tell where it stands, as [`Event::Asked`], as soon as it can.
     pub fn ask_progress(&self) {
+        self.0.count.ask();
         self.0.copy.ask();
         self.0.verification.ask();
     }
@@ -283,7 +290,7 @@ impl Job {
 
     fn carry_out(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
         let Job { mut config, words, keep_runs, gives_way, cancel } = self;
-        let Controls { copy: control, verification } = &*cancel.0;
+        let Controls { count, copy: control, verification } = &*cancel.0;
         raise_descriptor_limit();
         config.check_steering()?;
         // Before anybody else opens a file that an option names.
@@ -309,9 +316,21 @@ impl Job {
                 Ok(_) => {}
             }
         }
-        let plan = made?;
+        let mut plan = made?;
         // What can be refused is refused before anything is copied.
         let question = verification::question(&config)?;
+        let (mut memory, mut withheld) = (None, None);
+        if let Some(limit) = config.delete_limit.filter(|_| !config.verify_only && !config.dry_run) {
+            match deletions::decide(&config, limit, resumed.map(|run| &*run.dir), count, tell)? {
+                Decision::Delete(seen) => memory = seen,
+                Decision::Keep(why) => {
+                    config.options = guard::keeping(&config.options)?;
+                    plan = Plan::make(&config, control.supervisor())?;
+                    tell(Event::Failed(why.clone()));
+                    withheld = Some(why);
+                }
+            }
+        }
         let (ledger, kept) = Opened::open(&config, &plan, &words, resumed)?.split();
         if kept.recorded() {
             let written = spool.keep_in(kept.buckets().path());
@@ -322,9 +341,12 @@ impl Job {
         if kept.recorded() {
             control.listen(kept.buckets().path());
         }
+        if withheld.is_some() && kept.recorded() {
+            deletions::mark(kept.buckets().path())?;
+        }
         tell(Event::RunDirectory(kept.buckets().path()));
         tell(Event::Started(&started(&config, &plan, words, &kept, resumed.is_some())));
-        let ended = if config.verify_only {
+        let mut ended = if config.verify_only {
             let differences = verification::differences(kept.buckets(), ledger.is_some())?;
             let told = differences.noted(&tell);
             let ended = engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, &told);
@@ -332,11 +354,21 @@ impl Job {
         } else {
             engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, tell)
         };
+        if let (Ok(copied), Some(_)) = (&mut ended, &withheld) {
+            copied.code.add(exit::MAX_DELETE);
+        }
         let ended = match (ended, question) {
             (Ok(copied), Some(question)) => verification::after(copied, &question, &kept, verification, tell),
             (ended, _) => ended,
         };
-        let closed = kept.close(&config, keep_runs, ended.as_ref().ok());
+        let mut closed = kept.close(&config, keep_runs, ended.as_ref().ok());
+        let settled = ended.as_ref().is_ok_and(|run| !run.interrupted && exit::is_settled(run.code.get()));
+        if let Some(why) = withheld.filter(|_| settled) {
+            closed.lines.push(deletions::advice(&why));
+        }
+        if let Some(Err(cause)) = memory.filter(|_| settled).map(|memory| memory.write()) {
+            tell(Event::Note(Note::SourcesNotRemembered { why: cause.to_string() }));
+        }
         if let (Some(place), false) = (&config.state, config.dry_run) {
             keep_runs.tidy(place);
         }

@@ -24,11 +24,13 @@ mod endpoint;
 mod engine;
 mod entry;
 mod error;
+mod guard;
 mod handle;
 #[doc(hidden)]
 pub mod harness;
 mod hosts;
 pub mod job;
+mod limit;
 mod names;
 mod plan;
 mod preflight;

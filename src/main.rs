@@ -389,7 +389,7 @@ impl Printer {
             Event::Output(Stream::Stdout, bytes) => streams::out(bytes),
             Event::Output(Stream::Stderr, bytes) => streams::err(bytes),
             Event::Complained(text) => streams::err([text, b"\n"].concat()),
-            Event::Failed(what) => complain_text(&what.to_string()),
+            Event::Failed(what) => what.to_string().lines().for_each(complain_text),
             Event::Note(what) => complain_text(&what.to_string()),
             Event::Steered(what) => complain_text(&what.to_string()),
             Event::Asked(progress) => streams::err(format!("{}\n", report::line(&progress))),

@@ -186,7 +186,7 @@ impl Plan {
         config.options.refuse_unsupported_with(environment)?;
         spool::refuse_streams(config)?;
         Aliases::installed().check(&config.options)?;
-        let options = launches::hand_over(&config.options)?;
+        let options = launches::hand_over(config)?;
         let meaning = options.meaning_with(environment);
 
         if meaning.files_from.is_some() && config.sources.len() > 1 {
@@ -241,7 +241,7 @@ impl Plan {
         let shows = if config.options.meaning().quiet { Shows::default() } else { config.options.shows() };
         let lists_first = effects::lists_first(&options, &meaning);
         // Or writes it down.
-        let prints = facts::prints(&options, &meaning) || meaning.log_file.is_some();
+        let prints = facts::prints(&options, &meaning) || meaning.log_file.is_some() || config.counts_deletions;
         let watched_dest = destination::watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
             marks_changes: watched_dest.is_none()

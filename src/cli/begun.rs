@@ -80,6 +80,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         "config",
         "host-timeout",
         "verify",
+        "delete-limit",
         "scan-threads",
         "keep-runs",
     ];

@@ -148,6 +148,11 @@ pub(super) fn command() -> Command {
         )
         .arg(Arg::new("verify-only").long("verify-only").action(ArgAction::SetTrue).help("copy nothing, only list what rsync -n -i finds to do"))
         .arg(long_value(
+            "delete-limit",
+            "N|P%|none",
+            "count deletions first: if they are more than N, or P% of what DEST has, delete nothing (exit code 25); none: also where a source is empty or on another file system".into(),
+        ))
+        .arg(long_value(
             "retries",
             "N",
             format!("how often a launch whose connection failed is tried again [default: {DEFAULT_RETRIES}]"),

@@ -153,8 +153,18 @@ fn typed(matches: &ArgMatches, sources: Vec<OsString>, destination: OsString) ->
 /// An option of ours that asks for more than the copy.
 fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
     let flags = ["keep", "show", "dry-run", "verify-only", "gitignore"];
-    let values =
-        ["buckets", "verify", "stall", "hosts", "hosts-file", "schedule", "max-load", "max-dest-full", "max-pressure"];
+    let values = [
+        "buckets",
+        "verify",
+        "delete-limit",
+        "stall",
+        "hosts",
+        "hosts-file",
+        "schedule",
+        "max-load",
+        "max-dest-full",
+        "max-pressure",
+    ];
     let flag = flags.into_iter().find(|name| matches.get_flag(name));
     let many = matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE).then_some("mode");
     let mut values = values.into_iter().chain(monitoring::OPTIONS);

@@ -66,6 +66,7 @@ const OF_A_COPY: &[&str] = &[
     "stats",
     "scan-threads",
     "gitignore",
+    "delete-limit",
     "retries",
     "stall",
     "schedule",

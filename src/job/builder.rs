@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::words::option;
-use super::{CancelHandle, Depth, Job};
+use super::{CancelHandle, DeleteLimit, Depth, Job};
 use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_processes};
 use crate::endpoint::{Destination, Source};
 use crate::entry::Printable;
@@ -39,6 +39,7 @@ pub struct JobBuilder {
     scan_threads: Option<usize>,
     gitignore: bool,
     verify: Option<Depth>,
+    delete_limit: Option<DeleteLimit>,
     progress: bool,
     retries: Option<u32>,
     stall: Option<Duration>,
@@ -144,6 +145,13 @@ impl JobBuilder {
         self
     }
 
+    /// Sets how much may be deleted: it is counted before anything is copied. Over the limit nothing is deleted, everything else is done, and the exit
+    /// code is 25.
+    pub fn delete_limit(mut self, limit: DeleteLimit) -> Self {
+        self.delete_limit = Some(limit);
+        self
+    }
+
     /// Has the job tell [`Event::Progress`](super::Event::Progress) several times a second.
     pub fn progress(mut self) -> Self {
         self.progress = true;
@@ -241,6 +249,10 @@ impl JobBuilder {
         config.keep = self.keep;
         config.gitignore = self.gitignore;
         config.verify = self.verify;
+        config.delete_limit = self.delete_limit;
+        if config.delete_limit.is_some() {
+            crate::guard::refuse_without_deletion(&config.options)?;
+        }
         config.progress = self.progress;
         config.retries = self.retries.unwrap_or(DEFAULT_RETRIES);
         config.stall = self.stall.map(whole_seconds);
@@ -340,6 +352,7 @@ impl JobBuilder {
         say("--size=", self.bucket_bytes.map(|bytes| bytes.to_string()));
         say("--scan-threads=", self.scan_threads.map(|count| count.to_string()));
         say("--keep-runs=", self.keep_days.map(|days| days.to_string()));
+        say("--delete-limit=", self.delete_limit.map(|limit| limit.to_string()));
         let timeout = self.host_timeout.map(|_| config.host_timeout.as_secs().to_string());
         say("--host-timeout=", timeout);
         words.extend(self.run_parent.as_ref().map(|dir| option("--buckets=", dir)));

@@ -11,6 +11,9 @@ pub(super) fn of(config: &Config) -> Option<Vec<OsString>> {
     if config.verify_only {
         return Some(Vec::new());
     }
+    if config.counts_deletions {
+        return Some(vec!["--stats".into(), "--no-h".into()]);
+    }
     let (meaning, shows) = (config.options.meaning(), config.options.shows());
     if meaning.list_only || shows.progress > 0 && !meaning.quiet {
         return None;

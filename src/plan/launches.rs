@@ -13,7 +13,8 @@ use crate::rsync::options::{Group, Meaning, Opt, Options, Setting};
 
 /// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
 /// `--partial` stays.
-pub(super) fn hand_over(options: &Options) -> Result<Options> {
+pub(super) fn hand_over(config: &Config) -> Result<Options> {
+    let options = &config.options;
     let quiet = options.meaning().quiet;
     let kept = options.without(|setting| match setting.spec.id {
         Opt::Quiet | Opt::Stats | Opt::Progress | Opt::P => true,
@@ -25,6 +26,7 @@ pub(super) fn hand_over(options: &Options) -> Result<Options> {
     let mut words: Vec<OsString> = names.then(|| "--info=name".into()).into_iter().collect();
     words.extend(kept.argv());
     words.extend(options.has(Opt::P).then(|| "--partial".into()));
+    words.extend(config.counts_deletions.then(|| "--info=del".into()));
     Options::parse(&words)
 }
 

@@ -10,6 +10,7 @@ use super::Progress;
 use super::launch::{Launch, LaunchEnd};
 use super::run::{Adjusted, Planned, RunEnd, Started, Step};
 use crate::entry::Printable;
+use crate::limit::DeleteLimit;
 use crate::rsync::exit;
 use crate::scan::Weight;
 use crate::steer::Steered;
@@ -68,8 +69,8 @@ pub enum Event<'a> {
     Ended(&'a RunEnd),
 }
 
-/// What could not be done. It prints as a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What could not be done. It prints as a line, or as one and a line for each name.
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Failed {
     /// A source that is not there or cannot be entered.
@@ -133,6 +134,15 @@ pub enum Failed {
     },
     /// Something of the source failed while something was deleted. What was not deleted by then stays.
     NothingMoreDeleted,
+    /// Nothing was deleted of what would have been, because of [`DeleteLimit`](crate::job::DeleteLimit). What is to be copied is copied.
+    NotDeleted {
+        /// How many entries would have been deleted, as far as that was counted.
+        count: u64,
+        /// Why they stay.
+        why: Withheld,
+        /// The first of them in the order of their bytes, relative to the destination.
+        first: Vec<Vec<u8>>,
+    },
     /// The file of `--log-file` lacks what one launch does.
     LogLacks {
         /// Why there is no pipe for it.
@@ -140,6 +150,59 @@ pub enum Failed {
     },
     /// Something else, as text.
     Other(String),
+}
+
+/// Why nothing is deleted. It prints as the end of a sentence.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Withheld {
+    /// There are more deletions than are allowed.
+    Limit {
+        /// So many are.
+        limit: DeleteLimit,
+        /// So many entries of the transfer would stay at the destination.
+        stay: u64,
+    },
+    /// A source has nothing in it, and was not known to be so.
+    Empty {
+        /// As it was typed.
+        source: OsString,
+    },
+    /// A source is on another file system than in the last run from it to this destination.
+    OtherFileSystem {
+        /// As it was typed.
+        source: OsString,
+        /// Where it was, printable.
+        was: String,
+        /// Where it is, printable.
+        is: String,
+    },
+    /// Not everything could be looked at, so that deletions may be missing in the count.
+    NotCounted {
+        /// The exit code of the count.
+        code: u8,
+    },
+    /// An earlier part of the run has copied without deleting.
+    Earlier,
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Withheld::Limit { limit: limit @ DeleteLimit::Percent(_), stay } => {
+                write!(f, "that is more than {limit} of what is there ({stay} stay)")
+            }
+            Withheld::Limit { limit, .. } => write!(f, "{limit} are allowed"),
+            Withheld::Empty { source } => write!(f, "source {} is empty", Printable::os(source)),
+            Withheld::OtherFileSystem { source, was, is } => {
+                write!(f, "source {} is on {is}, and was on {was} in the last run", Printable::os(source))
+            }
+            Withheld::NotCounted { code } => {
+                write!(f, "the count is not complete: it ended with code {code} ({})", exit::meaning(*code))
+            }
+            Withheld::Earlier => f.write_str("an earlier part of this run has copied without deleting"),
+        }
+    }
 }
 
 /// What changes no result. It prints as a line.
@@ -233,6 +296,13 @@ pub enum Note {
     NotVerified,
     /// One rsync does it all, and keeps the bandwidth that it is started with, whatever the timetable says later.
     BandwidthStays,
+    /// What would be deleted is counted before anything is copied.
+    CountsDeletions,
+    /// It is not known on which file system a source was in the last run, nor will it be.
+    SourcesNotRemembered {
+        /// Why.
+        why: String,
+    },
     /// Something else, as text.
     Other(String),
 }
@@ -273,6 +343,16 @@ impl fmt::Display for Failed {
                 true => "IO error encountered -- nothing is deleted in the directories that were split",
             }),
             Failed::NothingMoreDeleted => f.write_str("IO error encountered -- nothing more is deleted"),
+            Failed::NotDeleted { count: 0, why, .. } => write!(f, "nothing is deleted: {why}"),
+            Failed::NotDeleted { count, why, first } => {
+                let entries = if *count == 1 { "1 entry" } else { &format!("{count} entries") };
+                write!(f, "nothing is deleted: {entries} would be, and {why}")?;
+                first.iter().try_for_each(|name| write!(f, "\nnot deleted: {}", Printable::bytes(name)))?;
+                match count.saturating_sub(first.len() as u64) {
+                    0 => Ok(()),
+                    more => write!(f, "\nnot deleted: {more} more"),
+                }
+            }
             Failed::LogLacks { cause } => {
                 write!(f, "cannot make a pipe for --log-file: {cause}: the log lacks what one launch does")
             }
@@ -328,6 +408,10 @@ impl fmt::Display for Note {
                 "one rsync does it all: it keeps the bandwidth that it is started with, whatever the timetable says later",
             ),
             Note::NotVerified => f.write_str("not verified: the copy did not come to its end"),
+            Note::CountsDeletions => f.write_str("counting what would be deleted"),
+            Note::SourcesNotRemembered { why } => {
+                write!(f, "whether a source is on another file system than in the last run is not known: {why}")
+            }
         }
     }
 }

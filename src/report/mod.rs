@@ -21,7 +21,7 @@ use crate::rsync::output::Figures;
 use crate::scan::{KeptWhole, Weight};
 use crate::supervise::{Lines, Stream};
 
-pub use event::{Event, Failed, Note};
+pub use event::{Event, Failed, Note, Withheld};
 pub use launch::{Launch, LaunchEnd, LaunchKind, LaunchResult};
 pub use run::{Adjusted, Part, Planned, RunEnd, Started, Step, Totals};
 

@@ -24,7 +24,7 @@ pub const INTERRUPTED: u8 = crate::error::EXIT_INTERRUPTED;
 pub const PARTIAL: u8 = crate::error::EXIT_PARTIAL;
 /// Some source files vanished before they could be transferred; nothing else went wrong.
 pub const VANISHED: u8 = 24;
-/// `--max-delete` stopped deletions.
+/// `--max-delete` or `--delete-limit` stopped deletions.
 pub const MAX_DELETE: u8 = 25;
 
 /// Timeout in data send/receive; also when the time of `--stop-after` or `--stop-at` is over.
@@ -70,7 +70,7 @@ const TABLE: &[(u8, Class, &str)] = &[
     (22, Class::Broken, "error allocating memory"),
     (PARTIAL, Class::Partial, "some files or attributes were not transferred"),
     (VANISHED, Class::Vanished, "some source files vanished"),
-    (MAX_DELETE, Class::MaxDelete, "--max-delete stopped deletions"),
+    (MAX_DELETE, Class::MaxDelete, "a limit stopped deletions"),
     (TIMEOUT, Class::Connection, "timeout in data send/receive"),
     (35, Class::Connection, "timeout waiting for the daemon"),
     (124, Class::Fatal, "the remote shell failed"),

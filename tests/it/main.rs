@@ -15,6 +15,7 @@ mod big;
 mod command_line;
 mod copy;
 mod crash;
+mod delete_limit;
 mod destination;
 mod documentation;
 mod environment;

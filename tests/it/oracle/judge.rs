@@ -231,6 +231,17 @@ impl Court {
 
     /// Always in the same place, so that absolute names are the same; then moved away.
     fn run(&self, case: &Case, name: &str, many: bool) -> Ran {
+        let run = match many {
+            true => self.run_words(case, name, many, |world| case.many(world)),
+            false => self.run_words(case, name, many, |world| case.one(world)),
+        };
+        let lines = if case.itemizes() { lines(&run.stdout) } else { BTreeSet::new() };
+        Ran { run, tree: self.work.join(name), lines }
+    }
+
+    /// Starts rsync or multi-sync with these arguments in the world of a case, which is left in the folder of this name.
+    pub fn run_words(&self, case: &Case, name: &str, many: bool, words: impl Fn(&Path) -> Vec<OsString>) -> Run {
+        let arguments = words;
         let world = self.make(case, "w");
         let run = match &case.stdin {
             Some(file) => format!("umask \"$0\"; cat {file} | \"$@\""),
@@ -239,11 +250,10 @@ impl Court {
         let mut words: Vec<OsString> = vec!["-c".into(), run.into(), format!("{:03o}", case.umask).into()];
         if many {
             words.push(self.program.clone().into());
-            words.extend(case.many(&world));
         } else {
             words.push("rsync".into());
-            words.extend(case.one(&world));
         }
+        words.extend(arguments(&world));
         let mut command = command::command(&self.work, "sh");
         command.args(words).current_dir(world.join(&case.cwd)).env("LC_ALL", case.place.locale());
         if let Some(path) = &self.path {
@@ -254,8 +264,13 @@ impl Court {
         }
         let command = if case.nobody { as_nobody(&self.work, command) } else { command };
         let run = run_within(command, limit());
-        let lines = if case.itemizes() { lines(&run.stdout) } else { BTreeSet::new() };
-        Ran { run, tree: self.keep(name), lines }
+        self.keep(name);
+        run
+    }
+
+    /// Where the world of this name was left.
+    pub fn kept(&self, name: &str) -> PathBuf {
+        self.work.join(name)
     }
 
     fn keep(&self, name: &str) -> PathBuf {

@@ -1,0 +1,189 @@
+//! The guard of deletions (`--delete-limit`): the options that ask rsync what it would delete, what its answer adds up to, and the options that
+//! delete nothing. What the sources were in the last run is remembered in [`memory`].
+//!
+//! The count is a run like any other with `-n`: what several rsyncs name is what one `rsync -n --delete` names.
+
+pub mod memory;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::error::{Error, Result};
+use crate::report::Event;
+use crate::rsync::filter::unescape;
+use crate::rsync::options::{Group, Opt, Options};
+
+/// How many names of what is not deleted are told.
+const NAMED: usize = 10;
+/// How rsync's lines about deletions begin (`--info=del`).
+const DELETING: &[u8] = b"deleting ";
+
+/// Options that are about how, when and whether files are copied, or that would end the count before its time.
+const COPYING: [Opt; 9] = [
+    Opt::Checksum,
+    Opt::Fuzzy,
+    Opt::IgnoreTimes,
+    Opt::MaxDelete,
+    Opt::Preallocate,
+    Opt::RemoveSourceFiles,
+    Opt::StopAfter,
+    Opt::StopAt,
+    Opt::WriteBatch,
+];
+/// When something is deleted does not change what is.
+const TIMES: [Opt; 5] = [Opt::Delete, Opt::DeleteBefore, Opt::DeleteDuring, Opt::DeleteDelay, Opt::DeleteAfter];
+/// Options with which nothing is deleted at the destination.
+const COPIES_NOTHING: [Opt; 3] = [Opt::ListOnly, Opt::OnlyWriteBatch, Opt::ReadBatch];
+
+/// Refuses a limit where nothing would be deleted.
+///
+/// # Errors
+/// The options delete nothing.
+pub fn refuse_without_deletion(options: &Options) -> Result<()> {
+    if let Some(opt) = COPIES_NOTHING.into_iter().find(|opt| options.has(*opt)) {
+        let name = opt.spec().name();
+        return Err(Error::usage(format!("--delete-limit with --{name}: nothing is deleted")).remedy("leave it out"));
+    }
+    let meaning = options.meaning();
+    if meaning.delete.is_none() && !meaning.delete_missing_args && !meaning.force {
+        return Err(Error::usage("--delete-limit without --delete: nothing is deleted")
+            .remedy("leave it out, or add --delete to the rsync options"));
+    }
+    Ok(())
+}
+
+/// The options that ask what would be deleted.
+///
+/// ```
+/// use multi_sync::harness::{guard, rsync::options::Options};
+/// let asked = guard::counting(&Options::parse(&["-avIc", "--delete-after", "--delete-excluded", "--max-delete=3"])?)?;
+/// assert_eq!(asked.argv(), ["-a", "--delete-excluded", "--delete", "-n"]);
+/// # Ok::<(), multi_sync::Error>(())
+/// ```
+pub fn counting(options: &Options) -> Result<Options> {
+    let mut words = Vec::new();
+    for setting in options.settings() {
+        match setting.spec.id {
+            // -P is --partial --progress, and a partial directory is protected from deletion.
+            Opt::P => words.push("--partial".into()),
+            Opt::DryRun => {}
+            opt if setting.spec.group == Group::Printing || COPYING.contains(&opt) || TIMES.contains(&opt) => {}
+            _ => words.extend(setting.argv()),
+        }
+    }
+    words.extend(options.mentions(&TIMES).then(|| "--delete".into()));
+    words.push("-n".into());
+    Options::parse(&words)
+}
+
+/// The options that copy the same and delete nothing, whatever has to make way for it.
+///
+/// ```
+/// use multi_sync::harness::{guard, rsync::options::Options};
+/// let kept = guard::keeping(&Options::parse(&["-a", "--delete", "--force", "--delete-missing-args", "-n"])?)?;
+/// assert_eq!(kept.argv(), ["-a", "-n", "--ignore-missing-args"]);
+/// # Ok::<(), multi_sync::Error>(())
+/// ```
+pub fn keeping(options: &Options) -> Result<Options> {
+    let deletes = |opt: Opt| opt.spec().group == Group::Deletion && opt != Opt::RemoveSourceFiles;
+    let mut words = options.without(|setting| deletes(setting.spec.id)).argv();
+    // What is missing was not to be told as an error.
+    words.extend(options.has(Opt::DeleteMissingArgs).then(|| "--ignore-missing-args".into()));
+    Options::parse(&words)
+}
+
+/// Takes note of deletions as they are told.
+#[derive(Debug, Default)]
+pub struct Deletions(Mutex<Found>);
+
+/// What would be deleted.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// How many entries.
+    pub count: u64,
+    /// The first of them in the order of their bytes.
+    pub first: BTreeSet<Vec<u8>>,
+}
+
+impl Deletions {
+    /// Takes note of what an rsync has said.
+    pub fn note(&self, event: &Event<'_>) {
+        let Event::Said(line) = event else { return };
+        let Some(name) = line.strip_prefix(DELETING) else { return };
+        let mut found = self.lock();
+        found.count += 1;
+        let name = unescape(name);
+        if found.first.len() < NAMED || found.first.last().is_some_and(|last| name < *last) {
+            found.first.insert(name);
+            if found.first.len() > NAMED {
+                found.first.pop_last();
+            }
+        }
+    }
+
+    /// What was found so far.
+    pub fn take(&self) -> Found {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_names_are_kept_and_all_are_counted() {
+        let deletions = Deletions::default();
+        for number in (0..100).rev() {
+            deletions.note(&Event::Said(format!("deleting d{number:02}/").as_bytes()));
+        }
+        deletions.note(&Event::Said(b"deleting a\\#012b"));
+        for line in ["*deleting   x", "cannot delete non-empty directory: x", "created directory deleting y"] {
+            deletions.note(&Event::Said(line.as_bytes()));
+        }
+        deletions.note(&Event::Complained(b"deleting z"));
+        let found = deletions.take();
+        assert_eq!(found.count, 101);
+        assert_eq!(found.first.len(), NAMED);
+        assert_eq!(found.first.first().unwrap(), b"a\nb");
+        assert_eq!(found.first.last().unwrap(), b"d08");
+    }
+
+    #[test]
+    fn a_limit_needs_something_to_limit() {
+        for (text, part) in [
+            ("-a", "without --delete"),
+            ("-a --delete --list-only", "--list-only"),
+            ("-a --delete --only-write-batch=x", "--only-write-batch"),
+        ] {
+            let error = refuse_without_deletion(&Options::parse_str(text.as_ref()).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        for text in ["-a --delete-excluded", "-a --force", "-a --delete-missing-args", "-a --del -n"] {
+            assert!(refuse_without_deletion(&Options::parse_str(text.as_ref()).unwrap()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_and_what_is_kept() {
+        let words = |options: Options| options.argv().join(" ".as_ref()).into_string().unwrap();
+        let options = |text: &str| Options::parse_str(text.as_ref()).unwrap();
+        for (text, asked, kept) in [
+            (
+                "-aP --delete-before --out-format=%n --log-file=x",
+                "-a --partial --delete -n",
+                "-a -P --out-format=%n --log-file=x",
+            ),
+            ("-a --delete-excluded -b --exclude=x", "-a --delete-excluded -b --exclude=x -n", "-a -b --exclude=x"),
+            ("-a --force --remove-source-files", "-a --force -n", "-a --remove-source-files"),
+            ("-an --del --ignore-errors --write-batch=x", "-a --ignore-errors --delete -n", "-a -n --write-batch=x"),
+        ] {
+            assert_eq!(words(counting(&options(text)).unwrap()), asked, "{text}");
+            assert_eq!(words(keeping(&options(text)).unwrap()), kept, "{text}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What the sources of a pair of SRC and DEST were in the last run: on which file system, and whether there was something in them. A file for each
+//! pair in the user's place for state.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statfs, statvfs, statx};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::config::Config;
+use crate::entry::Printable;
+use crate::report::Withheld;
+use crate::state;
+
+/// The folder of these files.
+const FOLDER: &str = "sources";
+/// More of them than this are not kept: a destination for each day would leave one for each day.
+const MOST: usize = 500;
+const VERSION: u32 = 1;
+
+/// A pair, and what its sources are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    /// Printable, absolute, with the slash that was typed.
+    sources: Vec<String>,
+    destination: String,
+    seen: Vec<Option<Seen>>,
+}
+
+/// What a source is; `None` if it is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    /// The type of its file system.
+    kind: String,
+    /// What is mounted, as the system calls it: a device, or `HOST:PATH`.
+    from: String,
+    /// The number of the device, which may be another after a restart.
+    device: u64,
+    /// What the file system says of its own identity; 0 if it says nothing.
+    identity: u64,
+    /// A directory with nothing in it.
+    empty: bool,
+}
+
+/// What is known of the sources of a run.
+#[derive(Debug)]
+pub struct Memory {
+    /// The file, if there is a place for it.
+    path: Result<PathBuf, String>,
+    before: Option<Record>,
+    now: Record,
+}
+
+impl Memory {
+    /// Looks at the sources, and at what was written down of them.
+    pub fn of(config: &Config) -> Memory {
+        let absolute = |typed: &Path| config.cwd.join(typed);
+        let shown = |path: &Path| Printable::path(path).to_string();
+        let typed: Vec<PathBuf> = config.sources.iter().map(|source| absolute(Path::new(source.original()))).collect();
+        let destination = match config.destination.is_local() {
+            true => shown(&absolute(Path::new(config.destination.original()))),
+            false => Printable::os(config.destination.original()).to_string(),
+        };
+        let now = Record {
+            version: VERSION,
+            sources: typed.iter().map(|path| shown(path)).collect(),
+            destination,
+            seen: typed.iter().map(|path| seen(path).ok()).collect(),
+        };
+        let path = state::place().map(|place| place.join(FOLDER).join(now.file_name()));
+        let before = path.as_ref().ok().and_then(|path| now.read_other(path));
+        Memory { path, before, now }
+    }
+
+    /// Why nothing should be deleted although the number is right.
+    pub fn warns(&self, config: &Config) -> Option<Withheld> {
+        let before = self.before.as_ref().map(|before| &before.seen);
+        config.sources.iter().zip(&self.now.seen).enumerate().find_map(|(at, (source, now))| {
+            let source = source.original().to_owned();
+            let was = before.and_then(|before| before.get(at)?.as_ref());
+            let now = now.as_ref()?;
+            if let Some(was) = was.filter(|was| !now.is_on_that_of(was)) {
+                return Some(Withheld::OtherFileSystem { source, was: was.shown(), is: now.shown() });
+            }
+            let known = was.is_some_and(|was| was.empty);
+            (now.empty && !known).then_some(Withheld::Empty { source })
+        })
+    }
+
+    /// Why there is no place for it.
+    pub fn is_lost(&self) -> Option<&str> {
+        self.path.as_ref().err().map(String::as_str)
+    }
+
+    /// Writes down what the sources are.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self) -> io::Result<()> {
+        let Ok(path) = &self.path else { return Ok(()) };
+        let parent = path.parent().unwrap_or(path);
+        state::make(parent.parent().unwrap_or(parent))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        let mut file = tempfile::NamedTempFile::new_in(parent)?;
+        serde_json::to_writer(&mut file, &self.now)?;
+        file.persist(path)?;
+        forget_oldest(parent);
+        Ok(())
+    }
+}
+
+impl Record {
+    /// The pair, as the name of a file. Two pairs of one name would forget each other, no more.
+    fn file_name(&self) -> String {
+        let pair = [&self.sources.join("\n"), "\n\n", &self.destination].concat();
+        format!("{:016x}.json", xxh3_64(pair.as_bytes()))
+    }
+
+    /// What was written down of the same pair.
+    fn read_other(&self, path: &Path) -> Option<Record> {
+        // Nobody else may have written it.
+        state::check(path.parent()?).ok()?;
+        let read: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let same = read.version == VERSION && read.sources == self.sources && read.destination == self.destination;
+        same.then_some(read)
+    }
+}
+
+impl Seen {
+    /// Whether it is on the file system of the other. Numbers of devices may change with a restart, and a network file system has no other identity
+    /// than its server.
+    fn is_on_that_of(&self, other: &Seen) -> bool {
+        let identical = self.identity == other.identity;
+        let by_identity = identical && self.identity != 0;
+        let tells = self.identity != 0 && other.identity != 0;
+        let by_server = self.from == other.from && self.from.contains(':');
+        self.kind == other.kind && (by_identity || !tells && (self.device == other.device || by_server))
+    }
+
+    fn shown(&self) -> String {
+        format!("{} ({}, device {:x})", self.from, self.kind, self.device)
+    }
+}
+
+/// A link is followed, as rsync follows that of an argument with a slash: what is counted is what is behind it.
+fn seen(path: &Path) -> io::Result<Seen> {
+    let found = fs::metadata(path)?;
+    let empty = found.is_dir() && fs::read_dir(path)?.next().is_none();
+    let mount = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok();
+    let mount = mount.filter(|found| found.stx_mask & StatxFlags::MNT_ID.bits() != 0).map(|found| found.stx_mnt_id);
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let (kind, from) = mount.and_then(|mount| mounted(&table, mount)).unwrap_or_else(|| {
+        let kind = statfs(path).map_or(0, |found| found.f_type);
+        (format!("{kind:x}"), String::from("a file system"))
+    });
+    let identity = statvfs(path).map_or(0, |found| found.f_fsid);
+    Ok(Seen { kind, from, device: found.dev(), identity, empty })
+}
+
+/// Type and source of a mount: what follows the dash in its line (proc_pid_mountinfo(5)).
+fn mounted(table: &[u8], mount: u64) -> Option<(String, String)> {
+    let number = format!("{mount} ");
+    let line = table.split(|byte| *byte == b'\n').find(|line| line.starts_with(number.as_bytes()))?;
+    let mut fields = line.split(|byte| *byte == b' ').skip_while(|field| *field != b"-").skip(1);
+    let shown = |field: &[u8]| Printable::bytes(field).to_string();
+    Some((shown(fields.next()?), shown(fields.next()?)))
+}
+
+fn forget_oldest(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let written = |path: &Path| fs::symlink_metadata(path).and_then(|found| found.modified()).ok();
+    let mut files: Vec<(Option<SystemTime>, PathBuf)> =
+        entries.map(|entry| entry.path()).map(|path| (written(&path), path)).collect();
+    if files.len() > MOST {
+        files.sort();
+        let count = files.len() - MOST;
+        // What cannot be removed stays: nobody has asked for it.
+        files.iter().take(count).for_each(|(_, path)| drop(fs::remove_file(path)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(kind: &str, from: &str, device: u64, identity: u64) -> Seen {
+        Seen { kind: kind.into(), from: from.into(), device, identity, empty: false }
+    }
+
+    #[test]
+    fn a_file_system_is_known_again() {
+        let ext4 = on("ext4", "/dev/sda1", 1, 77);
+        for (other, same) in [
+            (on("ext4", "/dev/sda1", 1, 77), true),
+            // Its disk has another name now.
+            (on("ext4", "/dev/sdb1", 2, 77), true),
+            // Another disk has its name.
+            (on("ext4", "/dev/sda1", 1, 78), false),
+            (on("xfs", "/dev/sda1", 1, 77), false),
+            (on("overlay", "overlay", 1, 77), false),
+        ] {
+            assert_eq!(other.is_on_that_of(&ext4), same, "{other:?}");
+        }
+        let nfs = on("nfs4", "nas:/export", 45, 0);
+        for (other, same) in [
+            (on("nfs4", "nas:/export", 51, 0), true),
+            (on("nfs4", "nas:/other", 51, 0), false),
+            (on("nfs4", "nas:/other", 45, 0), true),
+        ] {
+            assert_eq!(other.is_on_that_of(&nfs), same, "{other:?}");
+        }
+        assert!(!on("tmpfs", "tmpfs", 2, 0).is_on_that_of(&on("tmpfs", "tmpfs", 1, 0)));
+    }
+
+    #[test]
+    fn the_mount_of_a_directory_is_found() {
+        let table = b"36 35 98:0 / / rw - ext4 /dev/a rw\n37 36 0:45 / /n rw,noatime shared:1 master:2 - nfs4 nas:/e\\040f rw\n";
+        assert_eq!(mounted(table, 37), Some(("nfs4".into(), "nas:/e\\x5c040f".into())));
+        assert_eq!(mounted(table, 36), Some(("ext4".into(), "/dev/a".into())));
+        assert_eq!(mounted(table, 3), None);
+        let here = seen(Path::new("/proc")).unwrap();
+        assert_eq!((here.kind.as_str(), here.empty), ("proc", false));
+    }
+
+    #[test]
+    fn only_the_newest_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..MOST + 3 {
+            let path = folder.path().join(format!("{number}"));
+            fs::write(&path, "").unwrap();
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);
+            fs::File::open(&path).unwrap().set_modified(time).unwrap();
+        }
+        forget_oldest(folder.path());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), MOST);
+        assert!(!folder.path().join("2").exists() && folder.path().join("3").exists());
+    }
+}

@@ -1,0 +1,159 @@
+//! `--delete-limit`: the count before a run that may delete, and what follows from it.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::config::Config;
+use crate::engine::{self, Control};
+use crate::error::{Error, Result};
+use crate::guard::memory::Memory;
+use crate::guard::{self, Deletions, Found};
+use crate::limit::DeleteLimit;
+use crate::plan::Plan;
+use crate::report::{Event, Failed, Note, Summary, Withheld};
+use crate::rsync::exit;
+
+/// Is in the directory of a run that has copied without deleting. A part of it that deletes would leave what the earlier one has passed over.
+const WITHHELD: &str = "deletions-withheld";
+/// Complaints of the count that are told if it fails.
+const COMPLAINTS: usize = 20;
+
+/// What a run may do.
+pub enum Decision {
+    /// It deletes, and may write down what the sources are when it has come to its end.
+    Delete(Option<Memory>),
+    /// It deletes nothing, for this reason.
+    Keep(Failed),
+}
+
+/// Decides whether a run deletes. `earlier` is the directory of the run that it goes on with.
+///
+/// # Errors
+/// It could not be counted what would be deleted, or the count was interrupted.
+pub fn decide(
+    config: &Config,
+    limit: DeleteLimit,
+    earlier: Option<&Path>,
+    control: &Control,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Decision> {
+    if earlier.is_some_and(|dir| dir.join(WITHHELD).exists()) {
+        return Ok(keep(Found::default(), Withheld::Earlier));
+    }
+    let memory = Memory::of(config);
+    if limit == DeleteLimit::Unlimited {
+        return Ok(Decision::Delete(Some(memory)));
+    }
+    let Counted { found, stay, code } = count(config, control, tell)?;
+    let complete = [exit::OK, exit::VANISHED].contains(&code) || config.options.meaning().ignore_errors;
+    let warning = memory.warns(config);
+    let why = if !complete {
+        Some(Withheld::NotCounted { code })
+    } else if found.count == 0 {
+        None
+    } else if limit.forbids(found.count, stay) {
+        Some(Withheld::Limit { limit, stay })
+    } else {
+        warning.clone()
+    };
+    if let Some(why) = why {
+        return Ok(keep(found, why));
+    }
+    if let (Some(why), true) = (memory.is_lost(), found.count > 0) {
+        tell(Event::Note(Note::SourcesNotRemembered { why: why.to_owned() }));
+    }
+    // What has not been confirmed is not taken for what is usual.
+    Ok(Decision::Delete(Some(memory).filter(|_| warning.is_none())))
+}
+
+fn keep(found: Found, why: Withheld) -> Decision {
+    Decision::Keep(Failed::NotDeleted { count: found.count, why, first: found.first.into_iter().collect() })
+}
+
+/// Leaves in the directory of a run that it deletes nothing.
+///
+/// # Errors
+/// It cannot be written.
+pub fn mark(dir: &Path) -> Result<()> {
+    let path = dir.join(WITHHELD);
+    std::fs::write(&path, "").map_err(|cause| Error::io("write", &path, cause).remedy("make room"))
+}
+
+/// What to type to have deleted what was not.
+pub fn advice(why: &Failed) -> String {
+    match why {
+        Failed::NotDeleted { why: Withheld::Limit { .. }, .. } => {
+            "to delete as well: the same command with a larger --delete-limit, or with --delete-limit none"
+        }
+        Failed::NotDeleted { why: Withheld::Empty { .. } | Withheld::OtherFileSystem { .. }, .. } => {
+            "to delete all the same: the same command with --delete-limit none"
+        }
+        _ => "to delete as well: the same command once more",
+    }
+    .to_owned()
+}
+
+struct Counted {
+    found: Found,
+    /// Entries of the transfer that are at the destination and stay there.
+    stay: u64,
+    code: u8,
+}
+
+/// Asks what the run would delete.
+fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Counted> {
+    let nothing = Counted { found: Found::default(), stay: 0, code: exit::OK };
+    let is_here = config.destination.is_local() && config.hosts.is_empty();
+    if is_here && !Path::new(&config.destination.as_typed(&config.cwd)).exists() {
+        return Ok(nothing);
+    }
+    tell(Event::Note(Note::CountsDeletions));
+    let question = Config {
+        options: guard::counting(&config.options)?,
+        // What the user keeps is of the copy, and a directory at the destination would be among what is counted.
+        buckets: config.buckets.clone().filter(|_| !is_here),
+        state: None,
+        keep: false,
+        verify: None,
+        figures: true,
+        tells_how: false,
+        delete_limit: None,
+        counts_deletions: true,
+        ..config.clone()
+    };
+    let plan = Plan::make(&question, control.supervisor())?;
+    let deletions = Deletions::default();
+    let complaints = Mutex::new(Vec::new());
+    let told = |event: Event<'_>| {
+        deletions.note(&event);
+        match event {
+            // The copy says it again.
+            Event::Complained(line) => {
+                let mut complaints = complaints.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if complaints.len() < COMPLAINTS {
+                    complaints.push(line.to_vec());
+                }
+            }
+            Event::Note(Note::Retry { .. } | Note::HostLost { .. } | Note::FewerAtOnce) | Event::Asked(_) => {
+                tell(event)
+            }
+            _ => {}
+        }
+    };
+    let asked = engine::run(&question, &plan, &plan.make_buckets(&question)?, control, &told)?;
+    let Summary { code, figures, interrupted, .. } = asked;
+    let code = code.get();
+    if interrupted || !exit::is_settled(code) {
+        let complaints = complaints.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        complaints.iter().for_each(|line| tell(Event::Complained(line)));
+        let code = if interrupted { exit::INTERRUPTED } else { code };
+        let meaning = exit::meaning(code);
+        return Err(Error::usage(format!(
+            "cannot count what would be deleted: rsync ended with code {code} ({meaning})"
+        ))
+        .remedy("nothing was copied: start it again when that is mended")
+        .exit(code));
+    }
+    let stay = figures.files.total().saturating_sub(figures.created.total());
+    Ok(Counted { found: deletions.take(), stay, code })
+}
