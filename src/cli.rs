@@ -8,6 +8,7 @@ mod line;
 mod monitoring;
 mod prefixed;
 mod refusal;
+mod surveys;
 mod trials;
 mod words;
 
@@ -31,6 +32,7 @@ use multi_sync::command::steer::{self, Timetable};
 use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
+use multi_sync::harness::survey;
 use multi_sync::job::DeleteLimit;
 use multi_sync::{Error, Result};
 
@@ -58,6 +60,13 @@ pub enum Request {
     Selftest(Box<selftest::Request>),
     /// Measure it.
     Bench(Box<bench::Request>),
+    /// Tell what is in a source.
+    Survey {
+        /// Of which.
+        request: Box<survey::Request>,
+        /// As JSON.
+        json: bool,
+    },
     /// Go on with a run.
     Resume {
         /// Its directory.
@@ -105,19 +114,17 @@ pub struct Run {
 /// # Errors
 /// Usage: the message names the word, and nothing has been looked at or written yet.
 pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
-    let Some((word, rest)) = Word::take(&words)? else { return parse_options(words, None, cwd) };
+    let Some((word, rest)) = Word::take(&words)? else { return parse_options(words, false, cwd) };
     if let Some(text) = word.help(&rest)? {
         return Ok(Request::Print(text));
     }
-    let request = parse_options(rest, Some(word), cwd)?;
+    let request = parse_options(rest, word == Word::Explain, cwd)?;
     Ok(if word == Word::Explain { Request::Explain(Box::new(request)) } else { request })
 }
 
-fn parse_options(words: Vec<OsString>, word: Option<Word>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
-    let mut line = Line::divide(&words)?;
-    if word == Some(Word::Survey) && line.rsync.is_none() {
-        line.ours.push(NOWHERE.into());
-    }
+/// With `explains` a command that the rsync that was typed would do alone is read as a copy as well, as far as it is one.
+fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
+    let line = Line::divide(&words)?;
     let matches = command().try_get_matches_from(&line.ours).map_err(|error| refusal::of(&error, &words))?;
     let help = matches.get_count("help");
     if help > 0 {
@@ -126,8 +133,12 @@ fn parse_options(words: Vec<OsString>, word: Option<Word>, cwd: impl FnOnce() ->
     }
     refusal::refuse_depth(&matches, &words)?;
     refusal::refuse_without_set(&matches, &words)?;
+    if matches.get_flag("survey") {
+        return surveys::request(&matches, line, cwd);
+    }
+    surveys::refuse_without(&matches)?;
     if let Some(rsync) = line.rsync {
-        return rsync.request(&matches, &line.ours, cwd);
+        return rsync.request(&matches, &line.ours, explains, cwd);
     }
     if matches.get_flag("version") {
         refusal::refuse_version(&matches, &words)?;
@@ -145,9 +156,6 @@ fn parse_options(words: Vec<OsString>, word: Option<Word>, cwd: impl FnOnce() ->
         Mode::Benchshm => Request::Bench(Box::new(trials::benchshm(&matches, cwd()?)?)),
     })
 }
-
-/// The destination of what copies nothing.
-const NOWHERE: &str = "/dev/null/nowhere";
 
 /// The run that was begun with these words in this directory, with what was typed anew.
 pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) -> Result<Run> {

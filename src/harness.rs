@@ -83,6 +83,10 @@ pub mod selftest {
 pub mod size {
     pub use crate::size::{Size, human, human_rate, parse_count};
 }
+pub mod survey {
+    pub use crate::scan::Watch;
+    pub use crate::survey::{Report, Request, run};
+}
 pub mod treegen {
     pub use crate::treegen::*;
 }

@@ -326,7 +326,6 @@ impl Job {
                 Decision::Keep(why) => {
                     config.options = guard::keeping(&config.options)?;
                     plan = Plan::make(&config, control.supervisor())?;
-                    tell(Event::Failed(why.clone()));
                     withheld = Some(why);
                 }
             }
@@ -346,6 +345,7 @@ impl Job {
         }
         tell(Event::RunDirectory(kept.buckets().path()));
         tell(Event::Started(&started(&config, &plan, words, &kept, resumed.is_some())));
+        withheld.iter().for_each(|why: &Failed| tell(Event::Failed(why.clone())));
         let mut ended = if config.verify_only {
             let differences = verification::differences(kept.buckets(), ledger.is_some())?;
             let told = differences.noted(&tell);

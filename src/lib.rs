@@ -49,6 +49,7 @@ mod spool;
 mod state;
 mod steer;
 mod supervise;
+mod survey;
 mod temporary;
 mod thread;
 mod treegen;

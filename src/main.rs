@@ -25,6 +25,7 @@ use multi_sync::command::supervise::Guardian;
 use multi_sync::command::thread;
 use multi_sync::harness::bench::{self, Told};
 use multi_sync::harness::selftest;
+use multi_sync::harness::survey;
 use multi_sync::harness::trial::Stopper;
 use multi_sync::job::Stream;
 use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress};
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             let tell = |text: &str| complain_text(text);
             runs::set(&dir, &request, &tell).and_then(|text| print(&text))
         }
+        Request::Survey { request, json } => look_around(&request, json),
         Request::Status(dir) => print(&runs::of(&dir, &cli::ways)?),
         Request::Runs(parent) => print(&runs::list(parent.as_deref(), &cli::ways)?),
         Request::Forget(dir) => runs::forget(&runs::find(&dir)?).map(|()| exit::OK),
@@ -229,6 +231,20 @@ fn test(request: &selftest::Request) -> Result<u8> {
         Ok(tally.exit_code())
     };
     yes_or_no(while_listening(&|| stopper.stop(), &|| {}, || yes_or_no(job())))
+}
+
+fn look_around(request: &survey::Request, json: bool) -> Result<u8> {
+    let (stopper, watch) = (Stopper::default(), survey::Watch::default());
+    let stop = || {
+        watch.stop();
+        stopper.stop();
+    };
+    while_listening(&stop, &|| {}, || {
+        job::raise_descriptor_limit();
+        let report = survey::run(request, &stopper, &watch)?;
+        streams::out(if json { report.json()? } else { report.text() });
+        Ok(report.exit_code())
+    })
 }
 
 fn measure(request: &bench::Request) -> Result<u8> {

@@ -133,6 +133,14 @@ pub(super) fn command() -> Command {
         .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end, and why one rsync did it all"))
         .arg(flag("dry-run", 'd', "read the source and pack it into buckets, copy nothing"))
         .arg(
+            Arg::new("survey")
+                .long("survey")
+                .action(ArgAction::SetTrue)
+                .help("copy nothing; tell what the source has, what of it would be lost, how it would be divided, and how long it would take"),
+        )
+        .arg(long_value("trial-seconds", "N", "with --survey: copy a sample into a folder of its own at DEST for so long, and estimate the whole".into()))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("with --survey: print JSON"))
+        .arg(
             value("rsync", 'r', "OPTS", format!("rsync's options, as one word in quotes, in the place of the default [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
         )
@@ -292,7 +300,7 @@ fn heading(option: &str) -> Option<&'static str> {
         | "max-pressure" => "While it runs",
         "mode" | "hosts" | "hosts-file" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
         "selftest" | "bench" | "benchshm" | "bench-entries" | "bench-runs" | "bench-shape" | "bench-dest"
-        | "bench-json" | "bench-chart" | "dry-run" => "Test and measure",
+        | "bench-json" | "bench-chart" | "dry-run" | "survey" | "trial-seconds" | "json" => "Test and measure",
         "help" | "version" => "Help",
         _ => "Copy",
     })

@@ -54,12 +54,13 @@ impl Rsync {
         self,
         matches: &ArgMatches,
         ours: &[OsString],
+        explains: bool,
         cwd: impl FnOnce() -> Result<PathBuf>,
     ) -> Result<Request> {
         self.refuse_with(matches)?;
         let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix());
         let why = match read {
-            Ok(read) => self.why_alone(&read, matches),
+            Ok(read) => self.why_alone(&read, matches, explains),
             Err(error) => Some(Why::Cannot(error)),
         };
         let Some(why) = why else { return Ok(Request::Run(Box::new(self.run(matches, ours, cwd()?)?))) };
@@ -126,7 +127,7 @@ impl Rsync {
     }
 
     /// What can be known without looking at the machine. Most of it the plan would find too, but after it has read what is a stream.
-    fn why_alone(&self, read: &CommandLine, matches: &ArgMatches) -> Option<Why> {
+    fn why_alone(&self, read: &CommandLine, matches: &ArgMatches, explains: bool) -> Option<Why> {
         const TELLS: [Opt; 4] = [Opt::Help, Opt::Version, Opt::Daemon, Opt::Server];
         if read.operands.len() < 2 || read.options.mentions(&TELLS) {
             return Some(Why::Tells);
@@ -141,7 +142,7 @@ impl Rsync {
         let plain = plain.map(|verdict| Error::usage(format!("{}: {}", verdict.option, verdict.why)));
         // Our progress and statistics are had of one rsync too.
         let ours = ["progress", "stats"].into_iter().any(|name| matches.get_flag(name)) || needs_us(matches).is_some();
-        refused.or(plain.filter(|_| !ours)).map(Why::Cannot)
+        refused.or(plain.filter(|_| !ours && !explains)).map(Why::Cannot)
     }
 }
 
@@ -152,7 +153,7 @@ fn typed(matches: &ArgMatches, sources: Vec<OsString>, destination: OsString) ->
 
 /// An option of ours that asks for more than the copy.
 fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
-    let flags = ["keep", "show", "dry-run", "verify-only", "gitignore"];
+    let flags = ["keep", "show", "dry-run", "verify-only", "gitignore", "survey"];
     let values = [
         "buckets",
         "verify",

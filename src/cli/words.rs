@@ -132,9 +132,10 @@ pub(super) const WORDS: [Told; 11] = [
     Told {
         name: "survey",
         word: Word::Survey,
-        usage: "multi-sync survey [OPTIONS] SRC...\n       multi-sync survey [OPTIONS] rsync RSYNC-ARGUMENTS...",
-        about: "Reads the sources, packs them into buckets and prints how much there is. Copies nothing. The same as -d --stats, without DEST.",
-        options: &["files", "size", "rsync", "scan-threads", "gitignore", "keep", "buckets", "show"],
+        usage: "multi-sync survey [OPTIONS] SRC [DEST]\n       multi-sync survey [OPTIONS] SRC... DEST\n       multi-sync survey [OPTIONS] rsync RSYNC-ARGUMENTS...",
+        about: "Reads the source and tells what is in it, what of it the rsync options would not carry over, how it would be divided, and with \
+                --trial-seconds how long a copy would take. Copies nothing but for that trial, whose folder is removed again. The same as --survey.",
+        options: &["processes", "files", "size", "rsync", "scan-threads", "trial-seconds", "json"],
     },
     Told {
         name: "explain",
@@ -258,7 +259,7 @@ impl Word {
     fn in_options(self, mut rest: Vec<OsString>) -> Vec<OsString> {
         let flags: &[&str] = match self {
             Word::Verify => &["--verify-only"],
-            Word::Survey => &["--dry-run", "--stats"],
+            Word::Survey => &["--survey"],
             Word::Selftest => &["--selftest"],
             Word::Bench if rest.iter().any(|word| word == "--benchshm" || word == "-g") => &[],
             Word::Bench => &["--bench"],
@@ -290,7 +291,7 @@ fn ambiguous(told: &Told) -> Error {
         Word::Status => "--status for the mode",
         Word::Runs => "--runs for the mode",
         Word::Verify => "--verify-only for the mode",
-        Word::Survey => "--dry-run --stats for the mode",
+        Word::Survey => "--survey for the mode",
         Word::Selftest => "--selftest for the mode",
         Word::Bench => "--bench for the mode",
         Word::Set => "--set for the mode",

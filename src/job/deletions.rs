@@ -1,5 +1,6 @@
 //! `--delete-limit`: the count before a run that may delete, and what follows from it.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -12,9 +13,8 @@ use crate::limit::DeleteLimit;
 use crate::plan::Plan;
 use crate::report::{Event, Failed, Note, Summary, Withheld};
 use crate::rsync::exit;
+use crate::run_dir::layout::WITHHELD;
 
-/// Is in the directory of a run that has copied without deleting. A part of it that deletes would leave what the earlier one has passed over.
-const WITHHELD: &str = "deletions-withheld";
 /// Complaints of the count that are told if it fails.
 const COMPLAINTS: usize = 20;
 
@@ -76,7 +76,9 @@ fn keep(found: Found, why: Withheld) -> Decision {
 /// It cannot be written.
 pub fn mark(dir: &Path) -> Result<()> {
     let path = dir.join(WITHHELD);
-    std::fs::write(&path, "").map_err(|cause| Error::io("write", &path, cause).remedy("make room"))
+    // The disk has it before it has any word of what was copied.
+    let written = File::create(&path).and_then(|file| file.sync_all()).and_then(|()| File::open(dir)?.sync_all());
+    written.map_err(|cause| Error::io("write", &path, cause).remedy("make room"))
 }
 
 /// What to type to have deleted what was not.
@@ -85,10 +87,8 @@ pub fn advice(why: &Failed) -> String {
         Failed::NotDeleted { why: Withheld::Limit { .. }, .. } => {
             "to delete as well: the same command with a larger --delete-limit, or with --delete-limit none"
         }
-        Failed::NotDeleted { why: Withheld::Empty { .. } | Withheld::OtherFileSystem { .. }, .. } => {
-            "to delete all the same: the same command with --delete-limit none"
-        }
-        _ => "to delete as well: the same command once more",
+        Failed::NotDeleted { why: Withheld::Earlier, .. } => "to delete as well: the same command once more",
+        _ => "to delete all the same: the same command with --delete-limit none",
     }
     .to_owned()
 }

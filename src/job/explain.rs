@@ -1,6 +1,7 @@
 //! `multi-sync explain`: what would become of a command line. Nothing is copied or changed.
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 
 use crate::config::Config;
 use crate::engine::Control;
@@ -8,7 +9,10 @@ use crate::entry::Printable;
 use crate::error::Result;
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::{Copying, Invocation};
-use crate::rsync::options::{Class, Options, Verdict};
+use crate::rsync::options::{Class, Options, Setting, Verdict};
+
+/// How many options are left out one after the other to find those that matter together.
+const TOGETHER: usize = 4;
 
 /// The answer. `typed` is the rsync that may do the job in our place.
 pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
@@ -16,7 +20,9 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
     let plan = match Plan::make(config, Control::default().supervisor()) {
         Ok(plan) => plan,
         Err(why) => {
-            return as_typed(&why.to_string()).map(|text| text + &options(&config.options)).ok_or(why);
+            let text = as_typed(&why.to_string());
+            let remedy = why.advice().map_or(String::new(), |advice| format!("To have several: {advice}\n"));
+            return text.map(|text| text + &remedy + &options(&config.options)).ok_or(why);
         }
     };
     let mut text = String::new();
@@ -24,6 +30,7 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
         Strategy::Plain(why) => {
             let ours = || format!("One rsync does it: {}\nWhy: {why}\n", shown(&plan.plain));
             text.push_str(&as_typed(why).unwrap_or_else(ours));
+            let _ = writeln!(text, "To have several: {}", way_to_several(config, why));
         }
         Strategy::Parallel => {
             let processes = config.processes;
@@ -39,6 +46,12 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
             let _ = writeln!(text, "One rsync does a tree that is not worth several: {}", shown(&plan.plain));
         }
     }
+    if let Some(limit) = config.delete_limit {
+        let _ = writeln!(
+            text,
+            "Deletions are counted first, with -n: with more than --delete-limit {limit} nothing is deleted."
+        );
+    }
     for (source, kind) in &plan.missing {
         let _ = writeln!(text, "Source {} cannot be had: {kind}", Printable::os(source));
     }
@@ -50,6 +63,81 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
 /// What is said where the rsync that was typed does it.
 pub fn one_as_typed(typed: &str, why: &str) -> String {
     format!("One rsync does it, as it was typed: {typed}\nWhy: {why}\n")
+}
+
+/// What would make several rsyncs of one: found by planning the same without each option, and with those that some others need.
+fn way_to_several(config: &Config, why: &str) -> String {
+    /// Without them some options need the order of one rsync.
+    const NEEDED: [&str; 4] = ["-r", "-p", "-t", "--ignore-errors"];
+    const SEVERAL: NonZero<usize> = NonZero::new(4).unwrap();
+    if Plan::is_one_by_choice(config) {
+        let more = Config { processes: SEVERAL, ..config.clone() };
+        return match reason(&more) {
+            Some(None) => "ask for more processes, such as -p 4".into(),
+            _ => format!("ask for more processes, such as -p 4; then: {}", way_to_several(&more, why)),
+        };
+    }
+    let with = |options: Options| Config { options, ..config.clone() };
+    let named = |setting: &Setting| {
+        let words: Vec<String> = setting.argv().iter().map(|word| Printable::os(word).to_string()).collect();
+        words.join(" ")
+    };
+    let mut ways: Vec<String> = Vec::new();
+    let settings = config.options.settings();
+    for (at, setting) in settings.iter().enumerate() {
+        // What is typed twice counts once, and is left out as one.
+        let is_first = !settings[..at].iter().any(|other| other.spec == setting.spec);
+        let less = config.options.without(|other| other.spec == setting.spec);
+        if is_first && reason(&with(less)) == Some(None) {
+            ways.push(format!("leave out {}", named(setting)));
+        }
+    }
+    for word in NEEDED {
+        let words: Vec<_> = config.options.argv().into_iter().chain([word.into()]).collect();
+        if Options::parse(&words).is_ok_and(|more| reason(&with(more)) == Some(None)) {
+            ways.push(format!("add {word}"));
+        }
+    }
+    if ways.is_empty() {
+        ways.extend(together(config, why, &with, &named));
+    }
+    match ways.split_last() {
+        None => "no option is the reason; it is what the sources and DEST are, or how rsync is reached".into(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{}, or {last}", others.join(", ")),
+    }
+}
+
+/// Options that have to be left out together, each because of the reason that is left when those before it are.
+fn together(
+    config: &Config,
+    why: &str,
+    with: &dyn Fn(Options) -> Config,
+    named: &dyn Fn(&Setting) -> String,
+) -> Option<String> {
+    let (mut options, mut left_out, mut why) = (config.options.clone(), Vec::new(), why.to_owned());
+    for _ in 0..TOGETHER {
+        let (less, name, next) = options.settings().iter().find_map(|setting| {
+            let less = options.without(|other| other.spec == setting.spec);
+            let next = reason(&with(less.clone()))?;
+            (next.as_ref() != Some(&why)).then(|| (less, named(setting), next))
+        })?;
+        options = less;
+        left_out.push(name);
+        match next {
+            None => return Some(format!("leave out {}", left_out.join(" and "))),
+            Some(next) => why = next,
+        }
+    }
+    None
+}
+
+/// Why one rsync would do it; `Some(None)` if several would, `None` if it would be refused.
+fn reason(config: &Config) -> Option<Option<String>> {
+    match Plan::make(config, Control::default().supervisor()).ok()?.strategy {
+        Strategy::Parallel => Some(None),
+        Strategy::Plain(why) => Some(Some(why)),
+    }
 }
 
 fn shown(invocation: &Invocation) -> String {

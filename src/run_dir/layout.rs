@@ -9,6 +9,7 @@
 //! | `journal.jsonl` | how far the run came | when the scan is complete, and at the end |
 //! | `journal.damaged` | a journal that could not be trusted | when it gets there |
 //! | `failed.nul`, `failed.txt` | what was not copied | when it gets there: the journal has it too |
+//! | `deletions-withheld` | that the run deletes nothing, whatever part of it | before anything is copied |
 //! | `differences.txt` | what a verification found | when it gets there |
 //! | `progress.json` | where the run stands, for who asks | when it gets there |
 //! | `control/` | what was asked of the run while it goes on, and the answers | when it gets there |
@@ -29,6 +30,8 @@ pub const DAMAGED_JOURNAL: &str = "journal.damaged";
 pub const FAILED_NAMES: &str = "failed.nul";
 /// What was not copied, for people: name, part of the run, side, exit code, and what was said. What has no name in the source has a `-`.
 pub const FAILED_TEXT: &str = "failed.txt";
+/// Is there if the run has copied without deleting: a part of it that deletes would leave what an earlier one has passed over.
+pub const WITHHELD: &str = "deletions-withheld";
 /// What a verification found.
 pub const DIFFERENCES: &str = "differences.txt";
 /// Where the run stands.

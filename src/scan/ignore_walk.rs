@@ -180,7 +180,7 @@ pub(super) fn walk(
     watch: &Watch,
     sink: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
-    let look = Look { tree: Tree::new(scan.limits, small, scan.roots.len() > 1, watch, sink), scan };
+    let look = Look { tree: Tree::new(scan.limits, small, scan.roots.len() > 1, watch, sink), scan, observer: None };
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
         walk_root(&look, index as u32, root, &base)?;

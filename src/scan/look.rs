@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::observe::{LOOKED_AT, Listing, Observer, Seen};
 use super::subtree::{Attributes, Item, LinkedName, Node, Tree, below};
 use super::{Event, Follow, KeptWhole, Names, Root, Scan, ScanError, Weight};
 use crate::error::{Error, Result};
@@ -33,6 +34,7 @@ const USER_RWX: u32 = 0o700;
 pub(super) struct Look<'a> {
     pub tree: Tree<'a>,
     pub scan: &'a Scan,
+    pub observer: Option<&'a dyn Observer>,
 }
 
 /// What is known of a name.
@@ -123,7 +125,7 @@ impl Look<'_> {
         match kind {
             FileType::RegularFile | FileType::Unknown => true,
             FileType::Symlink if self.scan.follow != Follow::Nothing => true,
-            _ => self.scan.hard_links,
+            _ => self.scan.hard_links || self.observer.is_some(),
         }
     }
 
@@ -140,8 +142,9 @@ impl Look<'_> {
         mut enter: impl FnMut(&CStr, bool),
     ) {
         let mut linked = Weight::default();
+        let mut seen = Vec::new();
         for name in c_strings(listed) {
-            let Some(mut found) = self.look_up(node, dir, name) else { continue };
+            let Some(mut found) = self.look_up(node, dir, name, &mut seen) else { continue };
             let link = found.kind == FileType::Symlink && self.scan.follow != Follow::Nothing && !node.is_in_link();
             if link {
                 found = self.look_through(node, dir, name);
@@ -158,6 +161,9 @@ impl Look<'_> {
                 known.push(name, weight);
             }
         }
+        if let Some(observer) = self.observer.filter(|_| !seen.is_empty()) {
+            observer.entries(&Listing { node, dir }, &seen);
+        }
         let weight = known.weight() + linked + Weight { entries: directories, bytes: 0 };
         self.tree.watch.count(directories, weight);
         if !known.weights.is_empty() {
@@ -168,7 +174,7 @@ impl Look<'_> {
     /// What the directory itself does not tell of an entry. An entry that cannot be looked up is still a unit, of no known length,
     /// so that rsync meets it and says so; one that vanished is not.
     #[inline(always)]
-    fn look_up(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Option<Found> {
+    fn look_up<'n>(&self, node: &Node, dir: &OwnedFd, name: &'n CStr, seen: &mut Vec<Seen<'n>>) -> Option<Found> {
         let mut wanted = StatxFlags::TYPE | StatxFlags::SIZE;
         let mut flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         if self.scan.hard_links {
@@ -177,10 +183,16 @@ impl Look<'_> {
             // A length may be as old as the client's cache: half the requests where looking a name up brings it along.
             flags |= AtFlags::STATX_DONT_SYNC;
         }
+        if self.observer.is_some() {
+            wanted |= LOOKED_AT;
+        }
         match fs::statx(dir, name, flags, wanted) {
             Ok(stat) => {
                 let kind = FileType::from_raw_mode(stat.stx_mode.into());
                 let bytes = if kind == FileType::RegularFile { stat.stx_size } else { 0 };
+                if self.observer.is_some() && kind != FileType::Directory {
+                    seen.push(Seen::of(name.to_bytes(), &stat));
+                }
                 let names = if self.scan.found_again { u32::MAX } else { stat.stx_nlink };
                 let linked = (self.scan.hard_links && stat.stx_nlink > 1).then(|| (identity(&stat), names));
                 Some(Found { kind, bytes, linked })

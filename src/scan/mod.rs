@@ -20,6 +20,7 @@ mod ignore_walk;
 mod linked;
 mod look;
 mod names;
+mod observe;
 mod subtree;
 mod threads;
 mod walk;
@@ -35,6 +36,7 @@ use crate::rsync::prune::Prune;
 
 pub use event::{Event, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units};
 pub(crate) use look::holds_unsafe_link;
+pub use observe::{Listing, Observer, Seen};
 pub use subtree::Small;
 pub(crate) use subtree::below;
 pub use threads::usual_threads;
@@ -192,6 +194,23 @@ impl Scan {
         self.run_sized(None, watch, sink)
     }
 
+    /// Like [`Scan::run`], and shows an observer all that is looked up. Every entry is then, and with more asked of it: on network file systems that may
+    /// take longer.
+    ///
+    /// # Errors
+    /// As [`Scan::run`]; with [`Scan::gitignore`], of which the walker does not tell what it leaves out.
+    pub fn run_observed(
+        &self,
+        observer: &dyn Observer,
+        watch: &Watch,
+        sink: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<()> {
+        if self.gitignore {
+            return Err(Error::usage("a scan by ignore rules cannot be observed"));
+        }
+        walk::walk(self, None, Some(observer), watch, sink)
+    }
+
     /// Like [`Scan::run`], with other limits if the tree is a small one. Up to so many entries are kept in memory, and nothing leaves before
     /// that is known: names are looked at once.
     ///
@@ -199,7 +218,7 @@ impl Scan {
     /// As [`Scan::run`].
     pub fn run_sized(&self, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
         if !self.gitignore {
-            return walk::walk(self, small, watch, sink);
+            return walk::walk(self, small, None, watch, sink);
         }
         let by_link = self.follow != Follow::Nothing || self.unsafe_links_whole;
         if self.keep_locked_whole || !self.merge_files.is_empty() || by_link {

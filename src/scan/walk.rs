@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::look::{
     Look, OPEN_DIRECTORY, READ_AT_ONCE, READ_DIRECTORY, c_strings, is_exposed, open_base, open_dir, open_root,
 };
+use super::observe::{Listing, Observer};
 use super::subtree::{Item, Node, Small, Tree, below};
 use super::{Event, KeptWhole, Names, Root, Scan, Watch, Weight, linked};
 use crate::error::{EXIT_IPC, Error, Result};
@@ -50,6 +51,7 @@ struct Walk<'a>(Look<'a>);
 pub(super) fn walk(
     scan: &Scan,
     small: Option<Small<'_>>,
+    observer: Option<&dyn Observer>,
     watch: &Watch,
     sink: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
@@ -64,7 +66,7 @@ pub(super) fn walk(
         })?;
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     let split_open_roots = scan.roots.len() > 1;
-    let walk = Walk(Look { tree: Tree::new(scan.limits, small, split_open_roots, watch, sink), scan });
+    let walk = Walk(Look { tree: Tree::new(scan.limits, small, split_open_roots, watch, sink), scan, observer });
     pool.scope(|scope| {
         for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
             let walk = &walk;
@@ -91,13 +93,13 @@ impl Walk<'_> {
         if look.scan.split_roots && !node.is_in_whole() && !node.is_too_long() {
             node.split(&look.tree);
         }
-        self.read(scope, &node, Arc::new(dir));
+        self.read(scope, &node, Arc::new(dir), 0);
         node.done(&look.tree);
     }
 
     /// Ends the piece of work that [`Walk::spawn`] announced: by the end of the child's own node, or at once.
     fn visit<'s>(&'s self, scope: &Scope<'s>, parent: &Arc<Node>, parent_dir: &OwnedFd, name: &CStr, link: bool) {
-        let Walk(Look { tree, scan }) = self;
+        let Walk(Look { tree, scan, .. }) = self;
         if tree.watch.stopped() || parent.is_pruned() {
             return parent.done(tree);
         }
@@ -114,7 +116,7 @@ impl Walk<'_> {
                 let whole = if link { Some(KeptWhole::Link) } else { self.0.keep_whole(attributes, &dir) };
                 let exposed = parent.exposes(attributes);
                 let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, exposed, whole);
-                self.read(scope, &node, Arc::new(dir));
+                self.read(scope, &node, Arc::new(dir), 0);
                 return node.done(tree);
             }
             Err(errno) => self.unread(parent, name.to_bytes(), errno),
@@ -142,18 +144,22 @@ impl Walk<'_> {
 
     /// Reads a portion of a directory, and deals with it. What remains becomes a piece of work of its own, and the sub-directories
     /// come on top of it: a thread with nothing to do reads on meanwhile, and this one goes down before it reads on.
-    fn read<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: Arc<OwnedFd>) {
+    fn read<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: Arc<OwnedFd>, before: u64) {
         let Walk(look) = self;
         READ.with_borrow_mut(|portion| {
-            if self.list(node, &dir, portion) {
+            let (more, count) = self.list(node, &dir, portion);
+            if more {
                 let (node, dir) = (Arc::clone(node), Arc::clone(&dir));
                 node.expect_more();
                 scope.spawn(move |scope| {
                     if !look.tree.watch.stopped() && !node.is_pruned() {
-                        self.read(scope, &node, dir);
+                        self.read(scope, &node, dir, before + count);
                     }
                     node.done(&look.tree);
                 });
+            }
+            if let Some(observer) = look.observer.filter(|_| !more) {
+                observer.listed(&Listing { node, dir: &dir }, before + count);
             }
             let Portion { directories, listed, known, .. } = portion;
             let mut entered = 0;
@@ -166,27 +172,27 @@ impl Walk<'_> {
         });
     }
 
-    /// Fills a portion, and tells whether the directory may have more. Inlined for the reason told in [`super::look`].
+    /// Fills a portion, and tells whether the directory may have more, and how many entries it was. Inlined for the reason told in [`super::look`].
     #[inline(always)]
-    fn list(&self, node: &Node, dir: &OwnedFd, portion: &mut Portion) -> bool {
+    fn list(&self, node: &Node, dir: &OwnedFd, portion: &mut Portion) -> (bool, u64) {
         let Walk(look) = self;
         let Portion { buffer, directories, listed, known } = portion;
         directories.clear();
         listed.clear();
         known.clear();
         let mut entries = RawDir::new(dir, buffer);
-        let mut count = 0;
+        let (mut count, mut dots) = (0, 0);
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(errno) => {
                     look.tell_error(node, b"", READ_DIRECTORY, errno, false);
-                    return false;
+                    return (false, (count - dots) as u64);
                 }
             };
             let name = entry.file_name();
             match entry.file_type() {
-                FileType::Directory | FileType::Unknown if name == c"." || name == c".." => {}
+                FileType::Directory | FileType::Unknown if name == c"." || name == c".." => dots += 1,
                 FileType::Directory if !look.excludes(node, name.to_bytes()) => {
                     directories.extend_from_slice(name.to_bytes_with_nul());
                 }
@@ -197,10 +203,10 @@ impl Walk<'_> {
             }
             count += 1;
             if count >= PORTION && entries.is_buffer_empty() {
-                return true;
+                return (true, (count - dots) as u64);
             }
         }
-        false
+        (false, (count - dots) as u64)
     }
 
     fn spawn<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: &Arc<OwnedFd>, name: CString, link: bool) {

@@ -49,6 +49,7 @@ mod state;
 mod steering;
 mod supervision;
 mod support_selfcheck;
+mod survey;
 mod symlink_race;
 mod terminal;
 mod treegen;

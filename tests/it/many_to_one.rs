@@ -114,6 +114,26 @@ fn buckets(line: &str) -> u64 {
 }
 
 #[test]
+fn deletions_are_counted_by_the_hosts() {
+    let Some(hosts) = Hosts::start(2) else { return };
+    let work = Work::new();
+    tree(&work, 300);
+    run(sh(&work, "cp -a src D && rm -r D/d1 && mkdir D/more && touch D/more/a D/more/b D/extra && touch src/new"))
+        .expect_code(0);
+    for (limit, code) in [("3", 25), ("4", 0)] {
+        let words = ["-f", "20", "--delete-limit", limit, "-r", "-a --delete", "src/", "D"];
+        let ran = run_within(hosts.copy(&work, &hosts.list(), &words), SOON).expect_code(code);
+        let said = "nothing is deleted: 4 entries would be, and 3 are allowed";
+        assert_eq!(ran.stderr_text().contains(said), code == 25, "{}", ran.report());
+        assert_eq!(work.join("D/more/b").exists(), code == 25, "{}", ran.report());
+        assert!(work.join("D/new").exists());
+    }
+    let mut check = rsync(&work);
+    check.args(["-anic", "--delete", "src/", "D/"]);
+    assert_eq!(run(check).stdout_text(), "");
+}
+
+#[test]
 fn all_hosts_take_part() {
     let Some(hosts) = Hosts::start(3) else { return };
     let work = Work::new();

@@ -130,6 +130,22 @@ impl Node {
         names.iter().rev().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(&b'/')
     }
 
+    /// Its name; empty for the contents of a root's base.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// How many directories are above it.
+    pub fn depth(&self) -> usize {
+        std::iter::successors(self.parent.as_deref(), |node| node.parent.as_deref()).count()
+    }
+
+    /// Bytes of its path, each name with a slash.
+    pub fn path_length(&self) -> usize {
+        let above = std::iter::successors(Some(self), |node| node.parent.as_deref());
+        above.map(|node| node.name.len() + usize::from(!node.name.is_empty())).sum()
+    }
+
     /// The sum so far.
     pub fn sum(&self) -> Weight {
         lock(&self.state).sum

@@ -1,0 +1,111 @@
+//! Who looks on while a scan looks names up: for what is asked of a tree beside how it is divided.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Statx, StatxFlags};
+
+use super::subtree::Node;
+
+/// What an [`Observer`] needs to be told of an entry.
+pub(super) const LOOKED_AT: StatxFlags = StatxFlags::BASIC_STATS;
+
+/// Hears of all that a scan looks up ([`Scan::run_observed`](super::Scan::run_observed)); from any of its threads. What it does holds up the scan.
+pub trait Observer: Sync {
+    /// Entries of a directory were looked up: all that are no directories. Those of a large directory come in portions.
+    fn entries(&self, directory: &Listing<'_>, entries: &[Seen<'_>]);
+
+    /// A directory was listed to its end, and holds so many entries.
+    fn listed(&self, directory: &Listing<'_>, entries: u64);
+}
+
+/// A directory that is being listed.
+#[derive(Clone, Copy)]
+pub struct Listing<'a> {
+    pub(super) node: &'a Arc<Node>,
+    pub(super) dir: &'a OwnedFd,
+}
+
+impl Listing<'_> {
+    /// Index into [`Scan::roots`](super::Scan::roots).
+    pub fn root(&self) -> u32 {
+        self.node.root()
+    }
+
+    /// Its name; empty for the contents of a root's base.
+    pub fn name(&self) -> &[u8] {
+        self.node.name()
+    }
+
+    /// Path relative to the root's base; made anew by each call.
+    pub fn path(&self) -> Vec<u8> {
+        self.node.path()
+    }
+
+    /// How many directories are above it, up to the root.
+    pub fn depth(&self) -> usize {
+        self.node.depth()
+    }
+
+    /// Bytes of its path.
+    pub fn path_length(&self) -> usize {
+        self.node.path_length()
+    }
+
+    /// The directory itself.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Listing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Listing({})", crate::entry::Printable::bytes(&self.path()))
+    }
+}
+
+/// What was looked up of an entry: statx(2) has the words. A link is itself, also where it is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// Type and permissions.
+    pub mode: u32,
+    /// Length in bytes.
+    pub size: u64,
+    /// Bytes that it takes of the file system.
+    pub allocated: u64,
+    /// When its content was changed, in seconds since 1970.
+    pub modified: i64,
+    /// Owner.
+    pub user: u32,
+    /// Group.
+    pub group: u32,
+    /// How many names the inode has.
+    pub names: u32,
+    /// Device and inode.
+    pub inode: (u64, u64),
+}
+
+impl<'a> Seen<'a> {
+    pub(crate) fn of(name: &'a [u8], stat: &Statx) -> Seen<'a> {
+        const BLOCK: u64 = 512;
+        Seen {
+            name,
+            mode: stat.stx_mode.into(),
+            size: stat.stx_size,
+            allocated: stat.stx_blocks.saturating_mul(BLOCK),
+            modified: stat.stx_mtime.tv_sec,
+            user: stat.stx_uid,
+            group: stat.stx_gid,
+            names: stat.stx_nlink,
+            inode: (rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino),
+        }
+    }
+
+    /// A regular file.
+    pub fn is_file(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::RegularFile
+    }
+}

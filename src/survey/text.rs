@@ -1,0 +1,327 @@
+//! A survey for a person: what matters on one screen, then the details.
+
+use std::fmt::{Display, Write as _};
+
+use super::figures::{AGES, Examples, Owners, POWERS};
+use super::live::RANGE_HOLDS;
+use super::{Division, Report};
+use crate::entry::Printable;
+use crate::size::human;
+
+/// How wide the longest bar of a histogram is.
+const BAR: usize = 30;
+/// Owners that are shown.
+const SHOWN: usize = 10;
+
+/// Everything.
+pub(super) fn text(report: &Report) -> String {
+    let mut text = screen(report);
+    text.push_str("\nDetails\n");
+    details(&mut text, report);
+    text
+}
+
+fn screen(report: &Report) -> String {
+    let Report { figures, division, .. } = report;
+    let mut text = String::new();
+    let kinds = figures.kinds;
+    let to = report.destination.as_ref().map_or(String::new(), |to| format!(" -> {to}"));
+    line(&mut text, format!("Survey of {}{to}", report.sources.join(", ")));
+    line(&mut text, format!("  rsync options: {}", report.rsync_options.join(" ")));
+    line(
+        &mut text,
+        format!(
+            "  {} entries: {} files, {} directories, {} links, {} others",
+            grouped(kinds.total()),
+            grouped(kinds.files),
+            grouped(kinds.directories),
+            grouped(kinds.links),
+            grouped(kinds.fifos + kinds.sockets + kinds.devices)
+        ),
+    );
+    line(&mut text, format!("  {} in files, {} on disk", human(figures.bytes), human(figures.allocated)));
+    if let (Some(half), Some(most)) = (figures.size_below(0.5), figures.size_below(0.9)) {
+        let largest = figures.largest_files.sorted().first().map_or(0, |(size, _)| *size);
+        let sizes = format!("half of the files are below {}, 90 % below {}", human(half), human(most));
+        line(&mut text, format!("  {sizes}, the largest has {}", human(largest)));
+    }
+    let per_second = (kinds.total() as f64 / report.scan_seconds.max(1e-9)) as u64;
+    let threads = report.scan_threads;
+    let scan = format!("read in {} with {threads} threads", duration(report.scan_seconds));
+    line(&mut text, format!("  {scan}: {} entries a second", grouped(per_second)));
+    for source in &report.missing_sources {
+        line(&mut text, format!("  cannot find source {source}"));
+    }
+    if report.unread.count > 0 {
+        line(
+            &mut text,
+            format!("  {} could not be read, and what is in them is not counted", grouped(report.unread.count)),
+        );
+    }
+    text.push_str("\nWhat these options would not carry over\n");
+    if report.losses.is_empty() {
+        line(&mut text, "  nothing that was seen");
+    }
+    for loss in &report.losses {
+        line(
+            &mut text,
+            format!("  {} {} {}; instead: {}", grouped(loss.entries), loss.what, loss.becomes, loss.instead),
+        );
+    }
+    text.push_str("\nHow it would be divided\n");
+    divided(&mut text, division);
+    if report.filtered {
+        line(
+            &mut text,
+            "  filter rules: what they exclude for certain by its name or path is left out here, all else is counted",
+        );
+    }
+    trial(&mut text, report);
+    text
+}
+
+fn divided(text: &mut String, division: &Division) {
+    let Division { processes, units, buckets, split_directories, .. } = division;
+    match &division.one_rsync {
+        Some(why) => line(text, format!("  one rsync would do it all: {why}")),
+        None if *buckets < 2 => line(text, "  one rsync would do it all: it is one bucket"),
+        None => {
+            let how = if *processes == 1 {
+                "by one rsync after the other".into()
+            } else {
+                format!("by {processes} rsyncs at once")
+            };
+            let what = format!("{} subtrees and names in {} buckets", grouped(*units), grouped(*buckets));
+            line(text, format!("  {what}, {how}; {} directories are split", grouped(*split_directories)));
+            if *processes as u64 > *buckets {
+                line(text, format!("  more than {buckets} rsyncs would have nothing to do"));
+            }
+        }
+    }
+    let limits =
+        format!("a bucket has up to {} entries and {}", grouped(division.bucket_entries), human(division.bucket_bytes));
+    if division.largest_unit_bytes > division.bucket_bytes {
+        line(
+            text,
+            format!(
+                "  {limits}; the largest file, {}, is copied by one rsync alone",
+                human(division.largest_unit_bytes)
+            ),
+        );
+    }
+    for (why, count) in &division.kept_whole {
+        line(text, format!("  {} directories stay whole: {why}", grouped(*count)));
+    }
+}
+
+fn trial(text: &mut String, report: &Report) {
+    let Some(trial) = &report.trial else {
+        if report.destination.is_some() {
+            line(text, "  how long a copy would take: --trial-seconds 30 copies a sample for so long");
+        }
+        return;
+    };
+    text.push_str("\nTrial at the destination (a sample into an empty folder, which is gone)\n");
+    let what = format!("{} entries, {}, by {} launches", grouped(trial.entries), human(trial.bytes), trial.launches);
+    line(text, format!("  {what} in {}, {} at once", duration(trial.seconds), trial.processes));
+    match &trial.estimate {
+        Some(estimate) => {
+            let range = format!("{} to {}", duration(estimate.low), duration(estimate.high));
+            line(
+                text,
+                format!(
+                    "  a copy of the whole: {} ({range} in {RANGE_HOLDS} % of the draws)",
+                    duration(estimate.likely)
+                ),
+            );
+        }
+        None => line(text, "  too few launches came to their end for an estimate: give --trial-seconds more"),
+    }
+    if trial.with_errors > 0 {
+        line(text, format!("  {} launches could not copy all of their names", trial.with_errors));
+    }
+    if !trial.left_out.is_empty() {
+        line(text, format!("  without {}", trial.left_out.join(", ")));
+    }
+}
+
+fn details(text: &mut String, report: &Report) {
+    let figures = &report.figures;
+    let below = |power: usize| match power {
+        0 => "empty".to_owned(),
+        power => format!("below {}", 1_u64.checked_shl(power as u32).map_or("2^64".to_owned(), human)),
+    };
+    let sizes = figures.sizes.iter().enumerate();
+    histogram(text, "Files by size", sizes.map(|(power, sum)| (below(power), sum.entries, Some(sum.bytes))));
+    let older = AGES[AGES.len() - 1].1;
+    let age = |at: usize| match AGES.get(at) {
+        Some((0, name)) => (*name).to_owned(),
+        Some((_, name)) => format!("up to {name}"),
+        None => format!("older than {older}"),
+    };
+    let ages = figures.ages.iter().enumerate();
+    histogram(
+        text,
+        "Files by time since their last change",
+        ages.map(|(at, sum)| (age(at), sum.entries, Some(sum.bytes))),
+    );
+    let depths = figures.depths.iter().enumerate();
+    histogram(text, "Directories by depth", depths.map(|(depth, count)| (depth.to_string(), *count, None)));
+    let crowd = |power: usize| match power {
+        0 => "none".to_owned(),
+        1 => "1".to_owned(),
+        power if power < POWERS - 1 => format!("{} to {}", grouped(1 << (power - 1)), grouped((1 << power) - 1)),
+        _ => "more".to_owned(),
+    };
+    let crowds = figures.crowds.iter().enumerate();
+    histogram(text, "Directories by number of entries", crowds.map(|(power, count)| (crowd(power), *count, None)));
+    let shown = |path: &[u8]| if path.is_empty() { ".".to_owned() } else { Printable::bytes(path).to_string() };
+    list(text, "Largest files", figures.largest_files.sorted().iter().map(|(size, path)| (human(*size), shown(path))));
+    let crowded = figures.most_crowded.sorted();
+    list(text, "Directories with the most entries", crowded.iter().map(|(count, path)| (grouped(*count), shown(path))));
+    owners(text, "Owners", &figures.users);
+    owners(text, "Groups", &figures.groups);
+    let links = figures.hard_links;
+    let mut also = Vec::new();
+    if links.names > 0 {
+        let (names, files) = (grouped(links.names), grouped(links.files.round() as u64));
+        let more = human(links.more_bytes as u64);
+        also.push(format!(
+            "{names} names of about {files} files with hard links, at most {} of one; without -H {more} more",
+            links.most_names
+        ));
+    }
+    let sparse = figures.sparse;
+    if sparse.files > 0 {
+        let takes = format!("{} of {} are allocated", human(sparse.allocated), human(sparse.bytes));
+        also.push(format!("{} files with holes, or compressed: {takes}", grouped(sparse.files)));
+    }
+    let kinds = figures.kinds;
+    for (count, what) in [
+        (kinds.fifos, "FIFOs"),
+        (kinds.sockets, "sockets"),
+        (kinds.devices, "devices"),
+        (figures.set_id_files, "files with a set-user-ID or set-group-ID bit"),
+    ] {
+        if count > 0 {
+            also.push(format!("{} {what}", grouped(count)));
+        }
+    }
+    if figures.file_systems.len() > 1 {
+        also.push(format!("{} file systems", figures.file_systems.len()));
+    }
+    also.push(format!("the longest path has {} bytes", figures.longest_path));
+    for (kind, (directories, files)) in &figures.attributes.kinds {
+        let of = format!("{} of {} files looked at", grouped(*files), grouped(figures.attributes.files));
+        also.push(format!(
+            "{kind}: {} of {} directories, {of}",
+            grouped(*directories),
+            grouped(figures.attributes.directories)
+        ));
+    }
+    if figures.attributes.kinds.is_empty() {
+        let (directories, files) = (grouped(figures.attributes.directories), grouped(figures.attributes.files));
+        also.push(format!(
+            "no extended attributes or ACLs: {directories} directories and a sample of {files} files were looked at"
+        ));
+    }
+    text.push_str("\n  Also\n");
+    also.into_iter().for_each(|what| line(text, format!("    {what}")));
+    examples(text, "Names that are not UTF-8", &figures.not_utf8);
+    examples(text, &format!("Names longer than {} bytes", report.longest_name), &figures.too_long);
+    examples(text, "Names with control characters", &figures.control_characters);
+    examples(text, "What could not be read", &report.unread);
+}
+
+fn histogram(text: &mut String, title: &str, rows: impl Iterator<Item = (String, u64, Option<u64>)>) {
+    let rows: Vec<_> = rows.filter(|(_, count, _)| *count > 0).collect();
+    let Some(most) = rows.iter().map(|(_, count, _)| *count).max() else { return };
+    let _ = writeln!(text, "\n  {title}");
+    let width = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
+    let digits = rows.iter().map(|(_, count, _)| grouped(*count).len()).max().unwrap_or(0);
+    for (name, count, bytes) in rows {
+        let bar = "#".repeat((count as f64 / most as f64 * BAR as f64).ceil() as usize);
+        let bytes = bytes.map_or(String::new(), |bytes| format!("{:>11}", human(bytes)));
+        line(text, format!("    {name:>width$} {:>digits$}{bytes} {bar}", grouped(count)));
+    }
+}
+
+fn list(text: &mut String, title: &str, rows: impl Iterator<Item = (String, String)>) {
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n  {title}");
+    let width = rows.iter().map(|(size, _)| size.len()).max().unwrap_or(0);
+    rows.into_iter().for_each(|(size, path)| line(text, format!("    {size:>width$}  {path}")));
+}
+
+fn owners(text: &mut String, title: &str, owners: &Owners) {
+    let all = owners.sorted();
+    let more = all.len().saturating_sub(SHOWN);
+    let rows = all.iter().take(SHOWN).map(|(id, sum)| (grouped(sum.entries), format!("{id} ({})", human(sum.bytes))));
+    list(text, title, rows);
+    if more > 0 || owners.others.entries > 0 {
+        let rest: u64 = all.iter().skip(SHOWN).map(|(_, sum)| sum.entries).sum::<u64>() + owners.others.entries;
+        let at_least = if owners.others.entries > 0 { "more than " } else { "" };
+        line(text, format!("    {} belong to {at_least}{more} others", grouped(rest)));
+    }
+}
+
+fn examples(text: &mut String, title: &str, examples: &Examples) {
+    if examples.count == 0 {
+        return;
+    }
+    let _ = writeln!(text, "\n  {title}: {}", grouped(examples.count));
+    for name in &examples.first {
+        line(text, format!("    {}", Printable::bytes(name)));
+    }
+    if examples.count > examples.first.len() as u64 {
+        line(text, "    ...");
+    }
+}
+
+fn line(text: &mut String, line: impl Display) {
+    let _ = writeln!(text, "{line}");
+}
+
+/// `12,345`, as rsync writes numbers.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..120 => format!("{whole} s"),
+        120..7200 => format!("{} min", (whole + 30) / 60),
+        7200..172_800 => format!("{:.1} h", seconds / 3600.0),
+        _ => format!("{:.1} days", seconds / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_for_a_person() {
+        for (number, shown) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), shown);
+        }
+        for (seconds, shown) in
+            [(0.04, "0.0 s"), (9.44, "9.4 s"), (61.0, "61 s"), (600.0, "10 min"), (9000.0, "2.5 h"), (1e6, "11.6 days")]
+        {
+            assert_eq!(duration(seconds), shown);
+        }
+    }
+}
