@@ -1,6 +1,7 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
     string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats d/dry-run r/rsync= verify= verify-only retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command
@@ -35,9 +36,11 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -s p -l processes -d
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l trial-seconds -d 'with --survey: copy a sample into a folder of its own at DEST for so long, and estimate the whole' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify -d 'after the copy list what rsync -n -i still finds to do; checksum: by content' -r -f -a "quick\t''
 checksum\t''"
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l delete-limit -d 'count deletions first: if they are more than N, or P% of what DEST has, delete nothing (exit code 25); none: also where a source is empty or on another file system' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall, --stats, --schedule and the throttles may be given anew' -r
@@ -69,6 +72,8 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -s j -l show -d 'pri
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stats -d 'print statistics at the end, and why one rsync did it all'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s d -l dry-run -d 'read the source and pack it into buckets, copy nothing'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l survey -d 'copy nothing; tell what the source has, what of it would be lost, how it would be divided, and how long it would take'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l json -d 'with --survey: print JSON'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify-only -d 'copy nothing, only list what rsync -n -i finds to do'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l runs -d 'print your runs that did not come to their end; --runs DIR: those below --buckets DIR'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l pause -d 'with --set: stop the rsyncs that run (SIGSTOP), and start none'
@@ -85,7 +90,7 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "retry" -d 'Copie
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "status" -d 'Prints where a run stands, also while it is running. The same as --status RUN.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "runs" -d 'Lists the runs below DIR. The same as --runs, with --buckets DIR.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "verify" -d 'Copies nothing and lists what one more rsync would do, by size and time, or with --verify=checksum by content. The exit code is 23 if there is anything. The same as --verify-only.'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "survey" -d 'Reads the sources, packs them into buckets and prints how much there is. Copies nothing. The same as -d --stats, without DEST.'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "survey" -d 'Reads the source and tells what is in it, what of it the rsync options would not carry over, how it would be divided, and with --trial-seconds how long a copy would take. Copies nothing but for that trial, whose folder is removed again. The same as --survey.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "explain" -d 'Says of a command line whether several rsyncs or one would do it, and why, what becomes of each option, and how an rsync would be started. Copies and changes nothing, and connects to nothing.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "set" -d 'Changes a run that is under way, here or on another machine that sees its directory, and prints what is in force; without an option it only prints. RUN is its name, the beginning of it, or its directory. The same as --set RUN.'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "selftest" -d 'Tests this machine and its rsync, and copies to DEST if it is given. The same as -t, --selftest.'
@@ -137,14 +142,13 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l stall -
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s k -l keep -d 'keep the run directory also after success'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l stats -d 'print statistics at the end, and why one rsync did it all'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l trial-seconds -d 'with --survey: copy a sample into a folder of its own at DEST for so long, and estimate the whole' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l scan-threads -d 'threads that read the source [default: one per core, more on network and FUSE file systems]' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s k -l keep -d 'keep the run directory also after success'
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s j -l show -d 'print the path of the run directory'
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l gitignore -d 'leave out what .gitignore and .ignore files say; not with --delete'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l json -d 'with --survey: print JSON'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts of --hosts do' -r -f -a "one-to-one\t''
 many-to-one\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts -d 'source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there' -r
@@ -155,6 +159,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s f -l f
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l delete-limit -d 'count deletions first: if they are more than N, or P% of what DEST has, delete nothing (exit code 25); none: also where a source is empty or on another file system' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r

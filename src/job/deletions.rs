@@ -104,7 +104,8 @@ struct Counted {
 fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Counted> {
     let nothing = Counted { found: Found::default(), stay: 0, code: exit::OK };
     let is_here = config.destination.is_local() && config.hosts.is_empty();
-    if is_here && !Path::new(&config.destination.as_typed(&config.cwd)).exists() {
+    let is_new = || matches!(Path::new(&config.destination.as_typed(&config.cwd)).try_exists(), Ok(false));
+    if is_here && is_new() {
         return Ok(nothing);
     }
     tell(Event::Note(Note::CountsDeletions));

@@ -36,7 +36,7 @@ use crate::rsync::prune::Prune;
 
 pub use event::{Event, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units};
 pub(crate) use look::holds_unsafe_link;
-pub use observe::{Listing, Observer, Seen};
+pub(crate) use observe::{Listing, Observer, Seen};
 pub use subtree::Small;
 pub(crate) use subtree::below;
 pub use threads::usual_threads;
@@ -199,7 +199,7 @@ impl Scan {
     ///
     /// # Errors
     /// As [`Scan::run`]; with [`Scan::gitignore`], of which the walker does not tell what it leaves out.
-    pub fn run_observed(
+    pub(crate) fn run_observed(
         &self,
         observer: &dyn Observer,
         watch: &Watch,

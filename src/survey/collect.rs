@@ -95,7 +95,7 @@ impl Collector {
         figures.sizes[power(size)].add(size);
         let age = self.now.saturating_sub(seen.modified);
         figures.ages[AGES.iter().position(|(most, _)| age < *most).unwrap_or(AGES.len())].add(size);
-        if figures.largest_files.wants(size) {
+        if size > 0 && figures.largest_files.wants(size) {
             figures.largest_files.add(size, path());
         }
         if names > 1 {

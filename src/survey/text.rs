@@ -42,7 +42,8 @@ fn screen(report: &Report) -> String {
     line(&mut text, format!("  {} in files, {} on disk", human(figures.bytes), human(figures.allocated)));
     if let (Some(half), Some(most)) = (figures.size_below(0.5), figures.size_below(0.9)) {
         let largest = figures.largest_files.sorted().first().map_or(0, |(size, _)| *size);
-        let sizes = format!("half of the files are below {}, 90 % below {}", human(half), human(most));
+        let below = |most: u64| if most > 1 { format!("below {}", human(most)) } else { "empty".to_owned() };
+        let sizes = format!("half of the files are {}, 90 % {}", below(half), below(most));
         line(&mut text, format!("  {sizes}, the largest has {}", human(largest)));
     }
     let per_second = (kinds.total() as f64 / report.scan_seconds.max(1e-9)) as u64;

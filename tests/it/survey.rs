@@ -145,7 +145,9 @@ fn a_source_that_cannot_be_read_is_told() {
 fn a_trial_estimates_and_leaves_nothing() {
     let work = Work::new();
     run(sh(&work, "mkdir s d && for d in $(seq 60); do mkdir s/d$d && for f in $(seq 50); do head -c 2000 /dev/zero >s/d$d/f$f; done; done; echo mine >d/mine")).expect_code(0);
-    let before = snapshot(&work.join("d"));
+    // Its own time is that of the last change in it.
+    let inside = || snapshot(&work.join("d")).into_iter().filter(|line| !line.starts_with("\"\" ")).collect::<Vec<_>>();
+    let before = inside();
     let options = "-aH --delete --remove-source-files";
     let report = json(&work, &["-p", "2", "-f", "60", "--trial-seconds", "3", "-r", options, "s/", "d"]);
     let trial = &report["trial"];
@@ -155,7 +157,7 @@ fn a_trial_estimates_and_leaves_nothing() {
     let (low, likely, high) = (number(&estimate["low"]), number(&estimate["likely"]), number(&estimate["high"]));
     assert!(low <= likely && likely <= high && high < 60.0, "{trial}");
     assert_eq!(trial["left_out"][0], "--remove-source-files");
-    assert!(before == snapshot(&work.join("d")));
+    assert!(before == inside());
     assert!(work.join("s/d60/f50").exists());
     let text = survey(&work, &["-p", "2", "-f", "60", "--trial-seconds", "1", "s/", "d"]).expect_code(0).stdout_text();
     assert!(text.contains("Trial at the destination"), "{text}");
@@ -164,7 +166,7 @@ fn a_trial_estimates_and_leaves_nothing() {
     assert!(ran.stderr_text().contains("--no-such"), "{}", ran.report());
     let ran = survey(&work, &["--trial-seconds", "2", "s/", "none/deep"]);
     assert!(ran.status.code() != Some(0) && ran.stderr_text().contains("make DEST"), "{}", ran.report());
-    assert!(!work.join("none").exists() && before == snapshot(&work.join("d")));
+    assert!(!work.join("none").exists() && before == inside());
 }
 
 #[test]
