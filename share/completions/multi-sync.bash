@@ -56,7 +56,7 @@ _multi__sync() {
 
     case "${cmd}" in
         multi__sync)
-            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --dry-run --rsync --verify --verify-only --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain set selftest bench help"
+            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain set selftest bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -122,6 +122,10 @@ _multi__sync() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --trial-seconds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --rsync)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -132,6 +136,10 @@ _multi__sync() {
                     ;;
                 --verify)
                     COMPREPLY=($(compgen -W "quick checksum" -- "${cur}"))
+                    return 0
+                    ;;
+                --delete-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --retries)
@@ -151,30 +159,6 @@ _multi__sync() {
                     return 0
                     ;;
                 --status)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --set)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --bwlimit)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --schedule)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-load)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-dest-full)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -288,7 +272,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__explain)
-            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --rsync --retries --stall --schedule --max-load --max-dest-full --max-pressure --scan-threads --gitignore"
+            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --rsync --delete-limit --retries --stall --scan-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -354,27 +338,15 @@ _multi__sync() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --delete-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --retries)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --stall)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --schedule)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-load)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-dest-full)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -404,7 +376,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__resume)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -435,22 +407,6 @@ _multi__sync() {
                     return 0
                     ;;
                 --stall)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --schedule)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-load)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-dest-full)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -482,7 +438,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__retry)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -513,22 +469,6 @@ _multi__sync() {
                     return 0
                     ;;
                 --stall)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --schedule)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-load)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-dest-full)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -596,28 +536,12 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__set)
-            opts="-p --processes --bwlimit --pause --continue --stop --schedule"
+            opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --processes)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -p)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --bwlimit)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --schedule)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -640,12 +564,20 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__survey)
-            opts="-f -s -b -k -j -r --files --size --buckets --keep --show --rsync --scan-threads --gitignore"
+            opts="-p -f -s -r --processes --files --size --trial-seconds --json --rsync --scan-threads"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --processes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --files)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -662,11 +594,7 @@ _multi__sync() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --buckets)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -b)
+                --trial-seconds)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

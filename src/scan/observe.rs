@@ -27,11 +27,6 @@ pub struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// Index into [`Scan::roots`](super::Scan::roots).
-    pub fn root(&self) -> u32 {
-        self.node.root()
-    }
-
     /// Its name; empty for the contents of a root's base.
     pub fn name(&self) -> &[u8] {
         self.node.name()
