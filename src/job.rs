@@ -103,7 +103,7 @@ struct Controls {
 impl Default for Controls {
     fn default() -> Controls {
         let copy = Control::default();
-        Controls { verification: copy.with_the_same_hand(), copy }
+        Controls { count: copy.with_the_same_hand(), verification: copy.with_the_same_hand(), copy }
     }
 }
 

@@ -56,7 +56,7 @@ _multi__sync() {
 
     case "${cmd}" in
         multi__sync)
-            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain set selftest bench help"
+            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain set selftest bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -159,6 +159,30 @@ _multi__sync() {
                     return 0
                     ;;
                 --status)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bwlimit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -272,7 +296,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__explain)
-            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --rsync --delete-limit --retries --stall --scan-threads --gitignore"
+            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --rsync --delete-limit --retries --stall --schedule --max-load --max-dest-full --max-pressure --scan-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -350,6 +374,22 @@ _multi__sync() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --scan-threads)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -376,7 +416,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__resume)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -407,6 +447,22 @@ _multi__sync() {
                     return 0
                     ;;
                 --stall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -438,7 +494,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__retry)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -469,6 +525,22 @@ _multi__sync() {
                     return 0
                     ;;
                 --stall)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-load)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-dest-full)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-pressure)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -536,12 +608,28 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__set)
-            opts=""
+            opts="-p --processes --bwlimit --pause --continue --stop --schedule"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --processes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bwlimit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
