@@ -6,6 +6,7 @@ mod definition;
 mod generated;
 mod line;
 mod monitoring;
+mod outlets;
 mod prefixed;
 mod refusal;
 mod surveys;
@@ -24,6 +25,7 @@ use multi_sync::command::entry::Printable;
 use multi_sync::command::hosts::{self, Host, Ssh};
 use multi_sync::command::options::{Aliases, Options};
 use multi_sync::command::options::{asking, refuse_without_deletion};
+use multi_sync::command::outlet::ReportFile;
 use multi_sync::command::runs;
 use multi_sync::command::runs::Keep;
 use multi_sync::command::shell::Quoted;
@@ -89,6 +91,13 @@ pub enum Request {
     Runs(Option<PathBuf>),
     /// Remove the directory of a run.
     Forget(PathBuf),
+    /// Make a report.
+    Report {
+        /// Of the events in this file, or on standard input.
+        events: Option<PathBuf>,
+        /// Where it goes.
+        report: ReportFile,
+    },
 }
 
 /// A copy, and what only the command does with it.
@@ -138,7 +147,7 @@ fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Res
     }
     surveys::refuse_without(&matches)?;
     if let Some(rsync) = line.rsync {
-        return rsync.request(&matches, &line.ours, explains, cwd);
+        return with_outlets(rsync.request(&matches, &line.ours, explains, cwd)?, &matches);
     }
     if matches.get_flag("version") {
         refusal::refuse_version(&matches, &words)?;
@@ -147,14 +156,23 @@ fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Res
     let mode = Mode::of(&matches)?;
     mode.refuse_others(&matches, &words)?;
     Ok(match mode {
-        Mode::Copy => match about_a_run(&matches)? {
-            Some(request) => request,
-            None => Request::Run(Box::new(run(&matches, &line.ours, cwd()?)?)),
+        Mode::Copy => match (about_a_run(&matches)?, matches.get_one::<OsString>("report-of")) {
+            (Some(request), _) => request,
+            (None, Some(events)) => outlets::report_of(events, &matches, &cwd()?)?,
+            (None, None) => with_outlets(Request::Run(Box::new(run(&matches, &line.ours, cwd()?)?)), &matches)?,
         },
         Mode::Selftest => Request::Selftest(Box::new(trials::selftest(&matches, &words, cwd()?)?)),
         Mode::Bench => Request::Bench(Box::new(trials::bench(&matches, cwd()?, temporary::usual())?)),
         Mode::Benchshm => Request::Bench(Box::new(trials::benchshm(&matches, cwd()?)?)),
     })
+}
+
+/// With where the records of a run go.
+fn with_outlets(mut request: Request, matches: &ArgMatches) -> Result<Request> {
+    if let Request::Run(run) = &mut request {
+        outlets::Words::of(matches).set(&mut run.config)?;
+    }
+    Ok(request)
 }
 
 /// The run that was begun with these words in this directory, with what was typed anew.
@@ -187,6 +205,8 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     overrides.wanted.clone().change(&mut run.wanted, &run.config.cwd)?;
     set_steering(&mut run.config, overrides.steering.each_ref().map(Option::as_ref))?;
     run.config.check_steering()?;
+    let outlets = outlets::Words::of(&matches).of_an_earlier_part();
+    outlets.anew(&overrides.outlets).set(&mut run.config)?;
     run.config.progress |= overrides.progress;
     run.stats |= overrides.stats;
     run.config.figures = run.stats;

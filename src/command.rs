@@ -24,6 +24,9 @@ pub mod options {
     pub use crate::recheck::options as asking;
     pub use crate::rsync::options::{Aliases, Class, CommandLine, Opt, Options, similar, specs};
 }
+pub mod outlet {
+    pub use crate::outlet::{Outlet, ReportFile, USUAL_INTERVAL};
+}
 pub mod report {
     pub use crate::report::Summary;
     pub use crate::report::progress::{ProgressLine, line};

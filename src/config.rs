@@ -11,6 +11,7 @@ use crate::endpoint::{Destination, Source};
 use crate::error::{Error, Result};
 use crate::hosts::{Host, Ssh, Workers, spread};
 use crate::limit::DeleteLimit;
+use crate::outlet::Outlets;
 use crate::rsync::options::Options;
 use crate::scan::Limits;
 use crate::steer::{self, Throttles, Timetable};
@@ -109,6 +110,8 @@ pub struct Config {
     pub timetable: Option<Timetable>,
     /// What the run pauses for.
     pub throttles: Throttles,
+    /// Where events and a report go.
+    pub outlets: Outlets,
 }
 
 /// The most processes that are tried where the user does not say how many: cores are not what limits a network.
@@ -200,6 +203,7 @@ impl Config {
             mixed_users: false,
             timetable: None,
             throttles: Throttles::default(),
+            outlets: Outlets::default(),
         }
     }
 }

@@ -40,13 +40,18 @@ mod verification;
 mod words;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::engine::{self, Control};
 use crate::error::{Error, Result};
+use crate::events::{EventLog, Written};
 use crate::guard;
+use crate::outlet::ReportFile;
+use crate::page;
 use crate::plan::{Plan, Strategy};
 use crate::preflight;
 use crate::rsync::exit;
@@ -276,14 +281,27 @@ impl Job {
 
     fn begin(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
         let cancel = self.cancel.clone();
-        let done = match self.carry_out(resumed, tell) {
+        let outlets = self.config.outlets.clone();
+        let log = EventLog::open(&outlets, resumed.is_some())?;
+        let noted = |event: Event<'_>| {
+            log.iter().for_each(|log| log.hear(&event));
+            tell(event);
+        };
+        let noted: &(dyn Fn(Event<'_>) + Sync) = if log.is_some() { &noted } else { tell };
+        let done = match self.carry_out(resumed, noted) {
             Err(_) if cancel.is_cancelled() => Ok(Outcome::cancelled_early()),
             done => done,
         };
         match &done {
             Ok(outcome) if outcome.gave_way().is_some() => {}
-            Ok(outcome) => tell(Event::Ended(&outcome.told())),
-            Err(error) => tell(Event::Ended(&outcome::refused(error))),
+            Ok(outcome) => noted(Event::Ended(&outcome.told())),
+            Err(error) => noted(Event::Ended(&outcome::refused(error))),
+        }
+        if let Some(log) = log {
+            let Written { spool, lacks } = log.close(cancel.is_cancelled());
+            let made = outlets.report.as_ref().zip(spool).map(|(report, spool)| page::make(&spool, report));
+            let lacks = lacks.into_iter().chain(made.and_then(Result::err).map(|error| error.to_string()));
+            lacks.for_each(|text| tell(Event::Note(Note::Unwritten { text })));
         }
         done
     }
@@ -411,6 +429,32 @@ fn use_hosts(
     let fit = checked.into_iter().filter(|host| host.refused.is_none()).map(|host| host.host);
     config.use_hosts(fit.collect(), workers);
     Ok(())
+}
+
+/// Makes a report of events that were written before; of those on standard input if no file is named.
+///
+/// # Errors
+/// The events cannot be read, or the report cannot be written.
+#[doc(hidden)]
+pub fn report_of(events: Option<&Path>, report: &ReportFile) -> Result<()> {
+    let file = match events {
+        Some(path) => {
+            let unreadable = |cause| Error::io("read", path, cause);
+            let file = File::open(path).map_err(unreadable)?;
+            if file.metadata().map_err(unreadable)?.is_file() {
+                return page::make(&file, report);
+            }
+            file
+        }
+        None => {
+            let own = std::io::stdin().as_fd().try_clone_to_owned();
+            own.map_err(|cause| Error::usage("cannot read standard input").because(cause))?.into()
+        }
+    };
+    // They are read twice.
+    let mut spool = report.spool()?;
+    std::io::copy(&mut &file, &mut spool).map_err(|cause| Error::usage("cannot read the events").because(cause))?;
+    page::make(&spool, report)
 }
 
 /// The scan holds a descriptor per open directory.

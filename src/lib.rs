@@ -24,6 +24,7 @@ mod endpoint;
 mod engine;
 mod entry;
 mod error;
+mod events;
 mod guard;
 mod handle;
 #[doc(hidden)]
@@ -32,6 +33,8 @@ mod hosts;
 pub mod job;
 mod limit;
 mod names;
+mod outlet;
+mod page;
 mod plan;
 mod preflight;
 mod queue;

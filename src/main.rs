@@ -9,13 +9,14 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
+use multi_sync::command::outlet::{Outlet, ReportFile};
 use multi_sync::command::report::Summary;
 use multi_sync::command::report::{self, ProgressLine};
 use multi_sync::command::runs;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Request::Survey { request, json } => look_around(&request, json),
         Request::Status(dir) => print(&runs::of(&dir, &cli::ways)?),
         Request::Runs(parent) => print(&runs::list(parent.as_deref(), &cli::ways)?),
+        Request::Report { events, report } => make_report(events.as_deref(), &report),
         Request::Forget(dir) => runs::forget(&runs::find(&dir)?).map(|()| exit::OK),
     });
     ExitCode::from(told(done))
@@ -90,6 +92,11 @@ fn working_directory() -> Result<PathBuf> {
     })
 }
 
+fn make_report(events: Option<&Path>, report: &ReportFile) -> Result<u8> {
+    job::report_of(events, report)?;
+    Ok(exit::OK)
+}
+
 fn print(text: &str) -> Result<u8> {
     streams::out(text);
     Ok(exit::OK)
@@ -105,6 +112,10 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     let terminal = Terminal::find(signal_is_ignored(SIGHUP));
     let Run { mut config, show, stats, keep_runs, alone, again, wanted } = run;
     config.asks = terminal.is_some();
+    if let Some(Outlet::Stdout) = config.outlets.events {
+        // It is for programs from now on.
+        streams::divert_out();
+    }
     let asked = config.options.meaning();
     // Our progress and statistics are had of one rsync too.
     let ours = config.progress && !asked.progress || stats;

@@ -19,12 +19,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PIECE: usize = 4096;
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
+static DIVERTED: AtomicBool = AtomicBool::new(false);
 static OUT: Stream = Stream::new(1);
 static ERR: Stream = Stream::new(2);
 
 /// Standard output takes this.
 pub fn out(text: impl AsRef<[u8]>) {
-    OUT.write(text.as_ref());
+    let stream = if DIVERTED.load(Ordering::SeqCst) { &ERR } else { &OUT };
+    stream.write(text.as_ref());
+}
+
+/// From now on standard error takes what is for standard output.
+pub fn divert_out() {
+    DIVERTED.store(true, Ordering::SeqCst);
 }
 
 /// Standard error takes this.

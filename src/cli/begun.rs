@@ -9,7 +9,8 @@ use multi_sync::command::steer;
 use multi_sync::{Error, Result};
 
 use super::definition::command;
-use super::monitoring::Words;
+use super::monitoring;
+use super::outlets;
 use super::{Request, text_of};
 
 /// What may differ when a run goes on.
@@ -23,7 +24,8 @@ pub struct Overrides {
     pub(super) stall: Option<OsString>,
     pub(super) progress: bool,
     pub(super) stats: bool,
-    pub(super) wanted: Words,
+    pub(super) wanted: monitoring::Words,
+    pub(super) outlets: outlets::Words,
     /// `--schedule`, `--max-load`, `--max-dest-full` and `--max-pressure`.
     pub(super) steering: [Option<OsString>; 4],
 }
@@ -43,8 +45,8 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         return set(matches, dir).map(Some);
     }
     let request = match (dir("resume"), dir("retry-failed"), dir("status"), dir("forget"), listed) {
-        (Some(dir), ..) => resume(matches, dir, false),
-        (_, Some(dir), ..) => resume(matches, dir, true),
+        (Some(dir), ..) => resume(matches, dir, false)?,
+        (_, Some(dir), ..) => resume(matches, dir, true)?,
         (_, _, Some(dir), ..) => Request::Status(dir),
         (_, _, _, Some(dir), _) => Request::Forget(dir),
         (.., true) => {
@@ -83,6 +85,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         "delete-limit",
         "scan-threads",
         "keep-runs",
+        "report-of",
     ];
     let typed = fixed.into_iter().find(|name| matches.contains_id(name));
     let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users"]
@@ -129,7 +132,7 @@ fn set(matches: &ArgMatches, dir: PathBuf) -> Result<Request> {
     Ok(Request::Set { dir, request: Box::new(request) })
 }
 
-fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
+fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Result<Request> {
     let word = |name: &str| matches.get_one::<OsString>(name).cloned();
     let overrides = Overrides {
         processes: word("processes"),
@@ -140,8 +143,9 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Request {
         stall: word("stall"),
         progress: matches.get_flag("progress"),
         stats: matches.get_flag("stats"),
-        wanted: Words::of(matches).below_here(),
+        wanted: monitoring::Words::of(matches).below_here(),
+        outlets: outlets::Words::of(matches).anywhere()?,
         steering: ["schedule", "max-load", "max-dest-full", "max-pressure"].map(word),
     };
-    Request::Resume { dir, failed_only, overrides: Box::new(overrides) }
+    Ok(Request::Resume { dir, failed_only, overrides: Box::new(overrides) })
 }

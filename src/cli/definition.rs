@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use multi_sync::command::config::{DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE};
+use multi_sync::command::outlet::USUAL_INTERVAL;
 use multi_sync::command::runs::Keep;
 use multi_sync::command::size::Size;
 use multi_sync::harness::bench;
@@ -131,6 +132,10 @@ pub(super) fn command() -> Command {
         .arg(flag("show", 'j', "print the path of the run directory"))
         .arg(flag("progress", 'P', "show progress: one live line, or a line every 5 seconds without a terminal"))
         .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end, and why one rsync did it all"))
+        .arg(long_value("events", "FILE", "write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N".into()))
+        .arg(long_value("progress-interval", "SECONDS", format!("how often progress is among the events [default: {}]", USUAL_INTERVAL.as_secs())))
+        .arg(long_value("report", "FILE", "write a report at the end: a page (.html), its data (.json), or the launches (.csv)".into()))
+        .arg(long_value("report-of", "EVENTS", "copy nothing, and make the report of events that were written before; -: from standard input".into()))
         .arg(flag("dry-run", 'd', "read the source and pack it into buckets, copy nothing"))
         .arg(
             Arg::new("survey")
@@ -299,6 +304,7 @@ fn heading(option: &str) -> Option<&'static str> {
         "set" | "bwlimit" | "pause" | "continue" | "stop" | "schedule" | "max-load" | "max-dest-full"
         | "max-pressure" => "While it runs",
         "mode" | "hosts" | "hosts-file" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
+        "events" | "progress-interval" | "report" | "report-of" => "Watch and report",
         "selftest" | "bench" | "benchshm" | "bench-entries" | "bench-runs" | "bench-shape" | "bench-dest"
         | "bench-json" | "bench-chart" | "dry-run" | "survey" | "trial-seconds" | "json" => "Test and measure",
         "help" | "version" => "Help",

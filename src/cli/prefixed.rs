@@ -116,7 +116,7 @@ impl Rsync {
         let command = command.collect::<Vec<_>>().join(" ");
         let flags =
             ["version", "selftest", "bench", "benchshm", "runs"].into_iter().find(|name| matches.get_flag(name));
-        let others = ["resume", "retry-failed", "status", "forget", "set", "config", "rsync"];
+        let others = ["resume", "retry-failed", "status", "forget", "set", "config", "rsync", "report-of"];
         let other = others.into_iter().find(|name| matches.contains_id(name));
         let Some(name) = flags.or(other) else { return Ok(()) };
         let remedy = match name {
@@ -165,6 +165,8 @@ fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
         "max-load",
         "max-dest-full",
         "max-pressure",
+        "events",
+        "report",
     ];
     let flag = flags.into_iter().find(|name| matches.get_flag(name));
     let many = matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE).then_some("mode");

@@ -21,6 +21,7 @@ pub(super) enum Word {
     Verify,
     Survey,
     Explain,
+    Report,
     Set,
     Selftest,
     Bench,
@@ -54,6 +55,9 @@ const OF_A_RUN: &[&str] = &[
     "max-load",
     "max-dest-full",
     "max-pressure",
+    "events",
+    "progress-interval",
+    "report",
 ];
 const OF_A_COPY: &[&str] = &[
     "processes",
@@ -77,9 +81,12 @@ const OF_A_COPY: &[&str] = &[
     "hosts",
     "hosts-file",
     "ssh",
+    "events",
+    "progress-interval",
+    "report",
 ];
 
-pub(super) const WORDS: [Told; 11] = [
+pub(super) const WORDS: [Told; 12] = [
     Told {
         name: "resume",
         word: Word::Resume,
@@ -127,6 +134,8 @@ pub(super) const WORDS: [Told; 11] = [
             "stats",
             "retries",
             "stall",
+            "events",
+            "report",
         ],
     },
     Told {
@@ -144,6 +153,14 @@ pub(super) const WORDS: [Told; 11] = [
         about: "Says of a command line whether several rsyncs or one would do it, and why, what becomes of each option, and how an rsync would be \
                 started. Copies and changes nothing, and connects to nothing.",
         options: OF_A_COPY,
+    },
+    Told {
+        name: "report",
+        word: Word::Report,
+        usage: "multi-sync report EVENTS FILE.html | FILE.json | FILE.csv",
+        about: "Makes a report of a run from the events that --events wrote, also of one that was killed; - reads them from standard input. It is the same \
+                that --report makes. The same as --report-of EVENTS --report FILE.",
+        options: &[],
     },
     Told {
         name: "set",
@@ -244,14 +261,18 @@ impl Word {
             Word::Resume | Word::Retry | Word::Status | Word::Set => (1, 1),
             Word::Runs | Word::Selftest | Word::Help => (0, 1),
             Word::Bench => (0, 0),
+            Word::Report => (2, 2),
             _ => return Ok(()),
         };
         let count = operands(rest, &command()).places.len();
         if asks_help || (least..=most).contains(&count) {
             return Ok(());
         }
-        let what =
-            if count < least { "which run is not said".to_owned() } else { format!("{count} names are too many") };
+        let what = if count < least {
+            if self == Word::Report { "two names are needed" } else { "which run is not said" }.to_owned()
+        } else {
+            format!("{count} names are too many")
+        };
         let list = if least == 1 { "; multi-sync runs lists them" } else { "" };
         Err(Error::usage(format!("{}: {what}", told.name)).remedy(format!("write {}{list}", told.usage)))
     }
@@ -267,6 +288,13 @@ impl Word {
             _ => &[],
         };
         rest.splice(1..1, flags.iter().map(OsString::from));
+        if self == Word::Report {
+            let places = operands(&rest, &command()).places;
+            for (at, option) in places.into_iter().zip(["--report-of=", "--report="]) {
+                rest[at] = [OsStr::new(option), &rest[at]].into_iter().collect();
+            }
+            return rest;
+        }
         let option = match self {
             Word::Resume => "--resume=",
             Word::Retry => "--retry-failed=",
@@ -295,6 +323,7 @@ fn ambiguous(told: &Told) -> Error {
         Word::Selftest => "--selftest for the mode",
         Word::Bench => "--bench for the mode",
         Word::Set => "--set for the mode",
+        Word::Report => "--report-of for the mode",
         Word::Explain | Word::Help => "start multi-sync in another directory for the mode",
     };
     let name = told.name;

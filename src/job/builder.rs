@@ -13,6 +13,7 @@ use crate::endpoint::{Destination, Source};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::hosts::{self, Ssh};
+use crate::outlet::{Outlet, Outlets, ReportFile};
 use crate::rsync::options::{Aliases, CommandLine};
 use crate::run_dir::Keep;
 use crate::state;
@@ -51,6 +52,9 @@ pub struct JobBuilder {
     max_load: Option<String>,
     max_dest_full: Option<String>,
     max_pressure: Option<String>,
+    events: Option<PathBuf>,
+    progress_interval: Option<Duration>,
+    report: Option<PathBuf>,
 }
 
 impl JobBuilder {
@@ -218,6 +222,24 @@ impl JobBuilder {
         self
     }
 
+    /// Has the events of the job written to a file as lines of JSON, beside being told. A job that goes on writes behind what is there.
+    pub fn events(mut self, file: impl Into<PathBuf>) -> Self {
+        self.events = Some(file.into());
+        self
+    }
+
+    /// Sets how often progress is among the [events](JobBuilder::events) that are written. Whole seconds count.
+    pub fn progress_interval(mut self, interval: Duration) -> Self {
+        self.progress_interval = Some(interval);
+        self
+    }
+
+    /// Has a report written when the job has ended: a page, its data, or a line for each launch, as the name ends in `.html`, `.json` or `.csv`.
+    pub fn report(mut self, file: impl Into<PathBuf>) -> Self {
+        self.report = Some(file.into());
+        self
+    }
+
     /// Checks the description. Nothing is looked at but the working directory, popt's files of aliases, and what the job is to follow (time zone, load).
     ///
     /// # Errors
@@ -257,6 +279,7 @@ impl JobBuilder {
         config.retries = self.retries.unwrap_or(DEFAULT_RETRIES);
         config.stall = self.stall.map(whole_seconds);
         self.set_steering(&mut config)?;
+        config.outlets = self.outlets(&config.cwd)?;
         if let Some(depth) = config.verify {
             crate::recheck::options(&config.options, depth)?;
         }
@@ -264,6 +287,24 @@ impl JobBuilder {
         config.state = state::place().ok().filter(|_| keep_runs.days > 0);
         let words = self.words(&config);
         Ok(Job { config, words, keep_runs, gives_way: None, cancel: CancelHandle::default() })
+    }
+
+    fn outlets(&self, cwd: &Path) -> Result<Outlets> {
+        let report = self.report.as_ref().map(|path| ReportFile::parse(path.as_os_str(), cwd)).transpose()?;
+        let mut outlets = Outlets {
+            events: self.events.as_ref().map(|path| Outlet::File(cwd.join(path))),
+            report,
+            ..Outlets::default()
+        };
+        if let Some(interval) = self.progress_interval {
+            if outlets.is_empty() {
+                return Err(Error::usage("progress_interval without events or a report")
+                    .remedy("call JobBuilder::events or JobBuilder::report, or leave it out"));
+            }
+            outlets.interval = whole_seconds(interval);
+        }
+        outlets.refuse_one_file()?;
+        Ok(outlets)
     }
 
     fn set_program(&self, config: &mut Config) -> Result<()> {
@@ -348,6 +389,9 @@ impl JobBuilder {
         say("--max-load=", self.max_load.clone());
         say("--max-dest-full=", self.max_dest_full.clone());
         say("--max-pressure=", self.max_pressure.clone());
+        say("--progress-interval=", self.progress_interval.map(|_| config.outlets.interval.as_secs().to_string()));
+        words.extend(config.outlets.words());
+        let mut say = |name: &str, value: Option<String>| words.extend(value.map(|value| option(name, value)));
         say("--files=", self.bucket_entries.map(|count| count.to_string()));
         say("--size=", self.bucket_bytes.map(|bytes| bytes.to_string()));
         say("--scan-threads=", self.scan_threads.map(|count| count.to_string()));

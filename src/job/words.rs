@@ -9,8 +9,18 @@ use crate::error::{Error, Result};
 use crate::run_dir::Asked;
 
 /// What may differ when a run goes on. [`super::JobBuilder`] writes them first, with their values in the same word.
-pub(super) const MAY_DIFFER: [&str; 7] =
-    ["--processes=", "--retries=", "--stall=", "--schedule=", "--max-load=", "--max-dest-full=", "--max-pressure="];
+pub(super) const MAY_DIFFER: [&str; 10] = [
+    "--processes=",
+    "--retries=",
+    "--stall=",
+    "--schedule=",
+    "--max-load=",
+    "--max-dest-full=",
+    "--max-pressure=",
+    "--progress-interval=",
+    "--events=",
+    "--report=",
+];
 
 /// What a run is: the words without those that may differ.
 fn essence(words: &[OsString]) -> &[OsString] {

@@ -303,6 +303,11 @@ pub enum Note {
         /// Why.
         why: String,
     },
+    /// Events or a report could not be written, or not all of them.
+    Unwritten {
+        /// Which, and why.
+        text: String,
+    },
     /// Something else, as text.
     Other(String),
 }
@@ -395,7 +400,7 @@ impl fmt::Display for Note {
             Note::Unrecorded { why } => {
                 write!(f, "the run cannot be resumed if it does not come to its end: {why}")
             }
-            Note::CopiedAgain { text } | Note::Other(text) => f.write_str(text),
+            Note::CopiedAgain { text } | Note::Unwritten { text } | Note::Other(text) => f.write_str(text),
             Note::Unlisted { list, names } => write!(f, "{list}: {names} more names of this launch are not listed"),
             Note::SourcesByPath => f.write_str(
                 "the rsync that is started must not look into /proc of this process: sources are found by their paths",

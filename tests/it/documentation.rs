@@ -149,6 +149,7 @@ fn commands_are_understood() {
             let begins = rest.split_whitespace().next().unwrap_or_default();
             let asks = [
                 "resume",
+                "report",
                 "retry",
                 "status",
                 "runs",

@@ -8,6 +8,7 @@
 
 pub mod command;
 pub mod daemon;
+pub mod events;
 pub mod fuse;
 pub mod mount;
 pub mod netns;
