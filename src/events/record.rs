@@ -321,6 +321,12 @@ pub struct Progress {
 pub struct Adjusted {
     /// The most rsyncs at once.
     pub processes: usize,
+    /// Bytes a second for all rsyncs together that start from now on; none is no limit.
+    pub bandwidth: Option<u64>,
+    /// Nothing is started, and what runs is stopped.
+    pub paused: bool,
+    /// The run ends when what runs has come to its end.
+    pub winds_down: bool,
 }
 
 /// Lines that are missing.

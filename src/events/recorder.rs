@@ -70,6 +70,9 @@ impl Recorder {
             Event::LaunchEnded(end) => write(self.launch_end(end)),
             Event::HostBack(host) => write(Record::HostUp(HostUp { host: (*host).to_owned() })),
             Event::Note(told) => write(self.note(told)),
+            Event::Steered(steered) => {
+                write(Record::Note(Note { kind: "steered".to_owned(), text: steered.to_string() }));
+            }
             Event::Failed(told) => self.fail(failed(told), write),
             Event::Complained(line) => self.complaint(line, write),
             Event::Output(Stream::Stderr, bytes) => {
@@ -79,7 +82,12 @@ impl Recorder {
             }
             Event::Difference(line) => difference(line).into_iter().for_each(write),
             Event::Standing(progress) => self.stand(progress, now, write),
-            Event::Adjusted(adjusted) => write(Record::Adjusted(Adjusted { processes: adjusted.processes })),
+            Event::Adjusted(adjusted) => write(Record::Adjusted(Adjusted {
+                processes: adjusted.processes,
+                bandwidth: adjusted.bandwidth.map(|kib| kib.get() * 1024),
+                paused: adjusted.paused,
+                winds_down: adjusted.winds_down,
+            })),
             Event::Ended(end) => {
                 let mut lines = std::mem::replace(&mut self.lines, Lines::new(Stream::Stderr));
                 lines.finish(&mut |_, line| self.complaint(line, write));
@@ -206,6 +214,10 @@ impl Recorder {
             Told::StallsUnseen => "stalls_unseen",
             Told::WaitsFor { .. } => "waits_for",
             Told::NotVerified => "not_verified",
+            Told::EndedByPause { .. } => "ended_by_pause",
+            Told::BandwidthStays => "bandwidth_stays",
+            Told::CountsDeletions => "counts_deletions",
+            Told::SourcesNotRemembered { .. } => "sources_not_remembered",
             Told::Unwritten { .. } => "unwritten",
             Told::Other(_) => "other",
         };
@@ -350,6 +362,8 @@ fn failed(failed: &report::Failed) -> Failed {
         Told::GivenUp { .. } => ("given_up", None),
         Told::NoHost { .. } => ("no_host", None),
         Told::TimeIsOver => ("time_is_over", None),
+        Told::Stopped => ("stopped", None),
+        Told::NotDeleted { .. } => ("not_deleted", None),
         Told::NothingDeleted { .. } => ("nothing_deleted", None),
         Told::NothingMoreDeleted => ("nothing_more_deleted", None),
         Told::LogLacks { .. } => ("log_lacks", None),

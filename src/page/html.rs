@@ -204,9 +204,20 @@ fn how(page: &mut String, report: &Report) {
     }
     let rows = report.steps.iter().map(|step| [step.part.clone(), step.step.clone(), seconds(step.seconds)]);
     table(page, &["part", "step", "took"], rows, &[2]);
-    let rows = report.adjusted.iter().map(|(at, adjusted)| [seconds(*at), adjusted.processes.to_string()]);
     if !report.adjusted.is_empty() {
-        table(page, &["after", "rsyncs at once"], rows, &[0, 1]);
+        page.push_str("<p>What was changed while it ran:</p>\n");
+        let rows = report.adjusted.iter().map(|(at, now)| {
+            let rate = now.bandwidth.map_or("no limit".to_owned(), |rate| format!("{}/s", size::human(rate)));
+            let state = if now.paused {
+                "paused"
+            } else if now.winds_down {
+                "ends"
+            } else {
+                ""
+            };
+            [seconds(*at), now.processes.to_string(), rate, state.to_owned()]
+        });
+        table(page, &["after", "rsyncs at once", "bandwidth", ""], rows, &[0, 1, 2]);
     }
     page.push_str("</section>\n");
 }
