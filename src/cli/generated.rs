@@ -38,7 +38,8 @@ fn with_words() -> Command {
         let takes = |argument: &&Arg| told.options.contains(&argument.get_id().as_str());
         let paths = all.get_arguments().filter(|argument| argument.get_id() == "paths").cloned();
         let options = all.get_arguments().filter(takes).cloned();
-        Command::new(told.name).about(told.about).disable_help_flag(true).args(options.chain(paths))
+        let about = told.about.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned();
+        Command::new(told.name).about(about).disable_help_flag(true).args(options.chain(paths))
     });
     let words: Vec<Command> = words.collect();
     command().disable_help_subcommand(true).subcommands(words)

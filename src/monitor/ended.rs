@@ -93,26 +93,37 @@ impl Ended {
         variables.into_iter().map(named).collect()
     }
 
-    /// One line.
+    /// One line. What is in a run's last event too (`summary`) is called the same.
     pub fn json(&self, subject: &Subject) -> Vec<u8> {
-        let Totals { found, done, .. } = &self.totals;
+        let totals = &self.totals;
         let value = json!({
             "v": 1,
-            "version": env!("CARGO_PKG_VERSION"),
-            "exit_code": self.code,
+            "multi_sync": env!("CARGO_PKG_VERSION"),
+            "code": self.code,
             "result": self.result(),
             "reason": self.reason(),
+            "interrupted": self.interrupted,
+            "failure": self.failure,
             "sources": subject.sources.iter().map(name).collect::<Vec<_>>(),
             "destination": name(&subject.destination),
             "one_rsync": self.one_rsync,
-            "found": { "entries": found.entries, "bytes": found.bytes },
-            "done": { "entries": done.entries, "bytes": done.bytes },
-            "transferred": { "files": self.totals.transferred_files, "bytes": self.totals.transferred_bytes },
-            "unread": self.totals.unread,
-            "buckets": self.totals.buckets,
-            "launches": self.totals.launches,
-            "retried": self.totals.retried,
-            "seconds": self.totals.elapsed.as_secs_f64(),
+            "totals": {
+                "found_entries": totals.found.entries,
+                "found_bytes": totals.found.bytes,
+                "done_entries": totals.done.entries,
+                "done_bytes": totals.done.bytes,
+                "unread": totals.unread,
+                "buckets": totals.buckets,
+                "buckets_left": totals.buckets_left,
+                "split_directories": totals.split_directories,
+                "launches": totals.launches,
+                "retried": totals.retried,
+                "transferred_files": totals.transferred_files,
+                "transferred_bytes": totals.transferred_bytes,
+                "scan_seconds": totals.scan.as_secs_f64(),
+                "rsync_seconds": totals.rsyncs.as_secs_f64(),
+                "seconds": totals.elapsed.as_secs_f64(),
+            },
             "differences": self.differences,
             "run_directory": self.directory.as_ref().map(|dir| name(&dir.clone().into_os_string())),
             "advice": self.advice,

@@ -58,7 +58,7 @@ impl Textfile {
             .and_then(|file| file.persist(&self.path).map_err(|error| error.error));
         written.map(drop).map_err(|cause| {
             // Without the name of the file that was to become it.
-            let cause = cause.raw_os_error().map_or(cause, std::io::Error::from_raw_os_error);
+            let cause = std::io::Error::from(cause.kind());
             Error::io("write", &self.path, cause)
                 .remedy("give --metrics a file in a folder that exists and may be written")
                 .exit(multi_sync::command::exit::USAGE)

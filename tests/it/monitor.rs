@@ -71,7 +71,7 @@ fn a_hook_hears_how_a_run_ended() {
     assert_eq!(variable(&work, "DESTINATION").as_deref(), Some("dest"));
     assert_eq!(variable(&work, "RUN"), None);
     let json = json(&work);
-    assert_eq!((&json["exit_code"], &json["done"]["entries"]), (&0.into(), &16.into()), "{json}");
+    assert_eq!((&json["code"], &json["totals"]["done_entries"]), (&0.into(), &16.into()), "{json}");
     assert_eq!(json["sources"], serde_json::json!(["src/"]));
     assert!(!work.join("failed").exists());
 }
