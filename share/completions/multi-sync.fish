@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
-    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command
@@ -35,6 +35,10 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -s p -l processes -d
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l events -d 'write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l progress-interval -d 'how often progress is among the events [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l report -d 'write a report at the end: a page (.html), its data (.json), or the launches (.csv)' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l report-of -d 'copy nothing, and make the report of events that were written before; -: from standard input' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l trial-seconds -d 'with --survey: copy a sample into a folder of its own at DEST for so long, and estimate the whole' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify -d 'after the copy list what rsync -n -i still finds to do; checksum: by content' -r -f -a "quick\t''
@@ -91,6 +95,7 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "runs" -d 'Lists 
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "verify" -d 'Copies nothing and lists what one more rsync would do, by size and time, or with --verify=checksum by content'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "survey" -d 'Reads the source and tells what is in it, what of it the rsync options would not carry over, how it would be divided, and with --trial-seconds how long a copy would take'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "explain" -d 'Says of a command line whether several rsyncs or one would do it, and why, what becomes of each option, and how an rsync would be started'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "report" -d 'Makes a report of a run from the events that --events wrote, also of one that was killed; - reads them from standard input'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "set" -d 'Changes a run that is under way, here or on another machine that sees its directory, and prints what is in force; without an option it only prints'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "selftest" -d 'Tests this machine and its rsync, and copies to DEST if it is given'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "bench" -d 'Measures one rsync and 1, 2, 4, 8, 16 processes on a tree of its own'
@@ -99,6 +104,9 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts -
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts-file -d 'source hosts from FILE, a host or `host,user` in each line' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l events -d 'write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l progress-interval -d 'how often progress is among the events [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l report -d 'write a report at the end: a page (.html), its data (.json), or the launches (.csv)' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r
@@ -116,6 +124,9 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts -d
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'source hosts from FILE, a host or `host,user` in each line' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l events -d 'write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l progress-interval -d 'how often progress is among the events [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l report -d 'write a report at the end: a page (.html), its data (.json), or the launches (.csv)' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l schedule -d 'what is in force when, by the local clock: \'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16\'; or none' -r
@@ -133,6 +144,8 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s p -l pr
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l events -d 'write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l report -d 'write a report at the end: a page (.html), its data (.json), or the launches (.csv)' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l verify -d 'after the copy list what rsync -n -i still finds to do; checksum: by content' -r -f -a "quick\t''
 checksum\t''"
@@ -157,6 +170,9 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s p -l p
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s b -l buckets -d 'keep the state of the run (the run directory) below DIR [default: the user\'s place for state]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l events -d 'write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l progress-interval -d 'how often progress is among the events [default: 1]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l report -d 'write a report at the end: a page (.html), its data (.json), or the launches (.csv)' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l delete-limit -d 'count deletions first: if they are more than N, or P% of what DEST has, delete nothing (exit code 25); none: also where a source is empty or on another file system' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r

@@ -95,7 +95,7 @@ fn modes() -> String {
 }
 
 /// The groups of options in the order in which somebody reads them; others come behind.
-const GROUPS: [&str; 4] = ["Copy", "Verify and resume", "Be told", "Many hosts"];
+const GROUPS: [&str; 6] = ["Copy", "Verify and resume", "While it runs", "Watch and report", "Be told", "Many hosts"];
 
 /// The groups of options that there are.
 fn groups(definition: &Command) -> Vec<&str> {
