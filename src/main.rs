@@ -253,7 +253,8 @@ fn look_around(request: &survey::Request, json: bool) -> Result<u8> {
     while_listening(&stop, &|| {}, || {
         job::raise_descriptor_limit();
         let report = survey::run(request, &stopper, &watch)?;
-        streams::out(if json { report.json()? } else { report.text() });
+        let written = streams::answer(if json { report.json()? } else { report.text() });
+        written.map_err(|cause| Error::usage("cannot write the survey to standard output").because(cause))?;
         Ok(report.exit_code())
     })
 }

@@ -26,7 +26,18 @@ static ERR: Stream = Stream::new(2);
 /// Standard output takes this.
 pub fn out(text: impl AsRef<[u8]>) {
     let stream = if DIVERTED.load(Ordering::SeqCst) { &ERR } else { &OUT };
-    stream.write(text.as_ref());
+    let _ = stream.write(text.as_ref());
+}
+
+/// Standard output takes what was asked for and nothing else.
+///
+/// # Errors
+/// Something of it is lost, and whoever reads it has not gone away by itself.
+pub fn answer(text: impl AsRef<[u8]>) -> std::io::Result<()> {
+    match OUT.write(text.as_ref()) {
+        Err(Errno::PIPE) | Ok(()) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// From now on standard error takes what is for standard output.
@@ -36,7 +47,7 @@ pub fn divert_out() {
 
 /// Standard error takes this.
 pub fn err(text: impl AsRef<[u8]>) {
-    ERR.write(text.as_ref());
+    let _ = ERR.write(text.as_ref());
 }
 
 /// Standard error would take something now.
@@ -109,7 +120,7 @@ impl Stream {
     }
 
     /// All of it, unless the stream is closed or full, which must not end the run, or is given up.
-    fn write(&self, mut bytes: &[u8]) {
+    fn write(&self, mut bytes: &[u8]) -> rustix::io::Result<()> {
         let way = self.way();
         let mut waited: Option<Instant> = None;
         while !bytes.is_empty() && !self.given_up.load(Ordering::SeqCst) {
@@ -132,9 +143,10 @@ impl Stream {
                 }
                 // A terminal may be ready for less than a piece.
                 Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
-                Err(_) => return,
+                Err(errno) => return Err(errno),
             }
         }
+        Ok(())
     }
 }
 

@@ -198,7 +198,7 @@ pub fn run(request: &Request, stopper: &Stopper, watch: &Watch) -> Result<Report
     let whole = Weight { entries: figures.kinds.total(), bytes: figures.bytes };
     let trial = match trial {
         Some(time) => {
-            let limit = plan.bwlimit.map(|kib| kib.get().saturating_mul(1024));
+            let limit = plan.bwlimit.map(|kib| kib.get().saturating_mul(live::KIB));
             Some(live::run(&config, limit, sample, whole, *time, stopper)?)
         }
         None => None,

@@ -22,6 +22,8 @@ use crate::scan::Weight;
 use crate::thread;
 use crate::trial::{self, Site, Stopper};
 
+/// Bytes of a KiB, in which rsync has its limits.
+pub const KIB: u64 = 1024;
 /// Units of the sample. More are not needed for a trial of minutes.
 const SAMPLE: usize = 4096;
 /// How many times the launches of a trial are drawn from anew to see how far the estimate goes apart.
@@ -178,7 +180,7 @@ pub fn run(
     let connection = config.options.connection_options();
     let site = Site::make(&config.destination, &connection, &config.cwd, stopper)
         .map_err(|error| error.remedy("make DEST before a trial, or leave out --trial-seconds"))?;
-    let done = copy(config, &options, sample, time, &site, stopper);
+    let done = copy(config, &options, bwlimit, sample, time, &site, stopper);
     // Also after a failure: and what could not be removed is told.
     let closed = site.close();
     let (launches, seconds) = done?;
@@ -198,7 +200,11 @@ fn options(typed: &Options) -> Result<(Vec<OsString>, Vec<String>)> {
     let kept = guard::keeping(typed)?;
     let is_left_out = |opt: Opt| LEFT_OUT.contains(&opt);
     let left_out = kept.settings().iter().filter(|setting| is_left_out(setting.spec.id));
-    let left_out = left_out.map(|setting| format!("--{}", setting.spec.name())).collect();
+    // The bandwidth is divided.
+    let left_out = left_out
+        .filter(|setting| setting.spec.id != Opt::Bwlimit)
+        .map(|setting| format!("--{}", setting.spec.name()))
+        .collect();
     let kept = kept.without(|setting| is_left_out(setting.spec.id) || setting.spec.group == Group::Printing);
     // A list of names takes back the recursion of -a.
     let more = ["-R", "-r", "--files-from=-", "--from0"].map(OsString::from);
@@ -229,6 +235,7 @@ struct Shared {
 fn copy(
     config: &Config,
     options: &[OsString],
+    bwlimit: Option<u64>,
     sample: Sample,
     time: Duration,
     site: &Site,
@@ -247,6 +254,7 @@ fn copy(
         lanes,
     });
     let changed = Condvar::new();
+    let kib = bwlimit.map(|limit| (limit / KIB / lanes as u64).max(1));
     let part = (time.as_secs_f64() * PART).clamp(SHORTEST, LONGEST);
     let began = Instant::now();
     std::thread::scope(|scope| -> Result<()> {
@@ -255,7 +263,7 @@ fn copy(
             let started = thread::start(scope, move || {
                 while let Some((batch, control)) = next(shared, part) {
                     let begun = Instant::now();
-                    let ran = launch(config, options, &batch, &site.at(&lane.to_string()), stopper, &control);
+                    let ran = launch(config, options, kib, &batch, &site.at(&lane.to_string()), stopper, &control);
                     take(shared, &batch, &control, begun.elapsed(), ran);
                 }
                 lock(shared).lanes -= 1;
@@ -311,6 +319,7 @@ fn next(shared: &Mutex<Shared>, part: f64) -> Option<(Vec<Unit>, Arc<Control>)> 
 fn launch(
     config: &Config,
     options: &[OsString],
+    kib: Option<u64>,
     batch: &[Unit],
     to: &OsString,
     stopper: &Stopper,
@@ -324,6 +333,10 @@ fn launch(
         input.push(0);
     }
     let rsync = Invocation::rsync(config.program.clone(), arguments, batch[0].base.clone());
+    let rsync = match kib {
+        Some(kib) => rsync.limited(kib),
+        None => rsync,
+    };
     trial::output_of(&Invocation { input, ..rsync }, stopper, control)
 }
 
@@ -428,6 +441,6 @@ mod tests {
         let (options, left_out) = options(&Options::parse_str(typed.as_ref()).unwrap()).unwrap();
         let words = options.join(" ".as_ref()).into_string().unwrap();
         assert_eq!(words, "-a -H --exclude=y -R -r --files-from=- --from0");
-        assert_eq!(left_out, ["--remove-source-files", "--backup-dir", "--log-file", "--bwlimit", "--dry-run"]);
+        assert_eq!(left_out, ["--remove-source-files", "--backup-dir", "--log-file", "--dry-run"]);
     }
 }

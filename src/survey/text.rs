@@ -31,12 +31,12 @@ fn screen(report: &Report) -> String {
     line(
         &mut text,
         format!(
-            "  {} entries: {} files, {} directories, {} links, {} others",
-            grouped(kinds.total()),
-            grouped(kinds.files),
-            grouped(kinds.directories),
-            grouped(kinds.links),
-            grouped(kinds.fifos + kinds.sockets + kinds.devices)
+            "  {}: {}, {}, {}, {}",
+            several(kinds.total(), "entry", "entries"),
+            several(kinds.files, "file", "files"),
+            several(kinds.directories, "directory", "directories"),
+            several(kinds.links, "link", "links"),
+            several(kinds.fifos + kinds.sockets + kinds.devices, "other", "others")
         ),
     );
     line(&mut text, format!("  {} in files, {} on disk", human(figures.bytes), human(figures.allocated)));
@@ -284,6 +284,10 @@ fn examples(text: &mut String, title: &str, examples: &Examples) {
 
 fn line(text: &mut String, line: impl Display) {
     let _ = writeln!(text, "{line}");
+}
+
+fn several(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 /// `12,345`, as rsync writes numbers.

@@ -80,6 +80,9 @@ fn what_is_there_is_told_and_nothing_is_touched() {
     assert!(divided["division"]["buckets"].as_u64().unwrap() >= 12, "{}", divided["division"]);
     assert_eq!(divided["division"]["split_directories"], 5);
     assert!(before == snapshot(work.path()));
+    let mut full = multi_sync(&work);
+    full.args(["survey", "--json", "s/"]).stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    assert_eq!(full.status().unwrap().code(), Some(1));
 }
 
 /// Powers of two, and how many directories have so many entries.
