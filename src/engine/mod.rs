@@ -204,8 +204,8 @@ pub fn run_recorded(
     std::thread::scope(|scope| {
         // The scope waits for its threads, also if something panics.
         let _ending = Ending { control, ways: &ways, ending: Arc::clone(&ending) };
-        start_scan(&context, known, division, &sender);
         let _steward = steward::start(&context, &sender)?;
+        start_scan(&context, known, division, &sender);
         let mut driver = Driver {
             said: Arc::new(Said::after(context.plan.header)),
             context,

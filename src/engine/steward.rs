@@ -18,7 +18,7 @@ use crate::plan::{Plan, Strategy};
 use crate::report::{Adjusted, Event};
 use crate::run_dir::Channel;
 use crate::sched::{InForce, Input};
-use crate::steer::{self, Change, Request, Steered, Steering};
+use crate::steer::{self, Change, Request, Steered, Steering, Timetable};
 use crate::thread;
 
 use super::driver::{Driver, Message};
@@ -26,6 +26,8 @@ use super::{Context, Control};
 
 /// How often somebody looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// And in a pause, which others may have ended for the rsyncs (`fg`).
+const IN_A_PAUSE: Duration = Duration::from_millis(200);
 
 /// What others ask of a run, and what it says to that. The copy and the verification after it have the same.
 #[derive(Debug, Default)]
@@ -122,9 +124,10 @@ impl Desk {
         let mut state = self.lock();
         state.risk = risk(config, plan);
         state.full = full;
-        if let Strategy::Plain(why) = &plan.strategy {
-            state.one_rsync = Some(why.clone());
-        }
+        state.one_rsync = match &plan.strategy {
+            Strategy::Plain(why) => Some(why.clone()),
+            Strategy::Parallel => None,
+        };
         let State { steering, asked, .. } = &mut *state;
         let steering = steering.get_or_insert_with(|| {
             Steering::new(config.processes, plan.bwlimit, config.timetable.clone(), config.throttles.clone())
@@ -158,7 +161,9 @@ impl State {
     }
 
     fn refuse(&self, change: &Change) -> Result<()> {
-        let adjusts = change.processes.is_some() || change.bandwidth.is_some() || change.timetable.is_some();
+        // A timetable may also have pauses.
+        let sets_bandwidth = change.timetable.iter().flatten().any(Timetable::sets_bandwidth);
+        let adjusts = change.processes.is_some() || change.bandwidth.is_some() || sets_bandwidth;
         if let Some(why) = self.one_rsync.as_ref().filter(|_| adjusts) {
             return Err(Error::usage(format!("one rsync does it all ({why}): its number and its bandwidth stay"))
                 .remedy("only --pause, --continue and --stop change such a run"));
@@ -348,10 +353,12 @@ fn watch(over: &Over, control: &Control, sender: &Sender<Message>) {
         }
         control.supervisor().hold();
         let state = desk.lock();
+        let pauses = state.steering.as_ref().is_some_and(|steering| !steering.wanted().paused.is_empty());
+        let patience = if pauses { IN_A_PAUSE } else { LOOK_EVERY };
         let is_idle = |state: &mut State| {
             let carried_out = state.carried_out.map_or(0, |(number, _)| number);
             state.asked.is_empty() && waiting.iter().all(|(_, number)| *number > carried_out)
         };
-        drop(desk.changed.wait_timeout_while(state, LOOK_EVERY, is_idle));
+        drop(desk.changed.wait_timeout_while(state, patience, is_idle));
     }
 }

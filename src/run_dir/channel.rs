@@ -6,11 +6,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, futimens, open, openat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::layout::CONTROL;
@@ -18,6 +19,7 @@ use super::lock;
 use crate::error::{Error, Result};
 
 const FOLDER_MODE: u32 = 0o700;
+const FOLDER_FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const REQUEST: &str = "set-";
 const ANSWER: &str = "answer-";
 const END: &str = ".json";
@@ -33,6 +35,49 @@ struct Envelope {
     request: serde_json::Value,
 }
 
+/// The folder of requests and answers, held open: whoever may rename something in the run directory leads nobody elsewhere.
+struct Folder {
+    dir: File,
+    owner: (u32, u32),
+}
+
+impl Folder {
+    /// `None` if it is not there, or is not a folder of its owner's that nobody else can write.
+    fn open(path: &Path, owner: (u32, u32)) -> Option<Folder> {
+        let dir = open(path, FOLDER_FLAGS, Mode::empty()).map(File::from).ok()?;
+        let found = dir.metadata().ok()?;
+        (found.uid() == owner.0 && found.mode() & 0o022 == 0).then_some(Folder { dir, owner })
+    }
+
+    /// The way to it that nobody changes.
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.dir.as_raw_fd()).into()
+    }
+
+    /// What is in a plain file of the owner's; `None` if there is none.
+    fn read(&self, name: &OsStr) -> Option<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = openat(&self.dir, name, flags, Mode::empty()).map(File::from).ok()?;
+        file.metadata().ok().filter(|found| found.is_file() && found.uid() == self.owner.0)?;
+        let mut text = Vec::new();
+        file.by_ref().take(LONGEST).read_to_end(&mut text).ok().map(|_| text)
+    }
+
+    /// Writes a file at once, as the owner's.
+    fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix("new-").tempfile_in(self.path())?;
+        io::Write::write_all(&mut file, text)?;
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::fchown(&file, Some(self.owner.0), Some(self.owner.1))?;
+        }
+        file.persist(self.path().join(name)).map(drop).map_err(|error| error.error)
+    }
+
+    fn remove(&self, name: impl rustix::path::Arg) -> bool {
+        unlinkat(&self.dir, name, AtFlags::empty()).is_ok()
+    }
+}
+
 /// The side of the run.
 #[derive(Debug, Clone)]
 pub struct Channel {
@@ -45,29 +90,26 @@ impl Channel {
         Channel { folder: dir.join(CONTROL) }
     }
 
+    /// `None` as long as nobody has asked for anything.
+    fn open(&self) -> Option<Folder> {
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Folder::open(&self.folder, (user, group))
+    }
+
     /// What was asked since the last look, each with a name for its answer. Each comes once.
     pub fn requests(&self) -> Vec<(String, serde_json::Value)> {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Nobody has asked for anything yet.
-        let Ok(folder) = open(&self.folder, flags, Mode::empty()).map(File::from) else { return Vec::new() };
-        let is_ours = |found: &fs::Metadata| found.uid() == rustix::process::geteuid().as_raw();
-        if !folder.metadata().is_ok_and(|found| is_ours(&found) && found.mode() & 0o022 == 0) {
-            return Vec::new();
-        }
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let Some(folder) = self.open() else { return Vec::new() };
+        // A network file system shows what other machines have put there at once when it was changed from here.
+        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let _ = futimens(&folder.dir, &Timestamps { last_access: now, last_modification: now });
+        let entries = fs::read_dir(folder.path()).into_iter().flatten().flatten().map(|entry| entry.file_name());
         let mut names: Vec<_> = entries.filter(|name| id(name, REQUEST).is_some()).collect();
         names.sort();
         let mut requests = Vec::new();
         for name in names {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let Ok(mut file) = openat(&folder, &name, flags, Mode::empty()).map(File::from) else { continue };
-            if !file.metadata().is_ok_and(|found| found.is_file() && is_ours(&found)) {
-                continue;
-            }
-            let mut text = Vec::new();
-            let read = file.by_ref().take(LONGEST).read_to_end(&mut text);
+            let Some(text) = folder.read(&name) else { continue };
             // It would come again and again.
-            if fs::remove_file(self.folder.join(&name)).is_err() || read.is_err() {
+            if !folder.remove(&name) {
                 continue;
             }
             let is_for_us = |envelope: &Envelope| envelope.to == lock::own();
@@ -80,7 +122,7 @@ impl Channel {
     /// Answers a request. Who has asked may be gone.
     pub fn answer(&self, id: &str, answer: &impl Serialize) {
         let text = serde_json::to_vec(answer).expect("an answer is plain data");
-        let _ = put(&self.folder, &format!("{ANSWER}{id}{END}"), &text, None);
+        let _ = self.open().map(|folder| folder.write(&format!("{ANSWER}{id}{END}"), &text));
     }
 }
 
@@ -101,36 +143,39 @@ pub enum Asking {
 /// # Errors
 /// It cannot be told whether somebody works on it, or it cannot be asked.
 pub fn ask(dir: &Path, request: &impl Serialize, waits: &mut dyn FnMut(Duration) -> bool) -> Result<Asking> {
-    let folder = dir.join(CONTROL);
+    let path = dir.join(CONTROL);
     let fail = |cause: io::Error| Error::io("ask the run in", dir, cause).remedy("ask as the user whose run it is");
     let Some(to) = lock::holder(dir)? else { return Ok(Asking::Ended) };
-    let owner = fs::metadata(dir).map_err(fail)?;
-    match DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
+    let owner = fs::metadata(dir).map(|found| (found.uid(), found.gid())).map_err(fail)?;
+    match DirBuilder::new().mode(FOLDER_MODE).create(&path) {
         Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(fail(cause)),
         Err(_) => {}
-        Ok(()) => std::os::unix::fs::lchown(&folder, Some(owner.uid()), Some(owner.gid())).map_err(fail)?,
+        Ok(()) => {
+            let made = open(&path, FOLDER_FLAGS, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+            std::os::unix::fs::fchown(made, Some(owner.0), Some(owner.1)).map_err(fail)?;
+        }
     }
+    let folder = Folder::open(&path, owner).ok_or_else(|| fail(io::ErrorKind::PermissionDenied.into()))?;
     let request = serde_json::to_value(request).expect("a request is plain data");
     let text = serde_json::to_vec(&Envelope { to: to.clone(), request }).expect("a request is plain data");
-    let now = jiff::Timestamp::now().as_nanosecond();
-    let id = format!("{now:020}-{}", std::process::id());
-    let asked = format!("{REQUEST}{id}{END}");
-    put(&folder, &asked, &text, Some((owner.uid(), owner.gid()))).map_err(fail)?;
-    let answer = folder.join(format!("{ANSWER}{id}{END}"));
-    let began = std::time::Instant::now();
+    let id = format!("{:020}-{}", jiff::Timestamp::now().as_nanosecond(), std::process::id());
+    let (asked, answer) = (format!("{REQUEST}{id}{END}"), format!("{ANSWER}{id}{END}"));
+    folder.write(&asked, &text).map_err(fail)?;
+    let began = Instant::now();
     let mut looked = began;
     loop {
-        if let Some(read) = fs::read(&answer).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
-            let _ = fs::remove_file(&answer);
+        let read = folder.read(answer.as_ref()).and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(read) = read {
+            folder.remove(&answer);
             return Ok(Asking::Answered(read));
         }
         let gives_up = waits(began.elapsed());
         let has_ended = looked.elapsed() >= Duration::from_secs(1) && {
-            looked = std::time::Instant::now();
+            looked = Instant::now();
             lock::holder(dir)? != Some(to.clone())
         };
         if gives_up || has_ended {
-            let is_taken_back = fs::remove_file(folder.join(&asked)).is_ok();
+            let is_taken_back = folder.remove(&asked);
             return Ok(match (has_ended, is_taken_back) {
                 (true, _) => Asking::Ended,
                 (false, true) => Asking::GivenUp,
@@ -144,16 +189,6 @@ pub fn ask(dir: &Path, request: &impl Serialize, waits: &mut dyn FnMut(Duration)
 fn id(name: &OsStr, begin: &str) -> Option<String> {
     let id = name.to_str()?.strip_prefix(begin)?.strip_suffix(END)?;
     id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-').then(|| id.to_owned())
-}
-
-/// Writes a file at once, as this owner's if we may give it away.
-fn put(folder: &Path, name: &str, text: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix("new-").tempfile_in(folder)?;
-    io::Write::write_all(&mut file, text)?;
-    if let Some((user, group)) = owner.filter(|_| rustix::process::geteuid().is_root()) {
-        std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
-    }
-    file.persist(folder.join(name)).map(drop).map_err(|error| error.error)
 }
 
 #[cfg(test)]
@@ -209,6 +244,14 @@ mod tests {
         assert_eq!(channel.requests(), [("1".to_owned(), 1.into())]);
         assert_eq!(channel.requests(), []);
         put("set-8.json", &own);
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::rename(&folder, dir.path().join("away")).unwrap();
+        symlink(elsewhere.path(), &folder).unwrap();
+        let _lock = Lock::take(dir.path()).unwrap();
+        assert!(ask(dir.path(), &1, &mut |_| true).is_err() && fs::read_dir(elsewhere.path()).unwrap().count() == 0);
+        assert_eq!(channel.requests(), []);
+        fs::remove_file(&folder).unwrap();
+        fs::rename(dir.path().join("away"), &folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o770)).unwrap();
         assert_eq!(channel.requests(), []);
     }

@@ -23,7 +23,7 @@ impl Scheduler {
         let outcome = outcome(self.rules, &case);
         let (code, denied) = (case.code(), case.is_denied(self.policy.as_root));
         let (sender_failed, came_to_nothing) = (case.sender_failed(), case.came_to_nothing());
-        let Running { work, slot, weight, .. } = running;
+        let Running { work, slot, weight, held, .. } = running;
         if let Work::Create(_) = work {
             self.spine.creating = false;
         }
@@ -73,7 +73,13 @@ impl Scheduler {
                 self.again(work, code, u32::MAX);
             }
             Outcome::MakeRoom => self.make_room(),
-            Outcome::Settle(code) => self.settle(launch, work, weight, code, denied, report),
+            Outcome::Settle(code) => {
+                // How long a pause was says nothing of others.
+                if !held {
+                    self.learn(&work, weight, report);
+                }
+                self.settle(launch, work, weight, code, denied, report);
+            }
         }
         let result = result(outcome, had_failed, self.stopping());
         // Before what may end the run.
@@ -156,7 +162,8 @@ impl Scheduler {
         self.spine.dest_made = true;
     }
 
-    fn settle(&mut self, launch: LaunchId, work: Work, weight: Weight, code: u8, denied: bool, report: &Report) {
+    /// What the time of a launch says of those to come.
+    fn learn(&mut self, work: &Work, weight: Weight, report: &Report) {
         let seconds = report.ran.as_secs_f64();
         if let Work::Copy(_) = work {
             self.fit.learn(weight, seconds);
@@ -165,6 +172,9 @@ impl Scheduler {
             self.fit.bound(seconds);
             self.queue.goes_by(self.fit.model());
         }
+    }
+
+    fn settle(&mut self, launch: LaunchId, work: Work, weight: Weight, code: u8, denied: bool, report: &Report) {
         self.retry.succeeded();
         if !work.copies() {
             self.books.done(work.tasks());

@@ -189,6 +189,11 @@ impl HostPool {
         (now.duration_since(since) >= self.timeout).then_some(self.last_code)
     }
 
+    /// The time without a host that can be used begins anew.
+    pub fn waits_anew(&mut self) {
+        self.stranded = None;
+    }
+
     /// Launches that have succeeded so far.
     pub fn wins(&self) -> u64 {
         self.wins

@@ -307,6 +307,9 @@ impl Scheduler {
     fn look_at_the_rate(&mut self) {
         let (done, working) = (self.done + self.in_flight, self.working());
         if let Some(tuner) = self.tuner.as_mut().filter(|_| self.phase == Phase::Transfer) {
+            if self.steering.paused {
+                return tuner.rest();
+            }
             tuner.look(working, done, &self.fit.model(), self.now);
         }
     }

@@ -6,6 +6,7 @@ use crate::report::Failed;
 use crate::rsync::exit;
 
 use super::bandwidth::Bandwidth;
+use super::host_pool::HostPool;
 use super::phase::Phase;
 use super::{Command, Scheduler};
 
@@ -82,6 +83,8 @@ impl Scheduler {
 
     pub(super) fn go_on(&mut self) {
         if std::mem::take(&mut self.steering.paused) {
+            // Nobody was asked meanwhile whether it is there.
+            self.slots.hosts.iter_mut().for_each(HostPool::waits_anew);
             self.commands.push(Command::Continue);
         }
     }

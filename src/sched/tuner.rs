@@ -27,6 +27,11 @@ impl Tuner {
         self.since = None;
     }
 
+    /// What happens now says nothing.
+    pub fn rest(&mut self) {
+        self.since = None;
+    }
+
     pub fn processes(&self) -> NonZero<usize> {
         NonZero::new(self.adapt.processes()).unwrap_or(NonZero::<usize>::MIN)
     }
