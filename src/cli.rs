@@ -27,7 +27,7 @@ use multi_sync::command::options::{Aliases, Options};
 use multi_sync::command::options::{asking, refuse_without_deletion};
 use multi_sync::command::outlet::ReportFile;
 use multi_sync::command::runs;
-use multi_sync::command::runs::Keep;
+use multi_sync::command::runs::{Form, Keep};
 use multi_sync::command::shell::Quoted;
 use multi_sync::command::size::{self, Size};
 use multi_sync::command::steer::{self, Timetable};
@@ -86,9 +86,9 @@ pub enum Request {
         request: Box<steer::Request>,
     },
     /// Print where a run stands.
-    Status(PathBuf),
+    Status(PathBuf, Form),
     /// Print the runs below this folder, or in the usual places.
-    Runs(Option<PathBuf>),
+    Runs(Option<PathBuf>, Form),
     /// Remove the directory of a run.
     Forget(PathBuf),
     /// Make a report.
@@ -207,7 +207,8 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     run.config.check_steering()?;
     let outlets = outlets::Words::of(&matches).of_an_earlier_part();
     outlets.anew(&overrides.outlets).set(&mut run.config)?;
-    run.config.progress |= overrides.progress;
+    run.config.progress |= overrides.progress > 0;
+    run.config.shows_launches |= overrides.progress > 1;
     run.stats |= overrides.stats;
     run.config.figures = run.stats;
     Ok(run)
@@ -445,7 +446,8 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.keep = matches.get_flag("keep");
     // Asked of the whole, as everything that one rsync is asked.
     let asked = config.options.meaning();
-    config.progress = matches.get_flag("progress") || asked.progress && !asked.quiet;
+    config.progress = matches.get_count("progress") > 0 || asked.progress && !asked.quiet;
+    config.shows_launches = matches.get_count("progress") > 1;
     config.dry_run = matches.get_flag("dry-run");
     config.gitignore = matches.get_flag("gitignore");
     config.figures = matches.get_flag("stats");

@@ -11,7 +11,7 @@ pub mod endpoint {
     pub use crate::endpoint::{Destination, Source};
 }
 pub mod entry {
-    pub use crate::entry::Printable;
+    pub use crate::entry::{Printable, as_json};
 }
 pub mod exit {
     pub use crate::rsync::exit::{INTERRUPTED, IPC, OK, USAGE, meaning};
@@ -33,7 +33,7 @@ pub mod report {
 }
 pub mod runs {
     pub use crate::job::set::set;
-    pub use crate::job::status::{list, of};
+    pub use crate::job::status::{Form, list, of};
     pub use crate::run_dir::{Keep, find, forget};
     pub use crate::state::place;
 }

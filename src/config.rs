@@ -72,6 +72,8 @@ pub struct Config {
     pub dry_run: bool,
     /// Follow the progress of running rsyncs.
     pub progress: bool,
+    /// Tell of each launch beside it.
+    pub shows_launches: bool,
     /// One rsync that does it all may ask for a password at the terminal, if it has to connect.
     pub asks: bool,
     /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
@@ -185,6 +187,7 @@ impl Config {
             keep: false,
             dry_run: false,
             progress: false,
+            shows_launches: false,
             asks: false,
             tells_how: true,
             figures: true,

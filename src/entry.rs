@@ -5,6 +5,9 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 /// What a name is, as far as scanning and copying care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -16,6 +19,14 @@ pub enum Kind {
     Symlink,
     /// FIFO, socket, character or block device.
     Special,
+}
+
+/// A name for a program: text, and where it is not UTF-8 an object with its bytes in base64 (RFC 4648, section 4).
+pub fn as_json(name: &[u8]) -> serde_json::Value {
+    match std::str::from_utf8(name) {
+        Ok(text) => text.into(),
+        Err(_) => serde_json::json!({ "bytes": BASE64_STANDARD.encode(name) }),
+    }
 }
 
 /// A name made printable: control characters, the backslash and bytes that are not UTF-8 become `\xNN`, so that a name can
@@ -63,6 +74,12 @@ impl fmt::Display for Printable<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_for_a_program_is_text_or_bytes() {
+        assert_eq!(as_json(b"a b"), "a b");
+        assert_eq!(as_json(b"\xff"), serde_json::json!({ "bytes": "/w==" }));
+    }
 
     #[test]
     fn names_print_on_one_line_and_without_escapes_for_the_terminal() {

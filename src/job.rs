@@ -61,8 +61,8 @@ use crate::spool::Spool;
 pub use crate::config::Depth;
 pub use crate::limit::DeleteLimit;
 pub use crate::report::{
-    Adjusted, Event, Failed, Launch, LaunchEnd, LaunchKind, LaunchResult, Note, Part, Phase, Planned, Progress, RunEnd,
-    Started, Step, Totals, Withheld,
+    Adjusted, Event, Failed, Launch, LaunchEnd, LaunchKind, LaunchResult, Live, Note, Part, Phase, Planned, Progress,
+    RunEnd, Running, Started, Step, Totals, Withheld,
 };
 pub use crate::rsync::output::{Counts, Figures};
 pub use crate::steer::{By, Resource, Steered, Why};

@@ -17,8 +17,8 @@ use std::time::Duration;
 use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
 use multi_sync::command::outlet::{Outlet, ReportFile};
+use multi_sync::command::report::ProgressLine;
 use multi_sync::command::report::Summary;
-use multi_sync::command::report::{self, ProgressLine};
 use multi_sync::command::runs;
 use multi_sync::command::shell::Quoted;
 use multi_sync::command::size;
@@ -29,7 +29,7 @@ use multi_sync::harness::selftest;
 use multi_sync::harness::survey;
 use multi_sync::harness::trial::Stopper;
 use multi_sync::job::Stream;
-use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress};
+use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress, Running};
 use multi_sync::{Error, Result};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
@@ -60,8 +60,8 @@ fn main() -> ExitCode {
             runs::set(&dir, &request, &tell).and_then(|text| print(&text))
         }
         Request::Survey { request, json } => look_around(&request, json),
-        Request::Status(dir) => print(&runs::of(&dir, &cli::ways)?),
-        Request::Runs(parent) => print(&runs::list(parent.as_deref(), &cli::ways)?),
+        Request::Status(dir, form) => print(&runs::of(&dir, form, &cli::ways)?),
+        Request::Runs(parent, form) => print(&runs::list(parent.as_deref(), form, &cli::ways)?),
         Request::Report { events, report } => make_report(events.as_deref(), &report),
         Request::Forget(dir) => runs::forget(&runs::find(&dir)?).map(|()| exit::OK),
     });
@@ -393,18 +393,44 @@ fn complain_text(text: &str) {
 #[derive(Default)]
 struct Printer {
     shows_directory: bool,
-    line: Mutex<Option<(ProgressLine, Progress)>>,
+    live: Mutex<LiveLine>,
+}
+
+/// What is shown while a run goes on, and the last that was.
+#[derive(Default)]
+struct LiveLine {
+    line: Option<(ProgressLine, Progress)>,
+    launches: Vec<Running>,
 }
 
 impl Printer {
     fn print(&self, event: Event<'_>) {
-        let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut live = self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let LiveLine { line, launches } = &mut *live;
+        if let Event::Launches(running) = event {
+            running.clone_into(launches);
+            return;
+        }
         if let Event::Progress(progress) = event {
             let (shown, last) = line.get_or_insert_with(|| (ProgressLine::new(), progress));
             *last = progress;
             if streams::err_is_ready() {
-                shown.show(&progress).iter().for_each(streams::err);
+                shown.show(&progress, launches).iter().for_each(streams::err);
             }
+            return;
+        }
+        let prints = match event {
+            Event::Said(_)
+            | Event::Output(..)
+            | Event::Complained(_)
+            | Event::Failed(_)
+            | Event::Note(_)
+            | Event::Steered(_)
+            | Event::Asked(_) => true,
+            Event::RunDirectory(_) => self.shows_directory,
+            _ => false,
+        };
+        if !prints {
             return;
         }
         line.iter_mut().filter_map(|(shown, _)| shown.makes_way()).for_each(streams::err);
@@ -420,15 +446,15 @@ impl Printer {
             Event::Failed(what) => what.to_string().lines().for_each(complain_text),
             Event::Note(what) => complain_text(&what.to_string()),
             Event::Steered(what) => complain_text(&what.to_string()),
-            Event::Asked(progress) => streams::err(format!("{}\n", report::line(&progress))),
-            Event::RunDirectory(dir) if self.shows_directory => streams::out(format!("{}\n", Printable::path(dir))),
+            Event::Asked(live) => live.lines().iter().for_each(|line| streams::err(format!("{line}\n"))),
+            Event::RunDirectory(dir) => streams::out(format!("{}\n", Printable::path(dir))),
             _ => {}
         }
     }
 
     fn finish(&self) {
-        let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some((shown, last)) = line.as_mut().filter(|_| streams::err_is_ready()) {
+        let mut live = self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((shown, last)) = live.line.as_mut().filter(|_| streams::err_is_ready()) {
             shown.finish(last).iter().for_each(streams::err);
         }
     }

@@ -7,18 +7,18 @@ mod asked;
 mod channel;
 pub mod durable;
 pub mod failed;
-mod figures;
 mod find;
 pub mod journal;
 pub mod layout;
 mod lock;
+mod noted;
 mod tidy;
 
 pub use asked::Asked;
 pub use channel::{Asking, Channel, ask};
-pub use figures::{note_progress, noted_progress};
 pub use find::{find, id, list, usual, usual_places, word};
 pub use lock::Lock;
+pub use noted::{Ended, Noted, Noter};
 pub use tidy::{Keep, close, discard, forget};
 
 use std::fs;

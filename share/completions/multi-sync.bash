@@ -641,7 +641,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__runs)
-            opts=""
+            opts="--json"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -707,7 +707,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__status)
-            opts=""
+            opts="--json"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

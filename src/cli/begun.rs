@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use multi_sync::command::runs::Form;
 use multi_sync::command::steer;
 use multi_sync::{Error, Result};
 
@@ -22,7 +23,8 @@ pub struct Overrides {
     pub(super) ssh: Option<OsString>,
     pub(super) retries: Option<OsString>,
     pub(super) stall: Option<OsString>,
-    pub(super) progress: bool,
+    /// How often it was typed.
+    pub(super) progress: u8,
     pub(super) stats: bool,
     pub(super) wanted: monitoring::Words,
     pub(super) outlets: outlets::Words,
@@ -40,6 +42,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         return Err(Error::usage("--resume, --retry-failed, --status, --set, --runs and --forget exclude each other")
             .remedy("give one of them"));
     }
+    let form = if matches.get_flag("json") { Form::Json } else { Form::Text };
     let mut typed_paths = matches.get_many::<OsString>("paths").into_iter().flatten();
     if let Some(dir) = dir("set") {
         return set(matches, dir).map(Some);
@@ -47,28 +50,28 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     let request = match (dir("resume"), dir("retry-failed"), dir("status"), dir("forget"), listed) {
         (Some(dir), ..) => resume(matches, dir, false)?,
         (_, Some(dir), ..) => resume(matches, dir, true)?,
-        (_, _, Some(dir), ..) => Request::Status(dir),
+        (_, _, Some(dir), ..) => Request::Status(dir, form),
         (_, _, _, Some(dir), _) => Request::Forget(dir),
         (.., true) => {
             let named = typed_paths.next().map(PathBuf::from);
             if typed_paths.next().is_some() || named.is_some() && dir("buckets").is_some() {
                 return Err(Error::usage("--runs takes one directory").remedy("give --runs DIR"));
             }
-            Request::Runs(named.or(dir("buckets")))
+            Request::Runs(named.or(dir("buckets")), form)
         }
         _ => return Ok(None),
     };
     let tells_only = match request {
-        Request::Status(_) => Some("--status"),
-        Request::Runs(_) => Some("--runs"),
+        Request::Status(..) => Some("--status"),
+        Request::Runs(..) => Some("--runs"),
         Request::Forget(_) => Some("--forget"),
         _ => None,
     };
     if let Some(mode) = tells_only {
         let may: &[&str] = match request {
-            Request::Runs(_) => &["runs", "buckets", "paths"],
+            Request::Runs(..) => &["runs", "buckets", "paths", "json"],
             Request::Forget(_) => &["runs", "forget"],
-            _ => &["status"],
+            _ => &["status", "json"],
         };
         return only(matches, mode, may).map(|()| Some(request));
     }
@@ -141,7 +144,7 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Result<Reque
         ssh: word("ssh"),
         retries: word("retries"),
         stall: word("stall"),
-        progress: matches.get_flag("progress"),
+        progress: matches.get_count("progress"),
         stats: matches.get_flag("stats"),
         wanted: monitoring::Words::of(matches).below_here(),
         outlets: outlets::Words::of(matches).anywhere()?,

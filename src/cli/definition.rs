@@ -31,7 +31,7 @@ Usage: multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...
                   selftest | bench | help [WORD | all]
   -p, --processes N    N rsyncs at once [default: 1]; auto: as many as help
   -r, --rsync 'OPTS'   rsync's options, quoted [default: '-aS --numeric-ids']
-  -P, --progress       show progress on one live line
+  -P, --progress       show progress on one live line; -PP: each rsync as well
       --stats          print statistics at the end, and why it was one rsync
   -b, --buckets DIR    keep the run's state in DIR: for resume, retry, status
   -k, --keep           keep it also after success; -j, --show: print its path
@@ -130,7 +130,10 @@ pub(super) fn command() -> Command {
         .arg(value("buckets", 'b', "DIR", "keep the state of the run (the run directory) below DIR [default: the user's place for state]".into()))
         .arg(flag("keep", 'k', "keep the run directory also after success"))
         .arg(flag("show", 'j', "print the path of the run directory"))
-        .arg(flag("progress", 'P', "show progress: one live line, or a line every 5 seconds without a terminal"))
+        .arg(
+            flag("progress", 'P', "show progress: one live line, or a line every 5 seconds without a terminal; -PP: a line for each rsync as well")
+                .action(ArgAction::Count),
+        )
         .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end, and why one rsync did it all"))
         .arg(long_value("events", "FILE", "write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N".into()))
         .arg(long_value("progress-interval", "SECONDS", format!("how often progress is among the events [default: {}]", USUAL_INTERVAL.as_secs())))
@@ -144,7 +147,7 @@ pub(super) fn command() -> Command {
                 .help("copy nothing; tell what the source has, what of it would be lost, how it would be divided, and how long it would take"),
         )
         .arg(long_value("trial-seconds", "N", "with --survey: copy a sample into a folder of its own at DEST for so long, and estimate the whole".into()))
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("with --survey: print JSON"))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("with --survey, --status and --runs: print JSON"))
         .arg(
             value("rsync", 'r', "OPTS", format!("rsync's options, as one word in quotes, in the place of the default [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),

@@ -141,7 +141,7 @@ impl Rsync {
         let plain = verdicts.into_iter().find(|verdict| verdict.class == Class::Plain);
         let plain = plain.map(|verdict| Error::usage(format!("{}: {}", verdict.option, verdict.why)));
         // Our progress and statistics are had of one rsync too.
-        let ours = ["progress", "stats"].into_iter().any(|name| matches.get_flag(name)) || needs_us(matches).is_some();
+        let ours = matches.get_count("progress") > 0 || matches.get_flag("stats") || needs_us(matches).is_some();
         refused.or(plain.filter(|_| !ours && !explains)).map(Why::Cannot)
     }
 }
@@ -176,5 +176,5 @@ fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
 
 /// A job that nobody watches says nothing that rsync would not say.
 fn wants_notes(matches: &ArgMatches) -> bool {
-    matches.get_flag("progress") || matches.get_flag("stats") || std::io::stderr().is_terminal()
+    matches.get_count("progress") > 0 || matches.get_flag("stats") || std::io::stderr().is_terminal()
 }

@@ -68,9 +68,12 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: impl FnOnce() -> Re
 
 /// What is a survey's alone.
 pub(super) fn refuse_without(matches: &ArgMatches) -> Result<()> {
-    let other = if matches.contains_id("trial-seconds") { "trial-seconds" } else { "json" };
-    if other == "json" && !matches.get_flag("json") {
-        return Ok(());
+    if matches.contains_id("trial-seconds") {
+        return Err(Error::usage("--trial-seconds without --survey").remedy("write multi-sync survey, or leave it out"));
     }
-    Err(Error::usage(format!("--{other} without --survey")).remedy("write multi-sync survey, or leave it out"))
+    let tells = matches.get_flag("runs") || matches.contains_id("status");
+    if matches.get_flag("json") && !tells {
+        return Err(Error::usage("--json without --survey, --status or --runs").remedy("leave it out"));
+    }
+    Ok(())
 }

@@ -105,16 +105,16 @@ pub(super) const WORDS: [Told; 12] = [
     Told {
         name: "status",
         word: Word::Status,
-        usage: "multi-sync status RUN",
+        usage: "multi-sync status [--json] RUN",
         about: "Prints where a run stands, also while it is running. The same as --status RUN.",
-        options: &[],
+        options: &["json"],
     },
     Told {
         name: "runs",
         word: Word::Runs,
-        usage: "multi-sync runs [DIR]",
+        usage: "multi-sync runs [--json] [DIR]",
         about: "Lists the runs below DIR. The same as --runs, with --buckets DIR.",
-        options: &[],
+        options: &["json"],
     },
     Told {
         name: "verify",

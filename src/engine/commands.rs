@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::report::{Event, Failed, LaunchEnd, Note};
@@ -20,6 +21,7 @@ use super::launch::{End, Launch};
 use super::ledger::Ledger;
 use super::meeting;
 use super::meter::Meter;
+use super::tempo::Pace;
 use super::userlog::UserLog;
 use crate::run_dir::failed::Failure;
 
@@ -61,6 +63,7 @@ impl Driver<'_, '_> {
                     self.record(&Record::Dest { place })?;
                 }
                 self.state.dest_noted = true;
+                self.statistics.bucket_done(buckets.len(), code);
                 self.record(&Record::Done { launch, code, sender_failed, buckets })?;
             }
             Command::Retried => self.statistics.retried(),
@@ -143,9 +146,16 @@ impl Driver<'_, '_> {
         let meter = Arc::new(Meter::new(plan.recipe.progress && !verbatim));
         let (gate, awaited) = if start.ahead { Some(gate()?) } else { None }.unzip();
         let weight = start.weight;
-        let told = Arc::default();
-        let started =
-            Started { work: start.work.clone(), weight, meter: Arc::clone(&meter), gate, told: Arc::clone(&told) };
+        let (told, now) = (Arc::default(), Instant::now());
+        let started = Started {
+            work: start.work.clone(),
+            weight,
+            meter: Arc::clone(&meter),
+            gate,
+            told: Arc::clone(&told),
+            since: now,
+            pace: Pace::new(now),
+        };
         self.state.launches.insert(launch, started);
         // What the others change was written down, or is not for the user.
         let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
@@ -175,6 +185,8 @@ impl Driver<'_, '_> {
         self.ending.store(true, Ordering::SeqCst);
         let Context { config, plan, buckets, .. } = &*self.context;
         if !config.keep && plan.one_rsync_meets(config, buckets) {
+            // Nothing is written there from now on.
+            self.ledger.iter_mut().for_each(Ledger::stop_noting);
             buckets.vacate();
             // It lay there.
             self.ledger = None;
@@ -203,7 +215,11 @@ impl Driver<'_, '_> {
 
     /// Writes down what a launch has failed to do.
     fn note_failures(&mut self, launch: LaunchId, code: u8) -> Result<()> {
-        let Some(end) = self.state.ended.get_mut(&launch).filter(|_| self.ledger.is_some()) else { return Ok(()) };
+        let Some(end) = self.state.ended.get_mut(&launch) else { return Ok(()) };
+        self.statistics.not_copied(end.failures.len() as u64 + end.more_failures);
+        if self.ledger.is_none() {
+            return Ok(());
+        }
         let mut failures = std::mem::take(&mut end.failures);
         if end.more_failures > 0 {
             let names = end.more_failures;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::plan::folding::Folding;
-use crate::report::{self, Adjusted, Event, Failed, Note, Step};
+use crate::report::{self, Adjusted, Event, Failed, Note, Running, Step};
 use crate::rsync::exit;
+use crate::run_dir::Ended;
 use crate::run_dir::durable::{self, BucketsKept};
 use crate::run_dir::journal::Record;
 use crate::scan::{ScanError, Weight};
@@ -26,8 +27,9 @@ use super::ledger::{self, Ledger};
 use super::meter::Meter;
 use super::places::{Slots, Ways};
 use super::said::Said;
-use super::statistics::Statistics;
+use super::statistics::{Standing, Statistics};
 use super::steward::Orders;
+use super::tempo::Pace;
 use super::userlog::UserLog;
 
 /// How often the clock is looked at.
@@ -63,6 +65,16 @@ pub(super) struct Started {
     pub gate: Option<Gate>,
     /// What was told of it, once its rsync is started.
     pub told: Arc<OnceLock<report::Launch>>,
+    pub since: Instant,
+    pub pace: Pace,
+}
+
+impl Started {
+    /// What is told of it while it runs; `None` before its rsync is started, and as long as that waits.
+    pub fn running(&self, weight: Weight, done: Weight, age: Duration, rate: Option<u64>) -> Option<Running> {
+        let launch = self.told.get().filter(|_| self.gate.is_none())?;
+        Some(Running { launch: launch.clone(), weight, done, age, rate })
+    }
 }
 
 pub(super) struct Driver<'scope, 'env> {
@@ -180,6 +192,7 @@ impl Driver<'_, '_> {
         for bucket in before.buckets.values() {
             self.statistics.packed(bucket.weight);
         }
+        self.statistics.was_done(&before);
         Ok(())
     }
 
@@ -396,25 +409,25 @@ impl Driver<'_, '_> {
 
     fn look_at_the_progress(&mut self) {
         let asked = self.context.control.take_question();
-        let standing = self.statistics.standing(
-            asked,
-            meters(&self.state.launches, &self.context),
-            &self.context,
-            &self.scheduler,
-        );
-        let Some(standing) = standing else { return };
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| self.statistics.misses_last_run()) {
+            self.statistics.last_run(ledger.find_last_run());
+        }
+        let launches = &mut self.state.launches;
+        let standing = self.statistics.standing(asked, launches, &self.context, &self.scheduler);
+        let Some(Standing { live, is_to_note, is_to_tell }) = standing else { return };
         if asked {
-            (self.tell)(Event::Asked(standing.progress));
+            (self.tell)(Event::Asked(&live));
         }
-        if standing.is_to_note
-            && let Some(ledger) = &self.ledger
-        {
-            ledger.note_progress(&standing.progress);
+        if is_to_tell && self.context.config.shows_launches {
+            (self.tell)(Event::Launches(&live.launches));
         }
-        if standing.is_to_tell {
-            (self.tell)(Event::Progress(standing.progress));
+        if is_to_tell {
+            (self.tell)(Event::Progress(live.progress));
         }
-        (self.tell)(Event::Standing(standing.progress));
+        if is_to_note && let Some(ledger) = &mut self.ledger {
+            ledger.note_standing(&live, None);
+        }
+        (self.tell)(Event::Standing(live.progress));
     }
 
     /// What comes after the last launch: the last record, and the last lines.
@@ -445,6 +458,11 @@ impl Driver<'_, '_> {
         }
         self.statistics.close_output(&self.context, &self.said, self.state.user_log.as_deref(), over, soft, self.tell);
         let removed = self.context.buckets.is_optional() && over && soft == exit::OK;
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| !removed) {
+            let live = self.statistics.last(&self.context, &self.scheduler);
+            let (code, interrupted) = (self.scheduler.code().get(), self.scheduler.is_interrupted());
+            ledger.note_standing(&live, Some(Ended { code, interrupted }));
+        }
         self.with_ledger(|ledger| ledger.close(removed))?;
         Ok(self.statistics.summary(&self.context, &self.scheduler, self.tell))
     }

@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::entry::Printable;
 use crate::error::Result;
-use crate::report::Progress;
+use crate::report::Live;
 use crate::rsync::exit;
-use crate::run_dir;
 use crate::run_dir::durable::{self, BucketsKept};
 use crate::run_dir::failed::{self, Failure};
 use crate::run_dir::journal::{self, Failures, Journal, Name, Read, Record, SpineRecord, State};
 use crate::run_dir::layout::DAMAGED_JOURNAL;
+use crate::run_dir::{Ended, Noter};
 use crate::scan::Weight;
 
 use super::feed::SpineDir;
@@ -28,6 +29,7 @@ pub struct Ledger {
     failures: Failures,
     /// What the user is told of what was found.
     notes: Vec<String>,
+    noter: Noter,
 }
 
 impl Ledger {
@@ -52,7 +54,8 @@ impl Ledger {
         };
         before.take(begun);
         let failures = before.failures.clone();
-        let mut ledger = Ledger { dir: dir.to_owned(), journal, before, failures, notes };
+        let noter = Noter::new(dir, before.begun);
+        let mut ledger = Ledger { dir: dir.to_owned(), journal, before, failures, notes, noter };
         let lost = lost.iter().map(|(name, _, _, said)| (name.clone(), said.clone())).collect();
         ledger.told_before(lost, Vec::new())?;
         ledger.import()?;
@@ -167,9 +170,24 @@ impl Ledger {
         durable::sync_scanned(&mut self.journal, buckets)
     }
 
-    /// For who asks from outside how far the run is.
-    pub(super) fn note_progress(&self, progress: &Progress) {
-        run_dir::note_progress(&self.dir, progress);
+    /// For who asks from outside where the run stands.
+    pub(super) fn note_standing(&mut self, live: &Live, ended: Option<Ended>) {
+        self.noter.note(live, ended);
+    }
+
+    /// What the run copies, and where to.
+    pub(super) fn is_about(&mut self, pair: String) {
+        self.noter.is_about(pair);
+    }
+
+    /// See [`Noter::find_last_run`].
+    pub(super) fn find_last_run(&self) -> Arc<OnceLock<Weight>> {
+        self.noter.find_last_run()
+    }
+
+    /// Before the run directory is left.
+    pub(super) fn stop_noting(&mut self) {
+        self.noter.close();
     }
 
     /// The last of this part of the run: the lists say what the journal says. The disk need not keep what is `removed` now.

@@ -21,6 +21,17 @@ pub(super) struct Meter {
     leader: AtomicU32,
 }
 
+/// How far a launch is at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reading {
+    /// Bytes that it has transferred.
+    pub moved: u64,
+    /// The part of its weight that is dealt with.
+    pub done: Weight,
+    /// It has reached the other side.
+    pub answered: bool,
+}
+
 impl Meter {
     pub fn new(tells: bool) -> Meter {
         Meter { tells, ..Meter::default() }
@@ -41,9 +52,12 @@ impl Meter {
         self.answered.fetch_or(answers, Ordering::Relaxed);
     }
 
-    /// It has reached the other side.
-    pub fn is_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed) || self.written() > GREETING
+    /// How far it is with what weighs so much.
+    pub fn read(&self, weight: Weight) -> Reading {
+        let answered = self.answered.load(Ordering::Relaxed);
+        let written = if self.tells && answered { 0 } else { self.written() };
+        let moved = if self.tells { self.bytes.load(Ordering::Relaxed) } else { written };
+        Reading { moved, done: self.part(weight, moved), answered: answered || written > GREETING }
     }
 
     /// Bytes that it has transferred.
@@ -54,10 +68,13 @@ impl Meter {
     /// The part of `weight` that is dealt with. Of files that are up to date rsync counts the entry, and nobody knows their bytes before it
     /// has ended; the directories above a unit are entries for it, the first ones, and not of its weight.
     pub fn done(&self, weight: Weight) -> Weight {
+        self.part(weight, if weight.bytes > 0 { self.moved() } else { 0 })
+    }
+
+    fn part(&self, weight: Weight, moved: u64) -> Weight {
         let above = self.listed.load(Ordering::Relaxed).saturating_sub(weight.entries);
         let checked = self.checked.load(Ordering::Relaxed).saturating_sub(above);
-        let bytes = if weight.bytes > 0 { self.moved().min(weight.bytes) } else { 0 };
-        Weight { entries: checked.min(weight.entries), bytes }
+        Weight { entries: checked.min(weight.entries), bytes: moved.min(weight.bytes) }
     }
 
     /// What the process itself has written so far (proc_pid_io(5)); of a process that has ended, or is another user's, nothing.
@@ -91,9 +108,10 @@ mod tests {
     #[test]
     fn who_does_not_tell_is_known_by_what_it_writes() {
         let meter = Meter::new(false);
-        assert_eq!((meter.moved(), meter.is_answered()), (0, false));
+        assert_eq!((meter.moved(), meter.read(Weight::default()).answered), (0, false));
         meter.belongs_to(std::process::id());
         fs::write("/dev/null", [0; 4096]).unwrap();
-        assert!(meter.moved() >= 4096 && meter.is_answered());
+        let reading = meter.read(Weight { entries: 1, bytes: 4096 });
+        assert!(reading.moved >= 4096 && reading.answered && reading.done.bytes == 4096);
     }
 }

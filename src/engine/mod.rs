@@ -7,6 +7,7 @@ mod context;
 #[cfg(test)]
 mod damage;
 mod driver;
+mod estimate;
 mod feed;
 mod gate;
 mod judge;
@@ -37,6 +38,7 @@ use std::time::Instant;
 
 use crate::bucket::BucketDir;
 use crate::config::Config;
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Strategy};
 use crate::report::{Complaints, Event, Note, Part, Planned, Summary};
@@ -167,6 +169,7 @@ pub fn run_recorded(
     let ways = Ways::new(config, plan, buckets, control.supervisor())?;
     let known = match &mut ledger {
         Some(ledger) => {
+            ledger.is_about(pair(config));
             if let Strategy::Plain(why) = &plan.strategy {
                 ledger.take(Record::OneRsync { why: why.clone() })?;
             }
@@ -236,6 +239,16 @@ fn first_look(config: &Config, control: &Control) -> Result<Option<f64>> {
     }
     let dest = PathBuf::from(config.destination.as_typed(&config.cwd));
     Ok(thread::apart(move || steer::percent_full(&dest), || control.interrupted())?.flatten())
+}
+
+/// What two runs of the same source and destination have in common.
+fn pair(config: &Config) -> String {
+    let sources = config.sources.iter().map(|source| config.cwd.join(source.original()).into_os_string());
+    let destination = config.destination.original();
+    let destination =
+        if config.destination.is_local() { config.cwd.join(destination).into() } else { destination.to_owned() };
+    let words: Vec<String> = sources.chain([destination]).map(|word| Printable::os(&word).to_string()).collect();
+    words.join("\n")
 }
 
 /// How many rsyncs there will be, where that is not what was asked for.

@@ -1,20 +1,23 @@
 //! What is counted while a run goes on and read by nobody who decides: where it stands, and the sums at its end.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::report::closing::Closing;
-use crate::report::{Event, Phase, Progress, Summary};
+use crate::report::{Event, Live, Phase, Progress, Running, Summary};
 use crate::rsync::exit;
 use crate::rsync::output::{Counts, Figures};
+use crate::run_dir::journal::State;
 use crate::scan::{KeptWhole, Weight};
-use crate::sched::{Scheduler, Work};
+use crate::sched::{LaunchId, Scheduler, Work};
 
 use super::context::Context;
+use super::driver::Started;
+use super::estimate::{Estimate, Flight, Look, Outlook};
 use super::launch::End;
-use super::meter::Meter;
+use super::meter::{Meter, Reading};
 use super::said::Said;
 use super::tempo::Tempo;
 use super::userlog::UserLog;
@@ -24,12 +27,26 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 /// How often a run is looked at that nobody watches: somebody may ask.
 const UNWATCHED: Duration = Duration::from_secs(1);
 /// How often it is written down, for who asks from outside.
-const NOTE_EVERY: Duration = Duration::from_secs(2);
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a scan has still to find matters only if it takes longer.
+const LONG_SCAN: Duration = Duration::from_secs(1);
 
 pub(super) struct Statistics {
     summary: Summary,
     started: Instant,
     tempo: Tempo,
+    estimate: Estimate,
+    outlook: Outlook,
+    /// The most that was ever done: no figure goes back.
+    most: Weight,
+    /// What an earlier part of the run has done.
+    before: Weight,
+    /// Launches that copied and have ended.
+    copied: u64,
+    buckets_done: u64,
+    buckets_failed: u64,
+    not_copied: u64,
     /// When the progress was last looked at, and written down.
     looked: Instant,
     noted: Instant,
@@ -48,11 +65,13 @@ pub(super) struct Statistics {
     did_it_all: bool,
     /// Directories above units, by their names in the transfer, where entries are counted.
     above: BTreeSet<Vec<u8>>,
+    /// What the last run of the same source and destination found.
+    last_run: Option<Arc<OnceLock<Weight>>>,
 }
 
 /// Where a run stands, and who is to know.
 pub(super) struct Standing {
-    pub progress: Progress,
+    pub live: Live,
     pub is_to_note: bool,
     pub is_to_tell: bool,
 }
@@ -64,6 +83,14 @@ impl Statistics {
             summary: Summary { plain: one_rsync, ..Summary::default() },
             started: now,
             tempo: Tempo::default(),
+            estimate: Estimate::default(),
+            outlook: Outlook::default(),
+            most: Weight::default(),
+            before: Weight::default(),
+            copied: 0,
+            buckets_done: 0,
+            buckets_failed: 0,
+            not_copied: 0,
             looked: now,
             noted: now,
             scanned: false,
@@ -74,6 +101,7 @@ impl Statistics {
             verbatim,
             did_it_all: false,
             above: BTreeSet::new(),
+            last_run: None,
         }
     }
 
@@ -89,6 +117,32 @@ impl Statistics {
     pub fn packed(&mut self, weight: Weight) {
         self.summary.buckets += 1;
         self.summary.packed += weight;
+    }
+
+    /// An earlier part of the run has done this.
+    pub fn was_done(&mut self, before: &State) {
+        self.buckets_done = before.done.len() as u64;
+        self.buckets_failed = before.done.values().filter(|code| **code == exit::PARTIAL).count() as u64;
+        self.not_copied = before.failures.count() as u64;
+        self.before = before.done_weight();
+    }
+
+    pub fn bucket_done(&mut self, count: usize, code: u8) {
+        self.buckets_done += count as u64;
+        self.buckets_failed += if code == exit::PARTIAL { count as u64 } else { 0 };
+    }
+
+    /// The scan goes on for so long that it is worth to know what an earlier run has found, and nobody has asked.
+    pub fn misses_last_run(&self) -> bool {
+        !self.scanned && self.last_run.is_none() && self.started.elapsed() >= LONG_SCAN
+    }
+
+    pub fn last_run(&mut self, found: Arc<OnceLock<Weight>>) {
+        self.last_run = Some(found);
+    }
+
+    pub fn not_copied(&mut self, names: u64) {
+        self.not_copied += names;
     }
 
     pub fn kept_whole(&mut self, why: KeptWhole, path: String) {
@@ -145,6 +199,7 @@ impl Statistics {
         self.summary.has_figures |= end.has_figures;
         let settled = end.code.is_some_and(exit::is_settled);
         self.answered |= settled;
+        self.copied += u64::from(settled && work.copies());
         self.did_it_all |= settled && work.is_everything();
     }
 
@@ -169,10 +224,10 @@ impl Statistics {
     }
 
     /// Where the run stands, if it is time to look or somebody has `asked`.
-    pub fn standing<'a>(
+    pub fn standing(
         &mut self,
         asked: bool,
-        meters: impl Iterator<Item = (&'a Meter, Weight)> + Clone,
+        launches: &mut BTreeMap<LaunchId, Started>,
         context: &Context,
         scheduler: &Scheduler,
     ) -> Option<Standing> {
@@ -181,10 +236,33 @@ impl Statistics {
             return None;
         }
         self.looked = Instant::now();
-        let moved = self.moved + meters.clone().map(|(meter, _)| meter.moved()).sum::<u64>();
-        self.answered |= meters.clone().any(|(meter, _)| meter.is_answered());
-        let done = self.done(context, scheduler) + self.in_flight(meters);
-        self.tempo.look(self.looked, done, moved);
+        let found = context.control.watch().found();
+        let (mut flights, mut running) = (Vec::new(), BTreeMap::new());
+        let (mut moved, mut in_flight) = (self.moved, Weight::default());
+        for started in launches.values_mut() {
+            // One rsync for everything was started before all was found.
+            let weight = if started.work.is_everything() { found } else { started.weight };
+            let Reading { moved: of_one, done, answered } = started.meter.read(weight);
+            moved += of_one;
+            in_flight += done;
+            self.answered |= answered;
+            let age = self.looked.duration_since(started.since);
+            let rate = started.pace.look(self.looked, of_one);
+            if started.gate.is_some() {
+                continue;
+            }
+            if started.work.copies() {
+                flights.push(Flight { weight, done, moved: of_one, age });
+            }
+            // One that only ends may have left its slot to a later one.
+            if let Some(one) = started.running(weight, done, age, rate) {
+                running.insert(one.launch.slot, one);
+            }
+        }
+        self.tempo.look(self.looked, moved);
+        let ended = self.done(context, scheduler);
+        self.be_done(ended + in_flight);
+        self.expect(ended, &flights, found, context, scheduler);
         let connects = self.running > 0 && !self.answered && !context.config.destination.is_local();
         let phase = match scheduler.is_finishing() {
             true if scheduler.is_done() => Phase::Ended,
@@ -192,7 +270,6 @@ impl Statistics {
             false if connects => Phase::Connecting,
             false => Phase::Copying,
         };
-        let progress = self.progress(phase, context, scheduler);
         let is_to_note = self.noted.elapsed() >= NOTE_EVERY;
         if is_to_note {
             self.noted = self.looked;
@@ -200,18 +277,69 @@ impl Statistics {
         // A question stands where the line would be.
         let asks = self.asks && phase == Phase::Connecting;
         let is_to_tell = context.config.progress && !self.verbatim && !asks;
-        Some(Standing { progress, is_to_note, is_to_tell })
+        let live = self.live(phase, running.into_values().collect(), context, scheduler);
+        Some(Standing { live, is_to_note, is_to_tell })
+    }
+
+    fn expect(&mut self, ended: Weight, flights: &[Flight], found: Weight, context: &Context, scheduler: &Scheduler) {
+        // A scan that begins again finds at least what was found before.
+        let found =
+            Weight { entries: found.entries.max(self.before.entries), bytes: found.bytes.max(self.before.bytes) };
+        self.outlook = self.estimate.look(&Look {
+            at: self.started.elapsed(),
+            ended,
+            launches: self.copied,
+            flights,
+            found,
+            unfound: context.control.watch().unfound().filter(|_| !self.scanned),
+            scanned: self.scanned,
+            last_run: self.last_run.as_ref().and_then(|last| last.get()).copied(),
+            cost: scheduler.cost(),
+            processes: scheduler.processes().get(),
+        });
+    }
+
+    fn be_done(&mut self, done: Weight) {
+        self.most = Weight { entries: self.most.entries.max(done.entries), bytes: self.most.bytes.max(done.bytes) };
     }
 
     fn done(&self, context: &Context, scheduler: &Scheduler) -> Weight {
         if self.did_it_all { context.control.watch().found() } else { scheduler.done() }
     }
 
+    /// Where the run stands at its end.
+    pub fn last(&mut self, context: &Context, scheduler: &Scheduler) -> Live {
+        self.be_done(self.done(context, scheduler));
+        self.live(Phase::Ended, Vec::new(), context, scheduler)
+    }
+
+    fn live(&self, phase: Phase, launches: Vec<Running>, context: &Context, scheduler: &Scheduler) -> Live {
+        Live {
+            progress: self.progress(phase, context, scheduler),
+            minute: self.tempo.rate_of_minute(),
+            buckets: self.summary.buckets,
+            buckets_done: self.buckets_done,
+            buckets_failed: self.buckets_failed,
+            split: context.spine().len() as u64,
+            not_copied: self.not_copied,
+            unread: self.summary.scan_error_count,
+            retried: self.summary.retried,
+            one_rsync: self.summary.plain.clone(),
+            launches,
+        }
+    }
+
     fn progress(&self, phase: Phase, context: &Context, scheduler: &Scheduler) -> Progress {
         let found = context.control.watch().found();
-        let most = self.tempo.most();
+        let (before, most) = (self.before, self.most);
+        let found = match self.scanned {
+            true => found,
+            // What was done before was found before.
+            false => Weight { entries: found.entries.max(before.entries), bytes: found.bytes.max(before.bytes) },
+        };
         // What grows while it is copied is more than was found.
         let done = Weight { entries: most.entries.min(found.entries), bytes: most.bytes.min(found.bytes) };
+        let left = self.outlook.left.filter(|_| phase == Phase::Copying);
         Progress {
             found,
             done,
@@ -221,7 +349,10 @@ impl Statistics {
             waiting: scheduler.waiting(),
             elapsed: self.started.elapsed(),
             rate: self.tempo.rate(),
-            left: self.tempo.left(found, &scheduler.cost()).filter(|_| self.scanned && phase == Phase::Copying),
+            left: left.map(|left| left.likely),
+            range: left.map(|left| left.range),
+            fraction: self.outlook.fraction,
+            expected: if self.scanned { Some(found) } else { self.outlook.whole },
         }
     }
 
@@ -265,7 +396,8 @@ impl Statistics {
     pub fn summary(mut self, context: &Context, scheduler: &Scheduler, tell: &(dyn Fn(Event<'_>) + Sync)) -> Summary {
         let now = Instant::now();
         let done = self.done(context, scheduler);
-        self.tempo.look(now, done, self.moved);
+        self.tempo.look(now, self.moved);
+        self.be_done(done);
         let last = self.progress(Phase::Ended, context, scheduler);
         if context.config.progress && !self.verbatim {
             tell(Event::Progress(last));

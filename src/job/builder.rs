@@ -42,6 +42,7 @@ pub struct JobBuilder {
     verify: Option<Depth>,
     delete_limit: Option<DeleteLimit>,
     progress: bool,
+    launches: bool,
     retries: Option<u32>,
     stall: Option<Duration>,
     hosts: Option<OsString>,
@@ -162,6 +163,12 @@ impl JobBuilder {
         self
     }
 
+    /// Has the job tell [`Event::Launches`](super::Event::Launches) as well.
+    pub fn launches(mut self) -> Self {
+        (self.progress, self.launches) = (true, true);
+        self
+    }
+
     /// Sets how often a launch whose connection failed is tried again.
     pub fn retries(mut self, count: u32) -> Self {
         self.retries = Some(count);
@@ -276,6 +283,7 @@ impl JobBuilder {
             crate::guard::refuse_without_deletion(&config.options)?;
         }
         config.progress = self.progress;
+        config.shows_launches = self.launches;
         config.retries = self.retries.unwrap_or(DEFAULT_RETRIES);
         config.stall = self.stall.map(whole_seconds);
         self.set_steering(&mut config)?;

@@ -1,50 +1,101 @@
-//! Where runs stand, as text.
+//! Where runs stand: what their directories say, for a person and for a program.
+//!
+//! What a run notes of itself is one small file, and whether it came to its end is the last line of its journal. The journal is read as a whole only
+//! where it is short, or where nothing was noted: with 10^6 buckets that takes seconds.
+
+mod json;
+mod text;
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::Duration;
 
-use crate::entry::Printable;
 use crate::error::Result;
-use crate::report::progress;
-use crate::rsync::command::Quoted;
 use crate::rsync::exit;
 use crate::run_dir::journal::{self, State};
 use crate::run_dir::layout::JOURNAL;
-use crate::run_dir::{self, Asked, Lock};
-use crate::size;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
+use crate::run_dir::{self, Asked, Lock, Noted};
+use crate::scan::Weight;
+use jiff::Timestamp;
 
 use super::kept::what_to_type;
 
 /// SRC and DEST of a command line that was typed in a directory, if it is understood.
 pub type Ways<'a> = &'a dyn Fn(Vec<OsString>, PathBuf) -> Option<String>;
 
+/// A journal of this length is read in a moment.
+const SHORT: u64 = 256 << 10;
+/// A run that lives writes down where it stands each second.
+const SILENT: Duration = Duration::from_secs(10);
+
+/// How it is told where runs stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Lines for a person.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
 /// What is known of a run.
 struct Run {
     dir: PathBuf,
     asked: Asked,
-    read: journal::Read,
     running: bool,
     /// Two paths with an arrow, if the command line is understood.
     ways: Option<String>,
+    noted: Option<Noted>,
+    journal: Journal,
+    /// The exit code, if it came to its end.
+    finished: Option<u8>,
+}
+
+/// What its journal tells.
+enum Journal {
+    /// All that it says. Of one that is damaged this is the line.
+    Read { state: Box<State>, damaged: Option<u64> },
+    /// It is long, and what was noted says the same but for what a killed run did in its last second.
+    Unread,
+}
+
+/// What a run has done so far.
+#[derive(Default)]
+struct Counts {
+    begun: u64,
+    scanned: bool,
+    /// What the scan found, as far as it came.
+    found: Weight,
+    done: Weight,
+    buckets: u64,
+    buckets_done: u64,
+    buckets_failed: u64,
+    /// Buckets whose launch began and did not end; `None` where only a long journal knows.
+    started: Option<u64>,
+    split: u64,
+    not_copied: u64,
+    unread: u64,
+    one_rsync: Option<String>,
 }
 
 impl Run {
     fn look(dir: &Path, ways: Ways<'_>) -> Result<Run> {
         let asked = Asked::read(dir)?;
-        let running = Lock::is_held(dir)?;
-        // A run that has just been begun may not have written anything yet.
-        let nothing = || journal::Read::Whole { state: State::default(), length: 0, last: 0 };
-        let read = journal::Read::from(dir).or_else(|error| if running { Ok(nothing()) } else { Err(error) })?;
-        Ok(Run { dir: dir.to_owned(), ways: ways(asked.words(), asked.cwd()), asked, read, running })
-    }
-
-    fn state(&self) -> &State {
-        self.read.state()
+        let held = Lock::is_held(dir)?;
+        let noted = Noted::read(dir);
+        // Where another machine's locks are not seen, that it lives is seen by what it writes.
+        let lives = |noted: &Noted| noted.ended.is_none() && !noted.is_from_here() && noted.age() < SILENT;
+        let running = held || noted.as_ref().is_some_and(lives);
+        let (journal, finished) = Journal::look(dir, running, noted.is_some())?;
+        Ok(Run {
+            dir: dir.to_owned(),
+            ways: ways(asked.words(), asked.cwd()),
+            asked,
+            running,
+            noted,
+            journal,
+            finished,
+        })
     }
 
     fn begun(&self) -> Option<Timestamp> {
@@ -52,166 +103,214 @@ impl Run {
     }
 
     /// When something was last written down.
-    fn ended(&self) -> Option<Timestamp> {
+    fn last_written(&self) -> Option<Timestamp> {
         let written = fs::metadata(self.dir.join(JOURNAL)).and_then(|found| found.modified()).ok()?;
-        Timestamp::try_from(written).ok()
+        let noted = self.noted.as_ref().map(Noted::written);
+        Timestamp::try_from(written).ok().max(noted)
+    }
+
+    /// What runs now, as it has noted itself, and how long ago; not what an earlier part has.
+    fn live(&self) -> Option<(&Noted, Duration)> {
+        let noted = self.noted.as_ref().filter(|noted| self.running && noted.ended.is_none())?;
+        Some((noted, noted.age()))
+    }
+
+    /// Everything is copied, and what comes after that goes on.
+    fn is_verifying(&self) -> bool {
+        self.running && self.noted.as_ref().is_some_and(|noted| noted.ended.is_some()) && self.finished.is_some()
+    }
+
+    fn was_interrupted(&self) -> bool {
+        let ended = self.noted.as_ref().and_then(|noted| noted.ended);
+        !self.running && self.finished.is_none() && ended.is_some_and(|ended| ended.interrupted)
     }
 
     /// How it is gone on with, if it is.
     fn advice(&self) -> Option<String> {
-        match self.state().finished {
+        match self.finished {
             _ if self.running => None,
             Some(exit::OK | exit::VANISHED | exit::MAX_DELETE) => None,
             finished => Some(what_to_type(&self.dir, finished == Some(exit::PARTIAL))),
         }
     }
 
-    fn stands(&self) -> String {
-        match (self.running, self.state().finished, &self.read) {
-            (true, ..) => "running".to_owned(),
-            (false, _, journal::Read::Damaged { line, .. }) => {
-                format!("not running, its journal is damaged in line {line}; can be resumed, from the beginning")
-            }
-            (false, Some(code), _) => format!("ended with code {code} ({})", exit::meaning(code)),
-            (false, None, _) => "not running, can be resumed".to_owned(),
+    fn damaged(&self) -> Option<u64> {
+        match &self.journal {
+            Journal::Read { damaged, .. } => *damaged,
+            Journal::Unread => None,
         }
     }
 
-    /// The same in a table.
-    fn short(&self) -> String {
-        let state = self.state();
-        let stands = match (self.running, state.finished, &self.read) {
-            (true, ..) => "running".to_owned(),
-            (false, _, journal::Read::Damaged { line, .. }) => {
-                format!("journal damaged in line {line}, can be resumed from the beginning")
-            }
-            (false, Some(exit::OK), _) => "ended with code 0".to_owned(),
-            (false, Some(code), _) => format!("failed, ended with code {code}"),
-            (false, None, _) => "interrupted, can be resumed".to_owned(),
+    fn counts(&self) -> Counts {
+        match (&self.journal, &self.noted) {
+            (Journal::Read { state, .. }, _) => Counts::of_journal(state),
+            (Journal::Unread, noted) => noted.as_ref().map(Counts::of_noted).unwrap_or_default(),
+        }
+    }
+}
+
+impl Counts {
+    fn of_journal(state: &State) -> Counts {
+        let mut done = state.done_weight();
+        if state.finished.is_some() {
+            done.entries += state.spine.len() as u64;
+        }
+        Counts {
+            begun: state.begun,
+            scanned: state.scanned.is_some(),
+            found: state.scanned.unwrap_or_default(),
+            done,
+            buckets: state.buckets.len() as u64,
+            buckets_done: state.done.len() as u64,
+            buckets_failed: state.done.values().filter(|code| **code == exit::PARTIAL).count() as u64,
+            started: Some(state.started.len() as u64),
+            split: state.spine.len() as u64,
+            not_copied: state.failures.count() as u64,
+            unread: state.unread.len() as u64,
+            one_rsync: state.one_rsync.clone(),
+        }
+    }
+
+    fn of_noted(noted: &Noted) -> Counts {
+        let Noted { begun, live, .. } = noted;
+        Counts {
+            begun: *begun,
+            scanned: live.progress.scanned,
+            found: live.progress.found,
+            done: live.progress.done,
+            buckets: live.buckets,
+            buckets_done: live.buckets_done,
+            buckets_failed: live.buckets_failed,
+            started: None,
+            split: live.split,
+            not_copied: live.not_copied,
+            unread: live.unread,
+            one_rsync: live.one_rsync.clone(),
+        }
+    }
+}
+
+impl Journal {
+    fn look(dir: &Path, running: bool, noted: bool) -> Result<(Journal, Option<u8>)> {
+        let is_long = fs::metadata(dir.join(JOURNAL)).is_ok_and(|found| found.len() > SHORT);
+        if is_long && noted {
+            return Ok((Journal::Unread, journal::finished(dir)?));
+        }
+        let (state, damaged) = match journal::Read::from(dir) {
+            Ok(journal::Read::Whole { state, .. }) => (state, None),
+            Ok(journal::Read::Damaged { state, line }) => (state, Some(line)),
+            // A run that has just been begun may not have written anything yet.
+            Err(_) if running => (State::default(), None),
+            Err(error) => return Err(error),
         };
-        match state.one_rsync {
-            Some(_) => format!("{stands}, one rsync does it all"),
-            None => {
-                let known = if state.scanned.is_some() { "" } else { " known" };
-                format!("{stands}, {} of {}{known} buckets done", state.done.len(), state.buckets.len())
-            }
-        }
+        let finished = state.finished;
+        Ok((Journal::Read { state: Box::new(state), damaged }, finished))
     }
-}
-
-/// In the time of the user.
-fn local(time: Timestamp, format: &str) -> String {
-    ZonedDateTime::new(time, TimeZone::system()).strftime(format).to_string()
-}
-
-fn clock(seconds: i64) -> String {
-    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// Where a run stands.
-pub fn of(typed: &Path, ways: Ways<'_>) -> Result<String> {
-    const SECONDS: &str = "%Y-%m-%d %H:%M:%S %Z";
+///
+/// # Errors
+/// There is no such run, or what it has written cannot be read.
+pub fn of(typed: &Path, form: Form, ways: Ways<'_>) -> Result<String> {
     let run = Run::look(&run_dir::find(typed)?, ways)?;
-    let state = run.state();
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name}: {value}");
-    };
-    let words: Vec<String> = run.asked.words().iter().map(|word| Quoted(word).to_string()).collect();
-    line("Status", &run.stands());
-    run.advice().iter().for_each(|advice| line("To go on", advice));
-    line("Run directory", &Printable::path(&run.dir).to_string());
-    run.ways.iter().for_each(|ways| line("Copy", ways));
-    let begun = run.begun();
-    line("Begun", &begun.map_or_else(|| run.asked.begun.clone(), |time| local(time, SECONDS)));
-    let last = if run.running { Some(Timestamp::now()) } else { run.ended() };
-    if let Some((begun, last)) = begun.zip(last) {
-        let elapsed = clock((last.as_second() - begun.as_second()).max(0));
-        match run.running {
-            true => line("Elapsed", &elapsed),
-            false => line("Last written down", &format!("{}, {elapsed} after it was begun", local(last, SECONDS))),
-        }
-    }
-    line("Working directory", &Printable::path(&run.asked.cwd()).to_string());
-    line("Command line", &format!("multi-sync {}", words.join(" ")));
-    line("Times begun", &state.begun.to_string());
-    // Buckets count as done only when their launch has ended.
-    if let Some((progress, written)) = run_dir::noted_progress(&run.dir).filter(|_| run.running) {
-        let age = SystemTime::now().duration_since(written).unwrap_or_default().as_secs();
-        line("Progress", &format!("{}  ({age} s ago)", progress::line(&progress)));
-    }
-    let not_copied = state.failures.iter().count();
-    if let Some(why) = &state.one_rsync {
-        line("One rsync does it all", why);
-        if not_copied > 0 {
-            line("Names that were not copied", &not_copied.to_string());
-        }
-        return Ok(text);
-    }
-    line("Scan", if state.scanned.is_some() { "complete" } else { "not complete" });
-    if let Some(found) = state.scanned {
-        line("Found", &format!("{} entries, {}", found.entries, size::human(found.bytes)));
-    }
-    let (known, done) = (state.buckets.len(), state.done.len());
-    line("Buckets", &format!("{done} of {known}{} done", if state.scanned.is_some() { "" } else { " known so far" }));
-    let mut weight = state.done_weight();
-    let split = state.spine.len() as u64;
-    if state.finished.is_some() {
-        weight.entries += split;
-    }
-    line("Done", &format!("{} entries, {}", weight.entries, size::human(weight.bytes)));
-    if state.finished.is_none() && split > 0 {
-        line("Split directories", &format!("{split}, which are in no bucket and count as done at the end"));
-    }
-    line("Started and not ended", &format!("{} buckets", state.started.len()));
-    let failed = state.done.values().filter(|code| **code == exit::PARTIAL).count();
-    line("Buckets with entries that were not copied", &failed.to_string());
-    line("Names that were not copied", &not_copied.to_string());
-    line("Not read by the scan", &state.unread.len().to_string());
-    Ok(text)
+    Ok(match form {
+        Form::Text => text::of(&run),
+        Form::Json => json::of(&run),
+    })
 }
 
-/// A line for each run below a folder, or in the usual places; the oldest first.
-pub fn list(parent: Option<&Path>, ways: Ways<'_>) -> Result<String> {
-    let dirs = match parent {
-        Some(parent) => run_dir::list(parent)?,
-        None => run_dir::usual(),
+/// The runs below a folder, or in the usual places; the oldest first.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn list(parent: Option<&Path>, form: Form, ways: Ways<'_>) -> Result<String> {
+    let (dirs, places) = match parent {
+        Some(parent) => (run_dir::list(parent)?, vec![parent.to_owned()]),
+        None => (run_dir::usual(), run_dir::usual_places()),
     };
-    let mut rows: Vec<(Option<Timestamp>, [String; 5])> = Vec::new();
+    let mut rows: Vec<(Option<Timestamp>, PathBuf, Result<Run>)> = Vec::new();
     for dir in dirs {
-        let name = match parent {
-            Some(_) => Printable::path(&dir).to_string(),
-            None => Printable::os(run_dir::id(&dir)).to_string(),
-        };
-        rows.push(match Run::look(&dir, ways) {
-            Ok(run) => {
-                let begun = run.begun().map_or_else(String::new, |time| local(time, "%Y-%m-%d %H:%M"));
-                let ways = run.ways.clone().unwrap_or_default();
-                (run.begun(), [name, begun, run.short(), ways, run.advice().unwrap_or_default()])
-            }
+        match Run::look(&dir, ways) {
+            Ok(run) => rows.push((run.begun(), dir, Ok(run))),
             // It has just been removed, with the run's end.
-            Err(_) if !dir.exists() => continue,
-            Err(error) => (None, [name, String::new(), error.to_string(), String::new(), String::new()]),
-        });
+            Err(_) if !dir.exists() => {}
+            Err(error) => rows.push((None, dir, Err(error))),
+        }
     }
-    if rows.is_empty() {
-        let places = match parent {
-            Some(parent) => vec![parent.to_owned()],
-            None => run_dir::usual_places(),
-        };
-        let places: Vec<String> = places.iter().map(|place| Printable::path(place).to_string()).collect();
-        return Ok(format!("no runs in {}\n", places.join(", ")));
+    rows.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+    let runs: Vec<(PathBuf, Result<Run>)> = rows.into_iter().map(|(_, dir, run)| (dir, run)).collect();
+    Ok(match form {
+        Form::Text => text::list(&runs, parent.is_some(), &places),
+        Form::Json => json::list(&runs),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Live, Progress};
+    use crate::run_dir::journal::{Journal as Written, Record};
+    use crate::run_dir::{Ended, Noter};
+    use std::io::{Seek, SeekFrom, Write};
+    use std::time::Instant;
+
+    /// The directory of a run with 10^6 buckets: what it has noted, and a journal of which only the end is there.
+    fn large(ended: Option<Ended>) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let words = ["-p", "8", "src/", "D"].map(OsString::from);
+        Asked::new(&words, Path::new("/here"), "3.5.0".into()).write(dir.path(), false).unwrap();
+        let done = Weight { entries: 1_000_000, bytes: 7 << 30 };
+        let found = Weight { entries: 2_000_000, bytes: 14 << 30 };
+        let progress = Progress { found, done, scanned: true, fraction: Some(0.5), ..Progress::default() };
+        let mut live = Live { progress, buckets: 1_000_000, buckets_done: 500_000, ..Live::default() };
+        live.buckets_failed = 3;
+        let mut noter = Noter::new(dir.path(), 2);
+        noter.note(&live, ended);
+        noter.close();
+        let lines = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Written::open(lines.path(), "").unwrap();
+        let done = |id| Record::Done { launch: id, code: 0, sender_failed: false, buckets: vec![id] };
+        (0..100).for_each(|id| journal.append(&done(id)).unwrap());
+        if let Some(Ended { code, interrupted: false }) = ended {
+            journal.append(&Record::Finished { code }).unwrap();
+        }
+        journal.sync().unwrap();
+        let mut file = fs::File::create(dir.path().join(JOURNAL)).unwrap();
+        file.seek(SeekFrom::Start(150 << 20)).unwrap();
+        file.write_all(&fs::read(lines.path().join(JOURNAL)).unwrap()).unwrap();
+        dir
     }
-    rows.sort_by(|one, other| (one.0, &one.1[0]).cmp(&(other.0, &other.1[0])));
-    /// Longer cells stand out of their column.
-    const WIDEST: usize = 60;
-    let lengths = |column: usize| rows.iter().map(move |(_, row)| row[column].chars().count());
-    let width = |column: usize| lengths(column).filter(|length| *length <= WIDEST).max().unwrap_or(0);
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let mut text = String::new();
-    for (_, row) in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+
+    #[test]
+    fn a_run_with_a_million_buckets_is_told_of_without_reading_its_journal() {
+        let ways: Ways<'_> = &|_, _| None;
+        let interrupted = Ended { code: 20, interrupted: true };
+        let partial = Ended { code: 23, interrupted: false };
+        for (ended, stands, state) in [
+            (None, "Status: not running, can be resumed\n", "stopped"),
+            (Some(interrupted), "Status: interrupted, can be resumed\n", "interrupted"),
+            (Some(partial), "Status: ended with code 23 (", "ended"),
+        ] {
+            let dir = large(ended);
+            let began = Instant::now();
+            let text = of(dir.path(), Form::Text, ways).unwrap();
+            eprintln!("status of 10^6 buckets: {:?}", began.elapsed());
+            assert!(text.starts_with(stands), "{text}");
+            let go_on = format!("To go on: {}\n", what_to_type(dir.path(), state == "ended"));
+            for part in [&go_on[..], "Times begun: 2\n", "Buckets: 500000 of 1000000 done\n"] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+            let json: serde_json::Value = serde_json::from_str(&of(dir.path(), Form::Json, ways).unwrap()).unwrap();
+            assert_eq!((&json["state"], &json["buckets"]["failed"]), (&state.into(), &3.into()), "{json}");
+            assert_eq!((&json["v"], &json["live"]), (&1.into(), &serde_json::Value::Null));
+            // Somebody works on it: then it is told how far it is.
+            let lock = Lock::take(dir.path()).unwrap();
+            let text = of(dir.path(), Form::Text, ways).unwrap();
+            let verifies = state == "ended";
+            assert!(text.starts_with("Status: running") && text.contains("verified") == verifies, "{text}");
+            assert_eq!(text.contains("Progress: 1000000/2000000 entries"), ended.is_none(), "{text}");
+            drop(lock);
+        }
     }
-    Ok(text)
 }

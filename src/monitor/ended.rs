@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use multi_sync::Error;
+use multi_sync::command::entry::as_json;
 use multi_sync::command::exit;
 use multi_sync::command::shell::Quoted;
 use multi_sync::job::{Outcome, Totals};
@@ -135,10 +134,6 @@ impl Ended {
     }
 }
 
-/// A name that is not UTF-8 is an object with its bytes.
 fn name(name: &OsString) -> Value {
-    match name.to_str() {
-        Some(text) => text.into(),
-        None => json!({ "bytes": BASE64_STANDARD.encode(name.as_bytes()) }),
-    }
+    as_json(name.as_bytes())
 }

@@ -6,9 +6,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Progress;
 use super::launch::{Launch, LaunchEnd};
 use super::run::{Adjusted, Planned, RunEnd, Started, Step};
+use super::{Live, Progress, Running};
 use crate::entry::Printable;
 use crate::limit::DeleteLimit;
 use crate::rsync::exit;
@@ -33,9 +33,11 @@ pub enum Event<'a> {
     /// Where the run stands; several times a second if progress is wanted.
     Progress(Progress),
     /// Where the run stands, because [`CancelHandle::ask_progress`](crate::job::CancelHandle::ask_progress) was called.
-    Asked(Progress),
+    Asked(&'a Live),
     /// The run is told to change something, and why; [`Event::Adjusted`] says what is in force then.
     Steered(&'a Steered),
+    /// What runs, by slot; before [`Event::Progress`], if that is wanted.
+    Launches(&'a [Running]),
     /// The run directory was made, or opened again; nothing was copied yet.
     RunDirectory(&'a Path),
     /// What was asked for; nothing was copied yet.

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rsync::output::Figures;
 use crate::scan::Weight;
 
 /// What a launch does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LaunchKind {
     /// Creates split directories.
     Create,
     /// Copies buckets.
+    #[default]
     Copy,
     /// Copies a bucket while nothing else runs: once more, or because it locks directories that others need.
     Repair,
@@ -28,7 +32,7 @@ pub enum LaunchKind {
 }
 
 /// One rsync that was started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Launch {
     /// Its number, unique in a [`Part`](super::Part) of a run, and in what that goes on with.

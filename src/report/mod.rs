@@ -4,6 +4,7 @@ pub mod advice;
 pub mod closing;
 mod event;
 mod launch;
+mod live;
 pub mod progress;
 mod run;
 pub mod text;
@@ -23,6 +24,7 @@ use crate::supervise::{Lines, Stream};
 
 pub use event::{Event, Failed, Note, Withheld};
 pub use launch::{Launch, LaunchEnd, LaunchKind, LaunchResult};
+pub use live::{Live, Running};
 pub use run::{Adjusted, Part, Planned, RunEnd, Started, Step, Totals};
 
 /// Where a run stands.
@@ -45,8 +47,15 @@ pub struct Progress {
     pub elapsed: Duration,
     /// Bytes that rsyncs transfer per second now, if that is known.
     pub rate: Option<u64>,
-    /// Time in which everything that was found will be copied if all goes on as now, if that is known.
+    /// Time in which everything will be copied if all goes on as now, if that is known. While the scan goes on, what it has still to find is part
+    /// of it, as far as that can be told from what it has found.
     pub left: Option<Duration>,
+    /// Between these [`Progress::left`] will be eight of ten times.
+    pub range: Option<(Duration, Duration)>,
+    /// How much of the work is done, from 0 to 1; never less than before.
+    pub fraction: Option<f64>,
+    /// What everything will weigh, if that is known.
+    pub expected: Option<Weight>,
 }
 
 /// What a run does.
@@ -65,13 +74,14 @@ pub enum Phase {
 }
 
 impl Progress {
-    /// How much of what was found is dealt with, by whichever of entries and bytes is behind; 100 only when the run is over. Not before all
-    /// was found.
+    /// How much of the work is done; 100 only when the run is over. While the scan goes on it is an estimate, and rather too small.
     pub fn percent(&self) -> Option<u8> {
-        let part = |done: u64, all: u64| if all == 0 { 100 } else { u128::from(done) * 100 / u128::from(all) };
-        let done = part(self.done.entries, self.found.entries).min(part(self.done.bytes, self.found.bytes));
-        let most = if self.phase == Phase::Ended { 100 } else { 99 };
-        self.scanned.then(|| done.min(most) as u8)
+        let is_over = self.phase == Phase::Ended && self.scanned && self.done == self.found;
+        match self.fraction {
+            _ if is_over => Some(100),
+            Some(fraction) => Some(((fraction * 100.0) as u8).min(99)),
+            None => None,
+        }
     }
 }
 

@@ -1,15 +1,16 @@
-//! The live line of `--progress` on standard error, and a plain line every few seconds where there is no terminal that can move its cursor.
+//! The live line of `--progress` on standard error, with a line for each launch if that is asked for, and plain lines every few seconds where there
+//! is no terminal that can move its cursor.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use super::{Phase, Progress};
+use super::{Phase, Progress, Running};
 use crate::size;
 
 /// How often a line is printed without a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
-/// The width of a terminal that does not know its own.
-const USUAL_WIDTH: usize = 80;
+/// The size of a terminal that does not know its own.
+const USUAL: Window = Window { columns: 80, rows: 24 };
 /// To the beginning of the line, and nothing is left of it (console_codes(4)).
 const CLEAR: &str = "\r\x1b[K";
 
@@ -18,8 +19,8 @@ const CLEAR: &str = "\r\x1b[K";
 pub struct ProgressLine {
     /// The terminal can move its cursor.
     moves: bool,
-    /// A line stands there, and the cursor behind it.
-    stands: bool,
+    /// The columns of each line that stands there. The cursor is behind the last one.
+    drawn: Vec<usize>,
     printed: Option<(Instant, String)>,
 }
 
@@ -27,35 +28,65 @@ impl ProgressLine {
     /// A line on standard error.
     pub fn new() -> Self {
         let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-        ProgressLine { moves: moves && std::io::stderr().is_terminal(), stands: false, printed: None }
+        ProgressLine { moves: moves && std::io::stderr().is_terminal(), drawn: Vec::new(), printed: None }
     }
 
-    /// Where the run stands, if that is to be shown now.
-    pub fn show(&mut self, progress: &Progress) -> Option<String> {
+    /// Where the run stands, if that is to be shown now; with a line for each of the launches.
+    pub fn show(&mut self, progress: &Progress, launches: &[Running]) -> Option<String> {
         if self.moves {
-            self.stands = true;
-            return Some(format!("{CLEAR}{}", fitted(progress, width())));
+            let window = Window::now();
+            let text = self.clear(window);
+            return Some(text + &self.draw(progress, launches, window));
         }
         // At the very beginning there is nothing to tell.
         let has_begun = progress.done.bytes > 0 || progress.elapsed >= PLAIN_EVERY;
         let due = self.printed.as_ref().is_none_or(|(at, _)| at.elapsed() >= PLAIN_EVERY);
-        (due && has_begun).then(|| self.print(line(progress)))
+        (due && has_begun).then(|| {
+            let more = launches.iter().map(|launch| launch.line(usize::MAX));
+            let lines: Vec<String> = std::iter::once(line(progress)).chain(more).collect();
+            self.print(lines.join("\n"))
+        })
     }
 
-    /// What has to be written before anything else is; the line comes back with the next [`ProgressLine::show`].
-    pub fn makes_way(&mut self) -> Option<&'static str> {
-        std::mem::take(&mut self.stands).then_some(CLEAR)
+    /// What has to be written before anything else is; the lines come back with the next [`ProgressLine::show`].
+    pub fn makes_way(&mut self) -> Option<String> {
+        (!self.drawn.is_empty()).then(|| self.clear(Window::now()))
     }
 
     /// The last state, which stays.
     pub fn finish(&mut self, last: &Progress) -> Option<String> {
         if self.moves {
-            self.stands = false;
-            return Some(format!("{CLEAR}{}\n", fitted(last, width())));
+            let window = Window::now();
+            return Some(format!("{}{}\n", self.clear(window), fitted(last, window.room())));
         }
         let line = line(last);
         let is_news = self.printed.as_ref().is_none_or(|(_, printed)| *printed != line);
         is_news.then(|| self.print(line))
+    }
+
+    /// To the beginning of what stands there, and nothing is left of it. A terminal that became narrower has broken the lines into more rows.
+    fn clear(&mut self, window: Window) -> String {
+        let rows = |columns: &usize| columns.div_ceil(window.columns).max(1);
+        let rows: usize = std::mem::take(&mut self.drawn).iter().map(rows).sum();
+        match rows {
+            0 | 1 => CLEAR.to_owned(),
+            _ => format!("\r\x1b[{}A\x1b[J", rows - 1),
+        }
+    }
+
+    fn draw(&mut self, progress: &Progress, launches: &[Running], window: Window) -> String {
+        let room = window.room();
+        let mut lines = vec![fitted(progress, room)];
+        // What scrolls out of the screen cannot be drawn again.
+        let most = window.rows.saturating_sub(3).max(1);
+        let shown = if launches.len() > most { most.saturating_sub(1) } else { launches.len() };
+        lines.extend(launches.iter().take(shown).map(|launch| launch.line(room)));
+        if shown < launches.len() {
+            let more = format!("     {} more", launches.len() - shown);
+            lines.push(more.chars().take(room).collect());
+        }
+        self.drawn = lines.iter().map(|line| columns(line)).collect();
+        lines.join("\r\n")
     }
 
     fn print(&mut self, line: String) -> String {
@@ -71,11 +102,36 @@ impl Default for ProgressLine {
     }
 }
 
-/// How long the line may be: asked each time, because a window can be resized. `^C` is echoed behind it, and must not begin another one.
-fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
-    let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-    columns.unwrap_or(USUAL_WIDTH).saturating_sub(2)
+/// The size of the terminal: asked each time, because a window can be resized.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    columns: usize,
+    rows: usize,
+}
+
+impl Window {
+    fn now() -> Window {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+        let known = |value: u16, usual: usize| if value > 0 { usize::from(value) } else { usual };
+        size.map_or(USUAL, |size| Window {
+            columns: known(size.ws_col, USUAL.columns),
+            rows: known(size.ws_row, USUAL.rows),
+        })
+    }
+
+    /// How long a line may be. `^C` is echoed behind it, and must not begin another one.
+    fn room(self) -> usize {
+        self.columns.saturating_sub(2)
+    }
+}
+
+/// How many columns of a terminal a text takes: characters of East Asian scripts, and all that come after them, may take two.
+pub(super) fn columns(text: &str) -> usize {
+    text.chars().map(width).sum()
+}
+
+pub(super) fn width(character: char) -> usize {
+    1 + usize::from(character >= '\u{1100}')
 }
 
 /// One line: entries and bytes done of those found, how much that is, rate, time left, what runs and waits, time since the start.
@@ -103,25 +159,26 @@ const GAP: &str = "  ";
 
 /// Each with its rank: the higher it is the sooner it is left out.
 fn parts(progress: &Progress) -> Vec<(u8, String)> {
-    let Progress { found, done, phase, scanned, running, waiting, elapsed, rate, left } = progress;
-    let more = if *scanned { "" } else { "+" };
+    let Progress { found, done, phase, scanned, running, waiting, elapsed, rate, .. } = progress;
+    let (more, about) = if *scanned { ("", "") } else { ("+", "~") };
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
-    let state = match (phase, left) {
-        (Phase::Ended, _) => None,
-        (Phase::Connecting, _) => Some("connecting".to_owned()),
-        (Phase::Finishing, _) => Some("finishing".to_owned()),
-        (Phase::Copying, _) if !scanned => Some("scanning".to_owned()),
-        (Phase::Copying, Some(left)) => Some(format!("ETA {}", clock(*left))),
-        (Phase::Copying, None) => Some("ETA -".to_owned()),
+    let copies = *phase == Phase::Copying;
+    let state = match phase {
+        Phase::Ended => None,
+        Phase::Connecting => Some("connecting".to_owned()),
+        Phase::Finishing => Some("finishing".to_owned()),
+        Phase::Copying => eta(progress).or_else(|| Some(if *scanned { "ETA -" } else { "scanning" }.to_owned())),
     };
+    let scans = (copies && !scanned && eta(progress).is_some()).then(|| "scanning".to_owned());
     let runs = *phase != Phase::Ended;
     let rate = rate.filter(|_| runs).map(|rate| size::human_rate(rate, Duration::from_secs(1)));
     [
         (5, Some(format!("{}/{}{more} entries", done.entries, found.entries))),
-        (1, Some(format!("{}/{}{more}", size::human(done.bytes), size::human(found.bytes)))),
-        (0, progress.percent().map(|percent| format!("{percent}%"))),
+        (2, Some(format!("{}/{}{more}", size::human(done.bytes), size::human(found.bytes)))),
+        (0, progress.percent().map(|percent| format!("{about}{percent}%"))),
         (3, rate),
-        (2, state),
+        (1, state),
+        (8, scans),
         (6, (runs && *running > 0).then(|| count(*running, "rsync running", "rsyncs running"))),
         (7, (runs && *waiting > 0).then(|| count(*waiting, "bucket waiting", "buckets waiting"))),
         (4, Some(format!("{} elapsed", clock(*elapsed)))),
@@ -131,7 +188,50 @@ fn parts(progress: &Progress) -> Vec<(u8, String)> {
     .collect()
 }
 
-fn clock(time: Duration) -> String {
+/// When it will have ended: a time, or a range where that is wide.
+fn eta(progress: &Progress) -> Option<String> {
+    /// More than this beside each other, and a time would say too much.
+    const WIDE: f64 = 1.5;
+    /// Whoever waits for less does not mind.
+    const SHORT: Duration = Duration::from_secs(60);
+    let left = progress.left?;
+    let wide = progress.range.filter(|(low, high)| {
+        let ratio = high.as_secs_f64() / low.as_secs_f64().max(1.0);
+        ratio > WIDE && (!progress.scanned || high.saturating_sub(*low) > SHORT)
+    });
+    Some(match wide {
+        Some((low, high)) => format!("ETA {}", span(low, high)),
+        None => format!("ETA {}", clock(left)),
+    })
+}
+
+/// A range of time, rounded away from its middle: `10-25 min`, `50 min-3 h`.
+fn span(low: Duration, high: Duration) -> String {
+    let (low, low_unit) = rounded(low, f64::floor);
+    let (high, high_unit) = rounded(high, f64::ceil);
+    if low_unit == high_unit {
+        format!("{low}-{high} {high_unit}")
+    } else {
+        format!("{low} {low_unit}-{high} {high_unit}")
+    }
+}
+
+fn rounded(time: Duration, toward: fn(f64) -> f64) -> (f64, &'static str) {
+    let seconds = time.as_secs_f64();
+    let (unit, name) = match seconds {
+        ..=100.0 => (1.0, "s"),
+        ..=6000.0 => (60.0, "min"),
+        ..=172_800.0 => (3600.0, "h"),
+        _ => (86_400.0, "days"),
+    };
+    let time = seconds / unit;
+    // Of few hours or days halves count.
+    let count = if unit >= 3600.0 && time < 10.0 { toward(time * 2.0) / 2.0 } else { toward(time) };
+    (count, name)
+}
+
+/// Hours, minutes and seconds.
+pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
@@ -139,6 +239,7 @@ fn clock(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Launch;
     use crate::scan::Weight;
 
     fn some() -> Progress {
@@ -152,6 +253,9 @@ mod tests {
             elapsed: Duration::from_secs(100_000),
             rate: Some(123 << 20),
             left: Some(Duration::from_secs(3700)),
+            range: None,
+            fraction: Some(0.099),
+            expected: None,
         }
     }
 
@@ -167,6 +271,9 @@ mod tests {
             elapsed: Duration::from_secs(3700),
             rate: None,
             left: None,
+            range: None,
+            fraction: None,
+            expected: None,
         };
         assert_eq!(
             line(&progress),
@@ -174,14 +281,67 @@ mod tests {
         );
         progress.phase = Phase::Connecting;
         assert!(line(&progress).contains("  connecting  "));
-        (progress.phase, progress.scanned, progress.rate, progress.running) = (Phase::Copying, true, Some(1024), 1);
+        let seconds = Duration::from_secs;
+        (progress.phase, progress.fraction, progress.left) = (Phase::Copying, Some(0.125), Some(seconds(1000)));
+        progress.range = Some((seconds(590), seconds(1500)));
+        assert!(line(&progress).contains("  512 B/2.0 KiB+  ~12%  ETA 9-25 min  scanning  2 rsyncs running  "));
+        (progress.left, progress.range, progress.fraction) = (None, None, Some(0.25));
+        (progress.scanned, progress.rate, progress.running) = (true, Some(1024), 1);
         assert!(line(&progress).contains("  512 B/2.0 KiB  25%  1.0 KiB/s  ETA -  1 rsync running  "));
-        progress.left = Some(Duration::from_secs(65));
-        assert!(line(&progress).contains("  ETA 0:01:05  "));
+        (progress.left, progress.range) = (Some(seconds(65)), Some((seconds(50), seconds(100))));
+        assert!(line(&progress).contains("  ETA 0:01:05  "), "seconds do not matter");
+        progress.range = Some((seconds(50), seconds(150)));
+        assert!(line(&progress).contains("  ETA 50 s-3 min  "));
         (progress.done, progress.waiting, progress.left) = (progress.found, 0, None);
+        progress.fraction = Some(1.0);
         assert!(line(&progress).contains("  99%  1.0 KiB/s  ETA -  1 rsync running  1:01:40 elapsed"));
         progress.phase = Phase::Ended;
         assert_eq!(line(&progress), "200/200 entries  2.0 KiB/2.0 KiB  100%  1:01:40 elapsed");
+    }
+
+    fn launches(count: usize) -> Vec<Running> {
+        let first = Some("\u{540d}\u{524d}".repeat(9).into_bytes());
+        let launch = |slot| Launch { slot, first: first.clone(), ..Launch::default() };
+        let one = |slot| Running { launch: launch(slot), ..Running::default() };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn what_was_drawn_is_found_again_also_in_a_window_that_was_made_narrower() {
+        let mut line = ProgressLine { moves: true, drawn: Vec::new(), printed: None };
+        let window = Window { columns: 80, rows: 24 };
+        assert_eq!(line.clear(window), CLEAR);
+        let text = line.draw(&some(), &launches(3), window);
+        assert_eq!((text.matches("\r\n").count(), line.drawn.len()), (3, 4));
+        assert!(line.drawn.iter().all(|columns| *columns < 80), "{text}");
+        assert_eq!(line.clear(window), "\r\x1b[3A\x1b[J");
+        assert!(line.drawn.is_empty());
+        line.draw(&some(), &launches(3), window);
+        let narrow = Window { columns: 40, ..window };
+        let rows: usize = line.drawn.iter().map(|columns| columns.div_ceil(40)).sum();
+        assert!(rows > 4);
+        assert_eq!(line.clear(narrow), format!("\r\x1b[{}A\x1b[J", rows - 1));
+        // More than the screen has room for.
+        let text = line.draw(&some(), &launches(100), Window { columns: 80, rows: 10 });
+        assert!(line.drawn.len() < 10 && text.ends_with("94 more"), "{text}");
+        line.draw(&some(), &launches(9), Window { columns: 1, rows: 1 });
+        assert!(line.drawn.len() < 4);
+    }
+
+    #[test]
+    fn a_range_is_rounded_away_from_its_middle() {
+        for (low, high, expected) in [
+            (1, 3, "1-3 s"),
+            (40, 100, "40-100 s"),
+            (50, 130, "50 s-3 min"),
+            (600, 5900, "10-99 min"),
+            (600, 6100, "10 min-2 h"),
+            (6100, 9000, "1.5-2.5 h"),
+            (36_000, 90_000, "10-25 h"),
+            (100_000, 400_000, "27 h-5 days"),
+        ] {
+            assert_eq!(span(Duration::from_secs(low), Duration::from_secs(high)), expected);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod record;
 mod state;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::entry::Printable;
@@ -121,6 +121,32 @@ pub fn amend(dir: &Path, code: u8) -> Result<()> {
     let mut journal = Journal { path: path.clone(), file: BufWriter::new(file), last };
     journal.append(&Record::Finished { code })?;
     journal.sync()
+}
+
+/// The exit code of a run whose journal says last that it came to its end. Reads the end of the file only, however long it is: that nothing before it
+/// is damaged is not known.
+///
+/// # Errors
+/// There is no journal, or it cannot be read.
+pub fn finished(dir: &Path) -> Result<Option<u8>> {
+    /// The last lines are mostly in it.
+    const END: u64 = 1 << 16;
+    let path = dir.join(JOURNAL);
+    let fail = |cause| Error::io("read journal", &path, cause);
+    let mut file = File::open(&path).map_err(fail)?;
+    let length = file.metadata().map_err(fail)?.len();
+    let mut wanted = END;
+    loop {
+        let begin = length.saturating_sub(wanted);
+        let mut end = Vec::new();
+        file.seek(SeekFrom::Start(begin))
+            .and_then(|_| (&file).take(length - begin).read_to_end(&mut end))
+            .map_err(fail)?;
+        if let Some(record) = line::last(&end, begin == 0) {
+            return Ok(if let Some(Record::Finished { code }) = record { Some(code) } else { None });
+        }
+        wanted = wanted.saturating_mul(16);
+    }
 }
 
 /// What was read of a journal.

@@ -11,8 +11,8 @@
 //! | `failed.nul`, `failed.txt` | what was not copied | when it gets there: the journal has it too |
 //! | `deletions-withheld` | that the run deletes nothing, whatever part of it | before anything is copied |
 //! | `differences.txt` | what a verification found | when it gets there |
-//! | `progress.json` | where the run stands, for who asks | when it gets there |
 //! | `control/` | what was asked of the run while it goes on, and the answers | when it gets there |
+//! | `status.json` | where the run stands, for who asks | when it gets there |
 //! | `logs/` | what the rsyncs of each source host said | when it gets there |
 //! | `scripts/` | what source hosts run, if they see the run directory | when it gets there |
 //! | `verify/` | the run directory of a verification | as its own files |
@@ -35,9 +35,9 @@ pub const WITHHELD: &str = "deletions-withheld";
 /// What a verification found.
 pub const DIFFERENCES: &str = "differences.txt";
 /// Where the run stands.
-pub const PROGRESS: &str = "progress.json";
-/// What takes the place of [`PROGRESS`] when it is whole.
-pub const NEW_PROGRESS: &str = "progress.new";
+pub const STATUS: &str = "status.json";
+/// What takes the place of [`STATUS`] when it is whole.
+pub const NEW_STATUS: &str = "status.new";
 /// What was read from streams, by the place of the option.
 pub const INPUTS: &str = "inputs";
 /// What was asked of the run while it goes on, and the answers.

@@ -191,7 +191,7 @@ pub(super) fn walk(
 }
 
 fn walk_root(look: &Look<'_>, index: u32, root: &Root, base: &OwnedFd) -> Result<()> {
-    look.tree.watch.count(1, Weight { entries: 1, bytes: 0 });
+    look.tree.watch.count_root();
     let (name, opened) = open_root(base, root);
     let (attributes, dir) = match opened {
         Ok(opened) => opened,
@@ -413,14 +413,14 @@ impl Walk<'_> {
         }
         // A directory meanwhile: it was not judged as one, and came too late.
         let replaced = |_: &_, _| node.split(&look.tree);
-        look.take(node, dir, b"", &mut listing.known, listing.directories, replaced);
+        look.take(node, dir, b"", &mut listing.known, listing.directories, true, replaced);
         let mut rest = &listing.listed[..];
         while !rest.is_empty() {
             let ends = rest.iter().enumerate().filter(|(_, byte)| **byte == 0);
             let end = ends.take(BATCH).last().map_or(rest.len(), |(at, _)| at + 1);
             let (batch, more) = rest.split_at(end);
             listing.known.clear();
-            look.take(node, dir, batch, &mut listing.known, 0, replaced);
+            look.take(node, dir, batch, &mut listing.known, 0, false, replaced);
             rest = more;
         }
         node.done(&look.tree);

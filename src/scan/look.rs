@@ -131,7 +131,8 @@ impl Look<'_> {
 
     /// Gives names to the node of their directory: those of `known`, and after looking them up those of `listed`, each ended by a NUL.
     /// Counts them, and the `directories` found besides. What turns out to be a directory that is entered goes to `enter` instead, which
-    /// hears whether it is one by way of a link.
+    /// hears whether it is one by way of a link. `is_read` says that the directory has nothing more.
+    #[expect(clippy::too_many_arguments, reason = "one call for each portion")]
     pub fn take(
         &self,
         node: &Arc<Node>,
@@ -139,6 +140,7 @@ impl Look<'_> {
         listed: &[u8],
         known: &mut Names,
         mut directories: u64,
+        is_read: bool,
         mut enter: impl FnMut(&CStr, bool),
     ) {
         let mut linked = Weight::default();
@@ -165,7 +167,7 @@ impl Look<'_> {
             observer.entries(&Listing { node, dir }, &seen);
         }
         let weight = known.weight() + linked + Weight { entries: directories, bytes: 0 };
-        self.tree.watch.count(directories, weight);
+        self.tree.watch.count_in(node.depth(), directories, weight, is_read);
         if !known.weights.is_empty() {
             node.take(&self.tree, Item::Names(known));
         }

@@ -17,6 +17,7 @@
 
 mod event;
 mod ignore_walk;
+mod levels;
 mod linked;
 mod look;
 mod names;
@@ -35,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
 
 pub use event::{Event, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units};
+pub(crate) use levels::Unfound;
 pub(crate) use look::holds_unsafe_link;
 pub(crate) use observe::{Listing, Observer, Seen};
 pub use subtree::Small;

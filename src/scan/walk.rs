@@ -81,7 +81,7 @@ pub(super) fn walk(
 impl Walk<'_> {
     fn visit_root<'s>(&'s self, scope: &Scope<'s>, root: u32, wanted: &Root, base: OwnedFd) {
         let Walk(look) = self;
-        look.tree.watch.count(1, Weight { entries: 1, bytes: 0 });
+        look.tree.watch.count_root();
         let (name, opened) = open_root(&base, wanted);
         let (attributes, dir) = match opened {
             Ok(opened) => opened,
@@ -121,6 +121,8 @@ impl Walk<'_> {
             }
             Err(errno) => self.unread(parent, name.to_bytes(), errno),
         }
+        // Nothing in it is to be found.
+        tree.watch.count_in(parent.depth() + 1, 0, Weight::default(), true);
         parent.done(tree);
     }
 
@@ -168,7 +170,7 @@ impl Walk<'_> {
                 self.spawn(scope, node, &dir, name.to_owned(), false);
             }
             let enter = |name: &CStr, link| self.spawn(scope, node, &dir, name.to_owned(), link);
-            look.take(node, &dir, listed, known, entered, enter);
+            look.take(node, &dir, listed, known, entered, !more, enter);
         });
     }
 

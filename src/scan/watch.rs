@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Weight;
+use super::levels::{Levels, Unfound};
 
 /// Live counts of a scan, and the way to stop it; shared with whoever shows progress.
 #[derive(Debug, Default)]
@@ -10,6 +11,8 @@ pub struct Watch {
     entries: AtomicU64,
     directories: AtomicU64,
     bytes: AtomicU64,
+    roots: AtomicU64,
+    levels: Levels,
     stop: AtomicBool,
 }
 
@@ -36,6 +39,22 @@ impl Watch {
 
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What the scan has still to find; `None` where nothing says how much that is.
+    pub(crate) fn unfound(&self) -> Option<Unfound> {
+        self.levels.unfound(self.roots.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn count_root(&self) {
+        self.roots.fetch_add(1, Ordering::Relaxed);
+        self.count(1, Weight { entries: 1, bytes: 0 });
+    }
+
+    /// Counts what was found in a directory so deep below its source; `is_read` if that was the last of it.
+    pub(super) fn count_in(&self, depth: usize, directories: u64, weight: Weight, is_read: bool) {
+        self.count(directories, weight);
+        self.levels.count(depth, directories, weight.entries - directories, is_read);
     }
 
     pub(super) fn count(&self, directories: u64, weight: Weight) {

@@ -152,7 +152,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     let mut status = multi_sync(&work);
     status.arg("--status").arg(&dir);
     let status = run(status).expect_code(0).stdout_text();
-    assert!(status.starts_with("Status: not running, can be resumed\n"), "{status}");
+    assert!(status.starts_with("Status: interrupted, can be resumed\n"), "{status}");
     let mut runs = multi_sync(&work);
     runs.args(["--runs", "-b", "runs"]);
     let runs = run(runs).expect_code(0).stdout_text();

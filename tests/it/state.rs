@@ -105,7 +105,9 @@ fn whatever_ends_a_run_it_can_be_gone_on_with_by_its_name() {
         assert!(runs.contains(&id(dir)) && runs.contains("interrupted") && runs.contains("src/ -> D"), "{runs}");
         // The beginning of a name is enough, where it is the beginning of one only.
         let word = &id(dir)[..18];
-        assert!(ask(&work, &["--status", word]).starts_with("Status: not running, can be resumed\n"));
+        let how = if signal == Signal::KILL { "not running" } else { "interrupted" };
+        let status = ask(&work, &["--status", word]);
+        assert!(status.starts_with(&format!("Status: {how}, can be resumed\n")), "{status}");
         let ran = run_within(copy(&work, &["resume", word]), SOON).expect_code(0);
         expect_same(&work, &ran);
         assert_eq!(listed(&place(&work)), [] as [PathBuf; 0], "{}", ran.report());
@@ -450,7 +452,7 @@ fn who_asks_is_told_how_far_a_run_is() {
     tree(&work);
     let mut running = under_way(&work, copy(&work, &WORDS));
     running.wait_for("figures", SOON, |_| {
-        listed(&place(&work)).first().is_some_and(|dir| dir.join("progress.json").exists())
+        listed(&place(&work)).first().is_some_and(|dir| dir.join("status.json").exists())
     });
     let dir = listed(&place(&work)).remove(0);
     let status = ask(&work, &["--status", &id(&dir)]);

@@ -56,15 +56,51 @@ fn the_line_fits_the_terminal_and_keeps_what_matters() {
     for columns in [80, 40] {
         let work = Work::new();
         let terminal = at_a_terminal(slowly(&work, &["-P"]), columns);
-        terminal.wait_for("estimate", SOON, |seen| seen.matches("ETA 0:").count() + seen.matches("ETA 1:").count() > 2);
+        let expects = |line: &&&str| {
+            line.split_once("ETA ").is_some_and(|(_, end)| end.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        terminal.wait_for("estimate", SOON, |seen| drawn(seen).iter().filter(expects).count() > 5);
         for line in drawn(&terminal.seen()) {
             assert!(line.len() < usize::from(columns), "{line:?}");
-            let ends_whole = ["elapsed", "running", "waiting", "-"].iter().any(|end| line.ends_with(end))
+            let ends_whole = ["elapsed", "running", "waiting", "-", " s", " min", " h", " days"]
+                .iter()
+                .any(|end| line.ends_with(end))
                 || line.rsplit_once("ETA ").is_some_and(|(_, time)| time.matches(':').count() == 2);
             assert!(ends_whole && line.contains("/256.0 GiB") && line.contains("ETA"), "{line:?}");
         }
         terminal.resize(20);
         terminal.wait_for("narrow line", SOON, |seen| drawn(seen).last().is_some_and(|line| line.len() < 20));
+    }
+}
+
+/// Below the line of the whole there is one for each slot, and all of them are drawn again in their places.
+#[test]
+fn each_slot_has_a_line_if_that_is_asked_for() {
+    for columns in [120, 40] {
+        let work = Work::new();
+        let mut terminal = at_a_terminal(slowly(&work, &["-PP"]), columns);
+        let last = |seen: &str| seen.rsplit("\x1b[J").next().unwrap_or_default().replace('\r', "");
+        let is_whole = |seen: &str| {
+            let last = last(seen);
+            let lines: Vec<&str> = last.split('\n').collect();
+            lines.len() == 3 && lines[0].contains('%') && lines[1].contains("/s") && lines[2].starts_with("   2  ")
+        };
+        terminal.wait_for("lines", SOON, is_whole);
+        assert!(last(&terminal.seen()).split('\n').all(|line| line.len() < columns.into()));
+        // A window that became narrower has broken each line into two or more.
+        terminal.resize(30);
+        let narrow = |seen: &str| is_whole(seen) && last(seen).split('\n').all(|line| line.len() < 30);
+        terminal.wait_for("narrow lines", SOON, narrow);
+        terminal.types("\x03");
+        terminal.ends(SOON);
+        // The last line is that of the whole, and what comes then stands below it.
+        let seen = terminal.seen();
+        let end = last(&seen);
+        let lines: Vec<&str> = end.lines().collect();
+        assert!(
+            lines.len() > 2 && lines[0].contains('%') && lines.iter().skip(1).all(|line| line.contains("multi-sync")),
+            "{end}"
+        );
     }
 }
 
@@ -115,11 +151,15 @@ fn who_asks_by_sigusr1_is_told_and_the_run_goes_on() {
     let mut started = start(command);
     started.wait_for("files", SOON, |_| work.join("dest/d0").exists());
     started.signal(Signal::USR1);
-    started.wait_for("an answer", SOON, |started| started.stderr_so_far().ends_with(b"elapsed\n"));
+    started.wait_for("an answer", SOON, |started| started.stderr_so_far().contains(&b'\n'));
     let ran = started.finish(SOON).expect_code(0);
     let said = ran.stderr_text();
-    let as_wanted = said.lines().count() == 1 && said.contains("/46 entries  ") && ran.stdout.is_empty();
-    ran.expect(as_wanted, "one line of progress, on standard error");
+    let mut lines = said.lines();
+    let whole = lines.next().is_some_and(|line| line.contains("/46 entries  ") && line.ends_with("elapsed"));
+    // Each launch by its slot, and what it is at.
+    let launches = lines.all(|line| ["   1  ", "   2  "].iter().any(|slot| line.starts_with(slot)));
+    let as_wanted = whole && launches && ran.stdout.is_empty();
+    ran.expect(as_wanted, "a line of progress and one for each launch, on standard error");
 }
 
 /// Also before anything runs, and where one rsync does it all.

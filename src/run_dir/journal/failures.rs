@@ -79,6 +79,11 @@ impl Failures {
         self.told.iter().flat_map(|told| told.names.iter().map(|(name, said)| (name, &told.phase[..], told.code, said)))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.told.iter().map(|told| told.names.len()).sum()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.told.is_empty()

@@ -53,6 +53,27 @@ pub(super) fn any_whole(bad: &[u8], mut rest: impl BufRead) -> io::Result<bool> 
     }
 }
 
+/// The record of the last whole line of what a journal ends with, `None` in it if there is none that follows the line before; `None` if
+/// more of the journal is needed to tell. `is_all` if this is the whole journal.
+pub(super) fn last(end: &[u8], is_all: bool) -> Option<Option<Record>> {
+    // What follows the last line break is torn.
+    let whole = &end[..end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)];
+    let before = |lines: &[u8]| {
+        let without = lines.strip_suffix(b"\n").unwrap_or(lines);
+        without.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1)
+    };
+    let Some(begin) = before(whole) else { return is_all.then(|| read(whole, 0).map(|(record, _)| record)) };
+    // Of the line before only its checksum is needed, which it begins with.
+    let earlier = &whole[..begin];
+    let start = match before(earlier) {
+        Some(start) => start,
+        None if is_all => 0,
+        None => return None,
+    };
+    let digits = earlier[start..].split(|byte| *byte == b' ').next().unwrap_or_default();
+    Some(sum(digits).and_then(|sum| read(&whole[begin..], sum)).map(|(record, _)| record))
+}
+
 fn sum(digits: &[u8]) -> Option<u64> {
     let small = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     let is_sum = [DIGITS, DIGITS_1].contains(&digits.len()) && digits.iter().all(small);

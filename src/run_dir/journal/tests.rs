@@ -171,3 +171,40 @@ fn bytes_come_back() {
         assert_eq!(serde_json::from_str::<Name>(&json).unwrap().into_bytes(), bytes);
     }
 }
+
+#[test]
+fn the_end_of_a_journal_tells_whether_the_run_came_to_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(finished(dir.path()).is_err());
+    let path = dir.path().join(JOURNAL);
+    let mut journal = written(dir.path(), 10);
+    assert_eq!(finished(dir.path()).unwrap(), None);
+    journal.append(&Record::Finished { code: 23 }).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(finished(dir.path()).unwrap(), Some(23));
+    let whole = fs::read(&path).unwrap();
+    // Wherever it is torn, and whatever is changed in the last line: that is no end.
+    let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    for end in last..whole.len() {
+        fs::write(&path, &whole[..end]).unwrap();
+        assert_eq!(finished(dir.path()).unwrap(), None, "{end} of {}", whole.len());
+        let mut changed = whole.clone();
+        changed[end] ^= 1;
+        fs::write(&path, &changed).unwrap();
+        assert_eq!(finished(dir.path()).unwrap(), None, "byte {end}");
+    }
+    // It goes on, with a line that is longer than what is read at once.
+    fs::write(&path, &whole).unwrap();
+    let (mut journal, _) = Journal::open(dir.path(), RUN).unwrap();
+    assert_eq!(finished(dir.path()).unwrap(), None);
+    journal.append(&Record::Started { launch: 2, buckets: (0..100_000).collect() }).unwrap();
+    journal.append(&Record::Finished { code: 0 }).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(finished(dir.path()).unwrap(), Some(0));
+    // One line, and no whole one.
+    let begun = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for end in [begun, begun - 1, 0] {
+        fs::write(&path, &whole[..end]).unwrap();
+        assert_eq!(finished(dir.path()).unwrap(), None);
+    }
+}

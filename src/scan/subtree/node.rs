@@ -13,6 +13,8 @@ pub(in crate::scan) struct Node {
     parent: Option<Arc<Node>>,
     pub(super) root: u32,
     name: Box<[u8]>,
+    /// Directories above it, up to that of its root.
+    depth: u32,
     attributes: Attributes,
     /// Why this directory must not be split; one above it may be the reason as well.
     whole: Option<KeptWhole>,
@@ -71,6 +73,7 @@ impl Node {
             parent: parent.cloned(),
             root,
             name: name.into(),
+            depth: parent.map_or(0, |parent| parent.depth.saturating_add(1)),
             attributes,
             whole,
             in_whole: whole.is_some() || parent.is_some_and(|parent| parent.in_whole),
@@ -99,6 +102,11 @@ impl Node {
 
     pub fn root(&self) -> u32 {
         self.root
+    }
+
+    /// How many directories are above it.
+    pub fn depth(&self) -> usize {
+        self.depth as usize
     }
 
     pub fn is_in_whole(&self) -> bool {
@@ -133,11 +141,6 @@ impl Node {
     /// Its name; empty for the contents of a root's base.
     pub fn name(&self) -> &[u8] {
         &self.name
-    }
-
-    /// How many directories are above it.
-    pub fn depth(&self) -> usize {
-        std::iter::successors(self.parent.as_deref(), |node| node.parent.as_deref()).count()
     }
 
     /// Bytes of its path, each name with a slash.

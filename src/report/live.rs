@@ -1,0 +1,186 @@
+//! Where a run stands, with what runs: what the status of a run is printed from, here and elsewhere.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Progress;
+use super::launch::{Launch, LaunchKind};
+use super::progress::{columns as width_of, width};
+use crate::entry::Printable;
+use crate::scan::Weight;
+use crate::size;
+
+/// Where a run stands, with what runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Live {
+    /// Of the whole.
+    pub progress: Progress,
+    /// Bytes that rsyncs have transferred per second in the last minute, if that is known.
+    pub minute: Option<u64>,
+    /// Buckets that were found so far.
+    pub buckets: u64,
+    /// Those that are done.
+    pub buckets_done: u64,
+    /// Those of them with entries that were not copied.
+    pub buckets_failed: u64,
+    /// Split directories, which are in no bucket.
+    pub split: u64,
+    /// Names that were not copied, as far as rsyncs have told.
+    pub not_copied: u64,
+    /// Entries that the scan could not read.
+    pub unread: u64,
+    /// Launches that had to be started once more.
+    pub retried: u64,
+    /// Why one rsync does it all, if it does.
+    pub one_rsync: Option<String>,
+    /// Launches that run, by slot.
+    pub launches: Vec<Running>,
+}
+
+/// A launch that runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Running {
+    /// Which.
+    pub launch: Launch,
+    /// What it is to deal with.
+    pub weight: Weight,
+    /// What of that it says that it has dealt with.
+    pub done: Weight,
+    /// Since it was started.
+    pub age: Duration,
+    /// Bytes that it transfers per second now, if that is known.
+    pub rate: Option<u64>,
+}
+
+impl Running {
+    /// A line, as wide as `columns` at most: the slot and the host, how far it is, and the first of its names, which is cut in its middle where
+    /// there is no room for it. Where there is little, its rate and the name stay.
+    pub fn line(&self, columns: usize) -> String {
+        let Launch { slot, host, kind, first, units, .. } = &self.launch;
+        let host = host.as_ref().map_or_else(String::new, |host| format!(" {host}"));
+        let kind = if *kind == LaunchKind::Copy { String::new() } else { format!("  {}", kind.name()) };
+        let head = format!("{:>4}{host}{kind}", slot + 1);
+        let done = match self.weight.bytes {
+            0 => format!("  {}/{} entries", self.done.entries, self.weight.entries),
+            bytes => format!("  {}/{}", size::human(self.done.bytes), size::human(bytes)),
+        };
+        let done = if self.weight == Weight::default() { String::new() } else { done };
+        let rate = self.rate.map(|rate| size::human_rate(rate, Duration::from_secs(1)));
+        let rate = rate.map_or_else(String::new, |rate| format!("  {rate}"));
+        let age = format!("  {}", super::progress::clock(self.age));
+        let name = first.as_ref().map(|first| Printable::bytes(first).to_string());
+        let mut room = columns.saturating_sub(width_of(&head));
+        let wanted = name.as_ref().map_or(0, |name| width_of(name).min(SHORTEST_NAME) + 2);
+        let mut fits = |part: String, leaves: usize| {
+            let fits = room >= width_of(&part) + leaves;
+            room -= if fits { width_of(&part) } else { 0 };
+            if fits { part } else { String::new() }
+        };
+        let rate = fits(rate, 0);
+        let (done, age) = (fits(done, wanted), fits(age, wanted));
+        let mut text = [head, done, rate, age].concat();
+        if let Some(name) = name.filter(|_| wanted > 0 && room >= wanted) {
+            let more = if *units > 1 { format!(" +{}", units - 1) } else { String::new() };
+            let more = if more.len() + wanted <= room { more } else { String::new() };
+            text.push_str("  ");
+            text.push_str(&cut(&name, room - 2 - more.len()));
+            text.push_str(&more);
+        }
+        text
+    }
+}
+
+/// A name that is shorter than this says nothing.
+const SHORTEST_NAME: usize = 12;
+
+/// As many columns: beginning and end, and more of the end, where names differ.
+fn cut(name: &str, room: usize) -> String {
+    if width_of(name) <= room {
+        return name.to_owned();
+    }
+    let left = room.saturating_sub(3);
+    let begin = left / 3;
+    let taken = |characters: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut columns = 0;
+        characters
+            .take_while(|character| {
+                columns += width(*character);
+                columns <= room
+            })
+            .collect::<Vec<char>>()
+    };
+    let head: String = taken(&mut name.chars(), begin).into_iter().collect();
+    let tail: String = taken(&mut name.chars().rev(), left - begin).into_iter().rev().collect();
+    format!("{head}...{tail}")
+}
+
+impl Live {
+    /// Lines for a person: the whole, then each launch, then what went wrong so far.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![super::progress::line(&self.progress)];
+        lines.extend(self.launches.iter().map(|launch| launch.line(usize::MAX)));
+        let told = [
+            (self.not_copied, "name was not copied so far", "names were not copied so far"),
+            (self.unread, "entry could not be read by the scan", "entries could not be read by the scan"),
+            (self.retried, "launch was started once more", "launches were started once more"),
+        ];
+        lines.extend(
+            told.iter()
+                .filter(|(count, ..)| *count > 0)
+                .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many })),
+        );
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> Running {
+        let launch = Launch {
+            id: 7,
+            slot: 1,
+            host: Some("nfs1".into()),
+            first: Some(b"home/al\xffice/mail/archive/of/long/ago\n".to_vec()),
+            units: 12,
+            ..Launch::default()
+        };
+        Running {
+            launch,
+            weight: Weight { entries: 1000, bytes: 1 << 30 },
+            done: Weight { entries: 3, bytes: 1 << 29 },
+            age: Duration::from_secs(75),
+            rate: Some(12 << 20),
+        }
+    }
+
+    #[test]
+    fn a_launch_fits_into_any_width() {
+        let whole = one().line(usize::MAX);
+        assert_eq!(
+            whole,
+            "   2 nfs1  512.0 MiB/1.0 GiB  12.0 MiB/s  0:01:15  home/al\\xffice/mail/archive/of/long/ago\\x0a +11"
+        );
+        for columns in 12..200 {
+            let line = one().line(columns);
+            assert!(width_of(&line) <= columns, "{columns}: {line}");
+        }
+        assert_eq!(one().line(80), "   2 nfs1  512.0 MiB/1.0 GiB  12.0 MiB/s  0:01:15  home/al...of/long/ago\\x0a +11");
+        assert_eq!(one().line(40), "   2 nfs1  12.0 MiB/s  hom...ago\\x0a +11");
+        assert_eq!(one().line(24), "   2 nfs1  12.0 MiB/s");
+    }
+
+    #[test]
+    fn a_launch_without_units_says_what_it_does() {
+        let launch = Launch { kind: LaunchKind::Attributes, ..Launch::default() };
+        let attributes = Running { launch, age: Duration::from_secs(1), ..Running::default() };
+        assert_eq!(attributes.line(80), "   1  attributes  0:00:01");
+        let weight = Weight { entries: 3, bytes: 0 };
+        let names = Running { weight, launch: Launch::default(), ..attributes };
+        assert_eq!(names.line(80), "   1  0/3 entries  0:00:01");
+    }
+}
