@@ -72,11 +72,11 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-chart -d 'd
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l mixed-users -d 'hosts may log in as different users: owners then depend on the host that copies'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s k -l keep -d 'keep the run directory also after success'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s j -l show -d 'print the path of the run directory'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stats -d 'print statistics at the end, and why one rsync did it all'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s d -l dry-run -d 'read the source and pack it into buckets, copy nothing'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l survey -d 'copy nothing; tell what the source has, what of it would be lost, how it would be divided, and how long it would take'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l json -d 'with --survey: print JSON'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l json -d 'with --survey, --status and --runs: print JSON'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l verify-only -d 'copy nothing, only list what rsync -n -i finds to do'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l runs -d 'print your runs that did not come to their end; --runs DIR: those below --buckets DIR'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l pause -d 'with --set: stop the rsyncs that run (SIGSTOP), and start none'
@@ -118,7 +118,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-fail
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hook-seconds -d 'end such a command after so long [default: 60]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics -d 'write figures of the run into FILE.prom every few seconds, for Prometheus\' node exporter' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics-listen -d 'let Prometheus read them at http://ADDR/metrics: a PORT of this machine alone, or ADDRESS:PORT' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stats -d 'print statistics at the end, and why one rsync did it all'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts -d 'source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'source hosts from FILE, a host or `host,user` in each line' -r
@@ -138,8 +138,10 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-failu
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hook-seconds -d 'end such a command after so long [default: 60]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics -d 'write figures of the run into FILE.prom every few seconds, for Prometheus\' node exporter' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics-listen -d 'let Prometheus read them at http://ADDR/metrics: a PORT of this machine alone, or ADDRESS:PORT' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l stats -d 'print statistics at the end, and why one rsync did it all'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand status" -l json -d 'with --survey, --status and --runs: print JSON'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand runs" -l json -d 'with --survey, --status and --runs: print JSON'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s s -l size -d 'bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: 1G, several buckets for each rsync]' -r
@@ -152,7 +154,7 @@ checksum\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l retries -d 'how often a launch whose connection failed is tried again [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l stall -d 'end an rsync that for so long prints nothing and neither reads nor writes, and try again' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s k -l keep -d 'keep the run directory also after success'
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -l stats -d 'print statistics at the end, and why one rsync did it all'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s f -l files -d 'entries in a bucket, which is one rsync then [default: 1000, several buckets for each rsync]' -r
@@ -160,7 +162,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s s -l si
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l trial-seconds -d 'with --survey: copy a sample into a folder of its own at DEST for so long, and estimate the whole' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -s r -l rsync -d 'rsync\'s options, as one word in quotes, in the place of the default [default: \'-aS --numeric-ids\']' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l scan-threads -d 'threads that read the source [default: one per core, more on network and FUSE file systems]' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l json -d 'with --survey: print JSON'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l json -d 'with --survey, --status and --runs: print JSON'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts of --hosts do' -r -f -a "one-to-one\t''
 many-to-one\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts -d 'source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there' -r
@@ -183,7 +185,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-de
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-pressure -d 'pause while programs of this machine wait so often for cpu, io or memory (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-threads -d 'threads that read the source [default: one per core, more on network and FUSE file systems]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s k -l keep -d 'keep the run directory also after success'
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s P -l progress -d 'show progress: one live line, or a line every 5 seconds without a terminal; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stats -d 'print statistics at the end, and why one rsync did it all'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l gitignore -d 'leave out what .gitignore and .ignore files say; not with --delete'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand set" -s p -l processes -d 'rsyncs that copy at once; auto: as many as help [default: 1]' -r
