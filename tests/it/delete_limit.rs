@@ -121,7 +121,7 @@ fn wrong(court: &Court, case: &Case, counted: &AtomicU64) -> Option<String> {
 
 #[test]
 fn random_counts() {
-    let cases = number("DELETE_LIMIT_CASES").unwrap_or(30);
+    let cases = number("DELETE_LIMIT_CASES").unwrap_or(20);
     let from = number("DELETE_LIMIT_FROM").unwrap_or(4_100_000);
     let (next, done, counted) = (AtomicU64::new(from), AtomicU64::new(0), AtomicU64::new(0));
     let found = Mutex::new(Vec::new());
