@@ -104,8 +104,10 @@ impl EventLog {
 
 impl State {
     fn write(&mut self, record: Record) {
+        // Whoever reads it: a report of the run is that of its events.
+        let time = Timestamp::now();
         let line = |record: &Record| {
-            let line = Line { v: VERSION, time: Timestamp::now(), record };
+            let line = Line { v: VERSION, time, record };
             let mut text = serde_json::to_vec(&line).unwrap_or_default();
             text.push(b'\n');
             Arc::<[u8]>::from(text)

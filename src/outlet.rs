@@ -224,7 +224,7 @@ fn is_written(fd: &OwnedFd) -> bool {
 fn same(file: &File, other: impl AsFd) -> bool {
     let (Ok(one), Ok(two)) = (file.metadata(), rustix::fs::fstat(other)) else { return false };
     let is_device = one.file_type().is_char_device();
-    !is_device && (one.dev(), one.ino()) == (two.st_dev as u64, two.st_ino as u64)
+    !is_device && (one.dev(), one.ino()) == (two.st_dev, two.st_ino)
 }
 
 impl ReportFile {

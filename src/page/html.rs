@@ -305,7 +305,7 @@ fn list(page: &mut String, title: &str, list: &List, head: [&str; 3], row: impl 
 
 fn asked(page: &mut String, report: &Report) {
     let Some(start) = &report.start else { return };
-    let words = |words: &[Text]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let words = |words: &[Text]| words.iter().map(quoted).collect::<Vec<_>>().join(" ");
     let _ = writeln!(page, "<section>\n<h2>What was asked</h2>");
     let mut rows = vec![
         ["command".to_owned(), format!("multi-sync {}", words(&start.arguments))],
