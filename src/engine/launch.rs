@@ -204,7 +204,7 @@ impl Launch<'_> {
         let holds = match work {
             Work::Copy(_) if !plan.as_root => Holds::Denials,
             // A launch that deletes there sets attributes as well.
-            Work::Attributes(_) | Work::Delete(_) => Holds::Times,
+            Work::Attributes(_) | Work::Delete(_) | Work::Clean(_) => Holds::Times,
             // A server may refuse it, and then one rsync has the word.
             Work::Create(_) if self.start.first => Holds::All,
             _ => Holds::Nothing,

@@ -162,8 +162,9 @@ impl Case<'_> {
         code
     }
 
+    /// It comes to directories after something was written into them.
     pub fn sets_times(&self) -> bool {
-        matches!(self.work, Work::Attributes(_) | Work::Delete(_))
+        matches!(self.work, Work::Attributes(_) | Work::Delete(_) | Work::Clean(_))
     }
 
     /// A bucket of which the receiving side may not do something gets it done when it is alone.
@@ -476,6 +477,8 @@ mod tests {
         assert_eq!(code(&copy, exit::OK, skipped()), exit::OK);
         let in_vain = || Symptoms { times_in_vain: true, ..Symptoms::default() };
         assert_eq!(code(&attributes, exit::PARTIAL, in_vain()), exit::OK);
+        let clean = Work::Clean(copy.buckets().to_vec());
+        assert_eq!(code(&clean, exit::PARTIAL, in_vain()), exit::OK);
         assert_eq!(code(&copy, exit::PARTIAL, in_vain()), exit::PARTIAL);
         // The remote shell's own code is kept apart where launches run on hosts.
         let of_rsync = report(shell::FOR_255, Symptoms::default());

@@ -476,7 +476,12 @@ fn reads_dest(case: &Case, finding: &Finding, _: &Runs) -> bool {
             |node| matches!(&node.kind, Kind::Symlink(target) if target.split(|&byte| byte == b'/').any(|part| part == b"..")),
         )
     };
-    let Finding::Tree(difference) = finding else { return false };
+    let Finding::Tree(difference) = finding else {
+        // What leads to a directory above DEST finds there what it has made, and rsyncs of which each begins anew go down further than one.
+        let leads_above = |target: &[u8]| target.split(|&byte| byte == b'/').all(|part| part == b"..");
+        let is_above = |node: &Node| matches!(&node.kind, Kind::Symlink(target) if leads_above(target));
+        return follows && !matches!(finding, Finding::Line { .. }) && case.world.nodes.iter().any(is_above);
+    };
     let parts: Vec<&[u8]> = difference.path.split(|&byte| byte == b'/').collect();
     follows && parts.windows(2).skip(1).any(|pair| leads_out(pair[0]) && pair[1] == b"d")
 }
