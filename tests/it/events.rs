@@ -199,7 +199,7 @@ fn a_host_that_is_lost_and_comes_back() {
     assert_eq!(code(end), 0, "{}", ran.report());
     assert_eq!(of(&lines, "plan")[0]["slots"], json!(["sound", "lame"]));
     let down = of(&lines, "host_down");
-    assert_eq!((down.len(), &down[0]["host"], &down[0]["code"]), (1, &json!("lame"), &json!(254)), "{}", ran.report());
+    assert_eq!((down.len(), &down[0]["host"], &down[0]["code"]), (1, &json!("lame"), &json!(255)), "{}", ran.report());
     assert_eq!(of(&lines, "host_up").len(), 1, "{}", ran.report());
     let lost = of(&lines, "launch_end").into_iter().find(|end| end["result"] == "again").unwrap();
     assert_eq!((&lost["host"], code(lost)), (&json!("lame"), 254));
