@@ -24,7 +24,7 @@ use multi_sync::command::endpoint::{Destination, Source};
 use multi_sync::command::entry::Printable;
 use multi_sync::command::hosts::{self, Host, Ssh};
 use multi_sync::command::options::{Aliases, Options};
-use multi_sync::command::options::{asking, refuse_without_deletion};
+use multi_sync::command::options::{asking, refuse_limit};
 use multi_sync::command::outlet::ReportFile;
 use multi_sync::command::runs;
 use multi_sync::command::runs::{Form, Keep};
@@ -379,14 +379,15 @@ fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
 fn set_delete_limit(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     let Some(word) = matches.get_one::<OsString>("delete-limit") else { return Ok(()) };
     let text = word.to_str().unwrap_or("%");
-    config.delete_limit = Some(about("--delete-limit", text.parse::<DeleteLimit>())?);
+    let limit = about("--delete-limit", text.parse::<DeleteLimit>())?;
+    config.delete_limit = Some(limit);
     let copies_nothing = [("dry-run", config.dry_run), ("verify-only", config.verify_only)];
     match copies_nothing.into_iter().find(|(_, given)| *given) {
         Some((other, _)) => Err(Error::usage(format!("--delete-limit and --{other}: nothing is deleted"))
             .remedy("give one of them; to see what would be deleted add -n to the rsync options")),
         // Of a command that is left to the rsync that was typed the options are not read here.
         None if config.sources.is_empty() => Ok(()),
-        None => refuse_without_deletion(&config.options),
+        None => refuse_limit(&config.options, limit),
     }
 }
 

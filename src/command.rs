@@ -20,7 +20,7 @@ pub mod hosts {
     pub use crate::hosts::{Host, Ssh, parse_file, parse_list};
 }
 pub mod options {
-    pub use crate::guard::refuse_without_deletion;
+    pub use crate::guard::refuse as refuse_limit;
     pub use crate::recheck::options as asking;
     pub use crate::rsync::options::{Aliases, Class, CommandLine, Opt, Options, similar, specs};
 }

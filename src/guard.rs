@@ -6,12 +6,14 @@
 pub mod memory;
 
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
+use crate::limit::DeleteLimit;
 use crate::report::Event;
 use crate::rsync::filter::unescape;
-use crate::rsync::options::{Group, Opt, Options};
+use crate::rsync::options::{Delete, Group, Opt, Options, Setting};
 
 /// How many names of what is not deleted are told.
 const NAMED: usize = 10;
@@ -35,11 +37,60 @@ const TIMES: [Opt; 5] = [Opt::Delete, Opt::DeleteBefore, Opt::DeleteDuring, Opt:
 /// Options with which nothing is deleted at the destination.
 const COPIES_NOTHING: [Opt; 3] = [Opt::ListOnly, Opt::OnlyWriteBatch, Opt::ReadBatch];
 
-/// Refuses a limit where nothing would be deleted.
+/// Refuses a limit where nothing would be deleted, and where what `rsync -n` counts is not what is deleted.
 ///
 /// # Errors
-/// The options delete nothing.
-pub fn refuse_without_deletion(options: &Options) -> Result<()> {
+/// The options delete nothing, or what they delete cannot be counted before.
+pub fn refuse(options: &Options, limit: DeleteLimit) -> Result<()> {
+    refuse_without_deletion(options)?;
+    if limit == DeleteLimit::Unlimited {
+        return Ok(());
+    }
+    if let Some(why) = uncountable(options) {
+        return Err(Error::usage(format!("--delete-limit: {why}"))
+            .remedy("leave these options out, or give --delete-limit none"));
+    }
+    let skips = SKIPPING.into_iter().find(|opt| options.has(*opt));
+    if let (DeleteLimit::Percent(_), Some(opt)) = (limit, skips) {
+        let name = opt.spec().name();
+        return Err(Error::usage(format!(
+            "--delete-limit {limit} with --{name}: rsync does not tell how much of the transfer is at the destination"
+        ))
+        .remedy("give a number of entries"));
+    }
+    Ok(())
+}
+
+/// Why what is deleted is not what `rsync -n` tells before.
+fn uncountable(options: &Options) -> Option<&'static str> {
+    let meaning = options.meaning();
+    let after = meaning.delete == Some(Delete::After);
+    let late = after || options.has(Opt::DeleteDelay);
+    let merges = meaning.per_dir_merge || options.has(Opt::Filter);
+    let deletes = |word: &[u8]| word.starts_with(b"--del") || word.starts_with(b"--force");
+    let told_apart = |setting: &Setting| {
+        let value = setting.value.as_deref().unwrap_or_default().as_bytes();
+        match setting.spec.id {
+            Opt::RemoteOption => deletes(value),
+            Opt::RsyncPath => value.split(|byte| byte.is_ascii_whitespace()).any(deletes),
+            _ => false,
+        }
+    };
+    if after && merges {
+        Some("with --delete-after the rules that count are those of files that the copy brings (--filter, -F, -C)")
+    } else if late && meaning.backup {
+        Some("with --delete-after and --delete-delay backups that the copy has made may be deleted (-b)")
+    } else if options.settings().iter().any(told_apart) {
+        Some("what only the receiving side is told to delete (-M, --rsync-path) is not counted")
+    } else {
+        None
+    }
+}
+
+/// Options with which an entry of the transfer may be missing at the destination without being told as created.
+const SKIPPING: [Opt; 6] = [Opt::Existing, Opt::MaxSize, Opt::MinSize, Opt::LinkDest, Opt::CopyDest, Opt::CompareDest];
+
+fn refuse_without_deletion(options: &Options) -> Result<()> {
     if let Some(opt) = COPIES_NOTHING.into_iter().find(|opt| options.has(*opt)) {
         let name = opt.spec().name();
         return Err(Error::usage(format!("--delete-limit with --{name}: nothing is deleted")).remedy("leave it out"));
@@ -151,6 +202,30 @@ mod tests {
         assert_eq!(found.first.len(), NAMED);
         assert_eq!(found.first.first().unwrap(), b"a\nb");
         assert_eq!(found.first.last().unwrap(), b"d08");
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_not_limited() {
+        let refused = |text: &str, limit| refuse(&Options::parse_str(text.as_ref()).unwrap(), limit).is_err();
+        for text in [
+            "-aF --delete-after",
+            "-aC --delete-after",
+            "-a --delete-after -f '. rules'",
+            "-ab --delete-after",
+            "-ab --delete-delay --backup-dir=x",
+            "-a --delete -M--delete-before",
+            "-a --force -M--del",
+            "-a --delete --rsync-path='rsync --delete'",
+        ] {
+            assert!(refused(text, DeleteLimit::Entries(9)) && refused(text, DeleteLimit::Percent(9.0)), "{text}");
+            assert!(!refused(text, DeleteLimit::Unlimited), "{text}");
+        }
+        for text in ["-aF --delete", "-ab --delete", "-a --delete-after --exclude=x", "-a --delete -M--fake-super"] {
+            assert!(!refused(text, DeleteLimit::Percent(9.0)), "{text}");
+        }
+        for text in ["-a --delete --existing", "-a --delete --link-dest=x", "-a --delete --max-size=1"] {
+            assert!(refused(text, DeleteLimit::Percent(9.0)) && !refused(text, DeleteLimit::Entries(9)), "{text}");
+        }
     }
 
     #[test]

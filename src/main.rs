@@ -98,7 +98,8 @@ fn make_report(events: Option<&Path>, report: &ReportFile) -> Result<u8> {
 }
 
 fn print(text: &str) -> Result<u8> {
-    streams::out(text);
+    let written = streams::answer(text);
+    written.map_err(|cause| Error::usage("cannot write to standard output").because(cause))?;
     Ok(exit::OK)
 }
 

@@ -21,7 +21,27 @@ pub use lock::Lock;
 pub use noted::{Ended, Noted, Noter};
 pub use tidy::{Keep, close, discard, forget};
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// The longest file that is read in one piece. A command line has two MiB at most, and a name in JSON takes six times its length.
+const LONGEST: u64 = 64 << 20;
+
+/// What is in a plain file. Others may have put anything there: nothing is waited for, and no link is followed.
+fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file, or too long"));
+    }
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text)?;
+    Ok(text)
+}
 
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -29,4 +49,23 @@ fn host() -> String {
 
 fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_plain_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let [fifo, link, file] = ["fifo", "link", "file"].map(|name| dir.path().join(name));
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        fs::write(&file, "x").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(read_plain(&fifo).is_err() && read_plain(&link).is_err() && read_plain(dir.path()).is_err());
+        assert_eq!(read_plain(&file).unwrap(), b"x");
+        File::options().write(true).open(&file).unwrap().set_len(LONGEST + 1).unwrap();
+        assert!(read_plain(&file).is_err());
+    }
 }

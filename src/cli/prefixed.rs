@@ -71,7 +71,9 @@ impl Rsync {
             let error = Error::usage(format!("--{needed} cannot be had for this rsync command"));
             return Err(match why {
                 Why::Tells => error.remedy("leave it out: this command copies nothing"),
-                Why::Cannot(why) => error.because(why).remedy("leave it out: then one rsync does it"),
+                Why::Cannot(why) => error
+                    .because(why)
+                    .remedy("leave it out: then one rsync does it; what comes from a stream may come from a file"),
             });
         }
         let why = match why {

@@ -11,7 +11,7 @@ use crate::rsync::exit;
 use crate::rsync::output::{Counts, Figures};
 use crate::run_dir::journal::State;
 use crate::scan::{KeptWhole, Weight};
-use crate::sched::{LaunchId, Scheduler, Work};
+use crate::sched::{InForce, LaunchId, Scheduler, Work};
 
 use super::context::Context;
 use super::driver::Started;
@@ -314,6 +314,7 @@ impl Statistics {
     }
 
     fn live(&self, phase: Phase, launches: Vec<Running>, context: &Context, scheduler: &Scheduler) -> Live {
+        let InForce { paused, winds_down, .. } = scheduler.in_force();
         Live {
             progress: self.progress(phase, context, scheduler),
             minute: self.tempo.rate_of_minute(),
@@ -325,6 +326,8 @@ impl Statistics {
             unread: self.summary.scan_error_count,
             retried: self.summary.retried,
             one_rsync: self.summary.plain.clone(),
+            paused,
+            winds_down,
             launches,
         }
     }

@@ -314,6 +314,10 @@ pub struct Progress {
     pub elapsed: f64,
     /// Until everything is copied.
     pub left: Option<f64>,
+    /// It is between this,
+    pub left_least: Option<f64>,
+    /// and this, eight of ten times.
+    pub left_most: Option<f64>,
 }
 
 /// How the run is done was changed.

@@ -267,6 +267,8 @@ impl Recorder {
             rate: progress.rate,
             elapsed: seconds(progress.elapsed),
             left: progress.left.map(seconds),
+            left_least: progress.range.map(|(least, _)| seconds(least)),
+            left_most: progress.range.map(|(_, most)| seconds(most)),
         })));
     }
 

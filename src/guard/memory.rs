@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::Config;
+use crate::endpoint::Source;
 use crate::entry::Printable;
 use crate::report::Withheld;
 use crate::state;
@@ -26,7 +27,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     version: u32,
-    /// Printable, absolute, with the slash that was typed.
+    /// Printable, absolute, without a slash at the end.
     sources: Vec<String>,
     destination: String,
     seen: Vec<Option<Seen>>,
@@ -59,7 +60,8 @@ pub struct Memory {
 impl Memory {
     /// Looks at the sources, and at what was written down of them.
     pub fn of(config: &Config) -> Memory {
-        let absolute = |typed: &Path| config.cwd.join(typed);
+        // However a path is spelt it is the same source, also with the slash that makes its contents the source.
+        let absolute = |typed: &Path| config.cwd.join(typed).components().collect::<PathBuf>();
         let shown = |path: &Path| Printable::path(path).to_string();
         let typed: Vec<PathBuf> = config.sources.iter().map(|source| absolute(Path::new(source.original()))).collect();
         let destination = match config.destination.is_local() {
@@ -70,7 +72,7 @@ impl Memory {
             version: VERSION,
             sources: typed.iter().map(|path| shown(path)).collect(),
             destination,
-            seen: typed.iter().map(|path| seen(path).ok()).collect(),
+            seen: config.sources.iter().zip(&typed).map(|(source, path)| seen(source, path)).collect(),
         };
         let path = state::place().map(|place| place.join(FOLDER).join(now.file_name()));
         let before = path.as_ref().ok().and_then(|path| now.read_other(path));
@@ -147,8 +149,13 @@ impl Seen {
     }
 }
 
-/// A link is followed, as rsync follows that of an argument with a slash: what is counted is what is behind it.
-fn seen(path: &Path) -> io::Result<Seen> {
+/// A link is followed as rsync follows that of an argument with a slash; without one it is copied itself, and says nothing of a file system.
+fn seen(source: &Source, path: &Path) -> Option<Seen> {
+    let is_link = source.name().is_some() && path.is_symlink();
+    if is_link { None } else { look(path).ok() }
+}
+
+fn look(path: &Path) -> io::Result<Seen> {
     let found = fs::metadata(path)?;
     let empty = found.is_dir() && fs::read_dir(path)?.next().is_none();
     let mount = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok();
@@ -223,7 +230,7 @@ mod tests {
         assert_eq!(mounted(table, 37), Some(("nfs4".into(), "nas:/e\\x5c040f".into())));
         assert_eq!(mounted(table, 36), Some(("ext4".into(), "/dev/a".into())));
         assert_eq!(mounted(table, 3), None);
-        let here = seen(Path::new("/proc")).unwrap();
+        let here = look(Path::new("/proc")).unwrap();
         assert_eq!((here.kind.as_str(), here.empty), ("proc", false));
     }
 

@@ -279,8 +279,8 @@ impl JobBuilder {
         config.gitignore = self.gitignore;
         config.verify = self.verify;
         config.delete_limit = self.delete_limit;
-        if config.delete_limit.is_some() {
-            crate::guard::refuse_without_deletion(&config.options)?;
+        if let Some(limit) = config.delete_limit {
+            crate::guard::refuse(&config.options, limit)?;
         }
         config.progress = self.progress;
         config.shows_launches = self.launches;

@@ -13,6 +13,8 @@ use crate::limit::DeleteLimit;
 use crate::plan::Plan;
 use crate::report::{Event, Failed, Note, Summary, Withheld};
 use crate::rsync::exit;
+use crate::rsync::options::Meaning;
+use crate::rsync::output::Figures;
 use crate::run_dir::layout::WITHHELD;
 
 /// Complaints of the count that are told if it fails.
@@ -100,6 +102,19 @@ struct Counted {
     code: u8,
 }
 
+/// Entries of the transfer that are at the destination. Those that the options leave out are counted among the files, and never created.
+fn stay(meaning: &Meaning, figures: &Figures) -> u64 {
+    let (files, created) = (&figures.files, &figures.created);
+    let kinds = [
+        (files.reg, created.reg, true),
+        (files.dir, created.dir, true),
+        (files.link, created.link, meaning.links),
+        (files.dev, created.dev, meaning.devices),
+        (files.special, created.special, meaning.specials),
+    ];
+    kinds.iter().filter(|(.., copied)| *copied).map(|(files, created, _)| files.saturating_sub(*created)).sum()
+}
+
 /// Asks what the run would delete.
 fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Counted> {
     let nothing = Counted { found: Found::default(), stay: 0, code: exit::OK };
@@ -155,6 +170,6 @@ fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) 
         .remedy("nothing was copied: start it again when that is mended")
         .exit(code));
     }
-    let stay = figures.files.total().saturating_sub(figures.created.total());
+    let stay = stay(&config.options.meaning(), &figures);
     Ok(Counted { found: deletions.take(), stay, code })
 }

@@ -125,6 +125,12 @@ impl Run {
         !self.running && self.finished.is_none() && ended.is_some_and(|ended| ended.interrupted)
     }
 
+    /// The exit code of a part that was to end before its time, and did.
+    fn ended_early(&self) -> Option<u8> {
+        let ended = self.noted.as_ref().and_then(|noted| noted.ended);
+        ended.filter(|ended| !self.running && self.finished.is_none() && !ended.interrupted).map(|ended| ended.code)
+    }
+
     /// How it is gone on with, if it is.
     fn advice(&self) -> Option<String> {
         match self.finished {

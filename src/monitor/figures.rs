@@ -86,7 +86,7 @@ impl Figures {
             Event::Planned(planned) => self.hosts.extend(planned.slots.iter().map(|host| (host.clone(), true))),
             Event::LaunchEnded(end) => self.launches.add(end),
             Event::HostBack(host) => drop(self.hosts.insert((*host).to_owned(), true)),
-            Event::Failed(_) => self.failures += 1,
+            Event::Failed(_) | Event::Complained(_) => self.failures += 1,
             Event::Note(Note::Retry { .. } | Note::RetryFailed) => self.retries += 1,
             Event::Note(Note::HostLost { host, .. }) => drop(self.hosts.insert(host.clone(), false)),
             _ => {}

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::launch::{Launch, LaunchEnd};
 use super::run::{Adjusted, Planned, RunEnd, Started, Step};
 use super::{Live, Progress, Running};
+use rustix::io::Errno;
+
 use crate::entry::Printable;
 use crate::limit::DeleteLimit;
 use crate::rsync::exit;
@@ -314,11 +316,22 @@ pub enum Note {
     Other(String),
 }
 
+/// As the system says it, where a kind has one error.
+fn in_words(why: io::ErrorKind) -> io::Error {
+    let errno = match why {
+        io::ErrorKind::NotFound => Errno::NOENT,
+        io::ErrorKind::PermissionDenied => Errno::ACCESS,
+        io::ErrorKind::NotADirectory => Errno::NOTDIR,
+        _ => return why.into(),
+    };
+    errno.into()
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failed::Source { source, why } => {
-                write!(f, "cannot find source {}: {}", Printable::os(source), io::Error::from(*why))
+                write!(f, "cannot find source {}: {}", Printable::os(source), in_words(*why))
             }
             Failed::Unread { text, .. } | Failed::Other(text) => f.write_str(text),
             Failed::Name { name, what } => write!(f, "{} {what}", Printable::bytes(name)),

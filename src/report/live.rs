@@ -35,6 +35,12 @@ pub struct Live {
     pub retried: u64,
     /// Why one rsync does it all, if it does.
     pub one_rsync: Option<String>,
+    /// Somebody, a timetable or a throttle has paused it.
+    #[serde(default)]
+    pub paused: bool,
+    /// It ends when what runs has come to its end.
+    #[serde(default)]
+    pub winds_down: bool,
     /// Launches that run, by slot.
     pub launches: Vec<Running>,
 }
@@ -121,6 +127,8 @@ impl Live {
     /// Lines for a person: the whole, then each launch, then what went wrong so far.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![super::progress::line(&self.progress)];
+        lines.extend(self.paused.then(|| "it is paused".to_owned()));
+        lines.extend(self.winds_down.then(|| "it ends when what runs has come to its end".to_owned()));
         lines.extend(self.launches.iter().map(|launch| launch.line(usize::MAX)));
         let told = [
             (self.not_copied, "name was not copied so far", "names were not copied so far"),

@@ -76,7 +76,9 @@ pub enum Phase {
 impl Progress {
     /// How much of the work is done; 100 only when the run is over. While the scan goes on it is an estimate, and rather too small.
     pub fn percent(&self) -> Option<u8> {
-        let is_over = self.phase == Phase::Ended && self.scanned && self.done == self.found;
+        // Of a list of names that one rsync reads nothing is known.
+        let is_known = self.found != Weight::default();
+        let is_over = self.phase == Phase::Ended && self.scanned && self.done == self.found && is_known;
         match self.fraction {
             _ if is_over => Some(100),
             Some(fraction) => Some(((fraction * 100.0) as u8).min(99)),

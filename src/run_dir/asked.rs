@@ -98,7 +98,7 @@ impl Asked {
     pub fn read(dir: &Path) -> Result<Asked> {
         let path = dir.join(PLAN);
         let remedy = "name the directory of a run: --runs lists those below --buckets DIR";
-        let text = fs::read(&path).map_err(|cause| Error::io("read", &path, cause).remedy(remedy).exit(1))?;
+        let text = super::read_plain(&path).map_err(|cause| Error::io("read", &path, cause).remedy(remedy).exit(1))?;
         let asked: Asked = serde_json::from_slice(&text).map_err(|cause| {
             Error::usage(format!("{} is no plan of a run", Printable::path(&path))).because(cause).remedy(remedy)
         })?;

@@ -57,7 +57,7 @@ pub struct Ended {
 impl Noted {
     /// The last that was written down in the directory of a run, if there is any that is understood.
     pub fn read(dir: &Path) -> Option<Noted> {
-        let noted: Noted = serde_json::from_slice(&fs::read(dir.join(STATUS)).ok()?).ok()?;
+        let noted: Noted = serde_json::from_slice(&super::read_plain(&dir.join(STATUS)).ok()?).ok()?;
         (noted.version == VERSION).then_some(noted)
     }
 

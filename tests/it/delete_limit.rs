@@ -178,6 +178,11 @@ fn over_the_limit_nothing_is_deleted_and_the_copy_is_kept() {
             pair(&work);
             let ran = run(limited(&work, limit, &["-r", options]));
             let said = ran.stderr_text();
+            if limit.ends_with('%') && options.contains("--link-dest") {
+                ran.expect_code(1);
+                assert!(said.contains("give a number of entries") && !work.join("d/d2/new").exists(), "{said}");
+                continue;
+            }
             assert!(work.join("d/d2/new").exists(), "{}", ran.report());
             let left = count(&work);
             if over {

@@ -258,6 +258,11 @@ fn one_rsync_can_be_paused_and_not_be_more() {
     states.env("PATH", "/usr/bin:/bin");
     let found = run(states).stdout_text();
     assert!(found.contains('T'), "{found}");
+    started.wait_for("the status says so", Duration::from_secs(5), |_| {
+        let mut status = multi_sync(&work);
+        status.arg("status").arg(run_dir(&work).expect("it runs"));
+        run(status).stdout_text().contains("running, and paused")
+    });
     // An end ends the pause too, and what runs comes to its end.
     set(&work, &["--stop"]).expect_code(0);
     let ran = started.finish(SOON).expect_code(0);

@@ -86,6 +86,8 @@ fn about(run: &Run) -> Value {
             "written": noted.written().to_string(),
             "age": seconds(age),
             "phase": phase(progress.phase),
+            "paused": noted.live.paused,
+            "winds_down": noted.live.winds_down,
             "elapsed": seconds(progress.elapsed),
             "percent": progress.percent(),
             "expected": progress.expected.map(weight),

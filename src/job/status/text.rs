@@ -22,6 +22,8 @@ impl Run {
             (true, ..) if self.is_verifying() => "running: everything was copied, it is verified".to_owned(),
             (true, ..) => match self.live() {
                 Some((_, age)) if age >= SILENT => format!("running, no sign of life for {} s", age.as_secs()),
+                Some((noted, _)) if noted.live.paused => "running, and paused".to_owned(),
+                Some((noted, _)) if noted.live.winds_down => "running, until what runs has come to its end".to_owned(),
                 _ => "running".to_owned(),
             },
             (false, _, Some(line)) => {
@@ -29,7 +31,12 @@ impl Run {
             }
             (false, Some(code), _) => format!("ended with code {code} ({})", exit::meaning(code)),
             (false, None, _) if self.was_interrupted() => "interrupted, can be resumed".to_owned(),
-            (false, None, _) => "not running, can be resumed".to_owned(),
+            (false, None, _) => match self.ended_early() {
+                Some(code) => {
+                    format!("ended before its time with code {code} ({}), can be resumed", exit::meaning(code))
+                }
+                None => "not running, can be resumed".to_owned(),
+            },
         }
     }
 
