@@ -171,6 +171,7 @@ fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Res
 fn with_outlets(mut request: Request, matches: &ArgMatches) -> Result<Request> {
     if let Request::Run(run) = &mut request {
         outlets::Words::of(matches).set(&mut run.config)?;
+        run.config.check_outlets()?;
     }
     Ok(request)
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::endpoint::{Destination, Source};
@@ -124,6 +124,16 @@ pub fn most_processes(local: bool) -> NonZero<usize> {
 }
 
 impl Config {
+    /// Refuses records of the run where it would delete them.
+    ///
+    /// # Errors
+    /// A file of theirs lies in a destination in which something is deleted.
+    pub fn check_outlets(&self) -> Result<()> {
+        let deletes = self.options.meaning().delete.is_some() && self.destination.is_local() && self.hosts.is_empty();
+        let dest = self.destination.as_typed(&self.cwd);
+        if deletes { self.outlets.refuse_below(Path::new(&dest)) } else { Ok(()) }
+    }
+
     /// Has the rsyncs of a run start on these hosts, of which this is true.
     pub fn use_hosts(&mut self, hosts: Vec<Host>, workers: Workers) {
         let slots = spread(&hosts, self.processes);

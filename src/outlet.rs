@@ -87,6 +87,29 @@ impl Outlets {
         }
     }
 
+    /// Files in a directory where what the source does not have is deleted.
+    ///
+    /// # Errors
+    /// One lies there.
+    pub fn refuse_below(&self, deleted: &Path) -> Result<()> {
+        let Ok(deleted) = deleted.canonicalize() else { return Ok(()) };
+        let events = match &self.events {
+            Some(Outlet::File(path)) => Some(("--events", path)),
+            _ => None,
+        };
+        let report = self.report.as_ref().map(|report| ("--report", &report.path));
+        let lies_there = |path: &Path| path.parent().and_then(|parent| parent.canonicalize().ok());
+        let lies_there = |path: &Path| lies_there(path).is_some_and(|parent| parent.starts_with(&deleted));
+        match events.into_iter().chain(report).find(|(_, path)| lies_there(path)) {
+            Some((option, path)) => Err(Error::usage(format!(
+                "{option} {}: it lies in the destination, where it would be deleted",
+                Printable::path(path)
+            ))
+            .remedy("write it elsewhere")),
+            None => Ok(()),
+        }
+    }
+
     /// Words that ask for what goes to files; what goes to streams of one process is not asked for again.
     pub fn words(&self) -> Vec<OsString> {
         let word = |name: &str, path: &Path| [OsStr::new(name), path.as_os_str()].into_iter().collect();

@@ -161,9 +161,10 @@ impl State {
     }
 
     fn refuse(&self, change: &Change) -> Result<()> {
-        // A timetable may also have pauses.
-        let sets_bandwidth = change.timetable.iter().flatten().any(Timetable::sets_bandwidth);
-        let adjusts = change.processes.is_some() || change.bandwidth.is_some() || sets_bandwidth;
+        // A timetable may also have nothing but pauses.
+        let sets = |timetable: &Timetable| timetable.sets_bandwidth() || timetable.most_processes().is_some();
+        let adjusts =
+            change.processes.is_some() || change.bandwidth.is_some() || change.timetable.iter().flatten().any(sets);
         if let Some(why) = self.one_rsync.as_ref().filter(|_| adjusts) {
             return Err(Error::usage(format!("one rsync does it all ({why}): its number and its bandwidth stay"))
                 .remedy("only --pause, --continue and --stop change such a run"));

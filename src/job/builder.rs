@@ -288,6 +288,7 @@ impl JobBuilder {
         config.stall = self.stall.map(whole_seconds);
         self.set_steering(&mut config)?;
         config.outlets = self.outlets(&config.cwd)?;
+        config.check_outlets()?;
         if let Some(depth) = config.verify {
             crate::recheck::options(&config.options, depth)?;
         }

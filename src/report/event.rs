@@ -391,7 +391,7 @@ impl fmt::Display for Note {
                 let what = exit::meaning(*code);
                 write!(
                     f,
-                    "the pause was too long for an rsync, which ended with code {code} ({what}); its work is done again"
+                    "an rsync that was stopped in a pause has ended with code {code} ({what}): its work is done again"
                 )
             }
             Note::RetryFailed => f.write_str("what failed may have passed; trying once more"),

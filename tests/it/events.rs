@@ -238,6 +238,8 @@ fn standard_output_has_nothing_else_and_other_streams_are_kept_apart() {
         ("mkfifo fifo; MULTI_SYNC --events fifo -r -a src/ N", "nobody reads this FIFO"),
         ("MULTI_SYNC --events none/events -r -a src/ N", "No such file"),
         ("MULTI_SYNC --events a.html --report a.html -r -a src/ N", "one file"),
+        ("mkdir -p gone/x; MULTI_SYNC --events gone/x/e -r '-a --delete' src/ gone", "it lies in the destination"),
+        ("mkdir -p gone; MULTI_SYNC --report gone/r.html rsync -a --delete src/ gone/", "it lies in the destination"),
         ("MULTI_SYNC --progress-interval 5 -r -a src/ N", "--progress-interval without"),
         ("MULTI_SYNC --events e --status x", "cannot be used with --status"),
     ] {

@@ -171,7 +171,12 @@ fn a_pause_over_ssh_changes_nothing() {
     kill_process(Pid::from_raw(given_up.pid).unwrap(), rustix::process::Signal::KILL).unwrap();
     assert!(set(&work, &["--continue", "--bwlimit", "none"]).expect_code(0).stdout_text().contains("Paused: no"));
     let ran = started.finish(SOON).expect_code(0);
-    assert!(ran.stderr_text().contains("the pause was too long for an rsync"), "{}\n{}", ran.report(), sshd.log());
+    assert!(
+        ran.stderr_text().contains("an rsync that was stopped in a pause has ended"),
+        "{}\n{}",
+        ran.report(),
+        sshd.log()
+    );
     expect_same(&work, "D/", &ran);
 }
 
@@ -252,6 +257,8 @@ fn one_rsync_can_be_paused_and_not_be_more() {
     let mut started = start(command);
     wait_for(&mut started, &work, 1);
     let refused = set(&work, &["-p", "3"]).expect_code(1).stderr_text();
+    assert!(refused.contains("the run refuses: one rsync does it all"), "{refused}");
+    let refused = set(&work, &["--schedule", "else p=3"]).expect_code(1).stderr_text();
     assert!(refused.contains("the run refuses: one rsync does it all"), "{refused}");
     set(&work, &["--pause"]).expect_code(0);
     let mut states = sh(&work, "for p in $(pgrep -f 'fake/rsync -a'); do cut -d' ' -f3 /proc/$p/stat; done");
