@@ -208,6 +208,7 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     run.config.check_steering()?;
     let outlets = outlets::Words::of(&matches).of_an_earlier_part();
     outlets.anew(&overrides.outlets).set(&mut run.config)?;
+    run.config.check_outlets()?;
     run.config.progress |= overrides.progress > 0;
     run.config.shows_launches |= overrides.progress > 1;
     run.stats |= overrides.stats;

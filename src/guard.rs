@@ -6,14 +6,13 @@
 pub mod memory;
 
 use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::limit::DeleteLimit;
 use crate::report::Event;
 use crate::rsync::filter::unescape;
-use crate::rsync::options::{Delete, Group, Opt, Options, Setting};
+use crate::rsync::options::{Delete, Group, Opt, Options};
 
 /// How many names of what is not deleted are told.
 const NAMED: usize = 10;
@@ -67,20 +66,11 @@ fn uncountable(options: &Options) -> Option<&'static str> {
     let after = meaning.delete == Some(Delete::After);
     let late = after || options.has(Opt::DeleteDelay);
     let merges = meaning.per_dir_merge || options.has(Opt::Filter);
-    let deletes = |word: &[u8]| word.starts_with(b"--del") || word.starts_with(b"--force");
-    let told_apart = |setting: &Setting| {
-        let value = setting.value.as_deref().unwrap_or_default().as_bytes();
-        match setting.spec.id {
-            Opt::RemoteOption => deletes(value),
-            Opt::RsyncPath => value.split(|byte| byte.is_ascii_whitespace()).any(deletes),
-            _ => false,
-        }
-    };
     if after && merges {
         Some("with --delete-after the rules that count are those of files that the copy brings (--filter, -F, -C)")
     } else if late && meaning.backup {
         Some("with --delete-after and --delete-delay backups that the copy has made may be deleted (-b)")
-    } else if options.settings().iter().any(told_apart) {
+    } else if options.receiver_alone_deletes() {
         Some("what only the receiving side is told to delete (-M, --rsync-path) is not counted")
     } else {
         None

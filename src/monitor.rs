@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use multi_sync::command::config::Config;
 use multi_sync::command::thread;
-use multi_sync::job::{Event, Phase};
+use multi_sync::job::{Event, Phase, Stream};
 use multi_sync::{Error, Result};
 
 pub use ended::Ended;
@@ -188,11 +188,9 @@ impl Monitor {
         }
         match event {
             // There may be many of them, and nothing here is about them.
-            Event::Said(_)
-            | Event::Complained(_)
-            | Event::Output(..)
-            | Event::LaunchStarted(_)
-            | Event::Difference(_) => return,
+            Event::Said(_) | Event::Output(Stream::Stdout, _) | Event::LaunchStarted(_) | Event::Difference(_) => {
+                return;
+            }
             Event::RunDirectory(_) => self.shared.tell_service(Service::begins),
             Event::Standing(progress) => {
                 *lock(&self.shared.stood) = (progress.phase != Phase::Ended).then(Instant::now);

@@ -11,13 +11,13 @@ use crate::entry::Printable;
 use crate::rsync::exit;
 use crate::rsync::messages::{self, About};
 use crate::rsync::output::Transcript;
+use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place;
 use crate::sched::{Symptoms, Work};
 
 use super::context::{Context, Found};
 use super::resume;
 use super::spine::path_in_transfer;
-use crate::run_dir::failed::Failure;
 
 /// What a launch has printed.
 pub(super) struct Heard {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
+use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Record;
 use crate::run_dir::layout::FAILED_TEXT;
 use crate::sched::{Command, Input, LaunchId, Start, Verdict, Work};
@@ -23,7 +24,6 @@ use super::meeting;
 use super::meter::Meter;
 use super::tempo::Pace;
 use super::userlog::UserLog;
-use crate::run_dir::failed::Failure;
 
 impl Driver<'_, '_> {
     /// Carries out a command. The verdict, if it was the last one.

@@ -15,13 +15,13 @@ use crate::plan::folding::{self, Folding};
 use crate::preflight;
 use crate::report::Failed;
 use crate::rsync::exit;
+use crate::run_dir::failed::Failure;
 use crate::sched::Findings;
 use crate::shell;
 
 use super::Control;
 use super::naming::Naming;
 use super::spine::{Change, Changed, Part, SpineList, change_of, is_in};
-use crate::run_dir::failed::Failure;
 
 /// All that does not change in a run, and what is known of the split directories.
 pub(super) struct Context {

@@ -14,6 +14,7 @@ use crate::rsync::exit;
 use crate::rsync::messages::{self, About, Message as Complaint};
 use crate::rsync::options::Shows;
 use crate::rsync::output::{Figures, Line, Transcript};
+use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place as DestPlace;
 use crate::sched::{Ending, NotLaunched, Report, Start, Work};
 use crate::supervise::{Ended, Lines, Stream, Supervisor};
@@ -28,7 +29,6 @@ use super::places::{Place, Ways};
 use super::prepare::{Names, Prepared};
 use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, is_of_shared, without_question};
 use super::userlog::UserLog;
-use crate::run_dir::failed::Failure;
 
 /// Names of which a launch complained that are written down. Who has more looks into the bucket.
 const NAMED_REMEMBERED: usize = 100_000;

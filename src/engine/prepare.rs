@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::plan::SourceTree;
 use crate::report::Failed;
 use crate::rsync::command::{Copying, Invocation};
+use crate::run_dir::failed::Failure;
 use crate::sched::{MOST_LISTED, NotLaunched, Release, Start, Work};
 
 use super::context::{Context, Found};
 use super::said::{Said, Tells};
 use super::spine::{Part, path_in_transfer};
-use crate::run_dir::failed::Failure;
 
 /// A launch that can be started, or why it is not.
 pub(super) enum Prepared {

@@ -173,3 +173,19 @@ fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) 
     let stay = stay(&config.options.meaning(), &figures);
     Ok(Counted { found: deletions.take(), stay, code })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rsync::options::Options;
+    use crate::rsync::output::Counts;
+
+    #[test]
+    fn what_the_options_leave_out_does_not_stay() {
+        let files = Counts { reg: 10, dir: 2, link: 100, dev: 20, special: 30 };
+        let created = Counts { reg: 4, ..Counts::default() };
+        let figures = Figures { files, created, ..Figures::default() };
+        let of = |text: &str| stay(&Options::parse_str(text.as_ref()).unwrap().meaning(), &figures);
+        assert_eq!([of("-rt"), of("-rlt"), of("-a"), of("-a --no-D")], [8, 108, 158, 108]);
+    }
+}

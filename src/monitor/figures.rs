@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use multi_sync::command::entry::Printable;
 use multi_sync::command::{exit, report};
-use multi_sync::job::{Event, LaunchEnd, Note, Phase, Progress};
+use multi_sync::job::{Event, LaunchEnd, Note, Phase, Progress, Stream};
 
 use super::{Ended, Subject};
 
@@ -87,6 +87,10 @@ impl Figures {
             Event::LaunchEnded(end) => self.launches.add(end),
             Event::HostBack(host) => drop(self.hosts.insert((*host).to_owned(), true)),
             Event::Failed(_) | Event::Complained(_) => self.failures += 1,
+            // One rsync that does it all is handed on as it comes.
+            Event::Output(Stream::Stderr, bytes) => {
+                self.failures += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            }
             Event::Note(Note::Retry { .. } | Note::RetryFailed) => self.retries += 1,
             Event::Note(Note::HostLost { host, .. }) => drop(self.hosts.insert(host.clone(), false)),
             _ => {}

@@ -228,14 +228,6 @@ impl Facts {
         value.is_some_and(|suffix| suffix.as_bytes().iter().any(|byte| b"*?[\\/".contains(byte)))
     }
 
-    /// Whether the receiving side alone is told to delete: launches that copy would delete what others are to bring, or nothing.
-    pub fn receiver_deletes(&self) -> bool {
-        self.options.settings().iter().any(|setting| {
-            let word = setting.value.as_deref().unwrap_or_default().as_bytes();
-            setting.spec.id == Opt::RemoteOption && (word.starts_with(b"--del") || word.starts_with(b"--force"))
-        })
-    }
-
     /// Whether the receiving side of a copy on this machine is given a log file, which it looks for where rsync is started.
     pub fn receiver_logs(&self) -> bool {
         self.dest_is_path

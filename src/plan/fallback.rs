@@ -81,7 +81,7 @@ static RULES: &[Rule] = &[
     },
     rule("receiver-log", Facts::receiver_logs,
         "the log file of the receiving side is one process's", "-a -M--log-file=log"),
-    rule("receiver-deletes", Facts::receiver_deletes,
+    rule("receiver-deletes", |f| f.options.receiver_alone_deletes(),
         "only the receiving side is told to delete", "-a -M--delete"),
     rule("paths-printed", Facts::prints_paths,
         "%f is printed as a path from where rsync was started", "-a --out-format=%f"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::rsync::options::Shows;
 use crate::rsync::output::{Counts, Figures};
+use crate::size;
 
 /// A transfer that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -102,18 +103,7 @@ impl Closing {
 }
 
 fn grouped(number: u64, separates: bool) -> String {
-    let digits = number.to_string();
-    if !separates {
-        return digits;
-    }
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    if separates { size::grouped(number) } else { number.to_string() }
 }
 
 /// `1.23K` from a thousand (or 1024) on, where such units are wanted.

@@ -6,11 +6,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::launch::{Launch, LaunchEnd};
 use super::run::{Adjusted, Planned, RunEnd, Started, Step};
 use super::{Live, Progress, Running};
-use rustix::io::Errno;
-
 use crate::entry::Printable;
 use crate::limit::DeleteLimit;
 use crate::rsync::exit;

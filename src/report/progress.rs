@@ -297,6 +297,9 @@ mod tests {
         assert!(line(&progress).contains("  99%  1.0 KiB/s  ETA -  1 rsync running  1:01:40 elapsed"));
         progress.phase = Phase::Ended;
         assert_eq!(line(&progress), "200/200 entries  2.0 KiB/2.0 KiB  100%  1:01:40 elapsed");
+        // One rsync that was given a list of names, and was interrupted: nothing of nothing is not everything.
+        (progress.found, progress.done, progress.fraction) = (Weight::default(), Weight::default(), None);
+        assert_eq!(progress.percent(), None);
     }
 
     fn launches(count: usize) -> Vec<Running> {

@@ -108,6 +108,19 @@ impl Options {
         self.settings.iter().any(|setting| setting.spec.id == opt && !setting.negated)
     }
 
+    /// Whether the receiving side is told to delete by words that the sending side does not see (`-M`, `--rsync-path`).
+    pub fn receiver_alone_deletes(&self) -> bool {
+        let deletes = |word: &[u8]| word.starts_with(b"--del") || word.starts_with(b"--force");
+        self.settings.iter().any(|setting| {
+            let value = setting.value.as_deref().unwrap_or_default().as_bytes();
+            match setting.spec.id {
+                Opt::RemoteOption => deletes(value),
+                Opt::RsyncPath => value.split(u8::is_ascii_whitespace).any(deletes),
+                _ => false,
+            }
+        })
+    }
+
     /// Whether one of these options was typed, even if only to turn it off.
     pub fn mentions(&self, opts: &[Opt]) -> bool {
         self.settings.iter().any(|setting| opts.contains(&setting.spec.id))

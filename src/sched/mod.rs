@@ -250,7 +250,11 @@ impl Scheduler {
             Input::Pause => self.pause(),
             Input::Continue => self.go_on(),
             Input::WindDown => self.wind_down(),
-            Input::Interrupted => self.interrupted = !self.finished,
+            Input::Interrupted => {
+                self.interrupted = !self.finished;
+                // What is stopped would not end.
+                self.go_on();
+            }
             Input::Tick => {}
         }
     }

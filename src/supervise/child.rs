@@ -1,6 +1,5 @@
 //! One child: how it is started, and how it ended.
 
-use super::Invocation;
 use std::fs::File;
 use std::io::{self, PipeReader, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -11,6 +10,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use crate::entry::Printable;
 use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
 
+use super::Invocation;
 use super::{Ended, environment, guardian};
 
 pub(super) fn pid(child: &Child) -> Pid {

@@ -6,7 +6,7 @@ use super::figures::{AGES, Examples, Owners, POWERS};
 use super::live::RANGE_HOLDS;
 use super::{Division, Report};
 use crate::entry::Printable;
-use crate::size::human;
+use crate::size::{grouped, human};
 
 /// How wide the longest bar of a histogram is.
 const BAR: usize = 30;
@@ -288,19 +288,6 @@ fn line(text: &mut String, line: impl Display) {
 
 fn several(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
-}
-
-/// `12,345`, as rsync writes numbers.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn duration(seconds: f64) -> String {

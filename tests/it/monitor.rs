@@ -9,7 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::command::{Run, Signal, multi_sync, run, start};
+use crate::support::command::{Run, Signal, multi_sync, run, sh, start};
 use crate::support::twin::temporary_files;
 use crate::support::work::Work;
 
@@ -254,6 +254,14 @@ fn the_file_of_metrics_is_as_the_collector_wants_it() {
     assert!(!other.contains("last_success"), "of another pair: {other}");
     told(&work, &["--metrics", "m.prom", "--", source, "dest"]).expect_code(0);
     let earlier = sample(&fs::read_to_string(&file).unwrap(), "multi_sync_last_success_time_seconds{");
+    // What an rsync complains of is a failure as well.
+    run(sh(&work, "mkdir -p odd/f && touch odd/f/x odd/g && mkdir -p dest2/g/full/x")).expect_code(0);
+    for many in [&["-p", "1"][..], &["-p", "3", "-f", "1"]] {
+        let words = [many, &["-r", "-a", "--metrics", "f.prom", "--", "odd/", "dest2"]].concat();
+        let ran = told(&work, &words).expect_code(23);
+        let failures = sample(&fs::read_to_string(work.join("f.prom")).unwrap(), "multi_sync_failures_total{");
+        assert!(failures >= 1.0, "{failures}: {}", ran.report());
+    }
     fs::remove_dir_all(work.join(source)).unwrap();
     let ran = told(&work, &["--metrics", "m.prom", "--", source, "dest"]);
     assert_ne!(ran.status.code(), Some(0));

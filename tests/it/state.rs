@@ -485,6 +485,10 @@ fn runs_takes_a_directory_and_refuses_what_it_cannot_use() {
     for words in [&["--runs", "runs"][..], &["-b", "runs", "--runs"], &["--runs", "-b", "runs"]] {
         assert_eq!(ask(&work, words), "no runs in runs\n");
     }
+    // What nobody gets is no answer.
+    let program = multi_sync(&work).get_program().to_owned();
+    let full = run(sh(&work, &format!("{} runs --json runs >/dev/full", program.display()))).expect_code(1);
+    assert!(full.stderr_text().contains("cannot write to standard output"), "{}", full.report());
     for (words, culprit) in [
         (&["-p", "4", "--runs"][..], "--processes"),
         (&["--runs", "-r", "-a"], "--rsync"),

@@ -102,6 +102,10 @@ fn the_number_of_rsyncs_follows_and_a_stop_can_be_resumed() {
     }
     let (now, ..) = launches(&work, 0);
     assert_eq!(now, 0, "what ran has come to its end");
+    let mut status = multi_sync(&work);
+    status.arg("status").arg(run_dir(&work).unwrap());
+    let told = run(status).expect_code(0).stdout_text();
+    assert!(told.starts_with("Status: ended before its time with code 30 ("), "{told}");
     let ended = set(&work, &["-p", "3"]).expect_code(1);
     assert!(ended.stderr_text().contains("nobody works on the run"), "{}", ended.report());
     let mut resume = multi_sync(&work);

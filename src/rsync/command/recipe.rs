@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use crate::handle::Handles;
 use crate::rsync::filter;
 use crate::rsync::output::CHANGE;
+use crate::supervise::Invocation;
 
 use super::invocation::{argument_cost, argument_limit};
-use crate::supervise::Invocation;
 
 /// What all launches of a run share: command lines are data, made by the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
