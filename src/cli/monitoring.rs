@@ -44,6 +44,9 @@ impl Words {
             wanted.on_failure = command(word);
         }
         if let Some(word) = seconds {
+            if wanted.on_end.is_none() && wanted.on_failure.is_none() {
+                return Err(Error::usage("--hook-seconds without --on-end or --on-failure").remedy("leave it out"));
+            }
             wanted.hook_limit = seconds_of("--hook-seconds", &word)?;
         }
         if let Some(word) = metrics {
@@ -60,15 +63,7 @@ impl Words {
 pub(super) fn wanted(matches: &ArgMatches, config: &Config) -> Result<Wanted> {
     let mut wanted = Wanted::default();
     Words::of(matches).change(&mut wanted, &config.cwd)?;
-    check(matches, &wanted)?;
     Ok(wanted)
-}
-
-fn check(matches: &ArgMatches, wanted: &Wanted) -> Result<()> {
-    if matches.contains_id("hook-seconds") && wanted.on_end.is_none() && wanted.on_failure.is_none() {
-        return Err(Error::usage("--hook-seconds without --on-end or --on-failure").remedy("leave it out"));
-    }
-    Ok(())
 }
 
 /// `PORT` is for this machine alone; others are let in where the user says so: `0.0.0.0:PORT`.

@@ -172,6 +172,10 @@ fn what_cannot_be_had_is_refused_before_anything_is_written() {
         says(ran, said);
         assert!(!work.join("dest").exists(), "{words:?}");
     }
+    work.dir("runs");
+    told(&work, &["-k", "-b", "runs", "-p", "2", "-f", "1", "src/", "dest"]).expect_code(0);
+    let kept = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
+    says(told(&work, &["resume", "--hook-seconds", "3", kept.to_str().unwrap()]).expect_code(1), "without --on-end");
 }
 
 /// The grammar of Prometheus' text format (0.0.4), as far as this program uses it. Gives the samples.
