@@ -56,6 +56,8 @@ pub enum Request {
     Alone(Alone),
     /// Print this and end with 0.
     Print(String),
+    /// Scan this machine for the multi-sync of another one that has started this.
+    ScanAgent,
     /// Tell what would become of this, and do nothing.
     Explain(Box<Request>),
     /// Test this machine.
@@ -123,6 +125,10 @@ pub struct Run {
 /// # Errors
 /// Usage: the message names the word, and nothing has been looked at or written yet.
 pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
+    // No option of a person's: nothing else may stand beside it, and no help tells of it.
+    if words.get(1..).is_some_and(|words| words == ["--scan-agent"]) {
+        return Ok(Request::ScanAgent);
+    }
     let Some((word, rest)) = Word::take(&words)? else { return parse_options(words, false, cwd) };
     if let Some(text) = word.help(&rest)? {
         return Ok(Request::Print(text));

@@ -16,6 +16,9 @@ pub mod entry {
 pub mod exit {
     pub use crate::rsync::exit::{INTERRUPTED, IPC, OK, USAGE, meaning};
 }
+pub mod far {
+    pub use crate::far::serve;
+}
 pub mod hosts {
     pub use crate::hosts::{Host, Ssh, parse_file, parse_list};
 }

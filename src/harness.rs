@@ -31,6 +31,10 @@ pub mod entry {
 pub mod error {
     pub use crate::error::{EXIT_FILE_IO, EXIT_IPC, EXIT_USAGE};
 }
+pub mod far {
+    pub use crate::far::*;
+    pub use crate::supervise::{Invocation, Supervisor};
+}
 pub mod guard {
     pub use crate::guard::{counting, keeping};
 }
@@ -65,6 +69,9 @@ pub mod rsync {
     }
     pub mod filter {
         pub use crate::rsync::filter::{Filters, unescape};
+    }
+    pub mod listing {
+        pub use crate::rsync::listing::{Line, read};
     }
     pub mod messages {
         pub use crate::rsync::messages::{Message, Side, read};

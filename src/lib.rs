@@ -25,6 +25,7 @@ mod engine;
 mod entry;
 mod error;
 mod events;
+mod far;
 mod guard;
 mod handle;
 #[doc(hidden)]

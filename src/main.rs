@@ -8,7 +8,9 @@ mod streams;
 mod terminal;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
+use multi_sync::command::far::serve;
 use multi_sync::command::outlet::{Outlet, ReportFile};
 use multi_sync::command::report::ProgressLine;
 use multi_sync::command::report::Summary;
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let done = cli::parse(words.clone(), working_directory).and_then(|request| match request {
         Request::Print(text) => print(&text),
+        Request::ScanAgent => scan_for_another(),
         Request::Run(run) => copy(*run, &words, None),
         Request::Alone(rsync) => become_rsync(&rsync),
         Request::Explain(request) => while_listening(&|| (), &|| (), || print(&explain(*request)?)),
@@ -94,6 +98,14 @@ fn working_directory() -> Result<PathBuf> {
 
 fn make_report(events: Option<&Path>, report: &ReportFile) -> Result<u8> {
     job::report_of(events, report)?;
+    Ok(exit::OK)
+}
+
+/// Ends with its standard input: whoever has started it is gone then.
+fn scan_for_another() -> Result<u8> {
+    let output = io::stdout().as_fd().try_clone_to_owned();
+    let output = output.map_err(|cause| Error::usage("cannot use standard output").because(cause).exit(exit::IPC))?;
+    serve(io::stdin(), File::from(output), || std::process::exit(exit::IPC.into()))?;
     Ok(exit::OK)
 }
 

@@ -4,8 +4,11 @@
 //! doubt: names and paths, with `*` and `?` inside a name. The first rule that matches decides (rsync(1), FILTER RULES): a rule that
 //! may include something unknown ends all certainty, one that may exclude something unknown does not.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 /// The rules as far as they are certain, in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prune {
     rules: Vec<(Does, Pattern)>,
     /// No rule that follows is certain.
@@ -13,13 +16,13 @@ pub struct Prune {
 }
 
 /// What a rule does with what it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Does {
     Include,
     Exclude,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Pattern {
     /// It is the whole path in the transfer, not the end of it.
     anchored: bool,
@@ -43,6 +46,26 @@ impl Prune {
             pattern.is_path(&known)
         };
         self.rules.iter().find(|(_, pattern)| matches(pattern)).is_some_and(|(does, _)| *does == Does::Exclude)
+    }
+
+    /// rsync's options that leave out what is in the directories that these rules exclude, but not the directories themselves.
+    pub fn contents_options(&self) -> Vec<OsString> {
+        let option = |(does, pattern): &(Does, Pattern)| {
+            let rule = if *does == Does::Include { "+ " } else { "- " };
+            let slash = if pattern.anchored { "/" } else { "" };
+            OsString::from_vec(
+                [b"--filter=", rule.as_bytes(), slash.as_bytes(), &pattern.parts.join(&b'/'), b"/*"].concat(),
+            )
+        };
+        self.rules.iter().map(option).collect()
+    }
+
+    /// The rules about names alone, as far as no other rule is before them that may include: whether each excludes, and its pattern.
+    pub fn names(&self) -> Vec<(bool, Vec<u8>)> {
+        let mut names = self.clone();
+        names.keep_names();
+        let rule = |(does, pattern): (Does, Pattern)| (does == Does::Exclude, pattern.parts.concat());
+        names.rules.into_iter().map(rule).collect()
     }
 
     /// Takes the value of `--exclude` or `--include`, or a line of a file that `--exclude-from` or `--include-from` names.

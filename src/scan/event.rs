@@ -28,13 +28,39 @@ pub struct Spine<'a> {
     /// A user other than root and the one that runs this may put something else in its place, or in that of a directory above it:
     /// up to the root's base, whose own path is whoever's who names it.
     pub exposed: bool,
-    pub(super) node: Option<&'a Arc<Node>>,
+    pub(super) ends: Ends<'a>,
 }
 
-impl Spine<'_> {
+/// What knows how to end the scan below a directory.
+#[derive(Clone, Copy)]
+pub(super) enum Ends<'a> {
+    /// Nothing is read below it.
+    Nothing,
+    Node(&'a Arc<Node>),
+    Far(&'a Pruner),
+}
+
+impl<'a> Spine<'a> {
+    /// A directory that a scan on another machine has told; `attributes` are its mode and its identity.
+    pub(crate) fn of_far(
+        index: u32,
+        root: u32,
+        path: &'a [u8],
+        (mode, identity): (u32, (u64, u64)),
+        exposed: bool,
+        pruner: Option<&'a Pruner>,
+    ) -> Spine<'a> {
+        let ends = pruner.map_or(Ends::Nothing, Ends::Far);
+        Spine { index, root, path, mode, identity, mount_point: pruner.is_none(), exposed, ends }
+    }
+
     /// The way to end the scan below this directory later.
     pub fn pruner(&self) -> Pruner {
-        Pruner(self.node.cloned())
+        match self.ends {
+            Ends::Nothing => Pruner(Pruning::Nothing),
+            Ends::Node(node) => Pruner(Pruning::Node(Arc::clone(node))),
+            Ends::Far(pruner) => Pruner(pruner.0.clone()),
+        }
     }
 }
 
@@ -45,13 +71,27 @@ impl std::fmt::Debug for Spine<'_> {
 }
 
 /// Ends the scan below one spine directory.
-pub struct Pruner(Option<Arc<Node>>);
+pub struct Pruner(Pruning);
+
+#[derive(Clone)]
+enum Pruning {
+    Nothing,
+    Node(Arc<Node>),
+    Far(Arc<dyn Fn() + Send + Sync>),
+}
 
 impl Pruner {
+    /// Of a directory on another machine, whose scan hears of it by `prune`.
+    pub(crate) fn far(prune: impl Fn() + Send + Sync + 'static) -> Pruner {
+        Pruner(Pruning::Far(Arc::new(prune)))
+    }
+
     /// Nothing below the directory is read any more. Events about what was read before may still come.
     pub fn prune(&self) {
-        if let Some(node) = &self.0 {
-            node.prune();
+        match &self.0 {
+            Pruning::Nothing => {}
+            Pruning::Node(node) => node.prune(),
+            Pruning::Far(prune) => prune(),
         }
     }
 }
@@ -126,6 +166,22 @@ pub struct Unit<'a> {
 }
 
 impl<'a> Units<'a> {
+    /// Names that each end with a NUL, and what each weighs.
+    pub(crate) fn new(
+        root: u32,
+        spine: Option<u32>,
+        dir: &'a [u8],
+        names: &'a [u8],
+        weights: &'a [Weight],
+    ) -> Units<'a> {
+        Units { root, spine, dir, names, weights }
+    }
+
+    /// As [`Units::new`] takes them.
+    pub(crate) fn parts(&self) -> (&'a [u8], &'a [Weight]) {
+        (self.names, self.weights)
+    }
+
     /// The units of the batch.
     pub fn iter(&self) -> impl Iterator<Item = Unit<'a>> + use<'a> {
         self.names
@@ -171,7 +227,7 @@ impl std::fmt::Display for ScanError {
 }
 
 /// Why a directory was not split although it outgrew the limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum KeptWhole {
     /// [`Scan::keep_locked_whole`](super::Scan::keep_locked_whole).

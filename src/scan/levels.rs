@@ -48,6 +48,23 @@ impl Levels {
         add(&level.read, u64::from(is_read));
     }
 
+    /// Directories read, directories found in them and other entries found in them, by depth down to the last one that has any.
+    pub fn counts(&self) -> Vec<[u64; 3]> {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let level = |level: &Level| [load(&level.read), load(&level.directories), load(&level.others)];
+        let mut counts: Vec<[u64; 3]> = self.0.iter().map(level).collect();
+        counts.truncate(counts.iter().rposition(|level| *level != [0; 3]).map_or(0, |last| last + 1));
+        counts
+    }
+
+    /// Counts what [`Levels::counts`] has grown by.
+    pub fn add(&self, depth: usize, [read, directories, others]: [u64; 3]) {
+        let level = &self.0[depth.min(LEVELS - 1)];
+        level.read.fetch_add(read, Ordering::Relaxed);
+        level.directories.fetch_add(directories, Ordering::Relaxed);
+        level.others.fetch_add(others, Ordering::Relaxed);
+    }
+
     /// What is not found yet; `None` where nothing says how much that is.
     pub fn unfound(&self, roots: u64) -> Option<Unfound> {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;

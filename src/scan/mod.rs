@@ -3,7 +3,7 @@
 //! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
 //! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
 //! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, or `ignore_walk` where ignore
-//! rules count; `look` asks the file system about names, `subtree` sums and splits, `linked` keeps together what shares files, and `event` is
+//! rules count, or `listed` takes what another machine lists; `look` asks the file system about names, `subtree` sums and splits, `linked` keeps together what shares files, and `event` is
 //! what is told.
 //!
 //! Guarantees, whatever the walker and the number of threads:
@@ -19,6 +19,7 @@ mod event;
 mod ignore_walk;
 mod levels;
 mod linked;
+mod listed;
 mod look;
 mod names;
 mod observe;
@@ -37,11 +38,13 @@ use crate::rsync::prune::Prune;
 
 pub use event::{Event, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units};
 pub(crate) use levels::Unfound;
+pub(crate) use listed::{Listed, Walk as ListedWalk};
 pub(crate) use look::holds_unsafe_link;
 pub(crate) use observe::{Listing, Observer, Seen};
 pub use subtree::Small;
 pub(crate) use subtree::below;
 pub use threads::usual_threads;
+pub(crate) use watch::Counts;
 pub use watch::Watch;
 pub use weight::{Limits, Weight};
 

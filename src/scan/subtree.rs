@@ -13,6 +13,7 @@ mod node;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use super::event::Ends;
 use super::{Event, Limits, Linked, Names, Spine, Units, Watch, Weight};
 
 pub(super) use node::Node;
@@ -194,7 +195,7 @@ impl<'a> Tree<'a> {
             identity,
             mount_point: node.is_none(),
             exposed,
-            node,
+            ends: node.map_or(Ends::Nothing, Ends::Node),
         }));
         index
     }

@@ -16,7 +16,37 @@ pub struct Watch {
     stop: AtomicBool,
 }
 
+/// What a scan has found so far, as another machine tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counts {
+    entries: u64,
+    directories: u64,
+    bytes: u64,
+    roots: u64,
+    levels: Vec<[u64; 3]>,
+}
+
 impl Watch {
+    /// What was found so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let Weight { entries, bytes } = self.found();
+        let (directories, roots) = (self.directories(), self.roots.load(Ordering::Relaxed));
+        Counts { entries, directories, bytes, roots, levels: self.levels.counts() }
+    }
+
+    /// Counts what was found elsewhere since `before`, which is `now` from then on.
+    pub(crate) fn count_more(&self, before: &mut Counts, now: Counts) {
+        let entries = now.entries.saturating_sub(before.entries);
+        let bytes = now.bytes.saturating_sub(before.bytes);
+        self.count(now.directories.saturating_sub(before.directories), Weight { entries, bytes });
+        self.roots.fetch_add(now.roots.saturating_sub(before.roots), Ordering::Relaxed);
+        for (depth, level) in now.levels.iter().enumerate() {
+            let before = before.levels.get(depth).copied().unwrap_or_default();
+            self.levels.add(depth, std::array::from_fn(|at| level[at].saturating_sub(before[at])));
+        }
+        *before = now;
+    }
+
     /// Found so far: entries and bytes.
     pub fn found(&self) -> Weight {
         Weight { entries: self.entries.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }

@@ -1,0 +1,182 @@
+//! The other side: this program scans the machine it runs on for the one that has started it, and ends with its standard input.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::wire::{self, Asked, Bytes, HELLO, Request, Told};
+use crate::error::{EXIT_IPC, Error, Result};
+use crate::scan::{Event, Limits, Pruner, Small, Watch, Weight};
+use crate::thread;
+
+/// How often it is told what was found so far, and what waits in memory is sent.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How long a scan has to end when nobody hears it any more. It may hang with its file system.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Says what this is, does the scan that it is asked for, and tells all of it. `abandon` ends the process: nobody is there any more.
+///
+/// # Errors
+/// What it is asked cannot be read, or what it tells cannot be written.
+pub fn serve(
+    input: impl Read + Send + 'static,
+    output: impl Write + Send,
+    abandon: impl FnOnce() + Send + 'static,
+) -> Result<()> {
+    let output = Mutex::new(BufWriter::new(output));
+    let cannot_write = |cause| Error::usage("cannot write to standard output").because(cause).exit(EXIT_IPC);
+    {
+        let mut output = lock(&output);
+        writeln!(output, "{HELLO}").and_then(|()| output.flush()).map_err(cannot_write)?;
+    }
+    let mut input = BufReader::new(input);
+    let Some(asked) = read(&mut input)? else { return Ok(()) };
+    let Asked::Scan(request) = asked else { return Err(unclear("it is no scan")) };
+    let shared = Arc::new(Shared::default());
+    let (limits, known) = mpsc::channel();
+    let listens = Arc::clone(&shared);
+    thread::detach(move || {
+        listens.listen(&mut input, &limits);
+        drop(limits);
+        listens.watch.stop();
+        std::thread::sleep(GRACE);
+        abandon();
+    })?;
+    let told = scan(*request, &shared, known, &output);
+    let end = Told::End(told.err().map(|error| error.to_string()));
+    let mut output = lock(&output);
+    let said = output.write_all(&wire::line(&Told::Found(shared.watch.counts())));
+    said.and_then(|()| output.write_all(&wire::line(&end))).and_then(|()| output.flush()).map_err(cannot_write)
+}
+
+#[derive(Default)]
+struct Shared {
+    watch: Watch,
+    pruners: Mutex<HashMap<u32, Pruner>>,
+}
+
+impl Shared {
+    /// Hears what is said until nobody is there any more.
+    fn listen(&self, input: &mut impl BufRead, limits: &Sender<Limits>) {
+        while let Ok(Some(asked)) = read(input) {
+            match asked {
+                Asked::Limits(entries, bytes) => {
+                    let limit = |number| std::num::NonZero::new(number).unwrap_or(std::num::NonZero::<u64>::MIN);
+                    // Who waits for them may have been stopped.
+                    let _ = limits.send(Limits { entries: limit(entries), bytes: limit(bytes) });
+                }
+                Asked::Prune(index) => {
+                    if let Some(pruner) = lock(&self.pruners).remove(&index) {
+                        pruner.prune();
+                    }
+                }
+                Asked::Scan(_) => return,
+            }
+        }
+    }
+}
+
+fn scan(
+    request: Request,
+    shared: &Shared,
+    known: Receiver<Limits>,
+    output: &Mutex<BufWriter<impl Write + Send>>,
+) -> Result<()> {
+    let watch = &shared.watch;
+    let write = |told: &Told| {
+        let line = wire::line(told);
+        if lock(output).write_all(&line).is_err() {
+            watch.stop();
+        }
+    };
+    let small = request.small;
+    let scan = request.scan();
+    let known = Mutex::new(known);
+    let usual = scan.limits;
+    let limits = |found: Weight| {
+        write(&Told::Small(found.entries, found.bytes));
+        if lock(output).flush().is_err() {
+            watch.stop();
+        }
+        lock(&known).recv().unwrap_or(usual)
+    };
+    let small = small.map(|entries| Small { entries, limits: &limits });
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let tells = thread::start(scope, || {
+            while !over.load(Ordering::Acquire) {
+                write(&Told::Found(watch.counts()));
+                if lock(output).flush().is_err() {
+                    watch.stop();
+                }
+                std::thread::park_timeout(TELL_EVERY);
+            }
+        })?;
+        let done = scan.run_sized(small, watch, &|event| {
+            if let Event::Spine(spine) = &event {
+                lock(&shared.pruners).insert(spine.index, spine.pruner());
+            }
+            if let Some(told) = told(event) {
+                write(&told);
+            }
+        });
+        over.store(true, Ordering::Release);
+        tells.thread().unpark();
+        done
+    })
+}
+
+fn told(event: Event<'_>) -> Option<Told> {
+    let bytes = |bytes: &[u8]| Bytes(bytes.to_vec());
+    Some(match event {
+        Event::Spine(spine) => Told::Spine {
+            index: spine.index,
+            root: spine.root,
+            path: bytes(spine.path),
+            mode: spine.mode,
+            identity: spine.identity,
+            mount_point: spine.mount_point,
+            exposed: spine.exposed,
+        },
+        Event::Units(units) => {
+            let (names, weights) = units.parts();
+            let weights = weights.iter().map(|weight| wire::pair(*weight)).collect();
+            Told::Units { root: units.root, spine: units.spine, dir: bytes(units.dir), names: bytes(names), weights }
+        }
+        Event::Linked(linked) => Told::Linked {
+            root: linked.root,
+            spine: linked.spine,
+            dir: bytes(linked.dir),
+            name: bytes(linked.name),
+            weight: wire::pair(linked.weight),
+            inode: linked.inode,
+            names: linked.names,
+        },
+        Event::LinkedDirs(dirs) => wire::linked_dirs(dirs),
+        Event::KeptWhole { root, path, why } => Told::KeptWhole { root, path: bytes(path), why },
+        Event::Error(error) => wire::error(&error),
+    })
+}
+
+/// The next line; `None` at the end.
+fn read(input: &mut impl BufRead) -> Result<Option<Asked>> {
+    let mut line = Vec::new();
+    let read = input.read_until(b'\n', &mut line);
+    read.map_err(|cause| Error::usage("cannot read standard input").because(cause).exit(EXIT_IPC))?;
+    if line.last() != Some(&b'\n') {
+        return Ok(None);
+    }
+    serde_json::from_slice(&line).map(Some).map_err(|cause| unclear("it is no request").because(cause))
+}
+
+fn unclear(why: &str) -> Error {
+    Error::usage(format!("cannot understand what is asked of the scan: {why}"))
+        .remedy("this mode is for multi-sync itself, which starts it on another machine")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

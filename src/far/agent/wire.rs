@@ -1,0 +1,254 @@
+//! What is said between this program here and there: lines of JSON, paths in base64. Both are of one version ([`HELLO`]), so that no line is ever unknown.
+
+use std::ffi::OsString;
+use std::num::NonZero;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustix::io::Errno;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::rsync::prune::Prune;
+use crate::scan::{Counts, Follow, KeptWhole, Limits, LinkedDir, LinkedDirs, Root, Scan, ScanError, Weight};
+
+/// The first line that is said there. The last number is that of these lines: it changes with them.
+pub const HELLO: &str = concat!("multi-sync-scan ", env!("CARGO_PKG_VERSION"), " 1");
+
+/// What is attempted in errors of a scan: they come as the number of one of these.
+const ATTEMPTED: [&str; 5] = ["open directory", "read directory", "look up", "follow link", "read"];
+
+/// Bytes of a name, a path, or of names that each end with a NUL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(&*text).map(Bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is said from here.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Asked {
+    /// Scan this.
+    Scan(Box<Request>),
+    /// The limits of the tree, which has turned out to be a small one.
+    Limits(u64, u64),
+    /// Read nothing more below this spine directory.
+    Prune(u32),
+}
+
+/// What is said from there.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Told {
+    Spine {
+        index: u32,
+        root: u32,
+        path: Bytes,
+        mode: u32,
+        identity: (u64, u64),
+        mount_point: bool,
+        exposed: bool,
+    },
+    Units {
+        root: u32,
+        spine: Option<u32>,
+        dir: Bytes,
+        names: Bytes,
+        weights: Vec<(u64, u64)>,
+    },
+    Linked {
+        root: u32,
+        spine: u32,
+        dir: Bytes,
+        name: Bytes,
+        weight: (u64, u64),
+        inode: (u64, u64),
+        names: u32,
+    },
+    LinkedDirs {
+        units: Vec<(u32, u32, Bytes, Bytes, (u64, u64))>,
+        inodes: Vec<(u64, u64)>,
+    },
+    KeptWhole {
+        root: u32,
+        path: Bytes,
+        why: KeptWhole,
+    },
+    Error {
+        root: u32,
+        path: Bytes,
+        attempted: usize,
+        errno: i32,
+        in_unit: bool,
+    },
+    /// What was found so far.
+    Found(Counts),
+    /// The tree is a small one and weighs this: its limits are waited for.
+    Small(u64, u64),
+    /// Everything was told; or why it was not.
+    End(Option<String>),
+}
+
+/// A scan, as far as another machine can do it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    roots: Vec<(Bytes, Option<Bytes>)>,
+    limits: (NonZero<u64>, NonZero<u64>),
+    pub small: Option<u64>,
+    split_roots: bool,
+    one_file_system: u8,
+    merge_files: Vec<Bytes>,
+    follow: u8,
+    unsafe_links_whole: bool,
+    prune: Prune,
+    hard_links: bool,
+    found_again: bool,
+    linked_parts: Option<NonZero<u64>>,
+    keep_locked_whole: bool,
+    longest_base: usize,
+    gitignore: bool,
+}
+
+impl Request {
+    pub fn new(scan: &Scan, small: Option<u64>) -> Request {
+        let root = |root: &Root| {
+            // The home of the user there.
+            let base = if root.base.as_os_str().is_empty() { ".".as_ref() } else { root.base.as_os_str() };
+            (Bytes(base.as_bytes().to_vec()), root.name.as_ref().map(|name| Bytes(name.as_bytes().to_vec())))
+        };
+        Request {
+            roots: scan.roots.iter().map(root).collect(),
+            limits: (scan.limits.entries, scan.limits.bytes),
+            small,
+            split_roots: scan.split_roots,
+            one_file_system: scan.one_file_system,
+            merge_files: scan.merge_files.iter().map(|name| Bytes(name.as_bytes().to_vec())).collect(),
+            follow: match scan.follow {
+                Follow::Nothing => 0,
+                Follow::Directories => 1,
+                Follow::All => 2,
+            },
+            unsafe_links_whole: scan.unsafe_links_whole,
+            prune: scan.prune.clone(),
+            hard_links: scan.hard_links,
+            found_again: scan.found_again,
+            linked_parts: scan.linked_parts,
+            keep_locked_whole: scan.keep_locked_whole,
+            longest_base: scan.longest_base,
+            gitignore: scan.gitignore,
+        }
+    }
+
+    /// The scan, with as many threads as its roots take.
+    pub fn scan(self) -> Scan {
+        let root = |(base, name): (Bytes, Option<Bytes>)| Root {
+            base: OsString::from_vec(base.0).into(),
+            name: name.map(|name| OsString::from_vec(name.0)),
+        };
+        let roots: Vec<Root> = self.roots.into_iter().map(root).collect();
+        let threads = crate::scan::usual_threads(&roots);
+        let (entries, bytes) = self.limits;
+        let mut scan = Scan::new(roots, Limits { entries, bytes }, threads).pruned_by(self.prune);
+        scan.split_roots = self.split_roots;
+        scan.one_file_system = self.one_file_system;
+        scan.merge_files = self.merge_files.into_iter().map(|name| OsString::from_vec(name.0)).collect();
+        scan.follow = match self.follow {
+            0 => Follow::Nothing,
+            1 => Follow::Directories,
+            _ => Follow::All,
+        };
+        scan.unsafe_links_whole = self.unsafe_links_whole;
+        scan.hard_links = self.hard_links;
+        scan.found_again = self.found_again;
+        scan.linked_parts = self.linked_parts;
+        scan.keep_locked_whole = self.keep_locked_whole;
+        scan.longest_base = self.longest_base;
+        scan.gitignore = self.gitignore;
+        scan
+    }
+}
+
+pub fn pair(weight: Weight) -> (u64, u64) {
+    (weight.entries, weight.bytes)
+}
+
+pub fn weight((entries, bytes): (u64, u64)) -> Weight {
+    Weight { entries, bytes }
+}
+
+/// A line, with its end.
+pub fn line(said: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(said).expect("numbers and text have a form in JSON");
+    line.push(b'\n');
+    line
+}
+
+pub fn error(error: &ScanError) -> Told {
+    let attempted = ATTEMPTED.iter().position(|words| *words == error.attempted).unwrap_or(ATTEMPTED.len() - 1);
+    let ScanError { root, path, in_unit, .. } = error;
+    let errno = error.errno.raw_os_error();
+    Told::Error { root: *root, path: Bytes(path.clone()), attempted, errno, in_unit: *in_unit }
+}
+
+pub fn scan_error(root: u32, path: Bytes, attempted: usize, errno: i32, in_unit: bool) -> ScanError {
+    let attempted = ATTEMPTED.get(attempted).unwrap_or(&ATTEMPTED[ATTEMPTED.len() - 1]);
+    ScanError { root, path: path.0, attempted, errno: Errno::from_raw_os_error(errno), in_unit }
+}
+
+pub fn linked_dirs(dirs: LinkedDirs) -> Told {
+    let unit = |LinkedDir { root, spine, dir, name, weight, .. }| (root, spine, Bytes(dir), Bytes(name), pair(weight));
+    Told::LinkedDirs { units: dirs.units.into_iter().map(unit).collect(), inodes: dirs.inodes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::Watch;
+
+    #[test]
+    fn what_a_scan_attempts_is_known_to_the_other_side() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = vec![Root { base: folder.path().into(), name: Some("gone".into()) }];
+        let one = NonZero::<u64>::MIN;
+        let scan = Scan::new(roots, Limits { entries: one, bytes: one }, NonZero::<usize>::MIN);
+        let errors = std::sync::Mutex::new(Vec::new());
+        let hear = |event: crate::scan::Event<'_>| {
+            if let crate::scan::Event::Error(error) = event {
+                errors.lock().unwrap().push(error);
+            }
+        };
+        scan.run(&Watch::default(), &hear).unwrap();
+        let errors = errors.into_inner().unwrap();
+        let said: Told = serde_json::from_slice(&line(&error(&errors[0]))).unwrap();
+        let Told::Error { root, path, attempted, errno, in_unit } = said else { panic!("{said:?}") };
+        assert_eq!(scan_error(root, path, attempted, errno, in_unit), errors[0]);
+    }
+
+    #[test]
+    fn a_scan_arrives_as_it_was_asked_for() {
+        let one = NonZero::<u64>::MIN;
+        let mut scan = Scan::new(
+            vec![Root { base: "/a\u{fffd}".into(), name: Some(OsString::from_vec(b"\xff\n".to_vec())) }],
+            Limits { entries: one, bytes: NonZero::<u64>::MAX },
+            NonZero::<usize>::MIN,
+        );
+        (scan.split_roots, scan.unsafe_links_whole, scan.hard_links, scan.gitignore) = (true, true, true, true);
+        (scan.found_again, scan.keep_locked_whole, scan.longest_base) = (true, true, 77);
+        (scan.one_file_system, scan.follow, scan.linked_parts) = (2, Follow::All, NonZero::new(3));
+        scan.merge_files = vec![".rules".into()];
+        let said: Asked = serde_json::from_slice(&line(&Asked::Scan(Box::new(Request::new(&scan, Some(5)))))).unwrap();
+        let Asked::Scan(request) = said else { panic!("{said:?}") };
+        assert_eq!(request.small, Some(5));
+        let arrived = Scan { threads: scan.threads, ..request.scan() };
+        assert_eq!(format!("{arrived:?}"), format!("{scan:?}"));
+    }
+}

@@ -1,0 +1,96 @@
+//! One command that lists: what it prints is handed on line by line or as it comes, and it is ended when the scan is.
+
+use std::io::PipeReader;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::entry::Printable;
+use crate::error::{EXIT_IPC, Error, Result};
+use crate::scan::Watch;
+use crate::supervise::{Ended, Invocation, Lines, Stop, Stream, Supervisor};
+use crate::thread;
+
+/// How often it is looked whether the scan is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Lines of standard error that an error shows: the last ones.
+const SHOWN: usize = 3;
+
+/// How a command ended.
+pub struct Finished {
+    pub ended: Ended,
+    /// The last lines of its standard error that nobody else has understood.
+    pub said: Vec<String>,
+}
+
+impl Finished {
+    /// The listing broke off.
+    pub fn error(&self, what: &str) -> Error {
+        let how = match self.ended {
+            Ended::Code(code) => format!("it ended with code {code}"),
+            Ended::Signal(signal) => format!("it was ended by signal {signal}"),
+            Ended::Stalled => "it did not move any more".to_owned(),
+            Ended::NotStarted => "it was not started".to_owned(),
+        };
+        let said = if self.said.is_empty() { how } else { format!("{how}: {}", self.said.join("; ")) };
+        let code = self.ended.code();
+        Error::usage(format!("{what}: {said}"))
+            .remedy("what was found until then may be copied already; run it again")
+            .exit(if code == 0 { EXIT_IPC } else { code })
+    }
+}
+
+/// Runs a command until it ends, or the scan is to. `input` is what it reads, if that is not in the invocation. `out` hears what it prints, and stops it by an
+/// error; `err` hears each line of standard error, and says whether it has understood it.
+///
+/// # Errors
+/// It could not be started, or `out` gave one.
+pub fn run(
+    invocation: &Invocation,
+    input: Option<PipeReader>,
+    stall: Option<Duration>,
+    above: &Supervisor,
+    watch: &Watch,
+    out: &mut dyn FnMut(&[u8]) -> Result<()>,
+    err: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<Finished> {
+    let own = Supervisor::default();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looks = thread::start(scope, || {
+            while !over.load(Ordering::Acquire) {
+                if watch.stopped() || above.stopped() {
+                    own.stop(Stop::Terminate);
+                }
+                std::thread::park_timeout(LOOK_EVERY);
+            }
+        })?;
+        let mut said = Vec::new();
+        let mut failure = None;
+        let mut lines = Lines::new(Stream::Stderr);
+        let mut hear = |line: &[u8]| {
+            if !line.is_empty() && !err(line) {
+                if said.len() == SHOWN {
+                    said.remove(0);
+                }
+                said.push(Printable::bytes(line).to_string());
+            }
+        };
+        let ended = own.run_raw(invocation, input, stall, &|_| {}, &mut |stream, bytes| match (stream, bytes) {
+            (Stream::Stdout, Some(bytes)) if failure.is_none() => {
+                if let Err(error) = out(bytes) {
+                    failure = Some(error);
+                    own.stop(Stop::Terminate);
+                }
+            }
+            (Stream::Stdout, _) => {}
+            (Stream::Stderr, Some(bytes)) => lines.feed(bytes, &mut |_, line| hear(line)),
+            (Stream::Stderr, None) => lines.finish(&mut |_, line| hear(line)),
+        });
+        over.store(true, Ordering::Release);
+        looks.thread().unpark();
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Finished { ended: ended?, said }),
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! What can list a tree on another machine, what each of them knows, and which is taken.
+
+use std::fmt;
+
+use super::{Reach, agent, find};
+use crate::error::{Error, Result};
+use crate::scan::{Follow, Scan};
+use crate::shell;
+use crate::supervise::{Ended, Invocation, Stream, Supervisor};
+
+/// What lists the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Means {
+    /// This program, of the same version, there.
+    Agent,
+    /// `find` in a shell there.
+    Find,
+    /// `rsync --list-only`.
+    Rsync,
+}
+
+/// What the user wants to list the source (`--remote-scan`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// The best there is.
+    #[default]
+    Auto,
+    /// This one, or nothing.
+    Only(Means),
+}
+
+/// What a scan asks for that not every means knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    HardLinks,
+    Devices,
+    MergeFiles,
+    Links,
+    Gitignore,
+}
+
+impl Need {
+    fn of(scan: &Scan) -> Vec<Need> {
+        let needs = [
+            (scan.hard_links, Need::HardLinks),
+            (scan.one_file_system > 0, Need::Devices),
+            (!scan.merge_files.is_empty(), Need::MergeFiles),
+            (scan.follow != Follow::Nothing || scan.unsafe_links_whole, Need::Links),
+            (scan.gitignore, Need::Gitignore),
+        ];
+        needs.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, need)| need).collect()
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Need::HardLinks => "which names are hard links of one file",
+            Need::Devices => "where another file system is mounted",
+            Need::MergeFiles => "which directories hold filter rules",
+            Need::Links => "where symbolic links lead",
+            Need::Gitignore => "what ignore rules leave out",
+        })
+    }
+}
+
+impl Means {
+    fn knows(self, need: Need) -> bool {
+        match self {
+            Means::Agent => true,
+            Means::Find => match need {
+                Need::HardLinks | Need::Devices => true,
+                Need::MergeFiles | Need::Links | Need::Gitignore => false,
+            },
+            Means::Rsync => match need {
+                Need::HardLinks | Need::Devices | Need::MergeFiles | Need::Links | Need::Gitignore => false,
+            },
+        }
+    }
+
+    /// Refuses a scan that asks for more than this knows.
+    ///
+    /// # Errors
+    /// It does; the message says what.
+    pub fn refuse(self, scan: &Scan) -> Result<()> {
+        match Need::of(scan).into_iter().find(|need| !self.knows(*need)) {
+            None => Ok(()),
+            Some(need) => Err(Error::usage(format!("{self} does not tell {need}"))),
+        }
+    }
+}
+
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Means::Agent => "multi-sync on the source's machine",
+            Means::Find => "find",
+            Means::Rsync => "the listing of rsync",
+        })
+    }
+}
+
+/// What was found on the other machine.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// What can list there, the best one first.
+    pub means: Vec<Means>,
+    /// Number of the user who lists there, if that is known.
+    pub user: Option<u32>,
+}
+
+impl Found {
+    /// The means for a scan.
+    ///
+    /// # Errors
+    /// There is none that knows all that the scan asks for: then one rsync can still copy it all.
+    pub fn choose(&self, scan: &Scan, wanted: Wanted) -> Result<Means> {
+        let mut error = Error::usage("nothing on that machine lists the source");
+        for means in self.means.iter().copied() {
+            if wanted != Wanted::Auto && wanted != Wanted::Only(means) {
+                continue;
+            }
+            match means.refuse(scan) {
+                Ok(()) => return Ok(means),
+                Err(why) => error = why,
+            }
+        }
+        Err(error)
+    }
+}
+
+/// What the other machine is asked.
+const QUESTIONS: [&str; 5] =
+    ["echo \"user $(id -u)\"\necho \"agent ", agent::ASK, "\"\n", find::WORKS, "then echo find; fi\necho end\n"];
+
+/// Asks what there is to list with, in one login.
+///
+/// # Errors
+/// A process could not be started. A machine that gives no shell has rsync's listing still.
+pub fn look(reach: &Reach, supervisor: &Supervisor) -> Result<Found> {
+    let mut found = Found { means: vec![Means::Rsync], user: None };
+    let Some(shell) = &reach.shell else { return Ok(found) };
+    let script = shell::script(&Invocation::new("sh", vec!["-c".into(), QUESTIONS.concat().into(), "sh".into()], "."));
+    let mut lines = Vec::new();
+    let asks = Invocation { input: script, held: true, ..shell.clone() };
+    let ended = supervisor.run_while_alive(&asks, reach.stall, &mut |stream, line| {
+        if stream == Stream::Stdout {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+        }
+    })?;
+    // A restricted login may answer anything.
+    if ended == Ended::Code(0) && lines.last().is_some_and(|line| line == "end") {
+        let answer = |name: &str| lines.iter().rev().find_map(|line| line.strip_prefix(name));
+        found.user = answer("user ").and_then(|number| number.parse().ok());
+        if answer("find").is_some() {
+            found.means.insert(0, Means::Find);
+        }
+        if answer("agent ") == Some(agent::HELLO) {
+            found.means.insert(0, Means::Agent);
+        }
+    }
+    Ok(found)
+}
