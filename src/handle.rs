@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bstr::ByteSlice;
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 use tempfile::TempDir;
@@ -241,7 +242,7 @@ impl Handles {
     /// A line of rsync's with the paths that the user knows.
     pub fn shown<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
         const PROC: &[u8] = b"\"/proc/";
-        if !line.windows(PROC.len()).any(|window| window == PROC) {
+        if !line.contains_str(PROC) {
             return Cow::Borrowed(line);
         }
         let mut shown = Vec::with_capacity(line.len());
@@ -294,7 +295,7 @@ pub fn base_of<'a>(base: &'a Path, prefix: &'a [u8]) -> &'a [u8] {
 
 /// What is only where an argument is, and what is sent (rsync(1), `--relative`).
 fn split(argument: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = argument.windows(SPLIT.len()).position(|window| window == SPLIT)?;
+    let at = argument.find(SPLIT)?;
     Some((&argument[..at], &argument[at + SPLIT.len()..]))
 }
 

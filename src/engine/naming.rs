@@ -9,6 +9,8 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+use bstr::ByteSlice;
+
 use super::spine::path_in_transfer;
 use crate::config::Config;
 use crate::endpoint::Target;
@@ -76,7 +78,7 @@ impl Naming {
         });
         let singles = plan.singles.iter().map(|single| {
             let base = if single.prefix.starts_with(b"/") {
-                let end = single.prefix.windows(3).position(|part| part == b"/./").unwrap_or(single.prefix.len());
+                let end = single.prefix.find(b"/./").unwrap_or(single.prefix.len());
                 PathBuf::from(OsStr::from_bytes(&single.prefix[..end]))
             } else {
                 plan.recipe.base.clone()

@@ -10,6 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use bstr::ByteSlice;
+
 use crate::handle::renumbers;
 use crate::plan::Keeps;
 use crate::rsync::command::Recipe;
@@ -253,7 +255,7 @@ fn change_time(dest: &Path, dir: &SpineDir) -> Option<ChangeTime> {
 
 /// What an argument is called at the destination: what follows `/./`, or the leading `./`.
 pub(super) fn path_in_transfer(argument: &[u8]) -> &[u8] {
-    match argument.windows(3).position(|window| window == b"/./") {
+    match argument.find(b"/./") {
         Some(at) => &argument[at + 3..],
         None => argument.strip_prefix(b"./").unwrap_or(argument),
     }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bstr::ByteSlice;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, OFlags, mknodat};
 
@@ -133,14 +134,14 @@ impl UserLog {
 
     /// Takes a line of a launch, which has just begun to write or not; says whether this is how it begins.
     fn take(&self, line: &[u8], tells: Tells, said: &Said, begins: bool) -> bool {
-        let text = line.windows(2).position(|pair| pair == b"] ").map_or(line, |end| &line[end + 2..]);
+        let text = line.find(b"] ").map_or(line, |end| &line[end + 2..]);
         let ends = [&b"rsync error: "[..], b"rsync warning: "].iter().any(|begin| text.starts_with(begin));
         let mut open = self.lock();
-        if ends && text.windows(6).any(|part| part == b"(code ") {
+        if ends && text.contains_str(b"(code ") {
             open.last = Some(text.to_vec());
             return false;
         }
-        let is_sum = text.starts_with(b"sent ") && text.windows(12).any(|part| part == b" total size ");
+        let is_sum = text.starts_with(b"sent ") && text.contains_str(b" total size ");
         if text == BEGINS || begins && text == LISTED {
             return text == BEGINS;
         }

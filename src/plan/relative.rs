@@ -7,6 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use bstr::ByteSlice;
+
 /// A source under `--relative`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Relative {
@@ -26,7 +28,7 @@ impl Relative {
     /// Reads a source as typed in the directory `cwd`; `None` if one rsync should.
     pub fn of(word: &OsStr, cwd: &Path) -> Option<Relative> {
         let word = word.as_bytes();
-        let (before, name) = match word.windows(3).position(|window| window == b"/./") {
+        let (before, name) = match word.find(b"/./") {
             Some(at) => (Some(&word[..at]), &word[at + 3..]),
             None => (None, word),
         };

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
 
+use bstr::ByteSlice;
+
 use crate::config::Config;
 use crate::endpoint::Source;
 use crate::rsync::options::Meaning;
@@ -45,7 +47,7 @@ pub(super) fn are_unclear(sources: &[(Source, std::fs::Metadata)]) -> bool {
 /// Whether the source was typed as a path from the root, with nothing of it left out.
 pub(super) fn is_rooted(source: &Source) -> bool {
     let word = source.original().as_bytes();
-    word.starts_with(b"/") && !word.windows(3).any(|window| window == b"/./")
+    word.starts_with(b"/") && !word.contains_str(b"/./")
 }
 
 fn name(source: &Source) -> Vec<u8> {

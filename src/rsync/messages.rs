@@ -8,6 +8,8 @@
 
 mod table;
 
+use bstr::ByteSlice;
+
 use super::filter::unescape;
 use table::{ROWS, Row, Shape, UNKNOWN};
 
@@ -170,7 +172,7 @@ fn without_cause(text: &[u8]) -> (&[u8], Option<u32>) {
         let inner = text.strip_suffix(b")")?;
         let open = inner.iter().rposition(|byte| *byte == b'(')?;
         let number = std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()?;
-        let end = rfind(&text[..open], b": ")?;
+        let end = text[..open].rfind(b": ")?;
         Some((&text[..end], Some(number)))
     };
     cut().unwrap_or((text, None))
@@ -238,11 +240,11 @@ impl Message<'_> {
         match self.shape {
             Shape::None => Vec::new(),
             Shape::Bare => bare(text),
-            Shape::BareAfter(before) => find(text, before).map_or(Vec::new(), |at| bare(&text[at + before.len()..])),
-            Shape::BareBefore(after) => rfind(text, after.as_bytes()).map_or(Vec::new(), |at| bare(&text[..at])),
+            Shape::BareAfter(before) => text.find(before).map_or(Vec::new(), |at| bare(&text[at + before.len()..])),
+            Shape::BareBefore(after) => text.rfind(after).map_or(Vec::new(), |at| bare(&text[..at])),
             Shape::Quoted => quoted(text).into_iter().collect(),
             Shape::QuotedOr(after) => {
-                let end = if after.is_empty() { Some(text.len()) } else { rfind(text, after.as_bytes()) };
+                let end = if after.is_empty() { Some(text.len()) } else { text.rfind(after) };
                 let text = &text[..end.unwrap_or(text.len())];
                 quoted(text).map_or_else(|| bare(text), |name| vec![name])
             }
@@ -255,8 +257,8 @@ impl Message<'_> {
                 places(text, between.as_bytes()).into_iter().filter(is_split).filter_map(after).flat_map(bare).collect()
             }
             Shape::InCall => {
-                let inner = find(text, "(").map(|at| &text[at + 1..]).unwrap_or_default();
-                let end = rfind(inner, b"\",").map(|at| &inner[..=at]);
+                let inner = text.find("(").map(|at| &text[at + 1..]).unwrap_or_default();
+                let end = inner.rfind(b"\",").map(|at| &inner[..=at]);
                 end.and_then(quoted).into_iter().collect()
             }
         }
@@ -269,7 +271,7 @@ fn quoted(text: &[u8]) -> Option<Name> {
     if let Some(path) = inner.strip_suffix(b"\"") {
         return Some(Name { bytes: unescaped(path), form: Form::Path });
     }
-    let end = rfind(inner.strip_suffix(b")")?, b"\" (in ")?;
+    let end = inner.strip_suffix(b")")?.rfind(b"\" (in ")?;
     Some(Name { bytes: unescaped(&inner[..end]), form: Form::InModule })
 }
 
@@ -281,14 +283,6 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 fn places(text: &[u8], part: &[u8]) -> Vec<usize> {
     (0..text.len()).filter(|at| text[*at..].starts_with(part)).collect()
-}
-
-fn find(text: &[u8], part: &str) -> Option<usize> {
-    text.windows(part.len()).position(|window| window == part.as_bytes())
-}
-
-fn rfind(text: &[u8], part: &[u8]) -> Option<usize> {
-    text.windows(part.len()).rposition(|window| window == part)
 }
 
 /// Whether a line only says that a launch ends because a daemon did not let it in or another rsync was in its way.
@@ -326,7 +320,7 @@ pub fn is_refusal(line: &[u8]) -> bool {
 pub fn is_summary_of(line: &[u8], codes: &[u8]) -> bool {
     let Some(message) = read(line).filter(|message| message.about == About::Summary) else { return false };
     // The words for a code have no parenthesis that holds a code (errcode.h, log.c).
-    let code = find(message.text, "(code ").map(|at| &message.text[at + 6..]);
+    let code = message.text.find("(code ").map(|at| &message.text[at + 6..]);
     code.is_some_and(|rest| codes.iter().any(|code| rest.starts_with(format!("{code}) at ").as_bytes())))
 }
 

@@ -7,6 +7,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use bstr::ByteSlice;
+
 /// The rules as far as they are certain, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prune {
@@ -130,8 +132,7 @@ impl Pattern {
             Some(rest) => (true, rest),
             None => (false, pattern),
         };
-        let special =
-            pattern.iter().any(|byte| matches!(byte, b'[' | b'\\')) || pattern.windows(2).any(|two| two == b"**");
+        let special = pattern.iter().any(|byte| matches!(byte, b'[' | b'\\')) || pattern.contains_str(b"**");
         let parts: Vec<Vec<u8>> = pattern.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
         (!special && parts.iter().all(|part| !part.is_empty())).then_some(Pattern { anchored, parts })
     }

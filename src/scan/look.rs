@@ -1,4 +1,4 @@
-//! What both walkers ask the file system about names, and what they tell of the answers.
+//! What the walker asks the file system about names, and what they tell of the answers.
 //!
 //! Names are looked up relative to their directory's handle, and followed only where rsync follows links. Only what the directory
 //! itself does not tell is looked up: the length of a regular file, the kind where listings leave it out, and inodes if hard links
@@ -232,11 +232,20 @@ impl Look<'_> {
         self.tree.tell(Event::Error(ScanError { root: node.root(), path, attempted, errno, in_unit }));
     }
 
-    /// Tells a root that cannot be opened: as one unit, because rsync has to meet it as well.
-    pub fn tell_unread_root(&self, root: u32, name: &[u8], errno: Errno) {
-        let (path, in_unit) = (name.to_vec(), errno != Errno::NOENT);
+    /// Tells a root that cannot be opened: as one unit, because rsync has to meet it as well, unless it is left out.
+    pub fn tell_unread_root(&self, root: u32, name: &[u8], errno: Errno, left_out: bool) {
+        let (path, in_unit) = (name.to_vec(), errno != Errno::NOENT && !left_out);
         self.tree.tell(Event::Error(ScanError { root, path, attempted: OPEN_DIRECTORY, errno, in_unit }));
-        self.tree.unread_root(root, name);
+        if !left_out {
+            self.tree.unread_root(root, name);
+        }
+    }
+
+    /// The kind of a name of which the listing does not tell it.
+    pub fn kind(&self, dir: &OwnedFd, name: &CStr) -> FileType {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        fs::statx(dir, name, flags, StatxFlags::TYPE)
+            .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.stx_mode.into()))
     }
 }
 

@@ -2,21 +2,22 @@
 //!
 //! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
 //! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
-//! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, or `ignore_walk` where ignore
-//! rules count, or `listed` takes what another machine lists; `look` asks the file system about names, `subtree` sums and splits, `linked` keeps together what shares files, and `event` is
+//! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, or `listed` takes what another machine
+//! lists; `ignored` says what ignore rules leave out, `look` asks the file system about names, `subtree` sums and splits, `linked` keeps together
+//! what shares files, and `event` is
 //! what is told.
 //!
-//! Guarantees, whatever the walker and the number of threads:
+//! Guarantees, whatever the number of threads:
 //! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
 //! - a unit is within the limits unless it is one single name, or a directory that must stay whole (announced by [`Event::KeptWhole`]);
 //! - spine directories are numbered from 0 in the order of their events, and every directory above a spine directory or unit comes
 //!   before it;
 //! - a unit leaves as soon as its parent is known to be spine (with [`Scan::hard_links`] one that shares files with others when the scan
 //!   ends), so memory is bounded by the open directories (each holds at most [`Limits::entries`] names), not by the tree. On top come
-//!   [`Small::entries`] and, where ignore rules count, the names of the directories that are being read.
+//!   [`Small::entries`] and the rules of the directories that are being read, where ignore rules count.
 
 mod event;
-mod ignore_walk;
+mod ignored;
 mod levels;
 mod linked;
 mod listed;
@@ -109,8 +110,8 @@ pub struct Scan {
     /// Bytes that may come before the path of a split directory elsewhere than below its base.
     pub longest_base: usize,
     /// Leave out what the rules of `.gitignore`, `.ignore`, `.git/info/exclude` and git's global file ignore, whether or not there is a
-    /// repository. A directory that holds something ignored is spine, so that no unit does. Rules above a source count where it
-    /// is part of a repository. What the index has is ignored all the same if the rules say so.
+    /// repository. A directory that holds something ignored is spine, so that no unit does. Rules above a source count up to the top of
+    /// the repository that it is part of. What the index has is ignored all the same if the rules say so.
     pub gitignore: bool,
 }
 
@@ -171,8 +172,8 @@ impl Scan {
     /// several threads, and calls it makes must not wait for the scan.
     ///
     /// # Errors
-    /// Only when nothing could be scanned at all: the threads could not be started, a root's base could not be opened, or
-    /// [`Scan::gitignore`] is asked for together with directories that stay whole. Every later failure is an [`Event::Error`].
+    /// Only when nothing could be scanned at all: the threads could not be started, a root's base could not be opened, ignore rules above a root
+    /// could not be read, or [`Scan::gitignore`] is asked for together with directories that stay whole. Every later failure is an [`Event::Error`].
     ///
     /// ```
     /// use std::{num::NonZero, sync::Mutex};
@@ -203,16 +204,14 @@ impl Scan {
     /// take longer.
     ///
     /// # Errors
-    /// As [`Scan::run`]; with [`Scan::gitignore`], of which the walker does not tell what it leaves out.
+    /// As [`Scan::run`].
     pub(crate) fn run_observed(
         &self,
         observer: &dyn Observer,
         watch: &Watch,
         sink: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<()> {
-        if self.gitignore {
-            return Err(Error::usage("a scan by ignore rules cannot be observed"));
-        }
+        self.refuse_whole()?;
         walk::walk(self, None, Some(observer), watch, sink)
     }
 
@@ -222,13 +221,16 @@ impl Scan {
     /// # Errors
     /// As [`Scan::run`].
     pub fn run_sized(&self, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
-        if !self.gitignore {
-            return walk::walk(self, small, None, watch, sink);
-        }
+        self.refuse_whole()?;
+        walk::walk(self, small, None, watch, sink)
+    }
+
+    /// What stays whole is not judged.
+    fn refuse_whole(&self) -> Result<()> {
         let by_link = self.follow != Follow::Nothing || self.unsafe_links_whole;
-        if self.keep_locked_whole || !self.merge_files.is_empty() || by_link {
+        if self.gitignore && (self.keep_locked_whole || !self.merge_files.is_empty() || by_link) {
             return Err(Error::usage("a directory that must stay whole may hold something that is ignored"));
         }
-        ignore_walk::walk(self, small, watch, sink)
+        Ok(())
     }
 }

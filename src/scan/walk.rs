@@ -1,4 +1,4 @@
-//! The default walker: work stealing over directory handles.
+//! The walker: work stealing over directory handles.
 //!
 //! A directory is opened relative to its parent's handle and never by a full path, so that neither `PATH_MAX` nor a directory that
 //! is renamed meanwhile leads it astray; links are not followed. A large directory is divided while it is read: whoever has read a
@@ -14,6 +14,7 @@ use rayon::Scope;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
+use super::ignored::{Present, READ_RULES, Rules, Unread};
 use super::look::{
     Look, OPEN_DIRECTORY, READ_AT_ONCE, READ_DIRECTORY, c_strings, is_exposed, open_base, open_dir, open_root,
 };
@@ -37,6 +38,50 @@ struct Portion {
     listed: Vec<u8>,
     /// Names of which the listing tells enough.
     known: Names,
+}
+
+impl Portion {
+    /// Forgets what the rules ignore in the directory at this path; true if there was something.
+    fn leave_out(&mut self, rules: &Rules, path: &[u8]) -> bool {
+        if rules.is_empty() {
+            return false;
+        }
+        let mut path = rules.way_to(path);
+        let above = path.len();
+        let mut ignores = |name: &CStr, is_dir| {
+            path.truncate(above);
+            path.extend_from_slice(name.to_bytes());
+            rules.ignore(&path, is_dir)
+        };
+        let mut ignored = false;
+        let mut sift = |names: &mut Vec<u8>, is_dir| {
+            let mut kept = Vec::with_capacity(names.len());
+            for name in c_strings(names) {
+                match ignores(name, is_dir) {
+                    true => ignored = true,
+                    false => kept.extend_from_slice(name.to_bytes_with_nul()),
+                }
+            }
+            *names = kept;
+        };
+        sift(&mut self.directories, true);
+        sift(&mut self.listed, false);
+        // They have one weight, and may be directories only where rsync's own rules exclude them.
+        sift(&mut self.known.names, false);
+        let left = c_strings(&self.known.names).count();
+        self.known.weights.truncate(left);
+        ignored
+    }
+
+    /// Which files of rules it has.
+    fn present(&self) -> Present {
+        let mut present = Present::default();
+        [&self.directories, &self.listed, &self.known.names]
+            .into_iter()
+            .flat_map(|names| c_strings(names))
+            .for_each(|name| present.see(name));
+        present
+    }
 }
 
 impl Default for Portion {
@@ -65,12 +110,14 @@ pub(super) fn walk(
                 .exit(EXIT_IPC)
         })?;
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
+    let rules = |root| scan.gitignore.then(|| Rules::above(root)).transpose();
+    let rules = scan.roots.iter().map(rules).collect::<Result<Vec<_>>>()?;
     let split_open_roots = scan.roots.len() > 1;
     let walk = Walk(Look { tree: Tree::new(scan.limits, small, split_open_roots, watch, sink), scan, observer });
     pool.scope(|scope| {
-        for (index, (root, base)) in scan.roots.iter().zip(bases).enumerate() {
+        for (index, ((root, base), rules)) in scan.roots.iter().zip(bases).zip(rules).enumerate() {
             let walk = &walk;
-            scope.spawn(move |scope| walk.visit_root(scope, index as u32, root, base));
+            scope.spawn(move |scope| walk.visit_root(scope, index as u32, root, base, rules));
         }
     });
     walk.0.tree.conclude();
@@ -79,13 +126,16 @@ pub(super) fn walk(
 }
 
 impl Walk<'_> {
-    fn visit_root<'s>(&'s self, scope: &Scope<'s>, root: u32, wanted: &Root, base: OwnedFd) {
+    fn visit_root<'s>(&'s self, scope: &Scope<'s>, root: u32, wanted: &Root, base: OwnedFd, rules: Option<Rules>) {
         let Walk(look) = self;
         look.tree.watch.count_root();
         let (name, opened) = open_root(&base, wanted);
         let (attributes, dir) = match opened {
             Ok(opened) => opened,
-            Err(errno) => return look.tell_unread_root(root, name, errno),
+            Err(errno) => {
+                let may_copy = may_hold_ignored(errno) && rules.is_some();
+                return look.tell_unread_root(root, name, errno, may_copy);
+            }
         };
         let exposed = is_exposed(wanted, &base, attributes);
         let node = Node::new(None, root, name, attributes, exposed, look.keep_whole(attributes, &dir));
@@ -93,12 +143,20 @@ impl Walk<'_> {
         if look.scan.split_roots && !node.is_in_whole() && !node.is_too_long() {
             node.split(&look.tree);
         }
-        self.read(scope, &node, Arc::new(dir), 0);
+        self.read(scope, &node, Arc::new(dir), 0, rules);
         node.done(&look.tree);
     }
 
     /// Ends the piece of work that [`Walk::spawn`] announced: by the end of the child's own node, or at once.
-    fn visit<'s>(&'s self, scope: &Scope<'s>, parent: &Arc<Node>, parent_dir: &OwnedFd, name: &CStr, link: bool) {
+    fn visit<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        parent: &Arc<Node>,
+        parent_dir: &OwnedFd,
+        name: &CStr,
+        link: bool,
+        rules: Option<Rules>,
+    ) {
         let Walk(Look { tree, scan, .. }) = self;
         if tree.watch.stopped() || parent.is_pruned() {
             return parent.done(tree);
@@ -116,7 +174,7 @@ impl Walk<'_> {
                 let whole = if link { Some(KeptWhole::Link) } else { self.0.keep_whole(attributes, &dir) };
                 let exposed = parent.exposes(attributes);
                 let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, exposed, whole);
-                self.read(scope, &node, Arc::new(dir), 0);
+                self.read(scope, &node, Arc::new(dir), 0, rules);
                 return node.done(tree);
             }
             Err(errno) => self.unread(parent, name.to_bytes(), errno),
@@ -128,6 +186,10 @@ impl Walk<'_> {
 
     fn unread(&self, parent: &Arc<Node>, name: &[u8], errno: Errno) {
         let Walk(look) = self;
+        if look.scan.gitignore && may_hold_ignored(errno) {
+            look.tell_error(parent, name, OPEN_DIRECTORY, errno, false);
+            return parent.split(&look.tree);
+        }
         match errno {
             Errno::MFILE | Errno::NFILE => {
                 let path = below(&parent.path(), name);
@@ -146,16 +208,24 @@ impl Walk<'_> {
 
     /// Reads a portion of a directory, and deals with it. What remains becomes a piece of work of its own, and the sub-directories
     /// come on top of it: a thread with nothing to do reads on meanwhile, and this one goes down before it reads on.
-    fn read<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: Arc<OwnedFd>, before: u64) {
+    fn read<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: Arc<OwnedFd>, before: u64, rules: Option<Rules>) {
         let Walk(look) = self;
         READ.with_borrow_mut(|portion| {
             let (more, count) = self.list(node, &dir, portion);
+            let rules =
+                rules.map(|rules| if before == 0 { self.rules(&rules, node, &dir, portion, more) } else { rules });
+            if let Some(rules) = &rules
+                && portion.leave_out(rules, &node.path())
+            {
+                // rsync would copy what is ignored with the whole. A path that is too long for it is an error then.
+                node.split(&look.tree);
+            }
             if more {
-                let (node, dir) = (Arc::clone(node), Arc::clone(&dir));
+                let (node, dir, rules) = (Arc::clone(node), Arc::clone(&dir), rules.clone());
                 node.expect_more();
                 scope.spawn(move |scope| {
                     if !look.tree.watch.stopped() && !node.is_pruned() {
-                        self.read(scope, &node, dir, before + count);
+                        self.read(scope, &node, dir, before + count, rules);
                     }
                     node.done(&look.tree);
                 });
@@ -167,16 +237,30 @@ impl Walk<'_> {
             let mut entered = 0;
             for name in c_strings(directories) {
                 entered += 1;
-                self.spawn(scope, node, &dir, name.to_owned(), false);
+                self.spawn(scope, node, &dir, name.to_owned(), false, rules.clone());
             }
-            let enter = |name: &CStr, link| self.spawn(scope, node, &dir, name.to_owned(), link);
+            let enter = |name: &CStr, link| match &rules {
+                None => self.spawn(scope, node, &dir, name.to_owned(), link, None),
+                // A directory meanwhile: it was not judged as one, and came too late.
+                Some(_) => node.split(&look.tree),
+            };
             look.take(node, &dir, listed, known, entered, !more, enter);
         });
     }
 
+    /// The rules in a directory, of which the first portion was listed.
+    fn rules(&self, above: &Rules, node: &Arc<Node>, dir: &OwnedFd, portion: &Portion, more: bool) -> Rules {
+        let present = if more { Present::unknown() } else { portion.present() };
+        let (rules, unread) = above.inside(dir, &node.path(), present);
+        for Unread { name, errno } in unread {
+            self.0.tell_error(node, &name, READ_RULES, errno, false);
+        }
+        rules
+    }
+
     /// Fills a portion, and tells whether the directory may have more, and how many entries it was. Inlined for the reason told in [`super::look`].
     #[inline(always)]
-    fn list(&self, node: &Node, dir: &OwnedFd, portion: &mut Portion) -> (bool, u64) {
+    fn list(&self, node: &Arc<Node>, dir: &OwnedFd, portion: &mut Portion) -> (bool, u64) {
         let Walk(look) = self;
         let Portion { buffer, directories, listed, known } = portion;
         directories.clear();
@@ -189,11 +273,20 @@ impl Walk<'_> {
                 Ok(entry) => entry,
                 Err(errno) => {
                     look.tell_error(node, b"", READ_DIRECTORY, errno, false);
+                    if look.scan.gitignore {
+                        // Nobody knows whether something in it is ignored.
+                        node.split(&look.tree);
+                    }
                     return (false, (count - dots) as u64);
                 }
             };
             let name = entry.file_name();
-            match entry.file_type() {
+            let kind = match entry.file_type() {
+                // Rules may be about directories only.
+                FileType::Unknown if look.scan.gitignore => look.kind(dir, name),
+                kind => kind,
+            };
+            match kind {
                 FileType::Directory | FileType::Unknown if name == c"." || name == c".." => dots += 1,
                 FileType::Directory if !look.excludes(node, name.to_bytes()) => {
                     directories.extend_from_slice(name.to_bytes_with_nul());
@@ -211,9 +304,22 @@ impl Walk<'_> {
         (false, (count - dots) as u64)
     }
 
-    fn spawn<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: &Arc<OwnedFd>, name: CString, link: bool) {
+    fn spawn<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        node: &Arc<Node>,
+        dir: &Arc<OwnedFd>,
+        name: CString,
+        link: bool,
+        rules: Option<Rules>,
+    ) {
         let (node, dir) = (Arc::clone(node), Arc::clone(dir));
         node.expect_more();
-        scope.spawn(move |scope| self.visit(scope, &node, &dir, &name, link));
+        scope.spawn(move |scope| self.visit(scope, &node, &dir, &name, link, rules));
     }
+}
+
+/// Whether rsync may be able to read a directory that could not be opened, and would copy what is ignored in it.
+fn may_hold_ignored(errno: Errno) -> bool {
+    !matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
