@@ -1,11 +1,15 @@
 # What people do with the source: build, try, test, install. GNU make; everything that is a program lives in scripts/.
 #
-# Nothing but `demo`, `test`, `lint` and `fuzz` calls scripts/setup.sh, which may install packages and says so.
+# Nothing but `setup`, `demo`, `test`, `lint` and `fuzz` calls scripts/setup.sh, which may install packages and says so first. With SETUP=no it only says
+# what is missing.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 INSTALL ?= install
+# no: install nothing.
+SETUP ?= yes
+export SETUP
 # What `make packages` builds for: nothing is this machine.
 PACKAGE_TARGET ?=
 # More arguments for `cargo test`, such as a name.
@@ -37,6 +41,7 @@ SHELL = /bin/sh
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 BIN := $(TARGET)/release/multi-sync
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 PAGES := $(wildcard docs/*.md)
@@ -53,7 +58,7 @@ SHARED := share/man/multi-sync.1:man/man1/multi-sync.1 \
 sharedir = $(DESTDIR)$(PREFIX)/share
 
 .DEFAULT_GOAL := build
-.PHONY: packages build demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-rsync-source
+.PHONY: packages sbom build setup demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-rsync-source
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -64,6 +69,9 @@ build: need-cargo ## the program, in target/release (default)
 $(BIN): $(SOURCES)
 	@$(MAKE) --no-print-directory build
 	@touch -c $(BIN)
+
+setup: ## install what building and testing need from the system; SETUP=no: only say what is missing
+	./scripts/setup.sh test
 
 demo: need-cargo ## copy a real tree (DEMO_TREE, default /usr/share) and prove that nothing differs
 	./scripts/setup.sh run
@@ -102,12 +110,19 @@ packages: need-cargo ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux-
 	    command -v $$tool >/dev/null || { echo "$$tool is not here: cargo install --locked $$tool" >&2; exit 1; }; done
 	$(CARGO) build --release --locked $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	@mkdir -p target
-	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1); printf '%s\n' \
-	    "multi-sync ($$version-1) unstable; urgency=medium" '' '  * See docs/CHANGELOG.md in this directory.' '' \
+	@printf '%s\n' \
+	    "multi-sync ($(VERSION)-1) unstable; urgency=medium" '' '  * See docs/CHANGELOG.md in this directory.' '' \
 	    " -- The authors of multi-sync <maintainers@multi-sync.invalid>  $$(LC_ALL=C date -R)" >target/debian-changelog
 	$(CARGO) deb --no-build $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	$(CARGO) generate-rpm $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
-	@find '$(TARGET)' \( -name '*.deb' -o -name '*.rpm' \) -newer Cargo.toml
+	@cd '$(TARGET)/$(PACKAGE_TARGET)' && \
+	    sha256sum debian/multi-sync_"$(VERSION)"-*.deb generate-rpm/multi-sync-"$(VERSION)"-*.rpm release/multi-sync | tee SHA256SUMS
+
+sbom: need-cargo ## target/multi-sync.cdx.json: every crate in the program, with version and licence (CycloneDX); needs cargo-cyclonedx
+	@command -v cargo-cyclonedx >/dev/null || { echo "cargo-cyclonedx is not here: cargo install --locked cargo-cyclonedx" >&2; exit 1; }
+	@mkdir -p target
+	$(CARGO) cyclonedx --format json --override-filename multi-sync.cdx $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	mv multi-sync.cdx.json target/
 
 fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS='size endpoint'); installs cargo-fuzz
 	CARGO='$(CARGO)' FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_TARGETS='$(FUZZ_TARGETS)' ./scripts/fuzz.sh

@@ -21,11 +21,13 @@ import threading
 import time
 
 DELAY_US = 2000
+# Where nothing is to do in few files, so that the run is not over before anything can be said.
+IDLE_DELAY_US = 12000
 KIB, MIB = 1 << 10, 1 << 20
 # Directories at each level, files in each of the last ones, and their mean size.
 SHAPES = {
-    "6,000 small files": dict(fan_out=(20, 15), files=20, size=6 * KIB, spread=0.3, limit="1500k"),
-    "800 files of lognormal size": dict(fan_out=(10, 8), files=10, size=150 * KIB, spread=1.5, limit="6m"),
+    "6,000 small files": dict(fan_out=(20, 15), files=20, size=6 * KIB, spread=0.3, limit="1500k", idle_delay=DELAY_US),
+    "800 files of lognormal size": dict(fan_out=(10, 8), files=10, size=150 * KIB, spread=1.5, limit="6m", idle_delay=IDLE_DELAY_US),
 }
 KINDS = ["fresh", "nothing to do", "half done", "one huge file"]
 
@@ -102,7 +104,7 @@ def record(program, work, shape, kind, slow):
     if slow:
         source = f"{work}/slow"
         os.makedirs(source)
-        environment = dict(os.environ, SLOWFS_SOURCE=f"{work}/tree", SLOWFS_DELAY_US=str(DELAY_US))
+        environment = dict(os.environ, SLOWFS_SOURCE=f"{work}/tree", SLOWFS_DELAY_US=str(shape["idle_delay"] if kind == "nothing to do" else DELAY_US))
         subprocess.run([slow, "-o", "max_threads=64", source], env=environment, check=True)
     try:
         options = f"-a --bwlimit={shape['limit']}"

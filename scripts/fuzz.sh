@@ -32,6 +32,10 @@ fi
 
 ./scripts/setup.sh fuzz
 if ! "$CARGO" fuzz --version >/dev/null 2>&1; then
+    if [ "${SETUP:-yes}" = no ]; then
+        say "cargo-fuzz is missing, and not installed because of SETUP=no: $CARGO install cargo-fuzz --locked"
+        exit 1
+    fi
     say 'cargo-fuzz is missing; installing it with cargo'
     "$CARGO" install cargo-fuzz --locked
 fi

@@ -6,6 +6,9 @@
 #   scripts/setup.sh fuzz   to run the fuzz targets: a C++ compiler, which builds the fuzzer
 #   scripts/setup.sh bench  to compare it with other tools as well: those
 #
+# With SETUP=no in the environment it installs nothing: it lists what is missing and how to install it, and fails only if multi-sync cannot be built
+# or run at all. Tests that lack something else say that they were skipped.
+#
 # Silent if nothing is missing. Rust itself is not installed here: see https://rustup.rs.
 set -eu
 
@@ -47,7 +50,11 @@ need() {
     esac
     if [ "$packages" = - ] && [ "$2" = links ]; then fail "missing: $1. On macOS: xcode-select --install"; fi
     [ "$packages" != - ] || fail "missing: $1. $manager has no package for it"
-    printf 'setup: missing: %s; installing %s with %s\n' "$1" "$packages" "$manager" >&2
+    if [ "$setup" = no ]; then
+        printf 'setup: missing: %s; not installed because of SETUP=no: %s (%s)\n' "$1" "$packages" "$manager" >&2
+    else
+        printf 'setup: missing: %s; installing %s with %s\n' "$1" "$packages" "$manager" >&2
+    fi
     wanted="$wanted $packages"
 }
 
@@ -154,6 +161,7 @@ apt_install() {
     return "$status"
 }
 
+setup=${SETUP:-yes}
 mode=${1-}
 case $mode in
     run | test | bench | fuzz) ;;
@@ -166,6 +174,10 @@ esac
 find_manager
 needs "$mode"
 [ -n "$wanted" ] || exit 0
+if [ "$setup" = no ]; then
+    if has rsync && links; then exit 0; fi
+    fail 'rsync and a C compiler are needed. To install what is missing: make setup'
+fi
 # shellcheck disable=SC2086 # a list of package names
 install_packages $wanted >&2 || fail "$manager could not install:$wanted"
 

@@ -60,8 +60,9 @@ fn main() -> ExitCode {
         Request::Selftest(request) => test(&request),
         Request::Bench(request) => measure(&request),
         Request::Set { dir, request } => {
-            let tell = |text: &str| complain_text(text);
-            runs::set(&dir, &request, &tell).and_then(|text| print(&text))
+            let (stopper, tell) = (Stopper::default(), |text: &str| complain_text(text));
+            let ask = || runs::set(&dir, &request, &|| stopper.stopped(), &tell);
+            while_listening(&|| stopper.stop(), &|| (), || print(&ask()?))
         }
         Request::Survey { request, json } => look_around(&request, json),
         Request::Status(dir, form) => print(&runs::of(&dir, form, &cli::ways)?),
@@ -266,6 +267,7 @@ fn look_around(request: &survey::Request, json: bool) -> Result<u8> {
     while_listening(&stop, &|| {}, || {
         job::raise_descriptor_limit();
         let report = survey::run(request, &stopper, &watch)?;
+        request.config.outlets.report.iter().try_for_each(|file| report.write(file))?;
         let written = streams::answer(if json { report.json()? } else { report.text() });
         written.map_err(|cause| Error::usage("cannot write the survey to standard output").because(cause))?;
         Ok(report.exit_code())

@@ -6,6 +6,7 @@
 mod data;
 mod dirs;
 mod html;
+pub(crate) mod sheet;
 mod timeline;
 
 use std::fs::File;

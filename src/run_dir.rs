@@ -15,7 +15,7 @@ mod noted;
 mod tidy;
 
 pub use asked::Asked;
-pub use channel::{Asking, Channel, ask};
+pub use channel::{Asking, Channel, ask, refuse_stranger};
 pub use find::{find, id, list, usual, usual_places, word};
 pub use lock::Lock;
 pub use noted::{Ended, Noted, Noter};

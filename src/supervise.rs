@@ -48,6 +48,8 @@ const LONGEST_LINE: usize = 64 * 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A child that prints line after line is not read line by line: each would wake us (18 % of the processor time of a copy of 20,000 empty files).
 const CHATTY: u32 = 32;
+/// Who was to be woken, and was not for so long, was stopped itself.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 /// Lines of so long are read together.
 const GATHER: Duration = Duration::from_millis(2);
 /// After this long a child that was asked to end has its own children asked too.
@@ -64,6 +66,12 @@ pub enum Stream {
     Stderr,
 }
 
+/// Whether a process of this machine is stopped (`^Z`, SIGSTOP).
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.and_then(session::Stat::of).is_some_and(|stat| stat.is_stopped())
+}
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -75,6 +83,16 @@ pub enum Ended {
     Stalled,
     /// It was not started, because [`Supervisor::stop`] came first.
     NotStarted,
+}
+
+/// What is told of a child beside what it prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// It was started, and has this number.
+    Started(u32),
+    /// It was stopped for a while, by a pause or together with this process (`^Z`): what waits for it may have given it up. Told before what it
+    /// prints then, and perhaps several times.
+    Held,
 }
 
 /// How firmly children are asked to end.
@@ -133,8 +151,8 @@ impl Supervisor {
         self.run_reading(invocation, None, stall, &|_| {}, each)
     }
 
-    /// Runs a process as [`Supervisor::run_while_alive`] does. If there are `names`, it reads them in place of the invocation's input. `started`
-    /// hears its number at once.
+    /// Runs a process as [`Supervisor::run_while_alive`] does. If there are `names`, it reads them in place of the invocation's input. `signs`
+    /// hears its number at once, and when it was stopped.
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -143,11 +161,11 @@ impl Supervisor {
         invocation: &Invocation,
         names: Option<PipeReader>,
         stall: Option<Duration>,
-        started: &dyn Fn(u32),
+        signs: &dyn Fn(Sign),
         each: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Ended> {
         let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
-        let ended = self.run_raw(invocation, names, stall, started, &mut |stream, bytes| match bytes {
+        let ended = self.run_raw(invocation, names, stall, signs, &mut |stream, bytes| match bytes {
             Some(bytes) => lines[stream as usize].feed(bytes, each),
             None => lines[stream as usize].finish(each),
         });
@@ -164,7 +182,7 @@ impl Supervisor {
         invocation: &Invocation,
         names: Option<PipeReader>,
         stall: Option<Duration>,
-        started: &dyn Fn(u32),
+        signs: &dyn Fn(Sign),
         each: &mut dyn FnMut(Stream, Option<&[u8]>),
     ) -> Result<Ended> {
         let mut child = {
@@ -178,12 +196,12 @@ impl Supervisor {
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
             }
             live.leaders.insert(pid(&child), invocation.held);
-            started(child.id());
+            signs(Sign::Started(child.id()));
             Owned { supervisor: self, child: Some(child) }
         };
         let mut idle = stall.map(|limit| Idle::new(child.get(), limit));
         let mut feed = child.get().stdin.take().map(|pipe| Feed { pipe, left: &invocation.input });
-        let read = self.drain(child.get(), feed.as_mut(), idle.as_mut(), each);
+        let read = self.drain(child.get(), feed.as_mut(), idle.as_mut(), signs, each);
         drop(feed);
         let stalled = idle.is_some_and(|idle| idle.ended_it());
         let status = child.wait(stalled);
@@ -232,6 +250,7 @@ impl Supervisor {
         child: &mut Child,
         mut feed: Option<&mut Feed<'_>>,
         mut idle: Option<&mut Idle>,
+        signs: &dyn Fn(Sign),
         each: &mut dyn FnMut(Stream, Option<&[u8]>),
     ) -> io::Result<()> {
         let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
@@ -251,6 +270,9 @@ impl Supervisor {
             let waited = Instant::now();
             let patience = if death.is_some() { session::LOOK_EVERY } else { LOOK_EVERY };
             let (out_ready, err_ready) = wait_for_output(stdout.as_ref(), stderr.as_ref(), unfed, patience)?;
+            if self.is_paused() || waited.elapsed() >= patience + STOOD_STILL {
+                signs(Sign::Held);
+            }
             in_a_row = if out_ready && waited.elapsed() < GATHER { in_a_row + 1 } else { 0 };
             if in_a_row > CHATTY {
                 std::thread::sleep(GATHER);

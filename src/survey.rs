@@ -7,6 +7,7 @@ mod collect;
 mod figures;
 mod live;
 mod losses;
+mod page;
 mod text;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::endpoint::Target;
 use crate::engine::Control;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::outlet::{Form, ReportFile};
 use crate::plan::{Plan, Strategy};
 use crate::rsync::exit;
 use crate::scan::{Event, KeptWhole, Limits, Watch, Weight};
@@ -63,6 +65,7 @@ pub struct Report {
     unread: Examples,
     missing_sources: Vec<String>,
     filtered: bool,
+    gitignore: bool,
     losses: Vec<Loss>,
     division: Division,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +104,20 @@ impl Report {
     /// For a person: one screen first, then the details.
     pub fn text(&self) -> String {
         text::text(self)
+    }
+
+    /// Writes it as a page or as JSON.
+    ///
+    /// # Errors
+    /// It cannot be written there.
+    pub fn write(&self, file: &ReportFile) -> Result<()> {
+        file.write(|out| match file.form {
+            Form::Html => page::write(out, self),
+            Form::Json | Form::Csv => {
+                serde_json::to_writer_pretty(&mut *out, self)?;
+                out.write_all(b"\n")
+            }
+        })
     }
 
     /// rsync's code for what was found: 23 if something could not be read.
@@ -217,6 +234,7 @@ pub fn run(request: &Request, stopper: &Stopper, watch: &Watch) -> Result<Report
         unread: unread.into_inner().unwrap_or_else(PoisonError::into_inner),
         missing_sources: plan.missing.iter().map(|(source, _)| shown(source)).collect(),
         filtered: meaning.has_filter_rules,
+        gitignore: config.gitignore,
         division: Division {
             one_rsync: match &plan.strategy {
                 Strategy::Plain(why) => Some(why.clone()),
@@ -234,13 +252,16 @@ pub fn run(request: &Request, stopper: &Stopper, watch: &Watch) -> Result<Report
 
 fn refuse(request: &Request) -> Result<()> {
     let Request { config, has_destination, trial } = request;
-    if config.gitignore {
-        return Err(Error::usage("a survey does not know ignore rules").remedy("leave out --gitignore"));
-    }
     if config.options.meaning().files_from.is_some() {
         return Err(Error::usage("a survey reads whole directories, and no list of names (--files-from)")
-            .remedy("leave out --files-from"));
+            .remedy("leave out --files-from: the survey is then of all that the list may name"));
     }
+    if config.outlets.report.as_ref().is_some_and(|report| report.form == Form::Csv) {
+        return Err(Error::usage("--report FILE.csv has a line for each launch, and a survey has none")
+            .remedy("write a name that ends in .html or .json"));
+    }
+    // Before the scan, which may take hours.
+    config.outlets.report.iter().try_for_each(|report| report.spool().map(drop))?;
     if trial.is_none() {
         return Ok(());
     }

@@ -23,27 +23,27 @@ pub(super) const MANY_TO_ONE: &str = "many-to-one";
 
 /// What fits a screen of 80 columns and 24 lines, with the prompt.
 pub(super) const SHORT_HELP: &str = "\
-Copies a tree with several rsyncs at once; the result is that of one rsync.
+Copies a tree with several rsyncs at once, with the result of a single rsync.
 
 Usage: multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...
        multi-sync [OPTIONS] SRC... DEST
        multi-sync resume | retry | status | runs | verify | survey | explain |
                   selftest | bench | help [WORD | all]
-  -p, --processes N    N rsyncs at once [default: 1]; auto: as many as help
+  -p, --processes N    run N rsyncs at once [default: 1]; auto: find the best N
   -r, --rsync 'OPTS'   rsync's options, quoted [default: '-aS --numeric-ids']
   -P, --progress       show progress on one live line; -PP: each rsync as well
-      --stats          print statistics at the end, and why it was one rsync
-  -b, --buckets DIR    keep the run's state in DIR: for resume, retry, status
-  -k, --keep           keep it also after success; -j, --show: print its path
-  -f, --files N        entries in a bucket; -s, --size BYTES limits its bytes
-  -d, --dry-run        read and pack the source, copy nothing
-      --verify         after the copy list what rsync -n -i still finds to do
+      --stats          print statistics at the end, and why one rsync was used
+  -b, --buckets DIR    keep the run's state in DIR, for resume and status
+  -k, --keep           keep it after success too; -j, --show: print its path
+  -f, --files N        most entries in a bucket; -s, --size BYTES: most bytes
+  -d, --dry-run        scan and pack the source, but copy nothing
+      --verify         after the copy, list what rsync -n -i would still change
   -h, --help           print this; -hh: all options
 Examples:
   multi-sync -p 8 rsync -aHAX --delete /data/ nas:/backup/
   multi-sync -p 8 -P -b runs -r '-aHAX --delete' /data/ nas:/backup/
   multi-sync verify -p 8 rsync -aHAX --delete /data/ nas:/backup/
-Exit codes are rsync's own: 0 all copied, 23 some not; see multi-sync help all
+Exit codes are rsync's: 0 all copied, 23 some not. More: multi-sync help all
 ";
 
 /// Everything, grouped.
@@ -92,64 +92,64 @@ pub(super) fn command() -> Command {
                 .long("mode")
                 .value_name("MODE")
                 .value_parser([ONE_TO_ONE, MANY_TO_ONE])
-                .help(format!("{ONE_TO_ONE}: this machine copies [default]; {MANY_TO_ONE}: the hosts of --hosts do")),
+                .help(format!("{ONE_TO_ONE}: this machine copies [default]; {MANY_TO_ONE}: the hosts in --hosts copy")),
         )
         .arg(long_value(
             "hosts",
             "LIST",
-            "source hosts: HOST or USER@HOST, with commas; HOST*N for N rsyncs there".into(),
+            "source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there".into(),
         ))
-        .arg(long_value("hosts-file", "FILE", "source hosts from FILE, a host or `host,user` in each line".into()))
+        .arg(long_value("hosts-file", "FILE", "read the source hosts from FILE, one `host` or `host,user` per line".into()))
         .arg(long_value("ssh", "COMMAND", "how to reach the source hosts [default: ssh]".into()))
         .arg(long_value(
             "host-timeout",
             "SECONDS",
-            format!("end the run when no host could be used for so long [default: {}]", DEFAULT_HOST_TIMEOUT.as_secs()),
+            format!("end the run if no host has been usable for this long [default: {}]", DEFAULT_HOST_TIMEOUT.as_secs()),
         ))
         .arg(
             Arg::new("mixed-users")
                 .long("mixed-users")
                 .action(ArgAction::SetTrue)
-                .help("hosts may log in as different users: owners then depend on the host that copies"),
+                .help("allow hosts to log in as different users; owners then depend on which host copies"),
         )
         .arg(long_value(
             "config",
             "DIR",
             format!(
-                "SRC, DEST, hosts and bucket directory from the files in DIR [default without SRC and DEST: {CONFIG}]"
+                "read SRC, DEST, hosts and bucket directory from the files in DIR [default if SRC and DEST are missing: {CONFIG}]"
             ),
         ))
-        .arg(value("processes", 'p', "N", format!("rsyncs that copy at once; {AUTO}: as many as help [default: 1]")))
-        .arg(value("files", 'f', "N", format!("entries in a bucket, which is one rsync then [default: {DEFAULT_FILES}, several buckets for each rsync]")))
+        .arg(value("processes", 'p', "N", format!("number of rsyncs that run at once; {AUTO}: find the best number while copying [default: 1]")))
+        .arg(value("files", 'f', "N", format!("most entries in a bucket; if given, each bucket is copied by an rsync of its own [default: {DEFAULT_FILES}, and an rsync copies several buckets]")))
         .arg(value(
             "size",
             's',
             "BYTES",
-            format!("bytes in a bucket, which is one rsync then; K M G T P E are powers of 1024 [default: {}, several buckets for each rsync]", Size::new(DEFAULT_SIZE)),
+            format!("most bytes in a bucket; if given, each bucket is copied by an rsync of its own; K M G T P E are powers of 1024 [default: {}, and an rsync copies several buckets]", Size::new(DEFAULT_SIZE)),
         ))
-        .arg(value("buckets", 'b', "DIR", "keep the state of the run (the run directory) below DIR [default: the user's place for state]".into()))
-        .arg(flag("keep", 'k', "keep the run directory also after success"))
+        .arg(value("buckets", 'b', "DIR", "keep the state of the run (its run directory) below DIR [default: the user's state directory]".into()))
+        .arg(flag("keep", 'k', "keep the run directory after success too"))
         .arg(flag("show", 'j', "print the path of the run directory"))
         .arg(
-            flag("progress", 'P', "show progress: one live line, or a line every 5 seconds without a terminal; -PP: a line for each rsync as well")
+            flag("progress", 'P', "show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well")
                 .action(ArgAction::Count),
         )
-        .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end, and why one rsync did it all"))
-        .arg(long_value("events", "FILE", "write what happens as JSON lines to FILE, - (standard output, which then has nothing else), or fd:N".into()))
-        .arg(long_value("progress-interval", "SECONDS", format!("how often progress is among the events [default: {}]", USUAL_INTERVAL.as_secs())))
-        .arg(long_value("report", "FILE", "write a report at the end: a page (.html), its data (.json), or the launches (.csv)".into()))
-        .arg(long_value("report-of", "EVENTS", "copy nothing, and make the report of events that were written before; -: from standard input".into()))
-        .arg(flag("dry-run", 'd', "read the source and pack it into buckets, copy nothing"))
+        .arg(Arg::new("stats").long("stats").action(ArgAction::SetTrue).help("print statistics at the end, and the reason if one rsync did everything"))
+        .arg(long_value("events", "FILE", "write events as JSON lines to FILE, to - (standard output, which is then used for nothing else), or to fd:N".into()))
+        .arg(long_value("progress-interval", "SECONDS", format!("how often a progress event is written [default: {}]", USUAL_INTERVAL.as_secs())))
+        .arg(long_value("report", "FILE", "write a report at the end: a web page (.html), its data (.json), or one line per rsync (.csv); with --survey: the survey".into()))
+        .arg(long_value("report-of", "EVENTS", "copy nothing; make the report from events that were written earlier; -: read them from standard input".into()))
+        .arg(flag("dry-run", 'd', "scan the source and pack it into buckets, but copy nothing"))
         .arg(
             Arg::new("survey")
                 .long("survey")
                 .action(ArgAction::SetTrue)
-                .help("copy nothing; tell what the source has, what of it would be lost, how it would be divided, and how long it would take"),
+                .help("copy nothing; report what the source contains, what these options would lose, how the work would be divided, and how long it would take"),
         )
-        .arg(long_value("trial-seconds", "N", "with --survey: copy a sample into a folder of its own at DEST for so long, and estimate the whole".into()))
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("with --survey, --status and --runs: print JSON"))
+        .arg(long_value("trial-seconds", "N", "with --survey: copy a sample into a temporary folder at DEST for N seconds, and estimate the whole copy from it".into()))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("with --survey, --status or --runs: print JSON"))
         .arg(
-            value("rsync", 'r', "OPTS", format!("rsync's options, as one word in quotes, in the place of the default [default: '{DEFAULT_RSYNC}']"))
+            value("rsync", 'r', "OPTS", format!("rsync's options, quoted as one word; they replace the default [default: '{DEFAULT_RSYNC}']"))
                 .allow_hyphen_values(true),
         )
         .arg(
@@ -160,117 +160,117 @@ pub(super) fn command() -> Command {
                 .require_equals(true)
                 .default_missing_value(QUICK)
                 .value_parser([QUICK, CHECKSUM])
-                .help(format!("after the copy list what rsync -n -i still finds to do; {CHECKSUM}: by content")),
+                .help(format!("after the copy, list what rsync -n -i would still change; {CHECKSUM}: compare contents")),
         )
-        .arg(Arg::new("verify-only").long("verify-only").action(ArgAction::SetTrue).help("copy nothing, only list what rsync -n -i finds to do"))
+        .arg(Arg::new("verify-only").long("verify-only").action(ArgAction::SetTrue).help("copy nothing; list what rsync -n -i would change"))
         .arg(long_value(
             "delete-limit",
             "N|P%|none",
-            "count deletions first: if they are more than N, or P% of what DEST has, delete nothing (exit code 25); none: also where a source is empty or on another file system".into(),
+            "count deletions first, and delete nothing if there are more than N, or more than P% of the entries at DEST (exit code 25); none: delete even if a source is empty or on another file system than before".into(),
         ))
         .arg(long_value(
             "retries",
             "N",
-            format!("how often a launch whose connection failed is tried again [default: {DEFAULT_RETRIES}]"),
+            format!("how often an rsync whose connection failed is retried [default: {DEFAULT_RETRIES}]"),
         ))
         .arg(long_value(
             "stall",
             "SECONDS",
-            "end an rsync that for so long prints nothing and neither reads nor writes, and try again".into(),
+            "end and retry an rsync that has neither printed, read nor written anything for SECONDS".into(),
         ))
         .arg(long_value(
             "resume",
             "RUN",
-            "go on with a run: its name, the beginning of it, or its directory; -p, -P, --retries, --stall, --stats, --schedule and the throttles may be given anew".into(),
+            "continue a run, given by its name, the beginning of its name, or its directory; -p, -P, --retries, --stall, --stats, --schedule and the throttles may be changed".into(),
         ))
-        .arg(long_value("retry-failed", "RUN", "launch once more what failed in a run".into()))
-        .arg(long_value("status", "RUN", "print where a run stands".into()))
+        .arg(long_value("retry-failed", "RUN", "copy again what failed in a run".into()))
+        .arg(long_value("status", "RUN", "show the state of a run".into()))
         .arg(
             Arg::new("runs")
                 .long("runs")
                 .action(ArgAction::SetTrue)
-                .help("print your runs that did not come to their end; --runs DIR: those below --buckets DIR"),
+                .help("list your runs that did not finish; --runs --buckets DIR: those below DIR"),
         )
         .arg(long_value(
             "set",
             "RUN",
-            "change a run that is under way, with --processes, --schedule and what follows; print what is in force".into(),
+            "change a running run with --processes, --schedule and the options below; print the settings in force".into(),
         ))
-        .arg(long_value("bwlimit", "RATE", "with --set: bandwidth of all rsyncs together that start from now on, as rsync writes it; or none".into()))
+        .arg(long_value("bwlimit", "RATE", "with --set: total bandwidth of the rsyncs that start from now on, in rsync's notation; or none".into()))
         .arg(
             Arg::new("pause")
                 .long("pause")
                 .action(ArgAction::SetTrue)
-                .help("with --set: stop the rsyncs that run (SIGSTOP), and start none"),
+                .help("with --set: stop the running rsyncs (SIGSTOP), and start no more"),
         )
-        .arg(Arg::new("continue").long("continue").action(ArgAction::SetTrue).help("with --set: go on after --pause"))
+        .arg(Arg::new("continue").long("continue").action(ArgAction::SetTrue).help("with --set: continue after --pause"))
         .arg(
             Arg::new("stop")
                 .long("stop")
                 .action(ArgAction::SetTrue)
-                .help("with --set: start no more, and end when what runs has come to its end; the run can be resumed (code 30)"),
+                .help("with --set: start no more rsyncs, and end when the running ones have finished; the run can be resumed (exit code 30)"),
         )
         .arg(long_value(
             "schedule",
             "TIMETABLE",
-            "what is in force when, by the local clock: 'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16'; or none".into(),
+            "settings by local time: 'Mon-Fri 08:00-18:00 p=2,bwlimit=50M; Sun pause; else p=16'; or none".into(),
         ))
-        .arg(long_value("max-load", "LOAD[:LOAD]", "pause while this machine's load is so high, go on at the second [default: 0.8 of it]".into()))
+        .arg(long_value("max-load", "LOAD[:LOAD]", "pause when the load of this machine reaches the first value, continue below the second [default: 0.8 of the first]".into()))
         .arg(long_value(
             "max-dest-full",
             "PERCENT[:PERCENT]",
-            "pause when a DEST on this machine is so full, go on at the second [default: 5 less]".into(),
+            "pause when a local DEST is this full, continue below the second value [default: 5 less]".into(),
         ))
         .arg(long_value(
             "max-pressure",
             "WHAT=PERCENT[:PERCENT]",
-            "pause while programs of this machine wait so often for cpu, io or memory (PSI): io=40:20,cpu=80".into(),
+            "pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80".into(),
         ))
-        .arg(long_value("forget", "RUN", "remove the directory of a run that is not to be resumed".into()))
+        .arg(long_value("forget", "RUN", "remove the directory of a run that will not be resumed".into()))
         .arg(long_value(
             "keep-runs",
             "DAYS[,COUNT]",
             format!(
-                "how long directories of runs that did not come to their end stay, and how many [default: {},{}]; 0: keep none",
+                "for how many days the directories of unfinished runs are kept, and how many of them [default: {},{}]; 0: keep none",
                 Keep::USUAL.days,
                 Keep::USUAL.most
             ),
         ))
-        .arg(long_value("on-end", "COMMAND", "run COMMAND by sh -c when the run has ended, with MULTI_SYNC_... in its environment and a summary as JSON on standard input".into()))
-        .arg(long_value("on-failure", "COMMAND", "the same, before --on-end, if the exit code is not 0".into()))
+        .arg(long_value("on-end", "COMMAND", "run COMMAND (sh -c) when the run has ended, with MULTI_SYNC_* variables and a JSON summary on standard input".into()))
+        .arg(long_value("on-failure", "COMMAND", "run COMMAND in the same way, before --on-end, if the exit code is not 0".into()))
         .arg(long_value(
             "hook-seconds",
             "N",
-            format!("end such a command after so long [default: {}]", Wanted::HOOK_LIMIT.as_secs()),
+            format!("kill such a command after N seconds [default: {}]", Wanted::HOOK_LIMIT.as_secs()),
         ))
-        .arg(long_value("metrics", "FILE.prom", "write figures of the run into FILE.prom every few seconds, for Prometheus' node exporter".into()))
-        .arg(long_value("metrics-listen", "ADDR", "let Prometheus read them at http://ADDR/metrics: a PORT of this machine alone, or ADDRESS:PORT".into()))
+        .arg(long_value("metrics", "FILE.prom", "write metrics to FILE.prom every few seconds, for the textfile collector of Prometheus' node exporter".into()))
+        .arg(long_value("metrics-listen", "ADDR", "serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT".into()))
         .arg(
             Arg::new("scan-threads")
                 .long("scan-threads")
                 .value_name("N")
                 .value_parser(bytes())
-                .help("threads that read the source [default: one per core, more on network and FUSE file systems]"),
+                .help("number of threads that scan the source [default: one per core, more on network and FUSE file systems]"),
         )
         .arg(
             Arg::new("gitignore")
                 .long("gitignore")
                 .action(ArgAction::SetTrue)
-                .help("leave out what .gitignore and .ignore files say; not with --delete"),
+                .help("leave out what .gitignore and .ignore files exclude; cannot be combined with --delete"),
         )
         .arg(flag(
             "selftest",
             't',
-            "test this machine, its rsync, and DEST if it is given; -r adds options to every copy",
+            "test this machine, its rsync and, if given, DEST; -r adds options to every copy",
         ))
-        .arg(flag("bench", 'e', "measure one rsync and 1, 2, 4, 8, 16 processes on a tree in the temporary folder"))
-        .arg(flag("benchshm", 'g', "measure as --bench does, in /dev/shm, or $SHM"))
-        .arg(long_value("bench-entries", "N", format!("entries of the tree that is measured [default: {}]", bench::DEFAULT_ENTRIES)))
-        .arg(long_value("bench-runs", "N", format!("rounds of the benchmark [default: {}]", bench::DEFAULT_RUNS)))
-        .arg(long_value("bench-shape", "PATH", "the tree that is measured: a specification (bench-data/NAME.json), or a folder".into()))
-        .arg(long_value("bench-dest", "DEST", "with --bench: copy into a new folder there".into()))
-        .arg(long_value("bench-json", "FILE", "write every time that --bench has measured into FILE".into()))
-        .arg(long_value("bench-chart", "FILE.svg", "draw the speedup by processes that --bench has measured".into()))
+        .arg(flag("bench", 'e', "measure one rsync against 1, 2, 4, 8 and 16 processes, on a tree in the temporary folder"))
+        .arg(flag("benchshm", 'g', "measure like --bench, in /dev/shm or $SHM"))
+        .arg(long_value("bench-entries", "N", format!("number of entries in the tree [default: {}]", bench::DEFAULT_ENTRIES)))
+        .arg(long_value("bench-runs", "N", format!("number of rounds [default: {}]", bench::DEFAULT_RUNS)))
+        .arg(long_value("bench-shape", "PATH", "the tree: a specification (bench-data/NAME.json) or a folder".into()))
+        .arg(long_value("bench-dest", "DEST", "with --bench: copy to a new folder in DEST".into()))
+        .arg(long_value("bench-json", "FILE", "write every measured time to FILE".into()))
+        .arg(long_value("bench-chart", "FILE.svg", "draw a chart of the speedup by number of processes".into()))
         .arg(
             Arg::new("version")
                 .short('v')
@@ -284,11 +284,11 @@ pub(super) fn command() -> Command {
                 .short('h')
                 .long("help")
                 .action(ArgAction::Count)
-                .help("print a short help; -hh: all of it; behind a mode (multi-sync resume --help): that of the mode"),
+                .help("print a short help; -hh: the whole help; after a mode (multi-sync resume --help): the help of that mode"),
         )
         .arg(Arg::new("paths").value_name("SRC... DEST").num_args(1..).value_parser(bytes()).help(
-            "what to copy, and where to: a path, [USER@]HOST:PATH, [USER@]HOST::MODULE/PATH or \
-             rsync://[USER@]HOST[:PORT]/MODULE/PATH; SRC/ is the contents of SRC, as in rsync",
+            "what to copy, and where: DEST is a path, [USER@]HOST:PATH, [USER@]HOST::MODULE/PATH or \
+             rsync://[USER@]HOST[:PORT]/MODULE/PATH; SRC/ means the contents of SRC, as in rsync",
         ))
         .after_help(AFTER_HELP)
         .mut_args(|argument| match heading(argument.get_id().as_str()) {
@@ -317,7 +317,7 @@ fn heading(option: &str) -> Option<&'static str> {
 
 const AFTER_HELP: &str = "\
 Exit codes are rsync's own: 0 all copied, 1 usage, 3 and 11 destination or file error, 20 interrupted, 23 some entries were not \
-copied, 24 some vanished, 255 and others as rsync gave them.
+copied, 24 some vanished; 255 and others are those of the failed rsync.
 
-One bucket is one rsync if --files or --size is given; else a launch takes as many buckets as are worth it.
-A run that is not worth several launches, or that only one rsync can do exactly, is one plain rsync; --stats says why.";
+With --files or --size every bucket is copied by its own rsync; otherwise one rsync copies several buckets.
+A copy that is too small for several rsyncs, or that only one rsync can do exactly, is left to one rsync; --stats says why.";

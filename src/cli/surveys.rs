@@ -17,7 +17,7 @@ use super::{Request, run, seconds_of};
 const NOWHERE: &str = "/dev/null/nowhere";
 
 /// What goes with a survey.
-const MAY: [&str; 14] = [
+const MAY: [&str; 16] = [
     "survey",
     "json",
     "trial-seconds",
@@ -26,6 +26,8 @@ const MAY: [&str; 14] = [
     "size",
     "rsync",
     "scan-threads",
+    "gitignore",
+    "report",
     "paths",
     "mode",
     "hosts",

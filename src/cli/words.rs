@@ -91,22 +91,22 @@ pub(super) const WORDS: [Told; 12] = [
         name: "resume",
         word: Word::Resume,
         usage: "multi-sync resume [OPTIONS] RUN",
-        about: "Goes on with a run that did not come to its end. What was copied is not copied again; SRC, DEST and rsync's options are those it was \
-                begun with. RUN is its name, the beginning of it, or its directory. The same as --resume RUN.",
+        about: "Continues a run that did not finish. What was copied is not copied again; SRC, DEST and rsync's options are those of its start. \
+                RUN is its name, the beginning of its name, or its directory. The same as --resume RUN.",
         options: OF_A_RUN,
     },
     Told {
         name: "retry",
         word: Word::Retry,
         usage: "multi-sync retry [OPTIONS] RUN",
-        about: "Copies once more what failed in a run, and nothing else. The same as --retry-failed RUN.",
+        about: "Copies again what failed in a run, and nothing else. The same as --retry-failed RUN.",
         options: OF_A_RUN,
     },
     Told {
         name: "status",
         word: Word::Status,
         usage: "multi-sync status [--json] RUN",
-        about: "Prints where a run stands, also while it is running. The same as --status RUN.",
+        about: "Shows the state of a run, also while it is running. The same as --status RUN.",
         options: &["json"],
     },
     Told {
@@ -120,8 +120,8 @@ pub(super) const WORDS: [Told; 12] = [
         name: "verify",
         word: Word::Verify,
         usage: "multi-sync verify [OPTIONS] rsync RSYNC-ARGUMENTS...\n       multi-sync verify [OPTIONS] SRC... DEST",
-        about: "Copies nothing and lists what one more rsync would do, by size and time, or with --verify=checksum by content. The exit code is 23 if \
-                there is anything. The same as --verify-only.",
+        about: "Copies nothing and lists what one more rsync would change, by size and time, or with --verify=checksum by content. The exit code is 23 \
+                if there is any difference. The same as --verify-only.",
         options: &[
             "processes",
             "files",
@@ -142,46 +142,56 @@ pub(super) const WORDS: [Told; 12] = [
         name: "survey",
         word: Word::Survey,
         usage: "multi-sync survey [OPTIONS] SRC [DEST]\n       multi-sync survey [OPTIONS] SRC... DEST\n       multi-sync survey [OPTIONS] rsync RSYNC-ARGUMENTS...",
-        about: "Reads the source and tells what is in it, what of it the rsync options would not carry over, how it would be divided, and with \
-                --trial-seconds how long a copy would take. Copies nothing but for that trial, whose folder is removed again. The same as --survey.",
-        options: &["processes", "files", "size", "rsync", "scan-threads", "trial-seconds", "json"],
+        about: "Scans the source and reports what it contains, what the rsync options would not carry over, how the work would be divided, and with \
+                --trial-seconds how long a copy would take. Copies nothing except for that trial, whose folder is removed afterwards. The same as --survey.",
+        options: &[
+            "processes",
+            "files",
+            "size",
+            "rsync",
+            "scan-threads",
+            "gitignore",
+            "trial-seconds",
+            "json",
+            "report",
+        ],
     },
     Told {
         name: "explain",
         word: Word::Explain,
         usage: "multi-sync explain [OPTIONS] rsync RSYNC-ARGUMENTS...\n       multi-sync explain [OPTIONS] SRC... DEST",
-        about: "Says of a command line whether several rsyncs or one would do it, and why, what becomes of each option, and how an rsync would be \
-                started. Copies and changes nothing, and connects to nothing.",
+        about: "Explains a command line: whether several rsyncs or one would copy, and why, what becomes of each option, and how an rsync would be \
+                started. Copies and changes nothing, and makes no connection.",
         options: OF_A_COPY,
     },
     Told {
         name: "report",
         word: Word::Report,
         usage: "multi-sync report EVENTS FILE.html | FILE.json | FILE.csv",
-        about: "Makes a report of a run from the events that --events wrote, also of one that was killed; - reads them from standard input. It is the same \
-                that --report makes. The same as --report-of EVENTS --report FILE.",
+        about: "Makes the report of a run from the events that --events wrote, even if the run was killed; - reads them from standard input. It is the \
+                report that --report writes. The same as --report-of EVENTS --report FILE.",
         options: &[],
     },
     Told {
         name: "set",
         word: Word::Set,
         usage: "multi-sync set RUN [OPTIONS]",
-        about: "Changes a run that is under way, here or on another machine that sees its directory, and prints what is in force; without an option it only \
-                prints. RUN is its name, the beginning of it, or its directory. The same as --set RUN.",
+        about: "Changes a running run, from any machine that sees its directory, and prints the settings in force; without options it only \
+                prints them. RUN is its name, the beginning of its name, or its directory. The same as --set RUN.",
         options: &["processes", "bwlimit", "pause", "continue", "stop", "schedule"],
     },
     Told {
         name: "selftest",
         word: Word::Selftest,
         usage: "multi-sync selftest [OPTIONS] [DEST]",
-        about: "Tests this machine and its rsync, and copies to DEST if it is given. The same as -t, --selftest.",
+        about: "Tests this machine and its rsync and, if given, copies to DEST. The same as -t, --selftest.",
         options: &["rsync"],
     },
     Told {
         name: "bench",
         word: Word::Bench,
         usage: "multi-sync bench [OPTIONS]",
-        about: "Measures one rsync and 1, 2, 4, 8, 16 processes on a tree of its own. The same as -e, --bench; -g, --benchshm does it in memory.",
+        about: "Measures one rsync against 1, 2, 4, 8 and 16 processes, on a tree that it makes. The same as -e, --bench; -g, --benchshm measures in memory.",
         options: &[
             "rsync",
             "bench-entries",
@@ -197,7 +207,7 @@ pub(super) const WORDS: [Told; 12] = [
         name: "help",
         word: Word::Help,
         usage: "multi-sync help [WORD | all]",
-        about: "Prints a short help, that of a word, or everything.",
+        about: "Prints a short help, the help of one word, or everything.",
         options: &[],
     },
 ];

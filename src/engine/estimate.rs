@@ -35,6 +35,9 @@ const SLOWEST_ENTRY: f64 = 0.05;
 const SECONDS_OF_A_LAUNCH: f64 = 5.0;
 /// Whatever is known, the end may be off by this part.
 const LEAST_DOUBT: f64 = 0.08;
+/// Not all doubts come true at once: so much of what they amount to is the range once everything was found (`docs/eta.md`: with half of it nine of ten
+/// looks held the end).
+const PART_OF_DOUBTS: f64 = 0.6;
 /// Of the last run of the same source and destination: trees grow rather than shrink.
 const LAST_RUN: (f64, f64) = (0.95, 1.15);
 
@@ -234,11 +237,12 @@ impl Estimate {
         // Slots do not end together: half of them go on for a part of a launch.
         let launch = at * look.flights.len() as f64 / look.launches.max(1) as f64;
         let launch = if look.launches > 0 { launch.min(likely) } else { 0.0 };
-        let mut left = Seconds {
-            low: low * (1.0 - jitter) - MOMENT,
-            likely: likely + launch / 4.0,
-            high: high * (1.0 + jitter) + launch + MOMENT,
-        };
+        let likely = likely + launch / 4.0;
+        let (low, high) = (low * (1.0 - jitter), high * (1.0 + jitter) + launch);
+        let part = if look.scanned { PART_OF_DOUBTS } else { 1.0 };
+        let toward_likely = |bound: f64| likely + part * (bound - likely);
+        let mut left =
+            Seconds { low: toward_likely(low) - MOMENT, likely, high: toward_likely(high.max(likely)) + MOMENT };
         if !look.scanned {
             left = left.at_least(look.scan_left(at));
         }

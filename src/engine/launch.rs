@@ -1,5 +1,6 @@
 //! One launch: a thread that prepares it, owns its rsync, follows what that prints, looks at what it has left, and reports its end whatever happens.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use crate::rsync::output::{Figures, Line, Transcript};
 use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place as DestPlace;
 use crate::sched::{Ending, NotLaunched, Report, Start, Work};
-use crate::supervise::{Ended, Lines, Stream, Supervisor};
+use crate::supervise::{Ended, Lines, Sign, Stream, Supervisor};
 use crate::thread;
 
 use super::after::{After, Heard};
@@ -79,6 +80,7 @@ impl End {
                 sent: None,
                 after: Default::default(),
                 begun: true,
+                was_held: false,
                 said: Default::default(),
             },
             error: None,
@@ -254,7 +256,7 @@ impl Launch<'_> {
 
     /// The report of an rsync that has ended.
     fn conclude(self, followed: Followed) -> Result<End> {
-        let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach } = followed;
+        let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach, was_held } = followed;
         let (figures, has_figures) = (transcript.figures, transcript.has_figures());
         let (ending, error) = match ended {
             Ok(ended) => (Ending::Ended(ended), None),
@@ -273,7 +275,7 @@ impl Launch<'_> {
         let After { found, said, failures, unmade, blocked, above, missing, dest } = after.unwrap_or_default();
         let ending = if gave_up && error.is_none() { Ending::Ended(Ended::NotStarted) } else { ending };
         let sent = Some(figures.sent).filter(|sent| *sent > 0);
-        let report = Report { ending, ran, sent, after: found.findings.clone(), begun, said };
+        let report = Report { ending, ran, sent, after: found.findings.clone(), begun, was_held, said };
         let Context { plan, .. } = &*self.context;
         // What is deleted, or set at the end, is tried again by each part of a run.
         let copied = matches!(self.start.work, Work::Copy(_) | Work::Repair(_));
@@ -319,6 +321,8 @@ struct Followed {
     begun: bool,
     /// It could not enter a source that is held open.
     out_of_reach: bool,
+    /// It was stopped for a while.
+    was_held: bool,
 }
 
 /// Runs an rsync to its end. Never panics. One that is `awaited` says nothing before it begins.
@@ -338,6 +342,7 @@ fn follow(
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
     let (mut had_begun, mut out_of_reach) = (true, false);
+    let (was_held, mut of_pause) = (Cell::new(false), Vec::new());
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut blank = false;
         // With --stderr=all statistics come on that stream.
@@ -386,8 +391,11 @@ fn follow(
                 let no_place = || message.as_ref().is_some_and(is_no_place) || messages::is_turned_away(line);
                 let crowded = voice.crowded && (no_place() || messages::ends_without_place(line));
                 let refused = voice.holds == Holds::All || messages::is_refusal(line);
-                let in_doubt = refused || crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
+                let by_pause = was_held.get() && messages::breaks_off(line);
+                let in_doubt =
+                    by_pause || refused || crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
                 let nth = if told { count(&mut complaints, line) } else { 1 };
+                let held = if by_pause { &mut of_pause } else { &mut held };
                 if told && in_doubt && !voice.verbatim && held.len() < LINES_REMEMBERED {
                     held.push((line.to_vec(), nth));
                 } else if told {
@@ -395,10 +403,13 @@ fn follow(
                 }
             }
         };
-        let started = |leader| meter.belongs_to(leader);
+        let signs = |sign| match sign {
+            Sign::Started(leader) => meter.belongs_to(leader),
+            Sign::Held => was_held.set(true),
+        };
         if voice.verbatim {
             let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
-            return supervisor.run_raw(invocation, names, stall, &started, &mut |stream, bytes| match bytes {
+            return supervisor.run_raw(invocation, names, stall, &signs, &mut |stream, bytes| match bytes {
                 Some(bytes) => {
                     meter.answers(stream == Stream::Stdout);
                     (voice.tell)(Event::Output(stream, bytes));
@@ -408,7 +419,7 @@ fn follow(
             });
         }
         let has_begun = || begun.as_ref().is_none_or(|begun| begun.load(Ordering::SeqCst));
-        let ended = supervisor.run_reading(invocation, names, stall, &started, &mut |stream, line| {
+        let ended = supervisor.run_reading(invocation, names, stall, &signs, &mut |stream, line| {
             meter.answers(stream == Stream::Stdout);
             let line = if stream == Stream::Stderr { without_question(line) } else { line };
             if line == TRY_AGAIN && !invocation.asks {
@@ -438,9 +449,15 @@ fn follow(
     if !ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK) {
         held.splice(0..0, of_shared);
     }
+    // Where the pause has not ended it, they count.
+    match ended.as_ref().is_ok_and(|ended| exit::breaks_off(ended.code())) {
+        true => held.append(&mut of_pause),
+        false => of_pause.iter().for_each(|(line, nth)| voice.complain(line, *nth, messages::read(line).as_ref())),
+    }
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
-    Followed { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach }
+    let was_held = was_held.get();
+    Followed { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach, was_held }
 }
 
 /// How often a launch has said this, now included.

@@ -314,7 +314,7 @@ impl Statistics {
     }
 
     fn live(&self, phase: Phase, launches: Vec<Running>, context: &Context, scheduler: &Scheduler) -> Live {
-        let InForce { paused, winds_down, .. } = scheduler.in_force();
+        let InForce { winds_down, .. } = scheduler.in_force();
         Live {
             progress: self.progress(phase, context, scheduler),
             minute: self.tempo.rate_of_minute(),
@@ -326,7 +326,6 @@ impl Statistics {
             unread: self.summary.scan_error_count,
             retried: self.summary.retried,
             one_rsync: self.summary.plain.clone(),
-            paused,
             winds_down,
             launches,
         }
@@ -342,12 +341,14 @@ impl Statistics {
         };
         // What grows while it is copied is more than was found.
         let done = Weight { entries: most.entries.min(found.entries), bytes: most.bytes.min(found.bytes) };
-        let left = self.outlook.left.filter(|_| phase == Phase::Copying);
+        let paused = scheduler.in_force().paused && phase != Phase::Ended;
+        let left = self.outlook.left.filter(|_| phase == Phase::Copying && !paused);
         Progress {
             found,
             done,
             phase,
             scanned: self.scanned,
+            paused,
             running: scheduler.working(),
             waiting: scheduler.waiting(),
             elapsed: self.started.elapsed(),

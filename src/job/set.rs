@@ -17,14 +17,15 @@ use super::kept::what_to_type;
 const SILENT: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Asks the run that a word means, and waits for its answer; `tell` hears when that takes long. The text says what is in force.
+/// Asks the run that a word means, and waits for its answer until `is_stopped`; `tell` hears when that takes long. The text says what is in force.
 ///
 /// # Errors
-/// A value is wrong, nobody works on the run, it refuses, or it does not answer.
-pub fn set(typed: &Path, request: &Request, tell: &dyn Fn(&str)) -> Result<String> {
+/// A value is wrong, nobody works on the run, it refuses, it does not answer, or the question was stopped.
+pub fn set(typed: &Path, request: &Request, is_stopped: &dyn Fn() -> bool, tell: &dyn Fn(&str)) -> Result<String> {
     // Before anything is written.
     Change::read(request)?;
     let dir = run_dir::find(typed)?;
+    run_dir::refuse_stranger(&dir)?;
     Asked::read(&dir)?;
     let shown = Printable::path(&dir).to_string();
     let mut told = false;
@@ -32,18 +33,21 @@ pub fn set(typed: &Path, request: &Request, tell: &dyn Fn(&str)) -> Result<Strin
         if waited >= SILENT && !std::mem::replace(&mut told, true) {
             tell(&format!("the run has not answered for {} s; waiting for it", SILENT.as_secs()));
         }
-        waited >= LONGEST
+        is_stopped() || waited >= LONGEST
     })?;
-    let silent = format!("the run in {shown} has not answered for {} s", LONGEST.as_secs());
+    let (silent, code) = match is_stopped() {
+        true => ("interrupted".to_owned(), exit::INTERRUPTED),
+        false => (format!("the run in {shown} has not answered for {} s", LONGEST.as_secs()), exit::TIMEOUT),
+    };
     match asked {
         Asking::Ended => Err(Error::usage(format!("nobody works on the run in {shown}"))
             .remedy(format!("go on with it: {}", what_to_type(&dir, false)))),
         Asking::GivenUp => Err(Error::usage(format!("{silent}: nothing was changed"))
             .remedy("see whether its process is stopped, or its directory cannot be read there")
-            .exit(exit::TIMEOUT)),
-        Asking::Taken => Err(Error::usage(format!("{silent}, and may still do what was asked"))
-            .remedy("see whether somebody reads what it prints")
-            .exit(exit::TIMEOUT)),
+            .exit(code)),
+        Asking::Taken => Err(Error::usage(format!("{silent}: the run has taken the request, and may still do what was asked"))
+            .remedy("ask it with `multi-sync set` what is in force; if it does not answer, see whether somebody reads what it prints")
+            .exit(code)),
         Asking::Answered(answer) => {
             let answer: Answer = serde_json::from_value(answer)
                 .map_err(|cause| Error::usage("the answer of the run is not understood").because(cause))?;

@@ -17,6 +17,7 @@ use crate::run_dir::journal::{self, State};
 use crate::run_dir::layout::JOURNAL;
 use crate::run_dir::{self, Asked, Lock, Noted};
 use crate::scan::Weight;
+use crate::supervise;
 use jiff::Timestamp;
 
 use super::kept::what_to_type;
@@ -113,6 +114,11 @@ impl Run {
     fn live(&self) -> Option<(&Noted, Duration)> {
         let noted = self.noted.as_ref().filter(|noted| self.running && noted.ended.is_none())?;
         Some((noted, noted.age()))
+    }
+
+    /// Its process is stopped, as far as that is seen from this machine.
+    fn is_stopped(&self) -> bool {
+        self.live().is_some_and(|(noted, _)| noted.is_from_here() && supervise::is_stopped(noted.pid))
     }
 
     /// Everything is copied, and what comes after that goes on.

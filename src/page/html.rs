@@ -1,6 +1,6 @@
-//! The page: tables as they are, and charts that Chart.js draws of the data in it. Nothing is fetched, and the page forbids it.
+//! The page of a run: tables as they are, and charts of the data in it.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -9,18 +9,14 @@ use crate::events::{Figures, Host, Text};
 use crate::size;
 
 use super::data::{Item, List, Report};
+use super::sheet::{self, escape, figure, grouped, seconds, table};
 use super::timeline::{Bar, Lane, Point};
 
-/// Chart.js 4.6.1, MIT (vendor/chart.js-LICENSE.md), with its own notice.
-const CHARTS: &str = include_str!("vendor/chart.umd.min.js");
-const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("draw.js");
 /// A name that is longer is cut off.
 const LONGEST: usize = 300;
 /// In a chart.
 const BRIEF: usize = 80;
-/// What is longer may be broken into lines.
-const SHORT: usize = 24;
 /// So many items of a list are shown before the rest is folded away.
 const SHOWN: usize = 20;
 
@@ -30,26 +26,8 @@ pub fn write(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         Some(start) => format!("multi-sync: {} to {}", sources(&start.sources), start.destination.shown()),
         None => "multi-sync".to_owned(),
     };
-    writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
-    writeln!(out, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")?;
-    writeln!(
-        out,
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; \
-         style-src 'unsafe-inline'; img-src data:\">"
-    )?;
-    writeln!(out, "<meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>", escape(&title))?;
-    writeln!(out, "<style>\n{STYLE}</style>\n</head>\n<body>")?;
-    out.write_all(body(report).as_bytes())?;
-    // A name must not end the element.
-    let data = serde_json::to_string(&Drawn::of(report))?.replace('<', "\\u003c");
-    writeln!(out, "<script type=\"application/json\" id=\"data\">{data}</script>")?;
-    out.write_all(b"<script>\n")?;
-    // The map of the sources would be looked for beside the page.
-    let lines = CHARTS.lines().filter(|line| !line.starts_with("//# sourceMappingURL="));
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
-    writeln!(out, "</script>\n<script>\n{SCRIPT}</script>\n</body>\n</html>")
+    let data = serde_json::to_string(&Drawn::of(report))?;
+    sheet::write(out, &title, &body(report), &data, SCRIPT)
 }
 
 /// What the charts are drawn of.
@@ -325,37 +303,6 @@ fn asked(page: &mut String, report: &Report) {
     page.push_str("</section>\n");
 }
 
-/// A table; `right` are the columns of numbers.
-fn table<R: AsRef<[String]>>(page: &mut String, head: &[&str], rows: impl Iterator<Item = R>, right: &[usize]) {
-    let class = |column: usize, cell: &str| match right.contains(&column) {
-        true => " class=\"n\"",
-        false if cell.len() > SHORT => " class=\"t\"",
-        false => "",
-    };
-    page.push_str("<div class=\"table\"><table>\n");
-    if !head.is_empty() {
-        page.push_str("<thead><tr>");
-        for (column, name) in head.iter().enumerate() {
-            let _ = write!(page, "<th{}>{}</th>", class(column, ""), escape(name));
-        }
-        page.push_str("</tr></thead>\n");
-    }
-    page.push_str("<tbody>\n");
-    for row in rows {
-        page.push_str("<tr>");
-        for (column, cell) in row.as_ref().iter().enumerate() {
-            let tag = if head.is_empty() && column == 0 { "th" } else { "td" };
-            let _ = write!(page, "<{tag}{}>{}</{tag}>", class(column, cell), escape(cell));
-        }
-        page.push_str("</tr>\n");
-    }
-    page.push_str("</tbody>\n</table></div>\n");
-}
-
-fn figure(page: &mut String, name: &str, value: &str) {
-    let _ = writeln!(page, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(value));
-}
-
 fn sources(sources: &[Text]) -> String {
     match sources {
         [] => String::new(),
@@ -385,42 +332,4 @@ fn cut(name: &Text, longest: usize) -> String {
 fn quoted(word: &Text) -> String {
     use std::os::unix::ffi::OsStrExt;
     crate::rsync::command::Quoted(std::ffi::OsStr::from_bytes(&word.0)).to_string()
-}
-
-/// `0.053 s`, `12.3 s`, `1:02:03`.
-fn seconds(seconds: f64) -> String {
-    let whole = seconds as u64;
-    match seconds {
-        _ if seconds < 10.0 => format!("{seconds:.2} s"),
-        _ if seconds < 60.0 => format!("{seconds:.1} s"),
-        _ => format!("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60),
-    }
-}
-
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            // A space that breaks no line.
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn escape(text: &(impl Display + ?Sized)) -> String {
-    let mut safe = String::new();
-    for c in text.to_string().chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
 }

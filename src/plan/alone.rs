@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
 use crate::rsync::command::JUDGED;
-use crate::rsync::exit::{self, Class};
+use crate::rsync::exit;
 use crate::supervise::{Stream, Supervisor};
 
 use super::sources::Found;
@@ -48,7 +48,7 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     });
     match ended.map(|ended| ended.code()) {
         // It was ended, or the machine is short of something: that is no answer.
-        Ok(code) if matches!(exit::class(code), Class::Connection | Class::Broken) => {
+        Ok(code) if exit::breaks_off(code) => {
             Err(Error::usage("cannot ask rsync what its rules leave of the sources").exit(code))
         }
         // Where rsync fails, so will one rsync.

@@ -35,9 +35,6 @@ pub struct Live {
     pub retried: u64,
     /// Why one rsync does it all, if it does.
     pub one_rsync: Option<String>,
-    /// Somebody, a timetable or a throttle has paused it.
-    #[serde(default)]
-    pub paused: bool,
     /// It ends when what runs has come to its end.
     #[serde(default)]
     pub winds_down: bool,
@@ -127,7 +124,6 @@ impl Live {
     /// Lines for a person: the whole, then each launch, then what went wrong so far.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![super::progress::line(&self.progress)];
-        lines.extend(self.paused.then(|| "it is paused".to_owned()));
         lines.extend(self.winds_down.then(|| "it ends when what runs has come to its end".to_owned()));
         lines.extend(self.launches.iter().map(|launch| launch.line(usize::MAX)));
         let told = [

@@ -39,6 +39,9 @@ pub struct Progress {
     pub phase: Phase,
     /// The scan has ended.
     pub scanned: bool,
+    /// Somebody, a timetable or a throttle has paused it. Nobody knows then when it will have ended.
+    #[serde(default)]
+    pub paused: bool,
     /// rsyncs that run.
     pub running: usize,
     /// Buckets that wait.

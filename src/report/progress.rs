@@ -159,19 +159,21 @@ const GAP: &str = "  ";
 
 /// Each with its rank: the higher it is the sooner it is left out.
 fn parts(progress: &Progress) -> Vec<(u8, String)> {
-    let Progress { found, done, phase, scanned, running, waiting, elapsed, rate, .. } = progress;
+    let Progress { found, done, phase, scanned, paused, running, waiting, elapsed, rate, .. } = progress;
     let (more, about) = if *scanned { ("", "") } else { ("+", "~") };
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
     let copies = *phase == Phase::Copying;
     let state = match phase {
         Phase::Ended => None,
+        _ if *paused => Some("paused".to_owned()),
         Phase::Connecting => Some("connecting".to_owned()),
         Phase::Finishing => Some("finishing".to_owned()),
         Phase::Copying => eta(progress).or_else(|| Some(if *scanned { "ETA -" } else { "scanning" }.to_owned())),
     };
-    let scans = (copies && !scanned && eta(progress).is_some()).then(|| "scanning".to_owned());
+    let scans = (copies && !scanned && (*paused || eta(progress).is_some())).then(|| "scanning".to_owned());
     let runs = *phase != Phase::Ended;
-    let rate = rate.filter(|_| runs).map(|rate| size::human_rate(rate, Duration::from_secs(1)));
+    let names = if *paused { ("rsync stopped", "rsyncs stopped") } else { ("rsync running", "rsyncs running") };
+    let rate = rate.filter(|_| runs && !paused).map(|rate| size::human_rate(rate, Duration::from_secs(1)));
     [
         (5, Some(format!("{}/{}{more} entries", done.entries, found.entries))),
         (2, Some(format!("{}/{}{more}", size::human(done.bytes), size::human(found.bytes)))),
@@ -179,7 +181,7 @@ fn parts(progress: &Progress) -> Vec<(u8, String)> {
         (3, rate),
         (1, state),
         (8, scans),
-        (6, (runs && *running > 0).then(|| count(*running, "rsync running", "rsyncs running"))),
+        (6, (runs && *running > 0).then(|| count(*running, names.0, names.1))),
         (7, (runs && *waiting > 0).then(|| count(*waiting, "bucket waiting", "buckets waiting"))),
         (4, Some(format!("{} elapsed", clock(*elapsed)))),
     ]
@@ -248,6 +250,7 @@ mod tests {
             done: Weight { entries: 1_234_567, bytes: 400 << 40 },
             phase: Phase::Copying,
             scanned: true,
+            paused: false,
             running: 16,
             waiting: 12_000,
             elapsed: Duration::from_secs(100_000),
@@ -266,6 +269,7 @@ mod tests {
             done: Weight { entries: 100, bytes: 512 },
             phase: Phase::Copying,
             scanned: false,
+            paused: false,
             running: 2,
             waiting: 7,
             elapsed: Duration::from_secs(3700),
@@ -292,6 +296,10 @@ mod tests {
         assert!(line(&progress).contains("  ETA 0:01:05  "), "seconds do not matter");
         progress.range = Some((seconds(50), seconds(150)));
         assert!(line(&progress).contains("  ETA 50 s-3 min  "));
+        progress.paused = true;
+        assert!(line(&progress).contains("  25%  paused  1 rsync stopped  7 buckets waiting  "));
+        assert!(fitted(&progress, 25).contains("paused"));
+        progress.paused = false;
         (progress.done, progress.waiting, progress.left) = (progress.found, 0, None);
         progress.fraction = Some(1.0);
         assert!(line(&progress).contains("  99%  1.0 KiB/s  ETA -  1 rsync running  1:01:40 elapsed"));

@@ -85,6 +85,11 @@ pub fn is_settled(code: u8) -> bool {
     matches!(class(code), Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial)
 }
 
+/// Whether the launch broke off: the same work may succeed later.
+pub fn breaks_off(code: u8) -> bool {
+    matches!(class(code), Class::Connection | Class::Broken)
+}
+
 /// The class of an exit code. A code that rsync does not have comes from a remote shell or a wrapper, and is fatal.
 pub fn class(code: u8) -> Class {
     TABLE.iter().find(|row| row.0 == code).map_or(Class::Fatal, |row| row.1)

@@ -10,6 +10,7 @@ mod table;
 
 use bstr::ByteSlice;
 
+use super::exit;
 use super::filter::unescape;
 use table::{ROWS, Row, Shape, UNKNOWN};
 
@@ -318,10 +319,32 @@ pub fn is_refusal(line: &[u8]) -> bool {
 
 /// Whether a line is rsync's last one with this exit code.
 pub fn is_summary_of(line: &[u8], codes: &[u8]) -> bool {
-    let Some(message) = read(line).filter(|message| message.about == About::Summary) else { return false };
+    summary_of(line).is_some_and(|code| codes.contains(&code))
+}
+
+fn summary_of(line: &[u8]) -> Option<u8> {
+    let message = read(line).filter(|message| message.about == About::Summary)?;
     // The words for a code have no parenthesis that holds a code (errcode.h, log.c).
-    let code = message.text.find("(code ").map(|at| &message.text[at + 6..]);
-    code.is_some_and(|rest| codes.iter().any(|code| rest.starts_with(format!("{code}) at ").as_bytes())))
+    let rest = message.text.find("(code ").map(|at| &message.text[at + 6..])?;
+    let end = rest.find(") at ")?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+}
+
+/// Whether a line says that the way to the other side has ended, or that the other side was silent for too long: rsync's words, or those of a
+/// remote shell.
+pub fn breaks_off(line: &[u8]) -> bool {
+    const SAYS: [&str; 3] = ["io timeout after ", "connection unexpectedly closed", "safe_"];
+    /// EPIPE, ECONNRESET: no file is read or written so.
+    const ENDS: [u32; 2] = [32, 104];
+    const TIMED_OUT: u32 = 110;
+    let Some(message) = read(line) else { return true };
+    let is_of_all = message.about == About::Other && matches!(message.shape, Shape::None);
+    let says = || SAYS.iter().any(|begin| message.text.starts_with(begin.as_bytes()));
+    match summary_of(line) {
+        Some(code) => exit::breaks_off(code),
+        None if is_of_all && (says() || message.errno == Some(TIMED_OUT)) => true,
+        None => message.errno.is_some_and(|errno| ENDS.contains(&errno)),
+    }
 }
 
 /// rsync's last line after it got a signal: not the cause of anything.

@@ -2,6 +2,9 @@
 //!
 //! Files are whole or not there (rename(2)), so it works over a network file system as well, from another machine. Only the owner of the run is
 //! heard: a file of another user, a link, and whatever is no plain file is passed over, and so is what was asked of an earlier part of the run.
+//!
+//! Who asks touches the file as long as they wait. One that was not touched for some time is a request that nobody waits for any more, because its
+//! process was killed or its machine is gone: it is taken away unread, or it would have an effect that nobody is told of.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -9,13 +12,14 @@ use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, futimens, open, openat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::layout::CONTROL;
-use super::lock;
+use super::lock::{self, Process};
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 
 const FOLDER_MODE: u32 = 0o700;
@@ -27,11 +31,17 @@ const END: &str = ".json";
 const LONGEST: u64 = 64 * 1024;
 /// How often an answer is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often who waits says so, and how long nobody has when nobody waits any more. Both times are those of the file system.
+const TOUCH_EVERY: Duration = Duration::from_millis(500);
+const ABANDONED: Duration = Duration::from_secs(3);
 
 /// A request with the process that it is for, as its lock names it.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     to: String,
+    /// Who asks, if the system tells.
+    #[serde(default)]
+    from: Option<Process>,
     request: serde_json::Value,
 }
 
@@ -56,21 +66,35 @@ impl Folder {
 
     /// What is in a plain file of the owner's; `None` if there is none.
     fn read(&self, name: &OsStr) -> Option<Vec<u8>> {
+        self.read_with_time(name).map(|(text, _)| text)
+    }
+
+    /// The same, and when the file was last touched.
+    fn read_with_time(&self, name: &OsStr) -> Option<(Vec<u8>, SystemTime)> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut file = openat(&self.dir, name, flags, Mode::empty()).map(File::from).ok()?;
-        file.metadata().ok().filter(|found| found.is_file() && found.uid() == self.owner.0)?;
+        let found = file.metadata().ok().filter(|found| found.is_file() && found.uid() == self.owner.0)?;
         let mut text = Vec::new();
-        file.by_ref().take(LONGEST).read_to_end(&mut text).ok().map(|_| text)
+        file.by_ref().take(LONGEST).read_to_end(&mut text).ok()?;
+        Some((text, found.modified().ok()?))
+    }
+
+    /// Says that now is now: in the time of the file system, which is that of all machines that see it. A network file system also shows what
+    /// other machines have put into a directory at once when it was changed from here.
+    fn touch(file: &File) -> Option<SystemTime> {
+        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        futimens(file, &Timestamps { last_access: now, last_modification: now }).ok()?;
+        file.metadata().ok()?.modified().ok()
     }
 
     /// Writes a file at once, as the owner's.
-    fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
+    fn write(&self, name: &str, text: &[u8]) -> io::Result<File> {
         let mut file = tempfile::Builder::new().prefix("new-").tempfile_in(self.path())?;
         io::Write::write_all(&mut file, text)?;
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::fchown(&file, Some(self.owner.0), Some(self.owner.1))?;
         }
-        file.persist(self.path().join(name)).map(drop).map_err(|error| error.error)
+        file.persist(self.path().join(name)).map_err(|error| error.error)
     }
 
     fn remove(&self, name: impl rustix::path::Arg) -> bool {
@@ -99,20 +123,20 @@ impl Channel {
     /// What was asked since the last look, each with a name for its answer. Each comes once.
     pub fn requests(&self) -> Vec<(String, serde_json::Value)> {
         let Some(folder) = self.open() else { return Vec::new() };
-        // A network file system shows what other machines have put there at once when it was changed from here.
-        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-        let _ = futimens(&folder.dir, &Timestamps { last_access: now, last_modification: now });
+        let now = Folder::touch(&folder.dir);
         let entries = fs::read_dir(folder.path()).into_iter().flatten().flatten().map(|entry| entry.file_name());
         let mut names: Vec<_> = entries.filter(|name| id(name, REQUEST).is_some()).collect();
         names.sort();
         let mut requests = Vec::new();
         for name in names {
-            let Some(text) = folder.read(&name) else { continue };
+            let Some((text, touched)) = folder.read_with_time(&name) else { continue };
             // It would come again and again.
             if !folder.remove(&name) {
                 continue;
             }
-            let is_for_us = |envelope: &Envelope| envelope.to == lock::own();
+            let age = now.and_then(|now| now.duration_since(touched).ok()).unwrap_or_default();
+            let waits = |envelope: &Envelope| age < ABANDONED && !envelope.from.as_ref().is_some_and(Process::is_gone);
+            let is_for_us = |envelope: &Envelope| envelope.to == lock::own() && waits(envelope);
             let envelope = serde_json::from_slice::<Envelope>(&text).ok().filter(is_for_us);
             requests.extend(envelope.and_then(|envelope| Some((id(&name, REQUEST)?, envelope.request))));
         }
@@ -138,6 +162,22 @@ pub enum Asking {
     Taken,
 }
 
+/// Refuses to ask a run that is another user's, before anything of it is read: it would not be heard.
+///
+/// # Errors
+/// It is, or nobody can tell.
+pub fn refuse_stranger(dir: &Path) -> Result<()> {
+    let cannot =
+        |cause| Error::io("look at the run in", dir, cause).remedy("ask as the user whose run it is, or as root");
+    let (owner, own) = (fs::metadata(dir).map_err(cannot)?.uid(), rustix::process::geteuid());
+    if owner == own.as_raw() || own.is_root() {
+        return Ok(());
+    }
+    let shown = Printable::path(dir);
+    Err(Error::usage(format!("the run in {shown} belongs to user {owner}, and this is user {}", own.as_raw()))
+        .remedy("only that user and root can change it: ask as one of them"))
+}
+
 /// Asks the process that works on a run. `waits` is told several times a second for how long, and says whether that is too long.
 ///
 /// # Errors
@@ -157,12 +197,13 @@ pub fn ask(dir: &Path, request: &impl Serialize, waits: &mut dyn FnMut(Duration)
     }
     let folder = Folder::open(&path, owner).ok_or_else(|| fail(io::ErrorKind::PermissionDenied.into()))?;
     let request = serde_json::to_value(request).expect("a request is plain data");
-    let text = serde_json::to_vec(&Envelope { to: to.clone(), request }).expect("a request is plain data");
+    let envelope = Envelope { to: to.clone(), from: Process::of(std::process::id()), request };
+    let text = serde_json::to_vec(&envelope).expect("a request is plain data");
     let id = format!("{:020}-{}", jiff::Timestamp::now().as_nanosecond(), std::process::id());
     let (asked, answer) = (format!("{REQUEST}{id}{END}"), format!("{ANSWER}{id}{END}"));
-    folder.write(&asked, &text).map_err(fail)?;
+    let file = folder.write(&asked, &text).map_err(fail)?;
     let began = Instant::now();
-    let mut looked = began;
+    let (mut looked, mut touched) = (began, began);
     loop {
         let read = folder.read(answer.as_ref()).and_then(|text| serde_json::from_slice(&text).ok());
         if let Some(read) = read {
@@ -181,6 +222,10 @@ pub fn ask(dir: &Path, request: &impl Serialize, waits: &mut dyn FnMut(Duration)
                 (false, true) => Asking::GivenUp,
                 (false, false) => Asking::Taken,
             });
+        }
+        if touched.elapsed() >= TOUCH_EVERY {
+            touched = Instant::now();
+            let _ = Folder::touch(&file);
         }
         std::thread::sleep(LOOK_EVERY);
     }
@@ -225,7 +270,10 @@ mod tests {
         let channel = Channel::of(dir.path());
         let folder = dir.path().join(CONTROL);
         DirBuilder::new().mode(FOLDER_MODE).create(&folder).unwrap();
-        let envelope = |to: &str| serde_json::to_vec(&Envelope { to: to.into(), request: 1.into() }).unwrap();
+        let from = |to: &str, from: Option<Process>| {
+            serde_json::to_vec(&Envelope { to: to.into(), from, request: 1.into() }).unwrap()
+        };
+        let envelope = |to: &str| from(to, Process::of(std::process::id()));
         let own = envelope(&lock::own());
         let put = |name: &str, text: &[u8]| fs::write(folder.join(name), text).unwrap();
         put("set-1.json", &own);
@@ -241,7 +289,17 @@ mod tests {
             put("set-7.json", &own);
             std::os::unix::fs::chown(folder.join("set-7.json"), Some(12345), None).unwrap();
         }
+        // Nobody waits for these any more.
+        put("set-8.json", &own);
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        File::options().write(true).open(folder.join("set-8.json")).unwrap().set_modified(long_ago).unwrap();
+        let mut asker = serde_json::to_value(Process::of(std::process::id())).unwrap();
+        // No process has this number (proc_sys_kernel(5), pid_max).
+        asker["pid"] = (1_u32 << 30).into();
+        let asker = serde_json::from_value(asker).unwrap();
+        put("set-9.json", &from(&lock::own(), asker));
         assert_eq!(channel.requests(), [("1".to_owned(), 1.into())]);
+        assert!(!folder.join("set-8.json").exists() && !folder.join("set-9.json").exists());
         assert_eq!(channel.requests(), []);
         put("set-8.json", &own);
         let elsewhere = tempfile::tempdir().unwrap();

@@ -104,6 +104,32 @@ pub fn own() -> String {
     serde_json::to_string(&own).expect("a holder is plain data")
 }
 
+/// A process, as those that see the same processes know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The name space of its number (namespaces(7)).
+    space: String,
+    pid: u32,
+    /// When it was started, and since which boot that is counted.
+    started: String,
+}
+
+impl Process {
+    /// One that is there; `None` if it is not, or the system does not tell.
+    pub fn of(pid: u32) -> Option<Process> {
+        let space = fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned();
+        Some(Process { space, pid, started: process_start(pid)? })
+    }
+
+    /// Whether it is there no more. Of one that is not seen from here nobody knows.
+    pub fn is_gone(&self) -> bool {
+        let boot = super::boot();
+        let own = Process::of(std::process::id());
+        let is_seen = own.is_some_and(|own| own.space == self.space) && self.started.starts_with(&boot);
+        is_seen && process_start(self.pid).as_ref() != Some(&self.started)
+    }
+}
+
 /// Who holds the lock of a run directory, in the words of [`own`]; `None` if nobody does.
 ///
 /// # Errors

@@ -23,7 +23,8 @@ impl Scheduler {
         let outcome = outcome(self.rules, &case);
         let (code, denied) = (case.code(), case.is_denied(self.policy.as_root));
         let (sender_failed, came_to_nothing) = (case.sender_failed(), case.came_to_nothing());
-        let Running { work, slot, weight, held, .. } = running;
+        let held = case.held;
+        let Running { work, slot, weight, .. } = running;
         if let Work::Create(_) = work {
             self.spine.creating = false;
         }
@@ -96,7 +97,7 @@ impl Scheduler {
             work: &running.work,
             state: running.state,
             crowded: running.crowded,
-            held: running.held,
+            held: running.held || report.was_held,
             report,
             stopping: self.stopping(),
             fell_back: self.fell_back,

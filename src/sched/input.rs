@@ -129,6 +129,8 @@ pub(crate) struct Report {
     pub after: Findings,
     /// It had got its names when it ended.
     pub begun: bool,
+    /// It was stopped for a while, whatever for.
+    pub was_held: bool,
     /// What follows from its messages.
     pub said: Symptoms,
 }

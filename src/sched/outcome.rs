@@ -279,7 +279,7 @@ fn not_started(case: &Case<'_>) -> Option<Outcome> {
 /// rsync that does everything is not begun anew.
 fn ended_by_a_pause(case: &Case<'_>) -> Option<Outcome> {
     let code = case.raw_code();
-    let broke_off = matches!(exit::class(code), Class::Connection | Class::Broken);
+    let broke_off = exit::breaks_off(code);
     let may = case.held && !case.stopping && !case.stops_itself && !case.work.is_everything();
     (may && broke_off).then_some(Outcome::AgainAfterPause(code))
 }
@@ -295,7 +295,7 @@ fn host_lost(case: &Case<'_>) -> Option<Outcome> {
     let code = case.raw_code();
     // The end of the time of --stop-at is no loss.
     let in_time = code != exit::TIMEOUT || !case.stops_itself;
-    let broke_off = matches!(exit::class(code), Class::Connection | Class::Broken);
+    let broke_off = exit::breaks_off(code);
     let of_host = broke_off && in_time || (shell::NO_SCRIPT..=127).contains(&code);
     of_host.then_some(Outcome::Elsewhere(code, whose))
 }
@@ -381,7 +381,15 @@ mod tests {
 
     fn report(code: u8, said: Symptoms) -> Report {
         let ending = Ending::Ended(Ended::Code(code));
-        Report { ending, ran: Duration::ZERO, sent: None, after: Findings::default(), begun: true, said }
+        Report {
+            ending,
+            ran: Duration::ZERO,
+            sent: None,
+            after: Findings::default(),
+            begun: true,
+            was_held: false,
+            said,
+        }
     }
 
     fn case<'a>(work: &'a Work, report: &'a Report) -> Case<'a> {

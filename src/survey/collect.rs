@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -20,6 +21,13 @@ const NAMES: usize = 4096;
 const SET_ID: u32 = 0o6000;
 /// Less than a page is no hole.
 const PAGE: u64 = 4096;
+
+thread_local! {
+    /// Threads that are started one after the other have places one after the other.
+    static PLACE: usize = NEXT_PLACE.fetch_add(1, Ordering::Relaxed);
+}
+
+static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
 
 /// What each thread has counted.
 pub struct Collector {
@@ -48,8 +56,8 @@ impl Collector {
     }
 
     fn share(&self) -> MutexGuard<'_, Figures> {
-        let thread = rayon::current_thread_index().unwrap_or(0);
-        self.shares[thread % self.shares.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        let place = PLACE.with(|place| *place);
+        self.shares[place % self.shares.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn name(&self, figures: &mut Figures, name: &[u8], path: impl Fn() -> Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::figures::{AGES, Examples, Owners, POWERS};
+use super::figures::{AGES, Examples, Figures, Owners, POWERS, Sum};
 use super::live::RANGE_HOLDS;
 use super::{Division, Report};
 use crate::entry::Printable;
@@ -11,7 +11,7 @@ use crate::size::{grouped, human};
 /// How wide the longest bar of a histogram is.
 const BAR: usize = 30;
 /// Owners that are shown.
-const SHOWN: usize = 10;
+pub(super) const SHOWN: usize = 10;
 
 /// Everything.
 pub(super) fn text(report: &Report) -> String {
@@ -22,7 +22,7 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 fn screen(report: &Report) -> String {
-    let Report { figures, division, .. } = report;
+    let Report { figures, .. } = report;
     let mut text = String::new();
     let kinds = figures.kinds;
     let to = report.destination.as_ref().map_or(String::new(), |to| format!(" -> {to}"));
@@ -70,18 +70,13 @@ fn screen(report: &Report) -> String {
         );
     }
     text.push_str("\nHow it would be divided\n");
-    divided(&mut text, division);
-    if report.filtered {
-        line(
-            &mut text,
-            "  filter rules: what they exclude for certain by its name or path is left out here, all else is counted",
-        );
-    }
+    divided(&mut text, report);
     trial(&mut text, report);
     text
 }
 
-fn divided(text: &mut String, division: &Division) {
+pub(super) fn divided(text: &mut String, report: &Report) {
+    let division = &report.division;
     let Division { processes, units, buckets, split_directories, .. } = division;
     match &division.one_rsync {
         Some(why) => line(text, format!("  one rsync would do it all: {why}")),
@@ -113,9 +108,18 @@ fn divided(text: &mut String, division: &Division) {
     for (why, count) in &division.kept_whole {
         line(text, format!("  {} directories stay whole: {why}", grouped(*count)));
     }
+    if report.filtered {
+        line(
+            text,
+            "  filter rules: what they exclude for certain by its name or path is left out here, all else is counted",
+        );
+    }
+    if report.gitignore {
+        line(text, "  ignore rules: what they leave out is not counted");
+    }
 }
 
-fn trial(text: &mut String, report: &Report) {
+pub(super) fn trial(text: &mut String, report: &Report) {
     let Some(trial) = &report.trial else {
         if report.destination.is_some() {
             line(text, "  how long a copy would take: --trial-seconds 30 copies a sample for so long");
@@ -148,40 +152,65 @@ fn trial(text: &mut String, report: &Report) {
 
 fn details(text: &mut String, report: &Report) {
     let figures = &report.figures;
-    let below = |power: usize| match power {
-        0 => "empty".to_owned(),
-        power => format!("below {}", 1_u64.checked_shl(power as u32).map_or("2^64".to_owned(), human)),
-    };
-    let sizes = figures.sizes.iter().enumerate();
-    histogram(text, "Files by size", sizes.map(|(power, sum)| (below(power), sum.entries, Some(sum.bytes))));
-    let older = AGES[AGES.len() - 1].1;
-    let age = |at: usize| match AGES.get(at) {
-        Some((0, name)) => (*name).to_owned(),
-        Some((_, name)) => format!("up to {name}"),
-        None => format!("older than {older}"),
-    };
-    let ages = figures.ages.iter().enumerate();
-    histogram(
-        text,
-        "Files by time since their last change",
-        ages.map(|(at, sum)| (age(at), sum.entries, Some(sum.bytes))),
-    );
-    let depths = figures.depths.iter().enumerate();
-    histogram(text, "Directories by depth", depths.map(|(depth, count)| (depth.to_string(), *count, None)));
-    let crowd = |power: usize| match power {
-        0 => "none".to_owned(),
-        1 => "1".to_owned(),
-        power if power < POWERS - 1 => format!("{} to {}", grouped(1 << (power - 1)), grouped((1 << power) - 1)),
-        _ => "more".to_owned(),
-    };
-    let crowds = figures.crowds.iter().enumerate();
-    histogram(text, "Directories by number of entries", crowds.map(|(power, count)| (crowd(power), *count, None)));
+    histograms(figures).iter().for_each(|found| histogram(text, found));
     let shown = |path: &[u8]| if path.is_empty() { ".".to_owned() } else { Printable::bytes(path).to_string() };
     list(text, "Largest files", figures.largest_files.sorted().iter().map(|(size, path)| (human(*size), shown(path))));
     let crowded = figures.most_crowded.sorted();
     list(text, "Directories with the most entries", crowded.iter().map(|(count, path)| (grouped(*count), shown(path))));
     owners(text, "Owners", &figures.users);
     owners(text, "Groups", &figures.groups);
+    text.push_str("\n  Also\n");
+    also(figures).into_iter().for_each(|what| line(text, format!("    {what}")));
+    examples(text, "Names that are not UTF-8", &figures.not_utf8);
+    examples(text, &format!("Names longer than {} bytes", report.longest_name), &figures.too_long);
+    examples(text, "Names with control characters", &figures.control_characters);
+    examples(text, "What could not be read", &report.unread);
+}
+
+/// How many there are of what, by something that is ordered.
+pub(super) struct Histogram {
+    pub title: &'static str,
+    /// What each bar is of, how many there are, and their bytes. None is empty.
+    pub bars: Vec<(String, u64, Option<u64>)>,
+}
+
+/// All that there are bars for.
+pub(super) fn histograms(figures: &Figures) -> Vec<Histogram> {
+    let below = |power: usize| match power {
+        0 => "empty".to_owned(),
+        power => format!("below {}", 1_u64.checked_shl(power as u32).map_or("2^64".to_owned(), human)),
+    };
+    let older = AGES[AGES.len() - 1].1;
+    let age = |at: usize| match AGES.get(at) {
+        Some((0, name)) => (*name).to_owned(),
+        Some((_, name)) => format!("up to {name}"),
+        None => format!("older than {older}"),
+    };
+    let crowd = |power: usize| match power {
+        0 => "none".to_owned(),
+        1 => "1".to_owned(),
+        power if power < POWERS - 1 => format!("{} to {}", grouped(1 << (power - 1)), grouped((1 << power) - 1)),
+        _ => "more".to_owned(),
+    };
+    let sums = |sums: &[Sum], name: &dyn Fn(usize) -> String| {
+        let bars = sums.iter().enumerate().filter(|(_, sum)| sum.entries > 0);
+        bars.map(|(at, sum)| (name(at), sum.entries, Some(sum.bytes))).collect()
+    };
+    let counts = |counts: &[u64], name: &dyn Fn(usize) -> String| {
+        let bars = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        bars.map(|(at, count)| (name(at), *count, None)).collect()
+    };
+    let all: [(&str, Vec<_>); 4] = [
+        ("Files by size", sums(&figures.sizes, &below)),
+        ("Files by time since their last change", sums(&figures.ages, &age)),
+        ("Directories by depth", counts(&figures.depths, &|depth| depth.to_string())),
+        ("Directories by number of entries", counts(&figures.crowds, &crowd)),
+    ];
+    all.into_iter().filter(|(_, bars)| !bars.is_empty()).map(|(title, bars)| Histogram { title, bars }).collect()
+}
+
+/// What else is worth a line.
+pub(super) fn also(figures: &Figures) -> Vec<String> {
     let links = figures.hard_links;
     let mut also = Vec::new();
     if links.names > 0 {
@@ -226,24 +255,19 @@ fn details(text: &mut String, report: &Report) {
             "no extended attributes or ACLs: {directories} directories and a sample of {files} files were looked at"
         ));
     }
-    text.push_str("\n  Also\n");
-    also.into_iter().for_each(|what| line(text, format!("    {what}")));
-    examples(text, "Names that are not UTF-8", &figures.not_utf8);
-    examples(text, &format!("Names longer than {} bytes", report.longest_name), &figures.too_long);
-    examples(text, "Names with control characters", &figures.control_characters);
-    examples(text, "What could not be read", &report.unread);
+    also
 }
 
-fn histogram(text: &mut String, title: &str, rows: impl Iterator<Item = (String, u64, Option<u64>)>) {
-    let rows: Vec<_> = rows.filter(|(_, count, _)| *count > 0).collect();
-    let Some(most) = rows.iter().map(|(_, count, _)| *count).max() else { return };
+fn histogram(text: &mut String, found: &Histogram) {
+    let Histogram { title, bars } = found;
+    let most = bars.iter().map(|(_, count, _)| *count).max().unwrap_or(1);
     let _ = writeln!(text, "\n  {title}");
-    let width = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
-    let digits = rows.iter().map(|(_, count, _)| grouped(*count).len()).max().unwrap_or(0);
-    for (name, count, bytes) in rows {
-        let bar = "#".repeat((count as f64 / most as f64 * BAR as f64).ceil() as usize);
+    let width = bars.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
+    let digits = bars.iter().map(|(_, count, _)| grouped(*count).len()).max().unwrap_or(0);
+    for (name, count, bytes) in bars {
+        let bar = "#".repeat((*count as f64 / most as f64 * BAR as f64).ceil() as usize);
         let bytes = bytes.map_or(String::new(), |bytes| format!("{:>11}", human(bytes)));
-        line(text, format!("    {name:>width$} {:>digits$}{bytes} {bar}", grouped(count)));
+        line(text, format!("    {name:>width$} {:>digits$}{bytes} {bar}", grouped(*count)));
     }
 }
 
@@ -290,7 +314,7 @@ fn several(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         0..10 => format!("{seconds:.1} s"),

@@ -7,12 +7,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support;
-use crate::support::command::{Run, Started, multi_sync, rsync, run, sh, start};
+use crate::support::command::{Run, Signal, Started, as_nobody, multi_sync, rsync, run, sh, start};
+use crate::support::events;
 use crate::support::mount::Mounted;
 use crate::support::processes;
 use crate::support::sshd::{Sshd, joint_rsh};
 use crate::support::twin::fake_rsync;
-use crate::support::work::Work;
+use crate::support::work::{Work, set_mode};
 use rustix::process::{Pid, kill_process};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -160,7 +161,7 @@ fn a_pause_over_ssh_changes_nothing() {
     }
     work.dir("runs");
     let mut copy = multi_sync(&work);
-    copy.args(["-p", "3", "-f", "1", "-b", "runs", "-r", "-a --bwlimit=800 --timeout=2", "src/"]);
+    copy.args(["-p", "3", "-f", "1", "-b", "runs", "--events", "events", "-r", "-a --bwlimit=800 --timeout=2", "src/"]);
     copy.arg(sshd.remote(work.join("D"))).env("RSYNC_RSH", sshd.rsh());
     let mut started = start(copy);
     started.wait_for("something is copied", SOON, |_| bytes_in(&work.join("D")) > 100_000);
@@ -181,7 +182,104 @@ fn a_pause_over_ssh_changes_nothing() {
         ran.report(),
         sshd.log()
     );
+    expect_no_failure(&work, &ran);
     expect_same(&work, "D/", &ran);
+}
+
+/// What a pause has ended is told as that, and not as a failure.
+#[track_caller]
+fn expect_no_failure(work: &Work, ran: &Run) {
+    let lines = events::read(&work.join("events"));
+    assert_eq!(events::of(&lines, "failed"), Vec::<&serde_json::Value>::new(), "{}", ran.report());
+    assert!(!ran.stderr_text().contains("rsync error"), "{}", ran.report());
+    let ended = events::of(&lines, "note").into_iter().filter(|note| note["kind"] == "ended_by_pause").count();
+    assert!(ended > 0, "{}", ran.report());
+}
+
+/// As by `^Z`: nobody has told the run of it.
+#[test]
+fn what_times_out_because_all_was_stopped_is_no_failure() {
+    let work = Work::new();
+    for number in 0..4 {
+        work.file(format!("src/d{number}/f"), vec![number; 600_000]);
+    }
+    work.dir("runs");
+    let mut copy = multi_sync(&work);
+    copy.args(["-p", "2", "-f", "1", "-b", "runs", "--events", "events", "-r", "-a --bwlimit=400 --timeout=1"]);
+    copy.args(["src/", "D"]);
+    let mut started = start(copy);
+    started.wait_for("something is copied", SOON, |_| bytes_in(&work.join("D")) > 100_000);
+    started.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(2500));
+    let mut status = multi_sync(&work);
+    status.arg("status").arg(run_dir(&work).unwrap());
+    let told = run(status).stdout_text();
+    assert!(told.starts_with("Status: stopped (^Z"), "{told}");
+    started.signal(Signal::CONT);
+    let ran = started.finish(SOON).expect_code(0);
+    expect_no_failure(&work, &ran);
+    expect_same(&work, "D/", &ran);
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_is_withdrawn() {
+    let work = Work::new();
+    grow(&work, 30);
+    let mut started = start(slow(&work, &["-p", "2"]));
+    wait_for(&mut started, &work, 2);
+    started.signal(Signal::STOP);
+    let ask = |processes: &str| {
+        let mut command = multi_sync(&work);
+        command.arg("set").arg(run_dir(&work).unwrap()).args(["-p", processes]);
+        start(command)
+    };
+    let asked = || {
+        let control = fs::read_dir(run_dir(&work).unwrap().join("control")).into_iter().flatten().flatten();
+        control.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"set-")).count()
+    };
+    let mut killed = ask("7");
+    killed.wait_for("the request", SOON, |_| asked() == 1);
+    killed.signal(Signal::KILL);
+    killed.finish(SOON);
+    let mut interrupted = ask("9");
+    interrupted.wait_for("the request", SOON, |_| asked() == 2);
+    interrupted.signal(Signal::INT);
+    let ran = interrupted.finish(SOON).expect_code(20);
+    assert!(ran.stderr_text().contains("interrupted: nothing was changed"), "{}", ran.report());
+    assert_eq!(asked(), 1);
+    started.signal(Signal::CONT);
+    let told = set(&work, &[]).expect_code(0).stdout_text();
+    assert!(told.contains("Processes: 2 at most"), "{told}");
+    started.signal(Signal::INT);
+    started.finish(SOON).expect_code(20);
+}
+
+#[test]
+fn a_run_of_another_user_is_not_asked() {
+    if !support::is_root() {
+        return support::skip(&support::this_test(), "only root can become another user");
+    }
+    let work = Work::new();
+    grow(&work, 20);
+    let mut started = start(slow(&work, &["-p", "2"]));
+    wait_for(&mut started, &work, 2);
+    let dir = run_dir(&work).unwrap();
+    let stranger = |dir: &Path| {
+        let mut command = multi_sync(&work);
+        command.arg("set").arg(dir).args(["-p", "3"]);
+        let ran = run(as_nobody(&work, command));
+        assert_ne!(ran.status.code(), Some(0), "{}", ran.report());
+        ran
+    };
+    let told = stranger(&dir);
+    assert!(told.stderr_text().contains("belongs to user 0, and this is user"), "{}", told.report());
+    // One that cannot even be looked at.
+    set_mode(&work.join("runs"), 0o700);
+    let told = stranger(&dir);
+    assert!(told.stderr_text().contains("as the user whose run it is"), "{}", told.report());
+    assert!(set(&work, &[]).expect_code(0).stdout_text().contains("Processes: 2 at most"));
+    started.signal(Signal::INT);
+    started.finish(SOON).expect_code(20);
 }
 
 #[test]

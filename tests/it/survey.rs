@@ -84,6 +84,42 @@ fn what_is_there_is_told_and_nothing_is_touched() {
     run(sh(&work, &format!("{} survey --json s/ >/dev/full", full.get_program().display()))).expect_code(1);
 }
 
+#[test]
+fn what_is_ignored_is_not_counted() {
+    let work = Work::new();
+    tree(&work);
+    work.file("s/.gitignore", "f1*\n/a/\n");
+    for threads in ["1", "3"] {
+        let report = json(&work, &["s/", "--gitignore", "--scan-threads", threads]);
+        let (figures, kinds) = (&report["figures"], &report["figures"]["kinds"]);
+        // Of the hundred f1, f10 to f19 and f100 are out, and all of `a`.
+        assert_eq!(
+            ["files", "directories", "links", "fifos"].map(|kind| kinds[kind].as_u64().unwrap()),
+            [100 - 12 + 5, 3, 1, 0]
+        );
+        assert_eq!(counts(&figures["crowds"]), [(0, 1), (4, 1), (7, 1)]);
+        assert_eq!(figures["most_crowded"][0]["size"], 88);
+        assert_eq!(figures["largest_files"][0]["path"]["text"], "sparse");
+        assert_eq!(figures["set_id_files"], 0);
+    }
+}
+
+#[test]
+fn a_survey_is_also_a_page() {
+    let work = Work::new();
+    tree(&work);
+    let ran = survey(&work, &["--report", "r.html", "-r", "-a", "s/", "d"]).expect_code(0);
+    assert!(ran.stdout_text().starts_with("Survey of s/ -> d"), "{}", ran.report());
+    let page = fs::read_to_string(work.join("r.html")).unwrap();
+    for part in ["Survey of", "Files by size", "Bytes in files by size", "odd\\xff", "line\\x0abreak", "instead"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("http://") || !page.contains("<link"), "it needs no network");
+    survey(&work, &["--report", "r.json", "-r", "-a", "s/", "d"]).expect_code(0);
+    let data: Value = serde_json::from_slice(&fs::read(work.join("r.json")).unwrap()).unwrap();
+    assert_eq!(data["figures"], json(&work, &["-r", "-a", "s/", "d"])["figures"]);
+}
+
 /// Powers of two, and how many directories have so many entries.
 const CROWDS: [(usize, u64); 5] = [(0, 1), (2, 2), (4, 1), (5, 1), (7, 1)];
 
@@ -196,7 +232,8 @@ fn what_does_not_go_with_a_survey_is_refused() {
     for (words, part) in [
         (&["survey", "--trial-seconds", "3", "s/"][..], "without DEST"),
         (&["survey", "--trial-seconds", "0", "s/", "d"], "--trial-seconds"),
-        (&["survey", "--gitignore", "s/"], "--gitignore"),
+        (&["survey", "--report", "r.csv", "s/"], "--report FILE.csv"),
+        (&["survey", "--report", "nowhere/r.html", "s/"], "nowhere/r.html"),
         (&["survey", "--keep", "s/", "d"], "--keep"),
         (&["survey", "--delete-limit", "3", "-r", "-a --delete", "s/", "d"], "--delete-limit"),
         (&["survey", "-r", "-a --files-from=x", "s/", "d"], "--files-from"),

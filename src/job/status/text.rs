@@ -21,8 +21,11 @@ impl Run {
         match (self.running, self.finished, self.damaged()) {
             (true, ..) if self.is_verifying() => "running: everything was copied, it is verified".to_owned(),
             (true, ..) => match self.live() {
+                Some((noted, _)) if self.is_stopped() => {
+                    format!("stopped (^Z, or SIGSTOP); fg goes on, or kill -CONT {}", noted.pid)
+                }
                 Some((_, age)) if age >= SILENT => format!("running, no sign of life for {} s", age.as_secs()),
-                Some((noted, _)) if noted.live.paused => "running, and paused".to_owned(),
+                Some((noted, _)) if noted.live.progress.paused => "running, and paused".to_owned(),
                 Some((noted, _)) if noted.live.winds_down => "running, until what runs has come to its end".to_owned(),
                 _ => "running".to_owned(),
             },

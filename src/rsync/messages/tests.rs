@@ -289,3 +289,30 @@ fn the_last_line_is_known_by_its_code() {
         &[23]
     ));
 }
+
+#[test]
+fn what_says_that_the_way_has_ended_is_told_from_what_names_a_failure() {
+    for line in [
+        "[sender] io timeout after 2 seconds -- exiting",
+        "io timeout after 60 seconds -- exiting",
+        "rsync: connection unexpectedly closed (1066 bytes received so far) [sender]",
+        "rsync: [sender] write error: Broken pipe (32)",
+        "rsync: [generator] safe_write failed to write 4 bytes to socket: Connection reset by peer (104)",
+        "rsync error: timeout in data send/receive (code 30) at io.c(197) [sender=3.5.0]",
+        "rsync error: unexplained error (code 255) at io.c(232) [sender=3.5.0]",
+        "client_loop: send disconnect: Broken pipe",
+        "Timeout, server 127.0.0.33 not responding.",
+    ] {
+        assert!(breaks_off(line.as_bytes()), "{line}");
+    }
+    for line in [
+        "rsync: [sender] link_stat \"/s/io timeout after 2 seconds -- exiting\" failed: No such file or directory (2)",
+        "rsync: [receiver] write failed on \"/d/f\": No space left on device (28)",
+        "rsync: [sender] read errors mapping \"/s/f\": Connection timed out (110)",
+        "rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1394) [sender=3.5.0]",
+        "rsync error: error in file IO (code 11) at receiver.c(380) [receiver=3.5.0]",
+        "file has vanished: \"/s/f\"",
+    ] {
+        assert!(!breaks_off(line.as_bytes()), "{line}");
+    }
+}

@@ -149,5 +149,13 @@ impl World {
 }
 
 pub(super) fn report(ending: Ending, after: Findings) -> Report {
-    Report { ending, ran: Duration::from_millis(50), sent: Some(1000), after, begun: true, said: Symptoms::default() }
+    Report {
+        ending,
+        ran: Duration::from_millis(50),
+        sent: Some(1000),
+        after,
+        begun: true,
+        was_held: false,
+        said: Symptoms::default(),
+    }
 }
