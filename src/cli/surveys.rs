@@ -11,6 +11,7 @@ use multi_sync::{Error, Result};
 
 use super::definition::command;
 use super::line::Line;
+use super::outlets;
 use super::{Request, run, seconds_of};
 
 /// The destination of what has none.
@@ -49,7 +50,7 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: impl FnOnce() -> Re
     let trial: Option<Duration> = time.map(|seconds| seconds_of("--trial-seconds", seconds)).transpose()?;
     let count = matches.get_many::<OsString>("paths").map_or(0, Iterator::count);
     let has_destination = line.rsync.is_some() || count != 1;
-    let config = match line.rsync {
+    let mut config = match line.rsync {
         Some(rsync) => match rsync.request(matches, &line.ours, false, cwd)? {
             Request::Run(run) => run.config,
             _ => return Err(Error::usage("--survey: this rsync command copies nothing").remedy("give SRC and DEST")),
@@ -64,6 +65,7 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: impl FnOnce() -> Re
             run(&matches, &words, cwd()?)?.config
         }
     };
+    outlets::Words::of(matches).set(&mut config)?;
     let request = Box::new(survey::Request { config, has_destination, trial });
     Ok(Request::Survey { request, json: matches.get_flag("json") })
 }

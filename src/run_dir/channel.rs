@@ -169,7 +169,13 @@ pub enum Asking {
 pub fn refuse_stranger(dir: &Path) -> Result<()> {
     let cannot =
         |cause| Error::io("look at the run in", dir, cause).remedy("ask as the user whose run it is, or as root");
-    let (owner, own) = (fs::metadata(dir).map_err(cannot)?.uid(), rustix::process::geteuid());
+    let owner = match fs::metadata(dir) {
+        Ok(found) => found.uid(),
+        // Who reads it says so.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(cannot(cause)),
+    };
+    let own = rustix::process::geteuid();
     if owner == own.as_raw() || own.is_root() {
         return Ok(());
     }

@@ -41,10 +41,10 @@ struct Portion {
 }
 
 impl Portion {
-    /// Forgets what the rules ignore in the directory at this path; true if there was something.
-    fn leave_out(&mut self, rules: &Rules, path: &[u8]) -> bool {
+    /// Forgets what the rules ignore in the directory at this path, and says how many entries that is.
+    fn leave_out(&mut self, rules: &Rules, path: &[u8]) -> u64 {
         if rules.is_empty() {
-            return false;
+            return 0;
         }
         let mut path = rules.way_to(path);
         let above = path.len();
@@ -53,12 +53,12 @@ impl Portion {
             path.extend_from_slice(name.to_bytes());
             rules.ignore(&path, is_dir)
         };
-        let mut ignored = false;
+        let mut ignored = 0;
         let mut sift = |names: &mut Vec<u8>, is_dir| {
             let mut kept = Vec::with_capacity(names.len());
             for name in c_strings(names) {
                 match ignores(name, is_dir) {
-                    true => ignored = true,
+                    true => ignored += 1,
                     false => kept.extend_from_slice(name.to_bytes_with_nul()),
                 }
             }
@@ -143,7 +143,7 @@ impl Walk<'_> {
         if look.scan.split_roots && !node.is_in_whole() && !node.is_too_long() {
             node.split(&look.tree);
         }
-        self.read(scope, &node, Arc::new(dir), 0, rules);
+        self.read(scope, &node, Arc::new(dir), None, rules);
         node.done(&look.tree);
     }
 
@@ -174,7 +174,7 @@ impl Walk<'_> {
                 let whole = if link { Some(KeptWhole::Link) } else { self.0.keep_whole(attributes, &dir) };
                 let exposed = parent.exposes(attributes);
                 let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, exposed, whole);
-                self.read(scope, &node, Arc::new(dir), 0, rules);
+                self.read(scope, &node, Arc::new(dir), None, rules);
                 return node.done(tree);
             }
             Err(errno) => self.unread(parent, name.to_bytes(), errno),
@@ -208,30 +208,38 @@ impl Walk<'_> {
 
     /// Reads a portion of a directory, and deals with it. What remains becomes a piece of work of its own, and the sub-directories
     /// come on top of it: a thread with nothing to do reads on meanwhile, and this one goes down before it reads on.
-    fn read<'s>(&'s self, scope: &Scope<'s>, node: &Arc<Node>, dir: Arc<OwnedFd>, before: u64, rules: Option<Rules>) {
+    /// `before` is how many entries there were in the portions before, but for those that are left out; of the first portion none.
+    fn read<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        node: &Arc<Node>,
+        dir: Arc<OwnedFd>,
+        before: Option<u64>,
+        rules: Option<Rules>,
+    ) {
         let Walk(look) = self;
         READ.with_borrow_mut(|portion| {
             let (more, count) = self.list(node, &dir, portion);
             let rules =
-                rules.map(|rules| if before == 0 { self.rules(&rules, node, &dir, portion, more) } else { rules });
-            if let Some(rules) = &rules
-                && portion.leave_out(rules, &node.path())
-            {
+                rules.map(|rules| if before.is_none() { self.rules(&rules, node, &dir, portion, more) } else { rules });
+            let left_out = rules.as_ref().map_or(0, |rules| portion.leave_out(rules, &node.path()));
+            if left_out > 0 {
                 // rsync would copy what is ignored with the whole. A path that is too long for it is an error then.
                 node.split(&look.tree);
             }
+            let count = before.unwrap_or(0) + count - left_out;
             if more {
                 let (node, dir, rules) = (Arc::clone(node), Arc::clone(&dir), rules.clone());
                 node.expect_more();
                 scope.spawn(move |scope| {
                     if !look.tree.watch.stopped() && !node.is_pruned() {
-                        self.read(scope, &node, dir, before + count, rules);
+                        self.read(scope, &node, dir, Some(count), rules);
                     }
                     node.done(&look.tree);
                 });
             }
             if let Some(observer) = look.observer.filter(|_| !more) {
-                observer.listed(&Listing { node, dir: &dir }, before + count);
+                observer.listed(&Listing { node, dir: &dir }, count);
             }
             let Portion { directories, listed, known, .. } = portion;
             let mut entered = 0;

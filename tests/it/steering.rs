@@ -205,12 +205,12 @@ fn what_times_out_because_all_was_stopped_is_no_failure() {
     }
     work.dir("runs");
     let mut copy = multi_sync(&work);
-    copy.args(["-p", "2", "-f", "1", "-b", "runs", "--events", "events", "-r", "-a --bwlimit=400 --timeout=1"]);
+    copy.args(["-p", "2", "-f", "1", "-b", "runs", "--events", "events", "-r", "-a --bwlimit=400 --timeout=3"]);
     copy.args(["src/", "D"]);
     let mut started = start(copy);
     started.wait_for("something is copied", SOON, |_| bytes_in(&work.join("D")) > 100_000);
     started.signal(Signal::STOP);
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(4500));
     let mut status = multi_sync(&work);
     status.arg("status").arg(run_dir(&work).unwrap());
     let told = run(status).stdout_text();
@@ -259,7 +259,7 @@ fn a_run_of_another_user_is_not_asked() {
     if !support::is_root() {
         return support::skip(&support::this_test(), "only root can become another user");
     }
-    let work = Work::new();
+    let work = Work::public();
     grow(&work, 20);
     let mut started = start(slow(&work, &["-p", "2"]));
     wait_for(&mut started, &work, 2);
