@@ -721,7 +721,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__survey)
-            opts="-p -f -s -r --processes --files --size --trial-seconds --json --rsync --scan-threads"
+            opts="-p -f -s -r --processes --files --size --report --trial-seconds --json --rsync --scan-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -748,6 +748,10 @@ _multi__sync() {
                     return 0
                     ;;
                 -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
