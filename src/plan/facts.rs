@@ -223,9 +223,7 @@ impl Facts {
 
     /// Whether the rule by which rsync protects backups, `P *SUFFIX`, does not stand for the names that end so.
     pub fn has_odd_suffix(&self) -> bool {
-        let suffix = self.options.settings().iter().rfind(|setting| setting.spec.id == Opt::Suffix);
-        let value = suffix.and_then(|setting| setting.value.as_ref());
-        value.is_some_and(|suffix| suffix.as_bytes().iter().any(|byte| b"*?[\\/".contains(byte)))
+        self.meaning.suffix.as_ref().is_some_and(|suffix| suffix.as_bytes().iter().any(|byte| b"*?[\\/".contains(byte)))
     }
 
     /// Whether the receiving side of a copy on this machine is given a log file, which it looks for where rsync is started.

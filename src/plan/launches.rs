@@ -79,6 +79,12 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
     let mut keeping = Options::parse(&launch)?.without(deletes).argv();
     // What is copied still takes the place of something else, as it does with deletion.
     keeping.extend(meaning.delete.is_some().then(|| "--force".into()));
+    // The backups in what is in its way protect that, as they do with deletion.
+    let protects: Vec<OsString> =
+        meaning.backup_rule().into_iter().flat_map(|rule| ["--filter".into(), rule]).collect();
+    if meaning.delete.is_some() && !meaning.delete_excluded {
+        keeping.extend_from_slice(&protects);
+    }
     // "." is a name that the user's rules would match (`--exclude='*'`).
     let include: Vec<OsString> = meaning.has_filter_rules.then(|| "--include=/.".into()).into_iter().collect();
     let quiet = Options::parse(&keeping)?
@@ -95,6 +101,8 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         attribute_options: [&include[..], &quiet].concat(),
         options: launch,
         options_keeping: keeping,
+        // What a launch has moved out of the way of a copy would be deleted by one that comes again.
+        repair_options: if meaning.delete.is_none() { protects } else { Vec::new() },
         rule_options: (!rules.is_empty()).then_some(rules),
         base: PathBuf::new(),
         handles: Handles::default(),

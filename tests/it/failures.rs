@@ -376,3 +376,42 @@ fn one_rsync_lists_what_differs() {
         }
     }
 }
+
+/// A directory is in the way of a file, and holds nothing but an older backup, or something that gets one now. Its user may not remove what is in it, and
+/// the launch that met it is repeated for that reason.
+#[test]
+fn backups_in_what_is_in_the_way_stay() {
+    if !support::is_root() {
+        return support::skip(
+            "backups in what is in the way",
+            "only root makes a directory that its user may not change",
+        );
+    }
+    for options in [
+        "-a -b --delete-after",
+        "-a -b --delete-delay",
+        "-a -b --delete",
+        "-a -b --force",
+        "-ab --suffix=.old --delete-after",
+    ] {
+        let work = Work::public();
+        work.file("src/a/x", "new");
+        work.file("src/a/y", "new");
+        (0..8).for_each(|n| drop(work.file(format!("src/a/f{n}"), "new")));
+        let suffix = if options.contains(".old") { ".old" } else { "~" };
+        for dest in ["one", "many"] {
+            work.file(format!("{dest}/a/x/older{suffix}"), "kept");
+            work.file(format!("{dest}/a/y/denied/file"), "moved");
+            run(sh(&work, &format!("chown -R nobody src {dest}; chown root {dest}/a/y"))).expect(true, "");
+        }
+        let mut one = rsync(&work);
+        one.args(options.split(' ')).args(["src/", "one/"]);
+        let one = run(as_nobody(&work, one));
+        let words = ["-p", "2", "-f", "4", "--rsync", options, "src/", "many/"];
+        let many = copy(&work, &words.map(OsStr::new));
+        assert_eq!(one.status.code(), many.status.code(), "{options}: {}", many.report());
+        let there = |dest: &str| run(sh(&work, &format!("cd {dest} && find . | sort"))).stdout_text();
+        assert_eq!(there("one"), there("many"), "{options}: {}", many.report());
+        assert!(work.join(format!("many/a/y/denied/file{suffix}")).exists(), "{options}");
+    }
+}

@@ -27,6 +27,8 @@ pub struct Recipe {
     pub options: Vec<OsString>,
     /// Options of launches that delete nothing, but make room for what is copied.
     pub options_keeping: Vec<OsString>,
+    /// What a launch that comes again for what was denied has beside them.
+    pub repair_options: Vec<OsString>,
     /// Options of launches that create spine directories.
     pub spine_options: Vec<OsString>,
     /// Options of launches that set the attributes of spine directories, which nobody should hear of again.
@@ -225,6 +227,7 @@ impl Recipe {
         let list = how.listed || how.exposed && self.lists || !fits(&units, room);
         let list = if list { self.list(&units) } else { List::No };
         let options = if how.keep { &self.options_keeping } else { &self.options };
+        let repair: &[OsString] = if how.repair { &self.repair_options } else { &[] };
         let mut more = Vec::new();
         let brings_dirs = list != List::No && self.may_bring_dirs(how);
         if !how.repair && !self.dry_run && !brings_dirs {
@@ -241,7 +244,7 @@ impl Recipe {
             more.push(REMOVE);
         }
         more.extend(self.tells_end.then_some(TELLS_END));
-        self.copy(options, &more, units, list, how.unmarked)
+        self.copy(&[options, repair].concat(), &more, units, list, how.unmarked)
     }
 
     /// Whether a launch may bring the directories above its units along.

@@ -133,6 +133,8 @@ pub struct Meaning {
     pub backup: bool,
     /// Where; relative to the destination.
     pub backup_dir: Option<OsString>,
+    /// What is added to its name, if the user says.
+    pub suffix: Option<OsString>,
     /// Files are changed in place (also by `--append` and `--write-devices`).
     pub inplace: bool,
     /// Only the missing end of a file is written.
@@ -187,6 +189,14 @@ pub struct Meaning {
 }
 
 impl Meaning {
+    /// The rule by which backups beside the files stay, if there are such backups: rsync adds it to the user's where it deletes (rsync(1), `--backup`).
+    pub fn backup_rule(&self) -> Option<OsString> {
+        const USUAL: &str = "~";
+        let beside = self.backup && self.backup_dir.as_ref().is_none_or(|dir| dir.is_empty());
+        let suffix = self.suffix.as_deref().unwrap_or(OsStr::new(USUAL));
+        beside.then(|| [OsStr::new("P *"), suffix].into_iter().collect())
+    }
+
     /// Reads the settings in order, then applies what rsync derives at the end.
     pub(super) fn of(settings: &[Setting], env: impl Fn(&str) -> Option<OsString>) -> Meaning {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
@@ -244,6 +254,7 @@ impl Meaning {
             per_dir_merge: false,
             backup: false,
             backup_dir: None,
+            suffix: None,
             inplace: false,
             append: false,
             sparse: false,
@@ -352,6 +363,7 @@ impl Meaning {
             }
             Opt::Backup => self.backup = on,
             Opt::BackupDir => self.backup_dir = value(),
+            Opt::Suffix => self.suffix = value(),
             Opt::Inplace => self.inplace = on,
             Opt::Append => self.append = on,
             Opt::AppendVerify => self.append = true,

@@ -5,6 +5,7 @@ fn recipe() -> Recipe {
         program: "rsync".into(),
         options: words(&["-a", "-S"]),
         options_keeping: words(&["-a", "-S", "--force"]),
+        repair_options: Vec::new(),
         spine_options: words(&["-a", "-S"]),
         attribute_options: words(&["-a", "-S"]),
         rule_options: Some(words(&["--exclude=x"])),
