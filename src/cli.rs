@@ -35,7 +35,7 @@ use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
 use multi_sync::harness::survey;
-use multi_sync::job::DeleteLimit;
+use multi_sync::job::{DeleteLimit, FirstPass as Wish};
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
@@ -400,7 +400,7 @@ fn set_delete_limit(config: &mut Config, matches: &ArgMatches) -> Result<()> {
 }
 
 /// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
-const MOST_SCAN_THREADS: usize = 256;
+const MOST_THREADS: usize = 256;
 
 fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);
@@ -439,15 +439,19 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
         let size = about("--size", Size::parse(size))?;
         config.limits.bytes = NonZero::new(size.bytes()).unwrap_or(NonZero::<u64>::MAX);
     }
-    if let Some(count) = word("scan-threads") {
-        let count = about("--scan-threads", size::parse_count(count))?;
-        if count.get() > MOST_SCAN_THREADS {
-            return Err(Error::usage(format!(
-                "--scan-threads: {count} are more threads than a machine can be asked for"
-            ))
-            .remedy(format!("write a whole number from 1 to {MOST_SCAN_THREADS}")));
-        }
-        config.scan_threads = Some(count);
+    config.scan_threads = word("scan-threads").map(|count| threads("--scan-threads", count)).transpose()?;
+    config.first_pass = match matches.get_one::<String>("first-pass").map(String::as_str) {
+        Some(definition::AUTO) => Wish::Auto,
+        Some(definition::ON) => Wish::On,
+        Some(_) => Wish::Off,
+        None => Wish::default(),
+    };
+    config.first_pass_threads =
+        word("first-pass-threads").map(|count| threads("--first-pass-threads", count)).transpose()?;
+    if config.first_pass_threads.is_some() && config.first_pass == Wish::Off {
+        return Err(
+            Error::usage("--first-pass-threads without a first pass").remedy("add --first-pass=auto, or leave it out")
+        );
     }
     config.limits_given = word("files").is_some() || word("size").is_some();
     set_hosts(config, matches, &typed)?;
@@ -467,6 +471,15 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.check_steering()?;
     set_delete_limit(config, matches)?;
     Ok(keep)
+}
+
+fn threads(option: &str, count: &OsStr) -> Result<NonZero<usize>> {
+    let count = about(option, size::parse_count(count))?;
+    if count.get() > MOST_THREADS {
+        return Err(Error::usage(format!("{option}: {count} are more threads than a machine can be asked for"))
+            .remedy(format!("write a whole number from 1 to {MOST_THREADS}")));
+    }
+    Ok(count)
 }
 
 /// `DAYS` or `DAYS,COUNT`.

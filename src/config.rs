@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::endpoint::{Destination, Source};
 use crate::error::{Error, Result};
+use crate::first_pass::Wish;
 use crate::hosts::{Host, Ssh, Workers, spread};
 use crate::limit::DeleteLimit;
 use crate::outlet::Outlets;
@@ -83,6 +84,10 @@ pub struct Config {
     pub figures: bool,
     /// Threads that read the sources; [`crate::scan::usual_threads`] if `None`.
     pub scan_threads: Option<NonZero<usize>>,
+    /// Whether what is missing at DEST is made before rsyncs look at it.
+    pub first_pass: Wish,
+    /// Threads that make it, of all launches together; one for each if `None`.
+    pub first_pass_threads: Option<NonZero<usize>>,
     /// See [`crate::scan::Scan::gitignore`].
     pub gitignore: bool,
     /// After the copy rsync is asked what still differs (`recheck`).
@@ -202,6 +207,8 @@ impl Config {
             tells_how: true,
             figures: true,
             scan_threads: None,
+            first_pass: Wish::default(),
+            first_pass_threads: None,
             gitignore: false,
             verify: None,
             verify_only: false,

@@ -35,6 +35,9 @@ pub mod far {
     pub use crate::far::*;
     pub use crate::supervise::{Invocation, Supervisor};
 }
+pub mod first_pass {
+    pub use crate::first_pass::{Role, listed};
+}
 pub mod guard {
     pub use crate::guard::{counting, keeping};
 }

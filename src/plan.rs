@@ -11,6 +11,7 @@ mod destination;
 mod effects;
 mod facts;
 pub mod fallback;
+mod first;
 pub(crate) mod folding;
 mod gitignore;
 mod launches;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::connection::Route;
 use crate::error::{Error, Result};
+use crate::first_pass::Makes;
 use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::filter::Filters;
@@ -127,6 +129,10 @@ pub struct Plan {
     pub hard_links: bool,
     /// See [`Scan::found_again`].
     pub found_again: bool,
+    /// What is made at DEST before rsyncs look at it, or why nothing is.
+    pub first_pass: std::result::Result<Makes, String>,
+    /// That alone is worth several launches.
+    pub makes_much: bool,
     /// See [`crate::bucket::Packer`]: single names of one directory reach one bucket.
     pub names_together: bool,
     /// See [`Scan::gitignore`]: one rsync in place of several would copy what the scan leaves out.
@@ -288,6 +294,7 @@ impl Plan {
             facts.one_process = facts::asks_for_one_process(config);
             rule = fallback::find(&facts);
         }
+        let first_pass = first::find(config, &meaning, rule.is_some(), root_user);
         let roots = trees.iter().map(|tree| &tree.root);
         let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
         Ok(Plan {
@@ -314,6 +321,8 @@ impl Plan {
             rooted: Rooted::new(config, &meaning),
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
             names_together: meaning.delay_updates || options.has(Opt::Fuzzy),
+            makes_much: first_pass.is_ok() && first::is_worth_launches(config),
+            first_pass,
             gitignore: config.gitignore,
             holds_names: !meaning.xattrs && !meaning.remove_source_files,
             deletes: meaning.delete,

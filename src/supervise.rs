@@ -113,6 +113,8 @@ pub struct Supervisor {
     goes_on: Condvar,
     /// As [`Live::paused`], for who only looks.
     paused: AtomicBool,
+    /// There is a pause, or everything is to end; for who asks often.
+    holds: AtomicBool,
     cannot_see: AtomicBool,
 }
 
@@ -219,6 +221,7 @@ impl Supervisor {
         live.stop = live.stop.max(Some(how));
         live.since.get_or_insert_with(Instant::now);
         self.paused.store(false, Ordering::Relaxed);
+        self.holds.store(true, Ordering::Relaxed);
         self.goes_on.notify_all();
         for leader in live.leaders.keys() {
             // It may have ended meanwhile.

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
-    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command

@@ -87,6 +87,8 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         "verify",
         "delete-limit",
         "scan-threads",
+        "first-pass",
+        "first-pass-threads",
         "keep-runs",
         "report-of",
     ];

@@ -18,6 +18,8 @@ pub(super) const AUTO: &str = "auto";
 pub(super) const CONFIG: &str = "/etc/multi-sync";
 pub(super) const QUICK: &str = "quick";
 pub(super) const CHECKSUM: &str = "checksum";
+pub(super) const ON: &str = "on";
+pub(super) const OFF: &str = "off";
 pub(super) const ONE_TO_ONE: &str = "one-to-one";
 pub(super) const MANY_TO_ONE: &str = "many-to-one";
 
@@ -252,6 +254,14 @@ pub(super) fn command() -> Command {
                 .value_parser(bytes())
                 .help("number of threads that scan the source [default: one per core, more on network and FUSE file systems]"),
         )
+        .arg(
+            Arg::new("first-pass")
+                .long("first-pass")
+                .value_name("WHEN")
+                .value_parser([AUTO, ON, OFF])
+                .help(format!("make files and directories that a DEST on this machine lacks before rsyncs look at all: {AUTO}, where that is exact; {ON}, also for one process; {OFF} [default: {OFF}]")),
+        )
+        .arg(long_value("first-pass-threads", "N", "threads that make them, of all rsyncs together [default: one for each]".into()))
         .arg(
             Arg::new("gitignore")
                 .long("gitignore")

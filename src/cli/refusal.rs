@@ -105,7 +105,17 @@ fn negative_value(words: &[OsString], typed: &str) -> Option<String> {
     let number = typed.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let at = words.iter().position(|word| number && word.as_bytes().starts_with(typed.as_bytes()))?;
     let before = words.get(at.checked_sub(1)?)?.to_str()?;
-    let counts = ["processes", "files", "size", "retries", "stall", "scan-threads", "host-timeout", "hook-seconds"];
+    let counts = [
+        "processes",
+        "files",
+        "size",
+        "retries",
+        "stall",
+        "scan-threads",
+        "first-pass-threads",
+        "host-timeout",
+        "hook-seconds",
+    ];
     let command = command();
     let option = command.get_arguments().find(|argument| {
         let short = argument.get_short().map(|letter| format!("-{letter}"));

@@ -69,6 +69,8 @@ const OF_A_COPY: &[&str] = &[
     "progress",
     "stats",
     "scan-threads",
+    "first-pass",
+    "first-pass-threads",
     "gitignore",
     "delete-limit",
     "retries",

@@ -72,7 +72,8 @@ impl Driver<'_, '_> {
                 if let Some(launch) = end.told.take() {
                     let figures = end.has_figures.then_some(end.figures);
                     let (code, ran, moved) = (end.code, end.report.ran, end.moved);
-                    (self.tell)(Event::LaunchEnded(&LaunchEnd { launch, result, code, ran, moved, figures }));
+                    let made = end.made.is_any().then_some(end.made);
+                    (self.tell)(Event::LaunchEnded(&LaunchEnd { launch, result, code, ran, moved, made, figures }));
                 }
             }
             Command::HostBack(host) => (self.tell)(Event::HostBack(&self.slots.host(host).to_string())),

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::config::Config;
@@ -36,6 +36,8 @@ pub(super) struct Context {
     spine: Mutex<SpineList>,
     /// Device and inode of a DEST on this machine.
     dest: Mutex<Option<(u64, u64)>>,
+    /// Names that differ in case or form are different names at DEST.
+    pub tells_names: OnceLock<bool>,
 }
 
 /// What was found that the user is told, and that decides about what comes.
@@ -62,6 +64,7 @@ impl Context {
             room: plan.recipe.argument_room(),
             spine: Mutex::default(),
             dest: Mutex::default(),
+            tells_names: OnceLock::new(),
             plan,
         }
     }
@@ -177,6 +180,11 @@ impl Context {
         }
         found.findings.dest_lost |= !keeps;
         keeps
+    }
+
+    /// Device and inode of a DEST on this machine, once something was done there.
+    pub fn dest_identity(&self) -> Option<(u64, u64)> {
+        *self.dest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How the destination reads names that differ in case or form only, as what was made there shows.

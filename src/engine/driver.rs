@@ -223,7 +223,7 @@ impl Driver<'_, '_> {
             Message::Draining(launch) => self.state.inputs.push(Input::Draining(launch)),
             Message::Ended(launch, mut end) => {
                 if let Some(started) = self.state.launches.remove(&launch) {
-                    end.moved = started.meter.moved().max(end.figures.transferred_bytes);
+                    end.moved = started.meter.moved().max(end.figures.transferred_bytes + end.made.bytes);
                     end.told = started.told.get().cloned();
                     self.statistics.ended(&started.work, &end);
                 }

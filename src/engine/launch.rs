@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::first_pass::{Group, Made};
 use crate::report::{self, Event, Failed};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
@@ -17,7 +18,7 @@ use crate::rsync::options::Shows;
 use crate::rsync::output::{Figures, Line, Transcript};
 use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place as DestPlace;
-use crate::sched::{Ending, NotLaunched, Report, Start, Work};
+use crate::sched::{Ending, NotLaunched, Report, Start, Symptoms, Work};
 use crate::supervise::{Ended, Lines, Sign, Stream, Supervisor};
 use crate::thread;
 
@@ -61,6 +62,8 @@ pub(super) struct End {
     /// An rsync was started, and ended with this code.
     pub launched: bool,
     pub code: Option<u8>,
+    /// What its first pass has made.
+    pub made: Made,
     /// Nothing was made.
     pub pretends: bool,
     /// Entries are counted.
@@ -99,6 +102,7 @@ impl End {
             moved: 0,
             launched: false,
             code: None,
+            made: Made::default(),
             pretends: false,
             counts: false,
             phase: "",
@@ -155,14 +159,14 @@ impl Launch<'_> {
         let Some(prepared) = prepared else {
             return Ok(End::not_launched(NotLaunched::Stopped, Found::default()));
         };
-        let (invocation, tells, names) = match prepared? {
+        let (invocation, tells, names, to_make) = match prepared? {
             (Prepared::Not(why), found) => return Ok(End::not_launched(why, found)),
-            (Prepared::Launch(invocation, tells, names), found) => {
+            (Prepared::Launch(invocation, tells, names, to_make), found) => {
                 if let Some(awaited) = &awaited {
                     let _ = awaited.arguments.set(invocation.arguments.clone());
                 }
                 let _ = self.sender.send(Message::Prepared(self.start.launch, found));
-                (*invocation, tells, names)
+                (*invocation, tells, names, to_make)
             }
         };
         let invocation = match self.start.limit {
@@ -170,8 +174,18 @@ impl Launch<'_> {
             None => invocation,
         };
         self.tell_start(names);
+        let made = self.make_first(to_make)?;
         let ran = self.start_rsync(invocation, tells, awaited);
-        self.conclude(ran)
+        self.conclude(ran, made)
+    }
+
+    /// The first pass. What hangs in it is left behind when the run ends, and makes nothing then.
+    fn make_first(&self, groups: Vec<Group>) -> Result<Made> {
+        if groups.is_empty() {
+            return Ok(Made::default());
+        }
+        let (context, meter, limit) = (Arc::clone(&self.context), Arc::clone(&self.meter), self.start.limit);
+        Ok(self.apart(move || context.make_first(groups, limit, meter))?.unwrap_or_default())
     }
 
     fn tell_start(&self, names: Names) {
@@ -255,7 +269,7 @@ impl Launch<'_> {
     }
 
     /// The report of an rsync that has ended.
-    fn conclude(self, followed: Followed) -> Result<End> {
+    fn conclude(self, followed: Followed, made: Made) -> Result<End> {
         let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach, was_held } = followed;
         let (figures, has_figures) = (transcript.figures, transcript.has_figures());
         let (ending, error) = match ended {
@@ -274,8 +288,9 @@ impl Launch<'_> {
         let gave_up = after.is_none();
         let After { found, said, failures, unmade, blocked, above, missing, dest } = after.unwrap_or_default();
         let ending = if gave_up && error.is_none() { Ending::Ended(Ended::NotStarted) } else { ending };
-        let sent = Some(figures.sent).filter(|sent| *sent > 0);
-        let report = Report { ending, ran, sent, after: found.findings.clone(), begun, was_held, said };
+        let sent = Some(figures.sent + made.bytes).filter(|sent| *sent > 0);
+        let said = Symptoms { changes: said.changes || made.is_any(), ..said };
+        let report = Report { ending, ran: ran + made.took, sent, after: found.findings.clone(), begun, was_held, said };
         let Context { plan, .. } = &*self.context;
         // What is deleted, or set at the end, is tried again by each part of a run.
         let copied = matches!(self.start.work, Work::Copy(_) | Work::Repair(_));
@@ -298,6 +313,7 @@ impl Launch<'_> {
             moved: 0,
             launched: code.is_some(),
             code,
+            made,
             pretends: plan.recipe.dry_run,
             counts: plan.counts,
             phase: self.start.work.phase(),

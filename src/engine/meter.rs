@@ -19,6 +19,9 @@ pub(super) struct Meter {
     bytes: AtomicU64,
     answered: AtomicBool,
     leader: AtomicU32,
+    /// Made by the first pass.
+    made_entries: AtomicU64,
+    made_bytes: AtomicU64,
 }
 
 /// How far a launch is at one moment.
@@ -48,6 +51,16 @@ impl Meter {
         self.bytes.store(progress.bytes, Ordering::Relaxed);
     }
 
+    /// So much more was made before its rsync, which looks at it once more.
+    pub fn made(&self, entries: u64, bytes: u64) {
+        self.made_entries.fetch_add(entries, Ordering::Relaxed);
+        self.made_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn made_bytes(&self) -> u64 {
+        self.made_bytes.load(Ordering::Relaxed)
+    }
+
     pub fn answers(&self, answers: bool) {
         self.answered.fetch_or(answers, Ordering::Relaxed);
     }
@@ -56,13 +69,13 @@ impl Meter {
     pub fn read(&self, weight: Weight) -> Reading {
         let answered = self.answered.load(Ordering::Relaxed);
         let written = if self.tells && answered { 0 } else { self.written() };
-        let moved = if self.tells { self.bytes.load(Ordering::Relaxed) } else { written };
+        let moved = self.made_bytes() + if self.tells { self.bytes.load(Ordering::Relaxed) } else { written };
         Reading { moved, done: self.part(weight, moved), answered: answered || written > GREETING }
     }
 
     /// Bytes that it has transferred.
     pub fn moved(&self) -> u64 {
-        if self.tells { self.bytes.load(Ordering::Relaxed) } else { self.written() }
+        self.made_bytes() + if self.tells { self.bytes.load(Ordering::Relaxed) } else { self.written() }
     }
 
     /// The part of `weight` that is dealt with. Of files that are up to date rsync counts the entry, and nobody knows their bytes before it
@@ -74,7 +87,8 @@ impl Meter {
     fn part(&self, weight: Weight, moved: u64) -> Weight {
         let above = self.listed.load(Ordering::Relaxed).saturating_sub(weight.entries);
         let checked = self.checked.load(Ordering::Relaxed).saturating_sub(above);
-        Weight { entries: checked.min(weight.entries), bytes: moved.min(weight.bytes) }
+        let entries = checked.max(self.made_entries.load(Ordering::Relaxed));
+        Weight { entries: entries.min(weight.entries), bytes: moved.min(weight.bytes) }
     }
 
     /// What the process itself has written so far (proc_pid_io(5)); of a process that has ended, or is another user's, nothing.

@@ -9,6 +9,7 @@ mod damage;
 mod driver;
 mod estimate;
 mod feed;
+mod first;
 mod gate;
 mod judge;
 mod launch;
@@ -40,6 +41,7 @@ use crate::bucket::BucketDir;
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::first_pass::Wish;
 use crate::plan::{Plan, Strategy};
 use crate::report::{Complaints, Event, Note, Part, Planned, Summary};
 use crate::rsync::command::Removal;
@@ -190,7 +192,10 @@ pub fn run_recorded(
         Strategy::Plain(why) => Some(why.clone()),
         Strategy::Parallel => None,
     };
-    let statistics = Statistics::new(one_rsync.clone(), one_rsync.is_some() && plan.asked.is_none());
+    let no_first_pass =
+        plan.first_pass.as_ref().err().filter(|_| config.first_pass != Wish::Off && one_rsync.is_none());
+    let statistics =
+        Statistics::new(one_rsync.clone(), one_rsync.is_some() && plan.asked.is_none(), no_first_pass.cloned());
     let mut slots = Slots::new(config);
     let part = if config.verify_only { Part::Verify } else { Part::Copy };
     let processes = config.processes.get();

@@ -52,6 +52,7 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         goes_ahead: plan.goes_ahead,
         lists_exposed: recipe.lists,
         bwlimit: plan.bwlimit,
+        makes_much: plan.makes_much,
         missing_sources: !plan.missing.is_empty(),
     }
 }

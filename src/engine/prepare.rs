@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
+use crate::first_pass::Group;
 use crate::plan::SourceTree;
 use crate::report::Failed;
 use crate::rsync::command::{Copying, Invocation};
@@ -20,7 +21,8 @@ use super::spine::{Part, path_in_transfer};
 
 /// A launch that can be started, or why it is not.
 pub(super) enum Prepared {
-    Launch(Box<Invocation>, Tells, Names),
+    /// With what may be made before.
+    Launch(Box<Invocation>, Tells, Names, Vec<Group>),
     Not(NotLaunched),
 }
 
@@ -59,7 +61,7 @@ impl Context {
         }
         let recipe = &self.plan.recipe;
         let nothing_left = |told| Ok(Prepared::Not(NotLaunched::NothingLeft { told }));
-        let launch = |invocation, tells, names| Ok(Prepared::Launch(Box::new(invocation), tells, names));
+        let launch = |invocation, tells, names| Ok(Prepared::Launch(Box::new(invocation), tells, names, Vec::new()));
         match &start.work {
             Work::Create(part) => Ok(self.creation(part.clone(), said)),
             Work::Copy(buckets) => {
@@ -73,11 +75,12 @@ impl Context {
                     return Ok(Prepared::Not(NotLaunched::Alone));
                 }
                 let names = Names::of(&units);
+                let to_make = if start.ahead { Vec::new() } else { self.to_make(&units) };
                 let invocation = recipe.buckets(units, how, self.room);
                 if start.ahead && invocation.input.is_empty() {
                     return Ok(Prepared::Not(NotLaunched::NoList));
                 }
-                launch(invocation, self.tells_copying(how), names)
+                Ok(Prepared::Launch(Box::new(invocation), self.tells_copying(how), names, to_make))
             }
             Work::Repair(_) => {
                 let how = start.how.unwrap_or_default();
@@ -171,6 +174,7 @@ impl Context {
 
     /// Makes split directories, unless they are there already as rsync would make them.
     fn creation(&self, range: Range<usize>, said: &Said) -> Prepared {
+        self.note_new(range.clone());
         if let Some(stands) = self.stands(range.clone()) {
             return Prepared::Not(stands);
         }
@@ -200,7 +204,7 @@ impl Context {
         }
         let names = Names::of(&part.arguments);
         let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
-        Prepared::Launch(Box::new(invocation), Tells::AllAndRemember, names)
+        Prepared::Launch(Box::new(invocation), Tells::AllAndRemember, names, Vec::new())
     }
 
     /// Whether split directories are at DEST as rsync would make them, and remembers their times. Most runs that find little to do find them so.

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
+use crate::first_pass::Known;
 use crate::handle::renumbers;
 use crate::plan::Keeps;
 use crate::rsync::command::Recipe;
@@ -42,6 +43,8 @@ pub(super) struct SpineList {
     locked: HashSet<Vec<u8>>,
     /// Time of the last change of each that exists at a destination on this machine; empty if that cannot be told.
     changes: Vec<Option<ChangeTime>>,
+    /// Those that were not there before, or hardly had a name, by their arguments.
+    new: HashMap<Vec<u8>, Known>,
 }
 
 /// Seconds and nanoseconds.
@@ -110,6 +113,16 @@ impl SpineList {
             }
         }
         part
+    }
+
+    /// Takes note of a directory that is new, or has no other names than these.
+    pub fn note_new(&mut self, argument: Vec<u8>, known: Known) {
+        self.new.insert(argument, known);
+    }
+
+    /// Whether nothing can have had this name in this split directory when the run came upon it.
+    pub fn is_new(&self, above: &[u8], name: &[u8]) -> bool {
+        self.new.get(above).is_some_and(|known| !known.has(name))
     }
 
     /// Whether that this one was replaced was not said before.

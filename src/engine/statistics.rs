@@ -77,10 +77,10 @@ pub(super) struct Standing {
 }
 
 impl Statistics {
-    pub fn new(one_rsync: Option<String>, verbatim: bool) -> Statistics {
+    pub fn new(one_rsync: Option<String>, verbatim: bool, no_first_pass: Option<String>) -> Statistics {
         let now = Instant::now();
         Statistics {
-            summary: Summary { plain: one_rsync, ..Summary::default() },
+            summary: Summary { plain: one_rsync, no_first_pass, ..Summary::default() },
             started: now,
             tempo: Tempo::default(),
             estimate: Estimate::default(),
@@ -189,7 +189,8 @@ impl Statistics {
         self.running = self.running.saturating_sub(1);
         self.summary.launches += u64::from(end.launched);
         self.moved += end.moved;
-        self.summary.rsync_time += end.report.ran;
+        self.summary.rsync_time += end.report.ran.saturating_sub(end.made.took);
+        self.summary.made += end.made;
         self.summary.figures += match work {
             Work::Everything => end.figures,
             // Made by none, they would be counted by each that comes upon them.

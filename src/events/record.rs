@@ -192,9 +192,25 @@ pub struct LaunchEnd {
     pub seconds: f64,
     /// Bytes that it has transferred, as far as known.
     pub moved: u64,
+    /// What was made before it looked; none if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
     /// rsync's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
+}
+
+/// What a first pass has made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// Regular files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// The length of these files.
+    pub bytes: u64,
+    /// How long it took; the sum where there are several.
+    pub seconds: f64,
 }
 
 /// What rsync's `--stats` says.
@@ -394,6 +410,9 @@ pub struct Totals {
     pub launches: u64,
     /// Those whose work had to be done once more.
     pub retried: u64,
+    /// What was made before rsyncs looked; none if nothing was. It is not among what they transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
     /// rsync's figures added up, if there are some.
     pub figures: Option<Figures>,
     /// The time of the scan.

@@ -167,7 +167,8 @@ impl Recorder {
         }
         self.compare(&launch, seconds);
         let figures = end.figures.as_ref().map(figures);
-        Record::LaunchEnd(Box::new(LaunchEnd { launch, result, code: end.code, seconds, moved: end.moved, figures }))
+        let (made, code, moved) = (end.made.as_ref().map(made), end.code, end.moved);
+        Record::LaunchEnd(Box::new(LaunchEnd { launch, result, code, seconds, moved, made, figures }))
     }
 
     fn host(&mut self, name: Option<String>) -> &mut Host {
@@ -295,6 +296,7 @@ impl Recorder {
                 split_directories: totals.split_directories,
                 launches: totals.launches,
                 retried: totals.retried,
+                made: totals.made.is_any().then(|| made(&totals.made)),
                 figures: totals.figures.map(|sums| Figures { files: None, total_size: None, ..figures(&sums) }),
                 scan_seconds: seconds(totals.scan),
                 rsync_seconds: seconds(totals.rsyncs),
@@ -334,6 +336,10 @@ fn start(started: &report::Started) -> Start {
         resumes: started.resumes,
         dry_run: started.dry_run,
     }
+}
+
+fn made(made: &crate::first_pass::Made) -> Made {
+    Made { files: made.files, directories: made.dirs, bytes: made.bytes, seconds: seconds(made.took) }
 }
 
 fn figures(figures: &crate::rsync::output::Figures) -> Figures {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::words::option;
-use super::{CancelHandle, DeleteLimit, Depth, Job};
+use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job};
 use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_processes};
 use crate::endpoint::{Destination, Source};
 use crate::entry::Printable;
@@ -38,6 +38,8 @@ pub struct JobBuilder {
     keep: bool,
     keep_days: Option<u64>,
     scan_threads: Option<usize>,
+    first_pass: Option<FirstPass>,
+    first_pass_threads: Option<usize>,
     gitignore: bool,
     verify: Option<Depth>,
     delete_limit: Option<DeleteLimit>,
@@ -135,6 +137,18 @@ impl JobBuilder {
     /// Sets the number of threads that read the sources.
     pub fn scan_threads(mut self, count: usize) -> Self {
         self.scan_threads = Some(count);
+        self
+    }
+
+    /// Sets whether directories and files that a destination on this machine lacks are made before rsyncs look at everything.
+    pub fn first_pass(mut self, wish: FirstPass) -> Self {
+        self.first_pass = Some(wish);
+        self
+    }
+
+    /// Sets the number of threads that make them, of all rsyncs together.
+    pub fn first_pass_threads(mut self, count: usize) -> Self {
+        self.first_pass_threads = Some(count);
         self
     }
 
@@ -276,6 +290,10 @@ impl JobBuilder {
         self.set_hosts(&mut config)?;
         config.buckets = self.run_parent.as_ref().map(|parent| config.cwd.join(parent));
         config.keep = self.keep;
+        config.first_pass = self.first_pass.unwrap_or_default();
+        if let Some(count) = self.first_pass_threads {
+            config.first_pass_threads = Some(NonZero::new(count).ok_or_else(|| none("first_pass_threads"))?);
+        }
         config.gitignore = self.gitignore;
         config.verify = self.verify;
         config.delete_limit = self.delete_limit;
@@ -404,6 +422,8 @@ impl JobBuilder {
         say("--files=", self.bucket_entries.map(|count| count.to_string()));
         say("--size=", self.bucket_bytes.map(|bytes| bytes.to_string()));
         say("--scan-threads=", self.scan_threads.map(|count| count.to_string()));
+        say("--first-pass=", self.first_pass.map(|wish| wish.name().to_owned()));
+        say("--first-pass-threads=", self.first_pass_threads.map(|count| count.to_string()));
         say("--keep-runs=", self.keep_days.map(|days| days.to_string()));
         say("--delete-limit=", self.delete_limit.map(|limit| limit.to_string()));
         let timeout = self.host_timeout.map(|_| config.host_timeout.as_secs().to_string());

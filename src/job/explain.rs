@@ -43,6 +43,13 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
             if text.contains(" /proc/") {
                 text.push_str("/proc/PID/fd/N is the directory of the sources, which is held open.\n");
             }
+            let _ = match &plan.first_pass {
+                Ok(_) => writeln!(
+                    text,
+                    "First pass: before a launch what is new at the destination is made; rsync then looks at all."
+                ),
+                Err(why) => writeln!(text, "No first pass: {why}"),
+            };
             let _ = writeln!(text, "One rsync does a tree that is not worth several: {}", shown(&plan.plain));
         }
     }

@@ -103,6 +103,7 @@ impl Outcome {
             retried: summary.retried,
             transferred_files: summary.figures.transferred,
             transferred_bytes: summary.figures.transferred_bytes,
+            made: summary.made,
             figures: summary.has_figures.then_some(summary.figures),
             scan: summary.scan_time,
             rsyncs: summary.rsync_time,

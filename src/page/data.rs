@@ -368,6 +368,7 @@ impl Report {
                 code: None,
                 seconds: at - from,
                 moved: 0,
+                made: None,
                 figures: None,
             };
             self.work.bars.add(bar(*lane, from, at, &end));

@@ -105,7 +105,7 @@ mod tests {
             bytes: 1,
             waits: false,
         };
-        LaunchEnd { launch, result: "done".into(), code: Some(0), seconds, moved: 0, figures: None }
+        LaunchEnd { launch, result: "done".into(), code: Some(0), seconds, moved: 0, made: None, figures: None }
     }
 
     #[test]

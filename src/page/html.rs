@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::events::{Figures, Host, Text};
+use crate::events::{Figures, Host, Made, Text};
 use crate::size;
 
 use super::data::{Item, List, Report};
@@ -102,6 +102,11 @@ fn head(page: &mut String, report: &Report) {
             &format!("{} entries, {}", grouped(totals.found_entries), size::human(totals.found_bytes)),
         );
         figure(page, "done", &format!("{} entries, {}", grouped(totals.done_entries), size::human(totals.done_bytes)));
+        if let Some(Made { files, directories, bytes, .. }) = totals.made {
+            let text =
+                format!("{} files, {} directories, {}", grouped(files), grouped(directories), size::human(bytes));
+            figure(page, "made before rsync looked", &text);
+        }
         if let Some(Figures { transferred, transferred_bytes, deleted, .. }) = totals.figures {
             figure(page, "transferred", &format!("{} files, {}", grouped(transferred), size::human(transferred_bytes)));
             if deleted > 0 {

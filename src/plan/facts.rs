@@ -13,6 +13,7 @@ use rustix::fs::Access;
 
 use crate::config::Config;
 use crate::endpoint::{Form, Source};
+use crate::first_pass::Wish;
 use crate::rsync::command::Removal;
 use crate::rsync::filter;
 use crate::rsync::options::{Aliases, Class, Meaning, Opt, Options, Verdict};
@@ -247,7 +248,8 @@ pub(super) fn asks_for_one_process(config: &Config) -> bool {
     let one = config.processes.get() == 1 && !config.adapts && config.hosts.is_empty();
     let divides = config.limits_given || config.gitignore;
     let keeps = config.buckets.is_some() || config.keep || config.dry_run || config.stall.is_some();
-    one && config.destination.is_local() && !divides && !keeps
+    let makes = config.first_pass == Wish::On;
+    one && config.destination.is_local() && !divides && !keeps && !makes
 }
 
 impl SourceFacts {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::first_pass::Made;
 use crate::rsync::output::Figures;
 use crate::scan::Weight;
 
@@ -90,6 +91,8 @@ pub struct LaunchEnd {
     pub ran: Duration,
     /// Bytes that it has transferred, as far as known.
     pub moved: u64,
+    /// What was made before its rsync looked at it, if anything was to be. Its time is part of how long the launch ran.
+    pub made: Option<Made>,
     /// rsync's own figures, if it gave any.
     pub figures: Option<Figures>,
 }

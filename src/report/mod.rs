@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Printable;
+use crate::first_pass::Made;
 use crate::rsync::exit::RunCode;
 use crate::rsync::output::Figures;
 use crate::scan::{KeptWhole, Weight};
@@ -127,6 +128,10 @@ pub struct Summary {
     pub spine: u64,
     /// Sums of what the rsyncs transferred.
     pub figures: Figures,
+    /// What was made before the rsyncs looked at it.
+    pub made: Made,
+    /// Why nothing was to be.
+    pub no_first_pass: Option<String>,
     /// There are such sums: one rsync that does it all is not always asked for them.
     pub has_figures: bool,
     /// Entries the scan could not read, by what it says of each; the first [`Summary::NAMED`] of them.

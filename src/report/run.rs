@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::first_pass::Made;
 use crate::rsync::output::Figures;
 use crate::scan::Weight;
 
@@ -120,6 +121,8 @@ pub struct Totals {
     pub transferred_files: u64,
     /// The length of these files in bytes.
     pub transferred_bytes: u64,
+    /// What was made before the rsyncs looked at it. It is not among what they transferred.
+    pub made: Made,
     /// rsync's own figures, added up; `None` where a single rsync was not asked for them.
     pub figures: Option<Figures>,
     /// The time of the scan.

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use crate::entry::Printable;
+use crate::first_pass::Made;
 use crate::report::Summary;
 use crate::size;
 
@@ -44,7 +45,7 @@ impl fmt::Display for Statistics<'_> {
         line("Entries per second", &per_second(run.done.entries))?;
         // Of what is up to date nothing moves.
         let looked_at = size::human_rate(run.done.bytes, run.total_time);
-        let moved = size::human_rate(run.figures.transferred_bytes, run.total_time);
+        let moved = size::human_rate(run.figures.transferred_bytes + run.made.bytes, run.total_time);
         if self.dry_run {
             line("Speed", &format!("{looked_at} found"))?;
         } else if run.has_figures {
@@ -67,6 +68,14 @@ impl fmt::Display for Statistics<'_> {
                 run.figures.named().iter().try_for_each(|(name, value)| line(name, value))?;
             }
             line("Launches", &run.launches)?;
+        }
+        if run.made.is_any() {
+            let Made { files, dirs, bytes, took } = run.made;
+            let text =
+                format!("{files} files, {dirs} directories, {} in {:.1}s", size::human(bytes), took.as_secs_f64());
+            line("Made by the first pass", &text)?;
+        } else if let Some(why) = &run.no_first_pass {
+            line("No first pass", why)?;
         }
         line("Split directories", &run.spine)?;
         if let Some(why) = &run.plain {

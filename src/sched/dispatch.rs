@@ -200,7 +200,11 @@ impl Scheduler {
         let all = self.queue.take(self.steering.most, self.policy.room, u32::MAX, false);
         let one = self.queue.is_empty();
         all.into_iter().for_each(|bucket| self.queue.push(bucket));
-        if one { Decision::One("it is not worth more than one launch") } else { Decision::Several }
+        if one && !(self.policy.makes_much && self.spine.len() > 0 && self.queue.is_worth_two()) {
+            Decision::One("it is not worth more than one launch")
+        } else {
+            Decision::Several
+        }
     }
 
     fn becomes_one(&mut self, why: String) {

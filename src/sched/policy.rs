@@ -77,6 +77,8 @@ pub(crate) struct Policy {
     pub lists_exposed: bool,
     /// Limit of all rsyncs together, in KiB a second.
     pub bwlimit: Option<NonZero<u64>>,
+    /// What a launch makes itself before its rsync looks is worth several launches where one rsync would do.
+    pub makes_much: bool,
     /// There are sources that do not exist.
     pub missing_sources: bool,
 }

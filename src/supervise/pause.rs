@@ -29,6 +29,7 @@ impl Supervisor {
     pub fn pause(&self) {
         self.lock().paused = true;
         self.paused.store(true, Ordering::Relaxed);
+        self.holds.store(true, Ordering::Relaxed);
         self.hold();
     }
 
@@ -53,9 +54,18 @@ impl Supervisor {
         let mut live = self.lock();
         if std::mem::take(&mut live.paused) {
             self.paused.store(false, Ordering::Relaxed);
+            self.holds.store(live.stop.is_some(), Ordering::Relaxed);
             live.let_go();
             self.goes_on.notify_all();
         }
+    }
+
+    /// Whether work of our own is to go on; waits while there is a pause.
+    pub fn goes_on(&self) -> bool {
+        if !self.holds.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.when_it_goes_on().stop.is_none()
     }
 
     pub(super) fn is_paused(&self) -> bool {

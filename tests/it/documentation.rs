@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use multi_sync::harness::first_pass::{Role, listed};
 use multi_sync::harness::plan::fallback_rules;
-use multi_sync::harness::rsync::options::{Class, specs};
+use multi_sync::harness::rsync::options::{Class, Opt, specs};
 
 use crate::support::command::{multi_sync, run, sh};
 use crate::support::work::Work;
@@ -73,6 +74,28 @@ fn the_table_of_rsyncs_options_is_that_of_the_sources() {
         }
     }
     expect_table("docs/one-rsync.md", "options", &format!("{text}\n"));
+}
+
+#[test]
+fn the_table_of_the_first_pass_is_that_of_the_sources() {
+    let mut table = "\n| options | first pass | because |\n|---|---|---|\n".to_owned();
+    for (options, role, why) in listed() {
+        let shown: Vec<String> = options.iter().map(|opt| format!("`{}`", opt.spec().shown())).collect();
+        let role = match role {
+            Role::None => "as without them",
+            Role::Followed => "follows them",
+            Role::Off => "off",
+        };
+        let _ = writeln!(table, "| {} | {role} | {} |", shown.join(", "), cell(why));
+    }
+    let _ = writeln!(
+        table,
+        "| without `{}` or `{}` | off | {} |",
+        Opt::Perms.spec().shown(),
+        Opt::Times.spec().shown(),
+        "files get other attributes than those of the source"
+    );
+    expect_table("docs/first-pass.md", "first-pass", &format!("{table}\n"));
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod events;
 mod examples;
 mod failures;
 mod faults;
+mod first_pass;
 mod floors;
 mod gitignore;
 mod hanging_source;

@@ -5,13 +5,14 @@
 //! `ORACLE_SHRINK=SECONDS` also a smaller one that differs in the same way; `ORACLE_KEEP=FOLDER` keeps both worlds there, and
 //! `ORACLE_TRIES=N` tries each case that often until it differs.
 //! `ORACLE_CASES=N` and `ORACLE_FROM=SEED` make `random_cases` a long run, `ORACLE_ONLY=TEXT` takes only cases whose options contain
-//! the text; `make fuzz-oracle` does it in a release build.
+//! the text; `make fuzz-oracle` does it in a release build. With `ORACLE_FIRST_PASS=1` there is a first pass wherever that is exact, in cases that have more
+//! for it to do.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::oracle::case::Case;
+use crate::oracle::case::{Case, FIRST_PASS};
 use crate::oracle::judge::{Court, Outcome, Verdict};
 use crate::oracle::place::Place;
 use crate::oracle::regressions;
@@ -57,7 +58,12 @@ fn generated(seed: u64) -> Option<Case> {
     } else {
         Place::Here
     };
-    Some(generate::case_in(place, seed))
+    Some(passed(generate::case_in(place, seed)))
+}
+
+/// The case for the first pass, if that is what is tried.
+fn passed(case: Case) -> Case {
+    if std::env::var_os(FIRST_PASS).is_some() { generate::for_first_pass(case) } else { case }
 }
 
 /// Those that this machine has.
@@ -114,7 +120,7 @@ fn tries() -> u64 {
 fn one_case() {
     let court = Court::new(&program());
     let case = match (number("ORACLE_SEED"), std::env::var_os("ORACLE_CASE")) {
-        (Some(seed), None) => generate::case(seed),
+        (Some(seed), None) => passed(generate::case(seed)),
         (None, Some(file)) => saved::read_file(Path::new(&file)),
         _ => panic!("ORACLE_SEED=N or ORACLE_CASE=FILE says which case"),
     };

@@ -55,6 +55,7 @@ impl World {
             goes_ahead: !dest_is_local && flag(2),
             lists_exposed: flag(2),
             bwlimit: if flag(6) { NonZero::new(1000) } else { None },
+            makes_much: flag(8),
             missing_sources: flag(12),
         };
         let policy = Policy { removes: policy.removes_singles || random.one_in(8), ..policy };

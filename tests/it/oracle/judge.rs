@@ -94,6 +94,8 @@ pub struct Way {
     pub plain: Option<String>,
     pub split: u64,
     pub launches: u64,
+    /// Something was made by the first pass.
+    pub made: bool,
     /// Reasons for which directories were left whole.
     pub whole: Vec<String>,
 }
@@ -343,6 +345,7 @@ impl Way {
             match line.split_once(": ") {
                 Some(("One rsync for everything", why)) => self.plain = Some(why.to_owned()),
                 Some(("Split directories", count)) => self.split = count.parse().unwrap_or(0),
+                Some(("Made by the first pass", _)) => self.made = true,
                 Some(("Launches", count)) => self.launches = count.parse().unwrap_or(0),
                 Some(("Directories left whole", text)) => {
                     let why = text

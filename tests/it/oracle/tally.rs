@@ -24,6 +24,8 @@ pub struct Tally {
     /// For each reason: how many, and with which options.
     plain: BTreeMap<String, (u64, BTreeSet<String>)>,
     launches: u64,
+    /// With something that a first pass has made.
+    made: u64,
     pub elapsed: Duration,
 }
 
@@ -85,6 +87,7 @@ impl Tally {
         self.failed += u64::from(!one.status.success());
         let way = &verdict.way;
         self.launches += way.launches;
+        self.made += u64::from(way.made);
         for why in &way.whole {
             *self.whole.entry(why.clone()).or_default() += 1;
         }
@@ -141,6 +144,7 @@ impl fmt::Display for Tally {
             writeln!(f, "    {count:>6} {option}")?;
         }
         writeln!(f, "split:              {} ({} rsyncs in all)", self.split, self.launches)?;
+        writeln!(f, "with a first pass:  {}", self.made)?;
         writeln!(f, "several, no split:  {}", self.unsplit)?;
         writeln!(f, "left dirs whole:    {}", self.whole.values().sum::<u64>())?;
         for (why, count) in &self.whole {

@@ -6,6 +6,9 @@ mod options;
 
 use std::collections::{HashMap, HashSet};
 
+use multi_sync::harness::first_pass::{Role, listed};
+use multi_sync::harness::rsync::options::{Opt, Options};
+
 use super::case::{ABSOLUTE, Case};
 use super::place::Place;
 use super::random::Random;
@@ -54,6 +57,30 @@ pub fn case_in(place: Place, seed: u64) -> Case {
     if place == Place::OtherUser {
         // Its own, as a home is.
         case.world.nodes.iter_mut().filter(|node| node.path == b"d").for_each(|node| node.owner = (65534, 65534));
+    }
+    case
+}
+
+/// A case for the first pass: mostly with options that it goes together with, and a destination that has little.
+pub fn for_first_pass(case: Case) -> Case {
+    let mut random = Random::new(case.seed);
+    let mut case = case;
+    if random.percent(80) {
+        let off: Vec<Opt> =
+            listed().filter(|(_, role, _)| *role == Role::Off).flat_map(|(opts, ..)| opts).copied().collect();
+        case.options.retain(|group| {
+            let read = Options::parse(group);
+            read.is_ok_and(|read| {
+                read.settings().iter().all(|setting| setting.negated || !off.contains(&setting.spec.id))
+            })
+        });
+        case.options.retain(|group| !["--no-p", "--no-t", "--no-perms"].iter().any(|word| group[0] == *word));
+        case.options.push(vec!["-rpt".to_owned()]);
+    }
+    if random.percent(70) {
+        let links_here: Vec<_> = case.world.below(b"d").map(|node| node.path.clone()).collect();
+        let kept = if random.percent(80) { 0 } else { random.index(4) };
+        case.world.remove(&links_here.into_iter().skip(kept).collect());
     }
     case
 }

@@ -1,0 +1,404 @@
+//! Makes directories and regular files by handles.
+//!
+//! A name is looked up below a directory that is held open, and no link is followed on the way (openat2(2)): what somebody puts into the place of a
+//! directory leads nowhere else, on neither side. Nothing that exists is changed. Directories are made closed to others, and get their attributes from
+//! rsync; no handle of a directory is kept but of those that a thread is in.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
+    fchmod, fchown, fgetxattr_query, flistxattr_query, fstat, futimens, ioctl_getflags, mkdirat, openat, openat2,
+    statat,
+};
+use rustix::io::{Errno, Result};
+
+use super::content::{self, Hand};
+use super::pace::Pace;
+use super::temporary::{self, Begun};
+use super::{Group, Made, Makes, Order, Watch};
+
+/// A file that was written within so many seconds may be written once more without a change that shows: rsync reads it.
+const RECENT: i64 = 3;
+const LISTING: usize = 32 << 10;
+/// Directories get the rest of their mode from rsync.
+const CLOSED: Mode = Mode::RWXU;
+/// What would not work for the next file either.
+const FOR_ALL: [Errno; 7] =
+    [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+/// A directory in which names that differ in case only are one (ioctl_iflags(2), `FS_CASEFOLD_FL`).
+const CASEFOLD: u32 = 0x4000_0000;
+const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+
+/// Makes what is ordered, as far as it is certain that rsync would make the same.
+pub fn make(order: &Order, watch: &dyn Watch) -> Made {
+    let began = Instant::now();
+    let pass = match Pass::new(order, watch) {
+        Ok(pass) => pass,
+        // rsync meets it.
+        Err(_) => return Made::default(),
+    };
+    let helpers = order.threads.get().saturating_sub(1);
+    std::thread::scope(|scope| {
+        for _ in 0..helpers {
+            // With fewer threads it takes longer.
+            if crate::thread::start(scope, || pass.work()).is_err() {
+                break;
+            }
+        }
+        pass.work();
+    });
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Made { files: count(&pass.files), dirs: count(&pass.dirs), bytes: count(&pass.bytes), took: began.elapsed() }
+}
+
+/// What all threads share.
+struct Pass<'a> {
+    makes: Makes,
+    dest: OwnedFd,
+    groups: &'a [Group],
+    watch: &'a dyn Watch,
+    pace: Option<Pace>,
+    own: (u32, u32),
+    /// What is missing in the mode of a file that is made.
+    umask: u32,
+    temporary: temporary::Ways,
+    content: content::Ways,
+    halted: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+    files: AtomicU64,
+    dirs: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    next_group: usize,
+    /// Directories that were made, and are to be filled: the last one first, so that few wait.
+    dirs: Vec<Dir>,
+    /// Threads that may still find directories.
+    busy: usize,
+}
+
+/// A directory by its path below a pair of directories that are held.
+struct Dir {
+    tops: Arc<Pair>,
+    path: Vec<u8>,
+}
+
+/// The same directory on both sides.
+struct Pair {
+    source: OwnedFd,
+    dest: OwnedFd,
+    device: u64,
+    /// Files that are made here have another group than ours.
+    other_group: bool,
+}
+
+enum Task {
+    Group(usize),
+    Dir(Dir),
+}
+
+impl<'a> Pass<'a> {
+    fn new(order: &'a Order, watch: &'a dyn Watch) -> io::Result<Pass<'a>> {
+        let dest = open_top(&order.dest)?;
+        let found = fstat(&dest)?;
+        if order.identity.is_some_and(|identity| identity != (found.st_dev, found.st_ino)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Pass {
+            makes: order.makes,
+            dest,
+            groups: &order.groups,
+            watch,
+            pace: order.limit.map(Pace::new),
+            own: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            umask: umask(),
+            temporary: temporary::Ways::default(),
+            content: content::Ways::default(),
+            halted: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            files: AtomicU64::new(0),
+            dirs: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        })
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.halted.load(Ordering::Relaxed) && self.watch.goes_on()
+    }
+
+    /// What fails for a reason that all have ends the pass; anything else is rsync's to meet.
+    fn failed(&self, errno: Errno) {
+        if FOR_ALL.contains(&errno) || !self.temporary.are_any() {
+            self.halted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works until nothing is left, for whichever thread.
+    fn work(&self) {
+        let mut worker = Worker {
+            pass: self,
+            hand: Hand::new(&self.content, self.pace.as_ref(), self.watch),
+            listing: Box::new_uninit_slice(LISTING),
+        };
+        while let Some(task) = self.next() {
+            // Also if it panics, others do not wait for it.
+            let _done = Done(self);
+            if self.goes_on() {
+                let made = match task {
+                    Task::Group(at) => worker.group(&self.groups[at]),
+                    Task::Dir(dir) => worker.dir(&dir),
+                };
+                made.unwrap_or_else(|errno| self.failed(errno));
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Task> {
+        let mut state = self.state();
+        loop {
+            let task = match state.dirs.pop() {
+                Some(dir) => Some(Task::Dir(dir)),
+                None if state.next_group < self.groups.len() => {
+                    state.next_group += 1;
+                    Some(Task::Group(state.next_group - 1))
+                }
+                None => None,
+            };
+            if task.is_some() {
+                state.busy += 1;
+                return task;
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn add(&self, dir: Dir) {
+        self.state().dirs.push(dir);
+        self.changed.notify_one();
+    }
+}
+
+/// A task that has ended.
+struct Done<'a, 'b>(&'a Pass<'b>);
+
+impl Drop for Done<'_, '_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.busy -= 1;
+        let over = state.busy == 0;
+        drop(state);
+        if over {
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+struct Worker<'a, 'b> {
+    pass: &'a Pass<'b>,
+    hand: Hand<'a>,
+    listing: Box<[MaybeUninit<u8>]>,
+}
+
+impl Worker<'_, '_> {
+    /// Names of a directory that was split.
+    fn group(&mut self, group: &Group) -> Result<()> {
+        let base = open_top(&group.base)?;
+        let source = open_below(&base, &group.source)?;
+        let dest = open_below(&self.pass.dest, &group.dest)?;
+        let found = fstat(&dest)?;
+        // What is made below would have other permissions than it has from its source alone.
+        let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
+        let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
+        if has_acl || folds {
+            return Ok(());
+        }
+        let other_group = found.st_mode & Mode::SGID.bits() != 0;
+        if other_group && !self.pass.makes.group {
+            return Ok(());
+        }
+        let device = fstat(&source)?.st_dev;
+        let tops = Arc::new(Pair { source, dest, device, other_group });
+        for name in &group.names {
+            if !self.pass.goes_on() {
+                break;
+            }
+            let Ok(name) = CString::new(&name[..]) else { continue };
+            let made = match statat(&tops.source, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => self.entry(&tops, None, &tops, &name, FileType::from_raw_mode(found.st_mode)),
+                Err(errno) => Err(errno),
+            };
+            made.unwrap_or_else(|errno| self.pass.failed(errno));
+        }
+        Ok(())
+    }
+
+    /// What is in a directory that was made.
+    fn dir(&mut self, dir: &Dir) -> Result<()> {
+        let (source, dest) = (open_below(&dir.tops.source, &dir.path)?, open_below(&dir.tops.dest, &dir.path)?);
+        let Pair { device, other_group, .. } = *dir.tops;
+        let here = Pair { source, dest, device, other_group };
+        let mut listing = std::mem::take(&mut self.listing);
+        let mut entries = RawDir::new(&here.source, &mut listing);
+        let mut done = Ok(());
+        while let Some(entry) = entries.next() {
+            let Ok(entry) = entry.map_err(|errno| done = Err(errno)) else { break };
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            if !self.pass.goes_on() {
+                break;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => statat(&here.source, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map(|found| FileType::from_raw_mode(found.st_mode)),
+                kind => Ok(kind),
+            };
+            let made = kind.and_then(|kind| self.entry(&dir.tops, Some(&dir.path), &here, name, kind));
+            made.unwrap_or_else(|errno| self.pass.failed(errno));
+        }
+        self.listing = listing;
+        done
+    }
+
+    /// An entry of a directory, `above`, whose path below the tops is this.
+    fn entry(
+        &mut self,
+        tops: &Arc<Pair>,
+        path: Option<&[u8]>,
+        above: &Pair,
+        name: &CStr,
+        kind: FileType,
+    ) -> Result<()> {
+        match kind {
+            FileType::Directory => {
+                let path = match path {
+                    Some(path) => [path, b"/", name.to_bytes()].concat(),
+                    None => name.to_bytes().to_vec(),
+                };
+                // What cannot be entered is not made: another file system, or somebody else's.
+                open_below(&tops.source, &path)?;
+                mkdirat(&above.dest, name, CLOSED)?;
+                self.pass.dirs.fetch_add(1, Ordering::Relaxed);
+                self.pass.watch.made(1, 0);
+                self.pass.add(Dir { tops: Arc::clone(tops), path });
+                Ok(())
+            }
+            FileType::RegularFile => self.file(above, name),
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&mut self, above: &Pair, name: &CStr) -> Result<()> {
+        let makes = self.pass.makes;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let source = openat(&above.source, name, flags, Mode::empty())?;
+        let found = fstat(&source)?;
+        let is_plain = || matches!(flistxattr_query(&source), Ok(0) | Err(Errno::OPNOTSUPP));
+        let left = FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
+            || found.st_dev != above.device
+            || found.st_size < 0
+            || is_recent(&found)
+            || makes.single_names_only && found.st_nlink > 1
+            || makes.own_group_only && (found.st_gid != self.pass.own.1 || above.other_group)
+            || makes.plain_only && !is_plain();
+        if left {
+            return Ok(());
+        }
+        let size = found.st_size as u64;
+        let mode = Mode::from_raw_mode(found.st_mode);
+        let begun = Begun::begin(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777), &self.pass.temporary)?;
+        if size > 0 {
+            let holes = (found.st_blocks as u64).saturating_mul(512) < size;
+            self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
+            if !is_same(&found, &fstat(&source)?) {
+                return Ok(());
+            }
+        }
+        self.set_attributes(begun.file(), &found, begun.is_unnamed(), above)?;
+        // Who has given it up does not see it appear.
+        if !self.hand.goes_on() {
+            return Ok(());
+        }
+        begun.publish(name)?;
+        self.pass.files.fetch_add(1, Ordering::Relaxed);
+        self.pass.bytes.fetch_add(size, Ordering::Relaxed);
+        self.pass.watch.made(1, size);
+        Ok(())
+    }
+
+    /// The time comes last: a file that looks right is.
+    fn set_attributes(&self, file: BorrowedFd<'_>, found: &Stat, has_mode: bool, above: &Pair) -> Result<()> {
+        let Makes { owner, group, .. } = self.pass.makes;
+        let user = (owner && found.st_uid != self.pass.own.0).then(|| Uid::from_raw(found.st_uid));
+        let other_group = found.st_gid != self.pass.own.1 || above.other_group;
+        let group = (group && other_group).then(|| Gid::from_raw(found.st_gid));
+        let owned = user.is_some() || group.is_some();
+        if owned {
+            fchown(file, user, group)?;
+        }
+        let mode = found.st_mode & 0o7777;
+        // Another owner takes special bits away (chown(2)).
+        if !has_mode || mode > 0o777 || mode & self.pass.umask != 0 {
+            fchmod(file, Mode::from_raw_mode(mode))?;
+        }
+        let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
+        futimens(file, &Timestamps { last_access, last_modification })
+    }
+}
+
+/// A directory that is named by whoever runs this; a link at its end is followed.
+fn open_top(path: &Path) -> Result<OwnedFd> {
+    openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// A directory below another, on the same file system, without a link on the way.
+fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    openat2(top, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
+}
+
+/// Whether it is still what was read.
+fn is_same(before: &Stat, now: &Stat) -> bool {
+    let look = |found: &Stat| (found.st_size, found.st_mtime, found.st_mtime_nsec, found.st_ctime, found.st_ctime_nsec);
+    look(before) == look(now)
+}
+
+fn is_recent(found: &Stat) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+    now.abs_diff(found.st_mtime) < RECENT as u64
+}
+
+/// What the system takes from the mode of a new file (proc_pid_status(5)); all of it if that is not known.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let text = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    text.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+}
+
+#[cfg(test)]
+mod tests;

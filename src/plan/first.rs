@@ -1,0 +1,55 @@
+//! Whether there is a first pass, and of what; and why not.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::first_pass::{self, Known, Makes, Wish};
+use crate::rsync::options::Meaning;
+
+use super::folding::{self, Folding};
+
+/// What a first pass makes.
+///
+/// # Errors
+/// Why there is none, for people.
+pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root: bool) -> Result<Makes, String> {
+    let off = |why: &str| Err(why.to_owned());
+    if config.first_pass == Wish::Off {
+        return off("it is not wanted");
+    }
+    if one_rsync {
+        return off("one rsync does it all");
+    }
+    if !config.hosts.is_empty() {
+        return off("the rsyncs run on the source hosts");
+    }
+    if !config.destination.is_local() {
+        return off("the destination is on another machine");
+    }
+    if config.dry_run || config.verify_only || config.counts_deletions {
+        return off("nothing is copied");
+    }
+    if config.gitignore {
+        return off("--gitignore leaves entries out");
+    }
+    if config.stall.is_some() {
+        return off("--stall ends an rsync that hangs, and not what is before it");
+    }
+    let makes = first_pass::find(&config.options, meaning, as_root)?;
+    let dest = config.destination.as_typed(&config.cwd);
+    if folding::of(Path::new(&dest)) == Folding::Folds {
+        return off("names that differ in case only are one name at the destination");
+    }
+    Ok(makes)
+}
+
+/// Whether so much of DEST is new that a first pass is worth launches of its own, however few.
+pub(super) fn is_worth_launches(config: &Config) -> bool {
+    let dest = config.destination.as_typed(&config.cwd);
+    let name = match &config.sources[..] {
+        [only] => only.name(),
+        _ => None,
+    };
+    let name = name.map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or_default();
+    Known::of(Path::new(&dest), name).is_some_and(|known| known.is_empty())
+}

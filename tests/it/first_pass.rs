@@ -1,0 +1,264 @@
+//! The first pass: what is new at a destination on this machine is made before rsyncs look at it, and the result is that of one rsync. Random cases:
+//! `ORACLE_FIRST_PASS=1 ORACLE_CASES=3000 cargo test --test it one_rsync::random_cases`.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::command::{Run, Signal, multi_sync, rsync, run, run_within, sh, start};
+use crate::support::mount::Mounted;
+use crate::support::twin::{Twin, table, temporary_files};
+use crate::support::work::{Work, set_mode};
+use crate::support::{is_root, skip};
+use multi_sync::harness::first_pass::{Role, listed};
+use multi_sync::harness::rsync::options::{Takes, specs};
+use multi_sync::harness::treegen::{self, Sizes, Spec};
+
+const SOON: Duration = Duration::from_secs(60);
+const ON: &str = "-p 3 -f 6 --first-pass=on --stats";
+
+/// Directories, files of all sizes, links, hard links, a FIFO and holes; all of it old.
+fn tree(work: &Work) {
+    let root = work.dir("src");
+    for at in 0..40 {
+        let dir = root.join(format!("d{}/e{}", at % 4, at % 3));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(format!("f{at}")), vec![b'a' + at as u8 % 26; at * 700]).unwrap();
+    }
+    fs::hard_link(root.join("d0/e0/f0"), root.join("d1/linked")).unwrap();
+    symlink("e0/f0", root.join("d0/link")).unwrap();
+    fs::create_dir(root.join("d0/empty")).unwrap();
+    fs::write(root.join("zeros"), [&[b'x'; 5000][..], &[0; 200_000], b"y"].concat()).unwrap();
+    fs::File::create(root.join("hole")).unwrap().set_len(300_000).unwrap();
+    set_mode(&root.join("d0/e0/f12"), 0o4711);
+    set_mode(&root.join("d3"), 0o2775);
+    set_mode(&root.join("d2/e2"), 0o555);
+    let script = "mkfifo src/d1/fifo; [ \"$(id -u)\" != 0 ] || chown -R 1000:1001 src/d2; find src -depth -exec touch -h -d @1000000000.123456789 {} +";
+    run(sh(work, script)).expect_code(0);
+}
+
+/// What the statistics say of the first pass.
+fn made(ran: &Run) -> Option<String> {
+    ran.stdout_text().lines().find_map(|line| line.strip_prefix("Made by the first pass: ")).map(str::to_owned)
+}
+
+#[test]
+fn a_new_destination_is_made_and_is_what_one_rsync_makes() {
+    let work = Work::public();
+    tree(&work);
+    let cases = ["-a", "-aH", "-aHAX --numeric-ids --delete", "-aS", "-rpt", "-aO", "-aH -x --bwlimit=100m"];
+    table(&cases, |options| {
+        let counted = options.contains('S') || *options == "-a";
+        for (words, flags) in [
+            (["src/", "SIDE/D"], ON),
+            (["src", "SIDE/D"], "-p 2 -f 4 --first-pass=auto --first-pass-threads 6 --stats"),
+        ] {
+            let twin = Twin::new(&work, words).options(*options).flags(flags).count(true, counted);
+            if let Some(why) = twin.difference() {
+                return Some(why);
+            }
+        }
+        let twin = Twin::new(&work, ["src/", "SIDE/D"]).options(*options).flags(ON).nobody();
+        twin.difference()
+    });
+    let (_, many) = Twin::new(&work, ["src/", "SIDE/D"]).options("-aH").flags(ON).same();
+    let text = made(&many).unwrap_or_else(|| panic!("{}", many.report()));
+    assert!(text.starts_with("41 files, "), "{text}\n{}", many.report());
+}
+
+#[test]
+fn what_is_there_is_rsyncs_alone() {
+    let work = Work::new();
+    tree(&work);
+    let there = |side: &Path| {
+        fs::create_dir_all(side.join("D/d0/e0")).unwrap();
+        fs::write(side.join("D/d0/e0/f0"), "mine").unwrap();
+        fs::write(side.join("D/d1"), "a file in the way").unwrap();
+        symlink("d0", side.join("D/d2")).unwrap();
+    };
+    for options in ["-a", "-aH --delete"] {
+        Twin::new(&work, ["src/", "SIDE/D"]).options(options).flags(ON).prepare(there).same();
+    }
+    // A second run makes nothing.
+    let mut copy = multi_sync(&work);
+    copy.args(ON.split(' ')).args(["-r", "-aH", "src/", "D"]);
+    assert!(made(&run(copy).expect_code(0)).is_some());
+    let mut again = multi_sync(&work);
+    again.args(ON.split(' ')).args(["-r", "-aH", "src/", "D"]);
+    let again = run(again).expect_code(0);
+    assert_eq!(made(&again), None, "{}", again.report());
+}
+
+#[test]
+fn each_option_is_followed_or_turns_it_off() {
+    let work = Work::new();
+    tree(&work);
+    let off: Vec<_> = listed().filter(|(_, role, _)| *role == Role::Off).flat_map(|(opts, ..)| opts.to_vec()).collect();
+    // They need another machine, a file, or more of a tree; the oracle has some.
+    let apart = [
+        "password-file",
+        "early-input",
+        "from0",
+        "qsort",
+        "max-alloc",
+        "compress-threads",
+        "old-args",
+        "secluded-args",
+        "chown",
+    ];
+    let words: Vec<String> = specs()
+        .iter()
+        .filter(|spec| !off.contains(&spec.id) && !apart.contains(&spec.name()))
+        .map(|spec| {
+            let value = match (spec.name(), spec.takes) {
+                (_, Takes::Nothing) => String::new(),
+                ("checksum-choice", _) => "=md5".into(),
+                ("compress-choice", _) => "=zlib".into(),
+                ("skip-compress", _) => "=gz".into(),
+                ("outbuf", _) => "=L".into(),
+                ("bwlimit", _) => "=200m".into(),
+                ("port", _) => "=873".into(),
+                ("rsh" | "rsync-path", _) => "=none".into(),
+                _ => "=10".into(),
+            };
+            if spec.long.is_some() { format!("--{}{value}", spec.name()) } else { format!("-{}", spec.name()) }
+        })
+        .collect();
+    assert!(words.len() > 40, "{words:?}");
+    table(&words, |word| Twin::new(&work, ["src/", "SIDE/D"]).options(format!("-a {word}")).flags(ON).difference());
+    for (options, why) in
+        [("-ac", "--checksum (-c)"), ("-rlt", "without --perms (-p)"), ("-a --exclude=x", "--exclude")]
+    {
+        let mut explained = multi_sync(&work);
+        explained.args(["explain", "-p", "4", "--first-pass=auto", "-r", options, "src/", "new"]);
+        let text = run(explained).expect_code(0).stdout_text();
+        assert!(text.contains(&format!("No first pass: {why}")), "{text}");
+    }
+}
+
+#[test]
+fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
+    for at in 0..8_u64 {
+        let work = Work::new();
+        treegen::generate(&work.join("src"), &Spec::bench(1500, Sizes::Uniform { min: 0, max: 60_000 }), 9).unwrap();
+        run(sh(&work, "find src -depth -exec touch -h -d @1000000000 {} +")).expect_code(0);
+        work.dir("runs");
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-b", "runs", "--first-pass=on", "-r", "-aH", "src/", "D"]);
+        let running = start(copy);
+        std::thread::sleep(Duration::from_millis(60 + at * 37));
+        let signal = if at % 2 == 0 { Signal::KILL } else { Signal::TERM };
+        running.signal(signal);
+        let stopped = running.finish(SOON);
+        if at % 2 == 1 {
+            assert_eq!(temporary_files(&work.join("D")), Vec::<std::path::PathBuf>::new(), "{}", stopped.report());
+        }
+        // No file has its name before all of it is right.
+        expect_whole(&work.join("src"), &work.join("D"));
+        let dir = fs::read_dir(work.join("runs")).unwrap().next().map(|entry| entry.unwrap().path());
+        let mut resumed = multi_sync(&work);
+        match dir.filter(|dir| dir.join("plan.json").exists()) {
+            Some(dir) => resumed.arg("--resume").arg(dir),
+            None => resumed.args(["-p", "2", "--first-pass=on", "-r", "-aH", "src/", "D"]),
+        };
+        run_within(resumed, SOON).expect_code(0);
+        let mut check = rsync(&work);
+        check.args(["-aHnic", "--delete", "src/", "D/"]);
+        assert_eq!(run(check).stdout_text(), "", "{at}");
+    }
+}
+
+/// Whatever has a name of the source has its content.
+fn expect_whole(source: &Path, dest: &Path) {
+    for entry in fs::read_dir(source).unwrap().map(|entry| entry.unwrap()) {
+        let there = dest.join(entry.file_name());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() && there.is_dir() => expect_whole(&entry.path(), &there),
+            kind if kind.is_file() && there.is_file() => {
+                assert!(fs::read(entry.path()).unwrap() == fs::read(&there).unwrap(), "{}", there.display());
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_full_destination_ends_as_with_one_rsync() {
+    if !is_root() {
+        return skip("a_full_destination_ends_as_with_one_rsync", "needs root");
+    }
+    let work = Work::new();
+    tree(&work);
+    let mounted = Mounted::new(&work, "small", 2, "true", "mount -t tmpfs -o size=300k none \"$2\"");
+    let Ok(small) = mounted else { return skip("a_full_destination_ends_as_with_one_rsync", "no tmpfs") };
+    let mut copy = multi_sync(&work);
+    copy.args(ON.split(' ')).args(["-r", "-a", "src/", "small/D"]);
+    let ran = run_within(copy, SOON).expect_code(11);
+    assert!(ran.stderr_text().contains("No space left on device"), "{}", ran.report());
+    expect_whole(&work.join("src"), &small.path.join("D"));
+}
+
+#[test]
+fn rights_that_new_files_inherit_are_left_to_rsync() {
+    let work = Work::new();
+    tree(&work);
+    let set_gid = |side: &Path| {
+        fs::create_dir(side.join("D")).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(side.join("D"), None, Some(1234)).unwrap();
+        }
+        fs::set_permissions(side.join("D"), fs::Permissions::from_mode(0o2777)).unwrap();
+    };
+    for options in ["-rpt", "-a", "-rptg"] {
+        Twin::new(&work, ["src/", "SIDE/D"]).options(options).flags(ON).prepare(set_gid).same();
+    }
+    let with_acl = |side: &Path| {
+        fs::create_dir(side.join("D")).unwrap();
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 7, u32::MAX), (2, 7, 1000), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)];
+        let mut acl = 2_u32.to_le_bytes().to_vec();
+        for (tag, rights, id) in entries {
+            acl.extend(tag.to_le_bytes());
+            acl.extend(rights.to_le_bytes());
+            acl.extend(id.to_le_bytes());
+        }
+        let flags = rustix::fs::XattrFlags::empty();
+        let _ = rustix::fs::setxattr(side.join("D"), "system.posix_acl_default", &acl, flags);
+    };
+    for options in ["-rpt", "-a", "-aA"] {
+        Twin::new(&work, ["src/", "SIDE/D"]).options(options).flags(ON).prepare(with_acl).count(true, false).same();
+    }
+}
+
+#[test]
+fn events_and_statistics_tell_it_apart() {
+    let work = Work::new();
+    tree(&work);
+    let mut copy = multi_sync(&work);
+    copy.args(ON.split(' ')).args(["--events", "run.jsonl", "--report", "run.html", "-r", "-a", "src/", "D"]);
+    let ran = run(copy).expect_code(0);
+    let text = fs::read_to_string(work.join("run.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_launches: u64 = lines
+        .iter()
+        .filter(|line| line["type"] == "launch_end")
+        .filter_map(|line| line["made"]["files"].as_u64())
+        .sum();
+    let summary = &lines.last().unwrap()["totals"]["made"];
+    assert!(of_launches > 40 && summary["files"].as_u64() == Some(of_launches), "{summary}\n{}", ran.report());
+    assert!(summary["bytes"].as_u64() > Some(500_000) && summary["directories"].as_u64() > Some(4), "{summary}");
+    assert!(fs::read_to_string(work.join("run.html")).unwrap().contains("made before rsync looked"));
+    // Of what was made rsync has transferred nothing.
+    let transferred = lines.last().unwrap()["totals"]["figures"]["transferred"].as_u64();
+    assert!(transferred < Some(5), "{transferred:?}");
+    // One large file is worth it too, and gets its time.
+    let large = work.dir("large").join("file");
+    fs::File::create(&large).unwrap().set_len(400 << 20).unwrap();
+    run(sh(&work, "touch -d @1000000000 large/file")).expect_code(0);
+    let mut copy = multi_sync(&work);
+    copy.args(["-p", "2", "--first-pass=auto", "--stats", "-r", "-aS", "large/", "L"]);
+    let ran = run(copy).expect_code(0);
+    assert!(made(&ran).is_some_and(|text| text.starts_with("1 files")), "{}", ran.report());
+    assert_eq!(fs::metadata(work.join("L/file")).unwrap().mtime(), 1_000_000_000);
+}
