@@ -20,7 +20,7 @@ impl Watch for Counts {
     fn goes_on(&self) -> bool {
         let left =
             |patience: &AtomicU64| patience.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        !self.patience.as_ref().is_some_and(|patience| left(patience).is_err())
+        self.patience.as_ref().is_none_or(|patience| left(patience).is_ok())
             && !self.asked_to_stop.load(Ordering::SeqCst)
     }
 
