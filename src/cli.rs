@@ -10,6 +10,7 @@ mod outlets;
 mod prefixed;
 mod refusal;
 mod surveys;
+mod threads;
 mod trials;
 mod words;
 
@@ -35,7 +36,7 @@ use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
 use multi_sync::harness::survey;
-use multi_sync::job::{DeleteLimit, FirstPass as Wish};
+use multi_sync::job::DeleteLimit;
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
@@ -399,9 +400,6 @@ fn set_delete_limit(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     }
 }
 
-/// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
-const MOST_THREADS: usize = 256;
-
 fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     let word = |name: &str| matches.get_one::<OsString>(name);
     refusal::refuse_paths_for_options(matches, words)?;
@@ -439,20 +437,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
         let size = about("--size", Size::parse(size))?;
         config.limits.bytes = NonZero::new(size.bytes()).unwrap_or(NonZero::<u64>::MAX);
     }
-    config.scan_threads = word("scan-threads").map(|count| threads("--scan-threads", count)).transpose()?;
-    config.first_pass = match matches.get_one::<String>("first-pass").map(String::as_str) {
-        Some(definition::AUTO) => Wish::Auto,
-        Some(definition::ON) => Wish::On,
-        Some(_) => Wish::Off,
-        None => Wish::default(),
-    };
-    config.first_pass_threads =
-        word("first-pass-threads").map(|count| threads("--first-pass-threads", count)).transpose()?;
-    if config.first_pass_threads.is_some() && config.first_pass == Wish::Off {
-        return Err(
-            Error::usage("--first-pass-threads without a first pass").remedy("add --first-pass=auto, or leave it out")
-        );
-    }
+    threads::set(config, matches)?;
     config.limits_given = word("files").is_some() || word("size").is_some();
     set_hosts(config, matches, &typed)?;
     config.buckets = typed.buckets;
@@ -471,15 +456,6 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.check_steering()?;
     set_delete_limit(config, matches)?;
     Ok(keep)
-}
-
-fn threads(option: &str, count: &OsStr) -> Result<NonZero<usize>> {
-    let count = about(option, size::parse_count(count))?;
-    if count.get() > MOST_THREADS {
-        return Err(Error::usage(format!("{option}: {count} are more threads than a machine can be asked for"))
-            .remedy(format!("write a whole number from 1 to {MOST_THREADS}")));
-    }
-    Ok(count)
 }
 
 /// `DAYS` or `DAYS,COUNT`.

@@ -139,15 +139,15 @@ fn each_option_is_followed_or_turns_it_off() {
 
 #[test]
 fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
-    for at in 0..8_u64 {
+    for at in 0..4_u64 {
         let work = Work::new();
-        treegen::generate(&work.join("src"), &Spec::bench(1500, Sizes::Uniform { min: 0, max: 60_000 }), 9).unwrap();
+        treegen::generate(&work.join("src"), &Spec::bench(900, Sizes::Uniform { min: 0, max: 60_000 }), 9).unwrap();
         run(sh(&work, "find src -depth -exec touch -h -d @1000000000 {} +")).expect_code(0);
         work.dir("runs");
         let mut copy = multi_sync(&work);
         copy.args(["-p", "2", "-b", "runs", "--first-pass=on", "-r", "-aH", "src/", "D"]);
         let running = start(copy);
-        std::thread::sleep(Duration::from_millis(60 + at * 37));
+        std::thread::sleep(Duration::from_millis(60 + at * 70));
         let signal = if at % 2 == 0 { Signal::KILL } else { Signal::TERM };
         running.signal(signal);
         let stopped = running.finish(SOON);
