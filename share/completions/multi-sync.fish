@@ -63,6 +63,10 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hook-seconds -d '
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics -d 'write metrics to FILE.prom every few seconds, for the textfile collector of Prometheus\' node exporter' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics-listen -d 'serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-threads -d 'number of threads that scan the source [default: one per core, more on network and FUSE file systems]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
+on\t''
+off\t''"
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass-threads -d 'threads that make them, of all rsyncs together [default: one for each]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-entries -d 'number of entries in the tree [default: 100000]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-runs -d 'number of rounds [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-shape -d 'the tree: a specification (bench-data/NAME.json) or a folder' -r
@@ -186,6 +190,10 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-lo
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-threads -d 'number of threads that scan the source [default: one per core, more on network and FUSE file systems]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
+on\t''
+off\t''"
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass-threads -d 'threads that make them, of all rsyncs together [default: one for each]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s k -l keep -d 'keep the run directory after success too'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s P -l progress -d 'show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'

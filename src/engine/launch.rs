@@ -290,7 +290,8 @@ impl Launch<'_> {
         let ending = if gave_up && error.is_none() { Ending::Ended(Ended::NotStarted) } else { ending };
         let sent = Some(figures.sent + made.bytes).filter(|sent| *sent > 0);
         let said = Symptoms { changes: said.changes || made.is_any(), ..said };
-        let report = Report { ending, ran: ran + made.took, sent, after: found.findings.clone(), begun, was_held, said };
+        let report =
+            Report { ending, ran: ran + made.took, sent, after: found.findings.clone(), begun, was_held, said };
         let Context { plan, .. } = &*self.context;
         // What is deleted, or set at the end, is tried again by each part of a run.
         let copied = matches!(self.start.work, Work::Copy(_) | Work::Repair(_));
