@@ -33,7 +33,7 @@ pub mod error {
 }
 pub mod far {
     pub use crate::far::*;
-    pub use crate::supervise::{Invocation, Supervisor};
+    pub use crate::supervise::{Invocation, Stop, Supervisor};
 }
 pub mod first_pass {
     pub use crate::first_pass::{Role, listed};

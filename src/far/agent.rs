@@ -21,9 +21,9 @@ pub use wire::HELLO;
 /// begins, and nothing comes behind it before it has said something: the shell takes no word that is not its own.
 const START: &str = "{ PATH=$PATH:/usr/local/bin:$HOME/.local/bin:$HOME/.cargo/bin:$HOME/bin; export PATH\n\
                      exec multi-sync --scan-agent; }\n";
-/// Prints the first line that it would say, or nothing.
+/// Prints what it says of itself, or nothing.
 pub const ASK: &str = "$(PATH=$PATH:/usr/local/bin:$HOME/.local/bin:$HOME/.cargo/bin:$HOME/bin; export PATH\n\
-                       multi-sync --scan-agent </dev/null 2>/dev/null | head -n 1)";
+                       multi-sync --scan-agent </dev/null 2>/dev/null | tail -n 1)";
 /// What a login prints before it at most.
 const LONGEST_GREETING: usize = 1 << 20;
 /// The longest line: names of one batch.
@@ -49,7 +49,14 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
         end: None,
     };
     let invocation = Invocation { input: Vec::new(), held: false, ..shell.clone() };
-    let out = &mut |bytes: &[u8]| hearing.feed(bytes);
+    let out = &mut |bytes: Option<&[u8]>| match bytes {
+        Some(bytes) => hearing.feed(bytes),
+        // It says nothing more: nothing holds it any more.
+        None => {
+            wire.close();
+            Ok(())
+        }
+    };
     let ran = child::run(&invocation, Some(reader), far.reach.stall, far.supervisor, watch, out, &mut |_| false);
     wire.close();
     let finished = ran?;

@@ -39,8 +39,17 @@ impl Finished {
     }
 }
 
-/// Runs a command until it ends, or the scan is to. `input` is what it reads, if that is not in the invocation. `out` hears what it prints, and stops it by an
-/// error; `err` hears each line of standard error, and says whether it has understood it.
+/// Tells the thread that looks that there is nothing to look at any more, also if what hears panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Runs a command until it ends, or the scan is to. `input` is what it reads, if that is not in the invocation. `out` hears what it prints, and `None` at
+/// its end, and stops it by an error; `err` hears each line of standard error, and says whether it has understood it.
 ///
 /// # Errors
 /// It could not be started, or `out` gave one.
@@ -50,13 +59,13 @@ pub fn run(
     stall: Option<Duration>,
     above: &Supervisor,
     watch: &Watch,
-    out: &mut dyn FnMut(&[u8]) -> Result<()>,
+    out: &mut dyn FnMut(Option<&[u8]>) -> Result<()>,
     err: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<Finished> {
     let own = Supervisor::default();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let looks = thread::start(scope, || {
+        thread::start(scope, || {
             while !over.load(Ordering::Acquire) {
                 if watch.stopped() || above.stopped() {
                     own.stop(Stop::Terminate);
@@ -64,6 +73,7 @@ pub fn run(
                 std::thread::park_timeout(LOOK_EVERY);
             }
         })?;
+        let ended_now = Over(&over);
         let mut said = Vec::new();
         let mut failure = None;
         let mut lines = Lines::new(Stream::Stderr);
@@ -76,7 +86,7 @@ pub fn run(
             }
         };
         let ended = own.run_raw(invocation, input, stall, &|_| {}, &mut |stream, bytes| match (stream, bytes) {
-            (Stream::Stdout, Some(bytes)) if failure.is_none() => {
+            (Stream::Stdout, bytes) if failure.is_none() => {
                 if let Err(error) = out(bytes) {
                     failure = Some(error);
                     own.stop(Stop::Terminate);
@@ -86,8 +96,7 @@ pub fn run(
             (Stream::Stderr, Some(bytes)) => lines.feed(bytes, &mut |_, line| hear(line)),
             (Stream::Stderr, None) => lines.finish(&mut |_, line| hear(line)),
         });
-        over.store(true, Ordering::Release);
-        looks.thread().unpark();
+        drop(ended_now);
         match failure {
             Some(error) => Err(error),
             None => Ok(Finished { ended: ended?, said }),

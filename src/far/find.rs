@@ -76,8 +76,8 @@ fn run(
     let words = vec!["-c".into(), std::ffi::OsStr::from_bytes(text).to_owned(), "sh".into()];
     let script = shell::script(&Invocation::new("sh", words, "."));
     let invocation = Invocation { input: script, held: true, ..reached.clone() };
-    let end = roots.end;
-    let mut records = Records { roots: &far.scan.roots, next: roots.start, end, ..Records::default() };
+    let (first, end) = (roots.start, roots.end);
+    let mut records = Records { roots: &far.scan.roots, next: first, end, ..Records::default() };
     let mut troubles = Vec::new();
     let finished = child::run(
         &invocation,
@@ -85,7 +85,7 @@ fn run(
         far.reach.stall,
         far.supervisor,
         watch,
-        &mut |bytes| records.feed(bytes, walk),
+        &mut |bytes| bytes.map_or(Ok(()), |bytes| records.feed(bytes, walk)),
         &mut |line| hear(line, &mut troubles),
     )?;
     if watch.stopped() || far.supervisor.stopped() {
@@ -100,7 +100,10 @@ fn run(
     for Trouble { path, errno, attempted, in_unit } in troubles {
         // What was said of a root is told of it already.
         if !records.unread.contains(&path) {
-            walk.failed(&path, attempted, errno, in_unit);
+            // A line of standard error comes when it comes: the name says of which root it is, if there is one of that name.
+            let is_in = |root: &Root| root.name.as_deref().is_some_and(|name| path.starts_with(name.as_bytes()));
+            let root = (first..end).find(|index| is_in(&far.scan.roots[*index])).unwrap_or(first);
+            walk.failed(root as u32, &path, attempted, errno, in_unit);
         }
     }
     Ok(())
@@ -376,8 +379,11 @@ fn hear(line: &[u8], troubles: &mut Vec<Trouble>) -> bool {
         (b": Stale file handle", Errno::STALE),
         (b": Not a directory", Errno::NOTDIR),
     ];
-    let said = [&b"find: "[..], b"stat: "].into_iter().find_map(|who| line.strip_prefix(who));
-    let Some(said) = said else { return false };
+    // With or without the folder of the program.
+    let Some((who, said)) = find(line, b": ").map(|at| (&line[..at], &line[at + 2..])) else { return false };
+    if !who.ends_with(b"find") && !who.ends_with(b"stat") {
+        return false;
+    }
     let known = REASONS.iter().find_map(|(words, errno)| Some((said.strip_suffix(*words)?, *errno)));
     let Some((text, errno)) = known else { return false };
     let text = text.strip_prefix(b"can't stat ").or(text.strip_prefix(b"cannot stat ")).unwrap_or(text);

@@ -12,6 +12,7 @@ use crate::entry::Printable;
 use crate::error::{EXIT_PARTIAL, Error, Result};
 use crate::rsync::listing::{self, Line};
 use crate::rsync::messages::{self, About};
+use crate::rsync::prune::Prune;
 use crate::scan::{Event, Listed, ListedWalk, Small, Watch};
 use crate::supervise::{Ended, Invocation, Lines, Stream};
 
@@ -20,13 +21,17 @@ const INCOMPLETE: [u8; 2] = [EXIT_PARTIAL, 24];
 
 pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let mut walk = ListedWalk::new(far.scan, far.user, small, watch, sink)?;
-    let options = listing::options(&far.scan.prune);
-    for (index, word) in far.reach.words.iter().enumerate() {
+    let none = Prune::default();
+    for (index, (word, scanned)) in far.reach.words.iter().zip(&far.scan.roots).enumerate() {
         if watch.stopped() {
             break;
         }
         let rsync = &far.reach.rsync;
-        let arguments = [rsync.arguments.clone(), options.clone(), vec!["--".into(), word.clone()]].concat();
+        let name = scanned.name.as_deref().map_or(&b""[..], OsStrExt::as_bytes);
+        // A root is scanned whatever the rules say of its name.
+        let prune = if far.scan.prune.excludes(name, || name.to_vec()) { &none } else { &far.scan.prune };
+        let (options, word) = (listing::options(prune), vec!["--".into(), word.clone()]);
+        let arguments = [rsync.arguments.clone(), options, word].concat();
         root(far, index, &Invocation { arguments, ..rsync.clone() }, watch, &mut walk)?;
     }
     walk.end();
@@ -45,11 +50,15 @@ fn root(far: Far<'_>, index: usize, rsync: &Invocation, watch: &Watch, walk: &mu
         watch,
         &mut |bytes| {
             let mut done = Ok(());
-            lines.feed(bytes, &mut |_, line| {
+            let each = &mut |_, line: &[u8]| {
                 if done.is_ok() {
                     done = take(line, walk);
                 }
-            });
+            };
+            match bytes {
+                Some(bytes) => lines.feed(bytes, each),
+                None => lines.finish(each),
+            }
             done
         },
         &mut |line| hear(line, &mut troubles),
@@ -57,9 +66,6 @@ fn root(far: Far<'_>, index: usize, rsync: &Invocation, watch: &Watch, walk: &mu
     if watch.stopped() || far.supervisor.stopped() {
         return Ok(());
     }
-    let mut rest = Ok(());
-    lines.finish(&mut |_, line| rest = take(line, walk));
-    rest?;
     match finished.ended {
         Ended::Code(0) => {}
         Ended::Code(code) if INCOMPLETE.contains(&code) => {
@@ -79,7 +85,7 @@ fn root(far: Far<'_>, index: usize, rsync: &Invocation, watch: &Watch, walk: &mu
             let path = below_base(path, base);
             // A root that is split is in no unit.
             let in_unit = in_unit && path != name;
-            walk.failed(&path, attempted, errno, in_unit);
+            walk.failed(index as u32, &path, attempted, errno, in_unit);
         }
     }
     walk.end_root(unread);

@@ -1,6 +1,7 @@
 //! What can list a tree on another machine, what each of them knows, and which is taken.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{Reach, agent, find};
 use crate::error::{Error, Result};
@@ -116,7 +117,10 @@ impl Found {
     /// # Errors
     /// There is none that knows all that the scan asks for: then one rsync can still copy it all.
     pub fn choose(&self, scan: &Scan, wanted: Wanted) -> Result<Means> {
-        let mut error = Error::usage("nothing on that machine lists the source");
+        let mut error = Error::usage(match wanted {
+            Wanted::Auto => "nothing on that machine lists the source".to_owned(),
+            Wanted::Only(means) => format!("{means} is not there to list the source"),
+        });
         for means in self.means.iter().copied() {
             if wanted != Wanted::Auto && wanted != Wanted::Only(means) {
                 continue;
@@ -130,6 +134,8 @@ impl Found {
     }
 }
 
+/// A machine that says nothing for so long has no shell for us.
+const LONGEST: Duration = Duration::from_secs(30);
 /// What the other machine is asked.
 const QUESTIONS: [&str; 5] =
     ["echo \"user $(id -u)\"\necho \"agent ", agent::ASK, "\"\n", find::WORKS, "then echo find; fi\necho end\n"];
@@ -144,7 +150,7 @@ pub fn look(reach: &Reach, supervisor: &Supervisor) -> Result<Found> {
     let script = shell::script(&Invocation::new("sh", vec!["-c".into(), QUESTIONS.concat().into(), "sh".into()], "."));
     let mut lines = Vec::new();
     let asks = Invocation { input: script, held: true, ..shell.clone() };
-    let ended = supervisor.run_while_alive(&asks, reach.stall, &mut |stream, line| {
+    let ended = supervisor.run_while_alive(&asks, Some(LONGEST), &mut |stream, line| {
         if stream == Stream::Stdout {
             lines.push(String::from_utf8_lossy(line).into_owned());
         }

@@ -131,9 +131,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Tells that something could not be listed; an empty path is the directory of the root.
-    pub fn failed(&self, path: &[u8], attempted: &'static str, errno: Errno, in_unit: bool) {
-        let (root, path) = (self.root, path.to_vec());
+    /// Tells that something of a root could not be listed.
+    pub fn failed(&self, root: u32, path: &[u8], attempted: &'static str, errno: Errno, in_unit: bool) {
+        let path = path.to_vec();
         self.tree.tell(Event::Error(ScanError { root, path, attempted, errno, in_unit }));
     }
 
@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
     fn unread_root(&self, errno: Errno) {
         let name = self.scan.roots[self.root as usize].name.as_deref();
         let name = name.map_or(&b""[..], std::os::unix::ffi::OsStrExt::as_bytes);
-        self.failed(name, OPEN_DIRECTORY, errno, errno != Errno::NOENT);
+        self.failed(self.root, name, OPEN_DIRECTORY, errno, errno != Errno::NOENT);
         self.tree.unread_root(self.root, name);
     }
 
@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
                 parent.take(&self.tree, Item::Mount(name, attributes));
             }
         } else if let Some(errno) = entry.unread {
-            self.failed(entry.path, OPEN_DIRECTORY, errno, errno != Errno::NOENT);
+            self.failed(self.root, entry.path, OPEN_DIRECTORY, errno, errno != Errno::NOENT);
             if errno != Errno::NOENT {
                 let mut one = Names::default();
                 one.push_bytes(name, Weight { entries: 1, bytes: 0 });

@@ -22,6 +22,7 @@ mod environment;
 mod events;
 mod examples;
 mod failures;
+mod far;
 mod faults;
 mod first_pass;
 mod floors;

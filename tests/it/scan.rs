@@ -19,25 +19,25 @@ use multi_sync::harness::rsync::options::Options;
 use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
 use multi_sync::scan::{Event, KeptWhole, Limits, LinkedDir, Root, Scan, ScanError, Small, Units, Watch, Weight};
 
-type Name = Vec<u8>;
+pub type Name = Vec<u8>;
 
 /// What a scan told, in the order of its events.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     /// Root, path.
     spine: Vec<(u32, Name)>,
-    mounts: Vec<Name>,
+    pub mounts: Vec<Name>,
     /// Root, path, weight; the number of spine directories told before it.
     units: Vec<(u32, Name, Weight, usize)>,
-    linked: Vec<(Name, (u64, u64))>,
-    linked_dirs: Vec<Together>,
+    pub linked: Vec<(Name, (u64, u64))>,
+    pub linked_dirs: Vec<Together>,
     kept_whole: Vec<KeptWhole>,
-    errors: Vec<ScanError>,
+    pub errors: Vec<ScanError>,
     largest_batch: usize,
 }
 
 #[derive(Debug, PartialEq)]
-struct Together {
+pub struct Together {
     dirs: BTreeSet<Name>,
     inodes: BTreeSet<(u64, u64)>,
 }
@@ -47,7 +47,7 @@ fn join(dir: &[u8], name: &[u8]) -> Name {
 }
 
 impl Told {
-    fn hear(&mut self, event: Event<'_>) {
+    pub fn hear(&mut self, event: Event<'_>) {
         match event {
             Event::Spine(spine) => {
                 assert_eq!(spine.index as usize, self.spine.len(), "spine directories are numbered in order");
@@ -94,7 +94,7 @@ impl Told {
     }
 
     /// Everything but the order.
-    fn shape(&self) -> impl std::fmt::Debug + PartialEq + use<> {
+    pub fn shape(&self) -> impl std::fmt::Debug + PartialEq + use<> {
         let units: BTreeSet<_> = self
             .units
             .iter()
@@ -110,12 +110,12 @@ impl Told {
         (spine, units, linked, together, kept_whole, self.errors.len())
     }
 
-    fn paths(&self) -> BTreeSet<Name> {
+    pub fn paths(&self) -> BTreeSet<Name> {
         self.units.iter().map(|(_, path, ..)| path.clone()).collect()
     }
 }
 
-fn limits(entries: u64, bytes: u64) -> Limits {
+pub fn limits(entries: u64, bytes: u64) -> Limits {
     Limits { entries: NonZero::new(entries).unwrap(), bytes: NonZero::new(bytes).unwrap() }
 }
 
@@ -124,11 +124,11 @@ fn inode(path: &Path) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-fn root(base: &Path) -> Root {
+pub fn root(base: &Path) -> Root {
     Root { base: base.to_owned(), name: None }
 }
 
-fn run_sized(scan: &Scan, small: Option<Small<'_>>) -> (Told, Watch) {
+pub fn run_sized(scan: &Scan, small: Option<Small<'_>>) -> (Told, Watch) {
     let told = Mutex::new(Told::default());
     let watch = Watch::default();
     scan.run_sized(small, &watch, &|event| told.lock().unwrap().hear(event)).unwrap();
@@ -158,7 +158,7 @@ fn run(scan: &Scan) -> (Told, Watch) {
 }
 
 /// A scan with something else than usual.
-fn with(mut scan: Scan, change: impl FnOnce(&mut Scan)) -> Scan {
+pub fn with(mut scan: Scan, change: impl FnOnce(&mut Scan)) -> Scan {
     change(&mut scan);
     scan
 }

@@ -30,7 +30,8 @@ pub fn serve(
     let cannot_write = |cause| Error::usage("cannot write to standard output").because(cause).exit(EXIT_IPC);
     {
         let mut output = lock(&output);
-        writeln!(output, "{HELLO}").and_then(|()| output.flush()).map_err(cannot_write)?;
+        // A login may have printed something that has no end.
+        writeln!(output, "\n{HELLO}").and_then(|()| output.flush()).map_err(cannot_write)?;
     }
     let mut input = BufReader::new(input);
     let Some(asked) = read(&mut input)? else { return Ok(()) };
