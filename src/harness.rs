@@ -74,7 +74,7 @@ pub mod rsync {
         pub use crate::rsync::filter::{Filters, unescape};
     }
     pub mod listing {
-        pub use crate::rsync::listing::{Line, read};
+        pub use crate::rsync::listing::{Line, read, read_link};
     }
     pub mod messages {
         pub use crate::rsync::messages::{Message, Side, read};

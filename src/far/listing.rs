@@ -1,8 +1,11 @@
 //! rsync lists: one `rsync --list-only` for each root, one after the other, because a daemon may let in one client only.
 //!
-//! It tells names, kinds, lengths and permissions. It does not tell inodes, devices and owners: neither hard links nor mount points are
-//! known. What it could not read it says on standard error, and ends with code 23 or 24.
+//! It tells names, kinds, lengths and permissions. It does not tell inodes, devices and owners: mount points are not known. Which names are hard links of one file is
+//! asked first, of an rsync that copies to nowhere: it knows them within one root. What it could not read it says on standard error, and ends with code 23 or 24.
 
+mod links;
+
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
@@ -15,7 +18,10 @@ use crate::rsync::messages::{self, About};
 use crate::rsync::prune::Prune;
 use crate::scan::{Event, Listed, ListedWalk, Small, Watch};
 use crate::supervise::{Ended, Invocation, Lines, Stream};
+use links::Links;
 
+/// A destination that is not there: nothing is made with `--dry-run`.
+const NOWHERE: &str = "/nonexistent/";
 /// The listing is complete but for what was told to be missing.
 const INCOMPLETE: [u8; 2] = [EXIT_PARTIAL, 24];
 
@@ -30,15 +36,28 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
         let name = scanned.name.as_deref().map_or(&b""[..], OsStrExt::as_bytes);
         // A root is scanned whatever the rules say of its name.
         let prune = if far.scan.prune.excludes(name, || name.to_vec()) { &none } else { &far.scan.prune };
-        let (options, word) = (listing::options(prune), vec!["--".into(), word.clone()]);
-        let arguments = [rsync.arguments.clone(), options, word].concat();
-        root(far, index, &Invocation { arguments, ..rsync.clone() }, watch, &mut walk)?;
+        let command = |options: Vec<OsString>, words: &[OsString]| {
+            let arguments = [&rsync.arguments[..], &options, &["--".into(), word.clone()], words].concat();
+            Invocation { arguments, ..rsync.clone() }
+        };
+        let links = match far.scan.hard_links {
+            true => Links::ask(far, &command(listing::link_options(prune), &[NOWHERE.into()]), watch)?,
+            false => Links::default(),
+        };
+        root(far, index, &command(listing::options(prune), &[]), &links, watch, &mut walk)?;
     }
     walk.end();
     Ok(())
 }
 
-fn root(far: Far<'_>, index: usize, rsync: &Invocation, watch: &Watch, walk: &mut ListedWalk<'_>) -> Result<()> {
+fn root(
+    far: Far<'_>,
+    index: usize,
+    rsync: &Invocation,
+    links: &Links,
+    watch: &Watch,
+    walk: &mut ListedWalk<'_>,
+) -> Result<()> {
     walk.begin_root(index as u32, None);
     let mut lines = Lines::new(Stream::Stdout);
     let mut troubles = Vec::new();
@@ -52,7 +71,7 @@ fn root(far: Far<'_>, index: usize, rsync: &Invocation, watch: &Watch, walk: &mu
             let mut done = Ok(());
             let each = &mut |_, line: &[u8]| {
                 if done.is_ok() {
-                    done = take(line, walk);
+                    done = take(line, links, walk);
                 }
             };
             match bytes {
@@ -101,7 +120,7 @@ struct Trouble {
     in_unit: bool,
 }
 
-fn take(line: &[u8], walk: &mut ListedWalk<'_>) -> Result<()> {
+fn take(line: &[u8], links: &Links, walk: &mut ListedWalk<'_>) -> Result<()> {
     let Some(Line { kind, mode, size, path }) = listing::read(line) else {
         let shown = Printable::bytes(line);
         return Err(Error::usage(format!("cannot understand rsync's listing of the source: '{shown}'"))
@@ -109,7 +128,8 @@ fn take(line: &[u8], walk: &mut ListedWalk<'_>) -> Result<()> {
             .exit(EXIT_PARTIAL));
     };
     let path = if path == b"." { &b""[..] } else { &path };
-    walk.entry(&Listed { path, kind, mode, size, owner: None, inode: None, unread: None })
+    let inode = links.of(path);
+    walk.entry(&Listed { path, kind, mode, size, owner: None, inode, unread: None })
 }
 
 /// Takes a line of standard error; false if it is about nothing that is missing in the list.

@@ -35,6 +35,7 @@ pub enum Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     HardLinks,
+    HardLinksOfRoots,
     Devices,
     MergeFiles,
     Links,
@@ -45,6 +46,7 @@ impl Need {
     fn of(scan: &Scan) -> Vec<Need> {
         let needs = [
             (scan.hard_links, Need::HardLinks),
+            (scan.hard_links && scan.roots.len() > 1, Need::HardLinksOfRoots),
             (scan.one_file_system > 0, Need::Devices),
             (!scan.merge_files.is_empty(), Need::MergeFiles),
             (scan.follow != Follow::Nothing || scan.unsafe_links_whole, Need::Links),
@@ -58,10 +60,27 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Need::HardLinks => "which names are hard links of one file",
+            Need::HardLinksOfRoots => "which names of several sources are hard links of one file",
             Need::Devices => "where another file system is mounted",
             Need::MergeFiles => "which directories hold filter rules",
             Need::Links => "where symbolic links lead",
             Need::Gitignore => "what ignore rules leave out",
+        })
+    }
+}
+
+impl Wanted {
+    /// The words that [`Wanted::parse`] takes.
+    pub const WORDS: [&str; 4] = ["auto", "agent", "find", "rsync"];
+
+    /// Reads one of [`Wanted::WORDS`].
+    pub fn parse(word: &str) -> Option<Wanted> {
+        Some(match word {
+            "auto" => Wanted::Auto,
+            "agent" => Wanted::Only(Means::Agent),
+            "find" => Wanted::Only(Means::Find),
+            "rsync" => Wanted::Only(Means::Rsync),
+            _ => return None,
         })
     }
 }
@@ -71,11 +90,12 @@ impl Means {
         match self {
             Means::Agent => true,
             Means::Find => match need {
-                Need::HardLinks | Need::Devices => true,
+                Need::HardLinks | Need::HardLinksOfRoots | Need::Devices => true,
                 Need::MergeFiles | Need::Links | Need::Gitignore => false,
             },
             Means::Rsync => match need {
-                Need::HardLinks | Need::Devices | Need::MergeFiles | Need::Links | Need::Gitignore => false,
+                Need::HardLinks => true,
+                Need::HardLinksOfRoots | Need::Devices | Need::MergeFiles | Need::Links | Need::Gitignore => false,
             },
         }
     }

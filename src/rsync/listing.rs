@@ -30,6 +30,33 @@ pub fn options(prune: &Prune) -> Vec<OsString> {
     all.into_iter().map(OsString::from).chain(prune.contents_options()).collect()
 }
 
+/// The options with which rsync tells which names of a source are hard links of one file: it copies to nowhere, and nothing is changed.
+pub fn link_options(prune: &Prune) -> Vec<OsString> {
+    let all = ["--recursive", "--links", "--devices", "--specials", "--hard-links", "--dry-run", "--no-motd"];
+    // No path holds two slashes in a row.
+    let format = "--out-format=%i//%n//%L";
+    all.into_iter().chain([format]).map(OsString::from).chain(prune.contents_options()).collect()
+}
+
+/// Reads a line that is printed with [`link_options`]: a name, and another one of the same file that was printed before. `None` for all other
+/// names, which are the first of their file.
+///
+/// ```
+/// use multi_sync::harness::rsync::listing;
+/// let line = listing::read_link(br"hf+++++++++//b/c => d// => a/1\#012").unwrap();
+/// assert_eq!(line, (b"b/c => d".to_vec(), b"a/1\n".to_vec()));
+/// assert_eq!(listing::read_link(b">f+++++++++//a/1//"), None);
+/// ```
+pub fn read_link(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let cut = |text: &'_ [u8]| text.windows(2).position(|two| two == b"//");
+    // What is made as a hard link (rsync(1), --itemize-changes).
+    let rest = line.strip_prefix(b"h")?;
+    let rest = &rest[cut(rest)? + 2..];
+    let end = cut(rest)?;
+    let other = rest[end + 2..].strip_prefix(b" => ")?;
+    Some((unescape(&rest[..end]), unescape(other)))
+}
+
 /// Reads a line; `None` if it is none of the list.
 ///
 /// ```

@@ -1,7 +1,7 @@
 //! The scan of another machine (`multi_sync::harness::far`): each means must tell what a scan of this machine tells, or fail. The other machine is this
 //! one, behind a shell, an sshd or a daemon.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::num::NonZero;
@@ -23,6 +23,8 @@ use multi_sync::harness::rsync::filter::Filters;
 use multi_sync::harness::rsync::options::Options;
 use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
 use multi_sync::scan::{Event, Root, Scan, Small, Watch, Weight};
+
+type Sink<'a> = &'a (dyn Fn(Event<'_>) + Sync);
 
 /// How a tree is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +186,7 @@ fn each_means_tells_what_a_scan_of_this_machine_tells() {
 }
 
 #[test]
-fn hard_links_are_told_by_all_but_rsync() {
+fn hard_links_are_told_by_each_and_by_rsync_within_a_root() {
     let work = Work::new();
     let lab = Lab { work: &work };
     for seed in 0..2 {
@@ -204,11 +206,37 @@ fn hard_links_are_told_by_all_but_rsync() {
                     compare_late(&lab, &[Agent, Way::Find], "late", &scan);
                 }
                 assert!(!told.linked.is_empty() || !told.linked_dirs.is_empty() || entries > 10);
+                if roots.len() == 1 {
+                    same_but_for_inodes(
+                        &run_on(&lab.reach(Rsync, &roots), Means::Rsync, &scan, None).unwrap().0,
+                        &told,
+                    );
+                    continue;
+                }
                 let error = run_on(&lab.reach(Rsync, &roots), Means::Rsync, &scan, None).err().unwrap();
-                assert!(error.to_string().contains("hard links"), "{error}");
+                assert!(error.to_string().contains("several sources are hard links"), "{error}");
             }
         }
     }
+}
+
+/// rsync's listing tells inodes by numbers of its own, and no names that are elsewhere than in the source.
+#[track_caller]
+fn same_but_for_inodes(far: &Told, told: &Told) {
+    let groups = |told: &Told| {
+        let mut groups: BTreeMap<(u64, u64), BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for (path, inode) in &told.linked {
+            groups.entry(*inode).or_default().insert(path.clone());
+        }
+        groups.into_values().filter(|names| names.len() > 1).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(groups(far), groups(told));
+    let together = |told: &Told| -> BTreeSet<BTreeSet<Vec<u8>>> {
+        told.linked_dirs.iter().map(|together| together.dirs.clone()).filter(|dirs| dirs.len() > 1).collect()
+    };
+    assert_eq!(together(far), together(told));
+    let units = |told: &Told| told.paths();
+    assert_eq!(units(far), units(told));
 }
 
 #[test]
@@ -303,7 +331,7 @@ fn who_may_swap_a_directory_is_known_where_owners_are() {
         std::os::unix::fs::chown(work.join("tree/theirs"), Some(4711), None).unwrap();
     }
     let scan = scan_of(vec![named(work.path(), "tree")], 1);
-    let exposed = |run: &dyn Fn(&(dyn Fn(Event<'_>) + Sync))| {
+    let exposed = |run: &dyn Fn(Sink<'_>)| {
         let found = Mutex::new(BTreeSet::new());
         run(&|event| {
             if let Event::Spine(spine) = event {
@@ -486,27 +514,32 @@ fn a_scan_that_is_stopped_ends_with_all_its_processes() {
     lab.program("slow", "find", "/usr/bin/find \"$@\"; case $* in *mindepth*) sleep 600;; esac\n");
     lab.program("slow", "rsync", "/usr/bin/rsync \"$@\"; sleep 600\n");
     let scan = scan_of(vec![root(&work.join("tree"))], 10);
-    for way in [Agent, Way::Find, Rsync] {
-        for by_watch in if way == Agent { &[true, false][..] } else { &[true] } {
-            let mut reach = lab.reach(way, &scan.roots);
-            let mark = format!("far:{way:?}:{}", work.path().display());
-            let environment = (OsString::from(crate::support::command::MARK), OsString::from(&mark));
-            let mut shell = lab.shell("slow", &["sh", "-s"]);
-            shell.environment.push(environment.clone());
-            reach.shell = Some(shell);
-            reach.rsync = Invocation::new(work.join("slow/rsync"), vec![], "/");
-            reach.rsync.environment.push(environment);
-            let (watch, supervisor) = (Watch::default(), Supervisor::default());
-            let far = Far { scan: &scan, reach: &reach, means: way.means(), user: None, supervisor: &supervisor };
-            let began = Instant::now();
-            let ran = far::scan(far, None, &watch, &|_| {
-                if *by_watch { watch.stop() } else { supervisor.stop(multi_sync::harness::far::Stop::Terminate) }
-            });
-            assert!(ran.is_ok(), "{way:?}: {ran:?}");
-            assert!(began.elapsed() < Duration::from_secs(20), "{way:?}: {:?}", began.elapsed());
-            processes::expect_gone(&mark, Duration::from_secs(10));
+    let cases = [(Agent, true), (Agent, false), (Way::Find, true), (Rsync, true)];
+    let stop = |(way, by_watch): (Way, bool)| {
+        let mut reach = lab.reach(way, &scan.roots);
+        let mark = format!("far:{way:?}:{by_watch}:{}", work.path().display());
+        let environment = (OsString::from(crate::support::command::MARK), OsString::from(&mark));
+        let mut shell = lab.shell("slow", &["sh", "-s"]);
+        shell.environment.push(environment.clone());
+        reach.shell = Some(shell);
+        reach.rsync = Invocation::new(work.join("slow/rsync"), vec![], "/");
+        reach.rsync.environment.push(environment);
+        let (watch, supervisor) = (Watch::default(), Supervisor::default());
+        let far = Far { scan: &scan, reach: &reach, means: way.means(), user: None, supervisor: &supervisor };
+        let began = Instant::now();
+        let ran = far::scan(far, None, &watch, &|_| {
+            if by_watch { watch.stop() } else { supervisor.stop(multi_sync::harness::far::Stop::Terminate) }
+        });
+        assert!(ran.is_ok(), "{way:?}: {ran:?}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{way:?}: {:?}", began.elapsed());
+        processes::expect_gone(&mark, Duration::from_secs(10));
+    };
+    std::thread::scope(|scope| {
+        for case in cases {
+            let stop = &stop;
+            scope.spawn(move || stop(case));
         }
-    }
+    });
 }
 
 #[test]
@@ -566,14 +599,15 @@ fn the_best_means_is_found_and_taken() {
 
     let plain = scan_of(roots.clone(), 10);
     let links = with(plain.clone(), |scan| scan.hard_links = true);
+    let apart = with(plain.clone(), |scan| scan.one_file_system = 1);
     assert_eq!(found.choose(&plain, Wanted::Auto).unwrap(), Means::Agent);
     assert_eq!(found.choose(&plain, Wanted::Only(Means::Rsync)).unwrap(), Means::Rsync);
     let without = Found { means: vec![Means::Find, Means::Rsync], ..found.clone() };
     assert_eq!(without.choose(&links, Wanted::Auto).unwrap(), Means::Find);
     for (found, scan, wanted, part) in [
         (&without, &plain, Wanted::Only(Means::Agent), "not there"),
-        (&found, &links, Wanted::Only(Means::Rsync), "hard links"),
-        (&Found { means: vec![Means::Rsync], ..found.clone() }, &links, Wanted::Auto, "hard links"),
+        (&found, &apart, Wanted::Only(Means::Rsync), "mounted"),
+        (&Found { means: vec![Means::Rsync], ..found.clone() }, &apart, Wanted::Auto, "mounted"),
     ] {
         let error = found.choose(scan, wanted).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
@@ -627,6 +661,12 @@ fn each_means_works_over_ssh_and_rsync_by_a_daemon() {
     let (told, _) = crate::scan::run_sized(&scan, None);
     let (far, _) = run_on(&reach, Means::Rsync, &scan, None).unwrap();
     assert!(far.shape() == told.shape());
+}
+
+#[test]
+fn the_words_of_the_option_are_read() {
+    assert!(Wanted::WORDS.iter().all(|word| Wanted::parse(word).is_some()));
+    assert_eq!(Wanted::parse("other"), None);
 }
 
 trait AsOs {

@@ -38,7 +38,7 @@ pub struct Told {
 
 #[derive(Debug, PartialEq)]
 pub struct Together {
-    dirs: BTreeSet<Name>,
+    pub dirs: BTreeSet<Name>,
     inodes: BTreeSet<(u64, u64)>,
 }
 

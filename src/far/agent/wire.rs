@@ -35,6 +35,9 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// Root, spine directory, its path, the name in it, and the weight.
+type LinkedUnit = (u32, u32, Bytes, Bytes, (u64, u64));
+
 /// What is said from here.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Asked {
@@ -75,7 +78,7 @@ pub enum Told {
         names: u32,
     },
     LinkedDirs {
-        units: Vec<(u32, u32, Bytes, Bytes, (u64, u64))>,
+        units: Vec<LinkedUnit>,
         inodes: Vec<(u64, u64)>,
     },
     KeptWhole {
