@@ -57,6 +57,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             locked_early,
         ),
         ("a link in the source leads to the destination, which is read while it is written", reads_dest),
+        ("a link that is followed leads to a file that --remove-source-files removes, before or after", target_removed),
         ("a file of rules in the middle of the tree ends every rsync that comes upon it", ended_by_rules),
         ("rsync itself failed", crashed),
     ];
@@ -256,6 +257,28 @@ fn opened_to_delete(case: &Case, finding: &Finding, _: &Runs) -> bool {
     matches!(finding, Finding::Tree(Difference { path, kind }) if case.nobody && about_modes(kind) && is_shared(path))
 }
 
+/// A link to a file of the source is copied as a file, unless that was copied and removed before.
+fn target_removed(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+    let follows = case.has("--copy-unsafe-links") || case.has_letter('L');
+    let is_link = |path: &[u8]| {
+        let same_name = |node: &&Node| base_name(&node.path) == base_name(path);
+        case.world.nodes.iter().filter(same_name).any(|node| matches!(node.kind, Kind::Symlink(_)))
+    };
+    let vanished = |path: &[u8]| {
+        let name = Printable::bytes(base_name(path)).to_string();
+        let says = |line: &str| line.contains("file has vanished") && line.contains(&name);
+        [runs.one, runs.many].into_iter().any(|run| run.stderr_text().lines().any(says))
+    };
+    follows
+        && case.has("--remove-source-files")
+        && match finding {
+            Finding::Tree(Difference { path, kind: DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight }) => {
+                is_link(path) && vanished(path)
+            }
+            _ => false,
+        }
+}
+
 fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let special = |node: &Node| node.is_dir() && node.acl && node.mode & 0o7000 != 0;
     let named: HashSet<&[u8]> =
@@ -318,7 +341,9 @@ fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 DifferenceKind::Mtime { .. } => path == b"." || path.starts_with(b"bak") || case.world.has_dir(path),
                 // What rsync makes writable in order to delete it stays so where backups in it keep it from that.
                 DifferenceKind::Mode { left, right } if left ^ right == 0o200 && case.nobody => {
+                    let not_deleted = format!("{}) failed: Permission denied", Printable::bytes(base_name(path)));
                     case.world.has_dir(path) && said(runs.many, "cannot delete non-empty directory")
+                        || said(runs.many, &not_deleted)
                         || opened_to_delete(case, finding, runs)
                 }
                 DifferenceKind::Mode { .. } => opened_to_delete(case, finding, runs),
