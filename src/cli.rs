@@ -238,7 +238,7 @@ pub fn ways(words: Vec<OsString>, cwd: PathBuf) -> Option<String> {
 fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     config.adapts = count == AUTO;
     config.processes = if config.adapts {
-        most_processes(config.destination.is_local())
+        most_processes(config.stays_here())
     } else {
         let most = most_numbers();
         let range = format!("write a whole number from 1 to {most}, or {AUTO}");
@@ -406,7 +406,7 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     let typed = typed(matches, words)?;
     refusal::refuse_scheme(&typed.destination)?;
     let destination = Destination::parse(&typed.destination)?;
-    let sources = typed.sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
+    let sources = Source::parse_all(&typed.sources, &destination)?;
     let options =
         Options::parse_str_with(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text), Aliases::installed())?;
     let mut config = Config::new(sources, destination, options, cwd);
@@ -454,6 +454,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     set_steering(config, [word("schedule"), word("max-load"), word("max-dest-full"), word("max-pressure")])?;
     set_verification(config, matches)?;
     config.check_steering()?;
+    config.check_far_sources()?;
     set_delete_limit(config, matches)?;
     Ok(keep)
 }

@@ -2,12 +2,12 @@
 //!
 //! Nothing here looks at the machine: that the source exists or that rsync is installed is for [`crate::plan`].
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::endpoint::{Destination, Source};
+use crate::endpoint::{Destination, Source, Target};
 use crate::error::{Error, Result};
 use crate::first_pass::Wish;
 use crate::hosts::{Host, Ssh, Workers, spread};
@@ -77,6 +77,8 @@ pub struct Config {
     pub shows_launches: bool,
     /// One rsync that does it all may ask for a password at the terminal, if it has to connect.
     pub asks: bool,
+    /// The machine of the sources, if that is another one, is asked about them; without it they are taken for what several rsyncs can copy.
+    pub looks_far: bool,
     /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
     pub tells_how: bool,
     /// Where one rsync does it all it is asked for figures too ([`crate::report::Summary::figures`]): its output then comes as lines, and not as it
@@ -129,6 +131,31 @@ pub fn most_processes(local: bool) -> NonZero<usize> {
 }
 
 impl Config {
+    /// Whether the sources are on another machine.
+    pub fn pulls(&self) -> bool {
+        self.sources.first().is_some_and(|source| !source.is_local())
+    }
+
+    /// The other machine of the copy, and what is named there: one of its two ends.
+    pub fn far_end(&self) -> &Target {
+        self.sources
+            .first()
+            .map(Source::target)
+            .filter(|target| !target.is_local())
+            .unwrap_or(self.destination.target())
+    }
+
+    /// The word that names it, or DEST.
+    pub fn far_word(&self) -> &OsStr {
+        let source = self.sources.first().filter(|source| !source.is_local());
+        source.map_or(self.destination.original(), Source::original)
+    }
+
+    /// Whether both ends are paths on the machines where rsyncs run.
+    pub fn stays_here(&self) -> bool {
+        self.far_end().is_local()
+    }
+
     /// Refuses records of the run where it would delete them.
     ///
     /// # Errors
@@ -147,6 +174,33 @@ impl Config {
         let with_slots = |(at, host): (usize, Host)| Host { slots: count(at), ..host };
         self.hosts = hosts.into_iter().enumerate().map(with_slots).collect();
         self.workers = Some(workers);
+    }
+
+    /// Refuses what needs the sources on this machine.
+    ///
+    /// # Errors
+    /// They are on another one.
+    pub fn check_far_sources(&self) -> Result<()> {
+        let Some(source) = self.sources.first().filter(|source| !source.is_local()) else { return Ok(()) };
+        if !self.hosts.is_empty() {
+            return Err(Error::usage(format!(
+                "source '{source}' is on another machine, and source hosts copy what they see themselves"
+            ))
+            .remedy("name the sources by their paths on the hosts, or leave out --mode and --hosts"));
+        }
+        if self.gitignore {
+            return Err(Error::usage(format!(
+                "--gitignore reads rules beside the sources, and '{source}' is on another machine"
+            ))
+            .remedy("leave out --gitignore, or give rules of rsync (--exclude)"));
+        }
+        if self.dry_run {
+            return Err(Error::usage(format!(
+                "--dry-run reads the sources without rsync, and '{source}' is on another machine"
+            ))
+            .remedy("add -n to the rsync options: rsync then says what it would do"));
+        }
+        Ok(())
     }
 
     /// Refuses a timetable and throttles that this run cannot follow.
@@ -204,6 +258,7 @@ impl Config {
             progress: false,
             shows_launches: false,
             asks: false,
+            looks_far: true,
             tells_how: true,
             figures: true,
             scan_threads: None,

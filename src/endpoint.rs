@@ -3,21 +3,23 @@
 //! Owns the grammar of rsync(1) (GENERAL, USAGE, ADVANCED USAGE): which words name another machine, what a trailing slash means, and
 //! how a destination becomes one argument for a process with another working directory. Never touches the file system and never
 //! resolves `..`, whose meaning a symbolic link can change.
-//! Refuses: empty words; a remote source (pull); users, hosts, modules and remote paths that rsync, ssh or a remote shell would take
-//! for an option or for several words; URLs that rsync would not read as URLs. A local path may begin with `-`: it is passed on as an
-//! absolute path or, for a source, as a name below its base, where the caller writes `./` before it.
+//! Refuses: empty words; sources on several machines, or on another one than this when DEST is so too; users, hosts, modules and remote paths
+//! that rsync, ssh or a remote shell would take for an option or for several words; URLs that rsync would not read as URLs. A local path may
+//! begin with `-`: it is passed on as an absolute path or, for a source, as a name below its base, where the caller writes `./` before it.
 
 mod destination;
 mod reading;
 mod source;
+mod target;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-pub use destination::{DaemonForm, Destination, Target};
+pub use destination::Destination;
 pub use source::{Form, Source};
+pub use target::{DaemonForm, Target};
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};

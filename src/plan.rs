@@ -17,6 +17,7 @@ mod gitignore;
 mod launches;
 mod mounts;
 mod probe;
+mod pull;
 mod receiver;
 mod relative;
 mod rooted;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::connection::Route;
 use crate::error::{Error, Result};
+use crate::far;
 use crate::first_pass::Makes;
 use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Recipe};
@@ -44,6 +46,7 @@ use crate::spool;
 use crate::supervise::Supervisor;
 
 pub use effects::Keeps;
+pub use pull::FarScan;
 pub use rooted::Rooted;
 
 use facts::{Facts, Whole};
@@ -54,6 +57,8 @@ pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
 /// How rsync begins to print.
 const LISTED: &str = "building file list ... done";
 const SENDS_LISTS: &str = "sending incremental file list";
+const RECEIVED: &str = "receiving file list ... done";
+const RECEIVES_LISTS: &str = "receiving incremental file list";
 
 /// Whether several rsyncs can do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +116,8 @@ pub struct Plan {
     pub version: Version,
     /// How to reach DEST's machine, if launches can share a connection to it.
     pub route: Option<Route>,
+    /// How the sources are scanned on another machine, by several rsyncs.
+    pub far: Option<FarScan>,
     /// Threads of the scan.
     pub scan_threads: NonZero<usize>,
     /// See [`Scan::keep_locked_whole`].
@@ -208,7 +215,7 @@ impl Plan {
         let receiver = Receiver::of(config, root_user);
         let Locked { unlock, keep_whole: keep_locked_whole } = receiver.locked(config, &meaning);
         let filters = Filters::of(&options.absolute_files(&config.cwd), &config.cwd);
-        let mut facts = Facts::of(config, &options, environment, receiver, filters.as_ref().err().copied());
+        let mut facts = Facts::of(config, &options, environment, receiver, &filters);
         let mut rule = fallback::find(&facts);
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
@@ -221,7 +228,12 @@ impl Plan {
             facts.look(config, &found, relative.as_deref(), &whole);
             rule = fallback::find(&facts);
         }
-        if rule.is_none() {
+        let mut far = None;
+        let asks_there = config.looks_far && !facts::asks_for_one_process(config);
+        if rule.is_none() && config.pulls() && asks_there {
+            far = pull::look(config, &mut facts, &rules_to_ask, supervisor);
+            rule = fallback::find(&facts);
+        } else if rule.is_none() && !config.pulls() {
             facts.rules_leave_a_name = alone::may_be(config, &found, &rules_to_ask, supervisor)?;
             rule = fallback::find(&facts);
         }
@@ -254,7 +266,7 @@ impl Plan {
                 && !meaning.dry_run
                 && !prints
                 && !aux_dirs::are_silent(&options, &meaning),
-            tells_end: !prints && effects::tells_end(config, &options, &meaning),
+            tells_end: !config.pulls() && !prints && effects::tells_end(config, &options, &meaning),
             old_receiver: !config.destination.is_local() || !config.hosts.is_empty(),
             lists: version >= TRUSTS_LISTS,
             unlock,
@@ -275,6 +287,10 @@ impl Plan {
         // Of a list of names nobody knows what is in it before rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
         let (mut trees, singles) = scanned;
+        let far_source = far.as_ref().map(|_| pull::place(&config.sources[0])).map(|(source, tree)| {
+            trees.push(tree);
+            source
+        });
         if !meaning.recursive {
             // rsync looks into no directory below, and what it is not given is not counted.
             trees.clear();
@@ -283,8 +299,9 @@ impl Plan {
         let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
         // Rules for each directory are looked for in the directories above the source too, by the path that rsync is started with (rsync(1),
         // "PER-DIRECTORY RULES").
-        let may_hold = !meaning.per_dir_merge && filters.merge_files.is_empty();
-        let recipe = Recipe { handles: hold(config, may_hold, &recipe.base, &trees, &singles), ..recipe };
+        let may_hold = !meaning.per_dir_merge && filters.merge_files.is_empty() && far_source.is_none();
+        let handles = hold(config, may_hold, &recipe.base, &trees, &singles);
+        let recipe = Recipe { handles, far: far_source, ..recipe };
         let named: Vec<OsString> =
             named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
         // The launch that deletes in DEST gets all of them, with a part of the split directories.
@@ -296,7 +313,10 @@ impl Plan {
         }
         let first_pass = first::find(config, &meaning, rule.is_some(), root_user);
         let roots = trees.iter().map(|tree| &tree.root);
-        let scan_threads = config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots));
+        let scan_threads = match config.pulls() {
+            true => far::THREADS,
+            false => config.scan_threads.unwrap_or_else(|| scan::usual_threads(roots)),
+        };
         Ok(Plan {
             strategy: rule.map_or(Strategy::Parallel, |rule| Strategy::Plain(rule.reason(&facts))),
             trees,
@@ -309,6 +329,7 @@ impl Plan {
             as_root: receiver.is_root(),
             version,
             route: route(config, &options, &meaning, supervisor).filter(|_| config.hosts.is_empty()),
+            far,
             scan_threads,
             keep_locked_whole,
             merge_files: filters.merge_files,
@@ -324,19 +345,24 @@ impl Plan {
             makes_much: first_pass.is_ok() && first::is_worth_launches(config),
             first_pass,
             gitignore: config.gitignore,
-            holds_names: !meaning.xattrs && !meaning.remove_source_files,
+            holds_names: !config.pulls() && !meaning.xattrs && !meaning.remove_source_files,
             deletes: meaning.delete,
             stop_after: effects::stop_after(&meaning),
             stops_itself: matches!(meaning.stop, Some(Stop::At(_))),
             ignore_errors: meaning.ignore_errors,
             prints,
-            keeps: Keeps::of(config, &options, &meaning).filter(|_| root_user),
+            keeps: Keeps::of(config, &options, &meaning).filter(|_| root_user && !config.pulls()),
             leaves_halves: effects::leaves_halves(&options, &meaning),
             repeatable: effects::is_repeatable(&options, &meaning),
             quiet: config.options.meaning().quiet,
             counts: shows.stats > 1 || meaning.dry_run,
             user_log: launches::user_log(&meaning, config),
-            header: (shows.list > 0).then_some(if lists_first { LISTED } else { SENDS_LISTS }),
+            header: (shows.list > 0).then_some(match (lists_first, config.pulls()) {
+                (true, false) => LISTED,
+                (false, false) => SENDS_LISTS,
+                (true, true) => RECEIVED,
+                (false, true) => RECEIVES_LISTS,
+            }),
             lists_first: lists_first && config.options.shows().list > 0,
             shows,
             watched_dest,
@@ -374,7 +400,10 @@ impl Plan {
             let above = self.recipe.local(&tree.prefix).into_os_string().into_vec();
             Root { base: followed(above), ..tree.root.clone() }
         };
-        let roots = self.trees.iter().map(held).collect();
+        let roots = match self.far {
+            Some(_) => self.trees.iter().map(|tree| tree.root.clone()).collect(),
+            None => self.trees.iter().map(held).collect(),
+        };
         let linked_parts = NonZero::<u64>::try_from(config.processes).unwrap_or(NonZero::<u64>::MIN);
         let linked_parts = linked_parts.saturating_mul(NonZero::new(GROUPS_PER_SLOT).expect("not zero"));
         Scan {
@@ -384,7 +413,8 @@ impl Plan {
             follow: self.follow,
             unsafe_links_whole: self.unsafe_links_whole,
             prune: self.prune.clone(),
-            left_out: Some(left_out),
+            // What has this number on another machine is something else.
+            left_out: self.far.is_none().then_some(left_out),
             hard_links: self.hard_links,
             found_again: self.found_again,
             linked_parts: if config.limits_given { None } else { Some(linked_parts) },
@@ -424,5 +454,5 @@ fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Sup
     let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
     let command = command_words(&typed)?;
     let rsh = options.remote_shell(&typed, &config.cwd);
-    Route::find(config.destination.target(), command, rsh, &config.cwd, supervisor)
+    Route::find(config.far_end(), command, rsh, &config.cwd, supervisor)
 }

@@ -216,7 +216,8 @@ fn folder(config: &Config) -> Result<TempDir> {
         let base = source.base(&config.cwd);
         resolved(source.name().map_or(base.clone(), |name| base.join(name)))
     };
-    let mut copied: Vec<PathBuf> = if listed { Vec::new() } else { config.sources.iter().map(source).collect() };
+    let mut copied: Vec<PathBuf> =
+        if listed || config.pulls() { Vec::new() } else { config.sources.iter().map(source).collect() };
     if config.destination.is_local() {
         copied.push(resolved(config.destination.as_directory(&config.cwd).into()));
     }

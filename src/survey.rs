@@ -252,6 +252,10 @@ pub fn run(request: &Request, stopper: &Stopper, watch: &Watch) -> Result<Report
 
 fn refuse(request: &Request) -> Result<()> {
     let Request { config, has_destination, trial } = request;
+    if let Some(source) = config.sources.first().filter(|source| !source.is_local()) {
+        return Err(Error::usage(format!("a survey reads the sources, and '{source}' is on another machine"))
+            .remedy("make the survey on that machine"));
+    }
     if config.options.meaning().files_from.is_some() {
         return Err(Error::usage("a survey reads whole directories, and no list of names (--files-from)")
             .remedy("leave out --files-from: the survey is then of all that the list may name"));

@@ -12,7 +12,8 @@ pub fn check(data: &[u8]) {
     let word = OsStr::from_bytes(data);
     let (destination, source) = (Destination::parse(word), Source::parse(word));
     let local = destination.as_ref().is_ok_and(Destination::is_local);
-    assert_eq!(source.is_ok(), local, "{word:?}: one rule for both ends");
+    let (from, to) = (source.as_ref().map(Source::target), destination.as_ref().map(Destination::target));
+    assert_eq!(from.ok(), to.ok(), "{word:?}: one rule for both ends");
     // The manual's rule: a colon before the first slash means another machine. Brackets only ever make a word local.
     let first = |wanted: u8| data.iter().position(|&byte| byte == wanted).unwrap_or(data.len());
     let machine_colon = first(b':') < first(b'/');
@@ -23,6 +24,7 @@ pub fn check(data: &[u8]) {
         Err(error) => explains_itself(&error),
     }
     match source {
+        Ok(source) if !source.is_local() => assert_eq!(source.original(), word),
         Ok(source) => check_source(&source, word),
         Err(error) => explains_itself(&error),
     }

@@ -88,8 +88,8 @@ impl Rsync {
         let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix())?;
         let mut sources = read.operands.clone();
         let destination = sources.pop().unwrap_or_default();
-        let parsed = sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
-        let mut config = Config::new(parsed, Destination::parse(&destination)?, read.options.clone(), cwd.clone());
+        let parsed = Destination::parse(&destination)?;
+        let mut config = Config::new(Source::parse_all(&sources, &parsed)?, parsed, read.options.clone(), cwd.clone());
         if self.program != PROGRAM {
             config.program = std::path::absolute(cwd.join(&self.program)).unwrap_or(self.program.clone().into()).into();
         }
@@ -136,8 +136,8 @@ impl Rsync {
         }
         let environment = |name: &str| std::env::var_os(name);
         let (destination, sources) = read.operands.split_last()?;
-        let refused = sources.iter().find_map(|source| Source::parse(source).err());
-        let refused = refused.or_else(|| Destination::parse(destination).err());
+        let read_both = |to: Destination| Source::parse_all(sources, &to).map(drop);
+        let refused = Destination::parse(destination).and_then(read_both).err();
         let refused = refused.or_else(|| read.options.refuse_unsupported_with(environment).err());
         let verdicts = read.options.verdicts_with(environment);
         let plain = verdicts.into_iter().find(|verdict| verdict.class == Class::Plain);

@@ -1,15 +1,13 @@
-//! Where a copy goes, and what of the words that say so is refused.
+//! Where a copy goes, as an argument of rsync.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::num::NonZeroU16;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::check_local;
-use super::reading::{Machine, Reading};
+use super::target::{Role, Target};
 use crate::entry::Printable;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Where a copy goes: the word as it was typed, and what rsync understands by it.
 ///
@@ -29,62 +27,10 @@ pub struct Destination {
     target: Target,
 }
 
-/// What a [`Destination`] names. Users and hosts are checked: they are neither empty nor options, and hold no blank, control character
-/// or shell syntax. A `[host]` is kept without its brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A path on this machine: [`Destination::original`] itself.
-    Local,
-    /// A path on a machine reached through the remote shell: `[user@]host:path`.
-    Ssh {
-        /// Login name, if one was typed.
-        user: Option<String>,
-        /// Name or address of the machine.
-        host: String,
-        /// Everything after the colon; empty for the home directory.
-        path: OsString,
-    },
-    /// A path inside a module of an rsync daemon.
-    Daemon {
-        /// How it was typed.
-        form: DaemonForm,
-        /// Name to authenticate with, if one was typed.
-        user: Option<String>,
-        /// Name or address of the machine.
-        host: String,
-        /// TCP port, if one was typed (URLs only).
-        port: Option<NonZeroU16>,
-        /// Name of the module, never empty.
-        module: OsString,
-        /// Everything after the slash behind the module; empty for the module itself.
-        path: OsString,
-    },
-}
-
-/// The two spellings of a daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DaemonForm {
-    /// `[user@]host::module/path`.
-    DoubleColon,
-    /// `rsync://[user@]host[:port]/module/path`.
-    Url,
-}
-
 impl Destination {
     /// Reads a destination as rsync would. Fails, naming the word and the remedy, on what the [module](super) lists as refused.
     pub fn parse(word: &OsStr) -> Result<Self> {
-        let target = match Reading::of(word.as_bytes()) {
-            Reading::Local => check_local("destination", word).map(|()| Target::Local),
-            Reading::Shell { machine, path } => ssh_target(machine, path).map_err(|problem| problem.about(word)),
-            Reading::Daemon { form, machine, port, rest } => {
-                daemon_target(form, machine, port, rest).map_err(|problem| problem.about(word))
-            }
-            Reading::BrokenUrl => Err(Problem {
-                what: "is not rsync://[USER@]HOST[:PORT]/MODULE[/PATH], and rsync would take 'rsync' for a host".into(),
-                remedy: "put an IPv6 address in brackets and a password in RSYNC_PASSWORD or --password-file".into(),
-            }
-            .about(word)),
-        }?;
+        let target = Target::parse(Role::Destination, word)?;
         Ok(Destination { original: word.to_owned(), target })
     }
 
@@ -100,15 +46,12 @@ impl Destination {
 
     /// Whether the copy stays on this machine.
     pub fn is_local(&self) -> bool {
-        matches!(self.target, Target::Local)
+        self.target.is_local()
     }
 
     /// The other machine, if there is one.
     pub fn host(&self) -> Option<&str> {
-        match &self.target {
-            Target::Local => None,
-            Target::Ssh { host, .. } | Target::Daemon { host, .. } => Some(host),
-        }
+        self.target.host()
     }
 
     /// The one argument that makes rsync take the destination for a directory, whatever is copied and whatever is there: it ends
@@ -158,116 +101,17 @@ impl fmt::Display for Destination {
     }
 }
 
-impl Machine<'_> {
-    fn checked(self) -> std::result::Result<(Option<String>, String), Problem> {
-        let user = self.user.map(|user| check_login("user", user)).transpose()?;
-        Ok((user, check_login("host", self.host)?))
-    }
-}
-
-fn ssh_target(machine: Machine, path: &[u8]) -> std::result::Result<Target, Problem> {
-    let (user, host) = machine.checked()?;
-    check_remote_path(path)?;
-    Ok(Target::Ssh { user, host, path: owned(path) })
-}
-
-fn daemon_target(
-    form: DaemonForm,
-    machine: Machine,
-    port: Option<&[u8]>,
-    rest: &[u8],
-) -> std::result::Result<Target, Problem> {
-    let (user, host) = machine.checked()?;
-    let port = port.map(check_port).transpose()?;
-    check_remote_path(rest)?;
-    let slash = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-    let (module, path) = (&rest[..slash], rest.get(slash + 1..).unwrap_or_default());
-    if module.is_empty() {
-        return Err(Problem {
-            what: "names no module of the daemon".into(),
-            remedy: "write HOST::MODULE/PATH or rsync://HOST/MODULE/PATH; for a path of the machine itself HOST:PATH"
-                .into(),
-        });
-    }
-    Ok(Target::Daemon { form, user, host, port, module: owned(module), path: owned(path) })
-}
-
-/// Why a word is refused, before it is known which word.
-struct Problem {
-    what: String,
-    remedy: String,
-}
-
-impl Problem {
-    fn about(self, word: &OsStr) -> Error {
-        Error::usage(format!("destination '{}' {}", Printable::os(word), self.what)).remedy(self.remedy)
-    }
-}
-
-/// A user or host that is one plain word to ssh and to every shell behind it. OpenSSH refuses most of the rest itself, in versions
-/// that not everybody has; the daemon forms go through ssh too when the user gives `-e`.
-fn check_login(role: &str, name: &[u8]) -> std::result::Result<String, Problem> {
-    let shown = Printable::bytes(name);
-    let refused = |what: String| Problem {
-        what: format!("has {what}"),
-        remedy: format!("write the {role} as ssh(1) knows it; for a local path with a colon write './PATH'"),
-    };
-    let Ok(text) = std::str::from_utf8(name) else {
-        return Err(refused(format!("a {role} that is not UTF-8: '{shown}'")));
-    };
-    if text.is_empty() {
-        return Err(refused(format!("an empty {role}")));
-    }
-    if text.starts_with('-') {
-        return Err(refused(format!("a {role} that ssh would read as an option: '{shown}'")));
-    }
-    // `DOMAIN\user` and `user@domain` are login names.
-    let of_login_names = |c| role == "user" && matches!(c, '\\' | '@');
-    let unsafe_char = |c: char| c.is_control() || c.is_whitespace() || r#"'"`$\;&|<>(){}[]@"#.contains(c);
-    if text.ends_with('\\') || text.contains(|c| unsafe_char(c) && !of_login_names(c)) {
-        return Err(refused(format!("a {role} with characters that ssh or a shell would misread: '{shown}'")));
-    }
-    Ok(text.to_owned())
-}
-
-/// A path that a remote rsync, a remote shell and the line-based greeting of a daemon read as one word. Blanks, quotes and wildcards
-/// are rsync's to protect (rsync(1), `--old-args`), so they pass.
-fn check_remote_path(path: &[u8]) -> std::result::Result<(), Problem> {
-    if path.starts_with(b"-") {
-        return Err(Problem {
-            what: "has a remote path that rsync there could read as an option".into(),
-            remedy: "write './' before the path, as in HOST:./-PATH; a module cannot begin with '-'".into(),
-        });
-    }
-    if path.iter().any(u8::is_ascii_control) {
-        return Err(Problem {
-            what: "has a control character in its remote path".into(),
-            remedy: "rename the directory on the other machine, or reach it through a symbolic link".into(),
-        });
-    }
-    Ok(())
-}
-
-/// rsync takes port 0 and no digits for the default, and cuts numbers above 65535: both hide a mistake.
-fn check_port(digits: &[u8]) -> std::result::Result<NonZeroU16, Problem> {
-    std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or_else(|| Problem {
-        what: format!("has a bad port: '{}'", Printable::bytes(digits)),
-        remedy: format!("write a port from {} to {}, or none and no colon", NonZeroU16::MIN, NonZeroU16::MAX),
-    })
-}
-
 fn absolute(cwd: &Path, word: &OsStr) -> OsString {
     assert!(cwd.is_absolute(), "the current directory is an absolute path");
     cwd.join(word).into_os_string()
 }
 
-fn owned(bytes: &[u8]) -> OsString {
-    OsString::from_vec(bytes.to_vec())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::*;
+    use crate::endpoint::DaemonForm;
 
     const CWD: &str = "/home/me";
 

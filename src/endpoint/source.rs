@@ -2,15 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::check_local;
-use super::reading::Reading;
+use super::destination::Destination;
+use super::reading::{Machine, Reading};
+use super::target::{Role, Target};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
-/// What is copied: a local path, split into the directory that rsync is started in and, if the slash rule says so, a name in it.
+/// What is copied: a path, here or on another machine, split into the directory that rsync is started in (or is told to change to there) and,
+/// if the slash rule says so, a name in it.
 ///
 /// ```
 /// use multi_sync::harness::endpoint::{Form, Source};
@@ -21,12 +23,14 @@ use crate::error::{Error, Result};
 /// assert_eq!(named.name(), Some("2024".as_ref()));
 /// let contents = Source::parse("photos/2024/".as_ref())?;
 /// assert_eq!((contents.form(), contents.base(cwd).as_path()), (Form::Contents, Path::new("/home/me/photos/2024")));
+/// assert!(!Source::parse("nas:photos".as_ref())?.is_local());
 /// # Ok::<(), multi_sync::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     original: OsString,
-    /// Without repeated slashes and `.` components; empty for the directory the word was typed in.
+    target: Target,
+    /// Without repeated slashes and `.` components; empty for the directory the word was typed in, or the one that the other machine begins in.
     base: PathBuf,
     name: Option<OsString>,
 }
@@ -41,27 +45,88 @@ pub enum Form {
 }
 
 impl Source {
-    /// Reads a source as rsync would. Fails on an empty word, and on every word that rsync would look for on another machine.
+    /// Reads a source as rsync would. Fails, naming the word and the remedy, on what the [module](super) lists as refused.
     pub fn parse(word: &OsStr) -> Result<Self> {
-        let bytes = word.as_bytes();
-        if Reading::of(bytes) != Reading::Local {
-            let shown = Printable::os(word);
-            return Err(Error::usage(format!("source '{shown}' is on another machine; multi-sync only pushes"))
-                .remedy(format!(
-                    "run multi-sync on the machine that has the data; for a local name with a colon write './{shown}'"
-                )));
-        }
-        check_local("source", word)?;
-        let mut components: Vec<&[u8]> =
-            bytes.split(|&byte| byte == b'/').filter(|component| !matches!(*component, b"" | b".")).collect();
-        let last = bytes.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        let name = match last {
-            b"" | b"." | b".." => None,
-            _ => components.pop().map(|name| OsStr::from_bytes(name).to_owned()),
+        let target = Target::parse(Role::Source, word)?;
+        let path = match &target {
+            Target::Local => word.as_bytes(),
+            // Of a module, what is in it: itself it is no name, with a slash or without.
+            Target::Ssh { path, .. } | Target::Daemon { path, .. } => path.as_bytes(),
         };
-        let mut base = if bytes.starts_with(b"/") { PathBuf::from("/") } else { PathBuf::new() };
-        base.extend(components.into_iter().map(OsStr::from_bytes));
-        Ok(Source { original: word.to_owned(), base, name })
+        let (base, name) = split(path);
+        Ok(Source { original: word.to_owned(), target, base, name })
+    }
+
+    /// Reads all sources of a command line. Behind one on another machine `:PATH` and `::MODULE/PATH` are on the same (rsync(1), ADVANCED USAGE).
+    ///
+    /// # Errors
+    /// As [`Source::parse`]; also if not all are on one machine, or DEST is on another one than this too.
+    pub fn parse_all(words: &[OsString], destination: &Destination) -> Result<Vec<Source>> {
+        let Some((first, rest)) = words.split_first() else { return Ok(Vec::new()) };
+        let first = Source::parse(first)?;
+        let mut all = vec![first];
+        for word in rest {
+            let next = match all[0].target.is_local() {
+                true => Source::parse(word)?,
+                false => all[0].parse_another(word)?,
+            };
+            if !next.is_beside(&all[0]) {
+                return Err(Error::usage(format!("sources '{}' and '{next}' are not on one machine", all[0]))
+                    .remedy("give each machine a command of its own; for a local name with a colon write './NAME'"));
+            }
+            all.push(next);
+        }
+        if !all[0].is_local() && !destination.is_local() {
+            return Err(Error::usage(format!(
+                "source '{}' and destination '{destination}' are both on other machines",
+                all[0]
+            ))
+            .remedy("run multi-sync on one of them; for a local name with a colon write './NAME'"));
+        }
+        Ok(all)
+    }
+
+    /// Reads a source that may leave out the machine, which is that of this one.
+    fn parse_another(&self, word: &OsStr) -> Result<Source> {
+        const NOBODY: Machine<'_> = Machine { user: None, host: b"" };
+        let path = match (Reading::of(word.as_bytes()), &self.target) {
+            (Reading::Shell { machine: NOBODY, path }, Target::Ssh { path: own, .. }) => Some((path, own.len())),
+            (Reading::Daemon { machine: NOBODY, .. }, Target::Daemon { .. }) => None,
+            _ => return Source::parse(word),
+        };
+        let typed = self.original.as_bytes();
+        let machine = match path {
+            Some((_, own)) => &typed[..typed.len() - own - 1],
+            // What ends at the two colons; a URL has no such form.
+            None => typed.windows(2).position(|pair| pair == b"::").map_or(&b""[..], |at| &typed[..at]),
+        };
+        let whole = OsString::from_vec([machine, word.as_bytes()].concat());
+        Ok(Source { original: word.to_owned(), ..Source::parse(&whole)? })
+    }
+
+    /// Whether both are on one machine, reached in one way. Who does not name a user means the first one's, as rsync does.
+    fn is_beside(&self, first: &Source) -> bool {
+        match (&self.target, &first.target) {
+            (Target::Local, Target::Local) => true,
+            (Target::Ssh { user, host, .. }, Target::Ssh { user: its_user, host: its_host, .. }) => {
+                host == its_host && (user.is_none() || user == its_user)
+            }
+            (
+                Target::Daemon { form, user, host, port, .. },
+                Target::Daemon { form: its_form, user: its_user, host: its_host, port: its_port, .. },
+            ) => form == its_form && host == its_host && port == its_port && (user.is_none() || user == its_user),
+            _ => false,
+        }
+    }
+
+    /// What the word names.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.target.is_local()
     }
 
     /// The word as it was typed.
@@ -75,14 +140,20 @@ impl Source {
     }
 
     /// The directory to start rsync in, absolute: the source itself for [`Form::Contents`], its parent for [`Form::Named`].
-    /// `..` stays where it was typed, for the kernel to resolve.
+    /// `..` stays where it was typed, for the kernel to resolve. Only of a source on this machine.
     ///
     /// # Panics
     /// If `cwd`, the directory the user typed the word in, is not absolute.
     pub fn base(&self, cwd: &Path) -> PathBuf {
         assert!(cwd.is_absolute(), "the current directory is an absolute path");
+        debug_assert!(self.is_local(), "a path on another machine is looked for on this one");
         // Joining an empty path would add a slash.
         if self.base.as_os_str().is_empty() { cwd.to_owned() } else { cwd.join(&self.base) }
+    }
+
+    /// The same two on the machine that has them: not absolute where that is what the other machine begins in, or a module.
+    pub fn there(&self) -> (&Path, Option<&OsStr>) {
+        (&self.base, self.name())
     }
 
     /// The entry below [`Source::base`], if the form is [`Form::Named`]: one path component, never `.` or `..`. It may begin with `-`
@@ -90,6 +161,20 @@ impl Source {
     pub fn name(&self) -> Option<&OsStr> {
         self.name.as_deref()
     }
+}
+
+/// The slash rule: the directory, and a name in it.
+fn split(path: &[u8]) -> (PathBuf, Option<OsString>) {
+    let mut components: Vec<&[u8]> =
+        path.split(|&byte| byte == b'/').filter(|component| !matches!(*component, b"" | b".")).collect();
+    let last = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let name = match last {
+        b"" | b"." | b".." => None,
+        _ => components.pop().map(|name| OsStr::from_bytes(name).to_owned()),
+    };
+    let mut base = if path.starts_with(b"/") { PathBuf::from("/") } else { PathBuf::new() };
+    base.extend(components.into_iter().map(OsStr::from_bytes));
+    (base, name)
 }
 
 impl fmt::Display for Source {
@@ -153,16 +238,69 @@ mod tests {
     }
 
     #[test]
-    fn sources_on_another_machine_are_refused() {
-        for word in
-            ["h:p", "h:", ":p", "a:b", "u@h:p", "[::1]:p", "h::m", "::m", "rsync://h/m", "rsync://h:x/m", "-h:p"]
-        {
+    fn sources_on_another_machine_follow_the_slash_rule_too() {
+        for (word, base, name) in [
+            ("h:p", "", Some("p")),
+            ("h:", "", None),
+            ("h:.", "", None),
+            ("u@h:/a//b/./c", "/a/b", Some("c")),
+            ("h:/a/", "/a", None),
+            ("h:/", "/", None),
+            ("h:../x", "..", Some("x")),
+            ("[::1]:p/q", "p", Some("q")),
+            ("h::m", "", None),
+            ("h::m/", "", None),
+            ("h::m/p", "", Some("p")),
+            ("rsync://h/m/p/q/", "p/q", None),
+            ("rsync://h:99/m//p", "/", Some("p")),
+        ] {
+            let read = source(word);
+            assert!(!read.is_local(), "{word}");
+            assert_eq!((read.base.as_os_str(), read.name()), (base.as_ref(), name.map(OsStr::new)), "{word}");
+        }
+        for word in ["-h:p", ":p", "::m", "h:-p", "h:a\nb", "rsync://h:x/m", "h::", "u@:p"] {
             let error = Source::parse(word.as_ref()).expect_err(word);
-            assert!(error.to_string().contains(&format!("source '{word}' is on another machine")), "{error}");
-            assert!(error.advice().unwrap().contains(&format!("'./{word}'")), "{word}");
-            assert_eq!(source(&format!("./{word}")).base(Path::new(CWD)).as_os_str().as_bytes().first(), Some(&b'/'));
+            assert!(error.to_string().starts_with("source '"), "{error}");
+            assert!(error.advice().is_some(), "{word}");
         }
         assert_eq!(Source::parse("".as_ref()).unwrap_err().to_string(), "a source is empty");
         assert!(Source::parse("a\0".as_ref()).is_err());
+    }
+
+    #[test]
+    fn all_sources_are_on_one_machine() {
+        let read = |words: &[&str], dest: &str| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            Source::parse_all(&words, &Destination::parse(dest.as_ref()).unwrap())
+        };
+        for words in [
+            &["a", "b"][..],
+            &["h:a", ":b", "h:c"],
+            &["u@[::1]:a/", ":/b", "[::1]:c"],
+            &["h::m/a", "::n/b", "h::m"],
+            &["rsync://h:9/m/a", "rsync://h:9/n"],
+        ] {
+            let all = read(words, "dst").unwrap();
+            let originals: Vec<&OsStr> = all.iter().map(Source::original).collect();
+            assert_eq!(originals, words, "{words:?}");
+            assert!(all.iter().all(|one| one.target().host() == all[0].target().host()), "{words:?}");
+        }
+        for (words, dest, problem) in [
+            (&["a", "h:b"][..], "dst", "not on one machine"),
+            (&["h:a", "b"], "dst", "not on one machine"),
+            (&["h:a", "i:b"], "dst", "not on one machine"),
+            (&["h:a", "u@h:b"], "dst", "not on one machine"),
+            (&["h:a", "h::m/b"], "dst", "not on one machine"),
+            (&["h:a", "::m/b"], "dst", "empty host"),
+            (&["h::m/a", ":b"], "dst", "empty host"),
+            (&["rsync://h/m", "rsync://h:9/m"], "dst", "not on one machine"),
+            (&[":a"], "dst", "empty host"),
+            (&["h:a"], "i:dst", "both on other machines"),
+            (&["rsync://h/m"], "h:dst", "both on other machines"),
+        ] {
+            let error = read(words, dest).unwrap_err();
+            assert!(error.to_string().contains(problem) && error.advice().is_some(), "{words:?}: {error}");
+        }
+        assert_eq!(read(&["h:/s/a", ":b/c"], "d").unwrap()[1].base, PathBuf::from("b"));
     }
 }

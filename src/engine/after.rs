@@ -134,6 +134,10 @@ impl Context {
         if work.is_everything() {
             return false;
         }
+        if self.plan.recipe.far.is_some() {
+            // The scan has seen them there, and rsync does not.
+            return true;
+        }
         let gone = |unit: &&OsString| {
             let missing = [ErrorKind::NotFound, ErrorKind::NotADirectory];
             let looked = fs::symlink_metadata(self.plan.recipe.local(unit.as_bytes()));

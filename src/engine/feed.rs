@@ -12,7 +12,8 @@ use crate::bucket::{Bucket, BucketDir, GroupMember, Packer, Place};
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Strategy};
+use crate::far::{self, Far};
+use crate::plan::{FarScan, Plan, Strategy};
 use crate::rsync::command::Removal;
 use crate::scan::{
     self, KeptWhole, Limits, Linked, LinkedDir, LinkedDirs, Pruner, Scan, ScanError, Small, Spine, Unit, Units, Watch,
@@ -116,7 +117,14 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         let scan = Scan { longest_base: elsewhere + above, ..scan };
         let limits = |found| feed.limits(found);
         let small = inputs.division.as_ref().map(|division| Small { entries: division.most, limits: &limits });
-        let scanned = scan.run_sized(small, inputs.watch, &|event| feed.hear(event));
+        let hear = |event: scan::Event<'_>| feed.hear(event);
+        let scanned = match &inputs.plan.far {
+            None => scan.run_sized(small, inputs.watch, &hear),
+            Some(FarScan { reach, means, user }) => {
+                let far = Far { scan: &scan, reach, means: *means, user: *user, supervisor: inputs.supervisor };
+                far::scan(far, small, inputs.watch, &hear)
+            }
+        };
         drop(closing);
         if judging.is_some_and(|thread| thread.join().is_err()) {
             feed.fail(Error::usage("the thread that judges directories panicked"));
@@ -141,7 +149,9 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
 fn replay(inputs: &Inputs<'_>, complete: &Complete, tell: &(dyn Fn(Found) + Sync)) {
     inputs.watch.count_single(complete.found);
     let mut spine = complete.spine.clone();
-    resume::mounted_again(&mut spine, &inputs.plan.recipe.base);
+    if inputs.plan.recipe.far.is_none() {
+        resume::mounted_again(&mut spine, &inputs.plan.recipe.base);
+    }
     spine.into_iter().for_each(|dir| tell(Found::Spine(dir)));
     tell(Found::Buckets(complete.buckets.clone()));
     tell(Found::End(Ok(Some(Duration::ZERO))));

@@ -236,7 +236,7 @@ impl Launch<'_> {
             None => invocation,
         };
         let (mut invocation, _script) = self.ways.prepare(invocation, &self.place, !everything, supervisor);
-        invocation.asks = everything && config.asks && !config.destination.is_local() && config.hosts.is_empty();
+        invocation.asks = everything && config.asks && !config.stays_here() && config.hosts.is_empty();
         let tells_end = plan.recipe.tells_end && matches!(work, Work::Copy(_) | Work::Repair(_));
         let drains = || drop(self.sender.send(Message::Draining(*launch)));
         let voice = Voice {
@@ -288,7 +288,9 @@ impl Launch<'_> {
         let gave_up = after.is_none();
         let After { found, said, failures, unmade, blocked, above, missing, dest } = after.unwrap_or_default();
         let ending = if gave_up && error.is_none() { Ending::Ended(Ended::NotStarted) } else { ending };
-        let sent = Some(figures.sent + made.bytes).filter(|sent| *sent > 0);
+        // What a limit of bandwidth is about.
+        let moved = if self.context.config.pulls() { figures.received } else { figures.sent };
+        let sent = Some(moved + made.bytes).filter(|sent| *sent > 0);
         let said = Symptoms { changes: said.changes || made.is_any(), ..said };
         let report =
             Report { ending, ran: ran + made.took, sent, after: found.findings.clone(), begun, was_held, said };

@@ -248,7 +248,10 @@ fn first_look(config: &Config, control: &Control) -> Result<Option<f64>> {
 
 /// What two runs of the same source and destination have in common.
 fn pair(config: &Config) -> String {
-    let sources = config.sources.iter().map(|source| config.cwd.join(source.original()).into_os_string());
+    let sources = config.sources.iter().map(|source| match source.is_local() {
+        true => config.cwd.join(source.original()).into_os_string(),
+        false => source.original().to_owned(),
+    });
     let destination = config.destination.original();
     let destination =
         if config.destination.is_local() { config.cwd.join(destination).into() } else { destination.to_owned() };

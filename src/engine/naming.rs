@@ -22,6 +22,8 @@ pub(super) struct Naming {
     origins: Vec<Origin>,
     /// Names begin at `/`: there is no other place from which all sources have names.
     from_root: bool,
+    /// The sources are on another machine: nobody looks whether they have a name.
+    is_far: bool,
     dest: Dest,
 }
 
@@ -66,6 +68,12 @@ pub(super) struct Entry {
 impl Naming {
     pub fn new(config: &Config, plan: &Plan) -> Naming {
         let bases = |base: &Path| {
+            match config.far_end() {
+                _ if !config.pulls() => {}
+                // What is printed of a module begins at its root.
+                Target::Daemon { .. } => return vec![Path::new("/").join(base)],
+                _ => return vec![base.to_owned()],
+            }
             let mut bases = vec![base.components().collect::<PathBuf>()];
             bases.extend(fs::canonicalize(base).ok());
             bases.dedup();
@@ -86,6 +94,12 @@ impl Naming {
             Origin { bases: bases(&base), only: Some(single.name.clone()), above: Vec::new() }
         });
         let mut origins: Vec<Origin> = trees.chain(singles).collect();
+        if origins.is_empty() && config.pulls() {
+            origins.extend(config.sources.iter().map(|source| {
+                let (base, name) = source.there();
+                Origin { bases: bases(base), only: name.map(OsStr::to_owned), above: Vec::new() }
+            }));
+        }
         if origins.is_empty() {
             // Of a list of names, which one rsync reads.
             origins.push(Origin { bases: bases(&plan.recipe.base), only: None, above: Vec::new() });
@@ -106,7 +120,7 @@ impl Naming {
             }
             Target::Daemon { path, .. } => Dest::Known(vec![trimmed(&cleaned(Path::new(path), true)).to_vec()]),
         };
-        Naming { origins, from_root, dest }
+        Naming { origins, from_root, is_far: config.pulls(), dest }
     }
 
     /// The entry that a message is about; more than one if nobody can tell which of them. None if it is about nothing in the source, or
@@ -159,6 +173,11 @@ impl Naming {
                 from_source().into_iter().collect()
             }
             (Form::InTransfer, _) => self.final_names(&name.bytes),
+            (Form::InModule, _) if self.is_far => {
+                let path = name.bytes.strip_prefix(b"/").unwrap_or(&name.bytes);
+                let path = [b"/", path].concat();
+                self.origins.iter().find_map(|origin| self.of_source(origin, &path)).into_iter().collect()
+            }
             (Form::Path | Form::InModule, _) => {
                 let paths = self.paths(name);
                 let mut found: Vec<Entry> = paths.iter().flat_map(|path| self.final_names(path)).collect();
@@ -227,6 +246,9 @@ impl Naming {
         let mut names = Vec::new();
         for origin in &self.origins {
             let Some(rest) = dir.strip_prefix(&origin.above[..]) else { continue };
+            if self.is_far {
+                continue;
+            }
             let Ok(listed) = fs::read_dir(origin.bases[0].join(OsStr::from_bytes(rest))) else { continue };
             names.extend(listed.flatten().map(|entry| entry.file_name().into_vec()).filter(|name| {
                 name.len() > LONGEST_NAME - TEMPORARY_END - 1
@@ -269,7 +291,7 @@ impl Naming {
         let path = [&origin.above[..], rest].concat();
         let name = if self.from_root { [trimmed(origin.start()), b"/./", &path].concat() } else { path };
         let at = origin.bases[0].join(OsStr::from_bytes(rest));
-        Entry { name, exists: fs::symlink_metadata(at).is_ok() }
+        Entry { name, exists: !self.is_far && fs::symlink_metadata(at).is_ok() }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         },
         survey: config.dry_run,
         pretends: recipe.dry_run,
-        dest_is_local: config.destination.is_local(),
+        dest_is_local: config.stays_here(),
         on_hosts: !config.hosts.is_empty(),
         retries: config.retries,
         tells_how: config.tells_how,

@@ -26,7 +26,7 @@ const WORTH: f64 = 2.0;
 pub(super) fn guess(config: &Config, plan: &Plan) -> CostModel {
     let near = CostModel::default();
     let through_hosts = if config.hosts.is_empty() { 0.0 } else { SSH };
-    let (handshake, byte) = match config.destination.target() {
+    let (handshake, byte) = match config.far_end() {
         Target::Local => (0.0, near.byte),
         Target::Ssh { .. } if plan.route.is_some() => (0.0, FAR_BYTE),
         Target::Ssh { .. } => (SSH, FAR_BYTE),

@@ -180,7 +180,7 @@ impl Statistics {
         self.running += 1;
         if everything {
             self.verbatim = verbatim;
-            self.asks = config.asks && !config.destination.is_local() && config.hosts.is_empty();
+            self.asks = config.asks && !config.stays_here() && config.hosts.is_empty();
         }
     }
 
@@ -264,7 +264,7 @@ impl Statistics {
         let ended = self.done(context, scheduler);
         self.be_done(ended + in_flight);
         self.expect(ended, &flights, found, context, scheduler);
-        let connects = self.running > 0 && !self.answered && !context.config.destination.is_local();
+        let connects = self.running > 0 && !self.answered && !context.config.stays_here();
         let phase = match scheduler.is_finishing() {
             true if scheduler.is_done() => Phase::Ended,
             true => Phase::Finishing,

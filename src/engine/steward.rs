@@ -210,7 +210,7 @@ fn risk(config: &Config, plan: &Plan) -> Option<String> {
     if timeout > 0 {
         ends.push(format!("rsync's --timeout={timeout}"));
     }
-    match config.destination.target() {
+    match config.far_end() {
         Target::Daemon { .. } => ends.push("a `timeout` of the daemon".to_owned()),
         // The connection of a slot is not paused, and answers.
         Target::Ssh { .. }

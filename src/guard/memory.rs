@@ -63,7 +63,11 @@ impl Memory {
         // However a path is spelt it is the same source, also with the slash that makes its contents the source.
         let absolute = |typed: &Path| config.cwd.join(typed).components().collect::<PathBuf>();
         let shown = |path: &Path| Printable::path(path).to_string();
-        let typed: Vec<PathBuf> = config.sources.iter().map(|source| absolute(Path::new(source.original()))).collect();
+        let typed = |source: &Source| match source.is_local() {
+            true => absolute(Path::new(source.original())),
+            false => PathBuf::from(source.original()),
+        };
+        let typed: Vec<PathBuf> = config.sources.iter().map(typed).collect();
         let destination = match config.destination.is_local() {
             true => shown(&absolute(Path::new(config.destination.original()))),
             false => Printable::os(config.destination.original()).to_string(),
@@ -149,10 +153,10 @@ impl Seen {
     }
 }
 
-/// A link is followed as rsync follows that of an argument with a slash; without one it is copied itself, and says nothing of a file system.
+/// Of a source on another machine nothing is seen. A link is followed as rsync follows that of an argument with a slash; without one it is copied itself, and says nothing of a file system.
 fn seen(source: &Source, path: &Path) -> Option<Seen> {
     let is_link = source.name().is_some() && path.is_symlink();
-    if is_link { None } else { look(path).ok() }
+    if is_link || !source.is_local() { None } else { look(path).ok() }
 }
 
 fn look(path: &Path) -> io::Result<Seen> {

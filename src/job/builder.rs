@@ -61,7 +61,8 @@ pub struct JobBuilder {
 }
 
 impl JobBuilder {
-    /// Adds a source, with rsync's meaning of a trailing slash. It is a path on this machine, or on each of the [`hosts`](JobBuilder::hosts).
+    /// Adds a source, with rsync's meaning of a trailing slash. It is a path on this machine, on each of the [`hosts`](JobBuilder::hosts), or on another machine as
+    /// rsync writes it; all sources are on one.
     pub fn source(mut self, path: impl AsRef<OsStr>) -> Self {
         self.sources.push(path.as_ref().to_owned());
         self
@@ -283,8 +284,9 @@ impl JobBuilder {
             return Err(Error::usage(format!("not an option of rsync: {}", Printable::os(operand)))
                 .remedy("name sources and the destination by JobBuilder::source and JobBuilder::destination"));
         }
-        let sources = self.sources.iter().map(|path| Source::parse(path)).collect::<Result<Vec<_>>>()?;
-        let mut config = Config::new(sources, Destination::parse(destination)?, read.options, cwd);
+        let destination = Destination::parse(destination)?;
+        let sources = Source::parse_all(&self.sources, &destination)?;
+        let mut config = Config::new(sources, destination, read.options, cwd);
         self.set_program(&mut config)?;
         self.set_sizes(&mut config)?;
         self.set_hosts(&mut config)?;
@@ -305,6 +307,7 @@ impl JobBuilder {
         config.retries = self.retries.unwrap_or(DEFAULT_RETRIES);
         config.stall = self.stall.map(whole_seconds);
         self.set_steering(&mut config)?;
+        config.check_far_sources()?;
         config.outlets = self.outlets(&config.cwd)?;
         config.check_outlets()?;
         if let Some(depth) = config.verify {
@@ -353,7 +356,7 @@ impl JobBuilder {
     fn set_sizes(&self, config: &mut Config) -> Result<()> {
         if self.adapts {
             config.adapts = true;
-            config.processes = most_processes(config.destination.is_local());
+            config.processes = most_processes(config.stays_here());
         } else if let Some(count) = self.processes {
             config.processes = NonZero::new(count).ok_or_else(|| none("processes"))?;
         }

@@ -14,6 +14,8 @@ use crate::rsync::options::{Class, Options, Setting, Verdict};
 /// How many options are left out one after the other to find those that matter together.
 const TOGETHER: usize = 4;
 
+const NO_OPTION: &str = "no option is the reason; it is what the sources and DEST are, or how rsync is reached";
+
 /// The answer. `typed` is the rsync that may do the job in our place.
 pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
     let as_typed = |why: &str| typed.map(|typed| one_as_typed(typed, why));
@@ -84,7 +86,12 @@ fn way_to_several(config: &Config, why: &str) -> String {
             _ => format!("ask for more processes, such as -p 4; then: {}", way_to_several(&more, why)),
         };
     }
-    let with = |options: Options| Config { options, ..config.clone() };
+    // What the other machine has to do with it was asked already, and with other options it is the same.
+    let near = Config { looks_far: false, ..config.clone() };
+    if config.pulls() && reason(&near) == Some(None) {
+        return NO_OPTION.into();
+    }
+    let with = |options: Options| Config { options, ..near.clone() };
     let named = |setting: &Setting| {
         let words: Vec<String> = setting.argv().iter().map(|word| Printable::os(word).to_string()).collect();
         words.join(" ")
@@ -109,7 +116,7 @@ fn way_to_several(config: &Config, why: &str) -> String {
         ways.extend(together(config, why, &with, &named));
     }
     match ways.split_last() {
-        None => "no option is the reason; it is what the sources and DEST are, or how rsync is reached".into(),
+        None => NO_OPTION.into(),
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{}, or {last}", others.join(", ")),
     }

@@ -148,7 +148,7 @@ impl Outcome {
     /// A line for a person: what to do about what rsync, ssh and the other machine have complained of.
     pub fn remedy(&self) -> Option<String> {
         let (summary, config) = (self.summary.as_ref()?, self.config.as_ref()?);
-        advice::advice(&summary.complaints.lines, self.code, &config.destination)
+        advice::advice(&summary.complaints.lines, self.code, config.far_word(), config.far_end())
     }
 
     /// What of the run directory could not be removed or written after the copy, which is no part of the exit code.

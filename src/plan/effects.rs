@@ -105,7 +105,7 @@ pub(super) fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) 
     let times_out = || options.mentions(&[Opt::Timeout]);
     // What waits would hold a share of the bandwidth.
     let is_limited = config.stall.is_some() || times_out() || meaning.bwlimit.is_some();
-    !config.destination.is_local() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
+    !config.stays_here() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
 }
 
 /// Whether launches are asked to say when they have done everything: not where nothing comes of it, nor where it would be among what the
@@ -123,6 +123,6 @@ pub(super) fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -
     ];
     let shown = options.mentions(&SHOWN);
     // A daemon is no process that it could wait for.
-    let waits = !matches!(config.destination.target(), Target::Daemon { .. });
+    let waits = !matches!(config.far_end(), Target::Daemon { .. });
     waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown
 }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::endpoint::{Form, Source};
 use crate::first_pass::Wish;
 use crate::rsync::command::Removal;
-use crate::rsync::filter;
+use crate::rsync::filter::{self, Filters};
 use crate::rsync::options::{Aliases, Class, Meaning, Opt, Options, Verdict};
 use crate::scan;
 
@@ -23,7 +23,7 @@ use super::aux_dirs::{self, COMPARED};
 use super::receiver::Receiver;
 use super::relative::Relative;
 use super::sources::{Found, real_path, resolve};
-use super::{bandwidth, launches, mounts, rooted};
+use super::{bandwidth, launches, mounts, pull, rooted};
 
 /// All that a rule may ask.
 pub(super) struct Facts {
@@ -41,6 +41,12 @@ pub(super) struct Facts {
     pub writes_as_root: bool,
     /// DEST is a path, on this machine or on the hosts.
     pub dest_is_path: bool,
+    /// The sources are on another machine.
+    pub pulls: bool,
+    /// More than one source was typed.
+    pub typed_several: bool,
+    /// What is known of those on another machine.
+    pub pull: PullFacts,
     /// The launches run on source hosts.
     pub on_hosts: bool,
     /// Somebody reads how much was copied.
@@ -90,6 +96,23 @@ pub(super) struct SourceFacts {
     pub found_again: bool,
 }
 
+/// What is known of sources on another machine.
+#[derive(Debug, Default, Clone)]
+pub(super) struct PullFacts {
+    /// One may be read there as something else than its letters.
+    pub odd_word: bool,
+    /// An option that has not been compared with one rsync in a pull.
+    pub option: Option<&'static str>,
+    /// Rules are read from files.
+    pub rules_in_files: bool,
+    /// It was looked for there, and not found.
+    pub nowhere: bool,
+    /// It was looked for there, and is no directory.
+    pub no_directory: bool,
+    /// Why it cannot be scanned.
+    pub unlisted: Option<String>,
+}
+
 /// What was found of DEST on this machine, and of the directories that options name there.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct DestFacts {
@@ -114,23 +137,32 @@ pub(super) struct DestFacts {
 }
 
 impl Facts {
-    /// What is known from the command line alone. `options` are what each launch would get, and `unclear_rules` what was found of their filter
-    /// rules.
+    /// What is known from the command line alone. `options` are what each launch would get, and `filters` their filter rules.
     pub fn of(
         config: &Config,
         options: &Options,
         environment: impl Fn(&str) -> Option<OsString>,
         receiver: Receiver,
-        unclear_rules: Option<filter::Unclear>,
+        filters: &Result<Filters, filter::Unclear>,
     ) -> Facts {
         let meaning = options.meaning_with(&environment);
         let mut verdicts = config.options.verdicts_with(environment).into_iter();
         Facts {
             option: verdicts.find(|verdict| verdict.class == Class::Plain),
-            unclear_rules,
+            unclear_rules: filters.as_ref().err().copied(),
             alias: Aliases::installed().redefined(),
             writes_as_root: receiver.is_root(),
             dest_is_path: config.destination.is_local(),
+            pulls: config.pulls(),
+            typed_several: config.sources.len() > 1,
+            pull: PullFacts {
+                odd_word: pull::has_odd_word(&config.sources),
+                option: pull::not_compared(&config.options),
+                rules_in_files: filters.as_ref().is_ok_and(|filters| filters.in_files),
+                nowhere: false,
+                no_directory: false,
+                unlisted: None,
+            },
             on_hosts: !config.hosts.is_empty(),
             figures: config.figures || config.options.shows().stats > 1,
             locked_whole: receiver.locked(config, &meaning).keep_whole,
@@ -273,7 +305,7 @@ impl SourceFacts {
             None => !meaning.relative && overlap(config, sources),
         };
         SourceFacts {
-            none: sources.is_empty(),
+            none: sources.is_empty() && !config.pulls(),
             several,
             missing: !found.missing.is_empty(),
             file: sources.iter().any(|(_, metadata)| !metadata.is_dir()),
@@ -287,7 +319,8 @@ impl SourceFacts {
             odd_relative: meaning.relative && relative.is_none(),
             same_name,
             nested: are_nested(real),
-            found_again: meaning.hard_links && mounts::found_again(real),
+            // What is mounted on another machine is not known here.
+            found_again: meaning.hard_links && (config.pulls() || mounts::found_again(real)),
         }
     }
 }

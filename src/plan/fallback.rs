@@ -181,6 +181,17 @@ static RULES: &[Rule] = &[
         "a backup directory that may lead back into the destination would be cleaned with it", "-ab --backup-dir=../old --delete"),
     rule("x-delete-remote", |f| f.meaning.one_file_system > 0 && f.deletes() && !f.dest_is_path,
         "with --one-file-system a mount at the destination is protected from deletion", "-ax --delete src/ host:dst"),
+    rule("pull-several", |f| f.pulls && f.typed_several,
+        "several sources are on another machine", "-a host:src :other dst"),
+    rule("pull-word", |f| f.pulls && f.pull.odd_word,
+        "a name of a source may be read as something else on another machine", "-a 'host:s*' dst"),
+    Rule {
+        id: "pull-option", applies: |f| f.pulls && f.pull.option.is_some(), example: "-a --open-noatime host:src dst",
+        reason: Reason::Of(|f| f.pull.option.map(|option| format!("--{option} was not compared with one rsync where sources are on another machine")),
+            "an option was not compared with one rsync where sources are on another machine"),
+    },
+    rule("pull-rule-files", |f| f.pulls && f.pull.rules_in_files,
+        "rules in files are read line by line, and names for another machine are not", "-a -f '. rules' host:src dst"),
 
     // Directories that options name.
     rule("backup-dir-in-dest", |f| f.meaning.backup_dir.is_some() && f.dest.backup_dir,
@@ -239,6 +250,14 @@ static RULES: &[Rule] = &[
         "the rules may leave of the sources no more than a name", "-a --exclude=a src new"),
     rule("too-many-names", |f| f.too_many_names,
         "the names of all sources are more than the launch that deletes can take", "-a --delete src other dst/"),
+    rule("pull-nowhere", |f| f.pull.nowhere,
+        "the source cannot be seen on the other machine", "-a host:gone dst"),
+    Rule {
+        id: "pull-unlisted", applies: |f| f.pull.unlisted.is_some(), example: "-aH host::module/src dst",
+        reason: Reason::Of(|f| f.pull.unlisted.clone(), "nothing on the other machine tells of the source what has to be known"),
+    },
+    rule("pull-no-directory", |f| f.pull.no_directory,
+        "the source on the other machine is no directory", "-a host:file dst"),
     rule("one-process", |f| f.one_process,
         "there is one process, and no limit for a bucket", "-a"),
 ];

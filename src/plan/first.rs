@@ -23,6 +23,9 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
     if !config.hosts.is_empty() {
         return off("the rsyncs run on the source hosts");
     }
+    if config.pulls() {
+        return off("the sources are on another machine");
+    }
     if !config.destination.is_local() {
         return off("the destination is on another machine");
     }

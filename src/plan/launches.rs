@@ -50,7 +50,7 @@ pub(super) fn user_log(meaning: &Meaning, config: &Config) -> Option<(PathBuf, O
 /// configuration, in another way. A daemon is reached without it, and with the option through a shell.
 fn remote_shell(options: &Options, meaning: &Meaning, config: &Config) -> Option<OsString> {
     let given = options.meaning().rsh.is_some();
-    if given || !matches!(config.destination.target(), Target::Ssh { .. }) {
+    if given || !matches!(config.far_end(), Target::Ssh { .. }) {
         return None;
     }
     let command = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
@@ -106,6 +106,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         rule_options: (!rules.is_empty()).then_some(rules),
         base: PathBuf::new(),
         handles: Handles::default(),
+        far: None,
         cwd: config.cwd.clone(),
         destination: OsString::new(),
         progress: config.progress || config.adapts,

@@ -19,7 +19,7 @@ pub struct Rooted(Vec<Vec<u8>>);
 
 impl Rooted {
     pub(super) fn new(config: &Config, meaning: &Meaning) -> Rooted {
-        let sources = if meaning.relative { &config.sources[..] } else { &[] };
+        let sources = if meaning.relative && !config.pulls() { &config.sources[..] } else { &[] };
         Rooted(sources.iter().filter(|source| is_rooted(source)).map(name).collect())
     }
 

@@ -10,6 +10,12 @@ use crate::error::{Error, Result};
 use super::{Plan, mounts, sources};
 
 impl Plan {
+    /// Directories among the sources that are on this machine, whatever links lead there.
+    fn trees_here(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        let here = if self.far.is_some() { &[][..] } else { &self.trees };
+        here.iter().map(|tree| sources::resolve(&tree.root.path()))
+    }
+
     /// Makes the bucket directory in the place for the directories of runs ([`Config::state`]). `None` if there is none, or if it is among what is
     /// copied or written: it must not change what this run finds there, nor be found by it.
     ///
@@ -26,12 +32,11 @@ impl Plan {
         }
         let real = sources::resolve(place);
         // Of a list of names there are no trees.
-        let typed = config.sources.iter().map(|source| {
+        let typed = config.sources.iter().filter(|source| source.is_local()).map(|source| {
             let base = source.base(&config.cwd);
             sources::resolve(&source.name().map_or(base.clone(), |name| base.join(name)))
         });
-        let mut sources: Vec<PathBuf> =
-            self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).chain(typed).collect();
+        let mut sources: Vec<PathBuf> = self.trees_here().chain(typed).collect();
         sources.sort();
         sources.dedup();
         let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
@@ -47,7 +52,7 @@ impl Plan {
     /// # Errors
     /// As [`BucketDir::create`]; also when a directory that is to be kept would be copied.
     pub fn make_buckets(&self, config: &Config) -> Result<BucketDir> {
-        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
+        let sources: Vec<PathBuf> = self.trees_here().collect();
         let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
         let mut buckets = BucketDir::create(config.buckets.as_deref(), &sources, local.as_deref())?;
         if config.keep {
@@ -65,7 +70,7 @@ impl Plan {
     /// # Errors
     /// As [`BucketDir::open`].
     pub fn open_buckets(&self, dir: &Path) -> Result<BucketDir> {
-        let sources: Vec<PathBuf> = self.trees.iter().map(|tree| sources::resolve(&tree.root.path())).collect();
+        let sources: Vec<PathBuf> = self.trees_here().collect();
         BucketDir::open(dir, &sources)
     }
 
@@ -74,7 +79,7 @@ impl Plan {
         let meaning = config.options.meaning();
         let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;
         let dir = sources::resolve(buckets.path());
-        let sources = self.trees.iter().map(|tree| sources::resolve(&tree.root.path()));
+        let sources = self.trees_here();
         let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
         let mut around = sources.chain(local);
         follows

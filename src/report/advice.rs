@@ -1,7 +1,9 @@
 //! What to do about a run that failed, by what rsync, ssh and the other machine have said. Their words stay as they are; this is the line after
 //! them.
 
-use crate::endpoint::{Destination, Target};
+use std::ffi::OsStr;
+
+use crate::endpoint::Target;
 use crate::rsync::exit;
 
 /// Words of which one is enough, and what to do about them.
@@ -81,7 +83,7 @@ const TABLE: &[Row] = &[
     (&["Read-only file system (30)"], |_| "mount the file system of the destination so that it can be written".into()),
 ];
 
-/// What DEST is to the advice.
+/// What the other end is to the advice.
 struct Place<'a> {
     typed: String,
     host: &'a str,
@@ -113,19 +115,19 @@ impl Place<'_> {
     }
 }
 
-/// What to do about it, where that is known. `said` is what was said on standard error.
-pub fn advice(said: &[String], code: u8, destination: &Destination) -> Option<String> {
+/// What to do about it, where that is known. `said` is what was said on standard error; `typed` names the other end, which is `far`.
+pub fn advice(said: &[String], code: u8, typed: &OsStr, far: &Target) -> Option<String> {
     if [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE, exit::INTERRUPTED].contains(&code) {
         return None;
     }
     let has = |words: &str| said.iter().any(|line| line.contains(words));
-    let host = destination.host().unwrap_or("this machine");
-    let login = match destination.target() {
+    let host = far.host().unwrap_or("this machine");
+    let login = match far {
         Target::Ssh { user: Some(user), .. } => format!("{user}@{host}"),
         _ => host.to_owned(),
     };
-    let is_daemon = matches!(destination.target(), Target::Daemon { .. });
-    let place = Place { typed: destination.original().to_string_lossy().into_owned(), host, login, is_daemon };
+    let is_daemon = matches!(far, Target::Daemon { .. });
+    let place = Place { typed: typed.to_string_lossy().into_owned(), host, login, is_daemon };
     if let Some((_, todo)) = TABLE.iter().find(|(words, _)| words.iter().any(|words| has(words))) {
         return Some(todo(&place));
     }
@@ -142,9 +144,11 @@ pub fn advice(said: &[String], code: u8, destination: &Destination) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::Destination;
 
     fn told(dest: &str, said: &str) -> String {
-        advice(&[said.to_owned()], 255, &Destination::parse(dest.as_ref()).unwrap()).unwrap_or_default()
+        let read = Destination::parse(dest.as_ref()).unwrap();
+        advice(&[said.to_owned()], 255, dest.as_ref(), read.target()).unwrap_or_default()
     }
 
     #[test]
@@ -195,7 +199,7 @@ mod tests {
         let dest = Destination::parse("nas:/b".as_ref()).unwrap();
         let said = ["Host key verification failed.".to_owned()];
         for code in [exit::OK, exit::PARTIAL, exit::INTERRUPTED] {
-            assert_eq!(advice(&said, code, &dest), None);
+            assert_eq!(advice(&said, code, dest.original(), dest.target()), None);
         }
     }
 }

@@ -5,4 +5,4 @@ mod recipe;
 
 pub use crate::supervise::{Invocation, Quoted};
 pub use invocation::argument_cost;
-pub use recipe::{Copying, JUDGED, LookedAt, Recipe, Removal, looked_at};
+pub use recipe::{Copying, FarSource, JUDGED, LookedAt, Recipe, Removal, looked_at};

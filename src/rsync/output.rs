@@ -30,6 +30,14 @@ const WAITS: &str = "client_run waiting on ";
 /// What each of its processes that fails or ends says after the name of its part: one that runs on this machine inherits what was asked.
 const EXITS: &str = "] _exit_cleanup(code=";
 
+/// How it begins to print, where it sends and where it receives.
+const HEADERS: [&str; 4] = [
+    "sending incremental file list",
+    "building file list ... done",
+    "receiving incremental file list",
+    "receiving file list ... done",
+];
+
 /// What a line on standard output was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
@@ -116,7 +124,7 @@ impl Transcript {
             self.no_files |= label == "Number of files" && self.figures.files == Counts::default();
             return Line::Statistics;
         }
-        if ["sending incremental file list", "building file list ... done"].contains(&text) {
+        if HEADERS.contains(&text) {
             return Line::Header;
         }
         if text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ") {

@@ -37,6 +37,7 @@ mod one_rsync;
 mod options;
 mod output;
 mod prune;
+mod pull;
 mod receiver;
 mod recheck;
 mod remote;

@@ -99,6 +99,26 @@ fn cases_in_other_places() {
     tally.expect_floors(&Floors { cases: sweep.cases, unstable: 10, known: 5, ..FLOORS });
 }
 
+/// Sources on another machine: `ORACLE_CASES` fresh ones, or some that are always the same.
+#[test]
+fn pulled_cases() {
+    let sweep = Sweep::from_env(24);
+    println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
+    let of = |seed: u64| Some(generate::case_pulled(Place::PULLED[seed as usize % Place::PULLED.len()], seed));
+    let tally = sweep.run(&of, &|case, verdict, court| {
+        if !is_wrong(verdict) {
+            return;
+        }
+        println!("{}=== as a file of tests/it/oracle/cases\n{}", describe(case, verdict), saved::text(case));
+        if let Some(seconds) = number("ORACLE_SHRINK") {
+            let small = shrink(court, case, verdict, tries(), Duration::from_secs(seconds));
+            println!("=== smaller\n{}", describe(&small, &judge(court, &small)));
+        }
+    });
+    println!("{tally}");
+    assert!(tally.different.is_empty(), "repeat with ORACLE_CASE=FILE {ONE_CASE}");
+}
+
 /// Judges again after an identical result as often as is asked for: a race is not lost every time.
 fn judge(court: &Court, case: &Case) -> Verdict {
     let mut verdict = court.judge(case);

@@ -17,9 +17,14 @@ fn world(dir: &Path) {
     for name in ["src/a", "other/a", "ruled", "dst"] {
         fs::create_dir_all(dir.join(name)).unwrap();
     }
-    for (name, text) in
-        [("file", ""), ("src/a/f", ""), ("ruled/.rsync-filter", "- x\n"), ("clears", "!\n"), ("merges", ": .rules\n")]
-    {
+    for (name, text) in [
+        ("file", ""),
+        ("src/a/f", ""),
+        ("ruled/.rsync-filter", "- x\n"),
+        ("clears", "!\n"),
+        ("merges", ": .rules\n"),
+        ("rules", "- x\n"),
+    ] {
         fs::write(dir.join(name), text).unwrap();
     }
     symlink("src", dir.join("link")).unwrap();
@@ -38,13 +43,13 @@ fn facts_of_line(example: &str, cwd: &Path, as_root: bool, looks: bool) -> Facts
         operands = vec!["src/".into(), "dst/".into()];
     }
     let destination = Destination::parse(&operands.pop().unwrap()).unwrap();
-    let sources = operands.iter().map(|source| Source::parse(source).unwrap()).collect();
+    let sources = Source::parse_all(&operands, &destination).unwrap();
     let config = Config::new(sources, destination, options.clone(), cwd.to_owned());
     let meaning = options.meaning();
     let receiver = Receiver::of(&config, as_root);
     let Locked { keep_whole, .. } = receiver.locked(&config, &meaning);
     let filters = Filters::of(&options.absolute_files(cwd), cwd);
-    let mut facts = Facts::of(&config, &options, |_| None, receiver, filters.as_ref().err().copied());
+    let mut facts = Facts::of(&config, &options, |_| None, receiver, &filters);
     if !looks {
         return facts;
     }
@@ -74,6 +79,9 @@ fn pretend(id: &str, facts: &mut Facts) {
         "x-delete-mount" => facts.dest.mount = true,
         "rules-leave-a-name" => facts.rules_leave_a_name = true,
         "too-many-names" => facts.too_many_names = true,
+        "pull-nowhere" => facts.pull.nowhere = true,
+        "pull-unlisted" => facts.pull.unlisted = Some("nothing tells".into()),
+        "pull-no-directory" => facts.pull.no_directory = true,
         _ => {}
     }
 }

@@ -39,6 +39,8 @@ pub struct Recipe {
     pub base: PathBuf,
     /// Sources that are held open.
     pub handles: Handles,
+    /// Where the sources are, if that is another machine.
+    pub far: Option<FarSource>,
     /// Working directory of launches whose source is held open: the user's.
     pub cwd: PathBuf,
     /// DEST as a directory (with a trailing slash).
@@ -66,6 +68,29 @@ pub struct Recipe {
     pub implied_dirs: bool,
     /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
     pub unlock: bool,
+}
+
+/// Sources on another machine. Launches get all names as lists: these are no words of a shell there and match nothing but themselves, with
+/// every version, and there may be as many as one likes (`docs/pull.md` has the experiments).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarSource {
+    /// The one source argument of each launch.
+    pub word: OsString,
+    /// The directory that names are relative to, below that argument; empty if it is that argument.
+    pub below: Vec<u8>,
+}
+
+impl FarSource {
+    /// An argument as a name in a list. Of a daemon's module that is not confined by chroot(2), rsync opens files only if the module itself is the
+    /// source argument (3.2.7 and 3.5.0, experiment): then the directory stands before each name.
+    pub fn name(&self, argument: &[u8]) -> Vec<u8> {
+        if self.below.is_empty() {
+            return argument.to_vec();
+        }
+        // What `././` keeps out of the transfer, `/./` does.
+        let name = argument.strip_prefix(b"././").unwrap_or(argument);
+        [&self.below, &b"/./"[..], name].concat()
+    }
 }
 
 /// What becomes of source files that were copied (`--remove-source-files`).
@@ -159,7 +184,8 @@ impl Recipe {
         let mut more = self.listed_once();
         more.extend(words(&["-n", "--ignore-missing-args"]));
         more.push(format!("--out-format={LOOKED_AT}%i").into());
-        self.invocation(&self.options_keeping, more, units, List::No)
+        let list = self.list_if(false, &units);
+        self.invocation(&self.options_keeping, more, units, list)
     }
 
     /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
@@ -188,7 +214,7 @@ impl Recipe {
             more.push("--ignore-missing-args".into());
             arguments.push(OsString::from_vec([prefix, NO_NAME.as_bytes()].concat()));
         }
-        let list = if listed { self.list(&arguments) } else { List::No };
+        let list = self.list_if(listed, &arguments);
         self.invocation(options, more, arguments, list)
     }
 
@@ -217,15 +243,13 @@ impl Recipe {
             spine.insert(0, "./".into());
         }
         spine.extend(others);
-        let list = exposed && self.lists || !fits(&spine, room);
-        let list = if list { self.list(&spine) } else { List::No };
+        let list = self.list_if(exposed && self.lists || !fits(&spine, room), &spine);
         self.invocation(&self.leaving(blocked), more, spine, list)
     }
 
     /// Copies units. More of them than fit `room` bytes of arguments go as a list.
     pub fn buckets(&self, units: Vec<OsString>, how: Copying, room: usize) -> Invocation {
-        let list = how.listed || how.exposed && self.lists || !fits(&units, room);
-        let list = if list { self.list(&units) } else { List::No };
+        let list = self.list_if(how.listed || how.exposed && self.lists || !fits(&units, room), &units);
         let options = if how.keep { &self.options_keeping } else { &self.options };
         let repair: &[OsString] = if how.repair { &self.repair_options } else { &[] };
         let mut more = Vec::new();
@@ -255,8 +279,7 @@ impl Recipe {
     /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does. `blocked` are
     /// directories in whose place something else has stayed.
     pub fn clean(&self, units: Vec<OsString>, blocked: &BTreeSet<Vec<u8>>, exposed: bool, room: usize) -> Invocation {
-        let list = exposed && self.lists || !fits(&units, room);
-        let list = if list { self.list(&units) } else { List::No };
+        let list = self.list_if(exposed && self.lists || !fits(&units, room), &units);
         let only = match (self.dry_run, self.implied_dirs) {
             (true, true) => &["--implied-dirs"][..],
             (true, false) => &[],
@@ -285,8 +308,7 @@ impl Recipe {
 
     /// Removes single names from the source that were copied before; with a list as [`Recipe::buckets`] does.
     pub fn remove(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
-        let list = exposed && self.lists || !fits(&units, room);
-        let list = if list { self.list(&units) } else { List::No };
+        let list = self.list_if(exposed && self.lists || !fits(&units, room), &units);
         // The links are made, and rsync 3.5.0 was seen to wait for ever where one of them failed.
         self.copy(&self.attribute_options, &["--no-implied-dirs", "--no-H", REMOVE, "-q"], units, list, false)
     }
@@ -379,6 +401,11 @@ impl Recipe {
         options
     }
 
+    /// These names as a list, if that is wanted, or nothing else will do.
+    fn list_if(&self, wanted: bool, names: &[OsString]) -> List {
+        if wanted || self.far.is_some() { self.list(names) } else { List::No }
+    }
+
     /// The kind of list that can hold these names.
     fn list(&self, names: &[OsString]) -> List {
         let breaks = |name: &OsString| name.as_bytes().iter().any(|byte| matches!(byte, b'\n' | b'\r'));
@@ -408,6 +435,13 @@ impl Recipe {
         if list == List::No {
             arguments.push("--".into());
             arguments.extend(names);
+        } else if let Some(far) = &self.far {
+            arguments.extend(words(&["--files-from=-", "--from0", "--"]));
+            arguments.push(far.word.clone());
+            for name in names {
+                input.extend_from_slice(&far.name(name.as_bytes()));
+                input.push(0);
+            }
         } else {
             // Names in a list are looked up below the source argument, also those with a leading slash.
             let absolute = names.iter().any(|name| name.as_bytes().starts_with(b"/"));

@@ -2,10 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use super::place::Place;
+use super::place::{MODULE, Place};
 use super::world::World;
 use crate::support::command::quoted;
 use crate::support::work::NOBODY;
@@ -79,6 +79,12 @@ impl Case {
             _ => OsStr::from_bytes(path).to_owned(),
         };
         let mut paths: Vec<OsString> = typed.map(real).collect();
+        if self.place.is_pulled() {
+            let count = self.sources.len();
+            for (at, path) in paths.iter_mut().take(count).enumerate() {
+                *path = self.pulled(world, path, at == 0);
+            }
+        }
         if self.place.is_remote()
             && let Some(last) = paths.last_mut()
         {
@@ -87,6 +93,25 @@ impl Case {
             *last = there;
         }
         paths
+    }
+
+    /// A source as a word for another machine, of which only the first names it.
+    fn pulled(&self, world: &Path, typed: &OsStr, first: bool) -> OsString {
+        let typed = typed.as_bytes();
+        let slash = if world.as_os_str().as_bytes().ends_with(b"/") { &b""[..] } else { b"/" };
+        let whole = match typed.first() {
+            Some(b'/') => typed.to_vec(),
+            _ if self.cwd.is_empty() => [world.as_os_str().as_bytes(), slash, typed].concat(),
+            _ => [world.as_os_str().as_bytes(), slash, self.cwd.as_bytes(), b"/", typed].concat(),
+        };
+        let (machine, path) = match self.place {
+            Place::PulledModule => {
+                let inside = whole.strip_prefix(world.as_os_str().as_bytes()).unwrap_or(&whole);
+                ("rsync://there/".to_owned() + MODULE, inside.to_vec())
+            }
+            _ => ((if first { "there:" } else { ":" }).to_owned(), whole),
+        };
+        OsString::from_vec([machine.as_bytes(), &path].concat())
     }
 
     /// Arguments of the one rsync.

@@ -18,6 +18,7 @@ use super::known;
 use super::place::{self, Place, unmount};
 use super::world::{Mount, set_immutable};
 use crate::support::command::{self, Run, as_nobody, run_within};
+use crate::support::is_root;
 use crate::support::twin::but_for_the_unseen;
 use crate::support::work::{Work, reachable_by_all};
 
@@ -264,6 +265,14 @@ impl Court {
         if case.place.is_remote() {
             command.env("RSYNC_RSH", place::shell(&self.work, case.place));
         }
+        match case.place {
+            Place::Pulled => drop(command.env("RSYNC_RSH", place::shell(&self.work, case.place))),
+            Place::PulledModule => {
+                let daemon = place::daemon(&self.work, &self.work.join("w"), !case.nobody && is_root());
+                command.env("RSYNC_CONNECT_PROG", daemon);
+            }
+            _ => {}
+        }
         let command = if case.nobody { as_nobody(&self.work, command) } else { command };
         let run = run_within(command, limit());
         self.keep(name);
@@ -332,6 +341,9 @@ fn refusal(stderr: &str) -> Option<Outcome> {
     if line.starts_with("rsync would skip the directory ") {
         return Some(Outcome::Refused("a directory without recursion".into()));
     }
+    if line.starts_with("source '") && line.ends_with("has a control character in its remote path") {
+        return Some(Outcome::Refused("a control character in the name of a source on another machine".into()));
+    }
     // One rsync fails as well, with 1 or 11.
     if line.contains("standard input is read twice") {
         return Some(Outcome::Refused("standard input twice".into()));
@@ -362,9 +374,11 @@ impl Way {
 
 /// Without what `-v`, `--progress` and `--stats` say about the process: the bytes and steps of many are not those of one.
 fn lines(output: &[u8]) -> BTreeSet<Vec<u8>> {
-    const ABOUT_THE_PROCESS: [&[u8]; 9] = [
+    const ABOUT_THE_PROCESS: [&[u8]; 11] = [
         b"sending incremental file list",
         b"building file list",
+        b"receiving incremental file list",
+        b"receiving file list",
         b"sent ",
         b"total size is ",
         b"Number of ",

@@ -23,6 +23,10 @@ pub enum Place {
     OtherUser,
     /// A receiver that is another rsync: `ORACLE_OTHER_RSYNC`.
     OtherRsync,
+    /// Sources that are pulled, through a stand-in for ssh: by [`Place::OtherRsync`]'s rsync if there is one.
+    Pulled,
+    /// Sources of a daemon that a pipe leads to.
+    PulledModule,
     /// The locale C.UTF-8.
     Utf8,
     /// ext4 with times of one second.
@@ -43,6 +47,14 @@ impl Place {
         *self == Place::Here
     }
 
+    /// Where the sources are on another machine.
+    pub const PULLED: [Place; 2] = [Place::Pulled, Place::PulledModule];
+
+    /// Whether the sources are reached as on another machine.
+    pub fn is_pulled(self) -> bool {
+        Place::PULLED.contains(&self)
+    }
+
     /// Whether DEST is reached as on another machine.
     pub fn is_remote(self) -> bool {
         matches!(self, Place::OtherUser | Place::OtherRsync)
@@ -54,7 +66,7 @@ impl Place {
 
     /// Whether `d` is a file system of its own.
     pub fn is_mounted(self) -> bool {
-        !matches!(self, Place::Here | Place::OtherUser | Place::OtherRsync | Place::Utf8)
+        !matches!(self, Place::Here | Place::OtherUser | Place::OtherRsync | Place::Utf8) && !self.is_pulled()
     }
 
     /// Whether there is such a place on this machine.
@@ -63,7 +75,7 @@ impl Place {
     /// The reason why not.
     pub fn check(self) -> Result<(), String> {
         match self {
-            Place::Here => Ok(()),
+            Place::Here | Place::Pulled | Place::PulledModule => Ok(()),
             Place::Utf8 => {
                 let (all, _) = helper(Command::new("locale").arg("-a"))?;
                 let all = String::from_utf8_lossy(&all).to_lowercase();
@@ -145,6 +157,20 @@ pub fn unmount(at: &Path) {
             return;
         }
     }
+}
+
+/// The name of the module that the world is to [`Place::PulledModule`].
+pub const MODULE: &str = "w";
+
+/// What leads to a daemon in place of a connection: `world` is its module.
+pub fn daemon(work: &Work, world: &Path, is_root: bool) -> String {
+    let path = work.join("pulled.conf");
+    let user = if is_root { "uid = 0\ngid = 0\n" } else { "" };
+    let text = format!("use chroot = no\n{user}[{MODULE}]\npath = {}\nread only = yes\n", world.display());
+    fs::write(&path, text).expect("write the configuration of a daemon");
+    let other = work.join("other/rsync");
+    let program = if other.exists() { other.display().to_string() } else { "rsync".to_owned() };
+    format!("{program} --daemon --config={}", path.display())
 }
 
 /// A stand-in for ssh that becomes nobody if it is told so.

@@ -11,6 +11,7 @@ fn recipe() -> Recipe {
         rule_options: Some(words(&["--exclude=x"])),
         base: "/src".into(),
         handles: Handles::default(),
+        far: None,
         cwd: "/".into(),
         destination: "/dst/".into(),
         progress: false,

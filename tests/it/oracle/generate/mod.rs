@@ -85,6 +85,41 @@ pub fn for_first_pass(case: Case) -> Case {
     case
 }
 
+/// The case of a seed with its sources on another machine: most often one source, and without the options that one rsync does there.
+pub fn case_pulled(place: Place, seed: u64) -> Case {
+    let mut case = case(seed);
+    case.place = place;
+    case.stdin = None;
+    let from_stdin = |word: &String| STDIN.iter().any(|name| word.ends_with(name));
+    case.options.retain(|group| !group.iter().any(from_stdin));
+    let mut random = Random::new(seed ^ 0x7075_6c6c);
+    if random.percent(85) {
+        case.sources.truncate(1);
+    }
+    if random.percent(85) {
+        case.options.retain(|group| group.iter().all(|word| is_pulled_by_several(word)));
+        if random.percent(25) && !case.options.iter().any(|group| group[0] == "-H") {
+            case.options.push(vec!["-H".into()]);
+        }
+    }
+    if case.options.is_empty() {
+        case.options.push(vec!["-a".into()]);
+    }
+    case.processes = case.processes.max(2);
+    case
+}
+
+/// Whether several rsyncs pull with this word.
+fn is_pulled_by_several(word: &str) -> bool {
+    const ALONE: &[&str] = &["-L", "-k", "-K", "-R", "-m", "-x", "-xx", "-F", "-FF", "-C", "-d"];
+    #[rustfmt::skip] // A table.
+    const BEGIN_ALONE: &[&str] = &[
+        "--copy-unsafe", "--copy-devices", "--files-from", "--exclude-from", "--include-from", "merge", ":", "dir-merge", "--iconv", "--log-file", "--info",
+        "--list-only", "--max-delete", "--remove-", "--delete-missing", "--delete-before", "--no-implied-dirs", "--no-inc-recursive", "-C",
+    ];
+    !ALONE.contains(&word) && !BEGIN_ALONE.iter().any(|begin| word.starts_with(begin))
+}
+
 /// What a case is drawn from.
 struct Draw {
     random: Random,

@@ -1,0 +1,303 @@
+//! Sources on another machine: which of them several rsyncs can take, what is asked there before that is decided, and how launches name them.
+//!
+//! Launches get their names as lists ([`FarSource`]), below one source argument that every version, shell and daemon reads as it stands.
+//! What cannot be named so, and every option that has not been compared with one rsync in a pull, is one rsync's.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use crate::config::Config;
+use crate::endpoint::{Form, Source, Target};
+use crate::far::{self, Means, Reach, Wanted};
+use crate::hosts::Ssh;
+use crate::rsync::command::{FarSource, Invocation, JUDGED};
+use crate::rsync::exit;
+use crate::rsync::options::{Meaning, Opt, Options, command_words};
+use crate::scan::{Root, Scan};
+use crate::supervise::{Stream, Supervisor};
+
+use super::SourceTree;
+use super::facts::Facts;
+
+/// Options that were compared with one rsync in a pull (`tests/it/oracle`). The others are one rsync's.
+#[rustfmt::skip] // A table.
+const COMPARED: [Opt; 96] = [
+    Opt::Acls, Opt::Address, Opt::Append, Opt::AppendVerify, Opt::Archive, Opt::Atimes, Opt::Backup, Opt::BackupDir,
+    Opt::BlockSize, Opt::BlockingIo, Opt::Bwlimit, Opt::Checksum, Opt::ChecksumChoice, Opt::ChecksumSeed, Opt::Chmod,
+    Opt::Chown, Opt::CompareDest, Opt::Compress, Opt::CompressChoice, Opt::CompressLevel, Opt::Contimeout,
+    Opt::CopyDest, Opt::D, Opt::DelayUpdates, Opt::Delete, Opt::DeleteAfter, Opt::DeleteDelay, Opt::DeleteDuring,
+    Opt::DeleteExcluded, Opt::Devices, Opt::DropD, Opt::DryRun, Opt::EightBitOutput, Opt::Exclude, Opt::Executability,
+    Opt::Existing, Opt::FakeSuper, Opt::Filter, Opt::Force, Opt::Fsync, Opt::Fuzzy, Opt::Group, Opt::Groupmap,
+    Opt::HardLinks, Opt::HumanReadable, Opt::IgnoreErrors, Opt::IgnoreExisting, Opt::IgnoreTimes, Opt::Include,
+    Opt::Inplace, Opt::Ipv4, Opt::Ipv6, Opt::ItemizeChanges, Opt::LinkDest, Opt::Links, Opt::MaxSize, Opt::MinSize,
+    Opt::Mkpath, Opt::ModifyWindow, Opt::Motd, Opt::MungeLinks, Opt::NumericIds, Opt::OldArgs, Opt::OmitDirTimes,
+    Opt::OmitLinkTimes, Opt::OutFormat, Opt::Owner, Opt::P, Opt::Partial, Opt::PartialDir, Opt::PasswordFile,
+    Opt::Perms, Opt::Port, Opt::Preallocate, Opt::Progress, Opt::Quiet, Opt::Recursive,
+    Opt::Rsh, Opt::RsyncPath, Opt::SafeLinks, Opt::SecludedArgs, Opt::SizeOnly, Opt::Sparse, Opt::Specials,
+    Opt::Stats, Opt::StopAfter, Opt::Suffix, Opt::Super, Opt::TempDir, Opt::Timeout, Opt::Times, Opt::Update,
+    Opt::Usermap, Opt::Verbose, Opt::WholeFile, Opt::Xattrs,
+];
+
+/// The first option that has not been compared, as it is called.
+pub(super) fn not_compared(options: &Options) -> Option<&'static str> {
+    let setting = options.settings().iter().find(|setting| !COMPARED.contains(&setting.spec.id));
+    setting.map(|setting| setting.spec.name())
+}
+
+/// Whether a source may be read as something else than its letters: a shell there, or rsync, expands wildcards and takes away quotes, each
+/// version in its own way; and what `..` leads to is known there only.
+pub(super) fn has_odd_word(sources: &[Source]) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/+,@:".contains(&byte) || !byte.is_ascii();
+    sources.iter().any(|source| {
+        let bytes = match source.target() {
+            Target::Local => return false,
+            Target::Ssh { path, .. } => path.as_bytes().to_vec(),
+            Target::Daemon { module, path, .. } => [module.as_bytes(), b"/", path.as_bytes()].concat(),
+        };
+        let goes_up = bytes.split(|byte| *byte == b'/').any(|part| part == b"..");
+        goes_up || !bytes.iter().copied().all(is_plain)
+    })
+}
+
+/// How the sources are scanned where they are.
+#[derive(Debug, Clone)]
+pub struct FarScan {
+    /// The way there.
+    pub reach: Reach,
+    /// What lists.
+    pub means: Means,
+    /// Number of the user who lists there, if that is known.
+    pub user: Option<u32>,
+}
+
+/// Asks what the source is, what the rules leave of it, and by what it can be scanned; `None` if one rsync has to do it. What goes wrong is for
+/// one rsync to say.
+pub(super) fn look(config: &Config, facts: &mut Facts, rules: &[OsString], supervisor: &Supervisor) -> Option<FarScan> {
+    let [source] = &config.sources[..] else { return None };
+    let reach = reach(config, source, &facts.meaning);
+    // A login takes longer than all that is asked.
+    let (kind, found) = std::thread::scope(|scope| {
+        let found = scope.spawn(|| far::look(&reach, supervisor).unwrap_or_default());
+        (kind(config, source, supervisor), found.join().unwrap_or_default())
+    });
+    facts.pull.nowhere = kind.is_none();
+    facts.pull.no_directory = kind.is_some_and(|kind| kind != b'd');
+    let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
+    let is_there = Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
+    if kind == Some(b'd') && !rules.is_empty() && names_dest && !is_there {
+        match leaves_a_name(config, source, rules, supervisor) {
+            Some(leaves) => facts.rules_leave_a_name = leaves,
+            None => facts.pull.nowhere = true,
+        }
+    }
+    if facts.pull.nowhere || facts.pull.no_directory || facts.rules_leave_a_name {
+        return None;
+    }
+    let wanted = Scan {
+        hard_links: facts.meaning.hard_links,
+        one_file_system: facts.meaning.one_file_system,
+        ..Scan::new(Vec::new(), config.limits, far::THREADS)
+    };
+    match found.choose(&wanted, Wanted::Auto) {
+        Ok(means) => Some(FarScan { reach, means, user: found.user }),
+        Err(why) => {
+            facts.pull.unlisted = Some(why.to_string());
+            None
+        }
+    }
+}
+
+/// How the source's machine is reached. Where rsync is started there by other words than its name, as another user perhaps, nothing else sees what it sees.
+fn reach(config: &Config, source: &Source, meaning: &Meaning) -> Reach {
+    let ways = [Opt::RsyncPath, Opt::Ipv4, Opt::Ipv6];
+    let by_name = !config.options.mentions(&ways);
+    let mut word = source.original().to_owned();
+    // rsync sends it itself, and a module is what it holds.
+    match source.target() {
+        Target::Ssh { path, .. } if path.is_empty() => word.push("."),
+        Target::Daemon { path, .. } if path.is_empty() && !word.as_bytes().ends_with(b"/") => word.push("/"),
+        _ => {}
+    }
+    Reach {
+        shell: shell(config, source.target(), meaning).filter(|_| by_name),
+        rsync: Invocation::rsync(&config.program, way(config), &config.cwd),
+        words: vec![word],
+        stall: config.stall,
+    }
+}
+
+/// A shell there, by the command that rsync uses.
+fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocation> {
+    let Target::Ssh { user, host, .. } = target else { return None };
+    let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
+    let mut words = command_words(&typed)?.into_iter();
+    let program = words.next()?;
+    let mut arguments: Vec<OsString> = words.collect();
+    if Path::new(&program).file_name().is_some_and(|name| name == "ssh") {
+        arguments.extend(Ssh::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
+        arguments.push("-T".into());
+    }
+    arguments.extend(user.iter().flat_map(|user| ["-l".into(), OsString::from(user)]));
+    arguments.extend([OsString::from(host), "sh -s".into()]);
+    Some(Invocation::new(program, arguments, &config.cwd))
+}
+
+/// The letter of the source's type, as rsync lists it.
+fn kind(config: &Config, source: &Source, supervisor: &Supervisor) -> Option<u8> {
+    let mut words = way(config);
+    words.extend(["--list-only", "--no-motd", "-d"].map(OsString::from));
+    // The directory, without what is in it.
+    words.extend((source.form() == Form::Contents).then(|| "--exclude=*".into()));
+    words.extend(["--".into(), source.original().to_owned()]);
+    let mut kind = None;
+    let question = Invocation::rsync(&config.program, words, &config.cwd);
+    let ended = supervisor.run(&question, &mut |stream, line| {
+        if stream == Stream::Stdout {
+            kind = kind.or(listed_kind(line));
+        }
+    });
+    kind.filter(|_| ended.is_ok_and(|ended| ended.code() == exit::OK))
+}
+
+/// The options that lead there.
+fn way(config: &Config) -> Vec<OsString> {
+    config.options.absolute_files(&config.cwd).connection_options().argv()
+}
+
+/// The letter of its type, if this is a line of a listing.
+fn listed_kind(line: &[u8]) -> Option<u8> {
+    let (mode, rest) = line.split_at_checked(10)?;
+    let is_mode = mode[1..].iter().all(|byte| b"rwxsStT-".contains(byte)) && b"-dlbcps".contains(&mode[0]);
+    (is_mode && rest.starts_with(b" ")).then_some(mode[0])
+}
+
+/// How launches name this source, and what is scanned.
+pub(super) fn place(source: &Source) -> (FarSource, SourceTree) {
+    let (base, name) = source.there();
+    let typed = source.original().as_bytes();
+    let named = source.form() == Form::Named;
+    let far = match source.target() {
+        Target::Daemon { path, .. } => {
+            // `HOST::MODULE/`: of that the path is the end.
+            let mut word = typed[..typed.len() - path.len()].to_vec();
+            if !word.ends_with(b"/") {
+                word.push(b'/');
+            }
+            let below = base.as_os_str().as_bytes();
+            let below = below.strip_prefix(b"/").unwrap_or(below).to_vec();
+            FarSource { word: OsString::from_vec(word), below }
+        }
+        _ => {
+            // Up to the name, if there is one.
+            let end = if named {
+                typed.iter().rposition(|byte| matches!(byte, b'/' | b':')).map_or(0, |at| at + 1)
+            } else {
+                typed.len()
+            };
+            let mut word = typed[..end].to_vec();
+            // rsync sends it itself.
+            if word.ends_with(b":") {
+                word.push(b'.');
+            }
+            FarSource { word: OsString::from_vec(word), below: Vec::new() }
+        }
+    };
+    let prefix: &[u8] = if named { b"././" } else { b"./" };
+    let root = Root { base: base.to_owned(), name: name.map(OsStr::to_owned) };
+    (far, SourceTree { root, prefix: prefix.to_vec(), above: Vec::new() })
+}
+
+/// Whether the rules may leave of the source no more than a name, as [`super::alone`] asks of sources here; `None` if there is no answer.
+fn leaves_a_name(config: &Config, source: &Source, rules: &[OsString], supervisor: &Supervisor) -> Option<bool> {
+    let (far, tree) = place(source);
+    let mut words = way(config);
+    words.extend_from_slice(rules);
+    words.extend(["-n", "-dlR", "--no-implied-dirs", "--no-motd", "--from0", "--files-from=-"].map(OsString::from));
+    words.extend([format!("--out-format={JUDGED}%n").into(), "--".into(), far.word.clone(), "/nonexistent/".into()]);
+    let mut argument = tree.prefix;
+    argument.extend(tree.root.name.iter().flat_map(|name| [name.as_bytes(), b"/"].concat()));
+    let mut input = far.name(&argument);
+    input.push(0);
+    let question = Invocation { input, ..Invocation::rsync(&config.program, words, &config.cwd) };
+    let mut names = 0;
+    let ended = supervisor.run(&question, &mut |stream, line| {
+        names += u64::from(stream == Stream::Stdout && line.starts_with(JUDGED.as_bytes()));
+    });
+    (ended.ok()?.code() == exit::OK).then_some(names < 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(word: &str) -> Source {
+        Source::parse(word.as_ref()).unwrap()
+    }
+
+    #[test]
+    fn launches_name_a_source_by_its_directory() {
+        for (word, argument, below, prefix, base, name) in [
+            ("h:/s/", "h:/s/", "", "./", "/s", None),
+            ("h:/a/s", "h:/a/", "", "././", "/a", Some("s")),
+            ("u@h:/s", "u@h:/", "", "././", "/", Some("s")),
+            ("h:s", "h:.", "", "././", "", Some("s")),
+            ("h:", "h:.", "", "./", "", None),
+            ("[::1]:s", "[::1]:.", "", "././", "", Some("s")),
+            ("h:a/s/.", "h:a/s/.", "", "./", "a/s", None),
+            ("h::m", "h::m/", "", "./", "", None),
+            ("h::m/", "h::m/", "", "./", "", None),
+            ("h::m/s", "h::m/", "", "././", "", Some("s")),
+            ("h::m/a/s/", "h::m/", "a/s", "./", "a/s", None),
+            ("u@h::m//a/s", "u@h::m/", "a", "././", "/a", Some("s")),
+            ("rsync://h:9/m/a/s", "rsync://h:9/m/", "a", "././", "a", Some("s")),
+            ("rsync://h/m", "rsync://h/m/", "", "./", "", None),
+        ] {
+            let (far, tree) = place(&source(word));
+            assert_eq!((far.word.to_str(), &far.below[..]), (Some(argument), below.as_bytes()), "{word}");
+            assert_eq!(tree.prefix, prefix.as_bytes(), "{word}");
+            assert_eq!(
+                (tree.root.base.as_os_str(), tree.root.name.as_deref()),
+                (base.as_ref(), name.map(OsStr::new)),
+                "{word}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_be_more_than_its_letters_is_found() {
+        let odd = |word: &str| has_odd_word(&[source(word)]);
+        for word in [
+            "h:a*",
+            "h:a?",
+            "h:[a]",
+            "h:~/a",
+            "h:$a",
+            "h:a b",
+            "h:a\\b",
+            "h:../a",
+            "h:a/..",
+            "h::m/{a,b}",
+            "rsync://h/m/a'",
+        ] {
+            assert!(odd(word), "{word}");
+        }
+        for word in ["h:", "h:/a-b_c.d/", "h::m/a+b,c", "h:/...", "h:/\u{e4}", "u@h:a@b:c"] {
+            assert!(!odd(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_listing_is_told_from_a_greeting() {
+        for (line, kind) in [
+            ("drwxr-xr-x          4,096 2026/11/29 14:45:00 .", Some(b'd')),
+            ("lrwxrwxrwx              3 2026/11/29 14:45:00 a -> b", Some(b'l')),
+            ("drwxrwsr-t 4096 2026/11/29 14:45:00 s", Some(b'd')),
+            ("d", None),
+            ("daemons are welcome here", None),
+            ("", None),
+        ] {
+            assert_eq!(listed_kind(line.as_bytes()), kind, "{line}");
+        }
+    }
+}
