@@ -231,16 +231,19 @@ fn hosts(page: &mut String, hosts: &[Host]) {
 fn slowest(page: &mut String, report: &Report) {
     let _ = writeln!(page, "<section>\n<h2>The slowest launches</h2>");
     let on_hosts = report.slowest.iter().any(|slow| slow.host.is_some());
-    let head = ["took", "entries", "bytes", "part", "launch"].into_iter();
+    // What is the same everywhere takes the place of the names on a narrow screen.
+    let in_parts = report.slowest.iter().any(|slow| slow.part != "copy");
+    let head = ["took", "entries", "bytes"].into_iter().chain(in_parts.then_some("part")).chain(["launch"]);
     let head: Vec<&str> = head.chain(on_hosts.then_some("host")).chain(["first name"]).collect();
     let rows = report.slowest.iter().map(|slow| {
         let mut row = vec![seconds(slow.seconds), grouped(slow.entries), size::human(slow.bytes)];
-        row.extend([slow.part.clone(), slow.launch.to_string()]);
+        row.extend(in_parts.then(|| slow.part.clone()));
+        row.push(slow.launch.to_string());
         row.extend(on_hosts.then(|| slow.host.clone().unwrap_or_default()));
         row.push(shown(slow.first.as_ref()));
         row
     });
-    table(page, &head, rows, &[0, 1, 2, 4]);
+    table(page, &head, rows, &[0, 1, 2, if in_parts { 4 } else { 3 }]);
     page.push_str("</section>\n");
     if report.directories.is_empty() {
         return;
