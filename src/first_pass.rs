@@ -80,7 +80,7 @@ pub struct Group {
 pub trait Watch: Sync {
     /// Whether to go on. Waits while there is a pause.
     fn goes_on(&self) -> bool;
-    /// So much was made.
+    /// So much was made. Bytes come before their file, and some of them in vain.
     fn made(&self, entries: u64, bytes: u64);
 }
 

@@ -72,7 +72,10 @@ impl<'a> Hand<'a> {
         let at_once = self.pace.is_none();
         if at_once && self.ways.share.load(Ordering::Relaxed) {
             match ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.watch.made(0, size);
+                    return Ok(());
+                }
                 Err(errno) => {
                     self.ways.share.store(false, Ordering::Relaxed);
                     if matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::IO) {
@@ -107,7 +110,10 @@ impl<'a> Hand<'a> {
             match copy_file_range(from, Some(&mut at), to, Some(&mut end), wanted) {
                 // Some file systems say so of files that are not empty.
                 Ok(0) => break,
-                Ok(count) => copied += count as u64,
+                Ok(count) => {
+                    copied += count as u64;
+                    self.watch.made(0, count as u64);
+                }
                 Err(Errno::INTR) => {}
                 Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => return Err(errno),
                 Err(_) => {
@@ -157,6 +163,7 @@ impl<'a> Hand<'a> {
             }
             written = if sparse { write_sparse(to, bytes, at, written)? } else { write(to, bytes, at)? };
             at += bytes.len() as u64;
+            self.watch.made(0, bytes.len() as u64);
             pay(self.pace, bytes.len(), self.watch)?;
         }
         if written < size { ftruncate(to, size) } else { Ok(()) }

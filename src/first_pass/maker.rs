@@ -243,6 +243,10 @@ impl Worker<'_, '_> {
                 break;
             }
             let Ok(name) = CString::new(&name[..]) else { continue };
+            // A launch that comes once more finds what the first has made.
+            if statat(&tops.dest, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                continue;
+            }
             let made = match statat(&tops.source, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(found) => self.entry(&tops, None, &tops, &name, FileType::from_raw_mode(found.st_mode)),
                 Err(errno) => Err(errno),
@@ -343,7 +347,7 @@ impl Worker<'_, '_> {
         begun.publish(name)?;
         self.pass.files.fetch_add(1, Ordering::Relaxed);
         self.pass.bytes.fetch_add(size, Ordering::Relaxed);
-        self.pass.watch.made(1, size);
+        self.pass.watch.made(1, 0);
         Ok(())
     }
 
