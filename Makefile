@@ -113,7 +113,10 @@ packages: need-cargo ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux-
 	@printf '%s\n' \
 	    "multi-sync ($(VERSION)-1) unstable; urgency=medium" '' '  * See docs/CHANGELOG.md in this directory.' '' \
 	    " -- The authors of multi-sync <maintainers@multi-sync.invalid>  $$(LC_ALL=C date -R)" >target/debian-changelog
+	@gzip -9nc share/man/multi-sync.1 >target/multi-sync.1.gz
 	$(CARGO) deb --no-build $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	@# cargo-deb strips a copy; this one is for the .rpm. A strip that does not know the target leaves it as it is.
+	-strip '$(TARGET)/$(PACKAGE_TARGET)/release/multi-sync'
 	$(CARGO) generate-rpm $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	@cd '$(TARGET)/$(PACKAGE_TARGET)' && \
 	    sha256sum debian/multi-sync_"$(VERSION)"-*.deb generate-rpm/multi-sync-"$(VERSION)"-*.rpm release/multi-sync | tee SHA256SUMS
