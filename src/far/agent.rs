@@ -128,6 +128,8 @@ impl Hearing<'_> {
                 self.is_there = true;
                 let request = Request::new(self.far.scan, self.small.map(|small| small.entries));
                 self.wire.say(&Asked::Scan(Box::new(request)))?;
+            } else if line.starts_with(wire::NAME.as_bytes()) {
+                return Err(unclear(line, "it is of another version"));
             }
             return Ok(());
         }

@@ -583,6 +583,9 @@ fn the_best_means_is_found_and_taken() {
     // Another version, and a find that is none.
     lab.program("poor", "multi-sync", "echo multi-sync-scan 0.0.1 1\n");
     lab.program("poor", "find", "exit 127\n");
+    let other = Reach { shell: Some(lab.shell("poor", &["sh", "-s"])), ..lab.reach(Agent, &roots) };
+    let error = run_on(&other, Means::Agent, &scan_of(roots.clone(), 10), None).err().unwrap();
+    assert!(error.to_string().contains("another version"), "{error}");
     let poor = Reach { shell: Some(lab.shell("poor", &["sh", "-s"])), ..lab.reach(Way::Find, &roots) };
     assert_eq!(look(&poor).means, [Means::Rsync]);
     lab.program("no-stat", "find", "for a; do [ \"$a\" = -printf ] && exit 1; done\nexec /usr/bin/find \"$@\"\n");

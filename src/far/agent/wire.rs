@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::rsync::prune::Prune;
 use crate::scan::{Counts, Follow, KeptWhole, Limits, LinkedDir, LinkedDirs, Root, Scan, ScanError, Weight};
 
+/// How that line begins in every version.
+pub const NAME: &str = "multi-sync-scan ";
 /// The first line that is said there. The last number is that of these lines: it changes with them.
 pub const HELLO: &str = concat!("multi-sync-scan ", env!("CARGO_PKG_VERSION"), " 1");
 
