@@ -31,14 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let watch = Watch::default();
     let began = Instant::now();
-    match Wanted::parse(means) {
-        Some(Wanted::Only(means)) => {
+    match Wanted::parse(means).and_then(Wanted::means) {
+        Some(means) => {
             let reach = reach(ssh, host, dir);
             let supervisor = Supervisor::default();
             let far = Far { scan: &scan, reach: &reach, means, user: None, supervisor: &supervisor };
             far::scan(far, None, &watch, &count)?;
         }
-        _ => scan.run(&watch, &count)?,
+        None => scan.run(&watch, &count)?,
     }
     let seconds = began.elapsed().as_secs_f64();
     println!("{seconds:.3} {} {}", watch.found().entries, units.load(Ordering::Relaxed));

@@ -36,7 +36,7 @@ use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
 use multi_sync::harness::survey;
-use multi_sync::job::DeleteLimit;
+use multi_sync::job::{DeleteLimit, RemoteScan};
 use multi_sync::{Error, Result};
 
 use crate::folder::Typed;
@@ -454,6 +454,8 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     set_steering(config, [word("schedule"), word("max-load"), word("max-dest-full"), word("max-pressure")])?;
     set_verification(config, matches)?;
     config.check_steering()?;
+    let wanted = matches.get_one::<String>("remote-scan").and_then(|word| RemoteScan::parse(word));
+    config.remote_scan = wanted.unwrap_or_default();
     config.check_far_sources()?;
     set_delete_limit(config, matches)?;
     Ok(keep)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::endpoint::{Destination, Source, Target};
 use crate::error::{Error, Result};
+use crate::far::Wanted;
 use crate::first_pass::Wish;
 use crate::hosts::{Host, Ssh, Workers, spread};
 use crate::limit::DeleteLimit;
@@ -79,6 +80,8 @@ pub struct Config {
     pub asks: bool,
     /// The machine of the sources, if that is another one, is asked about them; without it they are taken for what several rsyncs can copy.
     pub looks_far: bool,
+    /// What scans sources on another machine.
+    pub remote_scan: Wanted,
     /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
     pub tells_how: bool,
     /// Where one rsync does it all it is asked for figures too ([`crate::report::Summary::figures`]): its output then comes as lines, and not as it
@@ -181,7 +184,14 @@ impl Config {
     /// # Errors
     /// They are on another one.
     pub fn check_far_sources(&self) -> Result<()> {
-        let Some(source) = self.sources.first().filter(|source| !source.is_local()) else { return Ok(()) };
+        let Some(source) = self.sources.first().filter(|source| !source.is_local()) else {
+            let wanted = self.remote_scan;
+            return match wanted {
+                Wanted::Auto => Ok(()),
+                _ => Err(Error::usage(format!("--remote-scan {} without a source on another machine", wanted.name()))
+                    .remedy("leave it out: what is on this machine is scanned by multi-sync itself")),
+            };
+        };
         if !self.hosts.is_empty() {
             return Err(Error::usage(format!(
                 "source '{source}' is on another machine, and source hosts copy what they see themselves"
@@ -259,6 +269,7 @@ impl Config {
             shows_launches: false,
             asks: false,
             looks_far: true,
+            remote_scan: Wanted::Auto,
             tells_how: true,
             figures: true,
             scan_threads: None,

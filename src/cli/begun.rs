@@ -87,6 +87,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         "verify",
         "delete-limit",
         "scan-threads",
+        "remote-scan",
         "first-pass",
         "first-pass-threads",
         "keep-runs",

@@ -8,6 +8,7 @@ use multi_sync::command::outlet::USUAL_INTERVAL;
 use multi_sync::command::runs::Keep;
 use multi_sync::command::size::Size;
 use multi_sync::harness::bench;
+use multi_sync::job::RemoteScan;
 
 use super::words::Told;
 use crate::monitor::Wanted;
@@ -253,6 +254,13 @@ pub(super) fn command() -> Command {
                 .value_name("N")
                 .value_parser(bytes())
                 .help("number of threads that scan the source [default: one per core, more on network and FUSE file systems]"),
+        )
+        .arg(
+            Arg::new("remote-scan")
+                .long("remote-scan")
+                .value_name("HOW")
+                .value_parser(RemoteScan::ALL.map(RemoteScan::name))
+                .help("what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]"),
         )
         .arg(
             Arg::new("first-pass")

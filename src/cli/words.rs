@@ -69,6 +69,7 @@ const OF_A_COPY: &[&str] = &[
     "progress",
     "stats",
     "scan-threads",
+    "remote-scan",
     "first-pass",
     "first-pass-threads",
     "gitignore",

@@ -21,14 +21,19 @@ pub enum Means {
     Rsync,
 }
 
-/// What the user wants to list the source (`--remote-scan`).
+/// What is to scan a source on another machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Wanted {
     /// The best there is.
     #[default]
     Auto,
-    /// This one, or nothing.
-    Only(Means),
+    /// This program, of the same version, there.
+    Agent,
+    /// `find` there.
+    Find,
+    /// rsync's own listing.
+    Rsync,
 }
 
 /// What a scan asks for that not every means knows.
@@ -70,18 +75,35 @@ impl fmt::Display for Need {
 }
 
 impl Wanted {
-    /// The words that [`Wanted::parse`] takes.
-    pub const WORDS: [&str; 4] = ["auto", "agent", "find", "rsync"];
+    /// All of them.
+    #[doc(hidden)]
+    pub const ALL: [Wanted; 4] = [Wanted::Auto, Wanted::Agent, Wanted::Find, Wanted::Rsync];
 
-    /// Reads one of [`Wanted::WORDS`].
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wanted::Auto => "auto",
+            Wanted::Agent => "agent",
+            Wanted::Find => "find",
+            Wanted::Rsync => "rsync",
+        }
+    }
+
+    /// What that word means.
+    #[doc(hidden)]
     pub fn parse(word: &str) -> Option<Wanted> {
-        Some(match word {
-            "auto" => Wanted::Auto,
-            "agent" => Wanted::Only(Means::Agent),
-            "find" => Wanted::Only(Means::Find),
-            "rsync" => Wanted::Only(Means::Rsync),
-            _ => return None,
-        })
+        Wanted::ALL.into_iter().find(|wanted| wanted.name() == word)
+    }
+
+    /// The only one that will do.
+    #[doc(hidden)]
+    pub fn means(self) -> Option<Means> {
+        match self {
+            Wanted::Auto => None,
+            Wanted::Agent => Some(Means::Agent),
+            Wanted::Find => Some(Means::Find),
+            Wanted::Rsync => Some(Means::Rsync),
+        }
     }
 }
 
@@ -137,12 +159,12 @@ impl Found {
     /// # Errors
     /// There is none that knows all that the scan asks for: then one rsync can still copy it all.
     pub fn choose(&self, scan: &Scan, wanted: Wanted) -> Result<Means> {
-        let mut error = Error::usage(match wanted {
-            Wanted::Auto => "nothing on that machine lists the source".to_owned(),
-            Wanted::Only(means) => format!("{means} is not there to list the source"),
+        let mut error = Error::usage(match wanted.means() {
+            None => "nothing on that machine lists the source".to_owned(),
+            Some(means) => format!("{means} is not there to list the source"),
         });
         for means in self.means.iter().copied() {
-            if wanted != Wanted::Auto && wanted != Wanted::Only(means) {
+            if wanted.means().is_some_and(|only| only != means) {
                 continue;
             }
             match means.refuse(scan) {

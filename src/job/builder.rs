@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::words::option;
-use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job};
+use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job, RemoteScan};
 use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_processes};
 use crate::endpoint::{Destination, Source};
 use crate::entry::Printable;
@@ -38,6 +38,7 @@ pub struct JobBuilder {
     keep: bool,
     keep_days: Option<u64>,
     scan_threads: Option<usize>,
+    remote_scan: Option<RemoteScan>,
     first_pass: Option<FirstPass>,
     first_pass_threads: Option<usize>,
     gitignore: bool,
@@ -138,6 +139,12 @@ impl JobBuilder {
     /// Sets the number of threads that read the sources.
     pub fn scan_threads(mut self, count: usize) -> Self {
         self.scan_threads = Some(count);
+        self
+    }
+
+    /// Sets what scans sources on another machine.
+    pub fn remote_scan(mut self, wanted: RemoteScan) -> Self {
+        self.remote_scan = Some(wanted);
         self
     }
 
@@ -307,6 +314,7 @@ impl JobBuilder {
         config.retries = self.retries.unwrap_or(DEFAULT_RETRIES);
         config.stall = self.stall.map(whole_seconds);
         self.set_steering(&mut config)?;
+        config.remote_scan = self.remote_scan.unwrap_or_default();
         config.check_far_sources()?;
         config.outlets = self.outlets(&config.cwd)?;
         config.check_outlets()?;
@@ -425,6 +433,7 @@ impl JobBuilder {
         say("--files=", self.bucket_entries.map(|count| count.to_string()));
         say("--size=", self.bucket_bytes.map(|bytes| bytes.to_string()));
         say("--scan-threads=", self.scan_threads.map(|count| count.to_string()));
+        say("--remote-scan=", self.remote_scan.map(|wanted| wanted.name().to_owned()));
         say("--first-pass=", self.first_pass.map(|wish| wish.name().to_owned()));
         say("--first-pass-threads=", self.first_pass_threads.map(|count| count.to_string()));
         say("--keep-runs=", self.keep_days.map(|days| days.to_string()));

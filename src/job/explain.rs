@@ -52,6 +52,9 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
                 ),
                 Err(why) => writeln!(text, "No first pass: {why}"),
             };
+            if let Some(far) = &plan.far {
+                let _ = writeln!(text, "The source is scanned there by {}.", far.means);
+            }
             let _ = writeln!(text, "One rsync does a tree that is not worth several: {}", shown(&plan.plain));
         }
     }

@@ -253,7 +253,7 @@ static RULES: &[Rule] = &[
     rule("pull-nowhere", |f| f.pull.nowhere,
         "the source cannot be seen on the other machine", "-a host:gone dst"),
     Rule {
-        id: "pull-unlisted", applies: |f| f.pull.unlisted.is_some(), example: "-aH host::module/src dst",
+        id: "pull-unlisted", applies: |f| f.pull.unlisted.is_some(), example: "--remote-scan=find -a host::module/src dst",
         reason: Reason::Of(|f| f.pull.unlisted.clone(), "nothing on the other machine tells of the source what has to be known"),
     },
     rule("pull-no-directory", |f| f.pull.no_directory,

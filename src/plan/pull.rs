@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::endpoint::{Form, Source, Target};
-use crate::far::{self, Means, Reach, Wanted};
+use crate::far::{self, Means, Reach};
 use crate::hosts::Ssh;
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
 use crate::rsync::exit;
@@ -99,7 +99,7 @@ pub(super) fn look(config: &Config, facts: &mut Facts, rules: &[OsString], super
         one_file_system: facts.meaning.one_file_system,
         ..Scan::new(Vec::new(), config.limits, far::THREADS)
     };
-    match found.choose(&wanted, Wanted::Auto) {
+    match found.choose(&wanted, config.remote_scan) {
         Ok(means) => Some(FarScan { reach, means, user: found.user }),
         Err(why) => {
             facts.pull.unlisted = Some(why.to_string());

@@ -604,12 +604,12 @@ fn the_best_means_is_found_and_taken() {
     let links = with(plain.clone(), |scan| scan.hard_links = true);
     let apart = with(plain.clone(), |scan| scan.one_file_system = 1);
     assert_eq!(found.choose(&plain, Wanted::Auto).unwrap(), Means::Agent);
-    assert_eq!(found.choose(&plain, Wanted::Only(Means::Rsync)).unwrap(), Means::Rsync);
+    assert_eq!(found.choose(&plain, Wanted::Rsync).unwrap(), Means::Rsync);
     let without = Found { means: vec![Means::Find, Means::Rsync], ..found.clone() };
     assert_eq!(without.choose(&links, Wanted::Auto).unwrap(), Means::Find);
     for (found, scan, wanted, part) in [
-        (&without, &plain, Wanted::Only(Means::Agent), "not there"),
-        (&found, &apart, Wanted::Only(Means::Rsync), "mounted"),
+        (&without, &plain, Wanted::Agent, "not there"),
+        (&found, &apart, Wanted::Rsync, "mounted"),
         (&Found { means: vec![Means::Rsync], ..found.clone() }, &apart, Wanted::Auto, "mounted"),
     ] {
         let error = found.choose(scan, wanted).unwrap_err();
@@ -668,7 +668,7 @@ fn each_means_works_over_ssh_and_rsync_by_a_daemon() {
 
 #[test]
 fn the_words_of_the_option_are_read() {
-    assert!(Wanted::WORDS.iter().all(|word| Wanted::parse(word).is_some()));
+    assert!(Wanted::ALL.iter().all(|wanted| Wanted::parse(wanted.name()) == Some(*wanted)));
     assert_eq!(Wanted::parse("other"), None);
 }
 

@@ -1,6 +1,7 @@
 //! Sources on another machine: the copy, the exit code and the lists are those of one rsync, through a real sshd and a real rsync daemon.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
@@ -127,6 +128,8 @@ fn bad_words_for_sources_are_refused() {
         (&["-d", "h:p", "dest"], "--dry-run"),
         (&["--gitignore", "h:p", "dest"], "--gitignore"),
         (&["--survey", "h:p", "dest"], "survey"),
+        (&["--remote-scan=find", "src/", "dest"], "--remote-scan find"),
+        (&["--remote-scan=tar", "h:p", "dest"], "--remote-scan"),
         (&[many[0], many[1], many[2], many[3], many[4], many[5], "h:p", "dest"], "source hosts"),
     ];
     let before = snapshot(work.path());
@@ -143,6 +146,39 @@ fn bad_words_for_sources_are_refused() {
         }
     }
     assert!(cases.len() >= 26 && failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// What scans the source changes nothing of the copy, and is what was asked for.
+#[test]
+fn each_scan_copies_the_same() {
+    let built = Path::new(env!("CARGO_BIN_EXE_multi-sync")).parent().unwrap().display().to_string();
+    let path = format!("SetEnv \"PATH={built}:{}\"\n", std::env::var("PATH").unwrap());
+    let sshd = or_skip!(Sshd::start_with(Ipv4Addr::LOCALHOST, &path), "each_scan_copies_the_same");
+    let work = Work::new();
+    treegen::odd_tree(&work.join("src"), &Odd { sockets: false, ..Odd::new(80) }, 5).unwrap();
+    let daemon = or_skip!(Rsyncd::start(&[Module::new("m", work.path())]), "each_scan_copies_the_same");
+    let ssh = format!("{}:{}/src/", sshd.host(), work.path().display());
+    let mut failed = Vec::new();
+    for (source, how, scanned) in [
+        (&ssh, "agent", "scanned there by multi-sync"),
+        (&ssh, "find", "scanned there by find"),
+        (&ssh, "rsync", "scanned there by the listing of rsync"),
+        (&ssh, "auto", "scanned there by multi-sync"),
+        (&format!("{}/src/", daemon.url("m")), "auto", "scanned there by the listing of rsync"),
+        (&format!("{}/src/", daemon.url("m")), "find", "find is not there"),
+    ] {
+        let flags = format!("-p 4 -f 5 --remote-scan {how}");
+        let words = [source, "SIDE/D"];
+        failed.extend(twin(&work, &sshd, &words).options("-aH --delete").flags(&flags).difference());
+        let mut explain = multi_sync(&work);
+        explain.args(["explain", "-p", "4", "--remote-scan", how, "rsync", "-aH", source, "E/"]);
+        let told = run({
+            explain.env("RSYNC_RSH", sshd.rsh());
+            explain
+        });
+        assert!(told.stdout_text().contains(scanned), "{how}: {}", told.report());
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
 /// What fails at the other side, or on the way, fails with the code of one rsync, and DEST is not made.
