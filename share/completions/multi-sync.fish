@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
-    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= remote-scan= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command
@@ -63,6 +63,10 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hook-seconds -d '
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics -d 'write metrics to FILE.prom every few seconds, for the textfile collector of Prometheus\' node exporter' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics-listen -d 'serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-threads -d 'number of threads that scan the source [default: one per core, more on network and FUSE file systems]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l remote-scan -d 'what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]' -r -f -a "auto\t''
+agent\t''
+find\t''
+rsync\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
 on\t''
 off\t''"
@@ -190,6 +194,10 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-lo
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-threads -d 'number of threads that scan the source [default: one per core, more on network and FUSE file systems]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l remote-scan -d 'what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]' -r -f -a "auto\t''
+agent\t''
+find\t''
+rsync\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
 on\t''
 off\t''"

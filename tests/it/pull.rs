@@ -155,7 +155,7 @@ fn each_scan_copies_the_same() {
     let path = format!("SetEnv \"PATH={built}:{}\"\n", std::env::var("PATH").unwrap());
     let sshd = or_skip!(Sshd::start_with(Ipv4Addr::LOCALHOST, &path), "each_scan_copies_the_same");
     let work = Work::new();
-    treegen::odd_tree(&work.join("src"), &Odd { sockets: false, ..Odd::new(80) }, 5).unwrap();
+    treegen::odd_tree(&work.join("src"), &Odd { sockets: false, ..Odd::new(60) }, 5).unwrap();
     let daemon = or_skip!(Rsyncd::start(&[Module::new("m", work.path())]), "each_scan_copies_the_same");
     let ssh = format!("{}:{}/src/", sshd.host(), work.path().display());
     let mut failed = Vec::new();
@@ -163,11 +163,10 @@ fn each_scan_copies_the_same() {
         (&ssh, "agent", "scanned there by multi-sync"),
         (&ssh, "find", "scanned there by find"),
         (&ssh, "rsync", "scanned there by the listing of rsync"),
-        (&ssh, "auto", "scanned there by multi-sync"),
         (&format!("{}/src/", daemon.url("m")), "auto", "scanned there by the listing of rsync"),
         (&format!("{}/src/", daemon.url("m")), "find", "find is not there"),
     ] {
-        let flags = format!("-p 4 -f 5 --remote-scan {how}");
+        let flags = format!("-p 2 -f 15 --remote-scan {how}");
         let words = [source, "SIDE/D"];
         failed.extend(twin(&work, &sshd, &words).options("-aH --delete").flags(&flags).difference());
         let mut explain = multi_sync(&work);
