@@ -177,8 +177,6 @@ fn sources_and_destinations_that_cannot_be() {
         (&["src/", "host::"], 1, "host::"),
         (&["src/", "::module"], 1, "::module"),
         (&["src/", ":dest"], 1, ":dest"),
-        (&["host:src", "dest"], 1, "host:src"),
-        (&["rsync://host/module", "dest"], 1, "rsync://host/module"),
     ];
     let mut failed = Vec::new();
     for flags in [&[][..], &["-p", "4", "-f", "1"]] {

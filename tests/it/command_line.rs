@@ -195,7 +195,7 @@ fn explain_says_who_would_do_it_and_touches_nothing() {
             &["explain", "-p", "4", "rsync", "-ay", "--no-p", "src/", "dst"],
             &["several: leave out -y, leave out --no-perms, or add -p\n"],
         ),
-        (&["explain", "-p", "4", "rsync", "-a", "host:src", "dst"], &["as it was typed", "on another machine"]),
+        (&["explain", "-p", "4", "rsync", "-a", "host:src", "dst"], &["as it was typed", "on the other machine"]),
         (&["explain", "rsync", "--version"], &["as it was typed: rsync --version"]),
         (
             &["explain", "-p", "4", "-r", "-a -m", "src/", "nowhere.invalid:x"],

@@ -102,7 +102,7 @@ fn cases_in_other_places() {
 /// Sources on another machine: `ORACLE_CASES` fresh ones, or some that are always the same.
 #[test]
 fn pulled_cases() {
-    let sweep = Sweep::from_env(24);
+    let sweep = Sweep::from_env(16);
     println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
     let of = |seed: u64| Some(generate::case_pulled(Place::PULLED[seed as usize % Place::PULLED.len()], seed));
     let tally = sweep.run(&of, &|case, verdict, court| {

@@ -146,7 +146,7 @@ fn our_words_count_before_rsync_only() {
     for (words, named) in [
         (&["-p", "0", "rsync", "--version"][..], "--processes"),
         (&["-d", "rsync", "--version"], "--dry-run"),
-        (&["--verify", "rsync", "-a", "host:src", "dest"], "--verify"),
+        (&["--verify", "rsync", "-a", "src/", "host:src", "dest"], "--verify"),
         (&["-t", "rsync", "-a", "src/", "dest"], "--selftest"),
         (&["--resume", "x", "rsync", "-a", "src/", "dest"], "--resume"),
         (&["-r", "-a", "rsync", "src/", "dest"], "--rsync"),
