@@ -2,7 +2,7 @@
 # Installs what multi-sync needs from the system, with the system's own package manager; says what and why before it does.
 #
 #   scripts/setup.sh run    to build and use it: rsync, and a C compiler, by which cargo links
-#   scripts/setup.sh test   to test it as well: OpenSSH server and client, FUSE
+#   scripts/setup.sh test   to test it as well: OpenSSH server and client, FUSE, Slurm
 #   scripts/setup.sh fuzz   to run the fuzz targets: a C++ compiler, which builds the fuzzer
 #   scripts/setup.sh bench  to compare it with other tools as well: those
 #
@@ -81,6 +81,7 @@ needs() {
     [ "$manager" != apt-get ] || need 'exFAT (a destination that does not tell names apart by case)' has_exfat 'exfat-fuse exfatprogs' - - - - -
     need 'FUSE and its headers (storage that is slow, or loses what was not synced)' has_fuse \
         'fuse3 libfuse3-dev pkg-config' 'fuse3 fuse3-devel pkgconf' 'fuse3 fuse3-devel pkg-config' 'fuse3 pkgconf' 'fuse3 fuse3-dev pkgconf' -
+    [ "$manager" != apt-get ] || need 'Slurm (tests start a cluster of their own)' 'has slurmctld' 'slurmctld slurmd slurm-client' - - - - -
     [ "$1" = bench ] || return 0
     need 'strace (counts system calls)' 'has strace' strace strace strace strace strace -
     # Not packaged everywhere; a comparison leaves out what is not there.

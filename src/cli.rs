@@ -4,6 +4,7 @@ mod begun;
 mod definition;
 #[cfg(test)]
 mod generated;
+mod hosts;
 mod line;
 mod monitoring;
 mod outlets;
@@ -17,13 +18,12 @@ mod words;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::ArgMatches;
 use multi_sync::command::config::{Config, DEFAULT_RSYNC, Depth, most_processes};
 use multi_sync::command::endpoint::{Destination, Source};
 use multi_sync::command::entry::Printable;
-use multi_sync::command::hosts::{self, Host, Ssh};
 use multi_sync::command::options::{Aliases, Options};
 use multi_sync::command::options::{asking, refuse_limit};
 use multi_sync::command::outlet::ReportFile;
@@ -44,6 +44,7 @@ use crate::monitor::Wanted;
 pub use begun::Overrides;
 use begun::about_a_run;
 use definition::{AUTO, CHECKSUM, CONFIG, MANY_TO_ONE, SHORT_HELP, command};
+use hosts::{HostWords, set_hosts};
 use line::Line;
 pub use prefixed::Alone;
 use trials::Mode;
@@ -119,6 +120,8 @@ pub struct Run {
     pub again: Vec<OsString>,
     /// How long directories of runs stay that did not come to their end.
     pub keep_runs: Keep,
+    /// Slurm is to queue the job again if its time was too short.
+    pub requeues: bool,
 }
 
 /// Reads the command line. `words` starts with the program's name.
@@ -179,6 +182,10 @@ fn with_outlets(mut request: Request, matches: &ArgMatches) -> Result<Request> {
     if let Request::Run(run) = &mut request {
         outlets::Words::of(matches).set(&mut run.config)?;
         run.config.check_outlets()?;
+        // About this part of a run alone.
+        let word = |name: &str| matches.get_one::<OsString>(name);
+        set_end(&mut run.config, [word("end-at"), word("end-in")])?;
+        refuse_requeue(run)?;
     }
     Ok(request)
 }
@@ -189,30 +196,28 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     let matches = command().try_get_matches_from(&line.ours).map_err(|error| {
         Error::usage("the command line that the run was begun with is not understood").because(error)
     })?;
+    let (ours, matches) = overrides.among(line.ours, matches)?;
     let mut run = match line.rsync {
-        Some(rsync) => Run { alone: None, ..rsync.run(&matches, &line.ours, cwd)? },
+        Some(rsync) => Run { alone: None, ..rsync.run(&matches, &ours, cwd)? },
         None => run(&matches, &words, cwd)?,
     };
     if let Some(count) = &overrides.processes {
         set_processes(&mut run.config, count)?;
     }
-    let (hosts, file) = (overrides.hosts.as_ref(), overrides.hosts_file.as_ref());
-    let many = !run.config.hosts.is_empty();
-    if !many && (hosts.is_some() || file.is_some() || overrides.ssh.is_some()) {
+    let about_hosts = HostWords::of(&matches).anew(overrides);
+    if is_many_to_one(&matches) {
+        about_hosts.set(&mut run.config)?;
+    } else if !overrides.is_silent_about_hosts() {
         return Err(
             Error::usage(format!("the run was not begun with --mode {MANY_TO_ONE}")).remedy("leave out the hosts")
         );
-    }
-    if hosts.is_some() || file.is_some() {
-        run.config.hosts = read_hosts(hosts, file)?;
-    }
-    if let Some(ssh) = &overrides.ssh {
-        run.config.ssh = Ssh::parse(ssh, run.config.ssh.cwd())?;
     }
     set_patience(&mut run.config, overrides.retries.as_ref(), overrides.stall.as_ref())?;
     overrides.wanted.clone().change(&mut run.wanted, &run.config.cwd)?;
     set_steering(&mut run.config, overrides.steering.each_ref().map(Option::as_ref))?;
     run.config.check_steering()?;
+    run.config.ends_at = overrides.ends_at;
+    set_end(&mut run.config, overrides.ends.each_ref().map(Option::as_ref))?;
     let outlets = outlets::Words::of(&matches).of_an_earlier_part();
     outlets.anew(&overrides.outlets).set(&mut run.config)?;
     run.config.check_outlets()?;
@@ -225,8 +230,11 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
 
 /// SRC and DEST of a command line (without the program's name) that was typed in a directory, if it is understood.
 pub fn ways(words: Vec<OsString>, cwd: PathBuf) -> Option<String> {
-    let words = std::iter::once("multi-sync".into()).chain(words).collect();
-    let run = parse_again(words, cwd, &Overrides::default()).ok()?;
+    let words: Vec<OsString> = std::iter::once("multi-sync".into()).chain(words).collect();
+    // One in a job has no hosts outside of it, and may be shown all the same.
+    let anywhere = || Overrides { hosts: Some("localhost".into()), engine: Some("ssh".into()), ..Overrides::default() };
+    let run = parse_again(Vec::clone(&words), cwd.clone(), &Overrides::default());
+    let run = run.or_else(|_| parse_again(words, cwd, &anywhere())).ok()?;
     let first = Quoted(run.config.sources.first()?.original());
     let more = match run.config.sources.len() {
         0 | 1 => String::new(),
@@ -260,43 +268,8 @@ fn most_numbers() -> usize {
     told.and_then(|text| text.trim().parse().ok()).map_or(LIMIT, |most: usize| most.min(LIMIT))
 }
 
-fn read_hosts(list: Option<&OsString>, file: Option<&OsString>) -> Result<Vec<Host>> {
-    match (list, file) {
-        (Some(list), None) => about("--hosts", hosts::parse_list(list)),
-        (None, Some(file)) => about("--hosts-file", hosts::parse_file(Path::new(file))),
-        (Some(_), Some(_)) => Err(Error::usage("--hosts and --hosts-file").remedy("give one of them")),
-        (None, None) => Err(Error::usage(format!("--mode {MANY_TO_ONE} needs hosts"))
-            .remedy("give --hosts USER@HOST,... or --hosts-file FILE")),
-    }
-}
-
-/// Where the rsyncs run.
-fn set_hosts(config: &mut Config, matches: &ArgMatches, typed: &Typed) -> Result<()> {
-    let word = |name: &str| matches.get_one::<OsString>(name);
-    if matches.get_one::<String>("mode").is_none_or(|mode| mode != MANY_TO_ONE) {
-        let about_hosts = ["hosts", "hosts-file", "ssh", "host-timeout"].into_iter().find(|name| word(name).is_some());
-        let about_hosts = about_hosts.or(matches.get_flag("mixed-users").then_some("mixed-users"));
-        return about_hosts.map_or(Ok(()), |name| {
-            Err(Error::usage(format!("--{name} without --mode {MANY_TO_ONE}")).remedy(format!("add -m {MANY_TO_ONE}")))
-        });
-    }
-    if config.adapts {
-        return Err(Error::usage(format!("--processes {AUTO} with --mode {MANY_TO_ONE}"))
-            .remedy("give a number, or USER@HOST*N for each host"));
-    }
-    let file = word("hosts-file")
-        .cloned()
-        .or(typed.hosts_file.clone())
-        .filter(|_| word("hosts").is_none() || word("hosts-file").is_some());
-    config.hosts = read_hosts(word("hosts"), file.as_ref())?;
-    if let Some(ssh) = word("ssh") {
-        config.ssh = Ssh::parse(ssh, &config.cwd)?;
-    }
-    config.mixed_users = matches.get_flag("mixed-users");
-    if let Some(seconds) = word("host-timeout") {
-        config.host_timeout = seconds_of("--host-timeout", seconds)?;
-    }
-    Ok(())
+fn is_many_to_one(matches: &ArgMatches) -> bool {
+    matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE)
 }
 
 /// What is asked for by words, or by the files of a configuration folder.
@@ -361,6 +334,21 @@ fn set_steering(config: &mut Config, typed: [Option<&OsString>; 4]) -> Result<()
     Ok(())
 }
 
+/// When the run has to have ended.
+fn set_end(config: &mut Config, typed: [Option<&OsString>; 2]) -> Result<()> {
+    let now = SystemTime::now();
+    config.ends_at = match typed {
+        [None, None] => return Ok(()),
+        [Some(_), Some(_)] => return Err(Error::usage("--end-at and --end-in").remedy("give one of them")),
+        [Some(time), None] => Some(about("--end-at", steer::until::at(text_of("--end-at", time)?, now))?),
+        [None, Some(length)] => Some(about("--end-in", steer::until::after(text_of("--end-in", length)?, now))?),
+    };
+    if config.dry_run {
+        return Err(Error::usage("an end for a run that copies nothing").remedy("leave out --end-at and --end-in"));
+    }
+    Ok(())
+}
+
 fn text_of<'w>(option: &str, word: &'w OsStr) -> Result<&'w str> {
     word.to_str().ok_or_else(|| Error::usage(format!("{option}: not text: {}", Printable::os(word))))
 }
@@ -414,12 +402,26 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     Ok(Run {
         keep_runs,
         show: matches.get_flag("show"),
+        requeues: matches.get_flag("requeue"),
         stats: matches.get_flag("stats"),
         wanted: monitoring::wanted(matches, &config)?,
         config,
         alone: None,
         again: words.iter().skip(1).cloned().collect(),
     })
+}
+
+/// `--requeue` where it could do nothing.
+fn refuse_requeue(run: &Run) -> Result<()> {
+    if run.requeues && std::env::var_os("SLURM_JOB_ID").is_none() {
+        return Err(Error::usage("--requeue: this is no job of Slurm (SLURM_JOB_ID is not set)")
+            .remedy("start it inside of sbatch"));
+    }
+    if run.requeues && run.config.buckets.is_none() {
+        return Err(Error::usage("--requeue without --buckets DIR: the run could not go on")
+            .remedy("give --buckets DIR, on storage that all nodes see"));
+    }
+    Ok(())
 }
 
 /// Everything but what is copied, where to, and with which options of rsync. Gives how long what is left of a run stays.
@@ -557,6 +559,12 @@ mod tests {
             (&["-m", "both", "s", "d"], "both"),
             (&["-m", "many-to-one", "s", "d"], "needs hosts"),
             (&["--hosts", "h", "s", "d"], "without --mode"),
+            (&["--engine", "ssh", "s", "d"], "without --mode"),
+            (&["-m", "many-to-one", "--engine", "blaunch sh", "--hosts", "h", "s", "d"], "no place for the host"),
+            (
+                &["-m", "many-to-one", "--engine", "x {host}", "--ssh", "ssh", "--hosts", "h", "s", "d"],
+                "another engine",
+            ),
             (&["-m", "many-to-one", "--hosts", "a,-b", "s", "d"], "'-b'"),
             (&["-m", "many-to-one", "--hosts", "h", "-p", "auto", "s", "d"], "auto"),
             (&["-t", "-e"], "--selftest and --bench"),
@@ -572,6 +580,11 @@ mod tests {
             (&["--resume", "d", "--gitignore"], "--gitignore cannot be given"),
             (&["--resume", "d", "--scan-threads", "2"], "--scan-threads cannot be given"),
             (&["--schedule", "Mon", "s", "d"], "it sets nothing"),
+            (&["--end-at", "noon", "s", "d"], "--end-at"),
+            (&["--end-at", "2020-01-01T00:00", "s", "d"], "is over"),
+            (&["--end-in", "0", "s", "d"], "--end-in"),
+            (&["--end-in", "5m", "--end-at", "09:00", "s", "d"], "--end-at and --end-in"),
+            (&["-d", "--end-in", "5m", "s", "d"], "copies nothing"),
             (&["--max-load", "0", "s", "d"], "--max-load"),
             (&["--max-dest-full", "80:90", "s", "d"], "--max-dest-full"),
             (&["--max-dest-full", "90", "s", "h:d"], "does not see how full"),

@@ -20,7 +20,7 @@ pub mod far {
     pub use crate::far::serve;
 }
 pub mod hosts {
-    pub use crate::hosts::{Host, Ssh, parse_file, parse_list};
+    pub use crate::hosts::{Host, Wanted, parse_file, parse_list, reach};
 }
 pub mod options {
     pub use crate::guard::refuse as refuse_limit;
@@ -37,7 +37,7 @@ pub mod report {
 pub mod runs {
     pub use crate::job::set::set;
     pub use crate::job::status::{Form, list, of};
-    pub use crate::run_dir::{Keep, find, forget};
+    pub use crate::run_dir::{Keep, find, forget, list as below};
     pub use crate::state::place;
 }
 pub mod shell {
@@ -47,7 +47,7 @@ pub mod size {
     pub use crate::size::{Size, human, parse_count};
 }
 pub mod steer {
-    pub use crate::steer::{Request, Timetable};
+    pub use crate::steer::{Request, Timetable, until};
 }
 pub mod supervise {
     pub use crate::supervise::{Ended, Guardian, Stop, Supervisor};

@@ -5,13 +5,13 @@
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::endpoint::{Destination, Source, Target};
 use crate::error::{Error, Result};
 use crate::far::Wanted;
 use crate::first_pass::Wish;
-use crate::hosts::{Host, Ssh, Workers, spread};
+use crate::hosts::{Agents, Host, Way, Workers, spread};
 use crate::limit::DeleteLimit;
 use crate::outlet::Outlets;
 use crate::rsync::options::Options;
@@ -111,13 +111,17 @@ pub struct Config {
     /// on each of them.
     pub hosts: Vec<Host>,
     /// How they are reached.
-    pub ssh: Ssh,
+    pub way: Way,
+    /// The shells there.
+    pub agents: Agents,
     /// What is known of all of them; needed where there are hosts.
     pub workers: Option<Workers>,
     /// A run ends when no host could be used for so long.
     pub host_timeout: Duration,
     /// Hosts may log in as different users.
     pub mixed_users: bool,
+    /// When the run has to have ended.
+    pub ends_at: Option<SystemTime>,
     /// What is in force at which time.
     pub timetable: Option<Timetable>,
     /// What the run pauses for.
@@ -213,6 +217,12 @@ impl Config {
         Ok(())
     }
 
+    /// Reaches the hosts this way.
+    pub fn reach_by(&mut self, way: Way) {
+        self.agents = Agents::new(&way);
+        self.way = way;
+    }
+
     /// Refuses a timetable and throttles that this run cannot follow.
     ///
     /// # Errors
@@ -250,7 +260,7 @@ impl Config {
     /// # Ok::<(), multi_sync::Error>(())
     /// ```
     pub fn new(sources: Vec<Source>, destination: Destination, options: Options, cwd: PathBuf) -> Config {
-        let ssh = Ssh::plain(&cwd);
+        let way = Way::plain(&cwd);
         Config {
             sources,
             destination,
@@ -283,10 +293,12 @@ impl Config {
             retries: DEFAULT_RETRIES,
             stall: None,
             hosts: Vec::new(),
-            ssh,
+            agents: Agents::new(&way),
+            way,
             workers: None,
             host_timeout: DEFAULT_HOST_TIMEOUT,
             mixed_users: false,
+            ends_at: None,
             timetable: None,
             throttles: Throttles::default(),
             outlets: Outlets::default(),

@@ -14,7 +14,6 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::Target;
-use crate::hosts::{Host, Ssh};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::supervise::{Stop, Stream, Supervisor};
@@ -70,14 +69,6 @@ impl Route {
         machine.push(host.into());
         let route = Route { command, machine, cwd: cwd.to_owned(), rsh };
         route.has_no_socket(supervisor).then_some(route)
-    }
-
-    /// The route to a source host. `None` as for [`Route::find`].
-    pub fn to_host(ssh: &Ssh, host: &Host, supervisor: &Supervisor) -> Option<Route> {
-        let mut command = ssh.words().to_vec();
-        command.extend(Ssh::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
-        let target = Target::Ssh { user: None, host: host.address.clone(), path: OsString::new() };
-        Route::find(&target, command, OsString::new(), ssh.cwd(), supervisor)
     }
 
     fn has_no_socket(&self, supervisor: &Supervisor) -> bool {

@@ -2,17 +2,23 @@
 //!
 //! Everything about a connection but the host's name belongs to ssh's own configuration (ssh_config(5)): ports, keys, jump hosts.
 
+mod agents;
+mod slurm;
+mod way;
+
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::rsync::command::Invocation;
 use crate::rsync::version::Version;
+
+pub use agents::Agents;
+pub use way::{Wanted, Way, reach};
 
 /// More rsyncs on one host than this are a mistake.
 const MOST_SLOTS: usize = 1024;
@@ -62,7 +68,8 @@ pub fn parse_list(text: &OsStr) -> Result<Vec<Host>> {
     each_once(hosts)
 }
 
-/// Reads a file with a host in each line: `HOST`, `USER@HOST`, either with `*SLOTS`, or `HOST,USER`. What follows a `#` is ignored.
+/// Reads a file with a host in each line: `HOST`, `USER@HOST`, either with `*SLOTS` or as `SLOTS/HOST`, or `HOST,USER`. A host that is named several times has as many slots, as in
+/// `$PBS_NODEFILE`. What follows a `#` is ignored.
 ///
 /// # Errors
 /// The file cannot be read, has no host, or a line that is none; file and line are named.
@@ -81,21 +88,30 @@ pub fn parse_file(path: &Path) -> Result<Vec<Host>> {
             None => parse(line),
         };
         let place = format!("{}, line {}", Printable::path(path), number + 1);
-        hosts.push(host.map_err(|error| Error::usage(place).because(error).remedy(remedy))?);
+        let host = host.map_err(|error| Error::usage(place).because(error).remedy(remedy))?;
+        match hosts.iter_mut().find(|known: &&mut Host| known.address == host.address) {
+            Some(known) => {
+                let count = |host: &Host| host.slots.map_or(1, NonZero::get);
+                known.slots = NonZero::new((count(known) + count(&host)).min(MOST_SLOTS));
+            }
+            None => hosts.push(host),
+        }
     }
     if hosts.is_empty() {
         return Err(Error::usage(format!("{} names no host", Printable::path(path))).remedy(remedy));
     }
-    each_once(hosts)
+    Ok(hosts)
 }
 
 fn parse(word: &str) -> Result<Host> {
-    let (address, slots) = match word.split_once('*') {
+    // GNU parallel writes the number before the host.
+    let before = word.split_once('/').filter(|(count, _)| count.bytes().all(|byte| byte.is_ascii_digit()));
+    let divided = word.split_once('*').or(before.map(|(count, address)| (address, count)));
+    let (address, slots) = match divided {
         Some((address, count)) => {
             let count = count.parse().ok().and_then(NonZero::new).filter(|count| count.get() <= MOST_SLOTS);
-            let count = count.ok_or_else(|| {
-                no_host(word, &format!("after the * stands the number of its rsyncs, from 1 to {MOST_SLOTS}"))
-            })?;
+            let count =
+                count.ok_or_else(|| no_host(word, &format!("the number of its rsyncs is from 1 to {MOST_SLOTS}")))?;
             (address.trim_end(), Some(count))
         }
         None => (word, None),
@@ -145,59 +161,6 @@ pub fn extend(slots: &mut Vec<usize>, processes: NonZero<usize>) {
     }
 }
 
-/// The way to hosts: ssh with its options.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ssh {
-    words: Vec<OsString>,
-    cwd: PathBuf,
-}
-
-impl Ssh {
-    /// Nobody is asked anything, and a connection that stands still ends after 15 seconds.
-    pub const KEEPS_ALIVE: [&str; 4] =
-        ["BatchMode=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ClearAllForwardings=yes"];
-
-    /// Reads a command such as `ssh -F FILE`, typed in `cwd`.
-    ///
-    /// # Errors
-    /// A quote that is not closed, or no word at all.
-    pub fn parse(text: &OsStr, cwd: &Path) -> Result<Ssh> {
-        let shown = Printable::os(text).to_string();
-        let remedy = "give the command that reaches the hosts, such as 'ssh -F FILE'";
-        let words = text.to_str().and_then(|text| shell_words::split(text).ok()).filter(|words| !words.is_empty());
-        let words = words.ok_or_else(|| Error::usage(format!("--ssh: not a command: {shown}")).remedy(remedy))?;
-        Ok(Ssh { words: words.into_iter().map(OsString::from).collect(), cwd: cwd.to_owned() })
-    }
-
-    /// `ssh` and nothing else.
-    pub fn plain(cwd: &Path) -> Ssh {
-        Ssh { words: vec!["ssh".into()], cwd: cwd.to_owned() }
-    }
-
-    /// Program and options.
-    pub fn words(&self) -> &[OsString] {
-        &self.words
-    }
-
-    /// The directory they were typed in.
-    pub fn cwd(&self) -> &Path {
-        &self.cwd
-    }
-
-    /// Runs a script ([`crate::shell`]) on a host, through the open connection of `socket` if there is one.
-    pub fn run(&self, host: &Host, socket: Option<&Path>, script: Vec<u8>) -> Invocation {
-        let mut arguments = self.words[1..].to_vec();
-        arguments.extend(Ssh::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
-        if let Some(socket) = socket {
-            let mut path = OsString::from("ControlPath=");
-            path.push(socket);
-            arguments.extend(["-o".into(), "ControlMaster=no".into(), "-o".into(), path]);
-        }
-        arguments.extend(["-T", "--", &host.address, "sh -s"].map(OsString::from));
-        Invocation { input: script, held: true, ..Invocation::new(self.words[0].clone(), arguments, &self.cwd) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,13 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_python_tool_are_read() {
+    fn files_of_other_tools_are_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "# sources\n10.0.0.1,backup\n\n  me@h2*3   # fast\nh3\n[::1],root\n").unwrap();
         let hosts = parse_file(file.path()).unwrap();
         let shown: Vec<String> = hosts.iter().map(Host::to_string).collect();
         assert_eq!(shown, ["backup@10.0.0.1", "me@h2", "h3", "root@[::1]"]);
         assert_eq!(hosts[1].slots.map(NonZero::get), Some(3));
+        fs::write(file.path(), "n1\nn1\nn2\nn1\n4/n3\n8/me@n4\nn3\n").unwrap();
+        let shown = |host: &Host| format!("{host}*{}", host.slots.map_or(0, NonZero::get));
+        let hosts: Vec<String> = parse_file(file.path()).unwrap().iter().map(shown).collect();
+        assert_eq!(hosts.join(" "), "n1*3 n2*0 n3*5 me@n4*8");
         fs::write(file.path(), "h1\nh 2\n").unwrap();
         let error = parse_file(file.path()).unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");

@@ -50,6 +50,7 @@ use crate::engine::{self, Control};
 use crate::error::{Error, Result};
 use crate::events::{EventLog, Written};
 use crate::guard;
+use crate::hosts::{Agents, spread};
 use crate::outlet::ReportFile;
 use crate::page;
 use crate::plan::{Plan, Strategy};
@@ -322,6 +323,13 @@ impl Job {
         };
         config.options = spool.options().clone();
         if !config.hosts.is_empty() && !config.dry_run {
+            let way = config.way.clone();
+            config.reach_by(way.of_this_machine(control.supervisor()));
+            let end = || config.way.end_of_job(control.supervisor());
+            config.ends_at = config.ends_at.or_else(end);
+        }
+        let _shells = Shells(config.agents.clone());
+        if !config.hosts.is_empty() && !config.dry_run {
             let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
             use_hosts(&mut config, shared.as_deref(), control, tell)?;
         }
@@ -396,6 +404,15 @@ impl Job {
     }
 }
 
+/// The shells on hosts end with a job, however it ends.
+struct Shells(Agents);
+
+impl Drop for Shells {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// What was asked for.
 fn started(config: &Config, plan: &Plan, words: Vec<OsString>, kept: &Kept, resumes: bool) -> Started {
     Started {
@@ -420,6 +437,15 @@ fn use_hosts(
     control: &Control,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
+    if let Some(job) = config.way.job() {
+        let slots = spread(&config.hosts, config.processes).len();
+        tell(Event::Note(Note::Allocation {
+            job: job.to_owned(),
+            nodes: config.hosts.len(),
+            rsyncs: slots,
+            ends_at: config.ends_at,
+        }));
+    }
     let checked = preflight::check(config, shared, control.supervisor())?;
     checked.iter().for_each(|host| {
         tell(Event::Note(Note::HostChecked { usable: host.refused.is_none(), text: host.to_string() }))

@@ -1,5 +1,6 @@
 //! The command `multi-sync`: a thin user of the library. It parses, prints, waits for signals and sets the exit code.
 
+mod batch;
 mod cli;
 mod folder;
 mod in_place;
@@ -47,15 +48,14 @@ fn main() -> ExitCode {
     let done = cli::parse(words.clone(), working_directory).and_then(|request| match request {
         Request::Print(text) => print(&text),
         Request::ScanAgent => scan_for_another(),
-        Request::Run(run) => copy(*run, &words, None),
+        Request::Run(run) => match batch::queued_again(&run) {
+            Some(begun) => resume(begun, false, &cli::Overrides::that_ends_at(run.config.ends_at), &words),
+            None => copy(*run, &words, None),
+        },
         Request::Alone(rsync) => become_rsync(&rsync),
         Request::Explain(request) => while_listening(&|| (), &|| (), || print(&explain(*request)?)),
         Request::Resume { dir, failed_only, overrides } => {
-            let run = BegunRun::find(&dir)?;
-            let typed = words.iter().take(1).cloned().chain(run.arguments()).collect();
-            let again = cli::parse_again(typed, run.current_dir(), &overrides)?;
-            let again = Run { again: run.arguments(), ..again };
-            copy(again, &words, Some(&Begun { run, failed_only }))
+            resume(BegunRun::find(&dir)?, failed_only, &overrides, &words)
         }
         Request::Selftest(request) => test(&request),
         Request::Bench(request) => measure(&request),
@@ -122,9 +122,17 @@ struct Begun {
     failed_only: bool,
 }
 
+/// Goes on with a run.
+fn resume(run: BegunRun, failed_only: bool, overrides: &cli::Overrides, words: &[OsString]) -> Result<u8> {
+    let typed = words.iter().take(1).cloned().chain(run.arguments()).collect();
+    let again = cli::parse_again(typed, run.current_dir(), overrides)?;
+    let again = Run { again: run.arguments(), ..again };
+    copy(again, words, Some(&Begun { run, failed_only }))
+}
+
 fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     let terminal = Terminal::find(signal_is_ignored(SIGHUP));
-    let Run { mut config, show, stats, keep_runs, alone, again, wanted } = run;
+    let Run { mut config, show, stats, keep_runs, requeues, alone, again, wanted } = run;
     config.asks = terminal.is_some();
     if let Some(Outlet::Stdout) = config.outlets.events {
         // It is for programs from now on.
@@ -188,6 +196,9 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
         outcome.advice().iter().for_each(|line| complain_text(line));
         if instead.is_none() {
             monitor.ended(&Ended::of(&outcome));
+        }
+        if requeues && outcome.summary().is_some_and(|summary| summary.out_of_time) {
+            batch::requeue();
         }
         Ok(outcome.exit_code())
     };

@@ -130,16 +130,16 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
         let arguments = [own.to_vec(), vec![token_path.clone()], counted(&paths), counted(&files), dest].concat();
         Invocation::new("sh", arguments, "/")
     };
-    let here = ask(&words(Vec::new()), supervisor)?;
+    let here = ask(|each| supervisor.run_while_alive(&words(Vec::new()), Some(LONGEST), each))?;
     if let Some(code) = here.failed() {
         let said = here.said.join("; ");
         return Err(Error::usage(format!("cannot look at the source (code {code}): {said}")).exit(exit::IPC));
     }
-    let question = shell::script(&words(list(config)));
+    let question = shell::body(&words(list(config)));
     let ask_one = |host: &Host| {
         let began = Instant::now();
         let asked = SystemTime::now();
-        let answer = ask(&config.ssh.run(host, None, question.clone()), supervisor);
+        let answer = ask(|each| config.agents.run(supervisor, host, &question, Some(LONGEST), each));
         judge(host, answer, &here, asked, began.elapsed())
     };
     let mut answers: Vec<(Checked, Option<String>)> = std::thread::scope(|scope| {
@@ -233,9 +233,9 @@ impl Answer {
     }
 }
 
-fn ask(question: &Invocation, supervisor: &Supervisor) -> Result<Answer> {
+fn ask(run: impl FnOnce(&mut dyn FnMut(Stream, &[u8])) -> Result<Ended>) -> Result<Answer> {
     let (mut lines, mut said) = (Vec::new(), Vec::new());
-    let ended = supervisor.run_while_alive(question, Some(LONGEST), &mut |stream, line| {
+    let ended = run(&mut |stream, line| {
         let text = Printable::bytes(line).to_string();
         match stream {
             Stream::Stdout => lines.push(text),

@@ -78,15 +78,16 @@ pub struct Script {
 }
 
 impl Script {
-    /// What travels instead: a script that does what is written there. [`shell::NO_SCRIPT`] is its end where that cannot be seen.
+    /// What travels instead, as [`shell::body`]: it does what is written there. [`shell::NO_SCRIPT`] is its end where that cannot be seen.
     pub fn that_reads(&self) -> Vec<u8> {
-        let mut script = b"{\nf=".to_vec();
+        let mut script = b"o=".to_vec();
         script.extend(shell::quote(self.path.as_os_str()));
         let (size, code) = (self.size, shell::NO_SCRIPT);
         script.extend(
             format!(
-                "\nn=0\nuntil [ \"$(wc -c <\"$f\" || echo 0)\" -eq {size} ]; do\n\
-                 n=$((n + 1)); if [ $n -gt {LATEST} ]; then exit {code}; fi; sleep 1\ndone\n. \"$f\"\n}}\n"
+                "\nz=0\nuntil [ \"$(wc -c <\"$o\" || echo 0)\" -eq {size} ]; do\n\
+                 z=$((z + 1)); if [ $z -gt {LATEST} ]; then c={code}; break; fi; sleep 1\ndone\n\
+                 [ -n \"$c\" ] || . \"$o\"\n"
             )
             .into_bytes(),
         );
@@ -116,16 +117,18 @@ fn readable(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
 mod tests {
     use super::*;
     use crate::rsync::command::Invocation;
-    use crate::supervise::{Ended, Supervisor};
+    use crate::supervise::{Agent, Ended, Supervisor, by_line};
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o7777
     }
 
     fn run(script: Vec<u8>) -> (Ended, Vec<Vec<u8>>) {
-        let shell = Invocation { input: script, held: true, ..Invocation::new("sh", vec!["-s".into()], "/") };
+        let mut shell = Agent::start(&Invocation::new("sh", vec!["-s".into()], "/")).unwrap();
         let mut lines = Vec::new();
-        let ended = Supervisor::default().run(&shell, &mut |_, line| lines.push(line.to_vec()));
+        let ended = by_line(&mut |_, line| lines.push(line.to_vec()), |each| {
+            Supervisor::default().run_there(&mut shell, &script, None, &|_| {}, each)
+        });
         (ended.unwrap(), lines)
     }
 
@@ -136,7 +139,7 @@ mod tests {
         let scripts = Scripts::create(&buckets).unwrap();
         let told =
             Invocation::new("sh", vec!["-c".into(), "echo \"$1\"; exit 23".into(), "sh".into(), "a b".into()], "/");
-        let script = scripts.write(&shell::script(&told)).unwrap();
+        let script = scripts.write(&shell::body(&told)).unwrap();
         let path = script.path.to_path_buf();
         assert_eq!(run(script.that_reads()), (Ended::Code(23), vec![b"a b".to_vec()]));
         // Another login gets to a file whose name it knows, and finds no name.

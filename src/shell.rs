@@ -1,40 +1,22 @@
-//! Scripts for the POSIX shell of another machine: a command line with its directory and its input, quoted so that nothing in it means
+//! Commands for the POSIX shell of another machine: a command line with its directory and its input, quoted so that nothing in it means
 //! anything to a shell.
 //!
-//! A script is read from standard input by `sh -s`, so no limit of one argument counts and any login shell will do that can start
-//! `sh`. Standard input stays open behind it: lines that come there stop the command, and let it go on ([`STOP`]). When it ends, because
-//! the connection or the process at its other end is gone, the command is ended too. The command itself reads nothing, or what the script holds. It is one group, which the shell reads whole before
-//! it begins.
+//! A shell that stays ([`crate::hosts::Agents`]) reads them from its standard input, so no limit of one argument counts and any login shell will do that
+//! can start `sh`. The command itself reads nothing, or what its input holds.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::rsync::command::Invocation;
-use crate::supervise::{GO_ON, STOP};
 
-/// What a command that ended with 255 is given back as: 255 itself means that the remote shell failed. rsync has no such code.
-pub const FOR_255: u8 = 254;
+pub use crate::supervise::FOR_255;
+use crate::supervise::once;
 /// The directory of a command cannot be entered.
 pub const NO_DIRECTORY: u8 = 124;
 /// A script that should be read there ([`crate::shared`]) cannot be seen.
 pub const NO_SCRIPT: u8 = 123;
-/// Given back for a command that a signal has ended, as rsync does of its own processes.
-const KILLED: u8 = crate::rsync::exit::TERMINATED;
 /// Bytes of input in one `printf`.
 const PIECE: usize = 4096;
-/// Messages and numbers are read here, names are those of that machine. A shell may complain of a locale that is not there.
-const LOCALE: &[u8] = b"{ LC_CTYPE=${LC_ALL:-${LC_CTYPE:-$LANG}}; unset LC_ALL; LC_MESSAGES=C; LC_NUMERIC=C; \
-    export LC_CTYPE LC_MESSAGES LC_NUMERIC; } 2>/dev/null\n";
-/// Seconds between SIGTERM and SIGKILL.
-const GRACE: u32 = 3;
-/// `s PID` prints when a process was started (proc_pid_stat(5)): its number may be another one's later.
-const STARTED: &str = "s() { read -r y </proc/$1/stat && y=${y##*') '} && set -- $y && echo ${20}; }\n";
-/// `f PID` prints it with all that it has started, as `PID:START`. A script in the place of rsync does not hand on the signal that ends it. Nothing
-/// where the system does not tell.
-const FAMILY: &str = "f() { [ -r /proc/$1/stat ] || return; echo $1:$(s $1); \
-                      for x in $(cat /proc/$1/task/$1/children); do f $x; done; }\n";
-/// `t SIGNAL` sends it to those of `$l` that are still there.
-const TELL: &str = "t() { for x in $l; do [ \"$(s ${x%:*})\" = ${x#*:} ] && kill -$1 ${x%:*}; done; }\n";
 
 /// One word, as a shell reads it back.
 pub fn quote(word: &OsStr) -> Vec<u8> {
@@ -49,40 +31,35 @@ pub fn quote(word: &OsStr) -> Vec<u8> {
     quoted
 }
 
-/// The script that runs a command. It ends with the command's exit code, or as the constants above say.
-pub fn script(invocation: &Invocation) -> Vec<u8> {
-    let mut script = [b"{\nexec 3<&0 </dev/null\n", LOCALE, b"cd -- "].concat();
+/// Starts a command in the background: `r` is its number then, or `c` says why there is none.
+pub fn body(invocation: &Invocation) -> Vec<u8> {
+    let mut script = b"if cd -- ".to_vec();
     script.extend(quote(invocation.cwd.as_os_str()));
-    script.extend(format!(" || exit {NO_DIRECTORY}\n").into_bytes());
-    if !invocation.input.is_empty() {
+    script.extend(b"; then\n");
+    let has_input = !invocation.input.is_empty();
+    if has_input {
         script.extend(b"{\n");
         for piece in invocation.input.chunks(PIECE) {
             script.extend(b"printf '");
             piece.iter().for_each(|byte| printf(*byte, &mut script));
             script.extend(b"'\n");
         }
-        script.extend(b"} | ");
+        script.extend(b"} 3<&- | ");
     }
     script.extend(quote(&invocation.program));
     for argument in &invocation.arguments {
         script.push(b' ');
         script.extend(quote(argument));
     }
-    // `read` is a part of the shell: nothing is left over when this subshell ends.
-    script.extend(
-        format!(
-            " &\nr=$!\n{STARTED}{FAMILY}{TELL}\
-             p() {{ l=$(f $r); if [ -n \"$l\" ]; then t $1; else kill -$1 $r; fi; }}\n\
-             {{ while read -r x; do case $x in {STOP}) p STOP;; {GO_ON}) p CONT;; esac; done <&3; \
-             l=$(f $r); [ -n \"$l\" ] && trap '' TERM; kill -TERM $r; \
-             if [ -n \"$l\" ]; then t CONT; else kill -CONT $r; fi; sleep 1; t TERM; \
-             sleep {GRACE}; [ -n \"$l\" ] || kill -KILL $r; t KILL; }} >/dev/null 2>&1 &\nw=$!\n\
-             exec 3<&-\nwait $r; c=$?\nkill $w 2>/dev/null\n\
-             if [ $c -eq 255 ]; then c={FOR_255}; elif [ $c -gt 128 ]; then c={KILLED}; fi\nexit $c\n}}\n"
-        )
-        .into_bytes(),
-    );
+    let input: &[u8] = if has_input { b"" } else { b" </dev/null" };
+    script.extend([input, b" 3<&- &\nr=$!\n"].concat());
+    script.extend(format!("else c={NO_DIRECTORY}; fi\n").into_bytes());
     script
+}
+
+/// The script that runs a command and nothing else, and ends with its exit code.
+pub fn script(invocation: &Invocation) -> Vec<u8> {
+    once(&body(invocation))
 }
 
 /// A byte in the format of printf(1).
@@ -97,23 +74,29 @@ fn printf(byte: u8, script: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervise::{Ended, Stream, Supervisor};
+    use crate::supervise::{Agent, Ended, KILLED, Stream, Supervisor};
     use proptest::prelude::*;
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    /// Through `sh -s`, as another machine would.
-    fn run(invocation: &Invocation, held: bool) -> (Ended, Vec<u8>) {
-        let shell = Invocation { input: script(invocation), held, ..Invocation::new("sh", vec!["-s".into()], "/") };
+    fn agent() -> Agent {
+        Agent::start(&Invocation::new("sh", vec!["-s".into()], "/")).unwrap()
+    }
+
+    /// By a shell that stays, as on another machine.
+    fn run_by(agent: &mut Agent, invocation: &Invocation) -> (Ended, Vec<u8>) {
         let mut out = Vec::new();
-        let ended = Supervisor::default().run(&shell, &mut |stream, line| {
+        let ended = Supervisor::default().run_there(agent, &body(invocation), None, &|_| {}, &mut |stream, bytes| {
             if stream == Stream::Stdout {
-                out.extend_from_slice(line);
-                out.push(b'\n');
+                out.extend_from_slice(bytes.unwrap_or_default());
             }
         });
         (ended.unwrap(), out)
+    }
+
+    fn run(invocation: &Invocation) -> (Ended, Vec<u8>) {
+        run_by(&mut agent(), invocation)
     }
 
     fn sh(text: &str) -> Invocation {
@@ -121,52 +104,45 @@ mod tests {
     }
 
     #[test]
-    fn codes_come_back() {
+    fn codes_come_back_from_one_command_after_another() {
+        let mut agent = agent();
         for (text, code) in [("exit 0", 0), ("exit 23", 23), ("exit 255", FOR_255), ("kill -9 $$", KILLED)] {
-            assert_eq!(run(&sh(text), true).0, Ended::Code(code), "{text}");
+            assert_eq!(run_by(&mut agent, &sh(text)).0, Ended::Code(code), "{text}");
         }
         let nowhere = Invocation::new("true", vec![], "/no/such directory");
-        assert_eq!(run(&nowhere, true).0, Ended::Code(NO_DIRECTORY));
+        assert_eq!(run_by(&mut agent, &nowhere).0, Ended::Code(NO_DIRECTORY));
+        assert_eq!(run_by(&mut agent, &sh("echo still here")), (Ended::Code(0), b"still here\n".to_vec()));
     }
 
     #[test]
-    fn the_command_ends_with_its_input() {
-        let began = Instant::now();
-        // Not held: the input ends behind the script.
-        assert_eq!(run(&sh("sleep 30"), false).0, Ended::Code(KILLED));
-        assert!(began.elapsed() < Duration::from_secs(20));
-    }
-
-    #[test]
-    fn what_the_command_has_started_ends_with_its_input() {
-        // Its input ends at once, so that it may be ended before it has started both.
-        let tried = (0..50).find_map(|_| {
-            let (ended, out) = run(&sh("sleep 100 & echo $!; (trap '' TERM; sleep 101) & echo $!; wait"), false);
-            assert_eq!(ended, Ended::Code(KILLED));
-            let pids: Vec<u32> = String::from_utf8(out).unwrap().lines().map(|line| line.parse().unwrap()).collect();
-            (pids.len() == 2).then_some(pids)
-        });
-        let pids = tried.expect("one of fifty starts both");
-        let lives = |pid: &u32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-            stat.is_ok_and(|text| !text.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+    fn one_command_alone_gives_its_code_and_ends_with_its_input() {
+        let once = |text: &str, held: bool| {
+            let way = Invocation::new("sh", vec!["-s".into()], "/");
+            let shell = Invocation { input: script(&sh(text)), held, ..way };
+            Supervisor::default().run(&shell, &mut |_, _| {}).unwrap()
         };
-        let began = Instant::now();
-        while pids.iter().any(lives) {
-            assert!(began.elapsed() < Duration::from_secs(30), "{pids:?}");
-            std::thread::sleep(Duration::from_millis(20));
+        for (text, code) in [("exit 23", 23), ("exit 255", FOR_255), ("kill -9 $$", KILLED)] {
+            assert_eq!(once(text, true), Ended::Code(code), "{text}");
         }
+        // Not held: the input ends behind the script.
+        let began = std::time::Instant::now();
+        assert_eq!(once("sleep 30", false), Ended::Code(KILLED));
+        assert!(began.elapsed() < Duration::from_secs(20));
     }
 
     #[test]
     fn the_command_stands_still_with_all_that_it_has_started() {
         let text = "(i=0; while [ $i -lt 100 ]; do echo .; i=$((i+1)); sleep 0.02; done); echo done";
-        let shell =
-            Invocation { input: script(&sh(text)), held: true, ..Invocation::new("sh", vec!["-s".into()], "/") };
-        let (supervisor, lines) = (Supervisor::default(), std::sync::Mutex::new(Vec::new()));
-        let count = || lines.lock().unwrap().len();
+        let (supervisor, lines) = (Supervisor::default(), std::sync::Mutex::new(0));
+        let count = || *lines.lock().unwrap();
+        let mut agent = agent();
         std::thread::scope(|scope| {
-            let ran = scope.spawn(|| supervisor.run(&shell, &mut |_, line| lines.lock().unwrap().push(line.to_vec())));
+            let ran = scope.spawn(|| {
+                supervisor.run_there(&mut agent, &body(&sh(text)), None, &|_| {}, &mut |_, bytes| {
+                    let bytes = bytes.unwrap_or_default();
+                    *lines.lock().unwrap() += bytes.iter().filter(|byte| **byte == b'\n').count();
+                })
+            });
             while count() == 0 {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -179,21 +155,20 @@ mod tests {
             supervisor.go_on();
             assert_eq!(ran.join().unwrap().unwrap(), Ended::Code(0));
         });
-        assert_eq!(lines.lock().unwrap().len(), 101);
+        assert_eq!(count(), 101);
     }
 
     #[test]
     fn the_command_reads_nothing_but_its_own_input() {
-        assert_eq!(run(&sh("cat"), true), (Ended::Code(0), Vec::new()));
+        assert_eq!(run(&sh("cat")), (Ended::Code(0), Vec::new()));
         let invocation = Invocation { input: b"a\0b\n'%s\\n\xff".to_vec(), ..sh("od -An -c | tr -d ' \n'") };
-        let (ended, out) = run(&invocation, true);
-        assert_eq!((ended, out), (Ended::Code(0), b"a\\0b\\n'%s\\n377\n".to_vec()));
+        assert_eq!(run(&invocation), (Ended::Code(0), b"a\\0b\\n'%s\\n377".to_vec()));
     }
 
     #[test]
     fn much_input_arrives_whole() {
         let invocation = Invocation { input: vec![b'\n'; 300_000], ..sh("wc -c") };
-        assert_eq!(run(&invocation, true).1, b"300000\n");
+        assert_eq!(run(&invocation).1, b"300000\n");
     }
 
     proptest! {
@@ -203,7 +178,7 @@ mod tests {
         fn words_arrive_as_they_are(words in prop::collection::vec(prop::collection::vec(1u8.., 0..20), 1..6)) {
             let arguments: Vec<OsString> = words.iter().cloned().map(OsString::from_vec).collect();
             let all = [vec!["-c".into(), r#"for w; do printf '<%s>' "$w"; done | od -An -v -tx1"#.into(), "sh".into()], arguments].concat();
-            let (ended, out) = run(&Invocation::new("sh", all, "/"), true);
+            let (ended, out) = run(&Invocation::new("sh", all, "/"));
             prop_assert_eq!(ended, Ended::Code(0));
             let expected: Vec<u8> = words.iter().flat_map(|word| [b"<", &word[..], b">"].concat()).collect();
             let found: Vec<u8> = String::from_utf8(out).unwrap().split_ascii_whitespace()

@@ -7,6 +7,7 @@
 mod request;
 mod throttle;
 mod timetable;
+pub mod until;
 
 use std::fmt;
 use std::mem::discriminant;

@@ -10,6 +10,7 @@
 //! with its whole session. What it left behind when it ended by itself is left alone, as by whoever starts one rsync. A program may have a
 //! [`Guardian`], which does the same when the program itself is killed, and stops and continues the children with it.
 
+mod agent;
 mod child;
 mod environment;
 mod guardian;
@@ -32,12 +33,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::entry::Printable;
 use crate::error::{EXIT_TERMINATED, Error, Result};
 
+pub use agent::FOR_255;
+#[cfg(test)]
+pub(crate) use agent::KILLED;
+pub(crate) use agent::once;
+pub(crate) use agent::{Agent, Wire};
 pub use guardian::Guardian;
 pub use invocation::{Invocation, Quoted};
-pub(crate) use pause::{GO_ON, STOP};
 pub(crate) use pipes::Lines;
 
-use child::{ended, has_died, pid, spawn, wait_until_dead, was_killed};
+use child::{Bond, ended, has_died, pid, spawn, wait_until_dead, was_killed};
 use idle::Idle;
 use pipes::{Feed, has_output, hear_some, pipe_size, read_some, wait_for_output};
 use session::{Ending, Stuck};
@@ -166,13 +171,7 @@ impl Supervisor {
         signs: &dyn Fn(Sign),
         each: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Ended> {
-        let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
-        let ended = self.run_raw(invocation, names, stall, signs, &mut |stream, bytes| match bytes {
-            Some(bytes) => lines[stream as usize].feed(bytes, each),
-            None => lines[stream as usize].finish(each),
-        });
-        lines.iter_mut().for_each(|lines| lines.finish(each));
-        ended
+        by_line(each, |raw| self.run_raw(invocation, names, stall, signs, raw))
     }
 
     /// Runs a process as [`Supervisor::run_reading`] does. What it prints is handed on as it comes, and `None` at the end of a stream.
@@ -192,7 +191,7 @@ impl Supervisor {
             if live.stop.is_some() {
                 return Ok(Ended::NotStarted);
             }
-            let child = spawn(invocation, names)?;
+            let child = spawn(invocation, names, Bond::Life)?;
             if let Some(pipe) = &child.stdin {
                 // A pipe that was just made takes every flag.
                 let _ = rustix::io::ioctl_fionbio(pipe, true);
@@ -245,6 +244,11 @@ impl Supervisor {
     /// Whether there was a child of which this system does not tell if it does something: it is never taken for stalled.
     pub fn cannot_see(&self) -> bool {
         self.cannot_see.load(Ordering::Relaxed)
+    }
+
+    /// There is something of which this system does not tell whether it does anything.
+    fn sees_nothing(&self) {
+        self.cannot_see.store(true, Ordering::Relaxed);
     }
 
     /// Reads both streams to their end, or until [`LEAKED_PIPE`] after the child's. What was written to standard error first is heard first.
@@ -343,6 +347,20 @@ impl Supervisor {
     fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Hears what comes as bytes line by line.
+pub(crate) fn by_line<T>(
+    each: &mut dyn FnMut(Stream, &[u8]),
+    run: impl FnOnce(&mut dyn FnMut(Stream, Option<&[u8]>)) -> T,
+) -> T {
+    let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
+    let ran = run(&mut |stream, bytes| match bytes {
+        Some(bytes) => lines[stream as usize].feed(bytes, each),
+        None => lines[stream as usize].finish(each),
+    });
+    lines.iter_mut().for_each(|lines| lines.finish(each));
+    ran
 }
 
 /// A child that is not reaped yet. It ends with its owner, also when that panics.

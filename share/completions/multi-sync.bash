@@ -59,7 +59,7 @@ _multi__sync() {
 
     case "${cmd}" in
         multi__sync)
-            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --events --progress-interval --report --report-of --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain report set selftest bench help"
+            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --engine --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --events --progress-interval --report --report-of --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --requeue --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain report set selftest bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -78,6 +78,10 @@ _multi__sync() {
                     return 0
                     ;;
                 --hosts-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --engine)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -202,6 +206,14 @@ _multi__sync() {
                     return 0
                     ;;
                 --max-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --end-at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --end-in)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

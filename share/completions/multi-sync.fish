@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
-    string join \n m/mode= hosts= hosts-file= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= remote-scan= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= engine= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= end-at= end-in= requeue forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= remote-scan= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command
@@ -27,8 +27,9 @@ end
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts in --hosts copy' -r -f -a "one-to-one\t''
 many-to-one\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts-file -d 'read the source hosts from FILE, one `host` or `host,user` per line' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l host-timeout -d 'end the run if no host has been usable for this long [default: 300]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l config -d 'read SRC, DEST, hosts and bucket directory from the files in DIR [default if SRC and DEST are missing: /etc/multi-sync]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
@@ -55,6 +56,8 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l schedule -d 'sett
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-load -d 'pause when the load of this machine reaches the first value, continue below the second [default: 0.8 of the first]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l forget -d 'remove the directory of a run that will not be resumed' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l keep-runs -d 'for how many days the directories of unfinished runs are kept, and how many of them [default: 30,50]; 0: keep none' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l on-end -d 'run COMMAND (sh -c) when the run has ended, with MULTI_SYNC_* variables and a JSON summary on standard input' -r
@@ -90,6 +93,7 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l runs -d 'list you
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l pause -d 'with --set: stop the running rsyncs (SIGSTOP), and start no more'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l continue -d 'with --set: continue after --pause'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stop -d 'with --set: start no more rsyncs, and end when the running ones have finished; the run can be resumed (exit code 30)'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l gitignore -d 'leave out what .gitignore and .ignore files exclude; cannot be combined with --delete'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s t -l selftest -d 'test this machine, its rsync and, if given, DEST; -r adds options to every copy'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s e -l bench -d 'measure one rsync against 1, 2, 4, 8 and 16 processes, on a tree in the temporary folder'
@@ -109,8 +113,8 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "selftest" -d 'Te
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "bench" -d 'Measures one rsync against 1, 2, 4, 8 and 16 processes, on a tree that it makes'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "help" -d 'Prints a short help, the help of one word, or everything'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts-file -d 'read the source hosts from FILE, one `host` or `host,user` per line' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l events -d 'write events as JSON lines to FILE, to - (standard output, which is then used for nothing else), or to fd:N' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l progress-interval -d 'how often a progress event is written [default: 1]' -r
@@ -129,8 +133,8 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s P -l progress -d 'show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'read the source hosts from FILE, one `host` or `host,user` per line' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l events -d 'write events as JSON lines to FILE, to - (standard output, which is then used for nothing else), or to fd:N' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l progress-interval -d 'how often a progress event is written [default: 1]' -r
@@ -176,8 +180,8 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l gitigno
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts in --hosts copy' -r -f -a "one-to-one\t''
 many-to-one\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts-file -d 'read the source hosts from FILE, one `host` or `host,user` per line' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l ssh -d 'how to reach the source hosts [default: ssh]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s f -l files -d 'most entries in a bucket; if given, each bucket is copied by an rsync of its own [default: 1000, and an rsync copies several buckets]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s s -l size -d 'most bytes in a bucket; if given, each bucket is copied by an rsync of its own; K M G T P E are powers of 1024 [default: 1G, and an rsync copies several buckets]' -r

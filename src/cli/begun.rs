@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -12,7 +13,7 @@ use multi_sync::{Error, Result};
 use super::definition::command;
 use super::monitoring;
 use super::outlets;
-use super::{Request, text_of};
+use super::{Request, is_many_to_one, text_of};
 
 /// What may differ when a run goes on.
 #[derive(Default)]
@@ -21,6 +22,7 @@ pub struct Overrides {
     pub(super) hosts: Option<OsString>,
     pub(super) hosts_file: Option<OsString>,
     pub(super) ssh: Option<OsString>,
+    pub(super) engine: Option<OsString>,
     pub(super) retries: Option<OsString>,
     pub(super) stall: Option<OsString>,
     /// How often it was typed.
@@ -28,8 +30,44 @@ pub struct Overrides {
     pub(super) stats: bool,
     pub(super) wanted: monitoring::Words,
     pub(super) outlets: outlets::Words,
+    /// When this part has to have ended, if it was typed as for a new run.
+    pub(super) ends_at: Option<SystemTime>,
+    /// `--end-at` and `--end-in`.
+    pub(super) ends: [Option<OsString>; 2],
     /// `--schedule`, `--max-load`, `--max-dest-full` and `--max-pressure`.
     pub(super) steering: [Option<OsString>; 4],
+}
+
+impl Overrides {
+    /// As for a run that was begun by the same words, and has to have ended then.
+    pub fn that_ends_at(ends_at: Option<SystemTime>) -> Overrides {
+        Overrides { ends_at, ..Overrides::default() }
+    }
+
+    /// Nothing of it is about hosts.
+    pub(super) fn is_silent_about_hosts(&self) -> bool {
+        [&self.hosts, &self.hosts_file, &self.ssh, &self.engine].into_iter().all(Option::is_none)
+    }
+
+    /// The words of a run that named no hosts, because it was begun in a job, with those that are named now: without any they are not understood.
+    pub(super) fn among(&self, ours: Vec<OsString>, matches: ArgMatches) -> Result<(Vec<OsString>, ArgMatches)> {
+        let names_some = matches.contains_id("hosts") || matches.contains_id("hosts-file");
+        if names_some || self.is_silent_about_hosts() || !is_many_to_one(&matches) {
+            return Ok((ours, matches));
+        }
+        let mut all = ours;
+        for (name, value) in [("hosts", &self.hosts), ("hosts-file", &self.hosts_file), ("engine", &self.engine)] {
+            if let Some(value) = value.as_ref().filter(|_| !matches.contains_id(name)) {
+                let mut word = OsString::from(format!("--{name}="));
+                word.push(value);
+                all.insert(1, word);
+            }
+        }
+        let matches = command().try_get_matches_from(&all).map_err(|error| {
+            Error::usage("the command line that the run was begun with is not understood").because(error)
+        })?;
+        Ok((all, matches))
+    }
 }
 
 /// Requests about a run that was begun before.
@@ -94,7 +132,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         "report-of",
     ];
     let typed = fixed.into_iter().find(|name| matches.contains_id(name));
-    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users"]
+    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users", "requeue"]
         .into_iter()
         .find(|name| matches.get_flag(name));
     match typed.or(flag) {
@@ -145,12 +183,15 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Result<Reque
         hosts: word("hosts"),
         hosts_file: word("hosts-file"),
         ssh: word("ssh"),
+        engine: word("engine"),
         retries: word("retries"),
         stall: word("stall"),
         progress: matches.get_count("progress"),
         stats: matches.get_flag("stats"),
         wanted: monitoring::Words::of(matches).below_here(),
         outlets: outlets::Words::of(matches).anywhere()?,
+        ends_at: None,
+        ends: ["end-at", "end-in"].map(word),
         steering: ["schedule", "max-load", "max-dest-full", "max-pressure"].map(word),
     };
     Ok(Request::Resume { dir, failed_only, overrides: Box::new(overrides) })

@@ -102,8 +102,13 @@ pub(super) fn command() -> Command {
             "LIST",
             "source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there".into(),
         ))
-        .arg(long_value("hosts-file", "FILE", "read the source hosts from FILE, one `host` or `host,user` per line".into()))
-        .arg(long_value("ssh", "COMMAND", "how to reach the source hosts [default: ssh]".into()))
+        .arg(long_value("hosts-file", "FILE", "read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs".into()))
+        .arg(long_value(
+            "engine",
+            "ENGINE",
+            "how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}".into(),
+        ))
+        .arg(long_value("ssh", "COMMAND", "the ssh that reaches the source hosts, with options [default: ssh]".into()))
         .arg(long_value(
             "host-timeout",
             "SECONDS",
@@ -229,6 +234,14 @@ pub(super) fn command() -> Command {
             "WHAT=PERCENT[:PERCENT]",
             "pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80".into(),
         ))
+        .arg(long_value("end-at", "TIME", "start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM".into()))
+        .arg(long_value("end-in", "TIME", "the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]".into()))
+        .arg(
+            Arg::new("requeue")
+                .long("requeue")
+                .action(ArgAction::SetTrue)
+                .help("have Slurm queue the job again when its time was too short; with --buckets the run goes on then"),
+        )
         .arg(long_value("forget", "RUN", "remove the directory of a run that will not be resumed".into()))
         .arg(long_value(
             "keep-runs",
@@ -322,9 +335,9 @@ fn heading(option: &str) -> Option<&'static str> {
         "verify" | "verify-only" | "resume" | "retry-failed" | "status" | "runs" | "forget" | "keep-runs"
         | "retries" | "stall" | "buckets" | "keep" | "show" => "Verify and resume",
         "on-end" | "on-failure" | "hook-seconds" | "metrics" | "metrics-listen" => "Be told",
-        "set" | "bwlimit" | "pause" | "continue" | "stop" | "schedule" | "max-load" | "max-dest-full"
-        | "max-pressure" => "While it runs",
-        "mode" | "hosts" | "hosts-file" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
+        "end-at" | "end-in" | "requeue" | "set" | "bwlimit" | "pause" | "continue" | "stop" | "schedule"
+        | "max-load" | "max-dest-full" | "max-pressure" => "While it runs",
+        "mode" | "hosts" | "hosts-file" | "engine" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
         "events" | "progress-interval" | "report" | "report-of" => "Watch and report",
         "selftest" | "bench" | "benchshm" | "bench-entries" | "bench-runs" | "bench-shape" | "bench-dest"
         | "bench-json" | "bench-chart" | "dry-run" | "survey" | "trial-seconds" | "json" => "Test and measure",

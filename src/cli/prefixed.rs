@@ -105,11 +105,12 @@ impl Rsync {
         again.extend(Aliases::installed().respell(read.options.argv()));
         again.push("--".into());
         again.extend(read.operands);
-        let (show, stats) = (matches.get_flag("show"), matches.get_flag("stats"));
+        let (show, stats, requeues) =
+            (matches.get_flag("show"), matches.get_flag("stats"), matches.get_flag("requeue"));
         let wanted = monitoring::wanted(matches, &config)?;
         let may_be_alone = needs_us(matches).is_none();
         let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, why: None, tells: false });
-        Ok(Run { config, show, stats, wanted, keep_runs, alone, again })
+        Ok(Run { config, requeues, show, stats, wanted, keep_runs, alone, again })
     }
 
     /// What belongs to other ways to use the program.
@@ -155,7 +156,7 @@ fn typed(matches: &ArgMatches, sources: Vec<OsString>, destination: OsString) ->
 
 /// An option of ours that asks for more than the copy.
 fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
-    let flags = ["keep", "show", "dry-run", "verify-only", "gitignore", "survey"];
+    let flags = ["keep", "show", "dry-run", "verify-only", "gitignore", "survey", "requeue"];
     let values = [
         "buckets",
         "verify",
@@ -163,6 +164,8 @@ fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
         "stall",
         "hosts",
         "hosts-file",
+        "end-at",
+        "end-in",
         "schedule",
         "max-load",
         "max-dest-full",

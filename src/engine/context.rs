@@ -212,14 +212,13 @@ impl Context {
         });
         let Some(other) = asked.next() else { return Folding::Unknown };
         let question = preflight::listing(&self.config, OsStr::from_bytes(&other));
-        let question = match self.config.hosts.first() {
-            Some(host) => self.config.ssh.run(host, None, shell::script(&question)),
-            None => question,
-        };
         let mut missing = false;
-        let ended = self.control.supervisor().run(&question, &mut |_, line| {
-            missing |= line.ends_with(b"failed: No such file or directory (2)");
-        });
+        let mut hear = |_, line: &[u8]| missing |= line.ends_with(b"failed: No such file or directory (2)");
+        let supervisor = self.control.supervisor();
+        let ended = match self.config.hosts.first() {
+            Some(host) => self.config.agents.run(supervisor, host, &shell::body(&question), None, &mut hear),
+            None => supervisor.run(&question, &mut hear),
+        };
         match ended.map(|ended| ended.code()) {
             Ok(exit::OK) => Folding::Folds,
             Ok(exit::PARTIAL) if missing => Folding::Tells,

@@ -19,7 +19,7 @@ use crate::rsync::output::{Figures, Line, Transcript};
 use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place as DestPlace;
 use crate::sched::{Ending, NotLaunched, Report, Start, Symptoms, Work};
-use crate::supervise::{Ended, Lines, Sign, Stream, Supervisor};
+use crate::supervise::{Ended, Lines, Sign, Stream, Supervisor, by_line};
 use crate::thread;
 
 use super::after::{After, Heard};
@@ -27,7 +27,7 @@ use super::context::{Context, Found};
 use super::driver::Message;
 use super::gate::Awaited;
 use super::meter::Meter;
-use super::places::{Place, Ways};
+use super::places::{Carrier, Place, Ways};
 use super::prepare::{Names, Prepared};
 use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, is_of_shared, without_question};
 use super::userlog::UserLog;
@@ -235,8 +235,9 @@ impl Launch<'_> {
             Some(pipe) => invocation.logging(&pipe.path()),
             None => invocation,
         };
-        let (mut invocation, _script) = self.ways.prepare(invocation, &self.place, !everything, supervisor);
-        invocation.asks = everything && config.asks && !config.stays_here() && config.hosts.is_empty();
+        let asks = everything && config.asks && !config.stays_here() && config.hosts.is_empty();
+        let invocation = Invocation { asks, ..invocation };
+        let carrier = self.ways.prepare(invocation, &self.place, !everything, supervisor);
         let tells_end = plan.recipe.tells_end && matches!(work, Work::Copy(_) | Work::Repair(_));
         let drains = || drop(self.sender.send(Message::Draining(*launch)));
         let voice = Voice {
@@ -256,7 +257,7 @@ impl Launch<'_> {
             log: self.ways.log(&self.place, *launch),
             only_ends: tells_end.then_some(&drains as &dyn Fn()),
         };
-        let run = || follow(&invocation, awaited, supervisor, config.stall, &self.meter, &voice);
+        let run = || follow(&carrier, awaited, supervisor, config.stall, &self.meter, &voice);
         match (&self.user_log, &pipe) {
             (Some(log), Some(pipe)) => log.while_followed(pipe, tells, &self.said, run),
             _ => run(),
@@ -346,7 +347,7 @@ struct Followed {
 
 /// Runs an rsync to its end. Never panics. One that is `awaited` says nothing before it begins.
 fn follow(
-    invocation: &Invocation,
+    carrier: &Carrier<'_>,
     awaited: Option<Awaited>,
     supervisor: &Supervisor,
     stall: Option<Duration>,
@@ -428,7 +429,7 @@ fn follow(
         };
         if voice.verbatim {
             let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
-            return supervisor.run_raw(invocation, names, stall, &signs, &mut |stream, bytes| match bytes {
+            return carrier.run_raw(supervisor, names, stall, &signs, &mut |stream, bytes| match bytes {
                 Some(bytes) => {
                     meter.answers(stream == Stream::Stdout);
                     (voice.tell)(Event::Output(stream, bytes));
@@ -438,10 +439,10 @@ fn follow(
             });
         }
         let has_begun = || begun.as_ref().is_none_or(|begun| begun.load(Ordering::SeqCst));
-        let ended = supervisor.run_reading(invocation, names, stall, &signs, &mut |stream, line| {
+        let mut each = |stream, line: &[u8]| {
             meter.answers(stream == Stream::Stdout);
             let line = if stream == Stream::Stderr { without_question(line) } else { line };
-            if line == TRY_AGAIN && !invocation.asks {
+            if line == TRY_AGAIN && !carrier.asks() {
                 voice.note(line);
                 return;
             }
@@ -456,7 +457,8 @@ fn follow(
             }
             early.drain(..).for_each(|(stream, line)| hear(stream, &line));
             hear(stream, &voice.handles.shown(line));
-        });
+        };
+        let ended = by_line(&mut each, |raw| carrier.run_raw(supervisor, names, stall, &signs, raw));
         // Once: whoever lets it begin after this is told that it had not.
         had_begun = has_begun();
         if had_begun {

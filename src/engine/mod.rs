@@ -168,7 +168,7 @@ pub fn run_recorded(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Summary> {
     let mut ledger = ledger;
-    let ways = Ways::new(config, plan, buckets, control.supervisor())?;
+    let ways = Ways::new(config, plan, buckets)?;
     let known = match &mut ledger {
         Some(ledger) => {
             ledger.is_about(pair(config));

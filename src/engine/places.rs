@@ -1,19 +1,20 @@
 //! Where rsyncs run: on this machine, or on source hosts. Owns the connections of the slots, and knows what a lost launch means there.
 
+use std::io::PipeReader;
 use std::thread::Scope;
 use std::time::Duration;
 
 use crate::bucket::BucketDir;
 use crate::config::Config;
-use crate::connection::{Connections, Route};
+use crate::connection::Connections;
 use crate::error::Result;
-use crate::hosts::{self, Host, Ssh};
+use crate::hosts::{self, Agents, Host};
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Invocation;
 use crate::sched::{HostPool, Input};
 use crate::shared::{Script, Scripts};
 use crate::shell;
-use crate::supervise::{Ended, Supervisor};
+use crate::supervise::{Ended, Sign, Stream, Supervisor};
 
 use super::logs::{Log, Logs};
 
@@ -33,10 +34,8 @@ pub(super) enum Ways {
 
 /// Launches run on hosts.
 pub(super) struct Hosts {
-    ssh: Ssh,
+    agents: Agents,
     first: Host,
-    /// For each host those of its slots.
-    connections: Vec<Option<Connections>>,
     /// Where hosts read that see the bucket directory.
     scripts: Option<Scripts>,
     logs: Option<Logs>,
@@ -47,24 +46,17 @@ impl Ways {
     ///
     /// # Errors
     /// Nothing can be written there.
-    pub fn new(config: &Config, plan: &Plan, buckets: &BucketDir, supervisor: &Supervisor) -> Result<Ways> {
+    pub fn new(config: &Config, plan: &Plan, buckets: &BucketDir) -> Result<Ways> {
         if config.hosts.is_empty() || config.dry_run {
             let shared = plan.route.clone().filter(|_| plan.strategy == Strategy::Parallel && !config.dry_run);
             return Ok(Ways::Here(shared.and_then(|route| Connections::new(route, config.processes.get()))));
         }
-        let ssh = config.ssh.clone();
-        let slots = hosts::spread(&config.hosts, config.processes);
-        let of_host = |(at, host): (usize, &Host)| {
-            let count = slots.iter().filter(|slot| **slot == at).count();
-            Route::to_host(&ssh, host, supervisor).and_then(|route| Connections::new(route, count))
-        };
-        let connections = config.hosts.iter().enumerate().map(of_host).collect();
         let see = config.hosts.iter().any(|host| host.sees_buckets);
         let scripts = see.then(|| Scripts::create(buckets)).transpose()?;
         let named = config.buckets.is_some() || config.keep;
         let logs = named.then(|| Logs::open(&config.hosts, buckets)).transpose()?;
         let first = config.hosts[0].clone();
-        Ok(Ways::Hosts(Hosts { ssh, first, connections, scripts, logs }))
+        Ok(Ways::Hosts(Hosts { agents: config.agents.clone(), first, scripts, logs }))
     }
 
     /// For how long nothing is made before the scan has ended.
@@ -75,45 +67,40 @@ impl Ways {
         }
     }
 
-    /// Opens the connection of a slot, and returns at once. A slot of a host is known by its number there.
+    /// Opens the connection of a slot, or a shell on its host, and returns at once. A slot of a host is known by its number there.
     pub fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, place: &Place) {
-        let connections = match self {
-            Ways::Here(connections) => connections.as_ref(),
-            Ways::Hosts(hosts) => hosts.connections[place.host].as_ref(),
-        };
-        connections.into_iter().for_each(|connections| connections.open(scope, place.slot));
+        match (self, &place.name) {
+            (Ways::Here(Some(connections)), _) => connections.open(scope, place.slot),
+            (Ways::Hosts(hosts), Some(host)) => hosts.agents.open(host),
+            _ => {}
+        }
     }
 
-    /// The launch as it is started in this place, and what it reads meanwhile; waits for the connection. `shares` it with others,
-    /// and the bucket directory: not the one rsync that does everything.
-    pub fn prepare(
-        &self,
+    /// The launch as it is started in this place; waits for the connection. `shares` it with others, and the bucket directory: not the one rsync that
+    /// does everything.
+    pub fn prepare<'a>(
+        &'a self,
         invocation: Invocation,
-        place: &Place,
+        place: &'a Place,
         shares: bool,
         supervisor: &Supervisor,
-    ) -> (Invocation, Option<Script>) {
-        let invocation = match self {
+    ) -> Carrier<'a> {
+        let hosts = match self {
+            Ways::Hosts(hosts) => hosts,
             Ways::Here(connections) => {
-                let connections = connections.as_ref().filter(|_| shares);
-                match connections {
+                return Carrier::Here(match connections.as_ref().filter(|_| shares) {
                     Some(connections) => invocation.through(connections.wait(place.slot, supervisor)),
                     None => invocation,
-                }
-            }
-            Ways::Hosts(hosts) => {
-                let connections = hosts.connections[place.host].as_ref();
-                let socket = connections.and_then(|connections| connections.wait_for_socket(place.slot, supervisor));
-                let host = place.name.as_ref().expect("a place on a host has the host");
-                let script = shell::script(&invocation);
-                // What cannot be written there travels.
-                let there = hosts.scripts.as_ref().filter(|_| shares && host.sees_buckets);
-                let there = there.and_then(|scripts| scripts.write(&script).ok());
-                let script = there.as_ref().map_or(script, Script::that_reads);
-                return (hosts.ssh.run(host, socket.as_deref(), script), there);
+                });
             }
         };
-        (invocation, None)
+        let host = place.name.as_ref().expect("a place on a host has the host");
+        let body = shell::body(&invocation);
+        // What cannot be written there travels.
+        let there = hosts.scripts.as_ref().filter(|_| shares && host.sees_buckets);
+        let script = there.and_then(|scripts| scripts.write(&body).ok());
+        let body = script.as_ref().map_or(body, Script::that_reads);
+        Carrier::There { agents: &hosts.agents, host, body, _script: script }
     }
 
     /// The log of a launch in this place, if there is one.
@@ -122,27 +109,67 @@ impl Ways {
         Some(logs.of_launch(place.host, launch))
     }
 
-    /// What is only asked, through a connection of its own: here, or on the first host.
-    pub fn ask(&self, invocation: Invocation) -> Invocation {
+    /// Asks an rsync something: here, or on the first host.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn ask(
+        &self,
+        question: &Invocation,
+        supervisor: &Supervisor,
+        each: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Ended> {
         match self {
-            Ways::Hosts(Hosts { ssh, first, .. }) => ssh.run(first, None, shell::script(&invocation)),
-            Ways::Here(_) => invocation,
+            Ways::Hosts(Hosts { agents, first, .. }) => {
+                agents.run(supervisor, first, &shell::body(question), None, each)
+            }
+            Ways::Here(_) => supervisor.run(question, each),
         }
     }
 
     /// Whether a host is there and has an rsync.
     pub fn answers(&self, host: &Host, supervisor: &Supervisor) -> bool {
-        let Ways::Hosts(Hosts { ssh, .. }) = self else { return true };
-        let question = shell::script(&Invocation::new("rsync", vec!["--version".into()], "/"));
-        let ended = supervisor.run_while_alive(&ssh.run(host, None, question), Some(LONGEST_ANSWER), &mut |_, _| {});
+        let Ways::Hosts(Hosts { agents, .. }) = self else { return true };
+        let question = shell::body(&Invocation::new("rsync", vec!["--version".into()], "/"));
+        let ended = agents.run(supervisor, host, &question, Some(LONGEST_ANSWER), &mut |_, _| {});
         ended.is_ok_and(|ended| ended == Ended::Code(0))
     }
 
+    /// Ends what was opened for this run alone. Shells on hosts serve what comes after it too.
     pub fn close(&self) {
-        match self {
-            Ways::Here(connections) => connections.iter().for_each(Connections::close),
-            Ways::Hosts(hosts) => hosts.connections.iter().flatten().for_each(Connections::close),
+        if let Ways::Here(connections) = self {
+            connections.iter().for_each(Connections::close);
         }
+    }
+}
+
+/// What carries out a launch.
+pub(super) enum Carrier<'a> {
+    /// A process of this machine.
+    Here(Invocation),
+    /// A shell on a host. What it reads is there as long as this.
+    There { agents: &'a Agents, host: &'a Host, body: Vec<u8>, _script: Option<Script> },
+}
+
+impl Carrier<'_> {
+    /// As [`Supervisor::run_raw`].
+    pub fn run_raw(
+        &self,
+        supervisor: &Supervisor,
+        names: Option<PipeReader>,
+        stall: Option<Duration>,
+        signs: &dyn Fn(Sign),
+        each: &mut dyn FnMut(Stream, Option<&[u8]>),
+    ) -> Result<Ended> {
+        match self {
+            Carrier::Here(invocation) => supervisor.run_raw(invocation, names, stall, signs, each),
+            Carrier::There { agents, host, body, .. } => agents.run_raw(supervisor, host, body, stall, signs, each),
+        }
+    }
+
+    /// It may ask at the terminal.
+    pub fn asks(&self) -> bool {
+        matches!(self, Carrier::Here(invocation) if invocation.asks)
     }
 }
 

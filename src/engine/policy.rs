@@ -1,6 +1,6 @@
 //! What the scheduler has to know of a run, from what was asked for and planned.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::bucket::Bucket;
 use crate::config::Config;
@@ -11,6 +11,14 @@ use crate::run_dir::journal::State;
 use crate::sched::{Before, Policy};
 
 use super::{meeting, small};
+
+/// What an end may take at most: rsyncs that are ended remove their temporary files, and the journal is closed.
+const LONGEST_END: Duration = Duration::from_secs(30);
+
+/// What of the time until the end can be worked in.
+fn time_for_work(left: Duration) -> Duration {
+    left - LONGEST_END.min(left / 10)
+}
 
 /// The facts of a run that decide about the order of its launches.
 pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Duration) -> Policy {
@@ -34,6 +42,7 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         retries: config.retries,
         tells_how: config.tells_how,
         stop_after: plan.stop_after,
+        ends_after: config.ends_at.map(|end| time_for_work(end.duration_since(SystemTime::now()).unwrap_or_default())),
         stops_itself: plan.stops_itself,
         deletes: plan.deletes,
         ignore_errors: plan.ignore_errors,

@@ -83,11 +83,11 @@ fn lacks(ledger: &Ledger, plan: &Plan, buckets: &BucketDir, ways: &Ways, supervi
     let count = units.len() as u64;
     let (mut missing, mut older) = (0, 0);
     let look = plan.recipe.look(units);
-    let invocation = ways.ask(match plan.bwlimit {
+    let look = match plan.bwlimit {
         Some(limit) => look.limited(limit.get()),
         None => look,
-    });
-    let ended = supervisor.run(&invocation, &mut |stream, line| match (stream, looked_at(line)) {
+    };
+    let ended = ways.ask(&look, supervisor, &mut |stream, line| match (stream, looked_at(line)) {
         (Stream::Stdout, Some(LookedAt::Missing)) => missing += 1,
         (Stream::Stdout, Some(LookedAt::Differs)) => older += 1,
         _ => {}

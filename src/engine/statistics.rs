@@ -414,6 +414,7 @@ impl Statistics {
             // What comes after the end ends nothing.
             interrupted: scheduler.is_interrupted(),
             stopped: scheduler.is_wound_down(),
+            out_of_time: scheduler.is_out_of_time(),
             begun: scheduler.has_begun(),
             buckets_left: if scheduler.stopping() { scheduler.buckets_left() } else { 0 },
             found,

@@ -200,6 +200,8 @@ impl Recorder {
                 let (host, code, pause) = (host.clone(), *code, seconds(*pause));
                 return Record::HostDown(HostDown { host, code, pause, text });
             }
+            Told::Allocation { .. } => "allocation",
+            Told::NoTimeLeft => "no_time_left",
             Told::HostChecked { usable: true, .. } => "host_usable",
             Told::HostChecked { usable: false, .. } => "host_refused",
             Told::Adapts { .. } => "adapts",
@@ -369,6 +371,7 @@ fn failed(failed: &report::Failed) -> Failed {
         Told::HalfWritten { .. } => ("half_written", None),
         Told::GivenUp { .. } => ("given_up", None),
         Told::NoHost { .. } => ("no_host", None),
+        Told::TimeEnds => ("time_ends", None),
         Told::TimeIsOver => ("time_is_over", None),
         Told::Stopped => ("stopped", None),
         Told::NotDeleted { .. } => ("not_deleted", None),

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::words::option;
 use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job, RemoteScan};
@@ -12,7 +12,7 @@ use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_proces
 use crate::endpoint::{Destination, Source};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::hosts::{self, Ssh};
+use crate::hosts::{self, Wanted};
 use crate::outlet::{Outlet, Outlets, ReportFile};
 use crate::rsync::options::{Aliases, CommandLine};
 use crate::run_dir::Keep;
@@ -50,6 +50,8 @@ pub struct JobBuilder {
     stall: Option<Duration>,
     hosts: Option<OsString>,
     ssh: Option<OsString>,
+    engine: Option<OsString>,
+    ends_at: Option<SystemTime>,
     host_timeout: Option<Duration>,
     mixed_users: bool,
     schedule: Option<String>,
@@ -215,6 +217,20 @@ impl JobBuilder {
         self
     }
 
+    /// Sets how the hosts are reached: `ssh`, `slurm` (through steps of the job that this process is in, and its nodes are the hosts if none are named), or a command that
+    /// starts a shell on `{host}` which reads its standard input, such as `kubectl exec -i {host} -- sh -s`.
+    pub fn engine(mut self, engine: impl AsRef<OsStr>) -> Self {
+        self.engine = Some(engine.as_ref().to_owned());
+        self
+    }
+
+    /// Sets when the job has to have ended: no rsync is started that would not end by then, what runs is ended in time, and the job can be resumed. That is about this
+    /// part of it alone.
+    pub fn end_at(mut self, end: SystemTime) -> Self {
+        self.ends_at = Some(end);
+        self
+    }
+
     /// Sets after how much time without a host that can be used the job ends. Whole seconds count.
     pub fn host_timeout(mut self, patience: Duration) -> Self {
         self.host_timeout = Some(patience);
@@ -297,6 +313,7 @@ impl JobBuilder {
         self.set_program(&mut config)?;
         self.set_sizes(&mut config)?;
         self.set_hosts(&mut config)?;
+        config.ends_at = self.ends_at;
         config.buckets = self.run_parent.as_ref().map(|parent| config.cwd.join(parent));
         config.keep = self.keep;
         config.first_pass = self.first_pass.unwrap_or_default();
@@ -351,7 +368,7 @@ impl JobBuilder {
             return Err(Error::usage(format!("not a path to rsync: {}", Printable::os(program)))
                 .remedy("give a path that ends in /rsync"));
         }
-        if self.hosts.is_some() {
+        if self.hosts.is_some() || self.engine.is_some() {
             return Err(
                 Error::usage("a path to rsync with source hosts").remedy("leave it out: each host starts its own")
             );
@@ -382,22 +399,29 @@ impl JobBuilder {
     }
 
     fn set_hosts(&self, config: &mut Config) -> Result<()> {
-        let Some(list) = &self.hosts else {
-            if self.ssh.is_some() || self.host_timeout.is_some() || self.mixed_users {
-                return Err(Error::usage("ssh, host_timeout or mixed_users without hosts")
+        let in_job = self.engine.as_ref().is_some_and(|engine| engine == "slurm");
+        if self.hosts.is_none() && !in_job {
+            if self.engine.is_some() || self.ssh.is_some() || self.host_timeout.is_some() || self.mixed_users {
+                return Err(Error::usage("engine, ssh, host_timeout or mixed_users without hosts")
                     .remedy("name the hosts by JobBuilder::hosts"));
             }
             return Ok(());
-        };
+        }
         if self.adapts {
             return Err(
                 Error::usage("adaptive_processes with hosts").remedy("give a number, or USER@HOST*N for each host")
             );
         }
-        config.hosts = hosts::parse_list(list)?;
-        if let Some(command) = &self.ssh {
-            config.ssh = Ssh::parse(command, &config.cwd)?;
-        }
+        let wanted = Wanted {
+            engine: self.engine.as_deref(),
+            hosts: self.hosts.as_ref().map(|list| hosts::parse_list(list)).transpose()?,
+            ssh: self.ssh.as_deref(),
+            most: self.processes.and(Some(config.processes)),
+            looks_for_job: false,
+        };
+        let (way, hosts) = hosts::reach(wanted, &config.cwd, |name| std::env::var_os(name))?;
+        config.hosts = hosts;
+        config.reach_by(way);
         if let Some(patience) = self.host_timeout {
             config.host_timeout = whole_seconds(patience);
         }
@@ -441,9 +465,11 @@ impl JobBuilder {
         let timeout = self.host_timeout.map(|_| config.host_timeout.as_secs().to_string());
         say("--host-timeout=", timeout);
         words.extend(self.run_parent.as_ref().map(|dir| option("--buckets=", dir)));
-        if let Some(hosts) = &self.hosts {
-            words.extend(["--mode=many-to-one".into(), option("--hosts=", hosts)]);
+        if !config.hosts.is_empty() {
+            words.push("--mode=many-to-one".into());
         }
+        words.extend(self.hosts.as_ref().map(|hosts| option("--hosts=", hosts)));
+        words.extend(self.engine.as_ref().map(|engine| option("--engine=", engine)));
         words.extend(self.ssh.as_ref().map(|command| option("--ssh=", command)));
         let flags = [(self.keep, "--keep"), (self.gitignore, "--gitignore"), (self.mixed_users, "--mixed-users")];
         words.extend(flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag.into()));

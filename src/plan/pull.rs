@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::endpoint::{Form, Source, Target};
 use crate::far::{self, Means, Reach};
-use crate::hosts::Ssh;
+use crate::hosts::Way;
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
 use crate::rsync::exit;
 use crate::rsync::options::{Meaning, Opt, Options, command_words};
@@ -135,7 +135,7 @@ fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocati
     let program = words.next()?;
     let mut arguments: Vec<OsString> = words.collect();
     if Path::new(&program).file_name().is_some_and(|name| name == "ssh") {
-        arguments.extend(Ssh::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
+        arguments.extend(Way::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
         arguments.push("-T".into());
     }
     arguments.extend(user.iter().flat_map(|user| ["-l".into(), OsString::from(user)]));

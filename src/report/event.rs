@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
@@ -129,6 +129,8 @@ pub enum Failed {
     },
     /// The time of `--stop-after` is over.
     TimeIsOver,
+    /// The time that there was for the run is over, or nothing of what is left would end in it.
+    TimeEnds,
     /// The run was asked to end when what ran had come to its end (`--stop`).
     Stopped,
     /// Nothing is deleted, because not everything could be read.
@@ -227,6 +229,17 @@ pub enum Note {
         /// Its exit code.
         code: u8,
     },
+    /// The nodes of a job of Slurm copy.
+    Allocation {
+        /// Its number.
+        job: String,
+        /// How many nodes.
+        nodes: usize,
+        /// rsyncs at once, on all of them.
+        rsyncs: usize,
+        /// When the job ends, if that is known.
+        ends_at: Option<SystemTime>,
+    },
     /// A source host was asked whether it can do its part.
     HostChecked {
         /// It can.
@@ -243,6 +256,8 @@ pub enum Note {
         /// How long it is not used.
         pause: Duration,
     },
+    /// No launch is started any more: it would not end in the time that is left.
+    NoTimeLeft,
     /// The number of rsyncs is found by trying.
     Adapts {
         /// The most.
@@ -357,6 +372,7 @@ impl fmt::Display for Failed {
             }
             Failed::NoHost { waited } => write!(f, "no host could be used for {} s", waited.as_secs()),
             Failed::Stopped => f.write_str("stopped as was asked for: not everything was copied"),
+            Failed::TimeEnds => f.write_str("the time for this run ends: not everything was copied"),
             Failed::TimeIsOver => f.write_str("the time of --stop-after is over: not everything was copied"),
             Failed::NothingDeleted { in_split_only } => f.write_str(match in_split_only {
                 false => "IO error encountered -- nothing is deleted",
@@ -395,6 +411,15 @@ impl fmt::Display for Note {
                 )
             }
             Note::RetryFailed => f.write_str("what failed may have passed; trying once more"),
+            Note::Allocation { job, nodes, rsyncs, ends_at } => {
+                let count = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+                let (nodes, rsyncs) = (count(*nodes, "node", "nodes"), count(*rsyncs, "rsync", "rsyncs"));
+                write!(f, "job {job} of Slurm: {nodes} of it copy, with {rsyncs} at once")?;
+                let shown = ends_at.and_then(|end| jiff::Timestamp::try_from(end).ok());
+                let shown = shown.map(|end| jiff::ZonedDateTime::new(end, jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string());
+                shown.map_or(Ok(()), |end| write!(f, ", until {end}"))
+            }
+            Note::NoTimeLeft => f.write_str("what is left would not end in time: no more rsyncs are started"),
             Note::HostChecked { text, .. } => write!(f, "host {text}"),
             Note::HostLost { host, code, pause } => {
                 let (what, seconds) = (exit::meaning(*code), pause.as_secs());

@@ -100,6 +100,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// It was asked to end when what ran had come to its end, and did so before its time.
     pub stopped: bool,
+    /// It was ended because its time was (`--end-at`, the end of a job of Slurm).
+    pub out_of_time: bool,
     /// Why one plain rsync did it, if it did.
     pub plain: Option<String>,
     /// Found by the scan.

@@ -159,6 +159,7 @@ impl Scheduler {
             self.put_back(Work::Copy(taken));
             return false;
         }
+        let Some(taken) = self.in_time(taken) else { return false };
         let how = self.copying(taken[0]);
         self.start(Work::Copy(taken), Some(how), false);
         true

@@ -306,6 +306,12 @@ impl Scheduler {
             self.tell_failure(Failed::TimeIsOver);
             self.fail(exit::TIMEOUT);
         }
+        let ends = self.policy.ends_after.is_some_and(|limit| self.elapsed() >= limit);
+        if ends && !self.stopping() && self.phase != Phase::Done {
+            self.tell_failure(Failed::TimeEnds);
+            self.steering.out_of_time = true;
+            self.fail(exit::TIMEOUT);
+        }
     }
 
     fn look_at_the_rate(&mut self) {

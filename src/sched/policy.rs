@@ -41,6 +41,8 @@ pub(crate) struct Policy {
     pub tells_how: bool,
     /// The run ends after this time, done or not.
     pub stop_after: Option<Duration>,
+    /// After this time nothing may run any more, and no launch is started that would not end by then.
+    pub ends_after: Option<Duration>,
     /// Each rsync ends at a time of its own accord.
     pub stops_itself: bool,
     /// What the source does not have is deleted, and when.

@@ -2,12 +2,15 @@
 
 use std::num::NonZero;
 
-use crate::report::Failed;
+use crate::bucket::Bucket;
+use crate::report::{Failed, Note};
 use crate::rsync::exit;
+use crate::scan::Weight;
 
 use super::bandwidth::Bandwidth;
 use super::host_pool::HostPool;
 use super::phase::Phase;
+use super::work::Work;
 use super::{Command, Scheduler};
 
 /// What others have set for a run that is under way.
@@ -18,18 +21,20 @@ pub(super) struct Steering {
     pub paused: bool,
     /// Nothing is started any more. The run ends when nothing runs.
     pub winds_down: bool,
+    /// What is left would not end in time. Nothing is started any more either.
+    pub out_of_time: bool,
     /// The bandwidth was changed: it is another one than one rsync for everything would be given by the words of the user.
     pub limits_anew: bool,
 }
 
 impl Steering {
     pub fn new(most: NonZero<usize>) -> Steering {
-        Steering { most, paused: false, winds_down: false, limits_anew: false }
+        Steering { most, paused: false, winds_down: false, out_of_time: false, limits_anew: false }
     }
 
     /// Whether something may be started.
     pub fn may_start(&self) -> bool {
-        !self.paused && !self.winds_down
+        !self.paused && !self.winds_down && !self.out_of_time
     }
 }
 
@@ -73,7 +78,8 @@ impl Scheduler {
 
     /// Holds up everything, until [`Scheduler::go_on`].
     pub(super) fn pause(&mut self) {
-        let pauses = self.steering.may_start() && !self.stopping() && !self.finished;
+        let Steering { paused, winds_down, .. } = self.steering;
+        let pauses = !paused && !winds_down && !self.stopping() && !self.finished;
         if pauses {
             self.steering.paused = true;
             self.slots.hold();
@@ -99,16 +105,49 @@ impl Scheduler {
 
     /// Ends a run that winds down once nothing runs. What is left is what a run leaves whose time was over.
     pub(super) fn end_if_wound_down(&mut self) {
-        let over = self.steering.winds_down && self.slots.is_empty() && self.phase != Phase::Done;
+        let Steering { winds_down, out_of_time, .. } = self.steering;
+        let over = (winds_down || out_of_time) && self.slots.is_empty() && self.phase != Phase::Done;
         if over && !self.stopping() {
-            self.tell_failure(Failed::Stopped);
+            self.tell_failure(if winds_down { Failed::Stopped } else { Failed::TimeEnds });
             self.fail(exit::TIMEOUT);
         }
     }
 
+    /// Those of the buckets, taken from the queue, that a launch ends in time, as far as can be told; the others wait again. None if it would not end one: then nothing is
+    /// started any more. As long as no launch of this part of the run has copied anything, one is tried whatever is expected: a run that goes on again and again
+    /// comes to its end.
+    pub(super) fn in_time(&mut self, mut taken: Vec<Bucket>) -> Option<Vec<Bucket>> {
+        let Some(limit) = self.policy.ends_after else { return Some(taken) };
+        let (left, model) = (limit.saturating_sub(self.elapsed()).as_secs_f64(), self.fit.model());
+        let ends = |taken: &[Bucket]| {
+            let weight: Weight = taken.iter().map(|bucket| bucket.weight).sum();
+            model.launch + model.work(weight) <= left
+        };
+        let mut late = Vec::new();
+        while !ends(&taken) && taken.len() > 1 {
+            late.extend(taken.pop());
+        }
+        if !late.is_empty() {
+            self.put_back(Work::Copy(late));
+        }
+        if ends(&taken) || !self.copied {
+            return Some(taken);
+        }
+        self.put_back(Work::Copy(taken));
+        self.steering.out_of_time = true;
+        self.note(Note::NoTimeLeft);
+        self.dismiss_all();
+        None
+    }
+
+    /// The time for the run has ended before the run.
+    pub fn is_out_of_time(&self) -> bool {
+        self.steering.out_of_time && self.failed == Some(exit::TIMEOUT)
+    }
+
     /// The run has ended before its time because somebody has asked for that.
     pub fn is_wound_down(&self) -> bool {
-        self.steering.winds_down && self.failed == Some(exit::TIMEOUT)
+        (self.steering.winds_down || self.steering.out_of_time) && self.failed == Some(exit::TIMEOUT)
     }
 
     pub fn in_force(&self) -> InForce {

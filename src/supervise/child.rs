@@ -24,12 +24,21 @@ pub(super) fn ended(status: ExitStatus) -> Ended {
     }
 }
 
+/// What a child ends with when this process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bond {
+    /// By a signal, and with the thread that has started it.
+    Life,
+    /// With its standard input, which is a pipe: a signal would be of harm, and is the last means.
+    Input,
+}
+
 #[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Result<Child> {
+pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>, bond: Bond) -> Result<Child> {
     let input = match names {
         Some(names) => Ok(names.into()),
-        None if invocation.held => Ok(Stdio::piped()),
+        None if invocation.held || bond == Bond::Input => Ok(Stdio::piped()),
         None => input(&invocation.input),
     };
     let input =
@@ -53,12 +62,14 @@ pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>) -> Resul
             if !asks {
                 rustix::process::setsid()?;
             }
-            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            if bond == Bond::Life {
+                rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            }
             // The parent may have died before the line above.
             if rustix::process::getppid() != Some(parent) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            wire.iter().for_each(guardian::Wire::tell_of_this);
+            wire.iter().for_each(|wire| wire.tell_of_this(bond));
             Ok(())
         });
     }

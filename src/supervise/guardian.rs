@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, waitpid};
 
+use super::child::Bond;
 use super::session::{self, Ending, Stat};
 
 /// How often the guardian looks whether its parent was stopped.
@@ -40,15 +41,18 @@ fn message(kind: u8, leader: Option<Pid>) -> Message {
 }
 
 const STARTED: u8 = b'+';
+/// The same of one that ends with its input ([`Bond::Input`]).
+const STARTED_PATIENT: u8 = b'~';
 const ENDED: u8 = b'-';
 /// One was told of, and did not become another program after all.
 const NONE_STARTED: u8 = b'?';
 
 impl Wire {
     /// Called by the child itself between fork and exec: one system call, and nothing else.
-    pub fn tell_of_this(&self) {
+    pub fn tell_of_this(&self, bond: Bond) {
+        let kind = if bond == Bond::Input { STARTED_PATIENT } else { STARTED };
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let _ = rustix::net::send(&*self.0, &message(STARTED, Some(getpid())), flags);
+        let _ = rustix::net::send(&*self.0, &message(kind, Some(getpid())), flags);
     }
 
     fn tell(&self, message: &Message) -> bool {
@@ -173,23 +177,23 @@ fn become_nobody(wire: &OwnedFd) {
     }
 }
 
-/// Leaders, and when they were started.
+/// Leaders, when they were started, and whether they end with their input.
 #[derive(Default)]
-struct Launches(HashMap<Pid, u64>);
+struct Launches(HashMap<Pid, (u64, bool)>);
 
 impl Launches {
     fn hear(&mut self, message: &Message) {
         let [kind, a, b, c, d] = *message;
         let leader = Pid::from_raw(i32::from_ne_bytes([a, b, c, d]));
         match (kind, leader) {
-            (STARTED, Some(leader)) => {
-                self.0.extend(Stat::of(leader).map(|stat| (leader, stat.started)));
+            (STARTED | STARTED_PATIENT, Some(leader)) => {
+                self.0.extend(Stat::of(leader).map(|stat| (leader, (stat.started, kind == STARTED_PATIENT))));
             }
             (ENDED, Some(leader)) => {
                 self.0.remove(&leader);
             }
             (NONE_STARTED, _) => {
-                self.0.retain(|leader, started| Stat::of(*leader).is_some_and(|s| s.started == *started))
+                self.0.retain(|leader, (started, _)| Stat::of(*leader).is_some_and(|s| s.started == *started))
             }
             _ => {}
         }
@@ -206,8 +210,10 @@ impl Launches {
     /// Ends all.
     fn end(mut self) {
         // Init may have reaped a leader by now, and its number may have been given away if nothing of its session was left.
-        self.0.retain(|leader, started| Stat::of(*leader).is_none_or(|stat| stat.started == *started));
-        let mut endings: Vec<Ending> = self.0.into_keys().map(Ending::of_orphan).collect();
+        self.0.retain(|leader, (started, _)| Stat::of(*leader).is_none_or(|stat| stat.started == *started));
+        let ending =
+            |(leader, (_, patient))| if patient { Ending::of_patient(leader) } else { Ending::of_orphan(leader) };
+        let mut endings: Vec<Ending> = self.0.into_iter().map(ending).collect();
         while !endings.is_empty() {
             let table = session::table();
             endings.retain_mut(|ending| !ending.step(table.as_deref(), false));

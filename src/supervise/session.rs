@@ -17,6 +17,8 @@ const KILL: Duration = Duration::from_secs(5);
 const DEAD: Duration = Duration::from_secs(1);
 /// How long a leader has to end of the signal that the system gave it when its parent died.
 const LEADER: Duration = Duration::from_millis(200);
+/// How long one that ends with its input may take to end by itself: what it leads to may be far away.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a process that is to end may be in one system call, and do nothing.
 const STUCK: Duration = Duration::from_millis(600);
 /// How often a session that is ending is looked at.
@@ -165,8 +167,18 @@ impl Ending {
         Ending { spared: ending.began + LEADER, ..ending }
     }
 
+    /// Of one whose input has ended, and which ends with it.
+    pub fn of_patient(leader: Pid) -> Ending {
+        let ending = Ending::new(leader);
+        let began = ending.began + PATIENCE;
+        Ending { began, spared: began, ..ending }
+    }
+
     /// Does what is due. True when nothing is left, or nothing more can be done.
     pub fn step(&mut self, table: Option<&[Stat]>, firmly: bool) -> bool {
+        if Instant::now() < self.began && !table.is_some_and(|table| of(self.leader, table).is_empty()) {
+            return false;
+        }
         let Some(table) = table else { return self.without_table(firmly) };
         let left = of(self.leader, table);
         if left.is_empty() {

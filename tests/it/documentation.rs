@@ -161,6 +161,7 @@ fn commands_are_understood() {
     for dir in ["data", "export", "mnt/new", "mnt/old", "scratch", "bin"] {
         work.file(format!("{dir}/file"), "some");
     }
+    work.file("nodes", "n1\nn1\nn2\n");
     let program = multi_sync(&work).get_program().to_owned();
     std::os::unix::fs::symlink(program, work.join("bin/multi-sync")).unwrap();
     let mut count = 0;
@@ -197,6 +198,9 @@ fn commands_are_understood() {
             let mut command =
                 sh(&work, &format!("PATH={}:$PATH; multi-sync {explains}{script}", work.join("bin").display()));
             command.env("HOME", work.path());
+            // As in a job.
+            command.env("SLURM_JOB_ID", "1").env("SLURM_JOB_NODELIST", "n[1-4]");
+            command.env("PBS_NODEFILE", work.join("nodes")).env("LSB_DJOB_HOSTFILE", work.join("nodes"));
             let ran = run(command);
             let fine = ran.status.code() == Some(0);
             ran.expect(fine, &format!("{}: {line}", path.display()));

@@ -18,6 +18,7 @@ mod crash;
 mod delete_limit;
 mod destination;
 mod documentation;
+mod engines;
 mod environment;
 mod events;
 mod examples;

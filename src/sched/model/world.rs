@@ -37,6 +37,7 @@ impl World {
             retries: if flag(5) { 0 } else { 5 },
             tells_how: true,
             stop_after: flag(40).then(|| Duration::from_secs(20)),
+            ends_after: flag(20).then(|| Duration::from_secs(15)),
             stops_itself: flag(30),
             deletes,
             ignore_errors: flag(4),

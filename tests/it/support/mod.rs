@@ -14,6 +14,7 @@ pub mod mount;
 pub mod netns;
 pub mod processes;
 pub mod rsyncd;
+pub mod slurm;
 pub mod sources;
 pub mod sshd;
 pub mod terminal;

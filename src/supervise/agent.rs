@@ -1,0 +1,306 @@
+//! A shell that runs one command after another, mostly on another machine: what is started here, such as ssh, only leads to it.
+//!
+//! A command costs a pipe's write, and no login. What it prints comes as if it ran here, on two streams, and its exit code in a mark behind it ([`there`]).
+//! Nothing here is ended by a signal as long as there is another way: when the standard input of an agent ends, whatever ended it, the shell there
+//! ends its command, politely and then firmly, and itself. A signal to what leads there might leave the command without a way to tell of
+//! anything (srun kills what it has started).
+
+mod frames;
+mod talk;
+mod there;
+
+use std::io;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::error::{EXIT_TERMINATED, Error, Result};
+
+use super::child::{self, Bond, has_died, pid, wait_until_dead};
+use super::pipes::{Feed, read_some, wait_for_output};
+use super::{Ended, Invocation, Sign, Stream, Supervisor, guardian, session};
+use frames::Frames;
+pub(super) use frames::Token;
+use talk::Talk;
+
+#[cfg(test)]
+mod tests;
+
+pub use there::FOR_255;
+#[cfg(test)]
+pub use there::KILLED;
+pub(crate) use there::once;
+
+/// How long an agent may take to end when its input has ended: its command is given five seconds there.
+const POLITE: Duration = Duration::from_secs(10);
+/// After a signal that asks it to end.
+const ASKED: Duration = Duration::from_secs(2);
+/// Nothing is waited for that takes input.
+const NO_PIPE: Option<&ChildStdin> = None;
+const CHUNK: usize = 64 * 1024;
+
+/// The standard input of an agent, which others may keep alive.
+#[derive(Debug)]
+pub(crate) struct Wire(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    pipe: Option<ChildStdin>,
+    /// It reads lines now, and nothing else.
+    listens: bool,
+}
+
+impl Wire {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the other end that this one is there.
+    pub fn pulse(&self) {
+        self.say(there::PULSE);
+    }
+
+    /// A line, if it takes one now. All of it or nothing: a pipe takes so few bytes at once.
+    fn say(&self, line: &str) -> bool {
+        let state = self.lock();
+        let pipe = state.pipe.as_ref().filter(|_| state.listens);
+        pipe.is_some_and(|pipe| rustix::io::write(pipe, format!("{line}\n").as_bytes()).is_ok())
+    }
+
+    fn listens(&self, listens: bool) {
+        self.lock().listens = listens;
+    }
+
+    fn close(&self) {
+        self.lock().pipe.take();
+    }
+}
+
+/// See the [module](self). It ends when this goes.
+pub(crate) struct Agent {
+    child: Child,
+    wire: Arc<Wire>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    frames: [Frames; 2],
+    greeting: Vec<u8>,
+    greeted: [bool; 2],
+    since: Instant,
+    number: u64,
+    /// The step of a job of Slurm that it is, as `JOB.STEP`.
+    step: String,
+    insists: Option<Insists>,
+    /// Nothing can be asked of it any more.
+    is_over: bool,
+    reaped: bool,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").field("child", &self.child).field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Starts it, and does not wait until it is there.
+    ///
+    /// # Errors
+    /// The program that leads there cannot be started.
+    pub fn start(way: &Invocation) -> Result<Agent> {
+        Agent::start_with(way, there::SILENCE)
+    }
+
+    fn start_with(way: &Invocation, silence: u32) -> Result<Agent> {
+        let token = Token::random();
+        let mut child = child::spawn(way, None, Bond::Input)?;
+        let pipe = child.stdin.take();
+        if let Some(pipe) = &pipe {
+            // A pipe that was just made takes every flag.
+            let _ = rustix::io::ioctl_fionbio(pipe, true);
+        }
+        Ok(Agent {
+            wire: Arc::new(Wire(Mutex::new(State { pipe, listens: false }))),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            child,
+            frames: [Frames::new(&token), Frames::new(&token)],
+            greeting: there::greeting(&token, silence),
+            greeted: [false; 2],
+            since: Instant::now(),
+            number: 0,
+            step: String::new(),
+            insists: None,
+            is_over: false,
+            reaped: false,
+        })
+        .inspect(Agent::greet)
+    }
+
+    /// The pipe is empty, and takes it whole.
+    fn greet(&self) {
+        let mut left = &self.greeting[..];
+        // What fails here is noticed by who waits for the answer.
+        let _ = self.feed(&mut left);
+    }
+
+    /// The way to keep it alive.
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// Whether a command can be asked of it, as far as is known.
+    pub fn is_usable(&self) -> bool {
+        !self.is_over && !has_died(&self.child)
+    }
+
+    /// With what has it end there if it does not end with its input. It is given the step of a job of Slurm that the agent is, as `JOB.STEP`.
+    #[must_use]
+    pub fn that_can_be_ended_by(mut self, insists: Insists) -> Agent {
+        self.insists = Some(insists);
+        self
+    }
+
+    /// Has it end; who waits for that is [`Agent::end`], or the end of this value.
+    pub fn dismiss(&self) {
+        self.wire.close();
+    }
+
+    fn feed(&self, left: &mut &[u8]) -> io::Result<()> {
+        let mut state = self.wire.lock();
+        let Some(pipe) = state.pipe.take() else { return Ok(()) };
+        let mut feed = Feed { pipe, left };
+        let written = feed.write();
+        *left = feed.left;
+        state.pipe = Some(feed.pipe);
+        written
+    }
+
+    /// Waits for its end, and sees to it if that takes too long. What it says meanwhile is not of interest any more.
+    pub fn end(&mut self, patience: Duration) {
+        self.wire.close();
+        if self.reaped {
+            return;
+        }
+        // Nothing was asked of one that is still on its way.
+        let patience = if self.greeted == [true; 2] { patience } else { Duration::ZERO };
+        let began = Instant::now();
+        let (mut left, mut since, mut helper) = (&Means::ALL[..], began, None);
+        let mut buffer = vec![0; CHUNK];
+        while !has_died(&self.child) {
+            // Who cannot write cannot end.
+            self.skip_output(&mut buffer);
+            let is_due = if left.len() == Means::ALL.len() { patience } else { ASKED };
+            if since.elapsed() < is_due {
+                continue;
+            }
+            // The last one is tried until it helps.
+            let (means, rest) = left.split_first().unwrap_or((&Means::Kill, &[]));
+            (left, since) = (rest, Instant::now());
+            match means {
+                Means::Insist => {
+                    let way = self.insists.as_ref().and_then(|insists| insists(&self.step));
+                    helper = way.and_then(|way| child::spawn(&way, None, Bond::Life).ok());
+                    if helper.is_none() {
+                        since = began.checked_sub(ASKED).unwrap_or(began);
+                    }
+                }
+                Means::Ask => {
+                    session::signal(pid(&self.child), Signal::TERM);
+                    session::signal(pid(&self.child), Signal::CONT);
+                }
+                Means::Kill => session::signal(pid(&self.child), Signal::KILL),
+            }
+        }
+        if let Some(mut helper) = helper {
+            session::signal(pid(&helper), Signal::KILL);
+            guardian::forget(pid(&helper));
+            let _ = helper.wait();
+        }
+        self.reap();
+    }
+
+    /// Ends what leads there, at once.
+    fn kill(&mut self) {
+        if !self.reaped {
+            self.wire.close();
+            session::signal(pid(&self.child), Signal::KILL);
+            self.reap();
+        }
+    }
+
+    fn reap(&mut self) {
+        // Wait without reaping, forget the number, reap: nobody signals a number that is free again.
+        let _ = wait_until_dead(&self.child);
+        guardian::forget(pid(&self.child));
+        let _ = self.child.wait();
+        self.reaped = true;
+    }
+
+    fn skip_output(&mut self, buffer: &mut [u8]) {
+        let nap = session::LOOK_EVERY;
+        if self.stdout.is_none() && self.stderr.is_none() {
+            std::thread::sleep(nap);
+            return;
+        }
+        let Ok((out, err)) = wait_for_output(self.stdout.as_ref(), self.stderr.as_ref(), NO_PIPE, nap) else { return };
+        if out && matches!(read_some(&mut self.stdout, buffer), Ok(Some(0)) | Err(_)) {
+            self.stdout.take();
+        }
+        if err && matches!(read_some(&mut self.stderr, buffer), Ok(Some(0)) | Err(_)) {
+            self.stderr.take();
+        }
+    }
+}
+
+/// What ends an agent whose input has ended and which is still there.
+#[derive(Clone, Copy)]
+enum Means {
+    /// Whoever has started it there.
+    Insist,
+    /// A signal to what leads there.
+    Ask,
+    Kill,
+}
+
+impl Means {
+    const ALL: [Means; 3] = [Means::Insist, Means::Ask, Means::Kill];
+}
+
+/// What has the other end end an agent, by the step of a job of Slurm that it is.
+pub(crate) type Insists = Box<dyn Fn(&str) -> Option<Invocation> + Send>;
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.end(POLITE);
+    }
+}
+
+impl Supervisor {
+    /// Has an agent run a command, whose output is handed on as it comes, with `None` at the end of a stream. `body` is what [`there::group`] says. With `stall`
+    /// a command that for so long prints nothing, and of which nothing reads or writes, is ended, and a shell that does not answer for so long
+    /// is not there. Whether the agent can be asked again it says itself.
+    ///
+    /// # Errors
+    /// It cannot be followed.
+    pub(crate) fn run_there(
+        &self,
+        agent: &mut Agent,
+        body: &[u8],
+        stall: Option<Duration>,
+        signs: &dyn Fn(Sign),
+        each: &mut dyn FnMut(Stream, Option<&[u8]>),
+    ) -> Result<Ended> {
+        if self.when_it_goes_on().stop.is_some() {
+            return Ok(Ended::NotStarted);
+        }
+        agent.number += 1;
+        let script = there::group(agent.number, body);
+        let ended = Talk::new(self, agent, &script, stall).run(signs, each);
+        agent.is_over |= !matches!(ended, Ok(Ended::Code(_)));
+        ended.map_err(|cause| {
+            Error::usage("cannot follow a command on another machine").because(cause).exit(EXIT_TERMINATED)
+        })
+    }
+}

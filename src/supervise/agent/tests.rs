@@ -1,0 +1,177 @@
+use std::fs;
+
+use rustix::process::kill_process;
+
+use super::super::by_line;
+use super::talk::CONNECTION;
+use super::*;
+use crate::supervise::Stop;
+
+/// The shells of this machine, each as `sh`.
+fn shells() -> Vec<Invocation> {
+    let found = |words: &&[&str]| {
+        let dirs = ["/bin", "/usr/bin"];
+        dirs.iter().any(|dir| fs::metadata(format!("{dir}/{}", words[0])).is_ok())
+    };
+    let known: [&[&str]; 6] =
+        [&["dash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"], &["zsh", "--emulate", "sh"], &["ksh"]];
+    let way = |words: &[&str]| {
+        let arguments = words[1..].iter().chain(&["-s"]).map(Into::into).collect();
+        Invocation::new(words[0], arguments, "/")
+    };
+    known.into_iter().filter(found).map(way).collect()
+}
+
+fn sh() -> Invocation {
+    Invocation::new("sh", vec!["-s".into()], "/")
+}
+
+fn body(text: &str) -> Vec<u8> {
+    format!("sh -c '{text}' </dev/null 3<&- &\nr=$!\n").into_bytes()
+}
+
+fn run(agent: &mut Agent, text: &str) -> (Ended, Vec<String>) {
+    let mut lines = Vec::new();
+    let mut each = |stream, line: &[u8]| lines.push(format!("{stream:?} {}", String::from_utf8_lossy(line)));
+    let ended = by_line(&mut each, |each| Supervisor::default().run_there(agent, &body(text), None, &|_| {}, each));
+    (ended.unwrap(), lines)
+}
+
+/// Processes whose command line has this word, and which are not ending.
+fn marked(mark: &str) -> usize {
+    let lives = |pid: &str| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter(|entry| entry.file_name().to_str().is_some_and(lives)).count()
+}
+
+fn wait_until(what: &str, limit: Duration, is: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is() {
+        assert!(began.elapsed() < limit, "{what}: not after {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A command that has something running which does not end by itself, and one that does not mind.
+fn lasting(mark: &str) -> String {
+    format!("sleep {mark} & (trap \"\" TERM; exec sleep {mark}) & echo up; wait")
+}
+
+#[test]
+fn streams_stay_apart_and_codes_come_back_in_every_shell() {
+    for shell in shells() {
+        let mut agent = Agent::start(&shell).unwrap();
+        for n in 0..20 {
+            let (ended, lines) = run(&mut agent, &format!("printf \"o{n}\\nlast\"; echo e{n} >&2; exit {n}"));
+            let of = |name: &str| lines.iter().filter(|line| line.starts_with(name)).cloned().collect::<Vec<_>>();
+            assert_eq!(ended, Ended::Code(n), "{shell}");
+            assert_eq!(of("Stdout"), [format!("Stdout o{n}"), "Stdout last".into()], "{shell}");
+            assert_eq!(of("Stderr"), [format!("Stderr e{n}")], "{shell}");
+        }
+        let began = Instant::now();
+        agent.end(POLITE);
+        assert!(began.elapsed() < Duration::from_secs(2), "{shell}");
+    }
+}
+
+#[test]
+fn nothing_is_left_however_the_other_end_goes() {
+    let ways = [("its input ends", None), ("asked to end", Some(Signal::TERM)), ("killed", Some(Signal::KILL))];
+    let goes = |shell: &Invocation, mark: &str, (what, signal): (&str, Option<Signal>)| {
+        let mut agent = Agent::start(shell).unwrap();
+        let (wire, leader) = (Arc::clone(&agent.wire), pid(&agent.child));
+        let (supervisor, text) = (Supervisor::default(), body(&lasting(mark)));
+        let ended = std::thread::scope(|scope| {
+            let ran = scope.spawn(|| supervisor.run_there(&mut agent, &text, None, &|_| {}, &mut |_, _| {}));
+            wait_until("it runs", Duration::from_secs(60), || marked(mark) == 2);
+            match signal {
+                None => wire.close(),
+                Some(signal) => kill_process(leader, signal).unwrap(),
+            }
+            ran.join().unwrap().unwrap()
+        });
+        assert_ne!(ended, Ended::Code(0), "{shell}, {what}");
+        wait_until(what, Duration::from_secs(30), || marked(mark) == 0);
+    };
+    std::thread::scope(|scope| {
+        for (at, shell) in shells().into_iter().enumerate() {
+            for (number, way) in ways.into_iter().enumerate() {
+                let (shell, mark) = (shell.clone(), format!("8{at}{number}.{}", std::process::id()));
+                scope.spawn(move || goes(&shell, &mark, way));
+            }
+        }
+    });
+}
+
+/// As of a machine that is gone: the pipe stays open, and nothing comes.
+#[test]
+fn a_shell_that_hears_nothing_ends_what_it_runs() {
+    for (mark, runs) in [("851", true), ("852", false)] {
+        let mark = format!("{mark}.{}", std::process::id());
+        let mut agent = Agent::start_with(&sh(), 1).unwrap();
+        let supervisor = Supervisor::default();
+        assert_eq!(run(&mut agent, "true").0, Ended::Code(0));
+        let began = Instant::now();
+        if runs {
+            let ended =
+                supervisor.run_there(&mut agent, &body(&lasting(&mark)), None, &|_| {}, &mut |_, _| {}).unwrap();
+            assert_ne!(ended, Ended::Code(0));
+        }
+        wait_until("a shell that hears nothing", Duration::from_secs(30), || has_died(&agent.child));
+        assert!(began.elapsed() > Duration::from_secs(2));
+        wait_until("what it ran", Duration::from_secs(10), || marked(&mark) == 0);
+    }
+}
+
+#[test]
+fn one_that_is_kept_alive_stays() {
+    let mut agent = Agent::start_with(&sh(), 1).unwrap();
+    assert_eq!(run(&mut agent, "true").0, Ended::Code(0));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        agent.wire.pulse();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(run(&mut agent, "true").0, Ended::Code(0));
+}
+
+#[test]
+fn the_end_of_everything_ends_it_politely() {
+    let (supervisor, mut agent) = (Supervisor::default(), Agent::start(&sh()).unwrap());
+    let text = body("trap \"echo asked; exit 20\" TERM; echo up; sleep 100 & wait");
+    let mut out = Vec::new();
+    let ended = supervisor.run_there(&mut agent, &text, None, &|_| {}, &mut |_, bytes| {
+        out.extend_from_slice(bytes.unwrap_or_default());
+        supervisor.stop(Stop::Terminate);
+    });
+    assert_eq!((ended.unwrap(), &out[..]), (Ended::Code(20), &b"up\nasked\n"[..]));
+    assert!(!agent.is_usable());
+    assert_eq!(supervisor.run_there(&mut agent, &text, None, &|_| {}, &mut |_, _| {}).unwrap(), Ended::NotStarted);
+}
+
+#[test]
+fn one_that_does_nothing_is_stalled_and_one_that_reads_is_not() {
+    let stall = Some(Duration::from_secs(2));
+    let mut each = |_: Stream, _: Option<&[u8]>| {};
+    let supervisor = Supervisor::default();
+    let reads = "n=0; while [ $n -lt 40 ]; do read -r x </proc/self/stat; sleep 0.1; n=$((n+1)); done";
+    let ended = supervisor.run_there(&mut Agent::start(&sh()).unwrap(), &body(reads), stall, &|_| {}, &mut each);
+    assert_eq!(ended.unwrap(), Ended::Code(0));
+    let ended = supervisor.run_there(&mut Agent::start(&sh()).unwrap(), &body("sleep 50"), stall, &|_| {}, &mut each);
+    assert_eq!(ended.unwrap(), Ended::Stalled);
+}
+
+#[test]
+fn what_is_no_shell_is_the_end_of_a_connection() {
+    for (program, code) in [("true", CONNECTION), ("false", CONNECTION)] {
+        let mut agent = Agent::start(&Invocation::new(program, vec![], "/")).unwrap();
+        assert_eq!(run(&mut agent, "true").0, Ended::Code(code));
+        assert!(!agent.is_usable());
+    }
+    let mut agent =
+        Agent::start(&Invocation::new("sh", vec!["-c".into(), "echo no >&2; exit 127".into()], "/")).unwrap();
+    assert_eq!(run(&mut agent, "true"), (Ended::Code(127), vec!["Stderr no".to_owned()]));
+}

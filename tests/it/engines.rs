@@ -1,0 +1,243 @@
+//! Ways to source hosts other than ssh: the steps of a job of a real Slurm, and commands that lead to a shell.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support;
+use crate::support::command::{Run, multi_sync, rsync, run, run_within, sh, start};
+use crate::support::processes;
+use crate::support::slurm::{CPUS, Slurm};
+use crate::support::twin::temporary_files;
+use crate::support::work::{Work, set_mode};
+use multi_sync::harness::treegen::{self, Sizes, Spec};
+
+const SOON: Duration = Duration::from_secs(90);
+
+fn tree(work: &Work, entries: u64) {
+    treegen::generate(&work.join("src"), &Spec::bench(entries, Sizes::Uniform { min: 0, max: 3000 }), 7).unwrap();
+}
+
+/// Files that take a while, with `--bwlimit` for each rsync.
+fn slow_tree(work: &Work) {
+    for number in 0..36 {
+        let file = fs::File::create(work.file(format!("src/d{}/f{number}", number % 4), "")).unwrap();
+        file.set_len(400_000).unwrap();
+    }
+}
+
+fn expect_same(work: &Work, ran: &Run) {
+    let mut check = rsync(work);
+    check.args(["-aHnic", "--delete", "src/", "D/"]);
+    assert_eq!(run(check).stdout_text(), "", "{}", ran.report());
+}
+
+/// What a killed rsync leaves nobody removes, also after one rsync.
+fn expect_slow_tree(work: &Work, ran: &Run) {
+    for left in temporary_files(&work.join("D")) {
+        fs::remove_file(left).unwrap();
+    }
+    run(sh(work, "for n in 0 1 2 3; do touch -r src/d$n D/d$n; done")).expect_code(0);
+    expect_same(work, ran);
+}
+
+fn many(work: &Work, words: &[&str]) -> Command {
+    let mut command = multi_sync(work);
+    command.args(["-m", "many-to-one", "--stats"]).args(words);
+    command
+}
+
+/// What `--stats` says of a host.
+fn told(ran: &Run, host: &str) -> String {
+    let text = ran.stdout_text();
+    let line = text.lines().find(|line| line.starts_with(&format!("Host {host}: ")));
+    line.unwrap_or_else(|| panic!("nothing is said of {host}: {}", ran.report())).to_owned()
+}
+
+fn slurm() -> Option<Slurm> {
+    Slurm::start(3).map_err(|why| support::skip(&support::this_test(), &why)).ok()
+}
+
+#[test]
+fn the_nodes_of_a_job_copy_and_take_a_step_for_each_slot() {
+    let Some(slurm) = slurm() else { return };
+    let work = Work::new();
+    tree(&work, 1500);
+    let copies = slurm.allocated(3, &many(&work, &["-f", "30", "-r", "-aH --delete", "src/", "D"]));
+    let ran = run_within(copies, SOON).expect_code(0);
+    expect_same(&work, &ran);
+    let said = ran.stderr_text();
+    assert!(said.contains("of Slurm: 3 nodes of it copy, with 6 rsyncs at once"), "{}", ran.report());
+    for node in ["n1", "n2", "n3"] {
+        assert!(told(&ran, node).contains(&format!("{CPUS} slots")), "{}", ran.report());
+        assert!(!told(&ran, node).contains(" 0 buckets"), "{}", ran.report());
+    }
+    // Steps are numbered from 0: the next one tells how many there were.
+    let binary = env!("CARGO_BIN_EXE_multi-sync");
+    let both = format!(
+        "'{binary}' -m many-to-one -p 3 -f 30 -r -a src/ E && srun -Q --overlap -N1 -n1 sh -c 'echo steps=$SLURM_STEP_ID'"
+    );
+    let ran = run_within(slurm.allocated(3, &sh(&work, &both)), SOON).expect_code(0);
+    assert!(ran.stdout_text().contains("steps=3"), "{}", ran.report());
+    run(sh(&work, "diff -r src E")).expect_code(0);
+}
+
+#[test]
+fn a_node_that_dies_a_node_that_is_drained_and_a_step_that_is_cancelled_lose_nothing() {
+    let Some(mut slurm) = slurm() else { return };
+    let work = Work::new();
+    slow_tree(&work);
+    let copies = slurm.allocated(3, &many(&work, &["-f", "1", "-r", "-a --bwlimit=600", "src/", "D"]));
+    let mut started = start(copies);
+    started.wait_for("files in transfer", SOON, |_| temporary_files(&work.join("D")).len() > 3);
+    slurm.ask("scontrol", &["update", "nodename=n3", "state=drain", "reason=test"]);
+    slurm.ask("scancel", &[&format!("{}.0", slurm.job())]);
+    slurm.kill_node(2);
+    let ran = started.finish(SOON).expect_code(0);
+    assert!(ran.stderr_text().contains("n2"), "{}", ran.report());
+    assert!(told(&ran, "n2").contains("set aside"), "{}", ran.report());
+    expect_slow_tree(&work, &ran);
+}
+
+#[test]
+fn a_job_that_is_cancelled_can_be_resumed_in_another() {
+    let Some(slurm) = slurm() else { return };
+    let work = Work::new();
+    slow_tree(&work);
+    let words = ["-b", "runs", "-f", "1", "-r", "-a --bwlimit=300", "src/", "D"];
+    work.dir("runs");
+    let mut batch = slurm.tool("sbatch");
+    batch.args(["--parsable", "-N3", &format!("--ntasks-per-node={CPUS}"), "--no-kill", "-o", "out", "--export=ALL"]);
+    work.file("job", "#!/bin/sh\nexec \"$@\"\n");
+    set_mode(&work.join("job"), 0o755);
+    batch.arg("job");
+    let submitted = run(slurm.around(batch, &many(&work, &words))).expect_code(0);
+    let job = submitted.stdout_text().trim().to_owned();
+    let out = || fs::read_to_string(work.join("out")).unwrap_or_default();
+    let wait = |what: &str, is: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !is() {
+            assert!(began.elapsed() < SOON, "{what}: {}", out());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait("files in transfer", &|| temporary_files(&work.join("D")).len() > 3);
+    slurm.ask("scancel", &[&job]);
+    wait("the end of the job", &|| slurm.ask("squeue", &["-h", "-o", "%i"]).is_empty());
+    assert!(temporary_files(&work.join("D")).is_empty(), "{:?} {}", temporary_files(&work.join("D")), out());
+    assert!(out().contains("to go on"), "{}", out());
+    let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
+    let mut resumed = multi_sync(&work);
+    resumed.arg("--resume").arg(&dir).arg("--stats");
+    let ran = run_within(slurm.allocated(2, &resumed), SOON).expect_code(0);
+    assert!(ran.stderr_text().contains("2 nodes of it copy"), "{}", ran.report());
+    expect_slow_tree(&work, &ran);
+}
+
+/// Takes some minutes: a job that was queued again waits for two of them (`cargo test --test it engines:: -- --ignored`).
+#[test]
+#[ignore = "takes minutes"]
+fn a_job_whose_time_is_too_short_goes_on_in_the_next_one() {
+    let Some(slurm) = slurm() else { return };
+    let work = Work::new();
+    slow_tree(&work);
+    work.dir("runs");
+    work.file("job", "#!/bin/sh\nexec \"$@\"\n");
+    set_mode(&work.join("job"), 0o755);
+    let words = ["-b", "runs", "--requeue", "--end-in", "20", "-f", "1", "-r", "-a --bwlimit=100", "src/", "D"];
+    let mut batch = slurm.tool("sbatch");
+    batch.args(["--parsable", "-N3", "--ntasks-per-node=1", "--requeue", "--open-mode=append", "-o", "out", "job"]);
+    run(slurm.around(batch, &many(&work, &words))).expect_code(0);
+    let out = || fs::read_to_string(work.join("out")).unwrap_or_default();
+    let began = std::time::Instant::now();
+    while !slurm.ask("squeue", &["-h", "-o", "%i"]).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(900), "{}", out());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(out().contains("the job was queued again: going on with"), "{}", out());
+    assert!(temporary_files(&work.join("D")).is_empty(), "{}", out());
+    run(sh(&work, "diff -r src D")).expect(true, &out()).expect_code(0);
+}
+
+#[test]
+fn a_run_ends_in_time_and_can_be_resumed() {
+    let work = Work::new();
+    slow_tree(&work);
+    work.dir("runs");
+    let mut copies = multi_sync(&work);
+    copies.args(["-p", "4", "-f", "1", "-b", "runs", "--end-in", "4", "-r", "-a --bwlimit=400", "src/", "D"]);
+    let began = std::time::Instant::now();
+    let ran = run_within(copies, SOON).expect_code(30);
+    assert!(began.elapsed() < Duration::from_secs(10), "{}", ran.report());
+    assert!(ran.stderr_text().contains("the time for this run ends"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("to go on"), "{}", ran.report());
+    assert!(temporary_files(&work.join("D")).is_empty(), "{}", ran.report());
+    let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
+    let mut resumed = multi_sync(&work);
+    resumed.arg("--resume").arg(&dir).args(["-p", "12"]);
+    let ran = run_within(resumed, SOON).expect_code(0);
+    expect_slow_tree(&work, &ran);
+}
+
+/// `to HOST WORD...` runs the words as a child of its own, as programs do that lead to another machine. On host `bad` it ends at once.
+fn leader(work: &Work) -> String {
+    let path = work.file("to", "#!/bin/sh\nhost=$1; shift\n[ $host != bad ] || exit 233\necho motd\n\"$@\"\n");
+    set_mode(&path, 0o755);
+    format!("{} {{host}} sh -s", path.display())
+}
+
+fn leaders(work: &Work, host: &str) -> Vec<i32> {
+    let word = format!("{} {host} sh -s", work.join("to").display());
+    processes::marked(&word.replace(' ', "\0")).iter().map(|live| live.pid).collect()
+}
+
+#[test]
+fn any_command_that_leads_to_a_shell_is_an_engine() {
+    let work = Work::new();
+    tree(&work, 400);
+    let engine = leader(&work);
+    let words = ["--engine", &engine, "--hosts", "a,b*2,bad", "-f", "20", "-r", "-a", "src/", "D"];
+    let ran = run_within(many(&work, &words), SOON).expect_code(0);
+    expect_same(&work, &ran);
+    assert!(ran.stderr_text().contains("bad: left out: code 255"), "{}", ran.report());
+    assert!(told(&ran, "b").contains("2 slots"), "{}", ran.report());
+    assert!(!ran.stdout_text().contains("motd"), "what a login prints is no output: {}", ran.report());
+}
+
+#[test]
+fn a_command_that_is_killed_is_a_host_that_is_lost() {
+    let work = Work::new();
+    slow_tree(&work);
+    let engine = leader(&work);
+    let words = ["--engine", &engine, "--hosts", "a*2,b*2", "-f", "1", "-r", "-a --bwlimit=600", "src/", "D"];
+    let mut started = start(many(&work, &words));
+    started.wait_for("files in transfer", SOON, |_| temporary_files(&work.join("D")).len() > 2);
+    for pid in leaders(&work, "b") {
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
+    }
+    let ran = started.finish(SOON).expect_code(0);
+    assert!(told(&ran, "b").contains("set aside"), "{}", ran.report());
+    expect_slow_tree(&work, &ran);
+}
+
+#[test]
+fn what_is_no_way_to_a_host_is_refused() {
+    let work = Work::new();
+    tree(&work, 20);
+    for (words, said) in [
+        (&["--engine", "slurm", "src/", "D"][..], "no job of Slurm"),
+        (&["src/", "D"], "needs hosts"),
+        (&["--engine", "rsh host", "--hosts", "a", "src/", "D"], "no place for the host"),
+        (&["--engine", "no-such-program {host}", "--hosts", "a", "src/", "D"], "none of the hosts can be used"),
+        (&["--engine", "cat {host}", "--ssh", "ssh", "--hosts", "a", "src/", "D"], "another engine"),
+    ] {
+        let mut command = many(&work, words);
+        command.env_remove("SLURM_JOB_ID");
+        let ran = run_within(command, SOON);
+        assert_ne!(ran.status.code(), Some(0), "{}", ran.report());
+        assert!(ran.stderr_text().contains(said), "{said}: {}", ran.report());
+        assert!(!Path::new(&work.join("D")).exists(), "{}", ran.report());
+    }
+}
