@@ -38,7 +38,7 @@ pub fn link_options(prune: &Prune) -> Vec<OsString> {
     all.into_iter().chain([format]).map(OsString::from).chain(prune.contents_options()).collect()
 }
 
-/// Reads a line that is printed with [`link_options`]: a name, and another one of the same file that was printed before. `None` for all other
+/// Reads a line that is printed with `link_options`: a name, and another one of the same file that was printed before. `None` for all other
 /// names, which are the first of their file.
 ///
 /// ```
