@@ -15,9 +15,9 @@ pub fn queued_again(run: &Run) -> Option<BegunRun> {
     let count: u64 = std::env::var("SLURM_RESTART_COUNT").ok()?.trim().parse().ok()?;
     let parent = run.config.buckets.as_ref().filter(|_| count > 0)?;
     let parent = run.config.cwd.join(parent);
-    let begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
+    let mut begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
     // Names of runs begin with the time.
-    let last = begun.filter(|begun| begun.arguments() == run.again && begun.current_dir() == run.config.cwd).last()?;
+    let last = begun.rfind(|begun| begun.arguments() == run.again && begun.current_dir() == run.config.cwd)?;
     complain_text(&format!("the job was queued again: going on with {}", Printable::path(last.directory())));
     Some(last)
 }
