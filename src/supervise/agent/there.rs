@@ -49,7 +49,7 @@ export LC_CTYPE LC_MESSAGES LC_NUMERIC; } 2>/dev/null
 
 /// `m WORDS` prints a mark. `s PID` prints when a process was started (proc_pid_stat(5)): its number may be another one's later. `f PID` prints it with
 /// all that it has started, as `PID:START`; nothing where the system does not tell. `t SIGNAL` sends it to those of `$l` that are still there, `p SIGNAL`
-/// to the command. `a` says whether something of it is left, `v` waits a moment for its end; `x` ends it, first politely. `i` prints what it and those of its
+/// to the command. `h` says that the command has ended already, so that its number may be another one's. `a` says whether something of it is left, `v` waits a moment for its end; `x` ends it, first politely. `i` prints what it and those of its
 /// kind have read and written. `g` reads lines.
 ///
 /// In what a trap does `return` and `exit` without a number give the status from before the trap.
@@ -59,10 +59,11 @@ const FUNCTIONS: &str = r#"m() { printf '%s %s\n' "$T" "$*"; }
 s() { read -r y </proc/$1/stat && y=${y##*') '} && set -- $y && [ $1 != Z ] && echo ${20}; }
 f() { y=$(s $1) && echo $1:$y || return 0; for x in $(cat /proc/$1/task/$1/children); do f $x; done; }
 t() { for x in $l; do [ "$(s ${x%:*})" = ${x#*:} ] && kill -$1 ${x%:*}; done; }
-p() { l=$(f $r); if [ -n "$l" ]; then t $1; else kill -$1 $r; fi; }
+h() { [ -z "$l" ] && [ -r /proc/self/stat ]; }
+p() { l=$(f $r); if [ -n "$l" ]; then t $1; elif ! h; then kill -$1 $r; fi; }
 a() { [ -n "$l" ] || { kill -0 $r && return 0 || return 1; }; for x in $l; do [ "$(s ${x%:*})" = ${x#*:} ] && return 0; done; return 1; }
 v() { for y in 1 2 3 4 5; do sleep 0.2 || sleep 1; a || return 1; done; }
-x() { l=$(f $r); kill -TERM $r; if [ -n "$l" ]; then t CONT; else kill -CONT $r; fi
+x() { l=$(f $r); h && return 0; kill -TERM $r; if [ -n "$l" ]; then t CONT; else kill -CONT $r; fi
 v || return 0; t TERM; v && v && v || return 0; [ -n "$l" ] || kill -KILL $r; t KILL; }
 i() { y=$(cat /proc/$r/comm); for x in $(f $r); do x=${x%:*}; [ "$(cat /proc/$x/comm)" != "$y" ] || cat /proc/$x/io || exit 1; done; }
 g() { while read -r y; do case $y in E) exit 0;; k) kill -USR1 $k;; q) m q;; i) m i $(i | cksum);; S) p STOP;; C) p CONT;; esac; done
