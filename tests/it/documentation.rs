@@ -90,10 +90,9 @@ fn the_table_of_the_first_pass_is_that_of_the_sources() {
     }
     let _ = writeln!(
         table,
-        "| without `{}` or `{}` | off | {} |",
+        "| without `{}` or `{}` | off | files get other attributes than those of the source |",
         Opt::Perms.spec().shown(),
-        Opt::Times.spec().shown(),
-        "files get other attributes than those of the source"
+        Opt::Times.spec().shown()
     );
     expect_table("docs/first-pass.md", "first-pass", &format!("{table}\n"));
 }
