@@ -25,7 +25,7 @@ use crate::scan::{Event, Scan, Small, Watch};
 use crate::supervise::{Invocation, Supervisor};
 
 pub use agent::serve;
-pub use means::{Found, Means, Wanted, look};
+pub use means::{Found, Means, Wanted, look, look_at};
 
 /// How what is on the other machine is reached.
 #[derive(Debug, Clone)]

@@ -35,7 +35,7 @@ use multi_sync::harness::trial::Stopper;
 use multi_sync::job::Stream;
 use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress, Running};
 use multi_sync::{Error, Result};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Alone, Request, Run};
@@ -356,6 +356,8 @@ impl Drop for Listening {
 /// an rsync ended.
 fn listen() -> io::Result<Signals> {
     signal_hook::flag::register(SIGCHLD, Arc::default())?;
+    // A file that is larger than is allowed (`ulimit -f`) is an error of who writes it.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let nohup = signal_is_ignored(SIGHUP);
     Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain((!nohup).then_some(SIGHUP)))
 }

@@ -1,6 +1,8 @@
 //! What can list a tree on another machine, what each of them knows, and which is taken.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::{Reach, agent, find};
@@ -151,6 +153,8 @@ pub struct Found {
     pub means: Vec<Means>,
     /// Number of the user who lists there, if that is known.
     pub user: Option<u32>,
+    /// Inode of the directory that was asked about, if it is there.
+    pub inode: Option<u64>,
 }
 
 impl Found {
@@ -179,17 +183,31 @@ impl Found {
 /// A machine that says nothing for so long has no shell for us.
 const LONGEST: Duration = Duration::from_secs(30);
 /// What the other machine is asked.
-const QUESTIONS: [&str; 5] =
-    ["echo \"user $(id -u)\"\necho \"agent ", agent::ASK, "\"\n", find::WORKS, "then echo find; fi\necho end\n"];
+const QUESTIONS: [&str; 5] = [
+    "echo \"inode $(set -f; set -- $(ls -di -- \"$1\" 2>/dev/null); echo \"$1\")\"\necho \"user $(id -u)\"\necho \"agent ",
+    agent::ASK,
+    "\"\n",
+    find::WORKS,
+    "then echo find; fi\necho end\n",
+];
 
 /// Asks what there is to list with, in one login.
 ///
 /// # Errors
 /// A process could not be started. A machine that gives no shell has rsync's listing still.
 pub fn look(reach: &Reach, supervisor: &Supervisor) -> Result<Found> {
-    let mut found = Found { means: vec![Means::Rsync], user: None };
+    look_at(reach, b"", supervisor)
+}
+
+/// Like [`look`], and asks for the inode of a directory.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_at(reach: &Reach, dir: &[u8], supervisor: &Supervisor) -> Result<Found> {
+    let mut found = Found { means: vec![Means::Rsync], ..Found::default() };
     let Some(shell) = &reach.shell else { return Ok(found) };
-    let script = shell::script(&Invocation::new("sh", vec!["-c".into(), QUESTIONS.concat().into(), "sh".into()], "."));
+    let words = vec!["-c".into(), QUESTIONS.concat().into(), "sh".into(), OsStr::from_bytes(dir).to_owned()];
+    let script = shell::script(&Invocation::new("sh", words, "."));
     let mut lines = Vec::new();
     let asks = Invocation { input: script, held: true, ..shell.clone() };
     let ended = supervisor.run_while_alive(&asks, Some(LONGEST), &mut |stream, line| {
@@ -201,6 +219,7 @@ pub fn look(reach: &Reach, supervisor: &Supervisor) -> Result<Found> {
     if ended == Ended::Code(0) && lines.last().is_some_and(|line| line == "end") {
         let answer = |name: &str| lines.iter().rev().find_map(|line| line.strip_prefix(name));
         found.user = answer("user ").and_then(|number| number.parse().ok());
+        found.inode = answer("inode ").and_then(|number| number.parse().ok());
         if answer("find").is_some() {
             found.means.insert(0, Means::Find);
         }

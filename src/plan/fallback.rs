@@ -183,6 +183,8 @@ static RULES: &[Rule] = &[
         "with --one-file-system a mount at the destination is protected from deletion", "-ax --delete src/ host:dst"),
     rule("pull-several", |f| f.pulls && f.typed_several,
         "several sources are on another machine", "-a host:src :other dst"),
+    rule("pull-delete", |f| f.pulls && f.deletes(),
+        "several rsyncs would delete here what a directory that is put in the place of the source does not have", "-a --delete host:src dst"),
     rule("pull-word", |f| f.pulls && f.pull.odd_word,
         "a name of a source may be read as something else on another machine", "-a 'host:s*' dst"),
     Rule {
@@ -253,7 +255,7 @@ static RULES: &[Rule] = &[
     rule("pull-nowhere", |f| f.pull.nowhere,
         "the source cannot be seen on the other machine", "-a host:gone dst"),
     Rule {
-        id: "pull-unlisted", applies: |f| f.pull.unlisted.is_some(), example: "--remote-scan=find -a host::module/src dst",
+        id: "pull-unlisted", applies: |f| f.pull.unlisted.is_some(), example: "-a host::module/src dst",
         reason: Reason::Of(|f| f.pull.unlisted.clone(), "nothing on the other machine tells of the source what has to be known"),
     },
     rule("pull-no-directory", |f| f.pull.no_directory,

@@ -69,6 +69,18 @@ pub struct FarScan {
     pub means: Means,
     /// Number of the user who lists there, if that is known.
     pub user: Option<u32>,
+    /// The directory there, and its inode if that is known.
+    pub root: (Vec<u8>, Option<u64>),
+}
+
+impl FarScan {
+    /// Whether what is found by the name of the source is something else by now. One rsync enters the directory once; several look it up again.
+    pub fn was_replaced(&self, supervisor: &Supervisor) -> bool {
+        let (path, Some(before)) = &self.root else { return false };
+        // Who gives no answer has not said that it is gone.
+        let now = far::look_at(&self.reach, path, supervisor).ok().filter(|now| now.user.is_some());
+        now.is_some_and(|now| now.inode != Some(*before))
+    }
 }
 
 /// Asks what the source is, what the rules leave of it, and by what it can be scanned; `None` if one rsync has to do it. What goes wrong is for
@@ -76,9 +88,10 @@ pub struct FarScan {
 pub(super) fn look(config: &Config, facts: &mut Facts, rules: &[OsString], supervisor: &Supervisor) -> Option<FarScan> {
     let [source] = &config.sources[..] else { return None };
     let reach = reach(config, source, &facts.meaning);
+    let root = directory(source);
     // A login takes longer than all that is asked.
     let (kind, found) = std::thread::scope(|scope| {
-        let found = scope.spawn(|| far::look(&reach, supervisor).unwrap_or_default());
+        let found = scope.spawn(|| far::look_at(&reach, &root, supervisor).unwrap_or_default());
         (kind(config, source, supervisor), found.join().unwrap_or_default())
     });
     facts.pull.nowhere = kind.is_none();
@@ -100,12 +113,19 @@ pub(super) fn look(config: &Config, facts: &mut Facts, rules: &[OsString], super
         ..Scan::new(Vec::new(), config.limits, far::THREADS)
     };
     match found.choose(&wanted, config.remote_scan) {
-        Ok(means) => Some(FarScan { reach, means, user: found.user }),
+        Ok(means) => Some(FarScan { reach, means, user: found.user, root: (root, found.inode) }),
         Err(why) => {
             facts.pull.unlisted = Some(why.to_string());
             None
         }
     }
+}
+
+/// The path of the source there, through a link at its end if rsync goes through it.
+fn directory(source: &Source) -> Vec<u8> {
+    let (base, name) = source.there();
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    base.join(name.unwrap_or(OsStr::new("."))).into_os_string().into_vec()
 }
 
 /// How the source's machine is reached. Where rsync is started there by other words than its name, as another user perhaps, nothing else sees what it sees.

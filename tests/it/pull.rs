@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
 
 use crate::support;
-use crate::support::command::{multi_sync, run};
+use crate::support::command::{multi_sync, run, start};
 use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::Sshd;
 use crate::support::twin::{Twin, snapshot};
@@ -162,7 +164,7 @@ fn each_scan_copies_the_same() {
     ] {
         let flags = format!("-p 2 -f 15 --remote-scan {how}");
         let words = [source, "SIDE/D"];
-        failed.extend(twin(&work, &sshd, &words).options("-aH --delete").flags(&flags).difference());
+        failed.extend(twin(&work, &sshd, &words).options("-aH").flags(&flags).difference());
         let mut explain = multi_sync(&work);
         explain.args(["explain", "-p", "4", "--remote-scan", how, "rsync", "-aH", source, "E/"]);
         let told = run({
@@ -241,4 +243,31 @@ fn what_is_around_a_copy_works_for_a_pull_too() {
     fs::write(work.join("D").join("more"), "").unwrap();
     let differs = go(&["-p", "4", "--verify-only", "rsync", "-a", "--delete", &source, "D/"]);
     assert!(differs.stdout_text().contains("more"), "{}", differs.report());
+}
+
+/// The link that leads to the source is switched while several copy: what has arrived is of both, and one rsync would have stayed in the first.
+#[test]
+fn a_source_that_is_replaced_meanwhile_is_noticed() {
+    let sshd = or_skip!(Sshd::start(), "a_source_that_is_replaced_meanwhile_is_noticed");
+    let work = Work::new();
+    for release in ["first", "second"] {
+        (0..60).for_each(|n| drop(work.file(format!("{release}/d{}/{n}", n % 6), vec![b'x'; 8000])));
+    }
+    symlink("first", work.join("current")).unwrap();
+    let source = format!("{}:{}/current/", sshd.host(), work.path().display());
+    let mut copy = multi_sync(&work);
+    copy.args(["-p", "2", "-f", "12", "-r", "-a --bwlimit=200", &source, "D/"]).env("RSYNC_RSH", sshd.rsh());
+    let copy = start(copy);
+    while !work.join("D").read_dir().is_ok_and(|mut dir| dir.next().is_some()) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    symlink("second", work.join("next")).unwrap();
+    fs::rename(work.join("next"), work.join("current")).unwrap();
+    let ran = copy.finish(Duration::from_secs(60));
+    assert!(ran.stderr_text().contains("was replaced while multi-sync ran"), "{}", ran.report());
+    ran.expect_code(23);
+    // Where something is deleted, one rsync does it.
+    let mut explain = multi_sync(&work);
+    explain.args(["explain", "-p", "2", "rsync", "-a", "--delete", &source, "D/"]).env("RSYNC_RSH", sshd.rsh());
+    assert!(run(explain).stdout_text().contains("put in the place of the source"));
 }

@@ -115,7 +115,7 @@ fn is_pulled_by_several(word: &str) -> bool {
     #[rustfmt::skip] // A table.
     const BEGIN_ALONE: &[&str] = &[
         "--copy-unsafe", "--copy-devices", "--files-from", "--exclude-from", "--include-from", "merge", ":", "dir-merge", "--iconv", "--log-file", "--info",
-        "--list-only", "--max-delete", "--remove-", "--delete-missing", "--delete-before", "--no-implied-dirs", "--no-inc-recursive", "-C",
+        "--list-only", "--max-delete", "--remove-", "--del", "--no-implied-dirs", "--no-inc-recursive", "-C",
     ];
     !ALONE.contains(&word) && !BEGIN_ALONE.iter().any(|begin| word.starts_with(begin))
 }
