@@ -356,7 +356,6 @@ fn a_limit_that_limits_nothing_is_refused() {
         (&["--delete-limit", "5", "-d", "-r", "-a --delete", "s/", "d"], "--dry-run"),
         (&["--delete-limit", "5", "--verify-only", "-r", "-a --delete", "s/", "d"], "--verify-only"),
         (&["--delete-limit", "5", "rsync", "-a", "s/", "d"], "without --delete"),
-        (&["--delete-limit", "5", "rsync", "-a", "--delete", "host:s/", "d"], "--delete-limit cannot be had"),
         (&["--delete-limit", "5", "rsync", "--version"], "--delete-limit cannot be had"),
         (&["--delete-limit", "5", "--resume", "x"], "--delete-limit cannot be given"),
     ] {

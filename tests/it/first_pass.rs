@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::support::command::{Run, Signal, multi_sync, rsync, run, run_within, sh, start};
 use crate::support::mount::Mounted;
+use crate::support::processes::expect_gone;
 use crate::support::twin::{Twin, table, temporary_files};
 use crate::support::work::{Work, set_mode};
 use crate::support::{is_root, skip};
@@ -150,7 +151,10 @@ fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
         std::thread::sleep(Duration::from_millis(60 + at * 70));
         let signal = if at % 2 == 0 { Signal::KILL } else { Signal::TERM };
         running.signal(signal);
+        let mark = running.mark().to_owned();
         let stopped = running.finish(SOON);
+        // What was killed is ended by its guardian, and changes directories until then.
+        expect_gone(&mark, SOON);
         if at % 2 == 1 {
             assert_eq!(temporary_files(&work.join("D")), Vec::<std::path::PathBuf>::new(), "{}", stopped.report());
         }

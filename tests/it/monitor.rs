@@ -165,7 +165,7 @@ fn what_cannot_be_had_is_refused_before_anything_is_written() {
         (&["--metrics-listen", ":9", "src/", "dest"], "not an address"),
         (&["--metrics-listen", &port, "src/", "dest"], "cannot listen"),
         (&["--hook-seconds", "3", "src/", "dest"], "without --on-end"),
-        (&["--on-end", "true", "rsync", "-a", "host:/src", "dest"], "--on-end cannot be had"),
+        (&["--on-end", "true", "rsync", "--version"], "--on-end cannot be had"),
         (&["--on-end", "true", "--status", "x"], "--on-end cannot be used"),
     ] {
         let ran = told(&work, words).expect_code(1);
