@@ -84,6 +84,7 @@ fn the_nodes_of_a_job_copy_and_take_a_step_for_each_slot() {
 }
 
 #[test]
+#[ignore = "waits for most of a minute: cargo test --test it engines:: -- --ignored"]
 fn a_node_that_dies_a_node_that_is_drained_and_a_step_that_is_cancelled_lose_nothing() {
     let Some(mut slurm) = slurm() else { return };
     let work = Work::new();
@@ -101,6 +102,7 @@ fn a_node_that_dies_a_node_that_is_drained_and_a_step_that_is_cancelled_lose_not
 }
 
 #[test]
+#[ignore = "waits for most of a minute: cargo test --test it engines:: -- --ignored"]
 fn a_job_that_is_cancelled_can_be_resumed_in_another() {
     let Some(slurm) = slurm() else { return };
     let work = Work::new();
@@ -161,6 +163,7 @@ fn a_job_whose_time_is_too_short_goes_on_in_the_next_one() {
 }
 
 #[test]
+#[ignore = "waits for most of a minute: cargo test --test it engines:: -- --ignored"]
 fn a_run_ends_in_time_and_can_be_resumed() {
     let work = Work::new();
     slow_tree(&work);
