@@ -128,21 +128,6 @@ impl Context {
         arguments
     }
 
-    /// Whether a source on another machine is still the directory that was scanned.
-    fn keeps_far_source(&self, found: &mut Found) -> bool {
-        let Some(far) = self.plan.far.as_ref().filter(|far| far.was_replaced(self.control.supervisor())) else {
-            return true;
-        };
-        found.findings.sender_failed = true;
-        let path = Path::new(OsStr::from_bytes(&far.root.0)).components().as_path().as_os_str().as_bytes().to_vec();
-        self.tell_changed(
-            &path,
-            "was replaced while multi-sync ran, and what is here is of both: copy it again",
-            found,
-        );
-        false
-    }
-
     fn tell_changed(&self, path: &[u8], what: &str, found: &mut Found) {
         found.findings.partial = true;
         if self.spine().is_news(path) {
@@ -161,9 +146,6 @@ impl Context {
     /// attributes. `None` if nothing is left of it.
     pub fn part_as_scanned(&self, mut part: Part, found: &mut Found) -> Option<Part> {
         const BASE: &str = ".";
-        if !self.keeps_far_source(found) {
-            return None;
-        }
         if part.dest {
             part.arguments.insert(0, BASE.into());
         }

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::bucket::{self, BucketDir};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::rsync::command::{LookedAt, argument_cost, looked_at};
 use crate::rsync::exit;
@@ -36,6 +36,9 @@ pub(super) fn local_dest(config: &Config, plan: &Plan) -> Option<PathBuf> {
 }
 
 /// Takes nothing for done if DEST is not what it was, or lacks what was copied to it.
+///
+/// # Errors
+/// A source on another machine is not the directory that was scanned: what was copied of that would stay, and what was found in it is not in this one.
 pub(super) fn look(
     ledger: &mut Ledger,
     config: &Config,
@@ -44,6 +47,14 @@ pub(super) fn look(
     ways: &Ways,
     supervisor: &Supervisor,
 ) -> Result<()> {
+    // Parents come first: this is the source itself. A listing of rsync tells no inodes.
+    let scanned = ledger.before().spine.first().map(|root| root.identity.1).filter(|inode| *inode != 0);
+    let now = plan.far.as_ref().and_then(|far| far.root.1);
+    if scanned.zip(now).is_some_and(|(scanned, now)| scanned != now) {
+        return Err(Error::usage(format!("{} is not the directory that this run has scanned", config.sources[0]))
+            .remedy("begin a new run")
+            .exit(exit::PARTIAL));
+    }
     if ledger.before().done.is_empty() {
         return Ok(());
     }

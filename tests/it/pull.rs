@@ -9,7 +9,7 @@ use std::time::Duration;
 use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
 
 use crate::support;
-use crate::support::command::{multi_sync, run, start};
+use crate::support::command::{Signal, multi_sync, run, start};
 use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::Sshd;
 use crate::support::twin::{Twin, snapshot};
@@ -253,19 +253,43 @@ fn a_source_that_is_replaced_meanwhile_is_noticed() {
     for release in ["first", "second"] {
         (0..60).for_each(|n| drop(work.file(format!("{release}/d{}/{n}", n % 6), vec![b'x'; 8000])));
     }
-    symlink("first", work.join("current")).unwrap();
+    let lead_to = |release: &str| {
+        symlink(release, work.join("next")).unwrap();
+        fs::rename(work.join("next"), work.join("current")).unwrap();
+    };
     let source = format!("{}:{}/current/", sshd.host(), work.path().display());
-    let mut copy = multi_sync(&work);
-    copy.args(["-p", "2", "-f", "12", "-r", "-a --bwlimit=200", &source, "D/"]).env("RSYNC_RSH", sshd.rsh());
-    let copy = start(copy);
-    while !work.join("D").read_dir().is_ok_and(|mut dir| dir.next().is_some()) {
-        std::thread::sleep(Duration::from_millis(20));
+    // With -r nothing is left to be done for the divided directories.
+    for (options, dest, killed) in [("-a", "A/", false), ("-r", "R/", false), ("-a", "K/", true)] {
+        lead_to("first");
+        let options = format!("{options} --bwlimit=200");
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-f", "12", "-b", work.dir(format!("runs-{dest}")).to_str().unwrap(), "-r", &options]);
+        copy.args([&source, dest]).env("RSYNC_RSH", sshd.rsh());
+        let copy = start(copy);
+        let is_there = |n: u32| (0..6).any(|d| work.join(dest).join(format!("d{d}/{n}")).exists());
+        while !(0..60).any(is_there) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if killed {
+            copy.signal(Signal::KILL);
+        }
+        lead_to("second");
+        let ran = copy.finish(Duration::from_secs(60));
+        if !killed {
+            assert!(ran.stderr_text().contains("was replaced while multi-sync ran"), "{options}: {}", ran.report());
+            ran.expect_code(23);
+            continue;
+        }
+        let dir = fs::read_dir(work.join(format!("runs-{dest}"))).unwrap().next().unwrap().unwrap().path();
+        let mut resumed = multi_sync(&work);
+        resumed.arg("--resume").arg(dir).env("RSYNC_RSH", sshd.rsh());
+        let resumed = run(resumed).expect_code(23);
+        assert!(
+            resumed.stderr_text().contains("is not the directory that this run has scanned"),
+            "{}",
+            resumed.report()
+        );
     }
-    symlink("second", work.join("next")).unwrap();
-    fs::rename(work.join("next"), work.join("current")).unwrap();
-    let ran = copy.finish(Duration::from_secs(60));
-    assert!(ran.stderr_text().contains("was replaced while multi-sync ran"), "{}", ran.report());
-    ran.expect_code(23);
     // Where something is deleted, one rsync does it.
     let mut explain = multi_sync(&work);
     explain.args(["explain", "-p", "2", "rsync", "-a", "--delete", &source, "D/"]).env("RSYNC_RSH", sshd.rsh());
