@@ -121,9 +121,32 @@ impl Driver<'_, '_> {
             Command::Pause => self.context.control.supervisor().pause(),
             Command::Continue => self.context.control.supervisor().go_on(),
             Command::Stop => self.context.control.abort(),
-            Command::Finish(verdict) => return Ok(Some(verdict)),
+            Command::Finish(verdict) => {
+                if let Verdict::Complete(_) = verdict {
+                    self.look_at_far_source()?;
+                }
+                return Ok(Some(verdict));
+            }
         }
         Ok(None)
+    }
+
+    /// A source on another machine that is not the directory any more that was scanned: some rsyncs found the one, and some the other. Looked at when
+    /// nothing is left to do, whatever was done last.
+    fn look_at_far_source(&mut self) -> Result<()> {
+        let Context { plan, config, control, .. } = &*self.context;
+        let is_another = plan.far.as_ref().is_some_and(|far| far.was_replaced(control.supervisor()));
+        if is_another && self.statistics.one_rsync().is_none() {
+            let text = format!(
+                "{}: was replaced while multi-sync ran, and what is here is of both: copy it again",
+                config.sources[0]
+            );
+            self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+            self.note_unread(text, false);
+            let inputs = std::mem::take(&mut self.state.inputs);
+            self.scheduler.handle(Instant::now(), inputs);
+        }
+        Ok(())
     }
 
     fn start(&mut self, start: Start) -> Result<()> {

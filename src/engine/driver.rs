@@ -152,9 +152,6 @@ impl Driver<'_, '_> {
             for command in commands {
                 if let Some(verdict) = self.carry_out(command)? {
                     self.await_scan(receiver)?;
-                    if let Verdict::Complete(_) = verdict {
-                        self.look_at_far_source()?;
-                    }
                     return Ok(verdict);
                 }
             }
@@ -196,24 +193,6 @@ impl Driver<'_, '_> {
             self.statistics.packed(bucket.weight);
         }
         self.statistics.was_done(&before);
-        Ok(())
-    }
-
-    /// A source on another machine that is not the directory any more that was scanned: some rsyncs found the one, and some the other. Looked at when
-    /// nothing is left to do, whatever was done last.
-    fn look_at_far_source(&mut self) -> Result<()> {
-        let Context { plan, config, control, .. } = &*self.context;
-        let is_another = plan.far.as_ref().is_some_and(|far| far.was_replaced(control.supervisor()));
-        if is_another && self.statistics.one_rsync().is_none() {
-            let text = format!(
-                "{}: was replaced while multi-sync ran, and what is here is of both: copy it again",
-                config.sources[0]
-            );
-            self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
-            self.note_unread(text, false);
-            let inputs = std::mem::take(&mut self.state.inputs);
-            self.scheduler.handle(Instant::now(), inputs);
-        }
         Ok(())
     }
 
@@ -352,7 +331,7 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    fn note_unread(&mut self, text: String, vanished: bool) {
+    pub(super) fn note_unread(&mut self, text: String, vanished: bool) {
         self.state.inputs.push(Input::Unread { vanished });
         (self.tell)(Event::Failed(Failed::Unread { text: text.clone(), vanished }));
         self.statistics.unread(text);

@@ -1,7 +1,5 @@
-"use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const COLOURS = {
     done: "#4477aa", partial: "#ee8833", again: "#ccbb44", unused: "#9aa4b0",
     stopped: "#aa3377", failed: "#dd3322", unfinished: "#66707c",
@@ -33,20 +31,7 @@
     return host ? `${host} ${slot}` : `slot ${slot}`;
   };
 
-  const charts = [];
-  const draw = () => {
-    charts.splice(0).forEach((chart) => chart.destroy());
-    const style = getComputedStyle(document.documentElement);
-    const colour = (variable) => style.getPropertyValue(variable).trim();
-    Chart.defaults.color = colour("--soft");
-    Chart.defaults.borderColor = colour("--line");
-    Chart.defaults.font.family = "system-ui, sans-serif";
-    Chart.defaults.animation = false;
-    Chart.defaults.maintainAspectRatio = false;
-    const add = (id, make) => {
-      const canvas = document.getElementById(id);
-      if (canvas) charts.push(new Chart(canvas, make(canvas)));
-    };
+  draws((add, colour) => {
     // A tick is a whole number of seconds, minutes, hours or days; undefined for the chart's own below a second each.
     const STEPS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400];
     const least = data.seconds / 8;
@@ -113,7 +98,5 @@
         plugins: { legend: { display: false }, tooltip: { callbacks: { label: (item) => `${number(item.parsed.y)} launches` } } },
       },
     }));
-  };
-  draw();
-  dark.addEventListener("change", draw);
+  });
 })();

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 /// Chart.js 4.6.1, MIT (vendor/chart.js-LICENSE.md), with its own notice.
 const CHARTS: &str = include_str!("vendor/chart.umd.min.js");
 const STYLE: &str = include_str!("style.css");
+const COMMON: &str = include_str!("sheet.js");
 /// What is longer may be broken into lines.
 const SHORT: usize = 24;
 
@@ -31,7 +32,7 @@ pub fn write(out: &mut dyn Write, title: &str, body: &str, data: &str, script: &
     for line in lines {
         writeln!(out, "{line}")?;
     }
-    writeln!(out, "</script>\n<script>\n{script}</script>\n</body>\n</html>")
+    writeln!(out, "</script>\n<script>\n{COMMON}{script}</script>\n</body>\n</html>")
 }
 
 /// A table; `right` are the columns of numbers.

@@ -50,7 +50,8 @@ fn read(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
 /// # Errors
 /// It is no length of time, or none at all.
 pub fn after(text: &str, now: SystemTime) -> Result<SystemTime> {
-    let days = |text: &str| text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).map(|days| days * 86_400);
+    const DAY: u64 = 24 * 60 * 60;
+    let days = |text: &str| text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()?.checked_mul(DAY));
     let seconds = text.parse::<u64>().ok().or_else(|| days(text)).or_else(|| {
         let length: SignedDuration = text.parse().ok()?;
         length.as_secs().try_into().ok()
@@ -91,6 +92,7 @@ mod tests {
             ("1h30m", Some(5400)),
             ("1h 30m", Some(5400)),
             ("2d", Some(172_800)),
+            ("999999999999999999d", None),
             ("0", None),
             ("-5m", None),
             ("x", None),

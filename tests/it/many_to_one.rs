@@ -16,9 +16,9 @@ use crate::support::netns::{Hub, Space};
 use crate::support::processes;
 use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::{Sshd, joint_rsh};
+use crate::support::trees::{expect_same, expect_slow_tree, slow_tree, tree};
 use crate::support::twin::{snapshot, temporary_files};
 use crate::support::work::Work;
-use multi_sync::harness::treegen::{self, Sizes, Spec};
 use rustix::process::{Pid, kill_process};
 
 const SOON: Duration = Duration::from_secs(40);
@@ -72,33 +72,6 @@ impl Hosts {
             .map(|live| live.command)
             .collect()
     }
-}
-
-fn tree(work: &Work, entries: u64) {
-    treegen::generate(&work.join("src"), &Spec::bench(entries, Sizes::Uniform { min: 0, max: 3000 }), 7).unwrap();
-}
-
-/// Files that take a while, with `--bwlimit` for each rsync.
-fn slow_tree(work: &Work) {
-    for number in 0..36 {
-        let file = fs::File::create(work.file(format!("src/d{}/f{number}", number % 4), "")).unwrap();
-        file.set_len(400_000).unwrap();
-    }
-}
-
-fn expect_same(work: &Work, ran: &Run) {
-    let mut check = rsync(work);
-    check.args(["-aHnic", "--delete", "src/", "D/"]);
-    assert_eq!(run(check).stdout_text(), "", "{}", ran.report());
-}
-
-/// What a killed rsync leaves nobody removes, also after one rsync.
-fn expect_slow_tree(work: &Work, ran: &Run) {
-    for left in temporary_files(&work.join("D")) {
-        fs::remove_file(left).unwrap();
-    }
-    run(sh(work, "for n in 0 1 2 3; do touch -r src/d$n D/d$n; done")).expect_code(0);
-    expect_same(work, ran);
 }
 
 /// What `--stats` says of a host.

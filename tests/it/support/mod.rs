@@ -18,6 +18,7 @@ pub mod slurm;
 pub mod sources;
 pub mod sshd;
 pub mod terminal;
+pub mod trees;
 pub mod twin;
 pub mod work;
 
