@@ -17,7 +17,7 @@ mod tidy;
 pub use asked::Asked;
 pub use channel::{Asking, Channel, ask, refuse_stranger};
 pub use find::{find, id, list, usual, usual_places, word};
-pub use lock::Lock;
+pub use lock::{Lock, holder};
 pub use noted::{Ended, Noted, Noter};
 pub use tidy::{Keep, close, discard, forget};
 

@@ -39,6 +39,7 @@ pub(crate) use agent::KILLED;
 pub(crate) use agent::once;
 pub(crate) use agent::{Agent, Wire};
 pub use guardian::Guardian;
+pub(crate) use guardian::{Held, hold};
 pub use invocation::{Invocation, Quoted};
 pub(crate) use pipes::Lines;
 

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::rsync::exit;
 use crate::run_dir::journal::{self, State};
 use crate::run_dir::layout::JOURNAL;
-use crate::run_dir::{self, Asked, Lock, Noted};
+use crate::run_dir::{self, Asked, Noted};
 use crate::scan::Weight;
 use crate::supervise;
 use jiff::Timestamp;
@@ -82,7 +82,7 @@ struct Counts {
 impl Run {
     fn look(dir: &Path, ways: Ways<'_>) -> Result<Run> {
         let asked = Asked::read(dir)?;
-        let held = Lock::is_held(dir)?;
+        let held = run_dir::holder(dir)?.is_some();
         let noted = Noted::read(dir);
         // Where another machine's locks are not seen, that it lives is seen by what it writes.
         let lives = |noted: &Noted| noted.ended.is_none() && !noted.is_from_here() && noted.age() < SILENT;
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::report::{Live, Progress};
     use crate::run_dir::journal::{Journal as Written, Record};
-    use crate::run_dir::{Ended, Noter};
+    use crate::run_dir::{Ended, Lock, Noter};
     use std::io::{Seek, SeekFrom, Write};
     use std::time::Instant;
 

@@ -2,34 +2,39 @@
 //!
 //! What counts is `flock(2)` on the open file, which the kernel gives back whatever ends the process, and which holds across containers,
 //! and over NFS across machines. What the file says is for people. It is never removed but with the whole run directory: somebody else may
-//! have it open.
+//! have it open. The guardian of the holder has it open too (`supervise::hold`), so that it is free when the last rsync of a run that was
+//! killed has ended, and not before.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::supervise::{self, Held};
 
 use super::layout::LOCK;
 
 /// Who asks for the state of a run holds its lock for a moment.
-const TRIES: u32 = 10;
+const GLANCE: Duration = Duration::from_millis(200);
+/// After a kill the lock is held until the run's rsyncs have ended, which takes 16 seconds at most.
+const ENDING: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The lock of a run directory, held until this value is dropped.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    _held: Option<Held>,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file would not do while a child that is just being started still has it.
+        // Closing the file would not do while the guardian or a child that is just being started still has it.
         let _ = self.file.unlock();
     }
 }
@@ -42,10 +47,23 @@ struct Holder {
     /// When the process was started. Holders before version 2 wrote it, and did not lock the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     started: Option<String>,
+    /// Its process, as those that see it know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+}
+
+impl Holder {
+    fn read(words: &[u8]) -> Option<Holder> {
+        serde_json::from_slice(words).ok()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_gone)
+    }
 }
 
 impl Lock {
-    /// Takes the lock of a run directory.
+    /// Takes the lock of a run directory. After a run that was killed it waits until the rsyncs of that have ended.
     ///
     /// # Errors
     /// Somebody else holds it, and is named as far as known; or the file system cannot lock.
@@ -54,15 +72,19 @@ impl Lock {
         let fail = |cause: io::Error| Error::io("lock", &path, cause);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
-        let mut tries = 0;
+        let began = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if tries < TRIES => {
-                    tries += 1;
+                Err(TryLockError::WouldBlock) => {
+                    let waited = began.elapsed();
+                    let words = if waited < GLANCE { None } else { Some(fs::read(&path).unwrap_or_default()) };
+                    let is_ending = |words: &Vec<u8>| Holder::read(words).is_some_and(|holder| holder.is_gone());
+                    if words.is_some() && !(waited < ENDING && words.as_ref().is_some_and(is_ending)) {
+                        return Err(busy(dir, words));
+                    }
                     std::thread::sleep(PAUSE);
                 }
-                Err(TryLockError::WouldBlock) => return Err(busy(dir, fs::read(&path).ok())),
                 Err(TryLockError::Error(cause)) => return Err(cannot(&path, cause)),
             }
         }
@@ -76,10 +98,11 @@ impl Lock {
             return Err(busy(dir, Some(before)));
         }
         file.set_len(0).and_then(|()| file.write_all(own().as_bytes())).map_err(fail)?;
-        Ok(Lock { file })
+        let held = supervise::hold(&file);
+        Ok(Lock { file, _held: held })
     }
 
-    /// Whether somebody holds the lock of a run directory.
+    /// Whether somebody holds the lock of a run directory: a run, or what a run that was killed has left.
     ///
     /// # Errors
     /// That cannot be told.
@@ -100,7 +123,8 @@ impl Lock {
 
 /// What this process writes into a lock.
 pub fn own() -> String {
-    let own = Holder { host: super::host(), pid: std::process::id(), started: None };
+    let pid = std::process::id();
+    let own = Holder { host: super::host(), pid, started: None, process: Process::of(pid) };
     serde_json::to_string(&own).expect("a holder is plain data")
 }
 
@@ -130,7 +154,7 @@ impl Process {
     }
 }
 
-/// Who holds the lock of a run directory, in the words of [`own`]; `None` if nobody does.
+/// Which process works on a run, in the words of [`own`]; `None` if none does.
 ///
 /// # Errors
 /// That cannot be told.
@@ -139,9 +163,9 @@ pub fn holder(dir: &Path) -> Result<Option<String>> {
         return Ok(None);
     }
     let path = dir.join(LOCK);
-    fs::read_to_string(&path)
-        .map(Some)
-        .map_err(|cause| Error::io("ask who works on the run: cannot read", &path, cause))
+    let words = fs::read(&path).map_err(|cause| Error::io("ask who works on the run: cannot read", &path, cause))?;
+    let is_gone = Holder::read(&words).is_some_and(|holder| holder.is_gone());
+    Ok((!is_gone).then(|| String::from_utf8_lossy(&words).into_owned()))
 }
 
 fn cannot(path: &Path, cause: io::Error) -> Error {
@@ -150,16 +174,20 @@ fn cannot(path: &Path, cause: io::Error) -> Error {
 }
 
 fn busy(dir: &Path, words: Option<Vec<u8>>) -> Error {
-    let holder = words.and_then(|words| serde_json::from_slice::<Holder>(&words).ok());
-    let who =
-        holder.map_or("another process".to_owned(), |Holder { host, pid, .. }| format!("process {pid} on {host}"));
+    let who = match words.and_then(|words| Holder::read(&words)) {
+        Some(holder) if holder.is_gone() => {
+            format!("what process {} on {} left when it was killed still", holder.pid, holder.host)
+        }
+        Some(Holder { host, pid, .. }) => format!("process {pid} on {host}"),
+        None => "another process".to_owned(),
+    };
     Error::usage(format!("{who} works on the run in {}", Printable::path(dir)))
         .remedy("wait for it, or end it; a copy of the same may also be started as a run of its own")
 }
 
 /// Whether a multi-sync before version 2 of the run directory, which holds its lock by the existence of the file, lives on this machine.
 fn is_held_otherwise(words: &[u8]) -> bool {
-    let Ok(Holder { host, pid, started: Some(started) }) = serde_json::from_slice(words) else { return false };
+    let Some(Holder { host, pid, started: Some(started), .. }) = Holder::read(words) else { return false };
     host == super::host() && process_start(pid).is_some_and(|other| other == started)
 }
 
@@ -187,7 +215,7 @@ mod tests {
         drop(lock);
         assert!(!Lock::is_held(dir.path()).unwrap());
         // Whatever the file says, who has died holds nothing.
-        let other = Holder { host: "elsewhere".into(), pid: 1, started: Some("long ago".into()) };
+        let other = Holder { host: "elsewhere".into(), pid: 1, started: Some("long ago".into()), process: None };
         for words in [serde_json::to_vec(&other).unwrap(), b"{".to_vec(), Vec::new()] {
             fs::write(dir.path().join(LOCK), words).unwrap();
             assert!(!Lock::is_held(dir.path()).unwrap());
@@ -195,7 +223,7 @@ mod tests {
         }
         // But a program of before that lives does.
         let pid = std::process::id();
-        let old = Holder { host: super::super::host(), pid, started: process_start(pid) };
+        let old = Holder { host: super::super::host(), pid, started: process_start(pid), process: None };
         fs::write(dir.path().join(LOCK), serde_json::to_vec(&old).unwrap()).unwrap();
         assert!(Lock::is_held(dir.path()).unwrap() && Lock::take(dir.path()).is_err());
     }

@@ -5,17 +5,24 @@
 //! program with capabilities (execve(2) clears the signal). And a launch does not hear of `^Z`, because it leads a session of its own.
 //!
 //! Each launch tells of itself before it becomes another program, and is forgotten while its number cannot belong to anybody else. So the
-//! guardian never signals a stranger. It keeps no file open, has no terminal, and is in no way of what its parent does.
+//! guardian never signals a stranger. It has no terminal, is in no way of what its parent does, and keeps no file open but what it is given
+//! to hold ([`hold`]): the lock of a run stays taken until the last rsync of the run has ended, or a run that goes on would work beside it.
 
 use std::collections::HashMap;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg,
+};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, waitpid};
 
 use super::child::Bond;
@@ -36,7 +43,11 @@ pub(super) struct Wire(Arc<OwnedFd>, Pid);
 type Message = [u8; 5];
 
 fn message(kind: u8, leader: Option<Pid>) -> Message {
-    let [a, b, c, d] = Pid::as_raw(leader).to_ne_bytes();
+    numbered(kind, Pid::as_raw(leader))
+}
+
+fn numbered(kind: u8, number: i32) -> Message {
+    let [a, b, c, d] = number.to_ne_bytes();
     [kind, a, b, c, d]
 }
 
@@ -46,6 +57,9 @@ const STARTED_PATIENT: u8 = b'~';
 const ENDED: u8 = b'-';
 /// One was told of, and did not become another program after all.
 const NONE_STARTED: u8 = b'?';
+/// A file to hold comes with it.
+const HOLD: u8 = b'[';
+const LET_GO: u8 = b']';
 
 impl Wire {
     /// Called by the child itself between fork and exec: one system call, and nothing else.
@@ -92,6 +106,30 @@ fn tell(message: &Message) {
     if wire.as_ref().is_some_and(|wire| !wire.tell(message)) {
         // One that does not know what is over might end somebody else later.
         let _ = wire.take().map(|wire| kill_process(wire.1, Signal::KILL));
+    }
+}
+
+/// A file that the guardian holds open as long as this is there, and after the death of this process until all its launches have ended.
+#[derive(Debug)]
+pub(crate) struct Held(i32);
+
+/// Gives the guardian a file to hold. Nothing happens where there is none.
+pub(crate) fn hold(file: &impl AsFd) -> Option<Held> {
+    static NUMBER: AtomicI32 = AtomicI32::new(0);
+    let wire = wire()?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let files = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    let words = numbered(HOLD, number);
+    sendmsg(&*wire.0, &[IoSlice::new(&words)], &mut control, SendFlags::NOSIGNAL).ok()?;
+    Some(Held(number))
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        tell(&numbered(LET_GO, self.0));
     }
 }
 
@@ -224,18 +262,33 @@ impl Launches {
     }
 }
 
+/// What was said, and the file that came with it; `None` if nobody is there any more.
+fn receive(wire: &impl AsFd) -> rustix::io::Result<Option<(Message, Option<OwnedFd>)>> {
+    let mut message = Message::default();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let heard = recvmsg(wire, &mut [IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let file = control.drain().find_map(|came| match came {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    Ok((heard.bytes > 0).then_some((message, file)))
+}
+
 /// Until the parent has died.
 fn watch(parent: Pid, wire: &impl AsFd) {
     let mut launches = Launches::default();
+    let mut held = HashMap::new();
     let (mut looked, mut stopped) = (Instant::now(), false);
     let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.as_nanos() as _ };
     loop {
         let ready = poll(&mut [PollFd::new(wire, PollFlags::IN)], Some(&timeout));
         if ready.is_ok_and(|count| count > 0) {
-            let mut message = Message::default();
-            match rustix::net::recv(wire, &mut message, RecvFlags::empty()) {
-                Ok((_, 0)) => break,
-                Ok(_) => launches.hear(&message),
+            match receive(wire) {
+                Ok(None) => break,
+                Ok(Some(([HOLD, number @ ..], file))) => held.extend(file.map(|file| (number, file))),
+                Ok(Some(([LET_GO, number @ ..], _))) => drop(held.remove(&number)),
+                Ok(Some((message, _))) => launches.hear(&message),
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(_) => break,
             }
@@ -260,4 +313,5 @@ fn watch(parent: Pid, wire: &impl AsFd) {
         stopped = stops;
     }
     launches.end();
+    drop(held);
 }

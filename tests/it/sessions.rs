@@ -91,6 +91,40 @@ fn what_ignores_every_request_is_killed() {
     }
 }
 
+/// The lock of a run is held until the last of its rsyncs has ended, though the run itself says nothing any more.
+#[test]
+fn a_run_that_goes_on_waits_for_the_rsyncs_of_the_one_that_was_killed() {
+    let work = Work::new();
+    work.dir("runs");
+    for number in 0..8 {
+        work.file(format!("src/d/{number}"), "");
+    }
+    let script = format!(
+        "{IF_UNITS} if mkdir WORK/first 2>/dev/null; then\n\
+         trap 'trap \"\" TERM; sleep 1; echo >WORK/over; exit 20' TERM; echo >WORK/up; while :; do sleep 0.1; done; fi\n\
+         [ -e WORK/over ] || echo >WORK/both; exec REAL \"$@\""
+    )
+    .replace("WORK", work.path().to_str().unwrap());
+    let with_wrapper = |words: &[&std::ffi::OsStr]| {
+        let mut command = multi_sync(&work);
+        command.args(words);
+        fake_rsync(&mut command, &work, &script);
+        command
+    };
+    let mut started = start(with_wrapper(&["-p", "1", "-f", "2", "-b", "runs", "src/", "dest"].map(AsRef::as_ref)));
+    started.wait_for("a launch", SOON, |_| work.join("up").exists());
+    started.signal(Signal::KILL);
+    started.finish(SOON);
+    let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
+    let status = run(with_wrapper(&["status".as_ref(), dir.as_os_str()])).expect_code(0);
+    let status = status.expect(!work.join("over").exists(), "it is too late");
+    let is_told = status.stdout_text().contains("not running");
+    status.expect(is_told, "of a run that is dead");
+    let ran = run_within(with_wrapper(&["resume".as_ref(), dir.as_os_str()]), SOON).expect_code(0);
+    let ran = ran.expect(!work.join("both").exists(), "the two ran at once");
+    ran.expect(work.join("over").exists() && work.join("dest/d/1").exists(), "it came to its end");
+}
+
 #[test]
 fn what_a_killed_wrapper_has_started_is_not_there_when_its_work_is_done_again() {
     let work = Work::new();

@@ -427,7 +427,7 @@ fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && match finding {
             Finding::Tree(Difference { path, kind }) => {
                 let below = locked.is_above(path);
-                path.starts_with(b"d/")
+                (path == b"d" || path.starts_with(b"d/"))
                     && match kind {
                         DifferenceKind::OnlyRight | DifferenceKind::Type { .. } => below,
                         // Nobody sets the time of a directory after something was made in it.
