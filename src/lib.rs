@@ -1,4 +1,4 @@
-//! multi-sync makes one rsync many: it scans trees in parallel, packs them into balanced buckets, and keeps several rsync processes
+//! multi-sync turns one rsync into many: it scans trees in parallel, packs them into balanced buckets, and keeps several rsync processes
 //! busy with them, so that the destination ends as one `rsync OPTS SRC... DEST` would have left it.
 //!
 //! - [`job`] is the whole of it: a [`job::JobBuilder`] describes a copy, and a [`job::Job`] runs, resumes, verifies, counts or explains it, and tells

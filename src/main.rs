@@ -221,7 +221,7 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
 fn wanted_of(wanted: Wanted, copies_nothing: bool) -> Wanted {
     match wanted.named().filter(|_| copies_nothing) {
         Some(option) => {
-            complain_text(&format!("nothing is copied (-n, -d): {option} and its like tell nobody"));
+            complain_text(&format!("nothing is copied (-n, -d): {option} and other hooks and metrics are not used"));
             Wanted::default()
         }
         None => wanted,
@@ -401,8 +401,8 @@ fn conclude(summary: &Summary, outcome: &Outcome) {
         outcome.remedy().iter().for_each(|todo| complain_text(&format!("to do: {todo}")));
     } else if code.get() == exit::OK && summary.retried > 0 {
         // The last line on the screen would be about the trouble.
-        let launches = if summary.retried == 1 { "1 launch" } else { &format!("{} launches", summary.retried) };
-        complain_text(&format!("everything was copied; {launches} had to be tried again"));
+        let rsyncs = if summary.retried == 1 { "1 rsync" } else { &format!("{} rsyncs", summary.retried) };
+        complain_text(&format!("everything was copied; {rsyncs} had to be retried"));
     }
 }
 

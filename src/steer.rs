@@ -300,7 +300,7 @@ impl fmt::Display for Steered {
                 write!(f, "paused: {}", why.join(", and "))
             }
             Steered::Continued => f.write_str("goes on after a pause"),
-            Steered::WindsDown => f.write_str("ends when what runs has come to its end, as was asked for"),
+            Steered::WindsDown => f.write_str("ends when the running rsyncs have finished, as was asked for"),
         }
     }
 }

@@ -339,7 +339,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__explain)
-            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --ssh --processes --files --size --buckets --keep --progress --stats --events --progress-interval --report --rsync --delete-limit --retries --stall --schedule --max-load --max-dest-full --max-pressure --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore"
+            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --engine --ssh --processes --files --size --buckets --keep --progress --stats --events --progress-interval --report --rsync --delete-limit --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -358,6 +358,10 @@ _multi__sync() {
                     return 0
                     ;;
                 --hosts-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --engine)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -445,6 +449,14 @@ _multi__sync() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --end-at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --end-in)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --scan-threads)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -497,7 +509,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__resume)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --engine --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -508,6 +520,10 @@ _multi__sync() {
                     return 0
                     ;;
                 --hosts-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --engine)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -556,6 +572,14 @@ _multi__sync() {
                     return 0
                     ;;
                 --max-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --end-at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --end-in)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -587,7 +611,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__retry)
-            opts="-p -P --hosts --hosts-file --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --engine --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -598,6 +622,10 @@ _multi__sync() {
                     return 0
                     ;;
                 --hosts-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --engine)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -646,6 +674,14 @@ _multi__sync() {
                     return 0
                     ;;
                 --max-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --end-at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --end-in)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -47,7 +47,7 @@ checksum\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l delete-limit -d 'count deletions first, and delete nothing if there are more than N, or more than P% of the entries at DEST (exit code 25); none: delete even if a source is empty or on another file system than before' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retries -d 'how often an rsync whose connection failed is retried [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stall -d 'end and retry an rsync that has neither printed, read nor written anything for SECONDS' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'continue a run, given by its name, the beginning of its name, or its directory; -p, -P, --retries, --stall, --stats, --schedule and the throttles may be changed' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'continue a run, given by its name, the beginning of its name, or its directory; multi-sync resume --help lists what may be changed' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retry-failed -d 'copy again what failed in a run' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l status -d 'show the state of a run' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l set -d 'change a running run with --processes, --schedule and the options below; print the settings in force' -r
@@ -114,6 +114,7 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "bench" -d 'Measu
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "help" -d 'Prints a short help, the help of one word, or everything'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l events -d 'write events as JSON lines to FILE, to - (standard output, which is then used for nothing else), or to fd:N' -r
@@ -125,6 +126,8 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l schedul
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-load -d 'pause when the load of this machine reaches the first value, continue below the second [default: 0.8 of the first]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-end -d 'run COMMAND (sh -c) when the run has ended, with MULTI_SYNC_* variables and a JSON summary on standard input' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-failure -d 'run COMMAND in the same way, before --on-end, if the exit code is not 0' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hook-seconds -d 'kill such a command after N seconds [default: 60]' -r
@@ -134,6 +137,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s P -l pr
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l events -d 'write events as JSON lines to FILE, to - (standard output, which is then used for nothing else), or to fd:N' -r
@@ -145,6 +149,8 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l schedule
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-load -d 'pause when the load of this machine reaches the first value, continue below the second [default: 0.8 of the first]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-end -d 'run COMMAND (sh -c) when the run has ended, with MULTI_SYNC_* variables and a JSON summary on standard input' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-failure -d 'run COMMAND in the same way, before --on-end, if the exit code is not 0' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hook-seconds -d 'kill such a command after N seconds [default: 60]' -r
@@ -181,6 +187,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s m -l m
 many-to-one\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s f -l files -d 'most entries in a bucket; if given, each bucket is copied by an rsync of its own [default: 1000, and an rsync copies several buckets]' -r
@@ -197,6 +204,8 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l schedu
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-load -d 'pause when the load of this machine reaches the first value, continue below the second [default: 0.8 of the first]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-threads -d 'number of threads that scan the source [default: one per core, more on network and FUSE file systems]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l remote-scan -d 'what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]' -r -f -a "auto\t''
 agent\t''

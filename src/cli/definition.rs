@@ -30,8 +30,8 @@ Copies a tree with several rsyncs at once, with the result of a single rsync.
 
 Usage: multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...
        multi-sync [OPTIONS] SRC... DEST
-       multi-sync resume | retry | status | runs | verify | survey | explain |
-                  selftest | bench | help [WORD | all]
+       multi-sync resume | retry | status | set | runs | verify | survey |
+                  explain | report | selftest | bench | help [WORD | all]
   -p, --processes N    run N rsyncs at once [default: 1]; auto: find the best N
   -r, --rsync 'OPTS'   rsync's options, quoted [default: '-aS --numeric-ids']
   -P, --progress       show progress on one live line; -PP: each rsync as well
@@ -189,7 +189,7 @@ pub(super) fn command() -> Command {
         .arg(long_value(
             "resume",
             "RUN",
-            "continue a run, given by its name, the beginning of its name, or its directory; -p, -P, --retries, --stall, --stats, --schedule and the throttles may be changed".into(),
+            "continue a run, given by its name, the beginning of its name, or its directory; multi-sync resume --help lists what may be changed".into(),
         ))
         .arg(long_value("retry-failed", "RUN", "copy again what failed in a run".into()))
         .arg(long_value("status", "RUN", "show the state of a run".into()))

@@ -116,7 +116,7 @@ impl Driver<'_, '_> {
             }
             Command::Abort(launch) => {
                 let error = self.state.ended.get_mut(&launch).and_then(|end| end.error.take());
-                return Err(error.unwrap_or_else(|| Error::usage("a launch failed").exit(exit::IPC)));
+                return Err(error.unwrap_or_else(|| Error::usage("an rsync failed").exit(exit::IPC)));
             }
             Command::Pause => self.context.control.supervisor().pause(),
             Command::Continue => self.context.control.supervisor().go_on(),
@@ -247,7 +247,7 @@ impl Driver<'_, '_> {
         let mut failures = std::mem::take(&mut end.failures);
         if end.more_failures > 0 {
             let names = end.more_failures;
-            let said = format!("{names} more names of this launch are not listed");
+            let said = format!("{names} more names of this rsync are not listed");
             (self.tell)(Event::Note(Note::Unlisted { list: FAILED_TEXT.into(), names }));
             failures.push(Failure { name: None, said: said.into_bytes() });
         }

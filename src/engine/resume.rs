@@ -109,7 +109,7 @@ fn lacks(ledger: &Ledger, plan: &Plan, buckets: &BucketDir, ways: &Ways, supervi
     } else if older * 2 > count {
         Some("DEST has something else than what was copied to it".into())
     } else if ![exit::OK, exit::PARTIAL, exit::VANISHED].contains(&code) {
-        Some(format!("it cannot be seen what DEST has (rsync ended with code {code})"))
+        Some(format!("rsync could not look at DEST (code {code})"))
     } else {
         None
     }

@@ -40,22 +40,22 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
             let unit = vec!["./NAME".into()];
             let create = plan.recipe.create(Some(b"./"), unit.clone(), false);
             let copy = plan.recipe.buckets(unit, Copying::default(), plan.recipe.argument_room());
-            let _ = writeln!(text, "Directories that are divided are made by: {}", shown(&create));
-            let _ = writeln!(text, "A launch copies names (NAME) with: {}", shown(&copy));
+            let _ = writeln!(text, "Split directories are created by: {}", shown(&create));
+            let _ = writeln!(text, "Names (NAME) are copied by: {}", shown(&copy));
             if text.contains(" /proc/") {
                 text.push_str("/proc/PID/fd/N is the directory of the sources, which is held open.\n");
             }
             let _ = match &plan.first_pass {
                 Ok(_) => writeln!(
                     text,
-                    "First pass: before a launch what is new at the destination is made; rsync then looks at all."
+                    "First pass: threads make what is new at the destination, then rsync looks at every entry."
                 ),
                 Err(why) => writeln!(text, "No first pass: {why}"),
             };
             if let Some(far) = &plan.far {
                 let _ = writeln!(text, "The source is scanned there by {}.", far.means);
             }
-            let _ = writeln!(text, "One rsync does a tree that is not worth several: {}", shown(&plan.plain));
+            let _ = writeln!(text, "A tree that is too small for several is copied by: {}", shown(&plan.plain));
         }
     }
     if let Some(limit) = config.delete_limit {

@@ -60,7 +60,7 @@ impl Opened {
 
     fn again(config: &Config, plan: &Plan, run: &Resumed) -> Result<Opened> {
         if plan.leaves_halves {
-            return Err(Error::usage("with these rsync options a file that was half written would be passed over")
+            return Err(Error::usage("with these rsync options the next rsync would skip a file that is half written")
                 .remedy("copy once without --update, --ignore-existing and --size-only"));
         }
         let lock = Lock::take(&run.dir)?;

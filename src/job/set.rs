@@ -40,7 +40,7 @@ pub fn set(typed: &Path, request: &Request, is_stopped: &dyn Fn() -> bool, tell:
         false => (format!("the run in {shown} has not answered for {} s", LONGEST.as_secs()), exit::TIMEOUT),
     };
     match asked {
-        Asking::Ended => Err(Error::usage(format!("nobody works on the run in {shown}"))
+        Asking::Ended => Err(Error::usage(format!("the run in {shown} is not running"))
             .remedy(format!("go on with it: {}", what_to_type(&dir, false)))),
         Asking::GivenUp => Err(Error::usage(format!("{silent}: nothing was changed"))
             .remedy("see whether its process is stopped, or its directory cannot be read there")
@@ -73,7 +73,7 @@ fn text(answer: &Answer) -> String {
         Some(why) => line("Processes", format!("one rsync does it all ({why})")),
         None => {
             let fewer = if allowed < processes { format!(", of which {allowed} may run now") } else { String::new() };
-            let too_many = if running > processes { "; those that are too many come to their end" } else { "" };
+            let too_many = if running > processes { "; the surplus ones finish their work" } else { "" };
             line("Processes", format!("{processes} at most{fewer}, {running} running{too_many}"));
             let all = if answer.bandwidth.is_some() { " for all rsyncs together that start from now on" } else { "" };
             line("Bandwidth", format!("{}{all}", steer::shown(answer.bandwidth)));
@@ -83,7 +83,7 @@ fn text(answer: &Answer) -> String {
     line("Paused", paused);
     answer.risk.iter().for_each(|risk| line("In the pause", risk.clone()));
     if answer.stops {
-        line("Ends", "when what runs has come to its end".to_owned());
+        line("Ends", "when the running rsyncs have finished".to_owned());
     }
     if let Some(schedule) = &answer.schedule {
         let until = answer.until.as_ref().map_or(String::new(), |until| format!(" (next change: {until})"));

@@ -60,7 +60,9 @@ impl Hooks {
         *lock(&self.running) = Some(supervisor.clone());
         let done = within(self.limit, &supervisor, &invocation);
         *lock(&self.running) = None;
-        let say = |text: String| streams::err(format!("multi-sync: the command of {name} {text}; the result stays\n"));
+        let say = |text: String| {
+            streams::err(format!("multi-sync: the command of {name} {text}; the exit code stays the same\n"))
+        };
         match done {
             Ok((_, Some(Cut::TooLong))) => say(format!("was ended after {} s", self.limit.as_secs())),
             Ok((_, Some(Cut::Interrupted))) => say("was ended by a signal".to_owned()),

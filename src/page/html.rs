@@ -183,7 +183,7 @@ fn how(page: &mut String, report: &Report) {
         let _ = writeln!(page, "<p>One rsync did it all{part}: {}.</p>", escape(why));
     }
     if report.parts > 1 {
-        let _ = writeln!(page, "<p>The run had {} parts: it was gone on with.</p>", report.parts);
+        let _ = writeln!(page, "<p>The run had {} parts: it was resumed.</p>", report.parts);
     }
     let rows = report.steps.iter().map(|step| [step.part.clone(), step.step.clone(), seconds(step.seconds)]);
     table(page, &["part", "step", "took"], rows, &[2]);

@@ -15,7 +15,7 @@ use super::folding::{self, Folding};
 pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root: bool) -> Result<Makes, String> {
     let off = |why: &str| Err(why.to_owned());
     if config.first_pass == Wish::Off {
-        return off("it is not wanted");
+        return off("--first-pass is off");
     }
     if one_rsync {
         return off("one rsync does it all");

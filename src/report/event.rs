@@ -363,12 +363,12 @@ impl fmt::Display for Failed {
             ),
             Failed::HalfWritten { code } => write!(
                 f,
-                "an rsync ended with code {code}: what it has half written would be passed over with these rsync options, \
-                 so it is not tried again"
+                "an rsync ended with code {code}, and is not retried: with these rsync options the next one would skip what is \
+                 half written"
             ),
             Failed::GivenUp { code, one_host } => {
                 let where_ = if *one_host { "too often" } else { "on two hosts, where others succeed," };
-                write!(f, "a launch failed {where_} with code {code} ({})", exit::meaning(*code))
+                write!(f, "an rsync failed {where_} with code {code} ({})", exit::meaning(*code))
             }
             Failed::NoHost { waited } => write!(f, "no host could be used for {} s", waited.as_secs()),
             Failed::Stopped => f.write_str("stopped as was asked for: not everything was copied"),
@@ -410,7 +410,7 @@ impl fmt::Display for Note {
                     "an rsync that was stopped in a pause has ended with code {code} ({what}): its work is done again"
                 )
             }
-            Note::RetryFailed => f.write_str("what failed may have passed; trying once more"),
+            Note::RetryFailed => f.write_str("what failed may work now: trying once more"),
             Note::Allocation { job, nodes, rsyncs, ends_at } => {
                 let count = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
                 let (nodes, rsyncs) = (count(*nodes, "node", "nodes"), count(*rsyncs, "rsync", "rsyncs"));
@@ -423,11 +423,11 @@ impl fmt::Display for Note {
             Note::HostChecked { text, .. } => write!(f, "host {text}"),
             Note::HostLost { host, code, pause } => {
                 let (what, seconds) = (exit::meaning(*code), pause.as_secs());
-                write!(f, "{host} is set aside for {seconds} s: a launch ended with code {code} ({what})")
+                write!(f, "{host} is set aside for {seconds} s: an rsync there ended with code {code} ({what})")
             }
-            Note::Adapts { most } => write!(f, "as many rsync processes as help, at most {most}"),
+            Note::Adapts { most } => write!(f, "finding the best number of rsyncs, at most {most}"),
             Note::FewerAtOnce => {
-                f.write_str("the other side does not let in so many rsyncs at once: fewer run from now on")
+                f.write_str("the other side does not accept so many rsyncs at once: fewer run from now on")
             }
             Note::OneRsync { why } => write!(f, "one rsync does it all ({why})"),
             Note::OneRsyncForTheRest { why } => write!(f, "one rsync does what is left ({why})"),
@@ -441,7 +441,7 @@ impl fmt::Display for Note {
                 write!(f, "the run cannot be resumed if it does not come to its end: {why}")
             }
             Note::CopiedAgain { text } | Note::Unwritten { text } | Note::Other(text) => f.write_str(text),
-            Note::Unlisted { list, names } => write!(f, "{list}: {names} more names of this launch are not listed"),
+            Note::Unlisted { list, names } => write!(f, "{list}: {names} more names of this rsync are not listed"),
             Note::SourcesByPath => f.write_str(
                 "the rsync that is started must not look into /proc of this process: sources are found by their paths",
             ),

@@ -124,12 +124,12 @@ impl Live {
     /// Lines for a person: the whole, then each launch, then what went wrong so far.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![super::progress::line(&self.progress)];
-        lines.extend(self.winds_down.then(|| "it ends when what runs has come to its end".to_owned()));
+        lines.extend(self.winds_down.then(|| "it ends when the running rsyncs have finished".to_owned()));
         lines.extend(self.launches.iter().map(|launch| launch.line(usize::MAX)));
         let told = [
             (self.not_copied, "name was not copied so far", "names were not copied so far"),
             (self.unread, "entry could not be read by the scan", "entries could not be read by the scan"),
-            (self.retried, "launch was started once more", "launches were started once more"),
+            (self.retried, "rsync was retried", "rsyncs were retried"),
         ];
         lines.extend(
             told.iter()

@@ -182,7 +182,7 @@ fn busy(dir: &Path, words: Option<Vec<u8>>) -> Error {
         None => "another process".to_owned(),
     };
     Error::usage(format!("{who} works on the run in {}", Printable::path(dir)))
-        .remedy("wait for it, or end it; a copy of the same may also be started as a run of its own")
+        .remedy("wait for it, or end it; or start the same copy as a new run")
 }
 
 /// Whether a multi-sync before version 2 of the run directory, which holds its lock by the existence of the file, lives on this machine.

@@ -202,7 +202,7 @@ impl Scheduler {
         let one = self.queue.is_empty();
         all.into_iter().for_each(|bucket| self.queue.push(bucket));
         if one && !(self.policy.makes_much && self.spine.len() > 0 && self.queue.is_worth_two()) {
-            Decision::One("it is not worth more than one launch")
+            Decision::One("it is too small for several rsyncs")
         } else {
             Decision::Several
         }

@@ -145,9 +145,35 @@ fn links_lead_somewhere() {
     assert!(count > 30, "only {count} links were found");
 }
 
+/// What `make` is asked for in README and the pages is a target.
+#[test]
+fn make_has_the_targets() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (path, text) in pages() {
+        for line in blocks_of_shell(&text).iter().flat_map(|block| block.lines()) {
+            let words = line.trim_start_matches("sudo ").strip_prefix("make").and_then(|rest| rest.split('#').next());
+            let Some(words) = words.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else { continue };
+            for target in words.split_whitespace().filter(|word| !word.contains('=')) {
+                count += 1;
+                if !makefile.lines().any(|line| line.starts_with(&format!("{target}:"))) {
+                    wrong.push(format!("{}: make {target}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 4, "only {count} targets were found");
+}
+
+fn blocks_of_shell(page: &str) -> Vec<&str> {
+    let begins = page.match_indices("```sh\n").chain(page.match_indices("```bash\n"));
+    begins.filter_map(|(at, mark)| page[at + mark.len()..].split("```").next()).collect()
+}
+
 /// Lines in blocks of shell that begin with `multi-sync`, with those that go on.
 fn commands(page: &str) -> Vec<String> {
-    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks = blocks_of_shell(page).into_iter();
     let lines = blocks.map(|block| block.replace("\\\n", " "));
     let lines: Vec<String> = lines.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     lines.into_iter().filter(|line| line.starts_with("multi-sync ")).collect()
@@ -168,27 +194,28 @@ fn commands_are_understood() {
         for line in commands(&text) {
             let rest = line.strip_prefix("multi-sync ").expect("it begins so");
             // A comment, and a pipe behind it.
-            let rest = rest.split("  #").next().unwrap_or_default().trim();
+            let rest = rest.split("  #").next().unwrap_or_default().split(" | ").next().unwrap_or_default().trim();
+            // A trial would go to DEST.
+            let rest = rest.replace("3> >(my-monitor)", "3>/dev/null").replace("--trial-seconds 60 ", "");
             let begins = rest.split_whitespace().next().unwrap_or_default();
-            let asks = [
-                "resume",
-                "report",
-                "retry",
-                "status",
-                "runs",
-                "--forget",
-                "set",
-                "selftest",
-                "bench",
-                "--bench",
-                "--benchshm",
-                "--selftest",
-            ];
-            if asks.contains(&begins) {
+            if ["selftest", "bench", "--bench", "--benchshm", "--selftest"].contains(&begins) {
                 continue;
             }
             count += 1;
-            let rest = rest.strip_prefix("verify ").unwrap_or(rest);
+            // Of a run that there is not: everything else has been understood by then.
+            if ["resume", "retry", "status", "set", "--forget", "report", "runs"].contains(&begins) {
+                let mut command = sh(&work, &format!("PATH={}:$PATH; multi-sync {rest}", work.join("bin").display()));
+                command.env("HOME", work.path());
+                let ran = run(command);
+                let fine = match begins {
+                    "runs" => ran.status.success(),
+                    "report" => ran.stderr_text().contains("run.jsonl: No such file"),
+                    _ => ran.stderr_text().contains("there is no run RUN"),
+                };
+                ran.expect(fine, &format!("{}: {line}", path.display()));
+                continue;
+            }
+            let rest = rest.strip_prefix("verify ").unwrap_or(&rest);
             let explains = if ["explain", "survey", "help"].contains(&begins) { "" } else { "explain " };
             // Absolute names are those below here.
             let script = ["/data", "/export", "/mnt", "/scratch"].iter().fold(rest.to_owned(), |line, name| {

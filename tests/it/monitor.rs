@@ -117,7 +117,7 @@ fn a_hook_that_fails_or_hangs_changes_nothing() {
     let hangs = "trap '' TERM; sleep 1000 & sleep 1000";
     let words = ["--hook-seconds", "1", "--on-end", hangs, "src/", "dest"];
     let ran = told(&work, &words).expect_code(0);
-    says(ran, "the command of --on-end was ended after 1 s; the result stays");
+    says(ran, "the command of --on-end was ended after 1 s; the exit code stays the same");
     assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
     let ran = told(&work, &["--on-end", "exit 7", "src/", "dest"]).expect_code(0);
     says(ran, "the command of --on-end ended with code 7");
@@ -146,7 +146,7 @@ fn nobody_is_told_of_a_dry_run() {
     some(&work);
     for words in [&["-d", "src/", "dest"][..], &["-p", "2", "rsync", "-an", "src/", "dest"]] {
         let ran = told(&work, &[&["--on-end", HOOK, "--metrics", "m.prom"], words].concat()).expect_code(0);
-        says(ran, "--on-end and its like tell nobody");
+        says(ran, "--on-end and other hooks and metrics are not used");
         assert!(!work.join("json").exists() && !work.join("m.prom").exists());
     }
 }

@@ -300,7 +300,7 @@ fn a_number_of_processes_that_is_found() {
     grow(&work.join("src"));
     for flags in ["-p auto", "-p auto -f 2 --stats"] {
         let (_, many) = Twin::new(&work, ["src/", "SIDE/D"]).options("-a").flags(flags).same();
-        assert!(many.stderr_text().contains("as many rsync processes as help, at most "), "{}", many.report());
+        assert!(many.stderr_text().contains("finding the best number of rsyncs, at most "), "{}", many.report());
     }
     // It begins with two. Those that carry buckets wait until there are three, as if they were slow.
     let mut many = multi_sync(&work);

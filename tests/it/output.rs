@@ -87,7 +87,7 @@ fn trouble_that_was_overcome_has_a_closing_line() {
     fake_rsync(&mut command, &work, &script);
     let ran = run(command).expect_code(0);
     let last = ran.stderr_text().lines().last().unwrap_or_default().to_owned();
-    assert_eq!(last, "multi-sync: everything was copied; 1 launch had to be tried again", "{}", ran.report());
+    assert_eq!(last, "multi-sync: everything was copied; 1 rsync had to be retried", "{}", ran.report());
     assert_eq!(run(several(&work, "-a", &["s/", "other/"])).stderr_text(), "");
 }
 

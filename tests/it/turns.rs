@@ -22,7 +22,7 @@ fn copies(work: &Work, sshd: &Sshd, dest: &str) {
     copy.args(["-p", "3", "-f", "5", "-r", "-a --delete", "src/", dest]).env("RSYNC_RSH", sshd.rsh());
     let ran = run(copy).expect_code(0);
     let said = ran.stderr_text();
-    assert!(said.matches("the other side does not let in so many").count() <= 1, "{said}");
+    assert!(said.matches("the other side does not accept so many").count() <= 1, "{said}");
     assert!(!said.contains("Another instance") && !said.contains("kex_exchange"), "{said}");
     let mut check = rsync(work);
     check.args(["-ani", "--delete", "src/", "D/"]);

@@ -26,7 +26,9 @@ impl Run {
                 }
                 Some((_, age)) if age >= SILENT => format!("running, no sign of life for {} s", age.as_secs()),
                 Some((noted, _)) if noted.live.progress.paused => "running, and paused".to_owned(),
-                Some((noted, _)) if noted.live.winds_down => "running, until what runs has come to its end".to_owned(),
+                Some((noted, _)) if noted.live.winds_down => {
+                    "running, ends when the running rsyncs have finished".to_owned()
+                }
                 _ => "running".to_owned(),
             },
             (false, _, Some(line)) => {
