@@ -10,8 +10,10 @@ INSTALL ?= install
 # no: install nothing.
 SETUP ?= yes
 export SETUP
-# What `make packages` builds for: nothing is this machine.
+# What `make packages` builds for: nothing is this machine; x86_64-unknown-linux-musl and aarch64-unknown-linux-musl are static.
 PACKAGE_TARGET ?=
+# For another processor a C compiler and a linker are needed, which cargo-zigbuild brings.
+PACKAGE_BUILD := $(if $(filter-out $(shell uname -m)-%,$(PACKAGE_TARGET)),zigbuild,build)
 # More arguments for `cargo test`, such as a name.
 TEST_ARGS ?=
 # How long `make fuzz` runs each target, and which ones (all).
@@ -58,7 +60,7 @@ SHARED := share/man/multi-sync.1:man/man1/multi-sync.1 \
 sharedir = $(DESTDIR)$(PREFIX)/share
 
 .DEFAULT_GOAL := build
-.PHONY: packages sbom build setup demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-rsync-source
+.PHONY: packages sbom build setup demo test lint install uninstall fuzz fuzz-oracle fuzz-oracle-old damage crash rsync-suite selftest bench benchshm criterion compare clean help need-cargo need-target need-rsync-source
 # `make lint test` runs one after the other: cargo locks its folder anyway.
 .NOTPARALLEL:
 
@@ -105,10 +107,10 @@ uninstall: ## remove what install has put there
 	    $(foreach pair,$(SHARED),'$(sharedir)/$(word 2,$(subst :, ,$(pair)))')
 	for dir in '$(docdir)/docs' '$(docdir)/systemd' '$(docdir)'; do if [ -d "$$dir" ]; then rmdir "$$dir"; fi; done
 
-packages: need-cargo ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux-musl: static); needs cargo-deb and cargo-generate-rpm
+packages: need-target ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux-musl or aarch64-...: static); needs cargo-deb and cargo-generate-rpm
 	@for tool in cargo-deb cargo-generate-rpm; do \
 	    command -v $$tool >/dev/null || { echo "$$tool is not here: cargo install --locked $$tool" >&2; exit 1; }; done
-	$(CARGO) build --release --locked $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	$(CARGO) $(PACKAGE_BUILD) --release --locked $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	@mkdir -p target
 	@printf '%s\n' \
 	    "multi-sync ($(VERSION)-1) unstable; urgency=medium" '' '  * See docs/CHANGELOG.md in this directory.' '' \
@@ -174,6 +176,12 @@ help: ## this list
 need-rsync-source:
 	@[ -f '$(RSYNC_SOURCE)/runtests.py' ] || { \
 	    echo 'RSYNC_SOURCE=DIR is needed: a source tree of rsync 3.5 or newer, configured and built' >&2; exit 1; }
+
+need-target: need-cargo
+	@[ -z '$(PACKAGE_TARGET)' ] || [ -d "$$(rustc --print target-libdir --target '$(PACKAGE_TARGET)')" ] || { \
+	    echo 'Rust has no standard library for $(PACKAGE_TARGET) here: rustup target add $(PACKAGE_TARGET)' >&2; exit 1; }
+	@[ '$(PACKAGE_BUILD)' = build ] || command -v cargo-zigbuild >/dev/null || { \
+	    echo 'cargo-zigbuild is not here: cargo install --locked cargo-zigbuild, and zig (both: pip install cargo-zigbuild ziglang)' >&2; exit 1; }
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { \
