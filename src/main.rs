@@ -5,6 +5,12 @@ mod cli;
 mod folder;
 mod in_place;
 mod monitor;
+#[cfg(all(
+    target_arch = "x86_64",
+    target_pointer_width = "64",
+    any(test, all(target_env = "musl", target_feature = "crt-static"))
+))]
+mod musl;
 mod streams;
 mod terminal;
 

@@ -94,7 +94,10 @@ fn the_number_of_rsyncs_follows_and_a_stop_can_be_resumed() {
     set(&work, &["-p", "1", "--bwlimit", "4m"]).expect_code(0);
     started.wait_for("one launch", Duration::from_secs(3), |_| launches(&work, 0).0 <= 1);
     let stopped = set(&work, &["--stop"]).expect_code(0).stdout_text();
-    assert!(stopped.contains("Ends: when the running rsyncs have finished") && stopped.contains("Bandwidth: 4.0 MiB/s"), "{stopped}");
+    assert!(
+        stopped.contains("Ends: when the running rsyncs have finished") && stopped.contains("Bandwidth: 4.0 MiB/s"),
+        "{stopped}"
+    );
     let ran = started.finish(SOON).expect_code(30);
     let said = ran.stderr_text();
     for line in ["6 rsyncs at once from now on", "1 rsync at once", "4.0 MiB/s", "stopped as was asked for", "--resume"]
