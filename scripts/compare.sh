@@ -9,7 +9,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 usage() {
     cat <<'END'
-usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--hosts] [--buckets] [--delete] [--links] [OPTIONS]
+usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--hosts] [--buckets] [--delete] [--links] [--pull-wan]
+       [--pull-small] [--pull-ssh] [--pull-addresses] [OPTIONS]
 
 What is compared; --copy if nothing is said:
   --copy         whole jobs, fresh and with nothing to do: rsync, multi-sync -p 1, -p 2, and -p N for each --processes,
@@ -24,6 +25,10 @@ What is compared; --copy if nothing is said:
                  multi-sync -p 3 on one of them, and many-to-one with all (needs root, ip and tc)
   --buckets      what a run costs per bucket: 10,000, 100,000 and 1,000,000 buckets of one file, for an rsync that does nothing
   --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
+  --pull-wan     256 files of 640 KiB from an rsync daemon at the end of a long link, as --wan: rsync, multi-sync -p 4, -p 8
+  --pull-small   20,000 files of 10 KiB from there: the same, and mprsync -j 8
+  --pull-ssh     20,000 files from an sshd of its own on the loopback network, as --ssh: rsync, multi-sync -p 4, mprsync -j 4
+  --pull-addresses  120 MB from three addresses of one machine, 100 Mbit/s each, as --hosts: multi-sync -p 3 through one of them and through all
   --links        -aH of 20 snapshots of 5,000 files that share what has not changed, fresh and with nothing to do: the same
 
 Options:
@@ -44,10 +49,11 @@ Options:
 
 Environment: BEFORE: an older multi-sync, which has a row "before ..." beside each row of the new one, but of --slow, --hosts and --buckets;
 MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (default target/release/examples/...), MANYBUCKETS;
-`make compare` builds them. SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
+`make compare` builds them. MPRSYNC: mprsync from PyPI (default: where it is found; without it its rows are left out). SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
 WAN_PROXY: a program that delays and limits TCP connections (default ../shared/tools/wan-proxy.py).
 `scripts/setup.sh bench` installs what --scan and --slow can use. With the defaults --copy takes about 10 minutes, --scan 5, --slow 8,
---ssh 5, --wan 6, --hosts 4, --buckets 12, --delete 3 and --links 6 on two cores.
+--ssh 5, --wan 6, --hosts 4, --buckets 12, --delete 3,
+--links 6, --pull-wan 6, --pull-small 6, --pull-ssh 6 and --pull-addresses 4 on two cores.
 END
 }
 
@@ -62,6 +68,7 @@ before=${BEFORE:-}
 maketree=${MAKETREE:-$target/release/examples/maketree}
 sametree=${SAMETREE:-$target/release/examples/sametree}
 barescan=${BARESCAN:-$target/release/examples/barescan}
+mprsync=${MPRSYNC:-mprsync}
 manybuckets=${MANYBUCKETS:-$target/release/examples/manybuckets}
 slowfs=${SLOWFS:-$here/../shared/tools/slowfs.c}
 wan_proxy=${WAN_PROXY:-$here/../shared/tools/wan-proxy.py}
@@ -80,6 +87,8 @@ minutes=30
 name=$(uname -n)
 out=
 work=
+# What tools are told the source is, if it is on another machine.
+pulled=
 sshd_pid=
 observed_pid=
 wan_pids=()
@@ -107,7 +116,8 @@ number() {
 read_words() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --copy | --scan | --slow | --ssh | --wan | --hosts | --buckets | --delete | --links) kinds+=("${1#--}") ;;
+            --copy | --scan | --slow | --ssh | --wan | --hosts | --buckets | --delete | --links | --pull-wan | --pull-small | --pull-ssh | \
+                --pull-addresses) kinds+=("${1#--}") ;;
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
@@ -216,6 +226,10 @@ describe() {
     if has fpart; then version fpart fpart -V; fi
     if has msrsync3; then version msrsync3 msrsync3 --version; fi
     if has ssh; then version ssh ssh -V; fi
+    if has "$mprsync"; then
+        # It tells no version.
+        head -c 2 "$mprsync" | grep -q '#!' && version mprsync "$(sed -n '1s/^#!//p' "$mprsync")" -c 'import importlib.metadata as m; print(m.version("mprsync"))'
+    fi
     echo "command: $0 ${words[*]}"
 }
 
@@ -264,10 +278,13 @@ command_of() {
         'multi-sync -p 3 on one host')
             argv=(ip netns exec "${spaces[0]}" "$multi_sync" -p 3 -r "${options[*]}" "$2/" "$3/")
             ;;
+        *'through three addresses') argv=("$multi_sync" -p 3 -r "${options[*]}" "host{1..3}:${2#*:}/" "$3/") ;;
+        *'through one address') argv=("$multi_sync" -p 3 -r "${options[*]}" "$2/" "$3/") ;;
         'multi-sync from 3 hosts')
             argv=("$multi_sync" -m many-to-one --ssh "ssh -F $work/hosts/config" --hosts host1,host2,host3 -r "${options[*]}" "$2/" "$3/")
             ;;
         multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
+        mprsync*) argv=("$mprsync" -j "$count" --silent "${options[@]}" "$2/" "$3/") ;;
         'two by hand') argv=(bash -c "$by_hand" by_hand "$2" "$3" "${options[@]}") ;;
         # It refuses -a, which is -r and these.
         fpsync*) argv=(fpsync -n "$count" -t "$work/tmp/fpsync" -o '-lptgoDS --numeric-ids' "$2/" "$3/") ;;
@@ -370,7 +387,7 @@ observe() {
 # copy_round TREE SOURCE DESTINATION ROUND TOOL: fresh, nothing to do, and gone again. DESTINATION is what tools are told; the
 # folder itself is "$work/copy".
 copy_round() {
-    command_of "$5" "$2" "$3"
+    command_of "$5" "${pulled:-$2}" "$3"
     case $5 in
         # They do not make it.
         fpsync* | msrsync3*) mkdir "$work/copy" ;;
@@ -389,7 +406,7 @@ compare_copies() {
     shift 3
     check_room "$from"
     # The first copy of all pays for caches.
-    command_of rsync "$from" "$to"
+    command_of rsync "${pulled:-$from}" "$to"
     timeout --foreground "$cap" "${argv[@]}" >/dev/null || fail "rsync cannot copy $tree"
     rm -rf "$work/copy"
     for ((round = 1; round <= rounds; round++)); do
@@ -399,7 +416,7 @@ compare_copies() {
     for tool; do
         case $tool in
             multi-sync*)
-                command_of "$tool" "$from" "$to"
+                command_of "$tool" "${pulled:-$from}" "$to"
                 for run in fresh 'nothing to do'; do observe "$tree" "$run" "$tool"; done
                 rm -rf "$work/copy"
                 ;;
@@ -706,8 +723,9 @@ start_wan() {
         say "SKIP --wan: python3 or $wan_proxy is missing"
         return 1
     fi
-    printf 'use chroot = no\nlog file = %s\n[copy]\npath = %s\nread only = no\nuid = %s\ngid = %s\n' \
-        "$work/daemon.log" "$work" "$(id -u)" "$(id -g)" >"$work/rsyncd.conf"
+    # A list below a directory of such a module finds no files: what is pulled is a module of its own.
+    printf 'use chroot = no\nuid = %s\ngid = %s\nlog file = %s\n[copy]\npath = %s\nread only = no\n[tree]\npath = %s\n' \
+        "$(id -u)" "$(id -g)" "$work/daemon.log" "$work" "$work/tree" >"$work/rsyncd.conf"
     for try in 1 2 3 4 5; do
         port=$((20000 + RANDOM % 20000))
         wan_port=$((port + 1))
@@ -731,6 +749,33 @@ wide_area() {
     mapfile -t tools < <(echo rsync && with_before '-p 4' '-p 8')
     compare_copies 'wan-256 over a long link' "$work/tree" "rsync://127.0.0.1:$wan_port/copy/copy" "${tools[@]}"
     rm -rf "$work/tree"
+}
+
+# pull TREE SOURCE SCALE TOOL...: the tree is made here, and SOURCE is its name on the other machine.
+pull() {
+    make_tree "$1" "$work/tree" "$3"
+    pulled=$2
+    compare_copies "$1 pulled" "$work/tree" "$work/copy" "${@:4}"
+    pulled=
+    rm -rf "$work/tree"
+}
+
+pull_wide_area() {
+    start_wan || return 0
+    local tools
+    mapfile -t tools < <(echo rsync && with_before '-p 4' '-p 8')
+    if [ "$1" = wan-small ] && has "$mprsync"; then tools+=('mprsync -j 8'); fi
+    pull "$1" "rsync://127.0.0.1:$wan_port/tree" "$scale" "${tools[@]}"
+}
+
+pull_remote() {
+    start_sshd || return 0
+    local tools
+    mapfile -t tools < <(echo rsync && with_before '-p 4')
+    if has "$mprsync"; then tools+=('mprsync -j 4'); fi
+    # 20,000 files each.
+    pull empty-50k "multi-sync-compare:$work/tree" "$(awk "BEGIN { print 0.4 * $scale }")" "${tools[@]}"
+    pull lognormal-20k "multi-sync-compare:$work/tree" "$scale" "${tools[@]}"
 }
 
 # Three hosts with a link of 100 Mbit/s each, as far as possible from this machine's own network: names of this run, addresses of the
@@ -810,6 +855,16 @@ source_hosts() {
     compare_copies 'three hosts of 100 Mbit/s' "$work/tree" "rsync://$daemon_address:8730/copy/copy" \
         'multi-sync -p 3 on one host' 'multi-sync from 3 hosts'
     rm -rf "$work/tree"
+}
+
+# The three are one machine with as many links.
+pull_addresses() {
+    start_hosts || return 0
+    printf '#!/bin/sh\nexec %q -F %q "$@"\n' "$(command -v ssh)" "$work/hosts/config" >"$work/hosts/ssh"
+    chmod 755 "$work/hosts/ssh"
+    options+=(-e "$work/hosts/ssh")
+    pull wan-256 "host1:$work/tree" "$(awk "BEGIN { print 0.75 * $scale }")" 'multi-sync -p 3 through one address' \
+        'multi-sync -p 3 through three addresses'
 }
 
 # One entry in a bucket, and an rsync that does nothing: what is left is what a run costs itself. With `alone` each bucket is a launch.
@@ -936,6 +991,10 @@ for kind in "${kinds[@]}"; do
         buckets) many_buckets ;;
         delete) deletions && references=(rsync) ;;
         links) farms && references=(rsync) ;;
+        pull-wan) pull_wide_area wan-256 && references=(rsync) ;;
+        pull-small) pull_wide_area wan-small && references=(rsync) ;;
+        pull-ssh) pull_remote && references=(rsync) ;;
+        pull-addresses) pull_addresses && references=('multi-sync -p 3 through one address') ;;
     esac
     # One file and one table for each kind.
     if [ "$(wc -l <"$results")" -gt 1 ]; then

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::ArgMatches;
 use multi_sync::command::config::{Config, DEFAULT_RSYNC, Depth, most_processes};
-use multi_sync::command::endpoint::{Destination, Source};
+use multi_sync::command::endpoint::Ends;
 use multi_sync::command::entry::Printable;
 use multi_sync::command::options::{Aliases, Options};
 use multi_sync::command::options::{asking, refuse_limit};
@@ -235,12 +235,13 @@ pub fn ways(words: Vec<OsString>, cwd: PathBuf) -> Option<String> {
     let anywhere = || Overrides { hosts: Some("localhost".into()), engine: Some("ssh".into()), ..Overrides::default() };
     let run = parse_again(Vec::clone(&words), cwd.clone(), &Overrides::default());
     let run = run.or_else(|_| parse_again(words, cwd, &anywhere())).ok()?;
-    let first = Quoted(run.config.sources.first()?.original());
+    let words = run.config.source_words();
+    let first = Quoted(words.first()?);
     let more = match run.config.sources.len() {
         0 | 1 => String::new(),
         count => format!(" and {} more", count - 1),
     };
-    Some(format!("{first}{more} -> {}", Quoted(run.config.destination.original())))
+    Some(format!("{first}{more} -> {}", Quoted(run.config.destination_word())))
 }
 
 fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
@@ -393,11 +394,11 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     refusal::refuse_paths_for_options(matches, words)?;
     let typed = typed(matches, words)?;
     refusal::refuse_scheme(&typed.destination)?;
-    let destination = Destination::parse(&typed.destination)?;
-    let sources = Source::parse_all(&typed.sources, &destination)?;
+    let Ends { sources, destination, addresses } = Ends::parse(&typed.sources, &typed.destination)?;
     let options =
         Options::parse_str_with(word("rsync").map_or(OsStr::new(DEFAULT_RSYNC), |text| text), Aliases::installed())?;
     let mut config = Config::new(sources, destination, options, cwd);
+    config.addresses = addresses;
     let keep_runs = configure(&mut config, matches, typed)?;
     Ok(Run {
         keep_runs,
@@ -459,6 +460,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     let wanted = matches.get_one::<String>("remote-scan").and_then(|word| RemoteScan::parse(word));
     config.remote_scan = wanted.unwrap_or_default();
     config.check_far_sources()?;
+    config.check_addresses()?;
     set_delete_limit(config, matches)?;
     Ok(keep)
 }

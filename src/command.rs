@@ -8,7 +8,7 @@ pub mod config {
     };
 }
 pub mod endpoint {
-    pub use crate::endpoint::{Destination, Source};
+    pub use crate::endpoint::{Addresses, Destination, Ends, Source};
 }
 pub mod entry {
     pub use crate::entry::{Printable, as_json};

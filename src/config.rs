@@ -7,7 +7,8 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::endpoint::{Destination, Source, Target};
+use crate::endpoint::{Addresses, Destination, Source, Target};
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::far::Wanted;
 use crate::first_pass::Wish;
@@ -51,6 +52,8 @@ pub struct Config {
     pub destination: Destination,
     /// rsync's options.
     pub options: Options,
+    /// Several addresses of the other machine, of which `sources` or `destination` has the first.
+    pub addresses: Option<Addresses>,
     /// The rsync that is started, looked up in `PATH` if it has no slash.
     pub program: OsString,
     /// The directory the user is in: relative names are relative to it.
@@ -156,6 +159,67 @@ impl Config {
     pub fn far_word(&self) -> &OsStr {
         let source = self.sources.first().filter(|source| !source.is_local());
         source.map_or(self.destination.original(), Source::original)
+    }
+
+    /// The sources as they were typed.
+    pub fn source_words(&self) -> Vec<OsString> {
+        let of_source = self.addresses.as_ref().filter(|all| all.are_of_source());
+        of_source.map_or_else(
+            || self.sources.iter().map(|source| source.original().to_owned()).collect(),
+            |all| vec![all.typed().to_owned()],
+        )
+    }
+
+    /// The destination as it was typed.
+    pub fn destination_word(&self) -> &OsStr {
+        let of_dest = self.addresses.as_ref().filter(|all| !all.are_of_source());
+        of_dest.map_or(self.destination.original(), Addresses::typed)
+    }
+
+    /// The addresses as places for launches; none if launches have no choice.
+    pub fn address_hosts(&self) -> Vec<Host> {
+        let name = |all: &Addresses, at: usize| Host { address: all.name(at), slots: None, sees_buckets: false };
+        let several = self.addresses.as_ref().filter(|all| all.len() > 1 && self.processes.get() > 1);
+        several.map_or_else(Vec::new, |all| (0..all.len()).map(|at| name(all, at)).collect())
+    }
+
+    /// Has the launches of a run go through these of its addresses: at least one through each.
+    ///
+    /// # Errors
+    /// A word of theirs cannot be read, which was read before.
+    pub fn use_addresses(&mut self, which: &[usize]) -> Result<()> {
+        let Some(all) = self.addresses.take().map(|all| all.only(which)) else { return Ok(()) };
+        let first = all.word(0);
+        match all.are_of_source() {
+            true => self.sources = vec![Source::parse(&first)?],
+            false => self.destination = Destination::parse(&first)?,
+        }
+        self.addresses = Some(all);
+        let slots = spread(&self.address_hosts(), self.processes).len();
+        self.processes = NonZero::new(slots).unwrap_or(self.processes);
+        Ok(())
+    }
+
+    /// Refuses what cannot be had with several addresses.
+    ///
+    /// # Errors
+    /// It was asked for.
+    pub fn check_addresses(&self) -> Result<()> {
+        let Some(all) = &self.addresses else { return Ok(()) };
+        let typed = Printable::os(all.typed());
+        if !self.hosts.is_empty() {
+            return Err(Error::usage(format!(
+                "'{typed}' has several addresses, and source hosts reach DEST in their own way"
+            ))
+            .remedy("name one address, or leave out --mode and --hosts"));
+        }
+        if self.adapts {
+            return Err(Error::usage(format!(
+                "-p auto with several addresses ('{typed}'): how many processes help is not found for each"
+            ))
+            .remedy("give a number: it is spread over the addresses"));
+        }
+        Ok(())
     }
 
     /// Whether both ends are paths on the machines where rsyncs run.
@@ -265,6 +329,7 @@ impl Config {
             sources,
             destination,
             options,
+            addresses: None,
             program: PROGRAM.into(),
             cwd,
             processes: NonZero::<usize>::MIN,

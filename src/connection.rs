@@ -9,8 +9,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::Scope;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::endpoint::Target;
@@ -24,6 +23,8 @@ use crate::thread;
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(20);
 /// What the user's configuration forwards can be had once only, by whoever comes first (ssh_config(5), `ExitOnForwardFailure`).
 const NO_FORWARDS: &str = "ClearAllForwardings=yes";
+/// So long the end of all connections is waited for.
+const LONGEST_END: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A socket's path with what ssh adds while it makes one must fit `sun_path` (unix(7)).
 const LONGEST_SOCKET: usize = 107 - 17;
@@ -43,7 +44,12 @@ pub struct Route {
     cwd: PathBuf,
     /// The same command as launches get it (`--rsh`).
     rsh: OsString,
+    /// What is added of [`WATCHES`].
+    watches: &'static [&'static str],
 }
+
+/// What notices that a machine does not answer, or that it is cut off, within 15 seconds (ssh_config(5)).
+pub const WATCHES: [&str; 3] = ["ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3"];
 
 impl Route {
     /// The route to a target through this remote shell; `None` if it is not ssh's, or if the user or ssh's own configuration has chosen
@@ -67,8 +73,14 @@ impl Route {
         }
         let mut machine: Vec<OsString> = user.iter().flat_map(|user| ["-l".into(), user.into()]).collect();
         machine.push(host.into());
-        let route = Route { command, machine, cwd: cwd.to_owned(), rsh };
+        let route = Route { command, machine, cwd: cwd.to_owned(), rsh, watches: &[] };
         route.has_no_socket(supervisor).then_some(route)
+    }
+
+    /// The same, and a machine that is cut off is noticed soon: also one that never answers, if there are other addresses.
+    #[must_use]
+    pub fn watched(self, has_others: bool) -> Route {
+        Route { watches: if has_others { &WATCHES } else { &WATCHES[1..] }, ..self }
     }
 
     fn has_no_socket(&self, supervisor: &Supervisor) -> bool {
@@ -83,8 +95,9 @@ impl Route {
     fn master(&self, socket: &Path) -> Invocation {
         let mut path = OsString::from("ControlPath=");
         path.push(socket);
-        let options = ["ControlMaster=yes", "ControlPersist=no", "BatchMode=yes", NO_FORWARDS].map(OsString::from);
-        let options = options.into_iter().chain([path]).flat_map(|option| ["-o".into(), option]);
+        let options = ["ControlMaster=yes", "ControlPersist=no", "BatchMode=yes", NO_FORWARDS];
+        let options = options.iter().chain(self.watches).map(OsString::from);
+        let options = options.chain([path]).flat_map(|option| ["-o".into(), option]);
         self.invocation(&options.chain(["-N".into(), "-T".into()]).collect::<Vec<_>>())
     }
 
@@ -98,10 +111,11 @@ impl Route {
 /// The open connections of a run.
 #[derive(Debug)]
 pub struct Connections {
-    route: Route,
+    /// One for each address.
+    routes: Vec<Route>,
     folder: tempfile::TempDir,
     /// Not that of the rsyncs: a connection ends after what goes through it.
-    supervisor: Supervisor,
+    supervisor: Arc<Supervisor>,
     slots: Mutex<Vec<Slot>>,
 }
 
@@ -113,8 +127,8 @@ struct Slot {
 }
 
 impl Connections {
-    /// Connections along a route, none of which is open yet. `None` if no folder has a path that is short enough for a socket.
-    pub fn new(route: Route, slots: usize) -> Option<Connections> {
+    /// Connections along routes, one of which each slot takes; none is open yet. `None` if no folder has a path that is short enough for a socket.
+    pub fn new(routes: Vec<Route>, slots: usize) -> Option<Connections> {
         let folder = temporary::places().into_iter().find_map(|place| {
             let made = temporary::folder_in(&place, "ms-").ok()?;
             let path = made.path().join(LONGEST_NAME);
@@ -124,11 +138,11 @@ impl Connections {
             (bytes.len() <= LONGEST_SOCKET && plain).then_some(made)
         })?;
         let slots = Mutex::new(vec![Slot::default(); slots]);
-        Some(Connections { route, folder, supervisor: Supervisor::default(), slots })
+        Some(Connections { routes, folder, supervisor: Arc::default(), slots })
     }
 
-    /// Opens the connection of a slot, unless it is open, and returns at once.
-    pub fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, slot: usize) {
+    /// Opens the connection of a slot along this route, unless it is open, and returns at once.
+    pub fn open(&self, slot: usize, route: usize) {
         let mut slots = self.slots.lock().expect("a thread that opens a connection panicked");
         // There may be more than there were.
         if slots.len() <= slot {
@@ -142,10 +156,10 @@ impl Connections {
         let ended = Arc::new(AtomicBool::new(false));
         state.ended = Some(Arc::clone(&ended));
         let has_ended = Arc::clone(&ended);
-        let socket = self.socket(slot);
-        let started = thread::start(scope, move || {
+        let (master, supervisor) = (self.routes[route].master(&self.socket(slot)), Arc::clone(&self.supervisor));
+        let started = thread::detach(move || {
             // What it complains of, the launches will complain of.
-            let _ = self.supervisor.run(&self.route.master(&socket), &mut |_, _| {});
+            let _ = supervisor.run(&master, &mut |_, _| {});
             has_ended.store(true, Ordering::SeqCst);
         });
         if started.is_err() {
@@ -153,11 +167,21 @@ impl Connections {
         }
     }
 
-    /// The remote shell's command of a launch in this slot: waits until the connection is open, and goes without one that cannot be,
+    /// Whether the connection of a slot is there.
+    pub fn is_open(&self, slot: usize) -> bool {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs =
+            slots.get(slot).and_then(|slot| slot.ended.as_ref()).is_some_and(|ended| !ended.load(Ordering::SeqCst));
+        runs && self.socket(slot).exists()
+    }
+
+    /// The remote shell's command of a launch in this slot, along this route: waits until the connection is open, and goes without one that cannot be,
     /// or if `launches` are stopped.
-    pub fn wait(&self, slot: usize, launches: &Supervisor) -> OsString {
-        let mut command = self.route.rsh.clone();
+    pub fn wait(&self, slot: usize, route: usize, launches: &Supervisor) -> OsString {
+        let route = &self.routes[route];
+        let mut command = route.rsh.clone();
         command.push(format!(" -o {NO_FORWARDS}"));
+        route.watches.iter().for_each(|option| command.push(format!(" -o {option}")));
         if let Some(socket) = self.wait_for_socket(slot, launches) {
             command.push(" -o ControlMaster=no -o ControlPath=");
             command.push(&socket);
@@ -182,10 +206,25 @@ impl Connections {
     /// Ends all connections.
     pub fn close(&self) {
         self.supervisor.stop(Stop::Terminate);
+        let began = Instant::now();
+        let runs = || {
+            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.iter().filter_map(|slot| slot.ended.as_ref()).any(|ended| !ended.load(Ordering::SeqCst))
+        };
+        while runs() && began.elapsed() < LONGEST_END {
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     fn socket(&self, slot: usize) -> PathBuf {
         self.folder.path().join(slot.to_string())
+    }
+}
+
+/// Where they are opened before it is known whether anything is launched.
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -217,7 +256,7 @@ mod tests {
     #[test]
     fn a_master_is_the_same_command_with_a_socket() {
         let command = vec!["ssh".into(), "-p22".into()];
-        let route = Route { command, machine: vec!["h".into()], cwd: "/".into(), rsh: "ssh -p22".into() };
+        let route = Route { command, machine: vec!["h".into()], cwd: "/".into(), rsh: "ssh -p22".into(), watches: &[] };
         assert_eq!(
             route.master(Path::new("/tmp/x/0")).to_string(),
             "ssh -p22 -o 'ControlMaster=yes' -o 'ControlPersist=no' -o 'BatchMode=yes' -o 'ClearAllForwardings=yes' -o 'ControlPath=/tmp/x/0' -N -T h"

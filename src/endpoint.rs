@@ -7,6 +7,7 @@
 //! that rsync, ssh or a remote shell would take for an option or for several words; URLs that rsync would not read as URLs. A local path may
 //! begin with `-`: it is passed on as an absolute path or, for a source, as a name below its base, where the caller writes `./` before it.
 
+mod addresses;
 mod destination;
 mod reading;
 mod source;
@@ -17,6 +18,7 @@ mod tests;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+pub use addresses::{Addresses, Ends};
 pub use destination::Destination;
 pub use source::{Form, Source};
 pub use target::{DaemonForm, Target};

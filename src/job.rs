@@ -37,6 +37,7 @@ pub mod set;
 #[doc(hidden)]
 pub mod status;
 mod verification;
+mod ways;
 mod words;
 
 use std::ffi::OsString;
@@ -50,11 +51,10 @@ use crate::engine::{self, Control};
 use crate::error::{Error, Result};
 use crate::events::{EventLog, Written};
 use crate::guard;
-use crate::hosts::{Agents, spread};
+use crate::hosts::Agents;
 use crate::outlet::ReportFile;
 use crate::page;
 use crate::plan::{Plan, Strategy};
-use crate::preflight;
 use crate::rsync::exit;
 use crate::run_dir::{self, Asked, Keep};
 use crate::spool::Spool;
@@ -331,9 +331,15 @@ impl Job {
         let _shells = Shells(config.agents.clone());
         if !config.hosts.is_empty() && !config.dry_run {
             let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
-            use_hosts(&mut config, shared.as_deref(), control, tell)?;
+            ways::use_hosts(&mut config, shared.as_deref(), control, tell)?;
+        }
+        if config.addresses.is_some() && !config.dry_run {
+            ways::use_addresses(&mut config, control, tell)?;
         }
         let made = Plan::make(&config, control.supervisor());
+        if let (Some(addresses), Ok(Plan { strategy: Strategy::Plain(_), .. })) = (&config.addresses, &made) {
+            tell(Event::Note(Note::OneAddress { address: addresses.name(0) }));
+        }
         // Another rsync could not read again what was read from a stream.
         if let Some(GivesWay { to_one }) = gives_way.filter(|_| !spool.has_read() && !control.interrupted()) {
             match &made {
@@ -418,8 +424,8 @@ fn started(config: &Config, plan: &Plan, words: Vec<OsString>, kept: &Kept, resu
     Started {
         arguments: words,
         current_dir: config.cwd.clone(),
-        sources: config.sources.iter().map(|source| source.original().to_owned()).collect(),
-        destination: config.destination.original().to_owned(),
+        sources: config.source_words(),
+        destination: config.destination_word().to_owned(),
         rsync_options: config.options.argv().to_vec(),
         processes: config.processes.get(),
         hosts: config.hosts.iter().map(ToString::to_string).collect(),
@@ -428,37 +434,6 @@ fn started(config: &Config, plan: &Plan, words: Vec<OsString>, kept: &Kept, resu
         resumes,
         dry_run: config.dry_run || plan.recipe.dry_run,
     }
-}
-
-/// Leaves the hosts that can do their part, and tells of all.
-fn use_hosts(
-    config: &mut Config,
-    shared: Option<&Path>,
-    control: &Control,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<()> {
-    if let Some(job) = config.way.job() {
-        let slots = spread(&config.hosts, config.processes).len();
-        tell(Event::Note(Note::Allocation {
-            job: job.to_owned(),
-            nodes: config.hosts.len(),
-            rsyncs: slots,
-            ends_at: config.ends_at,
-        }));
-    }
-    let checked = preflight::check(config, shared, control.supervisor())?;
-    checked.iter().for_each(|host| {
-        tell(Event::Note(Note::HostChecked { usable: host.refused.is_none(), text: host.to_string() }))
-    });
-    let Some(workers) = preflight::workers(&checked) else {
-        let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);
-        return Err(Error::usage("none of the hosts can be used")
-            .remedy("see above what each of them answered")
-            .exit(code));
-    };
-    let fit = checked.into_iter().filter(|host| host.refused.is_none()).map(|host| host.host);
-    config.use_hosts(fit.collect(), workers);
-    Ok(())
 }
 
 /// Makes a report of events that were written before; of those on standard input if no file is named.

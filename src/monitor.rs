@@ -87,8 +87,8 @@ pub struct Subject {
 impl Subject {
     /// What this job is about.
     pub fn of(config: &Config) -> Subject {
-        let sources = config.sources.iter().map(|source| source.original().to_owned()).collect();
-        Subject { sources, destination: config.destination.original().to_owned(), cwd: config.cwd.clone() }
+        let (sources, destination) = (config.source_words(), config.destination_word().to_owned());
+        Subject { sources, destination, cwd: config.cwd.clone() }
     }
 
     /// The sources in one word each, as `write` puts it; of very many the first, and how many there are.

@@ -3,6 +3,7 @@
 //! Looks at the machine (sources, a local destination, the installed rsync), refuses early, and decides whether several rsyncs can
 //! give exactly the result of one. Where that is not certain, one rsync does it ([`Strategy::Plain`]): slower, never different.
 
+mod addresses;
 mod alone;
 mod asked;
 mod aux_dirs;
@@ -29,10 +30,12 @@ use std::io;
 use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::connection::Route;
+use crate::connection::{Connections, Route};
+use crate::endpoint::Target;
 use crate::error::{Error, Result};
 use crate::far;
 use crate::first_pass::Makes;
@@ -45,6 +48,7 @@ use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
 use crate::supervise::Supervisor;
 
+pub use addresses::{check as check_addresses, questions as address_questions};
 pub use effects::Keeps;
 pub use pull::FarScan;
 pub use rooted::Rooted;
@@ -116,6 +120,10 @@ pub struct Plan {
     pub version: Version,
     /// How to reach DEST's machine, if launches can share a connection to it.
     pub route: Option<Route>,
+    /// The connections along it, of which one is open already: what was asked about the source has gone through it.
+    pub early: Option<Arc<Connections>>,
+    /// The same for all but the first of several addresses.
+    pub other_routes: Vec<Route>,
     /// How the sources are scanned on another machine, by several rsyncs.
     pub far: Option<FarScan>,
     /// Threads of the scan.
@@ -228,10 +236,17 @@ impl Plan {
             facts.look(config, &found, relative.as_deref(), &whole);
             rule = fallback::find(&facts);
         }
-        let mut far = None;
+        let mut routes = routes(config, &options, &meaning, supervisor);
+        let (mut far, mut early) = (None, None);
         let asks_there = config.looks_far && !facts::asks_for_one_process(config);
         if rule.is_none() && config.pulls() && asks_there {
-            far = pull::look(config, &mut facts, &rules_to_ask, supervisor);
+            early = Some(&routes).filter(|routes| !routes.is_empty()).and_then(|routes| {
+                let connections = Connections::new(routes.clone(), config.processes.get())?;
+                connections.open(0, 0);
+                Some(Arc::new(connections))
+            });
+            let way = pull::Way { config, early: early.as_deref(), supervisor };
+            far = pull::look(&way, &mut facts, &rules_to_ask);
             rule = fallback::find(&facts);
         } else if rule.is_none() && !config.pulls() {
             facts.rules_leave_a_name = alone::may_be(config, &found, &rules_to_ask, supervisor)?;
@@ -328,7 +343,9 @@ impl Plan {
             asked,
             as_root: receiver.is_root(),
             version,
-            route: route(config, &options, &meaning, supervisor).filter(|_| config.hosts.is_empty()),
+            route: (!routes.is_empty()).then(|| routes.remove(0)),
+            other_routes: routes,
+            early,
             far,
             scan_threads,
             keep_locked_whole,
@@ -447,12 +464,21 @@ fn runs_as_root(config: &Config) -> bool {
     config.workers.map_or_else(|| rustix::process::geteuid().is_root(), |workers| workers.are_root)
 }
 
-fn route(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Option<Route> {
-    if options.mentions(&[Opt::Ipv4, Opt::Ipv6]) {
-        return None;
+/// The routes to the other machine, one for each of its addresses; none if one of them has none.
+fn routes(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Vec<Route> {
+    if options.mentions(&[Opt::Ipv4, Opt::Ipv6]) || !config.hosts.is_empty() {
+        return Vec::new();
     }
     let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
-    let command = command_words(&typed)?;
+    let Some(command) = command_words(&typed) else { return Vec::new() };
     let rsh = options.remote_shell(&typed, &config.cwd);
-    Route::find(config.far_end(), command, rsh, &config.cwd, supervisor)
+    let find = |target: &Target| Route::find(target, command.clone(), rsh.clone(), &config.cwd, supervisor);
+    let targets = addresses::targets(config);
+    let all: Option<Vec<Route>> = match targets.len() {
+        0 | 1 => find(config.far_end())
+            .map(|route| if config.pulls() { route.watched(false) } else { route })
+            .map(|route| vec![route]),
+        _ => targets.iter().map(|target| find(target).map(|route| route.watched(true))).collect(),
+    };
+    all.unwrap_or_default()
 }

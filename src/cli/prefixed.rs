@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use multi_sync::command::config::{Config, PROGRAM};
-use multi_sync::command::endpoint::{Destination, Source};
+use multi_sync::command::endpoint::{Addresses, Destination, Ends};
 use multi_sync::command::options::{Aliases, Class, CommandLine, Opt, Options};
 use multi_sync::command::shell::Quoted;
 use multi_sync::{Error, Result};
@@ -88,8 +88,9 @@ impl Rsync {
         let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix())?;
         let mut sources = read.operands.clone();
         let destination = sources.pop().unwrap_or_default();
-        let parsed = Destination::parse(&destination)?;
-        let mut config = Config::new(Source::parse_all(&sources, &parsed)?, parsed, read.options.clone(), cwd.clone());
+        let Ends { sources: all, destination: to, addresses } = Ends::parse(&sources, &destination)?;
+        let mut config = Config::new(all, to, read.options.clone(), cwd.clone());
+        config.addresses = addresses;
         if self.program != PROGRAM {
             config.program = std::path::absolute(cwd.join(&self.program)).unwrap_or(self.program.clone().into()).into();
         }
@@ -108,7 +109,8 @@ impl Rsync {
         let (show, stats, requeues) =
             (matches.get_flag("show"), matches.get_flag("stats"), matches.get_flag("requeue"));
         let wanted = monitoring::wanted(matches, &config)?;
-        let may_be_alone = needs_us(matches).is_none();
+        // One rsync does not know what several addresses are.
+        let may_be_alone = needs_us(matches).is_none() && config.addresses.is_none();
         let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, why: None, tells: false });
         Ok(Run { config, requeues, show, stats, wanted, keep_runs, alone, again })
     }
@@ -135,10 +137,12 @@ impl Rsync {
         if read.operands.len() < 2 || read.options.mentions(&TELLS) {
             return Some(Why::Tells);
         }
+        if read.operands.iter().any(|word| Addresses::are_in(word)) {
+            return None;
+        }
         let environment = |name: &str| std::env::var_os(name);
         let (destination, sources) = read.operands.split_last()?;
-        let read_both = |to: Destination| Source::parse_all(sources, &to).map(drop);
-        let refused = Destination::parse(destination).and_then(read_both).err();
+        let refused = Ends::parse(sources, destination).err();
         let refused = refused.or_else(|| read.options.refuse_unsupported_with(environment).err());
         let verdicts = read.options.verdicts_with(environment);
         let plain = verdicts.into_iter().find(|verdict| verdict.class == Class::Plain);

@@ -98,7 +98,7 @@ impl Driver<'_, '_> {
                 let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
                 let sender = self.sender.clone();
                 let asked = thread::start(self.scope, move || {
-                    let is_there = ways.answers(&name, context.control.supervisor());
+                    let is_there = ways.answers(host, &name, context.control.supervisor());
                     // The driver is gone only after it has failed.
                     let _ = sender.send(Message::Answered(host, is_there));
                 });
@@ -157,7 +157,7 @@ impl Driver<'_, '_> {
         }
         let place = self.slots.place(start.slot);
         if !everything {
-            self.ways.open(self.scope, &place);
+            self.ways.open(&place);
         }
         if let Work::Copy(buckets) = &start.work {
             let buckets = buckets.iter().map(|bucket| bucket.id).collect();

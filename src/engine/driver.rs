@@ -255,7 +255,7 @@ impl Driver<'_, '_> {
                 self.state.inputs.push(Input::Directory(Directory { argument_bytes, locked: dir.locked }));
                 self.context.spine().push(dir);
                 // There will be several launches, and the first comes soon.
-                self.ways.open(self.scope, &self.slots.place(0));
+                self.ways.open(&self.slots.place(0));
             }
             feed::Found::Buckets(closed) => {
                 for bucket in &closed {

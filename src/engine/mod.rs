@@ -196,7 +196,7 @@ pub fn run_recorded(
         plan.first_pass.as_ref().err().filter(|_| config.first_pass != Wish::Off && one_rsync.is_none());
     let statistics =
         Statistics::new(one_rsync.clone(), one_rsync.is_some() && plan.asked.is_none(), no_first_pass.cloned());
-    let mut slots = Slots::new(config);
+    let mut slots = Slots::new(config, &plan);
     let part = if config.verify_only { Part::Verify } else { Part::Copy };
     let processes = config.processes.get();
     tell(Event::Planned(&Planned { part, one_rsync: one_rsync.clone(), processes, slots: slots.hosts() }));
@@ -248,11 +248,12 @@ fn first_look(config: &Config, control: &Control) -> Result<Option<f64>> {
 
 /// What two runs of the same source and destination have in common.
 fn pair(config: &Config) -> String {
-    let sources = config.sources.iter().map(|source| match source.is_local() {
-        true => config.cwd.join(source.original()).into_os_string(),
-        false => source.original().to_owned(),
+    let is_local = !config.pulls();
+    let sources = config.source_words().into_iter().map(|word| match is_local {
+        true => config.cwd.join(word).into_os_string(),
+        false => word,
     });
-    let destination = config.destination.original();
+    let destination = config.destination_word();
     let destination =
         if config.destination.is_local() { config.cwd.join(destination).into() } else { destination.to_owned() };
     let words: Vec<String> = sources.chain([destination]).map(|word| Printable::os(&word).to_string()).collect();

@@ -1,16 +1,18 @@
 //! Where rsyncs run: on this machine, or on source hosts. Owns the connections of the slots, and knows what a lost launch means there.
 
 use std::io::PipeReader;
-use std::thread::Scope;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bucket::BucketDir;
 use crate::config::Config;
 use crate::connection::Connections;
+use crate::endpoint::Addresses;
 use crate::error::Result;
 use crate::hosts::{self, Agents, Host};
-use crate::plan::{Plan, Strategy};
+use crate::plan::{self, Plan, Strategy};
 use crate::rsync::command::Invocation;
+use crate::rsync::exit;
 use crate::sched::{HostPool, Input};
 use crate::shared::{Script, Scripts};
 use crate::shell;
@@ -27,8 +29,8 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 
 /// What is shared with the threads of launches.
 pub(super) enum Ways {
-    /// Launches run here, through connections to DEST's machine if there are some.
-    Here(Option<Connections>),
+    /// Launches run here, through connections to the other machine if there are some, and through its addresses if it has several.
+    Here(Option<Arc<Connections>>, Option<Through>),
     Hosts(Hosts),
 }
 
@@ -41,6 +43,25 @@ pub(super) struct Hosts {
     logs: Option<Logs>,
 }
 
+/// The addresses of the other machine.
+pub(super) struct Through {
+    addresses: Addresses,
+    /// What asks each of them whether it is there.
+    questions: Vec<Invocation>,
+}
+
+impl Through {
+    /// A launch by another address: SRC is the last word but one, DEST the last.
+    fn lead(&self, mut invocation: Invocation, at: usize) -> Invocation {
+        let back = if self.addresses.are_of_source() { 2 } else { 1 };
+        let words = &mut invocation.arguments;
+        if let Some(word) = words.len().checked_sub(back).and_then(|last| words.get_mut(last)) {
+            *word = self.addresses.through(at, word);
+        }
+        invocation
+    }
+}
+
 impl Ways {
     /// Logs of hosts are kept if the user has named a place for them.
     ///
@@ -48,8 +69,14 @@ impl Ways {
     /// Nothing can be written there.
     pub fn new(config: &Config, plan: &Plan, buckets: &BucketDir) -> Result<Ways> {
         if config.hosts.is_empty() || config.dry_run {
-            let shared = plan.route.clone().filter(|_| plan.strategy == Strategy::Parallel && !config.dry_run);
-            return Ok(Ways::Here(shared.and_then(|route| Connections::new(route, config.processes.get()))));
+            let shares = plan.strategy == Strategy::Parallel && !config.dry_run;
+            let routes =
+                plan.route.clone().filter(|_| shares).map(|route| [vec![route], plan.other_routes.clone()].concat());
+            let open = || routes.and_then(|routes| Connections::new(routes, config.processes.get())).map(Arc::new);
+            let connections = plan.early.clone().filter(|_| !config.dry_run).or_else(open);
+            let addresses = config.addresses.clone().filter(|_| shares && !config.address_hosts().is_empty());
+            let through = addresses.map(|addresses| Through { questions: plan::address_questions(config), addresses });
+            return Ok(Ways::Here(connections, through));
         }
         let see = config.hosts.iter().any(|host| host.sees_buckets);
         let scripts = see.then(|| Scripts::create(buckets)).transpose()?;
@@ -62,15 +89,15 @@ impl Ways {
     /// For how long nothing is made before the scan has ended.
     pub fn short_scan(&self) -> Duration {
         match self {
-            Ways::Here(None) => SHORT_SCAN,
-            Ways::Here(Some(_)) | Ways::Hosts(_) => SHORT_SCAN_CONNECTING,
+            Ways::Here(None, _) => SHORT_SCAN,
+            Ways::Here(Some(_), _) | Ways::Hosts(_) => SHORT_SCAN_CONNECTING,
         }
     }
 
     /// Opens the connection of a slot, or a shell on its host, and returns at once. A slot of a host is known by its number there.
-    pub fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, place: &Place) {
+    pub fn open(&self, place: &Place) {
         match (self, &place.name) {
-            (Ways::Here(Some(connections)), _) => connections.open(scope, place.slot),
+            (Ways::Here(Some(connections), _), _) => connections.open(place.slot, place.host),
             (Ways::Hosts(hosts), Some(host)) => hosts.agents.open(host),
             _ => {}
         }
@@ -87,9 +114,16 @@ impl Ways {
     ) -> Carrier<'a> {
         let hosts = match self {
             Ways::Hosts(hosts) => hosts,
-            Ways::Here(connections) => {
-                return Carrier::Here(match connections.as_ref().filter(|_| shares) {
-                    Some(connections) => invocation.through(connections.wait(place.slot, supervisor)),
+            Ways::Here(connections, through) => {
+                let invocation = match (through, place.host()) {
+                    (Some(through), Some(_)) => through.lead(invocation, place.host),
+                    _ => invocation,
+                };
+                // One rsync for everything is as it was typed, unless a connection was opened to look at its source.
+                let is_open =
+                    |connections: &&Arc<Connections>| shares || !invocation.asks && connections.is_open(place.slot);
+                return Carrier::Here(match connections.as_ref().filter(is_open) {
+                    Some(connections) => invocation.through(connections.wait(place.slot, place.host, supervisor)),
                     None => invocation,
                 });
             }
@@ -123,13 +157,21 @@ impl Ways {
             Ways::Hosts(Hosts { agents, first, .. }) => {
                 agents.run(supervisor, first, &shell::body(question), None, each)
             }
-            Ways::Here(_) => supervisor.run(question, each),
+            Ways::Here(..) => supervisor.run(question, each),
         }
     }
 
-    /// Whether a host is there and has an rsync.
-    pub fn answers(&self, host: &Host, supervisor: &Supervisor) -> bool {
-        let Ways::Hosts(Hosts { agents, .. }) = self else { return true };
+    /// Whether a host is there and has an rsync; or an address leads to what it led to. `at` is its number.
+    pub fn answers(&self, at: usize, host: &Host, supervisor: &Supervisor) -> bool {
+        let agents = match self {
+            Ways::Hosts(Hosts { agents, .. }) => agents,
+            Ways::Here(_, Some(Through { questions, .. })) => {
+                let ended = supervisor.run_while_alive(&questions[at], Some(LONGEST_ANSWER), &mut |_, _| {});
+                // A destination that is not made yet cannot be listed.
+                return ended.is_ok_and(|ended| matches!(ended, Ended::Code(exit::OK | exit::PARTIAL)));
+            }
+            Ways::Here(..) => return true,
+        };
         let question = shell::body(&Invocation::new("rsync", vec!["--version".into()], "/"));
         let ended = agents.run(supervisor, host, &question, Some(LONGEST_ANSWER), &mut |_, _| {});
         ended.is_ok_and(|ended| ended == Ended::Code(0))
@@ -137,8 +179,8 @@ impl Ways {
 
     /// Ends what was opened for this run alone. Shells on hosts serve what comes after it too.
     pub fn close(&self) {
-        if let Ways::Here(connections) = self {
-            connections.iter().for_each(Connections::close);
+        if let Ways::Here(connections, _) = self {
+            connections.iter().for_each(|connections| connections.close());
         }
     }
 }
@@ -176,14 +218,14 @@ impl Carrier<'_> {
 /// Where one launch runs.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// Number of the slot among those of its host.
+    /// Number of the slot: of a host among those that it has.
     slot: usize,
     host: usize,
     name: Option<Host>,
 }
 
 impl Place {
-    /// The host, if it is not this machine.
+    /// The host, if it is not this machine; or the address of the other machine, if it has several.
     pub fn host(&self) -> Option<&Host> {
         self.name.as_ref()
     }
@@ -194,11 +236,15 @@ pub(super) struct Slots {
     hosts: Vec<Host>,
     /// The host of each slot, if launches run on hosts.
     of_slots: Vec<usize>,
+    /// They are addresses, and launches run here.
+    are_addresses: bool,
 }
 
 impl Slots {
-    pub fn new(config: &Config) -> Slots {
-        Slots { hosts: config.hosts.clone(), of_slots: hosts::spread(&config.hosts, config.processes) }
+    pub fn new(config: &Config, plan: &Plan) -> Slots {
+        let are_addresses = config.hosts.is_empty() && plan.strategy == Strategy::Parallel && !config.dry_run;
+        let hosts = if are_addresses { config.address_hosts() } else { config.hosts.clone() };
+        Slots { of_slots: hosts::spread(&hosts, config.processes), hosts, are_addresses }
     }
 
     /// The host of each slot; none if launches run here.
@@ -224,6 +270,7 @@ impl Slots {
 
     pub fn place(&self, slot: usize) -> Place {
         match self.of_slots.get(slot) {
+            Some(host) if self.are_addresses => Place { slot, host: *host, name: Some(self.hosts[*host].clone()) },
             Some(host) => {
                 let before = self.of_slots[..slot].iter().filter(|other| *other == host).count();
                 Place { slot: before, host: *host, name: Some(self.hosts[*host].clone()) }

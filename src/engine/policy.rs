@@ -39,6 +39,8 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         pretends: recipe.dry_run,
         dest_is_local: config.stays_here(),
         on_hosts: !config.hosts.is_empty(),
+        elsewhere: !config.hosts.is_empty()
+            || plan.strategy == Strategy::Parallel && !config.address_hosts().is_empty(),
         retries: config.retries,
         tells_how: config.tells_how,
         stop_after: plan.stop_after,

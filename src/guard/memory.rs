@@ -70,7 +70,7 @@ impl Memory {
         let typed: Vec<PathBuf> = config.sources.iter().map(typed).collect();
         let destination = match config.destination.is_local() {
             true => shown(&absolute(Path::new(config.destination.original()))),
-            false => Printable::os(config.destination.original()).to_string(),
+            false => Printable::os(config.destination_word()).to_string(),
         };
         let now = Record {
             version: VERSION,

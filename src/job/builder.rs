@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::words::option;
 use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job, RemoteScan};
 use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_processes};
-use crate::endpoint::{Destination, Source};
+use crate::endpoint::Ends;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::hosts::{self, Wanted};
@@ -307,9 +307,9 @@ impl JobBuilder {
             return Err(Error::usage(format!("not an option of rsync: {}", Printable::os(operand)))
                 .remedy("name sources and the destination by JobBuilder::source and JobBuilder::destination"));
         }
-        let destination = Destination::parse(destination)?;
-        let sources = Source::parse_all(&self.sources, &destination)?;
+        let Ends { sources, destination, addresses } = Ends::parse(&self.sources, destination)?;
         let mut config = Config::new(sources, destination, read.options, cwd);
+        config.addresses = addresses;
         self.set_program(&mut config)?;
         self.set_sizes(&mut config)?;
         self.set_hosts(&mut config)?;
@@ -333,6 +333,7 @@ impl JobBuilder {
         self.set_steering(&mut config)?;
         config.remote_scan = self.remote_scan.unwrap_or_default();
         config.check_far_sources()?;
+        config.check_addresses()?;
         config.outlets = self.outlets(&config.cwd)?;
         config.check_outlets()?;
         if let Some(depth) = config.verify {

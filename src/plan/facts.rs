@@ -16,7 +16,7 @@ use crate::endpoint::{Form, Source};
 use crate::first_pass::Wish;
 use crate::rsync::command::Removal;
 use crate::rsync::filter::{self, Filters};
-use crate::rsync::options::{Aliases, Class, Meaning, Opt, Options, Verdict};
+use crate::rsync::options::{Aliases, Class, Meaning, Opt, Options, Setting, Verdict};
 use crate::scan;
 
 use super::aux_dirs::{self, COMPARED};
@@ -47,6 +47,8 @@ pub(super) struct Facts {
     pub typed_several: bool,
     /// What is known of those on another machine.
     pub pull: PullFacts,
+    /// A receiver writes what it may not set into extended attributes, and the sender does not read them.
+    pub fakes_super: bool,
     /// The launches run on source hosts.
     pub on_hosts: bool,
     /// Somebody reads how much was copied.
@@ -155,6 +157,7 @@ impl Facts {
             dest_is_path: config.destination.is_local(),
             pulls: config.pulls(),
             typed_several: config.sources.len() > 1,
+            fakes_super: fakes_super(config),
             pull: PullFacts {
                 odd_word: pull::has_odd_word(&config.sources),
                 option: pull::not_compared(&config.options),
@@ -266,6 +269,17 @@ impl Facts {
                 let word = setting.value.as_deref().unwrap_or_default().as_bytes();
                 setting.spec.id == Opt::RemoteOption && word.starts_with(b"--log-file")
             })
+    }
+}
+
+/// Whether only the receiving side is told to fake what it may not set.
+fn fakes_super(config: &Config) -> bool {
+    let is_told = |setting: &Setting| {
+        setting.spec.id == Opt::RemoteOption && setting.value.as_deref().is_some_and(|word| word == "--fake-super")
+    };
+    match config.pulls() {
+        true => config.options.mentions(&[Opt::FakeSuper]),
+        false => config.options.settings().iter().any(is_told),
     }
 }
 

@@ -181,6 +181,8 @@ static RULES: &[Rule] = &[
         "a backup directory that may lead back into the destination would be cleaned with it", "-ab --backup-dir=../old --delete"),
     rule("x-delete-remote", |f| f.meaning.one_file_system > 0 && f.deletes() && !f.dest_is_path,
         "with --one-file-system a mount at the destination is protected from deletion", "-ax --delete src/ host:dst"),
+    rule("fake-super-acls", |f| f.meaning.acls && f.fakes_super,
+        "with --fake-super rsync forgets the access list of a directory that it makes, and keeps that of one that is there", "-aA --fake-super host:src dst"),
     rule("pull-several", |f| f.pulls && f.typed_several,
         "several sources are on another machine", "-a host:src :other dst"),
     rule("pull-delete", |f| f.pulls && f.deletes(),

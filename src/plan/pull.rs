@@ -8,9 +8,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use crate::config::Config;
-use crate::endpoint::{Form, Source, Target};
+use crate::connection::{Connections, WATCHES};
+use crate::endpoint::{Addresses, Form, Source, Target};
 use crate::far::{self, Means, Reach};
-use crate::hosts::Way;
+use crate::hosts;
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
 use crate::rsync::exit;
 use crate::rsync::options::{Meaning, Opt, Options, command_words};
@@ -71,35 +72,76 @@ pub struct FarScan {
     pub user: Option<u32>,
     /// The directory there, and its inode if that is known.
     pub root: (Vec<u8>, Option<u64>),
+    /// The way there by each address, if there are several.
+    others: Vec<Reach>,
 }
 
 impl FarScan {
     /// Whether what is found by the name of the source is something else by now. One rsync enters the directory once; several look it up again.
     pub fn was_replaced(&self, supervisor: &Supervisor) -> bool {
         let (path, Some(before)) = &self.root else { return false };
-        // Who gives no answer has not said that it is gone.
-        let now = far::look_at(&self.reach, path, supervisor).ok().filter(|now| now.user.is_some());
+        // Who gives no answer has not said that it is gone. The address that was scanned through may be cut by now.
+        let mut ways = std::iter::once(&self.reach).chain(&self.others);
+        let now = ways.find_map(|reach| far::look_at(reach, path, supervisor).ok().filter(|now| now.user.is_some()));
         now.is_some_and(|now| now.inode != Some(*before))
+    }
+}
+
+/// How the machine of the sources is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub config: &'a Config,
+    /// Connections of which the first is being opened: a login takes longer than all that is asked.
+    pub early: Option<&'a Connections>,
+    pub supervisor: &'a Supervisor,
+}
+
+impl Way<'_> {
+    /// The options that lead there.
+    fn options(self) -> Vec<OsString> {
+        let mut options = way(self.config);
+        if let Some(connections) = self.early.filter(|open| open.wait_for_socket(0, self.supervisor).is_some()) {
+            options.extend(["-e".into(), connections.wait(0, 0, self.supervisor)]);
+        }
+        options
+    }
+
+    /// The way to a source, through the connection if it is there.
+    fn reach(self, source: &Source, meaning: &Meaning) -> Reach {
+        let socket = self.early.and_then(|open| open.wait_for_socket(0, self.supervisor));
+        let reach = reach(self.config, source, meaning);
+        let shell = reach.shell.map(|mut shell| {
+            if let Some(socket) = &socket {
+                let mut path = OsString::from("ControlPath=");
+                path.push(socket);
+                let words = ["-o".into(), "ControlMaster=no".into(), "-o".into(), path];
+                // In front of all others: the first word counts (ssh(1)).
+                shell.arguments.splice(0..0, words);
+            }
+            shell
+        });
+        Reach { shell, rsync: Invocation::rsync(&self.config.program, self.options(), &self.config.cwd), ..reach }
     }
 }
 
 /// Asks what the source is, what the rules leave of it, and by what it can be scanned; `None` if one rsync has to do it. What goes wrong is for
 /// one rsync to say.
-pub(super) fn look(config: &Config, facts: &mut Facts, rules: &[OsString], supervisor: &Supervisor) -> Option<FarScan> {
+pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Option<FarScan> {
+    let Way { config, supervisor, .. } = *way;
     let [source] = &config.sources[..] else { return None };
-    let reach = reach(config, source, &facts.meaning);
+    let reach = way.reach(source, &facts.meaning);
     let root = directory(source);
     // A login takes longer than all that is asked.
     let (kind, found) = std::thread::scope(|scope| {
         let found = scope.spawn(|| far::look_at(&reach, &root, supervisor).unwrap_or_default());
-        (kind(config, source, supervisor), found.join().unwrap_or_default())
+        (kind(way, source), found.join().unwrap_or_default())
     });
     facts.pull.nowhere = kind.is_none();
     facts.pull.no_directory = kind.is_some_and(|kind| kind != b'd');
     let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
     let is_there = Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
     if kind == Some(b'd') && !rules.is_empty() && names_dest && !is_there {
-        match leaves_a_name(config, source, rules, supervisor) {
+        match leaves_a_name(way, source, rules) {
             Some(leaves) => facts.rules_leave_a_name = leaves,
             None => facts.pull.nowhere = true,
         }
@@ -113,7 +155,13 @@ pub(super) fn look(config: &Config, facts: &mut Facts, rules: &[OsString], super
         ..Scan::new(Vec::new(), config.limits, far::THREADS)
     };
     match found.choose(&wanted, config.remote_scan) {
-        Ok(means) => Some(FarScan { reach, means, user: found.user, root: (root, found.inode) }),
+        Ok(means) => {
+            let by = |at: usize, all: &Addresses| Source::parse(&all.word(at)).ok();
+            let other = |all: &Addresses| (1..all.len()).filter_map(|at| by(at, all)).collect::<Vec<_>>();
+            let others = config.addresses.as_ref().map(other).unwrap_or_default();
+            let others = others.iter().map(|source| self::reach(config, source, &facts.meaning)).collect();
+            Some(FarScan { reach, means, user: found.user, root: (root, found.inode), others })
+        }
         Err(why) => {
             facts.pull.unlisted = Some(why.to_string());
             None
@@ -122,7 +170,7 @@ pub(super) fn look(config: &Config, facts: &mut Facts, rules: &[OsString], super
 }
 
 /// The path of the source there, through a link at its end if rsync goes through it.
-fn directory(source: &Source) -> Vec<u8> {
+pub(super) fn directory(source: &Source) -> Vec<u8> {
     let (base, name) = source.there();
     let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
     base.join(name.unwrap_or(OsStr::new("."))).into_os_string().into_vec()
@@ -130,8 +178,6 @@ fn directory(source: &Source) -> Vec<u8> {
 
 /// How the source's machine is reached. Where rsync is started there by other words than its name, as another user perhaps, nothing else sees what it sees.
 fn reach(config: &Config, source: &Source, meaning: &Meaning) -> Reach {
-    let ways = [Opt::RsyncPath, Opt::Ipv4, Opt::Ipv6];
-    let by_name = !config.options.mentions(&ways);
     let mut word = source.original().to_owned();
     // rsync sends it itself, and a module is what it holds.
     match source.target() {
@@ -140,11 +186,17 @@ fn reach(config: &Config, source: &Source, meaning: &Meaning) -> Reach {
         _ => {}
     }
     Reach {
-        shell: shell(config, source.target(), meaning).filter(|_| by_name),
+        shell: shell_by_name(config, source.target(), meaning),
         rsync: Invocation::rsync(&config.program, way(config), &config.cwd),
         words: vec![word],
         stall: config.stall,
     }
+}
+
+/// The same, where what it sees is what rsync sees there.
+pub(super) fn shell_by_name(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocation> {
+    let ways = [Opt::RsyncPath, Opt::Ipv4, Opt::Ipv6];
+    shell(config, target, meaning).filter(|_| !config.options.mentions(&ways))
 }
 
 /// A shell there, by the command that rsync uses.
@@ -155,7 +207,10 @@ fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocati
     let program = words.next()?;
     let mut arguments: Vec<OsString> = words.collect();
     if Path::new(&program).file_name().is_some_and(|name| name == "ssh") {
-        arguments.extend(Way::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
+        arguments.extend(hosts::Way::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
+        if config.addresses.is_some() {
+            arguments.extend(["-o", WATCHES[0]].map(OsString::from));
+        }
         arguments.push("-T".into());
     }
     arguments.extend(user.iter().flat_map(|user| ["-l".into(), OsString::from(user)]));
@@ -164,8 +219,9 @@ fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocati
 }
 
 /// The letter of the source's type, as rsync lists it.
-fn kind(config: &Config, source: &Source, supervisor: &Supervisor) -> Option<u8> {
-    let mut words = way(config);
+fn kind(way: &Way<'_>, source: &Source) -> Option<u8> {
+    let Way { config, supervisor, .. } = *way;
+    let mut words = way.options();
     words.extend(["--list-only", "--no-motd", "-d"].map(OsString::from));
     // The directory, without what is in it.
     words.extend((source.form() == Form::Contents).then(|| "--exclude=*".into()));
@@ -229,9 +285,10 @@ pub(super) fn place(source: &Source) -> (FarSource, SourceTree) {
 }
 
 /// Whether the rules may leave of the source no more than a name, as [`super::alone`] asks of sources here; `None` if there is no answer.
-fn leaves_a_name(config: &Config, source: &Source, rules: &[OsString], supervisor: &Supervisor) -> Option<bool> {
+fn leaves_a_name(way: &Way<'_>, source: &Source, rules: &[OsString]) -> Option<bool> {
+    let Way { config, supervisor, .. } = *way;
     let (far, tree) = place(source);
-    let mut words = way(config);
+    let mut words = way.options();
     words.extend_from_slice(rules);
     words.extend(["-n", "-dlR", "--no-implied-dirs", "--no-motd", "--from0", "--files-from=-"].map(OsString::from));
     words.extend([format!("--out-format={JUDGED}%n").into(), "--".into(), far.word.clone(), "/nonexistent/".into()]);

@@ -247,7 +247,19 @@ pub enum Note {
         /// Which host, and what it answered.
         text: String,
     },
-    /// A source host has lost a launch. Others do its work, and it is not used for some time.
+    /// An address of the other machine, which has several, was asked whether it leads to the same directory as the others.
+    AddressChecked {
+        /// It does.
+        usable: bool,
+        /// Which address, and what it answered.
+        text: String,
+    },
+    /// One rsync does it all, through one of several addresses.
+    OneAddress {
+        /// Which.
+        address: String,
+    },
+    /// A source host has lost a launch, or an address of the other machine. Others do its work, and it is not used for some time.
     HostLost {
         /// Which host.
         host: String,
@@ -421,6 +433,8 @@ impl fmt::Display for Note {
             }
             Note::NoTimeLeft => f.write_str("what is left would not end in time: no more rsyncs are started"),
             Note::HostChecked { text, .. } => write!(f, "host {text}"),
+            Note::AddressChecked { text, .. } => write!(f, "address {text}"),
+            Note::OneAddress { address } => write!(f, "one rsync goes through one address: {address}"),
             Note::HostLost { host, code, pause } => {
                 let (what, seconds) = (exit::meaning(*code), pause.as_secs());
                 write!(f, "{host} is set aside for {seconds} s: an rsync there ended with code {code} ({what})")

@@ -364,7 +364,9 @@ impl Scheduler {
     pub(super) fn prestart_attributes(&mut self) {
         let last = self.phase == Phase::Transfer && self.scanned && self.queue.is_empty() && self.repair.is_empty();
         // Where lines are printed it has to be quiet, and then nobody sees whether it got its names.
-        let comes = self.touched && !self.policy.prints && self.policy.deletes.is_none();
+        // What is copied into directories that were just made changes their times; of a DEST here nobody marks that it was changed.
+        let changes = self.touched || self.policy.watches_dest && self.spine.was_made;
+        let comes = changes && !self.policy.prints && self.policy.deletes.is_none();
         let few = self.spine.len() <= MOST_DIRECTORIES_AHEAD;
         // More may run than were asked for since.
         let fits = self.working() <= self.processes().get();

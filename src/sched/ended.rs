@@ -27,6 +27,7 @@ impl Scheduler {
         let Running { work, slot, weight, .. } = running;
         if let Work::Create(_) = work {
             self.spine.creating = false;
+            self.spine.was_made |= matches!(outcome, Outcome::Settle(_));
         }
         if !matches!(outcome, Outcome::Nothing | Outcome::NotAhead | Outcome::NotLaunched(_)) {
             self.touched |= may_have_changed(report);
@@ -103,6 +104,7 @@ impl Scheduler {
             fell_back: self.fell_back,
             others: self.slots.len(),
             on_hosts: policy.on_hosts,
+            elsewhere: policy.elsewhere,
             turned_away: self.retry.turned_away,
             dest_made: self.spine.dest_made,
             dest_is_local: policy.dest_is_local,

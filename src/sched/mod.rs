@@ -59,6 +59,8 @@ struct Spine {
     created: usize,
     /// A launch that creates some is running.
     creating: bool,
+    /// A launch has made some.
+    was_made: bool,
     /// At least one lacks `u+rwx`.
     locked: bool,
     /// Some stood there already with other times.

@@ -106,6 +106,8 @@ pub(crate) struct Case<'a> {
     /// Launches that have not ended.
     pub others: usize,
     pub on_hosts: bool,
+    /// There are other hosts or addresses.
+    pub elsewhere: bool,
     /// Launches in a row that were not let in although no other ran.
     pub turned_away: u32,
     pub dest_made: bool,
@@ -285,7 +287,7 @@ fn ended_by_a_pause(case: &Case<'_>) -> Option<Outcome> {
 }
 
 fn host_lost(case: &Case<'_>) -> Option<Outcome> {
-    if !case.on_hosts || case.stopping {
+    if !case.elsewhere || case.stopping {
         return None;
     }
     let whose = match case.ended() {
@@ -403,6 +405,7 @@ mod tests {
             fell_back: false,
             others: 0,
             on_hosts: false,
+            elsewhere: false,
             turned_away: 0,
             dest_made: true,
             dest_is_local: false,
@@ -440,8 +443,8 @@ mod tests {
         let prestarted = Case { state: State::Prestarted, ..case(&copy, &ok) };
         let fell_back = Case { fell_back: true, ..case(&copy, &ok) };
         let crowded = Case { crowded: true, ..case(&copy, &no_place) };
-        let lost = Case { on_hosts: true, ..case(&copy, &shell) };
-        let paused = Case { held: true, on_hosts: true, ..case(&copy, &shell) };
+        let lost = Case { on_hosts: true, elsewhere: true, ..case(&copy, &shell) };
+        let paused = Case { held: true, on_hosts: true, elsewhere: true, ..case(&copy, &shell) };
         let over = Case { stops_itself: true, ..case(&copy, &stalled) };
         let full = Case { may_make_room: true, ..case(&copy, &no_room) };
         let again = |code, most| Outcome::Again { code, most };
@@ -490,7 +493,7 @@ mod tests {
         assert_eq!(code(&copy, exit::PARTIAL, in_vain()), exit::PARTIAL);
         // The remote shell's own code is kept apart where launches run on hosts.
         let of_rsync = report(shell::FOR_255, Symptoms::default());
-        let on_host = Case { on_hosts: true, ..case(&copy, &of_rsync) };
+        let on_host = Case { on_hosts: true, elsewhere: true, ..case(&copy, &of_rsync) };
         assert_eq!(outcome(RULES, &on_host), Outcome::Elsewhere(CONNECTION, Whose::Rsync));
     }
 }

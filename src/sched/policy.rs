@@ -35,6 +35,8 @@ pub(crate) struct Policy {
     pub dest_is_local: bool,
     /// Launches run on hosts.
     pub on_hosts: bool,
+    /// What is lost is done elsewhere: on another host, or through another address.
+    pub elsewhere: bool,
     /// How often a launch is tried again.
     pub retries: u32,
     /// Notes tell how the run is done.

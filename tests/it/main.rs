@@ -7,6 +7,7 @@
 mod oracle;
 mod support;
 
+mod addresses;
 mod api;
 mod bad_input;
 mod bandwidth;

@@ -4,7 +4,7 @@
 //! `ORACLE_CASE=FILE` one of a file as in tests/it/oracle/cases; with
 //! `ORACLE_SHRINK=SECONDS` also a smaller one that differs in the same way; `ORACLE_KEEP=FOLDER` keeps both worlds there, and
 //! `ORACLE_TRIES=N` tries each case that often until it differs.
-//! `ORACLE_CASES=N` and `ORACLE_FROM=SEED` make `random_cases` a long run, `ORACLE_ONLY=TEXT` takes only cases whose options contain
+//! `ORACLE_CASES=N` and `ORACLE_FROM=SEED` make `random_cases` and `pulled_cases` (in turn by each means that scans a source elsewhere) a long run, `ORACLE_ONLY=TEXT` takes only cases whose options contain
 //! the text; `make fuzz-oracle` does it in a release build. With `ORACLE_FIRST_PASS=1` there is a first pass wherever that is exact, in cases that have more
 //! for it to do.
 

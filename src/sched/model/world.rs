@@ -34,6 +34,7 @@ impl World {
             pretends: flag(12),
             dest_is_local,
             on_hosts,
+            elsewhere: on_hosts,
             retries: if flag(5) { 0 } else { 5 },
             tells_how: true,
             stop_after: flag(40).then(|| Duration::from_secs(20)),

@@ -128,6 +128,7 @@ impl Case {
         words.extend(["-p".into(), self.processes.to_string().into(), "-f".into(), self.files.to_string().into()]);
         words.extend(self.bytes.iter().flat_map(|bytes| ["-s".into(), bytes.to_string().into()]));
         words.extend(std::env::var_os(FIRST_PASS).map(|_| "--first-pass=on".into()));
+        words.extend(self.place.remote_scan().map(|means| format!("--remote-scan={means}").into()));
         words.extend(["--stats".into(), "--".into()]);
         words.extend(self.paths(world));
         words

@@ -263,10 +263,12 @@ impl Court {
             command.env("PATH", path);
         }
         if case.place.is_remote() {
-            command.env("RSYNC_RSH", place::shell(&self.work, case.place));
+            command.env("RSYNC_RSH", place::shell(&self.work, case.place, &self.program));
         }
         match case.place {
-            Place::Pulled => drop(command.env("RSYNC_RSH", place::shell(&self.work, case.place))),
+            Place::Pulled | Place::PulledByAgent | Place::PulledByListing => {
+                command.env("RSYNC_RSH", place::shell(&self.work, case.place, &self.program));
+            }
             Place::PulledModule => {
                 let daemon = place::daemon(&self.work, &self.work.join("w"), !case.nobody && is_root());
                 command.env("RSYNC_CONNECT_PROG", daemon);

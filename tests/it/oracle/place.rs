@@ -23,8 +23,12 @@ pub enum Place {
     OtherUser,
     /// A receiver that is another rsync: `ORACLE_OTHER_RSYNC`.
     OtherRsync,
-    /// Sources that are pulled, through a stand-in for ssh: by [`Place::OtherRsync`]'s rsync if there is one.
+    /// Sources that are pulled, through a stand-in for ssh: by [`Place::OtherRsync`]'s rsync if there is one. `find` lists them.
     Pulled,
+    /// The same, and what is judged lists them there itself.
+    PulledByAgent,
+    /// The same, and rsync lists them.
+    PulledByListing,
     /// Sources of a daemon that a pipe leads to.
     PulledModule,
     /// The locale C.UTF-8.
@@ -48,11 +52,21 @@ impl Place {
     }
 
     /// Where the sources are on another machine.
-    pub const PULLED: [Place; 2] = [Place::Pulled, Place::PulledModule];
+    pub const PULLED: [Place; 4] = [Place::Pulled, Place::PulledModule, Place::PulledByAgent, Place::PulledByListing];
 
     /// Whether the sources are reached as on another machine.
     pub fn is_pulled(self) -> bool {
         Place::PULLED.contains(&self)
+    }
+
+    /// What multi-sync is told to list the sources by (`--remote-scan`).
+    pub fn remote_scan(self) -> Option<&'static str> {
+        match self {
+            Place::Pulled => Some("find"),
+            Place::PulledByAgent => Some("agent"),
+            Place::PulledByListing | Place::PulledModule => Some("rsync"),
+            _ => None,
+        }
     }
 
     /// Whether DEST is reached as on another machine.
@@ -75,7 +89,7 @@ impl Place {
     /// The reason why not.
     pub fn check(self) -> Result<(), String> {
         match self {
-            Place::Here | Place::Pulled | Place::PulledModule => Ok(()),
+            Place::Here | Place::Pulled | Place::PulledByAgent | Place::PulledByListing | Place::PulledModule => Ok(()),
             Place::Utf8 => {
                 let (all, _) = helper(Command::new("locale").arg("-a"))?;
                 let all = String::from_utf8_lossy(&all).to_lowercase();
@@ -173,15 +187,24 @@ pub fn daemon(work: &Work, world: &Path, is_root: bool) -> String {
     format!("{program} --daemon --config={}", path.display())
 }
 
-/// A stand-in for ssh that becomes nobody if it is told so.
-pub fn shell(work: &Work, place: Place) -> std::path::PathBuf {
+/// A stand-in for ssh that becomes nobody if it is told so. `program` is found there if its place says so.
+pub fn shell(work: &Work, place: Place, program: &Path) -> std::path::PathBuf {
     let user = match place {
         Place::OtherUser => format!("setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "),
+        Place::PulledByAgent => {
+            let folder = program.parent().unwrap_or(program);
+            format!("env PATH={}:\"$PATH\":{} ", work.join("other").display(), folder.display())
+        }
         // Its rsync is found first there.
         _ => format!("env PATH={}:\"$PATH\" ", work.join("other").display()),
     };
     let text = format!("#!/bin/sh\n[ \"$1\" != -l ] || shift 2\nshift\nexec {user}sh -c \"$*\"\n");
-    let path = work.join("bin").join(if place == Place::OtherUser { "shell-of-nobody" } else { "shell" });
+    let name = match place {
+        Place::OtherUser => "shell-of-nobody",
+        Place::PulledByAgent => "shell-with-agent",
+        _ => "shell",
+    };
+    let path = work.join("bin").join(name);
     if !path.exists() {
         work.dir("bin");
         // By another process: a script that is open for writing somewhere cannot be run.

@@ -1,0 +1,56 @@
+//! Who copies, and by which ways: source hosts and addresses are asked before anything else is done, and what cannot do its part is left out.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::engine::Control;
+use crate::error::{Error, Result};
+use crate::hosts::spread;
+use crate::plan;
+use crate::preflight;
+use crate::report::{Event, Note};
+use crate::rsync::exit;
+
+/// Leaves the hosts that can do their part, and tells of all.
+pub(super) fn use_hosts(
+    config: &mut Config,
+    shared: Option<&Path>,
+    control: &Control,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
+    if let Some(job) = config.way.job() {
+        let slots = spread(&config.hosts, config.processes).len();
+        tell(Event::Note(Note::Allocation {
+            job: job.to_owned(),
+            nodes: config.hosts.len(),
+            rsyncs: slots,
+            ends_at: config.ends_at,
+        }));
+    }
+    let checked = preflight::check(config, shared, control.supervisor())?;
+    checked.iter().for_each(|host| {
+        tell(Event::Note(Note::HostChecked { usable: host.refused.is_none(), text: host.to_string() }))
+    });
+    let Some(workers) = preflight::workers(&checked) else {
+        let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);
+        return Err(Error::usage("none of the hosts can be used")
+            .remedy("see above what each of them answered")
+            .exit(code));
+    };
+    let fit = checked.into_iter().filter(|host| host.refused.is_none()).map(|host| host.host);
+    config.use_hosts(fit.collect(), workers);
+    Ok(())
+}
+
+/// Leaves the addresses that lead to the one directory, and tells of all.
+pub(super) fn use_addresses(config: &mut Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+    // What is refused anyway is not asked about.
+    config.options.refuse_unsupported_with(|name| std::env::var_os(name))?;
+    let checked = plan::check_addresses(config, control.supervisor())?;
+    checked.iter().for_each(|address| {
+        tell(Event::Note(Note::AddressChecked { usable: address.refused.is_none(), text: address.to_string() }));
+    });
+    let usable: Vec<usize> =
+        checked.iter().filter(|address| address.refused.is_none()).map(|address| address.at).collect();
+    config.use_addresses(&usable)
+}
