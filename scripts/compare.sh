@@ -718,7 +718,7 @@ remote() {
 
 # An rsync daemon with the module "copy", and the way to it that is as long as a link across the world: its port is `wan_port`.
 start_wan() {
-    local port try
+    local port try look
     if ! { has python3 && [ -r "$wan_proxy" ]; }; then
         say "SKIP --wan: python3 or $wan_proxy is missing"
         return 1
@@ -733,8 +733,11 @@ start_wan() {
         wan_pids=($!)
         python3 "$wan_proxy" "$wan_port" "$port" 50 256 2>>"$work/wan.log" &
         wan_pids+=($!)
-        sleep 0.5
-        if kill -0 "${wan_pids[@]}" 2>/dev/null && rsync "rsync://127.0.0.1:$wan_port/" >/dev/null; then return; fi
+        # On a busy machine python3 takes its time.
+        for look in 1 2 3 4 5 6 7 8 9 10; do
+            sleep 0.5
+            if kill -0 "${wan_pids[@]}" 2>/dev/null && rsync "rsync://127.0.0.1:$wan_port/" >/dev/null 2>&1; then return; fi
+        done
         kill "${wan_pids[@]}" 2>/dev/null || :
         wan_pids=()
         say "the daemon did not start (try $try): $(tail -n 1 "$work/wan.log")"
