@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support;
-use crate::support::command::{Run, multi_sync, run, sh};
+use crate::support::command::{Run, multi_sync, rsync_version, run, sh};
 use crate::support::mount::Mounted;
 use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::work::Work;
@@ -48,6 +48,7 @@ fn names_that_are_one_are_not_deleted() {
     let daemon = or_skip!(Rsyncd::start(&[Module::new("copy", &mounted.path)]), "names_that_are_one_are_not_deleted");
     let remote = daemon.url("copy");
     let mut number = 0;
+    let old = rsync_version(&work) < (3, 5);
     for base in [mounted.path.display().to_string(), remote] {
         for options in ["-rt --delete", "-rt --delete-after", "-rt --delete --ignore-errors"] {
             // Split both, or one of them, or none.
@@ -58,7 +59,12 @@ fn names_that_are_one_are_not_deleted() {
                 number += 1;
                 let to = format!("{base}/D{number}/");
                 for _ in 0..2 {
-                    let ran = copy(&work, flags, options, &to).expect_code(23);
+                    let ran = copy(&work, flags, options, &to);
+                    // An older daemon does not tell how it reads names: then one rsync does it, as well or as badly as it does.
+                    if old && to.starts_with("rsync:") && ran.stderr_text().contains("one rsync does it all") {
+                        continue;
+                    }
+                    let ran = ran.expect_code(23);
                     let left = files(&mounted.path.join(format!("D{number}")));
                     let said = ran.stderr_text().contains("is one name with another");
                     let ran = ran.expect(left >= 24, &format!("{left} files are left of 24"));

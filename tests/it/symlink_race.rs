@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support;
-use crate::support::command::{command, for_all, multi_sync, rsync, run, run_within, sh};
+use crate::support::command::{command, for_all, multi_sync, rsync_version, run, run_within, sh};
 use crate::support::twin::snapshot;
 use crate::support::work::{Work, set_mode};
 use multi_sync::harness::verify::{DifferenceKind, Options, compare};
@@ -187,12 +187,7 @@ fn leaks(dir: &Path) -> Vec<String> {
 /// Why these tests cannot run here.
 fn unable() -> Option<&'static str> {
     let work = Work::new();
-    let mut version = rsync(&work);
-    version.arg("--version");
-    let said = run(version).stdout_text();
-    let number = said.split("version ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
-    let mut parts = number.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    let version = rsync_version(&work);
     if !support::is_root() {
         Some("only root copies for others")
     } else if version < (3, 5) {

@@ -38,6 +38,16 @@ pub fn multi_sync(work: &Work) -> Command {
     command(work, env!("CARGO_BIN_EXE_multi-sync"))
 }
 
+/// The version of the rsync that is installed: its first two numbers.
+pub fn rsync_version(work: &Work) -> (u32, u32) {
+    let mut command = rsync(work);
+    command.arg("--version");
+    let said = run(command).stdout_text();
+    let number = said.split("version ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+    let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
 /// The rsync of this machine, in the same environment.
 pub fn rsync(work: &Work) -> Command {
     command(work, "rsync")
