@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::endpoint::Target;
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
-use crate::supervise::{Stop, Stream, Supervisor};
+use crate::supervise::{Stop, Stream, Supervisor, leave_no_folder};
 use crate::temporary;
 use crate::thread;
 
@@ -137,6 +137,7 @@ impl Connections {
             let plain = !bytes.iter().any(|byte| matches!(byte, b' ' | b'\'' | b'"' | b'%' | b'$'));
             (bytes.len() <= LONGEST_SOCKET && plain).then_some(made)
         })?;
+        leave_no_folder(folder.path());
         let slots = Mutex::new(vec![Slot::default(); slots]);
         Some(Connections { routes, folder, supervisor: Arc::default(), slots })
     }

@@ -13,6 +13,7 @@
 mod agent;
 mod child;
 mod find;
+pub mod hold;
 mod listing;
 mod means;
 
@@ -20,7 +21,7 @@ use std::ffi::OsString;
 use std::num::NonZero;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{EXIT_PARTIAL, Error, Result};
 use crate::scan::{Event, Scan, Small, Watch};
 use crate::supervise::{Invocation, Supervisor};
 
@@ -52,6 +53,8 @@ pub struct Far<'a> {
     pub means: Means,
     /// Number of the user who lists there, if that is known ([`Found::user`]).
     pub user: Option<u32>,
+    /// Device and inode that the one root must have, if that is known ([`hold::Hold`]).
+    pub identity: Option<(u64, u64)>,
     /// Whose children go on while the scan does: it ends with them.
     pub supervisor: &'a Supervisor,
 }
@@ -60,6 +63,18 @@ impl std::fmt::Debug for Far<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Far").field("reach", self.reach).field("means", &self.means).finish_non_exhaustive()
     }
+}
+
+/// Whether a root is the one that was looked at before, if that was looked at.
+///
+/// # Errors
+/// It is another directory.
+fn check_root(expected: Option<(u64, u64)>, found: (u64, u64)) -> Result<()> {
+    if expected.is_none_or(|expected| expected == found) {
+        return Ok(());
+    }
+    let error = Error::usage("the source was replaced by another directory while multi-sync began");
+    Err(error.remedy("run it again").exit(EXIT_PARTIAL))
 }
 
 /// Scans all roots, as [`Scan::run_sized`] does on this machine: with its events, its guarantees and its counts. The directories of other machines are known

@@ -33,6 +33,8 @@ pub struct Handles {
     bases: Arc<Vec<Base>>,
     /// Processes that are started cannot follow.
     given_up: Arc<AtomicBool>,
+    /// A directory of another machine as rsync prints it, and as the user knows it.
+    printed: Option<Arc<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// A directory that names are relative to.
@@ -126,7 +128,7 @@ impl Handles {
             let identity = held.as_ref().map_or_else(|| identity(found), Held::identity);
             bases.push(Base { path: path.to_vec(), identity, held: held.map(Arc::new), view: None });
         }
-        Handles { bases: Arc::new(bases), given_up: Arc::default() }
+        Handles { bases: Arc::new(bases), ..Handles::default() }
     }
 
     /// The same, which hold these sources too: names in these directories. What they need is made in `dir`.
@@ -141,7 +143,13 @@ impl Handles {
             let view = held.and_then(|held| View::make(held, &names, dir).ok());
             Base { view: view.map(Arc::new), ..base.clone() }
         });
-        Handles { bases: Arc::new(bases.collect()), given_up: Arc::clone(&self.given_up) }
+        Handles { bases: Arc::new(bases.collect()), ..self.clone() }
+    }
+
+    /// The same, with a directory of another machine that rsync prints in another way than the user knows it.
+    #[must_use]
+    pub fn showing(self, printed: (Vec<u8>, Vec<u8>)) -> Handles {
+        Handles { printed: Some(Arc::new(printed)), ..self }
     }
 
     fn are_used(&self) -> bool {
@@ -158,11 +166,15 @@ impl Handles {
         let Some(said) = line.strip_prefix(b"rsync: ") else { return false };
         let said = said.strip_prefix(b"[sender] ").unwrap_or(said);
         let rest = said.strip_prefix(b"change_dir \"").unwrap_or_default();
-        self.ways().any(|(way, _)| rest.strip_prefix(way).is_some_and(ends_name))
+        self.held_ways().any(|(way, _)| rest.strip_prefix(way).is_some_and(ends_name))
     }
 
     /// The ways to what is held, and what the user calls it.
     fn ways(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.held_ways().chain(self.printed.iter().map(|printed| (&printed.0[..], &printed.1[..])))
+    }
+
+    fn held_ways(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.bases.iter().flat_map(|base| {
             let held = base.held.as_deref().into_iter().chain(base.view.as_ref().map(|view| &view.held));
             held.map(|held| (&held.path[..], &base.path[..]))
@@ -242,7 +254,7 @@ impl Handles {
     /// A line of rsync's with the paths that the user knows.
     pub fn shown<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
         const PROC: &[u8] = b"\"/proc/";
-        if !line.contains_str(PROC) {
+        if self.printed.is_none() && !line.contains_str(PROC) {
             return Cow::Borrowed(line);
         }
         let mut shown = Vec::with_capacity(line.len());

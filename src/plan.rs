@@ -50,7 +50,7 @@ use crate::supervise::Supervisor;
 
 pub use addresses::{check as check_addresses, questions as address_questions};
 pub use effects::Keeps;
-pub use pull::FarScan;
+pub use pull::{FarScan, Still};
 pub use rooted::Rooted;
 
 use facts::{Facts, Whole};
@@ -302,10 +302,11 @@ impl Plan {
         // Of a list of names nobody knows what is in it before rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
         let (mut trees, singles) = scanned;
-        let far_source = far.as_ref().map(|_| pull::place(&config.sources[0])).map(|(source, tree)| {
-            trees.push(tree);
-            source
-        });
+        let far_source =
+            far.as_ref().map(|far| pull::place(&config.sources[0], far.hold.as_ref())).map(|(source, tree)| {
+                trees.push(tree);
+                source
+            });
         if !meaning.recursive {
             // rsync looks into no directory below, and what it is not given is not counted.
             trees.clear();
@@ -316,6 +317,11 @@ impl Plan {
         // "PER-DIRECTORY RULES").
         let may_hold = !meaning.per_dir_merge && filters.merge_files.is_empty() && far_source.is_none();
         let handles = hold(config, may_hold, &recipe.base, &trees, &singles);
+        let odd = far.as_ref().and_then(|far| far.hold.as_ref()).filter(|hold| !hold.is_named_as_typed());
+        let handles = match odd {
+            Some(hold) => handles.showing(hold.printed.clone()),
+            None => handles,
+        };
         let recipe = Recipe { handles, far: far_source, ..recipe };
         let named: Vec<OsString> =
             named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();

@@ -39,7 +39,7 @@ pub(crate) use agent::KILLED;
 pub(crate) use agent::once;
 pub(crate) use agent::{Agent, Wire};
 pub use guardian::Guardian;
-pub(crate) use guardian::{Held, hold};
+pub(crate) use guardian::{Held, hold, leave_no_folder};
 pub use invocation::{Invocation, Quoted};
 pub(crate) use pipes::Lines;
 

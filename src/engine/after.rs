@@ -31,6 +31,7 @@ pub(super) struct Heard {
     /// How many more there were.
     pub more_named: u64,
     pub out_of_reach: bool,
+    pub source_lost: bool,
 }
 
 /// What was found.
@@ -56,6 +57,9 @@ impl Context {
     /// Looks at what a launch has left.
     pub fn look_after(&self, work: &Work, heard: &Heard) -> After {
         let mut after = After { said: self.said(work, heard), ..After::default() };
+        if heard.source_lost {
+            self.source_is_lost(&mut after.found);
+        }
         let Some(code) = heard.code else { return after };
         let messages = || heard.named.iter().filter_map(|line| messages::read(line));
         let blocked = messages().filter(|message| message.about == About::Blocked);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::plan::Still;
 use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
@@ -135,8 +136,12 @@ impl Driver<'_, '_> {
     /// nothing is left to do, whatever was done last.
     fn look_at_far_source(&mut self) -> Result<()> {
         let Context { plan, config, control, .. } = &*self.context;
-        let is_another = plan.far.as_ref().is_some_and(|far| far.was_replaced(control.supervisor()));
-        if is_another && self.statistics.one_rsync().is_none() {
+        let Some(far) = plan.far.as_ref().filter(|_| self.statistics.one_rsync().is_none()) else { return Ok(()) };
+        let still = far.is_still_there(config, control.supervisor());
+        if still == Still::Changed {
+            (self.tell)(Event::Note(Note::SourceChanged { source: config.sources[0].original().to_owned() }));
+        }
+        if still == Still::Replaced {
             let text = format!(
                 "{}: was replaced while multi-sync ran, and what is here is of both: copy it again",
                 config.sources[0]

@@ -186,6 +186,15 @@ impl Context {
         keeps
     }
 
+    /// Takes note that a source on another machine is another directory now, which nothing is copied from.
+    pub fn source_is_lost(&self, found: &mut Found) {
+        found.findings.source_lost = true;
+        if !std::mem::replace(&mut self.spine().source_lost, true) {
+            let source = self.config.sources[0].original().to_owned();
+            found.failed.push(Failed::SourceMoved { source });
+        }
+    }
+
     /// Device and inode of a DEST on this machine, once something was done there.
     pub fn dest_identity(&self) -> Option<(u64, u64)> {
         *self.dest.lock().unwrap_or_else(PoisonError::into_inner)

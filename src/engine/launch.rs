@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::far::hold;
 use crate::first_pass::{Group, Made};
 use crate::report::{self, Event, Failed};
 use crate::rsync::command::Invocation;
@@ -29,7 +30,7 @@ use super::gate::Awaited;
 use super::meter::Meter;
 use super::places::{Carrier, Place, Ways};
 use super::prepare::{Names, Prepared};
-use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, is_of_shared, without_question};
+use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, count, is_of_shared, without_question};
 use super::userlog::UserLog;
 
 /// Names of which a launch complained that are written down. Who has more looks into the bucket.
@@ -271,7 +272,8 @@ impl Launch<'_> {
 
     /// The report of an rsync that has ended.
     fn conclude(self, followed: Followed, made: Made) -> Result<End> {
-        let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach, was_held } = followed;
+        let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach, source_lost, was_held } =
+            followed;
         let (figures, has_figures) = (transcript.figures, transcript.has_figures());
         let (ending, error) = match ended {
             Ok(ended) => (Ending::Ended(ended), None),
@@ -282,7 +284,7 @@ impl Launch<'_> {
             Ending::Ended(ended) => Some(ended.code()),
         };
         let complaint = held.first().map(|(line, _)| line.clone());
-        let heard = Heard { code, transcript, complaint, named, more_named, out_of_reach };
+        let heard = Heard { code, transcript, complaint, named, more_named, out_of_reach, source_lost };
         let (context, work) = (Arc::clone(&self.context), self.start.work.clone());
         let after = self.apart(move || context.look_after(&work, &heard))?;
         // Given up: the run ends, and what is not known is taken for not done.
@@ -341,6 +343,8 @@ struct Followed {
     begun: bool,
     /// It could not enter a source that is held open.
     out_of_reach: bool,
+    /// It has found another directory in the place of its source.
+    source_lost: bool,
     /// It was stopped for a while.
     was_held: bool,
 }
@@ -361,7 +365,7 @@ fn follow(
     let mut complaints = HashMap::new();
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
-    let (mut had_begun, mut out_of_reach) = (true, false);
+    let (mut had_begun, mut out_of_reach, mut source_lost) = (true, false, false);
     let (was_held, mut of_pause) = (Cell::new(false), Vec::new());
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut blank = false;
@@ -389,6 +393,11 @@ fn follow(
                 if voice.tells == Tells::AllAndRemember && skipped() && named.len() < NAMED_REMEMBERED {
                     named.push(line.to_vec());
                 }
+            }
+            // It sends nothing then, and that is told in other words.
+            (Line::Other, Stream::Stderr) if line == hold::LOST || source_lost && messages::breaks_off(line) => {
+                voice.note(line);
+                source_lost = true;
             }
             (Line::Other, Stream::Stderr) if voice.shares && is_of_shared(line) => {
                 voice.note(line);
@@ -478,17 +487,5 @@ fn follow(
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
     let was_held = was_held.get();
-    Followed { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach, was_held }
-}
-
-/// How often a launch has said this, now included.
-fn count(complaints: &mut HashMap<Vec<u8>, u32>, line: &[u8]) -> u32 {
-    if let Some(times) = complaints.get_mut(line) {
-        *times += 1;
-        return *times;
-    }
-    if complaints.len() < LINES_REMEMBERED {
-        complaints.insert(line.to_vec(), 1);
-    }
-    1
+    Followed { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach, source_lost, was_held }
 }

@@ -127,7 +127,10 @@ impl Context {
                 launch(invocation, Tells::New, Names::of(&part.arguments))
             }
             Work::Everything => {
-                let invocation = self.asked(start).unwrap_or(&self.plan.plain).clone();
+                let invocation = self.asked(start).unwrap_or(&self.plan.plain);
+                // What others have begun is ended in the directory that they were in.
+                let far = recipe.far.as_ref().filter(|_| self.spine().dest_made);
+                let invocation = far.map_or_else(|| invocation.clone(), |far| far.held(invocation));
                 launch(invocation, Tells::All, Names::default())
             }
         }

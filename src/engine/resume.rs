@@ -48,9 +48,13 @@ pub(super) fn look(
     supervisor: &Supervisor,
 ) -> Result<()> {
     // Parents come first: this is the source itself. A listing of rsync tells no inodes.
-    let scanned = ledger.before().spine.first().map(|root| root.identity.1).filter(|inode| *inode != 0);
-    let now = plan.far.as_ref().and_then(|far| far.root.1);
-    if scanned.zip(now).is_some_and(|(scanned, now)| scanned != now) {
+    let scanned = ledger.before().spine.first().map(|root| root.identity).filter(|(_, inode)| *inode != 0);
+    let far = plan.far.as_ref();
+    let is_another = |scanned: (u64, u64)| match far.and_then(|far| far.hold.as_ref()) {
+        Some(hold) => hold.identity != scanned,
+        None => far.and_then(|far| far.root.1).is_some_and(|now| now != scanned.1),
+    };
+    if scanned.is_some_and(is_another) {
         return Err(Error::usage(format!("{} is not the directory that this run has scanned", config.sources[0]))
             .remedy("begin a new run")
             .exit(exit::PARTIAL));

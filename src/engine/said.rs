@@ -250,6 +250,18 @@ impl Voice<'_> {
     }
 }
 
+/// How often a launch has said this, now included.
+pub(super) fn count(complaints: &mut HashMap<Vec<u8>, u32>, line: &[u8]) -> u32 {
+    if let Some(times) = complaints.get_mut(line) {
+        *times += 1;
+        return *times;
+    }
+    if complaints.len() < LINES_REMEMBERED {
+        complaints.insert(line.to_vec(), 1);
+    }
+    1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,8 @@ pub(super) struct SpineList {
     pub dest_made: bool,
     /// DEST is another directory now, and that was told.
     pub dest_lost: bool,
+    /// So is a source on another machine.
+    pub source_lost: bool,
     /// Arguments of those that lack `u+rwx`.
     locked: HashSet<Vec<u8>>,
     /// Time of the last change of each that exists at a destination on this machine; empty if that cannot be told.

@@ -137,6 +137,11 @@ impl Hearing<'_> {
         if self.end.is_some() {
             return Err(unclear(line, "it comes behind the end"));
         }
+        if let Told::Spine { root: 0, path, identity, .. } = &told
+            && path.0.is_empty()
+        {
+            super::check_root(self.far.identity, *identity)?;
+        }
         self.tell(told).map_err(|why| unclear(line, why))
     }
 

@@ -77,7 +77,8 @@ fn run(
     let script = shell::script(&Invocation::new("sh", words, "."));
     let invocation = Invocation { input: script, held: true, ..reached.clone() };
     let (first, end) = (roots.start, roots.end);
-    let mut records = Records { roots: &far.scan.roots, next: first, end, ..Records::default() };
+    let (roots, identity) = (&far.scan.roots[..], far.identity);
+    let mut records = Records { roots, identity, next: first, end, ..Records::default() };
     let mut troubles = Vec::new();
     let finished = child::run(
         &invocation,
@@ -174,6 +175,8 @@ enum At {
 #[derive(Default)]
 struct Records<'a> {
     roots: &'a [Root],
+    /// See [`Far::identity`].
+    identity: Option<(u64, u64)>,
     /// The root that comes next, and the one that does not come.
     next: usize,
     end: usize,
@@ -257,6 +260,9 @@ impl Records<'_> {
                 }
                 if listed.unread.is_some() && listed.path == name {
                     self.unread.push(name.to_vec());
+                }
+                if let (false, Some((identity, _))) = (walk.has_begun(), listed.inode) {
+                    super::check_root(self.identity, identity)?;
                 }
                 walk.entry(&listed)?;
             }

@@ -71,7 +71,7 @@ fn root(
             let mut done = Ok(());
             let each = &mut |_, line: &[u8]| {
                 if done.is_ok() {
-                    done = take(line, links, walk);
+                    done = take(line, links, far.identity, walk);
                 }
             };
             match bytes {
@@ -120,7 +120,8 @@ struct Trouble {
     in_unit: bool,
 }
 
-fn take(line: &[u8], links: &Links, walk: &mut ListedWalk<'_>) -> Result<()> {
+/// `root` is the identity of the root: an rsync that is held in it lists nothing else.
+fn take(line: &[u8], links: &Links, root: Option<(u64, u64)>, walk: &mut ListedWalk<'_>) -> Result<()> {
     let Some(Line { kind, mode, size, path }) = listing::read(line) else {
         let shown = Printable::bytes(line);
         return Err(Error::usage(format!("cannot understand rsync's listing of the source: '{shown}'"))
@@ -128,7 +129,7 @@ fn take(line: &[u8], links: &Links, walk: &mut ListedWalk<'_>) -> Result<()> {
             .exit(EXIT_PARTIAL));
     };
     let path = if path == b"." { &b""[..] } else { &path };
-    let inode = links.of(path);
+    let inode = if path.is_empty() { root.map(|identity| (identity, 1)) } else { links.of(path) };
     walk.entry(&Listed { path, kind, mode, size, owner: None, inode, unread: None })
 }
 

@@ -105,6 +105,10 @@ pub(super) struct PullFacts {
     pub odd_word: bool,
     /// An option that has not been compared with one rsync in a pull.
     pub option: Option<&'static str>,
+    /// Rsyncs may be kept in it.
+    pub may_be_held: bool,
+    /// It was tried, and they cannot be kept in it, although something is deleted.
+    pub not_held: bool,
     /// Rules are read from files.
     pub rules_in_files: bool,
     /// It was looked for there, and not found.
@@ -161,6 +165,8 @@ impl Facts {
             pull: PullFacts {
                 odd_word: pull::has_odd_word(&config.sources),
                 option: pull::not_compared(&config.options),
+                may_be_held: pull::may_be_held(config),
+                not_held: false,
                 rules_in_files: filters.as_ref().is_ok_and(|filters| filters.in_files),
                 nowhere: false,
                 no_directory: false,

@@ -185,8 +185,8 @@ static RULES: &[Rule] = &[
         "with --fake-super rsync forgets the access list of a directory that it makes, and keeps that of one that is there", "-aA --fake-super host:src dst"),
     rule("pull-several", |f| f.pulls && f.typed_several,
         "several sources are on another machine", "-a host:src :other dst"),
-    rule("pull-delete", |f| f.pulls && f.deletes(),
-        "several rsyncs would delete here what a directory that is put in the place of the source does not have", "-a --delete host:src dst"),
+    rule("pull-delete", |f| f.pulls && f.deletes() && !f.pull.may_be_held,
+        "several rsyncs would delete here what a directory that is put in the place of the source does not have; they can be kept only in HOST:DIR/, with a slash at its end and reached through a shell", "-a --delete host:src dst"),
     rule("pull-word", |f| f.pulls && f.pull.odd_word,
         "a name of a source may be read as something else on another machine", "-a 'host:s*' dst"),
     Rule {
@@ -254,6 +254,8 @@ static RULES: &[Rule] = &[
         "the rules may leave of the sources no more than a name", "-a --exclude=a src new"),
     rule("too-many-names", |f| f.too_many_names,
         "the names of all sources are more than the launch that deletes can take", "-a --delete src other dst/"),
+    rule("pull-not-held", |f| f.pull.not_held,
+        "several rsyncs delete only where each can be kept in the source, and the other machine does not allow or show that", "-a --delete host:src/ dst"),
     rule("pull-nowhere", |f| f.pull.nowhere,
         "the source cannot be seen on the other machine", "-a host:gone dst"),
     Rule {

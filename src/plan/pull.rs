@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::connection::{Connections, WATCHES};
 use crate::endpoint::{Addresses, Form, Source, Target};
+use crate::far::hold::{Entry, Hold};
 use crate::far::{self, Means, Reach};
 use crate::hosts;
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
@@ -74,16 +75,56 @@ pub struct FarScan {
     pub root: (Vec<u8>, Option<u64>),
     /// The way there by each address, if there are several.
     others: Vec<Reach>,
+    /// What keeps each rsync in it: where something is deleted.
+    pub hold: Option<Hold>,
+    /// How rsync lists it.
+    line: Vec<u8>,
+}
+
+/// What is found by the name of a source when a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Still {
+    /// What it was, as far as is known.
+    There,
+    /// It, with something that was added or removed; or another directory, and nothing tells.
+    Changed,
+    /// Another directory.
+    Replaced,
 }
 
 impl FarScan {
     /// Whether what is found by the name of the source is something else by now. One rsync enters the directory once; several look it up again.
-    pub fn was_replaced(&self, supervisor: &Supervisor) -> bool {
-        let (path, Some(before)) = &self.root else { return false };
-        // Who gives no answer has not said that it is gone. The address that was scanned through may be cut by now.
+    pub fn is_still_there(&self, config: &Config, supervisor: &Supervisor) -> Still {
+        if self.hold.is_some() {
+            // None of them has seen anything else.
+            return Still::There;
+        }
+        let (path, Some(before)) = &self.root else {
+            // A daemon tells how a directory looks, and not which it is.
+            let way = Way { config, early: None, supervisor };
+            let now = list(&way, &config.sources[0], None).0;
+            return now.map_or(Still::There, |now| compare(&self.line, &now));
+        };
+        // Who gives no answer has not said that it is gone.
+        // The address that was scanned through may be cut by now.
         let mut ways = std::iter::once(&self.reach).chain(&self.others);
         let now = ways.find_map(|reach| far::look_at(reach, path, supervisor).ok().filter(|now| now.user.is_some()));
-        now.is_some_and(|now| now.inode != Some(*before))
+        let is_another = now.is_some_and(|now| now.inode != Some(*before));
+        if is_another { Still::Replaced } else { Still::There }
+    }
+}
+
+/// Compares two listings of a directory. Whatever is put into it or taken from it makes it younger, and changes neither its kind nor its mode.
+fn compare(before: &[u8], now: &[u8]) -> Still {
+    let look = |line: &[u8]| {
+        let words: Vec<Vec<u8>> =
+            line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect();
+        Some((words.first()?.clone(), [words.get(2)?.clone(), words.get(3)?.clone()]))
+    };
+    match (look(before), look(now)) {
+        (Some((mode, time)), Some((its_mode, its_time))) if mode != its_mode || its_time < time => Still::Replaced,
+        (Some((_, time)), Some((_, its_time))) if its_time > time => Still::Changed,
+        _ => Still::There,
     }
 }
 
@@ -132,10 +173,16 @@ pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Opti
     let reach = way.reach(source, &facts.meaning);
     let root = directory(source);
     // A login takes longer than all that is asked.
-    let (kind, found) = std::thread::scope(|scope| {
+    let (line, held, found) = std::thread::scope(|scope| {
         let found = scope.spawn(|| far::look_at(&reach, &root, supervisor).unwrap_or_default());
-        (kind(way, source), found.join().unwrap_or_default())
+        let entry = if facts.deletes() { entry(config, source) } else { None };
+        let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
+        let line = list(way, source, None).0;
+        (line, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });
+    // What was entered has to be what is found by its name.
+    let hold = held.and_then(|(hold, entered)| (line.as_ref() == Some(&entered)).then_some(hold));
+    let kind = line.as_deref().and_then(listed_kind);
     facts.pull.nowhere = kind.is_none();
     facts.pull.no_directory = kind.is_some_and(|kind| kind != b'd');
     let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
@@ -160,13 +207,62 @@ pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Opti
             let other = |all: &Addresses| (1..all.len()).filter_map(|at| by(at, all)).collect::<Vec<_>>();
             let others = config.addresses.as_ref().map(other).unwrap_or_default();
             let others = others.iter().map(|source| self::reach(config, source, &facts.meaning)).collect();
-            Some(FarScan { reach, means, user: found.user, root: (root, found.inode), others })
+            // What its listing complains of has to be found in the source.
+            let hold = hold.filter(|hold| means != Means::Rsync || hold.is_named_as_typed());
+            facts.pull.not_held = facts.deletes() && hold.is_none();
+            let reach = match &hold {
+                Some(hold) => reach_held(reach, source, hold),
+                None => reach,
+            };
+            let root = (root, found.inode);
+            let line = line.unwrap_or_default();
+            (!facts.pull.not_held).then_some(FarScan { reach, means, user: found.user, root, others, hold, line })
         }
         Err(why) => {
             facts.pull.unlisted = Some(why.to_string());
             None
         }
     }
+}
+
+/// Whether it may be that rsyncs are held in the one source: what is sent by its name is looked up by that even by one rsync.
+pub(super) fn may_be_held(config: &Config) -> bool {
+    let [source] = &config.sources[..] else { return false };
+    entry(config, source).is_some()
+}
+
+fn entry(config: &Config, source: &Source) -> Option<Entry> {
+    let Target::Ssh { .. } = source.target() else { return None };
+    if config.addresses.is_some() {
+        // What one address calls it another may call otherwise.
+        return None;
+    }
+    let (base, name) = source.there();
+    let typed = config.options.settings().iter().rfind(|setting| setting.spec.id == Opt::RsyncPath);
+    let rsync = typed.and_then(|setting| setting.value.as_deref()).unwrap_or(OsStr::new("rsync"));
+    if name.is_some() { None } else { Entry::of(base.as_os_str().as_bytes(), rsync.as_bytes()) }
+}
+
+/// The machine, and on it the directory that an rsync is in.
+fn current(source: &Source) -> OsString {
+    let typed = source.original().as_bytes();
+    let path = if let Target::Ssh { path, .. } = source.target() { path.len() } else { 0 };
+    OsString::from_vec([&typed[..typed.len() - path], b"."].concat())
+}
+
+/// Has an rsync list the source that was held in it; what it has listed, and what holds others as well.
+fn try_to_hold(way: &Way<'_>, source: &Source, entry: Entry) -> Option<(Hold, Vec<u8>)> {
+    let (line, said) = list(way, source, Some(&entry));
+    Some((entry.answered(said.iter().map(|line| &line[..]))?, line?))
+}
+
+/// The way there for who lists with an rsync that is held.
+fn reach_held(mut reach: Reach, source: &Source, hold: &Hold) -> Reach {
+    let mut option = OsString::from("--rsync-path=");
+    option.push(hold.rsync_path());
+    reach.rsync.arguments.push(option);
+    reach.words = vec![current(source)];
+    reach
 }
 
 /// The path of the source there, through a link at its end if rsync goes through it.
@@ -218,22 +314,30 @@ fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocati
     Some(Invocation::new(program, arguments, &config.cwd))
 }
 
-/// The letter of the source's type, as rsync lists it.
-fn kind(way: &Way<'_>, source: &Source) -> Option<u8> {
+/// The line of the source as rsync lists it, and what that has said besides; with `entry` by an rsync that enters it.
+fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> (Option<Vec<u8>>, Vec<Vec<u8>>) {
+    // Of a banner that never ends.
+    const MOST: usize = 10_000;
     let Way { config, supervisor, .. } = *way;
     let mut words = way.options();
     words.extend(["--list-only", "--no-motd", "-d"].map(OsString::from));
     // The directory, without what is in it.
     words.extend((source.form() == Form::Contents).then(|| "--exclude=*".into()));
-    words.extend(["--".into(), source.original().to_owned()]);
-    let mut kind = None;
+    if let Some(entry) = entry {
+        let mut option = OsString::from("--rsync-path=");
+        option.push(entry.question());
+        words.push(option);
+    }
+    let word = if entry.is_some() { current(source) } else { source.original().to_owned() };
+    words.extend(["--".into(), word]);
+    let (mut listed, mut said) = (None, Vec::new());
     let question = Invocation::rsync(&config.program, words, &config.cwd);
-    let ended = supervisor.run(&question, &mut |stream, line| {
-        if stream == Stream::Stdout {
-            kind = kind.or(listed_kind(line));
-        }
+    let ended = supervisor.run(&question, &mut |stream, line| match stream {
+        Stream::Stdout if listed.is_none() && listed_kind(line).is_some() => listed = Some(line.to_vec()),
+        Stream::Stderr if said.len() < MOST => said.push(line.to_vec()),
+        _ => {}
     });
-    kind.filter(|_| ended.is_ok_and(|ended| ended.code() == exit::OK))
+    (listed.filter(|_| ended.is_ok_and(|ended| ended.code() == exit::OK)), said)
 }
 
 /// The options that lead there.
@@ -249,7 +353,7 @@ fn listed_kind(line: &[u8]) -> Option<u8> {
 }
 
 /// How launches name this source, and what is scanned.
-pub(super) fn place(source: &Source) -> (FarSource, SourceTree) {
+pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceTree) {
     let (base, name) = source.there();
     let typed = source.original().as_bytes();
     let named = source.form() == Form::Named;
@@ -262,7 +366,7 @@ pub(super) fn place(source: &Source) -> (FarSource, SourceTree) {
             }
             let below = base.as_os_str().as_bytes();
             let below = below.strip_prefix(b"/").unwrap_or(below).to_vec();
-            FarSource { word: OsString::from_vec(word), below }
+            FarSource { word: OsString::from_vec(word), below, enter: None }
         }
         _ => {
             // Up to the name, if there is one.
@@ -276,8 +380,12 @@ pub(super) fn place(source: &Source) -> (FarSource, SourceTree) {
             if word.ends_with(b":") {
                 word.push(b'.');
             }
-            FarSource { word: OsString::from_vec(word), below: Vec::new() }
+            FarSource { word: OsString::from_vec(word), below: Vec::new(), enter: None }
         }
+    };
+    let far = match hold {
+        Some(hold) => FarSource { word: current(source), below: Vec::new(), enter: Some(hold.rsync_path()) },
+        None => far,
     };
     let prefix: &[u8] = if named { b"././" } else { b"./" };
     let root = Root { base: base.to_owned(), name: name.map(OsStr::to_owned) };
@@ -287,7 +395,7 @@ pub(super) fn place(source: &Source) -> (FarSource, SourceTree) {
 /// Whether the rules may leave of the source no more than a name, as [`super::alone`] asks of sources here; `None` if there is no answer.
 fn leaves_a_name(way: &Way<'_>, source: &Source, rules: &[OsString]) -> Option<bool> {
     let Way { config, supervisor, .. } = *way;
-    let (far, tree) = place(source);
+    let (far, tree) = place(source, None);
     let mut words = way.options();
     words.extend_from_slice(rules);
     words.extend(["-n", "-dlR", "--no-implied-dirs", "--no-motd", "--from0", "--files-from=-"].map(OsString::from));
@@ -330,7 +438,7 @@ mod tests {
             ("rsync://h:9/m/a/s", "rsync://h:9/m/", "a", "././", "a", Some("s")),
             ("rsync://h/m", "rsync://h/m/", "", "./", "", None),
         ] {
-            let (far, tree) = place(&source(word));
+            let (far, tree) = place(&source(word), None);
             assert_eq!((far.word.to_str(), &far.below[..]), (Some(argument), below.as_bytes()), "{word}");
             assert_eq!(tree.prefix, prefix.as_bytes(), "{word}");
             assert_eq!(
@@ -361,6 +469,22 @@ mod tests {
         }
         for word in ["h:", "h:/a-b_c.d/", "h::m/a+b,c", "h:/...", "h:/\u{e4}", "u@h:a@b:c"] {
             assert!(!odd(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_has_become_older_is_another() {
+        let before = b"drwxr-xr-x          4,096 2026/11/29 14:45:00 .";
+        for (now, still) in [
+            ("drwxr-xr-x          4,096 2026/11/29 14:45:00 .", Still::There),
+            ("drwxr-xr-x         40,960 2026/11/29 14:45:01 .", Still::Changed),
+            ("drwxr-xr-x          4,096 2026/12/01 00:00:00 .", Still::Changed),
+            ("drwxr-xr-x          4,096 2026/11/29 14:44:59 .", Still::Replaced),
+            ("drwx------          4,096 2026/11/29 14:45:00 .", Still::Replaced),
+            ("lrwxrwxrwx              3 2026/11/29 14:45:00 s -> t", Still::Replaced),
+            ("d", Still::There),
+        ] {
+            assert_eq!(compare(before, now.as_bytes()), still, "{now}");
         }
     }
 

@@ -110,6 +110,11 @@ pub enum Failed {
         /// As it was typed.
         destination: OsString,
     },
+    /// The source on another machine was renamed, replaced or unmounted. Nothing of what is there now is copied, and nothing is deleted because of it.
+    SourceMoved {
+        /// As it was typed.
+        source: OsString,
+    },
     /// A launch broke off. It is not tried again, because what it left half written would be passed over.
     HalfWritten {
         /// Its exit code.
@@ -316,6 +321,11 @@ pub enum Note {
     },
     /// rsync may not look into `/proc` of this process. Sources are found by their paths.
     SourcesByPath,
+    /// The directory of a source on another machine has changed: it may be another one, where nothing tells which it is.
+    SourceChanged {
+        /// As it was typed.
+        source: OsString,
+    },
     /// This system does not tell whether an rsync reads or writes. Stalled ones are not ended.
     StallsUnseen,
     /// The run waits for what a stream gives that an option names.
@@ -372,6 +382,12 @@ impl fmt::Display for Failed {
                 "destination {} was renamed, replaced or unmounted while multi-sync ran: nothing more is written; \
                  copy again when it is there",
                 Printable::os(destination)
+            ),
+            Failed::SourceMoved { source } => write!(
+                f,
+                "source {} was renamed, replaced or unmounted while multi-sync ran: nothing of what is there now is copied, \
+                 and nothing is deleted because of it; copy again",
+                Printable::os(source)
             ),
             Failed::HalfWritten { code } => write!(
                 f,
@@ -458,6 +474,12 @@ impl fmt::Display for Note {
             Note::Unlisted { list, names } => write!(f, "{list}: {names} more names of this rsync are not listed"),
             Note::SourcesByPath => f.write_str(
                 "the rsync that is started must not look into /proc of this process: sources are found by their paths",
+            ),
+            Note::SourceChanged { source } => write!(
+                f,
+                "the directory of source {} has changed while multi-sync ran: if another one was put in its place, what is here is of both, \
+                 and has to be copied again",
+                Printable::os(source)
             ),
             Note::StallsUnseen => {
                 f.write_str("this system does not tell whether an rsync reads or writes: --stall ends none of those")

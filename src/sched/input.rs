@@ -78,6 +78,8 @@ pub(crate) struct Findings {
     pub cut: Vec<u64>,
     /// DEST is no longer the directory that it was, and that was told.
     pub dest_lost: bool,
+    /// The source is no longer the directory that it was, and that was told.
+    pub source_lost: bool,
 }
 
 /// What became of a launch that was to get its names.

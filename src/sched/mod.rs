@@ -270,6 +270,9 @@ impl Scheduler {
         if findings.dest_lost {
             self.fail(crate::error::EXIT_FILE_IO);
         }
+        if findings.source_lost {
+            self.fail(exit::PARTIAL);
+        }
     }
 
     /// The user has ended the run before its end.

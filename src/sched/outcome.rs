@@ -18,7 +18,8 @@ const FIRST_TURNS: u32 = 2;
 
 /// A remote shell could not connect.
 const CONNECTION: u8 = 255;
-/// rsync's codes for a broken protocol stream, and for something that the other side does not support.
+/// rsync's codes for a broken connection to a daemon and a broken protocol stream, and for something that the other side does not support.
+const SOCKET: u8 = 10;
 const STREAM: u8 = 12;
 const UNSUPPORTED: u8 = 4;
 
@@ -309,7 +310,10 @@ fn refused(case: &Case<'_>) -> Option<Outcome> {
     let code = case.raw_code();
     let first = matches!(case.work, Work::Create(_)) && !case.dest_made;
     let answer = matches!(code, exit::USAGE | exit::PROTOCOL | UNSUPPORTED);
-    let is_refusal = answer && (first || case.report.said.refused) || first && code == STREAM && case.launches == 1;
+    // A daemon that refuses `--files-from` says so, and reads nothing more.
+    let hangs_up = first && code == SOCKET && case.report.said.refused;
+    let is_refusal =
+        answer && (first || case.report.said.refused) || hangs_up || first && code == STREAM && case.launches == 1;
     let may = case.may_fall_back && !case.dest_is_local && !case.stopping && !case.work.is_everything();
     (is_refusal && may).then_some(Outcome::FallBack)
 }

@@ -9,10 +9,14 @@
 //! to hold ([`hold`]): the lock of a run stays taken until the last rsync of the run has ended, or a run that goes on would work beside it.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,7 +43,7 @@ static WIRE: Mutex<Option<Wire>> = Mutex::new(None);
 #[derive(Clone)]
 pub(super) struct Wire(Arc<OwnedFd>, Pid);
 
-/// What is said over it: a kind and a number.
+/// What is said over it: a kind and a number, or [`FOLDER`] and a path.
 type Message = [u8; 5];
 
 fn message(kind: u8, leader: Option<Pid>) -> Message {
@@ -60,6 +64,10 @@ const NONE_STARTED: u8 = b'?';
 /// A file to hold comes with it.
 const HOLD: u8 = b'[';
 const LET_GO: u8 = b']';
+/// A folder for sockets.
+const FOLDER: u8 = b'/';
+/// A path of a socket is shorter (unix(7)).
+const LONGEST: usize = 128;
 
 impl Wire {
     /// Called by the child itself between fork and exec: one system call, and nothing else.
@@ -69,7 +77,7 @@ impl Wire {
         let _ = rustix::net::send(&*self.0, &message(kind, Some(getpid())), flags);
     }
 
-    fn tell(&self, message: &Message) -> bool {
+    fn tell(&self, message: &[u8]) -> bool {
         let began = Instant::now();
         while began.elapsed() < LONGEST_WAIT {
             match rustix::net::send(&*self.0, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
@@ -101,7 +109,15 @@ pub(super) fn none_started() {
     tell(&message(NONE_STARTED, None));
 }
 
-fn tell(message: &Message) {
+/// A folder that holds nothing but sockets of launches is to be gone when they are, also if this process is killed.
+pub(crate) fn leave_no_folder(path: &Path) {
+    let path = path.as_os_str().as_bytes();
+    if path.len() < LONGEST {
+        tell(&[&[FOLDER], path].concat());
+    }
+}
+
+fn tell(message: &[u8]) {
     let mut wire = lock();
     if wire.as_ref().is_some_and(|wire| !wire.tell(message)) {
         // One that does not know what is over might end somebody else later.
@@ -217,11 +233,14 @@ fn become_nobody(wire: &OwnedFd) {
 
 /// Leaders, when they were started, and whether they end with their input.
 #[derive(Default)]
-struct Launches(HashMap<Pid, (u64, bool)>);
+struct Launches(HashMap<Pid, (u64, bool)>, Vec<PathBuf>);
 
 impl Launches {
-    fn hear(&mut self, message: &Message) {
-        let [kind, a, b, c, d] = *message;
+    fn hear(&mut self, message: &[u8]) {
+        if let [FOLDER, path @ ..] = message {
+            self.1.push(PathBuf::from(OsStr::from_bytes(path)));
+        }
+        let Ok([kind, a, b, c, d]) = Message::try_from(message) else { return };
         let leader = Pid::from_raw(i32::from_ne_bytes([a, b, c, d]));
         match (kind, leader) {
             (STARTED | STARTED_PATIENT, Some(leader)) => {
@@ -251,7 +270,7 @@ impl Launches {
         self.0.retain(|leader, (started, _)| Stat::of(*leader).is_none_or(|stat| stat.started == *started));
         let ending =
             |(leader, (_, patient))| if patient { Ending::of_patient(leader) } else { Ending::of_orphan(leader) };
-        let mut endings: Vec<Ending> = self.0.into_iter().map(ending).collect();
+        let mut endings: Vec<Ending> = std::mem::take(&mut self.0).into_iter().map(ending).collect();
         while !endings.is_empty() {
             let table = session::table();
             endings.retain_mut(|ending| !ending.step(table.as_deref(), false));
@@ -259,12 +278,13 @@ impl Launches {
                 std::thread::sleep(session::LOOK_EVERY);
             }
         }
+        self.1.iter().for_each(|folder| remove(folder));
     }
 }
 
 /// What was said, and the file that came with it; `None` if nobody is there any more.
-fn receive(wire: &impl AsFd) -> rustix::io::Result<Option<(Message, Option<OwnedFd>)>> {
-    let mut message = Message::default();
+fn receive(wire: &impl AsFd) -> rustix::io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+    let mut message = [0; LONGEST + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let heard = recvmsg(wire, &mut [IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
@@ -272,7 +292,17 @@ fn receive(wire: &impl AsFd) -> rustix::io::Result<Option<(Message, Option<Owned
         RecvAncillaryMessage::ScmRights(mut files) => files.next(),
         _ => None,
     });
-    Ok((heard.bytes > 0).then_some((message, file)))
+    Ok((heard.bytes > 0).then(|| (message[..heard.bytes.min(LONGEST + 1)].to_vec(), file)))
+}
+
+/// Removes a folder that the parent has not removed, with the sockets in it.
+fn remove(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(folder);
 }
 
 /// Until the parent has died.
@@ -286,9 +316,11 @@ fn watch(parent: Pid, wire: &impl AsFd) {
         if ready.is_ok_and(|count| count > 0) {
             match receive(wire) {
                 Ok(None) => break,
-                Ok(Some(([HOLD, number @ ..], file))) => held.extend(file.map(|file| (number, file))),
-                Ok(Some(([LET_GO, number @ ..], _))) => drop(held.remove(&number)),
-                Ok(Some((message, _))) => launches.hear(&message),
+                Ok(Some((message, file))) => match &message[..] {
+                    [HOLD, number @ ..] => held.extend(file.map(|file| (number.to_vec(), file))),
+                    [LET_GO, number @ ..] => drop(held.remove(number)),
+                    message => launches.hear(message),
+                },
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(_) => break,
             }

@@ -30,6 +30,7 @@ mod first_pass;
 mod floors;
 mod gitignore;
 mod hanging_source;
+mod held_source;
 mod job;
 mod journal;
 mod many_to_one;

@@ -79,6 +79,7 @@ fn pretend(id: &str, facts: &mut Facts) {
         "x-delete-mount" => facts.dest.mount = true,
         "rules-leave-a-name" => facts.rules_leave_a_name = true,
         "too-many-names" => facts.too_many_names = true,
+        "pull-not-held" => facts.pull.not_held = true,
         "pull-nowhere" => facts.pull.nowhere = true,
         "pull-unlisted" => facts.pull.unlisted = Some("nothing tells".into()),
         "pull-no-directory" => facts.pull.no_directory = true,

@@ -15,6 +15,7 @@ use crate::rsync::filter;
 use crate::rsync::output::CHANGE;
 use crate::supervise::Invocation;
 
+use super::far_source::FarSource;
 use super::invocation::{argument_cost, argument_limit};
 
 /// What all launches of a run share: command lines are data, made by the plan.
@@ -68,29 +69,6 @@ pub struct Recipe {
     pub implied_dirs: bool,
     /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
     pub unlock: bool,
-}
-
-/// Sources on another machine. Launches get all names as lists: these are no words of a shell there and match nothing but themselves, with
-/// every version, and there may be as many as one likes (`docs/pull.md` has the experiments).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FarSource {
-    /// The one source argument of each launch.
-    pub word: OsString,
-    /// The directory that names are relative to, below that argument; empty if it is that argument.
-    pub below: Vec<u8>,
-}
-
-impl FarSource {
-    /// An argument as a name in a list. Of a daemon's module that is not confined by chroot(2), rsync opens files only if the module itself is the
-    /// source argument (3.2.7 and 3.5.0, experiment): then the directory stands before each name.
-    pub fn name(&self, argument: &[u8]) -> Vec<u8> {
-        if self.below.is_empty() {
-            return argument.to_vec();
-        }
-        // What `././` keeps out of the transfer, `/./` does.
-        let name = argument.strip_prefix(b"././").unwrap_or(argument);
-        [&self.below, &b"/./"[..], name].concat()
-    }
 }
 
 /// What becomes of source files that were copied (`--remove-source-files`).
@@ -436,6 +414,7 @@ impl Recipe {
             arguments.push("--".into());
             arguments.extend(names);
         } else if let Some(far) = &self.far {
+            arguments.extend(far.rsync_path());
             arguments.extend(words(&["--files-from=-", "--from0", "--"]));
             arguments.push(far.word.clone());
             for name in names {

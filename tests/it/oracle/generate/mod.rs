@@ -97,7 +97,7 @@ pub fn case_pulled(place: Place, seed: u64) -> Case {
         case.sources.truncate(1);
     }
     if random.percent(85) {
-        case.options.retain(|group| group.iter().all(|word| is_pulled_by_several(word)));
+        case.options.retain(|group| group.iter().all(|word| is_pulled_by_several(word, place)));
         if random.percent(25) && !case.options.iter().any(|group| group[0] == "-H") {
             case.options.push(vec!["-H".into()]);
         }
@@ -105,19 +105,33 @@ pub fn case_pulled(place: Place, seed: u64) -> Case {
     if case.options.is_empty() {
         case.options.push(vec!["-a".into()]);
     }
+    let deletes = |group: &Vec<String>| group.iter().any(|word| word.starts_with("--del"));
+    if place == Place::Pulled && !case.options.iter().any(deletes) && random.percent(50) {
+        case.options.push(vec![random.pick(DELETES).to_owned()]);
+    }
+    // Rsyncs that delete are held in a source that is sent without its name.
+    if place == Place::Pulled && case.options.iter().any(deletes) && random.percent(80) {
+        case.sources.truncate(1);
+        case.sources.iter_mut().filter(|source| !source.ends_with(b"/")).for_each(|source| source.push(b'/'));
+    }
     case.processes = case.processes.max(2);
     case
 }
 
+/// What several rsyncs delete with.
+const DELETES: &[&str] =
+    &["--delete", "--del", "--delete-during", "--delete-delay", "--delete-after", "--delete-excluded"];
+
 /// Whether several rsyncs pull with this word.
-fn is_pulled_by_several(word: &str) -> bool {
+fn is_pulled_by_several(word: &str, place: Place) -> bool {
     const ALONE: &[&str] = &["-L", "-k", "-K", "-R", "-m", "-x", "-xx", "-F", "-FF", "-C", "-d"];
     #[rustfmt::skip] // A table.
     const BEGIN_ALONE: &[&str] = &[
         "--copy-unsafe", "--copy-devices", "--files-from", "--exclude-from", "--include-from", "merge", ":", "dir-merge", "--iconv", "--log-file", "--info",
         "--list-only", "--max-delete", "--remove-", "--del", "--no-implied-dirs", "--no-inc-recursive", "-C",
     ];
-    !ALONE.contains(&word) && !BEGIN_ALONE.iter().any(|begin| word.starts_with(begin))
+    let deletes = place == Place::Pulled && DELETES.contains(&word);
+    deletes || !ALONE.contains(&word) && !BEGIN_ALONE.iter().any(|begin| word.starts_with(begin))
 }
 
 /// What a case is drawn from.

@@ -1,0 +1,229 @@
+//! Keeps rsyncs of a run in one directory of another machine, whatever its name leads to meanwhile.
+//!
+//! One rsync enters its source once. Of several, each looks its source up by name, and what deletes would empty DEST if another directory had that
+//! name by then. So a shell there enters the directory, looks at what it has entered, and only then becomes the rsync that sends `.`: what is renamed,
+//! unmounted or put in its place after that does not concern it, because nothing is looked up by its path any more (rsync 3.2.7 and 3.5.0, strace(1)).
+//! What has entered another directory sends nothing, and says [`LOST`].
+//!
+//! All this is in the words that start rsync there (`--rsync-path`), for any login shell that reads single quotes as they stand: sh, bash, dash, fish,
+//! csh. Whether it works is found by trying ([`Entry::question`]), not by asking what is there.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use bstr::ByteSlice;
+
+/// What a launch says that has found another directory.
+pub const LOST: &[u8] = b"multi-sync: the source is not the directory that it was";
+/// What begins the lines of an answer.
+const HELD: &[u8] = b"multi-sync-held ";
+const HOME: &[u8] = b"multi-sync-home ";
+const DIRECTORY: &[u8] = b"multi-sync-directory ";
+/// Device and inode, with GNU's and busybox's stat, else with that of BSD.
+const IDENTITY: &str = r#"$(stat -c "%d:%i" . 2>/dev/null || stat -f "%d:%i" . 2>/dev/null)"#;
+/// File systems that make up inode numbers, and others after they have forgotten one, as stat calls them ([`crate::handle::renumbers`]).
+const RENUMBER: [&[u8]; 8] = [b"cifs", b"smb", b"smb2", b"exfat", b"msdos", b"overlayfs", b"fuseblk", b"fuse"];
+
+/// A directory there, and the words that start rsync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// As `cd` takes it.
+    directory: Vec<u8>,
+    /// As rsync has it; relative to where a login begins, if it is.
+    path: Vec<u8>,
+    rsync: Vec<u8>,
+}
+
+/// A directory that was entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    entry: Entry,
+    /// Device and inode.
+    pub identity: (u64, u64),
+    /// What rsync prints where it means this directory, and what one rsync would print.
+    pub printed: (Vec<u8>, Vec<u8>),
+}
+
+impl Entry {
+    /// The way into a directory; `None` if a shell may read it, or the words that start rsync, as something else than they are.
+    pub fn of(path: &[u8], rsync: &[u8]) -> Option<Entry> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/+,@:".contains(&byte) || !byte.is_ascii();
+        let is_plain_word = |byte: u8| is_plain(byte) || b" =%~".contains(&byte);
+        if !path.iter().copied().all(is_plain)
+            || !rsync.iter().copied().all(is_plain_word)
+            || rsync.iter().all(|byte| *byte == b' ')
+        {
+            return None;
+        }
+        let directory = if path.starts_with(b"/") { path.to_vec() } else { [b"./", path].concat() };
+        Some(Entry { directory, path: path.to_vec(), rsync: rsync.to_vec() })
+    }
+
+    /// Words that start rsync in the directory, and have it said which one that is.
+    pub fn question(&self) -> OsString {
+        let says = format!(
+            "echo {}{IDENTITY} $(stat -f -c %T . 2>/dev/null) >&2 && echo \"{}$H\" >&2 && echo \"{}$(pwd -P)\" >&2",
+            HELD.as_bstr(),
+            HOME.as_bstr(),
+            DIRECTORY.as_bstr()
+        );
+        self.words(b"H=$(pwd -P); ", says.as_bytes(), b"exit 1")
+    }
+
+    fn words(&self, before: &[u8], then: &[u8], or: &[u8]) -> OsString {
+        let (directory, rsync) = (&self.directory[..], &self.rsync[..]);
+        let parts: [&[u8]; 10] = [
+            b"sh -c '",
+            before,
+            b"cd -P -- ",
+            directory,
+            b" 2>/dev/null && ",
+            then,
+            b" || { ",
+            or,
+            b"; }; exec ",
+            rsync,
+        ];
+        OsString::from_vec([&parts.concat()[..], b" \"$@\"' sh"].concat())
+    }
+
+    /// Reads what an rsync has said on standard error that was started with [`Entry::question`]; `None` if it is not certain that this directory can be
+    /// known again.
+    pub fn answered<'a>(self, lines: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Hold> {
+        let said = |name: &[u8]| lines.clone().filter_map(|line| line.strip_prefix(name)).last();
+        let mut words = said(HELD)?.split_str(" ");
+        let (device, inode) = words.next()?.split_once_str(":")?;
+        if words.next().is_some_and(|kind| RENUMBER.contains(&kind)) {
+            return None;
+        }
+        let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
+        let identity = (number(device)?, number(inode)?);
+        let (home, physical) = (said(HOME)?, said(DIRECTORY)?);
+        if !home.starts_with(b"/") || !physical.starts_with(b"/") {
+            return None;
+        }
+        let typed = match &self.path[..] {
+            b"" => home.to_vec(),
+            path if path.starts_with(b"/") => path.to_vec(),
+            path => [home.trim_end_with(|letter| letter == '/'), b"/", path].concat(),
+        };
+        Some(Hold { entry: self, identity, printed: (physical.to_vec(), typed) })
+    }
+}
+
+impl Hold {
+    /// Words that start rsync in this directory, or say [`LOST`]: then an rsync here ends with its code for a stream that breaks off, and never as if
+    /// it had come to its end.
+    pub fn rsync_path(&self) -> OsString {
+        let (device, inode) = self.identity;
+        let is_it = format!("test \"{IDENTITY}\" = {device}:{inode}");
+        let or = [b"echo \"", LOST, b"\" >&2; exit 12"].concat();
+        self.entry.words(b"", is_it.as_bytes(), &or)
+    }
+
+    /// Whether rsync names this directory as one rsync would.
+    pub fn is_named_as_typed(&self) -> bool {
+        self.printed.0 == self.printed.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    /// What a login shell makes of the words of a remote command.
+    fn run(shell: &str, home: &Path, words: &OsString) -> Option<Output> {
+        let command = [words.as_bytes(), b" --server . ."].concat();
+        let mut login = Command::new(shell);
+        login.arg("-c").arg(OsString::from_vec(command)).current_dir(home);
+        login.output().ok()
+    }
+
+    fn hold(shell: &str, home: &Path, entry: &Entry) -> Option<Hold> {
+        let said = run(shell, home, &entry.question())?;
+        entry.clone().answered(said.stderr.lines())
+    }
+
+    #[test]
+    fn every_login_shell_enters_the_directory_and_notices_another() {
+        let home = tempfile::tempdir().unwrap();
+        let at = home.path().canonicalize().unwrap();
+        for dir in ["first", "second"] {
+            std::fs::create_dir(at.join(dir)).unwrap();
+        }
+        symlink("first", at.join("current")).unwrap();
+        let absolute = at.join("current").into_os_string().into_vec();
+        let mut shells = 0;
+        for shell in ["sh", "bash", "dash", "fish", "csh", "tcsh", "zsh", "ksh"] {
+            if run(shell, &at, &"true".into()).is_none() {
+                continue;
+            }
+            shells += 1;
+            for path in [&absolute[..], b"current"] {
+                let entry = Entry::of(path, b"env A=b echo").unwrap();
+                let held = hold(shell, &at, &entry).unwrap_or_else(|| panic!("{shell}"));
+                let first = at.join("first").metadata().unwrap();
+                assert_eq!(held.identity, (first.dev(), first.ino()), "{shell}");
+                let bytes = |name: &str| at.join(name).into_os_string().into_vec();
+                assert_eq!(held.printed, (bytes("first"), bytes("current")), "{shell}");
+                assert!(!held.is_named_as_typed());
+                let sent = run(shell, &at, &held.rsync_path()).unwrap();
+                assert_eq!((&sent.stdout[..], sent.stderr.len()), (&b"--server . .\n"[..], 0), "{shell}: {sent:?}");
+                for switch in ["ln -sfn second current", "rm current"] {
+                    Command::new("sh").args(["-c", switch]).current_dir(&at).status().unwrap();
+                    let lost = run(shell, &at, &held.rsync_path()).unwrap();
+                    assert_eq!((lost.stdout.len(), lost.status.code()), (0, Some(12)), "{shell}: {lost:?}");
+                    assert_eq!(lost.stderr.lines().last(), Some(LOST), "{shell}: {lost:?}");
+                }
+                symlink("first", at.join("current")).unwrap();
+            }
+        }
+        assert!(shells > 1);
+    }
+
+    #[test]
+    fn what_a_shell_could_read_otherwise_is_not_entered() {
+        for (path, rsync) in [
+            ("/a b", "rsync"),
+            ("/a'b", "rsync"),
+            ("/a*", "rsync"),
+            ("~/a", "rsync"),
+            ("/a\nb", "rsync"),
+            ("/$a", "rsync"),
+            ("/a", "rsync; rm x"),
+            ("/a", "sh -c 'rsync'"),
+            ("/a", "rsync!"),
+            ("/a", " "),
+            ("/a", ""),
+        ] {
+            assert_eq!(Entry::of(path.as_bytes(), rsync.as_bytes()), None, "{path} {rsync}");
+        }
+        for (path, rsync) in [("/a-b/c.d", "sudo -n rsync"), ("-a", "~/bin/rsync"), ("", "rsync"), ("/\u{e4}", "rsync")]
+        {
+            assert!(Entry::of(path.as_bytes(), rsync.as_bytes()).is_some(), "{path} {rsync}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_behind_a_banner_or_not_at_all() {
+        let entry = || Entry::of(b"data", b"rsync").unwrap();
+        let read = |text: &str| entry().answered(text.as_bytes().lines());
+        let whole = "Welcome\nmulti-sync-held 7:9 ext2/ext3\nmulti-sync-home /root\nmulti-sync-directory /root/data";
+        assert_eq!(read(whole).map(|held| (held.identity, held.is_named_as_typed())), Some(((7, 9), true)));
+        for (part, other) in [
+            ("7:9", ""),
+            ("7:9", "9"),
+            ("7:9", "a:b"),
+            ("ext2/ext3", "overlayfs"),
+            ("multi-sync-home /root\n", ""),
+            ("/root/data", "data"),
+        ] {
+            assert_eq!(read(&whole.replace(part, other)), None, "{part} {other}");
+        }
+    }
+}
