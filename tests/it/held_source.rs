@@ -44,7 +44,7 @@ fn nothing_is_deleted_because_of_a_source_that_is_replaced() {
     const SWITCH: &str = "ln -sfn second current";
     let mut cases = Vec::new();
     for options in ["-a --delete", "-a --delete-after", "-rlt --delete-delay", "-a --delete-excluded --exclude=*.o"] {
-        cases.extend([1, 2, 4, 7].map(|launch| (SWITCH, "ln -sfn first current", options, launch)));
+        cases.extend([2, 6].map(|launch| (SWITCH, "ln -sfn first current", options, launch)));
     }
     for (does, undoes) in [
         ("mv first old", "mv old first"),
@@ -52,7 +52,7 @@ fn nothing_is_deleted_because_of_a_source_that_is_replaced() {
         ("mv first old; cp -a second first", "rm -r first; mv old first"),
         ("mv first old; ln -s second first", "rm first; mv old first"),
     ] {
-        cases.extend([2, 6].map(|launch| (does, undoes, "-a --delete --ignore-errors", launch)));
+        cases.extend([4].map(|launch| (does, undoes, "-a --delete --ignore-errors", launch)));
     }
     table(&cases, |&(does, undoes, options, launch)| {
         let work = Work::new();
@@ -79,22 +79,25 @@ fn nothing_is_deleted_because_of_a_source_that_is_replaced() {
         if !gone.is_empty() || ran.status.code() != Some(23) || !is_moved {
             return Some(format!("{case}: lost {gone:?}\n{}", ran.report()));
         }
-        if launch == 1 {
-            // Nothing was begun: what goes on begins with what is there then.
-            return None;
-        }
         let dir = fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
         let resume = ["resume", dir.to_str().unwrap()];
         let resumed = go(&resume);
+        let differs_from = |source: &str| {
+            let mut check = rsync(&work);
+            check.args(shell_words::split(options).unwrap()).args(["-nic", source, "dest/"]);
+            run(check).stdout_text()
+        };
+        if resumed.status.code() == Some(0) && differs_from("current/").is_empty() {
+            // The scan had not come to its end: what goes on begins anew, with what is there now.
+            return None;
+        }
         let gone = lost(&work, &before);
         if !gone.is_empty() || resumed.status.code() == Some(0) {
             return Some(format!("{case}, resumed: lost {gone:?}\n{}", resumed.report()));
         }
         run(sh(&work, undoes)).expect_code(0);
         let resumed = go(&resume);
-        let mut check = rsync(&work);
-        check.args(shell_words::split(options).unwrap()).args(["-nic", "first/", "dest/"]);
-        let differs = run(check).stdout_text();
+        let differs = differs_from("first/");
         let right = resumed.status.code() == Some(0) && differs.is_empty();
         (!right).then(|| format!("{case}, gone on: {differs}\n{}", resumed.report()))
     });
