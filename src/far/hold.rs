@@ -132,21 +132,27 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::path::Path;
-    use std::process::{Command, Output};
 
     use super::*;
+    use crate::supervise::{Ended, Invocation, Stream, Supervisor};
+
+    /// How a command has ended, and what it has printed: on standard output, and on standard error.
+    type Ran = (Ended, Vec<Vec<u8>>, Vec<Vec<u8>>);
 
     /// What a login shell makes of the words of a remote command.
-    fn run(shell: &str, home: &Path, words: &OsString) -> Option<Output> {
-        let command = [words.as_bytes(), b" --server . ."].concat();
-        let mut login = Command::new(shell);
-        login.arg("-c").arg(OsString::from_vec(command)).current_dir(home);
-        login.output().ok()
+    fn run(shell: &str, home: &Path, words: &OsString) -> Option<Ran> {
+        let command = OsString::from_vec([words.as_bytes(), b" --server . ."].concat());
+        let invocation = Invocation::new(shell, vec!["-c".into(), command], home);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let ended = Supervisor::default().run(&invocation, &mut |stream, line| {
+            if stream == Stream::Stdout { out.push(line.to_vec()) } else { err.push(line.to_vec()) }
+        });
+        Some((ended.ok()?, out, err))
     }
 
     fn hold(shell: &str, home: &Path, entry: &Entry) -> Option<Hold> {
-        let said = run(shell, home, &entry.question())?;
-        entry.clone().answered(said.stderr.lines())
+        let (_, _, said) = run(shell, home, &entry.question())?;
+        entry.clone().answered(said.iter().map(|line| &line[..]))
     }
 
     #[test]
@@ -160,7 +166,7 @@ mod tests {
         let absolute = at.join("current").into_os_string().into_vec();
         let mut shells = 0;
         for shell in ["sh", "bash", "dash", "fish", "csh", "tcsh", "zsh", "ksh"] {
-            if run(shell, &at, &"true".into()).is_none() {
+            if run(shell, &at, &"true".into()).is_none_or(|ran| ran.0 != Ended::Code(0)) {
                 continue;
             }
             shells += 1;
@@ -173,12 +179,12 @@ mod tests {
                 assert_eq!(held.printed, (bytes("first"), bytes("current")), "{shell}");
                 assert!(!held.is_named_as_typed());
                 let sent = run(shell, &at, &held.rsync_path()).unwrap();
-                assert_eq!((&sent.stdout[..], sent.stderr.len()), (&b"--server . .\n"[..], 0), "{shell}: {sent:?}");
-                for switch in ["ln -sfn second current", "rm current"] {
-                    Command::new("sh").args(["-c", switch]).current_dir(&at).status().unwrap();
+                assert_eq!(sent, (Ended::Code(0), vec![b"--server . .".to_vec()], Vec::new()), "{shell}");
+                for leads_to in [Some("second"), None] {
+                    std::fs::remove_file(at.join("current")).unwrap();
+                    leads_to.iter().for_each(|to| symlink(to, at.join("current")).unwrap());
                     let lost = run(shell, &at, &held.rsync_path()).unwrap();
-                    assert_eq!((lost.stdout.len(), lost.status.code()), (0, Some(12)), "{shell}: {lost:?}");
-                    assert_eq!(lost.stderr.lines().last(), Some(LOST), "{shell}: {lost:?}");
+                    assert_eq!(lost, (Ended::Code(12), Vec::new(), vec![LOST.to_vec()]), "{shell}");
                 }
                 symlink("first", at.join("current")).unwrap();
             }
