@@ -179,8 +179,8 @@ impl Config {
     /// The addresses as places for launches; none if launches have no choice.
     pub fn address_hosts(&self) -> Vec<Host> {
         let name = |all: &Addresses, at: usize| Host { address: all.name(at), slots: None, sees_buckets: false };
-        let several = self.addresses.as_ref().filter(|all| all.len() > 1 && self.processes.get() > 1);
-        several.map_or_else(Vec::new, |all| (0..all.len()).map(|at| name(all, at)).collect())
+        let several = self.addresses.as_ref().filter(|all| all.count() > 1 && self.processes.get() > 1);
+        several.map_or_else(Vec::new, |all| (0..all.count()).map(|at| name(all, at)).collect())
     }
 
     /// Has the launches of a run go through these of its addresses: at least one through each.

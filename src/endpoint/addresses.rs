@@ -50,7 +50,7 @@ impl Ends {
         let sources = Source::parse_all(&words, &destination)?;
         for all in of_source.iter().chain(&of_dest) {
             // What is refused of one is refused of all.
-            (0..all.len()).try_for_each(|at| match all.is_source {
+            (0..all.count()).try_for_each(|at| match all.is_source {
                 true => Source::parse(&all.word(at)).map(drop),
                 false => Destination::parse(&all.word(at)).map(drop),
             })?;
@@ -104,7 +104,7 @@ impl Addresses {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.machines.len()
     }
 
@@ -213,7 +213,7 @@ mod tests {
 
     fn words(word: &str) -> Option<Vec<String>> {
         let all = Addresses::read(word.as_ref(), true).unwrap_or_else(|error| panic!("{word}: {error}"))?;
-        Some((0..all.len()).map(|at| all.word(at).into_string().unwrap()).collect())
+        Some((0..all.count()).map(|at| all.word(at).into_string().unwrap()).collect())
     }
 
     #[test]
@@ -273,6 +273,6 @@ mod tests {
         assert_eq!(all.through(1, "rsync://a/m/".as_ref()), "rsync://b:87/m/");
         assert_eq!((all.name(0), all.name(1)), ("a".into(), "b:87".into()));
         let some = all.only(&[1]);
-        assert_eq!((some.len(), some.word(0)), (1, "rsync://b:87/m/p".into()));
+        assert_eq!((some.count(), some.word(0)), (1, "rsync://b:87/m/p".into()));
     }
 }

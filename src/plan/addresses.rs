@@ -113,13 +113,13 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
         true => Source::parse(&all.word(at)).map(|source| source.target().clone()),
         false => Destination::parse(&all.word(at)).map(|destination| destination.target().clone()),
     };
-    (0..all.len()).filter_map(|at| target(at).ok()).collect()
+    (0..all.count()).filter_map(|at| target(at).ok()).collect()
 }
 
 /// What asks each address whether it leads there.
 pub fn questions(config: &Config) -> Vec<Invocation> {
     let Some(all) = &config.addresses else { return Vec::new() };
-    (0..all.len()).map(|at| listing(config, all.word(at), &["-d", "--exclude=*"])).collect()
+    (0..all.count()).map(|at| listing(config, all.word(at), &["-d", "--exclude=*"])).collect()
 }
 
 fn listing(config: &Config, word: OsString, options: &[&str]) -> Invocation {
@@ -218,7 +218,7 @@ impl Inquiry<'_> {
             Ok(CheckedAddress { at, name, refused, seen, took: began.elapsed() })
         };
         std::thread::scope(|scope| {
-            let threads = (0..self.addresses.len()).map(|at| thread::start(scope, move || one(at)));
+            let threads = (0..self.addresses.count()).map(|at| thread::start(scope, move || one(at)));
             let threads = threads.collect::<Result<Vec<_>>>()?;
             threads.into_iter().map(|thread| thread.join().expect("a thread that asks an address panicked")).collect()
         })

@@ -204,7 +204,7 @@ pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Opti
     match found.choose(&wanted, config.remote_scan) {
         Ok(means) => {
             let by = |at: usize, all: &Addresses| Source::parse(&all.word(at)).ok();
-            let other = |all: &Addresses| (1..all.len()).filter_map(|at| by(at, all)).collect::<Vec<_>>();
+            let other = |all: &Addresses| (1..all.count()).filter_map(|at| by(at, all)).collect::<Vec<_>>();
             let others = config.addresses.as_ref().map(other).unwrap_or_default();
             let others = others.iter().map(|source| self::reach(config, source, &facts.meaning)).collect();
             // What its listing complains of has to be found in the source.
