@@ -110,31 +110,6 @@ fn a_job_that_is_cancelled_can_be_resumed_in_another() {
     expect_slow_tree(&work, &ran);
 }
 
-/// Takes some minutes: a job that was queued again waits for two of them (`cargo test --test it engines:: -- --ignored`).
-#[test]
-#[ignore = "takes minutes"]
-fn a_job_whose_time_is_too_short_goes_on_in_the_next_one() {
-    let Some(slurm) = slurm() else { return };
-    let work = Work::new();
-    slow_tree(&work);
-    work.dir("runs");
-    work.file("job", "#!/bin/sh\nexec \"$@\"\n");
-    set_mode(&work.join("job"), 0o755);
-    let words = ["-b", "runs", "--requeue", "--end-in", "20", "-f", "1", "-r", "-a --bwlimit=100", "src/", "D"];
-    let mut batch = slurm.tool("sbatch");
-    batch.args(["--parsable", "-N3", "--ntasks-per-node=1", "--requeue", "--open-mode=append", "-o", "out", "job"]);
-    run(slurm.around(batch, &many(&work, &words))).expect_code(0);
-    let out = || fs::read_to_string(work.join("out")).unwrap_or_default();
-    let began = std::time::Instant::now();
-    while !slurm.ask("squeue", &["-h", "-o", "%i"]).is_empty() {
-        assert!(began.elapsed() < Duration::from_secs(900), "{}", out());
-        std::thread::sleep(Duration::from_secs(1));
-    }
-    assert!(out().contains("the job was queued again: going on with"), "{}", out());
-    assert!(temporary_files(&work.join("D")).is_empty(), "{}", out());
-    run(sh(&work, "diff -r src D")).expect(true, &out()).expect_code(0);
-}
-
 #[test]
 #[ignore = "waits for most of a minute: cargo test --test it engines:: -- --ignored"]
 fn a_run_ends_in_time_and_can_be_resumed() {
@@ -197,6 +172,69 @@ fn a_command_that_is_killed_is_a_host_that_is_lost() {
     let ran = started.finish(SOON).expect_code(0);
     assert!(told(&ran, "b").contains("set aside"), "{}", ran.report());
     expect_slow_tree(&work, &ran);
+}
+
+/// Stand-ins that do with their words and streams what the documentation says of the real ones.
+fn stand_ins(work: &Work) -> String {
+    let inputs = "Input and output go both ways, and the words are one line for a shell there.";
+    let ssh = format!(
+        "# {inputs}\n[ \"$1\" = -T ] || exit 9; shift; h=$1; shift\n[ \"$h\" != gone ] || exit 255\nsh -c \"$*\""
+    );
+    let attach =
+        "# It makes what it starts a part of the job.\n[ \"$1 $2\" = '-j 17' ] || exit 9; shift 2\nexec \"$@\"";
+    let blaunch = format!("# {inputs}\nh=$1; shift\n[ \"$h\" != gone ] || exit 255\nsh -c \"$*\"");
+    // Without -i there is no input. What was started there does not end with it.
+    let kubectl = "[ \"$1\" = exec ] || exit 9; shift; in=\nwhile :; do case $1 in -i) in=1;; -n) shift;; --) break;; *) pod=$1;; esac; shift; done; shift\n\
+                   [ \"$pod\" != gone ] || { echo 'Error from server (NotFound)' >&2; exit 1; }\n\
+                   if [ $in ]; then cat | setsid \"$@\"; else setsid \"$@\" </dev/null; fi";
+    // Tasks of PBS have no input, and what they print is the job's.
+    let task = "while [ \"$1\" != sh ]; do shift; done\nexec \"$@\" </dev/null >>out 2>&1";
+    for (name, text) in [
+        ("ssh", &*ssh),
+        ("pbs_attach", attach),
+        ("blaunch", &*blaunch),
+        ("kubectl", kubectl),
+        ("pbs_tmrsh", task),
+        ("pbsdsh", task),
+    ] {
+        let path = work.file(format!("bin/{name}"), &format!("#!/bin/sh\n{text}\n"));
+        set_mode(&path, 0o755);
+    }
+    format!("{}:{}", work.join("bin").display(), std::env::var("PATH").unwrap_or_default())
+}
+
+#[test]
+fn schedulers_other_than_slurm_are_reached_as_the_documentation_says() {
+    let work = Work::new();
+    tree(&work, 120);
+    let path = stand_ins(&work);
+    work.file("nodes", "n1\nn1\nn2\ngone\n");
+    let documented = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/engines.md")).unwrap();
+    let copy = |engine: &str| {
+        let words = ["--engine", engine, "--hosts-file", "nodes", "-f", "20", "-r", "-aH --delete", "src/", "D"];
+        let mut command = many(&work, &words);
+        command.env("PATH", &path);
+        run_within(command, SOON)
+    };
+    for engine in [
+        "ssh -T {host} pbs_attach -j $PBS_JOBID sh -s",
+        "blaunch {host} sh -s",
+        "kubectl exec -i -n data {host} -- sh -s",
+    ] {
+        assert!(documented.contains(engine), "{engine}");
+        let ran = copy(&engine.replace("$PBS_JOBID", "17")).expect_code(0);
+        expect_same(&work, &ran);
+        assert!(told(&ran, "n1").contains("2 slots"), "{}", ran.report());
+        assert!(ran.stderr_text().contains("gone: left out"), "{}", ran.report());
+        fs::remove_dir_all(work.join("D")).unwrap();
+    }
+    // What hands on no input is no way, and that is said before anything is copied.
+    for engine in ["pbs_tmrsh {host} sh -s", "pbsdsh -h {host} sh -s", "kubectl exec -n data {host} -- sh -s"] {
+        let ran = copy(engine);
+        assert_ne!(ran.status.code(), Some(0), "{engine}: {}", ran.report());
+        assert!(ran.stderr_text().contains("none of the hosts can be used"), "{engine}: {}", ran.report());
+        assert!(!work.join("D").exists(), "{engine}");
+    }
 }
 
 #[test]
