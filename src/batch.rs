@@ -1,31 +1,77 @@
-//! A job of Slurm that is queued again, because its time is too short for a run.
+//! Runs in batch jobs of Slurm: they are submitted, followed, and queued again where their time is too short.
 
+mod follow;
+mod script;
+mod submit;
+
+use std::path::Path;
+
+use multi_sync::command::batch::Batch;
 use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
 use multi_sync::command::runs;
 use multi_sync::command::shell::Invocation;
 use multi_sync::command::supervise::Supervisor;
-use multi_sync::job::BegunRun;
+use multi_sync::job::{BegunRun, Event};
 
 use crate::cli::Run;
 use crate::{complain, complain_text};
+
+pub use follow::follow;
+pub use script::Script;
+pub use submit::{Submission, submit, submit_again};
+
+/// So often in a row a job is queued again in which nothing was done, where no file is gone on with in its middle.
+const IN_VAIN: u64 = 2;
 
 /// The run that the same job of Slurm has begun before it was queued again, if it has left one.
 pub fn queued_again(run: &Run) -> Option<BegunRun> {
     let count: u64 = std::env::var("SLURM_RESTART_COUNT").ok()?.trim().parse().ok()?;
     let parent = run.config.buckets.as_ref().filter(|_| count > 0)?;
     let parent = run.config.cwd.join(parent);
-    let mut begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
+    let job = std::env::var("SLURM_JOB_ID").ok()?;
+    // Another job may have been given the same command.
+    let is_its = |begun: &BegunRun| Batch::of(begun.directory()).job().is_none_or(|its| its == job);
+    let is_same = |begun: &BegunRun| begun.arguments() == run.again && begun.current_dir() == run.config.cwd;
+    let begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
     // Names of runs begin with the time.
-    let last = begun.rfind(|begun| begun.arguments() == run.again && begun.current_dir() == run.config.cwd)?;
+    let last = begun.filter(|begun| is_same(begun) && is_its(begun)).last()?;
     complain_text(&format!("the job was queued again: going on with {}", Printable::path(last.directory())));
     Some(last)
 }
 
-/// Has Slurm queue this job again: the last thing that is done in it.
-pub fn requeue() {
-    let Some(job) = std::env::var_os("SLURM_JOB_ID") else { return };
-    complain_text(&format!("has job {} queued again", Printable::os(&job)));
+/// Writes down whose run it is. Without that it is known by its command.
+pub fn hear(event: &Event<'_>, requeues: bool) {
+    let (Event::RunDirectory(dir), true) = (event, requeues) else { return };
+    let Ok(job) = std::env::var("SLURM_JOB_ID") else { return };
+    if let Err(error) = Batch::of(dir).note_job(&job) {
+        complain(&error);
+    }
+}
+
+/// Has Slurm queue this job again: the last thing that is done in it. Not for ever: a job in which nothing comes to its end would come back day after day.
+pub fn requeue(dir: Option<&Path>) {
+    let (Some(job), Some(dir)) = (std::env::var_os("SLURM_JOB_ID"), dir) else { return };
+    let shown = Printable::os(&job);
+    match Batch::of(dir).time_was_too_short() {
+        Ok(in_vain) if in_vain >= IN_VAIN => {
+            complain_text(&format!(
+                "job {shown} is not queued again: {in_vain} times in a row nothing came to its end within its time"
+            ));
+            complain_text(
+                "to do: give the job more time, or rsync --partial so that large files are gone on with, or -f and -s for smaller buckets",
+            );
+            return;
+        }
+        Ok(_) => {}
+        Err(error) => {
+            complain_text(&format!(
+                "job {shown} is not queued again: it could not be noticed if nothing came to its end"
+            ));
+            return complain(&error);
+        }
+    }
+    complain_text(&format!("has job {shown} queued again"));
     let asks = Invocation::new("scontrol", vec!["requeue".into(), job], "/");
     let mut said = |_, line: &[u8]| complain_text(&format!("scontrol: {}", Printable::bytes(line)));
     match Supervisor::default().run(&asks, &mut said) {

@@ -10,6 +10,7 @@ mod monitoring;
 mod outlets;
 mod prefixed;
 mod refusal;
+mod submitting;
 mod surveys;
 mod threads;
 mod trials;
@@ -39,6 +40,7 @@ use multi_sync::harness::survey;
 use multi_sync::job::{DeleteLimit, RemoteScan};
 use multi_sync::{Error, Result};
 
+use crate::batch::Submission;
 use crate::folder::Typed;
 use crate::monitor::Wanted;
 pub use begun::Overrides;
@@ -89,6 +91,12 @@ pub enum Request {
         /// What is asked for.
         request: Box<steer::Request>,
     },
+    /// Submit a copy as a batch job.
+    Submit(Box<Submission>),
+    /// Submit another job for the run in this directory.
+    SubmitAgain(PathBuf),
+    /// Show the progress of a run until it ends.
+    Follow(PathBuf),
     /// Print where a run stands.
     Status(PathBuf, Form),
     /// Print the runs below this folder, or in the usual places.
@@ -156,6 +164,14 @@ fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Res
         return surveys::request(&matches, line, cwd);
     }
     surveys::refuse_without(&matches)?;
+    if matches.get_flag("submit") || matches.get_flag("print-job") {
+        if explains {
+            return Err(Error::usage("explain: nothing is explained of a batch job")
+                .remedy("leave out --submit and its options"));
+        }
+        return submitting::request(&matches, line, cwd()?);
+    }
+    submitting::refuse_without(&matches)?;
     if let Some(rsync) = line.rsync {
         return with_outlets(rsync.request(&matches, &line.ours, explains, cwd)?, &matches);
     }
@@ -185,7 +201,7 @@ fn with_outlets(mut request: Request, matches: &ArgMatches) -> Result<Request> {
         // About this part of a run alone.
         let word = |name: &str| matches.get_one::<OsString>(name);
         set_end(&mut run.config, [word("end-at"), word("end-in")])?;
-        refuse_requeue(run)?;
+        submitting::refuse_requeue(run)?;
     }
     Ok(request)
 }
@@ -224,6 +240,7 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     run.config.progress |= overrides.progress > 0;
     run.config.shows_launches |= overrides.progress > 1;
     run.stats |= overrides.stats;
+    run.requeues |= overrides.requeues;
     run.config.figures = run.stats;
     Ok(run)
 }
@@ -410,19 +427,6 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
         alone: None,
         again: words.iter().skip(1).cloned().collect(),
     })
-}
-
-/// `--requeue` where it could do nothing.
-fn refuse_requeue(run: &Run) -> Result<()> {
-    if run.requeues && std::env::var_os("SLURM_JOB_ID").is_none() {
-        return Err(Error::usage("--requeue: this is no job of Slurm (SLURM_JOB_ID is not set)")
-            .remedy("start it inside of sbatch"));
-    }
-    if run.requeues && run.config.buckets.is_none() {
-        return Err(Error::usage("--requeue without --buckets DIR: the run could not go on")
-            .remedy("give --buckets DIR, on storage that all nodes see"));
-    }
-    Ok(())
 }
 
 /// Everything but what is copied, where to, and with which options of rsync. Gives how long what is left of a run stays.

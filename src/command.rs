@@ -1,6 +1,12 @@
 //! What the command `multi-sync` uses beside [`job`](crate::job): it reads sizes, hosts and rsync's options as the library does, and prints names as it
 //! does. No part of the public API: it changes without notice.
 
+pub mod batch {
+    pub use crate::hosts::JobState;
+    pub use crate::job::status::{Followed, FollowedEnd, News, follow};
+    pub use crate::job::submitted::{Prepared, prepare, take_back};
+    pub use crate::run_dir::Batch;
+}
 pub mod config {
     pub use crate::config::{
         Config, DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE, Depth, PROGRAM,
@@ -37,11 +43,13 @@ pub mod report {
 pub mod runs {
     pub use crate::job::set::set;
     pub use crate::job::status::{Form, list, of};
-    pub use crate::run_dir::{Keep, find, forget, list as below};
+    pub use crate::job::what_to_type;
+    pub use crate::run_dir::{Keep, find, forget, list as below, word};
     pub use crate::state::place;
 }
 pub mod shell {
     pub use crate::rsync::command::{Invocation, Quoted};
+    pub use crate::shell::quote;
 }
 pub mod size {
     pub use crate::size::{Size, human, parse_count};

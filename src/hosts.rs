@@ -3,6 +3,7 @@
 //! Everything about a connection but the host's name belongs to ssh's own configuration (ssh_config(5)): ports, keys, jump hosts.
 
 mod agents;
+mod queue;
 mod slurm;
 mod way;
 
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::rsync::version::Version;
 
 pub use agents::Agents;
+pub use queue::JobState;
 pub use way::{Wanted, Way, reach};
 
 /// More rsyncs on one host than this are a mistake.

@@ -36,6 +36,8 @@ mod outcome;
 pub mod set;
 #[doc(hidden)]
 pub mod status;
+#[doc(hidden)]
+pub mod submitted;
 mod verification;
 mod ways;
 mod words;
@@ -75,6 +77,8 @@ use deletions::Decision;
 #[doc(hidden)]
 pub use explain::one_as_typed;
 pub use handle::JobHandle;
+#[doc(hidden)]
+pub use kept::what_to_type;
 use kept::{Closed, Kept, Opened, Resumed};
 pub use outcome::{NextStep, Outcome};
 

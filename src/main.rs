@@ -71,6 +71,9 @@ fn main() -> ExitCode {
             while_listening(&|| stopper.stop(), &|| (), || print(&ask()?))
         }
         Request::Survey { request, json } => look_around(&request, json),
+        Request::Submit(submission) => batch::submit(*submission),
+        Request::SubmitAgain(dir) => batch::submit_again(&dir),
+        Request::Follow(dir) => batch::follow(&dir),
         Request::Status(dir, form) => print(&runs::of(&dir, form, &cli::ways)?),
         Request::Runs(parent, form) => print(&runs::list(parent.as_deref(), form, &cli::ways)?),
         Request::Report { events, report } => make_report(events.as_deref(), &report),
@@ -165,6 +168,7 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
         let printer = Printer { shows_directory: show, ..Printer::default() };
         let tell = |event: Event<'_>| {
             monitor.hear(&event);
+            batch::hear(&event, requeues);
             printer.print(event);
         };
         let done = match begun {
@@ -204,7 +208,7 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
             monitor.ended(&Ended::of(&outcome));
         }
         if requeues && outcome.summary().is_some_and(|summary| summary.out_of_time) {
-            batch::requeue();
+            batch::requeue(outcome.run_directory());
         }
         Ok(outcome.exit_code())
     };

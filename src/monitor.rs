@@ -1,8 +1,9 @@
-//! Who hears of a run beside its user: hooks, a file or an address with metrics, and the service manager.
+//! Who hears of a run beside its user: hooks, a file or an address with metrics, the service manager, and Slurm.
 //!
 //! It listens to the events of the job, and nothing here changes the result of a run: a command that fails, a disk without room for the file and a
 //! manager that does not listen are told, and that is all. What was asked for and cannot be had is refused before the job begins.
 
+mod comment;
 mod ended;
 mod figures;
 mod hooks;
@@ -23,6 +24,7 @@ use multi_sync::command::thread;
 use multi_sync::job::{Event, Phase, Stream};
 use multi_sync::{Error, Result};
 
+use comment::Comment;
 pub use ended::Ended;
 use figures::Figures;
 use hooks::Hooks;
@@ -82,13 +84,16 @@ pub struct Subject {
     pub destination: OsString,
     /// Where hooks start.
     pub cwd: PathBuf,
+    /// The job of Slurm whose nodes copy.
+    pub job: Option<String>,
 }
 
 impl Subject {
     /// What this job is about.
     pub fn of(config: &Config) -> Subject {
         let (sources, destination) = (config.source_words(), config.destination_word().to_owned());
-        Subject { sources, destination, cwd: config.cwd.clone() }
+        let job = config.way.job().filter(|_| !config.dry_run && !config.hosts.is_empty()).map(str::to_owned);
+        Subject { sources, destination, cwd: config.cwd.clone(), job }
     }
 
     /// The sources in one word each, as `write` puts it; of very many the first, and how many there are.
@@ -114,6 +119,7 @@ pub fn gives_way() {
 /// Those who listen to one run. Nobody may: then it does nothing.
 pub struct Monitor {
     hooks: Hooks,
+    comment: Option<Comment>,
     shared: Arc<Shared>,
     listener: Option<Listener>,
     ticker: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
@@ -140,8 +146,9 @@ impl Monitor {
         let service = Service::find();
         let watched = file.is_some() || listener.is_some() || service.is_some();
         let shared = Shared { figures: Mutex::new(figures), file, service, watched, stood: Mutex::default() };
+        let comment = subject.job.as_deref().map(Comment::of);
         let hooks = Hooks::new(on_end, on_failure, hook_limit, subject);
-        Ok(Monitor { hooks, shared: Arc::new(shared), listener, ticker: Mutex::default() })
+        Ok(Monitor { hooks, comment, shared: Arc::new(shared), listener, ticker: Mutex::default() })
     }
 
     /// Begins to write and to answer.
@@ -183,6 +190,9 @@ impl Monitor {
 
     /// Takes note of an event.
     pub fn hear(&self, event: &Event<'_>) {
+        if let (Some(comment), Event::Standing(progress)) = (&self.comment, event) {
+            comment.stands(progress);
+        }
         if !self.shared.watched {
             return;
         }
@@ -209,6 +219,7 @@ impl Monitor {
     /// The run has ended, its result is known and stays: the last figures are written, and hooks run.
     pub fn ended(&self, ended: &Ended) {
         *lock(&self.shared.stood) = None;
+        self.comment.iter().for_each(|comment| comment.ended(ended.code));
         self.shared.figures().end(ended);
         if self.shared.watched {
             self.shared.tell_service(Service::begins);

@@ -4,6 +4,7 @@
 //! disk keeps, and in which order. Directories of older versions are read as they are.
 
 mod asked;
+mod batch;
 mod channel;
 pub mod durable;
 pub mod failed;
@@ -15,6 +16,7 @@ mod noted;
 mod tidy;
 
 pub use asked::Asked;
+pub use batch::Batch;
 pub use channel::{Asking, Channel, ask, refuse_stranger};
 pub use find::{find, id, list, usual, usual_places, word};
 pub use lock::{Lock, holder};

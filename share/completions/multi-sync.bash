@@ -59,7 +59,7 @@ _multi__sync() {
 
     case "${cmd}" in
         multi__sync)
-            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --engine --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --events --progress-interval --report --report-of --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --requeue --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain report set selftest bench help"
+            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --engine --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --events --progress-interval --report --report-of --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --requeue --submit --nodes --partition --time --sbatch --print-job --follow --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain report set selftest bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -214,6 +214,22 @@ _multi__sync() {
                     return 0
                     ;;
                 --end-in)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --partition)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sbatch)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -509,7 +525,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__resume)
-            opts="-p -P --hosts --hosts-file --engine --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --engine --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --requeue --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -611,7 +627,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__retry)
-            opts="-p -P --hosts --hosts-file --engine --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --on-end --on-failure --hook-seconds --metrics --metrics-listen"
+            opts="-p -P --hosts --hosts-file --engine --ssh --processes --progress --stats --events --progress-interval --report --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --requeue --on-end --on-failure --hook-seconds --metrics --metrics-listen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -779,7 +795,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__status)
-            opts="--json"
+            opts="--json --follow"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

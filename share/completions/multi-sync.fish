@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
-    string join \n m/mode= hosts= hosts-file= engine= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= end-at= end-in= requeue forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= remote-scan= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= engine= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= end-at= end-in= requeue submit nodes= partition= time= sbatch= print-job follow forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= remote-scan= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command
@@ -47,7 +47,7 @@ checksum\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l delete-limit -d 'count deletions first, and delete nothing if there are more than N, or more than P% of the entries at DEST (exit code 25); none: delete even if a source is empty or on another file system than before' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retries -d 'how often an rsync whose connection failed is retried [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stall -d 'end and retry an rsync that has neither printed, read nor written anything for SECONDS' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'continue a run, given by its name, the beginning of its name, or its directory; multi-sync resume --help lists what may be changed' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l resume -d 'continue a run, given by its name, the beginning of its name, or its directory; multi-sync resume --help lists what may be changed; with --submit: in another batch job' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l retry-failed -d 'copy again what failed in a run' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l status -d 'show the state of a run' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l set -d 'change a running run with --processes, --schedule and the options below; print the settings in force' -r
@@ -58,6 +58,10 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-dest-full -d 
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l nodes -d 'with --submit: number of nodes [default: 1]; -p N rsyncs at once on all of them [default: one per processor that Slurm gives]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l partition -d 'with --submit: the partition of the job [default: that of the site]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l time -d 'with --submit: the time limit of the job, as in sbatch (MINUTES, HH:MM:SS, DAYS-HH:MM:SS), or 90m, 24h, 2d [default: that of the partition]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l sbatch -d 'with --submit: further options of sbatch, quoted as one word: \'--account=x --mem=4G\'' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l forget -d 'remove the directory of a run that will not be resumed' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l keep-runs -d 'for how many days the directories of unfinished runs are kept, and how many of them [default: 30,50]; 0: keep none' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l on-end -d 'run COMMAND (sh -c) when the run has ended, with MULTI_SYNC_* variables and a JSON summary on standard input' -r
@@ -93,7 +97,10 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l runs -d 'list you
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l pause -d 'with --set: stop the running rsyncs (SIGSTOP), and start no more'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l continue -d 'with --set: continue after --pause'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stop -d 'with --set: start no more rsyncs, and end when the running ones have finished; the run can be resumed (exit code 30)'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l submit -d 'submit the copy as a batch job of Slurm whose nodes copy, and show its progress; ^C leaves the job; a job whose time is too short is queued again'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l print-job -d 'print the batch script of such a job, and submit nothing; it may be changed, and given to sbatch'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l follow -d 'with --status: show the progress of the run until it ends, and end with its exit code; ^C leaves the run'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l gitignore -d 'leave out what .gitignore and .ignore files exclude; cannot be combined with --delete'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s t -l selftest -d 'test this machine, its rsync and, if given, DEST; -r adds options to every copy'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s e -l bench -d 'measure one rsync against 1, 2, 4, 8 and 16 processes, on a tree in the temporary folder'
@@ -135,6 +142,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics-listen -d 'serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s P -l progress -d 'show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
@@ -158,7 +166,9 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics 
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics-listen -d 'serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s P -l progress -d 'show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand status" -l json -d 'with --survey, --status or --runs: print JSON'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand status" -l follow -d 'with --status: show the progress of the run until it ends, and end with its exit code; ^C leaves the run'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand runs" -l json -d 'with --survey, --status or --runs: print JSON'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s f -l files -d 'most entries in a bucket; if given, each bucket is copied by an rsync of its own [default: 1000, and an rsync copies several buckets]' -r

@@ -28,6 +28,7 @@ pub struct Overrides {
     /// How often it was typed.
     pub(super) progress: u8,
     pub(super) stats: bool,
+    pub(super) requeues: bool,
     pub(super) wanted: monitoring::Words,
     pub(super) outlets: outlets::Words,
     /// When this part has to have ended, if it was typed as for a new run.
@@ -88,6 +89,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     let request = match (dir("resume"), dir("retry-failed"), dir("status"), dir("forget"), listed) {
         (Some(dir), ..) => resume(matches, dir, false)?,
         (_, Some(dir), ..) => resume(matches, dir, true)?,
+        (_, _, Some(dir), ..) if matches.get_flag("follow") => Request::Follow(dir),
         (_, _, Some(dir), ..) => Request::Status(dir, form),
         (_, _, _, Some(dir), _) => Request::Forget(dir),
         (.., true) => {
@@ -100,7 +102,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         _ => return Ok(None),
     };
     let tells_only = match request {
-        Request::Status(..) => Some("--status"),
+        Request::Status(..) | Request::Follow(_) => Some("--status"),
         Request::Runs(..) => Some("--runs"),
         Request::Forget(_) => Some("--forget"),
         _ => None,
@@ -109,7 +111,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         let may: &[&str] = match request {
             Request::Runs(..) => &["runs", "buckets", "paths", "json"],
             Request::Forget(_) => &["runs", "forget"],
-            _ => &["status", "json"],
+            _ => &["status", "json", "follow"],
         };
         return only(matches, mode, may).map(|()| Some(request));
     }
@@ -132,7 +134,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         "report-of",
     ];
     let typed = fixed.into_iter().find(|name| matches.contains_id(name));
-    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users", "requeue"]
+    let flag = ["keep", "show", "dry-run", "verify-only", "gitignore", "mixed-users"]
         .into_iter()
         .find(|name| matches.get_flag(name));
     match typed.or(flag) {
@@ -178,6 +180,9 @@ fn set(matches: &ArgMatches, dir: PathBuf) -> Result<Request> {
 
 fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Result<Request> {
     let word = |name: &str| matches.get_one::<OsString>(name).cloned();
+    if matches.get_flag("requeue") {
+        super::submitting::refuse_requeue_here()?;
+    }
     let overrides = Overrides {
         processes: word("processes"),
         hosts: word("hosts"),
@@ -188,6 +193,7 @@ fn resume(matches: &ArgMatches, dir: PathBuf, failed_only: bool) -> Result<Reque
         stall: word("stall"),
         progress: matches.get_count("progress"),
         stats: matches.get_flag("stats"),
+        requeues: matches.get_flag("requeue"),
         wanted: monitoring::Words::of(matches).below_here(),
         outlets: outlets::Words::of(matches).anywhere()?,
         ends_at: None,

@@ -189,7 +189,7 @@ pub(super) fn command() -> Command {
         .arg(long_value(
             "resume",
             "RUN",
-            "continue a run, given by its name, the beginning of its name, or its directory; multi-sync resume --help lists what may be changed".into(),
+            "continue a run, given by its name, the beginning of its name, or its directory; multi-sync resume --help lists what may be changed; with --submit: in another batch job".into(),
         ))
         .arg(long_value("retry-failed", "RUN", "copy again what failed in a run".into()))
         .arg(long_value("status", "RUN", "show the state of a run".into()))
@@ -240,7 +240,32 @@ pub(super) fn command() -> Command {
             Arg::new("requeue")
                 .long("requeue")
                 .action(ArgAction::SetTrue)
-                .help("have Slurm queue the job again when its time was too short; with --buckets the run goes on then"),
+                .help("have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done"),
+        )
+        .arg(
+            Arg::new("submit")
+                .long("submit")
+                .action(ArgAction::SetTrue)
+                .help("submit the copy as a batch job of Slurm whose nodes copy, and show its progress; ^C leaves the job; a job whose time is too short is queued again"),
+        )
+        .arg(long_value("nodes", "N", "with --submit: number of nodes [default: 1]; -p N rsyncs at once on all of them [default: one per processor that Slurm gives]".into()))
+        .arg(long_value("partition", "NAME", "with --submit: the partition of the job [default: that of the site]".into()))
+        .arg(long_value("time", "TIME", "with --submit: the time limit of the job, as in sbatch (MINUTES, HH:MM:SS, DAYS-HH:MM:SS), or 90m, 24h, 2d [default: that of the partition]".into()))
+        .arg(
+            long_value("sbatch", "OPTIONS", "with --submit: further options of sbatch, quoted as one word: '--account=x --mem=4G'".into())
+                .allow_hyphen_values(true),
+        )
+        .arg(
+            Arg::new("print-job")
+                .long("print-job")
+                .action(ArgAction::SetTrue)
+                .help("print the batch script of such a job, and submit nothing; it may be changed, and given to sbatch"),
+        )
+        .arg(
+            Arg::new("follow")
+                .long("follow")
+                .action(ArgAction::SetTrue)
+                .help("with --status: show the progress of the run until it ends, and end with its exit code; ^C leaves the run"),
         )
         .arg(long_value("forget", "RUN", "remove the directory of a run that will not be resumed".into()))
         .arg(long_value(
@@ -332,12 +357,13 @@ pub(super) fn command() -> Command {
 fn heading(option: &str) -> Option<&'static str> {
     Some(match option {
         "paths" => return None,
-        "verify" | "verify-only" | "resume" | "retry-failed" | "status" | "runs" | "forget" | "keep-runs"
-        | "retries" | "stall" | "buckets" | "keep" | "show" => "Verify and resume",
+        "verify" | "verify-only" | "resume" | "retry-failed" | "status" | "follow" | "runs" | "forget"
+        | "keep-runs" | "retries" | "stall" | "buckets" | "keep" | "show" => "Verify and resume",
         "on-end" | "on-failure" | "hook-seconds" | "metrics" | "metrics-listen" => "Be told",
-        "end-at" | "end-in" | "requeue" | "set" | "bwlimit" | "pause" | "continue" | "stop" | "schedule"
-        | "max-load" | "max-dest-full" | "max-pressure" => "While it runs",
-        "mode" | "hosts" | "hosts-file" | "engine" | "ssh" | "host-timeout" | "mixed-users" | "config" => "Many hosts",
+        "end-at" | "end-in" | "set" | "bwlimit" | "pause" | "continue" | "stop" | "schedule" | "max-load"
+        | "max-dest-full" | "max-pressure" => "While it runs",
+        "mode" | "hosts" | "hosts-file" | "engine" | "ssh" | "host-timeout" | "mixed-users" | "config" | "submit"
+        | "nodes" | "partition" | "time" | "sbatch" | "print-job" | "requeue" => "Many hosts",
         "events" | "progress-interval" | "report" | "report-of" => "Watch and report",
         "selftest" | "bench" | "benchshm" | "bench-entries" | "bench-runs" | "bench-shape" | "bench-dest"
         | "bench-json" | "bench-chart" | "dry-run" | "survey" | "trial-seconds" | "json" => "Test and measure",

@@ -51,6 +51,8 @@ pub(super) struct Operands {
     pub places: Vec<usize>,
     /// The place of a `--`.
     pub end: Option<usize>,
+    /// The places of options whose value is the next word.
+    takes: Vec<usize>,
 }
 
 pub(super) fn operands(words: &[OsString], definition: &Command) -> Operands {
@@ -64,7 +66,7 @@ pub(super) fn operands(words: &[OsString], definition: &Command) -> Operands {
         let letter = char::from(letter);
         definition.get_arguments().find(|argument| argument.get_short() == Some(letter))
     };
-    let mut found = Operands { places: Vec::new(), end: None };
+    let mut found = Operands { places: Vec::new(), end: None, takes: Vec::new() };
     let mut at = 1;
     while at < words.len() {
         match words[at].as_bytes() {
@@ -73,17 +75,47 @@ pub(super) fn operands(words: &[OsString], definition: &Command) -> Operands {
                 found.places.extend(at + 1..words.len());
                 break;
             }
-            [b'-', b'-', name @ ..] => at += usize::from(!name.contains(&b'=') && takes(long(name))),
+            [b'-', b'-', name @ ..] => {
+                if !name.contains(&b'=') && takes(long(name)) {
+                    found.takes.push(at);
+                    at += 1;
+                }
+            }
             [b'-', letters @ ..] if !letters.is_empty() => {
                 // What is left of the word behind such a letter is its value.
                 let taking = letters.iter().position(|letter| takes(short(*letter)));
-                at += usize::from(taking == Some(letters.len() - 1));
+                if taking == Some(letters.len() - 1) {
+                    found.takes.push(at);
+                    at += 1;
+                }
             }
             _ => found.places.push(at),
         }
         at += 1;
     }
     found
+}
+
+/// The words without these options and their values.
+pub(super) fn without(words: &[OsString], names: &[&str], definition: &Command) -> Vec<OsString> {
+    let is_one = |word: &OsString| {
+        let name = word.as_bytes().strip_prefix(b"--")?;
+        let name = name.split(|byte| *byte == b'=').next().unwrap_or(name);
+        names.iter().find(|known| known.as_bytes() == name)
+    };
+    // What is neither an option nor an operand is the value of the option before it.
+    let found = operands(words, definition);
+    let end = found.end.unwrap_or(words.len());
+    let mut left: Vec<OsString> = words.iter().take(1).cloned().collect();
+    let mut at = 1;
+    while at < words.len() {
+        let takes = at < end && found.takes.contains(&at);
+        if at >= end || found.places.contains(&at) || is_one(&words[at]).is_none() {
+            left.extend(words[at..].iter().take(1 + usize::from(takes)).cloned());
+        }
+        at += 1 + usize::from(takes);
+    }
+    left
 }
 
 /// `rsync`, or a path to a program of that name. A directory of that name is a source, and so is `./rsync`, whatever it is.
@@ -148,6 +180,22 @@ mod tests {
             (before, theirs.unwrap().1),
             (vec!["-p".into(), "2".into()], ["-a", "s", "d"].map(String::from).to_vec())
         );
+    }
+
+    #[test]
+    fn options_are_left_out_with_their_values() {
+        let left = |words: &[&str]| {
+            let words: Vec<OsString> = std::iter::once("x").chain(words.iter().copied()).map(Into::into).collect();
+            let left = without(&words, &["nodes", "submit"], &command());
+            left[1..].iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        for (words, expected) in [
+            (&["--submit", "-p", "2", "--nodes", "4", "s", "d"][..], "-p 2 s d"),
+            (&["--nodes=4", "-b", "--submit", "s", "--submit"], "-b --submit s"),
+            (&["-r", "--submit", "--", "--nodes", "--submit"], "-r --submit -- --nodes --submit"),
+        ] {
+            assert_eq!(left(words), expected, "{words:?}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Rsync {
     }
 
     /// What belongs to other ways to use the program.
-    fn refuse_with(&self, matches: &ArgMatches) -> Result<()> {
+    pub(super) fn refuse_with(&self, matches: &ArgMatches) -> Result<()> {
         let command = std::iter::once(&self.program).chain(&self.words).map(|word| Quoted(word).to_string());
         let command = command.collect::<Vec<_>>().join(" ");
         let flags =

@@ -49,6 +49,7 @@ const OF_A_RUN: &[&str] = &[
     "ssh",
     "end-at",
     "end-in",
+    "requeue",
     "on-end",
     "on-failure",
     "hook-seconds",
@@ -101,7 +102,8 @@ pub(super) const WORDS: [Told; 12] = [
         word: Word::Resume,
         usage: "multi-sync resume [OPTIONS] RUN",
         about: "Continues a run that did not finish. What was copied is not copied again; SRC, DEST and rsync's options are those of its start. \
-                RUN is its name, the beginning of its name, or its directory. The same as --resume RUN.",
+                RUN is its name, the beginning of its name, or its directory. With --submit one more batch job goes on with a run that was submitted. The same \
+                as --resume RUN.",
         options: OF_A_RUN,
     },
     Told {
@@ -114,9 +116,10 @@ pub(super) const WORDS: [Told; 12] = [
     Told {
         name: "status",
         word: Word::Status,
-        usage: "multi-sync status [--json] RUN",
-        about: "Shows the state of a run, also while it is running. The same as --status RUN.",
-        options: &["json"],
+        usage: "multi-sync status [--json | --follow] RUN",
+        about: "Shows the state of a run, also while it is running. With --follow it shows the progress until the run ends, also through several batch \
+                jobs, and ends with its exit code. The same as --status RUN.",
+        options: &["json", "follow"],
     },
     Told {
         name: "runs",

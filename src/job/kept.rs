@@ -305,6 +305,9 @@ fn differs(run: &Summary) -> bool {
 /// The command that goes on with a run, or tries again what failed in it.
 pub fn what_to_type(dir: &Path, failed: bool) -> String {
     let word = run_dir::word(dir);
+    if !failed && run_dir::Batch::of(dir).is_submitted() {
+        return format!("multi-sync resume --submit {}", Quoted(&word));
+    }
     let how = match (failed, word == dir.as_os_str()) {
         (false, false) => "resume",
         (true, false) => "retry",

@@ -3,6 +3,7 @@
 //! What a run notes of itself is one small file, and whether it came to its end is the last line of its journal. The journal is read as a whole only
 //! where it is short, or where nothing was noted: with 10^6 buckets that takes seconds.
 
+mod follow;
 mod json;
 mod text;
 
@@ -15,12 +16,13 @@ use crate::error::Result;
 use crate::rsync::exit;
 use crate::run_dir::journal::{self, State};
 use crate::run_dir::layout::JOURNAL;
-use crate::run_dir::{self, Asked, Noted};
+use crate::run_dir::{self, Asked, Batch, Noted};
 use crate::scan::Weight;
 use crate::supervise;
 use jiff::Timestamp;
 
 use super::kept::what_to_type;
+pub use follow::{Followed, FollowedEnd, News, follow};
 
 /// SRC and DEST of a command line that was typed in a directory, if it is understood.
 pub type Ways<'a> = &'a dyn Fn(Vec<OsString>, PathBuf) -> Option<String>;
@@ -82,11 +84,8 @@ struct Counts {
 impl Run {
     fn look(dir: &Path, ways: Ways<'_>) -> Result<Run> {
         let asked = Asked::read(dir)?;
-        let held = run_dir::holder(dir)?.is_some();
         let noted = Noted::read(dir);
-        // Where another machine's locks are not seen, that it lives is seen by what it writes.
-        let lives = |noted: &Noted| noted.ended.is_none() && !noted.is_from_here() && noted.age() < SILENT;
-        let running = held || noted.as_ref().is_some_and(lives);
+        let running = is_running(dir, noted.as_ref())?;
         let (journal, finished) = Journal::look(dir, running, noted.is_some())?;
         Ok(Run {
             dir: dir.to_owned(),
@@ -126,6 +125,11 @@ impl Run {
         self.running && self.noted.as_ref().is_some_and(|noted| noted.ended.is_some()) && self.finished.is_some()
     }
 
+    /// Its batch job has not begun with it.
+    fn is_queued(&self) -> bool {
+        Batch::of(&self.dir).is_submitted() && self.noted.is_none() && self.counts().begun == 0
+    }
+
     fn was_interrupted(&self) -> bool {
         let ended = self.noted.as_ref().and_then(|noted| noted.ended);
         !self.running && self.finished.is_none() && ended.is_some_and(|ended| ended.interrupted)
@@ -159,6 +163,12 @@ impl Run {
             (Journal::Unread, noted) => noted.as_ref().map(Counts::of_noted).unwrap_or_default(),
         }
     }
+}
+
+/// Whether somebody works on it. Where another machine's locks are not seen, that it lives is seen by what it writes.
+fn is_running(dir: &Path, noted: Option<&Noted>) -> Result<bool> {
+    let lives = |noted: &Noted| noted.ended.is_none() && !noted.is_from_here() && noted.age() < SILENT;
+    Ok(run_dir::holder(dir)?.is_some() || noted.is_some_and(lives))
 }
 
 impl Counts {
@@ -204,6 +214,10 @@ impl Counts {
 
 impl Journal {
     fn look(dir: &Path, running: bool, noted: bool) -> Result<(Journal, Option<u8>)> {
+        // Its job waits in the queue.
+        if Batch::of(dir).is_submitted() && !dir.join(JOURNAL).exists() {
+            return Ok((Journal::Read { state: Box::default(), damaged: None }, None));
+        }
         let is_long = fs::metadata(dir.join(JOURNAL)).is_ok_and(|found| found.len() > SHORT);
         if is_long && noted {
             return Ok((Journal::Unread, journal::finished(dir)?));

@@ -441,8 +441,9 @@ impl fmt::Display for Note {
             Note::RetryFailed => f.write_str("what failed may work now: trying once more"),
             Note::Allocation { job, nodes, rsyncs, ends_at } => {
                 let count = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+                let copy = if *nodes == 1 { "copies" } else { "copy" };
                 let (nodes, rsyncs) = (count(*nodes, "node", "nodes"), count(*rsyncs, "rsync", "rsyncs"));
-                write!(f, "job {job} of Slurm: {nodes} of it copy, with {rsyncs} at once")?;
+                write!(f, "job {job} of Slurm: {nodes} of it {copy}, with {rsyncs} at once")?;
                 let shown = ends_at.and_then(|end| jiff::Timestamp::try_from(end).ok());
                 let shown = shown.map(|end| jiff::ZonedDateTime::new(end, jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string());
                 shown.map_or(Ok(()), |end| write!(f, ", until {end}"))

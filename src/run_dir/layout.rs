@@ -16,6 +16,8 @@
 //! | `logs/` | what the rsyncs of each source host said | when it gets there |
 //! | `scripts/` | what source hosts run, if they see the run directory | when it gets there |
 //! | `verify/` | the run directory of a verification | as its own files |
+//! | `job.sh`, `job.out`, `job.id` | the batch job of a run that was submitted: its script, what it printed, its number ([`super::Batch`]) | when it gets there |
+//! | `requeued.json` | how far the run was when its job was queued again | when it gets there |
 
 /// What was asked for.
 pub const PLAN: &str = "plan.json";
@@ -48,6 +50,14 @@ pub const LOGS: &str = "logs";
 pub const SCRIPTS: &str = "scripts";
 /// The run directory of a verification.
 pub const VERIFICATION: &str = "verify";
+/// The script of the batch job.
+pub const JOB_SCRIPT: &str = "job.sh";
+/// What the batch job printed.
+pub const JOB_OUTPUT: &str = "job.out";
+/// The number of the batch job.
+pub const JOB: &str = "job.id";
+/// How far the run was when its job was queued again.
+pub const REQUEUED: &str = "requeued.json";
 
 /// What is removed last, in this order: whoever is killed meanwhile leaves a run that has come to its end, or none.
 pub const LAST: [&str; 3] = [PLAN, JOURNAL, LOCK];

@@ -44,7 +44,7 @@ pub(crate) use look::holds_unsafe_link;
 pub(crate) use observe::{Listing, Observer, Seen};
 pub use subtree::Small;
 pub(crate) use subtree::below;
-pub use threads::usual_threads;
+pub use threads::{is_elsewhere, usual_threads};
 pub(crate) use watch::Counts;
 pub use watch::Watch;
 pub use weight::{Limits, Weight};

@@ -2,6 +2,7 @@
 //! for another process.
 
 use std::num::NonZero;
+use std::path::Path;
 
 use super::Root;
 
@@ -41,7 +42,11 @@ const ELSEWHERE: [u32; 24] = [
 /// The number of threads for a scan of these roots if nobody knows better.
 pub fn usual_threads<'r>(roots: impl IntoIterator<Item = &'r Root>) -> NonZero<usize> {
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    let waits =
-        |root: &Root| rustix::fs::statfs(root.path()).is_ok_and(|found| ELSEWHERE.contains(&(found.f_type as u32)));
+    let waits = |root: &Root| is_elsewhere(&root.path());
     if roots.into_iter().any(waits) { cores.max(WAITING) } else { cores }
+}
+
+/// Whether what is there comes over a network or from another process.
+pub fn is_elsewhere(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| ELSEWHERE.contains(&(found.f_type as u32)))
 }

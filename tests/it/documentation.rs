@@ -216,7 +216,11 @@ fn commands_are_understood() {
                 continue;
             }
             let rest = rest.strip_prefix("verify ").unwrap_or(&rest);
-            let explains = if ["explain", "survey", "help"].contains(&begins) { "" } else { "explain " };
+            let explains = match begins {
+                "explain" | "survey" | "help" => "",
+                "--submit" => "--print-job ",
+                _ => "explain ",
+            };
             // Absolute names are those below here.
             let script = ["/data", "/export", "/mnt", "/scratch"].iter().fold(rest.to_owned(), |line, name| {
                 line.replace(&format!(" {name}"), &format!(" {}{name}", work.path().display()))

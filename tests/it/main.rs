@@ -11,6 +11,7 @@ mod addresses;
 mod api;
 mod bad_input;
 mod bandwidth;
+mod batch;
 mod bench;
 mod big;
 mod command_line;

@@ -11,7 +11,7 @@ use crate::entry::as_json as name;
 use crate::error::{Error, Result};
 use crate::report::{Launch, Phase, Progress, Running};
 use crate::rsync::exit;
-use crate::run_dir;
+use crate::run_dir::{self, Batch};
 use crate::scan::Weight;
 
 /// Version of the documents.
@@ -52,6 +52,7 @@ fn about(run: &Run) -> Value {
         (false, _, Some(_)) => "damaged",
         (false, Some(_), _) => "ended",
         (false, None, _) if run.was_interrupted() => "interrupted",
+        (false, None, _) if run.is_queued() => "queued",
         (false, None, _) => "stopped",
     };
     let mut value = json!({
@@ -61,6 +62,7 @@ fn about(run: &Run) -> Value {
         "code": run.finished,
         "meaning": run.finished.map(exit::meaning),
         "go_on": run.advice(),
+        "job": Batch::of(&run.dir).job(),
         "begun": run.asked.begun,
         "times_begun": counts.begun,
         "command_line": run.asked.words().iter().map(|word| name(word.as_bytes())).collect::<Vec<_>>(),

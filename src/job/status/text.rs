@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::report::progress;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
-use crate::run_dir;
+use crate::run_dir::{self, Batch};
 use crate::size;
 
 impl Run {
@@ -36,6 +36,7 @@ impl Run {
             }
             (false, Some(code), _) => format!("ended with code {code} ({})", exit::meaning(code)),
             (false, None, _) if self.was_interrupted() => "interrupted, can be resumed".to_owned(),
+            (false, None, _) if self.is_queued() => "submitted, and not begun yet".to_owned(),
             (false, None, _) => match self.ended_early() {
                 Some(code) => {
                     format!("ended before its time with code {code} ({}), can be resumed", exit::meaning(code))
@@ -87,6 +88,9 @@ pub(super) fn of(run: &Run) -> String {
     run.advice().iter().for_each(|advice| line("To go on", advice));
     if let Some(noted) = run.noted.as_ref().filter(|_| run.running) {
         line("Process", &format!("{} on {}", noted.pid, noted.host));
+    }
+    if let Some(job) = Batch::of(&run.dir).job() {
+        line("Job of Slurm", &job);
     }
     line("Run directory", &Printable::path(&run.dir).to_string());
     run.ways.iter().for_each(|ways| line("Copy", ways));

@@ -29,13 +29,19 @@ pub struct Slurm {
 impl Slurm {
     /// `Err` with the reason where it is not installed or does not come up.
     pub fn start(nodes: usize) -> Result<Slurm, String> {
+        Slurm::start_with(nodes, "")
+    }
+
+    /// With more lines in its configuration.
+    pub fn start_with(nodes: usize, more: &str) -> Result<Slurm, String> {
         for program in ["srun", "salloc", "sbatch", "scontrol", "scancel"] {
             find_program(program)?;
         }
         let (controller, node) = (find_program("slurmctld")?, find_program("slurmd")?);
         let folder = tempfile::Builder::new().prefix("multi-sync-slurm.").tempdir().expect("make a folder");
         fs::create_dir(folder.path().join("state")).expect("make a folder");
-        fs::write(folder.path().join("slurm.conf"), configuration(folder.path(), nodes)?).expect("write slurm.conf");
+        fs::write(folder.path().join("slurm.conf"), configuration(folder.path(), nodes)? + more)
+            .expect("write slurm.conf");
         let leash = leash(&format!(
             "grep -l 'SLURM_CONF={}/' /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r kill -s KILL",
             folder.path().display()
@@ -47,7 +53,7 @@ impl Slurm {
         }
         let began = Instant::now();
         let idle = |said: &str| said.lines().filter(|line| line.trim() == "idle").count() == nodes;
-        while !helper(slurm.tool("sinfo").args(["-h", "-N", "-o", "%T"]))
+        while !helper(slurm.tool("sinfo").args(["-h", "-N", "-p", "all", "-o", "%T"]))
             .is_ok_and(|(said, _)| idle(&String::from_utf8_lossy(&said)))
         {
             if began.elapsed() > READY_LIMIT {

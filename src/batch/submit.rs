@@ -1,0 +1,126 @@
+//! A run is handed to Slurm: its directory is made, the script written into it, and the job followed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use multi_sync::command::batch::{Batch, JobState, prepare, take_back};
+use multi_sync::command::entry::Printable;
+use multi_sync::command::exit;
+use multi_sync::command::runs;
+use multi_sync::command::shell::Invocation;
+use multi_sync::command::supervise::Supervisor;
+use multi_sync::{Error, Result};
+
+use super::Script;
+use super::follow::follow;
+use crate::cli::Run;
+use crate::{complain_text, streams};
+
+/// What is to be submitted.
+pub struct Submission {
+    /// The run, as it would be on a host of this machine.
+    pub run: Run,
+    /// The job.
+    pub script: Script,
+    /// The script is printed, and nothing else is done.
+    pub prints: bool,
+}
+
+/// Submits it, and shows how far it is.
+///
+/// # Errors
+/// It is refused. Nothing is left of it then.
+pub fn submit(submission: Submission) -> Result<u8> {
+    let Submission { run, script, prints } = submission;
+    let program = program()?;
+    if prints {
+        let written = streams::answer(script.of_copy(&program, &run.again, &run.config.cwd));
+        written.map_err(|cause| Error::usage("cannot write to standard output").because(cause))?;
+        return Ok(exit::OK);
+    }
+    look_for_sbatch()?;
+    let prepared = prepare(&run.config, &run.again)?;
+    let batch = Batch::of(&prepared.dir);
+    let asked = batch.write_script(&script.of_run(&program, &prepared.dir)).and_then(|()| sbatch(&batch));
+    let job = asked.inspect_err(|_| take_back(&prepared.dir))?;
+    tell(&job, &prepared.dir);
+    if prepared.is_local {
+        complain_text(&format!(
+            "{} lies on a file system of this machine: the nodes have to see it under this path, or the job cannot begin",
+            Printable::path(&prepared.dir)
+        ));
+    }
+    follow(&prepared.dir)
+}
+
+/// Submits one more job for a run, and shows how far it is.
+///
+/// # Errors
+/// It was not submitted before, a job of it is there, or sbatch refuses.
+pub fn submit_again(typed: &Path) -> Result<u8> {
+    let dir = runs::find(typed)?;
+    let batch = Batch::of(&dir);
+    let shown = Printable::path(&dir);
+    if !batch.is_submitted() {
+        return Err(Error::usage(format!("the run in {shown} was not submitted"))
+            .remedy("go on with it inside of a job: multi-sync resume RUN"));
+    }
+    if let Some(job) = batch.job() {
+        let state = JobState::ask(&job, &Supervisor::default())?;
+        if let Some(state) = state.filter(|state| !state.is_over()) {
+            return Err(Error::usage(format!("job {job} goes on with the run in {shown}: {}", state.state))
+                .remedy("watch it with multi-sync status --follow, or end it with scancel"));
+        }
+    }
+    look_for_sbatch()?;
+    let job = sbatch(&batch)?;
+    tell(&job, &dir);
+    follow(&dir)
+}
+
+fn tell(job: &str, dir: &Path) {
+    complain_text(&format!("submitted as job {job} of Slurm; its run is in {}", Printable::path(dir)));
+}
+
+/// The absolute path of this program, which the job starts.
+fn program() -> Result<PathBuf> {
+    let found = std::env::current_exe().and_then(|path| path.canonicalize());
+    found.map_err(|cause| {
+        Error::usage("cannot tell where this program lies")
+            .because(cause)
+            .remedy("start it by its path, from where it is")
+    })
+}
+
+/// Before anything is written.
+fn look_for_sbatch() -> Result<()> {
+    let question = Invocation::new("sbatch", vec!["--version".into()], "/");
+    let ended = Supervisor::default().run(&question, &mut |_, _| {});
+    match ended {
+        Ok(ended) if ended.code() == exit::OK => Ok(()),
+        Ok(ended) => Err(Error::usage(format!("--submit: sbatch --version ended with code {}", ended.code()))
+            .remedy("submit where Slurm is installed, such as on a login node")),
+        Err(error) => Err(Error::usage("--submit: there is no Slurm here")
+            .because(error)
+            .remedy("submit on a login node; --print-job prints the script")),
+    }
+}
+
+/// Submits the script, and gives the number of the job.
+fn sbatch(batch: &Batch) -> Result<String> {
+    let script: OsString = batch.script().into();
+    let asks = Invocation::new("sbatch", vec!["--parsable".into(), script], "/");
+    let mut said = Vec::new();
+    let ended = Supervisor::default().run(&asks, &mut |_, line| said.push(Printable::bytes(line).to_string()))?;
+    let number = |line: &String| {
+        let job = line.split(';').next().unwrap_or_default().trim();
+        (!job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit())).then(|| job.to_owned())
+    };
+    let job = said.iter().find_map(number).filter(|_| ended.code() == exit::OK);
+    let job = job.ok_or_else(|| {
+        Error::usage(format!("sbatch has not taken the job: {}", said.join("; ")))
+            .remedy("see what it says; --print-job prints the script")
+    })?;
+    batch.note_job(&job)?;
+    Ok(job)
+}

@@ -1,0 +1,156 @@
+//! Following a run that goes on elsewhere: in a batch job, or in another terminal.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::entry::Printable;
+use crate::error::{Error, Result};
+use crate::hosts::JobState;
+use crate::report::Live;
+use crate::rsync::exit;
+use crate::run_dir::layout::{JOURNAL, PLAN};
+use crate::run_dir::{self, Batch, Noted, journal};
+use crate::supervise::Supervisor;
+
+use super::is_running;
+
+/// How often the directory of the run is looked at: it writes down where it stands each second.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the controller of Slurm is asked, which has other things to do.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How long a network file system may take to show what the end of a job has left.
+const SHOWN_LATE: Duration = Duration::from_secs(5);
+/// How often it is looked whether to stop.
+const STEP: Duration = Duration::from_millis(100);
+/// Of what a job printed.
+const LAST_LINES: usize = 10;
+
+/// What is heard of a run that is followed.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// Nothing runs now, and this is why. Told once.
+    Waits(&'a str),
+    /// It runs, and stands here.
+    Stands(&'a Live),
+}
+
+/// What came of following it.
+#[derive(Debug)]
+pub struct Followed {
+    /// Its directory, which may be gone.
+    pub dir: PathBuf,
+    /// The number of its batch job.
+    pub job: Option<String>,
+    /// How it ended; `None` if it goes on.
+    pub end: Option<FollowedEnd>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct FollowedEnd {
+    /// With which exit code.
+    pub code: u8,
+    /// It came to its end, whatever the code says: nothing is left to go on with.
+    pub finished: bool,
+    /// What Slurm says of a job that ended otherwise.
+    pub state: Option<String>,
+    /// What its job printed last.
+    pub last_lines: Vec<Vec<u8>>,
+}
+
+/// Follows a run until it ends, through as many jobs as that takes, or `stop` says so.
+///
+/// # Errors
+/// There is no such run, or it neither runs nor has a job that will.
+pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'_>)) -> Result<Followed> {
+    let dir = run_dir::find(typed)?;
+    // Says what is wrong with it.
+    run_dir::Asked::read(&dir)?;
+    let batch = Batch::of(&dir);
+    let supervisor = Supervisor::default();
+    let ended = |code, finished, state: Option<String>| Followed {
+        dir: dir.clone(),
+        job: batch.job(),
+        end: Some(FollowedEnd { code, finished, state, last_lines: batch.last_lines(LAST_LINES) }),
+    };
+    let mut said = String::new();
+    let mut asked: Option<Instant> = None;
+    let mut over: Option<Instant> = None;
+    loop {
+        // One that is complete may leave nothing.
+        if !dir.join(PLAN).exists() && !dir.exists() {
+            return Ok(ended(exit::OK, true, None));
+        }
+        let noted = Noted::read(&dir);
+        let running = is_running(&dir, noted.as_ref())?;
+        if running {
+            (asked, over) = (None, None);
+            if let Some(noted) = noted.as_ref().filter(|noted| noted.ended.is_none()) {
+                said.clear();
+                tell(News::Stands(&noted.live));
+            }
+        } else if let Some(code) = finished(&dir)? {
+            return Ok(ended(code, true, None));
+        } else if asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
+            asked = Some(Instant::now());
+            let part = noted.as_ref().and_then(|noted| noted.ended);
+            let Some(job) = batch.job() else {
+                return match part {
+                    Some(part) => Ok(ended(part.code, false, None)),
+                    None => Err(Error::usage(format!("the run in {} does not run", Printable::path(&dir)))
+                        .remedy(super::what_to_type(&dir, false))),
+                };
+            };
+            let text = match JobState::ask(&job, &supervisor) {
+                Err(error) => error.to_string(),
+                Ok(Some(state)) if !state.is_over() => {
+                    over = None;
+                    stands(&job, &state)
+                }
+                Ok(state) if over.is_some_and(|over| over.elapsed() >= SHOWN_LATE) => {
+                    let code = part.map_or_else(|| code_of(state.as_ref()), |part| part.code);
+                    let shown = state.map_or_else(|| "is gone".to_owned(), |state| state.state);
+                    return Ok(ended(code, false, Some(shown)));
+                }
+                Ok(_) => {
+                    over.get_or_insert_with(Instant::now);
+                    said.clone()
+                }
+            };
+            if text != said {
+                tell(News::Waits(&text));
+                said = text;
+            }
+        }
+        let until = Instant::now() + LOOK_EVERY;
+        while Instant::now() < until {
+            if stop() {
+                supervisor.stop(crate::supervise::Stop::Kill);
+                return Ok(Followed { job: batch.job(), dir, end: None });
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+}
+
+/// The exit code of a run that came to its end.
+fn finished(dir: &Path) -> Result<Option<u8>> {
+    // A job that waits in the queue has written none yet.
+    if dir.join(JOURNAL).exists() { journal::finished(dir) } else { Ok(None) }
+}
+
+fn stands(job: &str, state: &JobState) -> String {
+    if !state.waits() {
+        return format!("job {job} of Slurm: {}", state.state);
+    }
+    let starts = state.starts.as_ref().map_or_else(String::new, |time| format!(", expected to start at {time}"));
+    format!("job {job} of Slurm waits in the queue ({}{starts})", state.reason)
+}
+
+/// Of a job that has left nothing.
+fn code_of(state: Option<&JobState>) -> u8 {
+    match state {
+        Some(JobState { code: Some(code), .. }) if *code != exit::OK => *code,
+        _ => exit::INTERRUPTED,
+    }
+}

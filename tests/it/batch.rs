@@ -1,0 +1,315 @@
+//! Runs in batch jobs of a real Slurm: submitted from a login node, followed, queued again until all is copied.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support;
+use crate::support::command::{multi_sync, run, run_within, sh, start};
+use crate::support::slurm::Slurm;
+use crate::support::trees::{expect_same, expect_slow_tree, slow_tree, tree};
+use crate::support::twin::temporary_files;
+use crate::support::work::{Work, set_mode};
+
+const SOON: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(500);
+
+fn slurm(nodes: usize, more: &str) -> Option<Slurm> {
+    Slurm::start_with(nodes, more).map_err(|why| support::skip(&support::this_test(), &why)).ok()
+}
+
+/// On a login node.
+fn login(slurm: &Slurm, work: &Work, words: &[&str]) -> Command {
+    let mut command = multi_sync(work);
+    command.args(words).env("SLURM_CONF", slurm.configuration()).env_remove("SLURM_JOB_ID");
+    command
+}
+
+fn only_run(parent: &Path) -> PathBuf {
+    let mut dirs = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path());
+    let dir = dirs.next().expect("a run");
+    assert!(dirs.next().is_none(), "several runs");
+    dir
+}
+
+#[track_caller]
+fn wait(what: &str, limit: Duration, is: &dyn Fn() -> bool) {
+    let began = Instant::now();
+    while !is() {
+        assert!(began.elapsed() < limit, "{what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_copy_is_submitted_and_watched_until_its_end() {
+    let Some(slurm) = slurm(1, "") else { return };
+    let work = Work::new();
+    tree(&work, 60);
+    // Whatever it is called.
+    let runs = "r u%j's\\n";
+    work.dir(runs);
+    let words = ["--submit", "--time", "5m", "--sbatch", "--comment='a # b'", "-p", "2", "-b", runs];
+    let mut submits = login(&slurm, &work, &words);
+    submits.args(["rsync", "-aH", "--delete", "src/", "D"]);
+    let ran = run_within(submits, SOON).expect_code(0);
+    expect_same(&work, &ran);
+    let said = ran.stderr_text();
+    for part in ["submitted as job 1 of Slurm", "the nodes have to see it", "the run ended with code 0"] {
+        assert!(said.contains(part), "{part}: {}", ran.report());
+    }
+    let dir = only_run(&work.join(runs));
+    let printed = fs::read_to_string(dir.join("job.out")).unwrap();
+    assert!(printed.contains("job 1 of Slurm: 1 node of it copies, with 2 rsyncs at once"), "{printed}");
+    assert_eq!(slurm.ask("scontrol", &["show", "job", "1"]).matches("Comment=a # b").count(), 1, "it is the user's");
+    // How it ended is known later too.
+    let mut follows = login(&slurm, &work, &["status", "--follow"]);
+    follows.arg(&dir);
+    let ran = run_within(follows, SOON).expect_code(0);
+    assert!(ran.stderr_text().contains("the run ended with code 0"), "{}", ran.report());
+    let mut again = login(&slurm, &work, &["resume", "--submit"]);
+    again.arg(work.join("src"));
+    assert!(run_within(again, SOON).expect_code(1).stderr_text().contains("plan.json"));
+}
+
+/// A folder with stand-ins for Slurm's commands, before all others.
+fn with_stand_ins(work: &Work, command: &mut Command, sbatch: &str) {
+    let path = work.file("bin/sbatch", &format!("#!/bin/sh\n[ \"$1\" != --version ] || exit 0\n{sbatch}\n"));
+    set_mode(&path, 0o755);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", work.join("bin").display()));
+}
+
+#[test]
+fn what_cannot_be_submitted_is_refused_and_leaves_nothing() {
+    let work = Work::new();
+    tree(&work, 20);
+    work.dir("runs");
+    let copy = ["rsync", "-a", "src/", "D"];
+    let refused = |words: &[&str], said: &str, copy: &[&str]| {
+        let mut command = multi_sync(&work);
+        command.env_remove("SLURM_JOB_ID").args(words).args(copy);
+        with_stand_ins(&work, &mut command, "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1");
+        let ran = run_within(command, SOON).expect_code(1);
+        assert!(ran.stderr_text().contains(said), "{words:?}: {said}: {}", ran.report());
+        assert_eq!(fs::read_dir(work.join("runs")).unwrap().count(), 0, "{words:?}");
+        assert!(!work.join("D").exists() && !work.join("src/runs").exists());
+    };
+    let run = ["--submit", "-b", "runs"];
+    refused(&run, "sbatch has not taken the job: sbatch: error: invalid partition specified: x", &copy);
+    refused(&["--submit"], "without --buckets DIR", &copy);
+    refused(&["--nodes", "2"], "--nodes without --submit", &copy);
+    refused(&["--follow"], "--follow without --status", &copy);
+    for (more, said) in [
+        (&["--nodes", "0"][..], "--nodes"),
+        (&["--time", "soon"], "not a time limit"),
+        (&["--partition", "a b"], "no name of a partition"),
+        (&["--sbatch", "--array=1-9"], "--array"),
+        (&["--sbatch", "job.sh"], "no option of sbatch"),
+        (&["--hosts", "h"], "the nodes of the job copy"),
+        (&["--engine", "slurm"], "the nodes of the job copy"),
+        (&["--end-in", "5m"], "--time"),
+        (&["-m", "one-to-one"], "another mode"),
+        (&["-d"], "no copy to submit"),
+        (&["-p", "auto"], "auto"),
+        (&["--retries", "x"], "--retries"),
+    ] {
+        refused(&[&run[..], more].concat(), said, &copy);
+    }
+    refused(&run, "", &["rsync", "--frobnicate", "src/", "D"]);
+    refused(&["--submit", "-b", "src"], "inside a source", &copy);
+    refused(&["--submit", "-b", "D/.."], "", &["rsync", "--help"]);
+    refused(&["--submit", "-b", "/dev/shm"], "no other machine can see it", &copy);
+    let mut inside = multi_sync(&work);
+    inside.env("SLURM_JOB_ID", "17").args(run).args(copy);
+    assert!(run_within(inside, SOON).expect_code(1).stderr_text().contains("job 17 of Slurm already"));
+    let mut nowhere = multi_sync(&work);
+    nowhere.env_remove("SLURM_JOB_ID").env("PATH", work.join("runs")).args(run).args(copy);
+    assert!(run_within(nowhere, SOON).expect_code(1).stderr_text().contains("there is no Slurm here"));
+    assert_eq!(fs::read_dir(work.join("runs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_script_is_printed_and_nothing_else_is_done() {
+    let work = Work::new();
+    let words =
+        ["--print-job", "--nodes", "4", "--partition", "dtn", "--time", "24h", "--sbatch", "-A 'x y'", "-p", "30"];
+    let before = fs::read_dir(work.path()).unwrap().count();
+    let mut prints = multi_sync(&work);
+    prints.env("PATH", work.path()).args(words).args(["-b", "runs", "-r", "-aH --delete", "no src/", "D"]);
+    let ran = run_within(prints, SOON).expect_code(0);
+    let text = ran.stdout_text();
+    for line in [
+        "#!/bin/sh",
+        "#SBATCH --nodes=4",
+        "#SBATCH --ntasks-per-node=8",
+        "#SBATCH --partition=dtn",
+        "#SBATCH --time=1-00:00:00",
+        "#SBATCH --no-kill",
+        "#SBATCH -A \"x y\"",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {}", ran.report());
+    }
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.ends_with("--requeue --engine=slurm --mode=many-to-one -p 30 -b runs -r '-aH --delete' 'no src/' D"),
+        "{last}"
+    );
+    assert_eq!(fs::read_dir(work.path()).unwrap().count(), before);
+}
+
+#[test]
+#[ignore = "waits for minutes: cargo test --test it batch:: -- --ignored"]
+fn a_copy_that_takes_several_limits_needs_no_hand() {
+    let Some(slurm) = slurm(3, "AuthInfo=cred_expire=20\n") else { return };
+    let work = Work::new();
+    slow_tree(&work);
+    work.dir("runs");
+    // The smallest limit is a minute, and all takes three of them.
+    let words = ["--submit", "--nodes", "3", "--time", "1", "-b", "runs", "-f", "1"];
+    let mut submits = login(&slurm, &work, &words);
+    submits.args(["-r", "-a --bwlimit=100", "src/", "D"]);
+    let ran = run_within(submits, LONG).expect_code(0);
+    assert!(ran.stderr_text().contains("waits in the queue"), "{}", ran.report());
+    assert!(temporary_files(&work.join("D")).is_empty(), "{}", ran.report());
+    run(sh(&work, "diff -r src D")).expect_code(0);
+    let dir = only_run(&work.join("runs"));
+    let printed = fs::read_to_string(dir.join("job.out")).unwrap();
+    let parts = printed.matches("has job 1 queued again").count();
+    assert!(parts >= 2, "{parts} {printed}");
+    // Each bucket was done once.
+    let journal = fs::read_to_string(dir.join("journal.jsonl")).unwrap();
+    let records = journal.lines().map(|line| serde_json::from_str(line.split_once(' ').unwrap().1).unwrap());
+    let done = records.filter(|record: &serde_json::Value| record["is"] == "done");
+    let done: Vec<serde_json::Value> = done.flat_map(|record| record["buckets"].as_array().unwrap().clone()).collect();
+    let mut buckets: Vec<u64> = done.iter().map(|id| id.as_u64().unwrap()).collect();
+    buckets.sort_unstable();
+    assert_eq!(buckets, (0..36).collect::<Vec<u64>>(), "{printed}");
+}
+
+#[test]
+#[ignore = "waits for most of a minute: cargo test --test it batch:: -- --ignored"]
+fn who_watches_may_go_and_come_back() {
+    let Some(slurm) = slurm(1, "AuthInfo=cred_expire=5\n") else { return };
+    let work = Work::new();
+    slow_tree(&work);
+    work.dir("runs");
+    let words = ["--submit", "--time", "5", "-p", "2", "-b", "runs", "-f", "1", "-r", "-a --bwlimit=600", "src/", "D"];
+    let mut watching = start(login(&slurm, &work, &words));
+    watching.wait_for("files in transfer", SOON, |_| temporary_files(&work.join("D")).len() > 1);
+    watching.signal(Signal::INT);
+    let ran = watching.finish(SOON).expect_code(20);
+    let dir = only_run(&work.join("runs"));
+    let again = format!("multi-sync status --follow {}", dir.display());
+    assert!(ran.stderr_text().contains(&again) && ran.stderr_text().contains("scancel 1"), "{}", ran.report());
+    wait("a comment", SOON, &|| slurm.ask("squeue", &["-h", "-o", "%k"]).starts_with("multi-sync: "));
+    let mut twice = login(&slurm, &work, &["resume", "--submit"]);
+    twice.arg(&dir);
+    let twice = run_within(twice, SOON).expect_code(1);
+    assert!(twice.stderr_text().contains("job 1 goes on"), "{}", twice.report());
+    // An administrator has it queued again, and it is followed until it is at its end.
+    let mut follows = login(&slurm, &work, &["status", "--follow"]);
+    follows.arg(&dir);
+    let watching = start(follows);
+    slurm.ask("scontrol", &["requeue", "1"]);
+    let ran = watching.finish(LONG).expect_code(0);
+    expect_slow_tree(&work, &ran);
+    let comment = slurm.ask("squeue", &["-h", "-t", "all", "-o", "%k"]);
+    assert!(comment.starts_with("multi-sync: ended with code 0"), "{comment}");
+}
+
+#[test]
+#[ignore = "waits for most of a minute: cargo test --test it batch:: -- --ignored"]
+fn a_submitted_job_that_is_cancelled_is_gone_on_with_in_another() {
+    let Some(slurm) = slurm(1, "") else { return };
+    let work = Work::new();
+    slow_tree(&work);
+    work.dir("runs");
+    let words = ["--submit", "--time", "5", "-p", "2", "-b", "runs", "-f", "1", "-r", "-a --bwlimit=900", "src/", "D"];
+    let mut watching = start(login(&slurm, &work, &words));
+    watching.wait_for("files in transfer", SOON, |_| temporary_files(&work.join("D")).len() > 1);
+    slurm.ask("scancel", &["1"]);
+    let ran = watching.finish(SOON).expect_code(20);
+    let dir = only_run(&work.join("runs"));
+    let go_on = format!("to go on: multi-sync resume --submit {}", dir.display());
+    assert!(ran.stderr_text().contains(&go_on) && ran.stderr_text().contains("CANCELLED"), "{}", ran.report());
+    assert!(temporary_files(&work.join("D")).is_empty(), "{}", ran.report());
+    let mut again = login(&slurm, &work, &["resume", "--submit"]);
+    again.arg(&dir);
+    let ran = run_within(again, SOON).expect_code(0);
+    assert!(ran.stderr_text().contains("submitted as job 2"), "{}", ran.report());
+    expect_slow_tree(&work, &ran);
+}
+
+#[test]
+#[ignore = "waits for most of a minute: cargo test --test it batch:: -- --ignored"]
+fn a_job_that_has_to_make_room_for_another_ends_in_its_time_of_grace() {
+    let more = "AuthInfo=cred_expire=5\nPreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n\
+                PartitionName=low Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=5\n\
+                PartitionName=high Nodes=ALL PriorityTier=9 PreemptMode=OFF\n";
+    let Some(slurm) = slurm(1, more) else { return };
+    let work = Work::new();
+    slow_tree(&work);
+    work.dir("runs");
+    let words = ["--submit", "--partition", "low", "--time", "5", "-p", "2", "-b", "runs", "-f", "1"];
+    let mut submits = login(&slurm, &work, &words);
+    submits.args(["-r", "-a --bwlimit=600", "src/", "D"]);
+    let mut watching = start(submits);
+    watching.wait_for("files in transfer", SOON, |_| temporary_files(&work.join("D")).len() > 1);
+    let mut other = slurm.tool("srun");
+    other.args(["-p", "high", "-N1", "--exclusive", "sh", "-c", "find D -name '.*.??????' -type f"]);
+    other.current_dir(work.path());
+    let other = run_within(other, SOON).expect_code(0);
+    assert_eq!(other.stdout_text(), "", "it has left temporary files");
+    let ran = watching.finish(LONG).expect_code(0);
+    let printed = fs::read_to_string(only_run(&work.join("runs")).join("job.out")).unwrap();
+    assert!(printed.contains("interrupted: the copy is incomplete"), "{printed}");
+    expect_slow_tree(&work, &ran);
+}
+
+#[test]
+#[ignore = "waits for most of a minute: cargo test --test it batch:: -- --ignored"]
+fn a_job_in_which_nothing_comes_to_its_end_is_not_queued_again_for_ever() {
+    let work = Work::new();
+    slow_tree(&work);
+    work.dir("runs");
+    let path = work.file("bin/scontrol", "#!/bin/sh\necho \"$@\" >>../asked\n");
+    set_mode(&path, 0o755);
+    let path = format!("{}:{}", work.join("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let part = |count: &str, code: i32| {
+        let mut command = multi_sync(&work);
+        command.env("SLURM_JOB_ID", "17").env("SLURM_RESTART_COUNT", count).env("PATH", &path);
+        command.args([
+            "-b",
+            "runs",
+            "--requeue",
+            "--end-in",
+            "3",
+            "-p",
+            "2",
+            "-f",
+            "1",
+            "-r",
+            "-a --bwlimit=60",
+            "src/",
+            "D",
+        ]);
+        run_within(command, SOON).expect_code(code)
+    };
+    // A run of another job, begun by the same words.
+    let other = part("0", 30);
+    let others = only_run(&work.join("runs"));
+    fs::write(others.join("job.id"), "16\n").unwrap();
+    let first = part("1", 30);
+    assert!(!first.stderr_text().contains("going on with") && first.stderr_text().contains("has job 17 queued again"));
+    let second = part("2", 30);
+    assert!(second.stderr_text().contains("going on with"), "{}", second.report());
+    assert!(second.stderr_text().contains("has job 17 queued again"), "{}", second.report());
+    let third = part("3", 30);
+    assert!(third.stderr_text().contains("job 17 is not queued again: 2 times in a row"), "{}", third.report());
+    assert!(other.stderr_text().contains("has job 17 queued again"));
+    assert_eq!(fs::read_dir(work.join("runs")).unwrap().count(), 2);
+}
