@@ -18,7 +18,7 @@ use crate::rsync::command::Quoted;
 use crate::rsync::exit;
 use crate::run_dir;
 use crate::thread;
-use crate::treegen::{Fill, Odd, Sizes, Spec, TopLevel, generate, mutate, odd_names, odd_tree};
+use crate::treegen::{ChangeKind, Fill, Odd, Sizes, Spec, TopLevel, generate, mutate, odd_names, odd_tree};
 use crate::trial;
 use crate::verify::{DifferenceKind, Options, compare};
 
@@ -63,11 +63,15 @@ fn deletion(ground: &Ground<'_>) -> Checked {
     let job = Job { source: &source, name: "deletion", options: "-a --delete", processes: PROCESSES, entries: BUCKET };
     let config = ground.config(&job)?;
     ground.copy_is_same(&job, &config, &Options::archive())?;
-    mutate(&source, 3, CHANGES)?;
+    let changes = mutate(&source, 3, CHANGES)?;
+    // rsync 3.2 does not count what it deletes in a daemon's module.
+    let removed = changes.iter().filter(|change| change.kind == ChangeKind::Remove).count();
+    expect(removed > 0, || "nothing was to be deleted".into())?;
     let again = ground.copy_is_same(&job, &config, &Options::archive())?;
-    let deleted = again.summary.figures.deleted.total();
-    expect(deleted > 0, || "nothing was deleted".into())?;
-    passed_with(format_args!("{deleted} deleted"))
+    match again.summary.figures.deleted.total() {
+        0 => passed(),
+        deleted => passed_with(format_args!("{deleted} deleted")),
+    }
 }
 
 fn hard_links(ground: &Ground<'_>) -> Checked {

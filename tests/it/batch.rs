@@ -72,7 +72,7 @@ fn a_copy_is_submitted_and_watched_until_its_end() {
     assert!(ran.stderr_text().contains("the run ended with code 0"), "{}", ran.report());
     let mut again = login(&slurm, &work, &["resume", "--submit"]);
     again.arg(work.join("src"));
-    assert!(run_within(again, SOON).expect_code(1).stderr_text().contains("plan.json"));
+    assert!(run_within(again, SOON).expect_code(1).stderr_text().contains("was not submitted"));
 }
 
 /// A folder with stand-ins for Slurm's commands, before all others.

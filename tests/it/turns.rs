@@ -31,7 +31,9 @@ fn copies(work: &Work, sshd: &Sshd, dest: &str) {
 
 #[test]
 fn one_at_a_time_through_rrsync() {
-    let started = find_program("rrsync").and_then(|rrsync| Ok((rrsync, Sshd::start()?)));
+    // It is a script of Python.
+    let started = find_program("rrsync").and_then(|rrsync| find_program("python3").map(|_| rrsync));
+    let started = started.and_then(|rrsync| Ok((rrsync, Sshd::start()?)));
     let (rrsync, sshd) = match started {
         Ok(started) => started,
         Err(why) => return support::skip("one_at_a_time_through_rrsync", &why),
