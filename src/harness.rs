@@ -90,6 +90,9 @@ pub mod run_dir {
 pub mod selftest {
     pub use crate::selftest::*;
 }
+pub mod simulation {
+    pub use crate::engine::simulation::{Chance, Figures, Site, run};
+}
 pub mod size {
     pub use crate::size::{Size, human, human_rate, parse_count};
 }

@@ -41,6 +41,47 @@ const LOOKED_AT: f64 = 6e-6;
 const LONG: f64 = 10.0;
 /// While the scan goes on, launches wait until each slot could get this many seconds of work.
 const FIRST_SECONDS: f64 = 1.0;
+/// Slots whose speeds differ by less than this factor are alike.
+const ALIKE: f64 = 1.5;
+/// A slot that takes so many times longer than others gets no bucket that it would still be at when others have finished all the rest...
+const MUCH_SLOWER: f64 = 2.0;
+/// ... should it take so many times longer than is expected.
+const MISJUDGED: f64 = 1.5;
+/// So many buckets for each slot have to wait that it is worth a launch to see how fast a host is.
+const WORTH_A_TRY: usize = 16;
+
+/// How fast the slot is that is to work, among the others, and how much it may get at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// How many times longer work takes there than is expected of it.
+    pub slower: f64,
+    /// The same of all slots together.
+    pub usual: f64,
+    /// Seconds that a launch may take there, if one bucket does not take longer.
+    pub longest: f64,
+    /// Nothing is known of it: it gets little to begin with.
+    pub is_new: bool,
+}
+
+impl Default for Pace {
+    /// All slots are alike.
+    fn default() -> Self {
+        Pace { slower: 1.0, usual: 1.0, longest: f64::INFINITY, is_new: false }
+    }
+}
+
+impl Pace {
+    /// How many times longer work takes there than elsewhere, if that is more than chance.
+    fn ratio(self) -> f64 {
+        let ratio = self.slower / self.usual;
+        if (1.0 / ALIKE..=ALIKE).contains(&ratio) { 1.0 } else { ratio }
+    }
+
+    /// Whether others are so much faster that it may be better to wait for one of them.
+    pub fn is_slow(self) -> bool {
+        self.slower > MUCH_SLOWER * self.usual
+    }
+}
 
 /// Buckets that wait for a launch.
 #[derive(Debug)]
@@ -217,18 +258,32 @@ impl Queue {
     /// assert_eq!((first, last), (13, 1));
     /// ```
     pub fn take(&mut self, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
+        self.take_at(Pace::default(), slots, room, created, more)
+    }
+
+    /// The same for a slot of which it is known how fast it is. Empty also if all that is ready would take too long there.
+    pub fn take_at(&mut self, pace: Pace, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
         if self.as_scanned != self.looks_only() {
             self.as_scanned = !self.as_scanned;
             self.order();
         }
-        let share = self.share(slots, more);
+        let tries = pace.is_new && self.len() >= WORTH_A_TRY * slots.get();
+        let share = if tries { 0.0 } else { (self.share(slots, more) / pace.ratio()).min(pace.longest / pace.slower) };
+        // When all is done, if it is shared by what each can do.
+        let rest = self.work(self.weight) * pace.usual / slots.get() as f64;
+        let takes_too_long = |work: f64| pace.is_slow() && work * pace.slower * MISJUDGED > rest;
         let (mut taken, mut work, mut arguments, mut kind) = (Vec::new(), 0.0, 0, None);
-        for (key, bucket) in &self.waiting {
+        let mut all = self.waiting.iter();
+        // What is tried first is a small one.
+        while let Some((key, bucket)) = if tries { all.next_back() } else { all.next() } {
             let own_kind = (bucket.exposed, bucket.singles);
             if bucket.spine_before > created || *kind.get_or_insert(own_kind) != own_kind {
                 continue;
             }
             let next = self.work(bucket.weight);
+            if takes_too_long(next) {
+                continue;
+            }
             // Half a bucket over the share is nearer to it than half a bucket under.
             let full = work + next / 2.0 > share || arguments + bucket.argument_bytes > room;
             if !taken.is_empty() && full {
@@ -349,6 +404,31 @@ mod tests {
             }
             assert_eq!(taken, launches, "{opening}");
         }
+    }
+
+    #[test]
+    fn a_slow_slot_gets_less_and_nothing_that_would_hold_up_the_end() {
+        let cost = CostModel { launch: 0.02, entry: 1e-3, byte: 1e-9 };
+        let filled = |count: u64| {
+            let mut queue = Queue::new(cost, Coalesce::ByCost);
+            queue.learned(cost);
+            (0..count).for_each(|id| queue.push(bucket(id, 1000, 0, 0)));
+            queue
+        };
+        let at = |slower: f64| Pace { slower, usual: 1.0, longest: 60.0, is_new: false };
+        let take = |queue: &mut Queue, pace: Pace| queue.take_at(pace, slots(4), 1 << 20, 0, false).len();
+        let mut queue = filled(4000);
+        assert_eq!(take(&mut queue, Pace::default()), 800, "a part of an even share, if that may be long");
+        assert_eq!((take(&mut queue, at(1.0)), take(&mut queue, at(1.4)), take(&mut queue, at(10.0))), (60, 43, 6));
+        // Others are done with all 8 in two seconds; it would take ten for one.
+        let mut queue = filled(8);
+        assert_eq!((take(&mut queue, at(10.0)), take(&mut queue, at(2.0)), queue.len()), (0, 1, 7));
+        // Of a host that nobody knows a small one is learned.
+        let mut queue = filled(100);
+        queue.push(bucket(500, 10, 1 << 40, 0));
+        queue.push(bucket(501, 10, 0, 0));
+        let taken = queue.take_at(Pace { is_new: true, ..at(1.0) }, slots(4), 1 << 20, 0, false);
+        assert_eq!(taken.iter().map(|bucket| bucket.id).collect::<Vec<_>>(), [501]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod policy;
 mod prepare;
 mod resume;
 mod said;
+pub mod simulation;
 mod small;
 mod spine;
 mod statistics;

@@ -151,7 +151,7 @@ impl Scheduler {
         if !self.spine.dest_made {
             return self.start_copy_ahead();
         }
-        let taken = self.queue.take(slots, self.policy.room, self.spine.created as u32, !self.scanned);
+        let (taken, slot) = self.take_for_a_slot(slots);
         if taken.is_empty() {
             return self.start_copy_ahead();
         }
@@ -161,8 +161,23 @@ impl Scheduler {
         }
         let Some(taken) = self.in_time(taken) else { return false };
         let how = self.copying(taken[0]);
-        self.start(Work::Copy(taken), Some(how), false);
+        self.start_in(slot, Work::Copy(taken), Some(how), false);
         true
+    }
+
+    /// Buckets for a launch, and the slot that gets them: as many as suit its host. Where all would take too long on a host that is much slower than the
+    /// others, a faster one is looked for; none of those is free if nothing is given.
+    fn take_for_a_slot(&mut self, slots: NonZero<usize>) -> (Vec<Bucket>, usize) {
+        let mut slot = self.slots.free();
+        while let Some(free) = slot {
+            let (pace, room, created) = (self.slots.pace(free), self.policy.room, self.spine.created as u32);
+            let taken = self.queue.take_at(pace, slots, room, created, !self.scanned);
+            if !taken.is_empty() || !pace.is_slow() {
+                return (taken, free);
+            }
+            slot = self.slots.free_faster(free);
+        }
+        (Vec::new(), 0)
     }
 
     /// Why one rsync does all that the scan found, before anything else was started.
@@ -289,6 +304,11 @@ impl Scheduler {
     }
 
     fn start(&mut self, work: Work, how: Option<Copying>, ahead: bool) {
+        let slot = self.slots.place_for(&work, ahead);
+        self.start_in(slot, work, how, ahead);
+    }
+
+    fn start_in(&mut self, slot: usize, work: Work, how: Option<Copying>, ahead: bool) {
         let launch = self.next_launch;
         self.next_launch += 1;
         self.launches += 1;
@@ -300,7 +320,6 @@ impl Scheduler {
             _ => Weight::default(),
         };
         let limit = self.limit(launch, &work, weight);
-        let slot = self.slots.place_for(&work, ahead);
         self.books.starts(work.tasks());
         let looks_first = match (&work, &self.phase) {
             (Work::Create(_), _) => true,

@@ -78,7 +78,7 @@ impl Scheduler {
             Outcome::Settle(code) => {
                 // How long a pause was says nothing of others.
                 if !held {
-                    self.learn(&work, weight, report);
+                    self.learn(&work, slot, weight, report);
                 }
                 self.settle(launch, work, weight, code, denied, report);
             }
@@ -166,11 +166,15 @@ impl Scheduler {
     }
 
     /// What the time of a launch says of those to come.
-    fn learn(&mut self, work: &Work, weight: Weight, report: &Report) {
+    fn learn(&mut self, work: &Work, slot: usize, weight: Weight, report: &Report) {
         let seconds = report.ran.as_secs_f64();
         if let Work::Copy(_) = work {
             self.fit.learn(weight, seconds);
-            self.queue.learned(self.fit.model());
+            let model = self.fit.model();
+            self.queue.learned(model);
+            if let Some(hosts) = &mut self.slots.hosts {
+                hosts.took(slot, seconds / (model.launch + model.work(weight)));
+            }
         } else {
             self.fit.bound(seconds);
             self.queue.goes_by(self.fit.model());

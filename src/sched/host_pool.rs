@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use crate::hosts::{self, Host};
+use crate::queue::Pace;
 use crate::report::HostFigures;
 use crate::scan::Weight;
 
@@ -16,6 +17,13 @@ pub(crate) const UNPROVEN: u32 = 3;
 /// First wait before a host that was set aside is asked; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How much of what is known of the speed of a host is forgotten with each launch that it ends.
+const FORGETS: f64 = 0.2;
+/// No launch says of a host that it is slower, or faster, by more than this.
+const MOST_DIFFERENT: f64 = 50.0;
+/// Seconds that a launch on a host takes at most, if one bucket does not take longer: it is what is lost with the host, and how long nothing can be corrected.
+/// The shell that stays there makes the next launch cheap.
+const LONGEST_LAUNCH: f64 = 60.0;
 
 /// All hosts of a run.
 pub(crate) struct HostPool {
@@ -39,6 +47,8 @@ struct Worker {
     wins: u64,
     /// Times it was set aside since its last success.
     losses: u32,
+    /// How many times longer its launches take than was expected; `None` before the first.
+    slower: Option<f64>,
     figures: HostFigures,
 }
 
@@ -63,6 +73,7 @@ impl HostPool {
             running: 0,
             wins: 0,
             losses: 0,
+            slower: None,
             figures: HostFigures {
                 host: host.to_string(),
                 slots: slots.iter().filter(|of| **of == at).count(),
@@ -86,10 +97,54 @@ impl HostPool {
         &self.workers[self.slots[slot]].host
     }
 
-    /// The slot for the next launch: on the host with the least to do among those that can be used.
+    /// The slot for the next launch: on the host with the least to do among those that can be used, and last on one that is much slower than the others.
     pub fn free_slot(&self, taken: impl Fn(usize) -> bool) -> Option<usize> {
-        let free = (0..self.slots.len()).filter(|slot| !taken(*slot) && self.usable(self.slots[*slot]));
-        free.min_by_key(|slot| self.workers[self.slots[*slot]].running)
+        self.free_slot_faster(f64::INFINITY, taken)
+    }
+
+    /// The same among the hosts that are faster than this.
+    pub fn free_slot_faster(&self, than: f64, taken: impl Fn(usize) -> bool) -> Option<usize> {
+        let usual = self.usual();
+        let key = |at: usize| (self.pace_of(at, usual).is_slow(), self.workers[at].running);
+        // Each host once, however many slots it has.
+        let hosts: Vec<Option<(bool, u32)>> =
+            (0..self.workers.len()).map(|at| (self.slower(at) < than && self.usable(at)).then(|| key(at))).collect();
+        let free = (0..self.slots.len()).filter(|slot| hosts[self.slots[*slot]].is_some() && !taken(*slot));
+        free.min_by_key(|slot| hosts[self.slots[*slot]])
+    }
+
+    /// How fast a slot is.
+    pub fn pace(&self, slot: usize) -> Pace {
+        self.pace_of(self.slots[slot], self.usual())
+    }
+
+    fn pace_of(&self, at: usize, usual: f64) -> Pace {
+        Pace { slower: self.slower(at), usual, longest: LONGEST_LAUNCH, is_new: self.workers[at].wins == 0 }
+    }
+
+    fn slower(&self, at: usize) -> f64 {
+        self.workers[at].slower.unwrap_or(1.0)
+    }
+
+    /// How much slower than expected all are together that work or can: as many slots of this speed would do what they do.
+    fn usual(&self) -> f64 {
+        let speeds = self.workers.iter().enumerate().filter(|(at, worker)| worker.running > 0 || self.usable(*at));
+        let (slots, speed) = speeds.fold((0.0, 0.0), |(slots, speed), (at, worker)| {
+            let count = worker.figures.slots as f64;
+            (slots + count, speed + count / self.slower(at))
+        });
+        if speed > 0.0 { slots / speed } else { 1.0 }
+    }
+
+    /// A launch has taken so many times longer than was expected.
+    pub fn took(&mut self, slot: usize, ratio: f64) {
+        if !(ratio.is_finite() && ratio > 0.0) {
+            return;
+        }
+        let ratio = ratio.clamp(1.0 / MOST_DIFFERENT, MOST_DIFFERENT);
+        let known = &mut self.workers[self.slots[slot]].slower;
+        // Factors, so that half as fast and twice as fast weigh the same.
+        *known = Some(known.map_or(ratio, |known| known.powf(1.0 - FORGETS) * ratio.powf(FORGETS)));
     }
 
     fn usable(&self, at: usize) -> bool {
@@ -312,6 +367,23 @@ mod tests {
             }
         }
         assert_eq!(of_bad, UNPROVEN);
+    }
+
+    #[test]
+    fn what_hosts_take_is_known_after_some_launches_and_slow_ones_come_last() {
+        let mut pool = pool("slow*2,a*2,b*2", 1);
+        for _ in 0..8 {
+            (0..6).for_each(|slot| pool.took(slot, if pool.of_slot(slot) == 0 { 10.0 } else { 1.0 }));
+        }
+        (0..6).for_each(|slot| pool.won(slot, 1, Weight::default(), second(1)));
+        let slow = pool.pace(0);
+        assert!(slow.slower > 9.0 && slow.is_slow() && !pool.pace(1).is_slow(), "{slow:?}");
+        // Six slots, of which two do a tenth.
+        assert!((slow.usual - 6.0 / 4.2).abs() < 0.01, "{slow:?}");
+        let first = pool.free_slot(|_| false).unwrap();
+        assert_ne!(pool.of_slot(first), 0);
+        let last = pool.free_slot(|slot| pool.of_slot(slot) != 0).unwrap();
+        assert_eq!((pool.of_slot(last), pool.free_slot_faster(slow.slower, |slot| pool.of_slot(slot) != 0)), (0, None));
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Scheduler {
             return Some(nothing);
         }
         let looks_first = !differ && self.policy.watches_dest;
-        Some(Phase::Attributes { parts: self.open_parts(), looks_first })
+        Some(Phase::Attributes { parts: self.open_attribute_parts(), looks_first })
     }
 
     /// Nothing is known of the source that could not be read.
@@ -151,7 +151,26 @@ impl Scheduler {
     }
 
     fn open_parts(&mut self) -> Vec<Range<usize>> {
-        let parts = self.spine.parts(self.policy.room);
+        self.open_parts_of(self.policy.room)
+    }
+
+    /// For attributes alone: on hosts as many as are worth a launch, so that many directories do not take their time one after the other.
+    fn open_attribute_parts(&mut self) -> Vec<Range<usize>> {
+        /// A launch takes this part of the time that its directories do, at most.
+        const WORTH: f64 = 6.0;
+        let model = self.fit.model();
+        let worth = (self.spine.len() as f64 * model.entry / (WORTH * model.launch)) as usize;
+        let count = worth.min(self.processes().get());
+        // One that was started ahead has all of them.
+        if !self.policy.on_hosts || count < 2 || !self.slots.waiting().is_empty() {
+            return self.open_parts();
+        }
+        let all: usize = self.spine.arguments.iter().map(|bytes| argument_cost(bytes + 1)).sum();
+        self.open_parts_of(self.policy.room.min(all.div_ceil(count)))
+    }
+
+    fn open_parts_of(&mut self, room: usize) -> Vec<Range<usize>> {
+        let parts = self.spine.parts(room);
         self.books.open(parts.iter().map(|part| Task::Part(part.start)));
         parts
     }

@@ -5,9 +5,10 @@
 //! their attributes while the last ones copy. They get their names on standard input (rsync(1), `--files-from`) when they may begin, and have read
 //! and written nothing before. Meanwhile there is one process more than there are slots, which only waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 
+use crate::queue::Pace;
 use crate::scan::Weight;
 
 use super::host_pool::HostPool;
@@ -166,8 +167,26 @@ impl SlotTable {
 
     /// A slot for the next launch.
     pub fn free(&self) -> Option<usize> {
-        let taken = |slot| self.running.values().any(|running| running.slot == slot && !running.drains());
-        self.find(taken).or_else(|| if self.any_waits() { self.without_copy() } else { None })
+        let taken = self.taken();
+        self.find(|slot| taken.contains(&slot)).or_else(|| if self.any_waits() { self.without_copy() } else { None })
+    }
+
+    /// Slots in which something runs that does not only end.
+    fn taken(&self) -> HashSet<usize> {
+        self.running.values().filter(|running| !running.drains()).map(|running| running.slot).collect()
+    }
+
+    /// A slot on a host that is faster than this one.
+    pub fn free_faster(&self, slot: usize) -> Option<usize> {
+        let hosts = self.hosts.as_ref()?;
+        let taken = self.taken();
+        hosts.free_slot_faster(hosts.pace(slot).slower, |slot| taken.contains(&slot))
+    }
+
+    /// How fast a slot is, among the others. If nothing runs, nobody is waited for.
+    pub fn pace(&self, slot: usize) -> Pace {
+        let pace = self.hosts.as_ref().map_or_else(Pace::default, |hosts| hosts.pace(slot));
+        if self.is_empty() { Pace { usual: pace.slower, ..pace } } else { pace }
     }
 
     /// The first slot in which nothing copies: its connection is open if there is one, whatever else goes through it.
