@@ -130,24 +130,29 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
         let arguments = [own.to_vec(), vec![token_path.clone()], counted(&paths), counted(&files), dest].concat();
         Invocation::new("sh", arguments, "/")
     };
-    let here = ask(|each| supervisor.run_while_alive(&words(Vec::new()), Some(LONGEST), each))?;
-    if let Some(code) = here.failed() {
-        let said = here.said.join("; ");
-        return Err(Error::usage(format!("cannot look at the source (code {code}): {said}")).exit(exit::IPC));
-    }
     let question = shell::body(&words(list(config)));
     let ask_one = |host: &Host| {
         let began = Instant::now();
         let asked = SystemTime::now();
         let answer = ask(|each| config.agents.run(supervisor, host, &question, Some(LONGEST), each));
-        judge(host, answer, &here, asked, began.elapsed())
+        (answer, asked, began.elapsed())
     };
-    let mut answers: Vec<(Checked, Option<String>)> = std::thread::scope(|scope| {
+    // This machine answers while the hosts do.
+    let (here, answers) = std::thread::scope(|scope| {
         let threads = config.hosts.iter().map(|host| thread::start(scope, move || ask_one(host)));
         let threads = threads.collect::<Result<Vec<_>>>()?;
+        let here = ask(|each| supervisor.run_while_alive(&words(Vec::new()), Some(LONGEST), each));
         let joined = threads.into_iter().map(|thread| thread.join().expect("a thread that asks a host panicked"));
-        Ok::<_, Error>(joined.collect())
+        Ok::<_, Error>((here, joined.collect::<Vec<_>>()))
     })?;
+    let here = here?;
+    if let Some(code) = here.failed() {
+        let said = here.said.join("; ");
+        return Err(Error::usage(format!("cannot look at the source (code {code}): {said}")).exit(exit::IPC));
+    }
+    let judged = config.hosts.iter().zip(answers);
+    let mut answers: Vec<(Checked, Option<String>)> =
+        judged.map(|(host, (answer, asked, took))| judge(host, answer, &here, asked, took)).collect();
     // All must mean the same by DEST.
     let first = answers.iter().find(|(host, _)| host.refused.is_none()).and_then(|(_, dest)| dest.clone());
     for (host, dest) in answers.iter_mut().filter(|(host, _)| host.refused.is_none()) {

@@ -12,6 +12,8 @@ use crate::scan::{Limits, Weight};
 /// Seconds of a handshake of ssh, and of a daemon. Through a connection that is open a launch takes no longer than on this machine (61 ms on
 /// loopback).
 const SSH: f64 = 0.25;
+/// The same of a shell that stays on a host.
+const SHELL: f64 = 0.01;
 const DAEMON: f64 = 0.1;
 /// What a connection of ssh takes that launches share: processor time of both ends on loopback.
 const SSH_CONNECTION: f64 = 0.15;
@@ -25,7 +27,7 @@ const WORTH: f64 = 2.0;
 /// What launches are expected to take before one has ended.
 pub(super) fn guess(config: &Config, plan: &Plan) -> CostModel {
     let near = CostModel::default();
-    let through_hosts = if config.hosts.is_empty() { 0.0 } else { SSH };
+    let through_hosts = if config.hosts.is_empty() { 0.0 } else { SHELL };
     let (handshake, byte) = match config.far_end() {
         Target::Local => (0.0, near.byte),
         Target::Ssh { .. } if plan.route.is_some() => (0.0, FAR_BYTE),

@@ -1,6 +1,7 @@
 //! Ways to source hosts other than ssh: the steps of a job of a real Slurm, and commands that lead to a shell.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::support;
 use crate::support::command::{Run, multi_sync, run, run_within, sh, start};
 use crate::support::processes;
 use crate::support::slurm::{CPUS, Slurm};
+use crate::support::sshd::Sshd;
 use crate::support::trees::{expect_same, expect_slow_tree, slow_tree, tree};
 use crate::support::twin::temporary_files;
 use crate::support::work::{Work, set_mode};
@@ -235,6 +237,74 @@ fn schedulers_other_than_slurm_are_reached_as_the_documentation_says() {
         assert!(ran.stderr_text().contains("none of the hosts can be used"), "{engine}: {}", ran.report());
         assert!(!work.join("D").exists(), "{engine}");
     }
+
+/// What one more launch takes in a run with one slot, in seconds: the median of five.
+fn seconds_of_a_launch(work: &Work, copy: &dyn Fn(&[&str]) -> Command) -> f64 {
+    let once = |source: &str| {
+        let _ = fs::remove_dir_all(work.join("D"));
+        let began = std::time::Instant::now();
+        run_within(copy(&["-f", "1", "-r", "-a", source, "D"]), SOON).expect_code(0);
+        began.elapsed().as_secs_f64()
+    };
+    median((0..5).map(|_| (once("many/") - once("few/")) / 100.0).collect())
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+/// The table of `docs/engines.md`: `cargo test --release --test it engines::what_a_launch_costs -- --ignored --nocapture` on a quiet machine.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_launch_costs() {
+    let work = Work::new();
+    for (folder, count) in [("few", 10), ("many", 110)] {
+        (0..count).for_each(|number| drop(work.file(format!("{folder}/{number}"), "")));
+    }
+    let here = |words: &[&str]| {
+        let mut command = multi_sync(&work);
+        command.args(["-p", "1"]).args(words);
+        command
+    };
+    let local = seconds_of_a_launch(&work, &here);
+    println!("| on this machine | {:.1} ms | |", 1e3 * local);
+    let tell =
+        |what: &str, seconds: f64| println!("| {what} | {:.1} ms | {:.1} ms |", 1e3 * seconds, 1e3 * (seconds - local));
+    let asked = |ask: &mut dyn FnMut() -> Command| {
+        let once = |mut command: Command| {
+            let began = std::time::Instant::now();
+            assert!(command.output().unwrap().status.success(), "{command:?}");
+            began.elapsed().as_secs_f64()
+        };
+        median((0..21).map(|_| once(ask())).collect())
+    };
+    let alone = asked(&mut || sh(&work, "exec rsync --version"));
+    match Sshd::start_at(Ipv4Addr::new(127, 0, 0, 11)) {
+        Err(why) => support::skip("what_a_launch_costs", &why),
+        Ok(server) => {
+            let login = format!("exec {} {} rsync --version", server.rsh(), server.host());
+            tell("ssh, a login for each launch", local + asked(&mut || sh(&work, &login)) - alone);
+            let rsh = server.rsh();
+            let words = ["--ssh", &rsh, "--hosts", server.host()];
+            let by_agent = |more: &[&str]| many(&work, &[&words[..], more].concat());
+            tell("ssh, a shell that stays", seconds_of_a_launch(&work, &by_agent));
+        }
+    }
+    let engine = leader(&work);
+    let words = ["--engine", &engine, "--hosts", "a"];
+    let by_agent = |more: &[&str]| many(&work, &[&words[..], more].concat());
+    tell("a command, a shell that stays", seconds_of_a_launch(&work, &by_agent));
+    let Some(slurm) = slurm() else { return };
+    let step = sh(&work, "for i in 1 2 3 4 5 6 7 8 9 10; do srun -Q --overlap -N1 -n1 rsync --version; done");
+    let began = std::time::Instant::now();
+    run_within(slurm.allocated(1, &step), SOON).expect_code(0);
+    let ten = began.elapsed().as_secs_f64();
+    let began = std::time::Instant::now();
+    run_within(slurm.allocated(1, &sh(&work, "true")), SOON).expect_code(0);
+    tell("srun, a step for each launch", local + (ten - began.elapsed().as_secs_f64()) / 10.0 - alone);
+    let by_agent = |more: &[&str]| slurm.allocated(1, &many(&work, &[&["-p", "1"][..], more].concat()));
+    tell("srun, a shell that stays", seconds_of_a_launch(&work, &by_agent));
 }
 
 #[test]
