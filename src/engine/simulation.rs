@@ -156,6 +156,7 @@ pub fn run(site: &Site, buckets: impl Iterator<Item = Weight>, dir: &Path) -> Re
 fn policy(processes: NonZero<usize>, site: &Site) -> Policy {
     let guess = CostModel { launch: site.launch, ..CostModel::default() };
     Policy {
+        elsewhere: true,
         processes,
         adapts: false,
         one_bucket_a_launch: false,

@@ -237,6 +237,7 @@ fn schedulers_other_than_slurm_are_reached_as_the_documentation_says() {
         assert!(ran.stderr_text().contains("none of the hosts can be used"), "{engine}: {}", ran.report());
         assert!(!work.join("D").exists(), "{engine}");
     }
+}
 
 /// What one more launch takes in a run with one slot, in seconds: the median of five.
 fn seconds_of_a_launch(work: &Work, copy: &dyn Fn(&[&str]) -> Command) -> f64 {
