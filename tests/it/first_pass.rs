@@ -69,6 +69,21 @@ fn a_new_destination_is_made_and_is_what_one_rsync_makes() {
 }
 
 #[test]
+fn what_cannot_be_read_is_reported_by_rsync() {
+    let work = Work::public();
+    for name in ["a/empty", "a/open", "b/full"] {
+        work.file(format!("src/{name}"), if name == "b/full" { "1" } else { "" });
+    }
+    // Content or not: rsync opens what it copies.
+    ["a/empty", "b/full"].iter().for_each(|name| set_mode(&work.join("src").join(name), 0));
+    run(sh(&work, "find src -depth -exec touch -h -d @1000000000 {} +")).expect_code(0);
+    for options in ["-a", "-rpt"] {
+        let twin = Twin::new(&work, ["src/", "SIDE/D"]).options(options).flags(ON).nobody();
+        assert_eq!(twin.difference(), None, "{options}");
+    }
+}
+
+#[test]
 fn what_is_there_is_rsyncs_alone() {
     let work = Work::new();
     tree(&work);
@@ -96,18 +111,8 @@ fn each_option_is_followed_or_turns_it_off() {
     let work = Work::new();
     tree(&work);
     let off: Vec<_> = listed().filter(|(_, role, _)| *role == Role::Off).flat_map(|(opts, ..)| opts.to_vec()).collect();
-    // They need another machine, a file, or more of a tree; the oracle has some.
-    let apart = [
-        "password-file",
-        "early-input",
-        "from0",
-        "qsort",
-        "max-alloc",
-        "compress-threads",
-        "old-args",
-        "secluded-args",
-        "chown",
-    ];
+    // They are for a daemon only.
+    let apart = ["password-file", "early-input"];
     let words: Vec<String> = specs()
         .iter()
         .filter(|spec| !off.contains(&spec.id) && !apart.contains(&spec.name()))
@@ -120,6 +125,8 @@ fn each_option_is_followed_or_turns_it_off() {
                 ("outbuf", _) => "=L".into(),
                 ("bwlimit", _) => "=200m".into(),
                 ("port", _) => "=873".into(),
+                ("max-alloc", _) => "=1g".into(),
+                ("compress-threads", _) => "=2".into(),
                 ("rsh" | "rsync-path", _) => "=none".into(),
                 _ => "=10".into(),
             };
