@@ -33,9 +33,9 @@ pub fn queued_again(run: &Run) -> Option<BegunRun> {
     // Another job may have been given the same command.
     let is_its = |begun: &BegunRun| Batch::of(begun.directory()).job().is_none_or(|its| its == job);
     let is_same = |begun: &BegunRun| begun.arguments() == run.again && begun.current_dir() == run.config.cwd;
-    let begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
+    let mut begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
     // Names of runs begin with the time.
-    let last = begun.filter(|begun| is_same(begun) && is_its(begun)).last()?;
+    let last = begun.rfind(|begun| is_same(begun) && is_its(begun))?;
     complain_text(&format!("the job was queued again: going on with {}", Printable::path(last.directory())));
     Some(last)
 }

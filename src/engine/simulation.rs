@@ -244,7 +244,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
             }
             Happens::Prepared(_) | Happens::Draining(_) => {}
             Happens::Gone => {
-                let host = (self.chance.next() % self.site.hosts as u64) as usize;
+                let host = (self.chance.draw() % self.site.hosts as u64) as usize;
                 if self.gone[host].is_none() {
                     self.gone[host] = Some(self.now);
                     self.at(self.now + self.site.noticed_after, Happens::Noticed(host));

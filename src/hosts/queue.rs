@@ -1,4 +1,4 @@
-//! Where a job of Slurm stands, as its controller says (scontrol(1), `show job`).
+//! Asks the controller of Slurm about a job.
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ const OVER: [&str; 10] = [
 /// What is said of a job that the controller does not know, or does not know any more.
 const UNKNOWN: &str = "Invalid job id";
 
-/// See the [module](self).
+/// Where a job of Slurm stands, as its controller says (scontrol(1), `show job`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobState {
     /// In the words of Slurm.

@@ -77,7 +77,7 @@ fn a_copy_is_submitted_and_watched_until_its_end() {
 
 /// A folder with stand-ins for Slurm's commands, before all others.
 fn with_stand_ins(work: &Work, command: &mut Command, sbatch: &str) {
-    let path = work.file("bin/sbatch", &format!("#!/bin/sh\n[ \"$1\" != --version ] || exit 0\n{sbatch}\n"));
+    let path = work.file("bin/sbatch", format!("#!/bin/sh\n[ \"$1\" != --version ] || exit 0\n{sbatch}\n"));
     set_mode(&path, 0o755);
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}", work.join("bin").display()));
