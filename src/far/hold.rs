@@ -19,8 +19,9 @@ pub const LOST: &[u8] = b"multi-sync: the source is not the directory that it wa
 const HELD: &[u8] = b"multi-sync-held ";
 const HOME: &[u8] = b"multi-sync-home ";
 const DIRECTORY: &[u8] = b"multi-sync-directory ";
-/// Device and inode, with GNU's and busybox's stat, else with that of BSD.
-const IDENTITY: &str = r#"$(stat -c "%d:%i" . 2>/dev/null || stat -f "%d:%i" . 2>/dev/null)"#;
+/// Device and inode, and when it was made as far as that is known, since ext4 soon gives the inode of what was removed to something new. With GNU's
+/// and busybox's stat, else with that of BSD.
+const IDENTITY: &str = r#"$(stat -c "%d:%i:%W" . 2>/dev/null || stat -f "%d:%i:%B" . 2>/dev/null)"#;
 /// File systems that make up inode numbers, and others after they have forgotten one, as stat calls them ([`crate::handle::renumbers`]).
 const RENUMBER: [&[u8]; 8] = [b"cifs", b"smb", b"smb2", b"exfat", b"msdos", b"overlayfs", b"fuseblk", b"fuse"];
 
@@ -40,6 +41,8 @@ pub struct Hold {
     entry: Entry,
     /// Device and inode.
     pub identity: (u64, u64),
+    /// What the shell has found for [`IDENTITY`].
+    word: String,
     /// What rsync prints where it means this directory, and what one rsync would print.
     pub printed: (Vec<u8>, Vec<u8>),
 }
@@ -92,12 +95,19 @@ impl Entry {
     pub fn answered<'a>(self, lines: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Hold> {
         let said = |name: &[u8]| lines.clone().filter_map(|line| line.strip_prefix(name)).last();
         let mut words = said(HELD)?.split_str(" ");
-        let (device, inode) = words.next()?.split_once_str(":")?;
+        let word = words.next()?;
+        let (device, rest) = word.split_once_str(":")?;
+        let (inode, made) = rest.split_once_str(":")?;
+        // Busybox knows no time.
+        if !made.iter().all(|byte| byte.is_ascii_digit() || b"-?%W".contains(byte)) {
+            return None;
+        }
         if words.next().is_some_and(|kind| RENUMBER.contains(&kind)) {
             return None;
         }
         let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
         let identity = (number(device)?, number(inode)?);
+        let word = String::from_utf8(word.to_vec()).ok()?;
         let (home, physical) = (said(HOME)?, said(DIRECTORY)?);
         if !home.starts_with(b"/") || !physical.starts_with(b"/") {
             return None;
@@ -107,7 +117,7 @@ impl Entry {
             path if path.starts_with(b"/") => path.to_vec(),
             path => [home.trim_end_with(|letter| letter == '/'), b"/", path].concat(),
         };
-        Some(Hold { entry: self, identity, printed: (physical.to_vec(), typed) })
+        Some(Hold { entry: self, identity, word, printed: (physical.to_vec(), typed) })
     }
 }
 
@@ -115,8 +125,7 @@ impl Hold {
     /// Words that start rsync in this directory, or say [`LOST`]: then an rsync here ends with its code for a stream that breaks off, and never as if
     /// it had come to its end.
     pub fn rsync_path(&self) -> OsString {
-        let (device, inode) = self.identity;
-        let is_it = format!("test \"{IDENTITY}\" = {device}:{inode}");
+        let is_it = format!("test \"{IDENTITY}\" = \"{}\"", self.word);
         let or = [b"echo \"", LOST, b"\" >&2; exit 12"].concat();
         self.entry.words(b"", is_it.as_bytes(), &or)
     }
@@ -219,12 +228,14 @@ mod tests {
     fn an_answer_is_read_behind_a_banner_or_not_at_all() {
         let entry = || Entry::of(b"data", b"rsync").unwrap();
         let read = |text: &str| entry().answered(text.as_bytes().lines());
-        let whole = "Welcome\nmulti-sync-held 7:9 ext2/ext3\nmulti-sync-home /root\nmulti-sync-directory /root/data";
+        let whole = "Welcome\nmulti-sync-held 7:9:1 ext2/ext3\nmulti-sync-home /root\nmulti-sync-directory /root/data";
         assert_eq!(read(whole).map(|held| (held.identity, held.is_named_as_typed())), Some(((7, 9), true)));
         for (part, other) in [
-            ("7:9", ""),
-            ("7:9", "9"),
-            ("7:9", "a:b"),
+            ("7:9:1", ""),
+            ("7:9:1", "9"),
+            ("7:9:1", "7:9"),
+            ("7:9:1", "7:a:1"),
+            ("7:9:1", "7:9:$(x)"),
             ("ext2/ext3", "overlayfs"),
             ("multi-sync-home /root\n", ""),
             ("/root/data", "data"),

@@ -195,7 +195,6 @@ fn explain_says_who_would_do_it_and_touches_nothing() {
             &["explain", "-p", "4", "rsync", "-ay", "--no-p", "src/", "dst"],
             &["several: leave out -y, leave out --no-perms, or add -p\n"],
         ),
-        (&["explain", "-p", "4", "rsync", "-a", "host:src", "dst"], &["as it was typed", "on the other machine"]),
         (&["explain", "rsync", "--version"], &["as it was typed: rsync --version"]),
         (
             &["explain", "-p", "4", "-r", "-a -m", "src/", "nowhere.invalid:x"],
@@ -207,6 +206,11 @@ fn explain_says_who_would_do_it_and_touches_nothing() {
         assert!(told.iter().all(|told| text.contains(told)) && ran.stderr.is_empty(), "{}", ran.report());
     }
     assert!(before == snapshot(work.path()));
+    // A source elsewhere is asked about, through a socket in TMPDIR.
+    let ran = typed(&work, &["explain", "-p", "4", "rsync", "-a", "host:src", "dst"]).expect_code(0);
+    let text = ran.stdout_text();
+    assert!(text.contains("as it was typed") && text.contains("on the other machine"), "{}", ran.report());
+    assert!(fs::read_dir(work.join("tmp")).unwrap().next().is_none());
 }
 
 #[test]
