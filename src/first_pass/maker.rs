@@ -314,35 +314,32 @@ impl Worker<'_, '_> {
     }
 
     fn file(&mut self, above: &Pair, name: &CStr) -> Result<()> {
-        let found = statat(&above.source, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if self.is_left(&found, above) {
+        let makes = self.pass.makes;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let source = openat(&above.source, name, flags, Mode::empty())?;
+        let found = fstat(&source)?;
+        let is_plain = || matches!(flistxattr_query(&source), Ok(0) | Err(Errno::OPNOTSUPP));
+        let left = FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
+            || found.st_dev != above.device
+            || found.st_size < 0
+            || is_recent(&found)
+            || makes.single_names_only && found.st_nlink > 1
+            || makes.own_group_only && (found.st_gid != self.pass.own.1 || above.other_group)
+            || makes.plain_only && !is_plain();
+        if left {
             return Ok(());
         }
         let size = found.st_size as u64;
-        // What is empty, and what everybody may read, needs no look into it.
-        let readable = found.st_mode & 0o444 == 0o444 && self.pass.own.0 == 0;
-        let source = if size == 0 && readable && !self.pass.makes.plain_only {
-            None
-        } else {
-            let Some(source) = self.open(above, name, &found)? else { return Ok(()) };
-            Some(source)
-        };
-        let mode = Mode::from_raw_mode(found.st_mode & 0o777);
-        let (dir, ways) = (above.dest.as_fd(), &self.pass.temporary);
-        let begun = if size == 0 {
-            // It is whole at once.
-            Begun::begin_named(dir, name, mode, ways)?
-        } else {
-            Begun::begin(dir, name, mode, ways)?
-        };
-        if let Some(source) = &source {
+        let mode = Mode::from_raw_mode(found.st_mode);
+        let begun = Begun::begin(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777), &self.pass.temporary)?;
+        if size > 0 {
             let holes = (found.st_blocks as u64).saturating_mul(512) < size;
-            self.hand.copy(source.as_fd(), begun.file(), size, self.pass.makes.sparse, holes)?;
-            if !is_same(&found, &fstat(source)?) {
+            self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
+            if !is_same(&found, &fstat(&source)?) {
                 return Ok(());
             }
         }
-        self.set_attributes(begun.file(), &found, begun.has_mode(), above)?;
+        self.set_attributes(begun.file(), &found, begun.is_unnamed(), above)?;
         // Who has given it up does not see it appear.
         if !self.hand.goes_on() {
             return Ok(());
@@ -352,26 +349,6 @@ impl Worker<'_, '_> {
         self.pass.bytes.fetch_add(size, Ordering::Relaxed);
         self.pass.watch.made(1, 0);
         Ok(())
-    }
-
-    /// Opens a file of the source. `None` if it is another one by now, or has what is left to rsync.
-    fn open(&self, above: &Pair, name: &CStr, found: &Stat) -> Result<Option<OwnedFd>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let source = openat(&above.source, name, flags, Mode::empty())?;
-        let is_plain = || matches!(flistxattr_query(&source), Ok(0) | Err(Errno::OPNOTSUPP));
-        let is_left = !is_same(found, &fstat(&source)?) || self.pass.makes.plain_only && !is_plain();
-        Ok((!is_left).then_some(source))
-    }
-
-    /// Whether a file is not made, from what is known of it before it is opened.
-    fn is_left(&self, found: &Stat, above: &Pair) -> bool {
-        let makes = self.pass.makes;
-        FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
-            || found.st_dev != above.device
-            || found.st_size < 0
-            || is_recent(found)
-            || makes.single_names_only && found.st_nlink > 1
-            || makes.own_group_only && (found.st_gid != self.pass.own.1 || above.other_group)
     }
 
     /// The time comes last: a file that looks right is.
@@ -409,11 +386,10 @@ fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
     openat2(top, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
 }
 
-/// Whether it is still the file that was looked at, as it was.
+/// Whether it is still what was read.
 fn is_same(before: &Stat, now: &Stat) -> bool {
-    let file = |found: &Stat| (found.st_dev, found.st_ino, found.st_size);
-    let times = |found: &Stat| (found.st_mtime, found.st_mtime_nsec, found.st_ctime, found.st_ctime_nsec);
-    file(before) == file(now) && times(before) == times(now)
+    let look = |found: &Stat| (found.st_size, found.st_mtime, found.st_mtime_nsec, found.st_ctime, found.st_ctime_nsec);
+    look(before) == look(now)
 }
 
 fn is_recent(found: &Stat) -> bool {

@@ -1,6 +1,5 @@
-//! A file before it is whole: without a name (O_TMPFILE, open(2)), so that whatever kills us leaves nothing, or under a name as rsync's own temporary
-//! files have, where the file system knows no other way. It gets its name only if nothing has that. An empty file is whole, and has its name,
-//! from the beginning.
+//! A file before it has its name: without any (O_TMPFILE, open(2)), so that whatever kills us leaves nothing, or under a name as rsync's own temporary
+//! files have, where the file system knows no other way. It gets its name only if nothing has that.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::hash::{BuildHasher, RandomState};
@@ -14,9 +13,6 @@ use rustix::io::{Errno, Result};
 /// Longest name that file systems of this system take.
 const LONGEST_NAME: usize = 255;
 const RANDOM: usize = 6;
-/// How a name is made that nothing has.
-const NEW: OFlags =
-    OFlags::CREATE.union(OFlags::EXCL).union(OFlags::WRONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// How often another name is tried.
 const TRIES: u32 = 16;
 
@@ -39,18 +35,9 @@ const NONE: u8 = 4;
 pub struct Begun<'a> {
     file: OwnedFd,
     dir: BorrowedFd<'a>,
-    name: Name<'a>,
+    /// Its temporary name, if it has one.
+    name: Option<OsString>,
     ways: &'a Ways,
-}
-
-/// What a file that is begun is called.
-enum Name<'a> {
-    None,
-    Temporary(OsString),
-    /// What it is to be called.
-    Own(&'a CStr),
-    /// The same, and it is right.
-    Published,
 }
 
 impl Ways {
@@ -80,34 +67,29 @@ impl<'a> Begun<'a> {
         let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         if ways.now() <= BY_PROC {
             match openat(dir, c".", unnamed, mode) {
-                Ok(file) => return Ok(Begun { file, dir, name: Name::None, ways }),
+                Ok(file) => return Ok(Begun { file, dir, name: None, ways }),
                 // Of old kernels, of those file systems, and of some that do not know the flag.
                 Err(Errno::ISDIR | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => ways.lacks(BY_PROC),
                 Err(errno) => return Err(errno),
             }
         }
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let closed = Mode::RUSR | Mode::WUSR;
         let random = RandomState::new();
         let mut tried = 0;
         loop {
             let temporary = temporary_name(name.to_bytes(), random.hash_one(tried));
-            match openat(dir, &temporary, NEW, closed) {
-                Ok(file) => return Ok(Begun { file, dir, name: Name::Temporary(temporary), ways }),
+            match openat(dir, &temporary, flags, closed) {
+                Ok(file) => return Ok(Begun { file, dir, name: Some(temporary), ways }),
                 Err(Errno::EXIST) if tried < TRIES => tried += 1,
                 Err(errno) => return Err(errno),
             }
         }
     }
 
-    /// Makes an empty file under its own name, at half of the price. Whoever kills us leaves a file whose content is right, with another time.
-    pub fn begin_named(dir: BorrowedFd<'a>, name: &'a CStr, mode: Mode, ways: &'a Ways) -> Result<Begun<'a>> {
-        let file = openat(dir, name, NEW, mode)?;
-        Ok(Begun { file, dir, name: Name::Own(name), ways })
-    }
-
     /// Whether it has the mode that it was begun with.
-    pub fn has_mode(&self) -> bool {
-        !matches!(self.name, Name::Temporary(_))
+    pub fn is_unnamed(&self) -> bool {
+        self.name.is_none()
     }
 
     pub fn file(&self) -> BorrowedFd<'_> {
@@ -116,13 +98,12 @@ impl<'a> Begun<'a> {
 
     /// Gives it its name, unless something has that.
     pub fn publish(mut self, name: &CStr) -> Result<()> {
-        match &self.name {
-            Name::None => self.link(name)?,
-            Name::Temporary(temporary) => self.rename(temporary, name)?,
-            Name::Own(_) | Name::Published => {}
+        let Some(temporary) = self.name.take() else { return self.link(name) };
+        let published = self.rename(&temporary, name);
+        if published.is_err() {
+            self.name = Some(temporary);
         }
-        self.name = Name::Published;
-        Ok(())
+        published
     }
 
     fn link(&self, name: &CStr) -> Result<()> {
@@ -168,12 +149,10 @@ impl<'a> Begun<'a> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        // What cannot be removed is left as rsync would leave it.
-        let _ = match &self.name {
-            Name::None | Name::Published => Ok(()),
-            Name::Temporary(name) => unlinkat(self.dir, name, AtFlags::empty()),
-            Name::Own(name) => unlinkat(self.dir, *name, AtFlags::empty()),
-        };
+        if let Some(name) = &self.name {
+            // What cannot be removed is left as rsync would leave it.
+            let _ = unlinkat(self.dir, name, AtFlags::empty());
+        }
     }
 }
 
@@ -213,18 +192,6 @@ mod tests {
             assert_eq!((names(), fs::read(dir.path().join("name")).unwrap()), (1, b"x".to_vec()), "{ways:?}");
             assert!(ways.are_any());
         }
-    }
-
-    #[test]
-    fn an_empty_file_has_its_name_at_once_and_is_gone_unless_it_is_wanted() {
-        let (dir, ways) = (tempfile::tempdir().unwrap(), Ways::default());
-        let handle = File::open(dir.path()).unwrap();
-        let begin = || Begun::begin_named(handle.as_fd(), c"name", Mode::from_raw_mode(0o600), &ways);
-        let names = || fs::read_dir(dir.path()).unwrap().count();
-        drop(begin().unwrap());
-        assert_eq!(names(), 0);
-        begin().unwrap().publish(c"name").unwrap();
-        assert_eq!((begin().err(), names()), (Some(Errno::EXIST), 1));
     }
 
     #[test]

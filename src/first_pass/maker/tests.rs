@@ -212,21 +212,6 @@ fn who_stops_finds_whole_files_only() {
 }
 
 #[test]
-fn an_empty_file_that_cannot_be_read_is_left_to_rsync() {
-    let place = Place::new();
-    for (name, mode) in [("all", 0o644), ("owner", 0o600), ("nobody", 0)] {
-        fs::set_permissions(place.file(name, b""), Permissions::from_mode(mode)).unwrap();
-    }
-    let as_root = rustix::process::geteuid().is_root();
-    assert_eq!(place.make(&place.order(&["all", "owner", "nobody"])).0, if as_root { 3 } else { 2 });
-    assert!(same(&place.source().join("all"), &place.dest().join("all")));
-    // One that has a name there already is left as it is.
-    fs::write(place.dest().join("all"), "mine").unwrap();
-    assert_eq!(place.make(&place.order(&["all"])), (0, 0));
-    assert_eq!(fs::read(place.dest().join("all")).unwrap(), b"mine");
-}
-
-#[test]
 fn a_limit_is_kept() {
     let place = Place::new();
     place.file("f", &vec![b'x'; 60_000]);
