@@ -70,6 +70,7 @@ impl Lock {
     pub fn take(dir: &Path) -> Result<Lock> {
         let path = dir.join(LOCK);
         let fail = |cause: io::Error| Error::io("lock", &path, cause);
+        let fail = |cause: io::Error| if cause.kind() == io::ErrorKind::NotFound { ended(dir) } else { fail(cause) };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
         let began = Instant::now();
@@ -191,12 +192,23 @@ fn is_held_otherwise(words: &[u8]) -> bool {
     host == super::host() && process_start(pid).is_some_and(|other| other == started)
 }
 
-/// Clock ticks after boot (proc_pid_stat(5), field 22), with the boot they count from.
+fn ended(dir: &Path) -> Error {
+    Error::usage(format!(
+        "the run in {} has come to its end meanwhile, and its directory was removed",
+        Printable::path(dir)
+    ))
+    .remedy("nothing is left to be done; multi-sync runs lists those that are left")
+}
+
+/// Clock ticks after boot (proc_pid_stat(5), field 22), with the boot they count from. None of one that has ended, though its parent does not know yet.
 fn process_start(pid: u32) -> Option<String> {
     let stat = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
     // The name, which may hold anything, ends with the last parenthesis.
     let after = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
-    let ticks = String::from_utf8_lossy(after).split_ascii_whitespace().nth(19)?.to_owned();
+    let after = String::from_utf8_lossy(after);
+    let mut fields = after.split_ascii_whitespace();
+    let lives = fields.next().is_some_and(|state| !matches!(state, "Z" | "X" | "x"));
+    let ticks = fields.nth(18).filter(|_| lives)?;
     Some(format!("{} {ticks}", super::boot()))
 }
 

@@ -113,8 +113,8 @@ fn a_run_that_goes_on_waits_for_the_rsyncs_of_the_one_that_was_killed() {
     };
     let mut started = start(with_wrapper(&["-p", "1", "-f", "2", "-b", "runs", "src/", "dest"].map(AsRef::as_ref)));
     started.wait_for("a launch", SOON, |_| work.join("up").exists());
+    // It stays a zombie until this test waits for it, at its end.
     started.signal(Signal::KILL);
-    started.finish(SOON);
     let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
     let status = run(with_wrapper(&["status".as_ref(), dir.as_os_str()])).expect_code(0);
     let status = status.expect(!work.join("over").exists(), "it is too late");
@@ -123,6 +123,7 @@ fn a_run_that_goes_on_waits_for_the_rsyncs_of_the_one_that_was_killed() {
     let ran = run_within(with_wrapper(&["resume".as_ref(), dir.as_os_str()]), SOON).expect_code(0);
     let ran = ran.expect(!work.join("both").exists(), "the two ran at once");
     ran.expect(work.join("over").exists() && work.join("dest/d/1").exists(), "it came to its end");
+    started.finish(SOON);
 }
 
 #[test]
