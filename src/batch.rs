@@ -6,7 +6,7 @@ mod submit;
 
 use std::path::Path;
 
-use multi_sync::command::batch::Batch;
+use multi_sync::command::batch::{Batch, PATIENCE};
 use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
 use multi_sync::command::runs;
@@ -74,7 +74,7 @@ pub fn requeue(dir: Option<&Path>) {
     complain_text(&format!("has job {shown} queued again"));
     let asks = Invocation::new("scontrol", vec!["requeue".into(), job], "/");
     let mut said = |_, line: &[u8]| complain_text(&format!("scontrol: {}", Printable::bytes(line)));
-    match Supervisor::default().run(&asks, &mut said) {
+    match Supervisor::default().run_while_alive(&asks, Some(PATIENCE), &mut said) {
         Ok(ended) if ended.code() == exit::OK => {}
         Ok(ended) => {
             complain_text(&format!("the job was not queued again (scontrol ended with code {})", ended.code()))

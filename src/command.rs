@@ -2,8 +2,8 @@
 //! does. No part of the public API: it changes without notice.
 
 pub mod batch {
-    pub use crate::hosts::JobState;
-    pub use crate::job::status::{Followed, FollowedEnd, News, follow};
+    pub use crate::hosts::{JobState, PATIENCE};
+    pub use crate::job::status::{Followed, FollowedEnd, News, finished, follow};
     pub use crate::job::submitted::{Prepared, prepare, take_back};
     pub use crate::run_dir::Batch;
 }

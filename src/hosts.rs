@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::rsync::version::Version;
 
 pub use agents::Agents;
-pub use queue::JobState;
+pub use queue::{JobState, PATIENCE};
 pub use way::{Wanted, Way, reach};
 
 /// More rsyncs on one host than this are a mistake.

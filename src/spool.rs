@@ -130,6 +130,17 @@ fn read_twice(streams: &[InputFile]) -> Option<(&InputFile, &InputFile)> {
     last.or_else(by_path).map(|other| (one, other))
 }
 
+/// Fails if the options name a stream: what comes later, and elsewhere, cannot read it.
+///
+/// # Errors
+/// They do.
+pub fn refuse_streams_of_later(config: &Config) -> Result<()> {
+    streams(&config.options, &config.cwd).first().map_or(Ok(()), |stream| {
+        Err(Error::usage(format!("{} is a stream: a batch job cannot read it", shown(stream)))
+            .remedy("save it to a file that the nodes see, and name that file"))
+    })
+}
+
 /// Fails if the options still name a stream, or a file of rules that merges one.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use multi_sync::command::shell::Quoted;
 use multi_sync::harness::trial::Stopper;
 use multi_sync::job::Progress;
 
+use super::script::UNSEEN;
 use crate::{complain_text, streams, while_listening};
 
 /// Shows it until the run ends, and gives its exit code; or until a signal comes, which leaves the run as it is.
@@ -69,6 +70,12 @@ fn conclude(followed: &Followed, end: &FollowedEnd) {
         _ => String::new(),
     };
     complain_text(&format!("the run ended with code {} ({}){job}", end.code, exit::meaning(end.code)));
+    if end.code == UNSEEN && end.state.is_some() && end.last_lines.is_empty() {
+        complain_text(&format!(
+            "to do: the node on which the job began does not see {}; give a directory with --buckets that all nodes share",
+            Printable::path(&followed.dir)
+        ));
+    }
     if !end.finished {
         complain_text(&format!("to go on: {}", runs::what_to_type(&followed.dir, false)));
     }

@@ -8,6 +8,9 @@ use std::path::Path;
 use multi_sync::command::batch::Batch;
 use multi_sync::command::shell::quote;
 
+/// The exit code of a job whose node does not see the directory of the run: rsync's for what cannot be selected.
+pub const UNSEEN: u8 = 3;
+
 /// What is asked of Slurm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
@@ -34,7 +37,9 @@ impl Script {
             text.push(b'\n');
         };
         let word = |path: &Path| quote(path.as_os_str());
-        line(&[b"exec >>", &word(&batch.output()), b" 2>&1 </dev/null || exit 3"]);
+        // A shell may end with another code where it cannot write.
+        line(&[b"[ -d ", &word(dir), b" ] || exit ", UNSEEN.to_string().as_bytes()]);
+        line(&[b"exec >>", &word(&batch.output()), b" 2>&1 </dev/null"]);
         line(&[b"echo \"$SLURM_JOB_ID\" >", &word(&batch.id())]);
         line(&[
             b"[ -x ",

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use multi_sync::command::batch::{Batch, JobState, prepare, take_back};
+use multi_sync::command::batch::{Batch, JobState, finished, prepare, take_back};
 use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
 use multi_sync::command::runs;
@@ -15,6 +15,22 @@ use super::Script;
 use super::follow::follow;
 use crate::cli::Run;
 use crate::{complain_text, streams};
+
+/// Variables that would change what the script says in an option; in none if it is never meant.
+const OVERRIDES: [(&str, &str); 12] = [
+    ("SBATCH_PARTITION", "--partition="),
+    ("SBATCH_TIMELIMIT", "--time="),
+    ("SBATCH_NO_REQUEUE", ""),
+    ("SBATCH_OPEN_MODE", ""),
+    ("SBATCH_OUTPUT", ""),
+    ("SBATCH_ERROR", ""),
+    ("SBATCH_INPUT", ""),
+    ("SBATCH_NO_KILL", ""),
+    ("SBATCH_JOB_NAME", ""),
+    ("SBATCH_ARRAY_INX", ""),
+    ("SBATCH_WAIT", ""),
+    ("SBATCH_WRAP", ""),
+];
 
 /// What is to be submitted.
 pub struct Submission {
@@ -72,6 +88,10 @@ pub fn submit_again(typed: &Path) -> Result<u8> {
                 .remedy("watch it with multi-sync status --follow, or end it with scancel"));
         }
     }
+    if let Some(code) = finished(&dir)? {
+        return Err(Error::usage(format!("the run in {shown} has come to its end, with code {code}"))
+            .remedy("see what it says with multi-sync status, or submit a new one"));
+    }
     look_for_sbatch()?;
     let job = sbatch(&batch)?;
     tell(&job, &dir);
@@ -108,8 +128,13 @@ fn look_for_sbatch() -> Result<()> {
 
 /// Submits the script, and gives the number of the job.
 fn sbatch(batch: &Batch) -> Result<String> {
-    let script: OsString = batch.script().into();
-    let asks = Invocation::new("sbatch", vec!["--parsable".into(), script], "/");
+    // What is in the environment counts for more than what the script says (sbatch(1), INPUT ENVIRONMENT VARIABLES).
+    let script = batch.script();
+    let text = std::fs::read_to_string(&script).unwrap_or_default();
+    let says = |option: &str| option.is_empty() || text.contains(&format!("#SBATCH {option}"));
+    let unset = OVERRIDES.iter().filter(|(_, option)| says(option)).flat_map(|(name, _)| ["-u", name]);
+    let words = unset.chain(["sbatch", "--parsable"]).map(OsString::from).chain([script.into()]).collect();
+    let asks = Invocation::new("env", words, "/");
     let mut said = Vec::new();
     let ended = Supervisor::default().run(&asks, &mut |_, line| said.push(Printable::bytes(line).to_string()))?;
     let number = |line: &String| {

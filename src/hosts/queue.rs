@@ -1,23 +1,28 @@
 //! Asks the controller of Slurm about a job.
 
+use std::time::Duration;
+
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
 use crate::supervise::Supervisor;
 
 /// States in which a job does nothing any more (squeue(1), JOB STATE CODES).
-const OVER: [&str; 10] = [
+const OVER: [&str; 11] = [
     "BOOT_FAIL",
     "CANCELLED",
     "COMPLETED",
     "DEADLINE",
     "FAILED",
+    "LAUNCH_FAILED",
     "NODE_FAIL",
     "OUT_OF_MEMORY",
     "PREEMPTED",
     "REVOKED",
     "TIMEOUT",
 ];
+/// A command of Slurm that does nothing for so long waits for a controller that does not answer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 /// What is said of a job that the controller does not know, or does not know any more.
 const UNKNOWN: &str = "Invalid job id";
 
@@ -43,8 +48,9 @@ impl JobState {
         let words = ["--oneliner", "show", "job", job].map(Into::into).to_vec();
         let mut said = String::new();
         let question = Invocation::new("scontrol", words, "/");
-        let ended =
-            supervisor.run(&question, &mut |_, line| said.push_str(&format!("{}\n", Printable::bytes(line))))?;
+        let ended = supervisor.run_while_alive(&question, Some(PATIENCE), &mut |_, line| {
+            said.push_str(&format!("{}\n", Printable::bytes(line)))
+        })?;
         match (ended.code(), JobState::read(&said)) {
             (0, Some(state)) => Ok(Some(state)),
             _ if said.contains(UNKNOWN) => Ok(None),
@@ -66,7 +72,8 @@ impl JobState {
 
     /// It does nothing any more.
     pub fn is_over(&self) -> bool {
-        OVER.contains(&self.state.as_str())
+        // Some commands mark a state about which there is more to say.
+        OVER.contains(&self.state.trim_end_matches('+'))
     }
 
     /// It waits in the queue.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::rsync::command::Quoted;
 use crate::rsync::exit;
 use crate::run_dir::journal::{self, State};
 use crate::run_dir::layout::JOURNAL;
@@ -22,7 +23,7 @@ use crate::supervise;
 use jiff::Timestamp;
 
 use super::kept::what_to_type;
-pub use follow::{Followed, FollowedEnd, News, follow};
+pub use follow::{Followed, FollowedEnd, News, finished, follow};
 
 /// SRC and DEST of a command line that was typed in a directory, if it is understood.
 pub type Ways<'a> = &'a dyn Fn(Vec<OsString>, PathBuf) -> Option<String>;
@@ -145,6 +146,12 @@ impl Run {
     fn advice(&self) -> Option<String> {
         match self.finished {
             _ if self.running => None,
+            _ if self.is_queued() && Batch::of(&self.dir).job().is_some() => {
+                let run = Quoted(&run_dir::word(&self.dir)).to_string();
+                Some(format!(
+                    "multi-sync status --follow {run}, or if its job is gone: multi-sync resume --submit {run}"
+                ))
+            }
             Some(exit::OK | exit::VANISHED | exit::MAX_DELETE) => None,
             finished => Some(what_to_type(&self.dir, finished == Some(exit::PARTIAL))),
         }

@@ -9,6 +9,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::run_dir::{self, Asked};
 use crate::scan;
+use crate::spool;
 
 /// File systems in the memory of one machine: magic numbers of statfs(2), of tmpfs and ramfs.
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
@@ -29,6 +30,7 @@ pub struct Prepared {
 /// It cannot be made, lies where it would be copied or deleted, or no other machine can see it.
 pub fn prepare(config: &Config, words: &[OsString]) -> Result<Prepared> {
     const REMEDY: &str = "give --buckets DIR on storage that this machine and all nodes see";
+    spool::refuse_streams_of_later(config)?;
     let parent = config.buckets.as_ref().map(|parent| config.cwd.join(parent));
     let parent = parent.ok_or_else(|| Error::usage("--submit without --buckets DIR").remedy(REMEDY))?;
     let kind = rustix::fs::statfs(&parent).map_or(0, |found| found.f_type as u32);

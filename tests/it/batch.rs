@@ -120,6 +120,7 @@ fn what_cannot_be_submitted_is_refused_and_leaves_nothing() {
         refused(&[&run[..], more].concat(), said, &copy);
     }
     refused(&run, "", &["rsync", "--frobnicate", "src/", "D"]);
+    refused(&run, "is a stream: a batch job cannot read it", &["rsync", "-a", "--exclude-from=-", "src/", "D"]);
     refused(&["--submit", "-b", "src"], "inside a source", &copy);
     refused(&["--submit", "-b", "D/.."], "", &["rsync", "--help"]);
     refused(&["--submit", "-b", "/dev/shm"], "no other machine can see it", &copy);
@@ -130,6 +131,30 @@ fn what_cannot_be_submitted_is_refused_and_leaves_nothing() {
     nowhere.env_remove("SLURM_JOB_ID").env("PATH", work.join("runs")).args(run).args(copy);
     assert!(run_within(nowhere, SOON).expect_code(1).stderr_text().contains("there is no Slurm here"));
     assert_eq!(fs::read_dir(work.join("runs")).unwrap().count(), 0);
+}
+
+/// Not for one that ended well, which removes its own.
+#[test]
+fn a_run_whose_directory_is_gone_is_not_taken_for_done() {
+    let work = Work::new();
+    tree(&work, 20);
+    work.dir("runs");
+    let queue = "#!/bin/sh\necho JobId=17 JobState=PENDING Reason=Resources StartTime=Unknown\n";
+    set_mode(&work.file("bin/scontrol", queue), 0o755);
+    let mut submits = multi_sync(&work);
+    submits.env_remove("SLURM_JOB_ID").envs([("SBATCH_PARTITION", "other"), ("SBATCH_TIMELIMIT", "7")]);
+    submits.args(["--submit", "--partition", "all", "-b", "runs", "rsync", "-a", "src/", "D"]);
+    with_stand_ins(&work, &mut submits, &format!("env >{}; echo 17", work.join("env").display()));
+    let mut follows = start(submits);
+    follows.wait_for("the queue", SOON, |run| {
+        String::from_utf8_lossy(&run.stderr_so_far()).contains("waits in the queue")
+    });
+    fs::rename(work.join("runs"), work.join("away")).unwrap();
+    let ran = follows.finish(SOON).expect_code(23);
+    assert!(ran.stderr_text().contains("scontrol show job 17"), "{}", ran.report());
+    // What the user has asked for here counts, and what was not said is the environment's.
+    let env = fs::read_to_string(work.join("env")).unwrap();
+    assert!(!env.contains("SBATCH_PARTITION") && env.contains("SBATCH_TIMELIMIT=7"), "{env}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Following a run that goes on elsewhere: in a batch job, or in another terminal.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::hosts::JobState;
 use crate::report::Live;
 use crate::rsync::exit;
-use crate::run_dir::layout::{JOURNAL, PLAN};
+use crate::run_dir::layout::{JOURNAL, LOCK};
 use crate::run_dir::{self, Batch, Noted, journal};
 use crate::supervise::Supervisor;
 
@@ -73,14 +75,21 @@ pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'
         job: batch.job(),
         end: Some(FollowedEnd { code, finished, state, last_lines: batch.last_lines(LAST_LINES) }),
     };
+    // Through it is known what became of a directory that is not there any more.
+    let lock = File::open(dir.join(LOCK)).ok();
     let mut said = String::new();
     let mut asked: Option<Instant> = None;
     let mut over: Option<Instant> = None;
+    let (submitted, mut job) = (batch.is_submitted(), batch.job());
     loop {
-        // One that is complete may leave nothing.
-        if !dir.join(PLAN).exists() && !dir.exists() {
-            return Ok(ended(exit::OK, true, None));
+        if matches!(dir.try_exists(), Ok(false)) {
+            // One that is complete may leave nothing; one that was submitted always leaves its directory.
+            if !submitted && lock.as_ref().is_some_and(was_removed_by_its_run) {
+                return Ok(ended(exit::OK, true, None));
+            }
+            return Err(lost(&dir, batch.job().or(job)));
         }
+        job = batch.job().or(job);
         let noted = Noted::read(&dir);
         let running = is_running(&dir, noted.as_ref())?;
         if running {
@@ -133,8 +142,26 @@ pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'
     }
 }
 
+/// Its lock is free, and has no name any more: it was not moved, and nobody works on it.
+fn was_removed_by_its_run(lock: &File) -> bool {
+    lock.metadata().is_ok_and(|found| found.nlink() == 0) && lock.try_lock_shared().is_ok()
+}
+
+fn lost(dir: &Path, job: Option<String>) -> Error {
+    let shown = Printable::path(dir);
+    let ask = job.map_or_else(String::new, |job| format!(", and ask Slurm about job {job}: scontrol show job {job}"));
+    Error::usage(format!(
+        "the directory {shown} is not there any more: whether the run goes on, and how it ended, is not known"
+    ))
+    .remedy(format!("put it back if it was moved{ask}"))
+    .exit(exit::PARTIAL)
+}
+
 /// The exit code of a run that came to its end.
-fn finished(dir: &Path) -> Result<Option<u8>> {
+///
+/// # Errors
+/// Its journal cannot be read.
+pub fn finished(dir: &Path) -> Result<Option<u8>> {
     // A job that waits in the queue has written none yet.
     if dir.join(JOURNAL).exists() { journal::finished(dir) } else { Ok(None) }
 }
