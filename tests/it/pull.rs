@@ -79,7 +79,7 @@ fn from_a_daemon_every_form_of_source() {
             &[&url("gone"), "SIDE/D"],
             &[&url("../"), "SIDE/D"],
         ] {
-            failed.extend(Twin::new(&work, words).flags("-p 4 -f 5").difference());
+            failed.extend(Twin::new(&work, words).flags("-p 4 -f 40").difference());
         }
     }
     failed.extend(Twin::new(&work, [&format!("{}/", daemon.url("none")), "SIDE/D"]).difference());
