@@ -80,7 +80,8 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     let waited = began.elapsed();
                     let words = if waited < GLANCE { None } else { Some(fs::read(&path).unwrap_or_default()) };
-                    let is_ending = |words: &Vec<u8>| Holder::read(words).is_some_and(|holder| holder.is_gone());
+                    // What it wrote may be lost with the machine's memory, or not be there yet.
+                    let is_ending = |words: &Vec<u8>| Holder::read(words).is_none_or(|holder| holder.is_gone());
                     if words.is_some() && !(waited < ENDING && words.as_ref().is_some_and(is_ending)) {
                         return Err(busy(dir, words));
                     }
