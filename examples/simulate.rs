@@ -122,7 +122,7 @@ fn hours(seconds: f64) -> String {
 /// Buckets as the packer closes them, at 1000 entries or 1 GiB, of files as they are in practice: directories have files of one kind, medians are spread
 /// over the kinds (16 KiB, sigma 2), and sizes over the files of one (sigma 1.5). What is larger than a bucket is one by itself.
 fn weights(entries: u64) -> impl Iterator<Item = Weight> {
-    let mut chance = Chance(11);
+    let mut chance = Chance::new(11);
     let mut left = entries;
     std::iter::from_fn(move || {
         if left == 0 {

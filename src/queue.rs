@@ -34,6 +34,10 @@ const CAUTION: f64 = 1.25;
 const WORTH_TWO: f64 = 6.0;
 /// What bytes cost beside entries has to change by this factor before the order of what waits is made anew.
 const REORDERS: f64 = 4.0;
+/// To make it anew takes as long as much waits: at first it may be at once, and later when one launch was made for so many buckets that wait. Many small launches
+/// on many hosts change what is expected more often than that (10^6 buckets: 75 % of the coordinator's time).
+const ORDERS_AT_ONCE: u32 = 8;
+const BUCKETS_A_LAUNCH: usize = 2048;
 /// Seconds of an entry that is only looked at: rsync 3.5 on tmpfs with nothing to do.
 const LOOKED_AT: f64 = 6e-6;
 /// Where much seems to be there already entries are shared evenly, whatever their bytes; but not if to copy all of it may take longer than
@@ -96,6 +100,9 @@ pub struct Queue {
     opening: f64,
     /// The model the order was made by.
     ordered_by: CostModel,
+    /// How often the order was made anew, and launches since then.
+    orders: u32,
+    launches: usize,
     /// Buckets leave in the order of the scan: nobody expects that large ones take longer.
     as_scanned: bool,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
@@ -116,6 +123,8 @@ impl Queue {
             little: false,
             opening: 0.0,
             ordered_by: cost,
+            orders: 0,
+            launches: 0,
             as_scanned: false,
             waiting: BTreeMap::new(),
             weight,
@@ -155,13 +164,19 @@ impl Queue {
     pub fn goes_by(&mut self, cost: CostModel) {
         self.cost = cost;
         let change = (cost.byte / cost.entry) / (self.ordered_by.byte / self.ordered_by.entry);
-        if !(1.0 / REORDERS..=REORDERS).contains(&change) {
+        if !(1.0 / REORDERS..=REORDERS).contains(&change) && self.may_order() {
             self.ordered_by = cost;
             self.order();
         }
     }
 
+    fn may_order(&self) -> bool {
+        self.orders < ORDERS_AT_ONCE || self.launches >= self.waiting.len() / BUCKETS_A_LAUNCH
+    }
+
     fn order(&mut self) {
+        self.orders += 1;
+        self.launches = 0;
         let all = std::mem::take(&mut self.waiting);
         self.waiting = all.into_values().map(|bucket| (self.key(&bucket), bucket)).collect();
     }
@@ -263,7 +278,8 @@ impl Queue {
 
     /// The same for a slot of which it is known how fast it is. Empty also if all that is ready would take too long there.
     pub fn take_at(&mut self, pace: Pace, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
-        if self.as_scanned != self.looks_only() {
+        self.launches += 1;
+        if self.as_scanned != self.looks_only() && self.may_order() {
             self.as_scanned = !self.as_scanned;
             self.order();
         }

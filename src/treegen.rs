@@ -23,6 +23,7 @@ pub use manifest::from_manifest;
 pub use mutate::{Change, ChangeKind, mutate};
 pub use names::{DEEP_PATH_BYTES, TopLevel, all_odd_names, deep_path, odd_names};
 pub use odd::{Odd, odd_tree};
+pub(crate) use random::Random;
 
 use crate::error::Result;
 

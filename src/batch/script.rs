@@ -37,9 +37,9 @@ impl Script {
             text.push(b'\n');
         };
         let word = |path: &Path| quote(path.as_os_str());
-        // A shell may end with another code where it cannot write.
+        // First, because some shells end with a code of their own where they cannot write.
         line(&[b"[ -d ", &word(dir), b" ] || exit ", UNSEEN.to_string().as_bytes()]);
-        line(&[b"exec >>", &word(&batch.output()), b" 2>&1 </dev/null"]);
+        line(&[b"exec >>", &word(&batch.output()), b" 2>&1 </dev/null || exit 3"]);
         line(&[b"echo \"$SLURM_JOB_ID\" >", &word(&batch.id())]);
         line(&[
             b"[ -x ",
@@ -129,6 +129,7 @@ mod tests {
             "#SBATCH --time=24:00:00",
             "#SBATCH --output=/dev/null",
             r##"#SBATCH "--account=x y" "#z" "a\"\\b""##,
+            r"[ -d '/r/it'\''s' ] || exit 3",
             r"exec >>'/r/it'\''s/job.out' 2>&1 </dev/null || exit 3",
             r"exec '/bin/multi-sync' --requeue --resume '/r/it'\''s'",
         ] {

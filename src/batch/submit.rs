@@ -58,7 +58,8 @@ pub fn submit(submission: Submission) -> Result<u8> {
     let prepared = prepare(&run.config, &run.again)?;
     let batch = Batch::of(&prepared.dir);
     let asked = batch.write_script(&script.of_run(&program, &prepared.dir)).and_then(|()| sbatch(&batch));
-    let job = asked.inspect_err(|_| take_back(&prepared.dir))?;
+    let answer = asked.inspect_err(|_| take_back(&prepared.dir))?;
+    let job = note(&batch, &prepared.dir, answer)?;
     tell(&job, &prepared.dir);
     if prepared.is_local {
         complain_text(&format!(
@@ -93,7 +94,7 @@ pub fn submit_again(typed: &Path) -> Result<u8> {
             .remedy("see what it says with multi-sync status, or submit a new one"));
     }
     look_for_sbatch()?;
-    let job = sbatch(&batch)?;
+    let job = note(&batch, &dir, sbatch(&batch)?)?;
     tell(&job, &dir);
     follow(&dir)
 }
@@ -126,8 +127,8 @@ fn look_for_sbatch() -> Result<()> {
     }
 }
 
-/// Submits the script, and gives the number of the job.
-fn sbatch(batch: &Batch) -> Result<String> {
+/// Submits the script. There is a job then, and this is what sbatch has said of it.
+fn sbatch(batch: &Batch) -> Result<Vec<String>> {
     // What is in the environment counts for more than what the script says (sbatch(1), INPUT ENVIRONMENT VARIABLES).
     let script = batch.script();
     let text = std::fs::read_to_string(&script).unwrap_or_default();
@@ -137,15 +138,50 @@ fn sbatch(batch: &Batch) -> Result<String> {
     let asks = Invocation::new("env", words, "/");
     let mut said = Vec::new();
     let ended = Supervisor::default().run(&asks, &mut |_, line| said.push(Printable::bytes(line).to_string()))?;
-    let number = |line: &String| {
-        let job = line.split(';').next().unwrap_or_default().trim();
-        (!job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit())).then(|| job.to_owned())
-    };
-    let job = said.iter().find_map(number).filter(|_| ended.code() == exit::OK);
-    let job = job.ok_or_else(|| {
-        Error::usage(format!("sbatch has not taken the job: {}", said.join("; ")))
-            .remedy("see what it says; --print-job prints the script")
+    match ended.code() {
+        exit::OK => Ok(said),
+        _ => Err(Error::usage(format!("sbatch has not taken the job: {}", said.join("; ")))
+            .remedy("see what it says; --print-job prints the script")),
+    }
+}
+
+/// Writes down the number of the job. From here on the directory stays: the job works in it.
+fn note(batch: &Batch, dir: &Path, said: Vec<String>) -> Result<String> {
+    let job = said.iter().find_map(|line| number(line)).ok_or_else(|| {
+        Error::usage(format!("sbatch has named no job: {}", said.join("; "))).remedy(format!(
+            "look for it with squeue; its run is in {}, and multi-sync status --follow shows how far it is",
+            Printable::path(dir)
+        ))
     })?;
     batch.note_job(&job)?;
     Ok(job)
+}
+
+/// The number of a job: alone or before its cluster (--parsable), or in the words that people read.
+fn number(line: &str) -> Option<String> {
+    let line = line.trim();
+    let told = line.strip_prefix("Submitted batch job ").and_then(|rest| rest.split(' ').next());
+    let job = told.or_else(|| line.split(';').next()).unwrap_or_default();
+    (!job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit())).then(|| job.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn the_number_of_a_job_is_read() {
+        for (line, expected) in [
+            ("17", Some("17")),
+            ("17;main", Some("17")),
+            ("Submitted batch job 17", Some("17")),
+            ("Submitted batch job 17 on cluster main", Some("17")),
+            ("", None),
+            ("sbatch: lua: job 17 accepted", None),
+            ("17x", None),
+            ("17 nodes are free", None),
+        ] {
+            assert_eq!(number(line).as_deref(), expected, "{line}");
+        }
+    }
 }

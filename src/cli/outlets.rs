@@ -27,6 +27,11 @@ impl Words {
         Words { events: word("events"), interval: word("progress-interval"), report: word("report") }
     }
 
+    /// Whether something goes to a stream of this process.
+    pub fn is_for_streams(&self) -> bool {
+        self.events.as_ref().is_some_and(|word| is_stream(word))
+    }
+
     /// Without what was meant for the streams of another process.
     pub fn of_an_earlier_part(mut self) -> Words {
         self.events = self.events.filter(|word| !is_stream(word));

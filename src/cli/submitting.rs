@@ -68,8 +68,18 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: PathBuf) -> Result<
         }
         None => run(&understood, &words, cwd)?,
     };
-    outlets::Words::of(&understood).set(&mut run.config)?;
+    let records = outlets::Words::of(&understood);
+    if records.is_for_streams() {
+        return Err(Error::usage("--submit and --events to a stream of this process: the job has others")
+            .remedy("give --events a file that the nodes see"));
+    }
+    records.set(&mut run.config)?;
     run.config.check_outlets()?;
+    if run.config.sources.is_empty() {
+        return Err(
+            Error::usage("--submit without SRC and DEST: no copy to submit").remedy("name what to copy, and where to")
+        );
+    }
     if run.config.buckets.is_none() {
         return Err(Error::usage("--submit without --buckets DIR: the job would not find the run")
             .remedy("give --buckets DIR, on storage that this machine and all nodes see"));
@@ -223,7 +233,7 @@ fn sbatch(word: &OsStr) -> Result<Vec<String>> {
         // Long ones may be shortened.
         let is = |long: &str, short: &str| {
             name == long
-                || name.len() > 4 && long.starts_with(name) && name.starts_with("--")
+                || name.len() >= 4 && long.starts_with(name) && name.starts_with("--")
                 || !short.is_empty() && word.starts_with(short) && !word.starts_with("--")
         };
         if let Some((long, _, why)) = NOT_OF_SBATCH.iter().find(|(long, short, _)| is(long, short)) {
@@ -266,7 +276,9 @@ mod tests {
     fn words_of_sbatch_that_make_another_job_are_refused() {
         assert_eq!(sbatch("--mem=4G -A 'a b'".as_ref()).unwrap(), ["--mem=4G", "-A", "a b"]);
         assert_eq!(sbatch("--mail-type=END --wckey=x".as_ref()).unwrap().len(), 2);
-        for text in ["--array=1-3", "-a1", "--arr=1", "--wrap x", "-W", "job.sh", "'", "-A \"a\nb\"", "--clusters=x"] {
+        for text in
+            ["--array=1-3", "-a1", "--arr=1", "--ar=1", "--wrap x", "-W", "job.sh", "'", "-A \"a\nb\"", "--clusters=x"]
+        {
             assert!(sbatch(text.as_ref()).is_err(), "{text}");
         }
     }

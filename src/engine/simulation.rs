@@ -110,7 +110,7 @@ pub fn run(site: &Site, buckets: impl Iterator<Item = Weight>, dir: &Path) -> Re
     let mut world = World {
         site,
         buckets: buckets.peekable(),
-        chance: Chance(site.seed),
+        chance: Chance::new(site.seed),
         begin,
         now: 0.0,
         order: 0,
@@ -244,7 +244,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
             }
             Happens::Prepared(_) | Happens::Draining(_) => {}
             Happens::Gone => {
-                let host = (self.chance.draw() % self.site.hosts as u64) as usize;
+                let host = self.chance.below(self.site.hosts as u64) as usize;
                 if self.gone[host].is_none() {
                     self.gone[host] = Some(self.now);
                     self.at(self.now + self.site.noticed_after, Happens::Noticed(host));
@@ -344,7 +344,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
         let Weight { entries, bytes } = bucket.weight;
         let model = entries as f64 * self.site.entry + bytes as f64 * self.site.byte;
         // The same whenever it is asked.
-        model * Chance(self.site.seed ^ (bucket.id << 20)).lognormal(1.0, self.site.misjudged)
+        model * Chance::new(self.site.seed ^ (bucket.id << 20)).lognormal(1.0, self.site.misjudged)
     }
 
     fn slowness(&self, host: usize) -> f64 {
@@ -507,7 +507,7 @@ mod tests {
             buckets_a_directory: 50,
             seed: 3,
         };
-        let mut chance = Chance(1);
+        let mut chance = Chance::new(1);
         let buckets = (0..10_000).map(|_| Weight { entries: 900, bytes: chance.lognormal(5e7, 1.0) as u64 });
         let dir = tempfile::tempdir().unwrap();
         let Figures { makespan, bound, journal, launches, lost_work, .. } = run(&site, buckets, dir.path()).unwrap();

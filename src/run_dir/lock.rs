@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Printable;
@@ -152,7 +154,12 @@ impl Process {
         let boot = super::boot();
         let own = Process::of(std::process::id());
         let is_seen = own.is_some_and(|own| own.space == self.space) && self.started.starts_with(&boot);
-        is_seen && process_start(self.pid).as_ref() != Some(&self.started)
+        is_seen
+            && match state(self.pid) {
+                Some((lives, started)) => !lives || started != self.started,
+                // /proc may hide those of other users (proc(5), hidepid).
+                None => !exists(self.pid),
+            }
     }
 }
 
@@ -201,16 +208,27 @@ fn ended(dir: &Path) -> Error {
     .remedy("nothing is left to be done; multi-sync runs lists those that are left")
 }
 
-/// Clock ticks after boot (proc_pid_stat(5), field 22), with the boot they count from. None of one that has ended, though its parent does not know yet.
+/// When a process that lives was started; `None` also if that is not seen.
 fn process_start(pid: u32) -> Option<String> {
+    state(pid).and_then(|(lives, started)| lives.then_some(started))
+}
+
+/// Whether a process lives, and has not only a parent that does not know of its end yet; and when it was started: clock ticks after boot
+/// (proc_pid_stat(5), field 22), with the boot they count from.
+fn state(pid: u32) -> Option<(bool, String)> {
     let stat = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
     // The name, which may hold anything, ends with the last parenthesis.
     let after = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
     let after = String::from_utf8_lossy(after);
     let mut fields = after.split_ascii_whitespace();
-    let lives = fields.next().is_some_and(|state| !matches!(state, "Z" | "X" | "x"));
-    let ticks = fields.nth(18).filter(|_| lives)?;
-    Some(format!("{} {ticks}", super::boot()))
+    let lives = !matches!(fields.next()?, "Z" | "X" | "x");
+    Some((lives, format!("{} {}", super::boot(), fields.nth(18)?)))
+}
+
+/// Whoever it belongs to.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 #[cfg(test)]
@@ -239,6 +257,21 @@ mod tests {
         let old = Holder { host: super::super::host(), pid, started: process_start(pid), process: None };
         fs::write(dir.path().join(LOCK), serde_json::to_vec(&old).unwrap()).unwrap();
         assert!(Lock::is_held(dir.path()).unwrap() && Lock::take(dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_has_ended_is_gone_and_what_is_hidden_is_not() {
+        let own = Process::of(std::process::id()).unwrap();
+        assert!(!own.is_gone());
+        assert!(
+            Process { started: format!("{} 1", super::super::boot()), ..own.clone() }.is_gone(),
+            "another of that number"
+        );
+        assert!(
+            Process { pid: 1 << 22, ..own.clone() }.is_gone()
+                && !Process { space: "x".into(), pid: 1 << 22, ..own }.is_gone()
+        );
+        assert!(exists(1) && !exists(1 << 22) && !exists(0));
     }
 
     #[test]

@@ -120,6 +120,9 @@ fn what_cannot_be_submitted_is_refused_and_leaves_nothing() {
         refused(&[&run[..], more].concat(), said, &copy);
     }
     refused(&run, "", &["rsync", "--frobnicate", "src/", "D"]);
+    refused(&run, "without SRC and DEST", &["rsync", "-a", "src/"]);
+    refused(&["--submit", "-b", "runs", "--events", "-"], "--events to a stream", &copy);
+    refused(&["--submit", "-b", "runs", "--sbatch", "--ar=1-2"], "--array", &copy);
     refused(&run, "is a stream: a batch job cannot read it", &["rsync", "-a", "--exclude-from=-", "src/", "D"]);
     refused(&["--submit", "-b", "src"], "inside a source", &copy);
     refused(&["--submit", "-b", "D/.."], "", &["rsync", "--help"]);
@@ -131,6 +134,25 @@ fn what_cannot_be_submitted_is_refused_and_leaves_nothing() {
     nowhere.env_remove("SLURM_JOB_ID").env("PATH", work.join("runs")).args(run).args(copy);
     assert!(run_within(nowhere, SOON).expect_code(1).stderr_text().contains("there is no Slurm here"));
     assert_eq!(fs::read_dir(work.join("runs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_job_that_sbatch_does_not_name_keeps_its_directory() {
+    let work = Work::new();
+    tree(&work, 20);
+    work.dir("runs");
+    let mut submits = multi_sync(&work);
+    submits.env_remove("SLURM_JOB_ID").args(["--submit", "-b", "runs", "rsync", "-a", "src/", "D"]);
+    with_stand_ins(&work, &mut submits, "echo 'the job is taken'");
+    let ran = run_within(submits, SOON).expect_code(1);
+    let dir = only_run(&work.join("runs"));
+    let said = ran.stderr_text();
+    assert!(said.contains("has named no job: the job is taken"), "{}", ran.report());
+    assert!(
+        said.contains(dir.file_name().unwrap().to_str().unwrap()) && dir.join("job.sh").exists(),
+        "{}",
+        ran.report()
+    );
 }
 
 /// Not for one that ended well, which removes its own.

@@ -257,7 +257,7 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 
 /// The table of `docs/engines.md`: `cargo test --release --test it engines::what_a_launch_costs -- --ignored --nocapture` on a quiet machine.
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: cargo test --release --test it engines::what_a_launch_costs -- --ignored --nocapture"]
 fn what_a_launch_costs() {
     let work = Work::new();
     for (folder, count) in [("few", 10), ("many", 110)] {

@@ -189,7 +189,7 @@ fn user() -> u32 {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: cargo test --test it held_source:: -- --ignored --nocapture"]
 fn killed_at_random_moments_and_gone_on_with_is_identical() {
     let sshd = match Sshd::start() {
         Ok(sshd) => sshd,

@@ -1,22 +1,25 @@
 //! Numbers that look random and are the same each time.
 
-/// splitmix64 (Steele, Lea and Flood 2014).
+use crate::treegen::Random;
+
+/// Seeded.
 #[derive(Debug, Clone)]
-pub struct Chance(pub u64);
+pub struct Chance(Random);
 
 impl Chance {
-    /// The next number.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    /// The same for the same seed.
+    pub fn new(seed: u64) -> Chance {
+        Chance(Random::new(seed))
+    }
+
+    /// One of so many.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
     }
 
     /// From 0 to 1.
     pub fn part(&mut self) -> f64 {
-        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
+        (self.0.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// With this median and spread of the logarithm.
