@@ -34,9 +34,9 @@ const CAUTION: f64 = 1.25;
 const WORTH_TWO: f64 = 6.0;
 /// What bytes cost beside entries has to change by this factor before the order of what waits is made anew.
 const REORDERS: f64 = 4.0;
-/// To make it anew takes as long as much waits: at first it may be at once, and later when one launch was made for so many buckets that wait. Many small launches
+/// To make it anew takes as long as much waits. Of more buckets than this it is not made more often than once for each launch of so many: many small launches
 /// on many hosts change what is expected more often than that (10^6 buckets: 75 % of the coordinator's time).
-const ORDERS_AT_ONCE: u32 = 8;
+const ORDERED_AT_ONCE: usize = 1 << 15;
 const BUCKETS_A_LAUNCH: usize = 2048;
 /// Seconds of an entry that is only looked at: rsync 3.5 on tmpfs with nothing to do.
 const LOOKED_AT: f64 = 6e-6;
@@ -100,8 +100,7 @@ pub struct Queue {
     opening: f64,
     /// The model the order was made by.
     ordered_by: CostModel,
-    /// How often the order was made anew, and launches since then.
-    orders: u32,
+    /// Launches since the order was made anew.
     launches: usize,
     /// Buckets leave in the order of the scan: nobody expects that large ones take longer.
     as_scanned: bool,
@@ -123,7 +122,6 @@ impl Queue {
             little: false,
             opening: 0.0,
             ordered_by: cost,
-            orders: 0,
             launches: 0,
             as_scanned: false,
             waiting: BTreeMap::new(),
@@ -171,11 +169,11 @@ impl Queue {
     }
 
     fn may_order(&self) -> bool {
-        self.orders < ORDERS_AT_ONCE || self.launches >= self.waiting.len() / BUCKETS_A_LAUNCH
+        let waiting = self.waiting.len();
+        waiting <= ORDERED_AT_ONCE || self.launches >= waiting / BUCKETS_A_LAUNCH
     }
 
     fn order(&mut self) {
-        self.orders += 1;
         self.launches = 0;
         let all = std::mem::take(&mut self.waiting);
         self.waiting = all.into_values().map(|bucket| (self.key(&bucket), bucket)).collect();
