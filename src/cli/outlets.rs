@@ -29,7 +29,7 @@ impl Words {
 
     /// Whether something goes to a stream of this process.
     pub fn is_for_streams(&self) -> bool {
-        self.events.as_ref().is_some_and(|word| is_stream(word))
+        self.events.as_ref().is_some_and(is_stream)
     }
 
     /// Without what was meant for the streams of another process.
