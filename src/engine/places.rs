@@ -161,7 +161,7 @@ impl Ways {
         }
     }
 
-    /// Whether a host is there and has an rsync; or an address leads to what it led to. `at` is its number.
+    /// Whether a host is there and has an rsync; or an address lets rsync list there, whose directory was compared before the copy. `at` is its number.
     pub fn answers(&self, at: usize, host: &Host, supervisor: &Supervisor) -> bool {
         let agents = match self {
             Ways::Hosts(Hosts { agents, .. }) => agents,

@@ -189,6 +189,9 @@ mod tests {
                 assert!(!held.is_named_as_typed());
                 let sent = run(shell, &at, &held.rsync_path()).unwrap();
                 assert_eq!(sent, (Ended::Code(0), vec![b"--server . .".to_vec()], Vec::new()), "{shell}");
+                // ext4 gives the inode of what was removed to something new.
+                let made_later = Hold { word: format!("{}:{}:1", first.dev(), first.ino()), ..held.clone() };
+                assert_eq!(run(shell, &at, &made_later.rsync_path()).unwrap().0, Ended::Code(12), "{shell}");
                 for leads_to in [Some("second"), None] {
                     std::fs::remove_file(at.join("current")).unwrap();
                     leads_to.iter().for_each(|to| symlink(to, at.join("current")).unwrap());
