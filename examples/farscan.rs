@@ -35,7 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(means) => {
             let reach = reach(ssh, host, dir);
             let supervisor = Supervisor::default();
-            let far = Far { scan: &scan, reach: &reach, means, user: None, identity: None, supervisor: &supervisor };
+            let far = Far {
+                scan: &scan,
+                reach: &reach,
+                means,
+                user: None,
+                identity: None,
+                begun: None,
+                supervisor: &supervisor,
+            };
             far::scan(far, None, &watch, &count)?;
         }
         None => scan.run(&watch, &count)?,

@@ -11,6 +11,7 @@
 //! Nothing is left there when this process goes: whatever runs there ends with its standard input, or with rsync's connection.
 
 mod agent;
+mod begun;
 mod child;
 mod find;
 pub mod hold;
@@ -26,6 +27,7 @@ use crate::scan::{Event, Scan, Small, Watch};
 use crate::supervise::{Invocation, Supervisor};
 
 pub use agent::serve;
+pub use listing::{Listing, begin as begin_listing};
 pub use means::{Found, Means, Wanted, look, look_at};
 
 /// How what is on the other machine is reached.
@@ -55,6 +57,8 @@ pub struct Far<'a> {
     pub user: Option<u32>,
     /// Device and inode that the one root must have, if that is known ([`hold::Hold`]).
     pub identity: Option<(u64, u64)>,
+    /// rsync's listing of it, where that has begun already ([`begin_listing`]).
+    pub begun: Option<&'a Listing>,
     /// Whose children go on while the scan does: it ends with them.
     pub supervisor: &'a Supervisor,
 }

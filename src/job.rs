@@ -47,6 +47,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::Config;
 use crate::engine::{self, Control};
@@ -316,6 +317,7 @@ impl Job {
     fn carry_out(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
         let Job { mut config, words, keep_runs, gives_way, cancel } = self;
         let Controls { count, copy: control, verification } = &*cancel.0;
+        let began = Instant::now();
         raise_descriptor_limit();
         config.check_steering()?;
         // Before anybody else opens a file that an option names.
@@ -384,7 +386,11 @@ impl Job {
         tell(Event::RunDirectory(kept.buckets().path()));
         tell(Event::Started(&started(&config, &plan, words, &kept, resumed.is_some())));
         withheld.iter().for_each(|why: &Failed| tell(Event::Failed(why.clone())));
-        let mut ended = if config.verify_only {
+        let up_to_date = plan.far.as_ref().and_then(|far| far.up_to_date.as_ref()).filter(|_| resumed.is_none());
+        let up_to_date = up_to_date.and_then(|look| look.wait(|| control.interrupted()));
+        let mut ended = if let Some(figures) = up_to_date {
+            engine::nothing_to_do(&config, figures, began, tell)
+        } else if config.verify_only {
             let differences = verification::differences(kept.buckets(), ledger.is_some())?;
             let told = differences.noted(&tell);
             let ended = engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, &told);

@@ -24,6 +24,7 @@ mod relative;
 mod rooted;
 mod run_place;
 mod sources;
+mod up_to_date;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -245,8 +246,8 @@ impl Plan {
                 connections.open(0, 0);
                 Some(Arc::new(connections))
             });
-            let way = pull::Way { config, early: early.as_deref(), supervisor };
-            far = pull::look(&way, &mut facts, &rules_to_ask);
+            let way = pull::Way { config, early: early.as_ref(), supervisor };
+            far = pull::look(&way, &mut facts, &rules_to_ask, &filters.prune);
             rule = fallback::find(&facts);
         } else if rule.is_none() && !config.pulls() {
             facts.rules_leave_a_name = alone::may_be(config, &found, &rules_to_ask, supervisor)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::plan::Still;
+use crate::plan::{FarScan, Still};
 use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
@@ -132,12 +132,29 @@ impl Driver<'_, '_> {
         Ok(None)
     }
 
+    /// A look that takes a new connection goes on while the split directories get their attributes: nothing else is read from the source any more.
+    pub(super) fn begin_last_look(&mut self) {
+        let is_due = self.scheduler.is_finishing() && self.last_look.is_none() && self.statistics.one_rsync().is_none();
+        let takes_long = |far: &FarScan| far.is_listed_again();
+        if !is_due || !self.context.plan.far.as_ref().is_some_and(takes_long) {
+            return;
+        }
+        let context = Arc::clone(&self.context);
+        let look = move || {
+            let far = context.plan.far.as_ref().expect("it was there");
+            far.is_still_there(&context.config, context.control.supervisor())
+        };
+        // Without it the look is made at the end.
+        self.last_look = thread::start(self.scope, look).ok();
+    }
+
     /// A source on another machine that is not the directory any more that was scanned: some rsyncs found the one, and some the other. Looked at when
     /// nothing is left to do, whatever was done last.
     fn look_at_far_source(&mut self) -> Result<()> {
         let Context { plan, config, control, .. } = &*self.context;
         let Some(far) = plan.far.as_ref().filter(|_| self.statistics.one_rsync().is_none()) else { return Ok(()) };
-        let still = far.is_still_there(config, control.supervisor());
+        let begun = self.last_look.take().and_then(|look| look.join().ok());
+        let still = begun.unwrap_or_else(|| far.is_still_there(config, control.supervisor()));
         if still == Still::Changed {
             (self.tell)(Event::Note(Note::SourceChanged { source: config.sources[0].original().to_owned() }));
         }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
-use std::thread::Scope;
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::plan::Still;
 use crate::plan::folding::Folding;
 use crate::report::{self, Adjusted, Event, Failed, Note, Running, Step};
 use crate::rsync::exit;
@@ -91,6 +92,8 @@ pub(super) struct Driver<'scope, 'env> {
     pub started: Instant,
     /// Nobody needs the files of buckets any more.
     pub ending: Arc<AtomicBool>,
+    /// What looks at the source for the last time, if that has begun.
+    pub last_look: Option<ScopedJoinHandle<'scope, Still>>,
     pub state: State,
 }
 
@@ -149,6 +152,7 @@ impl Driver<'_, '_> {
             let inputs = std::mem::take(&mut self.state.inputs);
             let commands = self.scheduler.handle(Instant::now(), inputs);
             self.tell_step();
+            self.begin_last_look();
             for command in commands {
                 if let Some(verdict) = self.carry_out(command)? {
                     self.await_scan(receiver)?;

@@ -120,10 +120,10 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         let hear = |event: scan::Event<'_>| feed.hear(event);
         let scanned = match &inputs.plan.far {
             None => scan.run_sized(small, inputs.watch, &hear),
-            Some(FarScan { reach, means, user, hold, .. }) => {
+            Some(FarScan { reach, means, user, hold, begun, .. }) => {
                 let identity = hold.as_ref().map(|hold| hold.identity);
-                let far =
-                    Far { scan: &scan, reach, means: *means, user: *user, identity, supervisor: inputs.supervisor };
+                let (begun, supervisor) = (begun.as_deref(), inputs.supervisor);
+                let far = Far { scan: &scan, reach, means: *means, user: *user, identity, begun, supervisor };
                 far::scan(far, small, inputs.watch, &hear)
             }
         };

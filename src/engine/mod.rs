@@ -48,8 +48,9 @@ use crate::report::{Complaints, Event, Note, Part, Planned, Summary};
 use crate::rsync::command::Removal;
 use crate::rsync::exit;
 use crate::rsync::options::Delete;
+use crate::rsync::output::Figures;
 use crate::run_dir::journal::Record;
-use crate::scan::Watch;
+use crate::scan::{Watch, Weight};
 use crate::sched::Scheduler;
 use crate::steer::{self, Change, Timetable};
 use crate::supervise::{Stop, Supervisor};
@@ -183,6 +184,10 @@ pub fn run_recorded(
         }
         None => Known::default(),
     };
+    if known.complete.is_some() || plan.strategy != Strategy::Parallel {
+        // Nobody scans.
+        plan.far.iter().flat_map(|far| &far.begun).for_each(|begun| begun.stop());
+    }
     let plan = plan.holding_sources(buckets.path());
     let guess = small::guess(config, &plan);
     let division = Division::of(config, &plan, guess).filter(|_| ledger.as_ref().is_none_or(Ledger::is_new));
@@ -228,6 +233,7 @@ pub fn run_recorded(
             statistics,
             started: Instant::now(),
             ending,
+            last_look: None,
             state: State::beginning(inputs),
         };
         let done = driver.run(&receiver).and_then(|verdict| driver.close(verdict, &receiver));
@@ -235,6 +241,35 @@ pub fn run_recorded(
             control.abort();
         }
         done.map(|summary| Summary { complaints: complaints.take(), ..summary })
+    })
+}
+
+/// The end of a run that had nothing to do: one rsync has looked at everything, with these figures.
+///
+/// # Errors
+/// None; as the runs in whose place it is.
+pub fn nothing_to_do(
+    config: &Config,
+    figures: Figures,
+    began: Instant,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Summary> {
+    let why = "everything is up to date".to_owned();
+    let (part, processes) = (Part::Copy, config.processes.get());
+    tell(Event::Planned(&Planned { part, one_rsync: Some(why.clone()), processes, slots: Vec::new() }));
+    let found = Weight { entries: figures.files.total(), bytes: figures.total_size };
+    let took = began.elapsed();
+    Ok(Summary {
+        plain: Some(why),
+        found,
+        done: found,
+        processes: 1,
+        launches: 1,
+        figures,
+        has_figures: true,
+        rsync_time: took,
+        total_time: took,
+        ..Summary::default()
     })
 }
 

@@ -7,16 +7,19 @@ mod links;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::LazyLock;
 
 use rustix::io::Errno;
 
-use super::{Far, child};
+use super::begun::{Begun, Piece};
+use super::child::Finished;
+use super::{Far, Reach};
 use crate::entry::Printable;
 use crate::error::{EXIT_PARTIAL, Error, Result};
 use crate::rsync::listing::{self, Line};
 use crate::rsync::messages::{self, About};
 use crate::rsync::prune::Prune;
-use crate::scan::{Event, Listed, ListedWalk, Small, Watch};
+use crate::scan::{Event, Listed, ListedWalk, Scan, Small, Watch};
 use crate::supervise::{Ended, Invocation, Lines, Stream};
 use links::Links;
 
@@ -25,63 +28,99 @@ const NOWHERE: &str = "/nonexistent/";
 /// The listing is complete but for what was told to be missing.
 const INCOMPLETE: [u8; 2] = [EXIT_PARTIAL, 24];
 
+/// A listing of the one root of a scan.
+pub type Listing = Begun<Vec<Trouble>>;
+
+/// Begins to list the first root of a scan that asks for no hard links: of these another rsync is asked before.
+///
+/// # Errors
+/// The system allows no more threads.
+pub fn begin(reach: &Reach, scan: &Scan) -> Result<Listing> {
+    list(reach, command(reach, 0, listing::options(prune(scan, 0)), &[]))
+}
+
+fn list(reach: &Reach, rsync: Invocation) -> Result<Listing> {
+    Begun::start(rsync, reach.stall, hear)
+}
+
+/// What rsync is told of a root: all but the contents of what `--exclude` leaves out.
+fn prune(scan: &Scan, index: usize) -> &Prune {
+    static NONE: LazyLock<Prune> = LazyLock::new(Prune::default);
+    let name = scan.roots[index].name.as_deref().map_or(&b""[..], OsStrExt::as_bytes);
+    // A root is scanned whatever the rules say of its name.
+    if scan.prune.excludes(name, || name.to_vec()) { &NONE } else { &scan.prune }
+}
+
+fn command(reach: &Reach, index: usize, options: Vec<OsString>, words: &[OsString]) -> Invocation {
+    let word = reach.words[index].clone();
+    let arguments = [&reach.rsync.arguments[..], &options, &["--".into(), word], words].concat();
+    Invocation { arguments, ..reach.rsync.clone() }
+}
+
 pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let mut walk = ListedWalk::new(far.scan, far.user, small, watch, sink)?;
-    let none = Prune::default();
-    for (index, (word, scanned)) in far.reach.words.iter().zip(&far.scan.roots).enumerate() {
+    for index in 0..far.scan.roots.len().min(far.reach.words.len()) {
         if watch.stopped() {
             break;
         }
-        let rsync = &far.reach.rsync;
-        let name = scanned.name.as_deref().map_or(&b""[..], OsStrExt::as_bytes);
-        // A root is scanned whatever the rules say of its name.
-        let prune = if far.scan.prune.excludes(name, || name.to_vec()) { &none } else { &far.scan.prune };
-        let command = |options: Vec<OsString>, words: &[OsString]| {
-            let arguments = [&rsync.arguments[..], &options, &["--".into(), word.clone()], words].concat();
-            Invocation { arguments, ..rsync.clone() }
-        };
+        let prune = prune(far.scan, index);
         let links = match far.scan.hard_links {
-            true => Links::ask(far, &command(listing::link_options(prune), &[NOWHERE.into()]), watch)?,
+            true => {
+                let question = command(far.reach, index, listing::link_options(prune), &[NOWHERE.into()]);
+                Links::ask(far, &question, watch)?
+            }
             false => Links::default(),
         };
-        root(far, index, &command(listing::options(prune), &[]), &links, watch, &mut walk)?;
+        walk.begin_root(index as u32, None);
+        match far.begun.filter(|_| index == 0) {
+            Some(begun) => root(far, index, begun, &links, watch, &mut walk)?,
+            None => {
+                let listing = list(far.reach, command(far.reach, index, listing::options(prune), &[]))?;
+                root(far, index, &listing, &links, watch, &mut walk)?;
+            }
+        }
     }
     walk.end();
     Ok(())
 }
 
+/// Takes a listing to its end.
+fn read(
+    far: Far<'_>,
+    listing: &Listing,
+    links: &Links,
+    watch: &Watch,
+    walk: &mut ListedWalk<'_>,
+) -> Result<(Finished, Vec<Trouble>)> {
+    let mut lines = Lines::new(Stream::Stdout);
+    let mut failure = None;
+    loop {
+        if watch.stopped() || far.supervisor.stopped() || failure.is_some() {
+            listing.stop();
+        }
+        let mut each = |_, line: &[u8]| {
+            if failure.is_none() {
+                failure = take(line, links, far.identity, walk).err();
+            }
+        };
+        match listing.next() {
+            Some(Piece::Out(Some(bytes))) => lines.feed(&bytes, &mut each),
+            Some(Piece::Out(None)) => lines.finish(&mut each),
+            Some(Piece::Ended(ended)) => return failure.map_or(ended, Err),
+            None => {}
+        }
+    }
+}
+
 fn root(
     far: Far<'_>,
     index: usize,
-    rsync: &Invocation,
+    listing: &Listing,
     links: &Links,
     watch: &Watch,
     walk: &mut ListedWalk<'_>,
 ) -> Result<()> {
-    walk.begin_root(index as u32, None);
-    let mut lines = Lines::new(Stream::Stdout);
-    let mut troubles = Vec::new();
-    let finished = child::run(
-        rsync,
-        None,
-        far.reach.stall,
-        far.supervisor,
-        watch,
-        &mut |bytes| {
-            let mut done = Ok(());
-            let each = &mut |_, line: &[u8]| {
-                if done.is_ok() {
-                    done = take(line, links, far.identity, walk);
-                }
-            };
-            match bytes {
-                Some(bytes) => lines.feed(bytes, each),
-                None => lines.finish(each),
-            }
-            done
-        },
-        &mut |line| hear(line, &mut troubles),
-    )?;
+    let (finished, mut troubles) = read(far, listing, links, watch, walk)?;
     if watch.stopped() || far.supervisor.stopped() {
         return Ok(());
     }
@@ -112,7 +151,7 @@ fn root(
 }
 
 /// Something that rsync could not list.
-struct Trouble {
+pub struct Trouble {
     /// As rsync names it, on that machine or in a module.
     path: Vec<u8>,
     attempted: &'static str,

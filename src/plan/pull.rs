@@ -6,21 +6,24 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::connection::{Connections, WATCHES};
 use crate::endpoint::{Addresses, Form, Source, Target};
 use crate::far::hold::{Entry, Hold};
-use crate::far::{self, Means, Reach};
+use crate::far::{self, Listing, Means, Reach, Wanted};
 use crate::hosts;
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
 use crate::rsync::exit;
 use crate::rsync::options::{Meaning, Opt, Options, command_words};
+use crate::rsync::prune::Prune;
 use crate::scan::{Root, Scan};
 use crate::supervise::{Stream, Supervisor};
 
 use super::SourceTree;
 use super::facts::Facts;
+use super::up_to_date::{self, UpToDate};
 
 /// Options that were compared with one rsync in a pull (`tests/it/oracle`). The others are one rsync's.
 #[rustfmt::skip] // A table.
@@ -79,6 +82,10 @@ pub struct FarScan {
     pub hold: Option<Hold>,
     /// How rsync lists it.
     line: Vec<u8>,
+    /// rsync's listing of all that is in it, if that has begun.
+    pub begun: Option<Arc<Listing>>,
+    /// Looks whether there is anything to do, if that may be answered soon.
+    pub up_to_date: Option<Arc<UpToDate>>,
 }
 
 /// What is found by the name of a source when a run ends.
@@ -93,6 +100,11 @@ pub enum Still {
 }
 
 impl FarScan {
+    /// Whether only a new connection tells what is found by the name of the source.
+    pub fn is_listed_again(&self) -> bool {
+        self.hold.is_none() && self.root.1.is_none()
+    }
+
     /// Whether what is found by the name of the source is something else by now. One rsync enters the directory once; several look it up again.
     pub fn is_still_there(&self, config: &Config, supervisor: &Supervisor) -> Still {
         if self.hold.is_some() {
@@ -133,7 +145,7 @@ fn compare(before: &[u8], now: &[u8]) -> Still {
 pub(super) struct Way<'a> {
     pub config: &'a Config,
     /// Connections of which the first is being opened: a login takes longer than all that is asked.
-    pub early: Option<&'a Connections>,
+    pub early: Option<&'a Arc<Connections>>,
     pub supervisor: &'a Supervisor,
 }
 
@@ -167,17 +179,27 @@ impl Way<'_> {
 
 /// Asks what the source is, what the rules leave of it, and by what it can be scanned; `None` if one rsync has to do it. What goes wrong is for
 /// one rsync to say.
-pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Option<FarScan> {
+pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString], prune: &Prune) -> Option<FarScan> {
     let Way { config, supervisor, .. } = *way;
     let [source] = &config.sources[..] else { return None };
     let reach = way.reach(source, &facts.meaning);
     let root = directory(source);
+    let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
+    let is_there = Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
+    let asks_rules = !rules.is_empty() && names_dest && !is_there;
+    let wanted = Scan {
+        hard_links: facts.meaning.hard_links,
+        one_file_system: facts.meaning.one_file_system,
+        prune: prune.clone(),
+        ..Scan::new(vec![place(source, None).1.root], config.limits, far::THREADS)
+    };
+    let mut early = Early::start(way, &reach, (!asks_rules && !facts.deletes()).then_some(&wanted));
     // A login takes longer than all that is asked.
     let (line, held, found) = std::thread::scope(|scope| {
         let found = scope.spawn(|| far::look_at(&reach, &root, supervisor).unwrap_or_default());
         let entry = if facts.deletes() { entry(config, source) } else { None };
         let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
-        let line = list(way, source, None).0;
+        let line = early.first_line(supervisor).or_else(|| list(way, source, None).0);
         (line, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });
     // What was entered has to be what is found by its name.
@@ -185,9 +207,7 @@ pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Opti
     let kind = line.as_deref().and_then(listed_kind);
     facts.pull.nowhere = kind.is_none();
     facts.pull.no_directory = kind.is_some_and(|kind| kind != b'd');
-    let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
-    let is_there = Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
-    if kind == Some(b'd') && !rules.is_empty() && names_dest && !is_there {
+    if kind == Some(b'd') && asks_rules {
         match leaves_a_name(way, source, rules) {
             Some(leaves) => facts.rules_leave_a_name = leaves,
             None => facts.pull.nowhere = true,
@@ -196,11 +216,7 @@ pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Opti
     if facts.pull.nowhere || facts.pull.no_directory || facts.rules_leave_a_name {
         return None;
     }
-    let wanted = Scan {
-        hard_links: facts.meaning.hard_links,
-        one_file_system: facts.meaning.one_file_system,
-        ..Scan::new(Vec::new(), config.limits, far::THREADS)
-    };
+    early.ask(way);
     match found.choose(&wanted, config.remote_scan) {
         Ok(means) => {
             let by = |at: usize, all: &Addresses| Source::parse(&all.word(at)).ok();
@@ -216,12 +232,63 @@ pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString]) -> Opti
             };
             let root = (root, found.inode);
             let line = line.unwrap_or_default();
-            (!facts.pull.not_held).then_some(FarScan { reach, means, user: found.user, root, others, hold, line })
+            let Early { begun, up_to_date } = early;
+            (!facts.pull.not_held).then(|| FarScan {
+                reach,
+                means,
+                user: found.user,
+                root,
+                others,
+                hold,
+                line,
+                begun: begun.map(Arc::new),
+                up_to_date: up_to_date.map(Arc::new),
+            })
         }
         Err(why) => {
             facts.pull.unlisted = Some(why.to_string());
             None
         }
+    }
+}
+
+/// What goes on while the source is asked what it is.
+struct Early {
+    begun: Option<Listing>,
+    up_to_date: Option<UpToDate>,
+}
+
+impl Early {
+    /// Has rsync list all that `scan` asks for, where that is how it will be scanned and no other question comes before; and one look whether there is
+    /// anything to do. A daemon that lets in one client only is not asked two things at once, unless it is found out that the first was let in.
+    fn start(way: &Way<'_>, reach: &Reach, scan: Option<&Scan>) -> Early {
+        let config = way.config;
+        let is_daemon = config.sources.iter().any(|source| matches!(source.target(), Target::Daemon { .. }));
+        let is_wanted = matches!(config.remote_scan, Wanted::Auto | Wanted::Rsync) && config.addresses.is_none();
+        let lists = |scan: &&Scan| is_wanted && !scan.hard_links && Means::Rsync.refuse(scan).is_ok();
+        let begun = scan.filter(lists).filter(|_| is_daemon).and_then(|scan| far::begin_listing(reach, scan).ok());
+        let mut early = Early { begun, up_to_date: None };
+        if !is_daemon || early.begun.is_some() {
+            early.ask(way);
+        }
+        early
+    }
+
+    /// Looks whether there is anything to do, if that was not begun.
+    fn ask(&mut self, way: &Way<'_>) {
+        if self.up_to_date.is_none() && up_to_date::may_be(way.config) {
+            self.up_to_date = UpToDate::start(way.config, way.early.cloned());
+        }
+    }
+
+    /// The first line of the listing, if that has begun and was let in.
+    fn first_line(&mut self, supervisor: &Supervisor) -> Option<Vec<u8>> {
+        let line = self.begun.as_ref()?.first_line(|| supervisor.stopped());
+        if line.is_none() {
+            // The other question may have been in its way.
+            *self = Early { begun: None, up_to_date: None };
+        }
+        line
     }
 }
 

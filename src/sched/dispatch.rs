@@ -102,8 +102,9 @@ impl Scheduler {
         }
         let slots = self.steering.most;
         if !self.scanned {
-            // As long as nothing was split, it may become one rsync.
-            if self.spine.len() == 0 || self.elapsed() < self.policy.short_scan {
+            // As long as nothing was split, it may become one rsync. A listing of another machine comes all at once, after a while.
+            let told_for = self.first_found.map(|since| self.now.duration_since(since));
+            if told_for.is_none_or(|told_for| told_for < self.policy.short_scan) {
                 return false;
             }
             // Several launches will come: DEST can be made meanwhile, unless lines are printed of it, or something is deleted before.

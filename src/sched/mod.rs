@@ -98,6 +98,8 @@ pub(crate) struct Scheduler {
     books: Books,
     retry: Retry,
     meeting: Meeting,
+    /// When the scan told something for the first time.
+    first_found: Option<Instant>,
     scanned: bool,
     /// An earlier part of the run has started launches.
     resumes: bool,
@@ -162,6 +164,7 @@ impl Scheduler {
             books: Books::default(),
             retry: Retry::new(),
             meeting: Meeting { is_one: before.names_meet, ..Meeting::default() },
+            first_found: None,
             scanned: false,
             resumes: before.launches > 0,
             next_launch: before.launches,
@@ -212,6 +215,7 @@ impl Scheduler {
     fn hear(&mut self, input: Input) {
         match input {
             Input::Directory(Directory { argument_bytes, locked }) => {
+                self.first_found.get_or_insert(self.now);
                 self.spine.arguments.push(argument_bytes);
                 self.spine.locked |= locked;
             }

@@ -93,7 +93,7 @@ impl Lab<'_> {
 
 fn run_on(reach: &Reach, means: Means, scan: &Scan, small: Option<Small<'_>>) -> Result<(Told, Watch)> {
     let (told, watch, supervisor) = (Mutex::new(Told::default()), Watch::default(), Supervisor::default());
-    let far = Far { scan, reach, means, user: Some(0), identity: None, supervisor: &supervisor };
+    let far = Far { scan, reach, means, user: Some(0), identity: None, begun: None, supervisor: &supervisor };
     far::scan(far, small, &watch, &|event| told.lock().unwrap().hear(event))?;
     Ok((told.into_inner().unwrap(), watch))
 }
@@ -352,6 +352,7 @@ fn who_may_swap_a_directory_is_known_where_owners_are() {
             means: way.means(),
             user: Some(user),
             identity: None,
+            begun: None,
             supervisor: &supervisor,
         };
         let there = exposed(&|sink| far::scan(far, None, &Watch::default(), sink).unwrap());
@@ -532,8 +533,15 @@ fn a_scan_that_is_stopped_ends_with_all_its_processes() {
         reach.rsync = Invocation::new(work.join("slow/rsync"), vec![], "/");
         reach.rsync.environment.push(environment);
         let (watch, supervisor) = (Watch::default(), Supervisor::default());
-        let far =
-            Far { scan: &scan, reach: &reach, means: way.means(), user: None, identity: None, supervisor: &supervisor };
+        let far = Far {
+            scan: &scan,
+            reach: &reach,
+            means: way.means(),
+            user: None,
+            identity: None,
+            begun: None,
+            supervisor: &supervisor,
+        };
         let began = Instant::now();
         let ran = far::scan(far, None, &watch, &|_| {
             if by_watch { watch.stop() } else { supervisor.stop(multi_sync::harness::far::Stop::Terminate) }
@@ -564,8 +572,15 @@ fn a_pruned_directory_is_not_told_on() {
     for way in ALL {
         let told = Mutex::new(Told::default());
         let (watch, supervisor, reach) = (Watch::default(), Supervisor::default(), lab.reach(way, &scan.roots));
-        let far =
-            Far { scan: &scan, reach: &reach, means: way.means(), user: None, identity: None, supervisor: &supervisor };
+        let far = Far {
+            scan: &scan,
+            reach: &reach,
+            means: way.means(),
+            user: None,
+            identity: None,
+            begun: None,
+            supervisor: &supervisor,
+        };
         let ran = far::scan(far, None, &watch, &|event| {
             if let Event::Spine(spine) = &event
                 && spine.path == b"pruned"

@@ -63,6 +63,7 @@ mod symlink_race;
 mod terminal;
 mod treegen;
 mod turns;
+mod up_to_date;
 mod verify;
 
 /// A file that is no module would be no test, and nobody would say so.

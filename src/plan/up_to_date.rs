@@ -1,0 +1,155 @@
+//! Whether everything at DEST is up to date already: one rsync with `--dry-run` looks while the source is asked what it is. Through a connection that is
+//! slow to open, the questions, the scan and the launches of several rsyncs cost more than the one look that finds nothing to do; so that is
+//! not to be slower than one rsync.
+//!
+//! A dry run compares as the copy does and prints a line for whatever that would change: each kind of difference was planted, with 3.2.7 and 3.5.0,
+//! and each was printed. The first such line ends it, and the copy is made as always: nothing was changed until then, and nothing is concluded
+//! but from a look that came to its end with code 0, no line on standard error, and sums that are all 0.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::connection::Connections;
+use crate::error::Result;
+use crate::first_pass::Wish;
+use crate::rsync::command::Invocation;
+use crate::rsync::exit;
+use crate::rsync::options::Opt;
+use crate::rsync::output::{Figures, Line, Transcript};
+use crate::supervise::{Stop, Stream, Supervisor};
+use crate::thread;
+
+/// In front of what a dry run prints of an entry: nothing that rsync says begins so.
+const MARK: &str = "~";
+/// A look that takes longer is one through so many entries that several rsyncs find out sooner.
+const LONGEST: Duration = Duration::from_secs(1);
+/// So long the end of one that was given up is waited for.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
+/// What a dry run is told along with the copy, and what changes nothing where all is up to date. With all others the copy is made at once.
+#[rustfmt::skip] // A table.
+const KNOWN: [Opt; 47] = [
+    Opt::Acls, Opt::Address, Opt::Archive, Opt::BlockSize, Opt::Bwlimit, Opt::ChecksumChoice, Opt::Compress, Opt::CompressChoice,
+    Opt::CompressLevel, Opt::Contimeout, Opt::D, Opt::Delete, Opt::DeleteAfter, Opt::DeleteDelay, Opt::DeleteDuring, Opt::DeleteExcluded,
+    Opt::Devices, Opt::DropD, Opt::EightBitOutput, Opt::Exclude, Opt::Executability, Opt::Group, Opt::HardLinks, Opt::HumanReadable, Opt::Inplace,
+    Opt::Ipv4, Opt::Ipv6, Opt::Links, Opt::ModifyWindow, Opt::NumericIds, Opt::OmitDirTimes, Opt::OmitLinkTimes, Opt::Owner, Opt::Partial,
+    Opt::PasswordFile, Opt::Perms, Opt::Port, Opt::Recursive, Opt::Rsh, Opt::RsyncPath, Opt::SecludedArgs, Opt::SizeOnly, Opt::Sparse,
+    Opt::Specials, Opt::Timeout, Opt::Times, Opt::WholeFile,
+];
+const KNOWN_TOO: [Opt; 4] = [Opt::Filter, Opt::Include, Opt::Preallocate, Opt::Xattrs];
+
+/// A look that goes on. It is ended when this goes.
+pub struct UpToDate {
+    supervisor: Arc<Supervisor>,
+    answer: Mutex<Receiver<Option<Figures>>>,
+    until: Instant,
+}
+
+impl std::fmt::Debug for UpToDate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpToDate").finish_non_exhaustive()
+    }
+}
+
+/// Whether a job is one that may have nothing to do, and wants no more of it than that it is done.
+pub(super) fn may_be(config: &Config) -> bool {
+    let is_known = |opt: Opt| KNOWN.contains(&opt) || KNOWN_TOO.contains(&opt);
+    let keeps = config.buckets.is_some() || config.keep || config.limits_given;
+    let looks_otherwise =
+        config.dry_run || config.verify_only || config.counts_deletions || config.delete_limit.is_some();
+    let first_pass = config.first_pass == Wish::On;
+    let is_plain = config.hosts.is_empty() && config.timetable.is_none() && !config.gitignore;
+    let dest = config.destination.as_typed(&config.cwd);
+    let has_something = || std::fs::read_dir(&dest).is_ok_and(|mut names| names.next().is_some());
+    !keeps
+        && !looks_otherwise
+        && !first_pass
+        && is_plain
+        && config.destination.is_local()
+        && config.options.settings().iter().all(|setting| is_known(setting.spec.id))
+        && has_something()
+}
+
+impl UpToDate {
+    /// Starts the look, through the connection if it opens. `None` if the system allows no more threads.
+    pub(super) fn start(config: &Config, early: Option<Arc<Connections>>) -> Option<UpToDate> {
+        let supervisor = Arc::<Supervisor>::default();
+        let (sender, answer) = mpsc::sync_channel(1);
+        let (own, config) = (Arc::clone(&supervisor), config.clone());
+        let began = thread::detach(move || {
+            let found = look(&config, early.as_deref(), &own).ok().flatten();
+            // Who has given up does not listen.
+            let _ = sender.send(found);
+        });
+        let until = Instant::now() + LONGEST;
+        began.ok().map(|()| UpToDate { supervisor, answer: Mutex::new(answer), until })
+    }
+
+    /// rsync's figures if all is up to date; `None` if something is to be done, or nobody knows in time.
+    pub fn wait(&self, given_up: impl Fn() -> bool) -> Option<Figures> {
+        /// How often it is asked.
+        const LOOK_EVERY: Duration = Duration::from_millis(20);
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match answer.recv_timeout(LOOK_EVERY) {
+                Ok(found) => return found,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < self.until && !given_up() => {}
+                Err(_) => break,
+            }
+        }
+        drop(answer);
+        self.end();
+        None
+    }
+
+    /// Has it end, and waits for that: a daemon may let in one client only.
+    pub(super) fn end(&self) {
+        self.supervisor.stop(Stop::Terminate);
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = answer.recv_timeout(LONGEST_END);
+    }
+}
+
+impl Drop for UpToDate {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The figures of a dry run that has printed nothing else.
+fn look(config: &Config, early: Option<&Connections>, supervisor: &Supervisor) -> Result<Option<Figures>> {
+    let mut words = config.options.argv().to_vec();
+    if let Some(connections) = early {
+        // Without it ssh might ask for a password, for the second time.
+        if connections.wait_for_socket(0, supervisor).is_none() {
+            return Ok(None);
+        }
+        words.extend(["-e".into(), connections.wait(0, 0, supervisor)]);
+    }
+    words.extend(["-n", "--stats", "--no-h", "--no-motd"].map(Into::into));
+    // Without `%i` it does not name a link of which only the owner differs (experiment, 3.5.0).
+    words.push(format!("--out-format={MARK}%i %n").into());
+    words.push("--".into());
+    words.extend(config.sources.iter().map(|source| source.original().to_owned()));
+    words.push(config.destination.original().to_owned());
+    let mut transcript = Transcript::default();
+    let mut differs = false;
+    let question = Invocation::rsync(&config.program, words, &config.cwd);
+    let ended = supervisor.run(&question, &mut |stream, line| {
+        let says_nothing = match stream {
+            Stream::Stdout if line.starts_with(MARK.as_bytes()) => false,
+            Stream::Stdout => matches!(transcript.stdout(line), Line::Statistics | Line::Sums | Line::Blank),
+            Stream::Stderr => line.is_empty(),
+        };
+        if !says_nothing && !differs {
+            differs = true;
+            supervisor.stop(Stop::Terminate);
+        }
+    })?;
+    let figures = transcript.figures;
+    let is_nothing = figures.created.total() == 0 && figures.deleted.total() == 0 && figures.transferred == 0;
+    let is_known = transcript.has_figures() && figures.files.total() > 0;
+    Ok((ended.code() == exit::OK && !differs && is_known && is_nothing).then_some(figures))
+}

@@ -1,0 +1,100 @@
+//! A pull that finds nothing to do ends with the look of one dry run, and only that does.
+
+use multi_sync::harness::treegen::{self, Sizes, Spec};
+
+use crate::support;
+use crate::support::command::{Run, multi_sync, rsync, run, sh};
+use crate::support::rsyncd::{Module, Rsyncd};
+use crate::support::work::Work;
+
+const SAYS: &str = "everything is up to date";
+
+fn source(work: &Work) {
+    treegen::generate(&work.join("src"), &Spec::bench(30, Sizes::Uniform { min: 0, max: 999 }), 1).unwrap();
+    let made = sh(
+        work,
+        "cd src && mkdir a && echo x >a/f && ln a/f a/h && ln -s f a/l && mkfifo a/p && mkdir a/d && echo y >a/d/g &&
+         touch -h -d 2020-01-01 a/l && touch -d 2020-01-01 a/f a/p a/d/g a/d a .",
+    );
+    run(made).expect_code(0);
+}
+
+/// Copies, changes `D` by this script, and copies again.
+fn after(work: &Work, url: &str, script: &str, options: &str) -> Run {
+    run(sh(work, "rm -rf D")).expect_code(0);
+    let mut first = rsync(work);
+    first.args(options.split(' ')).args([url, "D/"]);
+    run(first).expect_code(0);
+    run(sh(work, &format!("cd D && {script}"))).expect_code(0);
+    let mut again = multi_sync(work);
+    again.args(["-p", "4", "--stats", "-r", options, url, "D/"]);
+    let again = run(again).expect_code(0);
+    let mut differs = rsync(work);
+    differs.args(options.trim_end_matches(" -i").split(' ')).args(["-n", "-i", url, "D/"]);
+    let differs = run(differs).expect_code(0);
+    assert_eq!(differs.stdout_text(), "", "{script}: {}", again.report());
+    again
+}
+
+#[test]
+fn no_difference_is_passed_over() {
+    let work = Work::new();
+    source(&work);
+    let started = Rsyncd::start(&[Module::new("m", work.join("src")).line("use chroot = no")]);
+    let daemon = match started {
+        Ok(daemon) => daemon,
+        Err(why) => return support::skip("no_difference_is_passed_over", &why),
+    };
+    let url = format!("{}/", daemon.url("m"));
+    let root = support::is_root();
+    for (script, options, needs_root) in [
+        ("touch a/f", "-aH", false),
+        ("chmod 600 a/f", "-aH", false),
+        ("chown 5 a/f", "-aH", true),
+        ("chgrp -h 5 a/l", "-aH", true),
+        ("echo more >>a/f && touch -d 2020-01-01 a/f", "-aH", false),
+        ("rm a/d/g && touch -d 2020-01-01 a/d", "-aH", false),
+        ("touch a/d", "-aH", false),
+        ("touch .", "-aH", false),
+        ("chmod 700 a/d", "-aH", false),
+        ("ln -sfn g a/l && touch -h -d 2020-01-01 a/l && touch -d 2020-01-01 a", "-aH", false),
+        ("touch -h a/l", "-aH", false),
+        ("rm a/p && touch -d 2020-01-01 a", "-aH", false),
+        ("cp -p a/f a/z && mv a/z a/h && touch -d 2020-01-01 a", "-aH", false),
+        ("touch a/d/extra && touch -d 2020-01-01 a/d", "-aH --delete", false),
+    ] {
+        if !needs_root || root {
+            let again = after(&work, &url, script, options);
+            assert!(!again.stdout_text().contains(SAYS), "{script}: {}", again.report());
+        }
+    }
+    for (script, options, ends) in [
+        (":", "-aH", true),
+        (":", "-a --exclude=none", true),
+        ("touch extra && touch -d 2020-01-01 .", "-aH", true),
+        // Who wants lines gets those of a copy.
+        (":", "-aH -i", false),
+    ] {
+        let again = after(&work, &url, script, options);
+        assert_eq!(again.stdout_text().contains(SAYS), ends, "{script} {options}: {}", again.report());
+    }
+}
+
+/// Of a daemon that lets in one client at a time, and of a source that cannot be read, nothing is concluded.
+#[test]
+fn who_is_not_let_in_concludes_nothing() {
+    let work = Work::new();
+    source(&work);
+    let started = Rsyncd::start(&[Module::new("m", work.join("src")).line("use chroot = no").max_connections(1)]);
+    let daemon = match started {
+        Ok(daemon) => daemon,
+        Err(why) => return support::skip("who_is_not_let_in_concludes_nothing", &why),
+    };
+    let url = format!("{}/", daemon.url("m"));
+    after(&work, &url, ":", "-aH");
+    after(&work, &url, "touch a/d a/f", "-a");
+    run(sh(&work, "rm -rf src/*")).expect_code(0);
+    let mut gone = multi_sync(&work);
+    gone.args(["-p", "4", "-r", "-a", &format!("{url}a/"), "D/"]);
+    run(gone).expect_code(23);
+}
