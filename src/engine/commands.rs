@@ -1,11 +1,13 @@
 //! What each command of the scheduler means: a thread that launches, names that are handed over, a record, or something that is told.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::plan::Still;
+use crate::plan::{FarScan, Still};
 use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
@@ -81,7 +83,11 @@ impl Driver<'_, '_> {
             Command::Note(note) => (self.tell)(Event::Note(note)),
             Command::Failed(failed) => (self.tell)(Event::Failed(failed)),
             Command::TellMissing => {
-                for (source, why) in &self.context.plan.missing {
+                let plan = &self.context.plan;
+                for line in plan.far.iter().flat_map(FarScan::said_of_missing) {
+                    (self.tell)(Event::Complained(line));
+                }
+                for (source, why) in plan.missing.iter().filter(|_| plan.far.is_none()) {
                     (self.tell)(Event::Failed(Failed::Source { source: source.clone(), why: *why }));
                 }
             }
@@ -137,16 +143,31 @@ impl Driver<'_, '_> {
     fn look_at_far_source(&mut self) -> Result<()> {
         let Context { plan, config, control, .. } = &*self.context;
         let Some(far) = plan.far.as_ref().filter(|_| self.statistics.one_rsync().is_none()) else { return Ok(()) };
-        let still = far.is_still_there(config, control.supervisor());
-        if still == Still::Changed {
-            (self.tell)(Event::Note(Note::SourceChanged { source: config.sources[0].original().to_owned() }));
-        }
-        if still == Still::Replaced {
-            let text = format!(
-                "{}: was replaced while multi-sync ran, and what is here is of both: copy it again",
-                config.sources[0]
-            );
-            self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+        let found: Vec<(OsString, Still)> = far
+            .are_still_there(config, control.supervisor())
+            .into_iter()
+            .map(|(source, still)| (source.to_owned(), still))
+            .collect();
+        for (source, still) in found {
+            let shown = Printable::os(&source);
+            let text = match still {
+                Still::There => continue,
+                Still::Changed => {
+                    (self.tell)(Event::Note(Note::SourceChanged { source }));
+                    continue;
+                }
+                Still::Replaced => {
+                    let text = format!(
+                        "{shown}: was replaced while multi-sync ran, and what is here is of both: copy it again"
+                    );
+                    self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+                    text
+                }
+                // Of what is asked again when the run goes on nothing is written down.
+                Still::Unanswered => format!(
+                    "{shown}: cannot be looked at any more, so it is not known whether it was replaced while multi-sync ran: copy it again"
+                ),
+            };
             self.note_unread(text, false);
             let inputs = std::mem::take(&mut self.state.inputs);
             self.scheduler.handle(Instant::now(), inputs);
