@@ -51,7 +51,7 @@ use crate::supervise::Supervisor;
 
 pub use addresses::{check as check_addresses, questions as address_questions};
 pub use effects::Keeps;
-pub use pull::{FarScan, Still};
+pub use pull::{FarRoot, FarScan, Still};
 pub use rooted::Rooted;
 
 use facts::{Facts, Whole};
@@ -90,6 +90,8 @@ pub struct SourceTree {
 pub struct SingleSource {
     /// As in [`SourceTree`].
     pub prefix: Vec<u8>,
+    /// The directory that has it.
+    pub base: PathBuf,
     /// Its name.
     pub name: OsString,
     /// Its weight.
@@ -249,6 +251,7 @@ impl Plan {
             let way = pull::Way { config, early: early.as_ref(), supervisor };
             far = pull::look(&way, &mut facts, &rules_to_ask, &filters.prune);
             rule = fallback::find(&facts);
+            far = far.filter(|_| rule.is_none());
         } else if rule.is_none() && !config.pulls() {
             facts.rules_leave_a_name = alone::may_be(config, &found, &rules_to_ask, supervisor)?;
             rule = fallback::find(&facts);
@@ -302,12 +305,12 @@ impl Plan {
         let asked = asked::of(config).map(|more| one(options.argv(), more));
         // Of a list of names nobody knows what is in it before rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
-        let (mut trees, singles) = scanned;
-        let far_source =
-            far.as_ref().map(|far| pull::place(&config.sources[0], far.hold.as_ref())).map(|(source, tree)| {
-                trees.push(tree);
-                source
-            });
+        let (mut trees, mut singles) = scanned;
+        let mut missing = found.missing;
+        let far_source = far.as_ref().map(|FarScan { placed, .. }| {
+            (trees, singles, missing) = (placed.trees.clone(), placed.singles.clone(), placed.missing.clone());
+            placed.source.clone()
+        });
         if !meaning.recursive {
             // rsync looks into no directory below, and what it is not given is not counted.
             trees.clear();
@@ -317,7 +320,10 @@ impl Plan {
         // Rules for each directory are looked for in the directories above the source too, by the path that rsync is started with (rsync(1),
         // "PER-DIRECTORY RULES").
         let may_hold = !meaning.per_dir_merge && filters.merge_files.is_empty() && far_source.is_none();
-        let handles = hold(config, may_hold, &recipe.base, &trees, &singles);
+        let handles = match far_source {
+            None => hold(config, may_hold, &recipe.base, &trees, &singles),
+            Some(_) => Handles::default(),
+        };
         let odd = far.as_ref().and_then(|far| far.hold.as_ref()).filter(|hold| !hold.is_named_as_typed());
         let handles = match odd {
             Some(hold) => handles.showing(hold.printed.clone()),
@@ -344,7 +350,7 @@ impl Plan {
             trees,
             singles,
             named,
-            missing: found.missing,
+            missing,
             recipe,
             plain,
             asked,

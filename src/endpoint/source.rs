@@ -134,6 +134,31 @@ impl Source {
         &self.original
     }
 
+    /// What leads to the machine, up to the path there or to the module: `[user@]host:`, `host::` or `rsync://host/`. Only of a source that names the
+    /// machine itself.
+    pub fn machine(&self) -> &[u8] {
+        let typed = self.original.as_bytes();
+        let rest = match &self.target {
+            Target::Local => typed.len(),
+            Target::Ssh { path, .. } => path.len(),
+            Target::Daemon { module, path, .. } => {
+                let slash = !path.is_empty() || typed.ends_with(b"/");
+                module.len() + usize::from(slash) + path.len()
+            }
+        };
+        &typed[..typed.len() - rest]
+    }
+
+    /// The same source by a word that names the machine as `first` does, which it may leave out itself.
+    pub fn through(&self, first: &Source) -> OsString {
+        let rest = match &self.target {
+            Target::Local => return self.original.clone(),
+            Target::Ssh { path, .. } => path.as_bytes().to_vec(),
+            Target::Daemon { module, path, .. } => [module.as_bytes(), b"/", path.as_bytes()].concat(),
+        };
+        OsString::from_vec([first.machine(), &rest].concat())
+    }
+
     /// Whether the contents are copied or the entry under its name.
     pub fn form(&self) -> Form {
         if self.name.is_some() { Form::Named } else { Form::Contents }
@@ -302,5 +327,18 @@ mod tests {
             assert!(error.to_string().contains(problem) && error.advice().is_some(), "{words:?}: {error}");
         }
         assert_eq!(read(&["h:/s/a", ":b/c"], "d").unwrap()[1].base, PathBuf::from("b"));
+        for (words, machine, second) in [
+            (["u@h:/s/a/", ":b/c"], "u@h:", "u@h:b/c"),
+            (["u@h:", "h:b"], "u@h:", "u@h:b"),
+            (["u@[::1]:a", ":/b/"], "u@[::1]:", "u@[::1]:/b/"),
+            (["h::m", "::n"], "h::", "h::n/"),
+            (["h::m/a", "h::n/b/"], "h::", "h::n/b/"),
+            (["rsync://u@h:9/m/", "rsync://u@h:9/n/b"], "rsync://u@h:9/", "rsync://u@h:9/n/b"),
+            (["rsync://h/m", "rsync://h/m/b"], "rsync://h/", "rsync://h/m/b"),
+        ] {
+            let all = read(&words, "d").unwrap();
+            assert_eq!(all[0].machine(), machine.as_bytes(), "{words:?}");
+            assert_eq!(all[1].through(&all[0]), second, "{words:?}");
+        }
     }
 }

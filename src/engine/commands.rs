@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::{FarScan, Still};
 use crate::report::{Event, Failed, LaunchEnd, Note};
@@ -81,7 +82,11 @@ impl Driver<'_, '_> {
             Command::Note(note) => (self.tell)(Event::Note(note)),
             Command::Failed(failed) => (self.tell)(Event::Failed(failed)),
             Command::TellMissing => {
-                for (source, why) in &self.context.plan.missing {
+                let plan = &self.context.plan;
+                for line in plan.far.iter().flat_map(FarScan::said_of_missing) {
+                    (self.tell)(Event::Complained(line));
+                }
+                for (source, why) in plan.missing.iter().filter(|_| plan.far.is_none()) {
                     (self.tell)(Event::Failed(Failed::Source { source: source.clone(), why: *why }));
                 }
             }
@@ -135,14 +140,13 @@ impl Driver<'_, '_> {
     /// A look that takes a new connection goes on while the split directories get their attributes: nothing else is read from the source any more.
     pub(super) fn begin_last_look(&mut self) {
         let is_due = self.scheduler.is_finishing() && self.last_look.is_none() && self.statistics.one_rsync().is_none();
-        let takes_long = |far: &FarScan| far.is_listed_again();
-        if !is_due || !self.context.plan.far.as_ref().is_some_and(takes_long) {
+        if !is_due || !self.context.plan.far.as_ref().is_some_and(FarScan::are_listed_again) {
             return;
         }
         let context = Arc::clone(&self.context);
         let look = move || {
-            let far = context.plan.far.as_ref().expect("it was there");
-            far.is_still_there(&context.config, context.control.supervisor())
+            let far = context.plan.far.as_ref();
+            far.map_or_else(Vec::new, |far| far.are_still_there(&context.config, context.control.supervisor()))
         };
         // Without it the look is made at the end.
         self.last_look = thread::start(self.scope, look).ok();
@@ -154,16 +158,26 @@ impl Driver<'_, '_> {
         let Context { plan, config, control, .. } = &*self.context;
         let Some(far) = plan.far.as_ref().filter(|_| self.statistics.one_rsync().is_none()) else { return Ok(()) };
         let begun = self.last_look.take().and_then(|look| look.join().ok());
-        let still = begun.unwrap_or_else(|| far.is_still_there(config, control.supervisor()));
-        if still == Still::Changed {
-            (self.tell)(Event::Note(Note::SourceChanged { source: config.sources[0].original().to_owned() }));
-        }
-        if still == Still::Replaced {
-            let text = format!(
-                "{}: was replaced while multi-sync ran, and what is here is of both: copy it again",
-                config.sources[0]
-            );
-            self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+        for (source, still) in begun.unwrap_or_else(|| far.are_still_there(config, control.supervisor())) {
+            let shown = Printable::os(&source);
+            let text = match still {
+                Still::There => continue,
+                Still::Changed => {
+                    (self.tell)(Event::Note(Note::SourceChanged { source }));
+                    continue;
+                }
+                Still::Replaced => {
+                    let text = format!(
+                        "{shown}: was replaced while multi-sync ran, and what is here is of both: copy it again"
+                    );
+                    self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
+                    text
+                }
+                // Of what is asked again when the run goes on nothing is written down.
+                Still::Unanswered => format!(
+                    "{shown}: cannot be looked at any more, so it is not known whether it was replaced while multi-sync ran: copy it again"
+                ),
+            };
             self.note_unread(text, false);
             let inputs = std::mem::take(&mut self.state.inputs);
             self.scheduler.handle(Instant::now(), inputs);

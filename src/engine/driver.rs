@@ -2,6 +2,7 @@
 //! for the disk.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
@@ -93,7 +94,7 @@ pub(super) struct Driver<'scope, 'env> {
     /// Nobody needs the files of buckets any more.
     pub ending: Arc<AtomicBool>,
     /// What looks at the source for the last time, if that has begun.
-    pub last_look: Option<ScopedJoinHandle<'scope, Still>>,
+    pub last_look: Option<ScopedJoinHandle<'scope, Vec<(OsString, Still)>>>,
     pub state: State,
 }
 

@@ -9,8 +9,6 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use bstr::ByteSlice;
-
 use super::spine::path_in_transfer;
 use crate::config::Config;
 use crate::endpoint::Target;
@@ -84,14 +82,10 @@ impl Naming {
             only: tree.root.name.clone(),
             above: tree.above.clone(),
         });
-        let singles = plan.singles.iter().map(|single| {
-            let base = if single.prefix.starts_with(b"/") {
-                let end = single.prefix.find(b"/./").unwrap_or(single.prefix.len());
-                PathBuf::from(OsStr::from_bytes(&single.prefix[..end]))
-            } else {
-                plan.recipe.base.clone()
-            };
-            Origin { bases: bases(&base), only: Some(single.name.clone()), above: Vec::new() }
+        let singles = plan.singles.iter().map(|single| Origin {
+            bases: bases(&single.base),
+            only: Some(single.name.clone()),
+            above: Vec::new(),
         });
         let mut origins: Vec<Origin> = trees.chain(singles).collect();
         if origins.is_empty() && config.pulls() {

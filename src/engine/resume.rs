@@ -11,11 +11,12 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::bucket::{self, BucketDir};
 use crate::config::Config;
+use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{FarRoot, Plan, SourceTree};
 use crate::rsync::command::{LookedAt, argument_cost, looked_at};
 use crate::rsync::exit;
-use crate::run_dir::journal::{Place, Record};
+use crate::run_dir::journal::{Name, Place, Record};
 use crate::supervise::{Stream, Supervisor};
 
 use super::Ledger;
@@ -47,15 +48,8 @@ pub(super) fn look(
     ways: &Ways,
     supervisor: &Supervisor,
 ) -> Result<()> {
-    // Parents come first: this is the source itself. A listing of rsync tells no inodes.
-    let scanned = ledger.before().spine.first().map(|root| root.identity).filter(|(_, inode)| *inode != 0);
-    let far = plan.far.as_ref();
-    let is_another = |scanned: (u64, u64)| match far.and_then(|far| far.hold.as_ref()) {
-        Some(hold) => hold.identity != scanned,
-        None => far.and_then(|far| far.root.1).is_some_and(|now| now != scanned.1),
-    };
-    if scanned.is_some_and(is_another) {
-        return Err(Error::usage(format!("{} is not the directory that this run has scanned", config.sources[0]))
+    if let Some(source) = another_source(ledger, plan) {
+        return Err(Error::usage(format!("{source} is not the directory that this run has scanned"))
             .remedy("begin a new run")
             .exit(exit::PARTIAL));
     }
@@ -75,6 +69,24 @@ pub(super) fn look(
         ledger.take(Record::NothingDone)?;
     }
     Ok(())
+}
+
+/// A source on another machine that is another directory than the one that was scanned.
+fn another_source<'a>(ledger: &Ledger, plan: &'a Plan) -> Option<Printable<'a>> {
+    let far = plan.far.as_ref()?;
+    let mut sources = plan.trees.iter().zip(&far.roots);
+    let is_another = |(tree, root): &(&SourceTree, &FarRoot)| {
+        // What it is called among the split directories.
+        let name = tree.root.name.as_deref().map(|name| Name::new([&tree.prefix, name.as_bytes()].concat()));
+        let scanned = ledger.before().spine.iter().find(|dir| dir.argument == name);
+        // A listing of rsync tells no inodes.
+        let scanned = scanned.map(|dir| dir.identity).filter(|(_, inode)| *inode != 0);
+        scanned.is_some_and(|scanned| match &far.hold {
+            Some(hold) => hold.identity != scanned,
+            None => root.inode.is_some_and(|now| now != scanned.1),
+        })
+    };
+    sources.find(is_another).map(|(_, root)| Printable::os(&root.source))
 }
 
 /// Asks one rsync what it would do with a unit of each bucket that is done.

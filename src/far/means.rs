@@ -1,6 +1,6 @@
 //! What can list a tree on another machine, what each of them knows, and which is taken.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -153,8 +153,8 @@ pub struct Found {
     pub means: Vec<Means>,
     /// Number of the user who lists there, if that is known.
     pub user: Option<u32>,
-    /// Inode of the directory that was asked about, if it is there.
-    pub inode: Option<u64>,
+    /// Inodes of the directories that were asked about, if they are there; none if no shell has answered.
+    pub inodes: Vec<Option<u64>>,
 }
 
 impl Found {
@@ -184,7 +184,8 @@ impl Found {
 const LONGEST: Duration = Duration::from_secs(30);
 /// What the other machine is asked.
 const QUESTIONS: [&str; 5] = [
-    "echo \"inode $(set -f; set -- $(ls -di -- \"$1\" 2>/dev/null); echo \"$1\")\"\necho \"user $(id -u)\"\necho \"agent ",
+    "for d; do echo \"inode $(set -f; set -- $(ls -di -- \"$d\" 2>/dev/null); echo \"$1\")\"; done\n\
+     echo \"user $(id -u)\"\necho \"agent ",
     agent::ASK,
     "\"\n",
     find::WORKS,
@@ -196,17 +197,18 @@ const QUESTIONS: [&str; 5] = [
 /// # Errors
 /// A process could not be started. A machine that gives no shell has rsync's listing still.
 pub fn look(reach: &Reach, supervisor: &Supervisor) -> Result<Found> {
-    look_at(reach, b"", supervisor)
+    look_at(reach, &[], supervisor)
 }
 
-/// Like [`look`], and asks for the inode of a directory.
+/// Like [`look`], and asks for the inodes of directories.
 ///
 /// # Errors
 /// As [`look`].
-pub fn look_at(reach: &Reach, dir: &[u8], supervisor: &Supervisor) -> Result<Found> {
+pub fn look_at(reach: &Reach, dirs: &[&[u8]], supervisor: &Supervisor) -> Result<Found> {
     let mut found = Found { means: vec![Means::Rsync], ..Found::default() };
     let Some(shell) = &reach.shell else { return Ok(found) };
-    let words = vec!["-c".into(), QUESTIONS.concat().into(), "sh".into(), OsStr::from_bytes(dir).to_owned()];
+    let mut words: Vec<OsString> = vec!["-c".into(), QUESTIONS.concat().into(), "sh".into()];
+    words.extend(dirs.iter().map(|dir| OsStr::from_bytes(dir).to_owned()));
     let script = shell::script(&Invocation::new("sh", words, "."));
     let mut lines = Vec::new();
     let asks = Invocation { input: script, held: true, ..shell.clone() };
@@ -219,7 +221,9 @@ pub fn look_at(reach: &Reach, dir: &[u8], supervisor: &Supervisor) -> Result<Fou
     if ended == Ended::Code(0) && lines.last().is_some_and(|line| line == "end") {
         let answer = |name: &str| lines.iter().rev().find_map(|line| line.strip_prefix(name));
         found.user = answer("user ").and_then(|number| number.parse().ok());
-        found.inode = answer("inode ").and_then(|number| number.parse().ok());
+        let inodes = lines.iter().rev().filter_map(|line| line.strip_prefix("inode ")).take(dirs.len());
+        found.inodes = inodes.map(|number| number.parse().ok()).collect();
+        found.inodes.reverse();
         if answer("find").is_some() {
             found.means.insert(0, Means::Find);
         }

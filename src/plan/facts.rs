@@ -43,8 +43,6 @@ pub(super) struct Facts {
     pub dest_is_path: bool,
     /// The sources are on another machine.
     pub pulls: bool,
-    /// More than one source was typed.
-    pub typed_several: bool,
     /// What is known of those on another machine.
     pub pull: PullFacts,
     /// A receiver writes what it may not set into extended attributes, and the sender does not read them.
@@ -103,6 +101,8 @@ pub(super) struct SourceFacts {
 pub(super) struct PullFacts {
     /// One may be read there as something else than its letters.
     pub odd_word: bool,
+    /// There is nothing that leads to all of them.
+    pub apart: bool,
     /// An option that has not been compared with one rsync in a pull.
     pub option: Option<&'static str>,
     /// Rsyncs may be kept in it.
@@ -160,10 +160,10 @@ impl Facts {
             writes_as_root: receiver.is_root(),
             dest_is_path: config.destination.is_local(),
             pulls: config.pulls(),
-            typed_several: config.sources.len() > 1,
             fakes_super: fakes_super(config),
             pull: PullFacts {
                 odd_word: pull::has_odd_word(&config.sources),
+                apart: pull::are_apart(&config.sources),
                 option: pull::not_compared(&config.options),
                 may_be_held: pull::may_be_held(config),
                 not_held: false,
@@ -322,6 +322,7 @@ impl SourceFacts {
         let into_dest = |source: &Source| several && source.form() == Form::Contents;
         let same_name = match relative {
             Some(all) => all.iter().enumerate().any(|(at, one)| all[..at].iter().any(|other| one.meets(other))),
+            None if config.pulls() => pull::share_a_name(&config.sources),
             None => !meaning.relative && overlap(config, sources),
         };
         SourceFacts {

@@ -3,6 +3,10 @@
 //! Launches get their names as lists ([`FarSource`]), below one source argument that every version, shell and daemon reads as it stands.
 //! What cannot be named so, and every option that has not been compared with one rsync in a pull, is one rsync's.
 
+mod early;
+mod several;
+mod sources;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -12,7 +16,7 @@ use crate::config::Config;
 use crate::connection::{Connections, WATCHES};
 use crate::endpoint::{Addresses, Form, Source, Target};
 use crate::far::hold::{Entry, Hold};
-use crate::far::{self, Listing, Means, Reach, Wanted};
+use crate::far::{self, Means, Reach};
 use crate::hosts;
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
 use crate::rsync::exit;
@@ -23,7 +27,15 @@ use crate::supervise::{Stream, Supervisor};
 
 use super::SourceTree;
 use super::facts::Facts;
-use super::up_to_date::{self, UpToDate};
+use early::Early;
+use several::Together;
+
+pub(super) use several::share_a_name;
+use sources::Placed;
+pub use sources::{FarRoot, FarScan, Still};
+
+/// Lines of what is said on standard error that are kept: a banner may never end.
+const MOST_SAID: usize = 10_000;
 
 /// Options that were compared with one rsync in a pull (`tests/it/oracle`). The others are one rsync's.
 #[rustfmt::skip] // A table.
@@ -65,81 +77,6 @@ pub(super) fn has_odd_word(sources: &[Source]) -> bool {
     })
 }
 
-/// How the sources are scanned where they are.
-#[derive(Debug, Clone)]
-pub struct FarScan {
-    /// The way there.
-    pub reach: Reach,
-    /// What lists.
-    pub means: Means,
-    /// Number of the user who lists there, if that is known.
-    pub user: Option<u32>,
-    /// The directory there, and its inode if that is known.
-    pub root: (Vec<u8>, Option<u64>),
-    /// The way there by each address, if there are several.
-    others: Vec<Reach>,
-    /// What keeps each rsync in it: where something is deleted.
-    pub hold: Option<Hold>,
-    /// How rsync lists it.
-    line: Vec<u8>,
-    /// rsync's listing of all that is in it, if that has begun.
-    pub begun: Option<Arc<Listing>>,
-    /// Looks whether there is anything to do, if that may be answered soon.
-    pub up_to_date: Option<Arc<UpToDate>>,
-}
-
-/// What is found by the name of a source when a run ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Still {
-    /// What it was, as far as is known.
-    There,
-    /// It, with something that was added or removed; or another directory, and nothing tells.
-    Changed,
-    /// Another directory.
-    Replaced,
-}
-
-impl FarScan {
-    /// Whether only a new connection tells what is found by the name of the source.
-    pub fn is_listed_again(&self) -> bool {
-        self.hold.is_none() && self.root.1.is_none()
-    }
-
-    /// Whether what is found by the name of the source is something else by now. One rsync enters the directory once; several look it up again.
-    pub fn is_still_there(&self, config: &Config, supervisor: &Supervisor) -> Still {
-        if self.hold.is_some() {
-            // None of them has seen anything else.
-            return Still::There;
-        }
-        let (path, Some(before)) = &self.root else {
-            // A daemon tells how a directory looks, and not which it is.
-            let way = Way { config, early: None, supervisor };
-            let now = list(&way, &config.sources[0], None).0;
-            return now.map_or(Still::There, |now| compare(&self.line, &now));
-        };
-        // Who gives no answer has not said that it is gone.
-        // The address that was scanned through may be cut by now.
-        let mut ways = std::iter::once(&self.reach).chain(&self.others);
-        let now = ways.find_map(|reach| far::look_at(reach, path, supervisor).ok().filter(|now| now.user.is_some()));
-        let is_another = now.is_some_and(|now| now.inode != Some(*before));
-        if is_another { Still::Replaced } else { Still::There }
-    }
-}
-
-/// Compares two listings of a directory. Whatever is put into it or taken from it makes it younger, and changes neither its kind nor its mode.
-fn compare(before: &[u8], now: &[u8]) -> Still {
-    let look = |line: &[u8]| {
-        let words: Vec<Vec<u8>> =
-            line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect();
-        Some((words.first()?.clone(), [words.get(2)?.clone(), words.get(3)?.clone()]))
-    };
-    match (look(before), look(now)) {
-        (Some((mode, time)), Some((its_mode, its_time))) if mode != its_mode || its_time < time => Still::Replaced,
-        (Some((_, time)), Some((_, its_time))) if its_time > time => Still::Changed,
-        _ => Still::There,
-    }
-}
-
 /// How the machine of the sources is asked.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
@@ -177,29 +114,37 @@ impl Way<'_> {
     }
 }
 
-/// Asks what the source is, what the rules leave of it, and by what it can be scanned; `None` if one rsync has to do it. What goes wrong is for
+/// Asks what the sources are, what the rules leave of them, and by what they can be scanned; `None` if one rsync has to do it. What goes wrong is for
 /// one rsync to say.
 pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString], prune: &Prune) -> Option<FarScan> {
+    let config = way.config;
+    match &config.sources[..] {
+        [source] => look_at_one(way, source, facts, rules, prune),
+        sources => look_at_several(way, sources, facts, rules),
+    }
+}
+
+fn look_at_one(
+    way: &Way<'_>,
+    source: &Source,
+    facts: &mut Facts,
+    rules: &[OsString],
+    prune: &Prune,
+) -> Option<FarScan> {
     let Way { config, supervisor, .. } = *way;
-    let [source] = &config.sources[..] else { return None };
     let reach = way.reach(source, &facts.meaning);
     let root = directory(source);
-    let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
-    let is_there = Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
-    let asks_rules = !rules.is_empty() && names_dest && !is_there;
-    let wanted = Scan {
-        hard_links: facts.meaning.hard_links,
-        one_file_system: facts.meaning.one_file_system,
-        prune: prune.clone(),
-        ..Scan::new(vec![place(source, None).1.root], config.limits, far::THREADS)
-    };
-    let mut early = Early::start(way, &reach, (!asks_rules && !facts.deletes()).then_some(&wanted));
+    let (far, tree) = place(source, None);
+    let all = Scan { prune: prune.clone(), ..wanted(config, facts, vec![tree.root.clone()]) };
+    // With deletion a daemon's source is one rsync's.
+    let comes_first = !matters(config, rules) && !facts.deletes();
+    let mut early = Early::start(way, &reach, comes_first.then_some(&all));
     // A login takes longer than all that is asked.
     let (line, held, found) = std::thread::scope(|scope| {
-        let found = scope.spawn(|| far::look_at(&reach, &root, supervisor).unwrap_or_default());
+        let found = scope.spawn(|| far::look_at(&reach, &[&root], supervisor).unwrap_or_default());
         let entry = if facts.deletes() { entry(config, source) } else { None };
         let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
-        let line = early.first_line(supervisor).or_else(|| list(way, source, None).0);
+        let line = early.first_line(supervisor).or_else(|| list(way, source, None).line);
         (line, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });
     // What was entered has to be what is found by its name.
@@ -207,89 +152,121 @@ pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString], prune: 
     let kind = line.as_deref().and_then(listed_kind);
     facts.pull.nowhere = kind.is_none();
     facts.pull.no_directory = kind.is_some_and(|kind| kind != b'd');
-    if kind == Some(b'd') && asks_rules {
-        match leaves_a_name(way, source, rules) {
-            Some(leaves) => facts.rules_leave_a_name = leaves,
-            None => facts.pull.nowhere = true,
-        }
+    if facts.pull.nowhere || facts.pull.no_directory {
+        return None;
     }
-    if facts.pull.nowhere || facts.pull.no_directory || facts.rules_leave_a_name {
+    ask_of_rules(way, facts, rules, &far, std::slice::from_ref(&tree));
+    if facts.pull.nowhere || facts.rules_leave_a_name {
         return None;
     }
     early.ask(way);
-    match found.choose(&wanted, config.remote_scan) {
-        Ok(means) => {
-            let by = |at: usize, all: &Addresses| Source::parse(&all.word(at)).ok();
-            let other = |all: &Addresses| (1..all.count()).filter_map(|at| by(at, all)).collect::<Vec<_>>();
-            let others = config.addresses.as_ref().map(other).unwrap_or_default();
-            let others = others.iter().map(|source| self::reach(config, source, &facts.meaning)).collect();
-            // What its listing complains of has to be found in the source.
-            let hold = hold.filter(|hold| means != Means::Rsync || hold.is_named_as_typed());
-            facts.pull.not_held = facts.deletes() && hold.is_none();
-            let reach = match &hold {
-                Some(hold) => reach_held(reach, source, hold),
-                None => reach,
-            };
-            let root = (root, found.inode);
-            let line = line.unwrap_or_default();
-            let Early { begun, up_to_date } = early;
-            (!facts.pull.not_held).then(|| FarScan {
-                reach,
-                means,
-                user: found.user,
-                root,
-                others,
-                hold,
-                line,
-                begun: begun.map(Arc::new),
-                up_to_date: up_to_date.map(Arc::new),
-            })
-        }
-        Err(why) => {
-            facts.pull.unlisted = Some(why.to_string());
-            None
-        }
+    let means = choose(config, facts, &found, Vec::new())?;
+    let by = |at: usize, all: &Addresses| Source::parse(&all.word(at)).ok();
+    let other = |all: &Addresses| (1..all.count()).filter_map(|at| by(at, all)).collect::<Vec<_>>();
+    let others = config.addresses.as_ref().map(other).unwrap_or_default();
+    let others = others.iter().map(|source| self::reach(config, source, &facts.meaning)).collect();
+    // What its listing complains of has to be found in the source.
+    let hold = hold.filter(|hold| means != Means::Rsync || hold.is_named_as_typed());
+    facts.pull.not_held = facts.deletes() && hold.is_none();
+    if facts.pull.not_held {
+        return None;
+    }
+    let reach = match &hold {
+        Some(hold) => reach_held(reach, source, hold),
+        None => reach,
+    };
+    let inode = found.inodes.first().copied().flatten();
+    let roots = vec![FarRoot { inode, ..FarRoot::of(source, line.unwrap_or_default()) }];
+    let (source, tree) = place(source, hold.as_ref());
+    let placed = Placed { source, trees: vec![tree], singles: Vec::new(), missing: Vec::new(), said: Vec::new() };
+    let (begun, up_to_date) = early.shared();
+    Some(FarScan { reach, means, user: found.user, roots, placed, others, hold, begun, up_to_date })
+}
+
+fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: &[OsString]) -> Option<FarScan> {
+    let Way { config, supervisor, .. } = *way;
+    let together = Together::of(sources)?;
+    let reach = way.reach(&sources[0], &facts.meaning);
+    let dirs: Vec<Vec<u8>> = sources.iter().map(directory).collect();
+    let dirs: Vec<&[u8]> = dirs.iter().map(|dir| &dir[..]).collect();
+    let mut early = Early::start(way, &reach, None);
+    let (asked, found) = std::thread::scope(|scope| {
+        let found = scope.spawn(|| far::look_at(&reach, &dirs, supervisor).unwrap_or_default());
+        let asked = several::look(way, &together, sources);
+        (asked, found.join().unwrap_or_default())
+    });
+    let Some(asked) = asked else {
+        facts.pull.nowhere = true;
+        return None;
+    };
+    let is = asked.is;
+    facts.sources.none = asked.placed.trees.is_empty() && asked.placed.singles.is_empty();
+    facts.sources.several = is.several;
+    facts.sources.missing = !asked.missing.is_empty();
+    facts.sources.file = is.file;
+    facts.sources.link = is.link;
+    facts.sources.same_name = is.same_name;
+    let (placed, mut roots) = asked.placed();
+    // Its attributes come at the end, when all that is in it was written.
+    let locked = |mode: u32| facts.locked_whole && mode & 0o700 != 0o700;
+    facts.sources.whole_in_dest = is.several && is.contents.is_some_and(|mode| locked(mode) || facts.merges());
+    if placed.singles.is_empty() {
+        ask_of_rules(way, facts, rules, &placed.source, &placed.trees);
+    }
+    if facts.pull.nowhere || facts.rules_leave_a_name || placed.trees.is_empty() {
+        return None;
+    }
+    let means = choose(config, facts, &found, placed.trees.iter().map(|tree| tree.root.clone()).collect())?;
+    let inode = |path: &[u8]| {
+        let at = dirs.iter().position(|dir| *dir == path)?;
+        found.inodes.get(at).copied().flatten()
+    };
+    roots.iter_mut().for_each(|root| root.inode = inode(&root.path));
+    let words = sources.iter().filter(|source| roots.iter().any(|root| root.source == source.original()));
+    let words = words.map(|source| whole_word(&sources[0], source)).collect();
+    let reach = Reach { words, ..reach };
+    early.ask(way);
+    let (begun, up_to_date) = early.shared();
+    let (user, others, hold) = (found.user, Vec::new(), None);
+    Some(FarScan { reach, means, user, roots, placed, others, hold, begun, up_to_date })
+}
+
+/// What is asked of a scan of these roots.
+fn wanted(config: &Config, facts: &Facts, roots: Vec<Root>) -> Scan {
+    Scan {
+        hard_links: facts.meaning.hard_links,
+        one_file_system: facts.meaning.one_file_system,
+        ..Scan::new(roots, config.limits, far::THREADS)
     }
 }
 
-/// What goes on while the source is asked what it is.
-struct Early {
-    begun: Option<Listing>,
-    up_to_date: Option<UpToDate>,
+/// What lists these roots, if anything can.
+fn choose(config: &Config, facts: &mut Facts, found: &far::Found, roots: Vec<Root>) -> Option<Means> {
+    let means = found.choose(&wanted(config, facts, roots), config.remote_scan);
+    facts.pull.unlisted = means.as_ref().err().map(ToString::to_string);
+    means.ok()
 }
 
-impl Early {
-    /// Has rsync list all that `scan` asks for, where that is how it will be scanned and no other question comes before; and one look whether there is
-    /// anything to do. A daemon that lets in one client only is not asked two things at once, unless it is found out that the first was let in.
-    fn start(way: &Way<'_>, reach: &Reach, scan: Option<&Scan>) -> Early {
-        let config = way.config;
-        let is_daemon = config.sources.iter().any(|source| matches!(source.target(), Target::Daemon { .. }));
-        let is_wanted = matches!(config.remote_scan, Wanted::Auto | Wanted::Rsync) && config.addresses.is_none();
-        let lists = |scan: &&Scan| is_wanted && !scan.hard_links && Means::Rsync.refuse(scan).is_ok();
-        let begun = scan.filter(lists).filter(|_| is_daemon).and_then(|scan| far::begin_listing(reach, scan).ok());
-        let mut early = Early { begun, up_to_date: None };
-        if !is_daemon || early.begun.is_some() {
-            early.ask(way);
-        }
-        early
-    }
+/// Whether it matters what the rules leave: a DEST that is not there may become a file.
+fn matters(config: &Config, rules: &[OsString]) -> bool {
+    let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
+    !rules.is_empty() && names_dest && !Path::new(&config.destination.as_typed(&config.cwd)).is_dir()
+}
 
-    /// Looks whether there is anything to do, if that was not begun.
-    fn ask(&mut self, way: &Way<'_>) {
-        if self.up_to_date.is_none() && up_to_date::may_be(way.config) {
-            self.up_to_date = UpToDate::start(way.config, way.early.cloned());
-        }
+/// Asks whether the rules may leave no more than a name, where that matters.
+fn ask_of_rules(way: &Way<'_>, facts: &mut Facts, rules: &[OsString], far: &FarSource, trees: &[SourceTree]) {
+    if !matters(way.config, rules) || trees.is_empty() {
+        return;
     }
+    match leaves_a_name(way, far, trees, rules) {
+        Some(leaves) => facts.rules_leave_a_name = leaves,
+        None => facts.pull.nowhere = true,
+    }
+}
 
-    /// The first line of the listing, if that has begun and was let in.
-    fn first_line(&mut self, supervisor: &Supervisor) -> Option<Vec<u8>> {
-        let line = self.begun.as_ref()?.first_line(|| supervisor.stopped());
-        if line.is_none() {
-            // The other question may have been in its way.
-            *self = Early { begun: None, up_to_date: None };
-        }
-        line
-    }
+/// Whether several sources have a directory in common that all launches can name.
+pub(super) fn are_apart(sources: &[Source]) -> bool {
+    sources.len() > 1 && sources.iter().all(|source| !source.is_local()) && Together::of(sources).is_none()
 }
 
 /// Whether it may be that rsyncs are held in the one source: what is sent by its name is looked up by that even by one rsync.
@@ -319,7 +296,7 @@ fn current(source: &Source) -> OsString {
 
 /// Has an rsync list the source that was held in it; what it has listed, and what holds others as well.
 fn try_to_hold(way: &Way<'_>, source: &Source, entry: Entry) -> Option<(Hold, Vec<u8>)> {
-    let (line, said) = list(way, source, Some(&entry));
+    let Listed { line, said, .. } = list(way, source, Some(&entry));
     Some((entry.answered(said.iter().map(|line| &line[..]))?, line?))
 }
 
@@ -339,15 +316,18 @@ pub(super) fn directory(source: &Source) -> Vec<u8> {
     base.join(name.unwrap_or(OsStr::new("."))).into_os_string().into_vec()
 }
 
+/// A source as a word that names the machine as the first one does, and of which rsync sends itself what has no name.
+fn whole_word(first: &Source, source: &Source) -> OsString {
+    let mut word = source.through(first);
+    if matches!(source.target(), Target::Ssh { path, .. } if path.is_empty()) {
+        word.push(".");
+    }
+    word
+}
+
 /// How the source's machine is reached. Where rsync is started there by other words than its name, as another user perhaps, nothing else sees what it sees.
 fn reach(config: &Config, source: &Source, meaning: &Meaning) -> Reach {
-    let mut word = source.original().to_owned();
-    // rsync sends it itself, and a module is what it holds.
-    match source.target() {
-        Target::Ssh { path, .. } if path.is_empty() => word.push("."),
-        Target::Daemon { path, .. } if path.is_empty() && !word.as_bytes().ends_with(b"/") => word.push("/"),
-        _ => {}
-    }
+    let word = whole_word(source, source);
     Reach {
         shell: shell_by_name(config, source.target(), meaning),
         rsync: Invocation::rsync(&config.program, way(config), &config.cwd),
@@ -381,10 +361,17 @@ fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocati
     Some(Invocation::new(program, arguments, &config.cwd))
 }
 
-/// The line of the source as rsync lists it, and what that has said besides; with `entry` by an rsync that enters it.
-fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> (Option<Vec<u8>>, Vec<Vec<u8>>) {
-    // Of a banner that never ends.
-    const MOST: usize = 10_000;
+/// What rsync has answered that lists a source.
+struct Listed {
+    /// The line of the source, if it came to its end.
+    line: Option<Vec<u8>>,
+    said: Vec<Vec<u8>>,
+    /// How it ended, if it was started.
+    code: Option<u8>,
+}
+
+/// The source as rsync lists it; with `entry` by an rsync that enters it.
+fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Listed {
     let Way { config, supervisor, .. } = *way;
     let mut words = way.options();
     words.extend(["--list-only", "--no-motd", "-d"].map(OsString::from));
@@ -395,16 +382,17 @@ fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> (Option<Vec<u8
         option.push(entry.question());
         words.push(option);
     }
-    let word = if entry.is_some() { current(source) } else { source.original().to_owned() };
+    let word = if entry.is_some() { current(source) } else { source.through(&config.sources[0]) };
     words.extend(["--".into(), word]);
     let (mut listed, mut said) = (None, Vec::new());
     let question = Invocation::rsync(&config.program, words, &config.cwd);
     let ended = supervisor.run(&question, &mut |stream, line| match stream {
         Stream::Stdout if listed.is_none() && listed_kind(line).is_some() => listed = Some(line.to_vec()),
-        Stream::Stderr if said.len() < MOST => said.push(line.to_vec()),
+        Stream::Stderr if said.len() < MOST_SAID => said.push(line.to_vec()),
         _ => {}
     });
-    (listed.filter(|_| ended.is_ok_and(|ended| ended.code() == exit::OK)), said)
+    let code = ended.ok().map(|ended| ended.code());
+    Listed { line: listed.filter(|_| code == Some(exit::OK)), said, code }
 }
 
 /// The options that lead there.
@@ -459,18 +447,20 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
     (far, SourceTree { root, prefix: prefix.to_vec(), above: Vec::new() })
 }
 
-/// Whether the rules may leave of the source no more than a name, as [`super::alone`] asks of sources here; `None` if there is no answer.
-fn leaves_a_name(way: &Way<'_>, source: &Source, rules: &[OsString]) -> Option<bool> {
+/// Whether the rules may leave of the sources no more than a name, as [`super::alone`] asks of sources here; `None` if there is no answer.
+fn leaves_a_name(way: &Way<'_>, far: &FarSource, trees: &[SourceTree], rules: &[OsString]) -> Option<bool> {
     let Way { config, supervisor, .. } = *way;
-    let (far, tree) = place(source, None);
     let mut words = way.options();
     words.extend_from_slice(rules);
     words.extend(["-n", "-dlR", "--no-implied-dirs", "--no-motd", "--from0", "--files-from=-"].map(OsString::from));
     words.extend([format!("--out-format={JUDGED}%n").into(), "--".into(), far.word.clone(), "/nonexistent/".into()]);
-    let mut argument = tree.prefix;
-    argument.extend(tree.root.name.iter().flat_map(|name| [name.as_bytes(), b"/"].concat()));
-    let mut input = far.name(&argument);
-    input.push(0);
+    let mut input = Vec::new();
+    for tree in trees {
+        let mut argument = tree.prefix.clone();
+        argument.extend(tree.root.name.iter().flat_map(|name| [name.as_bytes(), b"/"].concat()));
+        input.extend(far.name(&argument));
+        input.push(0);
+    }
     let question = Invocation { input, ..Invocation::rsync(&config.program, words, &config.cwd) };
     let mut names = 0;
     let ended = supervisor.run(&question, &mut |stream, line| {
@@ -536,22 +526,6 @@ mod tests {
         }
         for word in ["h:", "h:/a-b_c.d/", "h::m/a+b,c", "h:/...", "h:/\u{e4}", "u@h:a@b:c"] {
             assert!(!odd(word), "{word}");
-        }
-    }
-
-    #[test]
-    fn a_directory_that_has_become_older_is_another() {
-        let before = b"drwxr-xr-x          4,096 2026/11/29 14:45:00 .";
-        for (now, still) in [
-            ("drwxr-xr-x          4,096 2026/11/29 14:45:00 .", Still::There),
-            ("drwxr-xr-x         40,960 2026/11/29 14:45:01 .", Still::Changed),
-            ("drwxr-xr-x          4,096 2026/12/01 00:00:00 .", Still::Changed),
-            ("drwxr-xr-x          4,096 2026/11/29 14:44:59 .", Still::Replaced),
-            ("drwx------          4,096 2026/11/29 14:45:00 .", Still::Replaced),
-            ("lrwxrwxrwx              3 2026/11/29 14:45:00 s -> t", Still::Replaced),
-            ("d", Still::There),
-        ] {
-            assert_eq!(compare(before, now.as_bytes()), still, "{now}");
         }
     }
 

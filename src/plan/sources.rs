@@ -155,7 +155,7 @@ impl Found {
             match tree.root.name {
                 Some(name) if !found.is_dir() => {
                     let weight = Weight { entries: 1, bytes: if found.is_file() { found.len() } else { 0 } };
-                    singles.push(SingleSource { prefix: tree.prefix, name, weight });
+                    singles.push(SingleSource { prefix: tree.prefix, base: tree.root.base, name, weight });
                 }
                 _ => trees.push(tree),
             }

@@ -42,6 +42,7 @@ mod options;
 mod output;
 mod prune;
 mod pull;
+mod pull_several;
 mod receiver;
 mod recheck;
 mod remote;

@@ -10,7 +10,8 @@ use super::Invocation;
 pub struct FarSource {
     /// The one source argument of each launch.
     pub word: OsString,
-    /// The directory that names are relative to, below that argument; empty if it is that argument.
+    /// The directory that names are relative to, below that argument; empty if it is that argument. Names of other sources begin with a slash, which
+    /// stands for that argument.
     pub below: Vec<u8>,
     /// Words that start rsync there in the directory that the argument names then (`--rsync-path`), if it is to be in no other.
     pub enter: Option<OsString>,
@@ -20,6 +21,12 @@ impl FarSource {
     /// An argument as a name in a list. Of a daemon's module that is not confined by chroot(2), rsync opens files only if the module itself is the
     /// source argument (3.2.7 and 3.5.0, experiment): then the directory stands before each name.
     pub fn name(&self, argument: &[u8]) -> Vec<u8> {
+        if let Some(name) = argument.strip_prefix(b"/./") {
+            return [b"././", name].concat();
+        }
+        if let Some(name) = argument.strip_prefix(b"/") {
+            return name.to_vec();
+        }
         if self.below.is_empty() {
             return argument.to_vec();
         }
@@ -46,5 +53,29 @@ impl FarSource {
             held.arguments.insert(end - 1, option);
         }
         held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_all_sources_are_below_the_one_argument() {
+        let name = |below: &str, argument: &str| {
+            let far = FarSource { word: "h:/".into(), below: below.into(), enter: None };
+            String::from_utf8(far.name(argument.as_bytes())).unwrap()
+        };
+        for (below, argument, expected) in [
+            ("", "././s/a", "././s/a"),
+            ("", "./a", "./a"),
+            ("x/y", "././s/a", "x/y/./s/a"),
+            ("x/y", "./a", "x/y/././a"),
+            ("x/y", "./", "x/y/././"),
+            ("x/y", "/z/./s/a", "z/./s/a"),
+            ("x/y", "/./s/a", "././s/a"),
+        ] {
+            assert_eq!(name(below, argument), expected, "{below} {argument}");
+        }
     }
 }

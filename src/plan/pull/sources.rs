@@ -1,0 +1,180 @@
+//! Sources on another machine that are scanned there: how they are named, and whether their names lead to the same directories when a run ends.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Way, directory, list};
+use crate::config::Config;
+use crate::endpoint::Source;
+use crate::far::hold::Hold;
+use crate::far::{self, Listing, Means, Reach};
+use crate::rsync::command::FarSource;
+use crate::rsync::exit;
+use crate::supervise::Supervisor;
+
+use super::super::up_to_date::UpToDate;
+use super::super::{SingleSource, SourceTree};
+
+/// How the sources are scanned where they are.
+#[derive(Debug, Clone)]
+pub struct FarScan {
+    /// The way there.
+    pub reach: Reach,
+    /// What lists.
+    pub means: Means,
+    /// Number of the user who lists there, if that is known.
+    pub user: Option<u32>,
+    /// The directories that are scanned.
+    pub roots: Vec<FarRoot>,
+    /// How launches name them, and what is not scanned.
+    pub(in super::super) placed: Placed,
+    /// The way there by each address, if there are several.
+    pub(super) others: Vec<Reach>,
+    /// What keeps each rsync in the one source: where something is deleted.
+    pub hold: Option<Hold>,
+    /// rsync's listing of all that is in the one source, if that has begun.
+    pub begun: Option<Arc<Listing>>,
+    /// Looks whether there is anything to do, if that may be answered soon.
+    pub up_to_date: Option<Arc<UpToDate>>,
+}
+
+/// A source that is scanned where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarRoot {
+    /// As it was typed.
+    pub source: OsString,
+    /// Its inode, if that is known.
+    pub inode: Option<u64>,
+    /// The directory there.
+    pub(super) path: Vec<u8>,
+    /// How rsync lists it.
+    pub(super) line: Vec<u8>,
+}
+
+impl FarRoot {
+    pub(super) fn of(source: &Source, line: Vec<u8>) -> FarRoot {
+        FarRoot { source: source.original().to_owned(), path: directory(source), inode: None, line }
+    }
+}
+
+/// How launches name sources on another machine, as [`super::Plan`] has it.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Placed {
+    pub source: FarSource,
+    pub trees: Vec<SourceTree>,
+    pub singles: Vec<SingleSource>,
+    pub missing: Vec<(OsString, io::ErrorKind)>,
+    /// What rsync has said of those.
+    pub said: Vec<Vec<u8>>,
+}
+
+/// What is found by the name of a source when a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Still {
+    /// What it was, as far as is known.
+    There,
+    /// It, with something that was added or removed; or another directory, and nothing tells.
+    Changed,
+    /// Another directory.
+    Replaced,
+    /// Nobody has said what, who could say it when the run began.
+    Unanswered,
+}
+
+/// How often it is asked, and the pauses between: a server that is busy with something else may refuse one connection.
+const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::ZERO];
+
+impl FarScan {
+    /// What rsync has said of sources that are not there.
+    pub fn said_of_missing(&self) -> &[Vec<u8>] {
+        &self.placed.said
+    }
+
+    /// Whether only new connections tell what is found by the names of the sources.
+    pub fn are_listed_again(&self) -> bool {
+        self.hold.is_none() && self.roots.iter().any(|root| root.inode.is_none())
+    }
+
+    /// What is found by the names of the sources by now. One rsync enters each once; several look them up again.
+    pub fn are_still_there(&self, config: &Config, supervisor: &Supervisor) -> Vec<(OsString, Still)> {
+        if self.hold.is_some() {
+            // None of them has seen anything else.
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for pause in PAUSES {
+            found = self.look_again(config, supervisor);
+            let is_answered = found.iter().all(|still| *still != Still::Unanswered);
+            if is_answered || supervisor.stopped() {
+                break;
+            }
+            std::thread::sleep(pause);
+        }
+        self.roots.iter().map(|root| root.source.clone()).zip(found).collect()
+    }
+
+    fn look_again(&self, config: &Config, supervisor: &Supervisor) -> Vec<Still> {
+        let paths: Vec<&[u8]> = self.roots.iter().map(|root| &root.path[..]).collect();
+        let asks_shell = self.roots.iter().all(|root| root.inode.is_some());
+        let (first, way) = (&config.sources[0], Way { config, early: None, supervisor });
+        if !asks_shell {
+            // A daemon tells how a directory looks, and not which it is.
+            let of = |root: &FarRoot| {
+                let source = config.sources.iter().find(|source| source.original() == root.source);
+                let now = list(&way, source.unwrap_or(first), None);
+                match now.line {
+                    Some(line) => compare(&root.line, &line),
+                    None if now.code == Some(exit::PARTIAL) => Still::Replaced,
+                    None => Still::Unanswered,
+                }
+            };
+            return self.roots.iter().map(of).collect();
+        }
+        // The address that was scanned through may be cut by now.
+        let mut ways = std::iter::once(&self.reach).chain(&self.others);
+        let now = ways.find_map(|reach| far::look_at(reach, &paths, supervisor).ok().filter(|now| now.user.is_some()));
+        let Some(now) = now else { return vec![Still::Unanswered; paths.len()] };
+        let is_it = |(root, inode): (&FarRoot, Option<u64>)| {
+            if root.inode == inode { Still::There } else { Still::Replaced }
+        };
+        let inodes = now.inodes.into_iter().chain(std::iter::repeat(None));
+        self.roots.iter().zip(inodes).map(is_it).collect()
+    }
+}
+
+/// Compares two listings of a directory. Whatever is put into it or taken from it makes it younger, and changes neither its kind nor its mode.
+fn compare(before: &[u8], now: &[u8]) -> Still {
+    let look = |line: &[u8]| {
+        let words: Vec<Vec<u8>> =
+            line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect();
+        Some((words.first()?.clone(), [words.get(2)?.clone(), words.get(3)?.clone()]))
+    };
+    match (look(before), look(now)) {
+        (Some((mode, time)), Some((its_mode, its_time))) if mode != its_mode || its_time < time => Still::Replaced,
+        (Some((_, time)), Some((_, its_time))) if its_time > time => Still::Changed,
+        _ => Still::There,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_has_become_older_is_another() {
+        let before = b"drwxr-xr-x          4,096 2026/11/29 14:45:00 .";
+        for (now, still) in [
+            ("drwxr-xr-x          4,096 2026/11/29 14:45:00 .", Still::There),
+            ("drwxr-xr-x         40,960 2026/11/29 14:45:01 .", Still::Changed),
+            ("drwxr-xr-x          4,096 2026/12/01 00:00:00 .", Still::Changed),
+            ("drwxr-xr-x          4,096 2026/11/29 14:44:59 .", Still::Replaced),
+            ("drwx------          4,096 2026/11/29 14:45:00 .", Still::Replaced),
+            ("lrwxrwxrwx              3 2026/11/29 14:45:00 s -> t", Still::Replaced),
+            ("d", Still::There),
+        ] {
+            assert_eq!(compare(before, now.as_bytes()), still, "{now}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Several sources on one machine: launches name them below one directory, and what arrives is what one rsync brings.
+
+use std::time::Duration;
+
+use crate::support::command::{multi_sync, run, run_within, sh};
+use crate::support::twin::{Twin, table};
+use crate::support::work::Work;
+
+/// A stand-in for ssh.
+fn shell(work: &Work) -> String {
+    let path = work.file("shell", "#!/bin/sh\n[ \"$1\" != -l ] || shift 2\nshift\nexec sh -c \"$*\"\n");
+    run(sh(work, "chmod 755 shell")).expect_code(0);
+    path.display().to_string()
+}
+
+/// Trees beside each other and below each other, with names that others have too, and a link that leads to one.
+fn fill(work: &Work) {
+    let script = r#"
+        for d in 1 2 3 4 5; do mkdir -p m/a/x$d/deep m/up/b/y$d; for f in 1 2; do echo "$d$f" >m/a/x$d/f$f; ln m/a/x$d/f$f m/up/b/y$d/h$f; done; done
+        mkdir -p m/c/up m/other/a; echo 1 >m/c/f; echo 2 >m/other/a/g; echo 3 >m/file; ln -s up/b m/link; ln -s nowhere m/gone-link
+        chmod 2750 m/a m/up/b; chmod 1777 m/c; chmod 700 m/up; find m -exec touch -h -d @1000000000 {} +"#;
+    run(sh(work, script)).expect_code(0);
+}
+
+/// The sources, and whether several rsyncs copy them.
+const FORMS: [(&[&str], bool); 16] = [
+    (&["a", "up/b"], true),
+    (&["a", "up"], true),
+    (&["a/", "up/b", "file"], true),
+    (&["up/b", "c/", "a"], true),
+    (&["up/b/", "a"], true),
+    (&["", "up/b/y1"], true),
+    (&["c", "up/b/y2", "a/x1/deep/"], true),
+    (&["file", "a", "gone-link"], true),
+    (&["link", "a"], true),
+    (&["link/", "a"], true),
+    (&["a", "none", "up/b"], true),
+    (&["none", "nowhere"], false),
+    (&["a", "other/a"], false),
+    (&["a/", "c/"], false),
+    (&["c/", "up"], false),
+    (&["a", "none/x"], false),
+];
+
+#[test]
+fn several_sources_arrive_as_one_rsync_brings_them() {
+    let work = Work::new();
+    fill(&work);
+    let (top, shell) = (work.path().display().to_string(), shell(&work));
+    let user = rustix::process::geteuid().as_raw();
+    work.file("conf", format!("use chroot = no\nuid = {user}\ngid = {user}\n[m]\npath = {top}/m\n"));
+    let connect = format!("rsync --daemon --config={top}/conf");
+    let mut cases = Vec::new();
+    for (at, (names, several)) in FORMS.iter().enumerate() {
+        // With a file among them some options are one rsync's.
+        let has_file = names.iter().any(|name| ["file", "gone-link", "link"].contains(name));
+        let options = if has_file { "-a" } else { ["-aH", "-a --no-perms", "-rlpt --exclude=deep"][at % 3] };
+        cases.push((format!("there:{top}/m/"), format!(":{top}/m/"), names, *several, options));
+        // Of a daemon it is not known which names of several sources are one file.
+        let options = options.trim_end_matches('H');
+        match at % 3 {
+            0 => cases.push(("rsync://there/m/".into(), "rsync://there/m/".into(), names, *several, options)),
+            1 => cases.push(("there::m/".into(), "::m/".into(), names, *several, options)),
+            _ => {}
+        }
+    }
+    table(&cases, |(first, next, names, several, options)| {
+        let sources = names.iter().enumerate().map(|(at, name)| [if at == 0 { first } else { next }, *name].concat());
+        let words: Vec<String> = sources.chain(["SIDE/D".to_owned()]).collect();
+        let twin = Twin::new(&work, &words).options(*options).flags("-p 3 -f 3 --stats");
+        let twin = twin.env("RSYNC_RSH", &shell).env("RSYNC_CONNECT_PROG", &connect);
+        let (one, many, different) = twin.attempt();
+        let is_one = many.stdout_text().contains("One rsync for everything");
+        let says_it = one
+            .stderr_text()
+            .lines()
+            .filter(|line| line.contains("link_stat"))
+            .all(|line| many.stderr_text().contains(line));
+        let right = different.is_none() && is_one != *several && says_it;
+        (!right).then(|| format!("{words:?} {options}: {different:?}\n{}\n{}", one.report(), many.report()))
+    });
+}
+
+/// Where several cannot do it the reason is told.
+#[test]
+fn sources_without_a_directory_in_common_are_one_rsyncs() {
+    let work = Work::new();
+    fill(&work);
+    let (top, shell) = (work.path().display(), shell(&work));
+    for (sources, why) in [
+        ([format!("h:{top}/m/a"), ":up".to_owned()], "no directory in common"),
+        (["rsync://h/m/a".into(), "rsync://h/n/b".into()], "no directory in common"),
+        ([format!("h:{top}/m/a"), format!(":{top}/m/other/a")], "bring the same name"),
+        ([format!("h:{top}/m/a"), format!(":{top}/m/none/x")], "cannot be seen"),
+    ] {
+        let mut explain = multi_sync(&work);
+        explain.args(["explain", "-p", "4", "rsync", "-a"]).args(&sources).arg("D/").env("RSYNC_RSH", &shell);
+        let told = run(explain).expect_code(0);
+        assert!(told.stdout_text().contains(why), "{}", told.report());
+    }
+}
+
+/// Each of them is looked at again when the run ends; what gives no answer any more is told.
+#[test]
+fn each_of_several_sources_is_looked_at_again() {
+    for (does, code, said) in [
+        ("mv m/up/b m/up/old; cp -a m/up/old m/up/b", 23, ":TOP/m/up/b: was replaced"),
+        ("mv m/a m/old", 23, "there:TOP/m/a: was replaced"),
+        ("touch cut", 23, "there:TOP/m/a: cannot be looked at any more"),
+        ("true", 0, ""),
+    ] {
+        let work = Work::new();
+        fill(&work);
+        let top = work.path().display().to_string();
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" != -l ] || shift 2\nshift\n\
+             case $* in *'sh -s') [ ! -e '{top}'/cut ] || exit 255 ;; *--files-from*) (cd '{top}' && [ -e D/b/y5 ] && mkdir once 2>/dev/null && {{ {does}; }}) ;; esac\nexec sh -c \"$*\"\n"
+        );
+        work.file("shell", script);
+        run(sh(&work, "chmod 755 shell")).expect_code(0);
+        let mut command = multi_sync(&work);
+        command.args(["-p", "1", "-f", "3", "-r", "-r", &format!("there:{top}/m/a"), &format!(":{top}/m/up/b"), "D/"]);
+        command.env("RSYNC_RSH", work.join("shell"));
+        let ran = run_within(command, Duration::from_secs(60)).expect_code(code);
+        let is_told = ran.stderr_text().contains(&said.replace("TOP", &top));
+        ran.expect(is_told, does);
+    }
+}
