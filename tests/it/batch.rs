@@ -317,6 +317,62 @@ fn a_job_that_has_to_make_room_for_another_ends_in_its_time_of_grace() {
     expect_slow_tree(&work, &ran);
 }
 
+/// The commands below a heading of `docs/slurm.md`.
+fn example(heading: &str) -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/slurm.md")).unwrap();
+    let below = page.split_once(&format!("## {heading}\n")).expect("the heading is there").1;
+    below.split("```").nth(1).unwrap().strip_prefix("sh\n").unwrap().to_owned()
+}
+
+/// As they stand there, but for paths, and for numbers that these small nodes do not have.
+#[test]
+#[ignore = "waits for most of a minute: cargo test --test it batch:: -- --ignored"]
+fn the_examples_of_the_documentation_do_what_it_says() {
+    let Some(slurm) = slurm(8, "PartitionName=dtn Nodes=ALL\n") else { return };
+    let work = Work::new();
+    tree(&work, 120);
+    for dir in ["runs", "old"] {
+        work.dir(dir);
+    }
+    let here = |name: &str| format!("{}/{name}", work.path().display());
+    let built = Path::new(env!("CARGO_BIN_EXE_multi-sync")).parent().unwrap().display();
+    let in_place = |text: String| {
+        text.replace("/mnt/old/", &here("src/"))
+            .replace("/mnt/new/", &here("D/"))
+            .replace("/scratch/me", work.path().to_str().unwrap())
+            .replace("/home/me", work.path().to_str().unwrap())
+            .replace("backup:/mirror/export/", &here("D/"))
+            .replace("/export/", &here("src/"))
+            .replace("-p 128", "-p 16")
+            .replace("--ntasks-per-node=4", "--ntasks-per-node=2")
+    };
+    let shell = |text: &str| {
+        let mut command = sh(&work, &format!("PATH={built}:$PATH\nexport PATH\nset -e\n{text}"));
+        command.env("SLURM_CONF", slurm.configuration()).env_remove("SLURM_JOB_ID").env("HOME", work.path());
+        command
+    };
+    for (heading, nodes) in [
+        ("A partition for data transfer, 24 hours, no ssh", "4 nodes of it copy, with 8 rsyncs"),
+        ("Evacuation of a file system with 8 nodes", "8 nodes of it copy, with 16 rsyncs"),
+    ] {
+        let ran = run_within(shell(&in_place(example(heading))), LONG).expect_code(0);
+        expect_same(&work, &ran);
+        let outputs = fs::read_dir(work.join("runs")).unwrap().map(|run| run.unwrap().path().join("job.out"));
+        let said: Vec<String> = outputs.map(|path| fs::read_to_string(path).unwrap()).collect();
+        assert!(said.iter().all(|said| said.contains(nodes)), "{said:?}");
+        for part in ["D", "runs"] {
+            fs::rename(work.join(part), work.join("old").join(format!("{part} {nodes}"))).unwrap();
+        }
+        work.dir("runs");
+    }
+    let script = work.file("mirror.sh", in_place(example("A mirror every night")));
+    set_mode(&script, 0o755);
+    let ran = run_within(shell("sbatch --begin=now --wait \"$HOME/mirror.sh\""), LONG).expect_code(0);
+    expect_same(&work, &ran);
+    let queue = slurm.ask("squeue", &["-h", "-o", "%j %t %S %r"]);
+    assert!(queue.contains("mirror.sh PD") && queue.contains("T22:00:00") && queue.contains("BeginTime"), "{queue}");
+}
+
 #[test]
 #[ignore = "waits for most of a minute: cargo test --test it batch:: -- --ignored"]
 fn a_job_in_which_nothing_comes_to_its_end_is_not_queued_again_for_ever() {
