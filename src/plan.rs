@@ -297,8 +297,10 @@ impl Plan {
         let to = config.destination.original().to_owned();
         // An rsync that reads directories while it copies would come upon its own copies in the source, by chance upon more or fewer.
         let nested = rule.is_some_and(|rule| rule.id == fallback::NESTED).then(|| "--no-inc-recursive".into());
+        let steady = bandwidth::steady(&meaning);
         let one = |options: Vec<OsString>, more: Vec<OsString>| {
-            let words = [options, more, nested.clone().into_iter().collect()].concat();
+            let ours = nested.iter().chain(&steady).cloned().collect();
+            let words = [options, more, ours].concat();
             recipe.plain(config.cwd.clone(), &words, &typed, to.clone())
         };
         let plain = one(config.options.argv(), Vec::new());

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
+use crate::rsync::bandwidth::steady;
 use crate::scan::Weight;
 
 /// What an entry takes beside its content, as sent.
@@ -21,6 +22,9 @@ const UNSETTLED: f64 = 2.0;
 
 /// The limit and who has what of it, in KiB a second.
 pub(crate) struct Bandwidth {
+    /// What the user has asked for.
+    asked: NonZero<u64>,
+    /// What is given away of it.
     limit: u64,
     /// An even part.
     even: u64,
@@ -47,19 +51,26 @@ impl Held {
 
 impl Bandwidth {
     pub fn new(limit: NonZero<u64>, processes: NonZero<usize>) -> Bandwidth {
-        let mut bandwidth =
-            Bandwidth { limit: limit.get(), even: 1, held: HashMap::new(), owed: Vec::new(), refused: None };
-        bandwidth.share_among(processes);
+        let (held, owed) = (HashMap::new(), Vec::new());
+        let mut bandwidth = Bandwidth { asked: limit, limit: 0, even: 1, held, owed, refused: None };
+        bandwidth.change(limit, processes);
         bandwidth
     }
 
+    /// What the user has asked for.
     pub fn limit(&self) -> NonZero<u64> {
-        NonZero::new(self.limit).unwrap_or(NonZero::<u64>::MIN)
+        self.asked
+    }
+
+    /// What all together get.
+    pub fn total(&self) -> u64 {
+        self.limit
     }
 
     /// Another limit for what starts from now on. Launches that run have what they were given, which counts until they end.
     pub fn change(&mut self, limit: NonZero<u64>, processes: NonZero<usize>) {
-        self.limit = limit.get();
+        self.asked = limit;
+        self.limit = steady(limit.get());
         self.share_among(processes);
     }
 
@@ -138,7 +149,10 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn bandwidth(limit: u64, processes: usize) -> Bandwidth {
-        Bandwidth::new(NonZero::new(limit).unwrap(), NonZero::new(processes).unwrap())
+        let mut bandwidth = Bandwidth::new(NonZero::new(limit).unwrap(), NonZero::new(processes).unwrap());
+        bandwidth.limit = limit;
+        bandwidth.share_among(NonZero::new(processes).unwrap());
+        bandwidth
     }
 
     fn of(mib: u64) -> Weight {
@@ -209,9 +223,9 @@ mod tests {
         bandwidth.ends(0, Some(0), now);
         assert_eq!(start(&mut bandwidth, 2, 40, 40, now), None, "1024 are taken of 1024");
         bandwidth.ends(1, Some(0), now);
-        assert_eq!(start(&mut bandwidth, 2, 40, 40, now), Some(512));
+        assert_eq!(start(&mut bandwidth, 2, 40, 40, now), Some(steady(1024).div_ceil(2)));
         bandwidth.change(NonZero::new(8192).unwrap(), NonZero::new(2).unwrap());
-        assert_eq!(start(&mut bandwidth, 3, 40, 0, now), Some(8192 - 512));
+        assert_eq!(start(&mut bandwidth, 3, 40, 0, now), Some(steady(8192) - steady(1024).div_ceil(2)));
     }
 
     proptest! {

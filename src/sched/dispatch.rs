@@ -12,6 +12,7 @@ use crate::rsync::exit;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
 
+use super::bandwidth::Bandwidth;
 use super::input::{Command, Release};
 use super::phase::Phase;
 use super::slots::{Running, State};
@@ -484,7 +485,7 @@ impl Scheduler {
     /// The share of a launch; 0 is no limit. One rsync for everything has what the user has typed, unless that was changed since.
     fn limit(&mut self, launch: LaunchId, work: &Work, weight: Weight) -> Option<u64> {
         if work.is_everything() {
-            let limit = self.bandwidth.as_ref().map_or(0, |bandwidth| bandwidth.limit().get());
+            let limit = self.bandwidth.as_ref().map_or(0, Bandwidth::total);
             return self.steering.limits_anew.then_some(limit);
         }
         let (waiting, settled, alone) = (self.queue.weight(), self.is_settled(), self.slots.is_empty());

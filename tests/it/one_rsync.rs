@@ -24,7 +24,7 @@ use crate::support::work::{Work, set_mode};
 
 #[test]
 fn random_cases() {
-    let sweep = Sweep::from_env(120);
+    let sweep = Sweep::from_env(90);
     println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
     let tally = sweep.run(&generated, &|case, verdict, court| {
         if !is_wrong(verdict) {
