@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use fresh::Known;
-pub use maker::make;
+pub use maker::{make, make_dirs};
 pub use table::{Makes, Role, find, listed};
 
 /// Whether there is a first pass.

@@ -38,6 +38,25 @@ impl Context {
         }
     }
 
+    /// Makes split directories, if all of them are new: closed to others, until they get their attributes at the end, as they do anyway after
+    /// something was made in them. So no rsync has to be waited for before there is something to do. `of_dest` if DEST is one of them. `None` if rsync
+    /// is to make them.
+    pub(super) fn make_split(&self, range: Range<usize>, of_dest: bool) -> Option<Made> {
+        self.plan.first_pass.as_ref().ok().filter(|makes| makes.split)?;
+        let spine = self.spine();
+        let mut groups = Vec::new();
+        for dir in &spine.dirs(range) {
+            if dir.mount_point || !spine.is_known(dir.argument.as_deref().unwrap_or(b".")) {
+                return None;
+            }
+            let Some(argument) = &dir.argument else { continue };
+            let (above, name) = split(argument)?;
+            groups.push(group(&self.plan.recipe, above, vec![name.to_vec()]));
+        }
+        drop(spine);
+        first_pass::make_dirs(&self.order(groups, None)?, of_dest)
+    }
+
     /// The units of a launch that may be made, by the directories that they are in.
     pub(super) fn to_make(&self, units: &[OsString]) -> Vec<Group> {
         if self.plan.first_pass.is_err() || !self.tells_names() {
@@ -63,16 +82,20 @@ impl Context {
 
     /// Makes them; `limit` is the share of the bandwidth, in KiB a second.
     pub(super) fn make_first(&self, groups: Vec<Group>, limit: Option<u64>, meter: Arc<Meter>) -> Made {
-        let (Ok(makes), Some(dest)) = (&self.plan.first_pass, self.local_dest()) else { return Made::default() };
-        let order = Order {
+        let Some(order) = self.order(groups, limit) else { return Made::default() };
+        first_pass::make(&order, &Looked { context: self, meter })
+    }
+
+    fn order(&self, groups: Vec<Group>, limit: Option<u64>) -> Option<Order> {
+        let (Ok(makes), Some(dest)) = (&self.plan.first_pass, self.local_dest()) else { return None };
+        Some(Order {
             makes: *makes,
             dest: dest.to_owned(),
             identity: self.dest_identity(),
             groups,
             limit: limit.and_then(|kib| NonZero::new(kib.saturating_mul(1024))),
             threads: self.threads(),
-        };
-        first_pass::make(&order, &Looked { context: self, meter })
+        })
     }
 
     /// Threads of one launch: as many launches as there may be share them.

@@ -162,6 +162,7 @@ impl Launch<'_> {
         };
         let (invocation, tells, names, to_make) = match prepared? {
             (Prepared::Not(why), found) => return Ok(End::not_launched(why, found)),
+            (Prepared::Made(made), found) => return Ok(End { made, ..End::not_launched(NotLaunched::Made, found) }),
             (Prepared::Launch(invocation, tells, names, to_make), found) => {
                 if let Some(awaited) = &awaited {
                     let _ = awaited.arguments.set(invocation.arguments.clone());

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
-use crate::first_pass::Group;
+use crate::first_pass::{Group, Made};
 use crate::plan::SourceTree;
 use crate::report::Failed;
 use crate::rsync::command::{Copying, Invocation};
@@ -23,6 +23,8 @@ use super::spine::{Part, path_in_transfer};
 pub(super) enum Prepared {
     /// With what may be made before.
     Launch(Box<Invocation>, Tells, Names, Vec<Group>),
+    /// Its split directories were made without it.
+    Made(Made),
     Not(NotLaunched),
 }
 
@@ -182,7 +184,7 @@ impl Context {
             return Prepared::Not(stands);
         }
         let spine = self.spine();
-        let mut part = spine.part(range, true);
+        let mut part = spine.part(range.clone(), true);
         part.arguments.retain(|argument| !spine.is_unmade(argument.as_bytes()));
         let dest_made = spine.dest_made;
         drop(spine);
@@ -193,6 +195,12 @@ impl Context {
         // Made by what belongs to another source it would have other modes, and the scan may come upon that first.
         let fills_dest = |tree: &SourceTree| tree.root.name.is_none() && tree.prefix == b"./" && tree.above.is_empty();
         let of_dest = part.dest || !dest_made && self.plan.trees.iter().any(fills_dest);
+        if (part.dest || !of_dest)
+            && let Some(made) = self.make_split(range.clone(), part.dest)
+        {
+            self.made(range, false);
+            return Prepared::Made(made);
+        }
         let dest = if of_dest {
             Some(&b"./"[..])
         } else if part.arguments.is_empty() {

@@ -127,6 +127,11 @@ impl SpineList {
         self.new.get(above).is_some_and(|known| !known.has(name))
     }
 
+    /// Whether this split directory was not there, or hardly had a name.
+    pub fn is_known(&self, argument: &[u8]) -> bool {
+        self.new.contains_key(argument)
+    }
+
     /// Whether that this one was replaced was not said before.
     pub fn is_news(&mut self, replaced: &[u8]) -> bool {
         self.replaced.insert(replaced.to_vec())

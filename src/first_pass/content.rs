@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustix::fs::{Advice, SeekFrom, copy_file_range, fadvise, ftruncate, ioctl_ficlone, seek};
-use rustix::io::{Errno, Result, pwrite, read};
+use rustix::io::{Errno, Result, pread, pwrite};
 
 use super::Watch;
 use super::pace::{LOOK_EVERY, Pace};
@@ -134,7 +134,7 @@ impl<'a> Hand<'a> {
         sparse: bool,
         holes: bool,
     ) -> Result<()> {
-        let mut at = seek(from, SeekFrom::Start(begin))?;
+        let mut at = begin;
         let mut written = at;
         while at < size {
             if !self.goes_on() {
@@ -150,10 +150,9 @@ impl<'a> Hand<'a> {
                 if at >= size {
                     break;
                 }
-                seek(from, SeekFrom::Start(at))?;
             }
             let wanted = self.buffer.len().min((size - at) as usize);
-            let bytes: &[u8] = match read(from, &mut self.buffer[..wanted]) {
+            let bytes: &[u8] = match pread(from, &mut self.buffer[..wanted], at) {
                 Ok((bytes, _)) => bytes,
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),

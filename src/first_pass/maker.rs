@@ -29,6 +29,8 @@ use super::{Group, Made, Makes, Order, Watch};
 /// A file that was written within so many seconds may be written once more without a change that shows: rsync reads it.
 const RECENT: i64 = 3;
 const LISTING: usize = 32 << 10;
+/// So many bytes are copied in vain rather than that it is asked whether that is needed.
+const LITTLE: i64 = 64 << 10;
 /// Directories get the rest of their mode from rsync.
 const CLOSED: Mode = Mode::RWXU;
 /// What would not work for the next file either.
@@ -58,6 +60,31 @@ pub fn make(order: &Order, watch: &dyn Watch) -> Made {
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Made { files: count(&pass.files), dirs: count(&pass.dirs), bytes: count(&pass.bytes), took: began.elapsed() }
+}
+
+/// Makes directories, parents first, each closed to others, and DEST, which is closed too if it gets the attributes of a source. `None` if one is in
+/// doubt, or fails: then rsync makes what is missing.
+pub fn make_dirs(order: &Order, closes_dest: bool) -> Option<Made> {
+    let began = Instant::now();
+    let mut made = Made::default();
+    if order.identity.is_none() {
+        let mode = if closes_dest { CLOSED } else { Mode::from_raw_mode(0o777) };
+        match mkdirat(CWD, &order.dest, mode) {
+            Ok(()) => made.dirs += 1,
+            Err(Errno::EXIST) => {}
+            Err(_) => return None,
+        }
+    }
+    let dest = open_dest(order).ok()?;
+    for group in &order.groups {
+        let tops = Pair::open(&dest, group, order.makes).ok()??;
+        for name in &group.names {
+            open_below(&tops.source, name).ok()?;
+            mkdirat(&tops.dest, OsStr::from_bytes(name), CLOSED).ok()?;
+            made.dirs += 1;
+        }
+    }
+    Some(Made { took: began.elapsed(), ..made })
 }
 
 /// What all threads share.
@@ -104,6 +131,41 @@ struct Pair {
     other_group: bool,
 }
 
+impl Pair {
+    /// The directory that names of a group are in; `None` if what is made there would be something else than rsync makes.
+    fn open(dest: &OwnedFd, group: &Group, makes: Makes) -> Result<Option<Pair>> {
+        let base = open_top(&group.base)?;
+        let source = open_below(&base, &group.source)?;
+        let dest = open_below(dest, &group.dest)?;
+        let found = fstat(&dest)?;
+        // What is made below would have other permissions than it has from its source alone.
+        let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
+        let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
+        let other_group = found.st_mode & Mode::SGID.bits() != 0;
+        if has_acl || folds || other_group && !makes.group {
+            return Ok(None);
+        }
+        let device = fstat(&source)?.st_dev;
+        Ok(Some(Pair { source, dest, device, other_group }))
+    }
+}
+
+/// What is known of an entry of the source.
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    Listed(FileType),
+    Looked(&'a Stat),
+}
+
+impl Found<'_> {
+    fn kind(self) -> FileType {
+        match self {
+            Found::Listed(kind) => kind,
+            Found::Looked(found) => FileType::from_raw_mode(found.st_mode),
+        }
+    }
+}
+
 enum Task {
     Group(usize),
     Dir(Dir),
@@ -111,14 +173,9 @@ enum Task {
 
 impl<'a> Pass<'a> {
     fn new(order: &'a Order, watch: &'a dyn Watch) -> io::Result<Pass<'a>> {
-        let dest = open_top(&order.dest)?;
-        let found = fstat(&dest)?;
-        if order.identity.is_some_and(|identity| identity != (found.st_dev, found.st_ino)) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
         Ok(Pass {
             makes: order.makes,
-            dest,
+            dest: open_dest(order)?,
             groups: &order.groups,
             watch,
             pace: order.limit.map(Pace::new),
@@ -156,6 +213,7 @@ impl<'a> Pass<'a> {
             pass: self,
             hand: Hand::new(&self.content, self.pace.as_ref(), self.watch),
             listing: Box::new_uninit_slice(LISTING),
+            expects_empty: false,
         };
         while let Some(task) = self.next() {
             // Also if it panics, others do not wait for it.
@@ -217,40 +275,27 @@ struct Worker<'a, 'b> {
     pass: &'a Pass<'b>,
     hand: Hand<'a>,
     listing: Box<[MaybeUninit<u8>]>,
+    /// The last file was empty.
+    expects_empty: bool,
 }
 
 impl Worker<'_, '_> {
     /// Names of a directory that was split.
     fn group(&mut self, group: &Group) -> Result<()> {
-        let base = open_top(&group.base)?;
-        let source = open_below(&base, &group.source)?;
-        let dest = open_below(&self.pass.dest, &group.dest)?;
-        let found = fstat(&dest)?;
-        // What is made below would have other permissions than it has from its source alone.
-        let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
-        let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
-        if has_acl || folds {
-            return Ok(());
-        }
-        let other_group = found.st_mode & Mode::SGID.bits() != 0;
-        if other_group && !self.pass.makes.group {
-            return Ok(());
-        }
-        let device = fstat(&source)?.st_dev;
-        let tops = Arc::new(Pair { source, dest, device, other_group });
+        let Some(tops) = Pair::open(&self.pass.dest, group, self.pass.makes)? else { return Ok(()) };
+        let tops = Arc::new(tops);
         for name in &group.names {
             if !self.pass.goes_on() {
                 break;
             }
             let Ok(name) = CString::new(&name[..]) else { continue };
-            // A launch that comes once more finds what the first has made.
-            if statat(&tops.dest, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                continue;
-            }
-            let made = match statat(&tops.source, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(found) => self.entry(&tops, None, &tops, &name, FileType::from_raw_mode(found.st_mode)),
-                Err(errno) => Err(errno),
-            };
+            let made = statat(&tops.source, &name, AtFlags::SYMLINK_NOFOLLOW).and_then(|found| {
+                // A launch that comes once more finds what the first has made, which is not copied once more.
+                if found.st_size > LITTLE && statat(&tops.dest, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                    return Ok(());
+                }
+                self.entry(&tops, None, &tops, &name, Found::Looked(&found))
+            });
             made.unwrap_or_else(|errno| self.pass.failed(errno));
         }
         Ok(())
@@ -273,12 +318,11 @@ impl Worker<'_, '_> {
             if !self.pass.goes_on() {
                 break;
             }
-            let kind = match entry.file_type() {
+            let made = match entry.file_type() {
                 FileType::Unknown => statat(&here.source, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .map(|found| FileType::from_raw_mode(found.st_mode)),
-                kind => Ok(kind),
+                    .and_then(|found| self.entry(&dir.tops, Some(&dir.path), &here, name, Found::Looked(&found))),
+                kind => self.entry(&dir.tops, Some(&dir.path), &here, name, Found::Listed(kind)),
             };
-            let made = kind.and_then(|kind| self.entry(&dir.tops, Some(&dir.path), &here, name, kind));
             made.unwrap_or_else(|errno| self.pass.failed(errno));
         }
         self.listing = listing;
@@ -292,9 +336,9 @@ impl Worker<'_, '_> {
         path: Option<&[u8]>,
         above: &Pair,
         name: &CStr,
-        kind: FileType,
+        found: Found<'_>,
     ) -> Result<()> {
-        match kind {
+        match found.kind() {
             FileType::Directory => {
                 let path = match path {
                     Some(path) => [path, b"/", name.to_bytes()].concat(),
@@ -308,31 +352,29 @@ impl Worker<'_, '_> {
                 self.pass.add(Dir { tops: Arc::clone(tops), path });
                 Ok(())
             }
-            FileType::RegularFile => self.file(above, name),
+            FileType::RegularFile => self.file(above, name, found),
             _ => Ok(()),
         }
     }
 
-    fn file(&mut self, above: &Pair, name: &CStr) -> Result<()> {
+    fn file(&mut self, above: &Pair, name: &CStr, found: Found<'_>) -> Result<()> {
         let makes = self.pass.makes;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let source = openat(&above.source, name, flags, Mode::empty())?;
-        let found = fstat(&source)?;
-        let is_plain = || matches!(flistxattr_query(&source), Ok(0) | Err(Errno::OPNOTSUPP));
+        let (source, found) = self.look(&above.source, name, found)?;
+        let is_plain = |source: &OwnedFd| matches!(flistxattr_query(source), Ok(0) | Err(Errno::OPNOTSUPP));
         let left = FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
             || found.st_dev != above.device
             || found.st_size < 0
             || is_recent(&found)
             || makes.single_names_only && found.st_nlink > 1
             || makes.own_group_only && (found.st_gid != self.pass.own.1 || above.other_group)
-            || makes.plain_only && !is_plain();
+            || makes.plain_only && !source.as_ref().is_some_and(is_plain);
         if left {
             return Ok(());
         }
         let size = found.st_size as u64;
         let mode = Mode::from_raw_mode(found.st_mode);
         let begun = Begun::begin(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777), &self.pass.temporary)?;
-        if size > 0 {
+        if let Some(source) = source.filter(|_| size > 0) {
             let holes = (found.st_blocks as u64).saturating_mul(512) < size;
             self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
             if !is_same(&found, &fstat(&source)?) {
@@ -349,6 +391,26 @@ impl Worker<'_, '_> {
         self.pass.bytes.fetch_add(size, Ordering::Relaxed);
         self.pass.watch.made(1, 0);
         Ok(())
+    }
+
+    /// What a file of the source is, and the file, but for an empty one that everybody may read: root does not open that, which costs as much as
+    /// a look. But then the one before it was empty as well, or it was looked at anyway.
+    fn look(&mut self, dir: &OwnedFd, name: &CStr, found: Found<'_>) -> Result<(Option<OwnedFd>, Stat)> {
+        let opens_all = self.pass.own.0 != 0 || self.pass.makes.plain_only;
+        let looked = match found {
+            Found::Looked(found) => Some(*found),
+            Found::Listed(_) if self.expects_empty && !opens_all => Some(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?),
+            Found::Listed(_) => None,
+        };
+        let is_read = |found: &Stat| found.st_size == 0 && found.st_mode & 0o444 == 0o444;
+        if let Some(found) = looked.filter(is_read).filter(|_| !opens_all) {
+            return Ok((None, found));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let source = openat(dir, name, flags, Mode::empty())?;
+        let found = fstat(&source)?;
+        self.expects_empty = found.st_size == 0;
+        Ok((Some(source), found))
     }
 
     /// The time comes last: a file that looks right is.
@@ -369,6 +431,16 @@ impl Worker<'_, '_> {
         let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
         let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
         futimens(file, &Timestamps { last_access, last_modification })
+    }
+}
+
+/// DEST, if it is the directory that it was.
+fn open_dest(order: &Order) -> io::Result<OwnedFd> {
+    let dest = open_top(&order.dest)?;
+    let found = fstat(&dest)?;
+    match order.identity {
+        Some(identity) if identity != (found.st_dev, found.st_ino) => Err(io::ErrorKind::NotFound.into()),
+        _ => Ok(dest),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Makes {
     pub single_names_only: bool,
     /// Files with extended attributes are left to rsync, and with ACLs, which are some.
     pub plain_only: bool,
+    /// Split directories are made too, before any rsync was started: it takes these options together.
+    pub split: bool,
 }
 
 /// What an option means to a first pass.
@@ -53,6 +55,7 @@ const WRITES: &str = "files are written in another way";
 const NO_COPY: &str = "it is no ordinary copy";
 const UNTOUCHED: &str = "it is about entries that a first pass does not make";
 const LATER: &str = "rsync does it when it looks at the entry";
+const NO_DELETION: &str = "nothing is deleted where nothing was";
 const NO_EFFECT: &str = "it changes nothing of the result of a copy to this machine";
 
 #[rustfmt::skip] // A table.
@@ -73,7 +76,7 @@ static ROWS: &[Row] = &[
         Opt::OmitLinkTimes, Opt::IgnoreMissingArgs,
     ]),
     row(Role::None, LATER, &[Opt::OmitDirTimes, Opt::NumericIds]),
-    row(Role::None, "nothing is deleted where nothing was", &[
+    row(Role::None, NO_DELETION, &[
         Opt::Delete, Opt::DeleteDuring, Opt::DeleteDelay, Opt::DeleteAfter, Opt::DeleteExcluded, Opt::Force, Opt::IgnoreErrors,
     ]),
     row(Role::None, NO_EFFECT, &[
@@ -155,7 +158,17 @@ pub fn find(options: &Options, meaning: &Meaning, as_root: bool) -> Result<Makes
         sparse: meaning.sparse,
         single_names_only: meaning.hard_links,
         plain_only: meaning.acls || meaning.xattrs,
+        split: is_taken(options),
     })
+}
+
+/// Whether it is certain that rsync does not refuse these options, if it knows each of them. Others are shown to it before something is made: some
+/// are for a daemon only, and some have a value that it may not like.
+fn is_taken(options: &Options) -> bool {
+    const ALSO: [Opt; 3] = [Opt::WholeFile, Opt::HumanReadable, Opt::Quiet];
+    let is_usual = |row: &&Row| row.role == Role::Followed || [UNTOUCHED, LATER, NO_DELETION].contains(&row.why);
+    let usual = |opt: &Opt| ALSO.contains(opt) || ROWS.iter().filter(is_usual).any(|row| row.options.contains(opt));
+    options.settings().iter().all(|setting| usual(&setting.spec.id)) && options.delete_times() < 2
 }
 
 #[cfg(test)]
@@ -203,12 +216,15 @@ mod tests {
 
     #[test]
     fn what_is_made_follows_the_options_and_the_user() {
-        let all = Makes { owner: true, group: true, ..Makes::default() };
+        let all = Makes { owner: true, group: true, split: true, ..Makes::default() };
         assert_eq!(why("-a", true), Ok(all));
         assert_eq!(why("-aHAX", true), Ok(Makes { single_names_only: true, plain_only: true, ..all }));
         assert_eq!(why("-aS --numeric-ids --delete", true), Ok(Makes { sparse: true, ..all }));
-        assert_eq!(why("-a", false), Ok(Makes { own_group_only: true, ..Makes::default() }));
-        assert_eq!(why("-rpt", true), Ok(Makes::default()));
+        assert_eq!(why("-a", false), Ok(Makes { own_group_only: true, split: true, ..Makes::default() }));
+        assert_eq!(why("-rpt", true), Ok(Makes { split: true, ..Makes::default() }));
+        for text in ["-a --contimeout=5", "-a --compress-choice=none", "-a --delete-after --delete-during"] {
+            assert_eq!(why(text, true), Ok(Makes { split: false, ..all }), "{text}");
+        }
         assert_eq!(why("-av --no-v", true), Err(format!("--verbose (-v): {PRINTS}")));
         for text in ["-rlt", "-a --no-p", "-a --no-t", "-r"] {
             assert!(why(text, true).unwrap_err().starts_with("without"), "{text}");

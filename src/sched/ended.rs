@@ -146,6 +146,13 @@ impl Scheduler {
                 self.spine.other_times |= other_times;
                 self.created(part.end);
             }
+            NotLaunched::Made => {
+                let Work::Create(part) = work else { return };
+                self.touched = true;
+                self.spine.was_made = true;
+                self.spine.other_times = true;
+                self.created(part.end);
+            }
             NotLaunched::Untouched => self.books.done(work.tasks()),
             NotLaunched::NoList => {
                 self.goes_ahead = false;

@@ -103,6 +103,8 @@ pub(crate) enum NotLaunched {
     Alone,
     /// The directories are at DEST already; some may have other times.
     Stands { other_times: bool },
+    /// The first pass has made the directories, and they are still to get their attributes.
+    Made,
     /// The directories have the attributes they were created with.
     Untouched,
     /// Its names cannot be handed over later.

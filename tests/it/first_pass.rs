@@ -258,6 +258,8 @@ fn events_and_statistics_tell_it_apart() {
         .sum();
     let summary = &lines.last().unwrap()["totals"]["made"];
     assert!(of_launches > 40 && summary["files"].as_u64() == Some(of_launches), "{summary}\n{}", ran.report());
+    // No rsync was waited for before there was something to do.
+    assert!(!lines.iter().any(|line| line["kind"] == "create"), "{text}");
     assert!(summary["bytes"].as_u64() > Some(500_000) && summary["directories"].as_u64() > Some(4), "{summary}");
     assert!(fs::read_to_string(work.join("run.html")).unwrap().contains("made before rsync looked"));
     // Of what was made rsync has transferred nothing.

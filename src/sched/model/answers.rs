@@ -8,7 +8,11 @@ impl World {
         match work {
             Work::Create(_) => {
                 let stands = looks_first && self.policy.watches_dest && self.random.one_in(3);
-                stands.then(|| NotLaunched::Stands { other_times: self.random.one_in(2) })
+                let made = looks_first && self.policy.dest_is_local && self.random.one_in(4);
+                match stands {
+                    true => Some(NotLaunched::Stands { other_times: self.random.one_in(2) }),
+                    false => made.then_some(NotLaunched::Made),
+                }
             }
             Work::Copy(_) if ahead && self.fails(8) => Some(NotLaunched::NoList),
             Work::Copy(_) if !self.policy.as_root && self.fails(8) => Some(NotLaunched::Alone),
@@ -28,6 +32,11 @@ impl World {
                 if other_times {
                     self.unset.extend(part.clone());
                 }
+            }
+            (Work::Create(part), NotLaunched::Made) => {
+                self.touched = true;
+                self.created = self.created.max(part.end);
+                self.unset.extend(part.clone());
             }
             (Work::Copy(buckets), NotLaunched::NothingLeft { .. }) => {
                 buckets.iter().for_each(|bucket| self.skip(bucket.id))
