@@ -10,21 +10,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::LazyLock;
 
 use rustix::io::Errno;
+use tempfile::TempDir;
 
 use super::begun::{Begun, Piece};
 use super::child::Finished;
 use super::{Far, Reach};
 use crate::entry::Printable;
-use crate::error::{EXIT_PARTIAL, Error, Result};
+use crate::error::{EXIT_FILE_IO, EXIT_PARTIAL, Error, Result};
 use crate::rsync::listing::{self, Line};
 use crate::rsync::messages::{self, About};
 use crate::rsync::prune::Prune;
 use crate::scan::{Event, Listed, ListedWalk, Scan, Small, Watch};
-use crate::supervise::{Ended, Invocation, Lines, Stream};
+use crate::supervise::{Ended, Invocation, Lines, Stream, leave_no_folder};
+use crate::temporary;
 use links::Links;
 
-/// A destination that is not there: nothing is made with `--dry-run`.
-const NOWHERE: &str = "/nonexistent/";
 /// The listing is complete but for what was told to be missing.
 const INCOMPLETE: [u8; 2] = [EXIT_PARTIAL, 24];
 
@@ -59,17 +59,18 @@ fn command(reach: &Reach, index: usize, options: Vec<OsString>, words: &[OsStrin
 
 pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let mut walk = ListedWalk::new(far.scan, far.user, small, watch, sink)?;
+    let nowhere = if far.scan.hard_links { Some(nowhere()?) } else { None };
     for index in 0..far.scan.roots.len().min(far.reach.words.len()) {
         if watch.stopped() {
             break;
         }
         let prune = prune(far.scan, index);
-        let links = match far.scan.hard_links {
-            true => {
-                let question = command(far.reach, index, listing::link_options(prune), &[NOWHERE.into()]);
-                Links::ask(far, &question, watch)?
+        let links = match &nowhere {
+            Some(nowhere) => {
+                let to = nowhere.path().join("").into_os_string();
+                Links::ask(far, &command(far.reach, index, listing::link_options(prune), &[to]), watch)?
             }
-            false => Links::default(),
+            None => Links::default(),
         };
         walk.begin_root(index as u32, None);
         match far.begun.filter(|_| index == 0) {
@@ -82,6 +83,21 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
     }
     walk.end();
     Ok(())
+}
+
+/// A destination in which nothing is, and nothing is made with `--dry-run`. Of one that is not there rsync looks up some names in its own current directory
+/// (3.5.0, a symbolic link that has several names).
+fn nowhere() -> Result<TempDir> {
+    let unmade = |cause| Error::usage("cannot make a temporary folder").because(cause).exit(EXIT_FILE_IO);
+    let mut made = Err(std::io::ErrorKind::NotFound.into());
+    for place in temporary::places() {
+        made = temporary::folder_in(&place, "multi-sync-");
+        if let Ok(folder) = &made {
+            leave_no_folder(folder.path());
+            break;
+        }
+    }
+    made.map_err(unmade)
 }
 
 /// Takes a listing to its end.
