@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::endpoint::{Addresses, Destination, Source, Target};
+use crate::endpoint::{Addresses, Destination, Seen, Source, Target};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::far::Wanted;
@@ -187,7 +187,7 @@ impl Config {
     ///
     /// # Errors
     /// A word of theirs cannot be read, which was read before.
-    pub fn use_addresses(&mut self, which: &[usize]) -> Result<()> {
+    pub fn use_addresses(&mut self, which: &[(usize, Seen)]) -> Result<()> {
         let Some(all) = self.addresses.take().map(|all| all.only(which)) else { return Ok(()) };
         let first = all.word(0);
         match all.are_of_source() {

@@ -18,7 +18,7 @@ mod tests;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-pub use addresses::{Addresses, Ends};
+pub use addresses::{Addresses, Ends, Seen};
 pub use destination::Destination;
 pub use source::{Form, Source};
 pub use target::{DaemonForm, Target};

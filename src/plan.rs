@@ -49,7 +49,7 @@ use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
 use crate::supervise::Supervisor;
 
-pub use addresses::{check as check_addresses, questions as address_questions};
+pub use addresses::{check as check_addresses, leads_there_again};
 pub use effects::Keeps;
 pub use pull::{FarRoot, FarScan, Still};
 pub use rooted::Rooted;

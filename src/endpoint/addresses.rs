@@ -67,6 +67,47 @@ pub struct Addresses {
     /// What names the machine in a word, such as `me@nas1` or `rsync://nas1:873`.
     machines: Vec<Vec<u8>>,
     rest: Vec<u8>,
+    /// What each of them led to when it was asked.
+    seen: Vec<Seen>,
+}
+
+/// What a directory is known by that an address leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// The start of the system, if a shell has said it.
+    pub boot: String,
+    /// Number of the file system.
+    pub device: String,
+    /// Inode and owner; of a destination that is not made yet those of the directory above.
+    pub place: String,
+    /// A sum of the names in it.
+    pub names: String,
+    /// What rsync lists, where no shell answers: its code, and a sum.
+    pub listed: Option<(u8, u64)>,
+}
+
+impl Seen {
+    /// Whether both are on a machine that has not been started anew between.
+    pub fn is_one_machine(&self, other: &Seen) -> bool {
+        self.listed.is_none() && !self.boot.is_empty() && self.boot == other.boot
+    }
+
+    /// Whether two addresses that were asked at one time lead to one directory.
+    pub fn is_same(&self, other: &Seen) -> bool {
+        if self.is_one_machine(other) {
+            return (&self.device, &self.place) == (&other.device, &other.place);
+        }
+        self.listed == other.listed && (&self.place, &self.names) == (&other.place, &other.names)
+    }
+
+    /// Whether one address leads later to what it led to. What is in a source may have changed, and a destination may have been made.
+    pub fn is_again(&self, now: &Seen, is_source: bool) -> bool {
+        let (same_place, same_device) = (self.place == now.place, self.device == now.device);
+        match self.is_one_machine(now) {
+            true => same_device && (same_place || !is_source),
+            false => self.listed == now.listed && (self.listed.is_some() || !self.place.is_empty() && same_place),
+        }
+    }
 }
 
 impl Addresses {
@@ -90,7 +131,8 @@ impl Addresses {
             let twice = Printable::bytes(&machines[twice]).to_string();
             return Err(refused(&format!("'{twice}' is named twice")));
         }
-        Ok(Some(Addresses { typed: word.to_owned(), is_source, machines, rest: rest.to_vec() }))
+        let (typed, rest, seen) = (word.to_owned(), rest.to_vec(), Vec::new());
+        Ok(Some(Addresses { typed, is_source, machines, rest, seen }))
     }
 
     /// They are those of SRC, and not of DEST.
@@ -126,11 +168,16 @@ impl Addresses {
         rest.map_or_else(|| word.to_owned(), |rest| OsString::from_vec([&self.machines[at][..], rest].concat()))
     }
 
-    /// Only these, in this order.
+    /// Only these, in this order, with what each of them led to.
     #[must_use]
-    pub fn only(&self, which: &[usize]) -> Addresses {
-        let machines = which.iter().map(|at| self.machines[*at].clone()).collect();
-        Addresses { machines, ..self.clone() }
+    pub fn only(&self, which: &[(usize, Seen)]) -> Addresses {
+        let machines = which.iter().map(|(at, _)| self.machines[*at].clone()).collect();
+        Addresses { machines, seen: which.iter().map(|(_, seen)| seen.clone()).collect(), ..self.clone() }
+    }
+
+    /// What one of them led to when it was asked.
+    pub fn seen(&self, at: usize) -> Option<&Seen> {
+        self.seen.get(at)
     }
 }
 
@@ -272,7 +319,53 @@ mod tests {
         let all = Addresses::read("rsync://{a,b:87}/m/p".as_ref(), true).unwrap().unwrap();
         assert_eq!(all.through(1, "rsync://a/m/".as_ref()), "rsync://b:87/m/");
         assert_eq!((all.name(0), all.name(1)), ("a".into(), "b:87".into()));
-        let some = all.only(&[1]);
+        let some = all.only(&[(1, Seen::default())]);
         assert_eq!((some.count(), some.word(0)), (1, "rsync://b:87/m/p".into()));
+    }
+
+    fn seen(boot: &str, device: &str, place: &str, names: &str) -> Seen {
+        let [boot, device, place, names] = [boot, device, place, names].map(str::to_owned);
+        Seen { boot, device, place, names, listed: None }
+    }
+
+    #[test]
+    fn a_directory_is_known_by_all_that_is_seen_of_it() {
+        let here = seen("b", "1", "7 0 0", "n");
+        for (other, same, one_machine) in [
+            (here.clone(), true, true),
+            // Names come and go while others are asked.
+            (seen("b", "1", "7 0 0", "m"), true, true),
+            (seen("b", "2", "7 0 0", "n"), false, true),
+            (seen("b", "1", "8 0 0", "n"), false, true),
+            // Device numbers of two machines say nothing.
+            (seen("c", "2", "7 0 0", "n"), true, false),
+            (seen("c", "1", "7 0 0", "m"), false, false),
+            (seen("", "1", "7 0 0", "n"), true, false),
+            (Seen { listed: Some((0, 1)), ..Seen::default() }, false, false),
+        ] {
+            assert_eq!((here.is_same(&other), here.is_one_machine(&other)), (same, one_machine), "{other:?}");
+        }
+        let listed = |sum| Seen { listed: Some((0, sum)), ..Seen::default() };
+        assert!(listed(1).is_same(&listed(1)) && !listed(1).is_same(&listed(2)));
+        assert!(!listed(1).is_one_machine(&listed(1)));
+    }
+
+    #[test]
+    fn an_address_that_comes_back_leads_to_what_it_led_to() {
+        let before = seen("b", "1", "7 0 0", "n");
+        for (now, of_source, of_dest) in [
+            (seen("b", "1", "7 0 0", "more"), true, true),
+            (seen("b", "1", "8 0 0", "n"), false, true),
+            (seen("b", "2", "7 0 0", "n"), false, false),
+            // Started anew: devices may have other numbers.
+            (seen("c", "2", "7 0 0", "n"), true, true),
+            (seen("c", "1", "8 0 0", "n"), false, false),
+            (seen("", "", "", ""), false, false),
+            (Seen { listed: Some((0, 1)), ..Seen::default() }, false, false),
+        ] {
+            assert_eq!((before.is_again(&now, true), before.is_again(&now, false)), (of_source, of_dest), "{now:?}");
+        }
+        let listed = |sum| Seen { listed: Some((0, sum)), ..Seen::default() };
+        assert!(listed(1).is_again(&listed(1), true) && !listed(1).is_again(&listed(2), true));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::plan::{FarScan, Still};
+use crate::plan::{self, FarScan, Still};
 use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
@@ -103,11 +103,18 @@ impl Driver<'_, '_> {
             Command::Probe(host) => {
                 let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
                 let sender = self.sender.clone();
-                let asked = thread::start(self.scope, move || {
-                    let is_there = ways.answers(host, &name, context.control.supervisor());
-                    // The driver is gone only after it has failed.
-                    let _ = sender.send(Message::Answered(host, is_there));
-                });
+                // The driver is gone only after it has failed.
+                let tell = move |is_there| drop(sender.send(Message::Answered(host, is_there)));
+                let asked = match ways.are_addresses() {
+                    // One that says nothing is not waited for when the run ends.
+                    true => thread::detach(move || {
+                        tell(plan::leads_there_again(&context.config, host, context.control.supervisor()));
+                    }),
+                    false => thread::start(self.scope, move || {
+                        tell(ways.answers(&name, context.control.supervisor()));
+                    })
+                    .map(drop),
+                };
                 if asked.is_err() {
                     self.state.inputs.push(Input::HostAnswered(host, false));
                 }
@@ -193,6 +200,7 @@ impl Driver<'_, '_> {
         }
         let place = self.slots.place(start.slot);
         if !everything {
+            self.said.greet(self.tell);
             self.ways.open(&place);
         }
         if let Work::Copy(buckets) = &start.work {

@@ -221,7 +221,7 @@ pub fn run_recorded(
         let _steward = steward::start(&context, &sender)?;
         start_scan(&context, known, division, &sender);
         let mut driver = Driver {
-            said: Arc::new(Said::after(context.plan.header)),
+            said: Arc::new(Said::after(context.plan.header, greeting(&context))),
             context,
             tell,
             scope,
@@ -316,6 +316,13 @@ fn tell_how(config: &Config, plan: &Plan, tell: &(dyn Fn(Event<'_>) + Sync)) {
 }
 
 /// Starts the scan. Nobody waits for its thread: a directory of the source may hang.
+/// What a daemon has said before anything else, where the user would hear it of one rsync.
+fn greeting(context: &Context) -> Vec<Vec<u8>> {
+    let Context { config, plan, .. } = context;
+    let is_heard = !plan.quiet && !config.verify_only && !config.counts_deletions;
+    plan.far.iter().filter(|_| is_heard).flat_map(|far| far.greeting.clone()).collect()
+}
+
 fn start_scan(context: &Arc<Context>, known: Known, division: Option<Division>, sender: &Sender<Message>) {
     let (context, its_sender) = (Arc::clone(context), sender.clone());
     let started = thread::detach(move || {

@@ -10,9 +10,8 @@ use crate::connection::Connections;
 use crate::endpoint::Addresses;
 use crate::error::Result;
 use crate::hosts::{self, Agents, Host};
-use crate::plan::{self, Plan, Strategy};
+use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Invocation;
-use crate::rsync::exit;
 use crate::sched::{HostPool, Input};
 use crate::shared::{Script, Scripts};
 use crate::shell;
@@ -46,8 +45,6 @@ pub(super) struct Hosts {
 /// The addresses of the other machine.
 pub(super) struct Through {
     addresses: Addresses,
-    /// What asks each of them whether it is there.
-    questions: Vec<Invocation>,
 }
 
 impl Through {
@@ -75,7 +72,7 @@ impl Ways {
             let open = || routes.and_then(|routes| Connections::new(routes, config.processes.get())).map(Arc::new);
             let connections = plan.early.clone().filter(|_| !config.dry_run).or_else(open);
             let addresses = config.addresses.clone().filter(|_| shares && !config.address_hosts().is_empty());
-            let through = addresses.map(|addresses| Through { questions: plan::address_questions(config), addresses });
+            let through = addresses.map(|addresses| Through { addresses });
             return Ok(Ways::Here(connections, through));
         }
         let see = config.hosts.iter().any(|host| host.sees_buckets);
@@ -161,17 +158,14 @@ impl Ways {
         }
     }
 
-    /// Whether a host is there and has an rsync; or an address lets rsync list there, whose directory was compared before the copy. `at` is its number.
-    pub fn answers(&self, at: usize, host: &Host, supervisor: &Supervisor) -> bool {
-        let agents = match self {
-            Ways::Hosts(Hosts { agents, .. }) => agents,
-            Ways::Here(_, Some(Through { questions, .. })) => {
-                let ended = supervisor.run_while_alive(&questions[at], Some(LONGEST_ANSWER), &mut |_, _| {});
-                // A destination that is not made yet cannot be listed.
-                return ended.is_ok_and(|ended| matches!(ended, Ended::Code(exit::OK | exit::PARTIAL)));
-            }
-            Ways::Here(..) => return true,
-        };
+    /// Launches run here, through several addresses.
+    pub fn are_addresses(&self) -> bool {
+        matches!(self, Ways::Here(_, Some(_)))
+    }
+
+    /// Whether a host is there and has an rsync.
+    pub fn answers(&self, host: &Host, supervisor: &Supervisor) -> bool {
+        let Ways::Hosts(Hosts { agents, .. }) = self else { return true };
         let question = shell::body(&Invocation::new("rsync", vec!["--version".into()], "/"));
         let ended = agents.run(supervisor, host, &question, Some(LONGEST_ANSWER), &mut |_, _| {});
         ended.is_ok_and(|ended| ended == Ended::Code(0))

@@ -32,6 +32,8 @@ pub(super) struct Said {
     spine: Mutex<HashSet<Vec<u8>>>,
     /// What is to be said before the first line.
     header: Mutex<Option<&'static str>>,
+    /// How a daemon greets.
+    greeting: Mutex<Vec<Vec<u8>>>,
 }
 
 /// What of its output a launch tells.
@@ -51,9 +53,15 @@ pub(super) enum Tells {
 }
 
 impl Said {
-    /// Of a run in which this comes before the first line.
-    pub fn after(header: Option<&'static str>) -> Said {
-        Said { header: Mutex::new(header), ..Said::default() }
+    /// Of a run in which this comes before the first line, and before that the greeting of a daemon.
+    pub fn after(header: Option<&'static str>, greeting: Vec<Vec<u8>>) -> Said {
+        Said { header: Mutex::new(header), greeting: Mutex::new(greeting), ..Said::default() }
+    }
+
+    /// Says how the daemon greets, once.
+    pub fn greet(&self, tell: &(dyn Fn(Event<'_>) + Sync)) {
+        let greeting = std::mem::take(&mut *self.greeting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        greeting.iter().for_each(|line| tell(Event::Said(line)));
     }
 
     /// Says what comes before the first line, once.

@@ -27,6 +27,9 @@ const LONGEST_RECORD: usize = 1 << 20;
 /// A script is one argument of a shell there, which is 128 KiB at most.
 const LONGEST_SCRIPT: usize = 100 * 1024;
 
+/// A shell adds the number of the signal to this (sh(1)).
+const KILLED: u64 = 128;
+
 /// Functions of the script. `r NAME [OPTIONS...]` lists a root: its base, itself and what is in it, then how that ended.
 const HEAD: &str = r#"LC_ALL=C; export LC_ALL; unset CDPATH POSIXLY_CORRECT FIND_BLOCK_SIZE
 if [ "$(find / -maxdepth 0 -readable -executable -printf %U 2>/dev/null)" ]; then
@@ -243,6 +246,12 @@ impl Records<'_> {
             }
             (b"done", At::Between) => self.at = At::Done,
             (record, At::Root) if record.starts_with(b"end ") => {
+                // What a shell says of a child that was killed: what came is not all, and no error of what is listed.
+                if number(&record[b"end ".len()..], 10).is_none_or(|code| code >= KILLED) {
+                    return Err(Error::usage("cannot list the source with find: it was killed there")
+                        .remedy("what was found until then may be copied already; run it again")
+                        .exit(EXIT_PARTIAL));
+                }
                 self.failed |= record != b"end 0";
                 self.end_root(walk);
             }

@@ -50,7 +50,7 @@ pub(super) fn use_addresses(config: &mut Config, control: &Control, tell: &(dyn 
     checked.iter().for_each(|address| {
         tell(Event::Note(Note::AddressChecked { usable: address.refused.is_none(), text: address.to_string() }));
     });
-    let usable: Vec<usize> =
-        checked.iter().filter(|address| address.refused.is_none()).map(|address| address.at).collect();
+    let usable = checked.into_iter().filter(|address| address.refused.is_none());
+    let usable: Vec<_> = usable.map(|address| (address.at, address.seen)).collect();
     config.use_addresses(&usable)
 }

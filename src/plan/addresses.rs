@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::pull;
 use crate::config::Config;
-use crate::endpoint::{Addresses, Destination, Source, Target};
+use crate::endpoint::{Addresses, Destination, Seen, Source, Target};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
@@ -67,7 +67,8 @@ pub struct CheckedAddress {
     name: String,
     /// Why it cannot be used, if it cannot, with the exit code that says so.
     pub refused: Option<(String, u8)>,
-    seen: Seen,
+    /// What it leads to.
+    pub seen: Seen,
     took: Duration,
 }
 
@@ -81,31 +82,6 @@ impl fmt::Display for CheckedAddress {
     }
 }
 
-/// What a directory is known by.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Seen {
-    /// The start of the system, if a shell has said it.
-    boot: String,
-    device: String,
-    place: String,
-    names: String,
-    /// What rsync lists, where no shell answers.
-    listed: Option<(u8, u64)>,
-}
-
-impl Seen {
-    fn is_one_machine(&self, other: &Seen) -> bool {
-        self.listed.is_none() && !self.boot.is_empty() && self.boot == other.boot
-    }
-
-    fn is_same(&self, other: &Seen) -> bool {
-        if self.is_one_machine(other) {
-            return (&self.device, &self.place) == (&other.device, &other.place);
-        }
-        self.listed == other.listed && (&self.place, &self.names) == (&other.place, &other.names)
-    }
-}
-
 /// The other machine by each of its addresses.
 pub(super) fn targets(config: &Config) -> Vec<Target> {
     let Some(all) = &config.addresses else { return Vec::new() };
@@ -114,12 +90,6 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
         false => Destination::parse(&all.word(at)).map(|destination| destination.target().clone()),
     };
     (0..all.count()).filter_map(|at| target(at).ok()).collect()
-}
-
-/// What asks each address whether it leads there.
-pub fn questions(config: &Config) -> Vec<Invocation> {
-    let Some(all) = &config.addresses else { return Vec::new() };
-    (0..all.count()).map(|at| listing(config, all.word(at), &["-d", "--exclude=*"])).collect()
 }
 
 fn listing(config: &Config, word: OsString, options: &[&str]) -> Invocation {
@@ -176,6 +146,21 @@ pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<CheckedAddr
         }
     }
     Ok(checked)
+}
+
+/// Whether an address that was lost leads to what it led to, or to what another one leads to now. `at` is its number.
+pub fn leads_there_again(config: &Config, at: usize, supervisor: &Supervisor) -> bool {
+    let Some(addresses) = &config.addresses else { return false };
+    let inquiry = Inquiry { config, addresses, supervisor };
+    let before = addresses.seen(at);
+    let ask = |at: usize| {
+        let asked = if before.is_some_and(|seen| seen.listed.is_some()) { inquiry.list(at) } else { inquiry.look(at) };
+        asked.ok().and_then(std::result::Result::ok)
+    };
+    let Some(now) = ask(at) else { return false };
+    let is_known = before.is_some_and(|before| before.is_again(&now, addresses.are_of_source()));
+    // What is put into a source that only rsync lists changes that, and a DEST is made meanwhile.
+    is_known || (0..addresses.count()).filter(|other| *other != at).filter_map(ask).any(|other| now.is_same(&other))
 }
 
 struct Inquiry<'a> {
@@ -336,37 +321,5 @@ fn refusal(answer: &Answer) -> (String, u8) {
     match answer.ended {
         Ended::Stalled => (format!("no answer for {} s", LONGEST.as_secs()), exit::TIMEOUT),
         ended => (format!("code {}: {said}", ended.code()), ended.code().max(1)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(boot: &str, device: &str, place: &str, names: &str) -> Seen {
-        let [boot, device, place, names] = [boot, device, place, names].map(str::to_owned);
-        Seen { boot, device, place, names, listed: None }
-    }
-
-    #[test]
-    fn a_directory_is_known_by_all_that_is_seen_of_it() {
-        let here = seen("b", "1", "7 0 0", "n");
-        for (other, same, one_machine) in [
-            (here.clone(), true, true),
-            // Names come and go while others are asked.
-            (seen("b", "1", "7 0 0", "m"), true, true),
-            (seen("b", "2", "7 0 0", "n"), false, true),
-            (seen("b", "1", "8 0 0", "n"), false, true),
-            // Device numbers of two machines say nothing.
-            (seen("c", "2", "7 0 0", "n"), true, false),
-            (seen("c", "1", "7 0 0", "m"), false, false),
-            (seen("", "1", "7 0 0", "n"), true, false),
-            (Seen { listed: Some((0, 1)), ..Seen::default() }, false, false),
-        ] {
-            assert_eq!((here.is_same(&other), here.is_one_machine(&other)), (same, one_machine), "{other:?}");
-        }
-        let listed = |sum| Seen { listed: Some((0, sum)), ..Seen::default() };
-        assert!(listed(1).is_same(&listed(1)) && !listed(1).is_same(&listed(2)));
-        assert!(!listed(1).is_one_machine(&listed(1)));
     }
 }

@@ -72,6 +72,8 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
     };
     let mut launch = options.without(|setting| own(setting.spec.id)).argv();
     launch.extend(remote_shell(options, meaning, config));
+    // What a daemon says to each of them was said when it was asked about the sources.
+    launch.extend((config.pulls() && matches!(config.far_end(), Target::Daemon { .. })).then(|| "--no-motd".into()));
     // --force and --max-delete do not ask for deletion; they say what else it may do, and how much.
     let deletes = |setting: &Setting| {
         setting.spec.group == Group::Deletion && !matches!(setting.spec.id, Opt::Force | Opt::MaxDelete)

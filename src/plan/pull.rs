@@ -144,9 +144,11 @@ fn look_at_one(
         let found = scope.spawn(|| far::look_at(&reach, &[&root], supervisor).unwrap_or_default());
         let entry = if facts.deletes() { entry(config, source) } else { None };
         let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
-        let line = early.first_line(supervisor).or_else(|| list(way, source, None).line);
+        let first = early.first_line(supervisor).map(|line| Listed { line: Some(line), ..Listed::default() });
+        let line = first.unwrap_or_else(|| list(way, source, None));
         (line, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });
+    let Listed { line, greeting, .. } = line;
     // What was entered has to be what is found by its name.
     let hold = held.and_then(|(hold, entered)| (line.as_ref() == Some(&entered)).then_some(hold));
     let kind = line.as_deref().and_then(listed_kind);
@@ -180,7 +182,7 @@ fn look_at_one(
     let (source, tree) = place(source, hold.as_ref());
     let placed = Placed { source, trees: vec![tree], singles: Vec::new(), missing: Vec::new(), said: Vec::new() };
     let (begun, up_to_date) = early.shared();
-    Some(FarScan { reach, means, user: found.user, roots, placed, others, hold, begun, up_to_date })
+    Some(FarScan { reach, means, user: found.user, roots, placed, others, hold, greeting, begun, up_to_date })
 }
 
 fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: &[OsString]) -> Option<FarScan> {
@@ -199,7 +201,7 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
         facts.pull.nowhere = true;
         return None;
     };
-    let is = asked.is;
+    let (is, greeting) = (asked.is, asked.greeting.clone());
     facts.sources.none = asked.placed.trees.is_empty() && asked.placed.singles.is_empty();
     facts.sources.several = is.several;
     facts.sources.missing = !asked.missing.is_empty();
@@ -228,7 +230,7 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
     early.ask(way);
     let (begun, up_to_date) = early.shared();
     let (user, others, hold) = (found.user, Vec::new(), None);
-    Some(FarScan { reach, means, user, roots, placed, others, hold, begun, up_to_date })
+    Some(FarScan { reach, means, user, roots, placed, others, hold, greeting, begun, up_to_date })
 }
 
 /// What is asked of a scan of these roots.
@@ -362,7 +364,10 @@ fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocati
 }
 
 /// What rsync has answered that lists a source.
+#[derive(Default)]
 struct Listed {
+    /// What a daemon has printed before it.
+    greeting: Vec<Vec<u8>>,
     /// The line of the source, if it came to its end.
     line: Option<Vec<u8>>,
     said: Vec<Vec<u8>>,
@@ -374,7 +379,8 @@ struct Listed {
 fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Listed {
     let Way { config, supervisor, .. } = *way;
     let mut words = way.options();
-    words.extend(["--list-only", "--no-motd", "-d"].map(OsString::from));
+    words.extend(["--list-only", "-d"].map(OsString::from));
+    words.extend(without_motd(config));
     // The directory, without what is in it.
     words.extend((source.form() == Form::Contents).then(|| "--exclude=*".into()));
     if let Some(entry) = entry {
@@ -384,15 +390,24 @@ fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Listed {
     }
     let word = if entry.is_some() { current(source) } else { source.through(&config.sources[0]) };
     words.extend(["--".into(), word]);
-    let (mut listed, mut said) = (None, Vec::new());
+    let (mut printed, mut said) = (Vec::new(), Vec::new());
     let question = Invocation::rsync(&config.program, words, &config.cwd);
     let ended = supervisor.run(&question, &mut |stream, line| match stream {
-        Stream::Stdout if listed.is_none() && listed_kind(line).is_some() => listed = Some(line.to_vec()),
+        Stream::Stdout if printed.len() < MOST_SAID => printed.push(line.to_vec()),
         Stream::Stderr if said.len() < MOST_SAID => said.push(line.to_vec()),
         _ => {}
     });
     let code = ended.ok().map(|ended| ended.code());
-    Listed { line: listed.filter(|_| code == Some(exit::OK)), said, code }
+    // What looks so before it was the daemon's.
+    let at = printed.iter().rposition(|line| listed_kind(line).is_some());
+    let listed = at.map(|at| printed.split_off(at).swap_remove(0));
+    Listed { greeting: printed, line: listed.filter(|_| code == Some(exit::OK)), said, code }
+}
+
+/// Keeps a daemon from greeting, where it is not to be heard: through a shell there is none, and a login may print anything.
+fn without_motd(config: &Config) -> Option<OsString> {
+    let greets = matches!(config.far_end(), Target::Daemon { .. }) && !config.options.mentions(&[Opt::Motd]);
+    (!greets).then(|| "--no-motd".into())
 }
 
 /// The options that lead there.

@@ -12,7 +12,6 @@ use crate::rsync::exit;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
 
-use super::bandwidth::Bandwidth;
 use super::input::{Command, Release};
 use super::phase::Phase;
 use super::slots::{Running, State};
@@ -52,7 +51,7 @@ impl Scheduler {
             Phase::Repair if self.slots.is_idle() => {
                 let Some(bucket) = self.repair.pop() else { return false };
                 let how = Copying { repair: true, ..self.copying(bucket) };
-                self.start(Work::Repair(bucket), Some(how), false);
+                self.start(Work::Repair(bucket), Some(how));
                 true
             }
             Phase::Clean | Phase::Delete(_) if !is_safe_to_delete => false,
@@ -60,13 +59,13 @@ impl Scheduler {
                 let taken = self.queue.take(self.processes(), self.policy.room, u32::MAX, false);
                 let any = !taken.is_empty();
                 if any {
-                    self.start(Work::Clean(taken), None, false);
+                    self.start(Work::Clean(taken), None);
                 }
                 any
             }
             Phase::Delete(parts) => match parts.pop() {
                 Some(part) => {
-                    self.start(Work::Delete(part), None, false);
+                    self.start(Work::Delete(part), None);
                     true
                 }
                 None => false,
@@ -74,7 +73,7 @@ impl Scheduler {
             Phase::Attributes { parts, .. } => match parts.pop() {
                 Some(part) => {
                     if !self.release_attributes(&part) {
-                        self.start(Work::Attributes(part), None, false);
+                        self.start(Work::Attributes(part), None);
                     }
                     true
                 }
@@ -82,7 +81,7 @@ impl Scheduler {
             },
             Phase::Remove => match self.next_removals() {
                 Some(buckets) => {
-                    self.start(Work::Remove(buckets), None, false);
+                    self.start(Work::Remove(buckets), None);
                     true
                 }
                 None => false,
@@ -97,7 +96,7 @@ impl Scheduler {
             if is_free && std::mem::take(&mut self.one_waits) {
                 self.queue.clear();
                 self.repair.clear();
-                self.start(Work::Everything, None, false);
+                self.start(Work::Everything, None);
             }
             return false;
         }
@@ -266,7 +265,7 @@ impl Scheduler {
         }
         let part = self.spine.fitting(self.spine.created, self.policy.room);
         self.spine.creating = true;
-        self.start(Work::Create(part), None, false);
+        self.start(Work::Create(part), None);
     }
 
     fn copying(&self, bucket: Bucket) -> Copying {
@@ -305,9 +304,9 @@ impl Scheduler {
         Some(taken)
     }
 
-    fn start(&mut self, work: Work, how: Option<Copying>, ahead: bool) {
-        let slot = self.slots.place_for(&work, ahead);
-        self.start_in(slot, work, how, ahead);
+    fn start(&mut self, work: Work, how: Option<Copying>) {
+        let slot = self.slots.free().unwrap_or(0);
+        self.start_in(slot, work, how, false);
     }
 
     fn start_in(&mut self, slot: usize, work: Work, how: Option<Copying>, ahead: bool) {
@@ -377,7 +376,12 @@ impl Scheduler {
             self.put_back(Work::Copy(taken));
             return false;
         }
-        self.start(Work::Copy(taken), Some(how), true);
+        let work = Work::Copy(taken);
+        let Some(slot) = self.slots.place_ahead(&work) else {
+            self.put_back(work);
+            return false;
+        };
+        self.start_in(slot, work, Some(how), true);
         true
     }
 
@@ -399,7 +403,11 @@ impl Scheduler {
         if let [part] = &parts[..]
             && bytes <= MOST_LISTED
         {
-            self.start(Work::Attributes(part.clone()), None, true);
+            let work = Work::Attributes(part.clone());
+            // What is set aside may lead elsewhere when it is there again.
+            if let Some(slot) = self.slots.place_ahead(&work) {
+                self.start_in(slot, work, None, true);
+            }
         }
     }
 
@@ -458,44 +466,5 @@ impl Scheduler {
                 self.put_back(work);
             }
         }
-    }
-}
-
-/// The share of `--bwlimit`.
-impl Scheduler {
-    /// Whether there is bandwidth for a launch of these buckets, which were taken from the queue.
-    fn has_bandwidth_for(&mut self, taken: &[Bucket]) -> bool {
-        let (waiting, settled) = (self.queue.weight(), self.is_settled());
-        let weight = taken.iter().map(|bucket| bucket.weight).sum();
-        let Some(bandwidth) = &mut self.bandwidth else { return true };
-        bandwidth.share(weight, waiting, settled, self.now).is_some()
-    }
-
-    /// Whether there is bandwidth for a launch at all.
-    fn has_bandwidth(&mut self) -> bool {
-        let Some(bandwidth) = &mut self.bandwidth else { return true };
-        bandwidth.has_room(self.now)
-    }
-
-    /// Nothing more comes to what waits.
-    fn is_settled(&self) -> bool {
-        self.scanned && !self.spine.creating
-    }
-
-    /// The share of a launch; 0 is no limit. One rsync for everything has what the user has typed, unless that was changed since.
-    fn limit(&mut self, launch: LaunchId, work: &Work, weight: Weight) -> Option<u64> {
-        if work.is_everything() {
-            let limit = self.bandwidth.as_ref().map_or(0, Bandwidth::total);
-            return self.steering.limits_anew.then_some(limit);
-        }
-        let (waiting, settled, alone) = (self.queue.weight(), self.is_settled(), self.slots.is_empty());
-        let bandwidth = self.bandwidth.as_mut()?;
-        let share = match work {
-            Work::Copy(_) => bandwidth.share(weight, waiting, settled, self.now),
-            _ => bandwidth.even(alone, self.now),
-        };
-        let share = share.unwrap_or(NonZero::<u64>::MIN);
-        bandwidth.starts(launch, share, weight, self.now);
-        Some(share.get())
     }
 }

@@ -17,6 +17,7 @@ mod outcome;
 mod phase;
 mod policy;
 mod retry;
+mod share;
 mod slots;
 mod steering;
 mod tuner;

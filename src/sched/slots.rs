@@ -202,13 +202,9 @@ impl SlotTable {
         }
     }
 
-    /// The slot of a launch: where others run or ran, for one that is started `ahead`.
-    pub fn place_for(&self, work: &Work, ahead: bool) -> usize {
-        let slot = match (ahead, work) {
-            (true, Work::Copy(_)) => self.without_copy(),
-            (true, _) => None,
-            _ => self.free(),
-        };
-        slot.unwrap_or(0)
+    /// The slot of a launch that is started ahead, where others run or ran. `None` if no host may be used.
+    pub fn place_ahead(&self, work: &Work) -> Option<usize> {
+        let slot = if let Work::Copy(_) = work { self.without_copy() } else { self.find(|_| false) };
+        slot.or(if self.hosts.is_some() { None } else { Some(0) })
     }
 }

@@ -173,6 +173,34 @@ fn an_address_that_is_lost_loses_nothing() {
     assert!(buckets(&ran, "lab27") > 20, "{}", ran.report());
 }
 
+/// One that was lost and answers again may lead to another machine by then.
+#[test]
+fn an_address_that_comes_back_has_to_lead_to_the_same_directory() {
+    for elsewhere in [false, true] {
+        let work = Work::new();
+        tree(&work, 120);
+        work.file("other/src/wrong", "of another machine");
+        let top = work.path().display().to_string();
+        // The first launch through it cuts it. When it was asked once it is there again, and a login may begin somewhere else.
+        let begins = if elsewhere { "other" } else { "." };
+        let script = format!(
+            "#!/bin/sh\nat=$1; shift; cd '{top}'\nif [ $at = a ]; then\n\
+             case $* in *--files-from*) [ -e cut ] || {{ touch cut; exit 255; }} ;; esac\n\
+             if [ -e cut ]; then case $* in 'sh -s') mkdir try1 2>/dev/null || mkdir back 2>/dev/null ;; esac; [ -e back ] || exit 255; cd {begins}; fi\n\
+             fi\nsleep 0.1; exec sh -c \"$*\"\n"
+        );
+        let rsh = work.file("rsh", script);
+        set_mode(&rsh, 0o755);
+        let from = "{a,b}:src/";
+        let words = ["-p", "2", "-f", "2", "--stats", "rsync", "-a", from, "D"];
+        let ran = run_within(copy(&work, &rsh.display().to_string(), &words), SOON).expect_code(0);
+        assert!(work.join("back").exists(), "it was not asked again: {}", ran.report());
+        expect_equal(&work, &ran);
+        let is_used = buckets(&ran, "a") > 0;
+        assert!(is_used != elsewhere, "{elsewhere}: {}", ran.report());
+    }
+}
+
 #[test]
 fn daemons_have_addresses_too() {
     let work = Work::new();

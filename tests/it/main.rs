@@ -17,6 +17,7 @@ mod big;
 mod command_line;
 mod copy;
 mod crash;
+mod cut_sender;
 mod delete_limit;
 mod destination;
 mod documentation;

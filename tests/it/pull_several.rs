@@ -1,5 +1,6 @@
 //! Several sources on one machine: launches name them below one directory, and what arrives is what one rsync brings.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::support::command::{multi_sync, run, run_within, sh};
@@ -21,6 +22,8 @@ fn fill(work: &Work) {
         chmod 2750 m/a m/up/b; chmod 1777 m/c; chmod 700 m/up; find m -exec touch -h -d @1000000000 {} +"#;
     run(sh(work, script)).expect_code(0);
 }
+
+const SOON: Duration = Duration::from_secs(60);
 
 /// The sources, and whether several rsyncs copy them.
 const FORMS: [(&[&str], bool); 16] = [
@@ -119,10 +122,36 @@ fn each_of_several_sources_is_looked_at_again() {
         work.file("shell", script);
         run(sh(&work, "chmod 755 shell")).expect_code(0);
         let mut command = multi_sync(&work);
-        command.args(["-p", "1", "-f", "3", "-r", "-r", &format!("there:{top}/m/a"), &format!(":{top}/m/up/b"), "D/"]);
+        let runs = work.dir("runs").display().to_string();
+        let sources = [format!("there:{top}/m/a"), format!(":{top}/m/up/b")];
+        command.args(["-p", "1", "-f", "3", "-b", &runs, "-r", "-r"]).args(&sources).arg("D/");
         command.env("RSYNC_RSH", work.join("shell"));
-        let ran = run_within(command, Duration::from_secs(60)).expect_code(code);
+        let ran = run_within(command, SOON).expect_code(code);
         let is_told = ran.stderr_text().contains(&said.replace("TOP", &top));
         ran.expect(is_told, does);
+        if work.join("cut").exists() {
+            fs::remove_file(work.join("cut")).unwrap();
+            let dir = fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+            let mut resumed = multi_sync(&work);
+            resumed.arg("resume").arg(dir).env("RSYNC_RSH", work.join("shell"));
+            run_within(resumed, SOON).expect_code(0);
+        }
+    }
+}
+
+/// What a daemon says to each client is not told by each rsync.
+#[test]
+fn a_daemon_greets_once_at_most() {
+    let work = Work::new();
+    fill(&work);
+    work.file("motd", "Welcome\n\ndrwxr-xr-x          4,096 2026/11/29 14:45:00 trap\nBye\n");
+    let (top, user) = (work.path().display(), rustix::process::geteuid().as_raw());
+    let conf = format!("motd file = {top}/motd\nuse chroot = no\nuid = {user}\ngid = {user}\n[m]\npath = {top}/m\n");
+    work.file("conf", conf);
+    let connect = format!("rsync --daemon --config={top}/conf");
+    for options in ["-a", "-ai", "-av", "-aq", "-a --no-motd"] {
+        let twin = Twin::new(&work, ["rsync://h/m/", "SIDE/D"]).options(options).flags("-p 3 -f 4");
+        let (_, many) = twin.env("RSYNC_CONNECT_PROG", &connect).same();
+        assert!(many.stdout_text().matches("Welcome").count() < 2, "{}", many.report());
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Found<'a> {
     pub roots: Vec<FarRoot>,
     pub is: Is,
     pub missing: Vec<&'a Source>,
+    /// What a daemon has printed.
+    pub greeting: Vec<Vec<u8>>,
 }
 
 /// What rules ask of them.
@@ -110,7 +112,7 @@ pub(super) struct Is {
 /// Asks rsync what each of them is; `None` if it does not tell of all.
 pub(super) fn look<'a>(way: &Way<'_>, together: &Together, sources: &'a [Source]) -> Option<Found<'a>> {
     let (named, contents): (Vec<&Source>, Vec<&Source>) = sources.iter().partition(|one| one.form() == Form::Named);
-    let (lines, said) = ask_named(way, together, &named)?;
+    let Named { lines, said, greeting } = ask_named(way, together, &named)?;
     let of_contents = match contents[..] {
         [] => None,
         [one] => Some((one, ask_contents(way, &sources[0], one, &named)?)),
@@ -152,7 +154,7 @@ pub(super) fn look<'a>(way: &Way<'_>, together: &Together, sources: &'a [Source]
     }
     is.several = trees.len() + singles.len() > 1;
     let source = FarSource { word: together.word.clone(), below: below.unwrap_or_default(), enter: None };
-    Some(Found { placed: Placed { source, trees, singles, missing: Vec::new(), said }, roots, is, missing })
+    Some(Found { placed: Placed { source, trees, singles, missing: Vec::new(), said }, roots, is, missing, greeting })
 }
 
 impl Found<'_> {
@@ -167,8 +169,15 @@ impl Found<'_> {
 /// Lines of a listing by the names in them, as read and as printed.
 type Lines = HashMap<Vec<u8>, (Line, Vec<u8>)>;
 
-/// Sources that are sent by their names, and what was said of those that are not there.
-fn ask_named(way: &Way<'_>, together: &Together, named: &[&Source]) -> Option<(Lines, Vec<Vec<u8>>)> {
+/// Sources that are sent by their names.
+struct Named {
+    lines: Lines,
+    /// What was said of those that are not there.
+    said: Vec<Vec<u8>>,
+    greeting: Vec<Vec<u8>>,
+}
+
+fn ask_named(way: &Way<'_>, together: &Together, named: &[&Source]) -> Option<Named> {
     let mut input = Vec::new();
     for source in named {
         let (base, name) = source.there();
@@ -177,14 +186,14 @@ fn ask_named(way: &Way<'_>, together: &Together, named: &[&Source]) -> Option<(L
         input.push(0);
     }
     let options = ["-d", "-R", "--no-implied-dirs", "--from0", "--files-from=-"];
-    let (lines, said, ended) = ask(way, &options, together.word.clone(), input)?;
+    let Answer { lines, said, greeting, ended } = ask(way, &options, together.word.clone(), input)?;
     let said: Vec<Vec<u8>> = said.into_iter().filter(|line| line.starts_with(b"rsync: ")).collect();
     let is_missing = |line: &Vec<u8>| {
         messages::read(line).is_some_and(|it| it.about == About::LookedUp && it.errno == Some(NOT_FOUND))
     };
     let all_told = lines.len() + said.len() == named.len() && said.iter().all(is_missing);
     let expected = if said.is_empty() { exit::OK } else { exit::PARTIAL };
-    (all_told && ended.code() == expected).then_some((lines, said))
+    (all_told && ended.code() == expected).then_some(Named { lines, said, greeting })
 }
 
 /// The source whose contents are sent.
@@ -203,36 +212,36 @@ fn ask_contents(way: &Way<'_>, first: &Source, source: &Source, named: &[&Source
         options.push(option);
     }
     options.push("--exclude=*".into());
-    let (mut lines, _, ended) = ask(way, &options, super::whole_word(first, source), Vec::new())?;
+    let Answer { mut lines, ended, .. } = ask(way, &options, super::whole_word(first, source), Vec::new())?;
     let (line, typed) = lines.remove(&b"."[..])?;
     let is_answer = ended.code() == exit::OK && line.kind == Kind::Dir;
     is_answer.then_some(Contents { line, typed, meets: !lines.is_empty() })
 }
 
 /// What rsync lists, what it has said besides, and how it ended.
-fn ask(
-    way: &Way<'_>,
-    options: &[impl AsRef<OsStr>],
-    word: OsString,
-    input: Vec<u8>,
-) -> Option<(Lines, Vec<Vec<u8>>, Ended)> {
+struct Answer {
+    lines: Lines,
+    said: Vec<Vec<u8>>,
+    greeting: Vec<Vec<u8>>,
+    ended: Ended,
+}
+
+fn ask(way: &Way<'_>, options: &[impl AsRef<OsStr>], word: OsString, input: Vec<u8>) -> Option<Answer> {
     let mut words = way.options();
-    words.extend(["--list-only", "--no-links", "--no-human-readable", "--no-motd"].map(OsString::from));
+    words.extend(["--list-only", "--no-links", "--no-human-readable"].map(OsString::from));
+    words.extend(super::without_motd(way.config));
     words.extend(options.iter().map(|option| option.as_ref().to_owned()));
     words.extend(["--".into(), word]);
     words.extend((!input.is_empty()).then(|| NOWHERE.into()));
     let question = Invocation { input, ..Invocation::rsync(&way.config.program, words, &way.config.cwd) };
-    let (mut lines, mut said) = (Lines::new(), Vec::new());
-    let ended = way.supervisor.run(&question, &mut |stream, line| match stream {
-        Stream::Stdout => {
-            if let Some(read) = listing::read(line) {
-                lines.insert(read.path.clone(), (read, line.to_vec()));
-            }
-        }
-        Stream::Stderr if said.len() < super::MOST_SAID => said.push(line.to_vec()),
-        Stream::Stderr => {}
+    let (mut lines, mut said, mut greeting) = (Lines::new(), Vec::new(), Vec::new());
+    let ended = way.supervisor.run(&question, &mut |stream, line| match (stream, listing::read(line)) {
+        (Stream::Stdout, Some(read)) => drop(lines.insert(read.path.clone(), (read, line.to_vec()))),
+        (Stream::Stdout, None) if greeting.len() < super::MOST_SAID => greeting.push(line.to_vec()),
+        (Stream::Stderr, _) if said.len() < super::MOST_SAID => said.push(line.to_vec()),
+        _ => {}
     });
-    Some((lines, said, ended.ok()?))
+    Some(Answer { lines, said, greeting, ended: ended.ok()? })
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub struct FarScan {
     pub begun: Option<Arc<Listing>>,
     /// Looks whether there is anything to do, if that may be answered soon.
     pub up_to_date: Option<Arc<UpToDate>>,
+    /// What a daemon has printed when it was asked about the sources, if it was not asked by the listing.
+    pub greeting: Vec<Vec<u8>>,
 }
 
 /// A source that is scanned where it is.
@@ -132,15 +134,22 @@ impl FarScan {
             };
             return self.roots.iter().map(of).collect();
         }
-        // The address that was scanned through may be cut by now.
-        let mut ways = std::iter::once(&self.reach).chain(&self.others);
-        let now = ways.find_map(|reach| far::look_at(reach, &paths, supervisor).ok().filter(|now| now.user.is_some()));
-        let Some(now) = now else { return vec![Still::Unanswered; paths.len()] };
-        let is_it = |(root, inode): (&FarRoot, Option<u64>)| {
-            if root.inode == inode { Still::There } else { Still::Replaced }
-        };
-        let inodes = now.inodes.into_iter().chain(std::iter::repeat(None));
-        self.roots.iter().zip(inodes).map(is_it).collect()
+        let mut found = vec![Still::Unanswered; paths.len()];
+        // The address that was scanned through may be cut by now, or lead elsewhere: then nothing is copied through it any more.
+        for reach in std::iter::once(&self.reach).chain(&self.others) {
+            let Ok(now) = far::look_at(reach, &paths, supervisor) else { continue };
+            if now.user.is_none() {
+                continue;
+            }
+            let is_it = |(root, inode): (&FarRoot, Option<u64>)| {
+                if root.inode == inode { Still::There } else { Still::Replaced }
+            };
+            found = self.roots.iter().zip(now.inodes.into_iter().chain(std::iter::repeat(None))).map(is_it).collect();
+            if found.iter().all(|still| *still == Still::There) {
+                break;
+            }
+        }
+        found
     }
 }
 

@@ -60,7 +60,10 @@ impl World {
                 must!(!self.asks_folding, "asked twice");
                 self.asks_folding = true;
             }
-            Command::Probe(host) => self.asked.push(host),
+            Command::Probe(host) => {
+                self.asked.push(host);
+                self.aside.insert(host);
+            }
             Command::Stop => {
                 self.stopped = true;
                 self.stands_still = false;
@@ -102,6 +105,12 @@ impl World {
             Some(share) => must!(share <= self.bandwidth.unwrap_or(0), "{share} of {:?} KiB a second", self.bandwidth),
             None => must!(self.bandwidth.is_none() || start.work.is_everything(), "{:?} has no limit", start.work),
         }
+        let host = self.of_slots.get(start.slot).copied();
+        must!(
+            host.is_none_or(|host| !self.aside.contains(&host)),
+            "{:?} starts on a host that is set aside",
+            start.work
+        );
         let (launch, ahead) = (start.launch, start.ahead);
         if !ahead {
             self.may_begin(&start.work)?;
