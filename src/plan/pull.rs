@@ -144,7 +144,7 @@ fn look_at_one(
         let found = scope.spawn(|| far::look_at(&reach, &[&root], supervisor).unwrap_or_default());
         let entry = if facts.deletes() { entry(config, source) } else { None };
         let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
-        let first = early.first_line(supervisor).map(|line| Listed { line: Some(line), ..Listed::default() });
+        let first = early.first_line(way).map(|line| Listed { line: Some(line), ..Listed::default() });
         let line = first.unwrap_or_else(|| list(way, source, None));
         (line, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });

@@ -43,7 +43,8 @@ const KNOWN_TOO: [Opt; 4] = [Opt::Filter, Opt::Include, Opt::Preallocate, Opt::X
 /// A look that goes on. It is ended when this goes.
 pub struct UpToDate {
     supervisor: Arc<Supervisor>,
-    answer: Mutex<Receiver<Option<Figures>>>,
+    /// `None` once it has ended.
+    answer: Mutex<Option<Receiver<Option<Figures>>>>,
     until: Instant,
 }
 
@@ -60,7 +61,9 @@ pub(super) fn may_be(config: &Config) -> bool {
     let looks_otherwise =
         config.dry_run || config.verify_only || config.counts_deletions || config.delete_limit.is_some();
     let first_pass = config.first_pass == Wish::On;
-    let is_plain = config.hosts.is_empty() && config.timetable.is_none() && !config.gitignore;
+    // Others are denied what a dry run does not try: a directory that they may not write to is made writable, and locked again.
+    let is_root = rustix::process::geteuid().is_root();
+    let is_plain = is_root && config.hosts.is_empty() && config.timetable.is_none() && !config.gitignore;
     let dest = config.destination.as_typed(&config.cwd);
     let has_something = || std::fs::read_dir(&dest).is_ok_and(|mut names| names.next().is_some());
     !keeps
@@ -84,22 +87,21 @@ impl UpToDate {
             let _ = sender.send(found);
         });
         let until = Instant::now() + LONGEST;
-        began.ok().map(|()| UpToDate { supervisor, answer: Mutex::new(answer), until })
+        began.ok().map(|()| UpToDate { supervisor, answer: Mutex::new(Some(answer)), until })
     }
 
     /// rsync's figures if all is up to date; `None` if something is to be done, or nobody knows in time.
     pub fn wait(&self, given_up: impl Fn() -> bool) -> Option<Figures> {
         /// How often it is asked.
         const LOOK_EVERY: Duration = Duration::from_millis(20);
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            match answer.recv_timeout(LOOK_EVERY) {
+            let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+            match answer.as_ref()?.recv_timeout(LOOK_EVERY) {
                 Ok(found) => return found,
                 Err(RecvTimeoutError::Timeout) if Instant::now() < self.until && !given_up() => {}
                 Err(_) => break,
             }
         }
-        drop(answer);
         self.end();
         None
     }
@@ -107,8 +109,9 @@ impl UpToDate {
     /// Has it end, and waits for that: a daemon may let in one client only.
     pub(super) fn end(&self) {
         self.supervisor.stop(Stop::Terminate);
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = answer.recv_timeout(LONGEST_END);
+        if let Some(answer) = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = answer.recv_timeout(LONGEST_END);
+        }
     }
 }
 
@@ -128,7 +131,8 @@ fn look(config: &Config, early: Option<&Connections>, supervisor: &Supervisor) -
         }
         words.extend(["-e".into(), connections.wait(0, 0, supervisor)]);
     }
-    words.extend(["-n", "--stats", "--no-h", "--no-motd"].map(Into::into));
+    // A daemon's greeting is for the user: it is a line like any other.
+    words.extend(["-n", "--stats", "--no-h"].map(Into::into));
     // Without `%i` it does not name a link of which only the owner differs (experiment, 3.5.0).
     words.push(format!("--out-format={MARK}%i %n").into());
     words.push("--".into());

@@ -7,7 +7,6 @@ use super::Way;
 use crate::endpoint::Target;
 use crate::far::{self, Listing, Means, Reach, Wanted};
 use crate::scan::Scan;
-use crate::supervise::Supervisor;
 
 /// What goes on while the sources are asked what they are.
 #[derive(Debug, Default)]
@@ -20,7 +19,7 @@ pub(super) struct Early {
 
 impl Early {
     /// Has rsync list all that `scan` asks for, where that is how it will be scanned and no other question comes before; and one look whether there is
-    /// anything to do. A daemon that lets in one client only is not asked two things at once, unless it is found out that the first was let in.
+    /// anything to do. A daemon that lets in one client only is not asked the second before the first was let in.
     pub fn start(way: &Way<'_>, reach: &Reach, scan: Option<&Scan>) -> Early {
         let config = way.config;
         let is_daemon = config.sources.iter().any(|source| matches!(source.target(), Target::Daemon { .. }));
@@ -28,7 +27,7 @@ impl Early {
         let lists = |scan: &&Scan| is_wanted && !scan.hard_links && Means::Rsync.refuse(scan).is_ok();
         let begun = scan.filter(lists).filter(|_| is_daemon).and_then(|scan| far::begin_listing(reach, scan).ok());
         let mut early = Early { begun, up_to_date: None };
-        if !is_daemon || early.begun.is_some() {
+        if !is_daemon {
             early.ask(way);
         }
         early
@@ -42,11 +41,11 @@ impl Early {
     }
 
     /// The first line of the listing, if that has begun and was let in.
-    pub fn first_line(&mut self, supervisor: &Supervisor) -> Option<Vec<u8>> {
-        let line = self.begun.as_ref()?.first_line(|| supervisor.stopped());
-        if line.is_none() {
-            // The other question may have been in its way.
-            *self = Early::default();
+    pub fn first_line(&mut self, way: &Way<'_>) -> Option<Vec<u8>> {
+        let line = self.begun.as_ref()?.first_line(|| way.supervisor.stopped());
+        match line {
+            Some(_) => self.ask(way),
+            None => self.begun = None,
         }
         line
     }
