@@ -37,7 +37,7 @@ use multi_sync::command::temporary;
 use multi_sync::harness::bench;
 use multi_sync::harness::selftest;
 use multi_sync::harness::survey;
-use multi_sync::job::{DeleteLimit, RemoteScan};
+use multi_sync::job::{DeleteLimit, RemoteScan, ScanBy};
 use multi_sync::{Error, Result};
 
 use crate::batch::Submission;
@@ -463,7 +463,10 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     config.check_steering()?;
     let wanted = matches.get_one::<String>("remote-scan").and_then(|word| RemoteScan::parse(word));
     config.remote_scan = wanted.unwrap_or_default();
+    let by = matches.get_one::<String>("scan-by").and_then(|word| ScanBy::parse(word));
+    config.scan_by = by.unwrap_or_default();
     config.check_far_sources()?;
+    config.check_scan_by()?;
     config.check_addresses()?;
     set_delete_limit(config, matches)?;
     Ok(keep)

@@ -11,6 +11,7 @@ use crate::endpoint::{Addresses, Destination, Seen, Source, Target};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::far::Wanted;
+use crate::far::crew::ScanBy;
 use crate::first_pass::Wish;
 use crate::hosts::{Agents, Host, Way, Workers, spread};
 use crate::limit::DeleteLimit;
@@ -85,6 +86,8 @@ pub struct Config {
     pub looks_far: bool,
     /// What scans sources on another machine.
     pub remote_scan: Wanted,
+    /// Who scans sources that source hosts see.
+    pub scan_by: ScanBy,
     /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
     pub tells_how: bool,
     /// Where one rsync does it all it is asked for figures too ([`crate::report::Summary::figures`]): its output then comes as lines, and not as it
@@ -247,6 +250,26 @@ impl Config {
         self.workers = Some(workers);
     }
 
+    /// Refuses a scan by hosts that there are not, or that they cannot do.
+    ///
+    /// # Errors
+    /// That was asked for.
+    pub fn check_scan_by(&self) -> Result<()> {
+        if self.scan_by != ScanBy::Hosts {
+            return Ok(());
+        }
+        let words = "--scan-by hosts";
+        if self.hosts.is_empty() {
+            return Err(Error::usage(format!("{words} without source hosts"))
+                .remedy("give -m many-to-one and --hosts, or leave out --scan-by"));
+        }
+        if self.gitignore {
+            return Err(Error::usage(format!("{words} with --gitignore: ignore rules are read by one machine"))
+                .remedy("leave out one of them"));
+        }
+        Ok(())
+    }
+
     /// Refuses what needs the sources on this machine.
     ///
     /// # Errors
@@ -345,6 +368,7 @@ impl Config {
             asks: false,
             looks_far: true,
             remote_scan: Wanted::Auto,
+            scan_by: ScanBy::Auto,
             tells_how: true,
             figures: true,
             scan_threads: None,

@@ -13,6 +13,7 @@
 mod agent;
 mod begun;
 mod child;
+pub mod crew;
 mod find;
 pub mod hold;
 mod listing;

@@ -42,7 +42,7 @@ pub mod guard {
     pub use crate::guard::{counting, keeping};
 }
 pub mod hosts {
-    pub use crate::hosts::parse_list;
+    pub use crate::hosts::{Agents, Way, parse_list};
 }
 pub mod journal {
     pub use crate::run_dir::journal::*;

@@ -64,6 +64,7 @@ use crate::spool::Spool;
 
 pub use crate::config::Depth;
 pub use crate::far::Wanted as RemoteScan;
+pub use crate::far::crew::ScanBy;
 pub use crate::first_pass::{Made, Wish as FirstPass};
 pub use crate::limit::DeleteLimit;
 pub use crate::report::{

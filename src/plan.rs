@@ -23,6 +23,7 @@ mod receiver;
 mod relative;
 mod rooted;
 mod run_place;
+mod scan_by;
 mod sources;
 mod up_to_date;
 

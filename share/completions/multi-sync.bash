@@ -59,7 +59,7 @@ _multi__sync() {
 
     case "${cmd}" in
         multi__sync)
-            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --engine --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --events --progress-interval --report --report-of --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --requeue --submit --nodes --partition --time --sbatch --print-job --follow --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain report set selftest bench help"
+            opts="-m -p -f -s -b -k -j -P -d -r -t -e -g -V -v -h --mode --hosts --hosts-file --engine --ssh --host-timeout --mixed-users --config --processes --files --size --buckets --keep --show --progress --stats --events --progress-interval --report --report-of --dry-run --survey --trial-seconds --json --rsync --verify --verify-only --delete-limit --retries --stall --resume --retry-failed --status --runs --set --bwlimit --pause --continue --stop --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --requeue --submit --nodes --partition --time --sbatch --print-job --follow --forget --keep-runs --on-end --on-failure --hook-seconds --metrics --metrics-listen --scan-threads --remote-scan --scan-by --first-pass --first-pass-threads --gitignore --selftest --bench --benchshm --bench-entries --bench-runs --bench-shape --bench-dest --bench-json --bench-chart --version --help resume retry status runs verify survey explain report set selftest bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -269,6 +269,10 @@ _multi__sync() {
                     COMPREPLY=($(compgen -W "auto agent find rsync" -- "${cur}"))
                     return 0
                     ;;
+                --scan-by)
+                    COMPREPLY=($(compgen -W "auto hosts here" -- "${cur}"))
+                    return 0
+                    ;;
                 --first-pass)
                     COMPREPLY=($(compgen -W "auto on off" -- "${cur}"))
                     return 0
@@ -355,7 +359,7 @@ _multi__sync() {
             return 0
             ;;
         multi__sync__subcmd__explain)
-            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --engine --ssh --processes --files --size --buckets --keep --progress --stats --events --progress-interval --report --rsync --delete-limit --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --scan-threads --remote-scan --first-pass --first-pass-threads --gitignore"
+            opts="-m -p -f -s -b -k -P -r --mode --hosts --hosts-file --engine --ssh --processes --files --size --buckets --keep --progress --stats --events --progress-interval --report --rsync --delete-limit --retries --stall --schedule --max-load --max-dest-full --max-pressure --end-at --end-in --scan-threads --remote-scan --scan-by --first-pass --first-pass-threads --gitignore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -479,6 +483,10 @@ _multi__sync() {
                     ;;
                 --remote-scan)
                     COMPREPLY=($(compgen -W "auto agent find rsync" -- "${cur}"))
+                    return 0
+                    ;;
+                --scan-by)
+                    COMPREPLY=($(compgen -W "auto hosts here" -- "${cur}"))
                     return 0
                     ;;
                 --first-pass)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_multi_sync_global_optspecs
-    string join \n m/mode= hosts= hosts-file= engine= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= end-at= end-in= requeue submit nodes= partition= time= sbatch= print-job follow forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= remote-scan= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
+    string join \n m/mode= hosts= hosts-file= engine= ssh= host-timeout= mixed-users config= p/processes= f/files= s/size= b/buckets= k/keep j/show P/progress stats events= progress-interval= report= report-of= d/dry-run survey trial-seconds= json r/rsync= verify= verify-only delete-limit= retries= stall= resume= retry-failed= status= runs set= bwlimit= pause continue stop schedule= max-load= max-dest-full= max-pressure= end-at= end-in= requeue submit nodes= partition= time= sbatch= print-job follow forget= keep-runs= on-end= on-failure= hook-seconds= metrics= metrics-listen= scan-threads= remote-scan= scan-by= first-pass= first-pass-threads= gitignore t/selftest e/bench g/benchshm bench-entries= bench-runs= bench-shape= bench-dest= bench-json= bench-chart= v/version h/help
 end
 
 function __fish_multi_sync_needs_command
@@ -74,6 +74,9 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l remote-scan -d 'w
 agent\t''
 find\t''
 rsync\t''"
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-by -d 'who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: auto]' -r -f -a "auto\t''
+hosts\t''
+here\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
 on\t''
 off\t''"
@@ -221,6 +224,9 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l remote
 agent\t''
 find\t''
 rsync\t''"
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-by -d 'who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: auto]' -r -f -a "auto\t''
+hosts\t''
+here\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
 on\t''
 off\t''"

@@ -128,6 +128,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
         "delete-limit",
         "scan-threads",
         "remote-scan",
+        "scan-by",
         "first-pass",
         "first-pass-threads",
         "keep-runs",

@@ -8,7 +8,7 @@ use multi_sync::command::outlet::USUAL_INTERVAL;
 use multi_sync::command::runs::Keep;
 use multi_sync::command::size::Size;
 use multi_sync::harness::bench;
-use multi_sync::job::RemoteScan;
+use multi_sync::job::{RemoteScan, ScanBy};
 
 use super::words::Told;
 use crate::monitor::Wanted;
@@ -299,6 +299,13 @@ pub(super) fn command() -> Command {
                 .value_name("HOW")
                 .value_parser(RemoteScan::ALL.map(RemoteScan::name))
                 .help("what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]"),
+        )
+        .arg(
+            Arg::new("scan-by")
+                .long("scan-by")
+                .value_name("WHO")
+                .value_parser(ScanBy::ALL.map(ScanBy::name))
+                .help("who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: auto]"),
         )
         .arg(
             Arg::new("first-pass")

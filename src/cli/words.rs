@@ -74,6 +74,7 @@ const OF_A_COPY: &[&str] = &[
     "stats",
     "scan-threads",
     "remote-scan",
+    "scan-by",
     "first-pass",
     "first-pass-threads",
     "gitignore",

@@ -10,6 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::far::crew::News;
 use crate::plan::Still;
 use crate::plan::folding::Folding;
 use crate::report::{self, Adjusted, Event, Failed, Note, Running, Step};
@@ -152,6 +153,7 @@ impl Driver<'_, '_> {
             }
             let inputs = std::mem::take(&mut self.state.inputs);
             let commands = self.scheduler.handle(Instant::now(), inputs);
+            self.context.control.watch().set_awaited(self.scheduler.is_idle());
             self.tell_step();
             self.begin_last_look();
             for command in commands {
@@ -274,6 +276,7 @@ impl Driver<'_, '_> {
             }
             feed::Found::KeptWhole(why, path) => self.statistics.kept_whole(why, path),
             feed::Found::Meets(name) => self.state.inputs.push(Input::Meets(name)),
+            feed::Found::News(news) => self.tell_news(news),
             feed::Found::Unread(error) => self.unread(&error)?,
             feed::Found::End(scanned) => {
                 self.state.scanned = true;
@@ -288,6 +291,15 @@ impl Driver<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Who scans.
+    fn tell_news(&self, news: News) {
+        let note = match news {
+            News::Joined { host, by } => Note::HostScans { host, by: by.to_owned() },
+            News::Lost { host, why } => Note::HostScansNot { host, why },
+        };
+        (self.tell)(Event::Note(note));
     }
 
     fn all_is_found(&mut self, took: Duration) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::bucket::{Bucket, BucketDir, GroupMember, Packer, Place};
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::far::crew::{self, Crew, News};
 use crate::far::{self, Far};
 use crate::plan::{FarScan, Plan, Strategy};
 use crate::rsync::command::Removal;
@@ -27,6 +28,9 @@ use super::ledger::{Complete, Known};
 use super::meeting::Meeting;
 use super::resume;
 use super::small::Division;
+
+/// After so long the hosts scan too if rsyncs wait for it.
+const LONG_SCAN: Duration = Duration::from_secs(10);
 
 /// A spine directory that is part of the transfer.
 #[derive(Debug, Clone)]
@@ -52,6 +56,8 @@ pub(super) enum Found {
     Unread(ScanError),
     /// This name may be one with another at the destination.
     Meets(String),
+    /// A host scans, or does not any more.
+    News(News),
     /// The scan ended, and took this long; `None` if it was stopped, and not everything was told.
     End(Result<Option<Duration>>),
 }
@@ -118,15 +124,37 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         let limits = |found| feed.limits(found);
         let small = inputs.division.as_ref().map(|division| Small { entries: division.most, limits: &limits });
         let hear = |event: scan::Event<'_>| feed.hear(event);
-        let scanned = match &inputs.plan.far {
-            None => scan.run_sized(small, inputs.watch, &hear),
-            Some(FarScan { reach, means, user, hold, begun, .. }) => {
-                let identity = hold.as_ref().map(|hold| hold.identity);
-                let (begun, supervisor) = (begun.as_deref(), inputs.supervisor);
-                let far = Far { scan: &scan, reach, means: *means, user: *user, identity, begun, supervisor };
-                far::scan(far, small, inputs.watch, &hear)
-            }
-        };
+        let scanned =
+            match (inputs.plan.far.as_ref(), inputs.plan.hosts_scan(inputs.config)?.filter(|_| inputs.packs())) {
+                (None, None) => scan.run_sized(small, inputs.watch, &hear),
+                (None, Some(begin)) => {
+                    let roots = inputs.plan.roots_there(inputs.config);
+                    let wanted = || began.elapsed() >= LONG_SCAN && inputs.watch.is_awaited();
+                    crew::scan(
+                        Crew {
+                            scan: &scan,
+                            roots: &roots,
+                            hosts: &inputs.config.hosts,
+                            way: &inputs.config.way,
+                            agents: &inputs.config.agents,
+                            threads: inputs.config.scan_threads,
+                            begin,
+                            wanted: &wanted,
+                            supervisor: inputs.supervisor,
+                            tell: &|news| (feed.tell)(Found::News(news)),
+                        },
+                        small,
+                        inputs.watch,
+                        &hear,
+                    )
+                }
+                (Some(FarScan { reach, means, user, hold, begun, .. }), _) => {
+                    let identity = hold.as_ref().map(|hold| hold.identity);
+                    let (begun, supervisor) = (begun.as_deref(), inputs.supervisor);
+                    let far = Far { scan: &scan, reach, means: *means, user: *user, identity, begun, supervisor };
+                    far::scan(far, small, inputs.watch, &hear)
+                }
+            };
         drop(closing);
         if judging.is_some_and(|thread| thread.join().is_err()) {
             feed.fail(Error::usage("the thread that judges directories panicked"));

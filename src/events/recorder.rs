@@ -207,6 +207,8 @@ impl Recorder {
             Told::AddressChecked { usable: true, .. } => "address_usable",
             Told::AddressChecked { usable: false, .. } => "address_refused",
             Told::OneAddress { .. } => "one_address",
+            Told::HostScans { .. } => "host_scans",
+            Told::HostScansNot { .. } => "host_scans_not",
             Told::Adapts { .. } => "adapts",
             Told::FewerAtOnce => "fewer_at_once",
             Told::OneRsync { .. } => "one_rsync",

@@ -2,7 +2,7 @@
 //! comes of it. Units cross the wire and not entries, so that a subtree costs as much as a name.
 
 mod serve;
-mod wire;
+pub(super) mod wire;
 
 use std::io::{PipeWriter, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,22 +12,22 @@ use crate::entry::Printable;
 use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
 use crate::scan::{Counts, Event, Linked, LinkedDir, LinkedDirs, Pruner, Small, Spine, Units, Watch, Weight};
 use crate::supervise::{Ended, Invocation};
-use wire::{Asked, Request, Told};
+use wire::{Asked, Request, Told, is_name};
 
 pub use serve::serve;
 pub use wire::HELLO;
 
 /// Starts it there, with the usual places of programs behind those that a login without a terminal knows. The group is read whole before it
 /// begins, and nothing comes behind it before it has said something: the shell takes no word that is not its own.
-const START: &str = "{ PATH=$PATH:/usr/local/bin:$HOME/.local/bin:$HOME/.cargo/bin:$HOME/bin; export PATH\n\
+pub(super) const START: &str = "{ PATH=$PATH:/usr/local/bin:$HOME/.local/bin:$HOME/.cargo/bin:$HOME/bin; export PATH\n\
                      exec multi-sync --scan-agent; }\n";
 /// Prints what it says of itself, or nothing.
 pub const ASK: &str = "$(PATH=$PATH:/usr/local/bin:$HOME/.local/bin:$HOME/.cargo/bin:$HOME/bin; export PATH\n\
                        multi-sync --scan-agent </dev/null 2>/dev/null | tail -n 1)";
 /// What a login prints before it at most.
-const LONGEST_GREETING: usize = 1 << 20;
+pub(super) const LONGEST_GREETING: usize = 1 << 20;
 /// The longest line: names of one batch.
-const LONGEST_LINE: usize = 1 << 28;
+pub(super) const LONGEST_LINE: usize = 1 << 28;
 
 pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let Some(shell) = &far.reach.shell else { return Err(Error::usage("there is no shell on that machine")) };
@@ -207,14 +207,10 @@ impl Hearing<'_> {
                 said.map_err(|_| "its answer cannot be sent")?;
             }
             Told::End(end) => self.end = Some(end),
+            Told::Ready(_) | Told::Part(_) | Told::Given(_) | Told::Looks(_) => return Err("nobody has asked for it"),
         }
         Ok(())
     }
-}
-
-/// Whether it is a name in a directory.
-fn is_name(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
 /// Whether it is a path below a base, or the base itself.

@@ -21,26 +21,29 @@ use crate::supervise::{Ended, Invocation};
 /// The line before the records, but for which of the two they are.
 const BEGINS: &[u8] = b"multi-sync-find ";
 /// What comes before that line at most.
-const LONGEST_GREETING: usize = 1 << 20;
+pub const LONGEST_GREETING: usize = 1 << 20;
 /// Longest record: a path is at most 4,095 bytes where names are given to a system call, and more where `find` changes its directory.
-const LONGEST_RECORD: usize = 1 << 20;
+pub const LONGEST_RECORD: usize = 1 << 20;
 /// A script is one argument of a shell there, which is 128 KiB at most.
-const LONGEST_SCRIPT: usize = 100 * 1024;
+pub const LONGEST_SCRIPT: usize = 100 * 1024;
 
 /// A shell adds the number of the signal to this (sh(1)).
 const KILLED: u64 = 128;
 
-/// Functions of the script. `r NAME [OPTIONS...]` lists a root: its base, itself and what is in it, then how that ended.
-const HEAD: &str = r#"LC_ALL=C; export LC_ALL; unset CDPATH POSIXLY_CORRECT FIND_BLOCK_SIZE
+/// Functions of a script: `f WORDS...` has find list, `m WORD...` prints a record that is no entry. `w` is what GNU's find calls the path that is printed.
+pub const FUNCTIONS: &str = r#"LC_ALL=C; export LC_ALL; unset CDPATH POSIXLY_CORRECT FIND_BLOCK_SIZE
 if [ "$(find / -maxdepth 0 -readable -executable -printf %U 2>/dev/null)" ]; then
     printf '\nmulti-sync-find printf\n'
-    f() { find "$@" \( ! -type d -o -readable -executable -o -printf x -prune \) -printf '%y %m %s %U %D %i %n %P\0'; }
+    f() { find "$@" \( ! -type d -o -readable -executable -o -printf x -prune \) -printf "%y %m %s %U %D %i %n %$w"'\0'; }
     m() { printf '%s\0' "$*"; }
 else
     printf '\nmulti-sync-find stat\n'
     f() { find "$@" -exec stat -c '%f %s %u %d %i %h %n//' {} +; }
     m() { printf '%s//\n' "$*"; }
 fi
+"#;
+/// `r NAME [OPTIONS...]` lists a root: its base, itself and what is in it, then how that ended.
+const HEAD: &str = r#"w=P
 r() {
     n=$1; shift
     m base; f . -maxdepth 0
@@ -141,7 +144,7 @@ fn scripts(roots: &[Root], one_file_system: bool, prune: &Prune) -> Vec<(Vec<u8>
                 text.extend(line);
                 *count += 1;
             }
-            None => scripts.push(([HEAD.as_bytes(), &line].concat(), 1)),
+            None => scripts.push(([FUNCTIONS.as_bytes(), HEAD.as_bytes(), &line].concat(), 1)),
         }
     }
     scripts.iter_mut().for_each(|(text, _)| text.extend(b"m done\n"));
@@ -150,13 +153,13 @@ fn scripts(roots: &[Root], one_file_system: bool, prune: &Prune) -> Vec<(Vec<u8>
 
 /// How records are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub enum Form {
     Printf,
     Stat,
 }
 
 impl Form {
-    fn end(self) -> &'static [u8] {
+    pub fn end(self) -> &'static [u8] {
         match self {
             Form::Printf => b"\0",
             Form::Stat => b"//\n",
@@ -298,7 +301,7 @@ impl Records<'_> {
 }
 
 /// Finds the line that the records follow: which they are, and where they begin.
-fn begins(text: &[u8]) -> Option<(Form, usize)> {
+pub fn begins(text: &[u8]) -> Option<(Form, usize)> {
     let line_end = |at: usize| find(&text[at..], b"\n").map(|length| at + length);
     let at = find(text, &[b"\n", BEGINS].concat())? + 1 + BEGINS.len();
     let end = line_end(at)?;
@@ -310,7 +313,7 @@ fn begins(text: &[u8]) -> Option<(Form, usize)> {
 }
 
 /// `[x]d 755 4096 1000 2049 131074 2 PATH`: an x before a directory that cannot be read.
-fn of_printf<'p>(record: &[u8], root: &[u8], path: &'p mut Vec<u8>) -> Option<Listed<'p>> {
+pub fn of_printf<'p>(record: &[u8], root: &[u8], path: &'p mut Vec<u8>) -> Option<Listed<'p>> {
     let (denied, record) = record.strip_prefix(b"x").map_or((false, record), |rest| (true, rest));
     let mut fields = record.splitn(8, |byte| *byte == b' ');
     let kind = match fields.next()? {
@@ -336,7 +339,7 @@ fn of_printf<'p>(record: &[u8], root: &[u8], path: &'p mut Vec<u8>) -> Option<Li
 }
 
 /// `41ed 4096 1000 2049 131074 2 ./PATH`: the type is in the mode.
-fn of_stat<'p>(record: &[u8], path: &'p mut Vec<u8>) -> Option<Listed<'p>> {
+pub fn of_stat<'p>(record: &[u8], path: &'p mut Vec<u8>) -> Option<Listed<'p>> {
     let mut fields = record.splitn(7, |byte| *byte == b' ');
     let mode = number(fields.next()?, 16)? as u32;
     let kind = match mode & 0o170_000 {
@@ -364,14 +367,14 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
 }
 
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+pub fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     match part {
         [byte] => text.iter().position(|other| other == byte),
         _ => text.windows(part.len()).position(|window| window == part),
     }
 }
 
-fn unclear(record: &[u8]) -> Error {
+pub fn unclear(record: &[u8]) -> Error {
     Error::usage(format!("cannot understand what find has listed of the source: '{}'", Printable::bytes(record)))
         .remedy("choose another way to scan it with --remote-scan")
         .exit(EXIT_PARTIAL)

@@ -1,4 +1,6 @@
 //! The description of a job.
+//!
+//! One file, because each setting is a field, a method and a word of a command line.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
@@ -7,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::words::option;
-use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job, RemoteScan};
+use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job, RemoteScan, ScanBy};
 use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_processes};
 use crate::endpoint::Ends;
 use crate::entry::Printable;
@@ -39,6 +41,7 @@ pub struct JobBuilder {
     keep_days: Option<u64>,
     scan_threads: Option<usize>,
     remote_scan: Option<RemoteScan>,
+    scan_by: Option<ScanBy>,
     first_pass: Option<FirstPass>,
     first_pass_threads: Option<usize>,
     gitignore: bool,
@@ -141,6 +144,12 @@ impl JobBuilder {
     /// Sets the number of threads that read the sources.
     pub fn scan_threads(mut self, count: usize) -> Self {
         self.scan_threads = Some(count);
+        self
+    }
+
+    /// Sets who scans sources that source hosts see.
+    pub fn scan_by(mut self, by: ScanBy) -> Self {
+        self.scan_by = Some(by);
         self
     }
 
@@ -332,7 +341,9 @@ impl JobBuilder {
         config.stall = self.stall.map(whole_seconds);
         self.set_steering(&mut config)?;
         config.remote_scan = self.remote_scan.unwrap_or_default();
+        config.scan_by = self.scan_by.unwrap_or_default();
         config.check_far_sources()?;
+        config.check_scan_by()?;
         config.check_addresses()?;
         config.outlets = self.outlets(&config.cwd)?;
         config.check_outlets()?;
@@ -459,6 +470,7 @@ impl JobBuilder {
         say("--size=", self.bucket_bytes.map(|bytes| bytes.to_string()));
         say("--scan-threads=", self.scan_threads.map(|count| count.to_string()));
         say("--remote-scan=", self.remote_scan.map(|wanted| wanted.name().to_owned()));
+        say("--scan-by=", self.scan_by.map(|by| by.name().to_owned()));
         say("--first-pass=", self.first_pass.map(|wish| wish.name().to_owned()));
         say("--first-pass-threads=", self.first_pass_threads.map(|count| count.to_string()));
         say("--keep-runs=", self.keep_days.map(|days| days.to_string()));

@@ -1,4 +1,6 @@
 //! What a run tells while it goes on. Each kind has its data for a program, and prints as the line that a person reads.
+//!
+//! One file, because what a kind has and how it prints are read together.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -273,6 +275,20 @@ pub enum Note {
         /// How long it is not used.
         pause: Duration,
     },
+    /// A source host scans too.
+    HostScans {
+        /// Which host.
+        host: String,
+        /// What reads the directories there: `multi-sync`, or `find`.
+        by: String,
+    },
+    /// A source host does not scan, or not any more. What it has not read is read by others, or by this machine.
+    HostScansNot {
+        /// Which host.
+        host: String,
+        /// Why.
+        why: String,
+    },
     /// No launch is started any more: it would not end in the time that is left.
     NoTimeLeft,
     /// The number of rsyncs is found by trying.
@@ -456,6 +472,8 @@ impl fmt::Display for Note {
                 let (what, seconds) = (exit::meaning(*code), pause.as_secs());
                 write!(f, "{host} is set aside for {seconds} s: an rsync there ended with code {code} ({what})")
             }
+            Note::HostScans { host, by } => write!(f, "{host} scans the source, with {by}"),
+            Note::HostScansNot { host, why } => write!(f, "{host} does not scan the source: {why}"),
             Note::Adapts { most } => write!(f, "finding the best number of rsyncs, at most {most}"),
             Note::FewerAtOnce => {
                 f.write_str("the other side does not accept so many rsyncs at once: fewer run from now on")

@@ -26,6 +26,8 @@ pub(super) const READ_AT_ONCE: usize = 8 * 1024;
 /// What was attempted, in errors.
 pub(super) const OPEN_DIRECTORY: &str = "open directory";
 pub(super) const READ_DIRECTORY: &str = "read directory";
+pub(super) const LOOK_UP: &str = "look up";
+pub(super) const FOLLOW_LINK: &str = "follow link";
 
 const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 const USER_RWX: u32 = 0o700;
@@ -38,11 +40,16 @@ pub(super) struct Look<'a> {
 }
 
 /// What is known of a name.
-struct Found {
-    kind: FileType,
-    bytes: u64,
+pub(super) struct Found {
+    pub kind: FileType,
+    pub bytes: u64,
     /// Inode and number of names, if it has several and that matters.
-    linked: Option<((u64, u64), u32)>,
+    pub linked: Option<((u64, u64), u32)>,
+}
+
+impl Found {
+    /// Of an entry that cannot be looked up.
+    pub const UNKNOWN: Found = Found { kind: FileType::RegularFile, bytes: 0, linked: None };
 }
 
 /// Names that each end with a NUL.
@@ -56,10 +63,15 @@ pub(super) fn c_strings(mut names: &[u8]) -> impl Iterator<Item = &CStr> {
 
 /// Opens the base of a root, following links as rsync does with an argument.
 pub(super) fn open_base(root: &Root) -> Result<OwnedFd> {
+    try_open_base(root)
+        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
+}
+
+/// The same, with the error as it is.
+pub(super) fn try_open_base(root: &Root) -> rustix::io::Result<OwnedFd> {
     // A base need not be readable: it may be entered by name only.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fs::open(&root.base, flags, Mode::empty())
-        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
 }
 
 /// Opens a directory by its name in another one, or through a link.
@@ -103,30 +115,66 @@ pub(crate) fn holds_unsafe_link(dir: impl AsFd) -> bool {
 }
 
 impl Look<'_> {
-    /// Why a directory that was opened must not be split.
+    /// See [`keep_whole`].
     pub fn keep_whole(&self, attributes: Attributes, dir: &OwnedFd) -> Option<KeptWhole> {
-        if self.scan.keep_locked_whole && attributes.mode & USER_RWX != USER_RWX {
-            return Some(KeptWhole::Locked);
+        keep_whole(self.scan, attributes.mode, dir)
+    }
+
+    /// Deals with a directory that was opened in another one, or was not. Gives its node if it is to be read; else the piece of work that was announced for it has
+    /// ended. `whole` says why it must not be split.
+    pub fn meet(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        link: bool,
+        opened: rustix::io::Result<Attributes>,
+        whole: impl FnOnce(Attributes) -> Option<KeptWhole>,
+    ) -> Option<Arc<Node>> {
+        let Look { tree, scan, .. } = self;
+        match opened {
+            Ok(attributes) if scan.left_out == Some(attributes.identity) && !parent.is_too_long() => parent.split(tree),
+            Ok(attributes) if scan.one_file_system > 0 && attributes.identity.0 != parent.device() => {
+                if scan.one_file_system == 1 {
+                    parent.take(tree, Item::Mount(name, attributes));
+                }
+            }
+            Ok(attributes) => {
+                let whole = if link { Some(KeptWhole::Link) } else { whole(attributes) };
+                let exposed = parent.exposes(attributes);
+                return Some(Node::new(Some(parent), parent.root(), name, attributes, exposed, whole));
+            }
+            Err(errno) => self.unread(parent, name, errno),
         }
-        let is_there = |name: &OsString| fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        if self.scan.merge_files.iter().any(is_there) {
-            return Some(KeptWhole::MergeFile);
+        // Nothing in it is to be found.
+        tree.watch.count_in(parent.depth() + 1, 0, Weight::default(), true);
+        parent.done(tree);
+        None
+    }
+
+    fn unread(&self, parent: &Arc<Node>, name: &[u8], errno: Errno) {
+        if self.scan.gitignore && may_hold_ignored(errno) {
+            self.tell_error(parent, name, OPEN_DIRECTORY, errno, false);
+            return parent.split(&self.tree);
         }
-        (self.scan.unsafe_links_whole && holds_unsafe_link(dir)).then_some(KeptWhole::UnsafeLink)
+        match errno {
+            Errno::MFILE | Errno::NFILE => {
+                let path = below(&parent.path(), name);
+                self.tree.tell(Event::KeptWhole { root: parent.root(), path: &path, why: KeptWhole::NoDescriptor });
+            }
+            // Another process replaced it by something else, and it is copied as what it is now.
+            Errno::NOTDIR | Errno::LOOP => {}
+            _ => self.tell_error(parent, name, OPEN_DIRECTORY, errno, errno != Errno::NOENT),
+        }
+        if errno != Errno::NOENT {
+            let mut one = Names::default();
+            one.push_bytes(name, Weight { entries: 1, bytes: 0 });
+            parent.take(&self.tree, Item::Names(&one));
+        }
     }
 
     /// Whether a directory of this name is not entered.
     pub fn excludes(&self, node: &Node, name: &[u8]) -> bool {
         self.scan.prune.excludes(name, || below(&node.path(), name))
-    }
-
-    /// Whether more must be known of an entry than what a listing says: that it is of this kind.
-    pub fn needs_more(&self, kind: FileType) -> bool {
-        match kind {
-            FileType::RegularFile | FileType::Unknown => true,
-            FileType::Symlink if self.scan.follow != Follow::Nothing => true,
-            _ => self.scan.hard_links || self.observer.is_some(),
-        }
     }
 
     /// Gives names to the node of their directory: those of `known`, and after looking them up those of `listed`, each ended by a NUL.
@@ -177,53 +225,28 @@ impl Look<'_> {
     /// so that rsync meets it and says so; one that vanished is not.
     #[inline(always)]
     fn look_up<'n>(&self, node: &Node, dir: &OwnedFd, name: &'n CStr, seen: &mut Vec<Seen<'n>>) -> Option<Found> {
-        let mut wanted = StatxFlags::TYPE | StatxFlags::SIZE;
-        let mut flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        if self.scan.hard_links {
-            wanted |= StatxFlags::NLINK | StatxFlags::INO;
-        } else {
-            // A length may be as old as the client's cache: half the requests where looking a name up brings it along.
-            flags |= AtFlags::STATX_DONT_SYNC;
-        }
-        if self.observer.is_some() {
-            wanted |= LOOKED_AT;
-        }
-        match fs::statx(dir, name, flags, wanted) {
-            Ok(stat) => {
-                let kind = FileType::from_raw_mode(stat.stx_mode.into());
-                let bytes = if kind == FileType::RegularFile { stat.stx_size } else { 0 };
-                if self.observer.is_some() && kind != FileType::Directory {
+        match look_up(self.scan, self.observer.is_some(), dir, name) {
+            Ok((found, stat)) => {
+                if self.observer.is_some() && found.kind != FileType::Directory {
                     seen.push(Seen::of(name.to_bytes(), &stat));
                 }
-                let names = if self.scan.found_again { u32::MAX } else { stat.stx_nlink };
-                let linked = (self.scan.hard_links && stat.stx_nlink > 1).then(|| (identity(&stat), names));
-                Some(Found { kind, bytes, linked })
+                Some(found)
             }
             Err(errno) => {
                 let vanished = errno == Errno::NOENT;
-                self.tell_error(node, name.to_bytes(), "look up", errno, !vanished);
-                (!vanished).then_some(Found { kind: FileType::RegularFile, bytes: 0, linked: None })
+                self.tell_error(node, name.to_bytes(), LOOK_UP, errno, !vanished);
+                (!vanished).then_some(Found::UNKNOWN)
             }
         }
     }
 
-    /// What a link leads to. One that leads nowhere is a unit all the same: rsync complains of it, and deletes nothing then, if it
-    /// follows all links; else it copies the link.
+    /// See [`look_through`].
     fn look_through(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Found {
-        let link = Found { kind: FileType::Symlink, bytes: 0, linked: None };
-        match fs::statx(dir, name, AtFlags::NO_AUTOMOUNT, StatxFlags::TYPE | StatxFlags::SIZE) {
-            Ok(stat) => match FileType::from_raw_mode(stat.stx_mode.into()) {
-                FileType::Directory => Found { kind: FileType::Directory, ..link },
-                kind if self.scan.follow == Follow::All => Found { kind, bytes: stat.stx_size, linked: None },
-                _ => link,
-            },
-            Err(errno) => {
-                if self.scan.follow == Follow::All {
-                    self.tell_error(node, name.to_bytes(), "follow link", errno, true);
-                }
-                link
-            }
+        let (found, failed) = look_through(self.scan, dir, name);
+        if let Some(errno) = failed {
+            self.tell_error(node, name.to_bytes(), FOLLOW_LINK, errno, true);
         }
+        found
     }
 
     /// Tells that something below a directory could not be read; `name` is empty for the directory itself.
@@ -240,13 +263,85 @@ impl Look<'_> {
             self.tree.unread_root(root, name);
         }
     }
+}
 
-    /// The kind of a name of which the listing does not tell it.
-    pub fn kind(&self, dir: &OwnedFd, name: &CStr) -> FileType {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        fs::statx(dir, name, flags, StatxFlags::TYPE)
-            .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.stx_mode.into()))
+/// Why a directory that was opened must not be split.
+pub(super) fn keep_whole(scan: &Scan, mode: u32, dir: &OwnedFd) -> Option<KeptWhole> {
+    if let Some(why) = locked(scan, mode) {
+        return Some(why);
     }
+    let is_there = |name: &OsString| fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    if scan.merge_files.iter().any(is_there) {
+        return Some(KeptWhole::MergeFile);
+    }
+    (scan.unsafe_links_whole && holds_unsafe_link(dir)).then_some(KeptWhole::UnsafeLink)
+}
+
+/// As far as its mode is the reason.
+pub(crate) fn locked(scan: &Scan, mode: u32) -> Option<KeptWhole> {
+    (scan.keep_locked_whole && mode & USER_RWX != USER_RWX).then_some(KeptWhole::Locked)
+}
+
+/// Whether more must be known of an entry than what a listing says: that it is of this kind. With `observed` all of it is.
+pub(super) fn needs_more(scan: &Scan, observed: bool, kind: FileType) -> bool {
+    match kind {
+        FileType::RegularFile | FileType::Unknown => true,
+        FileType::Symlink if scan.follow != Follow::Nothing => true,
+        _ => scan.hard_links || observed,
+    }
+}
+
+/// Whether rsync may be able to read a directory that could not be opened, and would copy what is ignored in it.
+pub(super) fn may_hold_ignored(errno: Errno) -> bool {
+    !matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
+/// What the directory itself does not tell of an entry.
+#[inline(always)]
+pub(super) fn look_up(
+    scan: &Scan,
+    observed: bool,
+    dir: &OwnedFd,
+    name: &CStr,
+) -> rustix::io::Result<(Found, fs::Statx)> {
+    let mut wanted = StatxFlags::TYPE | StatxFlags::SIZE;
+    let mut flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    if scan.hard_links {
+        wanted |= StatxFlags::NLINK | StatxFlags::INO;
+    } else {
+        // A length may be as old as the client's cache: half the requests where looking a name up brings it along.
+        flags |= AtFlags::STATX_DONT_SYNC;
+    }
+    if observed {
+        wanted |= LOOKED_AT;
+    }
+    let stat = fs::statx(dir, name, flags, wanted)?;
+    let kind = FileType::from_raw_mode(stat.stx_mode.into());
+    let bytes = if kind == FileType::RegularFile { stat.stx_size } else { 0 };
+    let names = if scan.found_again { u32::MAX } else { stat.stx_nlink };
+    let linked = (scan.hard_links && stat.stx_nlink > 1).then(|| (identity(&stat), names));
+    Ok((Found { kind, bytes, linked }, stat))
+}
+
+/// What a link leads to. One that leads nowhere is a unit all the same: rsync complains of it, and deletes nothing then, if it
+/// follows all links; else it copies the link.
+pub(super) fn look_through(scan: &Scan, dir: &OwnedFd, name: &CStr) -> (Found, Option<Errno>) {
+    let link = Found { kind: FileType::Symlink, bytes: 0, linked: None };
+    match fs::statx(dir, name, AtFlags::NO_AUTOMOUNT, StatxFlags::TYPE | StatxFlags::SIZE) {
+        Ok(stat) => match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::Directory => (Found { kind: FileType::Directory, ..link }, None),
+            kind if scan.follow == Follow::All => (Found { kind, bytes: stat.stx_size, linked: None }, None),
+            _ => (link, None),
+        },
+        Err(errno) => (link, (scan.follow == Follow::All).then_some(errno)),
+    }
+}
+
+/// The kind of a name of which the listing does not tell it.
+pub(super) fn kind_of(dir: impl AsFd, name: &CStr) -> FileType {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    fs::statx(dir, name, flags, StatxFlags::TYPE)
+        .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.stx_mode.into()))
 }
 
 fn identity(stat: &fs::Statx) -> (u64, u64) {
@@ -254,7 +349,7 @@ fn identity(stat: &fs::Statx) -> (u64, u64) {
 }
 
 #[inline(always)]
-fn attributes(dir: impl AsFd) -> rustix::io::Result<Attributes> {
+pub(super) fn attributes(dir: impl AsFd) -> rustix::io::Result<Attributes> {
     let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | StatxFlags::INO;
     let stat = fs::statx(dir, c"", AtFlags::EMPTY_PATH, wanted)?;
     Ok(Attributes { mode: u32::from(stat.stx_mode) & 0o7777, owner: stat.stx_uid, identity: identity(&stat) })

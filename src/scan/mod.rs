@@ -16,6 +16,7 @@
 //!   ends), so memory is bounded by the open directories (each holds at most [`Limits::entries`] names), not by the tree. On top come
 //!   [`Small::entries`] and the rules of the directories that are being read, where ignore rules count.
 
+mod divided;
 mod event;
 mod ignored;
 mod levels;
@@ -24,6 +25,9 @@ mod listed;
 mod look;
 mod names;
 mod observe;
+mod part;
+mod portion;
+mod reader;
 mod subtree;
 mod threads;
 mod walk;
@@ -37,11 +41,14 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
 
+pub(crate) use divided::{Divided, Member};
 pub use event::{Event, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units};
 pub(crate) use levels::Unfound;
 pub(crate) use listed::{Listed, Walk as ListedWalk};
-pub(crate) use look::holds_unsafe_link;
+pub(crate) use look::{holds_unsafe_link, locked};
 pub(crate) use observe::{Listing, Observer, Seen};
+pub(crate) use part::{Handed, Linked as LinkedPart, Met, Opened, Order, Part, Said, Step, Unread};
+pub(crate) use reader::{FIRST_FOUND, Reader};
 pub use subtree::Small;
 pub(crate) use subtree::below;
 pub use threads::{is_elsewhere, usual_threads};

@@ -134,6 +134,11 @@ impl<'a> Tree<'a> {
         self.limits.get().copied().unwrap_or(self.usual)
     }
 
+    /// The limits, if they are known.
+    pub fn known_limits(&self) -> Option<Limits> {
+        self.limits.get().copied()
+    }
+
     /// Everything was read: the limits are known now, and what waited for them leaves.
     pub fn conclude(&self) {
         if self.limits.get().is_none() {

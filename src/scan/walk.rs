@@ -6,38 +6,21 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rayon::Scope;
-use rustix::fs::{FileType, RawDir};
-use rustix::io::Errno;
 
 use super::ignored::{Present, READ_RULES, Rules, Unread};
-use super::look::{
-    Look, OPEN_DIRECTORY, READ_AT_ONCE, READ_DIRECTORY, c_strings, is_exposed, open_base, open_dir, open_root,
-};
+use super::look::{Look, READ_DIRECTORY, c_strings, is_exposed, may_hold_ignored, open_base, open_dir, open_root};
 use super::observe::{Listing, Observer};
-use super::subtree::{Item, Node, Small, Tree, below};
-use super::{Event, KeptWhole, Names, Root, Scan, Watch, Weight, linked};
+use super::portion::Portion;
+use super::subtree::{Node, Small, Tree};
+use super::{Event, Root, Scan, Watch, linked};
 use crate::error::{EXIT_IPC, Error, Result};
-
-/// Names of a portion, unless the directory ends; more only if one read brings more. File systems may answer a read with little.
-const PORTION: usize = 128;
 
 thread_local! {
     static READ: RefCell<Portion> = RefCell::default();
-}
-
-/// A part of a directory that one thread deals with. Names end with a NUL.
-struct Portion {
-    buffer: Vec<MaybeUninit<u8>>,
-    directories: Vec<u8>,
-    /// Names to be looked up.
-    listed: Vec<u8>,
-    /// Names of which the listing tells enough.
-    known: Names,
 }
 
 impl Portion {
@@ -81,13 +64,6 @@ impl Portion {
             .flat_map(|names| c_strings(names))
             .for_each(|name| present.see(name));
         present
-    }
-}
-
-impl Default for Portion {
-    fn default() -> Self {
-        let buffer = vec![MaybeUninit::uninit(); READ_AT_ONCE];
-        Portion { buffer, directories: Vec::new(), listed: Vec::new(), known: Names::default() }
     }
 }
 
@@ -157,52 +133,18 @@ impl Walk<'_> {
         link: bool,
         rules: Option<Rules>,
     ) {
-        let Walk(Look { tree, scan, .. }) = self;
+        let Walk(Look { tree, .. }) = self;
         if tree.watch.stopped() || parent.is_pruned() {
             return parent.done(tree);
         }
-        match open_dir(parent_dir, name, link) {
-            Ok((attributes, _)) if scan.left_out == Some(attributes.identity) && !parent.is_too_long() => {
-                parent.split(tree)
-            }
-            Ok((attributes, _)) if scan.one_file_system > 0 && attributes.identity.0 != parent.device() => {
-                if scan.one_file_system == 1 {
-                    parent.take(tree, Item::Mount(name.to_bytes(), attributes));
-                }
-            }
-            Ok((attributes, dir)) => {
-                let whole = if link { Some(KeptWhole::Link) } else { self.0.keep_whole(attributes, &dir) };
-                let exposed = parent.exposes(attributes);
-                let node = Node::new(Some(parent), parent.root(), name.to_bytes(), attributes, exposed, whole);
-                self.read(scope, &node, Arc::new(dir), None, rules);
-                return node.done(tree);
-            }
-            Err(errno) => self.unread(parent, name.to_bytes(), errno),
-        }
-        // Nothing in it is to be found.
-        tree.watch.count_in(parent.depth() + 1, 0, Weight::default(), true);
-        parent.done(tree);
-    }
-
-    fn unread(&self, parent: &Arc<Node>, name: &[u8], errno: Errno) {
-        let Walk(look) = self;
-        if look.scan.gitignore && may_hold_ignored(errno) {
-            look.tell_error(parent, name, OPEN_DIRECTORY, errno, false);
-            return parent.split(&look.tree);
-        }
-        match errno {
-            Errno::MFILE | Errno::NFILE => {
-                let path = below(&parent.path(), name);
-                look.tree.tell(Event::KeptWhole { root: parent.root(), path: &path, why: KeptWhole::NoDescriptor });
-            }
-            // Another process replaced it by something else, and it is copied as what it is now.
-            Errno::NOTDIR | Errno::LOOP => {}
-            _ => look.tell_error(parent, name, OPEN_DIRECTORY, errno, errno != Errno::NOENT),
-        }
-        if errno != Errno::NOENT {
-            let mut one = Names::default();
-            one.push_bytes(name, Weight { entries: 1, bytes: 0 });
-            parent.take(&look.tree, Item::Names(&one));
+        let (opened, dir) = match open_dir(parent_dir, name, link) {
+            Ok((attributes, dir)) => (Ok(attributes), Some(dir)),
+            Err(errno) => (Err(errno), None),
+        };
+        let whole = |attributes| self.0.keep_whole(attributes, dir.as_ref().expect("it was opened"));
+        if let Some(node) = self.0.meet(parent, name.to_bytes(), link, opened, whole) {
+            self.read(scope, &node, Arc::new(dir.expect("it was opened")), None, rules);
+            node.done(&self.0.tree);
         }
     }
 
@@ -270,46 +212,16 @@ impl Walk<'_> {
     #[inline(always)]
     fn list(&self, node: &Arc<Node>, dir: &OwnedFd, portion: &mut Portion) -> (bool, u64) {
         let Walk(look) = self;
-        let Portion { buffer, directories, listed, known } = portion;
-        directories.clear();
-        listed.clear();
-        known.clear();
-        let mut entries = RawDir::new(dir, buffer);
-        let (mut count, mut dots) = (0, 0);
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(errno) => {
-                    look.tell_error(node, b"", READ_DIRECTORY, errno, false);
-                    if look.scan.gitignore {
-                        // Nobody knows whether something in it is ignored.
-                        node.split(&look.tree);
-                    }
-                    return (false, (count - dots) as u64);
-                }
-            };
-            let name = entry.file_name();
-            let kind = match entry.file_type() {
-                // Rules may be about directories only.
-                FileType::Unknown if look.scan.gitignore => look.kind(dir, name),
-                kind => kind,
-            };
-            match kind {
-                FileType::Directory | FileType::Unknown if name == c"." || name == c".." => dots += 1,
-                FileType::Directory if !look.excludes(node, name.to_bytes()) => {
-                    directories.extend_from_slice(name.to_bytes_with_nul());
-                }
-                kind if kind != FileType::Directory && look.needs_more(kind) => {
-                    listed.extend_from_slice(name.to_bytes_with_nul());
-                }
-                _ => known.push(name, Weight { entries: 1, bytes: 0 }),
-            }
-            count += 1;
-            if count >= PORTION && entries.is_buffer_empty() {
-                return (true, (count - dots) as u64);
+        let excludes = |name: &[u8]| look.excludes(node, name);
+        let (more, count, failed) = portion.fill(look.scan, look.observer.is_some(), dir, excludes);
+        if let Some(errno) = failed {
+            look.tell_error(node, b"", READ_DIRECTORY, errno, false);
+            if look.scan.gitignore {
+                // Nobody knows whether something in it is ignored.
+                node.split(&look.tree);
             }
         }
-        (false, (count - dots) as u64)
+        (more, count)
     }
 
     fn spawn<'s>(
@@ -325,9 +237,4 @@ impl Walk<'_> {
         node.expect_more();
         scope.spawn(move |scope| self.visit(scope, &node, &dir, &name, link, rules));
     }
-}
-
-/// Whether rsync may be able to read a directory that could not be opened, and would copy what is ignored in it.
-fn may_hold_ignored(errno: Errno) -> bool {
-    !matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }

@@ -14,6 +14,7 @@ pub struct Watch {
     roots: AtomicU64,
     levels: Levels,
     stop: AtomicBool,
+    awaited: AtomicBool,
 }
 
 /// What a scan has found so far, as another machine tells it.
@@ -60,6 +61,16 @@ impl Watch {
     /// Makes the scan end early. What it has not read by then is in no event.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether somebody has nothing to do because of the scan.
+    pub(crate) fn set_awaited(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has nothing to do because of the scan, as far as was said.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
     }
 
     /// Counts a source that needs no scan.

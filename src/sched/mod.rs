@@ -404,6 +404,12 @@ impl Scheduler {
         }
     }
 
+    /// Whether another launch could run, and there is nothing for it to do.
+    pub fn is_idle(&self) -> bool {
+        let may_run = self.phase == Phase::Transfer && !self.steering.paused && !self.stopping();
+        may_run && self.queue.is_empty() && self.working() < self.processes().get()
+    }
+
     /// Buckets that wait.
     pub fn waiting(&self) -> usize {
         self.queue.len()

@@ -159,6 +159,31 @@ fn any_command_that_leads_to_a_shell_is_an_engine() {
 }
 
 #[test]
+fn hosts_scan_what_they_copy() {
+    let work = Work::new();
+    tree(&work, 400);
+    let built = Path::new(env!("CARGO_BIN_EXE_multi-sync")).parent().unwrap().display();
+    let text = format!("#!/bin/sh\n[ $1 != a ] || PATH=$PATH:{built}\nexport PATH HOME=/nonexistent\nexec sh -s\n");
+    set_mode(&work.file("to", text), 0o755);
+    let engine = format!("{} {{host}}", work.join("to").display());
+    for (hosts, by) in [("a", "multi-sync"), ("b", "find"), ("a,b*2", "")] {
+        let words = ["--scan-by", "hosts", "--engine", &engine, "--hosts", hosts, "-f", "20", "-r", "-aH", "src/", "D"];
+        let ran = run_within(many(&work, &words), SOON).expect_code(0);
+        expect_same(&work, &ran);
+        assert!(ran.stderr_text().contains(&format!("scans the source, with {by}")), "{hosts}: {}", ran.report());
+        fs::remove_dir_all(work.join("D")).unwrap();
+    }
+    let refused = |words: &[&str], why: &str| {
+        let mut command = multi_sync(&work);
+        command.args(["--scan-by", "hosts"]).args(words).args(["-r", "-a", "src/", "D"]);
+        let ran = run_within(command, SOON).expect_code(1);
+        assert!(ran.stderr_text().contains(why), "{}", ran.report());
+    };
+    refused(&[], "--scan-by hosts without source hosts");
+    refused(&["-m", "many-to-one", "--engine", &engine, "--hosts", "a", "--gitignore"], "ignore rules are read by one");
+}
+
+#[test]
 #[ignore = "waits for half a minute: cargo test --test it engines:: -- --ignored"]
 fn a_command_that_is_killed_is_a_host_that_is_lost() {
     let work = Work::new();

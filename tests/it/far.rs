@@ -18,7 +18,9 @@ use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::Sshd;
 use crate::support::work::Work;
 use multi_sync::Result;
+use multi_sync::harness::far::crew::{self, Begin, Crew, News};
 use multi_sync::harness::far::{self, Far, Found, Invocation, Means, Reach, Supervisor, Wanted};
+use multi_sync::harness::hosts::{Agents, Way as HostWay, parse_list};
 use multi_sync::harness::rsync::filter::Filters;
 use multi_sync::harness::rsync::options::Options;
 use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
@@ -98,6 +100,77 @@ fn run_on(reach: &Reach, means: Means, scan: &Scan, small: Option<Small<'_>>) ->
     Ok((told.into_inner().unwrap(), watch))
 }
 
+/// What leads to a host: what its name begins with says what reads there. One of them loses its connection after so many bytes.
+const LOGIN: &str = r#"HOME=/nonexistent; export HOME
+case $1 in
+none*) exit 3;;
+agent*) PATH=$BUILT:/usr/bin:/bin;;
+find*) PATH=/usr/bin:/bin;;
+stat*) PATH=$BARE:/usr/bin:/bin;;
+esac
+export PATH
+case $1 in
+*cut*) sh -s | { dd bs=1 count="${1#*cut}" 2>/dev/null; kill -KILL $$; };;
+*) exec sh -s;;
+esac
+"#;
+
+/// A scan by hosts, and what was told of them.
+fn run_crew(lab: &Lab<'_>, names: &[&str], scan: &Scan, small: Option<Small<'_>>) -> Result<(Told, Watch, Vec<News>)> {
+    let (told, watch) = (Mutex::new(Told::default()), Watch::default());
+    let news = call_crew(lab, names, scan, small, &watch, &|event| told.lock().unwrap().hear(event))?;
+    Ok((told.into_inner().unwrap(), watch, news))
+}
+
+fn call_crew(
+    lab: &Lab<'_>,
+    names: &[&str],
+    scan: &Scan,
+    small: Option<Small<'_>>,
+    watch: &Watch,
+    sink: Sink<'_>,
+) -> Result<Vec<News>> {
+    let text = "for a; do [ \"$a\" = -printf ] && exit 1; done\nexec /usr/bin/find \"$@\"\n";
+    lab.program("no-printf", "find", text);
+    let built = Path::new(env!("CARGO_BIN_EXE_multi-sync")).parent().unwrap();
+    let known = format!("BUILT={} BARE={}\n{LOGIN}", built.display(), lab.work.join("no-printf").display());
+    lab.program("logins", "login", &known);
+    let supervisor = Supervisor::default();
+    let hosts = parse_list(names.join(",").as_ref()).unwrap();
+    let way =
+        HostWay::command(format!("{} {{host}}", lab.work.join("logins/login").display()).as_ref(), Path::new("/"))?;
+    let agents = Agents::new(&way);
+    let news = Mutex::new(Vec::new());
+    let tell = |one| news.lock().unwrap().push(one);
+    let crew = Crew {
+        scan,
+        roots: &scan.roots,
+        hosts: &hosts,
+        way: &way,
+        agents: &agents,
+        threads: NonZero::new(1),
+        begin: Begin::WithHosts,
+        wanted: &|| true,
+        supervisor: &supervisor,
+        tell: &tell,
+    };
+    let ran = crew::scan(crew, small, watch, sink);
+    agents.close();
+    ran?;
+    Ok(news.into_inner().unwrap())
+}
+
+/// Hosts that read what these ways list.
+fn crew_of(ways: &[Way], how: &str) -> &'static [&'static str] {
+    let number = how.bytes().map(usize::from).sum::<usize>();
+    match ways {
+        [Agent] => &["agent1", "agent2"],
+        // A find for each directory takes its time.
+        _ if number % 8 == 0 => &["find1*2", "stat1"],
+        _ => [&["agent1", "find1"][..], &["agent1", "agent2"]][number % 2],
+    }
+}
+
 /// A scan of this machine, and the same by other means.
 #[track_caller]
 fn compare(lab: &Lab<'_>, ways: &[Way], how: &str, scan: &Scan) -> Told {
@@ -109,7 +182,22 @@ fn compare(lab: &Lab<'_>, ways: &[Way], how: &str, scan: &Scan) -> Told {
         assert_eq!(found.found(), watch.found(), "{how}, {way:?}");
         assert_eq!(found.directories(), watch.directories(), "{how}, {way:?}");
     }
+    if ways.contains(&Agent) && !scan.gitignore {
+        let names = crew_of(ways, how);
+        same_by_crew(lab, names, how, scan, &told, &watch);
+    }
     told
+}
+
+/// What hosts read is what was told of this machine.
+#[track_caller]
+fn same_by_crew(lab: &Lab<'_>, names: &[&str], how: &str, scan: &Scan, told: &Told, watch: &Watch) -> Vec<News> {
+    let ran = run_crew(lab, names, scan, None);
+    let (far, found, news) = ran.unwrap_or_else(|error| panic!("{how}, {names:?}: {error}"));
+    assert!(far.shape() == told.shape(), "{how}, {names:?}, {news:?}:\n{:#?}\n{:#?}", far.shape(), told.shape());
+    assert_eq!(found.found(), watch.found(), "{how}, {names:?}, {news:?}");
+    assert_eq!(found.directories(), watch.directories(), "{how}, {names:?}");
+    news
 }
 
 /// As [`compare`], with limits that are known late.
@@ -133,6 +221,11 @@ fn compare_late(lab: &Lab<'_>, ways: &[Way], how: &str, scan: &Scan) {
             let (far, found) = ran.unwrap_or_else(|error| panic!("{how}, {way:?}, {name}: {error}"));
             assert!(far.shape() == told.shape(), "{how}, {way:?}, {name}:\n{:#?}\n{:#?}", far.shape(), told.shape());
             assert_eq!(found.found(), all, "{how}, {way:?}, {name}");
+            if *way == Agent {
+                let (far, found, _) = run_crew(lab, crew_of(ways, how), &other, Some(small)).unwrap();
+                assert!(far.shape() == told.shape(), "{how}, {name}:\n{:#?}\n{:#?}", far.shape(), told.shape());
+                assert_eq!(found.found(), all, "{how}, {name}");
+            }
         }
     }
 }
@@ -183,6 +276,31 @@ fn each_means_tells_what_a_scan_of_this_machine_tells() {
     let scan = with(scan_of(roots.collect(), 1), |scan| scan.keep_locked_whole = true);
     compare(&lab, &[Agent, Way::Find, Stat], "roots", &scan);
     compare(&lab, &[Rsync], "roots", &with(scan.clone(), |scan| scan.roots.truncate(5)));
+}
+
+#[test]
+fn what_a_lost_host_was_reading_is_read_by_others_or_here() {
+    let work = Work::new();
+    let lab = Lab { work: &work };
+    treegen::odd_tree(&work.join("tree"), &Odd::new(250), 3).unwrap();
+    for number in 0..700 {
+        work.file(format!("tree/flat/a file with a name {number}"), "");
+    }
+    let scan = with(scan_of(vec![root(&work.join("tree"))], 20), |scan| scan.hard_links = true);
+    let (told, watch) = crate::scan::run_sized(&scan, None);
+    let is_lost =
+        |news: &[News], name: &str| news.iter().any(|one| matches!(one, News::Lost { host, .. } if host == name));
+    // The greeting takes some, and a shell that runs find says more than one.
+    for (name, at) in [("agent", [30, 900, 9000, 20_000]), ("find", [100, 1500, 9000, 30_000])] {
+        for bytes in at {
+            let cut = format!("{name}cut{bytes}");
+            let news = same_by_crew(&lab, &[&cut], &cut, &scan, &told, &watch);
+            assert!(is_lost(&news, &cut), "{cut}: {news:?}");
+            same_by_crew(&lab, &[&cut, "agent2"], &cut, &scan, &told, &watch);
+        }
+    }
+    let news = same_by_crew(&lab, &["agentcut3000", "findcut3000"], "all are lost", &scan, &told, &watch);
+    assert!(is_lost(&news, "agentcut3000") && is_lost(&news, "findcut3000"), "{news:?}");
 }
 
 #[test]
@@ -592,6 +710,24 @@ fn a_pruned_directory_is_not_told_on() {
         ran.unwrap();
         let told = told.into_inner().unwrap();
         assert!(told.paths().contains(&b"kept"[..]) || told.paths().contains(&b"kept/f"[..]), "{way:?}");
+    }
+    for names in [&["agent1", "agent2"][..], &["agent1", "find1*2"], &["find1"], &["none"]] {
+        let told = Mutex::new(Told::default());
+        let prunes = |event: Event<'_>| {
+            if let Event::Spine(spine) = &event
+                && spine.path == b"pruned"
+            {
+                spine.pruner().prune();
+            }
+            told.lock().unwrap().hear(event);
+        };
+        call_crew(&lab, names, &scan, None, &Watch::default(), &prunes).unwrap();
+        let told = told.into_inner().unwrap();
+        assert!(told.paths().contains(&b"kept"[..]) || told.paths().contains(&b"kept/f"[..]), "{names:?}");
+        // Stopped in the middle it ends as well.
+        let (watch, began) = (Watch::default(), Instant::now());
+        call_crew(&lab, names, &scan, None, &watch, &|_| watch.stop()).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(20), "{names:?}: {:?}", began.elapsed());
     }
 }
 

@@ -119,6 +119,26 @@ fn pulled_cases() {
     assert!(tally.different.is_empty(), "repeat with ORACLE_CASE=FILE {ONE_CASE}");
 }
 
+/// Sources that two hosts copy and scan: `ORACLE_CASES` fresh ones, or some that are always the same.
+#[test]
+fn cases_that_hosts_scan() {
+    let sweep = Sweep::from_env(4);
+    println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
+    let of = |seed: u64| Some(generate::case_by_hosts(Place::HOSTS[seed as usize % Place::HOSTS.len()], seed));
+    let tally = sweep.run(&of, &|case, verdict, court| {
+        if !is_wrong(verdict) {
+            return;
+        }
+        println!("{}=== as a file of tests/it/oracle/cases\n{}", describe(case, verdict), saved::text(case));
+        if let Some(seconds) = number("ORACLE_SHRINK") {
+            let small = shrink(court, case, verdict, tries(), Duration::from_secs(seconds));
+            println!("=== smaller\n{}", describe(&small, &judge(court, &small)));
+        }
+    });
+    println!("{tally}");
+    assert!(tally.different.is_empty(), "repeat with ORACLE_CASE=FILE {ONE_CASE}");
+}
+
 /// Judges again after an identical result as often as is asked for: a race is not lost every time.
 fn judge(court: &Court, case: &Case) -> Verdict {
     let mut verdict = court.judge(case);

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::wire::{self, Asked, Bytes, HELLO, Request, Told};
+use super::wire::{self, Asked, Bytes, HELLO, Request, SaidPart, Told};
 use crate::error::{EXIT_IPC, Error, Result};
-use crate::scan::{Event, Limits, Pruner, Small, Watch, Weight};
+use crate::scan::{Event, Limits, Pruner, Reader, Said, Small, Watch, Weight};
 use crate::thread;
 
 /// How often it is told what was found so far, and what waits in memory is sent.
@@ -35,7 +36,11 @@ pub fn serve(
     }
     let mut input = BufReader::new(input);
     let Some(asked) = read(&mut input)? else { return Ok(()) };
-    let Asked::Scan(request) = asked else { return Err(unclear("it is no scan")) };
+    let request = match asked {
+        Asked::Scan(request) => request,
+        Asked::Help(request, threads) => return help(*request, threads, input, &output, abandon),
+        _ => return Err(unclear("it is no scan")),
+    };
     let shared = Arc::new(Shared::default());
     let (limits, known) = mpsc::channel();
     let listens = Arc::clone(&shared);
@@ -65,16 +70,15 @@ impl Shared {
         while let Ok(Some(asked)) = read(input) {
             match asked {
                 Asked::Limits(entries, bytes) => {
-                    let limit = |number| std::num::NonZero::new(number).unwrap_or(std::num::NonZero::<u64>::MIN);
                     // Who waits for them may have been stopped.
-                    let _ = limits.send(Limits { entries: limit(entries), bytes: limit(bytes) });
+                    let _ = limits.send(wire::limits(entries, bytes));
                 }
                 Asked::Prune(index) => {
                     if let Some(pruner) = lock(&self.pruners).remove(&index) {
                         pruner.prune();
                     }
                 }
-                Asked::Scan(_) => return,
+                _ => return,
             }
         }
     }
@@ -128,6 +132,83 @@ fn scan(
         tells.thread().unpark();
         done
     })
+}
+
+/// How often it is told that the file system answers, and what waits in memory is sent.
+const SEND_EVERY: Duration = Duration::from_millis(20);
+
+/// Reads directories that are handed over until nobody is there any more.
+fn help(
+    request: Request,
+    threads: Option<NonZero<usize>>,
+    mut input: impl BufRead + Send,
+    output: &Mutex<BufWriter<impl Write + Send>>,
+    abandon: impl FnOnce() + Send + 'static,
+) -> Result<()> {
+    let scan = request.scan();
+    let threads = threads.unwrap_or(scan.threads);
+    let sent = Mutex::new(Instant::now());
+    let gone = AtomicBool::new(false);
+    let write = |told: &Told| {
+        let line = wire::line(told);
+        let mut output = lock(output);
+        let mut sent = lock(&sent);
+        let mut done = output.write_all(&line);
+        // One system call for each directory would be too much, and nothing is to wait where little is told.
+        if sent.elapsed() >= SEND_EVERY {
+            *sent = Instant::now();
+            done = done.and_then(|()| output.flush());
+        }
+        gone.fetch_or(done.is_err(), Ordering::AcqRel);
+    };
+    let tell = |said: Said<'_>| match said {
+        Said::Part(part) => write(&Told::Part(Box::new(SaidPart::new(part)))),
+        Said::Given(ids) => write(&Told::Given(ids)),
+    };
+    let reader = Reader::new(&scan, false, &tell);
+    write(&Told::Ready(threads.get()));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (reader, over) = (&reader, &over);
+        let works = (0..threads.get()).map(|_| thread::start(scope, || reader.work()));
+        let works = works.collect::<Result<Vec<_>>>();
+        let ticks = thread::start(scope, || {
+            let mut looks = 0;
+            while !over.load(Ordering::Acquire) {
+                if reader.looks() != looks {
+                    looks = reader.looks();
+                    write(&Told::Looks(looks));
+                }
+                *lock(&sent) = Instant::now();
+                if lock(output).flush().is_err() || gone.load(Ordering::Acquire) {
+                    reader.close();
+                }
+                std::thread::park_timeout(SEND_EVERY);
+            }
+        });
+        if works.is_ok() && ticks.is_ok() {
+            while let Ok(Some(asked)) = read(&mut input) {
+                match wire::order(asked) {
+                    Some(order) => reader.hear(order),
+                    None => break,
+                }
+            }
+        }
+        reader.close();
+        over.store(true, Ordering::Release);
+        // What is being read may hang with its file system.
+        thread::detach(move || {
+            std::thread::sleep(GRACE);
+            abandon();
+        })?;
+        ticks.map(|ticks| ticks.thread().unpark())?;
+        works.map(drop)
+    })?;
+    let mut output = lock(output);
+    let said = output.write_all(&wire::line(&Told::End(None)));
+    // Nobody waits for it.
+    drop(said.and_then(|()| output.flush()));
+    Ok(())
 }
 
 fn told(event: Event<'_>) -> Option<Told> {

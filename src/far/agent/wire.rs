@@ -10,12 +10,15 @@ use rustix::io::Errno;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::rsync::prune::Prune;
-use crate::scan::{Counts, Follow, KeptWhole, Limits, LinkedDir, LinkedDirs, Root, Scan, ScanError, Weight};
+use crate::scan::{
+    Counts, Follow, Handed, KeptWhole, Limits, LinkedDir, LinkedDirs, LinkedPart, Met, Opened, Order, Part, Root, Scan,
+    ScanError, Step, Unread, Weight,
+};
 
 /// How that line begins in every version.
 pub const NAME: &str = "multi-sync-scan ";
 /// The first line that is said there. The last number is that of these lines: it changes with them.
-pub const HELLO: &str = concat!("multi-sync-scan ", env!("CARGO_PKG_VERSION"), " 1");
+pub const HELLO: &str = concat!("multi-sync-scan ", env!("CARGO_PKG_VERSION"), " 2");
 
 /// What is attempted in errors of a scan: they come as the number of one of these.
 const ATTEMPTED: [&str; 5] = ["open directory", "read directory", "look up", "follow link", "read"];
@@ -23,6 +26,12 @@ const ATTEMPTED: [&str; 5] = ["open directory", "read directory", "look up", "fo
 /// Bytes of a name, a path, or of names that each end with a NUL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
+
+impl Bytes {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -40,6 +49,9 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Root, spine directory, its path, the name in it, and the weight.
 type LinkedUnit = (u32, u32, Bytes, Bytes, (u64, u64));
 
+/// Names on the way to a directory, and whether each is a link that is followed.
+type Names = Vec<(Bytes, bool)>;
+
 /// What is said from here.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Asked {
@@ -49,6 +61,14 @@ pub enum Asked {
     Limits(u64, u64),
     /// Read nothing more below this spine directory.
     Prune(u32),
+    /// Read directories of this scan that are handed over, with so many threads if that was said.
+    Help(Box<Request>, Option<NonZero<usize>>),
+    /// Read these: number, root, names on the way.
+    Read(Vec<(u64, u32, Names)>),
+    /// Give so many back.
+    Give(usize),
+    /// Read nothing more below this directory.
+    Drop(u64),
 }
 
 /// What is said from there.
@@ -101,6 +121,180 @@ pub enum Told {
     Small(u64, u64),
     /// Everything was told; or why it was not.
     End(Option<String>),
+    /// It reads what is handed over, with so many threads.
+    Ready(usize),
+    Part(Box<SaidPart>),
+    /// Directories that are given back.
+    Given(Vec<u64>),
+    /// How often the file system was asked.
+    Looks(u64),
+}
+
+/// Mode, owner, inode, and why it must not be split.
+type Attributes = (u32, u32, u64, Option<KeptWhole>);
+
+/// How a directory was met.
+#[derive(Debug, Serialize, Deserialize)]
+enum SaidMet {
+    Opened(Attributes),
+    Leaf(Attributes, (u64, u64)),
+    Unopened(i32),
+    Elsewhere,
+    Dropped,
+}
+
+/// A [`Part`]. What there is none of is left out.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SaidPart {
+    id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    met: Option<SaidMet>,
+    #[serde(skip_serializing_if = "Bytes::is_empty")]
+    names: Bytes,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    weights: Vec<(u64, u64)>,
+    /// Name, weight, inode, number of names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    linked: Vec<(Bytes, (u64, u64), u64, u32)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    directories: Vec<(Bytes, bool)>,
+    children: u64,
+    /// Name, what was attempted, why it failed, whether it is in a unit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<(Bytes, usize, i32, bool)>,
+    is_last: bool,
+}
+
+impl SaidPart {
+    pub fn new(part: Part<'_>) -> SaidPart {
+        let attributes = |opened: Opened| (opened.mode, opened.owner, opened.identity.1, opened.whole);
+        let met = part.met.map(|met| match met {
+            Met::Opened(opened) => SaidMet::Opened(attributes(opened)),
+            Met::Leaf(opened, inside) => SaidMet::Leaf(attributes(opened), pair(inside)),
+            Met::Unopened(errno) => SaidMet::Unopened(errno.raw_os_error()),
+            Met::Elsewhere => SaidMet::Elsewhere,
+            Met::Dropped => SaidMet::Dropped,
+        });
+        let linked = |linked: LinkedPart| (Bytes(linked.name), pair(linked.weight), linked.inode.1, linked.names);
+        let unread = |unread: Unread| {
+            (Bytes(unread.name), number_of(unread.attempted), unread.errno.raw_os_error(), unread.in_unit)
+        };
+        SaidPart {
+            id: part.id,
+            met,
+            names: Bytes(part.names.to_vec()),
+            weights: part.weights.iter().copied().map(pair).collect(),
+            linked: part.linked.into_iter().map(linked).collect(),
+            directories: part.directories.into_iter().map(|step| (Bytes(step.name), step.link)).collect(),
+            children: part.children,
+            unread: part.unread.into_iter().map(unread).collect(),
+            is_last: part.is_last,
+        }
+    }
+
+    /// Hands it on.
+    ///
+    /// # Errors
+    /// It is not what a directory can hold.
+    pub fn read(self, hear: impl FnOnce(Part<'_>)) -> Result<(), &'static str> {
+        const NO_NAME: &str = "it has no name that a directory can hold";
+        let opened = |(mode, owner, inode, whole)| Opened { mode, owner, identity: (0, inode), whole };
+        let met = self.met.map(|met| match met {
+            SaidMet::Opened(attributes) => Met::Opened(opened(attributes)),
+            SaidMet::Leaf(attributes, inside) => Met::Leaf(opened(attributes), weight(inside)),
+            SaidMet::Unopened(errno) => Met::Unopened(Errno::from_raw_os_error(errno)),
+            SaidMet::Elsewhere => Met::Elsewhere,
+            SaidMet::Dropped => Met::Dropped,
+        });
+        let names = self.names.0.split_inclusive(|byte| *byte == 0);
+        let are_names = names.clone().all(|name| name.strip_suffix(b"\0").is_some_and(is_name));
+        let linked: Vec<LinkedPart> = self
+            .linked
+            .into_iter()
+            .map(|(name, pair, inode, names)| LinkedPart {
+                name: name.0,
+                weight: weight(pair),
+                inode: (0, inode),
+                names,
+            })
+            .collect();
+        let directories: Vec<Step> =
+            self.directories.into_iter().map(|(name, link)| Step { name: name.0, link }).collect();
+        let unread: Vec<Unread> = self
+            .unread
+            .into_iter()
+            .map(|(name, attempted, errno, in_unit)| {
+                let errno = Errno::from_raw_os_error(errno);
+                Unread { name: name.0, attempted: attempted_by(attempted), errno, in_unit }
+            })
+            .collect();
+        let others = linked.iter().map(|linked| &linked.name).chain(directories.iter().map(|step| &step.name));
+        let failed = unread.iter().map(|unread| &unread.name).filter(|name| !name.is_empty());
+        if !are_names || names.count() != self.weights.len() || !others.chain(failed).all(|name| is_name(name)) {
+            return Err(NO_NAME);
+        }
+        let weights: Vec<Weight> = self.weights.into_iter().map(weight).collect();
+        hear(Part {
+            id: self.id,
+            met,
+            names: &self.names.0,
+            weights: &weights,
+            linked,
+            directories,
+            children: self.children,
+            unread,
+            is_last: self.is_last,
+        });
+        Ok(())
+    }
+}
+
+/// What an order says.
+pub fn asked(order: Order) -> Asked {
+    match order {
+        Order::Read(handed) => {
+            let steps = |steps: Vec<Step>| steps.into_iter().map(|step| (Bytes(step.name), step.link)).collect();
+            Asked::Read(handed.into_iter().map(|dir| (dir.id, dir.root, steps(dir.steps))).collect())
+        }
+        Order::Give(count) => Asked::Give(count),
+        Order::Drop(id) => Asked::Drop(id),
+        Order::Limits(limits) => Asked::Limits(limits.entries.get(), limits.bytes.get()),
+    }
+}
+
+/// The order that it says; `None` if it is none.
+pub fn order(asked: Asked) -> Option<Order> {
+    Some(match asked {
+        Asked::Read(handed) => {
+            let steps =
+                |steps: Vec<(Bytes, bool)>| steps.into_iter().map(|(name, link)| Step { name: name.0, link }).collect();
+            let dir = |(id, root, way)| Handed { id, root, steps: steps(way) };
+            Order::Read(handed.into_iter().map(dir).collect())
+        }
+        Asked::Give(count) => Order::Give(count),
+        Asked::Drop(id) => Order::Drop(id),
+        Asked::Limits(entries, bytes) => Order::Limits(limits(entries, bytes)),
+        Asked::Scan(_) | Asked::Help(..) | Asked::Prune(_) => return None,
+    })
+}
+
+pub fn limits(entries: u64, bytes: u64) -> Limits {
+    let limit = |number| NonZero::new(number).unwrap_or(NonZero::<u64>::MIN);
+    Limits { entries: limit(entries), bytes: limit(bytes) }
+}
+
+fn number_of(attempted: &str) -> usize {
+    ATTEMPTED.iter().position(|words| *words == attempted).unwrap_or(ATTEMPTED.len() - 1)
+}
+
+fn attempted_by(number: usize) -> &'static str {
+    ATTEMPTED.get(number).unwrap_or(&ATTEMPTED[ATTEMPTED.len() - 1])
+}
+
+/// Whether it is a name in a directory.
+pub fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
 /// A scan, as far as another machine can do it.
@@ -198,14 +392,14 @@ pub fn line(said: &impl Serialize) -> Vec<u8> {
 }
 
 pub fn error(error: &ScanError) -> Told {
-    let attempted = ATTEMPTED.iter().position(|words| *words == error.attempted).unwrap_or(ATTEMPTED.len() - 1);
+    let attempted = number_of(error.attempted);
     let ScanError { root, path, in_unit, .. } = error;
     let errno = error.errno.raw_os_error();
     Told::Error { root: *root, path: Bytes(path.clone()), attempted, errno, in_unit: *in_unit }
 }
 
 pub fn scan_error(root: u32, path: Bytes, attempted: usize, errno: i32, in_unit: bool) -> ScanError {
-    let attempted = ATTEMPTED.get(attempted).unwrap_or(&ATTEMPTED[ATTEMPTED.len() - 1]);
+    let attempted = attempted_by(attempted);
     ScanError { root, path: path.0, attempted, errno: Errno::from_raw_os_error(errno), in_unit }
 }
 

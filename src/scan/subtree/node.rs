@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::scan::part::Step;
 use crate::scan::{Event, KeptWhole, Limits, LinkedDir, Names, Weight};
 
 use super::{Attributes, Item, LinkedName, Tree, below, lock};
@@ -136,6 +137,25 @@ impl Node {
             above = node.parent.as_deref();
         }
         names.iter().rev().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(&b'/')
+    }
+
+    /// The way to it from the root's base.
+    pub fn steps(&self) -> Vec<Step> {
+        let mut steps: Vec<Step> = std::iter::successors(Some(self), |node| node.parent.as_deref())
+            .filter(|node| !node.name.is_empty())
+            .map(|node| Step { name: node.name.to_vec(), link: node.whole == Some(KeptWhole::Link) })
+            .collect();
+        steps.reverse();
+        steps
+    }
+
+    pub fn identity(&self) -> (u64, u64) {
+        self.attributes.identity
+    }
+
+    /// Counts what is in it and cannot outgrow the limits: it is not held, because the directory is never split.
+    pub fn add(&self, inside: Weight) {
+        lock(&self.state).sum += inside;
     }
 
     /// Its name; empty for the contents of a root's base.

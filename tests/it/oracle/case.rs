@@ -129,6 +129,12 @@ impl Case {
         words.extend(self.bytes.iter().flat_map(|bytes| ["-s".into(), bytes.to_string().into()]));
         words.extend(std::env::var_os(FIRST_PASS).map(|_| "--first-pass=on".into()));
         words.extend(self.place.remote_scan().map(|means| format!("--remote-scan={means}").into()));
+        if self.place.has_hosts() {
+            let login = world.with_file_name("bin").join(self.place.login());
+            let engine = format!("{} {{host}}", quoted(login.as_os_str()));
+            words.extend(["-m", "many-to-one", "--scan-by", "hosts", "--hosts", "a,b"].map(OsString::from));
+            words.extend(["--engine".into(), engine.into()]);
+        }
         words.extend(["--stats".into(), "--".into()]);
         words.extend(self.paths(world));
         words

@@ -265,6 +265,9 @@ impl Court {
         if case.place.is_remote() {
             command.env("RSYNC_RSH", place::shell(&self.work, case.place, &self.program));
         }
+        if case.place.has_hosts() {
+            place::login(&self.work, case.place, &self.program);
+        }
         match case.place {
             Place::Pulled | Place::PulledByAgent | Place::PulledByListing => {
                 command.env("RSYNC_RSH", place::shell(&self.work, case.place, &self.program));

@@ -31,6 +31,10 @@ pub enum Place {
     PulledByListing,
     /// Sources of a daemon that a pipe leads to.
     PulledModule,
+    /// Two hosts copy what both see, and scan it: with what is judged.
+    ByHosts,
+    /// The same, with `find`.
+    ByHostsWithFind,
     /// The locale C.UTF-8.
     Utf8,
     /// ext4 with times of one second.
@@ -54,6 +58,14 @@ impl Place {
     /// Where the sources are on another machine.
     pub const PULLED: [Place; 4] = [Place::Pulled, Place::PulledModule, Place::PulledByAgent, Place::PulledByListing];
 
+    /// Where source hosts copy.
+    pub const HOSTS: [Place; 2] = [Place::ByHosts, Place::ByHostsWithFind];
+
+    /// Whether source hosts copy.
+    pub fn has_hosts(self) -> bool {
+        Place::HOSTS.contains(&self)
+    }
+
     /// Whether the sources are reached as on another machine.
     pub fn is_pulled(self) -> bool {
         Place::PULLED.contains(&self)
@@ -69,6 +81,11 @@ impl Place {
         }
     }
 
+    /// The name of what leads to a host.
+    pub fn login(self) -> &'static str {
+        if self == Place::ByHosts { "login" } else { "login-without-agent" }
+    }
+
     /// Whether DEST is reached as on another machine.
     pub fn is_remote(self) -> bool {
         matches!(self, Place::OtherUser | Place::OtherRsync)
@@ -80,7 +97,8 @@ impl Place {
 
     /// Whether `d` is a file system of its own.
     pub fn is_mounted(self) -> bool {
-        !matches!(self, Place::Here | Place::OtherUser | Place::OtherRsync | Place::Utf8) && !self.is_pulled()
+        let is_there = matches!(self, Place::Here | Place::OtherUser | Place::OtherRsync | Place::Utf8);
+        !is_there && !self.is_pulled() && !self.has_hosts()
     }
 
     /// Whether there is such a place on this machine.
@@ -90,6 +108,7 @@ impl Place {
     pub fn check(self) -> Result<(), String> {
         match self {
             Place::Here | Place::Pulled | Place::PulledByAgent | Place::PulledByListing | Place::PulledModule => Ok(()),
+            Place::ByHosts | Place::ByHostsWithFind => Ok(()),
             Place::Utf8 => {
                 let (all, _) = helper(Command::new("locale").arg("-a"))?;
                 let all = String::from_utf8_lossy(&all).to_lowercase();
@@ -187,6 +206,16 @@ pub fn daemon(work: &Work, world: &Path, is_root: bool) -> String {
     format!("{program} --daemon --config={}", path.display())
 }
 
+/// What leads to a host, which is this machine. `program` is found there if its place says so.
+pub fn login(work: &Work, place: Place, program: &Path) {
+    let folder = match place {
+        Place::ByHosts => program.parent().map_or_else(String::new, |folder| folder.display().to_string()),
+        _ => String::new(),
+    };
+    let text = format!("#!/bin/sh\nexec env HOME=/nonexistent PATH=\"$PATH\":{folder} sh -s\n");
+    write_program(work, place.login(), &text);
+}
+
 /// A stand-in for ssh that becomes nobody if it is told so. `program` is found there if its place says so.
 pub fn shell(work: &Work, place: Place, program: &Path) -> std::path::PathBuf {
     let user = match place {
@@ -204,6 +233,10 @@ pub fn shell(work: &Work, place: Place, program: &Path) -> std::path::PathBuf {
         Place::PulledByAgent => "shell-with-agent",
         _ => "shell",
     };
+    write_program(work, name, &text)
+}
+
+fn write_program(work: &Work, name: &str, text: &str) -> std::path::PathBuf {
     let path = work.join("bin").join(name);
     if !path.exists() {
         work.dir("bin");

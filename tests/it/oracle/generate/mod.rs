@@ -123,6 +123,19 @@ pub fn case_pulled(place: Place, seed: u64) -> Case {
     case
 }
 
+/// The case of a seed whose sources two hosts see.
+pub fn case_by_hosts(place: Place, seed: u64) -> Case {
+    let mut case = case(seed);
+    case.place = place;
+    case.stdin = None;
+    let from_stdin = |word: &String| STDIN.iter().any(|name| word.ends_with(name));
+    case.options.retain(|group| !group.iter().any(from_stdin));
+    if case.options.is_empty() {
+        case.options.push(vec!["-a".into()]);
+    }
+    case
+}
+
 /// What several rsyncs delete with.
 const DELETES: &[&str] =
     &["--delete", "--del", "--delete-during", "--delete-delay", "--delete-after", "--delete-excluded"];

@@ -1,0 +1,313 @@
+//! The scan of a source that several hosts see: this machine puts the tree together ([`Divided`]), and the hosts read its directories.
+//!
+//! On each host this program reads, where the same version is installed there, else `find`. What a host found it goes on with by itself, and what it has not begun it gives back
+//! when another one has nothing to do, so that no host is left with one large subtree. A host that does not answer, or whose file system does not, is lost: what it has not told
+//! to the end is read by the others, or here.
+
+mod by_agent;
+mod by_find;
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use super::Means;
+use crate::error::Result;
+use crate::hosts::{Agents, Host, Way};
+use crate::scan::{Divided, Event, Member, Order, Reader, Root, Said, Scan, Small, Watch};
+use crate::supervise::{Stop, Supervisor};
+use crate::thread;
+
+/// How often it is looked whether something is to be done.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_END: Duration = Duration::from_millis(2);
+/// A host that has directories to read and for so long tells nothing, and asks its file system nothing, is lost.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long hosts have to end when everything was read.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Who is asked to scan what source hosts see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ScanBy {
+    /// This machine; the hosts too where the source comes over a network, the scan takes long, and rsyncs wait for it.
+    #[default]
+    Auto,
+    /// The hosts; this machine what they cannot.
+    Hosts,
+    /// This machine.
+    Here,
+}
+
+impl ScanBy {
+    /// All of them.
+    #[doc(hidden)]
+    pub const ALL: [ScanBy; 3] = [ScanBy::Auto, ScanBy::Hosts, ScanBy::Here];
+
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScanBy::Auto => "auto",
+            ScanBy::Hosts => "hosts",
+            ScanBy::Here => "here",
+        }
+    }
+
+    /// What that word means.
+    #[doc(hidden)]
+    pub fn parse(word: &str) -> Option<ScanBy> {
+        ScanBy::ALL.into_iter().find(|by| by.name() == word)
+    }
+}
+
+/// Who reads, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// The hosts; this machine only what they cannot.
+    WithHosts,
+    /// This machine, and the hosts too as soon as they are wanted.
+    Here,
+}
+
+/// What a scan by hosts works with.
+#[derive(Clone, Copy)]
+pub struct Crew<'a> {
+    /// What is scanned.
+    pub scan: &'a Scan,
+    /// Its roots, by their absolute paths on all hosts.
+    pub roots: &'a [Root],
+    /// Those that see it.
+    pub hosts: &'a [Host],
+    /// The way to them.
+    pub way: &'a Way,
+    /// The shells there.
+    pub agents: &'a Agents,
+    /// Threads on each host; as many as its file system takes if it was not said.
+    pub threads: Option<NonZero<usize>>,
+    /// Who begins.
+    pub begin: Begin,
+    /// Whether the hosts are wanted by now. It is asked again and again.
+    pub wanted: &'a (dyn Fn() -> bool + Sync),
+    /// Whose children go on while the scan does: it ends with them.
+    pub supervisor: &'a Supervisor,
+    /// Hears who takes part.
+    pub tell: &'a (dyn Fn(News) + Sync),
+}
+
+/// What is told of hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A host reads too.
+    Joined {
+        /// Its address.
+        host: String,
+        /// What reads there.
+        by: &'static str,
+    },
+    /// A host does not read, or not any more: others do.
+    Lost {
+        /// Its address.
+        host: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl std::fmt::Debug for Crew<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew").field("hosts", &self.hosts).field("begin", &self.begin).finish_non_exhaustive()
+    }
+}
+
+/// What the threads of the hosts share.
+struct Common<'a> {
+    crew: Crew<'a>,
+    divided: Divided<'a>,
+    watch: &'a Watch,
+    /// Hosts that read, or that may soon.
+    left: AtomicUsize,
+}
+
+impl Common<'_> {
+    /// Nothing more is to be read.
+    fn is_over(&self) -> bool {
+        self.divided.is_over() || self.watch.stopped() || self.crew.supervisor.stopped()
+    }
+
+    fn joined(&self, host: &Host, by: &'static str) {
+        (self.crew.tell)(News::Joined { host: host.to_string(), by });
+    }
+
+    /// One that was to read does not any more.
+    fn lost(&self, host: &Host, why: impl Into<String>) {
+        if !self.is_over() {
+            (self.crew.tell)(News::Lost { host: host.to_string(), why: why.into() });
+        }
+    }
+}
+
+/// What ends one host's part.
+#[derive(Default)]
+struct Line {
+    /// Its children.
+    supervisor: Supervisor,
+    member: OnceLock<Member>,
+    /// Lets it end by itself.
+    closes: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+    /// Why it was ended.
+    why: OnceLock<String>,
+    /// It has ended.
+    is_over: AtomicBool,
+}
+
+impl Line {
+    fn closes_by(&self, closes: impl Fn() + Send + Sync + 'static) {
+        *self.closes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(closes));
+    }
+
+    fn close(&self) {
+        if let Some(closes) = &*self.closes.lock().unwrap_or_else(PoisonError::into_inner) {
+            closes();
+        }
+    }
+
+    fn end(&self) {
+        self.close();
+        self.supervisor.stop(Stop::Terminate);
+    }
+}
+
+/// For how long nothing was heard of a host of which something is expected.
+#[derive(Default)]
+struct Silence {
+    heard: Option<u64>,
+    lasts: Duration,
+}
+
+impl Silence {
+    fn lasts(&mut self, heard: Option<u64>, passed: Duration) -> Duration {
+        let is_silent = heard.is_some() && heard == self.heard;
+        self.lasts = if is_silent { self.lasts + passed } else { Duration::ZERO };
+        self.heard = heard;
+        self.lasts
+    }
+}
+
+/// Scans all roots, as [`Scan::run_sized`] does on this machine: with its events, its guarantees and its counts.
+///
+/// # Errors
+/// As [`Divided::new`]; or a thread could not be started.
+pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+    let divided = Divided::new(crew.scan, small, watch, sink)?;
+    let common = Common { crew, divided, watch, left: AtomicUsize::new(crew.hosts.len()) };
+    let lines: Vec<Line> = crew.hosts.iter().map(|_| Line::default()).collect();
+    let own = OnceLock::new();
+    let tell = |said: Said<'_>| common.divided.hear(*own.wait(), said);
+    let here = Reader::new(crew.scan, true, &tell);
+    let (orders, ordered) = mpsc::channel::<Option<Order>>();
+    let ordered = Mutex::new(ordered);
+    let read = std::thread::scope(|scope| {
+        let (common, lines, own, here, ordered) = (&common, &lines[..], &own, &here, &ordered);
+        let _closing = Closing { here, orders: &orders, lines };
+        let mut silences: Vec<Silence> = lines.iter().map(|_| Silence::default()).collect();
+        let (mut is_called, mut looked) = (false, Instant::now());
+        while !common.is_over() {
+            if !is_called && (crew.begin == Begin::WithHosts || (crew.wanted)()) {
+                is_called = true;
+                for (line, host) in lines.iter().zip(crew.hosts) {
+                    thread::start(scope, move || {
+                        call(common, host, line);
+                        line.is_over.store(true, Ordering::Release);
+                        common.left.fetch_sub(1, Ordering::AcqRel);
+                    })?;
+                }
+            }
+            let takes = crew.begin == Begin::Here || common.left.load(Ordering::Acquire) == 0;
+            if own.get().is_none() && (takes || common.divided.needs_this_machine()) {
+                let says = orders.clone();
+                // Nobody hears it any more when everything is over.
+                let member =
+                    common.divided.join(crew.scan.threads.get(), true, move |order| drop(says.send(Some(order))));
+                own.get_or_init(|| member);
+                thread::start(scope, move || {
+                    let ordered = ordered.lock().unwrap_or_else(PoisonError::into_inner);
+                    while let Ok(Some(order)) = ordered.recv() {
+                        here.hear(order);
+                    }
+                })?;
+                for _ in 0..crew.scan.threads.get() {
+                    thread::start(scope, || here.work())?;
+                }
+            }
+            if let Some(member) = own.get().filter(|_| takes) {
+                common.divided.takes(*member, true);
+            }
+            // More than this between two looks is no silence: this process itself stood still.
+            let passed = looked.elapsed().min(LOOK_EVERY * 4);
+            looked = Instant::now();
+            for (line, silence) in lines.iter().zip(&mut silences) {
+                let heard = match line.member.get() {
+                    Some(member) => common.divided.heard(*member),
+                    None => (is_called && !line.is_over.load(Ordering::Acquire)).then_some(0),
+                };
+                if silence.lasts(heard, passed) >= SILENCE {
+                    let _ = line.why.set(format!("nothing was heard of it for {} s", SILENCE.as_secs()));
+                    line.end();
+                }
+            }
+            common.divided.wait(LOOK_EVERY);
+        }
+        // Each ends by itself: what is behind it ends too then.
+        lines.iter().for_each(Line::close);
+        let began = Instant::now();
+        let waits = || common.left.load(Ordering::Acquire) > 0 && is_called && !watch.stopped();
+        while waits() && began.elapsed() < ENDING {
+            std::thread::sleep(LOOK_END);
+        }
+        Ok(())
+    });
+    read?;
+    common.divided.conclude();
+    Ok(())
+}
+
+/// Ends everything that reads, however the scan ends.
+struct Closing<'a, 'b> {
+    here: &'a Reader<'b>,
+    orders: &'a mpsc::Sender<Option<Order>>,
+    lines: &'a [Line],
+}
+
+impl Drop for Closing<'_, '_> {
+    fn drop(&mut self) {
+        self.here.close();
+        // Nobody may be there.
+        let _ = self.orders.send(None);
+        self.lines.iter().for_each(Line::end);
+    }
+}
+
+/// Has one host read until everything was, or until it is lost.
+fn call(common: &Common<'_>, host: &Host, line: &Line) {
+    let mut why = match by_agent::read(common, host, line) {
+        Ok(by_agent::End::Over) => return,
+        Ok(by_agent::End::Lost(why)) => why,
+        Ok(by_agent::End::Missing) => match Means::Find.refuse(common.crew.scan) {
+            Ok(()) => match by_find::read(common, host, line) {
+                Ok(None) => return,
+                Ok(Some(why)) => why,
+                Err(error) => error.to_string(),
+            },
+            Err(error) => format!("multi-sync {} is not there, and {error}", env!("CARGO_PKG_VERSION")),
+        },
+        Err(error) => error.to_string(),
+    };
+    if let Some(known) = line.why.get() {
+        why.clone_from(known);
+    }
+    if let Some(member) = line.member.get() {
+        common.divided.lost(*member);
+    }
+    common.lost(host, why);
+}

@@ -1,0 +1,161 @@
+//! A host where this program reads.
+
+use std::io::{PipeWriter, Write};
+use std::sync::mpsc;
+
+use super::{Common, Line};
+use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
+use crate::far::agent::wire::{self, Asked, HELLO, Request, Told};
+use crate::far::agent::{LONGEST_GREETING, LONGEST_LINE, START};
+use crate::far::child;
+use crate::hosts::Host;
+use crate::scan::{Order, Said, Scan, Watch};
+use crate::supervise::Invocation;
+use crate::thread;
+
+/// What a shell prints before it starts this program.
+const SHELL: &str = "multi-sync-shell";
+const SAYS: &str = "echo; echo multi-sync-shell\n";
+
+/// How it ended.
+pub enum End {
+    /// With the scan.
+    Over,
+    /// Before it.
+    Lost(String),
+    /// It did not begin: this program is not there, or not of this version.
+    Missing,
+}
+
+/// What is written to it.
+enum Writes {
+    Asked(Box<Asked>),
+    Order(Order),
+    Close,
+}
+
+/// Reads there until everything was read, or it is lost.
+///
+/// # Errors
+/// What leads there could not be started, or what it says cannot be understood.
+pub fn read(common: &Common<'_>, host: &Host, line: &Line) -> Result<End> {
+    let pipe = std::io::pipe().map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(EXIT_IPC));
+    let (reader, writer) = pipe?;
+    let (says, said) = mpsc::channel();
+    let closes = says.clone();
+    // Who has closed it hears nothing any more.
+    line.closes_by(move || drop(closes.send(Writes::Close)));
+    let mut hearing =
+        Hearing { common, host, line, says: says.clone(), begun: Vec::new(), has_shell: false, is_there: false };
+    let invocation = Invocation { held: false, input: Vec::new(), ..common.crew.way.leads_to(host) };
+    // It is ended by its line alone.
+    let never = Watch::default();
+    let ran = std::thread::scope(|scope| {
+        let writes = thread::start(scope, move || write(writer, &said))?;
+        let out = &mut |bytes: Option<&[u8]>| match bytes {
+            Some(bytes) => hearing.feed(bytes),
+            None => {
+                drop(says.send(Writes::Close));
+                Ok(())
+            }
+        };
+        let ran = child::run(&invocation, Some(reader), None, &line.supervisor, &never, out, &mut |_| false);
+        // It may not have come so far.
+        drop(says.send(Writes::Close));
+        drop(writes.join());
+        ran
+    })?;
+    Ok(match (hearing.has_shell, hearing.is_there) {
+        _ if common.is_over() => End::Over,
+        (true, false) if line.why.get().is_none() => End::Missing,
+        (_, true) => End::Lost(ran.error("multi-sync there has ended").to_string()),
+        (_, false) => End::Lost(ran.error("it cannot be reached").to_string()),
+    })
+}
+
+/// Nobody who has something to say waits for a host that does not read it.
+fn write(mut pipe: PipeWriter, said: &mpsc::Receiver<Writes>) {
+    let begun = pipe.write_all([SAYS, START].concat().as_bytes());
+    while let Ok(writes) = said.recv() {
+        let line = match writes {
+            Writes::Asked(asked) => wire::line(&asked),
+            Writes::Order(order) => wire::line(&wire::asked(order)),
+            Writes::Close => return,
+        };
+        // Who follows the process there hears that it is gone.
+        if begun.is_err() || pipe.write_all(&line).is_err() {
+            return;
+        }
+    }
+}
+
+struct Hearing<'a> {
+    common: &'a Common<'a>,
+    host: &'a Host,
+    line: &'a Line,
+    says: mpsc::Sender<Writes>,
+    /// The line that has no end yet.
+    begun: Vec<u8>,
+    /// A shell has answered.
+    has_shell: bool,
+    /// This program has said what it is.
+    is_there: bool,
+}
+
+impl Hearing<'_> {
+    fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while let Some(length) = bytes.iter().position(|byte| *byte == b'\n') {
+            if self.begun.is_empty() {
+                self.line(&bytes[..length])?;
+            } else {
+                let mut line = std::mem::take(&mut self.begun);
+                line.extend_from_slice(&bytes[..length]);
+                self.line(&line)?;
+                line.clear();
+                self.begun = line;
+            }
+            bytes = &bytes[length + 1..];
+        }
+        self.begun.extend_from_slice(bytes);
+        let longest = if self.is_there { LONGEST_LINE } else { LONGEST_GREETING };
+        if self.begun.len() > longest { Err(unclear("a line has no end")) } else { Ok(()) }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<()> {
+        let Common { crew, divided, .. } = self.common;
+        if !self.is_there {
+            self.has_shell |= line == SHELL.as_bytes();
+            if line == HELLO.as_bytes() {
+                self.is_there = true;
+                let there = Scan { roots: crew.roots.to_vec(), ..crew.scan.clone() };
+                let request = Box::new(Request::new(&there, None));
+                // Who does not take it is gone, and that is noticed.
+                let _ = self.says.send(Writes::Asked(Box::new(Asked::Help(request, crew.threads))));
+            }
+            return Ok(());
+        }
+        let told = serde_json::from_slice(line).map_err(|cause| unclear(&cause.to_string()))?;
+        let member = self.line.member.get().copied();
+        match (told, member) {
+            (Told::Ready(threads), None) => {
+                let says = self.says.clone();
+                let member = divided.join(threads, false, move |order| drop(says.send(Writes::Order(order))));
+                let _ = self.line.member.set(member);
+                self.common.joined(self.host, "multi-sync");
+            }
+            (Told::Part(part), Some(member)) => {
+                part.read(|part| divided.hear(member, Said::Part(part))).map_err(unclear)?;
+            }
+            (Told::Given(ids), Some(member)) => divided.hear(member, Said::Given(ids)),
+            (Told::Looks(_), Some(member)) => divided.is_there(member),
+            // It was asked to end.
+            (Told::End(_), _) => {}
+            _ => return Err(unclear("nobody has asked for it")),
+        }
+        Ok(())
+    }
+}
+
+fn unclear(why: &str) -> Error {
+    Error::usage(format!("what multi-sync there says cannot be understood: {why}")).exit(EXIT_PARTIAL)
+}
