@@ -368,7 +368,7 @@ impl Config {
             asks: false,
             looks_far: true,
             remote_scan: Wanted::Auto,
-            scan_by: ScanBy::Auto,
+            scan_by: ScanBy::default(),
             tells_how: true,
             figures: true,
             scan_threads: None,

@@ -305,7 +305,7 @@ pub(super) fn command() -> Command {
                 .long("scan-by")
                 .value_name("WHO")
                 .value_parser(ScanBy::ALL.map(ScanBy::name))
-                .help("who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: auto]"),
+                .help("who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: here]"),
         )
         .arg(
             Arg::new("first-pass")

@@ -1,4 +1,4 @@
-//! The scan of a source that several hosts see: this machine puts the tree together ([`Divided`]), and the hosts read its directories.
+//! The scan of a source that several hosts see: this machine puts the tree together (`scan::Divided`), and the hosts read its directories.
 //!
 //! On each host this program reads, where the same version is installed there, else `find`. What a host found it goes on with by itself, and what it has not begun it gives back
 //! when another one has nothing to do, so that no host is left with one large subtree. A host that does not answer, or whose file system does not, is lost: what it has not told
@@ -32,11 +32,11 @@ const ENDING: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum ScanBy {
     /// This machine; the hosts too where the source comes over a network, the scan takes long, and rsyncs wait for it.
-    #[default]
     Auto,
     /// The hosts; this machine what they cannot.
     Hosts,
     /// This machine.
+    #[default]
     Here,
 }
 
@@ -197,7 +197,7 @@ impl Silence {
 /// Scans all roots, as [`Scan::run_sized`] does on this machine: with its events, its guarantees and its counts.
 ///
 /// # Errors
-/// As [`Divided::new`]; or a thread could not be started.
+/// As `Divided::new`; or a thread could not be started.
 pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let divided = Divided::new(crew.scan, small, watch, sink)?;
     let common = Common { crew, divided, watch, left: AtomicUsize::new(crew.hosts.len()) };

@@ -16,7 +16,7 @@ use super::slurm::Allocation;
 /// What stands for the host in a template.
 const HOST: &str = "{host}";
 
-/// See the [module](self).
+/// A way to hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
     kind: Kind,
