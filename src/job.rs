@@ -387,10 +387,10 @@ impl Job {
         tell(Event::RunDirectory(kept.buckets().path()));
         tell(Event::Started(&started(&config, &plan, words, &kept, resumed.is_some())));
         withheld.iter().for_each(|why: &Failed| tell(Event::Failed(why.clone())));
-        let up_to_date = plan.far.as_ref().and_then(|far| far.up_to_date.as_ref()).filter(|_| resumed.is_none());
-        let up_to_date = up_to_date.and_then(|look| look.wait(|| control.interrupted()));
+        let given_up = || control.interrupted() || resumed.is_some();
+        let up_to_date = plan.far.as_ref().and_then(|far| far.up_to_date.as_ref()?.wait(given_up));
         let mut ended = if let Some(figures) = up_to_date {
-            engine::nothing_to_do(&config, figures, began, tell)
+            Ok(engine::nothing_to_do(&config, figures, began, tell))
         } else if config.verify_only {
             let differences = verification::differences(kept.buckets(), ledger.is_some())?;
             let told = differences.noted(&tell);

@@ -58,7 +58,7 @@ pub use rooted::Rooted;
 use facts::{Facts, Whole};
 use receiver::{Locked, Receiver};
 
-pub use crate::rsync::version::{OLDEST_RSYNC, TRUSTS_LISTS, Version};
+pub use crate::rsync::version::{OLDEST_RSYNC, TELLS_CHANGES, TRUSTS_LISTS, Version};
 
 /// How rsync begins to print.
 const LISTED: &str = "building file list ... done";
@@ -267,6 +267,9 @@ impl Plan {
             probe::check_combination(config, &options, supervisor)?;
         }
         let version = config.workers.map_or(here, |workers| workers.version);
+        if version < TELLS_CHANGES {
+            far.iter_mut().for_each(|far| far.up_to_date = None);
+        }
         if config.hosts.is_empty() && !config.dry_run && (rule.is_none() || found.fill_a_directory(&meaning)) {
             // One plain rsync has its own word for a parent that is missing.
             let needs_parent = rule.is_none() && !meaning.mkpath && !meaning.dry_run;

@@ -1,5 +1,6 @@
 //! What each command of the scheduler means: a thread that launches, names that are handed over, a record, or something that is told.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -164,7 +165,9 @@ impl Driver<'_, '_> {
     fn look_at_far_source(&mut self) -> Result<()> {
         let Context { plan, config, control, .. } = &*self.context;
         let Some(far) = plan.far.as_ref().filter(|_| self.statistics.one_rsync().is_none()) else { return Ok(()) };
-        let begun = self.last_look.take().and_then(|look| look.join().ok());
+        // Who did not answer beside the last rsyncs may have no place for one more client.
+        let answered = |found: &Vec<(OsString, Still)>| found.iter().all(|(_, still)| *still != Still::Unanswered);
+        let begun = self.last_look.take().and_then(|look| look.join().ok()).filter(answered);
         for (source, still) in begun.unwrap_or_else(|| far.are_still_there(config, control.supervisor())) {
             let shown = Printable::os(&source);
             let text = match still {

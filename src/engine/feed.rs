@@ -12,9 +12,8 @@ use crate::bucket::{Bucket, BucketDir, GroupMember, Packer, Place};
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::far::crew::{self, Crew, News};
-use crate::far::{self, Far};
-use crate::plan::{FarScan, Plan, Strategy};
+use crate::far::crew::News;
+use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Removal;
 use crate::scan::{
     self, KeptWhole, Limits, Linked, LinkedDir, LinkedDirs, Pruner, Scan, ScanError, Small, Spine, Unit, Units, Watch,
@@ -27,10 +26,8 @@ use super::judge::{Candidate, Judge};
 use super::ledger::{Complete, Known};
 use super::meeting::Meeting;
 use super::resume;
+use super::scans::Scans;
 use super::small::Division;
-
-/// After so long the hosts scan too if rsyncs wait for it.
-const LONG_SCAN: Duration = Duration::from_secs(10);
 
 /// A spine directory that is part of the transfer.
 #[derive(Debug, Clone)]
@@ -79,7 +76,7 @@ pub(super) struct Inputs<'a> {
 
 impl Inputs<'_> {
     /// One plain rsync needs no buckets: then the scan only counts.
-    fn packs(&self) -> bool {
+    pub fn packs(&self) -> bool {
         self.config.dry_run || self.plan.strategy == Strategy::Parallel
     }
 }
@@ -124,37 +121,8 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         let limits = |found| feed.limits(found);
         let small = inputs.division.as_ref().map(|division| Small { entries: division.most, limits: &limits });
         let hear = |event: scan::Event<'_>| feed.hear(event);
-        let scanned =
-            match (inputs.plan.far.as_ref(), inputs.plan.hosts_scan(inputs.config)?.filter(|_| inputs.packs())) {
-                (None, None) => scan.run_sized(small, inputs.watch, &hear),
-                (None, Some(begin)) => {
-                    let roots = inputs.plan.roots_there(inputs.config);
-                    let wanted = || began.elapsed() >= LONG_SCAN && inputs.watch.is_awaited();
-                    crew::scan(
-                        Crew {
-                            scan: &scan,
-                            roots: &roots,
-                            hosts: &inputs.config.hosts,
-                            way: &inputs.config.way,
-                            agents: &inputs.config.agents,
-                            threads: inputs.config.scan_threads,
-                            begin,
-                            wanted: &wanted,
-                            supervisor: inputs.supervisor,
-                            tell: &|news| (feed.tell)(Found::News(news)),
-                        },
-                        small,
-                        inputs.watch,
-                        &hear,
-                    )
-                }
-                (Some(FarScan { reach, means, user, hold, begun, .. }), _) => {
-                    let identity = hold.as_ref().map(|hold| hold.identity);
-                    let (begun, supervisor) = (begun.as_deref(), inputs.supervisor);
-                    let far = Far { scan: &scan, reach, means: *means, user: *user, identity, begun, supervisor };
-                    far::scan(far, small, inputs.watch, &hear)
-                }
-            };
+        let tell_news = |news| (feed.tell)(Found::News(news));
+        let scanned = Scans { inputs, scan: &scan, began, tell_news: &tell_news }.run(small, &hear);
         drop(closing);
         if judging.is_some_and(|thread| thread.join().is_err()) {
             feed.fail(Error::usage("the thread that judges directories panicked"));

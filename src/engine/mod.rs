@@ -23,6 +23,7 @@ mod policy;
 mod prepare;
 mod resume;
 mod said;
+mod scans;
 pub mod simulation;
 mod small;
 mod spine;
@@ -245,21 +246,13 @@ pub fn run_recorded(
 }
 
 /// The end of a run that had nothing to do: one rsync has looked at everything, with these figures.
-///
-/// # Errors
-/// None; as the runs in whose place it is.
-pub fn nothing_to_do(
-    config: &Config,
-    figures: Figures,
-    began: Instant,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Summary> {
+pub fn nothing_to_do(config: &Config, figures: Figures, began: Instant, tell: &(dyn Fn(Event<'_>) + Sync)) -> Summary {
     let why = "everything is up to date".to_owned();
     let (part, processes) = (Part::Copy, config.processes.get());
     tell(Event::Planned(&Planned { part, one_rsync: Some(why.clone()), processes, slots: Vec::new() }));
     let found = Weight { entries: figures.files.total(), bytes: figures.total_size };
     let took = began.elapsed();
-    Ok(Summary {
+    Summary {
         plain: Some(why),
         found,
         done: found,
@@ -270,7 +263,7 @@ pub fn nothing_to_do(
         rsync_time: took,
         total_time: took,
         ..Summary::default()
-    })
+    }
 }
 
 /// How full the destination is, if that matters.
@@ -315,7 +308,6 @@ fn tell_how(config: &Config, plan: &Plan, tell: &(dyn Fn(Event<'_>) + Sync)) {
     }
 }
 
-/// Starts the scan. Nobody waits for its thread: a directory of the source may hang.
 /// What a daemon has said before anything else, where the user would hear it of one rsync.
 fn greeting(context: &Context) -> Vec<Vec<u8>> {
     let Context { config, plan, .. } = context;
@@ -323,6 +315,7 @@ fn greeting(context: &Context) -> Vec<Vec<u8>> {
     plan.far.iter().filter(|_| is_heard).flat_map(|far| far.greeting.clone()).collect()
 }
 
+/// Starts the scan. Nobody waits for its thread: a directory of the source may hang.
 fn start_scan(context: &Arc<Context>, known: Known, division: Option<Division>, sender: &Sender<Message>) {
     let (context, its_sender) = (Arc::clone(context), sender.clone());
     let started = thread::detach(move || {

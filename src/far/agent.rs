@@ -12,7 +12,7 @@ use crate::entry::Printable;
 use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
 use crate::scan::{Counts, Event, Linked, LinkedDir, LinkedDirs, Pruner, Small, Spine, Units, Watch, Weight};
 use crate::supervise::{Ended, Invocation};
-use wire::{Asked, Request, Told, is_name};
+use wire::{Asked, Lines, Request, Told, is_name};
 
 pub use serve::serve;
 pub use wire::HELLO;
@@ -42,7 +42,7 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
         watch,
         sink,
         wire: Arc::clone(&wire),
-        begun: Vec::new(),
+        lines: Lines::default(),
         is_there: false,
         spines: 0,
         found: Counts::default(),
@@ -94,8 +94,7 @@ struct Hearing<'a> {
     watch: &'a Watch,
     sink: &'a (dyn Fn(Event<'_>) + Sync),
     wire: Arc<Wire>,
-    /// The line that has no end yet.
-    begun: Vec<u8>,
+    lines: Lines,
     /// It has said what it is.
     is_there: bool,
     spines: u32,
@@ -104,22 +103,14 @@ struct Hearing<'a> {
 }
 
 impl Hearing<'_> {
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while let Some(length) = bytes.iter().position(|byte| *byte == b'\n') {
-            if self.begun.is_empty() {
-                self.line(&bytes[..length])?;
-            } else {
-                let mut line = std::mem::take(&mut self.begun);
-                line.extend_from_slice(&bytes[..length]);
-                self.line(&line)?;
-                line.clear();
-                self.begun = line;
-            }
-            bytes = &bytes[length + 1..];
-        }
-        self.begun.extend_from_slice(bytes);
+    fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut lines = std::mem::take(&mut self.lines);
+        let fed = lines.feed(bytes, &mut |line| self.line(line));
+        self.lines = lines;
+        fed?;
         let longest = if self.is_there { LONGEST_LINE } else { LONGEST_GREETING };
-        if self.begun.len() > longest { Err(unclear(&self.begun[..80], "it has no end")) } else { Ok(()) }
+        let begun = self.lines.begun();
+        if begun.len() > longest { Err(unclear(&begun[..80], "it has no end")) } else { Ok(()) }
     }
 
     fn line(&mut self, line: &[u8]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::child::{self, Finished};
-use crate::error::Result;
+use crate::error::{EXIT_IPC, Error, Result};
 use crate::scan::Watch;
 use crate::supervise::{Invocation, Stop, Supervisor};
 use crate::thread;
@@ -91,7 +91,7 @@ impl<T: Default + Send + 'static> Begun<T> {
                 }
                 at += 1;
             }
-            if given_up() || line.len() > LONGEST_LINE {
+            if given_up() || pieces.over || line.len() > LONGEST_LINE {
                 return None;
             }
             if let Some(piece) = pieces.receive() {
@@ -103,7 +103,9 @@ impl<T: Default + Send + 'static> Begun<T> {
     /// What comes next: `None` if nothing has come for a moment. Nothing comes after its end.
     pub fn next(&self) -> Option<Piece<T>> {
         let mut pieces = self.pieces();
-        pieces.held.pop_front().or_else(|| pieces.receive())
+        let gone = || Piece::Ended(Err(Error::usage("the thread of a listing has panicked").exit(EXIT_IPC)));
+        let next = pieces.held.pop_front().or_else(|| pieces.receive());
+        next.or_else(|| pieces.over.then(gone))
     }
 
     /// Has it end.

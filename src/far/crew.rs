@@ -217,9 +217,8 @@ pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn
                 is_called = true;
                 for (line, host) in lines.iter().zip(crew.hosts) {
                     thread::start(scope, move || {
+                        let _called = Called { common, line };
                         call(common, host, line);
-                        line.is_over.store(true, Ordering::Release);
-                        common.left.fetch_sub(1, Ordering::AcqRel);
                     })?;
                 }
             }
@@ -288,6 +287,22 @@ impl Drop for Closing<'_, '_> {
     }
 }
 
+/// What a host has not told to the end others read, also if the thread that hears it panics.
+struct Called<'a, 'b> {
+    common: &'a Common<'b>,
+    line: &'a Line,
+}
+
+impl Drop for Called<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(member) = self.line.member.get() {
+            self.common.divided.lost(*member);
+        }
+        self.line.is_over.store(true, Ordering::Release);
+        self.common.left.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Has one host read until everything was, or until it is lost.
 fn call(common: &Common<'_>, host: &Host, line: &Line) {
     let mut why = match by_agent::read(common, host, line) {
@@ -305,9 +320,6 @@ fn call(common: &Common<'_>, host: &Host, line: &Line) {
     };
     if let Some(known) = line.why.get() {
         why.clone_from(known);
-    }
-    if let Some(member) = line.member.get() {
-        common.divided.lost(*member);
     }
     common.lost(host, why);
 }

@@ -4,6 +4,7 @@
 //! What cannot be named so, and every option that has not been compared with one rsync in a pull, is one rsync's.
 
 mod early;
+mod reach;
 mod several;
 mod sources;
 
@@ -13,14 +14,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::connection::{Connections, WATCHES};
+use crate::connection::Connections;
 use crate::endpoint::{Addresses, Form, Source, Target};
 use crate::far::hold::{Entry, Hold};
 use crate::far::{self, Means, Reach};
-use crate::hosts;
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
 use crate::rsync::exit;
-use crate::rsync::options::{Meaning, Opt, Options, command_words};
+use crate::rsync::options::{Meaning, Opt, Options};
 use crate::rsync::prune::Prune;
 use crate::scan::{Root, Scan};
 use crate::supervise::{Stream, Supervisor};
@@ -30,6 +30,8 @@ use super::facts::Facts;
 use early::Early;
 use several::Together;
 
+pub(super) use reach::shell_by_name;
+use reach::{reach, way, whole_word};
 pub(super) use several::share_a_name;
 use sources::Placed;
 pub use sources::{FarRoot, FarScan, Still};
@@ -318,51 +320,6 @@ pub(super) fn directory(source: &Source) -> Vec<u8> {
     base.join(name.unwrap_or(OsStr::new("."))).into_os_string().into_vec()
 }
 
-/// A source as a word that names the machine as the first one does, and of which rsync sends itself what has no name.
-fn whole_word(first: &Source, source: &Source) -> OsString {
-    let mut word = source.through(first);
-    if matches!(source.target(), Target::Ssh { path, .. } if path.is_empty()) {
-        word.push(".");
-    }
-    word
-}
-
-/// How the source's machine is reached. Where rsync is started there by other words than its name, as another user perhaps, nothing else sees what it sees.
-fn reach(config: &Config, source: &Source, meaning: &Meaning) -> Reach {
-    let word = whole_word(source, source);
-    Reach {
-        shell: shell_by_name(config, source.target(), meaning),
-        rsync: Invocation::rsync(&config.program, way(config), &config.cwd),
-        words: vec![word],
-        stall: config.stall,
-    }
-}
-
-/// The same, where what it sees is what rsync sees there.
-pub(super) fn shell_by_name(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocation> {
-    let ways = [Opt::RsyncPath, Opt::Ipv4, Opt::Ipv6];
-    shell(config, target, meaning).filter(|_| !config.options.mentions(&ways))
-}
-
-/// A shell there, by the command that rsync uses.
-fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocation> {
-    let Target::Ssh { user, host, .. } = target else { return None };
-    let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
-    let mut words = command_words(&typed)?.into_iter();
-    let program = words.next()?;
-    let mut arguments: Vec<OsString> = words.collect();
-    if Path::new(&program).file_name().is_some_and(|name| name == "ssh") {
-        arguments.extend(hosts::Way::KEEPS_ALIVE.iter().flat_map(|option| ["-o".into(), OsString::from(option)]));
-        if config.addresses.is_some() {
-            arguments.extend(["-o", WATCHES[0]].map(OsString::from));
-        }
-        arguments.push("-T".into());
-    }
-    arguments.extend(user.iter().flat_map(|user| ["-l".into(), OsString::from(user)]));
-    arguments.extend([OsString::from(host), "sh -s".into()]);
-    Some(Invocation::new(program, arguments, &config.cwd))
-}
-
 /// What rsync has answered that lists a source.
 #[derive(Default)]
 struct Listed {
@@ -408,11 +365,6 @@ fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Listed {
 fn without_motd(config: &Config) -> Option<OsString> {
     let greets = matches!(config.far_end(), Target::Daemon { .. }) && !config.options.mentions(&[Opt::Motd]);
     (!greets).then(|| "--no-motd".into())
-}
-
-/// The options that lead there.
-fn way(config: &Config) -> Vec<OsString> {
-    config.options.absolute_files(&config.cwd).connection_options().argv()
 }
 
 /// The letter of its type, if this is a line of a listing.

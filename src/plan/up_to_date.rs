@@ -30,15 +30,15 @@ const LONGEST_END: Duration = Duration::from_secs(5);
 
 /// What a dry run is told along with the copy, and what changes nothing where all is up to date. With all others the copy is made at once.
 #[rustfmt::skip] // A table.
-const KNOWN: [Opt; 47] = [
+const KNOWN: [Opt; 51] = [
     Opt::Acls, Opt::Address, Opt::Archive, Opt::BlockSize, Opt::Bwlimit, Opt::ChecksumChoice, Opt::Compress, Opt::CompressChoice,
     Opt::CompressLevel, Opt::Contimeout, Opt::D, Opt::Delete, Opt::DeleteAfter, Opt::DeleteDelay, Opt::DeleteDuring, Opt::DeleteExcluded,
-    Opt::Devices, Opt::DropD, Opt::EightBitOutput, Opt::Exclude, Opt::Executability, Opt::Group, Opt::HardLinks, Opt::HumanReadable, Opt::Inplace,
-    Opt::Ipv4, Opt::Ipv6, Opt::Links, Opt::ModifyWindow, Opt::NumericIds, Opt::OmitDirTimes, Opt::OmitLinkTimes, Opt::Owner, Opt::Partial,
-    Opt::PasswordFile, Opt::Perms, Opt::Port, Opt::Recursive, Opt::Rsh, Opt::RsyncPath, Opt::SecludedArgs, Opt::SizeOnly, Opt::Sparse,
-    Opt::Specials, Opt::Timeout, Opt::Times, Opt::WholeFile,
+    Opt::Devices, Opt::DropD, Opt::EightBitOutput, Opt::Exclude, Opt::Executability, Opt::Filter, Opt::Group, Opt::HardLinks,
+    Opt::HumanReadable, Opt::Include, Opt::Inplace, Opt::Ipv4, Opt::Ipv6, Opt::Links, Opt::ModifyWindow, Opt::NumericIds,
+    Opt::OmitDirTimes, Opt::OmitLinkTimes, Opt::Owner, Opt::Partial, Opt::PasswordFile, Opt::Perms, Opt::Port, Opt::Preallocate,
+    Opt::Recursive, Opt::Rsh, Opt::RsyncPath, Opt::SecludedArgs, Opt::SizeOnly, Opt::Sparse, Opt::Specials, Opt::Timeout, Opt::Times,
+    Opt::WholeFile, Opt::Xattrs,
 ];
-const KNOWN_TOO: [Opt; 4] = [Opt::Filter, Opt::Include, Opt::Preallocate, Opt::Xattrs];
 
 /// A look that goes on. It is ended when this goes.
 pub struct UpToDate {
@@ -56,7 +56,6 @@ impl std::fmt::Debug for UpToDate {
 
 /// Whether a job is one that may have nothing to do, and wants no more of it than that it is done.
 pub(super) fn may_be(config: &Config) -> bool {
-    let is_known = |opt: Opt| KNOWN.contains(&opt) || KNOWN_TOO.contains(&opt);
     let keeps = config.buckets.is_some() || config.keep || config.limits_given;
     let looks_otherwise =
         config.dry_run || config.verify_only || config.counts_deletions || config.delete_limit.is_some();
@@ -71,7 +70,7 @@ pub(super) fn may_be(config: &Config) -> bool {
         && !first_pass
         && is_plain
         && config.destination.is_local()
-        && config.options.settings().iter().all(|setting| is_known(setting.spec.id))
+        && config.options.settings().iter().all(|setting| KNOWN.contains(&setting.spec.id))
         && has_something()
 }
 
@@ -94,11 +93,12 @@ impl UpToDate {
     pub fn wait(&self, given_up: impl Fn() -> bool) -> Option<Figures> {
         /// How often it is asked.
         const LOOK_EVERY: Duration = Duration::from_millis(20);
-        loop {
+        // Also what has answered already counts for nothing then.
+        while !given_up() {
             let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
             match answer.as_ref()?.recv_timeout(LOOK_EVERY) {
                 Ok(found) => return found,
-                Err(RecvTimeoutError::Timeout) if Instant::now() < self.until && !given_up() => {}
+                Err(RecvTimeoutError::Timeout) if Instant::now() < self.until => {}
                 Err(_) => break,
             }
         }

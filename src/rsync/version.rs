@@ -5,6 +5,9 @@ pub const OLDEST_RSYNC: Version = Version(3, 1, 0);
 /// Newer ones refuse, in a list of names, a link that an untrusted user put into the place of a directory.
 pub const TRUSTS_LISTS: Version = Version(3, 5, 0);
 
+/// The oldest one whose dry run was seen to print whatever a copy would change.
+pub const TELLS_CHANGES: Version = Version(3, 2, 7);
+
 /// rsync's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u16, pub u16, pub u16);

@@ -27,7 +27,7 @@ impl Scheduler {
         self.scanned && !self.spine.creating
     }
 
-    /// The share of a launch; 0 is no limit. One rsync for everything has what the user has typed, unless that was changed since.
+    /// The share of a launch; 0 is no limit. One rsync for everything was given it in its command, unless it was changed since.
     pub(super) fn limit(&mut self, launch: LaunchId, work: &Work, weight: Weight) -> Option<u64> {
         if work.is_everything() {
             let limit = self.bandwidth.as_ref().map_or(0, Bandwidth::total);

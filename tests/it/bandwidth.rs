@@ -53,3 +53,21 @@ fn the_largest_gets_nearly_all_and_the_total_holds() {
     assert_eq!(fs::read(work.join("D/large")).unwrap().len(), 3_000_000);
     assert_eq!(fs::read_dir(work.join("D/d5")).unwrap().count(), 4);
 }
+
+/// It is one rsync's for everything as well, in whose seconds more than its limit may pass.
+#[test]
+fn one_rsync_for_everything_is_told_a_little_less() {
+    let work = Work::new();
+    work.file("src/only", vec![7; 300_000]);
+    let log = work.join("launches");
+    for (options, told) in [("-a --bwlimit=10M", "9600"), ("-a --bwlimit=900", "900")] {
+        let mut command = multi_sync(&work);
+        command.args(["-p", "4", "-r", options, "src/", "D"]);
+        fake_rsync(&mut command, &work, &format!("echo \"$*\" >>'{}'; REAL \"$@\"", log.display()));
+        run(command).expect_code(0);
+        let log = fs::read_to_string(&log).unwrap();
+        let last = log.lines().rev().find(|line| line.contains("src/")).unwrap();
+        let limit = last.split(' ').filter_map(|word| word.strip_prefix("--bwlimit=")).next_back();
+        assert_eq!(limit, Some(told), "{last}");
+    }
+}

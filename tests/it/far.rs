@@ -238,6 +238,11 @@ fn scan_of(roots: Vec<Root>, entries: u64) -> Scan {
     Scan::new(roots, limits(entries, 1 << 20), NonZero::new(2).unwrap())
 }
 
+/// A scan by this means, of whose user nothing is known.
+fn far_of<'a>(scan: &'a Scan, reach: &'a Reach, way: Way, supervisor: &'a Supervisor) -> Far<'a> {
+    Far { scan, reach, means: way.means(), user: None, identity: None, begun: None, supervisor }
+}
+
 #[test]
 fn each_means_tells_what_a_scan_of_this_machine_tells() {
     let work = Work::new();
@@ -651,15 +656,7 @@ fn a_scan_that_is_stopped_ends_with_all_its_processes() {
         reach.rsync = Invocation::new(work.join("slow/rsync"), vec![], "/");
         reach.rsync.environment.push(environment);
         let (watch, supervisor) = (Watch::default(), Supervisor::default());
-        let far = Far {
-            scan: &scan,
-            reach: &reach,
-            means: way.means(),
-            user: None,
-            identity: None,
-            begun: None,
-            supervisor: &supervisor,
-        };
+        let far = far_of(&scan, &reach, way, &supervisor);
         let began = Instant::now();
         let ran = far::scan(far, None, &watch, &|_| {
             if by_watch { watch.stop() } else { supervisor.stop(multi_sync::harness::far::Stop::Terminate) }
@@ -690,15 +687,7 @@ fn a_pruned_directory_is_not_told_on() {
     for way in ALL {
         let told = Mutex::new(Told::default());
         let (watch, supervisor, reach) = (Watch::default(), Supervisor::default(), lab.reach(way, &scan.roots));
-        let far = Far {
-            scan: &scan,
-            reach: &reach,
-            means: way.means(),
-            user: None,
-            identity: None,
-            begun: None,
-            supervisor: &supervisor,
-        };
+        let far = far_of(&scan, &reach, way, &supervisor);
         let ran = far::scan(far, None, &watch, &|event| {
             if let Event::Spine(spine) = &event
                 && spine.path == b"pruned"

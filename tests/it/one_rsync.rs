@@ -102,30 +102,20 @@ fn cases_in_other_places() {
 /// Sources on another machine: `ORACLE_CASES` fresh ones, or some that are always the same.
 #[test]
 fn pulled_cases() {
-    let sweep = Sweep::from_env(16);
-    println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
-    let of = |seed: u64| Some(generate::case_pulled(Place::PULLED[seed as usize % Place::PULLED.len()], seed));
-    let tally = sweep.run(&of, &|case, verdict, court| {
-        if !is_wrong(verdict) {
-            return;
-        }
-        println!("{}=== as a file of tests/it/oracle/cases\n{}", describe(case, verdict), saved::text(case));
-        if let Some(seconds) = number("ORACLE_SHRINK") {
-            let small = shrink(court, case, verdict, tries(), Duration::from_secs(seconds));
-            println!("=== smaller\n{}", describe(&small, &judge(court, &small)));
-        }
-    });
-    println!("{tally}");
-    assert!(tally.different.is_empty(), "repeat with ORACLE_CASE=FILE {ONE_CASE}");
+    sweep_places(16, &|seed| generate::case_pulled(Place::PULLED[seed as usize % Place::PULLED.len()], seed));
 }
 
 /// Sources that two hosts copy and scan: `ORACLE_CASES` fresh ones, or some that are always the same.
 #[test]
 fn cases_that_hosts_scan() {
-    let sweep = Sweep::from_env(4);
+    sweep_places(4, &|seed| generate::case_by_hosts(Place::HOSTS[seed as usize % Place::HOSTS.len()], seed));
+}
+
+/// Cases of these places, one after the other: none is different.
+fn sweep_places(usually: u64, of: &(dyn Fn(u64) -> Case + Sync)) {
+    let sweep = Sweep::from_env(usually);
     println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
-    let of = |seed: u64| Some(generate::case_by_hosts(Place::HOSTS[seed as usize % Place::HOSTS.len()], seed));
-    let tally = sweep.run(&of, &|case, verdict, court| {
+    let tally = sweep.run(&|seed| Some(of(seed)), &|case, verdict, court| {
         if !is_wrong(verdict) {
             return;
         }

@@ -3,7 +3,7 @@
 use multi_sync::harness::treegen::{self, Sizes, Spec};
 
 use crate::support;
-use crate::support::command::{Run, multi_sync, rsync, run, sh};
+use crate::support::command::{Run, as_nobody, multi_sync, rsync, run, sh};
 use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::work::Work;
 
@@ -100,4 +100,31 @@ fn who_is_not_let_in_concludes_nothing() {
     let mut gone = multi_sync(&work);
     gone.args(["-p", "4", "-r", "-a", &format!("{url}a/"), "D/"]);
     run(gone).expect_code(23);
+}
+
+/// A copy tries to make a directory writable that another user may not write to, and is denied that; a dry run does not try it.
+#[test]
+fn what_a_dry_run_does_not_try_is_not_passed_over() {
+    if !support::is_root() {
+        return support::skip("what_a_dry_run_does_not_try_is_not_passed_over", "needs another user");
+    }
+    let work = Work::public();
+    let made = sh(
+        &work,
+        "umask 022; mkdir -p src/locked && echo a >src/locked/f && chmod 555 src/locked && cp -a src D && chmod 755 . src D",
+    );
+    run(made).expect_code(0);
+    let started = Rsyncd::start(&[Module::new("m", work.join("src")).line("use chroot = no")]);
+    let daemon = match started {
+        Ok(daemon) => daemon,
+        Err(why) => return support::skip("what_a_dry_run_does_not_try_is_not_passed_over", &why),
+    };
+    let url = format!("{}/", daemon.url("m"));
+    let mut one = rsync(&work);
+    one.args(["-rl", &url, "D/"]);
+    let mut many = multi_sync(&work);
+    many.args(["-p", "3", "-r", "-rl", &url, "D/"]);
+    for command in [one, many] {
+        run(as_nobody(&work, command)).expect_code(23);
+    }
 }

@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use rustix::io::Errno;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error;
 use crate::rsync::prune::Prune;
 use crate::scan::{
     Counts, Follow, Handed, KeptWhole, Limits, LinkedDir, LinkedDirs, LinkedPart, Met, Opened, Order, Part, Root, Scan,
@@ -406,6 +407,40 @@ pub fn scan_error(root: u32, path: Bytes, attempted: usize, errno: i32, in_unit:
 pub fn linked_dirs(dirs: LinkedDirs) -> Told {
     let unit = |LinkedDir { root, spine, dir, name, weight, .. }| (root, spine, Bytes(dir), Bytes(name), pair(weight));
     Told::LinkedDirs { units: dirs.units.into_iter().map(unit).collect(), inodes: dirs.inodes }
+}
+
+/// Cuts what comes in pieces into lines.
+#[derive(Default)]
+pub struct Lines {
+    /// The one that has no end yet.
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    /// Takes a piece, and hands on each line that ends in it, without its end.
+    ///
+    /// # Errors
+    /// Those of `each`, after which nothing more is handed on.
+    pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> error::Result<()>) -> error::Result<()> {
+        while let Some(length) = bytes.iter().position(|byte| *byte == b'\n') {
+            if self.begun.is_empty() {
+                each(&bytes[..length])?;
+            } else {
+                self.begun.extend_from_slice(&bytes[..length]);
+                let line = each(&self.begun);
+                self.begun.clear();
+                line?;
+            }
+            bytes = &bytes[length + 1..];
+        }
+        self.begun.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The line that has no end yet.
+    pub fn begun(&self) -> &[u8] {
+        &self.begun
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use super::{Common, Line};
 use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
-use crate::far::agent::wire::{self, Asked, HELLO, Request, Told};
+use crate::far::agent::wire::{self, Asked, HELLO, Lines, Request, Told};
 use crate::far::agent::{LONGEST_GREETING, LONGEST_LINE, START};
 use crate::far::child;
 use crate::hosts::Host;
@@ -46,7 +46,7 @@ pub fn read(common: &Common<'_>, host: &Host, line: &Line) -> Result<End> {
     // Who has closed it hears nothing any more.
     line.closes_by(move || drop(closes.send(Writes::Close)));
     let mut hearing =
-        Hearing { common, host, line, says: says.clone(), begun: Vec::new(), has_shell: false, is_there: false };
+        Hearing { common, host, line, says: says.clone(), lines: Lines::default(), has_shell: false, is_there: false };
     let invocation = Invocation { held: false, input: Vec::new(), ..common.crew.way.leads_to(host) };
     // It is ended by its line alone.
     let never = Watch::default();
@@ -94,8 +94,7 @@ struct Hearing<'a> {
     host: &'a Host,
     line: &'a Line,
     says: mpsc::Sender<Writes>,
-    /// The line that has no end yet.
-    begun: Vec<u8>,
+    lines: Lines,
     /// A shell has answered.
     has_shell: bool,
     /// This program has said what it is.
@@ -103,22 +102,13 @@ struct Hearing<'a> {
 }
 
 impl Hearing<'_> {
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while let Some(length) = bytes.iter().position(|byte| *byte == b'\n') {
-            if self.begun.is_empty() {
-                self.line(&bytes[..length])?;
-            } else {
-                let mut line = std::mem::take(&mut self.begun);
-                line.extend_from_slice(&bytes[..length]);
-                self.line(&line)?;
-                line.clear();
-                self.begun = line;
-            }
-            bytes = &bytes[length + 1..];
-        }
-        self.begun.extend_from_slice(bytes);
+    fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut lines = std::mem::take(&mut self.lines);
+        let fed = lines.feed(bytes, &mut |line| self.line(line));
+        self.lines = lines;
+        fed?;
         let longest = if self.is_there { LONGEST_LINE } else { LONGEST_GREETING };
-        if self.begun.len() > longest { Err(unclear("a line has no end")) } else { Ok(()) }
+        if self.lines.begun().len() > longest { Err(unclear("a line has no end")) } else { Ok(()) }
     }
 
     fn line(&mut self, line: &[u8]) -> Result<()> {
