@@ -22,6 +22,7 @@ mod pull;
 mod receiver;
 mod relative;
 mod rooted;
+mod routes;
 mod run_place;
 mod scan_by;
 mod sources;
@@ -37,14 +38,13 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::connection::{Connections, Route};
-use crate::endpoint::Target;
 use crate::error::{Error, Result};
 use crate::far;
 use crate::first_pass::Makes;
 use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::filter::Filters;
-use crate::rsync::options::{Aliases, Delete, Meaning, Opt, Options, Shows, Stop, command_words};
+use crate::rsync::options::{Aliases, Delete, Opt, Shows, Stop};
 use crate::rsync::prune::Prune;
 use crate::scan::{self, Follow, Root, Scan, Weight};
 use crate::spool;
@@ -240,7 +240,7 @@ impl Plan {
             facts.look(config, &found, relative.as_deref(), &whole);
             rule = fallback::find(&facts);
         }
-        let mut routes = routes(config, &options, &meaning, supervisor);
+        let mut routes = routes::find(config, &options, &meaning, supervisor);
         let (mut far, mut early) = (None, None);
         let asks_there = config.looks_far && !facts::asks_for_one_process(config);
         if rule.is_none() && config.pulls() && asks_there {
@@ -481,23 +481,4 @@ fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], sing
 /// Whether the rsyncs of a run may do everything.
 fn runs_as_root(config: &Config) -> bool {
     config.workers.map_or_else(|| rustix::process::geteuid().is_root(), |workers| workers.are_root)
-}
-
-/// The routes to the other machine, one for each of its addresses; none if one of them has none.
-fn routes(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Vec<Route> {
-    if options.mentions(&[Opt::Ipv4, Opt::Ipv6]) || !config.hosts.is_empty() {
-        return Vec::new();
-    }
-    let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
-    let Some(command) = command_words(&typed) else { return Vec::new() };
-    let rsh = options.remote_shell(&typed, &config.cwd);
-    let find = |target: &Target| Route::find(target, command.clone(), rsh.clone(), &config.cwd, supervisor);
-    let targets = addresses::targets(config);
-    let all: Option<Vec<Route>> = match targets.len() {
-        0 | 1 => find(config.far_end())
-            .map(|route| if config.pulls() { route.watched(false) } else { route })
-            .map(|route| vec![route]),
-        _ => targets.iter().map(|target| find(target).map(|route| route.watched(true))).collect(),
-    };
-    all.unwrap_or_default()
 }
