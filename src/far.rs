@@ -28,6 +28,7 @@ use crate::scan::{Event, Scan, Small, Watch};
 use crate::supervise::{Invocation, Supervisor};
 
 pub use agent::serve;
+pub use begun::{Begun, Piece};
 pub use listing::{Listing, begin as begin_listing};
 pub use means::{Found, Means, Wanted, look, look_at};
 

@@ -194,6 +194,8 @@ fn machine(word: &[u8]) -> Option<(&[u8], &[u8])> {
         match byte {
             b'[' => in_brackets = true,
             b']' => in_brackets = false,
+            // A variable of a shell, which is in no address: rsync has its own word for it.
+            b'{' if at > 0 && word[at - 1] == b'$' => {}
             b'{' => (depth, has_braces) = (depth + 1, true),
             b'}' => depth = depth.saturating_sub(1),
             // A local path, unless a brace that is not closed hides what ends the name of a machine.
@@ -278,7 +280,17 @@ mod tests {
         ] {
             assert_eq!(words(word).map(|all| all.join(" ")).as_deref(), Some(expected), "{word}");
         }
-        for word in ["a:/b", "{a,b}", "{a,b}/c:d", "./{a,b}:c", "a:{b,c}", "rsync://a/{b,c}", "rsync://a", "a{1..4}"] {
+        for word in [
+            "a:/b",
+            "{a,b}",
+            "{a,b}/c:d",
+            "./{a,b}:c",
+            "a:{b,c}",
+            "rsync://a/{b,c}",
+            "rsync://a",
+            "a{1..4}",
+            "a${b,c}:/x",
+        ] {
             assert_eq!(words(word), None, "{word}");
         }
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::far::crew::News;
-use crate::plan::Still;
 use crate::plan::folding::Folding;
+use crate::plan::{Still, WaitingLook};
 use crate::report::{self, Adjusted, Event, Failed, Note, Running, Step};
 use crate::rsync::exit;
 use crate::run_dir::Ended;
@@ -94,6 +94,8 @@ pub(super) struct Driver<'scope, 'env> {
     pub started: Instant,
     /// Nobody needs the files of buckets any more.
     pub ending: Arc<AtomicBool>,
+    /// What is to look at the source for the last time, if that was started.
+    pub waiting_look: Option<WaitingLook>,
     /// What looks at the source for the last time, if that has begun.
     pub last_look: Option<ScopedJoinHandle<'scope, Vec<(OsString, Still)>>>,
     pub state: State,

@@ -1,40 +1,34 @@
 //! One launch: a thread that prepares it, owns its rsync, follows what that prints, looks at what it has left, and reports its end whatever happens.
 
-use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::far::hold;
 use crate::first_pass::{Group, Made};
 use crate::report::{self, Event, Failed};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
-use crate::rsync::messages::{self, About, Message as Complaint};
 use crate::rsync::options::Shows;
-use crate::rsync::output::{Figures, Line, Transcript};
+use crate::rsync::output::{Counts, Figures};
 use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place as DestPlace;
 use crate::sched::{Ending, NotLaunched, Report, Start, Symptoms, Work};
-use crate::supervise::{Ended, Lines, Sign, Stream, Supervisor, by_line};
+use crate::supervise::Ended;
 use crate::thread;
 
 use super::after::{After, Heard};
 use super::context::{Context, Found};
 use super::driver::Message;
+use super::follow::{Followed, follow};
 use super::gate::Awaited;
 use super::meter::Meter;
-use super::places::{Carrier, Place, Ways};
+use super::places::{Place, Ways};
 use super::prepare::{Names, Prepared};
-use super::said::{Holds, LINES_REMEMBERED, Said, TRY_AGAIN, Tells, Voice, count, is_of_shared, without_question};
+use super::said::{Holds, Said, Tells, Voice};
 use super::userlog::UserLog;
-
-/// Names of which a launch complained that are written down. Who has more looks into the bucket.
-const NAMED_REMEMBERED: usize = 100_000;
 
 /// A launch that has ended: what the scheduler decides by, and what is told and written down as it decides.
 pub(super) struct End {
@@ -162,7 +156,15 @@ impl Launch<'_> {
         };
         let (invocation, tells, names, to_make) = match prepared? {
             (Prepared::Not(why), found) => return Ok(End::not_launched(why, found)),
-            (Prepared::Made(made), found) => return Ok(End { made, ..End::not_launched(NotLaunched::Made, found) }),
+            (Prepared::Made(made), found) => {
+                let end = End::not_launched(NotLaunched::Made, found);
+                // Only where there is a first pass it is told what that has made.
+                if self.context.plan.first_pass.is_ok() {
+                    return Ok(End { made, ..end });
+                }
+                let created = Counts { dir: made.dirs, ..Counts::default() };
+                return Ok(End { figures: Figures { created, ..Figures::default() }, ..end });
+            }
             (Prepared::Launch(invocation, tells, names, to_make), found) => {
                 if let Some(awaited) = &awaited {
                     let _ = awaited.arguments.set(invocation.arguments.clone());
@@ -177,7 +179,12 @@ impl Launch<'_> {
         };
         self.tell_start(names);
         let made = self.make_first(to_make)?;
-        let ran = self.start_rsync(invocation, tells, awaited);
+        let mut ran = self.start_rsync(invocation, tells, awaited);
+        if ran.is_well()
+            && let Some(root) = self.context.root_left(&self.start.work)
+        {
+            ran = ran.then(self.start_rsync(root, tells, None));
+        }
         self.conclude(ran, made)
     }
 
@@ -327,166 +334,4 @@ impl Launch<'_> {
             buckets,
         })
     }
-}
-
-/// How an rsync ended and what it said.
-struct Followed {
-    ended: Result<Ended>,
-    transcript: Transcript,
-    ran: Duration,
-    /// Complaints that were held back, see [`Holds`], each with how often it was said by then.
-    held: Vec<(Vec<u8>, u32)>,
-    /// Complaints about something that has a name, told or held back.
-    named: Vec<Vec<u8>>,
-    /// How many more there were.
-    more_named: u64,
-    /// It had been let to begin when it ended.
-    begun: bool,
-    /// It could not enter a source that is held open.
-    out_of_reach: bool,
-    /// It has found another directory in the place of its source.
-    source_lost: bool,
-    /// It was stopped for a while.
-    was_held: bool,
-}
-
-/// Runs an rsync to its end. Never panics. One that is `awaited` says nothing before it begins.
-fn follow(
-    carrier: &Carrier<'_>,
-    awaited: Option<Awaited>,
-    supervisor: &Supervisor,
-    stall: Option<Duration>,
-    meter: &Arc<Meter>,
-    voice: &Voice<'_>,
-) -> Followed {
-    let began = Instant::now();
-    voice.note(b"begins");
-    let mut transcript = Transcript::new(voice.only_ends.is_some());
-    let (mut held, mut named, mut more_named, mut of_shared) = (Vec::new(), Vec::new(), 0, Vec::new());
-    let mut complaints = HashMap::new();
-    let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
-    let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
-    let (mut had_begun, mut out_of_reach, mut source_lost) = (true, false, false);
-    let (was_held, mut of_pause) = (Cell::new(false), Vec::new());
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        let mut blank = false;
-        // With --stderr=all statistics come on that stream.
-        let mut hear = |stream, line: &[u8]| match (transcript.stdout(line), stream) {
-            (Line::Progress(progress, end), _) => {
-                meter.hear(progress);
-                let rest = line.get(end..).unwrap_or_default();
-                match transcript.stdout(rest) {
-                    Line::OnlyEnds => voice.only_ends(),
-                    Line::Other => voice.say(rest),
-                    _ => {}
-                }
-            }
-            (Line::Ours, _) => {}
-            (kind @ (Line::Header | Line::Blank | Line::Statistics | Line::Sums), _) => {
-                blank = voice.say_of_all(kind, line, blank);
-            }
-            (Line::OnlyEnds, _) => voice.only_ends(),
-            (Line::Other, Stream::Stdout) => {
-                voice.note(line);
-                voice.say(line);
-                // Where directories were asked for it was not copied.
-                let skipped = || messages::read(line).is_some_and(|message| message.about == About::Skipped);
-                if voice.tells == Tells::AllAndRemember && skipped() && named.len() < NAMED_REMEMBERED {
-                    named.push(line.to_vec());
-                }
-            }
-            // It sends nothing then, and that is told in other words.
-            (Line::Other, Stream::Stderr) if line == hold::LOST || source_lost && messages::breaks_off(line) => {
-                voice.note(line);
-                source_lost = true;
-            }
-            (Line::Other, Stream::Stderr) if voice.shares && is_of_shared(line) => {
-                voice.note(line);
-                of_shared.extend(
-                    (of_shared.len() < LINES_REMEMBERED).then(|| (line.to_vec(), count(&mut complaints, line))),
-                );
-            }
-            (Line::Other, Stream::Stderr) => {
-                voice.note(line);
-                let told = transcript.stderr(line) && !(supervisor.stopped() && messages::is_signal(line));
-                let message = messages::read(line);
-                if told && message.as_ref().is_some_and(Complaint::names_a_failure) {
-                    if named.len() < NAMED_REMEMBERED {
-                        named.push(line.to_vec());
-                    } else {
-                        more_named += 1;
-                    }
-                }
-                let is_no_place = |message: &Complaint<'_>| message.is_no_place();
-                let no_place = || message.as_ref().is_some_and(is_no_place) || messages::is_turned_away(line);
-                let crowded = voice.crowded && (no_place() || messages::ends_without_place(line));
-                let refused = voice.holds == Holds::All || messages::is_refusal(line);
-                let by_pause = was_held.get() && messages::breaks_off(line);
-                let in_doubt =
-                    by_pause || refused || crowded || message.as_ref().is_some_and(|message| voice.holds.back(message));
-                let nth = if told { count(&mut complaints, line) } else { 1 };
-                let held = if by_pause { &mut of_pause } else { &mut held };
-                if told && in_doubt && !voice.verbatim && held.len() < LINES_REMEMBERED {
-                    held.push((line.to_vec(), nth));
-                } else if told {
-                    voice.complain(line, nth, message.as_ref());
-                }
-            }
-        };
-        let signs = |sign| match sign {
-            Sign::Started(leader) => meter.belongs_to(leader),
-            Sign::Held => was_held.set(true),
-        };
-        if voice.verbatim {
-            let mut lines = [Lines::new(Stream::Stdout), Lines::new(Stream::Stderr)];
-            return carrier.run_raw(supervisor, names, stall, &signs, &mut |stream, bytes| match bytes {
-                Some(bytes) => {
-                    meter.answers(stream == Stream::Stdout);
-                    (voice.tell)(Event::Output(stream, bytes));
-                    lines[stream as usize].feed(bytes, &mut hear);
-                }
-                None => lines[stream as usize].finish(&mut hear),
-            });
-        }
-        let has_begun = || begun.as_ref().is_none_or(|begun| begun.load(Ordering::SeqCst));
-        let mut each = |stream, line: &[u8]| {
-            meter.answers(stream == Stream::Stdout);
-            let line = if stream == Stream::Stderr { without_question(line) } else { line };
-            if line == TRY_AGAIN && !carrier.asks() {
-                voice.note(line);
-                return;
-            }
-            if stream == Stream::Stderr && voice.handles.is_out_of_reach(line) {
-                out_of_reach = true;
-                return;
-            }
-            if !has_begun() {
-                early
-                    .extend((early.len() < LINES_REMEMBERED).then(|| (stream, voice.handles.shown(line).into_owned())));
-                return;
-            }
-            early.drain(..).for_each(|(stream, line)| hear(stream, &line));
-            hear(stream, &voice.handles.shown(line));
-        };
-        let ended = by_line(&mut each, |raw| carrier.run_raw(supervisor, names, stall, &signs, raw));
-        // Once: whoever lets it begin after this is told that it had not.
-        had_begun = has_begun();
-        if had_begun {
-            early.drain(..).for_each(|(stream, line)| hear(stream, &line));
-        }
-        ended
-    }))
-    .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
-    if !ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK) {
-        held.splice(0..0, of_shared);
-    }
-    // Where the pause has not ended it, they count.
-    match ended.as_ref().is_ok_and(|ended| exit::breaks_off(ended.code())) {
-        true => held.append(&mut of_pause),
-        false => of_pause.iter().for_each(|(line, nth)| voice.complain(line, *nth, messages::read(line).as_ref())),
-    }
-    let ran = began.elapsed();
-    voice.log.iter().for_each(|log| log.ends(&ended, ran));
-    let was_held = was_held.get();
-    Followed { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach, source_lost, was_held }
 }

@@ -10,6 +10,7 @@ mod driver;
 mod estimate;
 mod feed;
 mod first;
+mod follow;
 mod gate;
 mod judge;
 mod launch;
@@ -234,6 +235,7 @@ pub fn run_recorded(
             statistics,
             started: Instant::now(),
             ending,
+            waiting_look: None,
             last_look: None,
             state: State::beginning(inputs),
         };

@@ -40,7 +40,7 @@ pub fn begin(reach: &Reach, scan: &Scan) -> Result<Listing> {
 }
 
 fn list(reach: &Reach, rsync: Invocation) -> Result<Listing> {
-    Begun::start(rsync, reach.stall, hear)
+    Begun::start(rsync, None, reach.stall, hear)
 }
 
 /// What rsync is told of a root: all but the contents of what `--exclude` leaves out.

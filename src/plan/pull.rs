@@ -3,7 +3,9 @@
 //! Launches get their names as lists ([`FarSource`]), below one source argument that every version, shell and daemon reads as it stands.
 //! What cannot be named so, and every option that has not been compared with one rsync in a pull, is one rsync's.
 
+mod dot;
 mod early;
+mod last_look;
 mod reach;
 mod several;
 mod sources;
@@ -27,7 +29,9 @@ use crate::supervise::{Stream, Supervisor};
 
 use super::SourceTree;
 use super::facts::Facts;
+use dot::Dot;
 use early::Early;
+pub use last_look::WaitingLook;
 use several::Together;
 
 pub(super) use reach::shell_by_name;
@@ -183,8 +187,9 @@ fn look_at_one(
     let roots = vec![FarRoot { inode, ..FarRoot::of(source, line.unwrap_or_default()) }];
     let (source, tree) = place(source, hold.as_ref());
     let placed = Placed { source, trees: vec![tree], singles: Vec::new(), missing: Vec::new(), said: Vec::new() };
+    let dot = Dot::ask(way, &config.sources[0], &placed.source).map(Arc::new);
     let (begun, up_to_date) = early.shared();
-    Some(FarScan { reach, means, user: found.user, roots, placed, others, hold, greeting, begun, up_to_date })
+    Some(FarScan { reach, means, user: found.user, roots, placed, others, hold, greeting, begun, up_to_date, dot })
 }
 
 fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: &[OsString]) -> Option<FarScan> {
@@ -232,7 +237,8 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
     early.ask(way);
     let (begun, up_to_date) = early.shared();
     let (user, others, hold) = (found.user, Vec::new(), None);
-    Some(FarScan { reach, means, user, roots, placed, others, hold, greeting, begun, up_to_date })
+    let dot = Dot::ask(way, &config.sources[0], &placed.source).map(Arc::new);
+    Some(FarScan { reach, means, user, roots, placed, others, hold, greeting, begun, up_to_date, dot })
 }
 
 /// What is asked of a scan of these roots.
@@ -388,7 +394,8 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
             }
             let below = base.as_os_str().as_bytes();
             let below = below.strip_prefix(b"/").unwrap_or(below).to_vec();
-            FarSource { word: OsString::from_vec(word), below, enter: None }
+            let root = (!named).then(|| source.original().to_owned());
+            FarSource { word: OsString::from_vec(word), below, enter: None, root }
         }
         _ => {
             // Up to the name, if there is one.
@@ -402,11 +409,13 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
             if word.ends_with(b":") {
                 word.push(b'.');
             }
-            FarSource { word: OsString::from_vec(word), below: Vec::new(), enter: None }
+            FarSource { word: OsString::from_vec(word), below: Vec::new(), enter: None, root: None }
         }
     };
     let far = match hold {
-        Some(hold) => FarSource { word: current(source), below: Vec::new(), enter: Some(hold.rsync_path()) },
+        Some(hold) => {
+            FarSource { word: current(source), below: Vec::new(), enter: Some(hold.rsync_path()), root: None }
+        }
         None => far,
     };
     let prefix: &[u8] = if named { b"././" } else { b"./" };

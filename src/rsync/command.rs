@@ -7,4 +7,4 @@ mod recipe;
 pub use crate::supervise::{Invocation, Quoted};
 pub use far_source::FarSource;
 pub use invocation::argument_cost;
-pub use recipe::{Copying, JUDGED, LookedAt, Recipe, Removal, looked_at};
+pub use recipe::{Copying, JUDGED, LookedAt, NO_NAME, Recipe, Removal, looked_at};

@@ -139,6 +139,28 @@ fn each_of_several_sources_is_looked_at_again() {
     }
 }
 
+/// `.` is one of the names that a module leaves out which hides what begins with a dot, and lists of names bring it.
+#[test]
+fn a_module_that_hides_names_gives_dest_its_attributes() {
+    let work = Work::new();
+    fill(&work);
+    work.file("m/.hidden/file", "not shown");
+    work.file("m/d/.hidden", "not shown");
+    let (top, user) = (work.path().display(), rustix::process::geteuid().as_raw());
+    let head = format!("use chroot = no\nuid = {user}\ngid = {user}\n");
+    let module = |name: &str, rule: &str| format!("[{name}]\npath = {top}/m\nexclude = {rule}\n");
+    work.file("conf", head + &module("dots", ".*") + &module("short", "?"));
+    let connect = format!("rsync --daemon --config={top}/conf");
+    let mut failed = Vec::new();
+    for source in ["rsync://h/dots/", "rsync://h/dots/d/", "rsync://h/dots", "rsync://h/short/"] {
+        for options in ["-a", "-ai", "-aHi", "-an"] {
+            let twin = Twin::new(&work, [source, "SIDE/D"]).options(options).flags("-p 3 -f 2");
+            failed.extend(twin.env("RSYNC_CONNECT_PROG", &connect).difference());
+        }
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
 /// What a daemon says to each client is not told by each rsync.
 #[test]
 fn a_daemon_greets_once_at_most() {

@@ -153,7 +153,11 @@ pub(super) fn look<'a>(way: &Way<'_>, together: &Together, sources: &'a [Source]
         }
     }
     is.several = trees.len() + singles.len() > 1;
-    let source = FarSource { word: together.word.clone(), below: below.unwrap_or_default(), enter: None };
+    let root = of_contents.as_ref().and_then(|(source, _)| {
+        let is_daemon = matches!(source.target(), Target::Daemon { .. });
+        is_daemon.then(|| source.through(&sources[0]))
+    });
+    let source = FarSource { word: together.word.clone(), below: below.unwrap_or_default(), enter: None, root };
     Some(Found { placed: Placed { source, trees, singles, missing: Vec::new(), said }, roots, is, missing, greeting })
 }
 
@@ -181,7 +185,7 @@ fn ask_named(way: &Way<'_>, together: &Together, named: &[&Source]) -> Option<Na
     let mut input = Vec::new();
     for source in named {
         let (base, name) = source.there();
-        let far = FarSource { word: OsString::new(), below: Vec::new(), enter: None };
+        let far = FarSource { word: OsString::new(), below: Vec::new(), enter: None, root: None };
         input.extend(far.name(&[&together.prefix(base), name?.as_bytes()].concat()));
         input.push(0);
     }

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dot::Dot;
+use super::last_look::WaitingLook;
 use super::{Way, directory, list};
 use crate::config::Config;
 use crate::endpoint::Source;
@@ -38,6 +40,8 @@ pub struct FarScan {
     pub begun: Option<Arc<Listing>>,
     /// Looks whether there is anything to do, if that may be answered soon.
     pub up_to_date: Option<Arc<UpToDate>>,
+    /// Whether launches are shown the directory whose contents are copied: a daemon is asked.
+    pub dot: Option<Arc<Dot>>,
     /// What a daemon has printed when it was asked about the sources, if it was not asked by the listing.
     pub greeting: Vec<Vec<u8>>,
 }
@@ -99,15 +103,21 @@ impl FarScan {
         self.hold.is_none() && self.roots.iter().any(|root| root.inode.is_none())
     }
 
-    /// What is found by the names of the sources by now. One rsync enters each once; several look them up again.
-    pub fn are_still_there(&self, config: &Config, supervisor: &Supervisor) -> Vec<(OsString, Still)> {
+    /// What is found by the names of the sources by now. One rsync enters each once; several look them up again. The first time that is for `waiting`
+    /// to say, if it was started.
+    pub fn are_still_there(
+        &self,
+        config: &Config,
+        mut waiting: Option<WaitingLook>,
+        supervisor: &Supervisor,
+    ) -> Vec<(OsString, Still)> {
         if self.hold.is_some() {
             // None of them has seen anything else.
             return Vec::new();
         }
         let mut found = Vec::new();
         for pause in PAUSES {
-            found = self.look_again(config, supervisor);
+            found = self.look_again(config, waiting.take(), supervisor);
             let is_answered = found.iter().all(|still| *still != Still::Unanswered);
             if is_answered || supervisor.stopped() {
                 break;
@@ -117,10 +127,14 @@ impl FarScan {
         self.roots.iter().map(|root| root.source.clone()).zip(found).collect()
     }
 
-    fn look_again(&self, config: &Config, supervisor: &Supervisor) -> Vec<Still> {
+    fn look_again(&self, config: &Config, waiting: Option<WaitingLook>, supervisor: &Supervisor) -> Vec<Still> {
         let paths: Vec<&[u8]> = self.roots.iter().map(|root| &root.path[..]).collect();
         let asks_shell = self.roots.iter().all(|root| root.inode.is_some());
         let (first, way) = (&config.sources[0], Way { config, early: None, supervisor });
+        if let (Some(waiting), [root]) = (waiting, &self.roots[..]) {
+            let now = waiting.list(|| supervisor.stopped());
+            return vec![now.map_or(Still::Unanswered, |line| compare(&root.line, &line))];
+        }
         if !asks_shell {
             // A daemon tells how a directory looks, and not which it is.
             let of = |root: &FarRoot| {

@@ -107,7 +107,7 @@ pub struct Copying {
 pub const JUDGED: &str = "copied ";
 
 /// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
-const NO_NAME: &str = ".multi-sync-none";
+pub const NO_NAME: &str = ".multi-sync-none";
 const REMOVE: &str = "--remove-source-files";
 /// Only of the rsync that is started, which does not hand it on to the one it talks to.
 const TELLS_END: &str = "--debug=exit2";
@@ -178,6 +178,17 @@ impl Recipe {
             more.push("-q".into());
         }
         self.spine(&self.attribute_options, more, dest, spine, listed || exposed && self.lists)
+    }
+
+    /// Makes DEST, or sets its attributes, from the directory of a daemon whose contents are copied, whatever the daemon's rules say of its name; `None` for
+    /// other sources.
+    pub fn root(&self, creates: bool) -> Option<Invocation> {
+        let source = self.far.as_ref()?.root.clone()?;
+        let options = if creates { &self.spine_options } else { &self.attribute_options };
+        let mut more = words(&["--no-r", "-d", "--no-m", "--exclude=*"]);
+        more.extend(if creates { self.figures_and_changes() } else { words(&["-q"]) });
+        let arguments = [&options[..], &more, &["--".into(), source, self.destination.clone()]].concat();
+        Some(Invocation::rsync(&self.program, arguments, &self.cwd))
     }
 
     fn spine(

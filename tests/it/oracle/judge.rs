@@ -273,7 +273,7 @@ impl Court {
                 command.env("RSYNC_RSH", place::shell(&self.work, case.place, &self.program));
             }
             Place::PulledModule => {
-                let daemon = place::daemon(&self.work, &self.work.join("w"), !case.nobody && is_root());
+                let daemon = place::daemon(&self.work, &self.work.join("w"), !case.nobody && is_root(), case.seed);
                 command.env("RSYNC_CONNECT_PROG", daemon);
             }
             _ => {}

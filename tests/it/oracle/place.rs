@@ -195,11 +195,15 @@ pub fn unmount(at: &Path) {
 /// The name of the module that the world is to [`Place::PulledModule`].
 pub const MODULE: &str = "w";
 
-/// What leads to a daemon in place of a connection: `world` is its module.
-pub fn daemon(work: &Work, world: &Path, is_root: bool) -> String {
+/// Names that some modules leave out. `.` is one of the first and one of the second.
+const HIDDEN: [&str; 3] = [".*", "?", "*1*"];
+
+/// What leads to a daemon in place of a connection: `world` is its module, which leaves out names for some seeds.
+pub fn daemon(work: &Work, world: &Path, is_root: bool, seed: u64) -> String {
     let path = work.join("pulled.conf");
     let user = if is_root { "uid = 0\ngid = 0\n" } else { "" };
-    let text = format!("use chroot = no\n{user}[{MODULE}]\npath = {}\nread only = yes\n", world.display());
+    let hides = HIDDEN.get((seed % 8) as usize).map_or_else(String::new, |names| format!("exclude = {names}\n"));
+    let text = format!("use chroot = no\n{user}[{MODULE}]\npath = {}\nread only = yes\n{hides}", world.display());
     fs::write(&path, text).expect("write the configuration of a daemon");
     let other = work.join("other/rsync");
     let program = if other.exists() { other.display().to_string() } else { "rsync".to_owned() };
