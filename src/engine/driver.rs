@@ -47,6 +47,8 @@ pub(super) enum Message {
     Scan(feed::Found),
     Prepared(LaunchId, context::Found),
     Released(LaunchId, Release, context::Found, Option<Error>),
+    /// Split directories stand to which the rsync of a launch is still to give their attributes.
+    DirsStand(LaunchId),
     /// A launch has done everything, and others may have its place.
     Draining(LaunchId),
     Ended(LaunchId, Box<End>),
@@ -229,6 +231,7 @@ impl Driver<'_, '_> {
                 self.state.inputs.push(Input::Prepared(launch, found.findings));
                 self.state.inputs.push(Input::Released(launch, release));
             }
+            Message::DirsStand(launch) => self.state.inputs.push(Input::DirsStand(launch)),
             Message::Draining(launch) => self.state.inputs.push(Input::Draining(launch)),
             Message::Ended(launch, mut end) => {
                 if let Some(started) = self.state.launches.remove(&launch) {

@@ -39,9 +39,9 @@ impl Context {
         }
     }
 
-    /// Makes split directories, if all of them are new: closed to others, until they get their attributes at the end, as they do anyway after
-    /// something was made in them. So no rsync has to be waited for before there is something to do. `of_dest` if DEST is one of them. `None` if rsync
-    /// is to make them.
+    /// Makes split directories, if all of them are new: closed to others, until an rsync gives them their attributes; after a first pass that is at the
+    /// end, as it is anyway after something was made in them. So no rsync has to be waited for before there is something to do. `of_dest` if DEST is one of
+    /// them. `None` if rsync is to make them.
     pub(super) fn make_split(&self, range: Range<usize>, of_dest: bool) -> Option<Made> {
         let makes = self.plan.makes_split?;
         let spine = self.spine();

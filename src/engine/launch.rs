@@ -154,18 +154,17 @@ impl Launch<'_> {
         let Some(prepared) = prepared else {
             return Ok(End::not_launched(NotLaunched::Stopped, Found::default()));
         };
-        let (invocation, tells, names, to_make) = match prepared? {
-            (Prepared::Not(why), found) => return Ok(End::not_launched(why, found)),
-            (Prepared::Made(made), found) => {
-                let end = End::not_launched(NotLaunched::Made, found);
-                // Only where there is a first pass it is told what that has made.
-                if self.context.plan.first_pass.is_ok() {
-                    return Ok(End { made, ..end });
-                }
-                let created = Counts { dir: made.dirs, ..Counts::default() };
-                return Ok(End { figures: Figures { created, ..Figures::default() }, ..end });
+        let (prepared, found) = prepared?;
+        let (stand, prepared) = match prepared {
+            Prepared::Stand(made, launch) => (Some(made), *launch),
+            other => (None, other),
+        };
+        let (invocation, tells, names, to_make) = match prepared {
+            Prepared::Not(why) => return Ok(End::not_launched(why, found)),
+            Prepared::Made(made) | Prepared::Stand(made, _) => {
+                return Ok(End { made, ..End::not_launched(NotLaunched::Made, found) });
             }
-            (Prepared::Launch(invocation, tells, names, to_make), found) => {
+            Prepared::Launch(invocation, tells, names, to_make) => {
                 if let Some(awaited) = &awaited {
                     let _ = awaited.arguments.set(invocation.arguments.clone());
                 }
@@ -173,6 +172,9 @@ impl Launch<'_> {
                 (*invocation, tells, names, to_make)
             }
         };
+        if stand.is_some() {
+            let _ = self.sender.send(Message::DirsStand(self.start.launch));
+        }
         let invocation = match self.start.limit {
             Some(limit) => invocation.limited(limit),
             None => invocation,
@@ -185,6 +187,9 @@ impl Launch<'_> {
         {
             ran = ran.then(self.start_rsync(root, tells, None));
         }
+        // rsync has found them, and does not count them as created.
+        let created = Counts { dir: stand.unwrap_or_default().dirs, ..Counts::default() };
+        ran.transcript.figures += Figures { created, ..Figures::default() };
         self.conclude(ran, made)
     }
 

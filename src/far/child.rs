@@ -2,6 +2,7 @@
 
 use std::io::PipeReader;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 use crate::entry::Printable;
@@ -40,11 +41,12 @@ impl Finished {
 }
 
 /// Tells the thread that looks that there is nothing to look at any more, also if what hears panics.
-struct Over<'a>(&'a AtomicBool);
+struct Over<'a>(&'a AtomicBool, Thread);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
+        self.1.unpark();
     }
 }
 
@@ -65,7 +67,7 @@ pub fn run(
     let own = Supervisor::default();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        thread::start(scope, || {
+        let looks = thread::start(scope, || {
             while !over.load(Ordering::Acquire) {
                 if watch.stopped() || above.stopped() {
                     own.stop(Stop::Terminate);
@@ -73,7 +75,7 @@ pub fn run(
                 std::thread::park_timeout(LOOK_EVERY);
             }
         })?;
-        let ended_now = Over(&over);
+        let ended_now = Over(&over, looks.thread().clone());
         let mut said = Vec::new();
         let mut failure = None;
         let mut lines = Lines::new(Stream::Stderr);

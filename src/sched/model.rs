@@ -63,6 +63,7 @@ struct Alive {
     releasing: bool,
     dismissed: bool,
     draining: bool,
+    dirs_stand: bool,
 }
 
 /// What a launch that has ended has really done.
