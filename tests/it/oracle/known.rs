@@ -2,6 +2,7 @@
 //! failure of its own. Each is recognised by its cause, and each finding of a case must have one.
 
 use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt;
 
 use multi_sync::harness::entry::Printable;
 use multi_sync::harness::verify::{Difference, DifferenceKind};
@@ -544,5 +545,7 @@ fn crashed(case: &Case, _: &Finding, runs: &Runs) -> bool {
     let no_basis = case.has_letter('y') && said.contains("got a block match with no basis file");
     // Links among several sources, of which one is missing (3.2.7).
     let asserts = case.has_letter('H') && said.contains("hlink.c:") && said.contains(": Assertion ");
-    said.contains("File-list index") || no_basis || asserts || case.has_letter('H') && too_early
+    // `-b -H --link-dest` with a file in the way that cannot be made room for (3.5.0): multi-sync says that its rsync was killed as well.
+    let faults = runs.one.status.signal() == Some(11) && runs.many.status.code() == Some(16);
+    said.contains("File-list index") || no_basis || asserts || faults || case.has_letter('H') && too_early
 }
