@@ -34,26 +34,44 @@ const SHOWN: usize = 2;
 /// A root directory is known by its inode, its owner and the first of its names: its times change while it is used.
 const QUESTIONS: &str = r#"
 LC_ALL=C; export LC_ALL
-echo "aliases $(cat /etc/popt /etc/popt.d/* "$HOME/.popt" 2>/dev/null | grep rsync | cksum)"
-echo "version $(rsync --version 2>/dev/null | head -n 1)"
-echo "uid $(id -u)"
-if [ "$(id -u)" = 0 ]; then echo "login 0"; else echo "login $(id -u) $(id -g) $(id -G | tr ' ' '\n' | sort -n | tr '\n' ' ')"; fi
-echo "clock $(date +%s)"
-if [ -r "$1" ]; then echo "token $(cksum <"$1")"; fi
-shift
-n=$1; shift
-while [ "$n" -gt 0 ]; do
-    if [ -e "$1" ]; then
-        echo "source $(ls -din "$1" | awk '{ print $1, $4, $5; exit }') $(ls -f "$1" | head -n 1000 | sort | cksum)"
-    else echo "source none"; fi
-    shift; n=$((n - 1))
-done
-n=$1; shift
-while [ "$n" -gt 0 ]; do
-    echo "file $(cksum <"$1" 2>/dev/null || echo none)"
-    shift; n=$((n - 1))
-done
-if [ $# -gt 0 ]; then
+newline='
+'
+inode_and_owner() { echo "$1 $4 $5"; }
+here() {
+    aliases='4294967295 0'
+    for file in /etc/popt /etc/popt.d/* "$HOME/.popt"; do
+        if [ -r "$file" ]; then
+            aliases=$(cat /etc/popt /etc/popt.d/* "$HOME/.popt" 2>/dev/null | grep rsync | cksum)
+            break
+        fi
+    done
+    echo "aliases $aliases"
+    version=$(rsync --version 2>/dev/null)
+    echo "version ${version%%"$newline"*}"
+    uid=$(id -u)
+    echo "uid $uid"
+    if [ "$uid" = 0 ]; then echo "login 0"; else echo "login $uid $(id -g) $(id -G | tr ' ' '\n' | sort -n | tr '\n' ' ')"; fi
+    echo "clock $(date +%s)"
+    if [ -r "$1" ]; then echo "token $(cksum <"$1")"; fi
+    shift
+    n=$1; shift
+    while [ "$n" -gt 0 ]; do
+        if [ -e "$1" ]; then
+            set -f
+            echo "source $(inode_and_owner $(ls -din "$1")) $(ls -f "$1" | head -n 1000 | sort | cksum)"
+            set +f
+        else echo "source none"; fi
+        shift; n=$((n - 1))
+    done
+    n=$1; shift
+    while [ "$n" -gt 0 ]; do
+        echo "file $(cksum <"$1" 2>/dev/null || echo none)"
+        shift; n=$((n - 1))
+    done
+}
+there() {
+    shift; shift $(($1 + 1)); shift $(($1 + 1))
+    [ $# -gt 0 ] || return 0
     place=$1; to=$2; shift 2
     if [ -n "$place" ]; then
         while [ ! -e "$place" ]; do place=$(dirname "$place"); done
@@ -67,7 +85,9 @@ if [ $# -gt 0 ]; then
     esac
     echo "dest $code $sum"
     case $code in 0 | 23) ;; *) printf '%s\n' "$listed" >&2 ;; esac
-fi
+}
+# At the same time: the destination may be far away.
+there "$@" | { here "$@"; cat; }
 echo end
 "#;
 
