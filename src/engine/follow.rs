@@ -44,23 +44,6 @@ pub(super) struct Followed {
     pub was_held: bool,
 }
 
-impl Followed {
-    /// It has ended with 0.
-    pub fn is_well(&self) -> bool {
-        self.ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK)
-    }
-
-    /// With what another rsync has added, which was started after this one has ended well.
-    pub fn then(self, next: Followed) -> Followed {
-        let mut transcript = next.transcript;
-        transcript.figures += self.transcript.figures;
-        let held = [self.held, next.held].concat();
-        let named = [self.named, next.named].concat();
-        let (ran, more_named) = (self.ran + next.ran, self.more_named + next.more_named);
-        Followed { transcript, held, named, ran, more_named, was_held: self.was_held || next.was_held, ..next }
-    }
-}
-
 /// Runs an rsync to its end. Never panics. One that is `awaited` says nothing before it begins.
 pub(super) fn follow(
     carrier: &Carrier<'_>,

@@ -317,19 +317,6 @@ impl Context {
         }
     }
 
-    /// The launch for DEST's own attributes after one that was given it among others, if a daemon does not show that.
-    pub fn root_left(&self, work: &Work) -> Option<Invocation> {
-        let (part, creates) = match work {
-            Work::Create(part) => (part, true),
-            Work::Attributes(part) => (part, false),
-            _ => return None,
-        };
-        let dot = self.plan.far.as_ref()?.dot.as_ref()?;
-        let is_in = self.spine().part(part.clone(), true).dest;
-        let is_left = is_in && !dot.is_shown(|| self.control.supervisor().stopped());
-        is_left.then(|| self.plan.recipe.root(creates)).flatten()
-    }
-
     fn attributes(&self, part: &Part, listed: bool) -> Invocation {
         let dest = part.dest.then_some(&b"./"[..]);
         self.plan.recipe.attributes(dest, part.arguments.clone(), part.exposed, listed)

@@ -3,9 +3,10 @@
 //! Launches get their names as lists ([`FarSource`]), below one source argument that every version, shell and daemon reads as it stands.
 //! What cannot be named so, and every option that has not been compared with one rsync in a pull, is one rsync's.
 
-mod dot;
 mod early;
 mod last_look;
+mod list;
+mod lists;
 mod reach;
 mod several;
 mod sources;
@@ -29,9 +30,10 @@ use crate::supervise::{Stream, Supervisor};
 
 use super::SourceTree;
 use super::facts::Facts;
-use dot::Dot;
 use early::Early;
 pub use last_look::WaitingLook;
+use list::{Listed, list, listed_kind, patiently, without_motd};
+use lists::Lists;
 use several::Together;
 
 pub(super) use reach::shell_by_name;
@@ -144,15 +146,19 @@ fn look_at_one(
     let all = Scan { prune: prune.clone(), ..wanted(config, facts, vec![tree.root.clone()]) };
     // With deletion a daemon's source is one rsync's.
     let comes_first = !matters(config, rules) && !facts.deletes();
+    let is_daemon = matches!(source.target(), Target::Daemon { .. });
     let mut early = Early::start(way, &reach, comes_first.then_some(&all));
     // A login takes longer than all that is asked.
-    let (line, held, found) = std::thread::scope(|scope| {
+    let (line, lists, held, found) = std::thread::scope(|scope| {
+        let lists = is_daemon.then(|| scope.spawn(|| lists::ask(way, &far, &tree)));
         let found = scope.spawn(|| far::look_at(&reach, &[&root], supervisor).unwrap_or_default());
         let entry = if facts.deletes() { entry(config, source) } else { None };
         let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
         let first = early.first_line(way).map(|line| Listed { line: Some(line), ..Listed::default() });
-        let line = first.unwrap_or_else(|| list(way, source, None));
-        (line, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
+        // A daemon may let in one client only.
+        let lists = lists.and_then(|lists| lists.join().ok());
+        let line = first.unwrap_or_else(|| patiently(way, || list(way, source, None), Listed::has_no_place));
+        (line, lists, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });
     let Listed { line, greeting, .. } = line;
     // What was entered has to be what is found by its name.
@@ -161,6 +167,17 @@ fn look_at_one(
     facts.pull.nowhere = kind.is_none();
     facts.pull.no_directory = kind.is_some_and(|kind| kind != b'd');
     if facts.pull.nowhere || facts.pull.no_directory {
+        return None;
+    }
+    let lists = match lists {
+        Some(Lists::NoPlace) => {
+            early = Early::default();
+            Some(patiently(way, || lists::ask(way, &far, &tree), |lists| *lists == Lists::NoPlace))
+        }
+        lists => lists,
+    };
+    if is_daemon && lists != Some(Lists::Taken) {
+        facts.pull.unlisted = Some(lists::REFUSED.to_owned());
         return None;
     }
     ask_of_rules(way, facts, rules, &far, std::slice::from_ref(&tree));
@@ -187,9 +204,8 @@ fn look_at_one(
     let roots = vec![FarRoot { inode, ..FarRoot::of(source, line.unwrap_or_default()) }];
     let (source, tree) = place(source, hold.as_ref());
     let placed = Placed { source, trees: vec![tree], singles: Vec::new(), missing: Vec::new(), said: Vec::new() };
-    let dot = Dot::ask(way, &config.sources[0], &placed.source).map(Arc::new);
     let (begun, up_to_date) = early.shared();
-    Some(FarScan { reach, means, user: found.user, roots, placed, others, hold, greeting, begun, up_to_date, dot })
+    Some(FarScan { reach, means, user: found.user, roots, placed, others, hold, greeting, begun, up_to_date })
 }
 
 fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: &[OsString]) -> Option<FarScan> {
@@ -225,6 +241,13 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
     if facts.pull.nowhere || facts.rules_leave_a_name || placed.trees.is_empty() {
         return None;
     }
+    let contents = placed.trees.iter().find(|tree| tree.root.name.is_none());
+    if let Some(tree) = contents.filter(|_| matches!(sources[0].target(), Target::Daemon { .. }))
+        && lists::ask(way, &placed.source, tree) != Lists::Taken
+    {
+        facts.pull.unlisted = Some(lists::REFUSED.to_owned());
+        return None;
+    }
     let means = choose(config, facts, &found, placed.trees.iter().map(|tree| tree.root.clone()).collect())?;
     let inode = |path: &[u8]| {
         let at = dirs.iter().position(|dir| *dir == path)?;
@@ -237,8 +260,7 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
     early.ask(way);
     let (begun, up_to_date) = early.shared();
     let (user, others, hold) = (found.user, Vec::new(), None);
-    let dot = Dot::ask(way, &config.sources[0], &placed.source).map(Arc::new);
-    Some(FarScan { reach, means, user, roots, placed, others, hold, greeting, begun, up_to_date, dot })
+    Some(FarScan { reach, means, user, roots, placed, others, hold, greeting, begun, up_to_date })
 }
 
 /// What is asked of a scan of these roots.
@@ -326,60 +348,6 @@ pub(super) fn directory(source: &Source) -> Vec<u8> {
     base.join(name.unwrap_or(OsStr::new("."))).into_os_string().into_vec()
 }
 
-/// What rsync has answered that lists a source.
-#[derive(Default)]
-struct Listed {
-    /// What a daemon has printed before it.
-    greeting: Vec<Vec<u8>>,
-    /// The line of the source, if it came to its end.
-    line: Option<Vec<u8>>,
-    said: Vec<Vec<u8>>,
-    /// How it ended, if it was started.
-    code: Option<u8>,
-}
-
-/// The source as rsync lists it; with `entry` by an rsync that enters it.
-fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Listed {
-    let Way { config, supervisor, .. } = *way;
-    let mut words = way.options();
-    words.extend(["--list-only", "-d"].map(OsString::from));
-    words.extend(without_motd(config));
-    // The directory, without what is in it.
-    words.extend((source.form() == Form::Contents).then(|| "--exclude=*".into()));
-    if let Some(entry) = entry {
-        let mut option = OsString::from("--rsync-path=");
-        option.push(entry.question());
-        words.push(option);
-    }
-    let word = if entry.is_some() { current(source) } else { source.through(&config.sources[0]) };
-    words.extend(["--".into(), word]);
-    let (mut printed, mut said) = (Vec::new(), Vec::new());
-    let question = Invocation::rsync(&config.program, words, &config.cwd);
-    let ended = supervisor.run(&question, &mut |stream, line| match stream {
-        Stream::Stdout if printed.len() < MOST_SAID => printed.push(line.to_vec()),
-        Stream::Stderr if said.len() < MOST_SAID => said.push(line.to_vec()),
-        _ => {}
-    });
-    let code = ended.ok().map(|ended| ended.code());
-    // What looks so before it was the daemon's.
-    let at = printed.iter().rposition(|line| listed_kind(line).is_some());
-    let listed = at.map(|at| printed.split_off(at).swap_remove(0));
-    Listed { greeting: printed, line: listed.filter(|_| code == Some(exit::OK)), said, code }
-}
-
-/// Keeps a daemon from greeting, where it is not to be heard: through a shell there is none, and a login may print anything.
-fn without_motd(config: &Config) -> Option<OsString> {
-    let greets = matches!(config.far_end(), Target::Daemon { .. }) && !config.options.mentions(&[Opt::Motd]);
-    (!greets).then(|| "--no-motd".into())
-}
-
-/// The letter of its type, if this is a line of a listing.
-fn listed_kind(line: &[u8]) -> Option<u8> {
-    let (mode, rest) = line.split_at_checked(10)?;
-    let is_mode = mode[1..].iter().all(|byte| b"rwxsStT-".contains(byte)) && b"-dlbcps".contains(&mode[0]);
-    (is_mode && rest.starts_with(b" ")).then_some(mode[0])
-}
-
 /// How launches name this source, and what is scanned.
 pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceTree) {
     let (base, name) = source.there();
@@ -394,8 +362,7 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
             }
             let below = base.as_os_str().as_bytes();
             let below = below.strip_prefix(b"/").unwrap_or(below).to_vec();
-            let root = (!named).then(|| source.original().to_owned());
-            FarSource { word: OsString::from_vec(word), below, enter: None, root }
+            FarSource { word: OsString::from_vec(word), below, enter: None }
         }
         _ => {
             // Up to the name, if there is one.
@@ -409,13 +376,11 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
             if word.ends_with(b":") {
                 word.push(b'.');
             }
-            FarSource { word: OsString::from_vec(word), below: Vec::new(), enter: None, root: None }
+            FarSource { word: OsString::from_vec(word), below: Vec::new(), enter: None }
         }
     };
     let far = match hold {
-        Some(hold) => {
-            FarSource { word: current(source), below: Vec::new(), enter: Some(hold.rsync_path()), root: None }
-        }
+        Some(hold) => FarSource { word: current(source), below: Vec::new(), enter: Some(hold.rsync_path()) },
         None => far,
     };
     let prefix: &[u8] = if named { b"././" } else { b"./" };

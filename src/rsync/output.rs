@@ -246,6 +246,11 @@ impl Transcript {
         self.otherwise
     }
 
+    /// Whether a name was told that is not there.
+    pub fn tells_missing(&self) -> bool {
+        self.missing > 0
+    }
+
     /// Number of arguments rsync did not find, if that (with files that vanished) is all it complained about. rsync exits 23 for
     /// it; one rsync over the whole tree would have said "vanished" and exited 24. The caller checks that they are really gone.
     pub fn only_missing(&self) -> Option<u64> {

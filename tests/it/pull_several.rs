@@ -139,26 +139,63 @@ fn each_of_several_sources_is_looked_at_again() {
     }
 }
 
-/// `.` is one of the names that a module leaves out which hides what begins with a dot, and lists of names bring it.
+/// `.` is one of the names that a module leaves out which hides what begins with a dot, and lists of names bring it. Others refuse such lists.
 #[test]
-fn a_module_that_hides_names_gives_dest_its_attributes() {
+fn a_module_that_hides_names_or_refuses_lists_gives_what_one_rsync_gets() {
     let work = Work::new();
     fill(&work);
     work.file("m/.hidden/file", "not shown");
-    work.file("m/d/.hidden", "not shown");
+    work.file("m/a/.hidden", "not shown");
     let (top, user) = (work.path().display(), rustix::process::geteuid().as_raw());
     let head = format!("use chroot = no\nuid = {user}\ngid = {user}\n");
-    let module = |name: &str, rule: &str| format!("[{name}]\npath = {top}/m\nexclude = {rule}\n");
-    work.file("conf", head + &module("dots", ".*") + &module("short", "?"));
+    let module = |name: &str, line: &str| format!("[{name}]\npath = {top}/m\n{line}\n");
+    let modules = [
+        module("dots", "exclude = .*"),
+        module("short", "exclude = ?"),
+        module("no-lists", "refuse options = files-from"),
+        module("no-gaps", "refuse options = ignore-missing-args"),
+    ];
+    work.file("conf", head + &modules.concat());
     let connect = format!("rsync --daemon --config={top}/conf");
     let mut failed = Vec::new();
-    for source in ["rsync://h/dots/", "rsync://h/dots/d/", "rsync://h/dots", "rsync://h/short/"] {
-        for options in ["-a", "-ai", "-aHi", "-an"] {
-            let twin = Twin::new(&work, [source, "SIDE/D"]).options(options).flags("-p 3 -f 2");
-            failed.extend(twin.env("RSYNC_CONNECT_PROG", &connect).difference());
-        }
+    for (sources, options) in [
+        (&["dots/"][..], "-a"),
+        (&["dots/"], "-ai"),
+        (&["dots/up/"], "-aHi"),
+        (&["dots/a"], "-a"),
+        (&["dots/a", "dots/up"], "-ai"),
+        (&["dots/a/", "dots/up"], "-a"),
+        (&["short/"], "-an"),
+        (&["short/"], "-a"),
+        (&["no-lists/"], "-a"),
+        (&["no-gaps/"], "-a"),
+    ] {
+        let words = sources.iter().map(|source| format!("rsync://h/{source}")).chain(["SIDE/D".to_owned()]);
+        let twin = Twin::new(&work, words).options(options).flags("-p 3 -f 2");
+        failed.extend(twin.env("RSYNC_CONNECT_PROG", &connect).difference());
     }
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// A daemon's client ends with 0 where a name of its list is not there any more.
+#[test]
+fn what_vanishes_from_a_daemon_is_told() {
+    let work = Work::new();
+    fill(&work);
+    let (top, user) = (work.path().display(), rustix::process::geteuid().as_raw());
+    work.file("conf", format!("use chroot = no\nuid = {user}\ngid = {user}\n[m]\npath = {top}/m\n"));
+    // As soon as something was copied: the names of all others are known then.
+    let script =
+        format!("#!/bin/sh\n[ ! -e {top}/D/a ] || rm -rf {top}/m/up/b/y*\nexec rsync --daemon --config={top}/conf\n");
+    work.file("connect", &script);
+    run(sh(&work, "chmod 755 connect")).expect_code(0);
+    let mut command = multi_sync(&work);
+    command.args(["-p", "1", "-f", "2", "-r", "-a", "rsync://h/m/", "D"]);
+    command.env("RSYNC_CONNECT_PROG", work.join("connect"));
+    let run = run(command);
+    let text = run.report();
+    assert!(run.stderr_text().contains("link_stat "), "nothing vanished:\n{text}");
+    assert!(matches!(run.status.code(), Some(23 | 24)), "{text}");
 }
 
 /// What a daemon says to each client is not told by each rsync.

@@ -153,11 +153,7 @@ pub(super) fn look<'a>(way: &Way<'_>, together: &Together, sources: &'a [Source]
         }
     }
     is.several = trees.len() + singles.len() > 1;
-    let root = of_contents.as_ref().and_then(|(source, _)| {
-        let is_daemon = matches!(source.target(), Target::Daemon { .. });
-        is_daemon.then(|| source.through(&sources[0]))
-    });
-    let source = FarSource { word: together.word.clone(), below: below.unwrap_or_default(), enter: None, root };
+    let source = FarSource { word: together.word.clone(), below: below.unwrap_or_default(), enter: None };
     Some(Found { placed: Placed { source, trees, singles, missing: Vec::new(), said }, roots, is, missing, greeting })
 }
 
@@ -171,7 +167,7 @@ impl Found<'_> {
 }
 
 /// Lines of a listing by the names in them, as read and as printed.
-type Lines = HashMap<Vec<u8>, (Line, Vec<u8>)>;
+pub(super) type Lines = HashMap<Vec<u8>, (Line, Vec<u8>)>;
 
 /// Sources that are sent by their names.
 struct Named {
@@ -185,7 +181,7 @@ fn ask_named(way: &Way<'_>, together: &Together, named: &[&Source]) -> Option<Na
     let mut input = Vec::new();
     for source in named {
         let (base, name) = source.there();
-        let far = FarSource { word: OsString::new(), below: Vec::new(), enter: None, root: None };
+        let far = FarSource { word: OsString::new(), below: Vec::new(), enter: None };
         input.extend(far.name(&[&together.prefix(base), name?.as_bytes()].concat()));
         input.push(0);
     }
@@ -223,14 +219,14 @@ fn ask_contents(way: &Way<'_>, first: &Source, source: &Source, named: &[&Source
 }
 
 /// What rsync lists, what it has said besides, and how it ended.
-struct Answer {
-    lines: Lines,
-    said: Vec<Vec<u8>>,
+pub(super) struct Answer {
+    pub lines: Lines,
+    pub said: Vec<Vec<u8>>,
     greeting: Vec<Vec<u8>>,
-    ended: Ended,
+    pub ended: Ended,
 }
 
-fn ask(way: &Way<'_>, options: &[impl AsRef<OsStr>], word: OsString, input: Vec<u8>) -> Option<Answer> {
+pub(super) fn ask(way: &Way<'_>, options: &[impl AsRef<OsStr>], word: OsString, input: Vec<u8>) -> Option<Answer> {
     let mut words = way.options();
     words.extend(["--list-only", "--no-links", "--no-human-readable"].map(OsString::from));
     words.extend(super::without_motd(way.config));

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dot::Dot;
 use super::last_look::WaitingLook;
 use super::{Way, directory, list};
 use crate::config::Config;
@@ -40,8 +39,6 @@ pub struct FarScan {
     pub begun: Option<Arc<Listing>>,
     /// Looks whether there is anything to do, if that may be answered soon.
     pub up_to_date: Option<Arc<UpToDate>>,
-    /// Whether launches are shown the directory whose contents are copied: a daemon is asked.
-    pub dot: Option<Arc<Dot>>,
     /// What a daemon has printed when it was asked about the sources, if it was not asked by the listing.
     pub greeting: Vec<Vec<u8>>,
 }
@@ -90,7 +87,7 @@ pub enum Still {
 }
 
 /// How often it is asked, and the pauses between: a server that is busy with something else may refuse one connection.
-const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::ZERO];
+pub(super) const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::ZERO];
 
 impl FarScan {
     /// What rsync has said of sources that are not there.

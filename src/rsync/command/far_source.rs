@@ -15,8 +15,6 @@ pub struct FarSource {
     pub below: Vec<u8>,
     /// Words that start rsync there in the directory that the argument names then (`--rsync-path`), if it is to be in no other.
     pub enter: Option<OsString>,
-    /// The source argument of one rsync, if that is the contents of a directory of a daemon.
-    pub root: Option<OsString>,
 }
 
 impl FarSource {
@@ -65,7 +63,7 @@ mod tests {
     #[test]
     fn names_of_all_sources_are_below_the_one_argument() {
         let name = |below: &str, argument: &str| {
-            let far = FarSource { word: "h:/".into(), below: below.into(), enter: None, root: None };
+            let far = FarSource { word: "h:/".into(), below: below.into(), enter: None };
             String::from_utf8(far.name(argument.as_bytes())).unwrap()
         };
         for (below, argument, expected) in [

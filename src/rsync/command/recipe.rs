@@ -180,17 +180,6 @@ impl Recipe {
         self.spine(&self.attribute_options, more, dest, spine, listed || exposed && self.lists)
     }
 
-    /// Makes DEST, or sets its attributes, from the directory of a daemon whose contents are copied, whatever the daemon's rules say of its name; `None` for
-    /// other sources.
-    pub fn root(&self, creates: bool) -> Option<Invocation> {
-        let source = self.far.as_ref()?.root.clone()?;
-        let options = if creates { &self.spine_options } else { &self.attribute_options };
-        let mut more = words(&["--no-r", "-d", "--no-m", "--exclude=*"]);
-        more.extend(if creates { self.figures_and_changes() } else { words(&["-q"]) });
-        let arguments = [&options[..], &more, &["--".into(), source, self.destination.clone()]].concat();
-        Some(Invocation::rsync(&self.program, arguments, &self.cwd))
-    }
-
     fn spine(
         &self,
         options: &[OsString],

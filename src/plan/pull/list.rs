@@ -1,0 +1,87 @@
+//! The question what a source is: rsync lists it.
+
+use std::ffi::OsString;
+
+use super::{MOST_SAID, Way, current};
+use crate::config::Config;
+use crate::endpoint::{Form, Source, Target};
+use crate::far::hold::Entry;
+use crate::rsync::command::Invocation;
+use crate::rsync::options::Opt;
+use crate::rsync::{exit, messages};
+use crate::supervise::Stream;
+
+/// Asks again after a pause as long as the answer is that there is no place.
+pub(super) fn patiently<T>(way: &Way<'_>, ask: impl Fn() -> T, has_no_place: impl Fn(&T) -> bool) -> T {
+    let mut answer = ask();
+    for pause in super::sources::PAUSES.into_iter().filter(|pause| !pause.is_zero()) {
+        if !has_no_place(&answer) || way.supervisor.stopped() {
+            break;
+        }
+        std::thread::sleep(pause);
+        answer = ask();
+    }
+    answer
+}
+
+/// What rsync has answered that lists a source.
+#[derive(Default)]
+pub(super) struct Listed {
+    /// What a daemon has printed before it.
+    pub greeting: Vec<Vec<u8>>,
+    /// The line of the source, if it came to its end.
+    pub line: Option<Vec<u8>>,
+    pub said: Vec<Vec<u8>>,
+    /// How it ended, if it was started.
+    pub code: Option<u8>,
+}
+
+impl Listed {
+    /// It was not let in, because others have what places there are.
+    pub fn has_no_place(&self) -> bool {
+        let is_no_place = |line: &Vec<u8>| messages::read(line).is_some_and(|message| message.is_no_place());
+        self.line.is_none() && self.said.iter().any(is_no_place)
+    }
+}
+
+/// The source as rsync lists it; with `entry` by an rsync that enters it.
+pub(super) fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Listed {
+    let Way { config, supervisor, .. } = *way;
+    let mut words = way.options();
+    words.extend(["--list-only", "-d"].map(OsString::from));
+    words.extend(without_motd(config));
+    // The directory, without what is in it.
+    words.extend((source.form() == Form::Contents).then(|| "--exclude=*".into()));
+    if let Some(entry) = entry {
+        let mut option = OsString::from("--rsync-path=");
+        option.push(entry.question());
+        words.push(option);
+    }
+    let word = if entry.is_some() { current(source) } else { source.through(&config.sources[0]) };
+    words.extend(["--".into(), word]);
+    let (mut printed, mut said) = (Vec::new(), Vec::new());
+    let question = Invocation::rsync(&config.program, words, &config.cwd);
+    let ended = supervisor.run(&question, &mut |stream, line| match stream {
+        Stream::Stdout if printed.len() < MOST_SAID => printed.push(line.to_vec()),
+        Stream::Stderr if said.len() < MOST_SAID => said.push(line.to_vec()),
+        _ => {}
+    });
+    let code = ended.ok().map(|ended| ended.code());
+    // What looks so before it was the daemon's.
+    let at = printed.iter().rposition(|line| listed_kind(line).is_some());
+    let listed = at.map(|at| printed.split_off(at).swap_remove(0));
+    Listed { greeting: printed, line: listed.filter(|_| code == Some(exit::OK)), said, code }
+}
+
+/// Keeps a daemon from greeting, where it is not to be heard: through a shell there is none, and a login may print anything.
+pub(super) fn without_motd(config: &Config) -> Option<OsString> {
+    let greets = matches!(config.far_end(), Target::Daemon { .. }) && !config.options.mentions(&[Opt::Motd]);
+    (!greets).then(|| "--no-motd".into())
+}
+
+/// The letter of its type, if this is a line of a listing.
+pub(super) fn listed_kind(line: &[u8]) -> Option<u8> {
+    let (mode, rest) = line.split_at_checked(10)?;
+    let is_mode = mode[1..].iter().all(|byte| b"rwxsStT-".contains(byte)) && b"-dlbcps".contains(&mode[0]);
+    (is_mode && rest.starts_with(b" ")).then_some(mode[0])
+}

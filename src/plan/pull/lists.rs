@@ -1,0 +1,41 @@
+//! Whether a daemon takes lists of names as launches have them, and shows what they name.
+//!
+//! A module may refuse `--files-from`, or what goes with it (rsyncd.conf(5), `refuse options`). And it may leave out `.`, which `exclude = .*` does:
+//! a list brings the directory whose contents are copied by that name, and one rsync does not ask about it (3.5.0, flist.c, `send_file_list`). Then nothing
+//! fails, and DEST would get no attributes of the source.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::several::{self, Answer};
+use super::{SourceTree, Way};
+use crate::rsync::command::{FarSource, NO_NAME};
+use crate::rsync::{exit, messages};
+
+/// Whether lists are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lists {
+    Taken,
+    Refused,
+    /// Others have what places there are.
+    NoPlace,
+}
+
+/// Has the source listed as a launch would name it.
+pub(super) fn ask(way: &Way<'_>, far: &FarSource, tree: &SourceTree) -> Lists {
+    let name = tree.root.name.as_deref().map(OsStrExt::as_bytes);
+    let argument = [&tree.prefix[..], name.unwrap_or(NO_NAME.as_bytes())].concat();
+    let input = [&far.name(&argument)[..], b"\0"].concat();
+    let options = ["-d", "-R", "--no-motd", "--ignore-missing-args", "--from0", "--files-from=-"];
+    let Some(Answer { lines, said, ended, .. }) = several::ask(way, &options, far.word.clone(), input) else {
+        return Lists::Refused;
+    };
+    let is_no_place = |line: &Vec<u8>| messages::read(line).is_some_and(|message| message.is_no_place());
+    match lines.contains_key(name.unwrap_or(b".")) && ended.code() == exit::OK {
+        true => Lists::Taken,
+        false if said.iter().any(is_no_place) => Lists::NoPlace,
+        false => Lists::Refused,
+    }
+}
+
+/// Why one rsync copies.
+pub(super) const REFUSED: &str = "the daemon refuses lists of names, or hides from them what they are below";
