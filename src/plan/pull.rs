@@ -157,7 +157,7 @@ fn look_at_one(
         let first = early.first_line(way).map(|line| Listed { line: Some(line), ..Listed::default() });
         // A daemon may let in one client only.
         let lists = lists.and_then(|lists| lists.join().ok());
-        let line = first.unwrap_or_else(|| patiently(way, || list(way, source, None), Listed::has_no_place));
+        let line = first.unwrap_or_else(|| early.let_in(list(way, source, None), || list(way, source, None), way));
         (line, lists, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });
     let Listed { line, greeting, .. } = line;

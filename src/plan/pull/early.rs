@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::up_to_date::{self, UpToDate};
 use super::Way;
+use super::list::{Listed, patiently};
 use crate::endpoint::Target;
 use crate::far::{self, Listing, Means, Reach, Wanted};
 use crate::scan::Scan;
@@ -19,7 +20,7 @@ pub(super) struct Early {
 
 impl Early {
     /// Has rsync list all that `scan` asks for, where that is how it will be scanned and no other question comes before; and one look whether there is
-    /// anything to do. A daemon that lets in one client only is not asked the second before the first was let in.
+    /// anything to do. A daemon that lets in one client only answers one of them, and who needs the other answer asks again.
     pub fn start(way: &Way<'_>, reach: &Reach, scan: Option<&Scan>) -> Early {
         let config = way.config;
         let is_daemon = config.sources.iter().any(|source| matches!(source.target(), Target::Daemon { .. }));
@@ -27,9 +28,7 @@ impl Early {
         let lists = |scan: &&Scan| is_wanted && !scan.hard_links && Means::Rsync.refuse(scan).is_ok();
         let begun = scan.filter(lists).filter(|_| is_daemon).and_then(|scan| far::begin_listing(reach, scan).ok());
         let mut early = Early { begun, up_to_date: None };
-        if !is_daemon {
-            early.ask(way);
-        }
+        early.ask(way);
         early
     }
 
@@ -43,11 +42,19 @@ impl Early {
     /// The first line of the listing, if that has begun and was let in.
     pub fn first_line(&mut self, way: &Way<'_>) -> Option<Vec<u8>> {
         let line = self.begun.as_ref()?.first_line(|| way.supervisor.stopped());
-        match line {
-            Some(_) => self.ask(way),
-            None => self.begun = None,
+        if line.is_none() {
+            self.begun = None;
         }
         line
+    }
+
+    /// What the source is, where the answer may be that there is no place: what goes on beside it is ended then, and it is asked again.
+    pub fn let_in(&mut self, answer: Listed, ask: impl Fn() -> Listed, way: &Way<'_>) -> Listed {
+        if !answer.has_no_place() {
+            return answer;
+        }
+        *self = Early::default();
+        patiently(way, ask, Listed::has_no_place)
     }
 
     /// For all who have a part in the run.
