@@ -283,7 +283,7 @@ command_of() {
         'multi-sync from 3 hosts')
             argv=("$multi_sync" -m many-to-one --ssh "ssh -F $work/hosts/config" --hosts host1,host2,host3 -r "${options[*]}" "$2/" "$3/")
             ;;
-        'multi-sync from 3 hosts, by a template')
+        'multi-sync from 3 hosts by a template')
             argv=("$multi_sync" -m many-to-one --engine "ip netns exec ms$$-{host} sh -s" --hosts 1,2,3 -r "${options[*]}" "$2/" "$3/")
             ;;
         multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
@@ -859,7 +859,7 @@ source_hosts() {
     start_hosts || return 0
     make_tree wan-256 "$work/tree" "$(awk "BEGIN { print 0.75 * $scale }")"
     compare_copies 'three hosts of 100 Mbit/s' "$work/tree" "rsync://$daemon_address:8730/copy/copy" \
-        'multi-sync -p 3 on one host' 'multi-sync from 3 hosts' 'multi-sync from 3 hosts, by a template'
+        'multi-sync -p 3 on one host' 'multi-sync from 3 hosts' 'multi-sync from 3 hosts by a template'
     rm -rf "$work/tree"
 }
 
