@@ -19,6 +19,15 @@ struct Seen {
     at: PathBuf,
     /// It is only what is above a directory that does not exist yet.
     is_above: bool,
+    /// The path in the file system is made up: `/` is no mount point, as in a chroot(2).
+    is_made_up: bool,
+}
+
+impl Seen {
+    /// Whether nobody can tell what they have in common.
+    fn is_unknown_beside(&self, other: &Seen) -> bool {
+        self.device == other.device && self.is_made_up != other.is_made_up
+    }
 }
 
 /// Whether two directories, resolved paths, have something in common by way of mounts, although neither is below the other: a bind mount of
@@ -34,7 +43,7 @@ pub(super) fn share(one: &Path, other: &Path) -> bool {
             matches!((inner, outer), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
         })
     };
-    one.iter().any(|a| other.iter().any(|b| within(a, b) || within(b, a)))
+    one.iter().any(|a| other.iter().any(|b| a.is_unknown_beside(b) || within(a, b) || within(b, a)))
 }
 
 /// Whether something may be found on several paths at and below these directories, resolved paths: one of them lies in another, or a file system is
@@ -44,7 +53,10 @@ pub(super) fn found_again(dirs: &[PathBuf]) -> bool {
     let mut seen: Vec<Seen> = dirs.iter().flat_map(|dir| seen_in(&table, dir)).collect();
     seen.sort_by(|one, other| (&one.device, &one.path).cmp(&(&other.device, &other.path)));
     // What lies in a directory follows it at once.
-    seen.windows(2).any(|pair| pair[0].device == pair[1].device && pair[1].path.starts_with(&pair[0].path))
+    seen.windows(2).any(|pair| {
+        let [one, next] = pair else { return false };
+        one.device == next.device && (one.is_unknown_beside(next) || next.path.starts_with(&one.path))
+    })
 }
 
 /// What is seen at and below a directory, of which the last parts may not exist yet.
@@ -53,21 +65,27 @@ fn seen_in(table: &[u8], dir: &Path) -> Vec<Seen> {
         table.split(|byte| *byte == b'\n').filter_map(|line| {
             let mut fields = line.split(|byte| *byte == b' ').skip(2);
             let (device, path, at) = (fields.next()?.to_vec(), fields.next()?, fields.next()?);
-            Some(Seen { device, path: PathBuf::from(unescape(path)), at: PathBuf::from(unescape(at)), is_above: false })
+            let (path, at) = (PathBuf::from(unescape(path)), PathBuf::from(unescape(at)));
+            Some(Seen { device, path, at, is_above: false, is_made_up: false })
         })
     };
     // Of mounts at one place the last is seen.
     let above = mounts().filter(|mount| dir.starts_with(&mount.at)).max_by_key(|mount| mount.at.components().count());
     let existing = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(dir);
-    let itself = above.and_then(|mount| {
-        let rest = existing.strip_prefix(&mount.at).ok()?;
-        Some(Seen {
+    let (at, is_above) = (existing.to_owned(), existing != dir);
+    let itself = match above {
+        Some(mount) => existing.strip_prefix(&mount.at).ok().map(|rest| Seen {
             path: mount.path.join(rest),
             device: mount.device,
-            at: existing.to_owned(),
-            is_above: existing != dir,
-        })
-    });
+            at,
+            is_above,
+            is_made_up: false,
+        }),
+        None => std::fs::metadata(existing).ok().map(|found| {
+            let device = format!("{}:{}", rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
+            Seen { device: device.into_bytes(), path: existing.to_owned(), at, is_above, is_made_up: true }
+        }),
+    };
     let below = mounts().filter(|mount| mount.at != dir && mount.at.starts_with(dir));
     itself.into_iter().chain(below).collect()
 }
@@ -119,6 +137,21 @@ mod tests {
         assert!(!found_again(std::slice::from_ref(&source)));
         assert!(found_again(&[source.clone(), source.clone()]));
         assert!(found_again(&[inner, dest, source]));
+    }
+
+    #[test]
+    fn where_the_root_is_no_mount_point_directories_are_told_apart() {
+        let work = tempfile::tempdir().unwrap();
+        let work = work.path().canonicalize().unwrap();
+        std::fs::create_dir(work.join("a")).unwrap();
+        let seen = |dir: &str| seen_in(b"40 36 0:1 / /proc rw - proc proc rw\n", &work.join(dir));
+        let [inner, outer] = [&seen("a")[..], &seen("")].map(|seen| match seen {
+            [one] => (one.device.clone(), one.path.clone(), one.is_made_up),
+            _ => panic!("{}", seen.len()),
+        });
+        assert!(inner.0 == outer.0 && inner.1.starts_with(&outer.1) && inner.2 && outer.2);
+        let bound = Seen { is_made_up: false, ..seen("a").remove(0) };
+        assert!(bound.is_unknown_beside(&seen("")[0]));
     }
 
     #[test]
