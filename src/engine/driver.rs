@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::far::crew::News;
-use crate::plan::folding::Folding;
-use crate::plan::{Still, WaitingLook};
+use crate::plan::{Still, WaitingLook, folding::Folding};
 use crate::report::{self, Adjusted, Event, Failed, Note, Running, Step};
 use crate::rsync::exit;
 use crate::run_dir::Ended;
@@ -47,7 +46,6 @@ pub(super) enum Message {
     Scan(feed::Found),
     Prepared(LaunchId, context::Found),
     Released(LaunchId, Release, context::Found, Option<Error>),
-    /// Split directories stand to which the rsync of a launch is still to give their attributes.
     DirsStand(LaunchId),
     /// A launch has done everything, and others may have its place.
     Draining(LaunchId),
@@ -96,9 +94,8 @@ pub(super) struct Driver<'scope, 'env> {
     pub started: Instant,
     /// Nobody needs the files of buckets any more.
     pub ending: Arc<AtomicBool>,
-    /// What is to look at the source for the last time, if that was started.
+    /// What is to look at the source for the last time, and what looks, if that has begun.
     pub waiting_look: Option<WaitingLook>,
-    /// What looks at the source for the last time, if that has begun.
     pub last_look: Option<ScopedJoinHandle<'scope, Vec<(OsString, Still)>>>,
     pub state: State,
 }

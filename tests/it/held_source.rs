@@ -181,7 +181,7 @@ fn a_daemon_that_refuses_lists_is_asked_by_one() {
     let connect = format!("rsync --daemon --config={top}/conf");
     let twin = Twin::new(&work, ["rsync://h/m/", "SIDE/D"]).options("-a").env("RSYNC_CONNECT_PROG", connect);
     let (_, many) = twin.same();
-    assert!(many.stderr_text().contains("the server refuses"), "{}", many.report());
+    assert!(many.stderr_text().contains("the daemon refuses lists of names"), "{}", many.report());
 }
 
 fn user() -> u32 {
