@@ -8,6 +8,7 @@ mod links;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -27,6 +28,11 @@ use links::Links;
 
 /// The listing is complete but for what was told to be missing.
 const INCOMPLETE: [u8; 2] = [EXIT_PARTIAL, 24];
+
+/// What rsync ends with whom a daemon does not let in.
+const NOT_LET_IN: u8 = 5;
+/// So long it is waited then.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 /// A listing of the one root of a scan.
 pub type Listing = Begun<Vec<Trouble>>;
@@ -75,14 +81,33 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
         walk.begin_root(index as u32, None);
         match far.begun.filter(|_| index == 0) {
             Some(begun) => root(far, index, begun, &links, watch, &mut walk)?,
-            None => {
-                let listing = list(far.reach, command(far.reach, index, listing::options(prune), &[]))?;
-                root(far, index, &listing, &links, watch, &mut walk)?;
-            }
+            None => listed(far, index, prune, &links, watch, &mut walk)?,
         }
     }
     walk.end();
     Ok(())
+}
+
+/// Lists a root, again after a pause if a daemon has no place: who was there before may have gone, and be counted for a moment more.
+fn listed(
+    far: Far<'_>,
+    index: usize,
+    prune: &Prune,
+    links: &Links,
+    watch: &Watch,
+    walk: &mut ListedWalk<'_>,
+) -> Result<()> {
+    for pause in PAUSES {
+        let listing = list(far.reach, command(far.reach, index, listing::options(prune), &[]))?;
+        match root(far, index, &listing, links, watch, walk) {
+            Err(error) if error.exit_code() == NOT_LET_IN && !walk.has_begun() && !watch.stopped() => {
+                std::thread::sleep(pause)
+            }
+            ended => return ended,
+        }
+    }
+    let listing = list(far.reach, command(far.reach, index, listing::options(prune), &[]))?;
+    root(far, index, &listing, links, watch, walk)
 }
 
 /// A destination in which nothing is, and nothing is made with `--dry-run`. Of one that is not there rsync looks up some names in its own current directory

@@ -28,7 +28,9 @@ impl Early {
         let lists = |scan: &&Scan| is_wanted && !scan.hard_links && Means::Rsync.refuse(scan).is_ok();
         let begun = scan.filter(lists).filter(|_| is_daemon).and_then(|scan| far::begin_listing(reach, scan).ok());
         let mut early = Early { begun, up_to_date: None };
-        early.ask(way);
+        if !is_daemon || early.begun.is_some() {
+            early.ask(way);
+        }
         early
     }
 
@@ -43,7 +45,8 @@ impl Early {
     pub fn first_line(&mut self, way: &Way<'_>) -> Option<Vec<u8>> {
         let line = self.begun.as_ref()?.first_line(|| way.supervisor.stopped());
         if line.is_none() {
-            self.begun = None;
+            // What goes on beside it may have the only place.
+            *self = Early::default();
         }
         line
     }
