@@ -253,6 +253,7 @@ timeout 60 "$MS" -p 3 -f 5 -r -a s/ d/ || exit 8
 [ "$(find d | wc -l)" = 58 ] || { find d; exit 9; }
 umount s/seen
 END
+unshare -m true || exit 77
 unshare -m sh in.sh"#,
     );
     if run.status.code() != Some(0) && (run.status.code() == Some(77) || !is_root()) {
@@ -281,6 +282,7 @@ for sources in 's/' 's/here s/there' 's/here/d1 s/other s/there/d2'; do
 done
 umount s/there s/other
 END
+unshare -m true || exit 77
 unshare -m bash in.sh"#,
     );
     if run.status.code() != Some(0) && (run.status.code() == Some(77) || !is_root()) {
@@ -309,6 +311,7 @@ for o in --delete --delete-during --delete-before --delete-after '--delete --ign
 done
 umount m
 END
+unshare -m true || exit 77
 unshare -m sh in.sh"#,
     );
     if run.status.code() != Some(0) && (run.status.code() == Some(77) || !is_root()) {
