@@ -28,9 +28,11 @@ use crate::scan::{Event, Scan, Small, Watch};
 use crate::supervise::{Invocation, Supervisor};
 
 pub use agent::serve;
-pub use begun::{Begun, Piece};
 pub use listing::{Listing, begin as begin_listing};
 pub use means::{Found, Means, Wanted, look, look_at};
+
+/// So long it is waited before a server is asked again that had no place for one more client, or did not answer.
+pub const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 /// How what is on the other machine is reached.
 #[derive(Debug, Clone)]

@@ -52,7 +52,7 @@ use crate::supervise::Supervisor;
 
 pub use addresses::{check as check_addresses, leads_there_again};
 pub use effects::Keeps;
-pub use pull::{FarRoot, FarScan, Still, WaitingLook};
+pub use pull::{FarRoot, FarScan, Still};
 pub use rooted::Rooted;
 
 use facts::{Facts, Whole};
@@ -150,8 +150,6 @@ pub struct Plan {
     pub found_again: bool,
     /// What is made at DEST before rsyncs look at it, or why nothing is.
     pub first_pass: std::result::Result<Makes, String>,
-    /// With what split directories are made before an rsync is started, where they are new.
-    pub makes_split: Option<Makes>,
     /// That alone is worth several launches.
     pub makes_much: bool,
     /// See [`crate::bucket::Packer`]: single names of one directory reach one bucket.
@@ -381,7 +379,6 @@ impl Plan {
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
             names_together: meaning.delay_updates || options.has(Opt::Fuzzy),
             makes_much: first_pass.is_ok() && first::is_worth_launches(config),
-            makes_split: first::makes_split(config, &meaning, &first_pass, rule.is_some(), root_user),
             first_pass,
             gitignore: config.gitignore,
             holds_names: !config.pulls() && !meaning.xattrs && !meaning.remove_source_files,

@@ -151,10 +151,10 @@ impl Driver<'_, '_> {
         if !is_due || !self.context.plan.far.as_ref().is_some_and(FarScan::are_listed_again) {
             return;
         }
-        let (context, waiting) = (Arc::clone(&self.context), self.waiting_look.take());
+        let context = Arc::clone(&self.context);
         let look = move || {
-            let (far, supervisor) = (context.plan.far.as_ref(), context.control.supervisor());
-            far.map_or_else(Vec::new, |far| far.are_still_there(&context.config, waiting, supervisor))
+            let far = context.plan.far.as_ref();
+            far.map_or_else(Vec::new, |far| far.are_still_there(&context.config, context.control.supervisor()))
         };
         // Without it the look is made at the end.
         self.last_look = thread::start(self.scope, look).ok();
@@ -168,7 +168,7 @@ impl Driver<'_, '_> {
         // Who did not answer beside the last rsyncs may have no place for one more client.
         let answered = |found: &Vec<(OsString, Still)>| found.iter().all(|(_, still)| *still != Still::Unanswered);
         let begun = self.last_look.take().and_then(|look| look.join().ok()).filter(answered);
-        for (source, still) in begun.unwrap_or_else(|| far.are_still_there(config, None, control.supervisor())) {
+        for (source, still) in begun.unwrap_or_else(|| far.are_still_there(config, control.supervisor())) {
             let shown = Printable::os(&source);
             let text = match still {
                 Still::There => continue,
@@ -212,9 +212,6 @@ impl Driver<'_, '_> {
             self.with_ledger(Ledger::flush)?;
         }
         let plan = &self.context.plan;
-        if start.ahead && matches!(start.work, Work::Attributes(_)) {
-            self.waiting_look = plan.far.as_ref().and_then(|far| far.prepare_look(&self.context.config));
-        }
         let verbatim = everything && self.context.asked(&start).is_none();
         self.statistics.starts(&self.context.config, everything, verbatim);
         let meter = Arc::new(Meter::new(plan.recipe.progress && !verbatim));

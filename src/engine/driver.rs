@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::far::crew::News;
-use crate::plan::{Still, WaitingLook, folding::Folding};
+use crate::plan::{Still, folding::Folding};
 use crate::report::{self, Adjusted, Event, Failed, Note, Running, Step};
 use crate::rsync::exit;
 use crate::run_dir::Ended;
@@ -46,7 +46,6 @@ pub(super) enum Message {
     Scan(feed::Found),
     Prepared(LaunchId, context::Found),
     Released(LaunchId, Release, context::Found, Option<Error>),
-    DirsStand(LaunchId),
     /// A launch has done everything, and others may have its place.
     Draining(LaunchId),
     Ended(LaunchId, Box<End>),
@@ -94,8 +93,7 @@ pub(super) struct Driver<'scope, 'env> {
     pub started: Instant,
     /// Nobody needs the files of buckets any more.
     pub ending: Arc<AtomicBool>,
-    /// What is to look at the source for the last time, and what looks, if that has begun.
-    pub waiting_look: Option<WaitingLook>,
+    /// What looks at the source for the last time, if that has begun.
     pub last_look: Option<ScopedJoinHandle<'scope, Vec<(OsString, Still)>>>,
     pub state: State,
 }
@@ -228,7 +226,6 @@ impl Driver<'_, '_> {
                 self.state.inputs.push(Input::Prepared(launch, found.findings));
                 self.state.inputs.push(Input::Released(launch, release));
             }
-            Message::DirsStand(launch) => self.state.inputs.push(Input::DirsStand(launch)),
             Message::Draining(launch) => self.state.inputs.push(Input::Draining(launch)),
             Message::Ended(launch, mut end) => {
                 if let Some(started) = self.state.launches.remove(&launch) {

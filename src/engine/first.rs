@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::first_pass::{self, Group, Known, Made, Makes, Order, Watch};
+use crate::first_pass::{self, Group, Known, Made, Order, Watch};
 use crate::handle;
 use crate::plan::folding::Folding;
 use crate::rsync::command::Recipe;
@@ -25,8 +25,7 @@ const TOGETHER: usize = 512;
 impl Context {
     /// Looks whether split directories that are about to be created are there, and what is in them.
     pub(super) fn note_new(&self, range: Range<usize>) {
-        let is_asked = self.plan.first_pass.is_ok() || self.plan.makes_split.is_some();
-        let Some(dest) = self.local_dest().filter(|_| is_asked) else { return };
+        let (Ok(_), Some(dest)) = (&self.plan.first_pass, self.local_dest()) else { return };
         let dirs = self.spine().dirs(range);
         for dir in dirs {
             let argument = dir.argument.unwrap_or_else(|| b".".to_vec());
@@ -39,11 +38,11 @@ impl Context {
         }
     }
 
-    /// Makes split directories, if all of them are new: closed to others, until an rsync gives them their attributes; after a first pass that is at the
-    /// end, as it is anyway after something was made in them. So no rsync has to be waited for before there is something to do. `of_dest` if DEST is one of
-    /// them. `None` if rsync is to make them.
+    /// Makes split directories, if all of them are new: closed to others, until they get their attributes at the end, as they do anyway after
+    /// something was made in them. So no rsync has to be waited for before there is something to do. `of_dest` if DEST is one of them. `None` if rsync
+    /// is to make them.
     pub(super) fn make_split(&self, range: Range<usize>, of_dest: bool) -> Option<Made> {
-        let makes = self.plan.makes_split?;
+        self.plan.first_pass.as_ref().ok().filter(|makes| makes.split)?;
         let spine = self.spine();
         let mut groups = Vec::new();
         for dir in &spine.dirs(range) {
@@ -55,7 +54,7 @@ impl Context {
             groups.push(group(&self.plan.recipe, above, vec![name.to_vec()]));
         }
         drop(spine);
-        first_pass::make_dirs(&self.order(makes, groups, None)?, of_dest, self.plan.far.is_none())
+        first_pass::make_dirs(&self.order(groups, None)?, of_dest)
     }
 
     /// The units of a launch that may be made, by the directories that they are in.
@@ -83,15 +82,15 @@ impl Context {
 
     /// Makes them; `limit` is the share of the bandwidth, in KiB a second.
     pub(super) fn make_first(&self, groups: Vec<Group>, limit: Option<u64>, meter: Arc<Meter>) -> Made {
-        let order = self.plan.first_pass.as_ref().ok().and_then(|makes| self.order(*makes, groups, limit));
-        let Some(order) = order else { return Made::default() };
+        let Some(order) = self.order(groups, limit) else { return Made::default() };
         first_pass::make(&order, &Looked { context: self, meter })
     }
 
-    fn order(&self, makes: Makes, groups: Vec<Group>, limit: Option<u64>) -> Option<Order> {
+    fn order(&self, groups: Vec<Group>, limit: Option<u64>) -> Option<Order> {
+        let (Ok(makes), Some(dest)) = (&self.plan.first_pass, self.local_dest()) else { return None };
         Some(Order {
-            makes,
-            dest: self.local_dest()?.to_owned(),
+            makes: *makes,
+            dest: dest.to_owned(),
             identity: self.dest_identity(),
             groups,
             limit: limit.and_then(|kib| NonZero::new(kib.saturating_mul(1024))),

@@ -12,7 +12,7 @@ use crate::report::{self, Event, Failed};
 use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::rsync::options::Shows;
-use crate::rsync::output::{Counts, Figures};
+use crate::rsync::output::Figures;
 use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place as DestPlace;
 use crate::sched::{Ending, NotLaunched, Report, Start, Symptoms, Work};
@@ -154,17 +154,10 @@ impl Launch<'_> {
         let Some(prepared) = prepared else {
             return Ok(End::not_launched(NotLaunched::Stopped, Found::default()));
         };
-        let (prepared, found) = prepared?;
-        let (stand, prepared) = match prepared {
-            Prepared::Stand(made, launch) => (Some(made), *launch),
-            other => (None, other),
-        };
-        let (invocation, tells, names, to_make) = match prepared {
-            Prepared::Not(why) => return Ok(End::not_launched(why, found)),
-            Prepared::Made(made) | Prepared::Stand(made, _) => {
-                return Ok(End { made, ..End::not_launched(NotLaunched::Made, found) });
-            }
-            Prepared::Launch(invocation, tells, names, to_make) => {
+        let (invocation, tells, names, to_make) = match prepared? {
+            (Prepared::Not(why), found) => return Ok(End::not_launched(why, found)),
+            (Prepared::Made(made), found) => return Ok(End { made, ..End::not_launched(NotLaunched::Made, found) }),
+            (Prepared::Launch(invocation, tells, names, to_make), found) => {
                 if let Some(awaited) = &awaited {
                     let _ = awaited.arguments.set(invocation.arguments.clone());
                 }
@@ -172,19 +165,13 @@ impl Launch<'_> {
                 (*invocation, tells, names, to_make)
             }
         };
-        if stand.is_some() {
-            let _ = self.sender.send(Message::DirsStand(self.start.launch));
-        }
         let invocation = match self.start.limit {
             Some(limit) => invocation.limited(limit),
             None => invocation,
         };
         self.tell_start(names);
         let made = self.make_first(to_make)?;
-        let mut ran = self.start_rsync(invocation, tells, awaited);
-        // rsync has found them, and does not count them as created.
-        let created = Counts { dir: stand.unwrap_or_default().dirs, ..Counts::default() };
-        ran.transcript.figures += Figures { created, ..Figures::default() };
+        let ran = self.start_rsync(invocation, tells, awaited);
         self.conclude(ran, made)
     }
 

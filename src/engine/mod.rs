@@ -235,7 +235,6 @@ pub fn run_recorded(
             statistics,
             started: Instant::now(),
             ending,
-            waiting_look: None,
             last_look: None,
             state: State::beginning(inputs),
         };

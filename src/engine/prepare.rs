@@ -25,8 +25,6 @@ pub(super) enum Prepared {
     Launch(Box<Invocation>, Tells, Names, Vec<Group>),
     /// Its split directories were made without it.
     Made(Made),
-    /// They were made, and it gives them their attributes while others copy.
-    Stand(Made, Box<Prepared>),
     Not(NotLaunched),
 }
 
@@ -197,12 +195,11 @@ impl Context {
         // Made by what belongs to another source it would have other modes, and the scan may come upon that first.
         let fills_dest = |tree: &SourceTree| tree.root.name.is_none() && tree.prefix == b"./" && tree.above.is_empty();
         let of_dest = part.dest || !dest_made && self.plan.trees.iter().any(fills_dest);
-        let made = if part.dest || !of_dest { self.make_split(range.clone(), part.dest) } else { None };
-        if let Some(made) = made {
+        if (part.dest || !of_dest)
+            && let Some(made) = self.make_split(range.clone(), part.dest)
+        {
             self.made(range, false);
-            if self.plan.first_pass.is_ok() {
-                return Prepared::Made(made);
-            }
+            return Prepared::Made(made);
         }
         let dest = if of_dest {
             Some(&b"./"[..])
@@ -218,11 +215,7 @@ impl Context {
         }
         let names = Names::of(&part.arguments);
         let invocation = self.plan.recipe.create(dest, part.arguments, part.exposed);
-        let launch = Prepared::Launch(Box::new(invocation), Tells::AllAndRemember, names, Vec::new());
-        match made {
-            Some(made) => Prepared::Stand(made, Box::new(launch)),
-            None => launch,
-        }
+        Prepared::Launch(Box::new(invocation), Tells::AllAndRemember, names, Vec::new())
     }
 
     /// Whether split directories are at DEST as rsync would make them, and remembers their times. Most runs that find little to do find them so.

@@ -2,7 +2,6 @@
 //! the first line of it, and the scan takes the rest.
 
 use std::collections::VecDeque;
-use std::io::PipeReader;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,14 +49,12 @@ impl<T> std::fmt::Debug for Begun<T> {
 }
 
 impl<T: Default + Send + 'static> Begun<T> {
-    /// Starts the command. `input` is what it reads, if that is not in the invocation; `hear` takes each line of its standard error, and says whether it
-    /// has understood it.
+    /// Starts the command. `hear` takes each line of its standard error, and says whether it has understood it.
     ///
     /// # Errors
     /// The system allows no more threads.
     pub fn start(
         invocation: Invocation,
-        input: Option<PipeReader>,
         stall: Option<Duration>,
         hear: impl Fn(&[u8], &mut T) -> bool + Send + 'static,
     ) -> Result<Begun<T>> {
@@ -72,7 +69,7 @@ impl<T: Default + Send + 'static> Begun<T> {
                 Ok(())
             };
             let err = &mut |line: &[u8]| hear(line, &mut heard);
-            let ended = child::run(&invocation, input, stall, &own, &Watch::default(), &mut out, err);
+            let ended = child::run(&invocation, None, stall, &own, &Watch::default(), &mut out, err);
             let _ = sender.send(Piece::Ended(ended.map(|finished| (finished, heard))));
         })?;
         let pieces = Pieces { receiver, held: VecDeque::new(), over: false };

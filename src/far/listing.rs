@@ -8,14 +8,13 @@ mod links;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::begun::{Begun, Piece};
 use super::child::Finished;
-use super::{Far, Reach};
+use super::{Far, PAUSES, Reach};
 use crate::entry::Printable;
 use crate::error::{EXIT_FILE_IO, EXIT_PARTIAL, Error, Result};
 use crate::rsync::listing::{self, Line};
@@ -31,8 +30,6 @@ const INCOMPLETE: [u8; 2] = [EXIT_PARTIAL, 24];
 
 /// What rsync ends with whom a daemon does not let in.
 const NOT_LET_IN: u8 = 5;
-/// So long it is waited then.
-const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 /// A listing of the one root of a scan.
 pub type Listing = Begun<Vec<Trouble>>;
@@ -46,7 +43,7 @@ pub fn begin(reach: &Reach, scan: &Scan) -> Result<Listing> {
 }
 
 fn list(reach: &Reach, rsync: Invocation) -> Result<Listing> {
-    Begun::start(rsync, None, reach.stall, hear)
+    Begun::start(rsync, reach.stall, hear)
 }
 
 /// What rsync is told of a root: all but the contents of what `--exclude` leaves out.
@@ -97,17 +94,16 @@ fn listed(
     watch: &Watch,
     walk: &mut ListedWalk<'_>,
 ) -> Result<()> {
-    for pause in PAUSES {
+    let mut pauses = PAUSES.into_iter();
+    loop {
         let listing = list(far.reach, command(far.reach, index, listing::options(prune), &[]))?;
-        match root(far, index, &listing, links, watch, walk) {
-            Err(error) if error.exit_code() == NOT_LET_IN && !walk.has_begun() && !watch.stopped() => {
-                std::thread::sleep(pause)
-            }
-            ended => return ended,
+        let ended = root(far, index, &listing, links, watch, walk);
+        let is_turned_away = ended.as_ref().is_err_and(|error| error.exit_code() == NOT_LET_IN) && !walk.has_begun();
+        match pauses.next().filter(|_| is_turned_away && !watch.stopped()) {
+            Some(pause) => std::thread::sleep(pause),
+            None => return ended,
         }
     }
-    let listing = list(far.reach, command(far.reach, index, listing::options(prune), &[]))?;
-    root(far, index, &listing, links, watch, walk)
 }
 
 /// A destination in which nothing is, and nothing is made with `--dry-run`. Of one that is not there rsync looks up some names in its own current directory

@@ -63,8 +63,8 @@ pub fn make(order: &Order, watch: &dyn Watch) -> Made {
 }
 
 /// Makes directories, parents first, each closed to others, and DEST, which is closed too if it gets the attributes of a source. `None` if one is in
-/// doubt, or fails: then rsync makes what is missing. Of a source that is not `here` all that a listing has is made.
-pub fn make_dirs(order: &Order, closes_dest: bool, here: bool) -> Option<Made> {
+/// doubt, or fails: then rsync makes what is missing.
+pub fn make_dirs(order: &Order, closes_dest: bool) -> Option<Made> {
     let began = Instant::now();
     let mut made = Made::default();
     if order.identity.is_none() {
@@ -77,13 +77,10 @@ pub fn make_dirs(order: &Order, closes_dest: bool, here: bool) -> Option<Made> {
     }
     let dest = open_dest(order).ok()?;
     for group in &order.groups {
-        let source = if here { Some(open_source(group).ok()?) } else { None };
-        let (dest, _) = open_for(&dest, group, order.makes).ok()??;
+        let tops = Pair::open(&dest, group, order.makes).ok()??;
         for name in &group.names {
-            if let Some(source) = &source {
-                open_below(source, name).ok()?;
-            }
-            mkdirat(&dest, OsStr::from_bytes(name), CLOSED).ok()?;
+            open_below(&tops.source, name).ok()?;
+            mkdirat(&tops.dest, OsStr::from_bytes(name), CLOSED).ok()?;
             made.dirs += 1;
         }
     }
@@ -137,30 +134,20 @@ struct Pair {
 impl Pair {
     /// The directory that names of a group are in; `None` if what is made there would be something else than rsync makes.
     fn open(dest: &OwnedFd, group: &Group, makes: Makes) -> Result<Option<Pair>> {
-        let source = open_source(group)?;
-        let Some((dest, other_group)) = open_for(dest, group, makes)? else { return Ok(None) };
+        let base = open_top(&group.base)?;
+        let source = open_below(&base, &group.source)?;
+        let dest = open_below(dest, &group.dest)?;
+        let found = fstat(&dest)?;
+        // What is made below would have other permissions than it has from its source alone.
+        let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
+        let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
+        let other_group = found.st_mode & Mode::SGID.bits() != 0;
+        if has_acl || folds || other_group && !makes.group {
+            return Ok(None);
+        }
         let device = fstat(&source)?.st_dev;
         Ok(Some(Pair { source, dest, device, other_group }))
     }
-}
-
-fn open_source(group: &Group) -> Result<OwnedFd> {
-    open_below(&open_top(&group.base)?, &group.source)
-}
-
-/// The directory below DEST that names of a group are in, and whether files that are made there have another group than ours; `None` if what is made
-/// there would be something else than rsync makes.
-fn open_for(dest: &OwnedFd, group: &Group, makes: Makes) -> Result<Option<(OwnedFd, bool)>> {
-    let dest = open_below(dest, &group.dest)?;
-    let found = fstat(&dest)?;
-    // What is made below would have other permissions than it has from its source alone.
-    let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
-    let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
-    let other_group = found.st_mode & Mode::SGID.bits() != 0;
-    if has_acl || folds || other_group && !makes.group {
-        return Ok(None);
-    }
-    Ok(Some((dest, other_group)))
 }
 
 /// What is known of an entry of the source.

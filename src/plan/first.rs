@@ -39,33 +39,11 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
         return off("--stall ends an rsync that hangs, and not what is before it");
     }
     let makes = first_pass::find(&config.options, meaning, as_root)?;
-    if folds(config) {
+    let dest = config.destination.as_typed(&config.cwd);
+    if folding::of(Path::new(&dest)) == Folding::Folds {
         return off("names that differ in case only are one name at the destination");
     }
     Ok(makes)
-}
-
-fn folds(config: &Config) -> bool {
-    let dest = config.destination.as_typed(&config.cwd);
-    folding::of(Path::new(&dest)) == Folding::Folds
-}
-
-/// With what new split directories are made here, and not by an rsync that has to be waited for: as a part of a first pass, and in a pull, where
-/// over a long link that rsync takes as long as the scan (`docs/pull.md`).
-pub(super) fn makes_split(
-    config: &Config,
-    meaning: &Meaning,
-    found: &Result<Makes, String>,
-    one_rsync: bool,
-    as_root: bool,
-) -> Option<Makes> {
-    if !config.pulls() {
-        return found.as_ref().ok().copied().filter(|makes| makes.split);
-    }
-    let copies = !config.dry_run && !config.verify_only && !config.counts_deletions && !meaning.dry_run;
-    let may = copies && !one_rsync && config.destination.is_local() && config.sources.len() == 1;
-    let makes = first_pass::find(&config.options, meaning, as_root).ok().filter(|makes| may && makes.split)?;
-    (!folds(config)).then_some(makes)
 }
 
 /// Whether so much of DEST is new that a first pass is worth launches of its own, however few.

@@ -4,7 +4,6 @@
 //! What cannot be named so, and every option that has not been compared with one rsync in a pull, is one rsync's.
 
 mod early;
-mod last_look;
 mod list;
 mod lists;
 mod reach;
@@ -31,7 +30,6 @@ use crate::supervise::{Stream, Supervisor};
 use super::SourceTree;
 use super::facts::Facts;
 use early::Early;
-pub use last_look::WaitingLook;
 use list::{Listed, list, listed_kind, patiently, without_motd};
 use lists::Lists;
 use several::Together;
@@ -172,7 +170,7 @@ fn look_at_one(
     let lists = match lists {
         Some(Lists::NoPlace) => {
             early = Early::default();
-            Some(patiently(way, || lists::ask(way, &far, &tree), |lists| *lists == Lists::NoPlace))
+            Some(patiently(supervisor, || lists::ask(way, &far, &tree), |lists| *lists == Lists::NoPlace))
         }
         lists => lists,
     };

@@ -148,7 +148,10 @@ impl Scheduler {
             }
             NotLaunched::Made => {
                 let Work::Create(part) = work else { return };
-                self.were_made(part.end);
+                self.touched = true;
+                self.spine.was_made = true;
+                self.spine.other_times = true;
+                self.created(part.end);
             }
             NotLaunched::Untouched => self.books.done(work.tasks()),
             NotLaunched::NoList => {
@@ -160,22 +163,6 @@ impl Scheduler {
             }
             NotLaunched::Stopped => {}
         }
-    }
-
-    /// What waits for split directories need not wait for the rsync that gives them their attributes: in the end they get them again.
-    pub(super) fn dirs_stand(&mut self, launch: LaunchId) {
-        let end = self.slots.get(launch).and_then(|running| match &running.work {
-            Work::Create(part) => Some(part.end),
-            _ => None,
-        });
-        end.into_iter().for_each(|end| self.were_made(end));
-    }
-
-    fn were_made(&mut self, end: usize) {
-        self.touched = true;
-        self.spine.was_made = true;
-        self.spine.other_times = true;
-        self.created(end);
     }
 
     fn created(&mut self, end: usize) {

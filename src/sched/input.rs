@@ -34,8 +34,6 @@ pub(crate) enum Input {
     Prepared(LaunchId, Findings),
     /// Whether a launch that waited has got its names.
     Released(LaunchId, Release),
-    /// The split directories that it is to create stand, and its rsync is still to give them their attributes.
-    DirsStand(LaunchId),
     /// It has done everything and only ends; others may have its place.
     Draining(LaunchId),
     Ended(LaunchId, Box<Report>),

@@ -242,7 +242,6 @@ impl Scheduler {
                 }
             }
             Input::Released(launch, release) => self.released(launch, release),
-            Input::DirsStand(launch) => self.dirs_stand(launch),
             Input::Draining(launch) => self.slots.drains(launch),
             Input::Ended(launch, report) => self.ended(launch, &report),
             Input::Folding(answer) => {

@@ -63,7 +63,6 @@ struct Alive {
     releasing: bool,
     dismissed: bool,
     draining: bool,
-    dirs_stand: bool,
 }
 
 /// What a launch that has ended has really done.

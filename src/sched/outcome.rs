@@ -309,7 +309,9 @@ fn host_lost(case: &Case<'_>) -> Option<Outcome> {
 fn refused(case: &Case<'_>) -> Option<Outcome> {
     let code = case.raw_code();
     let first = matches!(case.work, Work::Create(_)) && !case.dest_made;
-    let answer = matches!(code, exit::USAGE | exit::PROTOCOL | UNSUPPORTED);
+    // The other machine's rsync has ended because of it.
+    let broke_off = code == STREAM && case.report.said.refused;
+    let answer = matches!(code, exit::USAGE | exit::PROTOCOL | UNSUPPORTED) || broke_off;
     // A daemon that refuses `--files-from` says so, and reads nothing more.
     let hangs_up = first && code == SOCKET && case.report.said.refused;
     let is_refusal =
@@ -436,6 +438,7 @@ mod tests {
         let list_lost = said(Symptoms { lost_list: true, ..Symptoms::default() }, STREAM);
         let parent_lost = said(Symptoms { lost_parent: true, ..Symptoms::default() }, exit::PROTOCOL);
         let refused = said(Symptoms { refused: true, ..Symptoms::default() }, exit::USAGE);
+        let refused_there = said(Symptoms { refused: true, ..Symptoms::default() }, STREAM);
         let not_launched = Report { ending: Ending::NotLaunched(NotLaunched::Alone), ..ok.clone() };
         let failed = Report { ending: Ending::Failed, ..ok.clone() };
         let not_started = Report { ending: Ending::Ended(Ended::NotStarted), ..ok.clone() };
@@ -452,7 +455,7 @@ mod tests {
         let over = Case { stops_itself: true, ..case(&copy, &stalled) };
         let full = Case { may_make_room: true, ..case(&copy, &no_room) };
         let again = |code, most| Outcome::Again { code, most };
-        let rows: [(&str, Case<'_>, Outcome); 20] = [
+        let rows: [(&str, Case<'_>, Outcome); 21] = [
             ("idle prestart", prestarted, Outcome::NotAhead),
             ("not launched", case(&copy, &not_launched), Outcome::NotLaunched(NotLaunched::Alone)),
             ("after the fallback", fell_back, Outcome::Nothing),
@@ -464,6 +467,7 @@ mod tests {
             ("ended by a pause", paused, Outcome::AgainAfterPause(CONNECTION)),
             ("host lost", lost, Outcome::Elsewhere(CONNECTION, Whose::Connection)),
             ("refused by the server", case(&copy, &refused), Outcome::FallBack),
+            ("refused by the server", case(&copy, &refused_there), Outcome::FallBack),
             ("transient failure", case(&copy, &transient), Outcome::OnceMore),
             ("time is over", over, Outcome::Fail(exit::TIMEOUT)),
             ("list lost", case(&copy, &list_lost), Outcome::AgainWithWholeLists(STREAM)),

@@ -177,6 +177,31 @@ fn a_module_that_hides_names_or_refuses_lists_gives_what_one_rsync_gets() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
+/// An rsync there that knows no lists, or not what goes with them, ends while several have begun.
+#[test]
+fn where_a_login_refuses_lists_one_rsync_copies() {
+    let work = Work::new();
+    fill(&work);
+    for option in ["--files-from", "--ignore-missing-args"] {
+        let script = format!(
+            r#"#!/bin/sh
+[ "$1" != -l ] || shift 2
+shift
+case $* in *{option}*) echo "rsync: on remote machine: {option}: unknown option" >&2; exit 1;; esac
+exec sh -c "$*"
+"#
+        );
+        let path = work.file("refuses", script);
+        run(sh(&work, "chmod 755 refuses")).expect_code(0);
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "3", "-f", "3", "--remote-scan", "rsync", "-r", "-a", "there:m/", "D"])
+            .env("RSYNC_RSH", &path);
+        let copy = run(copy).expect_code(0);
+        assert!(copy.stderr_text().contains("the server refuses"), "{option}: {}", copy.report());
+        run(sh(&work, "diff -r --no-dereference m D && rm -rf D")).expect_code(0);
+    }
+}
+
 /// A daemon's client ends with 0 where a name of its list is not there any more.
 #[test]
 fn what_vanishes_from_a_daemon_is_told() {

@@ -269,7 +269,7 @@ fn split_directories_are_made_closed_and_only_where_nothing_is() {
     };
     let order = |groups: Vec<Group>| Order { groups, ..place.order(&[]) };
     let mode = |path: &str| fs::metadata(place.dest().join(path)).unwrap().mode() & 0o7777;
-    let made = |groups: Vec<Group>| make_dirs(&order(groups), false, true).map(|made| made.dirs);
+    let made = |groups: Vec<Group>| make_dirs(&order(groups), false).map(|made| made.dirs);
     fs::remove_dir(place.dest()).unwrap();
     assert_eq!(made(vec![group("", "a"), group("a", "b")]), Some(3));
     assert_eq!((mode("a"), mode("a/b")), (0o700, 0o700));
@@ -279,10 +279,10 @@ fn split_directories_are_made_closed_and_only_where_nothing_is() {
         assert_eq!(made(vec![group(above, name)]), None, "{above} {name}");
     }
     fs::remove_dir_all(place.dest()).unwrap();
-    assert_eq!(make_dirs(&order(vec![group("", "a")]), true, true).map(|made| made.dirs), Some(2));
+    assert_eq!(make_dirs(&order(vec![group("", "a")]), true).map(|made| made.dirs), Some(2));
     assert_eq!(mode(""), 0o700);
     // Another directory has come into the place of DEST.
     let identity = Some((1, 1));
     fs::remove_dir(place.dest().join("a")).unwrap();
-    assert_eq!(make_dirs(&Order { identity, ..order(vec![group("", "a")]) }, false, true), None);
+    assert_eq!(make_dirs(&Order { identity, ..order(vec![group("", "a")]) }, false), None);
 }

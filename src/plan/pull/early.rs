@@ -57,7 +57,7 @@ impl Early {
             return answer;
         }
         *self = Early::default();
-        patiently(way, ask, Listed::has_no_place)
+        patiently(way.supervisor, ask, Listed::has_no_place)
     }
 
     /// For all who have a part in the run.

@@ -5,23 +5,29 @@ use std::ffi::OsString;
 use super::{MOST_SAID, Way, current};
 use crate::config::Config;
 use crate::endpoint::{Form, Source, Target};
+use crate::far;
 use crate::far::hold::Entry;
 use crate::rsync::command::Invocation;
 use crate::rsync::options::Opt;
 use crate::rsync::{exit, messages};
-use crate::supervise::Stream;
+use crate::supervise::{Stream, Supervisor};
 
-/// Asks again after a pause as long as the answer is that there is no place.
-pub(super) fn patiently<T>(way: &Way<'_>, ask: impl Fn() -> T, has_no_place: impl Fn(&T) -> bool) -> T {
+/// Asks, and asks again after a pause where the answer is that there is no place, or none.
+pub(super) fn patiently<T>(supervisor: &Supervisor, ask: impl Fn() -> T, is_none: impl Fn(&T) -> bool) -> T {
     let mut answer = ask();
-    for pause in super::sources::PAUSES.into_iter().filter(|pause| !pause.is_zero()) {
-        if !has_no_place(&answer) || way.supervisor.stopped() {
+    for pause in far::PAUSES {
+        if !is_none(&answer) || supervisor.stopped() {
             break;
         }
         std::thread::sleep(pause);
         answer = ask();
     }
     answer
+}
+
+/// Whether rsync was not let in because others have what places there are.
+pub(super) fn tells_no_place(said: &[Vec<u8>]) -> bool {
+    said.iter().any(|line| messages::read(line).is_some_and(|message| message.is_no_place()))
 }
 
 /// What rsync has answered that lists a source.
@@ -37,10 +43,9 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// It was not let in, because others have what places there are.
+    /// It was not let in.
     pub fn has_no_place(&self) -> bool {
-        let is_no_place = |line: &Vec<u8>| messages::read(line).is_some_and(|message| message.is_no_place());
-        self.line.is_none() && self.said.iter().any(is_no_place)
+        self.line.is_none() && tells_no_place(&self.said)
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use super::list::tells_no_place;
 use super::several::{self, Answer};
 use super::{SourceTree, Way};
 use crate::rsync::command::{FarSource, NO_NAME};
-use crate::rsync::{exit, messages};
+use crate::rsync::exit;
 
 /// Whether lists are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +30,9 @@ pub(super) fn ask(way: &Way<'_>, far: &FarSource, tree: &SourceTree) -> Lists {
     let Some(Answer { lines, said, ended, .. }) = several::ask(way, &options, far.word.clone(), input) else {
         return Lists::Refused;
     };
-    let is_no_place = |line: &Vec<u8>| messages::read(line).is_some_and(|message| message.is_no_place());
     match lines.contains_key(name.unwrap_or(b".")) && ended.code() == exit::OK {
         true => Lists::Taken,
-        false if said.iter().any(is_no_place) => Lists::NoPlace,
+        false if tells_no_place(&said) => Lists::NoPlace,
         false => Lists::Refused,
     }
 }

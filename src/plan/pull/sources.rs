@@ -3,10 +3,8 @@
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::last_look::WaitingLook;
-use super::{Way, directory, list};
+use super::{Way, directory, list, patiently};
 use crate::config::Config;
 use crate::endpoint::Source;
 use crate::far::hold::Hold;
@@ -86,9 +84,6 @@ pub enum Still {
     Unanswered,
 }
 
-/// How often it is asked, and the pauses between: a server that is busy with something else may refuse one connection.
-pub(super) const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::ZERO];
-
 impl FarScan {
     /// What rsync has said of sources that are not there.
     pub fn said_of_missing(&self) -> &[Vec<u8>] {
@@ -100,38 +95,21 @@ impl FarScan {
         self.hold.is_none() && self.roots.iter().any(|root| root.inode.is_none())
     }
 
-    /// What is found by the names of the sources by now. One rsync enters each once; several look them up again. The first time that is for `waiting`
-    /// to say, if it was started.
-    pub fn are_still_there(
-        &self,
-        config: &Config,
-        mut waiting: Option<WaitingLook>,
-        supervisor: &Supervisor,
-    ) -> Vec<(OsString, Still)> {
+    /// What is found by the names of the sources by now. One rsync enters each once; several look them up again.
+    pub fn are_still_there(&self, config: &Config, supervisor: &Supervisor) -> Vec<(OsString, Still)> {
         if self.hold.is_some() {
             // None of them has seen anything else.
             return Vec::new();
         }
-        let mut found = Vec::new();
-        for pause in PAUSES {
-            found = self.look_again(config, waiting.take(), supervisor);
-            let is_answered = found.iter().all(|still| *still != Still::Unanswered);
-            if is_answered || supervisor.stopped() {
-                break;
-            }
-            std::thread::sleep(pause);
-        }
+        let is_unanswered = |found: &Vec<Still>| found.contains(&Still::Unanswered);
+        let found = patiently(supervisor, || self.look_again(config, supervisor), is_unanswered);
         self.roots.iter().map(|root| root.source.clone()).zip(found).collect()
     }
 
-    fn look_again(&self, config: &Config, waiting: Option<WaitingLook>, supervisor: &Supervisor) -> Vec<Still> {
+    fn look_again(&self, config: &Config, supervisor: &Supervisor) -> Vec<Still> {
         let paths: Vec<&[u8]> = self.roots.iter().map(|root| &root.path[..]).collect();
         let asks_shell = self.roots.iter().all(|root| root.inode.is_some());
         let (first, way) = (&config.sources[0], Way { config, early: None, supervisor });
-        if let (Some(waiting), [root]) = (waiting, &self.roots[..]) {
-            let now = waiting.list(|| supervisor.stopped());
-            return vec![now.map_or(Still::Unanswered, |line| compare(&root.line, &line))];
-        }
         if !asks_shell {
             // A daemon tells how a directory looks, and not which it is.
             let of = |root: &FarRoot| {

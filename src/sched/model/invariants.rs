@@ -136,15 +136,7 @@ impl World {
         must!(!alone || self.working() == 0, "{:?} is not alone", start.work);
         self.alive.insert(
             launch,
-            Alive {
-                start,
-                prepared: false,
-                works: !ahead,
-                releasing: false,
-                dismissed: false,
-                draining: false,
-                dirs_stand: false,
-            },
+            Alive { start, prepared: false, works: !ahead, releasing: false, dismissed: false, draining: false },
         );
         let (working, processes) = (self.working(), self.limit);
         must!(working <= processes, "{working} of {processes} work");

@@ -287,13 +287,6 @@ impl World {
         if !works && !dismissed && !self.fails(30) {
             return;
         }
-        let makes = matches!(work, Work::Create(_)) && self.policy.dest_is_local && !self.alive[&launch].dirs_stand;
-        if works && makes && self.random.one_in(4) {
-            self.alive.get_mut(&launch).unwrap().dirs_stand = true;
-            self.not_launched(&work, NotLaunched::Made);
-            inputs.push(Input::DirsStand(launch));
-            return;
-        }
         let drains = matches!(work, Work::Copy(_) | Work::Repair(_)) && !self.alive[&launch].draining;
         if works && drains && self.random.one_in(4) {
             self.alive.get_mut(&launch).unwrap().draining = true;
