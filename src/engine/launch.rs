@@ -270,7 +270,7 @@ impl Launch<'_> {
         let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach, source_lost, was_held } =
             followed;
         let (figures, has_figures) = (transcript.figures, transcript.has_figures());
-        // A daemon's client ends with 0 where a name of its list is not there (3.5.0, experiment).
+        // The client of a daemon that a shell has started (`--server --daemon`) ends with 0 where a name of its list is not there (3.5.0, experiment).
         let is_short = self.context.config.pulls() && !self.start.work.is_everything() && transcript.tells_missing();
         let (ending, error) = match ended {
             Ok(Ended::Code(exit::OK)) if is_short => (Ending::Ended(Ended::Code(exit::PARTIAL)), None),

@@ -202,7 +202,7 @@ exec sh -c "$*"
     }
 }
 
-/// A daemon's client ends with 0 where a name of its list is not there any more.
+/// The client of a daemon that a shell has started ends with 0 where a name of its list is not there any more.
 #[test]
 fn what_vanishes_from_a_daemon_is_told() {
     let work = Work::new();
@@ -210,8 +210,9 @@ fn what_vanishes_from_a_daemon_is_told() {
     let (top, user) = (work.path().display(), rustix::process::geteuid().as_raw());
     work.file("conf", format!("use chroot = no\nuid = {user}\ngid = {user}\n[m]\npath = {top}/m\n"));
     // As soon as something was copied: the names of all others are known then.
-    let script =
-        format!("#!/bin/sh\n[ ! -e {top}/D/a ] || rm -rf {top}/m/up/b/y*\nexec rsync --daemon --config={top}/conf\n");
+    let script = format!(
+        "#!/bin/sh\n[ ! -e {top}/D/a ] || rm -rf {top}/m/up/b/y*\nexec rsync --server --daemon --config={top}/conf .\n"
+    );
     work.file("connect", &script);
     run(sh(&work, "chmod 755 connect")).expect_code(0);
     let mut command = multi_sync(&work);
