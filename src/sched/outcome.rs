@@ -478,7 +478,9 @@ mod tests {
             ("no room", full, Outcome::MakeRoom),
             ("fatal", case(&create, &of_shell), Outcome::Fail(shell::NO_DIRECTORY)),
         ];
-        assert_eq!(rows.each_ref().map(|row| row.0), RULES.iter().map(|row| row.0).collect::<Vec<_>>()[..]);
+        let mut tested = rows.each_ref().map(|row| row.0).to_vec();
+        tested.dedup();
+        assert_eq!(tested, RULES.iter().map(|row| row.0).collect::<Vec<_>>());
         for (id, case, expected) in &rows {
             let first = RULES.iter().find_map(|(id, rule)| rule(case).map(|outcome| (*id, outcome)));
             assert_eq!(first, Some((*id, *expected)));
