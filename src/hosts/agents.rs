@@ -141,7 +141,8 @@ impl Agents {
 
     fn start(&self, host: &Host) -> Result<Agent> {
         let way = self.0.way.clone();
-        let agent = Agent::start(&way.leads_to(host))?.that_can_be_ended_by(Box::new(move |step| way.ends(step)));
+        let agent = Agent::start(&way.leads_to(host))?.that_waits_for_answers(way.job().is_some());
+        let agent = agent.that_can_be_ended_by(Box::new(move |step| way.ends(step)));
         let mut state = self.lock();
         state.wires.push((host.address.clone(), Arc::downgrade(agent.wire())));
         if !std::mem::replace(&mut state.pulses, true) {

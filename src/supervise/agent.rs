@@ -92,6 +92,8 @@ pub(crate) struct Agent {
     /// The step of a job of Slurm that it is, as `JOB.STEP`.
     step: String,
     insists: Option<Insists>,
+    /// What leads there keeps output back that follows on what was not acknowledged.
+    waits_for_answers: bool,
     /// Nothing can be asked of it any more.
     is_over: bool,
     reaped: bool,
@@ -132,6 +134,7 @@ impl Agent {
             number: 0,
             step: String::new(),
             insists: None,
+            waits_for_answers: false,
             is_over: false,
             reaped: false,
         })
@@ -159,6 +162,13 @@ impl Agent {
     #[must_use]
     pub fn that_can_be_ended_by(mut self, insists: Insists) -> Agent {
         self.insists = Some(insists);
+        self
+    }
+
+    /// With what keeps output back that follows on what was not acknowledged, see [`there::HEARS`]: all that is heard has an answer.
+    #[must_use]
+    pub fn that_waits_for_answers(mut self, waits: bool) -> Agent {
+        self.waits_for_answers = waits;
         self
     }
 

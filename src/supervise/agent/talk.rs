@@ -24,6 +24,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// More than this between two looks is no silence: this process itself stood still.
 const ABSENT: Duration = Duration::from_secs(1);
+/// What is heard is acknowledged so often at most.
+const ANSWER_EVERY: Duration = Duration::from_millis(1);
 /// How often a pipe that is full is tried again.
 const FEED_EVERY: Duration = Duration::from_millis(2);
 /// Codes of shells about what they cannot start; anything else that ends an agent is the end of a connection.
@@ -31,6 +33,7 @@ const OF_SHELLS: std::ops::RangeInclusive<u8> = 123..=127;
 pub(super) const CONNECTION: u8 = 255;
 /// What `cksum` says of nothing: it is not told what the command does.
 const NOTHING: &str = "4294967295 0";
+
 /// A command that an agent runs.
 pub(super) struct Talk<'a> {
     supervisor: &'a Supervisor,
@@ -49,6 +52,9 @@ pub(super) struct Talk<'a> {
     /// What the command had read and written.
     figures: Option<String>,
     paused: Option<Instant>,
+    /// Something was heard that is not acknowledged yet.
+    owes: bool,
+    answered: Option<Instant>,
     closing: Option<Instant>,
     stalled: bool,
 }
@@ -74,6 +80,8 @@ impl<'a> Talk<'a> {
             asked: Duration::ZERO,
             figures: None,
             paused: None,
+            owes: false,
+            answered: None,
             closing: None,
             stalled: false,
         }
@@ -83,7 +91,11 @@ impl<'a> Talk<'a> {
         let mut buffer = vec![0; CHUNK];
         loop {
             self.write()?;
-            let patience = if self.has_more() { FEED_EVERY } else { LOOK_EVERY };
+            let patience = match self.has_more() {
+                _ if self.owes => ANSWER_EVERY,
+                true => FEED_EVERY,
+                false => LOOK_EVERY,
+            };
             let (out, err) =
                 wait_for_output(self.agent.stdout.as_ref(), self.agent.stderr.as_ref(), NO_PIPE, patience)?;
             if self.count_silence(out || err) || self.supervisor.is_paused() {
@@ -100,6 +112,7 @@ impl<'a> Talk<'a> {
                 self.agent.is_over |= self.closing.is_some();
                 return Ok(if self.stalled { Ended::Stalled } else { Ended::Code(code) });
             }
+            self.answer();
             let is_lost = self.agent.stdout.is_none() || self.agent.stderr.is_none();
             if is_lost || !out && !err && has_died(&self.agent.child) {
                 return self.lost(&mut buffer, each);
@@ -165,6 +178,7 @@ impl<'a> Talk<'a> {
                 let is_its = self.begun[at] && !self.ended[at];
                 if is_its || stream == Stream::Stderr {
                     self.idle = Duration::ZERO;
+                    self.owes = is_its && self.agent.waits_for_answers;
                     each(stream, Some(bytes));
                 }
                 return;
@@ -270,6 +284,15 @@ impl<'a> Talk<'a> {
         self.ask();
         self.tell_of_pause();
         None
+    }
+
+    /// What comes in quick succession has one answer.
+    fn answer(&mut self) {
+        if self.owes && self.answered.is_none_or(|at| at.elapsed() >= ANSWER_EVERY) {
+            self.owes = false;
+            self.answered = Some(Instant::now());
+            self.agent.wire.say(there::HEARS);
+        }
     }
 
     fn ask(&mut self) {

@@ -127,6 +127,23 @@ fn a_shell_that_hears_nothing_ends_what_it_runs() {
 }
 
 #[test]
+fn what_keeps_output_back_is_answered_whatever_comes() {
+    let lines = std::env::temp_dir().join(format!("multi-sync-answers-{}", std::process::id()));
+    let way = format!("tee '{}' | sh -s", lines.display());
+    for (waits, answers) in [(false, 2..=2), (true, 4..=5)] {
+        let way = Invocation::new("sh", vec!["-c".into(), way.clone().into()], "/");
+        let mut agent = Agent::start(&way).unwrap().that_waits_for_answers(waits);
+        assert_eq!(run(&mut agent, "echo a; sleep 0.3; echo b; sleep 0.3").0, Ended::Code(0));
+        agent.end(POLITE);
+        let sent = fs::read_to_string(&lines).unwrap();
+        // One for each mark of its beginning.
+        let count = sent.lines().filter(|line| *line == there::HEARS).count();
+        assert!(answers.contains(&count), "{waits}: {count}");
+    }
+    fs::remove_file(&lines).unwrap();
+}
+
+#[test]
 fn one_that_is_kept_alive_stays() {
     let mut agent = Agent::start_with(&sh(), 1).unwrap();
     assert_eq!(run(&mut agent, "true").0, Ended::Code(0));

@@ -20,7 +20,7 @@ pub(super) const HEARD: &str = "E";
 /// The other end is there.
 pub(super) const PULSE: &str = "k";
 /// Nothing. What has an answer is not waited for: a connection keeps back what is small until what went before was acknowledged (Nagle, RFC 896), and the other end
-/// acknowledges at once only what it answers, and after 40 ms else. Through srun these were 90 ms a command, and are 2 ms now for most.
+/// acknowledges at once only what it answers, and after 40 ms else. Through srun (24.11, as strace shows) it was up to 90 ms a command, most where an rsync prints in several pieces.
 pub(super) const HEARS: &str = "n";
 /// A question whether this end is there, and one what the command has read and written so far.
 pub(super) const THERE: &str = "q";
@@ -75,13 +75,36 @@ E() { :; }; n() { :; }; S() { :; }; C() { :; }; q() { :; }; k() { kill -USR1 $k;
 pub(super) fn greeting(token: &Token, silence: u32) -> Vec<u8> {
     let (a, b) = token.halves();
     format!(
-        "{{\n{LOCALE}T=$(printf '\\001%s%s' {a} {b})\n{FUNCTIONS}exec 3<&0\n\
+        "{{\n{LOCALE}T=$(printf '\\001%s%s' {a} {b})\n{FUNCTIONS}{}exec 3<&0\n\
          ( trap 'n=0' USR1; trap 'kill $z; exit' TERM HUP INT; n=0\n\
          while [ $n -lt {SILENCES} ] && kill -0 $$; do sleep {silence} & z=$!; n=$((n+1)); while kill -0 $z; do wait $z; done; done\n\
          kill -USR2 $$; sleep 8; kill -KILL $$ ) </dev/null >/dev/null 2>&1 3<&- &\nk=$!\n\
-         trap 'kill $k 2>/dev/null; wait $k' EXIT\ntrap : PIPE\nm {GREETS} \"$SLURM_JOB_ID.$SLURM_STEP_ID\"; m {GREETS} >&2\n}}\n"
+         trap 'kill $k 2>/dev/null; wait $k' EXIT\ntrap : PIPE\nm {GREETS} \"$SLURM_JOB_ID.$SLURM_STEP_ID\"; m {GREETS} >&2\n}}\n",
+        around()
     )
     .into_bytes()
+}
+
+/// `b NUMBER` begins a command, and `z` follows to its end what was started as `$r`. What all groups need is here, so that they stay short: srun reads 1024
+/// bytes at once, and of what it reads in pieces the last one may wait for 40 ms, see [`HEARS`].
+fn around() -> String {
+    format!(
+        "b() {{ r= w= c= e= n=$1; m {BEGINS} $n; m {BEGINS} $n >&2; }}\n\
+         z() {{ if [ -n \"$r\" ]; then\n\
+         trap 'e=1; x </dev/null >/dev/null 2>&1 3<&- & v=$!' TERM HUP INT USR2\n\
+         g <&3 2>/dev/null 3<&- & w=$!\nwait $r; c=$?\n\
+         while [ -n \"$e\" ] && kill -0 $r 2>/dev/null; do wait $r; c=$?; done\n\
+         trap - TERM HUP INT USR2\nfi\n\
+         {}m {ENDS} $n $c; m {ENDS} $n >&2; cd /\n\
+         [ -z \"$e\" ] || {{ kill $w 2>/dev/null; wait $w $v; exit 0; }}\n\
+         [ -z \"$w\" ] || wait $w; m {READY}; }}\n",
+        code()
+    )
+}
+
+/// Has `$c` be the code that is given back.
+fn code() -> String {
+    format!("if [ $c -eq 255 ]; then c={FOR_255}; elif [ $c -gt 128 ]; then c={KILLED}; fi\n")
 }
 
 /// A command for a shell that runs nothing else, and ends with its code. Lines that stop it and let it go on may come behind it, and are not lost on a
@@ -92,7 +115,8 @@ pub(crate) fn once(body: &[u8]) -> Vec<u8> {
     script.extend(
         format!(
             "[ -z \"$r\" ] || {{ g <&3 >/dev/null 2>&1 3<&- & w=$!\nexec 3<&-\nwait $r; c=$?\nkill $w 2>/dev/null; }}\n\
-             if [ $c -eq 255 ]; then c={FOR_255}; elif [ $c -gt 128 ]; then c={KILLED}; fi\nexit $c\n}}\n"
+             {}exit $c\n}}\n",
+            code()
         )
         .into_bytes(),
     );
@@ -102,21 +126,5 @@ pub(crate) fn once(body: &[u8]) -> Vec<u8> {
 /// A command, as the group that is read. `body` starts it in the background, without descriptor 3, and sets `r` to its number, or sets `c` to the code that it would
 /// have ended with.
 pub(super) fn group(number: u64, body: &[u8]) -> Vec<u8> {
-    let mut script = format!("{{\nr= w= c= e= n={number}\nm {BEGINS} $n; m {BEGINS} $n >&2\n").into_bytes();
-    script.extend(body);
-    script.extend(
-        format!(
-            "\nif [ -n \"$r\" ]; then\n\
-             trap 'e=1; x </dev/null >/dev/null 2>&1 3<&- & v=$!' TERM HUP INT USR2\n\
-             g <&3 2>/dev/null 3<&- & w=$!\nwait $r; c=$?\n\
-             while [ -n \"$e\" ] && kill -0 $r 2>/dev/null; do wait $r; c=$?; done\n\
-             trap - TERM HUP INT USR2\nfi\n\
-             if [ $c -eq 255 ]; then c={FOR_255}; elif [ $c -gt 128 ]; then c={KILLED}; fi\n\
-             m {ENDS} $n $c; m {ENDS} $n >&2\ncd /\n\
-             [ -z \"$e\" ] || {{ kill $w 2>/dev/null; wait $w $v; exit 0; }}\n\
-             [ -z \"$w\" ] || wait $w\nm {READY}\n}}\n"
-        )
-        .into_bytes(),
-    );
-    script
+    [format!("{{\nb {number}\n").as_bytes(), body, b"\nz\n}\n"].concat()
 }
