@@ -28,6 +28,12 @@ impl CostModel {
     pub fn work(&self, weight: Weight) -> f64 {
         weight.entries as f64 * self.entry + weight.bytes as f64 * self.byte
     }
+
+    /// The same, where each entry takes so many seconds at least.
+    #[must_use]
+    pub fn with_entries_of(self, seconds: f64) -> CostModel {
+        CostModel { entry: self.entry.max(seconds), ..self }
+    }
 }
 
 /// The three terms of a model, as factors of the guess.
@@ -60,6 +66,14 @@ impl Fit {
     /// The model as it is now.
     pub fn model(&self) -> CostModel {
         self.model
+    }
+
+    /// Expects that each entry takes so many seconds at least, until launches say otherwise.
+    pub fn expect(&mut self, entry: f64) {
+        if self.shortest == f64::INFINITY && entry.is_finite() {
+            self.guess = self.guess.with_entries_of(entry);
+            self.model = self.guess;
+        }
     }
 
     /// Takes in a launch of another kind, which says only how little a launch may take.

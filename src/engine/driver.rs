@@ -275,6 +275,7 @@ impl Driver<'_, '_> {
             }
             feed::Found::KeptWhole(why, path) => self.statistics.kept_whole(why, path),
             feed::Found::Meets(name) => self.state.inputs.push(Input::Meets(name)),
+            feed::Found::LookUp(seconds) => self.state.inputs.push(Input::LookUp(seconds)),
             feed::Found::News(news) => self.tell_news(news),
             feed::Found::Unread(error) => self.unread(&error)?,
             feed::Found::End(scanned) => {

@@ -53,6 +53,8 @@ pub(super) enum Found {
     Unread(ScanError),
     /// This name may be one with another at the destination.
     Meets(String),
+    /// Seconds that an entry of the source takes at least.
+    LookUp(f64),
     /// A host scans, or does not any more.
     News(News),
     /// The scan ended, and took this long; `None` if it was stopped, and not everything was told.
@@ -99,6 +101,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         linked_dirs: Mutex::default(),
         failure: Mutex::default(),
         meeting: inputs.plan.watches_names.then(Meeting::default),
+        began,
         tell,
     };
     for single in &inputs.plan.singles {
@@ -132,6 +135,9 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     // Whoever has stopped the scan may be gone: a directory that has hung until now may belong to another run already.
     let stopped = inputs.watch.stopped();
     if !stopped {
+        if let Some(division) = &inputs.division {
+            tell(Found::LookUp(division.look_up(inputs.watch.found(), began.elapsed())));
+        }
         feed.pack_linked_dirs();
         // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
         let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
@@ -177,6 +183,7 @@ struct Feed<'a> {
     failure: Mutex<Option<Error>>,
     /// Where names of split directories may be one at the destination.
     meeting: Option<Meeting>,
+    began: Instant,
     tell: &'a (dyn Fn(Found) + Sync),
 }
 
@@ -228,7 +235,8 @@ impl Feed<'_> {
     /// The tree is a small one, and nothing of it was told yet.
     fn limits(&self, found: Weight) -> Limits {
         let usual = self.inputs.config.limits;
-        let limits = self.inputs.division.as_ref().map_or(usual, |division| division.limits(found));
+        let divide = |division: &Division| division.limits(found, division.look_up(found, self.began.elapsed()));
+        let limits = self.inputs.division.as_ref().map_or(usual, divide);
         self.packer.limit(limits);
         limits
     }

@@ -2,12 +2,13 @@
 //! buckets would leave slots without work.
 
 use std::num::NonZero;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::cost::CostModel;
 use crate::endpoint::Target;
 use crate::plan::{Plan, Strategy};
-use crate::scan::{Limits, Weight};
+use crate::scan::{Limits, Weight, is_elsewhere};
 
 /// Seconds of a handshake of ssh, and of a daemon. Through a connection that is open a launch takes no longer than on this machine (61 ms on
 /// loopback).
@@ -42,6 +43,11 @@ pub(super) fn opening(plan: &Plan) -> f64 {
     if plan.route.is_some() { SSH_CONNECTION } else { 0.0 }
 }
 
+/// A scan that took less says nothing of its source.
+const SHORTEST_SCAN: Duration = Duration::from_millis(50);
+/// A thread of a scan has so many names to look up, if there are as many.
+const NAMES_A_THREAD: u64 = 32;
+
 /// How a tree is divided that fits into fewer buckets than there are slots, but is worth several launches: 272 large files on a long link.
 pub(super) struct Division {
     /// It has no more entries than that.
@@ -49,6 +55,8 @@ pub(super) struct Division {
     slots: u64,
     usual: Limits,
     guess: CostModel,
+    /// Threads that do little but wait for a source that answers from elsewhere.
+    waiting: Option<NonZero<usize>>,
 }
 
 impl Division {
@@ -57,17 +65,28 @@ impl Division {
         let slots = config.processes.get() as u64;
         let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
         let most = config.limits.entries.get().saturating_mul(slots);
-        (slots > 1 && !config.limits_given && parallel && !plan.trees.is_empty()).then_some(Division {
+        let waits = || plan.far.is_none() && plan.trees.iter().any(|tree| is_elsewhere(&tree.root.path()));
+        (slots > 1 && !config.limits_given && parallel && !plan.trees.is_empty()).then(|| Division {
             most,
             slots,
             usual: config.limits,
             guess,
+            waiting: waits().then_some(plan.scan_threads),
         })
     }
 
-    /// The limits of a tree of this weight.
-    pub fn limits(&self, found: Weight) -> Limits {
-        let Division { slots, usual, guess, .. } = self;
+    /// Seconds that an entry takes at least, if a scan that took so long has found so much: an rsync looks each name up too, and one after the other. With 1 ms
+    /// for each operation (FUSE) one rsync took 220 s for 20,000 files, which were too few for several.
+    pub fn look_up(&self, found: Weight, took: Duration) -> f64 {
+        let Some(threads) = self.waiting.filter(|_| took >= SHORTEST_SCAN && found.entries > 0) else { return 0.0 };
+        let busy = (threads.get() as u64).min(found.entries / NAMES_A_THREAD).max(1);
+        busy as f64 * took.as_secs_f64() / found.entries as f64
+    }
+
+    /// The limits of a tree of this weight, each entry of which takes so many seconds at least.
+    pub fn limits(&self, found: Weight, look_up: f64) -> Limits {
+        let Division { slots, usual, .. } = self;
+        let guess = self.guess.with_entries_of(look_up);
         if guess.work(found) < WORTH * guess.launch * *slots as f64 {
             return *usual;
         }
@@ -75,5 +94,28 @@ impl Division {
             NonZero::new(all.div_ceil(BUCKETS.saturating_mul(*slots))).map_or(usual, |part| part.min(usual))
         };
         Limits { entries: part(found.entries, usual.entries), bytes: part(found.bytes, usual.bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_divided_by_how_long_it_took_to_scan() {
+        let limit = |count| NonZero::new(count).unwrap();
+        let usual = Limits { entries: limit(100_000), bytes: limit(1 << 40) };
+        let division =
+            Division { most: 400_000, slots: 4, usual, guess: CostModel::default(), waiting: NonZero::new(32) };
+        let found = |entries| Weight { entries, bytes: 0 };
+        let entries = |entries, seconds| {
+            let look_up = division.look_up(found(entries), Duration::from_secs_f64(seconds));
+            division.limits(found(entries), look_up).entries.get()
+        };
+        assert_eq!(entries(6400, 0.02), 100_000, "it may be chance");
+        assert_eq!(entries(6400, 1.0), 200);
+        assert_eq!(entries(20, 0.2), 100_000, "so few have one thread");
+        let near = Division { waiting: None, ..division };
+        assert_eq!(near.look_up(found(6400), Duration::from_secs(1)), 0.0);
     }
 }

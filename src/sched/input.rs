@@ -22,6 +22,8 @@ pub(crate) enum Input {
     Buckets(Vec<Bucket>),
     /// This name may be one with another at the destination.
     Meets(String),
+    /// An entry of the source takes so many seconds at least.
+    LookUp(f64),
     /// Something of the source could not be read, or was left out.
     Unread {
         vanished: bool,

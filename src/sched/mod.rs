@@ -229,6 +229,10 @@ impl Scheduler {
                 }
             }
             Input::Meets(name) => drop(self.meeting.name.get_or_insert(name)),
+            Input::LookUp(seconds) => {
+                self.fit.expect(seconds);
+                self.queue.goes_by(self.fit.model());
+            }
             Input::Unread { vanished } => {
                 self.soft.add(if vanished { exit::VANISHED } else { exit::PARTIAL });
                 self.sender_failed |= !vanished;

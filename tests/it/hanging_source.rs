@@ -277,3 +277,26 @@ fn an_interrupt_ends_it_when_it_was_copied() {
 fn a_killed_run_resumes_when_it_was_copied() {
     a_killed_run_resumes("a_killed_run_resumes_when_it_was_copied", Phase::AfterLaunch);
 }
+
+/// Where each look-up takes a while, one rsync takes long for what it does in a moment elsewhere.
+#[test]
+fn a_slow_source_is_worth_several_rsyncs() {
+    let work = Work::new();
+    // One of them fits into the usual buckets of four slots, and the other does not.
+    for (name, count) in [("real/few", 1200), ("real/more", 5000)] {
+        (0..count).for_each(|number| drop(work.file(format!("{name}/{}/{number}", number / 30), "")));
+    }
+    let control = work.file("speed", "@500");
+    let mounted = Fuse::mount(&work, "hanging_fs", &[work.join("real").into(), control.into()], "src");
+    let _mounted = match mounted {
+        Ok(mounted) => mounted,
+        Err(why) => return support::skip("a_slow_source_is_worth_several_rsyncs", &why),
+    };
+    for (source, is_one) in [("real/few/", true), ("real/more/", true), ("src/few/", false), ("src/more/", false)] {
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "4", "--stats", "-r", "-a", source, "D/"]);
+        let ran = run(copy).expect_code(0);
+        assert_eq!(ran.stdout_text().contains("it is too small for several"), is_one, "{}", ran.report());
+        fs::remove_dir_all(work.join("D")).unwrap();
+    }
+}

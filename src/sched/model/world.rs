@@ -140,6 +140,9 @@ impl World {
             self.find_dir();
             told += 1;
         }
+        if self.random.one_in(3) {
+            self.scan.push_back(Input::LookUp(1e-3 * self.random.below(100) as f64));
+        }
         self.scan.push_back(Input::ScanEnded);
     }
 

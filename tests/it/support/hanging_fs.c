@@ -1,7 +1,7 @@
 /*
  * Another directory, seen through a file system that can hang: while the file CONTROL exists, everything about the path which it holds (such as
  * "/a/b"), and about what is below, waits. That is how a hard NFS mount behaves whose server does not answer: only a process that is being killed
- * stops waiting. Everything else goes on meanwhile. Nothing can be written.
+ * stops waiting. Everything else goes on meanwhile. With "@1000" in it everything takes 1000 microseconds. Nothing can be written.
  *
  *   cc -o hanging_fs hanging_fs.c $(pkg-config --cflags --libs fuse3);  hanging_fs DIRECTORY CONTROL -f MOUNTPOINT
  */
@@ -33,6 +33,11 @@ static int hangs(const char *path)
         return 0;
     ssize_t length = read(file, where, sizeof where);
     close(file);
+    if (length > 1 && where[0] == '@') {
+        where[length < PATH_MAX ? length : PATH_MAX - 1] = 0;
+        usleep(atoi(where + 1));
+        return 0;
+    }
     return length > 0 && !strncmp(path, where, length) && (!path[length] || path[length] == '/');
 }
 
