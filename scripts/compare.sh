@@ -9,7 +9,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 usage() {
     cat <<'END'
-usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--hosts] [--buckets] [--delete] [--links] [--pull-wan]
+usage: scripts/compare.sh [--copy] [--scan] [--slow] [--ssh] [--wan] [--hosts] [--hosts-slow] [--buckets] [--delete] [--links] [--pull-wan]
        [--pull-small] [--pull-ssh] [--pull-addresses] [OPTIONS]
 
 What is compared; --copy if nothing is said:
@@ -23,6 +23,8 @@ What is compared; --copy if nothing is said:
                  WAN_PROXY and python3): rsync, multi-sync -p 4, -p 8
   --hosts        three source hosts (network namespaces, 100 Mbit/s each, an sshd in each) that push 120 MB to one rsync daemon:
                  multi-sync -p 3 on one of them, and many-to-one with all (needs root, ip and tc)
+  --hosts-slow   three source hosts (mount namespaces) with a source each whose file system takes 1 ms an operation and eight at
+                 once, 20,000 files: one of them and all, that scan what they copy, and all where this machine scans (needs root, FUSE)
   --buckets      what a run costs per bucket: 10,000, 100,000 and 1,000,000 buckets of one file, for an rsync that does nothing
   --delete       -a --delete where the destination has 100,000 files and 10,000 more: rsync, multi-sync -p 1, -p 2 ...
   --pull-wan     256 files of 640 KiB from an rsync daemon at the end of a long link, as --wan: rsync, multi-sync -p 4, -p 8
@@ -93,6 +95,8 @@ sshd_pid=
 observed_pid=
 wan_pids=()
 spaces=()
+# Processes that hold a mount namespace each.
+holders=()
 daemon_address=
 mounted=
 
@@ -116,8 +120,8 @@ number() {
 read_words() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --copy | --scan | --slow | --ssh | --wan | --hosts | --buckets | --delete | --links | --pull-wan | --pull-small | --pull-ssh | \
-                --pull-addresses) kinds+=("${1#--}") ;;
+            --copy | --scan | --slow | --ssh | --wan | --hosts | --hosts-slow | --buckets | --delete | --links | --pull-wan | --pull-small | \
+                --pull-ssh | --pull-addresses) kinds+=("${1#--}") ;;
             --peers) peers=yes ;;
             --cold) cold=yes ;;
             -h | --help) usage && exit 0 ;;
@@ -160,6 +164,7 @@ clean() {
         ip netns del "$space" || :
     done
     [ -z "$daemon_address" ] || ip addr del "$daemon_address/32" dev lo || :
+    [ ${#holders[@]} = 0 ] || kill "${holders[@]}" 2>/dev/null || :
     [ -z "$mounted" ] || fusermount3 -u -z "$mounted" || :
     [ -z "$work" ] || rm -rf "$work"
 }
@@ -286,6 +291,14 @@ command_of() {
         'multi-sync from 3 hosts by a template')
             argv=("$multi_sync" -m many-to-one --engine "ip netns exec ms$$-{host} sh -s" --hosts 1,2,3 -r "${options[*]}" "$2/" "$3/")
             ;;
+        *' slow host'*)
+            # Each is called by its process.
+            local hosts=("${holders[@]}") way=hosts
+            if [[ $1 == *' from 1 '* ]]; then hosts=("${holders[0]}"); fi
+            if [[ $1 == *'scanned here' ]]; then way=here; fi
+            argv=("$multi_sync" -m many-to-one --engine "nsenter -t {host} -m env PATH='$(dirname "$multi_sync"):$PATH' sh -s"
+                --hosts "$(IFS=, && echo "${hosts[*]/%/*8}")" --scan-by "$way" -r "${options[*]}" "$2/" "$3/")
+            ;;
         multi-sync*) argv=("$multi_sync" -p "$count" -r "${options[*]}" "$2/" "$3/") ;;
         mprsync*) argv=("$mprsync" -j "$count" --silent "${options[@]}" "$2/" "$3/") ;;
         'two by hand') argv=(bash -c "$by_hand" by_hand "$2" "$3" "${options[@]}") ;;
@@ -408,8 +421,8 @@ compare_copies() {
     local tree=$1 from=$2 to=$3 tool round run
     shift 3
     check_room "$from"
-    # The first copy of all pays for caches.
-    command_of rsync "${pulled:-$from}" "$to"
+    # The first copy of all pays for caches; not where nothing is remembered.
+    command_of rsync "$([ -n "$mounted" ] && echo "$from" || echo "${pulled:-$from}")" "$to"
     timeout --foreground "$cap" "${argv[@]}" >/dev/null || fail "rsync cannot copy $tree"
     rm -rf "$work/copy"
     for ((round = 1; round <= rounds; round++)); do
@@ -599,18 +612,18 @@ scans() {
     done
 }
 
-# Shows "$work/tree" at "$work/slow", where each look-up takes 1 ms and nothing is remembered.
+# Shows "$work/tree" at "$work/slow", where each look-up takes 1 ms and nothing is remembered. mount_slow AT_ONCE
 mount_slow() {
     if ! { has cc && has pkg-config && has fusermount3 && pkg-config --exists fuse3 && [ -r "$slowfs" ] && [ -c /dev/fuse ]; }; then
-        say "SKIP --slow: cc, pkg-config, fuse3 with its headers, /dev/fuse or $slowfs is missing (scripts/setup.sh bench)"
+        say "SKIP: cc, pkg-config, fuse3 with its headers, /dev/fuse or $slowfs is missing (scripts/setup.sh bench)"
         return 1
     fi
     local flags
     read -ra flags <<<"$(pkg-config fuse3 --cflags --libs)"
     cc -O2 -o "$work/slowfs" "$slowfs" "${flags[@]}"
     mkdir -p "$work/slow" "$work/tree"
-    SLOWFS_SOURCE=$work/tree SLOWFS_DELAY_US=1000 "$work/slowfs" -o max_threads=64 "$work/slow" ||
-        { say 'SKIP --slow: it cannot be mounted' && return 1; }
+    SLOWFS_SOURCE=$work/tree SLOWFS_DELAY_US=1000 "$work/slowfs" -o max_threads="$1" "$work/slow" ||
+        { say 'SKIP: it cannot be mounted' && return 1; }
     mounted=$work/slow
 }
 
@@ -626,7 +639,7 @@ lookups() {
 slow_scans() {
     local tools=('multi-sync -d' find) tree tool
     if has fpart; then tools+=(fpart); fi
-    mount_slow || return 0
+    mount_slow 64 || return 0
     # 5,000 entries each.
     for tree in flat-300k=0.016667 bench-1m=0.005; do
         make_tree "${tree%=*}" "$work/tree" "${tree#*=}"
@@ -863,6 +876,31 @@ source_hosts() {
     rm -rf "$work/tree"
 }
 
+# Each with a mount of its own, as three clients of one server have.
+hosts_scan() {
+    if [ "$(id -u)" != 0 ] || ! unshare -m true; then
+        say 'SKIP --hosts-slow: needs root and mount namespaces'
+        return 1
+    fi
+    mount_slow 8 || return 0
+    make_tree bench-1m "$work/tree" "$(awk "BEGIN { print 0.02 * $scale }")"
+    local number
+    for number in 1 2 3; do
+        SLOWFS_SOURCE=$work/tree SLOWFS_DELAY_US=1000 \
+            unshare -m sh -c "umount '$work/slow' && exec '$work/slowfs' -f -o max_threads=8 '$work/slow'" &
+        holders+=($!)
+    done
+    sleep 1
+    pulled=$work/slow
+    compare_copies 'three hosts and a slow source' "$work/tree" "$work/copy" \
+        'multi-sync from 1 slow host' 'multi-sync from 3 slow hosts' 'multi-sync from 3 slow hosts scanned here'
+    pulled=
+    kill "${holders[@]}"
+    holders=()
+    fusermount3 -u "$mounted" && mounted=
+    rm -rf "$work/tree"
+}
+
 # The three are one machine with as many links.
 pull_addresses() {
     start_hosts || return 0
@@ -994,6 +1032,7 @@ for kind in "${kinds[@]}"; do
         ssh) remote && references=(rsync) ;;
         wan) wide_area && references=(rsync) ;;
         hosts) source_hosts && references=('multi-sync -p 3 on one host') ;;
+        hosts-slow) hosts_scan && references=('multi-sync from 1 slow host') ;;
         buckets) many_buckets ;;
         delete) deletions && references=(rsync) ;;
         links) farms && references=(rsync) ;;
