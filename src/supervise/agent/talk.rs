@@ -91,10 +91,10 @@ impl<'a> Talk<'a> {
         let mut buffer = vec![0; CHUNK];
         loop {
             self.write()?;
-            let patience = match self.has_more() {
-                _ if self.owes => ANSWER_EVERY,
-                true => FEED_EVERY,
-                false => LOOK_EVERY,
+            let patience = match (self.owes, self.has_more()) {
+                (true, _) => ANSWER_EVERY,
+                (false, true) => FEED_EVERY,
+                (false, false) => LOOK_EVERY,
             };
             let (out, err) =
                 wait_for_output(self.agent.stdout.as_ref(), self.agent.stderr.as_ref(), NO_PIPE, patience)?;
@@ -178,7 +178,7 @@ impl<'a> Talk<'a> {
                 let is_its = self.begun[at] && !self.ended[at];
                 if is_its || stream == Stream::Stderr {
                     self.idle = Duration::ZERO;
-                    self.owes = is_its && self.agent.waits_for_answers;
+                    self.owes |= is_its && self.agent.waits_for_answers;
                     each(stream, Some(bytes));
                 }
                 return;
