@@ -76,7 +76,7 @@ impl Division {
     }
 
     /// Seconds that an entry takes at least, if a scan that took so long has found so much: an rsync looks each name up too, and one after the other. With 1 ms
-    /// for each operation (FUSE) one rsync took 220 s for 20,000 files, which were too few for several.
+    /// for each operation (FUSE) one rsync took 115 s for 9,500 files, which were too few for several.
     pub fn look_up(&self, found: Weight, took: Duration) -> f64 {
         let Some(threads) = self.waiting.filter(|_| took >= SHORTEST_SCAN && found.entries > 0) else { return 0.0 };
         let busy = (threads.get() as u64).min(found.entries / NAMES_A_THREAD).max(1);
