@@ -54,7 +54,7 @@ MULTI_SYNC (default target/release/multi-sync), MAKETREE, SAMETREE, BARESCAN (de
 `make compare` builds them. MPRSYNC: mprsync from PyPI (default: where it is found; without it its rows are left out). SLOWFS: the source of a FUSE file system that waits (default ../shared/tools/slowfs.c).
 WAN_PROXY: a program that delays and limits TCP connections (default ../shared/tools/wan-proxy.py).
 `scripts/setup.sh bench` installs what --scan and --slow can use. With the defaults --copy takes about 10 minutes, --scan 5, --slow 8,
---ssh 5, --wan 6, --hosts 4, --buckets 12, --delete 3,
+--ssh 5, --wan 6, --hosts 4, --hosts-slow 10, --buckets 12, --delete 3,
 --links 6, --pull-wan 6, --pull-small 6, --pull-ssh 6 and --pull-addresses 4 on two cores.
 END
 }

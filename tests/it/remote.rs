@@ -470,7 +470,8 @@ fn a_connection_that_breaks_is_made_again() {
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 100 }), 6).unwrap();
     // Of the rsyncs over there that recurse, that is of those that copy, the first ends while it waits for its names, which is replaced and nobody
-    // hears of it (directories take a second to make, so that it does wait); of all the sixth kills the server's end of its connection. With --timeout none waits for its names, so that it had begun.
+    // hears of it (directories take a second to make, so that it does wait); of all the sixth kills the server's end of its connection. With
+    // --timeout none waits for its names, so that it had begun.
     let first = "case $2 in *r*e.*) echo >>COUNT; [ $(wc -l <COUNT) != 1 ] || exit 12;; *) sleep 1;; esac";
     let sixth = "echo >>COUNT; [ $(wc -l <COUNT) != 6 ] || kill -9 $PPID";
     for (name, script, more, is_told) in [("first", first, "", false), ("sixth", sixth, " --timeout=60", true)] {

@@ -190,7 +190,7 @@ fn a_pause_over_ssh_changes_nothing() {
     expect_same(&work, "D/", &ran);
 }
 
-/// What a pause has ended is told as that, and not as a failure.
+/// What a pause has ended is no failure.
 #[track_caller]
 fn expect_no_failure(work: &Work, ran: &Run) {
     let lines = events::read(&work.join("events"));
@@ -198,6 +198,7 @@ fn expect_no_failure(work: &Work, ran: &Run) {
     assert!(!ran.stderr_text().contains("rsync error"), "{}", ran.report());
 }
 
+/// What a pause has ended is told as that.
 #[track_caller]
 fn expect_ended_by_pause(work: &Work, ran: &Run) {
     let lines = events::read(&work.join("events"));

@@ -133,7 +133,7 @@ fn what_keeps_output_back_is_answered_whatever_comes() {
     for (waits, answers) in [(false, 2..=2), (true, 4..=5)] {
         let way = Invocation::new("sh", vec!["-c".into(), way.clone().into()], "/");
         let mut agent = Agent::start(&way).unwrap().that_waits_for_answers(waits);
-        assert_eq!(run(&mut agent, "echo a; sleep 0.3; echo b; sleep 0.3").0, Ended::Code(0));
+        assert_eq!(run(&mut agent, "echo a; sleep 1; echo b; sleep 1").0, Ended::Code(0));
         agent.end(POLITE);
         let sent = fs::read_to_string(&lines).unwrap();
         // One for each mark of its beginning.

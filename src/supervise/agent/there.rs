@@ -20,7 +20,8 @@ pub(super) const HEARD: &str = "E";
 /// The other end is there.
 pub(super) const PULSE: &str = "k";
 /// Nothing. What has an answer is not waited for: a connection keeps back what is small until what went before was acknowledged (Nagle, RFC 896), and the other end
-/// acknowledges at once only what it answers, and after 40 ms else. Through srun (24.11, as strace shows) it was up to 90 ms a command, most where an rsync prints in several pieces.
+/// acknowledges at once only what it answers, and after 40 ms else. Through srun (22.05, as strace shows) a command waited for up to 90 ms, most where an rsync prints
+/// in several pieces.
 pub(super) const HEARS: &str = "n";
 /// A question whether this end is there, and one what the command has read and written so far.
 pub(super) const THERE: &str = "q";
