@@ -14,6 +14,8 @@ export SETUP
 PACKAGE_TARGET ?=
 # For another processor a C compiler and a linker are needed, which cargo-zigbuild brings.
 PACKAGE_BUILD := $(if $(filter-out $(shell uname -m)-%,$(PACKAGE_TARGET)),zigbuild,build)
+# musl's own allocator lets the threads of a scan wait for each other (bench-data/runs/2026-11-30-musl-b).
+PACKAGE_FEATURES := $(if $(findstring musl,$(PACKAGE_TARGET)),--features mimalloc)
 # More arguments for `cargo test`, such as a name.
 TEST_ARGS ?=
 # How long `make fuzz` runs each target, and which ones (all).
@@ -110,15 +112,14 @@ uninstall: ## remove what install has put there
 packages: need-target ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux-musl or aarch64-...: static); needs cargo-deb and cargo-generate-rpm
 	@for tool in cargo-deb cargo-generate-rpm; do \
 	    command -v $$tool >/dev/null || { echo "$$tool is not here: cargo install --locked $$tool" >&2; exit 1; }; done
-	$(CARGO) $(PACKAGE_BUILD) --release --locked $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	@# A strip of this machine does not know the programs of others; the linker does.
+	CARGO_PROFILE_RELEASE_STRIP=symbols $(CARGO) $(PACKAGE_BUILD) --release --locked $(PACKAGE_FEATURES) $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	@mkdir -p target
 	@printf '%s\n' \
 	    "multi-sync ($(VERSION)-1) unstable; urgency=medium" '' '  * See docs/CHANGELOG.md in this directory.' '' \
 	    " -- The authors of multi-sync <maintainers@multi-sync.invalid>  $$(LC_ALL=C date -R)" >target/debian-changelog
 	@gzip -9nc share/man/multi-sync.1 >target/multi-sync.1.gz
-	$(CARGO) deb --no-build $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
-	@# cargo-deb strips a copy; this one is for the .rpm. A strip that does not know the target leaves it as it is.
-	-strip '$(TARGET)/$(PACKAGE_TARGET)/release/multi-sync'
+	$(CARGO) deb --no-build --no-strip $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	$(CARGO) generate-rpm $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	@cd '$(TARGET)/$(PACKAGE_TARGET)' && \
 	    sha256sum debian/multi-sync_"$(VERSION)"-*.deb generate-rpm/multi-sync-"$(VERSION)"-*.rpm release/multi-sync | tee SHA256SUMS
@@ -126,7 +127,7 @@ packages: need-target ## a .deb and an .rpm (PACKAGE_TARGET=x86_64-unknown-linux
 sbom: need-cargo ## target/multi-sync.cdx.json: every crate in the program, with version and licence (CycloneDX); needs cargo-cyclonedx
 	@command -v cargo-cyclonedx >/dev/null || { echo "cargo-cyclonedx is not here: cargo install --locked cargo-cyclonedx" >&2; exit 1; }
 	@mkdir -p target
-	$(CARGO) cyclonedx --format json --override-filename multi-sync.cdx $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
+	$(CARGO) cyclonedx --format json --override-filename multi-sync.cdx $(PACKAGE_FEATURES) $(if $(PACKAGE_TARGET),--target '$(PACKAGE_TARGET)')
 	mv multi-sync.cdx.json target/
 
 fuzz: need-cargo ## fuzz targets for a time each (FUZZ_SECONDS=60, FUZZ_TARGETS='size endpoint'); installs cargo-fuzz
@@ -180,6 +181,8 @@ need-rsync-source:
 need-target: need-cargo
 	@[ -z '$(PACKAGE_TARGET)' ] || [ -d "$$(rustc --print target-libdir --target '$(PACKAGE_TARGET)')" ] || { \
 	    echo 'Rust has no standard library for $(PACKAGE_TARGET) here: rustup target add $(PACKAGE_TARGET)' >&2; exit 1; }
+	@[ -z '$(PACKAGE_FEATURES)' ] || [ '$(PACKAGE_BUILD)' != build ] || [ -n "$$CC" ] || command -v "$$(uname -m)-linux-musl-gcc" >/dev/null || { \
+	    echo "a C compiler for musl is not here: $$(uname -m)-linux-musl-gcc, in Debian's package musl-tools; or name one in CC" >&2; exit 1; }
 	@[ '$(PACKAGE_BUILD)' = build ] || command -v cargo-zigbuild >/dev/null || { \
 	    echo 'cargo-zigbuild is not here: cargo install --locked cargo-zigbuild, and zig (both: pip install cargo-zigbuild ziglang)' >&2; exit 1; }
 

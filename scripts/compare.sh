@@ -233,7 +233,7 @@ describe() {
     if has ssh; then version ssh ssh -V; fi
     if has "$mprsync"; then
         # It tells no version.
-        head -c 2 "$mprsync" | grep -q '#!' && version mprsync "$(sed -n '1s/^#!//p' "$mprsync")" -c 'import importlib.metadata as m; print(m.version("mprsync"))'
+        head -c 2 "$(command -v "$mprsync")" | grep -q '#!' && version mprsync "$(sed -n '1s/^#!//p' "$(command -v "$mprsync")")" -c 'import importlib.metadata as m; print(m.version("mprsync"))'
     fi
     echo "command: $0 ${words[*]}"
 }

@@ -14,6 +14,10 @@ mod musl;
 mod streams;
 mod terminal;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -27,17 +31,14 @@ use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
 use multi_sync::command::far::serve;
 use multi_sync::command::outlet::{Outlet, ReportFile};
-use multi_sync::command::report::ProgressLine;
-use multi_sync::command::report::Summary;
+use multi_sync::command::report::{ProgressLine, Summary};
 use multi_sync::command::runs;
 use multi_sync::command::shell::Quoted;
-use multi_sync::command::size;
 use multi_sync::command::supervise::Guardian;
-use multi_sync::command::thread;
+use multi_sync::command::{size, thread};
 use multi_sync::harness::bench::{self, Told};
-use multi_sync::harness::selftest;
-use multi_sync::harness::survey;
 use multi_sync::harness::trial::Stopper;
+use multi_sync::harness::{selftest, survey};
 use multi_sync::job::Stream;
 use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress, Running};
 use multi_sync::{Error, Result};
