@@ -152,7 +152,7 @@ impl Driver<'_, '_> {
             }
             let inputs = std::mem::take(&mut self.state.inputs);
             let commands = self.scheduler.handle(Instant::now(), inputs);
-            self.context.control.watch().set_awaited(self.scheduler.is_idle());
+            self.context.control.watch().set_awaited(self.scheduler.awaits_scan());
             self.tell_step();
             self.begin_last_look();
             for command in commands {

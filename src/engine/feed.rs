@@ -135,9 +135,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     // Whoever has stopped the scan may be gone: a directory that has hung until now may belong to another run already.
     let stopped = inputs.watch.stopped();
     if !stopped {
-        if let Some(division) = &inputs.division {
-            tell(Found::LookUp(division.look_up(inputs.watch.found(), began.elapsed())));
-        }
+        feed.tell_look_up();
         feed.pack_linked_dirs();
         // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
         let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
@@ -456,8 +454,21 @@ impl Feed<'_> {
     fn packed(&self, packed: Result<Vec<Bucket>>) {
         match packed {
             Ok(closed) if closed.is_empty() => {}
-            Ok(closed) => (self.tell)(Found::Buckets(closed)),
+            Ok(closed) => {
+                // Whether that is worth a launch before the scan ends depends on it.
+                self.tell_look_up();
+                (self.tell)(Found::Buckets(closed));
+            }
             Err(error) => self.fail(error),
+        }
+    }
+
+    /// Tells what looking up an entry takes, as far as the scan shows it by now.
+    fn tell_look_up(&self) {
+        let Some(division) = &self.inputs.division else { return };
+        let seconds = division.look_up(self.inputs.watch.found(), self.began.elapsed());
+        if seconds > 0.0 {
+            (self.tell)(Found::LookUp(seconds));
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A host that loses a launch is set aside and asked whether it is there, less and less often; what it had goes back to the queue. When
 //! it answers it gets one launch, and only when that succeeds is it trusted again. A host that fails at once is given
-//! [`UNPROVEN`] launches and no more while others work: it can never drain the queue.
+//! [`UNPROVEN`] launches and no more while others work: it can never drain the queue. One whose launches go on for a while gets more of them.
 
 use std::num::NonZero;
 use std::time::{Duration, Instant};
@@ -12,8 +12,11 @@ use crate::queue::Pace;
 use crate::report::HostFigures;
 use crate::scan::Weight;
 
-/// Launches that a host gets before one has succeeded, and after which, when all in a row were lost, it is used only if no other is there.
+/// Launches that a host gets at once before one has succeeded, and after which, when all in a row were lost, it is used only if no other is there.
 pub(crate) const UNPROVEN: u32 = 3;
+/// A launch that has gone on for so long did not fail at once. Where a launch takes long, as on slow storage, most slots of a new host would wait for the first
+/// to end (bench-data/runs/2026-11-30-hosts-slow-b).
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// First wait before a host that was set aside is asked; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -27,6 +30,8 @@ const LONGEST_LAUNCH: f64 = 60.0;
 
 /// All hosts of a run.
 pub(crate) struct HostPool {
+    /// As it was last told.
+    now: Option<Instant>,
     workers: Vec<Worker>,
     /// The host of each slot.
     slots: Vec<usize>,
@@ -42,7 +47,8 @@ pub(crate) struct HostPool {
 struct Worker {
     host: Host,
     state: State,
-    running: u32,
+    /// The slots of launches that run, and since when.
+    running: Vec<(usize, Option<Instant>)>,
     /// Launches that have succeeded.
     wins: u64,
     /// Times it was set aside since its last success.
@@ -53,6 +59,12 @@ struct Worker {
 }
 
 impl Worker {
+    fn ended(&mut self, slot: usize) {
+        if let Some(at) = self.running.iter().position(|(of, _)| *of == slot) {
+            self.running.remove(at);
+        }
+    }
+
     /// It has never done anything, or nothing for a long time.
     fn has_failed(&self) -> bool {
         self.losses >= UNPROVEN || self.wins == 0 && self.figures.lost >= u64::from(UNPROVEN)
@@ -70,7 +82,7 @@ impl HostPool {
         let worker = |(at, host): (usize, &Host)| Worker {
             host: host.clone(),
             state: State::Ready,
-            running: 0,
+            running: Vec::new(),
             wins: 0,
             losses: 0,
             slower: None,
@@ -81,7 +93,12 @@ impl HostPool {
             },
         };
         let workers = hosts.iter().enumerate().map(worker).collect();
-        HostPool { workers, slots, timeout, stranded: None, wins: 0, last_code: 0 }
+        HostPool { now: None, workers, slots, timeout, stranded: None, wins: 0, last_code: 0 }
+    }
+
+    /// It is so late now.
+    pub fn tick(&mut self, now: Instant) {
+        self.now = Some(now);
     }
 
     /// Has slots for so many, if there are fewer: more on each host, in the proportion in which they are spread.
@@ -105,9 +122,9 @@ impl HostPool {
     /// The same among the hosts that are faster than this.
     pub fn free_slot_faster(&self, than: f64, taken: impl Fn(usize) -> bool) -> Option<usize> {
         let usual = self.usual();
-        let key = |at: usize| (self.pace_of(at, usual).is_slow(), self.workers[at].running);
+        let key = |at: usize| (self.pace_of(at, usual).is_slow(), self.workers[at].running.len());
         // Each host once, however many slots it has.
-        let hosts: Vec<Option<(bool, u32)>> =
+        let hosts: Vec<Option<(bool, usize)>> =
             (0..self.workers.len()).map(|at| (self.slower(at) < than && self.usable(at)).then(|| key(at))).collect();
         let free = (0..self.slots.len()).filter(|slot| hosts[self.slots[*slot]].is_some() && !taken(*slot));
         free.min_by_key(|slot| hosts[self.slots[*slot]])
@@ -128,7 +145,8 @@ impl HostPool {
 
     /// How much slower than expected all are together that work or can: as many slots of this speed would do what they do.
     fn usual(&self) -> f64 {
-        let speeds = self.workers.iter().enumerate().filter(|(at, worker)| worker.running > 0 || self.usable(*at));
+        let speeds =
+            self.workers.iter().enumerate().filter(|(at, worker)| !worker.running.is_empty() || self.usable(*at));
         let (slots, speed) = speeds.fold((0.0, 0.0), |(slots, speed), (at, worker)| {
             let count = worker.figures.slots as f64;
             (slots + count, speed + count / self.slower(at))
@@ -153,11 +171,16 @@ impl HostPool {
         let room = match (worker.wins > 0 && worker.losses == 0, worker.losses) {
             (true, _) => true,
             // New: as many as it may lose.
-            (false, 0) => worker.running < UNPROVEN,
+            (false, 0) => worker.running.iter().filter(|(_, since)| self.is_young(*since)).count() < UNPROVEN as usize,
             // On trial.
-            (false, _) => worker.running == 0,
+            (false, _) => worker.running.is_empty(),
         };
         ready && room && !(worker.has_failed() && self.others_work(at))
+    }
+
+    fn is_young(&self, since: Option<Instant>) -> bool {
+        let age = self.now.zip(since).map(|(now, since)| now.duration_since(since));
+        age.is_none_or(|age| age < AT_ONCE)
     }
 
     fn others_work(&self, at: usize) -> bool {
@@ -167,7 +190,7 @@ impl HostPool {
 
     pub fn started(&mut self, slot: usize) {
         let worker = &mut self.workers[self.slots[slot]];
-        worker.running += 1;
+        worker.running.push((slot, self.now));
         worker.figures.launches += 1;
     }
 
@@ -175,7 +198,7 @@ impl HostPool {
     pub fn won(&mut self, slot: usize, buckets: u64, weight: Weight, ran: Duration) {
         self.wins += 1;
         let worker = &mut self.workers[self.slots[slot]];
-        worker.running = worker.running.saturating_sub(1);
+        worker.ended(slot);
         worker.wins += 1;
         worker.losses = 0;
         worker.figures.buckets += buckets;
@@ -186,7 +209,7 @@ impl HostPool {
     /// A launch was stopped by us, or could not begin.
     pub fn left(&mut self, slot: usize) {
         let worker = &mut self.workers[self.slots[slot]];
-        worker.running = worker.running.saturating_sub(1);
+        worker.ended(slot);
     }
 
     /// A launch was lost with its host or its connection. Launches that are lost together count once. Whether the host was set
@@ -194,7 +217,7 @@ impl HostPool {
     pub fn lost(&mut self, slot: usize, code: u8, now: Instant) -> Option<Duration> {
         self.last_code = code;
         let worker = &mut self.workers[self.slots[slot]];
-        worker.running = worker.running.saturating_sub(1);
+        worker.ended(slot);
         worker.figures.lost += 1;
         worker.figures.why = Some(code);
         if worker.state != State::Ready {
@@ -235,7 +258,7 @@ impl HostPool {
 
     /// The code to end with, if no host could be used for too long.
     pub fn stranded(&mut self, now: Instant) -> Option<u8> {
-        let any = (0..self.workers.len()).any(|at| self.usable(at) || self.workers[at].running > 0);
+        let any = (0..self.workers.len()).any(|at| self.usable(at) || !self.workers[at].running.is_empty());
         if any {
             self.stranded = None;
             return None;
@@ -344,6 +367,21 @@ mod tests {
         }
         assert_eq!(of_bad, UNPROVEN);
         assert!(pool.wins() > 500);
+    }
+
+    #[test]
+    fn a_new_host_whose_launches_go_on_gets_more() {
+        let mut pool = pool("a*8", 1);
+        let now = Instant::now();
+        let mut running = Vec::new();
+        for (seconds, expected) in [(0, 3), (1, 6), (2, 8)] {
+            pool.tick(now + second(seconds));
+            while let Some(slot) = pool.free_slot(|slot| running.contains(&slot)) {
+                pool.started(slot);
+                running.push(slot);
+            }
+            assert_eq!(running.len(), expected, "after {seconds} s");
+        }
     }
 
     #[test]

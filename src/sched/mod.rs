@@ -201,6 +201,7 @@ impl Scheduler {
     /// Takes what has happened, in this order, and says what is to be done.
     pub fn handle(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>) -> Vec<Command> {
         self.now = now;
+        self.slots.hosts.iter_mut().for_each(|hosts| hosts.tick(now));
         inputs.into_iter().for_each(|input| self.hear(input));
         if !self.finished {
             self.look_at_the_clock();
@@ -408,10 +409,10 @@ impl Scheduler {
         }
     }
 
-    /// Whether another launch could run, and there is nothing for it to do.
-    pub fn is_idle(&self) -> bool {
+    /// Whether another launch could run, and the scan has not found enough for it yet.
+    pub fn awaits_scan(&self) -> bool {
         let may_run = self.phase == Phase::Transfer && !self.steering.paused && !self.stopping();
-        may_run && self.queue.is_empty() && self.working() < self.processes().get()
+        may_run && !self.scanned && self.working() < self.processes().get()
     }
 
     /// Buckets that wait.

@@ -300,3 +300,23 @@ fn a_slow_source_is_worth_several_rsyncs() {
         fs::remove_dir_all(work.join("D")).unwrap();
     }
 }
+
+/// What is found is worth launches before the scan ends, if it takes long to look up.
+#[test]
+fn launches_begin_while_a_slow_source_is_scanned() {
+    let work = Work::new();
+    (0..5000).for_each(|number| drop(work.file(format!("real/{}/{number}", number / 30), "")));
+    let control = work.file("speed", "@500");
+    let mounted = Fuse::mount(&work, "hanging_fs", &[work.join("real").into(), control.into()], "src");
+    let _mounted = match mounted {
+        Ok(mounted) => mounted,
+        Err(why) => return support::skip("launches_begin_while_a_slow_source_is_scanned", &why),
+    };
+    let mut copy = multi_sync(&work);
+    copy.args(["-p", "2", "--scan-threads", "1", "--events", "run.jsonl", "-r", "-a", "src/", "D/"]);
+    run(copy).expect_code(0);
+    let text = fs::read_to_string(work.join("run.jsonl")).unwrap();
+    let before: Vec<&str> = text.lines().take_while(|line| !line.contains(r#""type":"scan""#)).collect();
+    let copies = before.iter().filter(|line| line.contains("launch_start") && line.contains(r#""kind":"copy""#));
+    assert!(copies.count() >= 2, "{text}");
+}
