@@ -310,7 +310,8 @@ fn judge(
 }
 
 fn refusal(answer: &Answer, here: &Answer, checked: &Checked, dest: Option<&str>) -> Option<(String, u8)> {
-    let said = |otherwise: &str| if answer.said.is_empty() { otherwise.to_owned() } else { answer.said.join("; ") };
+    let lines: Vec<&str> = answer.said.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let said = |otherwise: &str| if lines.is_empty() { otherwise.to_owned() } else { lines.join("; ") };
     if answer.ended == Ended::Stalled {
         return Some((format!("no answer for {} s", LONGEST.as_secs()), exit::TIMEOUT));
     }

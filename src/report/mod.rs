@@ -188,7 +188,7 @@ pub struct HostFigures {
     pub busy: Duration,
     /// Time in which it was not used after a loss.
     pub aside: Duration,
-    /// It was not used again.
+    /// It was set aside when the run ended.
     pub is_aside: bool,
 }
 

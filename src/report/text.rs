@@ -99,7 +99,7 @@ impl fmt::Display for Statistics<'_> {
                 let _ = write!(text, ", {} of them lost (code {code}), set aside for {seconds:.1} s", host.lost);
             }
             if host.is_aside {
-                text.push_str(", not used again");
+                text.push_str(", set aside at the end");
             }
             line(&format!("Host {}", host.host), &text)?;
         }

@@ -256,15 +256,21 @@ impl HostPool {
         }
     }
 
-    /// The code to end with, if no host could be used for too long.
+    /// The code to end with, if no host could be used for too long. Not one that answers and loses each launch that it is given: a launch that goes on for as
+    /// long as that says otherwise.
     pub fn stranded(&mut self, now: Instant) -> Option<u8> {
-        let any = (0..self.workers.len()).any(|at| self.usable(at) || !self.workers[at].running.is_empty());
-        if any {
+        let lasts = |since: Option<Instant>| since.is_some_and(|since| now.duration_since(since) >= self.timeout);
+        let is_good = |worker: &Worker| {
+            worker.state == State::Ready && worker.losses == 0 || worker.running.iter().any(|(_, since)| lasts(*since))
+        };
+        if self.workers.iter().any(is_good) {
             self.stranded = None;
             return None;
         }
         let since = *self.stranded.get_or_insert(now);
-        (now.duration_since(since) >= self.timeout).then_some(self.last_code)
+        // Who is tried is waited for.
+        let tried = (0..self.workers.len()).any(|at| self.usable(at) || !self.workers[at].running.is_empty());
+        (!tried && now.duration_since(since) >= self.timeout).then_some(self.last_code)
     }
 
     /// The time without a host that can be used begins anew.
@@ -465,5 +471,37 @@ mod tests {
         pool.due(now + second(60));
         pool.answered(0, true, now + second(61));
         assert_eq!(pool.stranded(now + second(62)), None);
+    }
+
+    /// Whether it answers is one thing, and whether rsync works there another.
+    #[test]
+    fn hosts_that_answer_and_do_nothing_are_no_hosts() {
+        for lasts in [1, 45, 70] {
+            let mut pool = pool("a*8,b*8", 1);
+            let begun = Instant::now();
+            let (mut running, mut ended): (Vec<(usize, u64)>, Option<u64>) = (Vec::new(), None);
+            for seconds in 0..1000 {
+                let now = begun + second(seconds);
+                pool.tick(now);
+                for (slot, _) in running.extract_if(.., |(_, since)| *since + lasts <= seconds) {
+                    pool.lost(slot, 12, now);
+                }
+                for (at, _) in pool.due(now) {
+                    pool.answered(at, true, now);
+                }
+                if pool.stranded(now).is_some() {
+                    ended = Some(seconds);
+                    break;
+                }
+                while let Some(slot) = pool.free_slot(|slot| running.iter().any(|(of, _)| *of == slot)) {
+                    pool.started(slot);
+                    running.push((slot, seconds));
+                }
+            }
+            // A launch that goes on for the whole of that time may have done something.
+            let expected = if lasts > 60 { None } else { Some(()) };
+            assert_eq!(ended.map(|_| ()), expected, "{lasts}");
+            assert!(ended.is_none_or(|ended| (60..=60 + 2 * lasts + 31).contains(&ended)), "{ended:?}");
+        }
     }
 }

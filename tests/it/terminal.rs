@@ -406,7 +406,8 @@ fn host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several()
             );
             let dest = sshd.remote(work.join("by-ssh"));
             let mut terminal = copy(&several, &options, &dest);
-            assert_eq!(terminal.ends(SOON).0, Some(255), "{}", terminal.seen());
+            // An rsync that finds the pipe closed before its ssh has ended says 12.
+            assert!(matches!(terminal.ends(SOON).0, Some(255 | 12)), "{}", terminal.seen());
             let todo = format!("to do: log in once with `ssh {}`", sshd.host());
             assert!(terminal.seen().contains(&todo) && !terminal.seen().contains("(yes/no"), "{}", terminal.seen());
             let mut terminal = copy(&[], &options, &dest);

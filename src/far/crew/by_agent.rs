@@ -68,7 +68,7 @@ pub fn read(common: &Common<'_>, host: &Host, line: &Line) -> Result<End> {
     Ok(match (hearing.has_shell, hearing.is_there) {
         _ if common.is_over() => End::Over,
         (true, false) if line.why.get().is_none() => End::Missing,
-        (_, true) => End::Lost(ran.error("multi-sync there has ended").to_string()),
+        (_, true) => End::Lost(ran.error("multi-sync has stopped reading there").to_string()),
         (_, false) => End::Lost(ran.error("it cannot be reached").to_string()),
     })
 }
