@@ -256,8 +256,8 @@ impl HostPool {
         }
     }
 
-    /// The code to end with, if no host could be used for too long. Not one that answers and loses each launch that it is given: a launch that goes on for as
-    /// long as that says otherwise.
+    /// The code to end with, if no host could be used for too long. One that answers and loses each launch that it is given does not count; one whose launch goes
+    /// on for that long does.
     pub fn stranded(&mut self, now: Instant) -> Option<u8> {
         let lasts = |since: Option<Instant>| since.is_some_and(|since| now.duration_since(since) >= self.timeout);
         let is_good = |worker: &Worker| {
