@@ -49,6 +49,8 @@ const FACTORS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 /// ridge where they say little (Hoerl and Kennard 1970).
 #[derive(Debug, Clone)]
 pub struct Fit {
+    /// What was guessed before anything was seen.
+    first: CostModel,
     guess: CostModel,
     /// Normal equations: the upper left is symmetric, the last column the right side.
     sums: [[f64; TERMS + 1]; TERMS],
@@ -60,7 +62,7 @@ pub struct Fit {
 impl Fit {
     /// Starts with a guess.
     pub fn new(guess: CostModel) -> Fit {
-        Fit { guess, sums: [[0.0; TERMS + 1]; TERMS], shortest: f64::INFINITY, model: guess }
+        Fit { first: guess, guess, sums: [[0.0; TERMS + 1]; TERMS], shortest: f64::INFINITY, model: guess }
     }
 
     /// The model as it is now.
@@ -68,10 +70,10 @@ impl Fit {
         self.model
     }
 
-    /// Expects that each entry takes so many seconds at least, until launches say otherwise.
+    /// Expects that each entry takes so many seconds at least, until launches say otherwise. What is said later counts.
     pub fn expect(&mut self, entry: f64) {
         if self.shortest == f64::INFINITY && entry.is_finite() {
-            self.guess = self.guess.with_entries_of(entry);
+            self.guess = self.first.with_entries_of(entry);
             self.model = self.guess;
         }
     }
@@ -170,6 +172,17 @@ mod tests {
         [9_000, 12_000, 20_000].into_iter().for_each(|entries| fit.learn(weight(entries, 0), 1.4));
         assert!(fit.model().launch <= 0.06, "{:?}", fit.model());
         assert!(fit.model().work(weight(50_000, 0)) > 1.0, "{:?}", fit.model());
+    }
+
+    #[test]
+    fn what_is_expected_is_what_was_said_last() {
+        let mut fit = Fit::new(CostModel::default());
+        // A scan that hangs for a moment when it begins.
+        fit.expect(0.2);
+        fit.expect(1e-3);
+        assert_eq!(fit.model().entry, 1e-3);
+        fit.expect(1e-9);
+        assert_eq!(fit.model(), CostModel::default());
     }
 
     #[test]
