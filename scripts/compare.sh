@@ -232,8 +232,9 @@ describe() {
     if has msrsync3; then version msrsync3 msrsync3 --version; fi
     if has ssh; then version ssh ssh -V; fi
     if has "$mprsync"; then
-        # It tells no version.
-        head -c 2 "$(command -v "$mprsync")" | grep -q '#!' && version mprsync "$(sed -n '1s/^#!//p' "$(command -v "$mprsync")")" -c 'import importlib.metadata as m; print(m.version("mprsync"))'
+        # It tells no version, and what stands in front of it may be a script of another kind.
+        interpreter=$(sed -n '1s/^#!//p' "$(command -v "$mprsync")")
+        case $interpreter in *python*) version mprsync "$interpreter" -c 'import importlib.metadata as m; print(m.version("mprsync"))' ;; esac
     fi
     echo "command: $0 ${words[*]}"
 }

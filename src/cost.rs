@@ -72,9 +72,10 @@ impl Fit {
 
     /// Expects that each entry takes so many seconds at least, until launches say otherwise. What is said later counts.
     pub fn expect(&mut self, entry: f64) {
-        if self.shortest == f64::INFINITY && entry.is_finite() {
+        let has_learned = self.sums[0][0] > 0.0;
+        if !has_learned && entry.is_finite() {
             self.guess = self.first.with_entries_of(entry);
-            self.model = self.guess;
+            self.model = CostModel { launch: self.guess.launch.min(self.shortest), ..self.guess };
         }
     }
 
@@ -183,6 +184,14 @@ mod tests {
         assert_eq!(fit.model().entry, 1e-3);
         fit.expect(1e-9);
         assert_eq!(fit.model(), CostModel::default());
+        // One that makes directories says nothing of entries.
+        fit.bound(0.01);
+        fit.expect(1e-3);
+        assert_eq!((fit.model().launch, fit.model().entry), (0.01, 1e-3));
+        fit.learn(weight(1000, 0), 0.1);
+        let learned = fit.model();
+        fit.expect(0.2);
+        assert_eq!(fit.model(), learned);
     }
 
     #[test]

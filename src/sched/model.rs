@@ -208,6 +208,20 @@ fn violations(seeds: std::ops::Range<u64>, rules: &'static [Rule], most: usize) 
     found
 }
 
+/// Hosts that could help the scan are asked for by it, also where something waits that is not worth a launch yet.
+#[test]
+fn a_scan_is_awaited_until_it_has_ended() {
+    let mut world = World::new(0);
+    // Nothing begins before.
+    world.policy.short_scan = Duration::from_secs(3600);
+    let mut scheduler = world.scheduler(RULES);
+    let found: Vec<Input> = std::mem::take(&mut world.scan).into();
+    scheduler.handle(world.now, found.into_iter().filter(|input| !matches!(input, Input::ScanEnded)));
+    assert!(scheduler.waiting() > 0 && scheduler.awaits_scan());
+    scheduler.handle(world.now, [Input::ScanEnded]);
+    assert!(!scheduler.awaits_scan());
+}
+
 /// Both may come in one look. Found by 10^6 runs: what was stopped stayed so for ever.
 #[test]
 fn an_interruption_ends_a_pause() {

@@ -305,18 +305,23 @@ fn a_slow_source_is_worth_several_rsyncs() {
 #[test]
 fn launches_begin_while_a_slow_source_is_scanned() {
     let work = Work::new();
-    (0..5000).for_each(|number| drop(work.file(format!("real/{}/{number}", number / 30), "")));
-    let control = work.file("speed", "@500");
+    (0..7000).for_each(|number| drop(work.file(format!("real/{}/{number}", number / 30), "")));
+    let control = work.file("speed", "@1000");
     let mounted = Fuse::mount(&work, "hanging_fs", &[work.join("real").into(), control.into()], "src");
     let _mounted = match mounted {
         Ok(mounted) => mounted,
         Err(why) => return support::skip("launches_begin_while_a_slow_source_is_scanned", &why),
     };
     let mut copy = multi_sync(&work);
-    copy.args(["-p", "2", "--scan-threads", "1", "--events", "run.jsonl", "-r", "-a", "src/", "D/"]);
-    run(copy).expect_code(0);
-    let text = fs::read_to_string(work.join("run.jsonl")).unwrap();
-    let before: Vec<&str> = text.lines().take_while(|line| !line.contains(r#""type":"scan""#)).collect();
-    let copies = before.iter().filter(|line| line.contains("launch_start") && line.contains(r#""kind":"copy""#));
+    copy.args(["-p", "2", "--scan-threads", "8", "--events", "run.jsonl", "-r", "-a", "src/", "D/"]);
+    let mut started = start(copy);
+    let events = || fs::read_to_string(work.join("run.jsonl")).unwrap_or_default();
+    let is_scan = |line: &str| line.contains(r#""type":"scan""#);
+    started.wait_for("the end of the scan", SOON, |_| events().lines().any(is_scan));
+    started.signal(Signal::INT);
+    started.finish(SOON).expect_code(20);
+    let text = events();
+    let before = text.lines().take_while(|line| !is_scan(line));
+    let copies = before.filter(|line| line.contains("launch_start") && line.contains(r#""kind":"copy""#));
     assert!(copies.count() >= 2, "{text}");
 }
