@@ -148,13 +148,14 @@ fn what_deletes_is_held_or_is_one() {
 #[test]
 fn a_module_that_is_replaced_is_told() {
     for (switch, code, said) in [
-        ("mv m old; cp -a second m; touch -d @1000 m", 23, "was replaced while multi-sync ran"),
+        // At once: who looks meanwhile finds the one or the other.
+        ("ln -s second n; mv -T n m", 23, "was replaced while multi-sync ran"),
         ("touch m", 0, "has changed while multi-sync ran"),
         ("true", 0, ""),
     ] {
         let work = Work::new();
-        let fill =
-            "mkdir m; for d in 1 2 3 4; do mkdir m/d$d; echo $d >m/d$d/f; done; touch -d @2000 m; cp -a m second";
+        let fill = "mkdir first; for d in 1 2 3 4; do mkdir first/d$d; echo $d >first/d$d/f; done; touch -d @2000 first; \
+                    cp -a first second; touch -d @1000 second; ln -s first m";
         run(sh(&work, fill)).expect_code(0);
         let top = work.path().display();
         work.file("conf", format!("use chroot = no\nuid = {0}\ngid = {0}\n[m]\npath = {top}/m\n", user()));
