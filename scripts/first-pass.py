@@ -7,9 +7,10 @@ usage: first-pass.py MULTI-SYNC FOLDER ROUNDS SHAPES OUT.json [TOOLS]
 SHAPES, with commas: empty (50,000 empty files in 500 directories), lognormal (20,000 files, 1.1 GB), flat (300,000 empty files in one directory), large
 (one file of LARGE bytes, default 2 GiB), or PATH (a tree that is there). TOOLS, with commas: rsync, off, on, cp, tar, fpsync, rclone, and before (the
 program in BEFORE, with a first pass); all that are installed. FROM=FOLDER: sources are made there instead, for a source on another file system.
-PROCESSES (default 2) is -p. The clock, and the processor time of all processes, are in OUT, and a table is printed.
+PROCESSES (default 2) is -p. KEEP=yes: destinations are removed at the end of a shape only; ext4 looks at each inode that was removed within the last
+minutes and does not take it (`recently_deleted`), which costs more than all else. The clock, and the processor time of all processes, are in OUT, and a table is printed.
 """
-import filecmp, json, os, platform, random, resource, shutil, stat, statistics, subprocess, sys, time
+import filecmp, glob, json, os, platform, random, resource, shutil, stat, statistics, subprocess, sys, time
 
 program, where, rounds, shapes, out = sys.argv[1], os.path.abspath(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split(','), sys.argv[5]
 before, processes = os.environ.get('BEFORE'), os.environ.get('PROCESSES', '2')
@@ -118,11 +119,12 @@ def save():
 
 
 os.makedirs(where, exist_ok=True)
-results, dest = [], f'{where}/dst'
+results, keep = [], 'KEEP' in os.environ
 for kind in shapes:
     source, name = generate(kind), os.path.basename(kind)
     for turn in range(rounds):
         for tool, command in tools.items():
+            dest = f'{where}/dst{turn}-{tool}' if keep else f'{where}/dst'
             subprocess.run(['rm', '-rf', dest, where + '/fpsync'])
             os.mkdir(dest)
             # What one tool has left to write is not the next one's work.
@@ -144,6 +146,6 @@ for kind in shapes:
                 continue
             line += f' {of(tool, what):8.3f} {of(tool, what) / max(of("rsync", what), 1e-9):5.2f}' if 'rsync' in tools else f' {of(tool, what):8.3f}'
         first = next(row for row in results if (row['shape'], row['tool']) == (name, tool))
-        differ = f'  differs: {first["different"]}, {first["example"].removeprefix(dest)}' if first['different'] else ''
+        differ = f'  differs: {first["different"]}, {first["example"].split("/dst")[-1]}' if first['different'] else ''
         print(line + (f' code {first["code"]}' if first['code'] else '') + differ, flush=True)
-    subprocess.run(['rm', '-rf', dest, where + '/fpsync'])
+    subprocess.run(['rm', '-rf', *glob.glob(f'{where}/dst*'), where + '/fpsync'])

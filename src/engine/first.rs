@@ -38,7 +38,7 @@ impl Context {
         }
     }
 
-    /// Makes split directories, if all of them are new: closed to others, until they get their attributes at the end, as they do anyway after
+    /// Makes split directories, if all of them are new: with owner and mode, and the other attributes come at the end, as they do anyway after
     /// something was made in them. So no rsync has to be waited for before there is something to do. `of_dest` if DEST is one of them. `None` if rsync
     /// is to make them.
     pub(super) fn make_split(&self, range: Range<usize>, of_dest: bool) -> Option<Made> {
@@ -54,7 +54,8 @@ impl Context {
             groups.push(group(&self.plan.recipe, above, vec![name.to_vec()]));
         }
         drop(spine);
-        first_pass::make_dirs(&self.order(groups, None)?, of_dest)
+        let of_dest = of_dest.then(|| group(&self.plan.recipe, b".", Vec::new()));
+        first_pass::make_dirs(&self.order(groups, None)?, of_dest.as_ref())
     }
 
     /// The units of a launch that may be made, by the directories that they are in.

@@ -1,8 +1,9 @@
 //! Makes directories and regular files by handles.
 //!
 //! A name is looked up below a directory that is held open, and no link is followed on the way (openat2(2)): what somebody puts into the place of a
-//! directory leads nowhere else, on neither side. Nothing that exists is changed. Directories are made closed to others, and get their attributes from
-//! rsync; no handle of a directory is kept but of those that a thread is in.
+//! directory leads nowhere else, on neither side. Nothing that exists is changed. A directory is made closed to others, and has the owner and the mode
+//! of its source before something is made in it, so that a run that is killed leaves it as an rsync would; all else it gets from rsync. No handle of a
+//! directory is kept but of those that a thread is in.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -31,7 +32,7 @@ const RECENT: i64 = 3;
 const LISTING: usize = 32 << 10;
 /// So many bytes are copied in vain rather than that it is asked whether that is needed.
 const LITTLE: i64 = 64 << 10;
-/// Directories get the rest of their mode from rsync.
+/// What a directory begins with, and keeps of it until rsync has looked at all that is in it.
 const CLOSED: Mode = Mode::RWXU;
 /// What would not work for the next file either.
 const FOR_ALL: [Errno; 7] =
@@ -62,26 +63,34 @@ pub fn make(order: &Order, watch: &dyn Watch) -> Made {
     Made { files: count(&pass.files), dirs: count(&pass.dirs), bytes: count(&pass.bytes), took: began.elapsed() }
 }
 
-/// Makes directories, parents first, each closed to others, and DEST, which is closed too if it gets the attributes of a source. `None` if one is in
-/// doubt, or fails: then rsync makes what is missing.
-pub fn make_dirs(order: &Order, closes_dest: bool) -> Option<Made> {
+/// Makes directories, parents first, and DEST, like the directory of this group if there is one. `None` if one is in doubt, or fails: then rsync makes
+/// what is missing.
+pub fn make_dirs(order: &Order, of_dest: Option<&Group>) -> Option<Made> {
     let began = Instant::now();
+    let (makes, own) = (order.makes, Own::look());
     let mut made = Made::default();
-    if order.identity.is_none() {
-        let mode = if closes_dest { CLOSED } else { Mode::from_raw_mode(0o777) };
+    let is_new = order.identity.is_none() && {
+        let mode = if of_dest.is_some() { CLOSED } else { Mode::from_raw_mode(0o777) };
         match mkdirat(CWD, &order.dest, mode) {
-            Ok(()) => made.dirs += 1,
-            Err(Errno::EXIST) => {}
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(_) => return None,
         }
-    }
+    };
+    made.dirs += u64::from(is_new);
     let dest = open_dest(order).ok()?;
+    if let Some(group) = of_dest.filter(|_| is_new) {
+        let source = open_below(&open_top(&group.base).ok()?, &group.source).ok()?;
+        let other_group = fstat(&dest).ok()?.st_mode & Mode::SGID.bits() != 0;
+        own.dress(&source, &dest, other_group, makes).ok()?;
+    }
     for group in &order.groups {
-        let tops = Pair::open(&dest, group, order.makes).ok()??;
+        let tops = Pair::open(&dest, group, makes).ok()??;
         for name in &group.names {
-            open_below(&tops.source, name).ok()?;
+            let source = open_below(&tops.source, name).ok()?;
             mkdirat(&tops.dest, OsStr::from_bytes(name), CLOSED).ok()?;
             made.dirs += 1;
+            own.dress(&source, &open_below(&tops.dest, name).ok()?, tops.other_group, makes).ok()?;
         }
     }
     Some(Made { took: began.elapsed(), ..made })
@@ -94,7 +103,7 @@ struct Pass<'a> {
     groups: &'a [Group],
     watch: &'a dyn Watch,
     pace: Option<Pace>,
-    own: (u32, u32),
+    own: Own,
     /// What is missing in the mode of a file that is made.
     umask: u32,
     temporary: temporary::Ways,
@@ -120,6 +129,8 @@ struct State {
 struct Dir {
     tops: Arc<Pair>,
     path: Vec<u8>,
+    /// It was made with another group than ours.
+    other_group: bool,
 }
 
 /// The same directory on both sides.
@@ -147,6 +158,42 @@ impl Pair {
         }
         let device = fstat(&source)?.st_dev;
         Ok(Some(Pair { source, dest, device, other_group }))
+    }
+}
+
+/// The user and the group that what is made belongs to.
+#[derive(Clone, Copy)]
+struct Own {
+    user: u32,
+    group: u32,
+}
+
+impl Own {
+    fn look() -> Own {
+        Own { user: rustix::process::geteuid().as_raw(), group: rustix::process::getegid().as_raw() }
+    }
+
+    /// Gives what is new the owner of its source, as far as that is asked for.
+    fn hand_over(self, new: BorrowedFd<'_>, found: &Stat, other_group: bool, makes: Makes) -> Result<()> {
+        let user = (makes.owner && found.st_uid != self.user).then(|| Uid::from_raw(found.st_uid));
+        let other_group = found.st_gid != self.group || other_group;
+        let group = (makes.group && other_group).then(|| Gid::from_raw(found.st_gid));
+        if user.is_some() || group.is_some() { fchown(new, user, group) } else { Ok(()) }
+    }
+
+    /// Gives a directory that was just made owner and mode of its source; what is made in it comes after that. One that may get an ACL stays closed: its mode
+    /// alone says too much. So does one whose group is rsync's to find out. The other group is one that it was made with. Says whether what is made in it
+    /// has another group than ours.
+    fn dress(self, source: &OwnedFd, new: &OwnedFd, other_group: bool, makes: Makes) -> Result<bool> {
+        let found = fstat(source)?;
+        if makes.own_group_only && (found.st_gid != self.group || other_group) || makes.plain_only && !is_plain(source)
+        {
+            return Ok(other_group);
+        }
+        self.hand_over(new.as_fd(), &found, other_group, makes)?;
+        let mode = Mode::from_raw_mode(found.st_mode & 0o7777);
+        fchmod(new, mode | CLOSED)?;
+        Ok(mode.contains(Mode::SGID))
     }
 }
 
@@ -179,7 +226,7 @@ impl<'a> Pass<'a> {
             groups: &order.groups,
             watch,
             pace: order.limit.map(Pace::new),
-            own: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            own: Own::look(),
             umask: umask(),
             temporary: temporary::Ways::default(),
             content: content::Ways::default(),
@@ -304,8 +351,8 @@ impl Worker<'_, '_> {
     /// What is in a directory that was made.
     fn dir(&mut self, dir: &Dir) -> Result<()> {
         let (source, dest) = (open_below(&dir.tops.source, &dir.path)?, open_below(&dir.tops.dest, &dir.path)?);
-        let Pair { device, other_group, .. } = *dir.tops;
-        let here = Pair { source, dest, device, other_group };
+        let other_group = self.pass.own.dress(&source, &dest, dir.other_group, self.pass.makes)?;
+        let here = Pair { source, dest, device: dir.tops.device, other_group };
         let mut listing = std::mem::take(&mut self.listing);
         let mut entries = RawDir::new(&here.source, &mut listing);
         let mut done = Ok(());
@@ -349,7 +396,7 @@ impl Worker<'_, '_> {
                 mkdirat(&above.dest, name, CLOSED)?;
                 self.pass.dirs.fetch_add(1, Ordering::Relaxed);
                 self.pass.watch.made(1, 0);
-                self.pass.add(Dir { tops: Arc::clone(tops), path });
+                self.pass.add(Dir { tops: Arc::clone(tops), path, other_group: above.other_group });
                 Ok(())
             }
             FileType::RegularFile => self.file(above, name, found),
@@ -360,21 +407,26 @@ impl Worker<'_, '_> {
     fn file(&mut self, above: &Pair, name: &CStr, found: Found<'_>) -> Result<()> {
         let makes = self.pass.makes;
         let (source, found) = self.look(&above.source, name, found)?;
-        let is_plain = |source: &OwnedFd| matches!(flistxattr_query(source), Ok(0) | Err(Errno::OPNOTSUPP));
         let left = FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
             || found.st_dev != above.device
             || found.st_size < 0
             || is_recent(&found)
             || makes.single_names_only && found.st_nlink > 1
-            || makes.own_group_only && (found.st_gid != self.pass.own.1 || above.other_group)
+            || makes.own_group_only && (found.st_gid != self.pass.own.group || above.other_group)
             || makes.plain_only && !source.as_ref().is_some_and(is_plain);
         if left {
             return Ok(());
         }
         let size = found.st_size as u64;
         let mode = Mode::from_raw_mode(found.st_mode);
+        if size == 0 {
+            let new = temporary::empty(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777))?;
+            self.set_attributes(new.as_fd(), &found, true, above)?;
+            self.is_made(0);
+            return Ok(());
+        }
         let begun = Begun::begin(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777), &self.pass.temporary)?;
-        if let Some(source) = source.filter(|_| size > 0) {
+        if let Some(source) = source {
             let holes = (found.st_blocks as u64).saturating_mul(512) < size;
             self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
             if !is_same(&found, &fstat(&source)?) {
@@ -387,16 +439,21 @@ impl Worker<'_, '_> {
             return Ok(());
         }
         begun.publish(name)?;
+        self.is_made(size);
+        Ok(())
+    }
+
+    /// Takes note of a file of this size.
+    fn is_made(&self, size: u64) {
         self.pass.files.fetch_add(1, Ordering::Relaxed);
         self.pass.bytes.fetch_add(size, Ordering::Relaxed);
         self.pass.watch.made(1, 0);
-        Ok(())
     }
 
     /// What a file of the source is, and the file, but for an empty one that everybody may read: root does not open that, which costs as much as
     /// a look. But then the one before it was empty as well, or it was looked at anyway.
     fn look(&mut self, dir: &OwnedFd, name: &CStr, found: Found<'_>) -> Result<(Option<OwnedFd>, Stat)> {
-        let opens_all = self.pass.own.0 != 0 || self.pass.makes.plain_only;
+        let opens_all = self.pass.own.user != 0 || self.pass.makes.plain_only;
         let looked = match found {
             Found::Looked(found) => Some(*found),
             Found::Listed(_) if self.expects_empty && !opens_all => Some(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?),
@@ -415,14 +472,7 @@ impl Worker<'_, '_> {
 
     /// The time comes last: a file that looks right is.
     fn set_attributes(&self, file: BorrowedFd<'_>, found: &Stat, has_mode: bool, above: &Pair) -> Result<()> {
-        let Makes { owner, group, .. } = self.pass.makes;
-        let user = (owner && found.st_uid != self.pass.own.0).then(|| Uid::from_raw(found.st_uid));
-        let other_group = found.st_gid != self.pass.own.1 || above.other_group;
-        let group = (group && other_group).then(|| Gid::from_raw(found.st_gid));
-        let owned = user.is_some() || group.is_some();
-        if owned {
-            fchown(file, user, group)?;
-        }
+        self.pass.own.hand_over(file, found, above.other_group, self.pass.makes)?;
         let mode = found.st_mode & 0o7777;
         // Another owner takes special bits away (chown(2)).
         if !has_mode || mode > 0o777 || mode & self.pass.umask != 0 {
@@ -456,6 +506,11 @@ fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
     let resolve =
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     openat2(top, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
+}
+
+/// Whether it has neither an ACL nor extended attributes.
+fn is_plain(source: &OwnedFd) -> bool {
+    matches!(flistxattr_query(source), Ok(0) | Err(Errno::OPNOTSUPP))
 }
 
 /// Whether it is still what was read.

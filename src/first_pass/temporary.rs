@@ -61,6 +61,11 @@ impl Ways {
     }
 }
 
+/// Makes a file without content, under its name at once: it is never half a file. Left without its attributes, it is one that rsync finds and changes.
+pub fn empty(dir: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<OwnedFd> {
+    openat(dir, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)
+}
+
 impl<'a> Begun<'a> {
     /// Begins a file that is to get this name. `mode` is what it may have at once if nobody sees it; under a temporary name it is closed to others.
     pub fn begin(dir: BorrowedFd<'a>, name: &CStr, mode: Mode, ways: &'a Ways) -> Result<Begun<'a>> {

@@ -256,12 +256,14 @@ fn an_empty_file_that_cannot_be_read_is_left_to_rsync() {
 }
 
 #[test]
-fn split_directories_are_made_closed_and_only_where_nothing_is() {
+fn split_directories_are_made_with_their_modes_and_only_where_nothing_is() {
     let place = Place::new();
     place.file("a/b/f", b"1");
     place.file("c", b"1");
     symlink("a", place.source().join("link")).unwrap();
     fs::set_permissions(place.source().join("a"), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(place.source().join("a/b"), Permissions::from_mode(0o3051)).unwrap();
+    fs::set_permissions(place.source(), Permissions::from_mode(0o750)).unwrap();
     let group = |above: &str, name: &str| Group {
         source: above.as_bytes().to_vec(),
         dest: above.as_bytes().to_vec(),
@@ -269,20 +271,70 @@ fn split_directories_are_made_closed_and_only_where_nothing_is() {
     };
     let order = |groups: Vec<Group>| Order { groups, ..place.order(&[]) };
     let mode = |path: &str| fs::metadata(place.dest().join(path)).unwrap().mode() & 0o7777;
-    let made = |groups: Vec<Group>| make_dirs(&order(groups), false).map(|made| made.dirs);
+    let made = |groups: Vec<Group>| make_dirs(&order(groups), None).map(|made| made.dirs);
     fs::remove_dir(place.dest()).unwrap();
     assert_eq!(made(vec![group("", "a"), group("a", "b")]), Some(3));
-    assert_eq!((mode("a"), mode("a/b")), (0o700, 0o700));
+    assert_eq!((mode("a"), mode("a/b")), (0o755, 0o3751));
     // What is there is rsync's, and what is no directory; a link is followed on neither side.
     symlink("a", place.dest().join("d")).unwrap();
     for (above, name) in [("", "a"), ("", "c"), ("", "link"), ("", "gone"), ("d", "b")] {
         assert_eq!(made(vec![group(above, name)]), None, "{above} {name}");
     }
     fs::remove_dir_all(place.dest()).unwrap();
-    assert_eq!(make_dirs(&order(vec![group("", "a")]), true).map(|made| made.dirs), Some(2));
-    assert_eq!(mode(""), 0o700);
+    let top = Group { names: Vec::new(), ..group("", "") };
+    assert_eq!(make_dirs(&order(vec![group("", "a")]), Some(&top)).map(|made| made.dirs), Some(2));
+    assert_eq!(mode(""), 0o750);
+    // A DEST that is there keeps its mode until the end.
+    fs::set_permissions(place.dest(), Permissions::from_mode(0o711)).unwrap();
+    fs::remove_dir(place.dest().join("a")).unwrap();
+    assert_eq!(make_dirs(&order(vec![group("", "a")]), Some(&top)).map(|made| made.dirs), Some(1));
+    assert_eq!(mode(""), 0o711);
     // Another directory has come into the place of DEST.
     let identity = Some((1, 1));
     fs::remove_dir(place.dest().join("a")).unwrap();
-    assert_eq!(make_dirs(&Order { identity, ..order(vec![group("", "a")]) }, false), None);
+    assert_eq!(make_dirs(&Order { identity, ..order(vec![group("", "a")]) }, None), None);
+}
+
+/// So a run that is killed leaves what one rsync would leave.
+#[test]
+fn a_directory_is_made_with_owner_and_mode() {
+    let is_root = rustix::process::geteuid().is_root();
+    let place = Place::new();
+    place.file("top/in/f", b"1");
+    place.file("top/in/deep/f", b"1");
+    let modes = [("top", 0o2775), ("top/in", 0o1777), ("top/in/deep", 0o500)];
+    for (path, mode) in modes {
+        let path = place.source().join(path);
+        if is_root {
+            std::os::unix::fs::chown(&path, Some(12), Some(34)).unwrap();
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    assert_eq!(place.make(&place.order(&["top"])), (2, 3));
+    let look =
+        |path: PathBuf| fs::metadata(path).map(|found| (found.mode() & 0o7777, found.uid(), found.gid())).unwrap();
+    for (path, mode) in modes {
+        let (_, user, group) = look(place.source().join(path));
+        assert_eq!(look(place.dest().join(path)), (mode | 0o700, user, group), "{path}");
+    }
+    // The group of a directory that hands its own on does not stay.
+    assert!(same(&place.source().join("top/in/deep/f"), &place.dest().join("top/in/deep/f")));
+    assert!(same(&place.source().join("top/in/f"), &place.dest().join("top/in/f")));
+}
+
+/// The mode of a directory with an ACL gives its group what the ACL may not.
+#[test]
+fn a_directory_that_gets_an_acl_is_closed_until_then() {
+    let place = Place::new();
+    place.file("with/f", b"1");
+    let with = place.source().join("with");
+    if rustix::fs::setxattr(&with, "user.more", b"1", rustix::fs::XattrFlags::empty()).is_err() {
+        eprintln!("SKIP: no extended attributes here");
+        return;
+    }
+    fs::set_permissions(&with, Permissions::from_mode(0o770)).unwrap();
+    let mut order = place.order(&["with"]);
+    order.makes.plain_only = true;
+    assert_eq!(place.make(&order), (1, 1));
+    assert_eq!(fs::metadata(place.dest().join("with")).unwrap().mode() & 0o7777, 0o700);
 }
