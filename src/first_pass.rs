@@ -3,9 +3,10 @@
 //! rsync looks at every entry after it: it makes what is missing, replaces what differs, sets every attribute, deletes, and reports. So what is made here
 //! has to be right in two ways only: the content of a file, and that no name appears which rsync would not have made. Hence [`table`] allows it only where
 //! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty, [`maker`] makes directories and regular files by
-//! handles that no link can lead elsewhere, [`content`] copies bytes, and [`temporary`] gives a file its name when all of it is right. Whatever
+//! handles that no link can lead elsewhere, [`content`] copies bytes, [`attributes`] sets owner, mode and time, and [`temporary`] gives a file its name when all of it is right. Whatever
 //! fails, or is in doubt, is left to rsync, which meets it and says so in its own words: nothing here is an error.
 
+mod attributes;
 mod content;
 mod fresh;
 mod maker;
@@ -27,11 +28,11 @@ pub use table::{Makes, Role, find, listed};
 #[non_exhaustive]
 pub enum Wish {
     /// Where it is exact, and several rsyncs copy.
+    #[default]
     Auto,
     /// Where it is exact, also for one process.
     On,
     /// Nowhere.
-    #[default]
     Off,
 }
 

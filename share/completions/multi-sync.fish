@@ -77,7 +77,7 @@ rsync\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-by -d 'who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: here]' -r -f -a "auto\t''
 hosts\t''
 here\t''"
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: auto]' -r -f -a "auto\t''
 on\t''
 off\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass-threads -d 'threads that make them, of all rsyncs together [default: one for each]' -r
@@ -227,7 +227,7 @@ rsync\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-by -d 'who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: here]' -r -f -a "auto\t''
 hosts\t''
 here\t''"
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: off]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: auto]' -r -f -a "auto\t''
 on\t''
 off\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass-threads -d 'threads that make them, of all rsyncs together [default: one for each]' -r

@@ -312,7 +312,7 @@ pub(super) fn command() -> Command {
                 .long("first-pass")
                 .value_name("WHEN")
                 .value_parser([AUTO, ON, OFF])
-                .help(format!("make files and directories that a DEST on this machine lacks before rsyncs look at all: {AUTO}, where that is exact; {ON}, also for one process; {OFF} [default: {OFF}]")),
+                .help(format!("make files and directories that a DEST on this machine lacks before rsyncs look at all: {AUTO}, where that is exact; {ON}, also for one process; {OFF} [default: {AUTO}]")),
         )
         .arg(long_value("first-pass-threads", "N", "threads that make them, of all rsyncs together [default: one for each]".into()))
         .arg(

@@ -30,9 +30,8 @@ pub(super) fn set(config: &mut Config, matches: &ArgMatches) -> Result<()> {
         None => FirstPass::default(),
     };
     if config.first_pass_threads.is_some() && config.first_pass == FirstPass::Off {
-        return Err(
-            Error::usage("--first-pass-threads without a first pass").remedy("add --first-pass=auto, or leave it out")
-        );
+        return Err(Error::usage("--first-pass-threads with --first-pass=off: there is no first pass")
+            .remedy("leave out one of the two"));
     }
     Ok(())
 }

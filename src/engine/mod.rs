@@ -200,8 +200,7 @@ pub fn run_recorded(
         Strategy::Plain(why) => Some(why.clone()),
         Strategy::Parallel => None,
     };
-    let no_first_pass =
-        plan.first_pass.as_ref().err().filter(|_| config.first_pass != Wish::Off && one_rsync.is_none());
+    let no_first_pass = plan.first_pass.as_ref().err().filter(|_| config.first_pass == Wish::On && one_rsync.is_none());
     let statistics =
         Statistics::new(one_rsync.clone(), one_rsync.is_some() && plan.asked.is_none(), no_first_pass.cloned());
     let mut slots = Slots::new(config, &plan);

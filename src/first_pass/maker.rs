@@ -8,7 +8,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
-    fchmod, fchown, fgetxattr_query, flistxattr_query, fstat, futimens, ioctl_getflags, mkdirat, openat, openat2,
-    statat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fgetxattr_query, fstat, ioctl_getflags, mkdirat,
+    openat, openat2, statat,
 };
 use rustix::io::{Errno, Result};
 
+use super::attributes::{CLOSED, Own, is_plain};
 use super::content::{self, Hand};
 use super::pace::Pace;
 use super::temporary::{self, Begun};
@@ -30,10 +30,10 @@ use super::{Group, Made, Makes, Order, Watch};
 /// A file that was written within so many seconds may be written once more without a change that shows: rsync reads it.
 const RECENT: i64 = 3;
 const LISTING: usize = 32 << 10;
+/// rsync names files by paths, of which it takes less than 4096 bytes (limits.h, `PATH_MAX`), with what a temporary name adds.
+const LONGEST_PATH: usize = 4096 - 64;
 /// So many bytes are copied in vain rather than that it is asked whether that is needed.
 const LITTLE: i64 = 64 << 10;
-/// What a directory begins with, and keeps of it until rsync has looked at all that is in it.
-const CLOSED: Mode = Mode::RWXU;
 /// What would not work for the next file either.
 const FOR_ALL: [Errno; 7] =
     [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
@@ -82,15 +82,21 @@ pub fn make_dirs(order: &Order, of_dest: Option<&Group>) -> Option<Made> {
     if let Some(group) = of_dest.filter(|_| is_new) {
         let source = open_below(&open_top(&group.base).ok()?, &group.source).ok()?;
         let other_group = fstat(&dest).ok()?.st_mode & Mode::SGID.bits() != 0;
-        own.dress(&source, &dest, other_group, makes).ok()?;
+        if own.leaves_dir(&source, other_group, makes).ok()? {
+            return None;
+        }
+        own.of_dir(&source, &dest, other_group, makes).ok()?;
     }
     for group in &order.groups {
         let tops = Pair::open(&dest, group, makes).ok()??;
         for name in &group.names {
             let source = open_below(&tops.source, name).ok()?;
+            if name.len() > tops.room || own.leaves_dir(&source, tops.other_group, makes).ok()? {
+                return None;
+            }
             mkdirat(&tops.dest, OsStr::from_bytes(name), CLOSED).ok()?;
             made.dirs += 1;
-            own.dress(&source, &open_below(&tops.dest, name).ok()?, tops.other_group, makes).ok()?;
+            own.of_dir(&source, &open_below(&tops.dest, name).ok()?, tops.other_group, makes).ok()?;
         }
     }
     Some(Made { took: began.elapsed(), ..made })
@@ -104,8 +110,6 @@ struct Pass<'a> {
     watch: &'a dyn Watch,
     pace: Option<Pace>,
     own: Own,
-    /// What is missing in the mode of a file that is made.
-    umask: u32,
     temporary: temporary::Ways,
     content: content::Ways,
     halted: AtomicBool,
@@ -140,6 +144,8 @@ struct Pair {
     device: u64,
     /// Files that are made here have another group than ours.
     other_group: bool,
+    /// Longer names are rsync's: the path of such a file may be too long for it.
+    room: usize,
 }
 
 impl Pair {
@@ -157,43 +163,8 @@ impl Pair {
             return Ok(None);
         }
         let device = fstat(&source)?.st_dev;
-        Ok(Some(Pair { source, dest, device, other_group }))
-    }
-}
-
-/// The user and the group that what is made belongs to.
-#[derive(Clone, Copy)]
-struct Own {
-    user: u32,
-    group: u32,
-}
-
-impl Own {
-    fn look() -> Own {
-        Own { user: rustix::process::geteuid().as_raw(), group: rustix::process::getegid().as_raw() }
-    }
-
-    /// Gives what is new the owner of its source, as far as that is asked for.
-    fn hand_over(self, new: BorrowedFd<'_>, found: &Stat, other_group: bool, makes: Makes) -> Result<()> {
-        let user = (makes.owner && found.st_uid != self.user).then(|| Uid::from_raw(found.st_uid));
-        let other_group = found.st_gid != self.group || other_group;
-        let group = (makes.group && other_group).then(|| Gid::from_raw(found.st_gid));
-        if user.is_some() || group.is_some() { fchown(new, user, group) } else { Ok(()) }
-    }
-
-    /// Gives a directory that was just made owner and mode of its source; what is made in it comes after that. One that may get an ACL stays closed: its mode
-    /// alone says too much. So does one whose group is rsync's to find out. The other group is one that it was made with. Says whether what is made in it
-    /// has another group than ours.
-    fn dress(self, source: &OwnedFd, new: &OwnedFd, other_group: bool, makes: Makes) -> Result<bool> {
-        let found = fstat(source)?;
-        if makes.own_group_only && (found.st_gid != self.group || other_group) || makes.plain_only && !is_plain(source)
-        {
-            return Ok(other_group);
-        }
-        self.hand_over(new.as_fd(), &found, other_group, makes)?;
-        let mode = Mode::from_raw_mode(found.st_mode & 0o7777);
-        fchmod(new, mode | CLOSED)?;
-        Ok(mode.contains(Mode::SGID))
+        let room = room_below(&source).min(room_below(&dest));
+        Ok(Some(Pair { source, dest, device, other_group, room }))
     }
 }
 
@@ -227,7 +198,6 @@ impl<'a> Pass<'a> {
             watch,
             pace: order.limit.map(Pace::new),
             own: Own::look(),
-            umask: umask(),
             temporary: temporary::Ways::default(),
             content: content::Ways::default(),
             halted: AtomicBool::new(false),
@@ -351,8 +321,13 @@ impl Worker<'_, '_> {
     /// What is in a directory that was made.
     fn dir(&mut self, dir: &Dir) -> Result<()> {
         let (source, dest) = (open_below(&dir.tops.source, &dir.path)?, open_below(&dir.tops.dest, &dir.path)?);
-        let other_group = self.pass.own.dress(&source, &dest, dir.other_group, self.pass.makes)?;
-        let here = Pair { source, dest, device: dir.tops.device, other_group };
+        let (own, makes) = (self.pass.own, self.pass.makes);
+        let other_group = match own.leaves_dir(&source, dir.other_group, makes)? {
+            true => dir.other_group,
+            false => own.of_dir(&source, &dest, dir.other_group, makes)?,
+        };
+        let room = dir.tops.room.saturating_sub(dir.path.len() + 1);
+        let here = Pair { source, dest, device: dir.tops.device, other_group, room };
         let mut listing = std::mem::take(&mut self.listing);
         let mut entries = RawDir::new(&here.source, &mut listing);
         let mut done = Ok(());
@@ -385,6 +360,9 @@ impl Worker<'_, '_> {
         name: &CStr,
         found: Found<'_>,
     ) -> Result<()> {
+        if name.to_bytes().len() > above.room {
+            return Ok(());
+        }
         match found.kind() {
             FileType::Directory => {
                 let path = match path {
@@ -421,7 +399,7 @@ impl Worker<'_, '_> {
         let mode = Mode::from_raw_mode(found.st_mode);
         if size == 0 {
             let new = temporary::empty(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777))?;
-            self.set_attributes(new.as_fd(), &found, true, above)?;
+            self.pass.own.of_file(new.as_fd(), &found, true, above.other_group, makes)?;
             self.is_made(0);
             return Ok(());
         }
@@ -433,7 +411,7 @@ impl Worker<'_, '_> {
                 return Ok(());
             }
         }
-        self.set_attributes(begun.file(), &found, begun.is_unnamed(), above)?;
+        self.pass.own.of_file(begun.file(), &found, begun.is_unnamed(), above.other_group, makes)?;
         // Who has given it up does not see it appear.
         if !self.hand.goes_on() {
             return Ok(());
@@ -469,19 +447,6 @@ impl Worker<'_, '_> {
         self.expects_empty = found.st_size == 0;
         Ok((Some(source), found))
     }
-
-    /// The time comes last: a file that looks right is.
-    fn set_attributes(&self, file: BorrowedFd<'_>, found: &Stat, has_mode: bool, above: &Pair) -> Result<()> {
-        self.pass.own.hand_over(file, found, above.other_group, self.pass.makes)?;
-        let mode = found.st_mode & 0o7777;
-        // Another owner takes special bits away (chown(2)).
-        if !has_mode || mode > 0o777 || mode & self.pass.umask != 0 {
-            fchmod(file, Mode::from_raw_mode(mode))?;
-        }
-        let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
-        futimens(file, &Timestamps { last_access, last_modification })
-    }
 }
 
 /// DEST, if it is the directory that it was.
@@ -508,9 +473,10 @@ fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
     openat2(top, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
 }
 
-/// Whether it has neither an ACL nor extended attributes.
-fn is_plain(source: &OwnedFd) -> bool {
-    matches!(flistxattr_query(source), Ok(0) | Err(Errno::OPNOTSUPP))
+/// How long a name may be in this directory so that its path fits for everybody; nothing if that cannot be found out.
+fn room_below(dir: &OwnedFd) -> usize {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    path.map_or(0, |path| LONGEST_PATH.saturating_sub(path.as_os_str().len() + 1))
 }
 
 /// Whether it is still what was read.
@@ -522,13 +488,6 @@ fn is_same(before: &Stat, now: &Stat) -> bool {
 fn is_recent(found: &Stat) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
     now.abs_diff(found.st_mtime) < RECENT as u64
-}
-
-/// What the system takes from the mode of a new file (proc_pid_status(5)); all of it if that is not known.
-fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let text = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    text.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
 }
 
 #[cfg(test)]

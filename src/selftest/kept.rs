@@ -13,6 +13,7 @@ use super::copies::make_tree;
 use super::ground::{Check, Checked, Failure, Ground, Job, check, expect, failed, passed, passed_with, skipped};
 use crate::engine::Control;
 use crate::error::Error;
+use crate::first_pass::Wish;
 use crate::report::Event;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
@@ -179,6 +180,8 @@ fn interruption(ground: &Ground<'_>) -> Checked {
     let slow = Job { source: &source, name: "slow", options: SLOWLY, processes: PROCESSES, entries: 3 };
     let mut config = ground.config(&slow)?;
     config.progress = true;
+    // What is on its way is to be seen.
+    config.first_pass = Wish::Off;
     let running = AtomicBool::new(false);
     let watch = |event: &Event<'_>| {
         if let Event::Progress(progress) = event
@@ -204,7 +207,8 @@ fn resumption(ground: &Ground<'_>) -> Checked {
     let job = Job { source: &source, name: "resumed", options: SLOWLY, processes: PROCESSES, entries: 3 };
     let options = ground.options(job.options)?.argv();
     let options = options.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
-    let mut words: Vec<OsString> = ["-p", "4", "-f", "3", "-r", &options, "-b"].map(Into::into).into();
+    let mut words: Vec<OsString> =
+        ["-p", "4", "-f", "3", "--first-pass=off", "-r", &options, "-b"].map(Into::into).into();
     words.extend([ground.buckets().into(), "--".into(), source.join("").into(), ground.there().at(job.name)]);
     let ran = interrupt(ground, job.name, &|| true, |control| ground.run_command(words, control))?;
     let code = ran.ended.code();

@@ -599,14 +599,18 @@ fn files_named_by_options_are_those_of_the_working_directory() {
 fn a_second_run_has_nothing_to_do() {
     let work = Work::new();
     treegen::odd_tree(&work.join("src"), &Odd { sockets: false, ..Odd::new(60) }, 11).unwrap();
-    for (source, again) in [("src/", "D/"), ("src", "E/src/")] {
+    for (source, again, first_pass) in
+        [("src/", "D/", "off"), ("src", "E/src/", "off"), ("src/", "F/", "auto"), ("src", "G/src/", "auto")]
+    {
         let copy = || {
             let mut command = multi_sync(&work);
-            command.args(["-p", "4", "-f", "5", "--stats", source, &again[..1]]);
+            command.args(["-p", "4", "-f", "5", "--stats", "--first-pass", first_pass, source, &again[..1]]);
             run(command).expect_code(0)
         };
         let first = copy();
-        assert!(figure(&first.stdout_text(), "Number of regular files transferred") > 0, "{}", first.report());
+        let transferred = figure(&first.stdout_text(), "Number of regular files transferred") > 0;
+        let made = first.stdout_text().contains("Made by the first pass");
+        assert_eq!((transferred, made), (first_pass == "off", first_pass == "auto"), "{}", first.report());
         let second = copy();
         let names = [
             "Number of created files",

@@ -158,8 +158,9 @@ impl Small {
 
     fn grow(&self) {
         let script = match self.image {
+            // What another test is starting at this moment has the open files of this process until it is another program.
             Some(_) => {
-                "umount small && truncate -s 64M image && e2fsck -pf image; resize2fs image && mount -o loop image small"
+                "n=0; until umount small; do n=$((n + 1)); [ $n -lt 20 ] || exit 1; sleep 0.1; done; truncate -s 64M image && e2fsck -pf image; resize2fs image && mount -o loop image small"
             }
             None => "mount -o remount,size=64M small",
         };

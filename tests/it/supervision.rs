@@ -129,7 +129,8 @@ fn faked(work: &Work, script: &str, flags: &[&str]) -> Command {
         work.file(format!("src/d{}/f{number}", number % 3), format!("{number}"));
     }
     let mut command = multi_sync(work);
-    command.args(flags).args(["src/", "dest"]);
+    // What these do as rsync is not to be done before.
+    command.arg("--first-pass=off").args(flags).args(["src/", "dest"]);
     fake_rsync(&mut command, work, &script.replace("WORK", work.path().to_str().unwrap()));
     command
 }

@@ -337,4 +337,10 @@ fn a_directory_that_gets_an_acl_is_closed_until_then() {
     order.makes.plain_only = true;
     assert_eq!(place.make(&order), (1, 1));
     assert_eq!(fs::metadata(place.dest().join("with")).unwrap().mode() & 0o7777, 0o700);
+    // A split one would be so until the end, or for ever if its source is gone by then.
+    fs::remove_dir_all(place.dest().join("with")).unwrap();
+    assert_eq!(make_dirs(&order, None), None);
+    assert!(!place.has("with"));
+    order.makes.plain_only = false;
+    assert_eq!(make_dirs(&order, None).map(|made| made.dirs), Some(1));
 }

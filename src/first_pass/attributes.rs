@@ -1,0 +1,85 @@
+//! Owner, group, mode and time of what is made, by its handle.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown, flistxattr_query, fstat, futimens,
+};
+use rustix::io::{Errno, Result};
+
+use super::Makes;
+
+/// What a directory begins with, and keeps of it until rsync has looked at all that is in it.
+pub const CLOSED: Mode = Mode::RWXU;
+
+/// What is made belongs to this user and this group, and has a mode without these bits.
+#[derive(Clone, Copy)]
+pub struct Own {
+    pub user: u32,
+    pub group: u32,
+    umask: u32,
+}
+
+impl Own {
+    pub fn look() -> Own {
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Own { user, group, umask: umask() }
+    }
+
+    /// Whether only rsync can say what a directory is to have: an ACL, without which its mode says too much, or a group that we may not be allowed to set.
+    /// `other_group` if it is made with another than ours.
+    pub fn leaves_dir(self, source: &OwnedFd, other_group: bool, makes: Makes) -> Result<bool> {
+        let is_of_others = || Ok::<bool, Errno>(other_group || fstat(source)?.st_gid != self.group);
+        Ok(makes.own_group_only && is_of_others()? || makes.plain_only && !is_plain(source))
+    }
+
+    /// A directory that was just made gets owner and mode of its source, before something is made in it. Says whether that will have another group than
+    /// ours.
+    pub fn of_dir(self, source: &OwnedFd, new: &OwnedFd, other_group: bool, makes: Makes) -> Result<bool> {
+        let found = fstat(source)?;
+        self.hand_over(new.as_fd(), &found, other_group, makes)?;
+        let mode = Mode::from_raw_mode(found.st_mode & 0o7777);
+        fchmod(new, mode | CLOSED)?;
+        Ok(mode.contains(Mode::SGID))
+    }
+
+    /// The same for a file; `has_mode` if it was made with that. Its time comes last: a file that looks right is.
+    pub fn of_file(
+        self,
+        file: BorrowedFd<'_>,
+        found: &Stat,
+        has_mode: bool,
+        other_group: bool,
+        makes: Makes,
+    ) -> Result<()> {
+        self.hand_over(file, found, other_group, makes)?;
+        let mode = found.st_mode & 0o7777;
+        // Another owner takes special bits away (chown(2)).
+        if !has_mode || mode > 0o777 || mode & self.umask != 0 {
+            fchmod(file, Mode::from_raw_mode(mode))?;
+        }
+        let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
+        futimens(file, &Timestamps { last_access, last_modification })
+    }
+
+    /// The owner, as far as that is asked for.
+    fn hand_over(self, new: BorrowedFd<'_>, found: &Stat, other_group: bool, makes: Makes) -> Result<()> {
+        let user = (makes.owner && found.st_uid != self.user).then(|| Uid::from_raw(found.st_uid));
+        let other_group = found.st_gid != self.group || other_group;
+        let group = (makes.group && other_group).then(|| Gid::from_raw(found.st_gid));
+        if user.is_some() || group.is_some() { fchown(new, user, group) } else { Ok(()) }
+    }
+}
+
+/// Whether it has neither an ACL nor extended attributes.
+pub fn is_plain(source: &OwnedFd) -> bool {
+    matches!(flistxattr_query(source), Ok(0) | Err(Errno::OPNOTSUPP))
+}
+
+/// What the system takes from the mode of a new file (proc_pid_status(5)); all of it if that is not known.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let text = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    text.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+}
