@@ -10,7 +10,7 @@ KIND: change  files of the source are written, moved and removed while it runs
       swap    directories of the source and of the destination change places with links to elsewhere (root)
 
 What must hold at the end: no file of DEST that rsync would take for done (size, and time in seconds) has other content than the source, or, where
-the source changed, had at some time; no temporary file is left unless it was killed; nothing from elsewhere arrives and nothing there changes; and
+the source changed, had at some time; a directory that a killed run has made has its mode; no temporary file is left unless it was killed; nothing from elsewhere arrives and nothing there changes; and
 the same command once more, when all is quiet, gives the source byte by byte, with modes, owners and times. Exits with 1 if that fails.
 """
 import ctypes, hashlib, os, random, re, shutil, signal, stat, subprocess, sys, threading, time
@@ -225,6 +225,12 @@ def main():
         if helper:
             helper.over = True
             helper.join()
+        if kind == 'kill':
+            # Each thread may have been at one.
+            mode = lambda name: stat.S_IMODE(os.lstat(os.path.join(source, name)).st_mode) | 0o700
+            closed = [name for name, (path, found) in walk(dest).items() if stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) not in (mode(name), mode(name) & 0o777) and name != '.']
+            if len(closed) > int(words[2]):
+                problems.append(f'without their modes: {closed}')
         problems += believed(source, dest)
         left = [name for name in walk(dest) if TEMPORARY.match(os.fsencode(os.path.basename(name)))]
         # An rsync leaves one whose directory is elsewhere when it removes it.

@@ -133,7 +133,7 @@ struct State {
 struct Dir {
     tops: Arc<Pair>,
     path: Vec<u8>,
-    /// It was made with another group than ours.
+    /// What is made in it has another group than ours.
     other_group: bool,
 }
 
@@ -321,13 +321,8 @@ impl Worker<'_, '_> {
     /// What is in a directory that was made.
     fn dir(&mut self, dir: &Dir) -> Result<()> {
         let (source, dest) = (open_below(&dir.tops.source, &dir.path)?, open_below(&dir.tops.dest, &dir.path)?);
-        let (own, makes) = (self.pass.own, self.pass.makes);
-        let other_group = match own.leaves_dir(&source, dir.other_group, makes)? {
-            true => dir.other_group,
-            false => own.of_dir(&source, &dest, dir.other_group, makes)?,
-        };
         let room = dir.tops.room.saturating_sub(dir.path.len() + 1);
-        let here = Pair { source, dest, device: dir.tops.device, other_group, room };
+        let here = Pair { source, dest, device: dir.tops.device, other_group: dir.other_group, room };
         let mut listing = std::mem::take(&mut self.listing);
         let mut entries = RawDir::new(&here.source, &mut listing);
         let mut done = Ok(());
@@ -370,11 +365,21 @@ impl Worker<'_, '_> {
                     None => name.to_bytes().to_vec(),
                 };
                 // What cannot be entered is not made: another file system, or somebody else's.
-                open_below(&tops.source, &path)?;
+                let source = open_below(&tops.source, &path)?;
                 mkdirat(&above.dest, name, CLOSED)?;
                 self.pass.dirs.fetch_add(1, Ordering::Relaxed);
                 self.pass.watch.made(1, 0);
-                self.pass.add(Dir { tops: Arc::clone(tops), path, other_group: above.other_group });
+                let (own, makes) = (self.pass.own, self.pass.makes);
+                // At once: who is killed leaves none without its mode.
+                let other_group = match own.leaves_dir(&source, above.other_group, makes)? {
+                    true => above.other_group,
+                    false => {
+                        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                        let new = openat(&above.dest, name, flags, Mode::empty())?;
+                        own.of_dir(&source, &new, above.other_group, makes)?
+                    }
+                };
+                self.pass.add(Dir { tops: Arc::clone(tops), path, other_group });
                 Ok(())
             }
             FileType::RegularFile => self.file(above, name, found),
