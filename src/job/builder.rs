@@ -159,7 +159,8 @@ impl JobBuilder {
         self
     }
 
-    /// Sets whether directories and files that a destination on this machine lacks are made before rsyncs look at everything.
+    /// Sets whether directories and files that a destination on this machine lacks are made before rsyncs look at everything; by default they are, where
+    /// that is exact and several rsyncs copy ([`FirstPass::Auto`]).
     pub fn first_pass(mut self, wish: FirstPass) -> Self {
         self.first_pass = Some(wish);
         self
