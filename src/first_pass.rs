@@ -2,15 +2,18 @@
 //!
 //! rsync looks at every entry after it: it makes what is missing, replaces what differs, sets every attribute, deletes, and reports. So what is made here
 //! has to be right in two ways only: the content of a file, and that no name appears which rsync would not have made. Hence [`table`] allows it only where
-//! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty, [`maker`] makes directories and regular files by
-//! handles that no link can lead elsewhere, [`content`] copies bytes, [`attributes`] sets owner, mode and time, and [`temporary`] gives a file its name when all of it is right. Whatever
-//! fails, or is in doubt, is left to rsync, which meets it and says so in its own words: nothing here is an error.
+//! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty. [`split`] and [`maker`] make directories and regular
+//! files below handles that no link can lead elsewhere ([`pair`]), [`content`] copies bytes, [`attributes`] sets owner, mode and time, and [`temporary`]
+//! gives a file its name when all of it is right. Whatever fails, or is in doubt, is left to rsync, which meets it and says so in its own words: nothing
+//! here is an error.
 
 mod attributes;
 mod content;
 mod fresh;
 mod maker;
 mod pace;
+mod pair;
+mod split;
 mod table;
 mod temporary;
 
@@ -20,7 +23,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use fresh::Known;
-pub use maker::{make, make_dirs};
+pub use maker::make;
+pub use split::make_dirs;
 pub use table::{Makes, Role, find, listed};
 
 /// Whether there is a first pass.
@@ -58,6 +62,8 @@ pub struct Order {
     pub identity: Option<(u64, u64)>,
     /// Directories of the source, and names below them.
     pub groups: Vec<Group>,
+    /// So many entries were scanned there. What has come since is rsync's.
+    pub most: u64,
     /// Bytes a second; no limit if there is none.
     pub limit: Option<NonZero<u64>>,
     /// How many threads make.

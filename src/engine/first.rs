@@ -81,9 +81,10 @@ impl Context {
         found.into_iter().map(|(above, names)| group(&self.plan.recipe, above, names)).collect()
     }
 
-    /// Makes them; `limit` is the share of the bandwidth, in KiB a second.
-    pub(super) fn make_first(&self, groups: Vec<Group>, limit: Option<u64>, meter: Arc<Meter>) -> Made {
+    /// Makes them, `most` entries at most; `limit` is the share of the bandwidth, in KiB a second.
+    pub(super) fn make_first(&self, groups: Vec<Group>, most: u64, limit: Option<u64>, meter: Arc<Meter>) -> Made {
         let Some(order) = self.order(groups, limit) else { return Made::default() };
+        let order = Order { most, ..order };
         first_pass::make(&order, &Looked { context: self, meter })
     }
 
@@ -94,6 +95,7 @@ impl Context {
             dest: dest.to_owned(),
             identity: self.dest_identity(),
             groups,
+            most: u64::MAX,
             limit: limit.and_then(|kib| NonZero::new(kib.saturating_mul(1024))),
             threads: self.threads(),
         })

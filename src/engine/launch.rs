@@ -181,7 +181,8 @@ impl Launch<'_> {
             return Ok(Made::default());
         }
         let (context, meter, limit) = (Arc::clone(&self.context), Arc::clone(&self.meter), self.start.limit);
-        Ok(self.apart(move || context.make_first(groups, limit, meter))?.unwrap_or_default())
+        let most = self.start.weight.entries;
+        Ok(self.apart(move || context.make_first(groups, most, limit, meter))?.unwrap_or_default())
     }
 
     fn tell_start(&self, names: Names) {

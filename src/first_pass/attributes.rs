@@ -2,15 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown, flistxattr_query, fstat, futimens,
-};
+use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown, flistxattr_query, futimens};
 use rustix::io::{Errno, Result};
 
 use super::Makes;
-
-/// What a directory begins with, and keeps of it until rsync has looked at all that is in it.
-pub const CLOSED: Mode = Mode::RWXU;
 
 /// What is made belongs to this user and this group, and has a mode without these bits.
 #[derive(Clone, Copy)]
@@ -26,33 +21,42 @@ impl Own {
         Own { user, group, umask: umask() }
     }
 
-    /// Whether only rsync can say what a directory is to have: an ACL, without which its mode says too much, or a group that we may not be allowed to set.
-    /// `other_group` if it is made with another than ours.
-    pub fn leaves_dir(self, source: &OwnedFd, other_group: bool, makes: Makes) -> Result<bool> {
-        let is_of_others = || Ok::<bool, Errno>(other_group || fstat(source)?.st_gid != self.group);
-        Ok(makes.own_group_only && is_of_others()? || makes.plain_only && !is_plain(source))
+    /// Whether only rsync can say what this is to have: an ACL, extended attributes, or a group that we may not be allowed to set. `other_group` if it is made
+    /// with another than ours.
+    pub fn leaves(self, source: Option<&OwnedFd>, found: &Stat, other_group: bool, makes: Makes) -> bool {
+        makes.own_group_only && (found.st_gid != self.group || other_group)
+            || makes.plain_only && !source.is_some_and(is_plain)
     }
 
-    /// A directory that was just made gets owner and mode of its source, before something is made in it. Says whether that will have another group than
-    /// ours.
-    pub fn of_dir(self, source: &OwnedFd, new: &OwnedFd, other_group: bool, makes: Makes) -> Result<bool> {
-        let found = fstat(source)?;
-        self.hand_over(new.as_fd(), &found, other_group, makes)?;
-        let mode = Mode::from_raw_mode(found.st_mode & 0o7777);
-        fchmod(new, mode | CLOSED)?;
+    /// What a directory is made with. For others than root it is closed to nobody who is to make something in it.
+    pub fn mode_of_dir(self, found: &Stat) -> Mode {
+        let mode = Mode::from_raw_mode(found.st_mode & 0o777);
+        if self.user == 0 { mode } else { mode | Mode::RWXU }
+    }
+
+    /// A directory that was just made gets the owner of its source, and what is missing of its mode, before something is made in it. Says whether that will
+    /// have another group than ours.
+    pub fn of_dir(self, new: &OwnedFd, found: &Stat, other_group: bool, makes: Makes) -> Result<bool> {
+        self.hand_over(new.as_fd(), found, other_group, makes)?;
+        let special = Mode::from_raw_mode(found.st_mode & 0o7000);
+        let mode = self.mode_of_dir(found) | special;
+        // What it has inherited goes.
+        if !special.is_empty() || other_group || mode.bits() & self.umask != 0 {
+            fchmod(new, mode)?;
+        }
         Ok(mode.contains(Mode::SGID))
     }
 
-    /// The same for a file; `has_mode` if it was made with that. Its time comes last: a file that looks right is.
-    pub fn of_file(
-        self,
-        file: BorrowedFd<'_>,
-        found: &Stat,
-        has_mode: bool,
-        other_group: bool,
-        makes: Makes,
-    ) -> Result<()> {
-        self.hand_over(file, found, other_group, makes)?;
+    /// The owner, as far as that is asked for.
+    pub fn hand_over(self, new: BorrowedFd<'_>, found: &Stat, other_group: bool, makes: Makes) -> Result<()> {
+        let user = (makes.owner && found.st_uid != self.user).then(|| Uid::from_raw(found.st_uid));
+        let other_group = found.st_gid != self.group || other_group;
+        let group = (makes.group && other_group).then(|| Gid::from_raw(found.st_gid));
+        if user.is_some() || group.is_some() { fchown(new, user, group) } else { Ok(()) }
+    }
+
+    /// A file that has its owner and its content gets its mode, unless it has that, and its time. That comes last: a file that looks right is.
+    pub fn of_file(self, file: BorrowedFd<'_>, found: &Stat, has_mode: bool) -> Result<()> {
         let mode = found.st_mode & 0o7777;
         // Another owner takes special bits away (chown(2)).
         if !has_mode || mode > 0o777 || mode & self.umask != 0 {
@@ -62,18 +66,10 @@ impl Own {
         let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
         futimens(file, &Timestamps { last_access, last_modification })
     }
-
-    /// The owner, as far as that is asked for.
-    fn hand_over(self, new: BorrowedFd<'_>, found: &Stat, other_group: bool, makes: Makes) -> Result<()> {
-        let user = (makes.owner && found.st_uid != self.user).then(|| Uid::from_raw(found.st_uid));
-        let other_group = found.st_gid != self.group || other_group;
-        let group = (makes.group && other_group).then(|| Gid::from_raw(found.st_gid));
-        if user.is_some() || group.is_some() { fchown(new, user, group) } else { Ok(()) }
-    }
 }
 
 /// Whether it has neither an ACL nor extended attributes.
-pub fn is_plain(source: &OwnedFd) -> bool {
+fn is_plain(source: &OwnedFd) -> bool {
     matches!(flistxattr_query(source), Ok(0) | Err(Errno::OPNOTSUPP))
 }
 

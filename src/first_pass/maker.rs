@@ -1,45 +1,38 @@
 //! Makes directories and regular files by handles.
 //!
 //! A name is looked up below a directory that is held open, and no link is followed on the way (openat2(2)): what somebody puts into the place of a
-//! directory leads nowhere else, on neither side. Nothing that exists is changed. A directory is made closed to others, and has the owner and the mode
-//! of its source before something is made in it, so that a run that is killed leaves it as an rsync would; all else it gets from rsync. No handle of a
-//! directory is kept but of those that a thread is in.
+//! directory leads nowhere else, on neither side. Nothing that exists is changed. A directory has the owner and the mode of its source before something is
+//! made in it, so that a run that is killed leaves it as an rsync would; all else it gets from rsync. No handle of a directory is kept but of those that a
+//! thread is in.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fgetxattr_query, fstat, ioctl_getflags, mkdirat,
-    openat, openat2, statat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, fstatfs, mkdirat, openat, statat, unlinkat};
 use rustix::io::{Errno, Result};
 
-use super::attributes::{CLOSED, Own, is_plain};
+use super::attributes::Own;
 use super::content::{self, Hand};
 use super::pace::Pace;
+use super::pair::{Pair, open_below, open_dest};
 use super::temporary::{self, Begun};
 use super::{Group, Made, Makes, Order, Watch};
 
 /// A file that was written within so many seconds may be written once more without a change that shows: rsync reads it.
 const RECENT: i64 = 3;
 const LISTING: usize = 32 << 10;
-/// rsync names files by paths, of which it takes less than 4096 bytes (limits.h, `PATH_MAX`), with what a temporary name adds.
-const LONGEST_PATH: usize = 4096 - 64;
 /// So many bytes are copied in vain rather than that it is asked whether that is needed.
 const LITTLE: i64 = 64 << 10;
 /// What would not work for the next file either.
 const FOR_ALL: [Errno; 7] =
     [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-/// A directory in which names that differ in case only are one (ioctl_iflags(2), `FS_CASEFOLD_FL`).
-const CASEFOLD: u32 = 0x4000_0000;
-const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+/// ext2 to ext4, XFS, btrfs, and tmpfs (statfs(2)).
+const KNOWN: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
 /// Makes what is ordered, as far as it is certain that rsync would make the same.
 pub fn make(order: &Order, watch: &dyn Watch) -> Made {
@@ -63,45 +56,6 @@ pub fn make(order: &Order, watch: &dyn Watch) -> Made {
     Made { files: count(&pass.files), dirs: count(&pass.dirs), bytes: count(&pass.bytes), took: began.elapsed() }
 }
 
-/// Makes directories, parents first, and DEST, like the directory of this group if there is one. `None` if one is in doubt, or fails: then rsync makes
-/// what is missing.
-pub fn make_dirs(order: &Order, of_dest: Option<&Group>) -> Option<Made> {
-    let began = Instant::now();
-    let (makes, own) = (order.makes, Own::look());
-    let mut made = Made::default();
-    let is_new = order.identity.is_none() && {
-        let mode = if of_dest.is_some() { CLOSED } else { Mode::from_raw_mode(0o777) };
-        match mkdirat(CWD, &order.dest, mode) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(_) => return None,
-        }
-    };
-    made.dirs += u64::from(is_new);
-    let dest = open_dest(order).ok()?;
-    if let Some(group) = of_dest.filter(|_| is_new) {
-        let source = open_below(&open_top(&group.base).ok()?, &group.source).ok()?;
-        let other_group = fstat(&dest).ok()?.st_mode & Mode::SGID.bits() != 0;
-        if own.leaves_dir(&source, other_group, makes).ok()? {
-            return None;
-        }
-        own.of_dir(&source, &dest, other_group, makes).ok()?;
-    }
-    for group in &order.groups {
-        let tops = Pair::open(&dest, group, makes).ok()??;
-        for name in &group.names {
-            let source = open_below(&tops.source, name).ok()?;
-            if name.len() > tops.room || own.leaves_dir(&source, tops.other_group, makes).ok()? {
-                return None;
-            }
-            mkdirat(&tops.dest, OsStr::from_bytes(name), CLOSED).ok()?;
-            made.dirs += 1;
-            own.of_dir(&source, &open_below(&tops.dest, name).ok()?, tops.other_group, makes).ok()?;
-        }
-    }
-    Some(Made { took: began.elapsed(), ..made })
-}
-
 /// What all threads share.
 struct Pass<'a> {
     makes: Makes,
@@ -110,6 +64,11 @@ struct Pass<'a> {
     watch: &'a dyn Watch,
     pace: Option<Pace>,
     own: Own,
+    most: u64,
+    /// The destination keeps times, and has told of each write that failed when that returned. Else it is asked.
+    is_known: bool,
+    /// One file was looked at after it was made, and had its time.
+    keeps_times: AtomicBool,
     temporary: temporary::Ways,
     content: content::Ways,
     halted: AtomicBool,
@@ -137,37 +96,6 @@ struct Dir {
     other_group: bool,
 }
 
-/// The same directory on both sides.
-struct Pair {
-    source: OwnedFd,
-    dest: OwnedFd,
-    device: u64,
-    /// Files that are made here have another group than ours.
-    other_group: bool,
-    /// Longer names are rsync's: the path of such a file may be too long for it.
-    room: usize,
-}
-
-impl Pair {
-    /// The directory that names of a group are in; `None` if what is made there would be something else than rsync makes.
-    fn open(dest: &OwnedFd, group: &Group, makes: Makes) -> Result<Option<Pair>> {
-        let base = open_top(&group.base)?;
-        let source = open_below(&base, &group.source)?;
-        let dest = open_below(dest, &group.dest)?;
-        let found = fstat(&dest)?;
-        // What is made below would have other permissions than it has from its source alone.
-        let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
-        let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
-        let other_group = found.st_mode & Mode::SGID.bits() != 0;
-        if has_acl || folds || other_group && !makes.group {
-            return Ok(None);
-        }
-        let device = fstat(&source)?.st_dev;
-        let room = room_below(&source).min(room_below(&dest));
-        Ok(Some(Pair { source, dest, device, other_group, room }))
-    }
-}
-
 /// What is known of an entry of the source.
 #[derive(Clone, Copy)]
 enum Found<'a> {
@@ -191,9 +119,14 @@ enum Task {
 
 impl<'a> Pass<'a> {
     fn new(order: &'a Order, watch: &'a dyn Watch) -> io::Result<Pass<'a>> {
+        let dest = open_dest(order)?;
+        let kind = fstatfs(&dest).map_or(0, |found| found.f_type as u32);
         Ok(Pass {
             makes: order.makes,
-            dest: open_dest(order)?,
+            is_known: KNOWN.contains(&kind),
+            keeps_times: AtomicBool::new(false),
+            most: order.most,
+            dest,
             groups: &order.groups,
             watch,
             pace: order.limit.map(Pace::new),
@@ -213,10 +146,25 @@ impl<'a> Pass<'a> {
         !self.halted.load(Ordering::Relaxed) && self.watch.goes_on()
     }
 
+    fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of an entry that was made.
+    fn made(&self, counter: &AtomicU64, bytes: u64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.watch.made(1, 0);
+        // Or DEST is seen in the source, which grows by what is made.
+        if self.files.load(Ordering::Relaxed) + self.dirs.load(Ordering::Relaxed) >= self.most {
+            self.halt();
+        }
+    }
+
     /// What fails for a reason that all have ends the pass; anything else is rsync's to meet.
     fn failed(&self, errno: Errno) {
         if FOR_ALL.contains(&errno) || !self.temporary.are_any() {
-            self.halted.store(true, Ordering::Relaxed);
+            self.halt();
         }
     }
 
@@ -366,19 +314,19 @@ impl Worker<'_, '_> {
                 };
                 // What cannot be entered is not made: another file system, or somebody else's.
                 let source = open_below(&tops.source, &path)?;
-                mkdirat(&above.dest, name, CLOSED)?;
-                self.pass.dirs.fetch_add(1, Ordering::Relaxed);
-                self.pass.watch.made(1, 0);
-                let (own, makes) = (self.pass.own, self.pass.makes);
+                let found = fstat(&source)?;
+                let Pass { own, makes, .. } = *self.pass;
+                let is_left = own.leaves(Some(&source), &found, above.other_group, makes);
+                // A btrfs subvolume has a device of its own and is no mount. What changes now may be DEST, seen through another file system.
+                if is_left || found.st_dev != above.device || is_recent(&found) {
+                    return Ok(());
+                }
+                mkdirat(&above.dest, name, own.mode_of_dir(&found))?;
+                self.pass.made(&self.pass.dirs, 0);
                 // At once: who is killed leaves none without its mode.
-                let other_group = match own.leaves_dir(&source, above.other_group, makes)? {
-                    true => above.other_group,
-                    false => {
-                        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                        let new = openat(&above.dest, name, flags, Mode::empty())?;
-                        own.of_dir(&source, &new, above.other_group, makes)?
-                    }
-                };
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let new = openat(&above.dest, name, flags, Mode::empty())?;
+                let other_group = own.of_dir(&new, &found, above.other_group, makes)?;
                 self.pass.add(Dir { tops: Arc::clone(tops), path, other_group });
                 Ok(())
             }
@@ -395,42 +343,64 @@ impl Worker<'_, '_> {
             || found.st_size < 0
             || is_recent(&found)
             || makes.single_names_only && found.st_nlink > 1
-            || makes.own_group_only && (found.st_gid != self.pass.own.group || above.other_group)
-            || makes.plain_only && !source.as_ref().is_some_and(is_plain);
+            || self.pass.own.leaves(source.as_ref(), &found, above.other_group, makes);
         if left {
             return Ok(());
         }
         let size = found.st_size as u64;
         let mode = Mode::from_raw_mode(found.st_mode);
-        if size == 0 {
-            let new = temporary::empty(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777))?;
-            self.pass.own.of_file(new.as_fd(), &found, true, above.other_group, makes)?;
-            self.is_made(0);
+        let (own, mode_now) = (self.pass.own, mode & Mode::from_raw_mode(0o777));
+        let Some(source) = source.filter(|_| size > 0) else {
+            let new = temporary::empty(above.dest.as_fd(), name, mode_now)?;
+            let done = self.hand_over(new.as_fd(), &found, above).and_then(|()| own.of_file(new.as_fd(), &found, true));
+            if let Err(errno) = done {
+                // rsync leaves none that it cannot finish.
+                let _ = unlinkat(&above.dest, name, AtFlags::empty());
+                return Err(errno);
+            }
+            self.prove(new.as_fd(), &found)?;
+            self.pass.made(&self.pass.files, 0);
+            return Ok(());
+        };
+        let begun = Begun::begin(above.dest.as_fd(), name, mode_now, &self.pass.temporary)?;
+        // What cannot be had is not copied before.
+        self.hand_over(begun.file(), &found, above)?;
+        let holes = (found.st_blocks as u64).saturating_mul(512) < size;
+        self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
+        if !self.pass.is_known {
+            begun.flush()?;
+        }
+        if !is_same(&found, &fstat(&source)?) {
             return Ok(());
         }
-        let begun = Begun::begin(above.dest.as_fd(), name, mode & Mode::from_raw_mode(0o777), &self.pass.temporary)?;
-        if let Some(source) = source {
-            let holes = (found.st_blocks as u64).saturating_mul(512) < size;
-            self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
-            if !is_same(&found, &fstat(&source)?) {
-                return Ok(());
-            }
-        }
-        self.pass.own.of_file(begun.file(), &found, begun.is_unnamed(), above.other_group, makes)?;
+        own.of_file(begun.file(), &found, begun.is_unnamed())?;
+        self.prove(begun.file(), &found)?;
         // Who has given it up does not see it appear.
         if !self.hand.goes_on() {
             return Ok(());
         }
         begun.publish(name)?;
-        self.is_made(size);
+        self.pass.made(&self.pass.files, size);
         Ok(())
     }
 
-    /// Takes note of a file of this size.
-    fn is_made(&self, size: u64) {
-        self.pass.files.fetch_add(1, Ordering::Relaxed);
-        self.pass.bytes.fetch_add(size, Ordering::Relaxed);
-        self.pass.watch.made(1, 0);
+    /// Who may not give this away may not give anything away.
+    fn hand_over(&self, new: BorrowedFd<'_>, found: &Stat, above: &Pair) -> Result<()> {
+        let done = self.pass.own.hand_over(new, found, above.other_group, self.pass.makes);
+        done.inspect_err(|_| self.pass.halt())
+    }
+
+    /// Whether the first file has its time, where that is not certain: rsync would copy each once more.
+    fn prove(&self, file: BorrowedFd<'_>, found: &Stat) -> Result<()> {
+        if self.pass.is_known || self.pass.keeps_times.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if fstat(file)?.st_mtime != found.st_mtime {
+            self.pass.halt();
+            return Err(Errno::NOTSUP);
+        }
+        self.pass.keeps_times.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What a file of the source is, and the file, but for an empty one that everybody may read: root does not open that, which costs as much as
@@ -452,36 +422,6 @@ impl Worker<'_, '_> {
         self.expects_empty = found.st_size == 0;
         Ok((Some(source), found))
     }
-}
-
-/// DEST, if it is the directory that it was.
-fn open_dest(order: &Order) -> io::Result<OwnedFd> {
-    let dest = open_top(&order.dest)?;
-    let found = fstat(&dest)?;
-    match order.identity {
-        Some(identity) if identity != (found.st_dev, found.st_ino) => Err(io::ErrorKind::NotFound.into()),
-        _ => Ok(dest),
-    }
-}
-
-/// A directory that is named by whoever runs this; a link at its end is followed.
-fn open_top(path: &Path) -> Result<OwnedFd> {
-    openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// A directory below another, on the same file system, without a link on the way.
-fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
-    let path = if path.is_empty() { b"." } else { path };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    openat2(top, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
-}
-
-/// How long a name may be in this directory so that its path fits for everybody; nothing if that cannot be found out.
-fn room_below(dir: &OwnedFd) -> usize {
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
-    path.map_or(0, |path| LONGEST_PATH.saturating_sub(path.as_os_str().len() + 1))
 }
 
 /// Whether it is still what was read.

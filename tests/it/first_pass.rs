@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::command::{Run, Signal, multi_sync, rsync, run, run_within, sh, start};
+use crate::support::fuse::Fuse;
 use crate::support::mount::Mounted;
 use crate::support::processes::expect_gone;
 use crate::support::twin::{Twin, table, temporary_files};
@@ -274,4 +275,68 @@ fn events_and_statistics_tell_it_apart() {
     let ran = run(copy).expect_code(0);
     assert!(made(&ran).is_some_and(|text| text.starts_with("1 files")), "{}", ran.report());
     assert_eq!(fs::metadata(work.join("L/file")).unwrap().mtime(), 1_000_000_000);
+}
+
+/// A network or a process may say only when a file is closed that its bytes were lost: one rsync fails then, and what it is told of has no name.
+#[test]
+fn what_is_lost_on_the_way_is_not_called_done() {
+    let work = Work::new();
+    for at in 0..40 {
+        work.file(format!("src/d{}/f{at}", at % 4), vec![b'a' + at as u8 % 26; 3000 + 400 * at]);
+    }
+    run(sh(&work, "find src -exec touch -d @1000000000 {} +")).expect_code(0);
+    for first_pass in ["on", "off"] {
+        let real = work.dir(&format!("real-{first_pass}"));
+        let variables = [("FAILING_SOURCE", real.as_os_str()), ("FAILING_LOST_PER_MILLE", "200".as_ref())];
+        let name = format!("lossy-{first_pass}");
+        let lossy = match Fuse::mount_told(&work, "failing_fs", &[], &variables, &name) {
+            Ok(lossy) => lossy,
+            Err(why) => return skip("what is lost on the way", &why),
+        };
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-f", "5", &format!("--first-pass={first_pass}"), "-r", "-a", "src/"])
+            .arg(lossy.path.join("D"));
+        let ran = run_within(copy, SOON);
+        drop(lossy);
+        // rsync writes once more what the first pass could not, and may be lucky.
+        let code = ran.status.code();
+        let ran = ran.expect(code == Some(11) || code == Some(0) && first_pass == "on", "the exit code");
+        let wrong = |at: &usize| {
+            let name = format!("d{}/f{at}", at % 4);
+            let (source, copied) = (work.join("src").join(&name), real.join("D").join(&name));
+            let Ok(found) = fs::metadata(&copied) else { return code == Some(0) };
+            let looks_done = code == Some(0)
+                || found.len() == fs::metadata(&source).unwrap().len() && found.mtime() == 1_000_000_000;
+            looks_done && fs::read(source).unwrap() != fs::read(copied).unwrap()
+        };
+        let wrong: Vec<usize> = (0..40).filter(wrong).collect();
+        ran.expect(wrong.is_empty(), &format!("{first_pass}: taken for done: {wrong:?}"));
+    }
+}
+
+/// With `-x` a subvolume is another file system, although nothing is mounted there.
+#[test]
+fn a_subvolume_is_another_file_system() {
+    let work = Work::new();
+    let mounted = match Mounted::btrfs(&work, "volume") {
+        Ok(mounted) => mounted,
+        Err(why) => return skip("a subvolume", &why),
+    };
+    let script = r#"cd volume; mkdir -p s/a/b; btrfs subvolume create s/a/sub >/dev/null || exit 77; mkdir -p s/a/sub/inner s/c s/d
+for f in 1 2 3 4 5 6; do for d in s s/c s/d s/a s/a/b s/a/sub s/a/sub/inner; do echo $f >$d/f$f; done; done; find s -depth -exec touch -d @1000000000 {} +"#;
+    if run(sh(&work, script)).status.code() != Some(0) {
+        return skip("a subvolume", "it cannot be made");
+    }
+    for options in ["-ax", "-axx"] {
+        let (one, many) = (mounted.path.join(format!("one{options}")), mounted.path.join(format!("many{options}")));
+        let mut copy = rsync(&work);
+        copy.arg(options).arg("volume/s/").arg(&one);
+        run(copy).expect_code(0);
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-f", "16", "--first-pass=on", "--stats", "-r", options, "volume/s/"]).arg(&many);
+        let ran = run(copy).expect_code(0);
+        assert!(made(&ran).is_some(), "{}", ran.report());
+        let names = |dir: &Path| run(sh(&work, &format!("cd '{}' && find . | sort", dir.display()))).stdout_text();
+        assert_eq!(names(&many), names(&one), "{options}");
+    }
 }

@@ -1,5 +1,6 @@
 /*
- * A file system that shows a directory, waits before each answer, and fails reads and writes at random with EIO.
+ * A file system that shows a directory, waits before each answer, and fails reads and writes at random with EIO. With FAILING_LOST_PER_MILLE it loses
+ * some of what is written, and says so only when the file is closed, as a network may (close(2)).
  *
  *   cc -o failing_fs failing_fs.c $(pkg-config --cflags --libs fuse3)
  *   FAILING_SOURCE=/some/tree FAILING_DELAY_US=1000 FAILING_PER_MILLE=20 ./failing_fs -f MOUNTPOINT
@@ -18,7 +19,7 @@
 
 enum { PATH_BYTES = 8192 };
 static const char *source;
-static long delay_us, per_mille;
+static long delay_us, per_mille, lost_per_mille;
 
 #define REAL(path) \
     char real[PATH_BYTES]; \
@@ -97,12 +98,30 @@ static int do_read(const char *path, char *bytes, size_t size, off_t at, struct 
     return count < 0 ? -errno : (int)count;
 }
 
+static char lost[65536];
+
+static int do_flush(const char *path, struct fuse_file_info *file)
+{
+    (void)path;
+    wait_a_while();
+    if (!lost[file->fh % sizeof lost])
+        return 0;
+    lost[file->fh % sizeof lost] = 0;
+    return -EIO;
+}
+
 static int do_write(const char *path, const char *bytes, size_t size, off_t at, struct fuse_file_info *file)
 {
     (void)path;
     wait_a_while();
     if (fails())
         return -EIO;
+    if (lost_per_mille > 0 && random() % 1000 < lost_per_mille) {
+        lost[file->fh % sizeof lost] = 1;
+        if (ftruncate((int)file->fh, at + (off_t)size) != 0)
+            return -errno;
+        return (int)size;
+    }
     ssize_t count = pwrite((int)file->fh, bytes, size, at);
     return count < 0 ? -errno : (int)count;
 }
@@ -198,7 +217,7 @@ static void *do_init(struct fuse_conn_info *connection, struct fuse_config *conf
 
 static const struct fuse_operations operations = {
     .init = do_init, .getattr = do_getattr, .readlink = do_readlink, .readdir = do_readdir, .open = do_open,
-    .create = do_create, .read = do_read, .write = do_write, .release = do_release, .mkdir = do_mkdir, .mknod = do_mknod,
+    .create = do_create, .read = do_read, .write = do_write, .release = do_release, .flush = do_flush, .mkdir = do_mkdir, .mknod = do_mknod,
     .symlink = do_symlink, .unlink = do_unlink, .rmdir = do_rmdir, .rename = do_rename, .link = do_link,
     .chmod = do_chmod, .chown = do_chown, .truncate = do_truncate, .utimens = do_utimens,
 };
@@ -216,6 +235,7 @@ int main(int count, char **words)
         return fprintf(stderr, "failing_fs: FAILING_SOURCE is not set\n"), 2;
     delay_us = number("FAILING_DELAY_US");
     per_mille = number("FAILING_PER_MILLE");
+    lost_per_mille = number("FAILING_LOST_PER_MILLE");
     umask(0);
     return fuse_main(count, words, &operations, NULL);
 }

@@ -1,6 +1,6 @@
 //! File systems of the tests' own, each a program in C beside this file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +21,17 @@ impl<'a> Fuse<'a> {
     /// Builds `program`, the name of a file in C here, and mounts it on `name` in the work folder. `words` come before the place. `Err` says what is
     /// missing where it cannot be had.
     pub fn mount(work: &'a Work, program: &str, words: &[OsString], name: &str) -> Result<Fuse<'a>, String> {
+        Fuse::mount_told(work, program, words, &[], name)
+    }
+
+    /// The same for a program that is told by variables.
+    pub fn mount_told(
+        work: &'a Work,
+        program: &str,
+        words: &[OsString],
+        variables: &[(&str, &OsStr)],
+        name: &str,
+    ) -> Result<Fuse<'a>, String> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(program).with_extension("c");
         let mut build = sh(work, "cc -o \"$1\" \"$2\" $(pkg-config --cflags --libs fuse3)");
         build.args(["sh", program]).arg(&source);
@@ -30,7 +41,7 @@ impl<'a> Fuse<'a> {
         }
         let path = work.dir(name);
         let mut server = command(work, work.join(program));
-        server.args(words).arg("-f").arg(&path);
+        server.args(words).arg("-f").arg(&path).envs(variables.iter().copied());
         let mounted = Fuse { work, server: Some(start(server)), path };
         for _ in 0..100 {
             if mounted.is_mounted() {

@@ -38,6 +38,11 @@ impl<'a> Mounted<'a> {
         Mounted::new(work, name, 32, "mkfs.exfat \"$1\"", "mount.exfat-fuse \"$1\" \"$2\" 2>&1 >/dev/null")
     }
 
+    /// btrfs, whose subvolumes are no mounts and have devices of their own.
+    pub fn btrfs(work: &'a Work, name: &str) -> Result<Mounted<'a>, String> {
+        Mounted::new(work, name, 128, "mkfs.btrfs -q \"$1\"", "mount \"$1\" \"$2\"")
+    }
+
     /// ext2 with inodes of 128 bytes, whose times are whole seconds.
     pub fn whole_seconds(work: &'a Work, name: &str) -> Result<Mounted<'a>, String> {
         Mounted::new(work, name, 16, "mkfs.ext2 -q -I 128 \"$1\" 2>/dev/null", "mount \"$1\" \"$2\"")
