@@ -286,7 +286,7 @@ fn what_is_lost_on_the_way_is_not_called_done() {
     }
     run(sh(&work, "find src -exec touch -d @1000000000 {} +")).expect_code(0);
     for first_pass in ["on", "off"] {
-        let real = work.dir(&format!("real-{first_pass}"));
+        let real = work.dir(format!("real-{first_pass}"));
         let variables = [("FAILING_SOURCE", real.as_os_str()), ("FAILING_LOST_PER_MILLE", "200".as_ref())];
         let name = format!("lossy-{first_pass}");
         let lossy = match Fuse::mount_told(&work, "failing_fs", &[], &variables, &name) {
