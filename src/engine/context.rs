@@ -128,6 +128,14 @@ impl Context {
         arguments
     }
 
+    /// Whether [`Context::as_scanned`] would leave out none of these, nor tell of one.
+    pub fn is_as_scanned(&self, arguments: &[OsString]) -> bool {
+        let recipe = &self.plan.recipe;
+        let above = self.spine().above(arguments);
+        recipe.handles.lost().next().is_none()
+            && above.iter().all(|(path, identity)| change_of(recipe, path, *identity).is_none())
+    }
+
     fn tell_changed(&self, path: &[u8], what: &str, found: &mut Found) {
         found.findings.partial = true;
         if self.spine().is_news(path) {

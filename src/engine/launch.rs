@@ -165,14 +165,37 @@ impl Launch<'_> {
                 (*invocation, tells, names, to_make)
             }
         };
+        self.tell_start(names);
+        let is_first = !to_make.is_empty();
+        let made = self.make_first(to_make)?;
+        let (invocation, tells) = match if is_first { self.look_again()? } else { None } {
+            None => (invocation, tells),
+            Some((Prepared::Launch(invocation, tells, ..), found)) => {
+                let _ = self.sender.send(Message::Prepared(self.start.launch, found));
+                (*invocation, tells)
+            }
+            Some((Prepared::Not(why), found)) => return Ok(End { made, ..End::not_launched(why, found) }),
+            Some((Prepared::Made(_), found)) => {
+                return Ok(End { made, ..End::not_launched(NotLaunched::Stopped, found) });
+            }
+        };
         let invocation = match self.start.limit {
             Some(limit) => invocation.limited(limit),
             None => invocation,
         };
-        self.tell_start(names);
-        let made = self.make_first(to_make)?;
         let ran = self.start_rsync(invocation, tells, awaited);
         self.conclude(ran, made)
+    }
+
+    /// What the launch has become during its first pass: somebody may have unmounted DEST, or put something else in its place.
+    fn look_again(&self) -> Result<Option<(Prepared, Found)>> {
+        let (context, start, said) = (Arc::clone(&self.context), self.start.clone(), Arc::clone(&self.said));
+        let looked = self.apart(move || {
+            let mut found = Found::default();
+            context.prepare_again(&start, &said, &mut found).map(|again| again.map(|again| (again, found)))
+        })?;
+        // Given up: the run ends.
+        looked.unwrap_or_else(|| Ok(Some((Prepared::Not(NotLaunched::Stopped), Found::default()))))
     }
 
     /// The first pass. What hangs in it is left behind when the run ends, and makes nothing then.

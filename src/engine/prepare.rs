@@ -138,6 +138,21 @@ impl Context {
         }
     }
 
+    /// What a launch is, if it is no longer the one that was prepared before its first pass: that may have taken long.
+    ///
+    /// # Errors
+    /// As [`Context::prepare`].
+    pub fn prepare_again(&self, start: &Start, said: &Said, found: &mut Found) -> Result<Option<Prepared>> {
+        if !self.keeps_dest(found) {
+            return Ok(Some(Prepared::Not(NotLaunched::Stopped)));
+        }
+        let units = self.units(start.work.buckets())?;
+        match self.is_as_scanned(&units) {
+            true => Ok(None),
+            false => self.prepare(start, said, found).map(Some),
+        }
+    }
+
     /// The one rsync for everything, asked for what multi-sync wants to know; `None` if it is not.
     pub fn asked(&self, start: &Start) -> Option<&Invocation> {
         // Also that it is asked for figures may be refused.

@@ -28,20 +28,19 @@ impl Own {
             || makes.plain_only && !source.is_some_and(is_plain)
     }
 
-    /// What a directory is made with. For others than root it is closed to nobody who is to make something in it.
-    pub fn mode_of_dir(self, found: &Stat) -> Mode {
-        let mode = Mode::from_raw_mode(found.st_mode & 0o777);
-        if self.user == 0 { mode } else { mode | Mode::RWXU }
+    /// What a directory is made with: closed to others until it has its owner. Who is not root has to be able to make something in it.
+    pub fn first_mode_of_dir(self, found: &Stat) -> Mode {
+        if self.user == 0 { Mode::from_raw_mode(found.st_mode & 0o700) } else { Mode::RWXU }
     }
 
     /// A directory that was just made gets the owner of its source, and what is missing of its mode, before something is made in it. Says whether that will
     /// have another group than ours.
     pub fn of_dir(self, new: &OwnedFd, found: &Stat, other_group: bool, makes: Makes) -> Result<bool> {
         self.hand_over(new.as_fd(), found, other_group, makes)?;
-        let special = Mode::from_raw_mode(found.st_mode & 0o7000);
-        let mode = self.mode_of_dir(found) | special;
+        let first = self.first_mode_of_dir(found);
+        let mode = Mode::from_raw_mode(found.st_mode & 0o7777) | first;
         // What it has inherited goes.
-        if !special.is_empty() || other_group || mode.bits() & self.umask != 0 {
+        if mode != first || other_group || mode.bits() & self.umask != 0 {
             fchmod(new, mode)?;
         }
         Ok(mode.contains(Mode::SGID))

@@ -321,7 +321,7 @@ impl Worker<'_, '_> {
                 if is_left || found.st_dev != above.device || is_recent(&found) {
                     return Ok(());
                 }
-                mkdirat(&above.dest, name, own.mode_of_dir(&found))?;
+                mkdirat(&above.dest, name, own.first_mode_of_dir(&found))?;
                 self.pass.made(&self.pass.dirs, 0);
                 // At once: who is killed leaves none without its mode.
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

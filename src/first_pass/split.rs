@@ -24,7 +24,7 @@ pub fn make_dirs(order: &Order, of_dest: Option<&Group>) -> Option<Made> {
     };
     let top = source.map(|source| fstat(&source).map(|found| (source, found))).transpose().ok()?;
     let is_new = order.identity.is_none() && {
-        let mode = top.as_ref().map_or(Mode::from_raw_mode(0o777), |(_, found)| own.mode_of_dir(found));
+        let mode = top.as_ref().map_or(Mode::from_raw_mode(0o777), |(_, found)| own.first_mode_of_dir(found));
         let is_left = |(source, found): &(OwnedFd, Stat)| own.leaves(Some(source), found, false, makes);
         if top.as_ref().is_some_and(is_left) {
             return None;
@@ -53,7 +53,7 @@ pub fn make_dirs(order: &Order, of_dest: Option<&Group>) -> Option<Made> {
             if name.len() > tops.room || found.st_dev != tops.device || is_left {
                 return None;
             }
-            mkdirat(&tops.dest, OsStr::from_bytes(name), own.mode_of_dir(&found)).ok()?;
+            mkdirat(&tops.dest, OsStr::from_bytes(name), own.first_mode_of_dir(&found)).ok()?;
             made.dirs += 1;
             own.of_dir(&open_below(&tops.dest, name).ok()?, &found, tops.other_group, makes).ok()?;
         }

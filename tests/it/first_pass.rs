@@ -340,3 +340,30 @@ for f in 1 2 3 4 5 6; do for d in s s/c s/d s/a s/a/b s/a/sub s/a/sub/inner; do 
         assert_eq!(names(&many), names(&one), "{options}");
     }
 }
+
+/// A first pass may take long, and what comes into the place of DEST meanwhile is not written to, and nothing is deleted there.
+#[test]
+fn a_destination_that_is_replaced_while_something_is_made_is_left_alone() {
+    table(&["mv x y; ln -s else x", "mv x y", "mv x y; mkdir x"], |does| {
+        let work = Work::new();
+        let fill = "for d in a b c; do mkdir -p src/$d else/$d; echo precious >else/$d/mine; for f in $(seq 20); do head -c 60000 /dev/urandom >src/$d/f$f; done; done
+            find src -exec touch -d @1000000000 {} +; mkdir x";
+        run(sh(&work, fill)).expect_code(0);
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "3", "-f", "25", "--first-pass=on", "-r", "-a --delete --bwlimit=1m", "src/", "x"]);
+        let copy = start(copy);
+        let begun = || fs::read_dir(work.join("x/a")).is_ok_and(|names| names.count() > 0);
+        let since = std::time::Instant::now();
+        while !begun() && since.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        run(sh(&work, does)).expect_code(0);
+        let ran = copy.finish(SOON);
+        let list =
+            |dir: &str| run(sh(&work, &format!("[ ! -e {dir} ] || (cd {dir} && find . -type f | sort)"))).stdout_text();
+        let elsewhere = list("else");
+        let here = if does.contains("ln") { String::new() } else { list("x") };
+        let right = elsewhere == "./a/mine\n./b/mine\n./c/mine\n" && here.is_empty() && ran.status.code() == Some(11);
+        (!right).then(|| format!("{does}: {elsewhere}{here}{}", ran.report()))
+    });
+}
