@@ -287,10 +287,10 @@ command_of() {
         *'through three addresses') argv=("$multi_sync" -p 3 -r "${options[*]}" "host{1..3}:${2#*:}/" "$3/") ;;
         *'through one address') argv=("$multi_sync" -p 3 -r "${options[*]}" "$2/" "$3/") ;;
         'multi-sync from 3 hosts')
-            argv=("$multi_sync" -m many-to-one --ssh "ssh -F $work/hosts/config" --hosts host1,host2,host3 -r "${options[*]}" "$2/" "$3/")
+            argv=("$multi_sync" -m many-to-one --ssh "ssh -F $work/hosts/config" --hosts "host1,host2,host3" -r "${options[*]}" "$2/" "$3/")
             ;;
         'multi-sync from 3 hosts by a template')
-            argv=("$multi_sync" -m many-to-one --engine "ip netns exec ms$$-{host} sh -s" --hosts 1,2,3 -r "${options[*]}" "$2/" "$3/")
+            argv=("$multi_sync" -m many-to-one --engine "ip netns exec ms$$-{host} sh -s" --hosts "1,2,3" -r "${options[*]}" "$2/" "$3/")
             ;;
         *' slow host'*)
             # Each is called by its process.
@@ -735,7 +735,7 @@ remote() {
 
 # An rsync daemon with the module "copy", and the way to it that is as long as a link across the world: its port is `wan_port`.
 start_wan() {
-    local port try look
+    local port try
     if ! { has python3 && [ -r "$wan_proxy" ]; }; then
         say "SKIP --wan: python3 or $wan_proxy is missing"
         return 1
@@ -751,7 +751,7 @@ start_wan() {
         python3 "$wan_proxy" "$wan_port" "$port" 50 256 2>>"$work/wan.log" &
         wan_pids+=($!)
         # On a busy machine python3 takes its time.
-        for look in 1 2 3 4 5 6 7 8 9 10; do
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
             sleep 0.5
             if kill -0 "${wan_pids[@]}" 2>/dev/null && rsync "rsync://127.0.0.1:$wan_port/" >/dev/null 2>&1; then return; fi
         done
