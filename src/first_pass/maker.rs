@@ -31,8 +31,8 @@ const LITTLE: i64 = 64 << 10;
 /// What would not work for the next file either.
 const FOR_ALL: [Errno; 7] =
     [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-/// ext2 to ext4, XFS, btrfs, and tmpfs (statfs(2)).
-const KNOWN: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+/// ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS, and overlay, which is on top of one of them (statfs(2)).
+const KNOWN: [u32; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x2fc1_2fc1, 0x794c_7630];
 
 /// Makes what is ordered, as far as it is certain that rsync would make the same.
 pub fn make(order: &Order, watch: &dyn Watch) -> Made {
@@ -65,10 +65,9 @@ struct Pass<'a> {
     pace: Option<Pace>,
     own: Own,
     most: u64,
-    /// The destination keeps times, and has told of each write that failed when that returned. Else it is asked.
+    /// The destination tells of each write that fails when that returns. A network or a process may tell when a file is closed (close(2)), once only, and
+    /// to whoever closes it first: that may be a child of this process, which is started at this moment and has all files until it is another program.
     is_known: bool,
-    /// One file was looked at after it was made, and had its time.
-    keeps_times: AtomicBool,
     temporary: temporary::Ways,
     content: content::Ways,
     halted: AtomicBool,
@@ -124,7 +123,6 @@ impl<'a> Pass<'a> {
         Ok(Pass {
             makes: order.makes,
             is_known: KNOWN.contains(&kind),
-            keeps_times: AtomicBool::new(false),
             most: order.most,
             dest,
             groups: &order.groups,
@@ -341,6 +339,7 @@ impl Worker<'_, '_> {
         let left = FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
             || found.st_dev != above.device
             || found.st_size < 0
+            || found.st_size > 0 && !self.pass.is_known
             || is_recent(&found)
             || makes.single_names_only && found.st_nlink > 1
             || self.pass.own.leaves(source.as_ref(), &found, above.other_group, makes);
@@ -358,7 +357,6 @@ impl Worker<'_, '_> {
                 let _ = unlinkat(&above.dest, name, AtFlags::empty());
                 return Err(errno);
             }
-            self.prove(new.as_fd(), &found)?;
             self.pass.made(&self.pass.files, 0);
             return Ok(());
         };
@@ -367,14 +365,10 @@ impl Worker<'_, '_> {
         self.hand_over(begun.file(), &found, above)?;
         let holes = (found.st_blocks as u64).saturating_mul(512) < size;
         self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
-        if !self.pass.is_known {
-            begun.flush()?;
-        }
         if !is_same(&found, &fstat(&source)?) {
             return Ok(());
         }
         own.of_file(begun.file(), &found, begun.is_unnamed())?;
-        self.prove(begun.file(), &found)?;
         // Who has given it up does not see it appear.
         if !self.hand.goes_on() {
             return Ok(());
@@ -388,19 +382,6 @@ impl Worker<'_, '_> {
     fn hand_over(&self, new: BorrowedFd<'_>, found: &Stat, above: &Pair) -> Result<()> {
         let done = self.pass.own.hand_over(new, found, above.other_group, self.pass.makes);
         done.inspect_err(|_| self.pass.halt())
-    }
-
-    /// Whether the first file has its time, where that is not certain: rsync would copy each once more.
-    fn prove(&self, file: BorrowedFd<'_>, found: &Stat) -> Result<()> {
-        if self.pass.is_known || self.pass.keeps_times.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        if fstat(file)?.st_mtime != found.st_mtime {
-            self.pass.halt();
-            return Err(Errno::NOTSUP);
-        }
-        self.pass.keeps_times.store(true, Ordering::Relaxed);
-        Ok(())
     }
 
     /// What a file of the source is, and the file, but for an empty one that everybody may read: root does not open that, which costs as much as

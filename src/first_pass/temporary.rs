@@ -3,13 +3,12 @@
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat_with, unlinkat};
-use rustix::io::{Errno, Result, fcntl_dupfd_cloexec};
+use rustix::io::{Errno, Result};
 
 /// Longest name that file systems of this system take.
 const LONGEST_NAME: usize = 255;
@@ -100,17 +99,6 @@ impl<'a> Begun<'a> {
 
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
-    }
-
-    /// Has it told what could not be written: a network or a process may say so only when a file is closed (close(2)).
-    #[expect(unsafe_code, reason = "the standard library does not tell whether a file could be closed")]
-    pub fn flush(&self) -> Result<()> {
-        let second = fcntl_dupfd_cloexec(&self.file, 0)?.into_raw_fd();
-        // SAFETY: nobody else has this number.
-        match unsafe { libc::close(second) } {
-            0 => Ok(()),
-            _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
-        }
     }
 
     /// Gives it its name, unless something has that.

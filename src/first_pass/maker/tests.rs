@@ -375,17 +375,3 @@ fn what_changes_meanwhile_and_more_than_was_scanned_is_left() {
     order.most = 7;
     assert_eq!(place.make(&order), (5, 2));
 }
-
-/// `tests/it/first_pass.rs` has a file system that loses bytes.
-#[test]
-fn a_file_that_is_flushed_stays_open() {
-    let dir = tempfile::tempdir().unwrap();
-    let handle = File::open(dir.path()).unwrap();
-    let ways = temporary::Ways::default();
-    let begun = Begun::begin(handle.as_fd(), c"name", Mode::RUSR, &ways).unwrap();
-    // Here nothing is lost, and the file stays open.
-    begun.flush().unwrap();
-    rustix::io::write(begun.file(), b"x").unwrap();
-    begun.publish(c"name").unwrap();
-    assert_eq!(fs::read(dir.path().join("name")).unwrap(), b"x");
-}
