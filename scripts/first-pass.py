@@ -119,7 +119,7 @@ def save():
 
 
 os.makedirs(where, exist_ok=True)
-results, keep = [], 'KEEP' in os.environ
+results, keep = [], os.environ.get('KEEP') == 'yes'
 for kind in shapes:
     source, name = generate(kind), os.path.basename(kind)
     for turn in range(rounds):

@@ -128,7 +128,7 @@ impl Context {
         arguments
     }
 
-    /// Whether [`Context::as_scanned`] would leave out none of these, nor tell of one.
+    /// Whether nothing is there to be looked at by [`Context::as_scanned`]: all that is above these is what it was, by the same name.
     pub fn is_as_scanned(&self, arguments: &[OsString]) -> bool {
         let recipe = &self.plan.recipe;
         let above = self.spine().above(arguments);

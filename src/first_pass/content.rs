@@ -1,4 +1,4 @@
-//! The bytes of a file: shared (reflink), copied by the kernel or its server, or read and written.
+//! The bytes of a file: shared (reflink), copied by the kernel, or read and written.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, fstatfs, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, mkdirat, openat, statat, unlinkat};
 use rustix::io::{Errno, Result};
 
 use super::attributes::Own;
 use super::content::{self, Hand};
+use super::loss;
 use super::pace::Pace;
 use super::pair::{Pair, open_below, open_dest};
 use super::temporary::{self, Begun};
@@ -31,8 +32,6 @@ const LITTLE: i64 = 64 << 10;
 /// What would not work for the next file either.
 const FOR_ALL: [Errno; 7] =
     [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-/// ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS, and overlay, which is on top of one of them (statfs(2)).
-const KNOWN: [u32; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x2fc1_2fc1, 0x794c_7630];
 
 /// Makes what is ordered, as far as it is certain that rsync would make the same.
 pub fn make(order: &Order, watch: &dyn Watch) -> Made {
@@ -65,9 +64,6 @@ struct Pass<'a> {
     pace: Option<Pace>,
     own: Own,
     most: u64,
-    /// The destination tells of each write that fails when that returns. A network or a process may tell when a file is closed (close(2)), once only, and
-    /// to whoever closes it first: that may be a child of this process, which is started at this moment and has all files until it is another program.
-    is_known: bool,
     temporary: temporary::Ways,
     content: content::Ways,
     halted: AtomicBool,
@@ -119,10 +115,11 @@ enum Task {
 impl<'a> Pass<'a> {
     fn new(order: &'a Order, watch: &'a dyn Watch) -> io::Result<Pass<'a>> {
         let dest = open_dest(order)?;
-        let kind = fstatfs(&dest).map_or(0, |found| found.f_type as u32);
+        if !loss::is_told_at_once(&dest) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(Pass {
             makes: order.makes,
-            is_known: KNOWN.contains(&kind),
             most: order.most,
             dest,
             groups: &order.groups,
@@ -339,7 +336,6 @@ impl Worker<'_, '_> {
         let left = FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
             || found.st_dev != above.device
             || found.st_size < 0
-            || found.st_size > 0 && !self.pass.is_known
             || is_recent(&found)
             || makes.single_names_only && found.st_nlink > 1
             || self.pass.own.leaves(source.as_ref(), &found, above.other_group, makes);
