@@ -99,11 +99,25 @@ fn nothing_is_left_however_the_other_end_goes() {
     std::thread::scope(|scope| {
         for (at, shell) in shells().into_iter().enumerate() {
             for (number, way) in ways.into_iter().enumerate() {
-                let (shell, mark) = (shell.clone(), format!("8{at}{number}.{}", std::process::id()));
+                let (shell, mark) = (shell.clone(), format!("9{at}{number}.{}", std::process::id()));
                 scope.spawn(move || goes(&shell, &mark, way));
             }
         }
     });
+}
+
+#[test]
+fn a_signal_between_the_start_of_a_command_and_its_number_ends_it() {
+    for (at, shell) in shells().into_iter().enumerate() {
+        let mark = format!("86{at}.{}", std::process::id());
+        let text = format!("sleep {mark} </dev/null 3<&- &\nkill -TERM $$\nr=$!\n");
+        let mut agent = Agent::start(&shell).unwrap();
+        let ended =
+            Supervisor::default().run_there(&mut agent, text.as_bytes(), None, &|_| {}, &mut |_, _| {}).unwrap();
+        assert_ne!(ended, Ended::Code(0), "{shell}");
+        wait_until("its end", Duration::from_secs(10), || has_died(&agent.child));
+        wait_until("what it ran", Duration::from_secs(1), || marked(&mark) == 0);
+    }
 }
 
 /// As of a machine that is gone: the pipe stays open, and nothing comes.
