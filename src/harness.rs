@@ -36,7 +36,7 @@ pub mod far {
     pub use crate::supervise::{Invocation, Stop, Supervisor};
 }
 pub mod first_pass {
-    pub use crate::first_pass::{Role, is_told_at_once_below, listed};
+    pub use crate::first_pass::{Role, can_be_apart, listed};
 }
 pub mod guard {
     pub use crate::guard::{counting, keeping};

@@ -94,6 +94,10 @@ impl Meter {
     /// What the process itself has written so far (proc_pid_io(5)); of a process that has ended, or is another user's, nothing.
     fn written(&self) -> u64 {
         let leader = self.leader.load(Ordering::Relaxed);
+        // Nothing was started yet.
+        if leader == 0 {
+            return 0;
+        }
         let figures = fs::read_to_string(format!("/proc/{leader}/io")).unwrap_or_default();
         let written = figures.lines().find_map(|line| line.strip_prefix("wchar: ")?.trim().parse().ok());
         written.unwrap_or(0)

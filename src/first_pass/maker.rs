@@ -18,7 +18,7 @@ use rustix::io::{Errno, Result};
 
 use super::attributes::Own;
 use super::content::{self, Hand};
-use super::loss;
+use super::open_files;
 use super::pace::Pace;
 use super::pair::{Pair, open_below, open_dest};
 use super::temporary::{self, Begun};
@@ -35,6 +35,18 @@ const FOR_ALL: [Errno; 7] =
 
 /// Makes what is ordered, as far as it is certain that rsync would make the same.
 pub fn make(order: &Order, watch: &dyn Watch) -> Made {
+    std::thread::scope(|scope| {
+        let made = crate::thread::start(scope, || {
+            // Else rsync makes all, as where there can be no thread.
+            open_files::set_apart().map_or_else(|_| Made::default(), |()| make_apart(order, watch))
+        });
+        let Ok(made) = made else { return Made::default() };
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Makes it in this thread and others that it starts: no other has the files that they open.
+fn make_apart(order: &Order, watch: &dyn Watch) -> Made {
     let began = Instant::now();
     let pass = match Pass::new(order, watch) {
         Ok(pass) => pass,
@@ -114,14 +126,10 @@ enum Task {
 
 impl<'a> Pass<'a> {
     fn new(order: &'a Order, watch: &'a dyn Watch) -> io::Result<Pass<'a>> {
-        let dest = open_dest(order)?;
-        if !loss::is_told_at_once(&dest) {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
         Ok(Pass {
             makes: order.makes,
             most: order.most,
-            dest,
+            dest: open_dest(order)?,
             groups: &order.groups,
             watch,
             pace: order.limit.map(Pace::new),
@@ -364,6 +372,8 @@ impl Worker<'_, '_> {
         if !is_same(&found, &fstat(&source)?) {
             return Ok(());
         }
+        // Before it looks right; and some set its time when they have the bytes.
+        open_files::ask(begun.file())?;
         own.of_file(begun.file(), &found, begun.is_unnamed())?;
         // Who has given it up does not see it appear.
         if !self.hand.goes_on() {

@@ -74,6 +74,6 @@ pub fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
 
 /// How long a name may be in this directory so that its path fits for everybody; nothing if that cannot be found out.
 fn room_below(dir: &OwnedFd) -> usize {
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    let path = std::fs::read_link(format!("/proc/thread-self/fd/{}", dir.as_raw_fd()));
     path.map_or(0, |path| LONGEST_PATH.saturating_sub(path.as_os_str().len() + 1))
 }

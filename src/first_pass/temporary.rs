@@ -119,7 +119,7 @@ impl<'a> Begun<'a> {
                 other => return other,
             }
         }
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let path = format!("/proc/thread-self/fd/{}", self.file.as_raw_fd());
         let linked = linkat(CWD, path, self.dir, name, AtFlags::SYMLINK_FOLLOW);
         let cannot = [Errno::NOENT, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
         if linked.as_ref().is_err_and(|errno| cannot.contains(errno)) {

@@ -40,8 +40,8 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
     }
     let makes = first_pass::find(&config.options, meaning, as_root)?;
     let dest = config.destination.as_typed(&config.cwd);
-    if !first_pass::is_told_at_once_below(&config.cwd.join(&dest)) {
-        return off("the file system of the destination may tell too late that bytes were lost");
+    if !first_pass::can_be_apart() {
+        return off("on this system what is written cannot be kept from the processes that are started");
     }
     if folding::of(Path::new(&dest)) == Folding::Folds {
         return off("names that differ in case only are one name at the destination");

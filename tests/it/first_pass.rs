@@ -13,7 +13,7 @@ use crate::support::processes::expect_gone;
 use crate::support::twin::{Twin, table, temporary_files};
 use crate::support::work::{Work, set_mode};
 use crate::support::{is_root, skip, this_test};
-use multi_sync::harness::first_pass::{Role, is_told_at_once_below, listed};
+use multi_sync::harness::first_pass::{Role, can_be_apart, listed};
 use multi_sync::harness::rsync::options::{Takes, specs};
 use multi_sync::harness::treegen::{self, Sizes, Spec};
 
@@ -40,11 +40,11 @@ fn tree(work: &Work) {
     run(sh(work, script)).expect_code(0);
 }
 
-/// There is no first pass where the tests put their files (a container whose `/tmp` is an overlay).
-fn has_none(work: &Work) -> bool {
-    let none = !is_told_at_once_below(work.path());
+/// There is no first pass on this system (an old kernel in a container).
+fn has_none() -> bool {
+    let none = !can_be_apart();
     if none {
-        skip(&this_test(), "the temporary folder is on a file system without a first pass");
+        skip(&this_test(), "this system has no first pass");
     }
     none
 }
@@ -57,7 +57,7 @@ fn made(ran: &Run) -> Option<String> {
 #[test]
 fn a_new_destination_is_made_and_is_what_one_rsync_makes() {
     let work = Work::public();
-    if has_none(&work) {
+    if has_none() {
         return;
     }
     tree(&work);
@@ -99,7 +99,7 @@ fn what_cannot_be_read_is_reported_by_rsync() {
 #[test]
 fn what_is_there_is_rsyncs_alone() {
     let work = Work::new();
-    if has_none(&work) {
+    if has_none() {
         return;
     }
     tree(&work);
@@ -125,7 +125,7 @@ fn what_is_there_is_rsyncs_alone() {
 #[test]
 fn each_option_is_followed_or_turns_it_off() {
     let work = Work::new();
-    if has_none(&work) {
+    if has_none() {
         return;
     }
     tree(&work);
@@ -232,7 +232,7 @@ fn a_full_destination_ends_as_with_one_rsync() {
 #[test]
 fn rights_that_new_files_inherit_are_left_to_rsync() {
     let work = Work::new();
-    if has_none(&work) {
+    if has_none() {
         return;
     }
     tree(&work);
@@ -267,7 +267,7 @@ fn rights_that_new_files_inherit_are_left_to_rsync() {
 #[test]
 fn events_and_statistics_tell_it_apart() {
     let work = Work::new();
-    if has_none(&work) {
+    if has_none() {
         return;
     }
     tree(&work);
@@ -301,30 +301,29 @@ fn events_and_statistics_tell_it_apart() {
     assert_eq!(fs::metadata(work.join("L/file")).unwrap().mtime(), 1_000_000_000);
 }
 
-/// A network or a process may say only when a file is closed that its bytes were lost: one rsync fails then, and what it is told of has no name.
+/// A network or a process may say only when a file is closed that its bytes were lost, once: one rsync fails then, and what it is told of has no name. Of many
+/// launches one begins while a file is open that is lost.
 #[test]
 fn what_is_lost_on_the_way_is_not_called_done() {
+    const FILES: usize = 600;
     let work = Work::new();
-    for at in 0..40 {
-        work.file(format!("src/d{}/f{at}", at % 4), vec![b'a' + at as u8 % 26; 3000 + 400 * at]);
+    for at in 0..FILES {
+        work.file(format!("src/d{}/f{at}", at % 4), vec![b'a' + at as u8 % 26; 3000 + 40 * at]);
     }
     run(sh(&work, "find src -exec touch -d @1000000000 {} +")).expect_code(0);
     for first_pass in ["on", "off"] {
         let real = work.dir(format!("real-{first_pass}"));
-        let variables = [("FAILING_SOURCE", real.as_os_str()), ("FAILING_LOST_PER_MILLE", "200".as_ref())];
+        let variables = [("FAILING_SOURCE", real.as_os_str()), ("FAILING_LOST_PER_MILLE", "50".as_ref())];
         let name = format!("lossy-{first_pass}");
         let lossy = match Fuse::mount_told(&work, "failing_fs", &[], &variables, &name) {
             Ok(lossy) => lossy,
             Err(why) => return skip("what is lost on the way", &why),
         };
         let mut copy = multi_sync(&work);
-        copy.args(["-p", "2", "-f", "5", &format!("--first-pass={first_pass}"), "-r", "-a", "src/"])
+        copy.args(["-p", "8", "-f", "10", "--stats", &format!("--first-pass={first_pass}"), "-r", "-a", "src/"])
             .arg(lossy.path.join("D"));
         let ran = run_within(copy, SOON).expect_code(11);
-        let mut explained = multi_sync(&work);
-        explained.args(["explain", "-p", "2", "--first-pass=on", "-r", "-a", "src/"]).arg(lossy.path.join("new"));
-        let told = run(explained).stdout_text();
-        assert!(told.contains("may tell too late that bytes were lost"), "{told}");
+        assert_eq!(made(&ran).is_some(), first_pass == "on" && can_be_apart(), "{}", ran.report());
         drop(lossy);
         let wrong = |at: &usize| {
             let name = format!("d{}/f{at}", at % 4);
@@ -333,7 +332,7 @@ fn what_is_lost_on_the_way_is_not_called_done() {
             let looks_done = found.len() == fs::metadata(&source).unwrap().len() && found.mtime() == 1_000_000_000;
             looks_done && fs::read(source).unwrap() != fs::read(copied).unwrap()
         };
-        let wrong: Vec<usize> = (0..40).filter(wrong).collect();
+        let wrong: Vec<usize> = (0..FILES).filter(wrong).collect();
         ran.expect(wrong.is_empty(), &format!("{first_pass}: taken for done: {wrong:?}"));
     }
 }
@@ -368,7 +367,7 @@ for f in 1 2 3 4 5 6; do for d in s s/c s/d s/a s/a/b s/a/sub s/a/sub/inner; do 
 /// A first pass may take long, and what comes into the place of DEST meanwhile is not written to, and nothing is deleted there.
 #[test]
 fn a_destination_that_is_replaced_while_something_is_made_is_left_alone() {
-    if has_none(&Work::new()) {
+    if has_none() {
         return;
     }
     table(&["mv x y; ln -s else x", "mv x y", "mv x y; mkdir x"], |does| {
