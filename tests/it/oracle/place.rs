@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::support::daemon::helper;
+use crate::support::fuse;
 use crate::support::is_root;
 use crate::support::work::{NOBODY, Work};
 
@@ -40,6 +41,8 @@ pub enum Place {
     /// ext4 with times of one second.
     Seconds,
     Overlay,
+    /// A file system of a process: each name takes a temporary one first.
+    Fuse,
     /// exFAT: no owners, modes or links, and names that differ by case only are one.
     Exfat,
     Vfat,
@@ -48,8 +51,16 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Place; 7] =
-        [Place::Seconds, Place::OtherUser, Place::Utf8, Place::Overlay, Place::Exfat, Place::Vfat, Place::CaseFold];
+    pub const ALL: [Place; 8] = [
+        Place::Seconds,
+        Place::OtherUser,
+        Place::Utf8,
+        Place::Overlay,
+        Place::Fuse,
+        Place::Exfat,
+        Place::Vfat,
+        Place::CaseFold,
+    ];
 
     pub fn is_here(&self) -> bool {
         *self == Place::Here
@@ -135,9 +146,9 @@ impl Place {
     /// # Errors
     /// What could not be done.
     pub fn mount(self, work: &Work, at: &Path, owner: u32) -> Result<(), String> {
-        if self == Place::Overlay {
+        if matches!(self, Place::Overlay | Place::Fuse) {
             static COUNT: AtomicU32 = AtomicU32::new(0);
-            let side = work.join(format!("overlay{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+            let side = work.join(format!("side{}", COUNT.fetch_add(1, Ordering::Relaxed)));
             for name in ["upper", "work"] {
                 fs::create_dir_all(side.join(name)).map_err(|e| e.to_string())?;
             }
@@ -147,8 +158,15 @@ impl Place {
             fs::set_permissions(&upper, found.permissions()).map_err(|e| e.to_string())?;
             std::os::unix::fs::chown(&upper, Some(found.uid()), Some(found.gid())).map_err(|e| e.to_string())?;
             let name = |name: &str| side.join(name).display().to_string();
-            let layers = format!("lowerdir={},upperdir={},workdir={}", at.display(), name("upper"), name("work"));
-            helper(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(at))?;
+            if self == Place::Fuse {
+                let server = fuse::build("failing_fs")?;
+                let mut server = Command::new(server);
+                server.env("FAILING_SOURCE", &upper).args(["-o", "allow_other,default_permissions"]);
+                helper(server.arg(at))?;
+            } else {
+                let layers = format!("lowerdir={},upperdir={},workdir={}", at.display(), name("upper"), name("work"));
+                helper(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(at))?;
+            }
             // As before: it is made anew.
             return helper(Command::new("touch").args(["-d", &format!("@{}", super::world::OLD)]).arg(at)).map(|_| ());
         }

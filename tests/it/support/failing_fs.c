@@ -34,6 +34,15 @@ static void wait_a_while(void)
         nanosleep(&pause, NULL);
 }
 
+/* What was made belongs to who has asked for it. */
+static int given(const char *real, int made)
+{
+    struct fuse_context *context = fuse_get_context();
+    if (made >= 0 && context->uid != 0 && lchown(real, context->uid, context->gid) != 0)
+        return -errno;
+    return made < 0 ? -errno : 0;
+}
+
 static int fails(void)
 {
     return per_mille > 0 && random() % 1000 < per_mille;
@@ -85,7 +94,7 @@ static int do_create(const char *path, mode_t mode, struct fuse_file_info *file)
     REAL(path);
     int handle = open(real, file->flags, mode);
     file->fh = (uint64_t)handle;
-    ANSWER(handle);
+    return given(real, handle);
 }
 
 static int do_read(const char *path, char *bytes, size_t size, off_t at, struct fuse_file_info *file)
@@ -138,19 +147,19 @@ static int do_release(const char *path, struct fuse_file_info *file)
 static int do_mkdir(const char *path, mode_t mode)
 {
     REAL(path);
-    ANSWER(mkdir(real, mode));
+    return given(real, mkdir(real, mode));
 }
 
 static int do_mknod(const char *path, mode_t mode, dev_t device)
 {
     REAL(path);
-    ANSWER(mknod(real, mode, device));
+    return given(real, mknod(real, mode, device));
 }
 
 static int do_symlink(const char *target, const char *path)
 {
     REAL(path);
-    ANSWER(symlink(target, real));
+    return given(real, symlink(target, real));
 }
 
 static int do_unlink(const char *path)

@@ -1,11 +1,15 @@
 //! File systems of the tests' own, each a program in C beside this file.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::command::{Started, command, run, sh, start};
+use super::command::{Started, command, run, start};
+use super::daemon::helper;
 use super::work::Work;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -32,15 +36,9 @@ impl<'a> Fuse<'a> {
         variables: &[(&str, &OsStr)],
         name: &str,
     ) -> Result<Fuse<'a>, String> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(program).with_extension("c");
-        let mut build = sh(work, "cc -o \"$1\" \"$2\" $(pkg-config --cflags --libs fuse3)");
-        build.args(["sh", program]).arg(&source);
-        let built = run(build);
-        if !built.status.success() {
-            return Err(format!("no C compiler, or no libfuse3 with its headers: {}", built.stderr_text().trim()));
-        }
+        let program = build(program)?;
         let path = work.dir(name);
-        let mut server = command(work, work.join(program));
+        let mut server = command(work, program);
         server.args(words).arg("-f").arg(&path).envs(variables.iter().copied());
         let mounted = Fuse { work, server: Some(start(server)), path };
         for _ in 0..100 {
@@ -56,6 +54,24 @@ impl<'a> Fuse<'a> {
         let path = self.path.to_str().expect("the path of a work folder is UTF-8");
         fs::read_to_string("/proc/self/mounts").expect("the tests need /proc").contains(path)
     }
+}
+
+/// Builds a program in C that is here, once for all tests of a process.
+///
+/// # Errors
+/// What is missing.
+pub fn build(program: &str) -> Result<PathBuf, String> {
+    static BUILT: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(program).with_extension("c");
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}.{}", std::process::id()));
+        let mut build = Command::new("sh");
+        build.args(["-c", "cc -o \"$1\" \"$2\" $(pkg-config --cflags --libs fuse3)", "sh"]).arg(&path).arg(source);
+        let missing = |why| format!("no C compiler, or no libfuse3 with its headers: {why}");
+        helper(&mut build).map(|_| path).map_err(missing)
+    };
+    built.entry(program.to_owned()).or_insert_with(make).clone()
 }
 
 impl Drop for Fuse<'_> {
