@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fgetxattr_query, fstat, ioctl_getflags, openat, openat2};
 use rustix::io::{Errno, Result};
 
-use super::{Group, Makes, Order};
+use super::{Group, Makes, Order, way};
 
 /// rsync names files by paths, of which it takes less than 4096 bytes (limits.h, `PATH_MAX`), with what a temporary name adds.
 const LONGEST_PATH: usize = 4096 - 64;
@@ -50,7 +50,7 @@ impl Pair {
 
 /// DEST, if it is the directory that it was.
 pub fn open_dest(order: &Order) -> io::Result<OwnedFd> {
-    let dest = open_top(&order.dest)?;
+    let dest = way::open(&order.dest)?;
     let found = fstat(&dest)?;
     match order.identity {
         Some(identity) if identity != (found.st_dev, found.st_ino) => Err(io::ErrorKind::NotFound.into()),
@@ -58,7 +58,7 @@ pub fn open_dest(order: &Order) -> io::Result<OwnedFd> {
     }
 }
 
-/// A directory that is named by whoever runs this; a link at its end is followed.
+/// A directory of the source, by a path that leads to what is held; links are followed, as rsync follows them.
 pub fn open_top(path: &Path) -> Result<OwnedFd> {
     openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -5,12 +5,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
-use rustix::fs::{CWD, Mode, Stat, fstat, mkdirat};
+use rustix::fs::{Mode, Stat, fstat, mkdirat};
 use rustix::io::Errno;
 
 use super::attributes::Own;
 use super::pair::{Pair, open_below, open_dest, open_top};
-use super::{Group, Made, Order};
+use super::{Group, Made, Order, way};
 
 /// Makes directories, parents first, and DEST, like the directory of this group if there is one. `None` if one is in doubt, or fails: then rsync makes
 /// what is missing.
@@ -29,7 +29,8 @@ pub fn make_dirs(order: &Order, of_dest: Option<&Group>) -> Option<Made> {
         if top.as_ref().is_some_and(is_left) {
             return None;
         }
-        match mkdirat(CWD, &order.dest, mode) {
+        let (above, name) = way::open_above(&order.dest).ok()?;
+        match mkdirat(&above, name, mode) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(_) => return None,

@@ -301,6 +301,57 @@ fn events_and_statistics_tell_it_apart() {
     assert_eq!(fs::metadata(work.join("L/file")).unwrap().mtime(), 1_000_000_000);
 }
 
+/// rsync 3.5.0 refuses to write through a link of another user on the way to DEST, and one of before follows it: the first pass leaves that to it.
+#[test]
+fn a_link_of_another_user_on_the_way_leads_where_rsync_lets_it() {
+    const NAME: &str = "a_link_of_another_user_on_the_way_leads_where_rsync_lets_it";
+    if !is_root() {
+        return skip(NAME, "only root can make a link of another user");
+    }
+    if has_none() {
+        return;
+    }
+    let work = Work::public();
+    let names = |dir: &str| {
+        let listed = run(sh(&work, &format!("find {dir} -printf '%P %m %u %s\n' | sort"))).expect_code(0);
+        listed.stdout_text()
+    };
+    for owner in ["nobody", "root"] {
+        for (destination, link) in [("way/", "way"), ("way", "way"), ("way/new/", "way"), ("in/way/new", "in/way")] {
+            let mut found = Vec::new();
+            for program in ["rsync", "off", "on"] {
+                let script = "rm -rf src way in outside; mkdir -p src/a src/b in outside; for n in 1 2 3 4 5 6; do echo $n >src/a/$n; \
+                     echo $n >src/b/$n; done; find src -exec touch -d @1000000000 {} +; ln -s \"$PWD/outside\" $1; chown -h $2: $1";
+                let mut make = sh(&work, script);
+                make.args(["sh", link, owner]);
+                run(make).expect_code(0);
+                let mut copy = if program == "rsync" { rsync(&work) } else { multi_sync(&work) };
+                match program {
+                    "rsync" => copy.args(["-a", "src/", destination]),
+                    wish => copy.args([
+                        "-p",
+                        "4",
+                        "-f",
+                        "2",
+                        "--first-pass",
+                        wish,
+                        "--stats",
+                        "-r",
+                        "-a",
+                        "src/",
+                        destination,
+                    ]),
+                };
+                let ran = run(copy);
+                assert!(program != "on" || owner != "root" || made(&ran).is_some(), "{}", ran.report());
+                found.push((ran.status.code(), names("outside")));
+            }
+            assert_eq!(found[0], found[1], "{owner} {destination}: without a first pass");
+            assert_eq!(found[0], found[2], "{owner} {destination}: with it");
+        }
+    }
+}
+
 /// A network or a process may say only when a file is closed that its bytes were lost, once: one rsync fails then, and what it is told of has no name. Of many
 /// launches one begins while a file is open that is lost.
 #[test]
