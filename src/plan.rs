@@ -150,8 +150,8 @@ pub struct Plan {
     pub found_again: bool,
     /// What is made at DEST before rsyncs look at it, or why nothing is.
     pub first_pass: std::result::Result<Makes, String>,
-    /// That alone is worth several launches.
-    pub makes_much: bool,
+    /// DEST is on this machine, and nearly all is made there.
+    pub is_dest_new: bool,
     /// See [`crate::bucket::Packer`]: single names of one directory reach one bucket.
     pub names_together: bool,
     /// See [`Scan::gitignore`]: one rsync in place of several would copy what the scan leaves out.
@@ -378,7 +378,7 @@ impl Plan {
             rooted: Rooted::new(config, &meaning),
             // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
             names_together: meaning.delay_updates || options.has(Opt::Fuzzy),
-            makes_much: first_pass.is_ok() && first::is_worth_launches(config),
+            is_dest_new: first::is_dest_new(config),
             first_pass,
             gitignore: config.gitignore,
             holds_names: !config.pulls() && !meaning.xattrs && !meaning.remove_source_files,

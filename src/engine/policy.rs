@@ -63,7 +63,7 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         goes_ahead: plan.goes_ahead,
         lists_exposed: recipe.lists,
         bwlimit: plan.bwlimit,
-        makes_much: plan.makes_much,
+        makes_much: plan.first_pass.is_ok() && plan.is_dest_new,
         missing_sources: !plan.missing.is_empty(),
     }
 }

@@ -2,7 +2,8 @@
 //! buckets would leave slots without work.
 
 use std::num::NonZero;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::cost::CostModel;
@@ -48,6 +49,11 @@ const SHORTEST_SCAN: Duration = Duration::from_millis(50);
 /// A thread of a scan has so many names to look up, if there are as many.
 const NAMES_A_THREAD: u64 = 32;
 
+/// How often a destination is asked how late it answers: the soonest answer counts.
+const LOOKS: u32 = 4;
+/// What an rsync asks for a new file at least, one after the other: whether it is there, for a temporary file (twice), to write, for owner, mode and time, and to rename.
+const QUESTIONS_OF_A_NEW_FILE: f64 = 8.0;
+
 /// How a tree is divided that fits into fewer buckets than there are slots, but is worth several launches: 272 large files on a long link.
 pub(super) struct Division {
     /// It has no more entries than that.
@@ -57,6 +63,8 @@ pub(super) struct Division {
     guess: CostModel,
     /// Threads that do little but wait for a source that answers from elsewhere.
     waiting: Option<NonZero<usize>>,
+    /// Seconds that a destination takes for an entry at least, which answers from elsewhere too.
+    dest: f64,
 }
 
 impl Division {
@@ -72,15 +80,20 @@ impl Division {
             usual: config.limits,
             guess,
             waiting: waits().then_some(plan.scan_threads),
+            dest: dest_answers(config) * if plan.is_dest_new { QUESTIONS_OF_A_NEW_FILE } else { 1.0 },
         })
     }
 
     /// Seconds that an entry takes at least, if a scan that took so long has found so much: an rsync looks each name up too, and one after the other. With 1 ms
     /// for each operation (FUSE) one rsync took 115 s for 9,500 files, which were too few for several.
+    ///
+    /// Or as a destination takes that is as late, which one rsync asks one name after the other as well.
     pub fn look_up(&self, found: Weight, took: Duration) -> f64 {
-        let Some(threads) = self.waiting.filter(|_| took >= SHORTEST_SCAN && found.entries > 0) else { return 0.0 };
+        let Some(threads) = self.waiting.filter(|_| took >= SHORTEST_SCAN && found.entries > 0) else {
+            return self.dest;
+        };
         let busy = (threads.get() as u64).min(found.entries / NAMES_A_THREAD).max(1);
-        busy as f64 * took.as_secs_f64() / found.entries as f64
+        self.dest.max(busy as f64 * took.as_secs_f64() / found.entries as f64)
     }
 
     /// The limits of a tree of this weight, each entry of which takes so many seconds at least.
@@ -97,6 +110,24 @@ impl Division {
     }
 }
 
+/// Seconds in which a destination on this machine says that it does not have a name, if that comes from elsewhere. Each name is asked for once: what was
+/// answered is known here afterwards.
+fn dest_answers(config: &Config) -> f64 {
+    let dest = PathBuf::from(config.destination.as_typed(&config.cwd));
+    let here = config.destination.is_local() && config.hosts.is_empty();
+    let there = dest.ancestors().find(|path| path.is_dir()).filter(|path| here && is_elsewhere(path));
+    let Some(there) = there else { return 0.0 };
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+    let answer = |at: u32| {
+        let name = there.join(format!(".multi-sync-{random:016x}-{at}"));
+        let asked = Instant::now();
+        // Only how long it takes is of interest.
+        let _ = name.symlink_metadata();
+        asked.elapsed().as_secs_f64()
+    };
+    (0..LOOKS).map(answer).fold(f64::INFINITY, f64::min)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,8 +136,14 @@ mod tests {
     fn a_tree_is_divided_by_how_long_it_took_to_scan() {
         let limit = |count| NonZero::new(count).unwrap();
         let usual = Limits { entries: limit(100_000), bytes: limit(1 << 40) };
-        let division =
-            Division { most: 400_000, slots: 4, usual, guess: CostModel::default(), waiting: NonZero::new(32) };
+        let division = Division {
+            most: 400_000,
+            slots: 4,
+            usual,
+            guess: CostModel::default(),
+            waiting: NonZero::new(32),
+            dest: 0.0,
+        };
         let found = |entries| Weight { entries, bytes: 0 };
         let entries = |entries, seconds| {
             let look_up = division.look_up(found(entries), Duration::from_secs_f64(seconds));
@@ -117,5 +154,7 @@ mod tests {
         assert_eq!(entries(20, 0.2), 100_000, "so few have one thread");
         let near = Division { waiting: None, ..division };
         assert_eq!(near.look_up(found(6400), Duration::from_secs(1)), 0.0);
+        let late = Division { dest: 1e-3, ..near };
+        assert_eq!(late.limits(found(6400), late.look_up(found(6400), Duration::ZERO)).entries.get(), 200);
     }
 }

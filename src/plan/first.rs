@@ -49,8 +49,11 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
     Ok(makes)
 }
 
-/// Whether so much of DEST is new that a first pass is worth launches of its own, however few.
-pub(super) fn is_worth_launches(config: &Config) -> bool {
+/// Whether DEST is here, and as good as nothing is there: then nearly all is made.
+pub(super) fn is_dest_new(config: &Config) -> bool {
+    if !config.destination.is_local() || !config.hosts.is_empty() {
+        return false;
+    }
     let dest = config.destination.as_typed(&config.cwd);
     let name = match &config.sources[..] {
         [only] => only.name(),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support;
-use crate::support::command::{Run, Signal, Started, multi_sync, rsync, run, run_within, start};
+use crate::support::command::{Run, Signal, Started, multi_sync, rsync, run, run_within, sh, start};
 use crate::support::fuse::Fuse;
 use crate::support::processes::expect_gone;
 use crate::support::twin::fake_rsync;
@@ -298,6 +298,28 @@ fn a_slow_source_is_worth_several_rsyncs() {
         let ran = run(copy).expect_code(0);
         assert_eq!(ran.stdout_text().contains("it is too small for several"), is_one, "{}", ran.report());
         fs::remove_dir_all(work.join("D")).unwrap();
+    }
+}
+
+/// The same of a destination: what is new there is asked for several times, what is there once.
+#[test]
+fn a_slow_destination_is_worth_several_rsyncs() {
+    let work = Work::new();
+    (0..1200).for_each(|number| drop(work.file(format!("src/{}/{number}", number / 30), "")));
+    let real = work.dir("real");
+    let variables = [("FAILING_SOURCE", real.as_os_str()), ("FAILING_DELAY_US", "500".as_ref())];
+    let _mounted = match Fuse::mount_told(&work, "failing_fs", &[], &variables, "late") {
+        Ok(mounted) => mounted,
+        Err(why) => return support::skip("a_slow_destination_is_worth_several_rsyncs", &why),
+    };
+    for first_pass in ["auto", "off"] {
+        for (dest, is_one) in [("D/", true), ("late/D/", false), ("late/D/", false)] {
+            let mut copy = multi_sync(&work);
+            copy.args(["-p", "4", "--stats", "--first-pass", first_pass, "-r", "-a", "src/", dest]);
+            let ran = run(copy).expect_code(0);
+            assert_eq!(ran.stdout_text().contains("it is too small for several"), is_one, "{}", ran.report());
+        }
+        run(sh(&work, "diff -r src real/D && rm -r real/D")).expect_code(0);
     }
 }
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -218,6 +219,33 @@ static int do_utimens(const char *path, const struct timespec times[2], struct f
     ANSWER(utimensat(AT_FDCWD, real, times, AT_SYMLINK_NOFOLLOW));
 }
 
+/* An overlay on top of it needs them. */
+static int do_setxattr(const char *path, const char *name, const char *value, size_t size, int flags)
+{
+    REAL(path);
+    ANSWER(lsetxattr(real, name, value, size, flags));
+}
+
+static int do_getxattr(const char *path, const char *name, char *value, size_t size)
+{
+    REAL(path);
+    ssize_t length = lgetxattr(real, name, value, size);
+    return length < 0 ? -errno : (int)length;
+}
+
+static int do_listxattr(const char *path, char *list, size_t size)
+{
+    REAL(path);
+    ssize_t length = llistxattr(real, list, size);
+    return length < 0 ? -errno : (int)length;
+}
+
+static int do_removexattr(const char *path, const char *name)
+{
+    REAL(path);
+    ANSWER(lremovexattr(real, name));
+}
+
 static void *do_init(struct fuse_conn_info *connection, struct fuse_config *config)
 {
     (void)connection;
@@ -230,6 +258,7 @@ static const struct fuse_operations operations = {
     .init = do_init, .getattr = do_getattr, .readlink = do_readlink, .readdir = do_readdir, .open = do_open,
     .create = do_create, .read = do_read, .write = do_write, .release = do_release, .flush = do_flush, .mkdir = do_mkdir, .mknod = do_mknod,
     .symlink = do_symlink, .unlink = do_unlink, .rmdir = do_rmdir, .rename = do_rename, .link = do_link,
+    .setxattr = do_setxattr, .getxattr = do_getxattr, .listxattr = do_listxattr, .removexattr = do_removexattr,
     .chmod = do_chmod, .chown = do_chown, .truncate = do_truncate, .utimens = do_utimens,
 };
 
