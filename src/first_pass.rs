@@ -2,13 +2,14 @@
 //!
 //! rsync looks at every entry after it: it makes what is missing, replaces what differs, sets every attribute, deletes, and reports. So what is made here
 //! has to be right in two ways only: the content of a file, and that no name appears which rsync would not have made. Hence [`table`] allows it only where
-//! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty, and [`open_files`] only where lost bytes are told. [`split`] and [`maker`] make directories and regular
+//! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty, and [`file_system`] not where only another process answers; what is lost is told to [`open_files`]. [`split`] and [`maker`] make directories and regular
 //! files below handles that no link can lead elsewhere ([`pair`], [`way`]), [`content`] copies bytes, [`attributes`] sets owner, mode and time, and [`temporary`]
 //! gives a file its name when all of it is right. Whatever fails, or is in doubt, is left to rsync, which meets it and says so in its own words: nothing
 //! here is an error.
 
 mod attributes;
 mod content;
+mod file_system;
 mod fresh;
 mod maker;
 mod open_files;
@@ -24,6 +25,7 @@ use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use file_system::is_of_a_process_below;
 pub use fresh::Known;
 pub use maker::make;
 pub use open_files::can_be_apart;

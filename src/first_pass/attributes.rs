@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown, flistxattr_query, futimens};
+use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown, flistxattr_query};
 use rustix::io::{Errno, Result};
 
 use super::Makes;
@@ -54,17 +54,22 @@ impl Own {
         if user.is_some() || group.is_some() { fchown(new, user, group) } else { Ok(()) }
     }
 
-    /// A file that has its owner and its content gets its mode, unless it has that, and its time. That comes last: a file that looks right is.
-    pub fn of_file(self, file: BorrowedFd<'_>, found: &Stat, has_mode: bool) -> Result<()> {
+    /// A file that has its owner gets its mode, unless it has that.
+    pub fn mode_of_file(self, file: BorrowedFd<'_>, found: &Stat, has_mode: bool) -> Result<()> {
         let mode = found.st_mode & 0o7777;
         // Another owner takes special bits away (chown(2)).
         if !has_mode || mode > 0o777 || mode & self.umask != 0 {
             fchmod(file, Mode::from_raw_mode(mode))?;
         }
-        let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
-        futimens(file, &Timestamps { last_access, last_modification })
+        Ok(())
     }
+}
+
+/// The times that a file gets. They come last: a file that looks right is.
+pub fn times(found: &Stat) -> Timestamps {
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
+    Timestamps { last_access, last_modification }
 }
 
 /// Whether it has neither an ACL nor extended attributes.

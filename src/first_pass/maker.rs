@@ -13,16 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, mkdirat, openat, statat};
 use rustix::io::{Errno, Result};
 
-use super::attributes::Own;
+use super::attributes::{Own, times};
 use super::content::{self, Hand};
-use super::open_files;
 use super::pace::Pace;
 use super::pair::{Pair, open_below, open_dest};
-use super::temporary::{self, Begun};
-use super::{Group, Made, Makes, Order, Watch};
+use super::temporary::{self, Begun, Empty};
+use super::{Group, Made, Makes, Order, Watch, file_system, open_files};
 
 /// A file that was written within so many seconds may be written once more without a change that shows: rsync reads it.
 const RECENT: i64 = 3;
@@ -126,15 +125,19 @@ enum Task {
 
 impl<'a> Pass<'a> {
     fn new(order: &'a Order, watch: &'a dyn Watch) -> io::Result<Pass<'a>> {
+        let dest = open_dest(order)?;
+        if file_system::is_of_a_process(&dest) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(Pass {
             makes: order.makes,
             most: order.most,
-            dest: open_dest(order)?,
+            temporary: temporary::Ways::of(&dest),
+            dest,
             groups: &order.groups,
             watch,
             pace: order.limit.map(Pace::new),
             own: Own::look(),
-            temporary: temporary::Ways::default(),
             content: content::Ways::default(),
             halted: AtomicBool::new(false),
             state: Mutex::default(),
@@ -354,13 +357,10 @@ impl Worker<'_, '_> {
         let mode = Mode::from_raw_mode(found.st_mode);
         let (own, mode_now) = (self.pass.own, mode & Mode::from_raw_mode(0o777));
         let Some(source) = source.filter(|_| size > 0) else {
-            let new = temporary::empty(above.dest.as_fd(), name, mode_now)?;
-            let done = self.hand_over(new.as_fd(), &found, above).and_then(|()| own.of_file(new.as_fd(), &found, true));
-            if let Err(errno) = done {
-                // rsync leaves none that it cannot finish.
-                let _ = unlinkat(&above.dest, name, AtFlags::empty());
-                return Err(errno);
-            }
+            let new = Empty::make(above.dest.as_fd(), name, mode_now)?;
+            self.hand_over(new.file(), &found, above)?;
+            own.mode_of_file(new.file(), &found, true)?;
+            new.keep(&times(&found), &self.pass.temporary)?;
             self.pass.made(&self.pass.files, 0);
             return Ok(());
         };
@@ -372,14 +372,12 @@ impl Worker<'_, '_> {
         if !is_same(&found, &fstat(&source)?) {
             return Ok(());
         }
-        // Before it looks right; and some set its time when they have the bytes.
-        open_files::ask(begun.file())?;
-        own.of_file(begun.file(), &found, begun.is_unnamed())?;
+        own.mode_of_file(begun.file(), &found, begun.is_unnamed())?;
         // Who has given it up does not see it appear.
         if !self.hand.goes_on() {
             return Ok(());
         }
-        begun.publish(name)?;
+        begun.publish(name, &times(&found))?;
         self.pass.made(&self.pass.files, size);
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, IntoRawFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
 
@@ -46,15 +46,14 @@ pub fn set_apart() -> io::Result<()> {
     Ok(())
 }
 
-/// Has the file system say whether the bytes of a file are lost, which it says of a second handle as well.
+/// Closes a file, and hears what only that tells.
 ///
 /// # Errors
-/// They are.
-#[expect(unsafe_code, reason = "what close(2) says is lost otherwise")]
-pub fn ask(file: impl AsFd) -> Result<()> {
-    let second = rustix::io::fcntl_dupfd_cloexec(file, 0)?.into_raw_fd();
-    // SAFETY: nothing else has it.
-    match unsafe { libc::close(second) } {
+/// Its bytes may be lost.
+#[expect(unsafe_code, reason = "nothing else gives what close(2) says")]
+pub fn close(file: OwnedFd) -> Result<()> {
+    // SAFETY: nobody has it any more.
+    match unsafe { libc::close(file.into_raw_fd()) } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
@@ -85,10 +84,11 @@ mod tests {
                 set_apart().unwrap();
                 assert!(!open("thread-self").contains(&dir.path().to_owned()));
                 let file = File::create(&path).unwrap();
-                assert!(ask(&file).is_ok());
                 // A thread that this one starts has it too.
                 let shared = scope.spawn(|| open("thread-self")).join().unwrap();
-                (open("thread-self"), shared, open(&std::process::id().to_string()))
+                let found = (open("thread-self"), shared, open(&std::process::id().to_string()));
+                assert_eq!(close(file.into()), Ok(()));
+                found
             });
             let (here, shared, others) = apart.join().unwrap();
             assert!(here.contains(&path) && shared.contains(&path) && !others.contains(&path));

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fgetxattr_query, fstat, ioctl_getflags, openat, openat2};
 use rustix::io::{Errno, Result};
 
-use super::{Group, Makes, Order, way};
+use super::{Group, Makes, Order, file_system, way};
 
 /// rsync names files by paths, of which it takes less than 4096 bytes (limits.h, `PATH_MAX`), with what a temporary name adds.
 const LONGEST_PATH: usize = 4096 - 64;
@@ -39,7 +39,8 @@ impl Pair {
         let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
         let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
         let other_group = found.st_mode & Mode::SGID.bits() != 0;
-        if has_acl || folds || other_group && !makes.group {
+        let waits = file_system::is_of_a_process(&source);
+        if has_acl || folds || waits || other_group && !makes.group {
             return Ok(None);
         }
         let device = fstat(&source)?.st_dev;

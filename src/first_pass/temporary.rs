@@ -1,14 +1,18 @@
 //! A file before it has its name: without any (O_TMPFILE, open(2)), so that whatever kills us leaves nothing, or under a name as rsync's own temporary
 //! files have, where the file system knows no other way. It gets its name only if nothing has that.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, OsString};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, Timestamps, futimens, linkat, openat, renameat_with, unlinkat, utimensat,
+};
 use rustix::io::{Errno, Result};
+
+use super::{file_system, open_files};
 
 /// Longest name that file systems of this system take.
 const LONGEST_NAME: usize = 255;
@@ -17,7 +21,7 @@ const RANDOM: usize = 6;
 const TRIES: u32 = 16;
 
 /// What the destination can do; found out as it goes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ways(AtomicU8);
 
 /// A file has no name until it gets the right one, by its handle.
@@ -35,12 +39,32 @@ const NONE: u8 = 4;
 pub struct Begun<'a> {
     file: OwnedFd,
     dir: BorrowedFd<'a>,
-    /// Its temporary name, if it has one.
-    name: Option<OsString>,
+    named: Option<Named<'a>>,
     ways: &'a Ways,
 }
 
+/// A name that goes with this value, unless it is to stay.
+struct Named<'a> {
+    dir: BorrowedFd<'a>,
+    name: OsString,
+    stays: bool,
+}
+
+impl Drop for Named<'_> {
+    fn drop(&mut self) {
+        if !self.stays {
+            // What cannot be removed is left as rsync would leave it.
+            let _ = unlinkat(self.dir, &self.name, AtFlags::empty());
+        }
+    }
+}
+
 impl Ways {
+    /// Of this directory. Where a file says only when it is closed that its bytes are lost it has a name before: without one it cannot be closed.
+    pub fn of(dest: impl AsFd) -> Ways {
+        Ways(AtomicU8::new(if file_system::tells_at_once(dest) { BY_HANDLE } else { BY_RENAME }))
+    }
+
     #[cfg(test)]
     pub fn with_names() -> Ways {
         Ways(AtomicU8::new(BY_RENAME))
@@ -61,9 +85,65 @@ impl Ways {
     }
 }
 
-/// Makes a file without content, under its name at once: it is never half a file. Left without its attributes, it is one that rsync finds and changes.
-pub fn empty(dir: BorrowedFd<'_>, name: &CStr, mode: Mode) -> Result<OwnedFd> {
-    openat(dir, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)
+/// A file without content, under its name at once: it is never half a file. If it is dropped, it is gone: rsync leaves none that it cannot finish.
+pub struct Empty<'a> {
+    file: OwnedFd,
+    named: Named<'a>,
+}
+
+impl<'a> Empty<'a> {
+    /// Makes it, unless something has the name.
+    pub fn make(dir: BorrowedFd<'a>, name: &CStr, mode: Mode) -> Result<Empty<'a>> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(dir, name, flags, mode)?;
+        Ok(Empty { file, named: Named { dir, name: OsString::from_vec(name.to_bytes().to_vec()), stays: false } })
+    }
+
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// It stays, with these times.
+    pub fn keep(self, times: &Timestamps, ways: &Ways) -> Result<()> {
+        let Empty { file, mut named } = self;
+        if ways.now() <= BY_PROC {
+            futimens(&file, times)?
+        } else {
+            named.close(file, times)?
+        }
+        named.stays = true;
+        Ok(())
+    }
+}
+
+impl Named<'_> {
+    /// Some set the time when they have the bytes, so that it comes after that.
+    fn close(&self, file: OwnedFd, times: &Timestamps) -> Result<()> {
+        open_files::close(file)?;
+        utimensat(self.dir, &self.name, times, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Gives it another name, unless something has that.
+    fn rename(mut self, name: &CStr, ways: &Ways) -> Result<()> {
+        if ways.now() == BY_RENAME {
+            match renameat_with(self.dir, &self.name, self.dir, name, RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => ways.lacks(BY_RENAME),
+                renamed => {
+                    self.stays = renamed.is_ok();
+                    return renamed;
+                }
+            }
+        }
+        if !ways.are_any() {
+            return Err(Errno::OPNOTSUPP);
+        }
+        // A second name that stays would be one of the same file: it goes with this value.
+        let linked = linkat(self.dir, &self.name, self.dir, name, AtFlags::empty());
+        if linked.as_ref().is_err_and(|errno| *errno != Errno::EXIST) {
+            ways.lacks(BY_LINK);
+        }
+        linked
+    }
 }
 
 impl<'a> Begun<'a> {
@@ -72,7 +152,7 @@ impl<'a> Begun<'a> {
         let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         if ways.now() <= BY_PROC {
             match openat(dir, c".", unnamed, mode) {
-                Ok(file) => return Ok(Begun { file, dir, name: None, ways }),
+                Ok(file) => return Ok(Begun { file, dir, named: None, ways }),
                 // Of old kernels, of those file systems, and of some that do not know the flag.
                 Err(Errno::ISDIR | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => ways.lacks(BY_PROC),
                 Err(errno) => return Err(errno),
@@ -85,7 +165,9 @@ impl<'a> Begun<'a> {
         loop {
             let temporary = temporary_name(name.to_bytes(), random.hash_one(tried));
             match openat(dir, &temporary, flags, closed) {
-                Ok(file) => return Ok(Begun { file, dir, name: Some(temporary), ways }),
+                Ok(file) => {
+                    return Ok(Begun { file, dir, named: Some(Named { dir, name: temporary, stays: false }), ways });
+                }
                 Err(Errno::EXIST) if tried < TRIES => tried += 1,
                 Err(errno) => return Err(errno),
             }
@@ -94,71 +176,44 @@ impl<'a> Begun<'a> {
 
     /// Whether it has the mode that it was begun with.
     pub fn is_unnamed(&self) -> bool {
-        self.name.is_none()
+        self.named.is_none()
     }
 
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Gives it its name, unless something has that.
-    pub fn publish(mut self, name: &CStr) -> Result<()> {
-        let Some(temporary) = self.name.take() else { return self.link(name) };
-        let published = self.rename(&temporary, name);
-        if published.is_err() {
-            self.name = Some(temporary);
-        }
-        published
-    }
-
-    fn link(&self, name: &CStr) -> Result<()> {
-        if self.ways.now() == BY_HANDLE {
-            match linkat(&self.file, c"", self.dir, name, AtFlags::EMPTY_PATH) {
-                // Who may not is told that there is no such file.
-                Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => self.ways.lacks(BY_HANDLE),
-                other => return other,
-            }
-        }
-        let path = format!("/proc/thread-self/fd/{}", self.file.as_raw_fd());
-        let linked = linkat(CWD, path, self.dir, name, AtFlags::SYMLINK_FOLLOW);
-        let cannot = [Errno::NOENT, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
-        if linked.as_ref().is_err_and(|errno| cannot.contains(errno)) {
-            self.ways.lacks(BY_PROC);
-        }
-        linked
-    }
-
-    fn rename(&self, temporary: &OsStr, name: &CStr) -> Result<()> {
-        if self.ways.now() == BY_RENAME {
-            match renameat_with(self.dir, temporary, self.dir, name, RenameFlags::NOREPLACE) {
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.ways.lacks(BY_RENAME),
-                other => return other,
-            }
-        }
-        if !self.ways.are_any() {
-            return Err(Errno::OPNOTSUPP);
-        }
-        match linkat(self.dir, temporary, self.dir, name, AtFlags::empty()) {
-            Ok(()) => {
-                // A second name that stays would be one of the same file.
-                unlinkat(self.dir, temporary, AtFlags::empty())
-            }
-            Err(Errno::EXIST) => Err(Errno::EXIST),
-            Err(errno) => {
-                self.ways.lacks(BY_LINK);
-                Err(errno)
-            }
-        }
+    /// Gives it its times and its name, unless something has that.
+    ///
+    /// # Errors
+    /// Something has; or its bytes may be lost.
+    pub fn publish(self, name: &CStr, times: &Timestamps) -> Result<()> {
+        let Begun { file, dir, named, ways } = self;
+        let Some(named) = named else {
+            futimens(&file, times)?;
+            return link(&file, dir, name, ways);
+        };
+        named.close(file, times)?;
+        named.rename(name, ways)
     }
 }
 
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            // What cannot be removed is left as rsync would leave it.
-            let _ = unlinkat(self.dir, name, AtFlags::empty());
+/// Gives a file without a name one.
+fn link(file: &OwnedFd, dir: BorrowedFd<'_>, name: &CStr, ways: &Ways) -> Result<()> {
+    if ways.now() == BY_HANDLE {
+        match linkat(file, c"", dir, name, AtFlags::EMPTY_PATH) {
+            // Who may not is told that there is no such file.
+            Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => ways.lacks(BY_HANDLE),
+            other => return other,
         }
     }
+    let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+    let linked = linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW);
+    let cannot = [Errno::NOENT, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
+    if linked.as_ref().is_err_and(|errno| cannot.contains(errno)) {
+        ways.lacks(BY_PROC);
+    }
+    linked
 }
 
 /// A hidden name with six letters at its end, as rsync's temporary files have (rsync(1), `--temp-dir`).
@@ -182,7 +237,13 @@ mod tests {
 
     #[test]
     fn a_file_gets_its_name_only_if_nothing_has_it_and_leaves_nothing_otherwise() {
-        for ways in [Ways::default(), Ways(AtomicU8::new(BY_PROC)), Ways::with_names(), Ways(AtomicU8::new(BY_LINK))] {
+        let times = || super::super::attributes::times(&rustix::fs::stat("/").unwrap());
+        for ways in [
+            Ways(AtomicU8::new(BY_HANDLE)),
+            Ways(AtomicU8::new(BY_PROC)),
+            Ways::with_names(),
+            Ways(AtomicU8::new(BY_LINK)),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let handle = File::open(dir.path()).unwrap();
             let begin = || Begun::begin(handle.as_fd(), c"name", Mode::from_raw_mode(0o600), &ways).unwrap();
@@ -191,9 +252,9 @@ mod tests {
             assert_eq!(names(), 0, "{ways:?}");
             let begun = begin();
             rustix::io::write(begun.file(), b"x").unwrap();
-            begun.publish(c"name").unwrap();
+            begun.publish(c"name", &times()).unwrap();
             assert_eq!((names(), fs::read(dir.path().join("name")).unwrap()), (1, b"x".to_vec()), "{ways:?}");
-            assert_eq!(begin().publish(c"name"), Err(Errno::EXIST), "{ways:?}");
+            assert_eq!(begin().publish(c"name", &times()), Err(Errno::EXIST), "{ways:?}");
             assert_eq!((names(), fs::read(dir.path().join("name")).unwrap()), (1, b"x".to_vec()), "{ways:?}");
             assert!(ways.are_any());
         }

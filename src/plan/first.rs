@@ -40,6 +40,10 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
     }
     let makes = first_pass::find(&config.options, meaning, as_root)?;
     let dest = config.destination.as_typed(&config.cwd);
+    let waits = |path: &Path| first_pass::is_of_a_process_below(&config.cwd.join(path));
+    if waits(Path::new(&dest)) || config.sources.iter().any(|source| waits(Path::new(source.original()))) {
+        return off("another process answers for the file system of a source or of the destination (FUSE)");
+    }
     if !first_pass::can_be_apart() {
         return off("on this system what is written cannot be kept from the processes that are started");
     }

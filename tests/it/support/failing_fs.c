@@ -90,11 +90,17 @@ static int do_open(const char *path, struct fuse_file_info *file)
     ANSWER(handle);
 }
 
+/* What is lost of an open file, to be said once: its bytes, or what was only made. */
+enum { NOTHING, BYTES, NAME };
+static char lost[65536];
+
 static int do_create(const char *path, mode_t mode, struct fuse_file_info *file)
 {
     REAL(path);
     int handle = open(real, file->flags, mode);
     file->fh = (uint64_t)handle;
+    if (handle >= 0)
+        lost[file->fh % sizeof lost] = lost_per_mille > 0 && random() % 1000 < lost_per_mille ? NAME : NOTHING;
     return given(real, handle);
 }
 
@@ -108,16 +114,14 @@ static int do_read(const char *path, char *bytes, size_t size, off_t at, struct 
     return count < 0 ? -errno : (int)count;
 }
 
-static char lost[65536];
-
 static int do_flush(const char *path, struct fuse_file_info *file)
 {
-    (void)path;
-    wait_a_while();
-    if (!lost[file->fh % sizeof lost])
-        return 0;
-    lost[file->fh % sizeof lost] = 0;
-    return -EIO;
+    REAL(path);
+    int what = lost[file->fh % sizeof lost];
+    lost[file->fh % sizeof lost] = NOTHING;
+    if (what == NAME)
+        unlink(real);
+    return what == NOTHING ? 0 : -EIO;
 }
 
 static int do_write(const char *path, const char *bytes, size_t size, off_t at, struct fuse_file_info *file)
@@ -126,8 +130,9 @@ static int do_write(const char *path, const char *bytes, size_t size, off_t at, 
     wait_a_while();
     if (fails())
         return -EIO;
+    lost[file->fh % sizeof lost] = NOTHING;
     if (lost_per_mille > 0 && random() % 1000 < lost_per_mille) {
-        lost[file->fh % sizeof lost] = 1;
+        lost[file->fh % sizeof lost] = BYTES;
         if (ftruncate((int)file->fh, at + (off_t)size) != 0)
             return -errno;
         /* Long enough for a child that is started now to close it before the one who writes. */
