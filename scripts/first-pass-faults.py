@@ -6,7 +6,7 @@ usage: first-pass-faults.py MULTI-SYNC FOLDER KIND CASES [SEED [SECONDS]]
 KIND: change  files of the source are written, moved and removed while it runs
       kill    SIGKILL at a random moment, and then the same once more
       full    a destination without room (root)
-      eio     reads or writes fail at random (FAILING_FS: tests/it/support/failing_fs.c, built)
+      eio     reads or writes fail at random, below an overlay (root; FAILING_FS: tests/it/support/failing_fs.c, built)
       swap    directories of the source and of the destination change places with links to elsewhere (root)
 
 What must hold at the end: no file of DEST that rsync would take for done (size, and time in seconds) has other content than the source, or, where
@@ -177,14 +177,21 @@ def main():
             mounts.append(dest)
         elif kind == 'eio':
             side = rng.choice(['src', 'dst'])
-            mount = os.path.join(work, 'mount')
-            os.mkdir(mount)
-            env = dict(os.environ, FAILING_SOURCE=source if side == 'src' else dest, FAILING_PER_MILLE=str(rng.choice([3, 30, 200])))
+            path = lambda name: os.path.join(work, name)
+            for name in ('mount', 'overlay', 'store', 'store/upper', 'store/work', 'low', 'upper', 'work'):
+                os.mkdir(path(name))
+            mount, over = path('mount'), path('overlay')
+            env = dict(os.environ, FAILING_SOURCE=source if side == 'src' else path('store'), FAILING_PER_MILLE=str(rng.choice([3, 30, 200])))
             server = subprocess.Popen([os.environ.get('FAILING_FS', 'failing_fs'), '-f', mount], env=env)
             while not os.path.ismount(mount):
                 time.sleep(0.005)
-            mounts.append(mount)
-            from_, to = (mount, dest) if side == 'src' else (source, mount)
+            low, high = (mount, work) if side == 'src' else (path('low'), mount)
+            subprocess.run(['mount', '-t', 'overlay', '-o', f'lowerdir={low},upperdir={high}/upper,workdir={high}/work', 'overlay', over], check=True)
+            mounts += [over, mount]
+            if side == 'src':
+                from_ = over
+            else:
+                to, dest = over, path('store/upper')
         elif kind == 'swap':
             os.makedirs(elsewhere + '/d0')
             for name in ('secret', 'd0/secret', 'f0', 'f1', 'f2'):
