@@ -2,10 +2,10 @@
 //!
 //! rsync looks at every entry after it: it makes what is missing, replaces what differs, sets every attribute, deletes, and reports. So what is made here
 //! has to be right in two ways only: the content of a file, and that no name appears which rsync would not have made. Hence [`table`] allows it only where
-//! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty, and [`file_system`] not where only another process answers; what is lost is told to [`open_files`]. [`split`] and [`maker`] make directories and regular
-//! files below handles that no link can lead elsewhere ([`pair`], [`way`]), [`content`] copies bytes, [`attributes`] sets owner, mode and time, and [`temporary`]
-//! gives a file its name when all of it is right. Whatever fails, or is in doubt, is left to rsync, which meets it and says so in its own words: nothing
-//! here is an error.
+//! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty, and [`file_system`] not where another process answers.
+//! [`split`] and [`maker`] make directories and regular files below handles that no link can lead elsewhere ([`pair`], [`way`]), [`content`] copies bytes,
+//! [`attributes`] sets owner, mode and time, and [`temporary`] gives a file its name when all of it is right and [`open_files`] has not heard that its bytes
+//! are lost. Whatever fails, or is in doubt, is left to rsync, which meets it and says so in its own words: nothing here is an error.
 
 mod attributes;
 mod content;

@@ -12,6 +12,7 @@ use rustix::io::{Errno, Result};
 
 /// The standard streams, which are the only ones that are kept.
 const KEPT: RawFd = 3;
+
 /// Whether this system can do that.
 pub fn can_be_apart() -> bool {
     std::thread::scope(|scope| {
