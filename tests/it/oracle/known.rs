@@ -44,6 +44,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "one rsync gets the ACL of a directory with special bits right only when it comes again",
             acl_and_special_bits,
         ),
+        ("one rsync sets no time where it may not set the group, until it comes again", time_without_group),
         (
             "a link at the destination that stays leads from one directory into another (--ignore-existing, -K)",
             written_through_link,
@@ -293,6 +294,21 @@ fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
     case.has_letter('A')
         && matches!(finding, Finding::Tree(Difference { path, kind })
             if is_acl(kind) && (named.contains(base_name(path)) || is_top(path)))
+}
+
+/// Many come again to what has failed, and then the group is that which it got.
+fn time_without_group(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+    let Finding::Tree(Difference { path, kind: DifferenceKind::Mtime { .. } }) = finding else { return false };
+    let said = runs.one.stderr_text();
+    let refused = |name: &[u8]| {
+        let end = format!("/{}\" failed", Printable::bytes(&escaped(name)));
+        said.lines().any(|line| line.contains("chgrp \"") && line.contains(&end))
+    };
+    let first = case.world.nodes.iter().find_map(|node| match &node.kind {
+        Kind::Link(first) if base_name(&node.path) == base_name(path) => Some(base_name(first)),
+        _ => None,
+    });
+    case.nobody && (refused(base_name(path)) || first.is_some_and(refused))
 }
 
 /// Many create such directories with `u+w` and take that back at the end.
