@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, SeekFrom, copy_file_range, fadvise, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, Result, pread, pwrite};
@@ -13,8 +13,11 @@ use super::pace::{LOOK_EVERY, Pace};
 
 /// What is read and written at once.
 const BUFFER: usize = 256 << 10;
-/// What the kernel is asked to copy at once: between two of them somebody may ask to stop.
+/// What the kernel is asked to copy at once, at first and at most, and how long that may take before it is less: between two of them somebody may ask to stop.
+/// Of 8 GiB on ext4, in the page cache, 16 MiB at once took 8.6 s, 256 MiB 6.2 s (medians of 4).
 const RANGE: usize = 16 << 20;
+const LONGEST_RANGE: usize = 1 << 30;
+const LONG_TIME: Duration = Duration::from_millis(250);
 /// Of smaller files a second system call costs more than it spares.
 const LEAST_RANGE: u64 = 128 << 10;
 /// From this size on the kernel is told to read ahead.
@@ -85,14 +88,14 @@ impl<'a> Hand<'a> {
             }
         }
         let mut copied = 0;
+        if size >= LONG {
+            // Advice.
+            let _ = fadvise(from, 0, None, Advice::Sequential);
+        }
         if at_once && !sparse && size >= LEAST_RANGE && self.ways.range.load(Ordering::Relaxed) {
             copied = self.by_kernel(from, to, size)?;
         }
         if copied < size {
-            if size >= LONG {
-                // Advice.
-                let _ = fadvise(from, 0, None, Advice::Sequential);
-            }
             self.by_hand(from, to, copied, size, sparse, holes)?;
         }
         Ok(())
@@ -101,18 +104,21 @@ impl<'a> Hand<'a> {
     /// How far the kernel has copied it.
     fn by_kernel(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<u64> {
         let mut copied = 0;
+        let mut range = RANGE;
         while copied < size {
             if !self.goes_on() {
                 return Err(Errno::CANCELED);
             }
             let (mut at, mut end) = (copied, copied);
-            let wanted = RANGE.min((size - copied) as usize);
+            let wanted = (range as u64).min(size - copied) as usize;
+            let began = Instant::now();
             match copy_file_range(from, Some(&mut at), to, Some(&mut end), wanted) {
                 // Some file systems say so of files that are not empty.
                 Ok(0) => break,
                 Ok(count) => {
                     copied += count as u64;
                     self.watch.made(0, count as u64);
+                    range = next_range(range, began.elapsed());
                 }
                 Err(Errno::INTR) => {}
                 Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => return Err(errno),
@@ -166,6 +172,17 @@ impl<'a> Hand<'a> {
             pay(self.pace, bytes.len(), self.watch)?;
         }
         if written < size { ftruncate(to, size) } else { Ok(()) }
+    }
+}
+
+/// What is asked for after so much took so long.
+fn next_range(range: usize, took: Duration) -> usize {
+    if took > LONG_TIME {
+        (range / 2).max(RANGE)
+    } else if took < LONG_TIME / 2 {
+        (range * 2).min(LONGEST_RANGE)
+    } else {
+        range
     }
 }
 
@@ -275,6 +292,14 @@ mod tests {
         }
         let (full, few) = (copied(&large, false, &by_hand(), None).1, copied(&large, true, &by_hand(), None).1);
         assert!(full == 0 || few < full, "{few} of {full} blocks");
+    }
+
+    #[test]
+    fn the_kernel_is_asked_for_no_more_than_it_copies_in_a_moment() {
+        let (fast, right, slow) = (LONG_TIME / 10, LONG_TIME / 2, LONG_TIME * 4);
+        assert_eq!([fast, right, slow].map(|took| next_range(4 * RANGE, took)), [8 * RANGE, 4 * RANGE, 2 * RANGE]);
+        assert_eq!(next_range(RANGE, slow), RANGE);
+        assert_eq!(next_range(LONGEST_RANGE, fast), LONGEST_RANGE);
     }
 
     #[test]
