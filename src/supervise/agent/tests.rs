@@ -120,6 +120,28 @@ fn a_signal_between_the_start_of_a_command_and_its_number_ends_it() {
     }
 }
 
+/// What ends a command is started by the signal; the shell must not end that in the place of the reader of lines.
+#[test]
+fn a_signal_beside_the_start_of_the_reader_of_lines_ends_what_a_command_has_started() {
+    const SIGNALS: &str = "g() { kill -TERM $$; while read -r y; do :; done; }";
+    let ends = |shell: &Invocation, mark: &str| {
+        // What it starts is there by then.
+        let text = format!("{SIGNALS}\n{}sleep 1\n", String::from_utf8(body(&format!("sleep {mark} & wait"))).unwrap());
+        let mut agent = Agent::start(shell).unwrap();
+        let ended = Supervisor::default().run_there(&mut agent, text.as_bytes(), None, &|_| {}, &mut |_, _| {});
+        assert_ne!(ended.unwrap(), Ended::Code(0), "{shell}");
+        wait_until("what it ran", Duration::from_secs(10), || marked(mark) == 0);
+    };
+    std::thread::scope(|scope| {
+        for (at, shell) in shells().into_iter().enumerate() {
+            for number in 0..8 {
+                let (shell, mark) = (shell.clone(), format!("7{at}{number}.{}", std::process::id()));
+                scope.spawn(move || ends(&shell, &mark));
+            }
+        }
+    });
+}
+
 /// As of a machine that is gone: the pipe stays open, and nothing comes.
 #[test]
 fn a_shell_that_hears_nothing_ends_what_it_runs() {

@@ -89,15 +89,14 @@ pub(super) fn greeting(token: &Token, silence: u32) -> Vec<u8> {
 /// `b NUMBER` begins a command, and `z` follows to its end what was started as `$r`. What all groups need is here, so that they stay short: srun reads 1024
 /// bytes at once, and of what it reads in pieces the last one may wait for 40 ms, see [`HEARS`].
 ///
-/// A signal may come at any moment: it is taken note of before the command is started, and `o` ends that as soon as it has a number. Only once, also where
-/// the signal comes again, or with the look at what has come.
+/// A signal may come at any moment: it is taken note of before the command is started, and `o` ends that as soon as it and the reader of lines have numbers. Not
+/// before: what is started in a trap would be taken for the one that was started just then (`$!`). Only once, also where the signal comes again.
 fn around() -> String {
     format!(
         "b() {{ r= w= c= e= v= n=$1; trap 'e=1; o' TERM HUP INT USR2; m {BEGINS} $n; m {BEGINS} $n >&2; }}\n\
-         o() {{ [ -z \"$r\" ] || [ -n \"$v\" ] || {{ v=0; x </dev/null >/dev/null 2>&1 3<&- & v=$!; }}; }}\n\
+         o() {{ [ -z \"$w\" ] || [ -n \"$v\" ] || {{ v=0; x </dev/null >/dev/null 2>&1 3<&- & v=$!; }}; }}\n\
          z() {{ if [ -n \"$r\" ]; then\n\
-         [ -z \"$e\" ] || o\n\
-         g <&3 2>/dev/null 3<&- & w=$!\nwait $r; c=$?\n\
+         g <&3 2>/dev/null 3<&- & w=$!\n[ -z \"$e\" ] || o\nwait $r; c=$?\n\
          while [ -n \"$e\" ] && kill -0 $r 2>/dev/null; do wait $r; c=$?; done\n\
          fi; trap - TERM HUP INT USR2\n\
          {}m {ENDS} $n $c; m {ENDS} $n >&2; cd /\n\
