@@ -53,6 +53,9 @@ export LC_CTYPE LC_MESSAGES LC_NUMERIC; } 2>/dev/null
 /// to the command. `h` says that the command has ended already, so that its number may be another one's. `a` says whether something of it is left, `v` waits a moment for its end; `x` ends it, first politely. `i` prints what it and those of its
 /// kind have read and written. `g` reads lines.
 ///
+/// `d` stops `$l` and lists what that has started, until nothing is new; `u` says that all of it stands still. What is started between a list and a signal would be
+/// left, and a shell that is signalled before it is the command takes that for its own trap's and goes on, so that each signal has a list of its own.
+///
 /// In what a trap does `return` and `exit` without a number give the status from before the trap.
 ///
 /// A script in the place of rsync does not hand on the signal that ends it, so that it goes to the command alone at first, and to the others later.
@@ -64,8 +67,12 @@ h() { [ -z "$l" ] && [ -r /proc/self/stat ]; }
 p() { l=$(f $r); if [ -n "$l" ]; then t $1; elif ! h; then kill -$1 $r; fi; }
 a() { [ -n "$l" ] || { kill -0 $r && return 0 || return 1; }; for x in $l; do [ "$(s ${x%:*})" = ${x#*:} ] && return 0; done; return 1; }
 v() { for y in 1 2 3 4 5; do sleep 0.2 || sleep 1; a || return 1; done; }
-x() { l=$(f $r); h && return 0; kill -TERM $r; if [ -n "$l" ]; then t CONT; else kill -CONT $r; fi
-v || return 0; t TERM; v && v && v || return 0; [ -n "$l" ] || kill -KILL $r; t KILL; }
+u() { for x in $l; do read -r y </proc/${x%:*}/stat && case ${y##*') '} in [RS]*) return 1;; esac; done; return 0; }
+d() { for n in 1 2 3 4 5 6 7 8 9 10; do t STOP; if u; then y=$l
+l=$(for x in $l; do [ "$(s ${x%:*})" = ${x#*:} ] && f ${x%:*}; done | sort -u); [ "$y" != "$l" ] || return 0
+else sleep 0.1 || sleep 1; fi; done; }
+x() { l=$(f $r); h && return 0; d; kill -TERM $r; if [ -n "$l" ]; then t CONT; else kill -CONT $r; fi
+v || return 0; d; t TERM; t CONT; v && v && v || return 0; d; [ -n "$l" ] || kill -KILL $r; t KILL; }
 i() { y=$(cat /proc/$r/comm); for x in $(f $r); do x=${x%:*}; [ "$(cat /proc/$x/comm)" != "$y" ] || cat /proc/$x/io || exit 1; done; }
 g() { while read -r y; do case $y in E) exit 0;; k) kill -USR1 $k;; q) m q;; i) m i $(i | cksum);; S) p STOP;; C) p CONT;; esac; done
 trap '' TERM HUP INT; x; kill $k; exit 0; }
