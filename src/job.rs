@@ -154,9 +154,10 @@ impl BegunRun {
     /// The run that a word means: the path of its directory, its name in the place where runs are kept, or the beginning of that name.
     ///
     /// # Errors
-    /// There is no such run, the word means several, or what was asked for cannot be read.
+    /// There is no such run, the word means several, what was asked for cannot be read, or another user could have written it.
     pub fn find(run: impl AsRef<Path>) -> Result<BegunRun> {
         let dir = run_dir::find(run.as_ref())?;
+        run_dir::refuse_others(&dir)?;
         Ok(BegunRun { asked: Asked::read(&dir)?, dir })
     }
 

@@ -18,7 +18,7 @@ mod tidy;
 pub use asked::Asked;
 pub use batch::Batch;
 pub use channel::{Asking, Channel, ask, refuse_stranger};
-pub use find::{find, id, list, usual, usual_places, word};
+pub use find::{find, id, list, refuse_others, usual, usual_places, word};
 pub use lock::{Lock, holder};
 pub use noted::{Ended, Noted, Noter};
 pub use tidy::{Keep, close, discard, forget};

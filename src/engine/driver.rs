@@ -245,9 +245,10 @@ impl Driver<'_, '_> {
             Message::Steer(orders) => self.steer(orders),
             Message::Synced(synced) => {
                 self.state.syncing = false;
-                if let Some(kept) = synced? {
-                    self.with_ledger(|ledger| ledger.sync_scanned(kept))?;
-                }
+                self.with_ledger(|ledger| match synced? {
+                    Some(kept) => ledger.sync_scanned(kept),
+                    None => Ok(()),
+                })?;
             }
         }
         Ok(())

@@ -124,6 +124,8 @@ impl Opened {
 
 /// Writes down what was asked, and begins a journal.
 fn record(config: &Config, plan: &Plan, buckets: &BucketDir, words: &[OsString]) -> Result<Recorded> {
+    // Else nobody could go on with it.
+    run_dir::refuse_others(buckets.path())?;
     let lock = Lock::take(buckets.path())?;
     let asked = Asked::new(words, &config.cwd, plan.version.to_string());
     asked.write(buckets.path(), !buckets.is_optional())?;

@@ -2,15 +2,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::bucket::IN_TEMPORARY;
 use crate::entry::Printable;
-use crate::error::{Error, Result};
+use crate::error::{EXIT_USAGE, Error, Result};
 use crate::{state, temporary};
 
 use super::layout::PLAN;
+
+/// Of the mode of a directory: the group, and all others.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// Where runs of this user are without `--buckets DIR`: the place for their directories if it is safe, and temporary folders.
 pub fn usual_places() -> Vec<PathBuf> {
@@ -99,4 +104,28 @@ pub fn find(typed: &Path) -> Result<PathBuf> {
                 .remedy("write more of the name, or the path"))
         }
     }
+}
+
+/// Refuses a run directory in which another user could have written what the run is to do: it would be done as this user. root is no exception.
+///
+/// # Errors
+/// It belongs to another user, others may write in it, or nobody can tell.
+pub fn refuse_others(dir: &Path) -> Result<()> {
+    let found = match fs::metadata(dir) {
+        Ok(found) => found,
+        // Whoever reads it says so.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(Error::io("use run directory", dir, cause).exit(EXIT_USAGE)),
+    };
+    let (owner, own) = (found.uid(), rustix::process::geteuid().as_raw());
+    let shown = Printable::path(dir);
+    if owner != own {
+        return Err(Error::usage(format!("run directory {shown} belongs to user {owner}, and this is user {own}"))
+            .remedy("go on with a run as the user who began it; give --buckets a directory where what is created belongs to that user"));
+    }
+    if found.mode() & OTHERS_WRITE != 0 {
+        return Err(Error::usage(format!("others may write in run directory {shown}, and say there what is run"))
+            .remedy("look whether its plan.json is yours, then `chmod go-w` it; give --buckets a directory on a file system that keeps modes"));
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support;
 use crate::support::command::{Run, Signal, Started, as_nobody, multi_sync, rsync, run, run_within, sh, start};
+use crate::support::fuse::Fuse;
 use crate::support::twin::fake_rsync;
 use crate::support::work::{NOBODY, Work, set_mode};
 
@@ -265,6 +266,28 @@ fn a_full_place_does_not_end_a_copy() {
     assert_eq!(listed(&work.join("tmp")), [] as [PathBuf; 0]);
 }
 
+/// Neither does a disk that does not keep what was written, where nobody has asked for a run directory; with `--buckets` the run ends, and says why.
+#[test]
+fn a_place_that_cannot_be_synced_does_not_end_a_copy() {
+    let work = Work::new();
+    tree(&work);
+    let (real, variables) = (work.dir("real"), ["FAILING_SOURCE", "FAILING_SYNC"]);
+    let variables = [(variables[0], real.as_os_str()), (variables[1], "1".as_ref())];
+    let _mounted = match Fuse::mount_told(&work, "failing_fs", &[], &variables, "state") {
+        Ok(mounted) => mounted,
+        Err(why) => return support::skip("a_place_that_cannot_be_synced_does_not_end_a_copy", &why),
+    };
+    let ran = run_within(slowly(&work, copy(&work, &WORDS)), SOON).expect_code(0);
+    assert!(ran.stderr_text().contains("the run cannot be resumed"), "{}", ran.report());
+    expect_same(&work, &ran);
+    fs::remove_dir_all(work.join("D")).unwrap();
+    work.dir("state/asked");
+    let mut asked = copy(&work, &WORDS);
+    asked.args(["-b", "state/asked"]);
+    let ran = run_within(slowly(&work, asked), SOON).expect_code(11);
+    assert!(ran.stderr_text().contains("quota"), "{}", ran.report());
+}
+
 /// The place is a part of what is copied, or of where to: nothing of it is touched, and nothing of the run is in the copy.
 #[test]
 fn the_place_is_not_used_where_a_copy_comes_upon_it() {
@@ -443,7 +466,27 @@ fn a_run_of_another_user_is_not_found_by_its_name() {
         let ran = run(copy(&work, &[how, "2026-01-01T0000-planted"])).expect_code(1);
         assert!(ran.stderr_text().contains("there is no run"), "{}", ran.report());
     }
-    set_mode(&planted, 0o700);
+    // Neither by its path, nor by its name where the user is.
+    let here = work.join("2026-01-01T0000-planted");
+    fs::rename(&planted, &here).unwrap();
+    for how in ["--resume", "--retry-failed"] {
+        for word in [here.as_os_str(), "2026-01-01T0000-planted".as_ref(), "./2026-01-01T0000-planted".as_ref()] {
+            for (owner, mode, why) in
+                [(NOBODY, 0o700, "belongs to user"), (0, 0o770, "others may write"), (0, 0o707, "others may write")]
+            {
+                std::os::unix::fs::chown(&here, Some(owner), Some(owner)).unwrap();
+                set_mode(&here, mode);
+                let mut asked = copy(&work, &[how]);
+                asked.arg(word);
+                let ran = run(asked).expect_code(1);
+                assert!(ran.stderr_text().contains(why), "{}", ran.report());
+            }
+        }
+    }
+    set_mode(&here, 0o700);
+    let mut resumed = copy(&work, &["--resume"]);
+    resumed.arg(&here);
+    expect_same(&work, &run(resumed).expect_code(0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 /*
  * A file system that shows a directory, waits before each answer, and fails reads and writes at random with EIO. With FAILING_LOST_PER_MILLE it loses
- * some of what is written, and says so only when the file is closed, as a network may (close(2)).
+ * some of what is written, and says so only when the file is closed, as a network may (close(2)). With FAILING_SYNC every fsync fails, as over a quota.
  *
  *   cc -o failing_fs failing_fs.c $(pkg-config --cflags --libs fuse3)
  *   FAILING_SOURCE=/some/tree FAILING_DELAY_US=1000 FAILING_PER_MILLE=20 ./failing_fs -f MOUNTPOINT
@@ -20,7 +20,7 @@
 
 enum { PATH_BYTES = 8192 };
 static const char *source;
-static long delay_us, per_mille, lost_per_mille;
+static long delay_us, per_mille, lost_per_mille, sync_fails;
 
 #define REAL(path) \
     char real[PATH_BYTES]; \
@@ -251,6 +251,12 @@ static int do_removexattr(const char *path, const char *name)
     ANSWER(lremovexattr(real, name));
 }
 
+static int do_fsync(const char *path, int data, struct fuse_file_info *file)
+{
+    (void)path, (void)data, (void)file;
+    return sync_fails ? -EDQUOT : 0;
+}
+
 static void *do_init(struct fuse_conn_info *connection, struct fuse_config *config)
 {
     (void)connection;
@@ -265,6 +271,7 @@ static const struct fuse_operations operations = {
     .symlink = do_symlink, .unlink = do_unlink, .rmdir = do_rmdir, .rename = do_rename, .link = do_link,
     .setxattr = do_setxattr, .getxattr = do_getxattr, .listxattr = do_listxattr, .removexattr = do_removexattr,
     .chmod = do_chmod, .chown = do_chown, .truncate = do_truncate, .utimens = do_utimens,
+    .fsync = do_fsync, .fsyncdir = do_fsync,
 };
 
 static long number(const char *name)
@@ -281,6 +288,7 @@ int main(int count, char **words)
     delay_us = number("FAILING_DELAY_US");
     per_mille = number("FAILING_PER_MILLE");
     lost_per_mille = number("FAILING_LOST_PER_MILLE");
+    sync_fails = number("FAILING_SYNC");
     umask(0);
     return fuse_main(count, words, &operations, NULL);
 }
