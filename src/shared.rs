@@ -124,7 +124,8 @@ mod tests {
     }
 
     fn run(script: Vec<u8>) -> (Ended, Vec<Vec<u8>>) {
-        let mut shell = Agent::start(&Invocation::new("sh", vec!["-s".into()], "/")).unwrap();
+        let mut shell =
+            Agent::start(&Invocation::new("sh", vec!["-s".into()], "/"), &Supervisor::default()).unwrap().unwrap();
         let mut lines = Vec::new();
         let ended = by_line(&mut |_, line| lines.push(line.to_vec()), |each| {
             Supervisor::default().run_there(&mut shell, &script, None, &|_| {}, each)

@@ -81,7 +81,7 @@ mod tests {
     use std::time::Duration;
 
     fn agent() -> Agent {
-        Agent::start(&Invocation::new("sh", vec!["-s".into()], "/")).unwrap()
+        Agent::start(&Invocation::new("sh", vec!["-s".into()], "/"), &Supervisor::default()).unwrap().unwrap()
     }
 
     /// By a shell that stays, as on another machine.

@@ -20,15 +20,16 @@ mod pause;
 mod pipes;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::gettid;
 
 use crate::entry::Printable;
 use crate::error::{EXIT_TERMINATED, Error, Result};
@@ -121,6 +122,8 @@ pub struct Supervisor {
     paused: AtomicBool,
     /// There is a pause, or everything is to end; for who asks often.
     holds: AtomicBool,
+    /// Everything is to end; for a child that is not its program yet.
+    ends: Arc<AtomicBool>,
     cannot_see: AtomicBool,
 }
 
@@ -133,6 +136,8 @@ struct Live {
     /// Leaders of sessions, not reaped yet: a number here cannot belong to another process. And whether what they start is on another machine
     /// ([`Invocation::held`]), and is paused there.
     leaders: HashMap<Pid, bool>,
+    /// Threads that wait until a child of theirs has become its program. Its number is not known until then.
+    starting: HashSet<Pid>,
 }
 
 impl Supervisor {
@@ -187,20 +192,7 @@ impl Supervisor {
         signs: &dyn Fn(Sign),
         each: &mut dyn FnMut(Stream, Option<&[u8]>),
     ) -> Result<Ended> {
-        let mut child = {
-            let mut live = self.when_it_goes_on();
-            if live.stop.is_some() {
-                return Ok(Ended::NotStarted);
-            }
-            let child = spawn(invocation, names, Bond::Life)?;
-            if let Some(pipe) = &child.stdin {
-                // A pipe that was just made takes every flag.
-                let _ = rustix::io::ioctl_fionbio(pipe, true);
-            }
-            live.leaders.insert(pid(&child), invocation.held);
-            signs(Sign::Started(child.id()));
-            Owned { supervisor: self, child: Some(child) }
-        };
+        let Some(mut child) = self.start(invocation, names, signs)? else { return Ok(Ended::NotStarted) };
         let mut idle = stall.map(|limit| Idle::new(child.get(), limit));
         let mut feed = child.get().stdin.take().map(|pipe| Feed { pipe, left: &invocation.input });
         let read = self.drain(child.get(), feed.as_mut(), idle.as_mut(), signs, each);
@@ -215,6 +207,48 @@ impl Supervisor {
         })
     }
 
+    /// Starts a process, unless everything is to end. That may take long, where its program or its directory is on a file system that hangs: nobody
+    /// else waits for it, and [`Supervisor::stop`] ends it. One that is started all the same is not among the live children yet.
+    fn spawn(&self, invocation: &Invocation, names: Option<PipeReader>, bond: Bond) -> Result<Option<Child>> {
+        let thread = gettid();
+        {
+            let mut live = self.when_it_goes_on();
+            if live.stop.is_some() {
+                return Ok(None);
+            }
+            live.starting.insert(thread);
+        }
+        let spawned = spawn(invocation, names, bond, &self.ends);
+        let mut live = self.lock();
+        live.starting.remove(&thread);
+        if spawned.is_err() && live.stop.is_some() { Ok(None) } else { spawned.map(Some) }
+    }
+
+    /// Starts a child that is one of the live ones.
+    fn start(
+        &self,
+        invocation: &Invocation,
+        names: Option<PipeReader>,
+        signs: &dyn Fn(Sign),
+    ) -> Result<Option<Owned<'_>>> {
+        let Some(child) = self.spawn(invocation, names, Bond::Life)? else { return Ok(None) };
+        let mut live = self.lock();
+        if let Some(pipe) = &child.stdin {
+            // A pipe that was just made takes every flag.
+            let _ = rustix::io::ioctl_fionbio(pipe, true);
+        }
+        live.leaders.insert(pid(&child), invocation.held);
+        signs(Sign::Started(child.id()));
+        // What came meanwhile has not reached it.
+        if let Some(how) = live.stop {
+            end_leader(pid(&child), how);
+        } else if live.paused {
+            live.hold();
+        }
+        drop(live);
+        Ok(Some(Owned { supervisor: self, child: Some(child) }))
+    }
+
     /// Starts no more children and signals all that live. Returns at once.
     pub fn stop(&self, how: Stop) {
         let mut live = self.lock();
@@ -222,19 +256,11 @@ impl Supervisor {
         live.since.get_or_insert_with(Instant::now);
         self.paused.store(false, Ordering::Relaxed);
         self.holds.store(true, Ordering::Relaxed);
+        // What is forked from now on sees this, and what was forked before is seen.
+        self.ends.store(true, Ordering::SeqCst);
         self.goes_on.notify_all();
-        for leader in live.leaders.keys() {
-            // It may have ended meanwhile.
-            let _ = match how {
-                Stop::Terminate => kill_process(*leader, Signal::TERM),
-                Stop::Kill => {
-                    session::signal(*leader, Signal::KILL);
-                    Ok(())
-                }
-            };
-            // It may have been stopped.
-            session::signal(*leader, Signal::CONT);
-        }
+        live.leaders.keys().for_each(|leader| end_leader(*leader, how));
+        live.starting.iter().for_each(|thread| session::kill_starting(*thread));
     }
 
     /// Whether [`Supervisor::stop`] was called.
@@ -348,6 +374,19 @@ impl Supervisor {
     fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Asks a child to end, or ends it with all that it has started.
+fn end_leader(leader: Pid, how: Stop) {
+    match how {
+        Stop::Terminate => {
+            // It may have ended meanwhile.
+            let _ = kill_process(leader, Signal::TERM);
+        }
+        Stop::Kill => session::signal(leader, Signal::KILL),
+    }
+    // It may have been stopped.
+    session::signal(leader, Signal::CONT);
 }
 
 /// Hears what comes as bytes line by line.

@@ -204,7 +204,7 @@ impl Driver<'_, '_> {
         let place = self.slots.place(start.slot);
         if !everything {
             self.said.greet(self.tell);
-            self.ways.open(&place);
+            self.ways.open(&place, self.context.control.supervisor());
         }
         if let Work::Copy(buckets) = &start.work {
             let buckets = buckets.iter().map(|bucket| bucket.id).collect();

@@ -262,7 +262,7 @@ impl Driver<'_, '_> {
                 self.state.inputs.push(Input::Directory(Directory { argument_bytes, locked: dir.locked }));
                 self.context.spine().push(dir);
                 // There will be several launches, and the first comes soon.
-                self.ways.open(&self.slots.place(0));
+                self.ways.open(&self.slots.place(0), self.context.control.supervisor());
             }
             feed::Found::Buckets(closed) => {
                 for bucket in &closed {

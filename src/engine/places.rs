@@ -92,10 +92,10 @@ impl Ways {
     }
 
     /// Opens the connection of a slot, or a shell on its host, and returns at once. A slot of a host is known by its number there.
-    pub fn open(&self, place: &Place) {
+    pub fn open(&self, place: &Place, supervisor: &Supervisor) {
         match (self, &place.name) {
             (Ways::Here(Some(connections), _), _) => connections.open(place.slot, place.host),
-            (Ways::Hosts(hosts), Some(host)) => hosts.agents.open(host),
+            (Ways::Hosts(hosts), Some(host)) => hosts.agents.open(supervisor, host),
             _ => {}
         }
     }

@@ -55,13 +55,13 @@ impl Agents {
     }
 
     /// Has a shell ready on a host, and does not wait for it.
-    pub fn open(&self, host: &Host) {
+    pub fn open(&self, supervisor: &Supervisor, host: &Host) {
         let lacks = {
             let state = self.lock();
             state.idle.get(&host.address).is_none_or(Vec::is_empty) && !state.has_enough(host)
         };
         // Whoever needs it hears why it cannot be had.
-        if lacks && let Ok(agent) = self.start(host) {
+        if lacks && let Ok(Some(agent)) = self.start(supervisor, host) {
             self.keep(host, agent);
         }
     }
@@ -80,7 +80,7 @@ impl Agents {
         signs: &dyn Fn(Sign),
         each: &mut dyn FnMut(Stream, Option<&[u8]>),
     ) -> Result<Ended> {
-        let Some(mut agent) = self.take(host)? else { return Ok(Ended::NotStarted) };
+        let Some(mut agent) = self.take(supervisor, host)? else { return Ok(Ended::NotStarted) };
         let ended = supervisor.run_there(&mut agent, body, stall, signs, each);
         if agent.is_usable() {
             self.keep(host, agent);
@@ -120,7 +120,7 @@ impl Agents {
     }
 
     /// One that runs nothing, or a new one; none where no more is to be started.
-    fn take(&self, host: &Host) -> Result<Option<Agent>> {
+    fn take(&self, supervisor: &Supervisor, host: &Host) -> Result<Option<Agent>> {
         let began = Instant::now();
         loop {
             let mut state = self.lock();
@@ -134,14 +134,15 @@ impl Agents {
                 Some(agent) if agent.is_usable() => return Ok(Some(agent)),
                 Some(_) => {}
                 None if has_enough && began.elapsed() < SOON => std::thread::sleep(LOOK_SOON),
-                None => return self.start(host).map(Some),
+                None => return self.start(supervisor, host),
             }
         }
     }
 
-    fn start(&self, host: &Host) -> Result<Agent> {
+    fn start(&self, supervisor: &Supervisor, host: &Host) -> Result<Option<Agent>> {
         let way = self.0.way.clone();
-        let agent = Agent::start(&way.leads_to(host))?.that_waits_for_answers(way.job().is_some());
+        let Some(agent) = Agent::start(&way.leads_to(host), supervisor)? else { return Ok(None) };
+        let agent = agent.that_waits_for_answers(way.job().is_some());
         let agent = agent.that_can_be_ended_by(Box::new(move |step| way.ends(step)));
         let mut state = self.lock();
         state.wires.push((host.address.clone(), Arc::downgrade(agent.wire())));
@@ -149,7 +150,7 @@ impl Agents {
             let pool = Arc::downgrade(&self.0);
             state.pulses = thread::detach(move || keep_alive(&pool)).is_ok();
         }
-        Ok(agent)
+        Ok(Some(agent))
     }
 
     fn keep(&self, host: &Host, agent: Agent) {

@@ -106,23 +106,23 @@ impl std::fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// Starts it, and does not wait until it is there.
+    /// Starts it, and does not wait until it is there; `None` if everything is to end.
     ///
     /// # Errors
     /// The program that leads there cannot be started.
-    pub fn start(way: &Invocation) -> Result<Agent> {
-        Agent::start_with(way, there::SILENCE)
+    pub fn start(way: &Invocation, by: &Supervisor) -> Result<Option<Agent>> {
+        Agent::start_with(way, by, there::SILENCE)
     }
 
-    fn start_with(way: &Invocation, silence: u32) -> Result<Agent> {
+    fn start_with(way: &Invocation, by: &Supervisor, silence: u32) -> Result<Option<Agent>> {
         let token = Token::random();
-        let mut child = child::spawn(way, None, Bond::Input)?;
+        let Some(mut child) = by.spawn(way, None, Bond::Input)? else { return Ok(None) };
         let pipe = child.stdin.take();
         if let Some(pipe) = &pipe {
             // A pipe that was just made takes every flag.
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
-        Ok(Agent {
+        let agent = Agent {
             wire: Arc::new(Wire(Mutex::new(State { pipe, listens: false }))),
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
@@ -137,8 +137,9 @@ impl Agent {
             waits_for_answers: false,
             is_over: false,
             reaped: false,
-        })
-        .inspect(Agent::greet)
+        };
+        agent.greet();
+        Ok(Some(agent))
     }
 
     /// The pipe is empty, and takes it whole.
@@ -211,7 +212,7 @@ impl Agent {
             match means {
                 Means::Insist => {
                     let way = self.insists.as_ref().and_then(|insists| insists(&self.step));
-                    helper = way.and_then(|way| child::spawn(&way, None, Bond::Life).ok());
+                    helper = way.and_then(|way| child::spawn(&way, None, Bond::Life, &Arc::default()).ok());
                     if helper.is_none() {
                         since = began.checked_sub(ASKED).unwrap_or(began);
                     }

@@ -1,9 +1,13 @@
 //! One child: how it is started, and how it ended.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, PipeReader, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
@@ -33,9 +37,15 @@ pub(super) enum Bond {
     Input,
 }
 
+/// Starts a process. It is not its program where `ends` was set when it was forked: then it is not started.
 #[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>, bond: Bond) -> Result<Child> {
+pub(super) fn spawn(
+    invocation: &Invocation,
+    names: Option<PipeReader>,
+    bond: Bond,
+    ends: &Arc<AtomicBool>,
+) -> Result<Child> {
     let input = match names {
         Some(names) => Ok(names.into()),
         None if invocation.held || bond == Bond::Input => Ok(Stdio::piped()),
@@ -45,17 +55,15 @@ pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>, bond: Bo
         input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(EXIT_IPC))?;
     let parent = rustix::process::getpid();
     let mut command = Command::new(&invocation.program);
-    command
-        .args(&invocation.arguments)
-        .current_dir(&invocation.cwd)
-        .stdin(input)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(&invocation.arguments).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     environment::set(&mut command, &invocation.cwd);
     command.envs(invocation.environment.iter().map(|(name, value)| (name, value)));
     let wire = guardian::wire();
     let is_guarded = wire.is_some();
     let asks = invocation.asks;
+    let ends = Arc::clone(ends);
+    let cwd = CString::new(invocation.cwd.as_os_str().as_bytes())
+        .map_err(|cause| Error::usage("a directory has a name with a zero byte").because(cause))?;
     // SAFETY: the closure makes system calls and touches no memory of the parent: it is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
@@ -70,6 +78,11 @@ pub(super) fn spawn(invocation: &Invocation, names: Option<PipeReader>, bond: Bo
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             wire.iter().for_each(|wire| wire.tell_of_this(bond));
+            // Nobody knows of this process yet, and from here on it may hang.
+            if ends.load(Ordering::SeqCst) {
+                return Err(io::Error::from_raw_os_error(rustix::io::Errno::CANCELED.raw_os_error()));
+            }
+            rustix::process::chdir(&*cwd)?;
             Ok(())
         });
     }

@@ -84,7 +84,7 @@ impl Supervisor {
 
 impl Live {
     /// Whether something had to be stopped.
-    fn hold(&self) -> bool {
+    pub(super) fn hold(&self) -> bool {
         let here = self.leaders.iter().filter(|(_, is_elsewhere)| !**is_elsewhere).map(|(leader, _)| *leader);
         let Some(table) = session::table() else {
             // They may have ended meanwhile.

@@ -72,6 +72,20 @@ impl Stat {
     }
 }
 
+/// Kills what a thread of this process has forked and what is not its program yet.
+pub(super) fn kill_starting(thread: Pid) {
+    let Ok(own) = fs::read_link("/proc/self/exe") else { return };
+    let path = format!("/proc/self/task/{}/children", thread.as_raw_nonzero());
+    let children = fs::read_to_string(path).unwrap_or_default();
+    let is_us = |child: &Pid| {
+        fs::read_link(format!("/proc/{}/exe", child.as_raw_nonzero())).is_ok_and(|program| program == own)
+    };
+    let number = |child: &str| Pid::from_raw(child.parse().ok()?);
+    for child in children.split_ascii_whitespace().filter_map(number).filter(is_us) {
+        let _ = kill_process(child, Signal::KILL);
+    }
+}
+
 /// The processes that live now. `None` where the system does not tell.
 pub(super) fn table() -> Option<Vec<Stat>> {
     let pid = |entry: fs::DirEntry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);

@@ -233,6 +233,48 @@ fn a_killed_run_resumes(name: &str, phase: Phase) {
     scene.expect_same(&ran);
 }
 
+/// Not the source hangs, but what has to answer before an rsync is started: a folder of `PATH`, or the directory that the copy was begun in.
+#[test]
+fn an_interrupt_ends_a_copy_whose_rsync_cannot_be_started() {
+    for hanging in ["folder of PATH", "directory"] {
+        let work = Work::new();
+        (0..80).for_each(|number| drop(work.file(format!("src/d{}/{number}", number / 4), "")));
+        work.file("bins/home/of", "");
+        let words: [OsString; 2] = [work.join("bins").into(), work.join("hangs").into()];
+        let _mounted = match Fuse::mount(&work, "hanging_fs", &words, "m") {
+            Ok(mounted) => mounted,
+            Err(why) => return support::skip("an_interrupt_ends_a_copy_whose_rsync_cannot_be_started", &why),
+        };
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-f", "4", "--first-pass", "off", "-b"]).arg(work.dir("runs"));
+        copy.args([work.join("src/"), work.join("D")]);
+        let log = work.join("launched");
+        fake_rsync(&mut copy, &work, &format!("echo >>{}; sleep 0.2; exec REAL \"$@\"", log.display()));
+        let home = work.join("m/home");
+        if hanging == "directory" {
+            copy.current_dir(&home);
+        } else {
+            let path = copy.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value).unwrap();
+            let path = [home.as_os_str(), ":".as_ref(), path].into_iter().collect::<OsString>();
+            copy.env("PATH", path);
+        }
+        let mut started = start(copy);
+        let launched = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+        started.wait_for("the third launch", SOON, |_| launched() > 2);
+        work.file("hangs", "/home");
+        let before = launched();
+        std::thread::sleep(Duration::from_secs(1));
+        let after = launched();
+        assert!(after <= before + 2, "{hanging}: {after} launches after {before}");
+        let began = Instant::now();
+        started.signal(Signal::INT);
+        let ran = started.finish(SOON);
+        let took = began.elapsed();
+        fs::remove_file(work.join("hangs")).unwrap();
+        ran.expect_code(20).expect(took < AT_ONCE, &format!("{hanging}: {took:?} after the signal"));
+    }
+}
+
 #[test]
 fn the_rest_goes_on_while_it_is_scanned() {
     the_rest_goes_on("the_rest_goes_on_while_it_is_scanned", Phase::Scan);

@@ -26,6 +26,10 @@ fn sh() -> Invocation {
     Invocation::new("sh", vec!["-s".into()], "/")
 }
 
+fn begin(way: &Invocation) -> Agent {
+    Agent::start(way, &Supervisor::default()).unwrap().unwrap()
+}
+
 fn body(text: &str) -> Vec<u8> {
     format!("sh -c '{text}' </dev/null 3<&- &\nr=$!\n").into_bytes()
 }
@@ -63,7 +67,7 @@ fn lasting(mark: &str) -> String {
 #[test]
 fn streams_stay_apart_and_codes_come_back_in_every_shell() {
     for shell in shells() {
-        let mut agent = Agent::start(&shell).unwrap();
+        let mut agent = begin(&shell);
         for n in 0..20 {
             let (ended, lines) = run(&mut agent, &format!("printf \"o{n}\\nlast\"; echo e{n} >&2; exit {n}"));
             let of = |name: &str| lines.iter().filter(|line| line.starts_with(name)).cloned().collect::<Vec<_>>();
@@ -81,7 +85,7 @@ fn streams_stay_apart_and_codes_come_back_in_every_shell() {
 fn nothing_is_left_however_the_other_end_goes() {
     let ways = [("its input ends", None), ("asked to end", Some(Signal::TERM)), ("killed", Some(Signal::KILL))];
     let goes = |shell: &Invocation, mark: &str, (what, signal): (&str, Option<Signal>)| {
-        let mut agent = Agent::start(shell).unwrap();
+        let mut agent = begin(shell);
         let (wire, leader) = (Arc::clone(&agent.wire), pid(&agent.child));
         let (supervisor, text) = (Supervisor::default(), body(&lasting(mark)));
         let ended = std::thread::scope(|scope| {
@@ -111,7 +115,7 @@ fn a_signal_between_the_start_of_a_command_and_its_number_ends_it() {
     for (at, shell) in shells().into_iter().enumerate() {
         let mark = format!("86{at}.{}", std::process::id());
         let text = format!("sleep {mark} </dev/null 3<&- &\nkill -TERM $$\nr=$!\n");
-        let mut agent = Agent::start(&shell).unwrap();
+        let mut agent = begin(&shell);
         let ended =
             Supervisor::default().run_there(&mut agent, text.as_bytes(), None, &|_| {}, &mut |_, _| {}).unwrap();
         assert_ne!(ended, Ended::Code(0), "{shell}");
@@ -128,7 +132,7 @@ fn a_signal_beside_the_start_of_the_reader_of_lines_ends_what_a_command_has_star
         "g() { kill -TERM $$; sleep 2; kill -TERM $$; while read -r y; do [ $y != E ] || exit 0; done; }";
     let ends = |shell: &Invocation, mark: &str| {
         let text = format!("{SIGNALS}\n{}", String::from_utf8(body(&format!("sleep {mark} & wait"))).unwrap());
-        let mut agent = Agent::start(shell).unwrap();
+        let mut agent = begin(shell);
         let ended = Supervisor::default().run_there(&mut agent, text.as_bytes(), None, &|_| {}, &mut |_, _| {});
         assert_ne!(ended.unwrap(), Ended::Code(0), "{shell}");
         wait_until("what it ran", Duration::from_secs(10), || marked(mark) == 0);
@@ -148,7 +152,7 @@ fn a_signal_beside_the_start_of_the_reader_of_lines_ends_what_a_command_has_star
 fn a_shell_that_hears_nothing_ends_what_it_runs() {
     for (mark, runs) in [("851", true), ("852", false)] {
         let mark = format!("{mark}.{}", std::process::id());
-        let mut agent = Agent::start_with(&sh(), 1).unwrap();
+        let mut agent = Agent::start_with(&sh(), &Supervisor::default(), 1).unwrap().unwrap();
         let supervisor = Supervisor::default();
         assert_eq!(run(&mut agent, "true").0, Ended::Code(0));
         let began = Instant::now();
@@ -169,7 +173,7 @@ fn what_keeps_output_back_is_answered_whatever_comes() {
     let way = format!("tee '{}' | sh -s", lines.display());
     for (waits, answers) in [(false, 2..=2), (true, 4..=5)] {
         let way = Invocation::new("sh", vec!["-c".into(), way.clone().into()], "/");
-        let mut agent = Agent::start(&way).unwrap().that_waits_for_answers(waits);
+        let mut agent = begin(&way).that_waits_for_answers(waits);
         assert_eq!(run(&mut agent, "echo a; sleep 1; echo b; sleep 1").0, Ended::Code(0));
         agent.end(POLITE);
         let sent = fs::read_to_string(&lines).unwrap();
@@ -182,7 +186,7 @@ fn what_keeps_output_back_is_answered_whatever_comes() {
 
 #[test]
 fn one_that_is_kept_alive_stays() {
-    let mut agent = Agent::start_with(&sh(), 1).unwrap();
+    let mut agent = Agent::start_with(&sh(), &Supervisor::default(), 1).unwrap().unwrap();
     assert_eq!(run(&mut agent, "true").0, Ended::Code(0));
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(6) {
@@ -194,7 +198,7 @@ fn one_that_is_kept_alive_stays() {
 
 #[test]
 fn the_end_of_everything_ends_it_politely() {
-    let (supervisor, mut agent) = (Supervisor::default(), Agent::start(&sh()).unwrap());
+    let (supervisor, mut agent) = (Supervisor::default(), begin(&sh()));
     let text = body("trap \"echo asked; exit 20\" TERM; echo up; sleep 100 & wait");
     let mut out = Vec::new();
     let ended = supervisor.run_there(&mut agent, &text, None, &|_| {}, &mut |_, bytes| {
@@ -212,20 +216,19 @@ fn one_that_does_nothing_is_stalled_and_one_that_reads_is_not() {
     let mut each = |_: Stream, _: Option<&[u8]>| {};
     let supervisor = Supervisor::default();
     let reads = "n=0; while [ $n -lt 40 ]; do read -r x </proc/self/stat; sleep 0.1; n=$((n+1)); done";
-    let ended = supervisor.run_there(&mut Agent::start(&sh()).unwrap(), &body(reads), stall, &|_| {}, &mut each);
+    let ended = supervisor.run_there(&mut begin(&sh()), &body(reads), stall, &|_| {}, &mut each);
     assert_eq!(ended.unwrap(), Ended::Code(0));
-    let ended = supervisor.run_there(&mut Agent::start(&sh()).unwrap(), &body("sleep 50"), stall, &|_| {}, &mut each);
+    let ended = supervisor.run_there(&mut begin(&sh()), &body("sleep 50"), stall, &|_| {}, &mut each);
     assert_eq!(ended.unwrap(), Ended::Stalled);
 }
 
 #[test]
 fn what_is_no_shell_is_the_end_of_a_connection() {
     for (program, code) in [("true", CONNECTION), ("false", CONNECTION)] {
-        let mut agent = Agent::start(&Invocation::new(program, vec![], "/")).unwrap();
+        let mut agent = begin(&Invocation::new(program, vec![], "/"));
         assert_eq!(run(&mut agent, "true").0, Ended::Code(code));
         assert!(!agent.is_usable());
     }
-    let mut agent =
-        Agent::start(&Invocation::new("sh", vec!["-c".into(), "echo no >&2; exit 127".into()], "/")).unwrap();
+    let mut agent = begin(&Invocation::new("sh", vec!["-c".into(), "echo no >&2; exit 127".into()], "/"));
     assert_eq!(run(&mut agent, "true"), (Ended::Code(127), vec!["Stderr no".to_owned()]));
 }
