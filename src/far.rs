@@ -23,6 +23,8 @@ use std::ffi::OsString;
 use std::num::NonZero;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::error::{EXIT_PARTIAL, Error, Result};
 use crate::scan::{Event, Scan, Small, Watch};
 use crate::supervise::{Invocation, Supervisor};
@@ -101,3 +103,24 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
 
 /// One thread does not make a listing faster; it is what [`Scan::new`] asks for.
 pub const THREADS: NonZero<usize> = NonZero::<usize>::MIN;
+
+/// An error of the other machine by its number, which may be anything.
+fn errno(number: i64) -> Errno {
+    /// The largest that Linux has (rustix refuses others).
+    const MOST: i32 = 4095;
+    i32::try_from(number).ok().filter(|number| (1..=MOST).contains(number)).map_or(Errno::IO, Errno::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_is_an_error() {
+        for (number, is) in
+            [(2, Errno::NOENT), (0, Errno::IO), (-1, Errno::IO), (5000, Errno::IO), (i64::MAX, Errno::IO)]
+        {
+            assert_eq!(errno(number), is, "{number}");
+        }
+    }
+}

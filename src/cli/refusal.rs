@@ -44,17 +44,15 @@ pub(super) fn of(error: &clap::Error, words: &[OsString]) -> Error {
     let line = suggestion(words).map(|line| format!("for rsync's own options write: {line}"));
     let is_theirs = error.kind() != ErrorKind::UnknownArgument || is_option_of_rsync(&typed);
     let remedy = match error.kind() {
+        ErrorKind::ArgumentConflict if !typed.starts_with("--rsync") => "give it once".into(),
         _ if line.is_some() && is_theirs && values.is_empty() => line.unwrap_or_default(),
+        ErrorKind::ArgumentConflict => "give all of rsync's options in one word: --rsync '-a --delete'".into(),
         ErrorKind::UnknownArgument => misspelt(&typed, named(ContextKind::SuggestedArg), words),
         ErrorKind::InvalidValue if values.is_empty() => format!("add the value: {typed}"),
         ErrorKind::InvalidValue => {
             let line = line.map_or(String::new(), |line| format!("; {line}"));
             format!("write {values}{line}")
         }
-        ErrorKind::ArgumentConflict if typed.starts_with("--rsync") => {
-            "give all of rsync's options in one word: --rsync '-a --delete'".into()
-        }
-        ErrorKind::ArgumentConflict => "give it once".into(),
         _ => SEE_HELP.into(),
     };
     Error::usage(text).remedy(remedy)
@@ -146,6 +144,10 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
 
 /// The line somebody meant who has typed options of rsync among ours, if these words can be read so.
 pub(super) fn suggestion(words: &[OsString]) -> Option<String> {
+    // It is written so already.
+    if words.iter().skip(1).any(|word| word == "rsync") {
+        return None;
+    }
     // `-b` may have a directory behind it, or be rsync's.
     [true, false].into_iter().find_map(|ours| suggested(words.get(1..)?, ours))
 }

@@ -55,7 +55,7 @@ pub(super) fn follow(
 ) -> Followed {
     let began = Instant::now();
     voice.note(b"begins");
-    let mut transcript = Transcript::new(voice.only_ends.is_some());
+    let mut transcript = Transcript::new(voice.only_ends.is_some(), voice.marks_changes);
     let (mut held, mut named, mut more_named, mut of_shared) = (Vec::new(), Vec::new(), 0, Vec::new());
     let mut complaints = HashMap::new();
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();

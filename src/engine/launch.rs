@@ -266,6 +266,7 @@ impl Launch<'_> {
             shows: if everything { plan.shows } else { Shows::default() },
             quiet: plan.quiet,
             pretends: plan.recipe.dry_run,
+            marks_changes: plan.recipe.marks_changes,
             holds,
             crowded: config.hosts.is_empty() && !everything,
             shares: !everything,

@@ -178,6 +178,8 @@ pub(super) struct Voice<'a> {
     pub quiet: bool,
     /// Nothing is made: names below a file in the place of a directory are no error.
     pub pretends: bool,
+    /// A line for each change is an answer to what it was asked.
+    pub marks_changes: bool,
     /// What is held back until it is known whether it counts.
     pub holds: Holds,
     /// Other launches of this run may have taken its place.

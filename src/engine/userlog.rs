@@ -18,7 +18,7 @@ use rustix::fs::{CWD, FileType, OFlags, mknodat};
 use crate::entry::Printable;
 use crate::report::Event;
 use crate::report::closing::Closing;
-use crate::rsync::output::{Line, Transcript};
+use crate::rsync::output::Transcript;
 use crate::supervise::{Lines, Stream};
 use crate::thread;
 
@@ -145,7 +145,7 @@ impl UserLog {
         if text == BEGINS || begins && text == LISTED {
             return text == BEGINS;
         }
-        if is_sum || Transcript::default().stdout(text) != Line::Other {
+        if is_sum || Transcript::is_known(text) {
             return false;
         }
         let is_news = match tells {

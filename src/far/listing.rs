@@ -212,7 +212,7 @@ fn take(line: &[u8], links: &Links, root: Option<(u64, u64)>, walk: &mut ListedW
 /// Takes a line of standard error; false if it is about nothing that is missing in the list.
 fn hear(line: &[u8], troubles: &mut Vec<Trouble>) -> bool {
     let Some(message) = messages::read(line) else { return false };
-    let errno = message.errno.and_then(|number| i32::try_from(number).ok()).map(Errno::from_raw_os_error);
+    let errno = message.errno.map(|number| super::errno(number.into()));
     let path = message.names().into_iter().next().map(|name| name.bytes).unwrap_or_default();
     let trouble = match message.about {
         About::Vanished => Trouble { path, attempted: "look up", errno: Errno::NOENT, in_unit: false },

@@ -14,6 +14,7 @@ use crate::run_dir::layout::FAILED_NAMES;
 
 /// How a job ended, and what it has left.
 #[derive(Debug)]
+#[must_use = "its code says whether everything was copied"]
 pub struct Outcome {
     code: u8,
     interrupted: bool,

@@ -66,6 +66,12 @@ pub struct Transcript {
     pub figures: Figures,
     /// Lines about the end of the launch are an answer to [`super::command::Recipe::tells_end`], and not for the user.
     tells_end: bool,
+    /// The same of lines about changes ([`super::command::Recipe::marks_changes`]).
+    marks_changes: bool,
+    /// The empty line in front of the statistics was there: before, a line that looks like one of them is the name of a file.
+    is_at_end: bool,
+    /// It has said that it lists; again, that is a name.
+    has_header: bool,
     progress: Progress,
     errors: u64,
     passing: u64,
@@ -90,9 +96,14 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Of a launch that was asked to tell when it only ends, or was not.
-    pub fn new(tells_end: bool) -> Transcript {
-        Transcript { tells_end, ..Transcript::default() }
+    /// Of a launch that was asked to tell when it only ends, or what it changes, or was not.
+    pub fn new(tells_end: bool, marks_changes: bool) -> Transcript {
+        Transcript { tells_end, marks_changes, ..Transcript::default() }
+    }
+
+    /// Whether this is nothing that rsync says to its user, wherever it stands.
+    pub fn is_known(line: &[u8]) -> bool {
+        Transcript { marks_changes: true, is_at_end: true, ..Transcript::default() }.stdout(line) != Line::Other
     }
 
     /// Takes a line of standard output; also one of standard error, where `--stderr=all` puts everything.
@@ -102,6 +113,7 @@ impl Transcript {
             self.progress = progress;
             return Line::Progress(progress, end);
         }
+        self.is_at_end |= line.is_empty();
         let text = text.trim_end();
         if text.is_empty() {
             return Line::Blank;
@@ -112,11 +124,12 @@ impl Transcript {
         if self.tells_end && text.starts_with(WAITS) {
             return if self.errors == 0 { Line::OnlyEnds } else { Line::Ours };
         }
-        if CHANGES.contains(&text) {
+        if self.marks_changes && CHANGES.contains(&text) {
             self.changes += 1;
             return Line::Ours;
         }
-        if let Some((label, rest)) = text.split_once(": ")
+        if self.is_at_end
+            && let Some((label, rest)) = text.split_once(": ")
             && let Some(understood) = self.figures.take(label, rest)
         {
             self.rounded |= !understood;
@@ -124,10 +137,11 @@ impl Transcript {
             self.no_files |= label == "Number of files" && self.figures.files == Counts::default();
             return Line::Statistics;
         }
-        if HEADERS.contains(&text) {
+        if HEADERS.contains(&text) && !std::mem::replace(&mut self.has_header, true) {
             return Line::Header;
         }
-        if text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ") {
+        let is_sum = text.starts_with("sent ") && text.ends_with(" bytes/sec") || text.starts_with("total size is ");
+        if self.is_at_end && is_sum {
             return Line::Sums;
         }
         self.skipped |= text.starts_with("skipping non-regular file \"") && text.ends_with('"');
@@ -314,14 +328,14 @@ mod tests {
         let exits = b"[sender] _exit_cleanup(code=0, file=main.c, line=1394): entered";
         let mut named_so = Transcript::default();
         assert_eq!((named_so.stdout(waits), named_so.stdout(exits)), (Line::Other, Line::Other));
-        let mut asked = Transcript::new(true);
+        let mut asked = Transcript::new(true, false);
         assert_eq!((asked.stdout(waits), asked.stdout(exits)), (Line::OnlyEnds, Line::Ours));
         let fails = b"[receiver] _exit_cleanup(code=11, file=receiver.c, line=657): about to call exit(11)";
         assert_eq!(asked.stdout(fails), Line::Ours);
         let mut crowded = Transcript::default();
         crowded.stderr(b"rsync: [Receiver] mkdir \"D2\" (in few2) failed: File exists (17)");
         assert!(crowded.found_no_place());
-        let mut complained = Transcript::new(true);
+        let mut complained = Transcript::new(true, false);
         complained.stderr(b"rsync: that was odd");
         assert_eq!(complained.stdout(waits), Line::Ours);
     }
@@ -343,6 +357,7 @@ mod tests {
         let mut transcript = Transcript::default();
         let line = transcript.stdout(b"          2.10M 100%  167.80MB/s    0:00:01 (xfr#1,001, ir-chk=1,000/3,002)");
         assert_eq!(line, Line::Progress(Progress { bytes: 2_100_000, checked: 2002, listed: 3002 }, 75));
+        assert_eq!(transcript.stdout(b""), Line::Blank);
         assert_eq!(transcript.stdout(b"Total bytes sent: 1,234,567"), Line::Statistics);
         assert!(transcript.figures.sent == 1_234_567 && transcript.has_figures());
         assert_eq!(transcript.stdout(b"Literal data: 1.23M bytes"), Line::Statistics);
@@ -352,6 +367,7 @@ mod tests {
     #[test]
     fn statistics_are_summed_and_everything_else_is_for_the_user() {
         let mut transcript = Transcript::default();
+        assert_eq!(transcript.stdout(b""), Line::Blank);
         for line in [
             "sent 209955343 bytes  received 57038 bytes  84004952.40 bytes/sec",
             "total size is 209729093  speedup is 1.00",
@@ -395,10 +411,32 @@ mod tests {
         let full = b"@ERROR: max connections (2) reached -- try again later";
         transcript.stderr(full);
         assert!(transcript.found_no_place());
+        transcript.stdout(b"");
         transcript.stdout(b"Number of files: 20 (reg: 19, dir: 1)");
         assert!(!transcript.had_no_files());
         transcript.stdout(b"Number of files: 0");
         assert!(transcript.had_no_files());
+    }
+
+    #[test]
+    fn names_that_look_like_what_rsync_says_are_names() {
+        let header = b"sending incremental file list";
+        let names = [
+            "~send",
+            "~del.",
+            "Number of files: 0",
+            "total size is 5",
+            "sent 1 bytes/sec",
+            "sending incremental file list",
+        ];
+        let mut transcript = Transcript::default();
+        assert_eq!(transcript.stdout(header), Line::Header);
+        for name in names {
+            assert_eq!(transcript.stdout(name.as_bytes()), Line::Other, "{name}");
+            assert!(Transcript::is_known(name.as_bytes()), "{name}");
+        }
+        assert!(!transcript.had_no_files() && !transcript.has_figures());
+        assert_eq!(Transcript::new(false, true).stdout(b"~send"), Line::Ours);
     }
 
     #[test]

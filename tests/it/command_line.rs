@@ -76,6 +76,8 @@ fn other_mistakes_are_answered_with_what_to_do() {
     for (words, advice) in [
         (&["-p", "-4", "src/", "dst"][..], "whole number from 1"),
         (&["-p", "0", "src/", "dst"], ", or auto"),
+        (&["-p", "1", "-p", "2", "src/", "dst"], "give it once"),
+        (&["-p", "1", "-p", "2", "rsync", "-a", "src/", "dst"], "give it once"),
         (&["-p", "four", "src/", "dst"], ", or auto"),
         (&["--proceses", "3", "src/", "dst"], "was --processes meant?"),
         (&["--progess", "src/", "dst"], "was --progress meant?"),

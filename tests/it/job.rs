@@ -194,7 +194,7 @@ fn a_run_that_is_forgotten_is_gone() {
 fn verifying_tells_what_differs_and_changes_nothing() {
     let work = Work::new();
     tree(&work, 100);
-    copy(&work).build().unwrap().run(|_| ()).unwrap();
+    assert_eq!(copy(&work).build().unwrap().run(|_| ()).unwrap().exit_code(), 0);
     work.file("D/more", "");
     work.file("src/less", "content");
     let said = AtomicBool::new(false);

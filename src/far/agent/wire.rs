@@ -6,10 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rustix::io::Errno;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error;
+use crate::far;
 use crate::rsync::prune::Prune;
 use crate::scan::{
     Counts, Follow, Handed, KeptWhole, Limits, LinkedDir, LinkedDirs, LinkedPart, Met, Opened, Order, Part, Root, Scan,
@@ -204,7 +204,7 @@ impl SaidPart {
         let met = self.met.map(|met| match met {
             SaidMet::Opened(attributes) => Met::Opened(opened(attributes)),
             SaidMet::Leaf(attributes, inside) => Met::Leaf(opened(attributes), weight(inside)),
-            SaidMet::Unopened(errno) => Met::Unopened(Errno::from_raw_os_error(errno)),
+            SaidMet::Unopened(errno) => Met::Unopened(far::errno(errno.into())),
             SaidMet::Elsewhere => Met::Elsewhere,
             SaidMet::Dropped => Met::Dropped,
         });
@@ -226,7 +226,7 @@ impl SaidPart {
             .unread
             .into_iter()
             .map(|(name, attempted, errno, in_unit)| {
-                let errno = Errno::from_raw_os_error(errno);
+                let errno = far::errno(errno.into());
                 Unread { name: name.0, attempted: attempted_by(attempted), errno, in_unit }
             })
             .collect();
@@ -401,7 +401,7 @@ pub fn error(error: &ScanError) -> Told {
 
 pub fn scan_error(root: u32, path: Bytes, attempted: usize, errno: i32, in_unit: bool) -> ScanError {
     let attempted = attempted_by(attempted);
-    ScanError { root, path: path.0, attempted, errno: Errno::from_raw_os_error(errno), in_unit }
+    ScanError { root, path: path.0, attempted, errno: far::errno(errno.into()), in_unit }
 }
 
 pub fn linked_dirs(dirs: LinkedDirs) -> Told {
