@@ -1,8 +1,8 @@
-//! The facade: one copy from its description to its outcome. All that a program, or the command `multi-sync`, needs.
+//! The facade: one copy from its description to its outcome. A program, like the command `multi-sync`, needs nothing else.
 //!
-//! A [`JobBuilder`] says what is to be copied and how. A [`Job`] is done once: it checks what can be checked before anything is written, makes the
-//! run directory, copies, verifies if that is wanted, and keeps or removes the run directory. While it goes on it tells [`Event`]s. A
-//! [`CancelHandle`] ends it from another thread. The [`Outcome`] says how it ended, and how to go on if it did not come to its end.
+//! A [`JobBuilder`] says what is to be copied and how. A [`Job`] runs once: it checks what can be checked before anything is written, creates the
+//! run directory, copies, verifies if asked to, and keeps or removes the run directory. While it runs, it reports [`Event`]s. A
+//! [`CancelHandle`] ends it from another thread. The [`Outcome`] says how it ended, and how to continue if the copy is not complete.
 //!
 //! ```no_run
 //! use multi_sync::job::{Event, Job, Note};
@@ -24,7 +24,8 @@
 //! # Ok::<(), multi_sync::Error>(())
 //! ```
 //!
-//! The library installs no signal handler and changes nothing of its process but the soft limit of open files, which is raised to the hard limit.
+//! The library installs no signal handler. The only setting of its process that it changes is the soft limit of open files, which it raises to the
+//! hard limit.
 
 mod builder;
 mod deletions;
@@ -84,7 +85,7 @@ pub use kept::what_to_type;
 use kept::{Closed, Kept, Opened, Resumed};
 pub use outcome::{NextStep, Outcome};
 
-/// A copy that is described and checked for contradictions, and not begun. Made by [`JobBuilder::build`]; done once.
+/// A copy that is described and checked for contradictions, but not yet started. [`JobBuilder::build`] makes it; it runs once.
 #[derive(Debug)]
 pub struct Job {
     config: Config,
@@ -102,11 +103,11 @@ struct GivesWay {
     to_one: bool,
 }
 
-/// Ends a job from another thread, or has it tell where it stands. Clones belong to the same job.
+/// Ends a job from another thread, or asks it for its progress. Clones belong to the same job.
 #[derive(Debug, Clone, Default)]
 pub struct CancelHandle(Arc<Controls>);
 
-/// The count of deletions, the copy and the verification after it have one each: what comes between them stops all.
+/// The count of deletions, the copy and the verification have one each: a cancellation stops all of them.
 #[derive(Debug)]
 struct Controls {
     count: Control,
@@ -122,8 +123,8 @@ impl Default for Controls {
 }
 
 impl CancelHandle {
-    /// Ends the job: nothing more is started, and running rsyncs get SIGTERM so that they remove their temporary files. A second call kills
-    /// them. A job that has not begun ends at once when it does.
+    /// Ends the job: no more rsyncs are started, and running ones get SIGTERM so that they remove their temporary files. A second call kills
+    /// them. If the job has not started yet, it ends as soon as it starts.
     pub fn cancel(&self) {
         self.0.count.interrupt();
         self.0.copy.interrupt();
@@ -135,7 +136,7 @@ impl CancelHandle {
         self.0.copy.interrupted()
     }
 
-    /// Has the job tell where it stands, as [`Event::Asked`], as soon as it can.
+    /// Asks the job to report its progress as [`Event::Asked`], as soon as it can.
     pub fn ask_progress(&self) {
         self.0.count.ask();
         self.0.copy.ask();
@@ -143,7 +144,7 @@ impl CancelHandle {
     }
 }
 
-/// The directory of a run that was begun before.
+/// A run that was started earlier, with its run directory.
 #[derive(Debug)]
 pub struct BegunRun {
     dir: PathBuf,
@@ -151,22 +152,22 @@ pub struct BegunRun {
 }
 
 impl BegunRun {
-    /// The run that a word means: the path of its directory, its name in the place where runs are kept, or the beginning of that name.
+    /// Finds a run by the path of its run directory, by its name in the place where runs are kept, or by the beginning of that name.
     ///
     /// # Errors
-    /// There is no such run, the word means several, what was asked for cannot be read, or another user could have written it.
+    /// There is no such run, the word is ambiguous, the description of the run cannot be read, or another user could have written it.
     pub fn find(run: impl AsRef<Path>) -> Result<BegunRun> {
         let dir = run_dir::find(run.as_ref())?;
         run_dir::refuse_others(&dir)?;
         Ok(BegunRun { asked: Asked::read(&dir)?, dir })
     }
 
-    /// Its directory.
+    /// The run directory.
     pub fn directory(&self) -> &Path {
         &self.dir
     }
 
-    /// The arguments of `multi-sync` that it was begun with, or that ask for the same.
+    /// The arguments of `multi-sync` with which the run was started, or equivalent ones.
     pub fn arguments(&self) -> Vec<OsString> {
         self.asked.words()
     }
@@ -176,17 +177,17 @@ impl BegunRun {
         self.asked.cwd()
     }
 
-    /// Removes the directory: the run is not taken up again.
+    /// Removes the run directory: the run cannot be resumed any more.
     ///
     /// # Errors
-    /// Somebody works on it, or something cannot be removed.
+    /// A process works on the run, or something cannot be removed.
     pub fn forget(self) -> Result<()> {
         run_dir::forget(&self.dir)
     }
 }
 
 impl Job {
-    /// The description of a job, with the defaults of the command line.
+    /// A description of a job, with the defaults of the command line.
     pub fn builder() -> JobBuilder {
         JobBuilder::default()
     }
@@ -197,8 +198,8 @@ impl Job {
         Job { config, words, keep_runs, gives_way: None, cancel: CancelHandle::default() }
     }
 
-    /// The job is not done where it cannot be, and [`Outcome::gave_way`] says why: the rsync that was typed may do it. With `to_one` neither is it
-    /// where one rsync would do it all.
+    /// If several rsyncs cannot do the job, it is not done, and [`Outcome::gave_way`] says why: the rsync that was typed may do it instead. With `to_one`
+    /// the job is also not done if a single rsync would do all of it.
     #[doc(hidden)]
     #[must_use]
     pub fn giving_way(mut self, to_one: bool) -> Job {
@@ -206,35 +207,35 @@ impl Job {
         self
     }
 
-    /// What ends this job from another thread.
+    /// A handle that ends this job from another thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
     }
 
-    /// What changes this job from another thread.
+    /// A handle that changes the settings of this job from another thread while it runs.
     pub fn handle(&self) -> JobHandle {
         JobHandle(self.cancel.clone())
     }
 
-    /// Copies. `tell` is called from several threads, and holds up the job as long as it takes.
+    /// Copies. `tell` is called from several threads, and the job waits until it returns.
     ///
     /// # Errors
-    /// The job was refused, or could not begin; nothing has been copied. What went wrong later is part of the [`Outcome`].
+    /// The job was refused, or could not start; nothing has been copied. Later failures are part of the [`Outcome`].
     pub fn run(self, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
         self.begin(None, &tell)
     }
 
-    /// Goes on with a run of this job that did not come to its end: what was copied is not copied again.
+    /// Continues a run of this job that did not complete: finished buckets are not copied again.
     ///
     /// # Errors
-    /// As [`Job::run`]; also if there is no such run ([`BegunRun::find`]), if somebody works on it, or if it was begun with another description.
+    /// As [`Job::run`]; also if there is no such run ([`BegunRun::find`]), if a process works on it, or if it was started with another description.
     /// Only the number of processes, retries and the time for stalled rsyncs may differ.
     pub fn resume(self, run: impl AsRef<Path>, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
         let run = self.begun(run.as_ref(), false)?;
         self.begin(Some(&run), &tell)
     }
 
-    /// Copies once more what failed in a run of this job, and nothing else.
+    /// Copies again what failed in a run of this job, and nothing else.
     ///
     /// # Errors
     /// As [`Job::resume`].
@@ -243,11 +244,11 @@ impl Job {
         self.begin(Some(&run), &tell)
     }
 
-    /// Copies nothing, and tells as [`Event::Said`] what one more rsync would do: by size and time, or as [`JobBuilder::verify`] says.
-    /// [`Outcome::differences`] is their number.
+    /// Copies nothing, and reports as [`Event::Said`] what one more rsync would change, judged by size and time, or as [`JobBuilder::verify`] says.
+    /// [`Outcome::differences`] is the number of these changes.
     ///
     /// # Errors
-    /// As [`Job::run`]; also if rsync's options leave nothing to ask.
+    /// As [`Job::run`]; also if there is nothing to verify with these rsync options.
     pub fn verify(mut self, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
         if !self.config.verify_only {
             let depth = *self.config.verify.get_or_insert(Depth::Quick);
@@ -258,7 +259,7 @@ impl Job {
         self.begin(None, &tell)
     }
 
-    /// Reads the sources, packs what is there into buckets, and copies nothing: [`Outcome::totals`] says how much there is.
+    /// Scans the sources and packs the entries into buckets, but copies nothing: [`Outcome::totals`] says how much there is.
     ///
     /// # Errors
     /// As [`Job::run`].
@@ -267,8 +268,8 @@ impl Job {
         self.begin(None, &tell)
     }
 
-    /// Says whether several rsyncs or one would do this job and why, and what becomes of each option, as text. Nothing is copied, changed, or
-    /// connected to.
+    /// Says as text whether several rsyncs or one would do this job, and why, and what becomes of each option. Nothing is copied or changed, and no
+    /// connection is made.
     ///
     /// # Errors
     /// The job would be refused.
@@ -276,13 +277,13 @@ impl Job {
         explain::explain(&self.config, None)
     }
 
-    /// Explains a job in whose place the rsync that was typed may do it.
+    /// Explains a job that may be left to the rsync that was typed.
     #[doc(hidden)]
     pub fn explain_typed(&self, typed: Option<&str>) -> Result<String> {
         explain::explain(&self.config, typed)
     }
 
-    /// A run that this job may go on with.
+    /// A run that this job may continue.
     fn begun(&self, run: &Path, failed_only: bool) -> Result<Resumed> {
         let BegunRun { dir, asked } = BegunRun::find(run)?;
         words::check_same(&self.words, &self.config.cwd, &asked, &dir)?;
@@ -448,7 +449,7 @@ fn started(config: &Config, plan: &Plan, words: Vec<OsString>, kept: &Kept, resu
     }
 }
 
-/// Makes a report of events that were written before; of those on standard input if no file is named.
+/// Makes a report from events that were written earlier, or from events on standard input if no file is named.
 ///
 /// # Errors
 /// The events cannot be read, or the report cannot be written.
@@ -474,7 +475,7 @@ pub fn report_of(events: Option<&Path>, report: &ReportFile) -> Result<()> {
     page::make(&spool, report)
 }
 
-/// The scan holds a descriptor per open directory.
+/// Raises the soft limit of open files to the hard limit, because the scan holds a file descriptor for each open directory.
 #[doc(hidden)]
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};

@@ -1,16 +1,16 @@
 //! multi-sync turns one rsync into many: it scans trees in parallel, packs them into balanced buckets, and keeps several rsync processes
-//! busy with them, so that the destination ends as one `rsync OPTS SRC... DEST` would have left it.
+//! busy with them. The result is that of one `rsync OPTS SRC... DEST`.
 //!
-//! - [`job`] is the whole of it: a [`job::JobBuilder`] describes a copy, and a [`job::Job`] runs, resumes, verifies, counts or explains it, and tells
-//!   [`job::Event`]s. The command `multi-sync` is a user of it that parses and prints.
-//! - [`scan`] is the parallel scan alone: [`scan::Scan`] reads trees with several threads, and streams what is there as units of limited size.
-//! - [`bucket`] is the packing alone: [`bucket::Packer`] makes lists of names of limited weight of what a scan, or another program, finds.
+//! - [`job`] is a whole copy: a [`job::JobBuilder`] describes it, and a [`job::Job`] runs, resumes, verifies, counts or explains it, and reports
+//!   [`job::Event`]s. The command `multi-sync` uses this module, and adds parsing and printing.
+//! - [`scan`] is the parallel scan alone: [`scan::Scan`] reads trees with several threads, and streams the entries as units of limited size.
+//! - [`bucket`] is the packing alone: [`bucket::Packer`] packs the names that a scan, or another program, finds into lists of limited weight.
 //!
-//! What fails is an [`Error`]: it prints as what was attempted and why, and has a [kind](Error::kind), an [advice](Error::advice) and the exit code that
-//! rsync would give. A failure about one entry is no error but an event, and changes the exit code of the [`job::Outcome`].
+//! Failures are [`Error`]s: an error prints what was attempted and why it failed, and has a [kind](Error::kind), an [advice](Error::advice) and the exit
+//! code that rsync would give. A failure that concerns one entry is not an error but an event, and changes the exit code of the [`job::Outcome`].
 //!
-//! Linux only: the scan needs `statx` and `getdents64`, a child is tied to its parent's life by `prctl`. `examples/` has a program for each of the
-//! three, and `docs/architecture.md` says how the inside is made.
+//! The library works on Linux only: the scan needs `statx` and `getdents64`, and `prctl` ends a child when its parent dies. `examples/` has a program
+//! for each of the three modules, and `docs/architecture.md` describes the internal structure.
 
 mod adapt;
 mod bench;

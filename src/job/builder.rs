@@ -23,7 +23,8 @@ use crate::steer::Timetable;
 
 /// Describes a job: what is copied, where to, and how. Values are checked by [`JobBuilder::build`].
 ///
-/// What is not said is as on the command line: one process, rsync's options `-aS --numeric-ids`, a run directory in the user's place for state.
+/// Settings that are not given have the defaults of the command line: one process, rsync's options `-aS --numeric-ids`, a run directory in the
+/// user's state directory.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct JobBuilder {
@@ -67,20 +68,20 @@ pub struct JobBuilder {
 }
 
 impl JobBuilder {
-    /// Adds a source, with rsync's meaning of a trailing slash. It is a path on this machine, on each of the [`hosts`](JobBuilder::hosts), or on another machine as
-    /// rsync writes it; all sources are on one.
+    /// Adds a source, with rsync's meaning of a trailing slash. It is a path on this machine, a path on each of the [`hosts`](JobBuilder::hosts), or a
+    /// source on another machine in rsync's notation. All sources are on the same machine.
     pub fn source(mut self, path: impl AsRef<OsStr>) -> Self {
         self.sources.push(path.as_ref().to_owned());
         self
     }
 
-    /// Sets the destination as rsync takes it: a path, `[USER@]HOST:PATH`, `[USER@]HOST::MODULE/PATH` or `rsync://[USER@]HOST[:PORT]/MODULE/PATH`.
+    /// Sets the destination in rsync's notation: a path, `[USER@]HOST:PATH`, `[USER@]HOST::MODULE/PATH` or `rsync://[USER@]HOST[:PORT]/MODULE/PATH`.
     pub fn destination(mut self, destination: impl AsRef<OsStr>) -> Self {
         self.destination = Some(destination.as_ref().to_owned());
         self
     }
 
-    /// Sets rsync's options, a word each. An option may have its value in the next word.
+    /// Sets rsync's options, one word each. The value of an option may be in the next word.
     pub fn rsync_options<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.rsync_options = Some(words.into_iter().map(|word| word.as_ref().to_owned()).collect());
         self
@@ -92,213 +93,216 @@ impl JobBuilder {
         self
     }
 
-    /// Sets the directory to which relative names are relative; the working directory of the process if it is not said.
+    /// Sets the directory to which relative names are relative; the default is the working directory of the process.
     pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(dir.into());
         self
     }
 
-    /// Sets how many rsyncs copy at once.
+    /// Sets the number of rsyncs that run at once.
     pub fn processes(mut self, count: usize) -> Self {
         self.processes = Some(count);
         self.adapts = false;
         self
     }
 
-    /// Has the number of rsyncs found by trying more and fewer.
+    /// Finds the best number of rsyncs by trying more and fewer while copying.
     pub fn adaptive_processes(mut self) -> Self {
         self.adapts = true;
         self
     }
 
-    /// Sets the entries of a bucket. One bucket is then one launch.
+    /// Sets the most entries of a bucket. Each bucket is then copied by a launch of its own.
     pub fn bucket_entries(mut self, count: u64) -> Self {
         self.bucket_entries = Some(count);
         self
     }
 
-    /// Sets the bytes of a bucket. One bucket is then one launch.
+    /// Sets the most bytes of a bucket. Each bucket is then copied by a launch of its own.
     pub fn bucket_bytes(mut self, bytes: u64) -> Self {
         self.bucket_bytes = Some(bytes);
         self
     }
 
-    /// Sets the directory in which the run directory is made. A run directory there stays until the run has come to its end.
+    /// Sets the directory in which the run directory is created. A run directory there remains until everything has been copied.
     pub fn run_parent(mut self, dir: impl Into<PathBuf>) -> Self {
         self.run_parent = Some(dir.into());
         self
     }
 
-    /// Keeps the run directory in any case.
+    /// Keeps the run directory after success too.
     pub fn keep_run_directory(mut self) -> Self {
         self.keep = true;
         self
     }
 
-    /// Sets for how many days directories of runs that did not come to their end stay in the user's place for state; with 0 none is made there.
+    /// Sets for how many days the directories of runs that did not complete are kept in the user's state directory; with 0 none is created there.
     pub fn keep_runs_for_days(mut self, days: u64) -> Self {
         self.keep_days = Some(days);
         self
     }
 
-    /// Sets the number of threads that read the sources.
+    /// Sets the number of threads that scan the sources.
     pub fn scan_threads(mut self, count: usize) -> Self {
         self.scan_threads = Some(count);
         self
     }
 
-    /// Sets who scans sources that source hosts see.
+    /// Sets whether this machine or the source hosts scan sources that both see.
     pub fn scan_by(mut self, by: ScanBy) -> Self {
         self.scan_by = Some(by);
         self
     }
 
-    /// Sets what scans sources on another machine.
+    /// Sets which program scans sources on another machine.
     pub fn remote_scan(mut self, wanted: RemoteScan) -> Self {
         self.remote_scan = Some(wanted);
         self
     }
 
-    /// Sets whether directories and files that a destination on this machine lacks are made before rsyncs look at everything; by default they are, where
-    /// that is exact and several rsyncs copy ([`FirstPass::Auto`]).
+    /// Sets whether threads create the directories and files that a destination on this machine lacks, before rsyncs look at everything. By default they
+    /// do if that is exact and several rsyncs copy ([`FirstPass::Auto`]).
     pub fn first_pass(mut self, wish: FirstPass) -> Self {
         self.first_pass = Some(wish);
         self
     }
 
-    /// Sets the number of threads that make them, of all rsyncs together.
+    /// Sets the number of threads of the [first pass](JobBuilder::first_pass), for all rsyncs together.
     pub fn first_pass_threads(mut self, count: usize) -> Self {
         self.first_pass_threads = Some(count);
         self
     }
 
-    /// Leaves out what `.gitignore` and `.ignore` files say.
+    /// Leaves out what `.gitignore` and `.ignore` files exclude.
     pub fn gitignore(mut self) -> Self {
         self.gitignore = true;
         self
     }
 
-    /// Asks rsync after the copy what it would still do ([`Outcome::differences`](super::Outcome::differences)).
+    /// Asks rsync after the copy what it would still change ([`Outcome::differences`](super::Outcome::differences)).
     pub fn verify(mut self, depth: Depth) -> Self {
         self.verify = Some(depth);
         self
     }
 
-    /// Sets how much may be deleted: it is counted before anything is copied. Over the limit nothing is deleted, everything else is done, and the exit
-    /// code is 25.
+    /// Sets how much may be deleted: deletions are counted before anything is copied. If there are more than the limit, nothing is deleted, everything
+    /// else is done, and the exit code is 25.
     pub fn delete_limit(mut self, limit: DeleteLimit) -> Self {
         self.delete_limit = Some(limit);
         self
     }
 
-    /// Has the job tell [`Event::Progress`](super::Event::Progress) several times a second.
+    /// Makes the job report [`Event::Progress`](super::Event::Progress) several times a second.
     pub fn progress(mut self) -> Self {
         self.progress = true;
         self
     }
 
-    /// Has the job tell [`Event::Launches`](super::Event::Launches) as well.
+    /// Makes the job report [`Event::Launches`](super::Event::Launches) as well.
     pub fn launches(mut self) -> Self {
         (self.progress, self.launches) = (true, true);
         self
     }
 
-    /// Sets how often a launch whose connection failed is tried again.
+    /// Sets how often a launch whose connection failed is retried.
     pub fn retries(mut self, count: u32) -> Self {
         self.retries = Some(count);
         self
     }
 
-    /// Ends an rsync that for so long prints nothing and neither reads nor writes, and tries its work again. Whole seconds count.
+    /// Ends an rsync that has neither printed, read nor written anything for this time, and retries its work. Rounded up to whole seconds.
     pub fn stall_timeout(mut self, patience: Duration) -> Self {
         self.stall = Some(patience);
         self
     }
 
-    /// Has the rsyncs run on source hosts that all see the sources: `HOST,USER@HOST*PROCESSES,...`.
+    /// Runs the rsyncs on source hosts, which must all see the sources: `HOST,USER@HOST*PROCESSES,...`.
     pub fn hosts(mut self, list: impl AsRef<OsStr>) -> Self {
         self.hosts = Some(list.as_ref().to_owned());
         self
     }
 
-    /// Sets the command that reaches the hosts; `ssh` if it is not said.
+    /// Sets the command that reaches the hosts; the default is `ssh`.
     pub fn ssh(mut self, command: impl AsRef<OsStr>) -> Self {
         self.ssh = Some(command.as_ref().to_owned());
         self
     }
 
-    /// Sets how the hosts are reached: `ssh`, `slurm` (through steps of the job that this process is in, and its nodes are the hosts if none are named), or a command that
-    /// starts a shell on `{host}` which reads its standard input, such as `kubectl exec -i {host} -- sh -s`.
+    /// Sets how the hosts are reached: `ssh`; `slurm`, through steps of the Slurm job in which this process runs (the nodes of the job are the hosts if
+    /// none are named); or a command that starts a shell on `{host}` which reads its standard input, such as `kubectl exec -i {host} -- sh -s`.
     pub fn engine(mut self, engine: impl AsRef<OsStr>) -> Self {
         self.engine = Some(engine.as_ref().to_owned());
         self
     }
 
-    /// Sets when the job has to have ended: no rsync is started that would not end by then, what runs is ended in time, and the job can be resumed. That is about this
-    /// part of it alone.
+    /// Sets the time by which the job must have ended: no rsync is started that would not end by then, running ones are ended in time, and the job can be
+    /// resumed. A resumed job does not have this limit unless it is set again.
     pub fn end_at(mut self, end: SystemTime) -> Self {
         self.ends_at = Some(end);
         self
     }
 
-    /// Sets after how much time without a host that can be used the job ends. Whole seconds count.
+    /// Sets for how long no host may be usable before the job ends. Rounded up to whole seconds.
     pub fn host_timeout(mut self, patience: Duration) -> Self {
         self.host_timeout = Some(patience);
         self
     }
 
-    /// Lets the hosts log in as different users. Owners at the destination then depend on the host that copies.
+    /// Allows the hosts to log in as different users. Owners at the destination then depend on which host copies.
     pub fn mixed_users(mut self) -> Self {
         self.mixed_users = true;
         self
     }
 
-    /// Sets what is in force at which time, such as `Mon-Fri 08:00-18:00 p=2,bwlimit=50M; else p=16`, in the time zone of this machine.
+    /// Sets a timetable of settings, such as `Mon-Fri 08:00-18:00 p=2,bwlimit=50M; else p=16`, in the time zone of this machine.
     pub fn schedule(mut self, timetable: impl Into<String>) -> Self {
         self.schedule = Some(timetable.into());
         self
     }
 
-    /// Pauses the job while the load of this machine is too high: `LOAD`, or `LOAD:LOAD` with the one at which it goes on.
+    /// Pauses the job while the load of this machine is too high: `LOAD`, or `LOAD:LOAD`, of which the second is the load below which the job continues.
     pub fn max_load(mut self, limits: impl Into<String>) -> Self {
         self.max_load = Some(limits.into());
         self
     }
 
-    /// Pauses the job while a destination on this machine is too full: `PERCENT`, or `PERCENT:PERCENT` with the one at which it goes on.
+    /// Pauses the job while a destination on this machine is too full: `PERCENT`, or `PERCENT:PERCENT`, of which the second is the value below which the
+    /// job continues.
     pub fn max_destination_full(mut self, limits: impl Into<String>) -> Self {
         self.max_dest_full = Some(limits.into());
         self
     }
 
-    /// Pauses the job while programs of this machine wait too often: `cpu=PERCENT,io=PERCENT:PERCENT,memory=PERCENT`, as the kernel counts it (PSI).
+    /// Pauses the job while programs on this machine are held up too much by cpu, io or memory: `cpu=PERCENT,io=PERCENT:PERCENT,memory=PERCENT`, as the
+    /// kernel measures it (PSI).
     pub fn max_pressure(mut self, limits: impl Into<String>) -> Self {
         self.max_pressure = Some(limits.into());
         self
     }
 
-    /// Has the events of the job written to a file as lines of JSON, beside being told. A job that goes on writes behind what is there.
+    /// Writes the events of the job to a file as lines of JSON, in addition to reporting them. A resumed job appends to the file.
     pub fn events(mut self, file: impl Into<PathBuf>) -> Self {
         self.events = Some(file.into());
         self
     }
 
-    /// Sets how often progress is among the [events](JobBuilder::events) that are written. Whole seconds count.
+    /// Sets how often progress is written among the [events](JobBuilder::events). Rounded up to whole seconds.
     pub fn progress_interval(mut self, interval: Duration) -> Self {
         self.progress_interval = Some(interval);
         self
     }
 
-    /// Has a report written when the job has ended: a page, its data, or a line for each launch, as the name ends in `.html`, `.json` or `.csv`.
+    /// Writes a report when the job has ended: a page, its data, or a line for each launch, depending on whether the name ends in `.html`, `.json` or
+    /// `.csv`.
     pub fn report(mut self, file: impl Into<PathBuf>) -> Self {
         self.report = Some(file.into());
         self
     }
 
-    /// Checks the description. Nothing is looked at but the working directory, popt's files of aliases, and what the job is to follow (time zone, load).
+    /// Checks the description. It reads only the working directory, popt's alias files, and what timetables and throttles depend on (time zone, load).
     ///
     /// # Errors
-    /// Something is missing, wrong, or contradicts something else; rsync options that several rsyncs or this library do not support.
+    /// Something is missing, wrong, or contradicts something else, or several rsyncs or this library do not support one of rsync's options.
     pub fn build(&self) -> Result<Job> {
         let cwd = match &self.current_dir {
             Some(dir) => std::path::absolute(dir).map_err(|cause| Error::io("find", dir, cause))?,
