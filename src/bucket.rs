@@ -1,11 +1,11 @@
 //! Buckets: units packed up to the limits, and the files that hold them.
 //!
 //! A bucket is the unit of accounting and retry. Its file (`0000/0000/000000.bucket` below the bucket directory, two levels of
-//! folders of 1024 each) holds rsync arguments, each ended by a NUL, so that only small [`Bucket`] records stay in memory and
-//! a person can replay one with `xargs -0`. How many buckets go into one rsync process is not decided here.
+//! folders of 1024 each) contains rsync arguments, each terminated by a NUL. Therefore only small [`Bucket`] records stay in memory, and
+//! a person can run a bucket again with `xargs -0`. This module does not decide how many buckets go into one rsync process.
 //!
-//! A record knows what its file holds ([`Content`]), and a file is compared with it each time it is read: one that was emptied, cut, changed
-//! or exchanged is an error, never fewer units.
+//! A record contains the length and checksum of its file ([`Content`]), and a file is compared with them each time it is read: a file that was
+//! emptied, cut, changed or exchanged is an error, and never just has fewer units.
 
 mod dir;
 mod packer;
@@ -19,39 +19,39 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::scan::Weight;
 
-/// One bucket: what it weighs and what it needs; its arguments are in its file.
+/// One bucket: its weight and its requirements. Its arguments are in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bucket {
-    /// Number, from 0, in the order buckets were closed.
+    /// Its number, from 0, in the order in which buckets were closed.
     pub id: u64,
-    /// Sum over the units.
+    /// The total weight of its units.
     pub weight: Weight,
-    /// Number of units, that is arguments.
+    /// The number of units, that is, of arguments.
     pub units: u64,
-    /// What the arguments take of the system's limit for a new process.
+    /// How many bytes its arguments use of the system's limit for the arguments of a new process.
     pub argument_bytes: usize,
-    /// Number of spine directories that must exist at the destination before this bucket starts.
+    /// The number of spine directories that must exist at the destination before this bucket starts.
     pub spine_before: u32,
-    /// A directory above its units may be swapped for something else while rsync runs ([`crate::scan::Spine::exposed`]).
+    /// Whether somebody else could swap a directory above its units for something else while rsync runs ([`crate::scan::Spine::exposed`]).
     pub exposed: bool,
-    /// It holds single names that [`Packer::singles_apart`] keeps away from subtrees.
+    /// Whether it contains single names that [`Packer::singles_apart`] keeps apart from subtrees.
     pub singles: bool,
-    /// What its file holds.
+    /// The length and checksum of its file.
     pub content: Content,
 }
 
-/// Binds a record to the bytes of its file.
+/// The length and checksum of a bucket file, by which a record recognises its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Content {
-    /// Bytes in the file.
+    /// The number of bytes in the file.
     pub length: u64,
-    /// XXH3 (64 bits) of them; unknown in a run directory of version 1.
+    /// The XXH3 checksum (64 bits) of these bytes; unknown in a run directory of version 1.
     pub sum: Option<u64>,
 }
 
 impl Content {
-    /// What these bytes are known by.
+    /// The length and checksum of these bytes.
     pub fn of(bytes: &[u8]) -> Content {
         Content { length: bytes.len() as u64, sum: Some(xxh3_64(bytes)) }
     }
@@ -78,7 +78,7 @@ pub struct Place {
     pub exposed: bool,
 }
 
-/// Every argument of a bucket file.
+/// Iterates over the arguments in a bucket file.
 ///
 /// ```
 /// let mut seen = Vec::new();

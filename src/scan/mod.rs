@@ -1,20 +1,19 @@
 //! The scan: reads source trees in parallel and streams what must be copied as *units* and *spine* directories.
 //!
-//! A **unit** is handed to rsync whole: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is
-//! **spine**: it is announced once, before anything below it, and what it holds leaves as units of its own. Nothing is decided about
-//! rsync here, nothing is written, and no link is followed unless rsync does: `walk` reads directories, or `listed` takes what another machine
-//! lists; `ignored` says what ignore rules leave out, `look` asks the file system about names, `subtree` sums and splits, `linked` keeps together
-//! what shares files, and `event` is
-//! what is told.
+//! A **unit** is copied completely by one rsync: a subtree that fits [`Limits`], or a single name. A directory that outgrows the limits is split:
+//! it belongs to the **spine**, is announced once, before anything below it, and its contents are units of their own. This module decides nothing
+//! about rsync, writes nothing, and follows no symbolic link unless rsync does. `walk` reads directories, or `listed` takes the list from another
+//! machine; `ignored` says what ignore rules leave out, `look` asks the file system about names, `subtree` sums and splits, `linked` keeps
+//! directories that share files together, and `event` defines the events.
 //!
 //! Guarantees, whatever the number of threads:
 //! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
 //! - a unit is within the limits unless it is one single name, or a directory that must stay whole (announced by [`Event::KeptWhole`]);
 //! - spine directories are numbered from 0 in the order of their events, and every directory above a spine directory or unit comes
 //!   before it;
-//! - a unit leaves as soon as its parent is known to be spine (with [`Scan::hard_links`] one that shares files with others when the scan
-//!   ends), so memory is bounded by the open directories (each holds at most [`Limits::entries`] names), not by the tree. On top come
-//!   [`Small::entries`] and the rules of the directories that are being read, where ignore rules count.
+//! - a unit is emitted as soon as its parent is known to be spine (with [`Scan::hard_links`], a unit that shares files with others is emitted when
+//!   the scan ends), so memory is bounded by the open directories (each holds at most [`Limits::entries`] names), not by the tree. On top come
+//!   [`Small::entries`] and, if ignore rules are used, the rules of the directories that are being read.
 
 mod divided;
 mod event;
@@ -58,13 +57,13 @@ pub use weight::{Limits, Weight};
 
 use names::Names;
 
-/// One source directory: the directory `base`, or `base/name` when only that child of it is transferred (rsync's form without a
+/// One source directory: the directory `base`, or `base/name` if only that child of it is transferred (rsync's form without a
 /// trailing slash). Paths in events are relative to `base`.
 #[derive(Debug, Clone)]
 pub struct Root {
-    /// The directory names are relative to; opened following links, as rsync does with an argument.
+    /// The directory to which names are relative. Symbolic links in it are followed when it is opened, as rsync does with an argument.
     pub base: PathBuf,
-    /// The one directory below `base` that is transferred; `None` means the contents of `base`. Never followed if a link.
+    /// The one directory below `base` that is transferred; `None` means the contents of `base`. If it is a symbolic link, it is never followed.
     pub name: Option<OsString>,
 }
 
@@ -77,7 +76,7 @@ impl Root {
     }
 }
 
-/// What a scan should do; [`Scan::run`] does it.
+/// The description of a scan; [`Scan::run`] carries it out.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Scan {
@@ -85,44 +84,44 @@ pub struct Scan {
     pub roots: Vec<Root>,
     /// The size of units.
     pub limits: Limits,
-    /// Threads that read directories.
+    /// The number of threads that read directories.
     pub threads: NonZero<usize>,
-    /// Make the top directory of each root spine even when the whole fits one unit.
+    /// Makes the top directory of each root spine, even if everything fits into one unit.
     pub split_roots: bool,
-    /// rsync's `-x`, counted: with 1 a directory on another file system is not entered, with 2 it is left out too.
+    /// How often rsync's `-x` is given: with 1 a directory on another file system is not entered, with 2 it is left out as well.
     pub one_file_system: u8,
-    /// A directory that holds one of these names stays whole: rsync reads filter rules there (rsync(1), PER-DIRECTORY RULES).
+    /// A directory that contains one of these names stays whole, because rsync reads filter rules there (rsync(1), PER-DIRECTORY RULES).
     pub merge_files: Vec<OsString>,
-    /// Symbolic links that rsync follows.
+    /// Which symbolic links rsync follows.
     pub follow: Follow,
-    /// A directory that holds a link which may lead out of the source to a directory stays whole: rsync copies it as a directory, but takes it
-    /// for a link where it is an argument and filter rules are asked (`--copy-unsafe-links`).
+    /// A directory that contains a symbolic link which may lead out of the source to a directory stays whole: rsync copies such a link as a directory,
+    /// but filter rules see it as a link if it is an argument (`--copy-unsafe-links`).
     pub unsafe_links_whole: bool,
     /// Directories that these rules exclude are not entered: they are units that weigh one entry.
     pub(crate) prune: Prune,
-    /// A directory (device and inode) that is not part of the source although it is in it: its parent is split.
+    /// A directory (device and inode) that lies inside the source but is not part of it. Its parent is split.
     pub left_out: Option<(u64, u64)>,
-    /// rsync's `-H`: names of one inode are told as what goes together, by themselves ([`Event::Linked`]) or in the directories that hold
+    /// rsync's `-H`: names of one inode are reported as belonging together, either the names alone ([`Event::Linked`]) or the directories that contain
     /// them ([`Event::LinkedDirs`]).
     pub hard_links: bool,
-    /// What is there may be found on several paths: roots that overlap, or a file system that is mounted twice. With [`Scan::hard_links`] as many names as
-    /// a file has are then not all that is found of it.
+    /// The same entry may be found on several paths, because roots overlap or a file system is mounted twice. With [`Scan::hard_links`] a file may then be
+    /// found under more names than its link count says.
     pub found_again: bool,
-    /// With `Some(n)` directories that share files may weigh up to an n-th of all that was found where [`Scan::limits`] are smaller than
+    /// With `Some(n)`, directories that share files may together weigh up to an n-th of everything that was found, if [`Scan::limits`] are smaller than
     /// that. Directories that weigh more together are split.
     pub linked_parts: Option<NonZero<u64>>,
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
     /// processes cannot write into one such directory; experiment in `tests/`).
     pub keep_locked_whole: bool,
-    /// Bytes that may come before the path of a split directory elsewhere than below its base.
+    /// The most bytes that may come before the path of a split directory in a place other than its base.
     pub longest_base: usize,
-    /// Leave out what the rules of `.gitignore`, `.ignore`, `.git/info/exclude` and git's global file ignore, whether or not there is a
-    /// repository. A directory that holds something ignored is spine, so that no unit does. Rules above a source count up to the top of
-    /// the repository that it is part of. What the index has is ignored all the same if the rules say so.
+    /// Leaves out what the rules of `.gitignore`, `.ignore`, `.git/info/exclude` and git's global file ignore, whether or not there is a
+    /// repository. A directory that contains something ignored is spine, so that no unit contains it. Rules above a source apply up to the top of
+    /// the repository that contains the source. An entry that is in the index is ignored too if the rules say so.
     pub gitignore: bool,
 }
 
-/// Symbolic links that are followed. What a link leads to stays whole, so that no argument of rsync goes through a link.
+/// Which symbolic links are followed. The target of a link stays whole, so that no argument of rsync goes through a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Follow {
@@ -136,7 +135,7 @@ pub enum Follow {
 }
 
 impl Scan {
-    /// A scan of everything below the roots, with nothing special.
+    /// A scan of everything below the roots, with all other settings off.
     pub fn new(roots: Vec<Root>, limits: Limits, threads: NonZero<usize>) -> Scan {
         Scan {
             roots,
@@ -175,12 +174,12 @@ impl Scan {
         (LONGEST_PATH - NAME - ADDED).saturating_sub(base)
     }
 
-    /// Scans all roots and returns when everything has been told to `sink`, or after [`Watch::stop`]. The sink is called from
-    /// several threads, and calls it makes must not wait for the scan.
+    /// Scans all roots and returns when everything has been reported to `sink`, or after [`Watch::stop`]. The sink is called from
+    /// several threads, and must not wait for the scan.
     ///
     /// # Errors
-    /// Only when nothing could be scanned at all: the threads could not be started, a root's base could not be opened, ignore rules above a root
-    /// could not be read, or [`Scan::gitignore`] is asked for together with directories that stay whole. Every later failure is an [`Event::Error`].
+    /// Only if nothing could be scanned at all: the threads could not be started, a root's base could not be opened, ignore rules above a root
+    /// could not be read, or [`Scan::gitignore`] is combined with settings that keep directories whole. Every later failure is an [`Event::Error`].
     ///
     /// ```
     /// use std::{num::NonZero, sync::Mutex};
@@ -207,8 +206,8 @@ impl Scan {
         self.run_sized(None, watch, sink)
     }
 
-    /// Like [`Scan::run`], and shows an observer all that is looked up. Every entry is then, and with more asked of it: on network file systems that may
-    /// take longer.
+    /// Like [`Scan::run`], and shows an observer everything that is looked up. Every entry is then looked up, with more attributes. On network file
+    /// systems this may take longer.
     ///
     /// # Errors
     /// As [`Scan::run`].
@@ -222,8 +221,8 @@ impl Scan {
         walk::walk(self, None, Some(observer), watch, sink)
     }
 
-    /// Like [`Scan::run`], with other limits if the tree is a small one. Up to so many entries are kept in memory, and nothing leaves before
-    /// that is known: names are looked at once.
+    /// Like [`Scan::run`], but with other limits if the tree is small. Up to [`Small::entries`] entries are kept in memory, and no unit is emitted before
+    /// it is known whether the tree is small, so that each name is looked at only once.
     ///
     /// # Errors
     /// As [`Scan::run`].
