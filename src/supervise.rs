@@ -1,14 +1,14 @@
-//! Starts processes and owns their end; nothing else in the library does.
+//! Starts processes and is responsible for their end. No other module of the library starts a process.
 //!
-//! One thread owns one child: [`Supervisor::run`] starts it, reads both its streams line by line, and returns when it is reaped. A
-//! child leads its own session, so that the terminal's signals do not reach it before [`Supervisor::stop`] does and ssh cannot wait
-//! for a password at a terminal that many share; it gets SIGTERM when the thread that owns it dies, also by SIGKILL of the whole
-//! process (prctl(2), PR_SET_PDEATHSIG), so that no rsync lives on. Its memory for output is one line. Only a child that may ask
-//! ([`Invocation::asks`]) stays at the terminal.
+//! One thread owns one child: [`Supervisor::run`] starts it, reads both its streams line by line, and returns when it is reaped. Each
+//! child leads its own session. Therefore the terminal's signals do not reach it before [`Supervisor::stop`] does, and ssh cannot wait
+//! for a password at a terminal that many processes share. A child gets SIGTERM when the thread that owns it dies, also if the whole
+//! process dies by SIGKILL (prctl(2), PR_SET_PDEATHSIG), so that no rsync continues. Only one line of its output is kept in memory. Only a
+//! child that may ask for a password ([`Invocation::asks`]) stays at the terminal.
 //!
-//! A child may be a script that starts rsync and waits for it. Who is asked to end, is killed, or does not move any more, is waited for
-//! with its whole session. What it left behind when it ended by itself is left alone, as by whoever starts one rsync. A program may have a
-//! [`Guardian`], which does the same when the program itself is killed, and stops and continues the children with it.
+//! A child may be a script that starts rsync and waits for it. If a child is asked to end, is killed, or has stalled, its whole session is
+//! ended and waited for. If a child ends by itself, the processes that it left behind are left alone, as after a single rsync. A program may
+//! have a [`Guardian`], which ends the children if the program itself is killed, and stops and continues them together with it.
 
 mod agent;
 mod child;
@@ -64,7 +64,7 @@ const ASK_ALL: Duration = Duration::from_secs(2);
 /// How long output is waited for after the child has ended: a process it left behind (an ssh master) may hold the pipe for ever.
 const LEAKED_PIPE: Duration = Duration::from_secs(1);
 
-/// Where a line came from.
+/// The stream from which a line came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -86,33 +86,33 @@ pub enum Ended {
     Code(u8),
     /// A signal ended it.
     Signal(i32),
-    /// It gave no sign of life for too long, and was ended.
+    /// It gave no sign of life for too long, so it was ended.
     Stalled,
     /// It was not started, because [`Supervisor::stop`] came first.
     NotStarted,
 }
 
-/// What is told of a child beside what it prints.
+/// What is reported about a child in addition to its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// It was started, and has this number.
+    /// It was started, and has this process ID.
     Started(u32),
-    /// It was stopped for a while, by a pause or together with this process (`^Z`): what waits for it may have given it up. Told before what it
-    /// prints then, and perhaps several times.
+    /// It was stopped for a while, by a pause or together with this process (`^Z`): the other side may have stopped waiting for it. This is reported
+    /// before the output that follows, and perhaps several times.
     Held,
 }
 
-/// How firmly children are asked to end.
+/// How children are ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// SIGTERM to the process itself: rsync ends its own processes in an order in which temporary files are removed. When all of them
-    /// get a signal at once, one was seen to be left (rsync 3.5.0). The others get it after two seconds.
+    /// SIGTERM to the process itself: rsync ends its own processes in an order in which temporary files are removed. When all of its processes
+    /// got the signal at once, a temporary file was seen to remain (rsync 3.5.0). The other processes get the signal after two seconds.
     Terminate,
     /// SIGKILL.
     Kill,
 }
 
-/// The live children, and whether new ones may start.
+/// The running children, and whether new ones may start.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     live: Mutex<Live>,
@@ -141,17 +141,17 @@ struct Live {
 }
 
 impl Supervisor {
-    /// Starts a process, hands each line of its output to `each` (without its end, which is a newline or a carriage return), and
-    /// returns how it ended. The language of messages is C, names are printed in the user's character set.
+    /// Starts a process, hands each line of its output to `each` (without the newline or carriage return at its end), and
+    /// returns how the process ended. Messages are in the C locale, names are printed in the user's character set.
     ///
     /// # Errors
-    /// It could not be started; the message names the program.
+    /// The process could not be started; the message names the program.
     pub fn run(&self, invocation: &Invocation, each: &mut dyn FnMut(Stream, &[u8])) -> Result<Ended> {
         self.run_while_alive(invocation, None, each)
     }
 
-    /// Runs a process as [`Supervisor::run`] does, and ends one that for so long prints nothing, while none of its kind below it reads or writes. Where the system does not
-    /// tell whether they do, it is not ended ([`Supervisor::cannot_see`]).
+    /// Runs a process as [`Supervisor::run`] does, but ends it if for the time `stall` it prints nothing, and neither it nor a process of the same program
+    /// below it reads or writes. If the system does not tell whether they do, the process is not ended ([`Supervisor::cannot_see`]).
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -164,8 +164,8 @@ impl Supervisor {
         self.run_reading(invocation, None, stall, &|_| {}, each)
     }
 
-    /// Runs a process as [`Supervisor::run_while_alive`] does. If there are `names`, it reads them in place of the invocation's input. `signs`
-    /// hears its number at once, and when it was stopped.
+    /// Runs a process as [`Supervisor::run_while_alive`] does. If `names` is given, the process reads it in place of the invocation's input. `signs`
+    /// gets the process ID at once, and is called when the process was stopped.
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -180,7 +180,7 @@ impl Supervisor {
         by_line(each, |raw| self.run_raw(invocation, names, stall, signs, raw))
     }
 
-    /// Runs a process as [`Supervisor::run_reading`] does. What it prints is handed on as it comes, and `None` at the end of a stream.
+    /// Runs a process as [`Supervisor::run_reading`] does. Its output is handed on unchanged as it comes, with `None` at the end of a stream.
     ///
     /// # Errors
     /// As [`Supervisor::run`].
@@ -207,8 +207,8 @@ impl Supervisor {
         })
     }
 
-    /// Starts a process, unless everything is to end. That may take long, where its program or its directory is on a file system that hangs: nobody
-    /// else waits for it, and [`Supervisor::stop`] ends it. One that is started all the same is not among the live children yet.
+    /// Starts a process, unless [`Supervisor::stop`] was called. This may hang if its program or its working directory is on a file system that
+    /// hangs: no lock is held meanwhile, and [`Supervisor::stop`] kills the process. The process is not among the live children yet.
     fn spawn(&self, invocation: &Invocation, names: Option<PipeReader>, bond: Bond) -> Result<Option<Child>> {
         let thread = gettid();
         {
@@ -224,7 +224,7 @@ impl Supervisor {
         if spawned.is_err() && live.stop.is_some() { Ok(None) } else { spawned.map(Some) }
     }
 
-    /// Starts a child that is one of the live ones.
+    /// Starts a process, and adds it to the live children.
     fn start(
         &self,
         invocation: &Invocation,
@@ -249,7 +249,7 @@ impl Supervisor {
         Ok(Some(Owned { supervisor: self, child: Some(child) }))
     }
 
-    /// Starts no more children and signals all that live. Returns at once.
+    /// Starts no more children, and signals all running ones. Returns at once.
     pub fn stop(&self, how: Stop) {
         let mut live = self.lock();
         live.stop = live.stop.max(Some(how));
@@ -268,7 +268,7 @@ impl Supervisor {
         self.lock().stop.is_some()
     }
 
-    /// Whether there was a child of which this system does not tell if it does something: it is never taken for stalled.
+    /// Whether there was a child whose activity this system does not show. Such a child is never regarded as stalled.
     pub fn cannot_see(&self) -> bool {
         self.cannot_see.load(Ordering::Relaxed)
     }

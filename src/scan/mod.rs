@@ -113,7 +113,7 @@ pub struct Scan {
     /// Directories without all of `u+rwx` stay whole (for a user other than root who does not preserve permissions: several rsync
     /// processes cannot write into one such directory; experiment in `tests/`).
     pub keep_locked_whole: bool,
-    /// The most bytes that may come before the path of a split directory in a place other than its base.
+    /// The length in bytes of the longest prefix that the path of a split directory gets in a place other than below its base, such as at DEST.
     pub longest_base: usize,
     /// Leaves out what the rules of `.gitignore`, `.ignore`, `.git/info/exclude` and git's global file ignore, whether or not there is a
     /// repository. A directory that contains something ignored is spine, so that no unit contains it. Rules above a source apply up to the top of

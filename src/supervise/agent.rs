@@ -1,9 +1,9 @@
-//! A shell that runs one command after another, mostly on another machine: what is started here, such as ssh, only leads to it.
+//! An agent: a shell that runs one command after another, mostly on another machine. The process that is started here, such as ssh, only connects to it.
 //!
-//! A command costs a pipe's write, and no login. What it prints comes as if it ran here, on two streams, and its exit code in a mark behind it ([`there`]).
-//! Nothing here is ended by a signal as long as there is another way: when the standard input of an agent ends, whatever ended it, the shell there
-//! ends its command, politely and then firmly, and itself. A signal to what leads there might leave the command without a way to tell of
-//! anything (srun kills what it has started).
+//! A command costs a write to a pipe, and no login. Its output arrives as if it ran here, on two streams, followed by a mark with its exit code
+//! ([`there`]). An agent is ended by a signal only if nothing else helps: when its standard input ends, for whatever reason, the shell
+//! ends its command, first with SIGTERM and then with SIGKILL, and then itself. A signal to the local process could end the command before it
+//! has removed its temporary files and reported its result (srun kills what it has started).
 
 mod frames;
 mod talk;
@@ -33,7 +33,7 @@ pub use there::FOR_255;
 pub use there::KILLED;
 pub(crate) use there::once;
 
-/// How long an agent may take to end when its input has ended: its command is given five seconds there.
+/// How long an agent may take to end after its input has ended: the shell there gives its command five seconds.
 const POLITE: Duration = Duration::from_secs(10);
 /// After a signal that asks it to end.
 const ASKED: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ const ASKED: Duration = Duration::from_secs(2);
 const NO_PIPE: Option<&ChildStdin> = None;
 const CHUNK: usize = 64 * 1024;
 
-/// The standard input of an agent, which others may keep alive.
+/// The standard input of an agent. Other threads use it to keep the agent alive.
 #[derive(Debug)]
 pub(crate) struct Wire(Mutex<State>);
 
@@ -57,7 +57,7 @@ impl Wire {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the other end that this one is there.
+    /// Sends the agent a sign of life.
     pub fn pulse(&self) {
         self.say(there::PULSE);
     }
@@ -78,7 +78,7 @@ impl Wire {
     }
 }
 
-/// See the [module](self). It ends when this goes.
+/// A running agent, see the [module](self). Dropping this value ends it.
 pub(crate) struct Agent {
     child: Child,
     wire: Arc<Wire>,
@@ -106,10 +106,10 @@ impl std::fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// Starts it, and does not wait until it is there; `None` if everything is to end.
+    /// Starts an agent, and does not wait until it answers; `None` if [`Supervisor::stop`] was called.
     ///
     /// # Errors
-    /// The program that leads there cannot be started.
+    /// The local program that connects to it cannot be started.
     pub fn start(way: &Invocation, by: &Supervisor) -> Result<Option<Agent>> {
         Agent::start_with(way, by, there::SILENCE)
     }
@@ -149,31 +149,33 @@ impl Agent {
         let _ = self.feed(&mut left);
     }
 
-    /// The way to keep it alive.
+    /// Its standard input, by which it can be kept alive.
     pub fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
-    /// Whether a command can be asked of it, as far as is known.
+    /// Whether the agent can run another command, as far as is known.
     pub fn is_usable(&self) -> bool {
         !self.is_over && !has_died(&self.child)
     }
 
-    /// With what has it end there if it does not end with its input. It is given the step of a job of Slurm that the agent is, as `JOB.STEP`.
+    /// Sets a command that ends the agent from outside if it does not end with its input. `insists` gets the Slurm job step in which the agent runs, as
+    /// `JOB.STEP`.
     #[must_use]
     pub fn that_can_be_ended_by(mut self, insists: Insists) -> Agent {
         self.insists = Some(insists);
         self
     }
 
-    /// With what keeps output back that follows on what was not acknowledged, see [`there::HEARS`]: all that is heard has an answer.
+    /// Sets whether the connection holds output back until earlier output was acknowledged, see [`there::HEARS`]. If so, everything that is received is
+    /// answered.
     #[must_use]
     pub fn that_waits_for_answers(mut self, waits: bool) -> Agent {
         self.waits_for_answers = waits;
         self
     }
 
-    /// Has it end; who waits for that is [`Agent::end`], or the end of this value.
+    /// Asks the agent to end. [`Agent::end`], or dropping this value, waits for its end.
     pub fn dismiss(&self) {
         self.wire.close();
     }
@@ -188,7 +190,7 @@ impl Agent {
         written
     }
 
-    /// Waits for its end, and sees to it if that takes too long. What it says meanwhile is not of interest any more.
+    /// Waits for the end of the agent, and forces it if that takes too long. Output that arrives meanwhile is ignored.
     pub fn end(&mut self, patience: Duration) {
         self.wire.close();
         if self.reaped {
@@ -289,12 +291,12 @@ impl Drop for Agent {
 }
 
 impl Supervisor {
-    /// Has an agent run a command, whose output is handed on as it comes, with `None` at the end of a stream. `body` is what [`there::group`] says. With `stall`
-    /// a command that for so long prints nothing, and of which nothing reads or writes, is ended, and a shell that does not answer for so long
-    /// is not there. Whether the agent can be asked again it says itself.
+    /// Runs a command on an agent. Its output is handed on as it comes, with `None` at the end of a stream. `body` is described at [`there::group`]. If
+    /// `stall` is given, a command is ended that for this time has neither printed, read nor written anything, and a shell that does not answer for this
+    /// time is regarded as lost. [`Agent::is_usable`] says afterwards whether the agent can run another command.
     ///
     /// # Errors
-    /// It cannot be followed.
+    /// The command cannot be followed.
     pub(crate) fn run_there(
         &self,
         agent: &mut Agent,

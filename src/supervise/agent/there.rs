@@ -1,45 +1,45 @@
-//! The other end of an [`Agent`](super::Agent): what its shell is given to read. Any POSIX shell will do, and nothing but it and the tools of
-//! POSIX is needed; with Linux's /proc it reaches what a command has started as well.
+//! The remote end of an [`Agent`](super::Agent): the shell code that it is sent. Any POSIX shell works, and only the shell and the POSIX tools
+//! are needed. With Linux's /proc the code also reaches the processes that a command has started.
 //!
-//! The shell reads its standard input itself. First comes a greeting, which defines what all commands need. Each command is a group, which a
-//! shell reads whole before it begins; nothing is sent behind it before it has said that it has begun, because a shell may read ahead. From then on
-//! lines are read by `g`, one byte at a time, until the command has ended and that was heard ([`HEARD`]). When they end, because the connection
-//! or the process at the other end is gone, the command is ended too.
+//! The shell reads the code from its standard input. First comes a greeting, which defines the functions that all commands need. Each command is a
+//! `{ ... }` group, which a shell reads completely before it begins. Nothing more is sent before the group has reported that it has begun, because a
+//! shell may read ahead. From then on the function `g` reads lines, one byte at a time, until the command has ended and multi-sync has confirmed that
+//! ([`HEARD`]). If the lines end, because the connection or the process at the other end is gone, the command is ended too.
 //!
-//! Output is not touched: a command writes into the streams of the shell, and marks tell where it begins and ends. All of them begin with a token
-//! that is in no text that was sent, so that an echo of that is none.
+//! Output is not changed: a command writes to the streams of the shell, and marks show where its output begins and ends. All marks begin with a token
+//! that is not contained in any text that was sent, so that an echo of the sent text is not mistaken for a mark.
 
 use super::Token;
 use crate::error::EXIT_TERMINATED;
 
-/// The command is to stand still, with all that it has started, or to go on.
+/// Stops the command and all processes that it has started, or continues them.
 pub(super) const STOP: &str = "S";
 pub(super) const GO_ON: &str = "C";
-/// It was heard that a command has ended.
+/// Confirms that the end of a command was received.
 pub(super) const HEARD: &str = "E";
-/// The other end is there.
+/// A sign of life of multi-sync.
 pub(super) const PULSE: &str = "k";
-/// Nothing. What has an answer is not waited for: a connection keeps back what is small until what went before was acknowledged (Nagle, RFC 896), and the other end
-/// acknowledges at once only what it answers, and after 40 ms else. Through srun (22.05, as strace shows) a command waited for up to 90 ms, most where an rsync prints
-/// in several pieces.
+/// Means nothing, and only acknowledges output. A connection holds back small data until earlier data was acknowledged (Nagle, RFC 896), and the receiver
+/// acknowledges at once only data that it answers, otherwise after 40 ms. Through srun (22.05, as strace shows) a command waited for up to 90 ms, most often if
+/// an rsync prints in several pieces.
 pub(super) const HEARS: &str = "n";
-/// A question whether this end is there, and one what the command has read and written so far.
+/// Asks whether the shell is there, and how much the command has read and written so far.
 pub(super) const THERE: &str = "q";
 pub(super) const DOES: &str = "i";
 
-/// The first word behind the token of a mark: the shell reads, a command begins, a command has ended, and the answers to the questions.
+/// The first word after the token of a mark: the shell is ready to read, a command begins, a command has ended. Answers to questions have the word of the question.
 pub(super) const GREETS: &str = "h";
 pub(super) const BEGINS: &str = "b";
 pub(super) const ENDS: &str = "e";
-/// The answer to [`HEARD`], of no interest but as an answer.
+/// The answer to [`HEARD`]. It carries no information except that it was sent.
 const READY: &str = "r";
 
-/// What a command that ended with 255 is given back as: 255 itself means that the connection failed. rsync has no such code.
+/// The exit code that is reported for a command that ended with 255, because 255 itself means that the connection failed. rsync has no code 254.
 pub const FOR_255: u8 = 254;
-/// Given back for a command that a signal has ended, as rsync does of its own processes.
+/// The exit code that is reported for a command that was ended by a signal. rsync reports it for its own processes, too.
 pub const KILLED: u8 = EXIT_TERMINATED;
 
-/// So often in a row nothing is heard from the other end for so many seconds, before it is taken for gone.
+/// multi-sync is regarded as gone after this many periods in a row without a line from it, each of this many seconds.
 const SILENCES: u32 = 4;
 pub(super) const SILENCE: u32 = 30;
 
@@ -48,17 +48,19 @@ const LOCALE: &str = "{ LC_CTYPE=${LC_ALL:-${LC_CTYPE:-$LANG}}; unset LC_ALL; LC
 export LC_CTYPE LC_MESSAGES LC_NUMERIC; } 2>/dev/null
 ";
 
-/// `m WORDS` prints a mark. `s PID` prints when a process was started (proc_pid_stat(5)): its number may be another one's later. `f PID` prints it with
-/// all that it has started, as `PID:START`; nothing where the system does not tell. `t SIGNAL` sends it to those of `$l` that are still there, `p SIGNAL`
-/// to the command. `h` says that the command has ended already, so that its number may be another one's. `a` says whether something of it is left, `v` waits a moment for its end; `x` ends it, first politely. `i` prints what it and those of its
-/// kind have read and written. `g` reads lines.
+/// `m WORDS` prints a mark. `s PID` prints when a process was started (proc_pid_stat(5)), because its PID may belong to another process later. `f PID` prints the
+/// process and all processes that it has started, as `PID:START`; it prints nothing if the system does not tell. `t SIGNAL` sends the signal to those processes in
+/// `$l` that still exist, `p SIGNAL` sends it to the command and the processes that it has started. `h` is true if the command has ended already, so that its PID
+/// may belong to another process. `a` is true if a process of the command is left, `v` waits a moment for their end. `x` ends the command, first with SIGTERM. `i`
+/// prints how much the command, and the processes of the same program that it has started, have read and written. `g` reads lines.
 ///
-/// `d` stops `$l` and lists what that has started, until nothing is new; `u` says that all of it stands still. What is started between a list and a signal would be
-/// left, and a shell that is signalled before it is the command takes that for its own trap's and goes on, so that each signal has a list of its own.
+/// `d` stops the processes in `$l` and lists the processes that they have started, until no new one is found; `u` is true if all of them are stopped. A process that is
+/// started between a list and a signal would be left over, and a shell that gets a signal before it has become the command runs its own trap and continues. Therefore
+/// each signal has a list of its own.
 ///
-/// In what a trap does `return` and `exit` without a number give the status from before the trap.
+/// Inside a trap, `return` and `exit` without a number give the status from before the trap.
 ///
-/// A script in the place of rsync does not hand on the signal that ends it, so that it goes to the command alone at first, and to the others later.
+/// A script in place of rsync does not pass on the signal that ends it. Therefore the signal goes first to the command alone, and to the other processes later.
 const FUNCTIONS: &str = r#"m() { printf '%s %s\n' "$T" "$*"; }
 s() { read -r y </proc/$1/stat && y=${y##*') '} && set -- $y && [ $1 != Z ] && echo ${20}; }
 f() { y=$(s $1) && echo $1:$y || return 0; for x in $(cat /proc/$1/task/$1/children); do f $x; done; }
@@ -79,7 +81,8 @@ trap '' TERM HUP INT; x; kill $k; exit 0; }
 E() { :; }; n() { :; }; S() { :; }; C() { :; }; q() { :; }; k() { kill -USR1 $k; }
 "#;
 
-/// What the shell reads first. It says in which step of which job of Slurm it is, if in any. `$k` is a process that ends it when nothing was heard for too long, looked at after so many seconds: a machine that is gone says nothing.
+/// The text that the shell reads first. The shell answers with the Slurm job and step in which it runs, if any. `$k` is a process that ends the shell if it has received
+/// nothing for too long, because a machine that is gone sends nothing; it checks this every `silence` seconds.
 pub(super) fn greeting(token: &Token, silence: u32) -> Vec<u8> {
     let (a, b) = token.halves();
     format!(
@@ -93,11 +96,12 @@ pub(super) fn greeting(token: &Token, silence: u32) -> Vec<u8> {
     .into_bytes()
 }
 
-/// `b NUMBER` begins a command, and `z` follows to its end what was started as `$r`. What all groups need is here, so that they stay short: srun reads 1024
-/// bytes at once, and of what it reads in pieces the last one may wait for 40 ms, see [`HEARS`].
+/// Functions for each command: `b NUMBER` begins a command, and `z` follows the process `$r` to its end. They are defined once, so that the groups stay short: srun
+/// reads 1024 bytes at once, and if a group is read in pieces, the last piece may wait for 40 ms, see [`HEARS`].
 ///
-/// A signal may come at any moment: it is taken note of before the command is started, and `o` ends that as soon as it and the reader of lines have numbers. Not
-/// before: what is started in a trap would be taken for the one that was started just then (`$!`). Only once, also where the signal comes again.
+/// A signal may come at any moment. It is recorded even before the command is started, and `o` ends the command as soon as the PIDs of the command and of the reader of
+/// lines are known. It does not do so earlier, because the PID of a process that a trap starts would be taken for that of the process started just before (`$!`). It
+/// does so only once, even if the signal comes again.
 fn around() -> String {
     format!(
         "b() {{ r= w= c= e= v= n=$1; trap 'e=1; o' TERM HUP INT USR2; m {BEGINS} $n; m {BEGINS} $n >&2; }}\n\
@@ -113,13 +117,13 @@ fn around() -> String {
     )
 }
 
-/// Has `$c` be the code that is given back.
+/// Shell code that changes `$c` to the exit code that is reported.
 fn code() -> String {
     format!("if [ $c -eq 255 ]; then c={FOR_255}; elif [ $c -gt 128 ]; then c={KILLED}; fi\n")
 }
 
-/// A command for a shell that runs nothing else, and ends with its code. Lines that stop it and let it go on may come behind it, and are not lost on a
-/// shell that has not begun yet only if they come again.
+/// A command for a shell that runs nothing else, and that ends with the exit code of the command. [`STOP`] and [`GO_ON`] may follow it. They must be sent
+/// repeatedly, because a shell that has not begun the command yet loses them.
 pub(crate) fn once(body: &[u8]) -> Vec<u8> {
     let mut script = format!("{{\nexec 3<&0 </dev/null\n{LOCALE}{FUNCTIONS}r= c= k=\n").into_bytes();
     script.extend(body);
@@ -134,8 +138,8 @@ pub(crate) fn once(body: &[u8]) -> Vec<u8> {
     script
 }
 
-/// A command, as the group that is read. `body` starts it in the background, without descriptor 3, and sets `r` to its number, or sets `c` to the code that it would
-/// have ended with.
+/// A command, as the group that the shell reads. `body` either starts the command in the background, without file descriptor 3, and sets `r` to its PID, or it sets `c` to
+/// the exit code that the command would have had.
 pub(super) fn group(number: u64, body: &[u8]) -> Vec<u8> {
     [format!("{{\nb {number}\n").as_bytes(), body, b"\nz\n}\n"].concat()
 }
