@@ -1,6 +1,6 @@
-//! What the user asked for, checked and typed; made by the command line or by a program that uses the library.
+//! The user's settings, checked and typed. The command line makes them, or a program that uses the library.
 //!
-//! Nothing here looks at the machine: that the source exists or that rsync is installed is for [`crate::plan`].
+//! This module does not look at the machine: [`crate::plan`] checks that the source exists and that rsync is installed.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
@@ -20,25 +20,25 @@ use crate::rsync::options::Options;
 use crate::scan::Limits;
 use crate::steer::{self, Throttles, Timetable};
 
-/// Entries of a bucket if the user does not say, as in msrsync.
+/// The default for the most entries of a bucket, as in msrsync.
 pub const DEFAULT_FILES: NonZero<u64> = NonZero::new(1000).unwrap();
-/// Bytes of a bucket if the user does not say (1G), as in msrsync.
+/// The default for the most bytes of a bucket (1G), as in msrsync.
 pub const DEFAULT_SIZE: NonZero<u64> = NonZero::new(1 << 30).unwrap();
-/// The rsync that is started if the user does not name another.
+/// The rsync that is started by default.
 pub const PROGRAM: &str = "rsync";
-/// rsync options if the user does not say, as in msrsync.
+/// The default rsync options, as in msrsync.
 pub const DEFAULT_RSYNC: &str = "-aS --numeric-ids";
-/// How often a launch whose connection failed is tried again if the user does not say.
+/// How often a launch whose connection failed is retried by default.
 pub const DEFAULT_RETRIES: u32 = 3;
 
-/// How long a run waits for a host that can be used if the user does not say.
+/// How long a run waits for a usable host by default.
 pub const DEFAULT_HOST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How closely `--verify` compares files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Depth {
-    /// By size and time, as rsync does by default, or as the user's options say.
+    /// By size and time, as rsync does by default, or in the way that the user's options say.
     Quick,
     /// By content (`--checksum`).
     Checksum,
@@ -47,96 +47,97 @@ pub enum Depth {
 /// Everything a run depends on.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What to copy; at least one.
+    /// The sources; at least one.
     pub sources: Vec<Source>,
-    /// Where to.
+    /// The destination.
     pub destination: Destination,
     /// rsync's options.
     pub options: Options,
-    /// Several addresses of the other machine, of which `sources` or `destination` has the first.
+    /// The addresses of the other machine, if the user named several; `sources` or `destination` contains the first.
     pub addresses: Option<Addresses>,
     /// The rsync that is started, looked up in `PATH` if it has no slash.
     pub program: OsString,
-    /// The directory the user is in: relative names are relative to it.
+    /// The user's working directory, to which relative names are relative.
     pub cwd: PathBuf,
-    /// rsync processes at once; with `adapts` the most.
+    /// The number of rsyncs that run at once; with `adapts` the most.
     pub processes: NonZero<usize>,
-    /// The number of processes is found by measuring (`adapt`).
+    /// The number of rsyncs is found by measuring (`adapt`).
     pub adapts: bool,
-    /// Size of a unit and of a bucket.
+    /// The limits of a unit and of a bucket.
     pub limits: Limits,
     /// The user chose the limits: one bucket is one launch.
     pub limits_given: bool,
-    /// Parent of the bucket directory; [`Config::state`] if `None`.
+    /// The directory in which the run directory is created; [`Config::state`] if `None`.
     pub buckets: Option<PathBuf>,
-    /// Place for the directories of runs that may have to be resumed, used if neither a source nor DEST is around it; the system's temporary folder
-    /// if `None`.
+    /// The place for the directories of runs that may have to be resumed. It is used if it lies neither in a source nor in DEST. If `None`, the
+    /// system's temporary folder is used.
     pub state: Option<PathBuf>,
-    /// Keep the bucket directory.
+    /// Keep the run directory after success too.
     pub keep: bool,
     /// Scan and write buckets, but start no rsync.
     pub dry_run: bool,
     /// Follow the progress of running rsyncs.
     pub progress: bool,
-    /// Tell of each launch beside it.
+    /// Report each launch in addition to the progress.
     pub shows_launches: bool,
-    /// One rsync that does it all may ask for a password at the terminal, if it has to connect.
+    /// A single rsync that does everything may ask for a password at the terminal, if it has to connect.
     pub asks: bool,
-    /// The machine of the sources, if that is another one, is asked about them; without it they are taken for what several rsyncs can copy.
+    /// If the sources are on another machine, ask it about them. If this is not set, multi-sync assumes that several rsyncs can copy them.
     pub looks_far: bool,
-    /// What scans sources on another machine.
+    /// Which program scans sources on another machine.
     pub remote_scan: Wanted,
-    /// Who scans sources that source hosts see.
+    /// Whether this machine or the source hosts scan sources that both see.
     pub scan_by: ScanBy,
-    /// Notes tell how the run is done, such as that one rsync does it all where several were asked for.
+    /// Report as notes how the run is done, for example that a single rsync does everything although several were asked for.
     pub tells_how: bool,
-    /// Where one rsync does it all it is asked for figures too ([`crate::report::Summary::figures`]): its output then comes as lines, and not as it
-    /// prints it.
+    /// If a single rsync does everything, ask it for figures too ([`crate::report::Summary::figures`]). Its output is then passed on line by line, and
+    /// not byte for byte.
     pub figures: bool,
-    /// Threads that read the sources; [`crate::scan::usual_threads`] if `None`.
+    /// The number of threads that scan the sources; [`crate::scan::usual_threads`] if `None`.
     pub scan_threads: Option<NonZero<usize>>,
-    /// Whether what is missing at DEST is made before rsyncs look at it.
+    /// Whether a first pass creates what is missing at DEST before rsyncs look at it.
     pub first_pass: Wish,
-    /// Threads that make it, of all launches together; one for each if `None`.
+    /// The number of threads of the first pass, for all launches together; one for each launch if `None`.
     pub first_pass_threads: Option<NonZero<usize>>,
     /// See [`crate::scan::Scan::gitignore`].
     pub gitignore: bool,
-    /// After the copy rsync is asked what still differs (`recheck`).
+    /// Ask rsync after the copy what still differs (`recheck`).
     pub verify: Option<Depth>,
-    /// Nothing is copied, rsync is only asked that.
+    /// Copy nothing, and only ask rsync what differs.
     pub verify_only: bool,
-    /// Deletions are counted before the first one, and nothing is deleted if there are more (`guard`).
+    /// Count the deletions before the first one, and delete nothing if there are more than this (`guard`).
     pub delete_limit: Option<DeleteLimit>,
-    /// The run is the one that counts them: each rsync tells what it would delete, and of nothing else.
+    /// This run counts the deletions: each rsync reports what it would delete, and nothing else.
     pub counts_deletions: bool,
-    /// How often a launch whose connection failed is tried again. One that was killed is tried once more, unless this is 0.
+    /// How often a launch whose connection failed is retried. A launch that was killed is retried once, unless this is 0.
     pub retries: u32,
-    /// An rsync that for so long prints nothing and neither reads nor writes is ended; its work is tried again.
+    /// An rsync that has neither printed, read nor written anything for this time is ended, and its work is retried.
     pub stall: Option<Duration>,
-    /// Source hosts on which the rsyncs run; on this machine if there are none. SRC, DEST and files that rsync's options name are paths
-    /// on each of them.
+    /// The source hosts on which the rsyncs run; if there are none, they run on this machine. SRC, DEST and files that rsync's options name are paths
+    /// on each of the hosts.
     pub hosts: Vec<Host>,
-    /// How they are reached.
+    /// How the hosts are reached.
     pub way: Way,
-    /// The shells there.
+    /// The shells on the hosts.
     pub agents: Agents,
-    /// What is known of all of them; needed where there are hosts.
+    /// What is known about all hosts; required if there are hosts.
     pub workers: Option<Workers>,
-    /// A run ends when no host could be used for so long.
+    /// The run ends if no host has been usable for this time.
     pub host_timeout: Duration,
     /// Hosts may log in as different users.
     pub mixed_users: bool,
-    /// When the run has to have ended.
+    /// The time by which the run must have ended.
     pub ends_at: Option<SystemTime>,
-    /// What is in force at which time.
+    /// The timetable of settings.
     pub timetable: Option<Timetable>,
-    /// What the run pauses for.
+    /// The limits at which the run pauses.
     pub throttles: Throttles,
-    /// Where events and a report go.
+    /// Where events and a report are written.
     pub outlets: Outlets,
 }
 
-/// The most processes that are tried where the user does not say how many: cores are not what limits a network.
+/// The most processes that `-p auto` tries: four per core, but at least 4 for a local copy, and at least 16 if another machine takes part, because cores do not
+/// limit a network.
 pub fn most_processes(local: bool) -> NonZero<usize> {
     const LEAST: [usize; 2] = [16, 4];
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -149,7 +150,7 @@ impl Config {
         self.sources.first().is_some_and(|source| !source.is_local())
     }
 
-    /// The other machine of the copy, and what is named there: one of its two ends.
+    /// The end of the copy that is on another machine: the first source if the run pulls, otherwise DEST, which may be local.
     pub fn far_end(&self) -> &Target {
         self.sources
             .first()
@@ -158,7 +159,7 @@ impl Config {
             .unwrap_or(self.destination.target())
     }
 
-    /// The word that names it, or DEST.
+    /// The word of the command line that names this end.
     pub fn far_word(&self) -> &OsStr {
         let source = self.sources.first().filter(|source| !source.is_local());
         source.map_or(self.destination.original(), Source::original)
@@ -179,17 +180,17 @@ impl Config {
         of_dest.map_or(self.destination.original(), Addresses::typed)
     }
 
-    /// The addresses as places for launches; none if launches have no choice.
+    /// The addresses, each as a host for launches; empty if there is one address or one process.
     pub fn address_hosts(&self) -> Vec<Host> {
         let name = |all: &Addresses, at: usize| Host { address: all.name(at), slots: None, sees_buckets: false };
         let several = self.addresses.as_ref().filter(|all| all.count() > 1 && self.processes.get() > 1);
         several.map_or_else(Vec::new, |all| (0..all.count()).map(|at| name(all, at)).collect())
     }
 
-    /// Has the launches of a run go through these of its addresses: at least one through each.
+    /// Makes the launches of the run use only these addresses, with at least one launch at once through each.
     ///
     /// # Errors
-    /// A word of theirs cannot be read, which was read before.
+    /// The word for an address cannot be parsed, although it was parsed before.
     pub fn use_addresses(&mut self, which: &[(usize, Seen)]) -> Result<()> {
         let Some(all) = self.addresses.take().map(|all| all.only(which)) else { return Ok(()) };
         let first = all.word(0);
@@ -203,10 +204,10 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses what cannot be had with several addresses.
+    /// Checks that no setting excludes several addresses.
     ///
     /// # Errors
-    /// It was asked for.
+    /// There are several addresses, and source hosts or an automatic number of processes.
     pub fn check_addresses(&self) -> Result<()> {
         let Some(all) = &self.addresses else { return Ok(()) };
         let typed = Printable::os(all.typed());
@@ -230,17 +231,17 @@ impl Config {
         self.far_end().is_local()
     }
 
-    /// Refuses records of the run where it would delete them.
+    /// Checks that the run cannot delete its own events or report.
     ///
     /// # Errors
-    /// A file of theirs lies in a destination in which something is deleted.
+    /// One of these files lies in a destination in which something is deleted.
     pub fn check_outlets(&self) -> Result<()> {
         let deletes = self.options.meaning().delete.is_some() && self.destination.is_local() && self.hosts.is_empty();
         let dest = self.destination.as_typed(&self.cwd);
         if deletes { self.outlets.refuse_below(Path::new(&dest)) } else { Ok(()) }
     }
 
-    /// Has the rsyncs of a run start on these hosts, of which this is true.
+    /// Makes the rsyncs of the run start on these hosts. `workers` is what is known about them.
     pub fn use_hosts(&mut self, hosts: Vec<Host>, workers: Workers) {
         let slots = spread(&hosts, self.processes);
         self.processes = NonZero::new(slots.len()).unwrap_or(NonZero::<usize>::MIN);
@@ -250,10 +251,10 @@ impl Config {
         self.workers = Some(workers);
     }
 
-    /// Refuses a scan by hosts that there are not, or that they cannot do.
+    /// Checks that source hosts can scan, if they are to.
     ///
     /// # Errors
-    /// That was asked for.
+    /// The hosts are to scan, but there are none, or ignore rules are used.
     pub fn check_scan_by(&self) -> Result<()> {
         if self.scan_by != ScanBy::Hosts {
             return Ok(());
@@ -270,10 +271,10 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses what needs the sources on this machine.
+    /// Checks that no setting needs the sources on this machine if they are on another one.
     ///
     /// # Errors
-    /// They are on another one.
+    /// A setting needs them on this machine; or a program for a remote scan was chosen, and the sources are on this machine.
     pub fn check_far_sources(&self) -> Result<()> {
         let Some(source) = self.sources.first().filter(|source| !source.is_local()) else {
             let wanted = self.remote_scan;
@@ -304,16 +305,16 @@ impl Config {
         Ok(())
     }
 
-    /// Reaches the hosts this way.
+    /// Sets how the hosts are reached.
     pub fn reach_by(&mut self, way: Way) {
         self.agents = Agents::new(&way);
         self.way = way;
     }
 
-    /// Refuses a timetable and throttles that this run cannot follow.
+    /// Checks that this run can follow its timetable and throttles.
     ///
     /// # Errors
-    /// It cannot.
+    /// It cannot follow one of them.
     pub fn check_steering(&self) -> Result<()> {
         let (here, looks) = (self.hosts.is_empty(), self.throttles.looks_at_this_machine());
         if self.dry_run && (self.timetable.is_some() || !self.throttles.is_empty()) {
@@ -332,7 +333,7 @@ impl Config {
         self.throttles.check()
     }
 
-    /// A run with the defaults of the command line.
+    /// A configuration with the defaults of the command line.
     ///
     /// ```
     /// use multi_sync::harness::{config::Config, endpoint::{Destination, Source}, rsync::options::Options};
