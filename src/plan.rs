@@ -1,7 +1,7 @@
 //! The plan: how a run is done, decided before anything is written.
 //!
-//! Looks at the machine (sources, a local destination, the installed rsync), refuses early, and decides whether several rsyncs can
-//! give exactly the result of one. Where that is not certain, one rsync does it ([`Strategy::Plain`]): slower, never different.
+//! This module looks at the machine (sources, a local destination, the installed rsync), refuses early, and decides whether several rsyncs can
+//! give exactly the result of one. If that is not certain, a single rsync copies ([`Strategy::Plain`]): this may be slower, but is never different.
 
 mod addresses;
 mod alone;
@@ -66,7 +66,7 @@ const SENDS_LISTS: &str = "sending incremental file list";
 const RECEIVED: &str = "receiving file list ... done";
 const RECEIVES_LISTS: &str = "receiving incremental file list";
 
-/// Whether several rsyncs can do it.
+/// Whether several rsyncs copy, or one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
     /// Several rsyncs.
@@ -75,14 +75,14 @@ pub enum Strategy {
     Plain(String),
 }
 
-/// A source that is scanned, and how its entries are written as arguments: `prefix` and the path below the root's base.
+/// A source that is scanned, and how its entries are written as arguments of rsync: `prefix`, then the path below the root's base.
 #[derive(Debug, Clone)]
 pub struct SourceTree {
-    /// What to scan.
+    /// The root of the scan.
     pub root: Root,
     /// `./`, `././` or `/base/./` (rsync(1), `--relative`).
     pub prefix: Vec<u8>,
-    /// What comes before these paths in the transfer, with its slash: only under the user's own `--relative`.
+    /// The path that precedes these paths in the transfer, with its slash; not empty only with the user's own `--relative`.
     pub above: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ pub struct SourceTree {
 pub struct SingleSource {
     /// As in [`SourceTree`].
     pub prefix: Vec<u8>,
-    /// The directory that has it.
+    /// The directory that contains it.
     pub base: PathBuf,
     /// Its name.
     pub name: OsString,
@@ -99,38 +99,38 @@ pub struct SingleSource {
     pub weight: Weight,
 }
 
-/// Everything that was decided.
+/// All decisions about a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Several rsyncs or one.
+    /// Whether several rsyncs copy, or one.
     pub strategy: Strategy,
-    /// Directories among the sources.
+    /// The sources that are directories.
     pub trees: Vec<SourceTree>,
-    /// Everything else among the sources.
+    /// All other sources.
     pub singles: Vec<SingleSource>,
-    /// Arguments of the sources that DEST gets by their names.
+    /// The arguments for the sources that arrive at DEST under their own names.
     pub named: Vec<OsString>,
-    /// Sources that do not exist, with the reason.
+    /// The sources that do not exist, each with the reason.
     pub missing: Vec<(OsString, io::ErrorKind)>,
-    /// Command lines of the parallel run.
+    /// The command lines of a run with several rsyncs.
     pub recipe: Recipe,
-    /// The one command that a run without multi-sync would be.
+    /// The rsync command that the user would run without multi-sync.
     pub plain: Invocation,
-    /// The same, asked for what multi-sync wants to know and the user is not shown; `None` if it is not.
+    /// The same command with options for figures that multi-sync needs and does not show to the user; `None` if no figures are asked for.
     pub asked: Option<Invocation>,
-    /// The rsyncs that write run as root for certain.
+    /// Whether it is certain that the rsyncs that write run as root.
     pub as_root: bool,
-    /// Installed rsync, or the oldest one of the hosts.
+    /// The version of the installed rsync, or the oldest version on the hosts.
     pub version: Version,
-    /// How to reach DEST's machine, if launches can share a connection to it.
+    /// How DEST's machine is reached, if launches can share a connection to it.
     pub route: Option<Route>,
-    /// The connections along it, of which one is open already: what was asked about the source has gone through it.
+    /// The connections by this route. The questions about the source went through one of them, which is open already.
     pub early: Option<Arc<Connections>>,
-    /// The same for all but the first of several addresses.
+    /// The routes to all addresses except the first, if there are several.
     pub other_routes: Vec<Route>,
-    /// How the sources are scanned on another machine, by several rsyncs.
+    /// How sources on another machine are scanned for several rsyncs.
     pub far: Option<FarScan>,
-    /// Threads of the scan.
+    /// The number of threads of the scan.
     pub scan_threads: NonZero<usize>,
     /// See [`Scan::keep_locked_whole`].
     pub keep_locked_whole: bool,
@@ -148,64 +148,64 @@ pub struct Plan {
     pub hard_links: bool,
     /// See [`Scan::found_again`].
     pub found_again: bool,
-    /// What is made at DEST before rsyncs look at it, or why nothing is.
+    /// What a first pass creates at DEST before rsyncs look at it, or why there is no first pass.
     pub first_pass: std::result::Result<Makes, String>,
-    /// DEST is on this machine, and nearly all is made there.
+    /// DEST is on this machine, and nearly everything has to be created there.
     pub is_dest_new: bool,
     /// See [`crate::bucket::Packer`]: single names of one directory reach one bucket.
     pub names_together: bool,
-    /// See [`Scan::gitignore`]: one rsync in place of several would copy what the scan leaves out.
+    /// See [`Scan::gitignore`]: a single rsync in place of several would copy what the scan leaves out.
     pub gitignore: bool,
-    /// Names that are printed otherwise than the launches print them.
+    /// Names that must be printed in another form than the launches print them.
     pub rooted: Rooted,
-    /// What the source does not have is deleted, and when.
+    /// Whether extraneous entries at DEST are deleted, and when.
     pub deletes: Option<Delete>,
-    /// Deletion goes on after an error.
+    /// Deletion continues after an error.
     pub ignore_errors: bool,
-    /// The run ends after this time, done or not.
+    /// The run ends after this time, whether it is done or not.
     pub stop_after: Option<Duration>,
-    /// Each rsync ends at a time of its own accord (`--stop-at`).
+    /// Each rsync ends itself at a given time (`--stop-at`).
     pub stops_itself: bool,
-    /// rsync prints a line per entry, and each must come once.
+    /// rsync prints a line per entry, and each line must appear once.
     pub prints: bool,
-    /// What has to be equal of a directory that is at the destination already so that rsync would change nothing of it; `None` if that
-    /// cannot be told without rsync.
+    /// Which attributes of an existing directory at the destination must be equal so that rsync would change nothing in it; `None` if only rsync
+    /// itself can tell.
     pub keeps: Option<Keeps>,
-    /// What a launch leaves half written when it breaks off would be passed over by one that comes after it: nothing is tried again.
+    /// If a launch breaks off, a later one would skip the file that is half-written. Therefore nothing is retried.
     pub leaves_halves: bool,
-    /// A launch that comes once more changes nothing but what had failed.
+    /// A launch that is repeated changes only what had failed.
     pub repeatable: bool,
     /// The user asked rsync to be quiet.
     pub quiet: bool,
-    /// Entries are counted as rsync counts them, and not only what is done with them.
+    /// All entries are counted as rsync counts them, and not only those that are processed.
     pub counts: bool,
-    /// The user's log file and what was typed for it, if multi-sync writes it.
+    /// The user's log file and the word that was typed for it, if multi-sync writes the file.
     pub user_log: Option<(PathBuf, OsString)>,
-    /// How the one rsync would begin to print, if the user wants to see that.
+    /// The first line that a single rsync would print, if the user wants to see it.
     pub header: Option<&'static str>,
-    /// It would announce its list, and say when that is complete.
+    /// A single rsync would announce its file list, and say when the list is complete.
     pub lists_first: bool,
-    /// What the user wants rsync to say of the transfer as a whole.
+    /// Which output about the transfer as a whole the user wants from rsync.
     pub shows: Shows,
-    /// DEST, if it is on this machine and its file system tells every change in a directory's change time.
+    /// DEST, if it is on this machine and its file system records every change of a directory in the directory's ctime.
     pub watched_dest: Option<PathBuf>,
-    /// Names that differ in case only, or in the form of a letter, may be one at the destination, and that matters.
+    /// The destination may treat names that differ only in case, or in the form of a letter, as the same name, and that matters.
     pub watches_names: bool,
-    /// A launch may shake hands before it may begin: rsync waits for its names as long as nobody has limited that.
+    /// Launches may be prestarted, that is, shake hands before they may begin: rsync then waits for its names without a time limit.
     pub goes_ahead: bool,
-    /// `--bwlimit` of the run, in KiB a second.
+    /// `--bwlimit` of the run, in KiB per second.
     pub bwlimit: Option<NonZero<u64>>,
-    /// A source may be held by a link of its name: rsync reads extended attributes of what an argument names without following it, and removes
-    /// nothing that it finds through a link.
+    /// A source may be held by a symbolic link of its name. This is not so with extended attributes, because rsync reads those of an argument without
+    /// following it, and not if sources are removed, because rsync removes nothing that it finds through a link.
     holds_names: bool,
 }
 
 impl Plan {
-    /// Decides, or refuses. Starts `rsync --version` and nothing else; writes nothing.
+    /// Makes the plan, or refuses. It starts rsyncs only to ask them questions, such as `rsync --version`, and copies nothing.
     ///
     /// # Errors
-    /// An option that is refused, an rsync that is missing, too old, or does not know an option; no source
-    /// exists (exit code 23, as rsync); a local destination that cannot be a directory (3) or has no parent (11).
+    /// An option is refused; rsync is missing, too old, or does not know an option; no source
+    /// exists (exit code 23, as rsync); or a local destination cannot be a directory (3) or has no parent directory (11).
     pub fn make(config: &Config, supervisor: &Supervisor) -> Result<Plan> {
         let environment = |name: &str| std::env::var_os(name);
         config.options.refuse_unsupported_with(environment)?;
@@ -408,12 +408,12 @@ impl Plan {
         })
     }
 
-    /// Whether the run is one rsync because nobody has asked for more.
+    /// Whether the run is a single rsync because the user has asked for no more.
     pub fn is_one_by_choice(config: &Config) -> bool {
         facts::asks_for_one_process(config)
     }
 
-    /// The same plan, with the sources held that are sent by their names; what that needs is made in `dir`.
+    /// The same plan, but holding the sources that are sent by their names. The links that this needs are created in `dir`.
     pub fn holding_sources(&self, dir: &Path) -> Plan {
         // What one rsync does needs no directory of ours, and that is removed before it starts.
         if !self.holds_names || matches!(self.strategy, Strategy::Plain(_)) {
@@ -428,7 +428,7 @@ impl Plan {
         Plan { recipe: Recipe { handles, ..self.recipe.clone() }, ..self.clone() }
     }
 
-    /// The scan of this plan, which leaves `left_out` (device and inode) out.
+    /// The scan of this plan, which leaves out the directory `left_out` (device and inode).
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
         // So many groups of what goes together for each slot that none runs out of work because of them.
         const GROUPS_PER_SLOT: u64 = 4;
