@@ -1,11 +1,12 @@
-//! The first pass: threads of ours make what does not exist at a destination on this machine, and then an ordinary rsync has the last word.
+//! The first pass: threads of multi-sync create what does not exist at a destination on this machine. Then an ordinary rsync has the last word.
 //!
-//! rsync looks at every entry after it: it makes what is missing, replaces what differs, sets every attribute, deletes, and reports. So what is made here
-//! has to be right in two ways only: the content of a file, and that no name appears which rsync would not have made. Hence [`table`] allows it only where
-//! options cannot mean anything else, [`fresh`] only in directories that are new or as good as empty, and [`file_system`] not where another process answers.
-//! [`split`] and [`maker`] make directories and regular files below handles that no link can lead elsewhere ([`pair`], [`way`]), [`content`] copies bytes,
-//! [`attributes`] sets owner, mode and time, and [`temporary`] gives a file its name when all of it is right and [`open_files`] has not heard that its bytes
-//! are lost. Whatever fails, or is in doubt, is left to rsync, which meets it and says so in its own words: nothing here is an error.
+//! That rsync looks at every entry: it creates what is still missing, replaces what differs, sets every attribute, deletes, and reports. Therefore the first
+//! pass must get only two things right: the content of a file, and that no name appears which rsync would not have created. For this reason [`table`] allows a
+//! first pass only if rsync's options cannot give another result, [`fresh`] only in directories that are new or nearly empty, and [`file_system`] only if no
+//! other process serves the file system. [`split`] and [`maker`] create directories and regular files below open handles, so that no symbolic link can lead
+//! elsewhere ([`pair`], [`way`]). [`content`] copies bytes, [`attributes`] sets owner, mode and time. [`temporary`] gives a file its name when the file is
+//! complete and [`open_files`] has seen no report that its bytes are lost. Whatever fails, or is in doubt, is left to rsync, which reports it in its own
+//! words: nothing is an error here.
 
 mod attributes;
 mod content;
@@ -36,17 +37,17 @@ pub use table::{Makes, Role, find, listed};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wish {
-    /// Where it is exact, and several rsyncs copy.
+    /// If it is exact, and several rsyncs copy.
     #[default]
     Auto,
-    /// Where it is exact, also for one process.
+    /// If it is exact, also for one process.
     On,
-    /// Nowhere.
+    /// Never.
     Off,
 }
 
 impl Wish {
-    /// A word for it.
+    /// The word for it on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Wish::Auto => "auto",
@@ -56,47 +57,47 @@ impl Wish {
     }
 }
 
-/// What is to be made, for one launch.
+/// What the first pass of one launch is to create.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// What of an entry is made.
+    /// Which entries are created, and which attributes they get.
     pub makes: Makes,
     /// DEST.
     pub dest: PathBuf,
-    /// Device and inode that it must have.
+    /// The device and inode that DEST must have.
     pub identity: Option<(u64, u64)>,
     /// Directories of the source, and names below them.
     pub groups: Vec<Group>,
-    /// So many entries were scanned there. What has come since is rsync's.
+    /// The number of entries that were scanned there. No more are created: entries that were added since are left to rsync.
     pub most: u64,
-    /// Bytes a second; no limit if there is none.
+    /// The most bytes per second; `None` means no limit.
     pub limit: Option<NonZero<u64>>,
-    /// How many threads make.
+    /// The number of threads.
     pub threads: NonZero<usize>,
 }
 
-/// Names that are below the same directory of the source.
+/// Names below the same directory of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// This directory; a link at its end is followed.
+    /// This directory. If it is a symbolic link, it is followed.
     pub base: PathBuf,
-    /// What is between it and the names, at the source and at DEST. May be empty.
+    /// The path between `base` and the names. May be empty.
     pub source: Vec<u8>,
-    /// The same at DEST.
+    /// The path between DEST and the names. May be empty.
     pub dest: Vec<u8>,
     /// The names themselves.
     pub names: Vec<Vec<u8>>,
 }
 
-/// Who is asked and told while things are made. All of it is called from several threads.
+/// Controls a first pass and receives its progress. All methods are called from several threads.
 pub trait Watch: Sync {
-    /// Whether to go on. Waits while there is a pause.
+    /// Whether to continue. Waits during a pause.
     fn goes_on(&self) -> bool;
-    /// So much was made. Bytes come before their file, and some of them in vain.
+    /// Reports what was created. Bytes are reported before their file; if a file is given up, its bytes were reported all the same.
     fn made(&self, entries: u64, bytes: u64);
 }
 
-/// What a first pass has made.
+/// What a first pass has created.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Made {
@@ -104,14 +105,14 @@ pub struct Made {
     pub files: u64,
     /// Directories.
     pub dirs: u64,
-    /// The length of these files.
+    /// The total length of these files.
     pub bytes: u64,
-    /// How long it took.
+    /// How long the first pass took.
     pub took: Duration,
 }
 
 impl Made {
-    /// Whether there is something.
+    /// Whether anything was created.
     pub fn is_any(&self) -> bool {
         self.files + self.dirs > 0
     }

@@ -1,5 +1,5 @@
-//! Carries out what the scheduler decides: one loop ([`driver`]) that hears of everything and waits for nothing, a thread for each launch
-//! ([`launch`]) that reports its end whatever happens, and the scan in threads that can be left behind.
+//! The engine carries out what the scheduler decides. It has one loop ([`driver`]) that receives all events and never blocks on anything else, a thread
+//! for each launch ([`launch`]) that reports its end whatever happens, and the scan in threads that can be left behind if they hang.
 
 mod after;
 mod commands;
@@ -70,7 +70,7 @@ use statistics::Statistics;
 pub use steward::Answer;
 use steward::Desk;
 
-/// The way to stop a run from another thread, such as one that waits for signals. Clones belong to the same run.
+/// Stops or changes a run from another thread, such as one that waits for signals. Clones belong to the same run.
 #[derive(Debug, Clone, Default)]
 pub struct Control(Arc<Controls>);
 
@@ -84,7 +84,7 @@ struct Controls {
 }
 
 impl Control {
-    /// Ends the run: nothing more is started, and running rsyncs get SIGTERM so that they remove their temporary files. A second
+    /// Ends the run: no more rsyncs are started, and running ones get SIGTERM so that they remove their temporary files. A second
     /// call kills them.
     pub fn interrupt(&self) {
         let again = self.0.interrupted.swap(true, Ordering::SeqCst);
@@ -92,12 +92,12 @@ impl Control {
         self.0.supervisor.stop(if again { Stop::Kill } else { Stop::Terminate });
     }
 
-    /// Has the run tell where it stands, as [`Event::Asked`], as soon as it can.
+    /// Asks the run to report its progress as [`Event::Asked`], as soon as it can.
     pub fn ask(&self) {
         self.0.asked.store(true, Ordering::SeqCst);
     }
 
-    /// Where children are started; [`Plan::make`] needs it.
+    /// The supervisor that starts the children; [`Plan::make`] needs it.
     pub fn supervisor(&self) -> &Supervisor {
         &self.0.supervisor
     }
@@ -107,17 +107,17 @@ impl Control {
         self.0.interrupted.load(Ordering::SeqCst)
     }
 
-    /// The way to another run of the same job: what is asked of one is asked of both.
+    /// A control for another run of the same job. Both share their requests for changes, but each is interrupted separately.
     pub fn with_the_same_hand(&self) -> Control {
         Control(Arc::new(Controls { desk: Arc::clone(&self.0.desk), ..Controls::default() }))
     }
 
-    /// Changes what is in force.
+    /// Changes the settings in force.
     pub fn adjust(&self, change: Change) {
         self.0.desk.ask(change);
     }
 
-    /// Others may ask for changes in this run directory.
+    /// Accepts requests for changes that other processes make in this run directory.
     pub fn listen(&self, dir: &Path) {
         self.0.desk.listen(dir);
     }
@@ -140,14 +140,14 @@ impl Control {
     }
 }
 
-/// Does what was planned. `buckets` is the bucket directory of this run.
+/// Carries out a plan. `buckets` is the bucket directory of this run.
 ///
-/// The exit code of the summary is the truth about the whole: it is 0 only if every entry that the scan found was handed to an
+/// The exit code of the summary is that of the whole run: it is 0 only if every entry that the scan found was handed to an
 /// rsync that ended with 0, and the attributes of every split directory were set afterwards.
 ///
 /// # Errors
 /// The run could not be done at all: the scan could not start, a bucket file could not be written or read, or rsync could not be
-/// started. What rsync failed to copy is no error here but in the summary.
+/// started. If rsync failed to copy an entry, this is not an error here, but part of the summary.
 pub fn run(
     config: &Config,
     plan: &Plan,
@@ -158,11 +158,11 @@ pub fn run(
     run_recorded(config, plan, buckets, None, control, tell)
 }
 
-/// Like [`run`], and writes down in `ledger` how far it came. A ledger that was opened where a run had not come to its end makes this
-/// one go on: buckets that are done are not launched again, and a scan that was complete is not repeated.
+/// Like [`run`], but records its progress in `ledger`. If the ledger is that of a run that did not complete, this run continues it:
+/// finished buckets are not launched again, and a complete scan is not repeated.
 ///
 /// # Errors
-/// As [`run`]; also when the ledger can no longer be written.
+/// As [`run`]; also if the ledger can no longer be written.
 pub fn run_recorded(
     config: &Config,
     plan: &Plan,
@@ -245,7 +245,7 @@ pub fn run_recorded(
     })
 }
 
-/// The end of a run that had nothing to do: one rsync has looked at everything, with these figures.
+/// The summary of a run that had nothing to do: one rsync has checked everything, and has printed these figures.
 pub fn nothing_to_do(config: &Config, figures: Figures, began: Instant, tell: &(dyn Fn(Event<'_>) + Sync)) -> Summary {
     let why = "everything is up to date".to_owned();
     let (part, processes) = (Part::Copy, config.processes.get());

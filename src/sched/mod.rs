@@ -1,9 +1,9 @@
-//! What a run does next, decided from what it is told: no clock, no thread, no file and no process. [`Scheduler::handle`] takes what has
-//! happened and gives commands; the executor carries them out and reports.
+//! The scheduler decides what a run does next, only from its inputs: it uses no clock, thread, file or process. [`Scheduler::handle`] takes events
+//! and returns commands; the engine carries the commands out and reports the results.
 //!
-//! The order that makes the result that of one rsync: a split directory is created before a bucket below it starts, each subtree belongs to one
-//! launch, and after the last launch that could write into split directories they are cleaned (if anything is to be deleted) and get
-//! their attributes. Whatever is found is in the [`books`] until it is done, or left out and told.
+//! The result is that of one rsync because of this order: a split directory is created before a bucket below it starts, each subtree belongs to one
+//! launch, and after the last launch that could write into split directories, extraneous entries in them are deleted (if anything is to be deleted),
+//! and their attributes are set. Everything that is found stays in the [`books`] until it is done, or skipped and reported.
 
 mod bandwidth;
 mod books;
@@ -81,7 +81,7 @@ struct Meeting {
     is_one: bool,
 }
 
-/// Decides what a run does next.
+/// Decides what a run does next, see the [module](self).
 pub(crate) struct Scheduler {
     policy: Policy,
     rules: &'static [Rule],
@@ -146,7 +146,7 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    /// A run that begins `now`, or goes on with what was done `before`.
+    /// A scheduler for a run that begins `now`, or that continues after what was done `before`.
     pub fn new(policy: Policy, hosts: Option<HostPool>, before: Before, now: Instant) -> Scheduler {
         let coalesce = if policy.one_bucket_a_launch { Coalesce::Never } else { Coalesce::ByCost };
         let mut scheduler = Scheduler {
@@ -198,7 +198,7 @@ impl Scheduler {
         scheduler
     }
 
-    /// Takes what has happened, in this order, and says what is to be done.
+    /// Takes events in the order in which they happened, and returns what is to be done.
     pub fn handle(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>) -> Vec<Command> {
         self.now = now;
         self.slots.hosts.iter_mut().for_each(|hosts| hosts.tick(now));
@@ -285,12 +285,12 @@ impl Scheduler {
         }
     }
 
-    /// The user has ended the run before its end.
+    /// Whether the user has interrupted the run.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// The run ends before its time.
+    /// Whether the run is ending before everything is done.
     pub fn stopping(&self) -> bool {
         self.failed.is_some() || self.interrupted
     }
@@ -372,22 +372,22 @@ impl Scheduler {
         self.commands.push(Command::Finish(verdict));
     }
 
-    /// How many processes may run now.
+    /// How many rsyncs may run at once now.
     pub fn processes(&self) -> NonZero<usize> {
         self.tuner.as_ref().map_or(self.steering.most, Tuner::processes)
     }
 
-    /// How many run and take a place.
+    /// How many running launches count as one of `--processes`.
     pub fn working(&self) -> usize {
         self.slots.working(self.processes())
     }
 
-    /// When something is due without an input, if before the next look at the clock.
+    /// When something is due without an input, if that is before the next regular call.
     pub fn next_change(&self) -> Option<Instant> {
         self.bandwidth.as_ref().and_then(Bandwidth::next_change)
     }
 
-    /// Whether everything is copied, and only what comes after that is left.
+    /// Whether everything is copied, and only later steps (deletion, attributes) are left.
     pub fn is_finishing(&self) -> bool {
         !matches!(self.phase, Phase::Transfer | Phase::Repair)
     }
@@ -396,7 +396,7 @@ impl Scheduler {
         self.phase == Phase::Done && !self.stopping()
     }
 
-    /// What the run does now.
+    /// The step in which the run is.
     pub fn step(&self) -> Step {
         match self.phase {
             Phase::Transfer => Step::Copy,
@@ -409,23 +409,23 @@ impl Scheduler {
         }
     }
 
-    /// Whether another launch could run, and the scan has not found enough for it yet.
+    /// Whether another launch could run, but the scan has not found enough work for it yet.
     pub fn awaits_scan(&self) -> bool {
         let may_run = self.phase == Phase::Transfer && !self.steering.paused && !self.stopping();
         may_run && !self.scanned && self.working() < self.processes().get()
     }
 
-    /// Buckets that wait.
+    /// The number of buckets that wait.
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Buckets that are still to be copied.
+    /// The number of buckets that are still to be copied.
     pub fn buckets_left(&self) -> u64 {
         self.books.buckets_left()
     }
 
-    /// What is dealt with by launches that have ended.
+    /// The entries and bytes done by launches that have ended.
     pub fn done(&self) -> Weight {
         self.done
     }
@@ -434,12 +434,12 @@ impl Scheduler {
         self.fit.model()
     }
 
-    /// Something was made at the destination, as far as known.
+    /// Whether something was created at the destination, as far as is known.
     pub fn has_begun(&self) -> bool {
         self.copied || self.spine.dest_made
     }
 
-    /// The code of what came to its end, and the one that ended the run.
+    /// The exit code of the run so far: the gravest of the interruption, the code that ended the run, and the codes of launches that completed.
     pub fn code(&self) -> RunCode {
         let mut code = RunCode::default();
         if self.interrupted {
