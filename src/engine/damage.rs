@@ -64,7 +64,9 @@ impl World {
         // Killed while it scans: 0 is done, 1 has failed, 2 and 3 are packed once more.
         let (mut journal, _) = Journal::open(dir, asked.run()).unwrap();
         let first = pack(0, &names[..12]);
-        first.iter().for_each(|bucket| journal.append(&bucket_record(bucket)).unwrap());
+        for bucket in &first {
+            journal.append(&bucket_record(bucket)).unwrap();
+        }
         let name = Name::new(format!("{letter}4").into_bytes());
         let failed = Record::Failed {
             phase: "copy".into(),
@@ -79,7 +81,9 @@ impl World {
         // Killed when all was found.
         let (mut journal, _) = Journal::open(dir, asked.run()).unwrap();
         let second = pack(4, &names[6..]);
-        second.iter().for_each(|bucket| journal.append(&bucket_record(bucket)).unwrap());
+        for bucket in &second {
+            journal.append(&bucket_record(bucket)).unwrap();
+        }
         let scanned = Record::Scanned { entries: 24, bytes: 216 };
         for record in [started(&[4]), scanned, done(&[4], 0), started(&[5, 6]), done(&[5, 6], 0), started(&[7])] {
             journal.append(&record).unwrap();

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::entry::Printable;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::Live;
 use crate::rsync::exit;
 use crate::run_dir::durable::{self, BucketsKept};
@@ -52,12 +52,15 @@ impl Ledger {
                 (State::default(), state.failures)
             }
         };
-        before.take(begun);
+        before.take(begun, 0);
         let failures = before.failures.clone();
         let noter = Noter::new(dir, before.begun);
         let mut ledger = Ledger { dir: dir.to_owned(), journal, before, failures, notes, noter };
-        let lost = lost.iter().map(|(name, _, _, said)| (name.clone(), said.clone())).collect();
-        ledger.told_before(lost, Vec::new())?;
+        let damaged = dir.join(DAMAGED_JOURNAL);
+        for batch in lost.read(&damaged) {
+            let batch = batch.map_err(|cause| Error::io("read", &damaged, cause))?;
+            ledger.told_before(batch.names, Vec::new())?;
+        }
         ledger.import()?;
         if !trusted && !ledger.before.done.is_empty() {
             ledger.take(Record::NothingDone)?;
@@ -150,14 +153,20 @@ impl Ledger {
     }
 
     pub(super) fn write(&mut self, record: &Record) -> Result<()> {
-        self.failures.take(record);
-        self.journal.append(record)
+        self.append(record).map(drop)
+    }
+
+    /// Gives the place of the record in the journal.
+    fn append(&mut self, record: &Record) -> Result<u64> {
+        let at = self.journal.append(record)?;
+        self.failures.take(record, at);
+        Ok(at)
     }
 
     /// Writes a record down that is about what was before.
     pub(super) fn take(&mut self, record: Record) -> Result<()> {
-        self.write(&record)?;
-        self.before.take(record);
+        let at = self.append(&record)?;
+        self.before.take(record, at);
         self.journal.flush()
     }
 

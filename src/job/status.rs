@@ -304,7 +304,9 @@ mod tests {
         let lines = tempfile::tempdir().unwrap();
         let (mut journal, _) = Written::open(lines.path(), "").unwrap();
         let done = |id| Record::Done { launch: id, code: 0, sender_failed: false, buckets: vec![id] };
-        (0..100).for_each(|id| journal.append(&done(id)).unwrap());
+        for id in 0..100 {
+            journal.append(&done(id)).unwrap();
+        }
         if let Some(Ended { code, interrupted: false }) = ended {
             journal.append(&Record::Finished { code }).unwrap();
         }

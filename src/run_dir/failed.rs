@@ -9,8 +9,8 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::rsync::messages::{self, Side};
 
-use super::journal::{Failures, Name};
-use super::layout::{FAILED_NAMES, FAILED_TEXT};
+use super::journal::{Batch, Failures, Name};
+use super::layout::{FAILED_NAMES, FAILED_TEXT, JOURNAL};
 
 /// Something that was not done.
 #[derive(Debug)]
@@ -40,39 +40,50 @@ fn list(phase: &str, code: u8, failure: &Failure, names: &mut Vec<u8>, text: &mu
     }
 }
 
-/// The names on the lists, with what was said of each.
+/// The names on the lists, with what was said of each, if the two lists fit together: one line is in [`FAILED_TEXT`] alone where there was no name.
 pub fn read(dir: &Path) -> Vec<(Name, Name)> {
     let read = |name| fs::read(dir.join(name)).unwrap_or_default();
     let (names, text) = (read(FAILED_NAMES), read(FAILED_TEXT));
-    let mut said = text.split(|byte| *byte == b'\n').map(|line| line.rsplit(|byte| *byte == b'\t').next());
-    let names = bucket::arguments(&names).map(|name| {
-        let said = said.next().flatten().unwrap_or_default();
-        (Name::new(name.to_vec()), Name::new(said.to_vec()))
-    });
-    names.collect()
+    let names: Vec<&[u8]> = bucket::arguments(&names).collect();
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"-\t"));
+    let said: Vec<&[u8]> = lines.filter_map(|line| line.rsplit(|byte| *byte == b'\t').next()).collect();
+    let said = if said.len() == names.len() { said } else { vec![&b""[..]; names.len()] };
+    names.into_iter().zip(said).map(|(name, said)| (Name::new(name.to_vec()), Name::new(said.to_vec()))).collect()
 }
 
-/// Puts the lists of these failures in the place of what was there.
+/// Replaces the lists by the failures that the journal has.
 pub fn replace(dir: &Path, failures: &Failures) -> Result<()> {
-    let (mut listed, mut text) = (Vec::new(), Vec::new());
-    failures.iter().for_each(|(name, phase, code, said)| {
-        let name = Some(name.clone().into_bytes()).filter(|name| !name.is_empty());
-        let failure = Failure { name, said: said.clone().into_bytes() };
-        list(phase, code, &failure, &mut listed, &mut text);
-    });
-    for (name, bytes) in [(FAILED_NAMES, listed), (FAILED_TEXT, text)] {
-        let path = dir.join(name);
-        let written = match bytes.is_empty() {
-            true => match fs::remove_file(&path) {
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            },
-            false => tempfile::NamedTempFile::new_in(dir).and_then(|mut file| {
-                file.write_all(&bytes)?;
-                file.persist(&path).map(drop).map_err(|error| error.error)
-            }),
-        };
-        written.map_err(|cause| Error::io("write", &path, cause).remedy("make room, then resume the run"))?;
+    let fail = |name: &str, cause| Error::io("write", &dir.join(name), cause).remedy("make room, then resume the run");
+    if failures.is_empty() {
+        for name in [FAILED_NAMES, FAILED_TEXT] {
+            match fs::remove_file(dir.join(name)) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(name, cause)),
+                _ => {}
+            }
+        }
+        return Ok(());
+    }
+    let begin = |name| tempfile::NamedTempFile::new_in(dir).map_err(|cause| fail(name, cause));
+    let (mut listed, mut text) = (begin(FAILED_NAMES)?, begin(FAILED_TEXT)?);
+    let journal = dir.join(JOURNAL);
+    for batch in failures.read(&journal) {
+        let Batch { phase, code, names } = batch.map_err(|cause| Error::io("read", &journal, cause))?;
+        let (mut more_names, mut more_text) = (Vec::new(), Vec::new());
+        for (name, said) in names {
+            let name = Some(name.into_bytes()).filter(|name| !name.is_empty());
+            list(&phase, code, &Failure { name, said: said.into_bytes() }, &mut more_names, &mut more_text);
+        }
+        listed.write_all(&more_names).map_err(|cause| fail(FAILED_NAMES, cause))?;
+        text.write_all(&more_text).map_err(|cause| fail(FAILED_TEXT, cause))?;
+    }
+    for (name, file) in [(FAILED_NAMES, listed), (FAILED_TEXT, text)] {
+        if file.as_file().metadata().is_ok_and(|found| found.len() > 0) {
+            file.persist(dir.join(name)).map_err(|error| fail(name, error.error))?;
+        } else if let Err(cause) = fs::remove_file(dir.join(name))
+            && cause.kind() != io::ErrorKind::NotFound
+        {
+            return Err(fail(name, cause));
+        }
     }
     Ok(())
 }

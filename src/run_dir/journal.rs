@@ -26,7 +26,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 
 use super::layout::{DAMAGED_JOURNAL, JOURNAL};
-pub use failures::Failures;
+pub use failures::{Batch, Failures};
 pub use record::{Name, Place, Record, SpineRecord, VERSION};
 pub use state::State;
 
@@ -37,6 +37,8 @@ pub struct Journal {
     file: BufWriter<File>,
     /// The checksum of the last line.
     last: u64,
+    /// Bytes of all lines.
+    length: u64,
 }
 
 impl Journal {
@@ -68,19 +70,22 @@ impl Journal {
         };
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
         file.set_len(length).map_err(fail)?;
-        let mut journal = Journal { path: path.clone(), file: BufWriter::new(file), last };
+        let mut journal = Journal { path: path.clone(), file: BufWriter::new(file), last, length };
         journal.append(&Record::Begun { version: VERSION, run: run.to_owned() })?;
         journal.flush()?;
         Ok((journal, before))
     }
 
-    /// Adds a record, which may stay in memory until [`Journal::flush`].
+    /// Adds a record, which may stay in memory until [`Journal::flush`], and returns the offset at which its line begins.
     ///
     /// # Errors
     /// It could not be written: the run must stop, because nobody could take it up again.
-    pub fn append(&mut self, record: &Record) -> Result<()> {
+    pub fn append(&mut self, record: &Record) -> Result<u64> {
         let line = line::write(record, &mut self.last);
-        self.file.write_all(&line).map_err(|cause| self.failed(cause))
+        self.file.write_all(&line).map_err(|cause| self.failed(cause))?;
+        let at = self.length;
+        self.length += line.len() as u64;
+        Ok(at)
     }
 
     /// Hands all records to the system: they survive this process.
@@ -118,7 +123,7 @@ pub fn amend(dir: &Path, code: u8) -> Result<()> {
     let fail = |cause| Error::io("write journal", &path, cause).remedy("make room");
     let file = OpenOptions::new().append(true).open(&path).map_err(fail)?;
     file.set_len(length).map_err(fail)?;
-    let mut journal = Journal { path: path.clone(), file: BufWriter::new(file), last };
+    let mut journal = Journal { path: path.clone(), file: BufWriter::new(file), last, length };
     journal.append(&Record::Finished { code })?;
     journal.sync()
 }
@@ -204,7 +209,7 @@ impl Read {
                 ))
                 .remedy("resume it with that one"));
             }
-            state.take(record);
+            state.take(record, length);
             (length, last) = (length + read as u64, sum);
         }
     }

@@ -98,7 +98,7 @@ proptest! {
     fn every_order_of_events_means_what_the_table_says(events in prop::collection::vec(happens(), 0..40)) {
         let mut state = State::default();
         for (at, event) in events.iter().enumerate() {
-            state.take(record(event, at as u64));
+            state.take(record(event, at as u64), at as u64);
             let so_far = &events[..=at];
             for id in 0..BUCKETS {
                 prop_assert_eq!(seen(&state, id), fate(so_far, id), "bucket {} after {:?}", id, so_far);

@@ -1,22 +1,29 @@
-//! The names that were not copied, as the journal knows them: which launch said so, and until when that counts.
+//! The names that were not copied: which launch named them, and until when that counts.
+//!
+//! There may be as many as the source has files, so the names themselves stay in the journal, and are read from there.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
 
-use super::{Name, Record};
+use super::{Name, Record, line};
 
-/// Names that were not copied, in the order they were told.
+/// Where the journal has the names that were not copied, in the order in which they were written.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Failures {
     told: Vec<Told>,
     part: u64,
+    /// So many of `told`, from the first, are of earlier parts of the run.
+    earlier: usize,
 }
 
 /// What one launch told.
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
-    phase: String,
-    code: u8,
-    names: Vec<(Name, Name)>,
+    /// The offset of its record in the journal.
+    at: u64,
+    count: usize,
     part: u64,
     of: Of,
 }
@@ -25,23 +32,37 @@ struct Told {
 enum Of {
     /// Counts until each of these buckets is done again.
     Buckets(BTreeSet<u64>),
-    /// Of split directories, or of buckets that are no more: what each part of a run looks at again. Counts until one comes to its end.
+    /// Belongs to split directories, or to buckets that no longer exist. Each part of the run looks at these again, so it counts until a part
+    /// reaches its end.
     Part,
 }
 
+/// The names of one launch that were not copied.
+pub struct Batch {
+    /// The phase of the run.
+    pub phase: String,
+    /// The exit code of the launch.
+    pub code: u8,
+    /// Each name, with what rsync said. The name is empty if there is none.
+    pub names: Vec<(Name, Name)>,
+}
+
 impl Failures {
-    /// Takes one record in.
-    pub fn take(&mut self, record: &Record) {
+    /// Takes in the record that begins at this offset in the journal.
+    pub fn take(&mut self, record: &Record, at: u64) {
         match record {
-            Record::Begun { .. } => self.part += 1,
-            Record::Failed { phase, code, buckets, names } => {
-                let of = if buckets.is_empty() { Of::Part } else { Of::Buckets(buckets.iter().copied().collect()) };
-                self.told.push(Told { phase: phase.clone(), code: *code, names: names.clone(), part: self.part, of });
+            Record::Begun { .. } => {
+                self.part += 1;
+                self.earlier = self.told.len();
             }
-            Record::Done { buckets, .. } => {
+            Record::Failed { buckets, names, .. } => {
+                let of = if buckets.is_empty() { Of::Part } else { Of::Buckets(buckets.iter().copied().collect()) };
+                self.told.push(Told { at, count: names.len(), part: self.part, of });
+            }
+            Record::Done { buckets, .. } if self.earlier > 0 => {
                 let part = self.part;
-                self.told.retain_mut(|told| match &mut told.of {
-                    // A bucket is done once in a part, and what it told of stands before that.
+                self.keep(|told| match &mut told.of {
+                    // A bucket is done once in a part, and its failures were written before that.
                     Of::Buckets(left) if told.part < part => {
                         left.retain(|id| !buckets.contains(id));
                         !left.is_empty()
@@ -51,19 +72,24 @@ impl Failures {
             }
             Record::OneRsync { .. } => {
                 let part = self.part;
-                // It meets itself what others have met before it.
-                self.told.retain(|told| told.part < part);
+                // The one rsync reports what it meets itself.
+                self.keep(|told| told.part < part);
                 self.told.iter_mut().for_each(|told| told.of = Of::Part);
             }
             Record::Finished { .. } => {
                 let part = self.part;
-                self.told.retain(|told| told.part == part || matches!(told.of, Of::Buckets(_)));
+                self.keep(|told| told.part == part || matches!(told.of, Of::Buckets(_)));
             }
             _ => {}
         }
     }
 
-    /// These buckets are no more: what they told of is in others.
+    fn keep(&mut self, counts: impl FnMut(&mut Told) -> bool) {
+        self.told.retain_mut(counts);
+        self.earlier = self.told.iter().take_while(|told| told.part < self.part).count();
+    }
+
+    /// These buckets no longer exist: their entries are in others.
     pub(super) fn without_buckets(&mut self, is_left: impl Fn(u64) -> bool) {
         for told in &mut self.told {
             if let Of::Buckets(ids) = &told.of
@@ -74,14 +100,27 @@ impl Failures {
         }
     }
 
-    /// Each name, with the phase of the run, the exit code and what rsync said.
-    pub fn iter(&self) -> impl Iterator<Item = (&Name, &str, u8, &Name)> {
-        self.told.iter().flat_map(|told| told.names.iter().map(|(name, said)| (name, &told.phase[..], told.code, said)))
+    /// Reads the names from the journal, those of one launch at a time.
+    pub fn read(&self, journal: &Path) -> impl Iterator<Item = io::Result<Batch>> {
+        let mut file = None;
+        self.told.iter().map(move |told| {
+            let file = match &mut file {
+                Some(file) => file,
+                none => none.insert(BufReader::new(File::open(journal)?)),
+            };
+            file.seek(SeekFrom::Start(told.at))?;
+            let mut bytes = Vec::new();
+            file.read_until(b'\n', &mut bytes)?;
+            match line::record(&bytes) {
+                Some(Record::Failed { phase, code, names, .. }) => Ok(Batch { phase, code, names }),
+                _ => Err(io::Error::new(io::ErrorKind::InvalidData, "somebody else has changed it")),
+            }
+        })
     }
 
-    /// How many there are.
+    /// The number of names.
     pub fn count(&self) -> usize {
-        self.told.iter().map(|told| told.names.len()).sum()
+        self.told.iter().map(|told| told.count).sum()
     }
 
     /// Whether there is none.
@@ -95,9 +134,18 @@ mod tests {
     use super::*;
 
     fn after(records: &[Record]) -> Vec<String> {
-        let mut failures = Failures::default();
-        records.iter().for_each(|record| failures.take(record));
-        failures.iter().map(|(name, ..)| String::from_utf8(name.clone().into_bytes()).unwrap()).collect()
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut failures, mut text, mut last) = (Failures::default(), Vec::new(), 0);
+        for record in records {
+            failures.take(record, text.len() as u64);
+            text.extend(line::write(record, &mut last));
+        }
+        std::fs::write(&path, text).unwrap();
+        let names = failures.read(&path).flat_map(|batch| batch.unwrap().names);
+        let names: Vec<String> = names.map(|(name, _)| String::from_utf8(name.into_bytes()).unwrap()).collect();
+        assert_eq!(failures.count(), names.len());
+        names
     }
 
     fn begun() -> Record {

@@ -34,6 +34,13 @@ pub(super) fn read(line: &[u8], last: u64) -> Option<(Record, u64)> {
     (sum == expected).then(|| Some((serde_json::from_slice(value).ok()?, sum)))?
 }
 
+/// The record of a line that was read, or written, before.
+pub(super) fn record(line: &[u8]) -> Option<Record> {
+    let line = line.strip_suffix(b"\n")?;
+    let digits = line.iter().position(|byte| *byte == b' ')?;
+    serde_json::from_slice(&line[digits + 1..]).ok()
+}
+
 /// Whether a line follows `bad` that is whole after the line before it, whatever that was.
 pub(super) fn any_whole(bad: &[u8], mut rest: impl BufRead) -> io::Result<bool> {
     let of = |line: &[u8]| line.iter().position(|byte| *byte == b' ').and_then(|end| sum(&line[..end]));

@@ -43,9 +43,9 @@ pub struct State {
 }
 
 impl State {
-    /// Takes one record in.
-    pub fn take(&mut self, record: Record) {
-        self.failures.take(&record);
+    /// Takes in the record that begins at this offset in the journal.
+    pub fn take(&mut self, record: Record, at: u64) {
+        self.failures.take(&record, at);
         match record {
             Record::Begun { run, .. } => {
                 self.run = run;

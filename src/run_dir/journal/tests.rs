@@ -40,7 +40,9 @@ fn some_records() -> Vec<Record> {
 /// The journal of a run of which the first `count` of the records were written.
 fn written(dir: &Path, count: usize) -> Journal {
     let (mut journal, _) = Journal::open(dir, RUN).unwrap();
-    some_records().iter().take(count).for_each(|record| journal.append(record).unwrap());
+    for record in some_records().iter().take(count) {
+        journal.append(record).unwrap();
+    }
     journal.sync().unwrap();
     journal
 }
@@ -51,9 +53,13 @@ fn all(dir: &Path) -> Journal {
 
 /// What those records say.
 fn expected(count: usize) -> State {
-    let mut state = State::default();
-    state.take(Record::Begun { version: VERSION, run: RUN.into() });
-    some_records().into_iter().take(count).for_each(|record| state.take(record));
+    let (mut state, mut at, mut last) = (State::default(), 0, 0);
+    let begun = Record::Begun { version: VERSION, run: RUN.into() };
+    for record in std::iter::once(begun).chain(some_records().into_iter().take(count)) {
+        let length = line::write(&record, &mut last).len() as u64;
+        state.take(record, at);
+        at += length;
+    }
     state
 }
 
@@ -75,7 +81,11 @@ fn what_is_written_is_read() {
     assert_eq!((read.scanned, read.launches, read.begun), (Some(Weight { entries: 33, bytes: 300 }), 2, 1));
     assert!(read.sender_failed && read.started.is_empty() && read.finished == Some(23));
     assert_eq!(read.done_weight(), Weight { entries: 33, bytes: 300 });
-    assert_eq!(read.failures.iter().count(), 1);
+    let [batch] = &read.failures.read(&dir.path().join(JOURNAL)).map(|batch| batch.unwrap()).collect::<Vec<_>>()[..]
+    else {
+        panic!()
+    };
+    assert_eq!((read.failures.count(), batch.names.len(), batch.code), (1, 1, 23));
     // The next part of the same run, and no other run.
     drop(Journal::open(dir.path(), RUN).unwrap());
     let again = state(dir.path());
