@@ -2,6 +2,7 @@
 //! are still what they were. Looks at both, so it may hang with either.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
@@ -16,6 +17,7 @@ use crate::run_dir::journal::Place;
 use crate::sched::{Symptoms, Work};
 
 use super::context::{Context, Found};
+use super::failures::Failures;
 use super::resume;
 use super::spine::path_in_transfer;
 
@@ -27,9 +29,7 @@ pub(super) struct Heard {
     /// What it complained of first, of what was held back.
     pub complaint: Option<Vec<u8>>,
     /// Complaints about something that has a name.
-    pub named: Vec<Vec<u8>>,
-    /// How many more there were.
-    pub more_named: u64,
+    pub named: Failures,
     pub out_of_reach: bool,
     pub source_lost: bool,
 }
@@ -40,7 +40,7 @@ pub(super) struct After {
     pub found: Found,
     pub said: Symptoms,
     /// What was not done.
-    pub failures: Vec<Failure>,
+    pub failures: Failures,
     /// Split directories that could not be made, by their paths in the transfer.
     pub unmade: Vec<Vec<u8>>,
     /// Directories in whose place something is that could not be deleted.
@@ -55,13 +55,13 @@ pub(super) struct After {
 
 impl Context {
     /// Looks at what a launch has left.
-    pub fn look_after(&self, work: &Work, heard: &Heard) -> After {
-        let mut after = After { said: self.said(work, heard), ..After::default() };
+    pub fn look_after(&self, work: &Work, heard: Heard) -> After {
+        let mut after = After { said: self.said(work, &heard), ..After::default() };
         if heard.source_lost {
             self.source_is_lost(&mut after.found);
         }
         let Some(code) = heard.code else { return after };
-        let messages = || heard.named.iter().filter_map(|line| messages::read(line));
+        let messages = || heard.named.first().iter().filter_map(|failure| messages::read(&failure.said));
         let blocked = messages().filter(|message| message.about == About::Blocked);
         after.blocked = blocked.flat_map(|message| message.names()).map(|name| name.bytes).collect();
         if let Work::Create(part) = work {
@@ -73,9 +73,6 @@ impl Context {
             }
         }
         let settled = exit::is_settled(code);
-        if code == exit::PARTIAL || after.said.skipped {
-            after.failures = self.failures(heard);
-        }
         if settled && !work.is_everything() {
             self.keeps_dest(&mut after.found);
         }
@@ -91,13 +88,16 @@ impl Context {
                 after.missing = if self.plan.recipe.dry_run { self.missing(&after.above) } else { 0 };
             }
         }
+        if code == exit::PARTIAL || after.said.skipped {
+            after.failures = self.failures(heard.named);
+        }
         after
     }
 
     fn said(&self, work: &Work, heard: &Heard) -> Symptoms {
         let transcript = &heard.transcript;
         // Times that were not right before nobody has tried to set.
-        let times_in_vain = transcript.only_times() && !self.names_other_times(&heard.named, heard.more_named);
+        let times_in_vain = transcript.only_times() && !self.names_other_times(&heard.named);
         let gone = heard.code == Some(exit::PARTIAL)
             && transcript.only_missing().is_some_and(|count| self.are_gone(work, count));
         Symptoms {
@@ -150,27 +150,35 @@ impl Context {
         self.arguments(work).iter().filter(gone).count() as u64 >= count
     }
 
-    /// Whether one of these complaints, or of `more` that are not listed, may be about a directory whose time was not right before.
-    fn names_other_times(&self, named: &[Vec<u8>], more: u64) -> bool {
+    /// Whether one of these complaints may be about a directory whose time was not right before.
+    fn names_other_times(&self, named: &Failures) -> bool {
         let others = self.spine().other_times.clone();
-        let may_be_other = |line: &Vec<u8>| {
-            let path = messages::read(line).and_then(|message| self.naming.path_at_dest(&message));
+        let may_be_other = |failure: &Failure| {
+            let path = messages::read(&failure.said).and_then(|message| self.naming.path_at_dest(&message));
             path.is_none_or(|path| others.contains(&path))
         };
-        let all_are_known = more == 0 && !named.is_empty();
-        !others.is_empty() && (!all_are_known || named.iter().any(may_be_other))
+        let all_are_known = named.is_in_memory() && named.count() > 0;
+        !others.is_empty() && (!all_are_known || named.first().iter().any(may_be_other))
     }
 
-    fn failures(&self, heard: &Heard) -> Vec<Failure> {
-        let mut failures = Vec::new();
-        for line in &heard.named {
-            let Some(message) = messages::read(line) else { continue };
-            let entries = self.naming.entries(&message);
-            if entries.is_empty() {
-                failures.push(Failure { name: None, said: line.clone() });
+    /// The entries that these complaints are about.
+    fn failures(&self, named: Failures) -> Failures {
+        let mut failures = Failures::new(self.buckets.path());
+        let lost = named.read(|complaints| {
+            for Failure { said, .. } in complaints {
+                let Some(message) = messages::read(&said) else { continue };
+                let entries = self.naming.entries(&message);
+                if entries.is_empty() {
+                    failures.push(Failure { name: None, said: said.clone() });
+                }
+                entries
+                    .into_iter()
+                    .for_each(|entry| failures.push(Failure { name: Some(entry.name), said: said.clone() }));
             }
-            failures.extend(entries.into_iter().map(|entry| Failure { name: Some(entry.name), said: line.clone() }));
-        }
+            Ok::<_, Infallible>(())
+        });
+        let Ok(lost) = lost;
+        failures.lose(lost);
         failures
     }
 

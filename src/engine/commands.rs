@@ -287,18 +287,20 @@ impl Driver<'_, '_> {
     /// Writes down what a launch has failed to do.
     fn note_failures(&mut self, launch: LaunchId, code: u8) -> Result<()> {
         let Some(end) = self.state.ended.get_mut(&launch) else { return Ok(()) };
-        self.statistics.not_copied(end.failures.len() as u64 + end.more_failures);
+        let failures = std::mem::take(&mut end.failures);
+        let (phase, buckets) = (end.phase, std::mem::take(&mut end.buckets));
+        self.statistics.not_copied(failures.count());
         if self.ledger.is_none() {
             return Ok(());
         }
-        let mut failures = std::mem::take(&mut end.failures);
-        if end.more_failures > 0 {
-            let names = end.more_failures;
-            let said = format!("{names} more names of this rsync are not listed");
-            (self.tell)(Event::Note(Note::Unlisted { list: FAILED_TEXT.into(), names }));
-            failures.push(Failure { name: None, said: said.into_bytes() });
+        let names =
+            failures.read(|batch| self.with_ledger(|ledger| ledger.failed(phase, code, buckets.clone(), &batch)))?;
+        if names == 0 {
+            return Ok(());
         }
-        let (phase, buckets) = (end.phase, std::mem::take(&mut end.buckets));
-        self.with_ledger(|ledger| ledger.failed(phase, code, buckets, &failures))
+        (self.tell)(Event::Note(Note::Unlisted { list: FAILED_TEXT.into(), names }));
+        let said = format!("{names} more names of this rsync are not listed");
+        let unlisted = [Failure { name: None, said: said.into_bytes() }];
+        self.with_ledger(|ledger| ledger.failed(phase, code, buckets, &unlisted))
     }
 }

@@ -13,15 +13,14 @@ use crate::report::Event;
 use crate::rsync::exit;
 use crate::rsync::messages::{self, About, Message as Complaint};
 use crate::rsync::output::{Line, Transcript};
+use crate::run_dir::failed::Failure;
 use crate::supervise::{Ended, Lines, Sign, Stream, Supervisor, by_line};
 
+use super::failures::Failures;
 use super::gate::Awaited;
 use super::meter::Meter;
 use super::places::Carrier;
 use super::said::{Holds, LINES_REMEMBERED, TRY_AGAIN, Tells, Voice, count, is_of_shared, without_question};
-
-/// Names of which a launch complained that are written down. Who has more looks into the bucket.
-const NAMED_REMEMBERED: usize = 100_000;
 
 /// How an rsync ended and what it said.
 pub(super) struct Followed {
@@ -31,9 +30,7 @@ pub(super) struct Followed {
     /// Complaints that were held back, see [`Holds`], each with how often it was said by then.
     pub held: Vec<(Vec<u8>, u32)>,
     /// Complaints about something that has a name, told or held back.
-    pub named: Vec<Vec<u8>>,
-    /// How many more there were.
-    pub more_named: u64,
+    pub named: Failures,
     /// It had been let to begin when it ended.
     pub begun: bool,
     /// It could not enter a source that is held open.
@@ -56,7 +53,7 @@ pub(super) fn follow(
     let began = Instant::now();
     voice.note(b"begins");
     let mut transcript = Transcript::new(voice.only_ends.is_some(), voice.marks_changes);
-    let (mut held, mut named, mut more_named, mut of_shared) = (Vec::new(), Vec::new(), 0, Vec::new());
+    let (mut held, mut named, mut of_shared) = (Vec::new(), Failures::new(voice.dir), Vec::new());
     let mut complaints = HashMap::new();
     let (names, begun) = awaited.map(|awaited| (awaited.names, awaited.begun)).unzip();
     let mut early: Vec<(Stream, Vec<u8>)> = Vec::new();
@@ -85,8 +82,8 @@ pub(super) fn follow(
                 voice.say(line);
                 // Where directories were asked for it was not copied.
                 let skipped = || messages::read(line).is_some_and(|message| message.about == About::Skipped);
-                if voice.tells == Tells::AllAndRemember && skipped() && named.len() < NAMED_REMEMBERED {
-                    named.push(line.to_vec());
+                if voice.tells == Tells::AllAndRemember && skipped() {
+                    named.push(Failure { name: None, said: line.to_vec() });
                 }
             }
             // It sends nothing then, and that is told in other words.
@@ -105,11 +102,7 @@ pub(super) fn follow(
                 let told = transcript.stderr(line) && !(supervisor.stopped() && messages::is_signal(line));
                 let message = messages::read(line);
                 if told && message.as_ref().is_some_and(Complaint::names_a_failure) {
-                    if named.len() < NAMED_REMEMBERED {
-                        named.push(line.to_vec());
-                    } else {
-                        more_named += 1;
-                    }
+                    named.push(Failure { name: None, said: line.to_vec() });
                 }
                 let is_no_place = |message: &Complaint<'_>| message.is_no_place();
                 let no_place = || message.as_ref().is_some_and(is_no_place) || messages::is_turned_away(line);
@@ -182,5 +175,5 @@ pub(super) fn follow(
     let ran = began.elapsed();
     voice.log.iter().for_each(|log| log.ends(&ended, ran));
     let was_held = was_held.get();
-    Followed { ended, transcript, ran, held, named, more_named, begun: had_begun, out_of_reach, source_lost, was_held }
+    Followed { ended, transcript, ran, held, named, begun: had_begun, out_of_reach, source_lost, was_held }
 }

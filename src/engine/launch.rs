@@ -13,7 +13,6 @@ use crate::rsync::command::Invocation;
 use crate::rsync::exit;
 use crate::rsync::options::Shows;
 use crate::rsync::output::Figures;
-use crate::run_dir::failed::Failure;
 use crate::run_dir::journal::Place as DestPlace;
 use crate::sched::{Ending, NotLaunched, Report, Start, Symptoms, Work};
 use crate::supervise::Ended;
@@ -22,6 +21,7 @@ use crate::thread;
 use super::after::{After, Heard};
 use super::context::{Context, Found};
 use super::driver::Message;
+use super::failures::Failures;
 use super::follow::{Followed, follow};
 use super::gate::Awaited;
 use super::meter::Meter;
@@ -37,9 +37,7 @@ pub(super) struct End {
     pub found: Found,
     /// Complaints that were held back, each with how often it was said by then.
     pub held: Vec<(Vec<u8>, u32)>,
-    pub failures: Vec<Failure>,
-    /// How many more there were.
-    pub more_failures: u64,
+    pub failures: Failures,
     /// Split directories that could not be made, and directories in whose place something is.
     pub unmade: Vec<Vec<u8>>,
     pub blocked: Vec<Vec<u8>>,
@@ -84,8 +82,7 @@ impl End {
             error: None,
             found: Found::default(),
             held: Vec::new(),
-            failures: Vec::new(),
-            more_failures: 0,
+            failures: Failures::default(),
             unmade: Vec::new(),
             blocked: Vec::new(),
             above: BTreeSet::new(),
@@ -267,6 +264,7 @@ impl Launch<'_> {
             quiet: plan.quiet,
             pretends: plan.recipe.dry_run,
             marks_changes: plan.recipe.marks_changes,
+            dir: self.context.buckets.path(),
             holds,
             crowded: config.hosts.is_empty() && !everything,
             shares: !everything,
@@ -292,8 +290,7 @@ impl Launch<'_> {
 
     /// The report of an rsync that has ended.
     fn conclude(self, followed: Followed, made: Made) -> Result<End> {
-        let Followed { ended, transcript, ran, held, named, more_named, begun, out_of_reach, source_lost, was_held } =
-            followed;
+        let Followed { ended, transcript, ran, held, named, begun, out_of_reach, source_lost, was_held } = followed;
         let (figures, has_figures) = (transcript.figures, transcript.has_figures());
         // The client of a daemon that a shell has started (`--server --daemon`) ends with 0 where a name of its list is not there (3.5.0, experiment).
         let is_short = self.context.config.pulls() && !self.start.work.is_everything() && transcript.tells_missing();
@@ -307,9 +304,9 @@ impl Launch<'_> {
             Ending::Ended(ended) => Some(ended.code()),
         };
         let complaint = held.first().map(|(line, _)| line.clone());
-        let heard = Heard { code, transcript, complaint, named, more_named, out_of_reach, source_lost };
+        let heard = Heard { code, transcript, complaint, named, out_of_reach, source_lost };
         let (context, work) = (Arc::clone(&self.context), self.start.work.clone());
-        let after = self.apart(move || context.look_after(&work, &heard))?;
+        let after = self.apart(move || context.look_after(&work, heard))?;
         // Given up: the run ends, and what is not known is taken for not done.
         let gave_up = after.is_none();
         let After { found, said, failures, unmade, blocked, above, missing, dest } = after.unwrap_or_default();
@@ -330,7 +327,6 @@ impl Launch<'_> {
             found,
             held,
             failures,
-            more_failures: more_named,
             unmade,
             blocked,
             above,

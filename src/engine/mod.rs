@@ -8,6 +8,7 @@ mod context;
 mod damage;
 mod driver;
 mod estimate;
+mod failures;
 mod feed;
 mod first;
 mod follow;

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Mutex;
 
 use crate::handle::Handles;
@@ -180,6 +181,8 @@ pub(super) struct Voice<'a> {
     pub pretends: bool,
     /// A line for each change is an answer to what it was asked.
     pub marks_changes: bool,
+    /// Where complaints go that do not stay in memory.
+    pub dir: &'a Path,
     /// What is held back until it is known whether it counts.
     pub holds: Holds,
     /// Other launches of this run may have taken its place.

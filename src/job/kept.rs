@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -320,10 +322,19 @@ pub fn what_to_type(dir: &Path, failed: bool) -> String {
 }
 
 fn failures(dir: &Path, named: usize) -> Vec<String> {
-    let Ok(names) = std::fs::read(dir.join(FAILED_NAMES)) else { return Vec::new() };
-    let names: BTreeSet<&[u8]> = names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    /// Of so many names none is counted twice. There may be more of them than fit into memory.
+    const COMPARED: usize = 100_000;
+    let Ok(list) = File::open(dir.join(FAILED_NAMES)) else { return Vec::new() };
+    let (mut names, mut more) = (BTreeSet::new(), 0);
+    for name in BufReader::new(list).split(0).map_while(io::Result::ok).filter(|name| !name.is_empty()) {
+        if names.len() < COMPARED {
+            names.insert(name);
+        } else if !names.contains(&name) {
+            more += 1;
+        }
+    }
     let list = Printable::path(&dir.join(FAILED_TEXT)).to_string();
-    let all = match names.len() {
+    let all = match names.len() + more {
         1 => format!("1 name was not copied; it is in {list}"),
         count => format!("{count} names were not copied; all of them: {list}"),
     };

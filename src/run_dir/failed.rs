@@ -13,7 +13,7 @@ use super::journal::{Batch, Failures, Name};
 use super::layout::{FAILED_NAMES, FAILED_TEXT, JOURNAL};
 
 /// Something that was not done.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The entry, as `rsync --files-from` takes it.
     pub name: Option<Vec<u8>>,
