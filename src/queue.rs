@@ -1,9 +1,8 @@
 //! The queue: which buckets wait, in what order they leave, and how many go into one launch.
 //!
-//! A launch has a price (a process, over ssh a handshake), so a slot takes several buckets at once while much is left and fewer as
-//! the queue drains, so that all slots finish together (guided self-scheduling, Polychronopoulos and Kuck 1987). The largest expected time
-//! leaves first, neighbours stay together otherwise. Where the destination seems to have it all, entries are shared evenly. Pure: no clock,
-//! no process.
+//! Starting an rsync has a price (a process, over ssh a handshake). Therefore one launch takes several buckets while much is left, and fewer as the queue
+//! drains, so that all slots finish together (guided self-scheduling, Polychronopoulos and Kuck 1987). Buckets with the largest expected time leave first;
+//! otherwise neighbours stay together. If the destination seems to hold everything already, entries are shared evenly. Pure: no clock, no process.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,75 +12,76 @@ use crate::bucket::Bucket;
 use crate::cost::CostModel;
 use crate::scan::Weight;
 
-/// How many buckets one launch may carry.
+/// How many buckets one launch may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coalesce {
-    /// As many as are worth a launch.
+    /// As many as make the launch worth its price.
     ByCost,
-    /// One: the user chose the size of a bucket.
+    /// One, because the user chose the size of a bucket.
     Never,
 }
 
-/// A launch is not worth starting for much less work than this many times its own price, unless there is less for each slot: as long as
-/// nobody knows what launches take. It may be that there is nothing to do.
+/// The least work of a launch, as a multiple of the price of a launch, as long as that price is only a guess. It is high because the destination may be up to
+/// date, and then the work takes less time than expected. An even share for each slot is enough in any case.
 const WORTH_LAUNCHES: f64 = 12.0;
-/// The same when that is known.
+/// The same, when the price has been measured.
 const WORTH_KNOWN: f64 = 6.0;
-/// A launch takes an even share of what is left, divided by this. By simulation (`benches/queue.rs`): with 2 the launches cost more, with 1 slots
-/// do not end together.
+/// A launch takes an even share of the remaining work, divided by this. By simulation (`benches/queue.rs`): with 2 the price of the launches is too high, with
+/// 1 the slots do not finish together.
 const CAUTION: f64 = 1.25;
-/// Less work than this many times the price of a launch is not divided at all: the spine costs launches too.
+/// Less work than this many times the price of a launch is not divided at all, because the split directories need launches too.
 const WORTH_TWO: f64 = 6.0;
-/// What bytes cost beside entries has to change by this factor before the order of what waits is made anew.
+/// The waiting buckets are sorted again only if the cost of a byte, relative to that of an entry, has changed by this factor.
 const REORDERS: f64 = 4.0;
-/// To make it anew takes as long as much waits. Of more buckets than this it is not made more often than once for each launch of so many: many small launches
-/// on many hosts change what is expected more often than that (10^6 buckets: 75 % of the coordinator's time).
+/// Sorting takes time in proportion to the number of waiting buckets. If more than `ORDERED_AT_ONCE` wait, they are sorted at most once in as many launches as
+/// would take them at `BUCKETS_A_LAUNCH` each: many short launches on many hosts change the expectation more often than that (10^6 buckets: 75 % of the
+/// coordinator's time).
 const ORDERED_AT_ONCE: usize = 1 << 15;
 const BUCKETS_A_LAUNCH: usize = 2048;
-/// Seconds of an entry that is only looked at: rsync 3.5 on tmpfs with nothing to do.
+/// Seconds for an entry that rsync only compares: rsync 3.5 on tmpfs with nothing to do.
 const LOOKED_AT: f64 = 6e-6;
-/// Where much seems to be there already entries are shared evenly, whatever their bytes; but not if to copy all of it may take longer than
-/// this, should it have changed after all.
+/// If the destination seems to hold much already, entries are shared evenly, whatever their size. This is not done if copying everything after all could take
+/// longer than this many seconds.
 const LONG: f64 = 10.0;
-/// While the scan goes on, launches wait until each slot could get this many seconds of work.
+/// While the scan is running, launches wait until there are this many seconds of work for each slot.
 const FIRST_SECONDS: f64 = 1.0;
-/// Slots whose speeds differ by less than this factor are alike.
+/// Slots whose speeds differ by less than this factor count as equally fast.
 const ALIKE: f64 = 1.5;
-/// A slot that takes so many times longer than others gets no bucket that it would still be at when others have finished all the rest...
+/// A slot that needs this many times longer than usual gets no bucket with which it would still be busy when the others have finished everything else...
 const MUCH_SLOWER: f64 = 2.0;
-/// ... should it take so many times longer than is expected.
+/// ... even if the bucket takes this many times longer than expected.
 const MISJUDGED: f64 = 1.5;
-/// So many buckets for each slot have to wait that it is worth a launch to see how fast a host is.
+/// A host of unknown speed gets a trial launch only if at least this many buckets wait for each slot.
 const WORTH_A_TRY: usize = 16;
 
-/// How fast the slot is that is to work, among the others, and how much it may get at once.
+/// The speed of the slot that asks for work, compared with the others, and how much it may get at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
-    /// How many times longer work takes there than is expected of it.
+    /// How many times longer than expected work takes in this slot.
     pub slower: f64,
-    /// The same of all slots together.
+    /// The same for all slots together.
     pub usual: f64,
-    /// Seconds that a launch may take there, if one bucket does not take longer.
+    /// The most seconds that a launch may take in this slot, unless a single bucket takes longer.
     pub longest: f64,
-    /// Nothing is known of it: it gets little to begin with.
+    /// The speed of the slot is unknown: its first launch is small.
     pub is_new: bool,
 }
 
 impl Default for Pace {
-    /// All slots are alike.
+    /// All slots are equally fast.
     fn default() -> Self {
         Pace { slower: 1.0, usual: 1.0, longest: f64::INFINITY, is_new: false }
     }
 }
 
 impl Pace {
-    /// How many times longer work takes there than elsewhere, if that is more than chance.
+    /// How many times longer work takes in this slot than elsewhere; 1 if the difference may be chance.
     fn ratio(self) -> f64 {
         let ratio = self.slower / self.usual;
         if (1.0 / ALIKE..=ALIKE).contains(&ratio) { 1.0 } else { ratio }
     }
 
-    /// Whether others are so much faster that it may be better to wait for one of them.
+    /// Whether this slot is so slow that it may be better to wait for another one.
     pub fn is_slow(self) -> bool {
         self.slower > MUCH_SLOWER * self.usual
     }
@@ -92,21 +92,21 @@ impl Pace {
 pub struct Queue {
     cost: CostModel,
     coalesce: Coalesce,
-    /// The model comes from launches that have ended.
+    /// The cost model was measured by launches of this run.
     knows: bool,
-    /// Much of it is expected to be there already.
+    /// Much is expected to be at the destination already.
     little: bool,
-    /// Seconds of work below which a slot is not worth what it takes to open it.
+    /// The seconds that opening a slot takes, for example to connect. A slot is not opened for less work than that.
     opening: f64,
-    /// The model the order was made by.
+    /// The cost model by which the waiting buckets are sorted.
     ordered_by: CostModel,
-    /// Launches since the order was made anew.
+    /// Launches since the buckets were last sorted.
     launches: usize,
-    /// Buckets leave in the order of the scan: nobody expects that large ones take longer.
+    /// Buckets leave in the order of the scan, because large ones are not expected to take longer.
     as_scanned: bool,
     waiting: BTreeMap<(Reverse<i32>, u64), Bucket>,
     weight: Weight,
-    /// The most that ever waited.
+    /// The most that has ever waited.
     most: Weight,
     spine_needed: u32,
 }
@@ -131,14 +131,14 @@ impl Queue {
         }
     }
 
-    /// Uses no more slots than have so many seconds of work each: what a slot takes before its first launch, such as a connection.
+    /// Sets how many seconds it takes to open a slot before its first launch, for example to connect. No more slots are used than have that much work each.
     #[must_use]
     pub fn opening(mut self, seconds: f64) -> Self {
         self.opening = seconds;
         self
     }
 
-    /// Whether the destination seems to have much of it already. Then entries are expected to be looked at only, until a launch has ended.
+    /// Sets whether the destination seems to hold much already. Then rsync is expected only to compare entries, until the first launch has ended.
     pub fn expect_little(&mut self, little: bool) {
         self.little = little;
     }
@@ -147,18 +147,18 @@ impl Queue {
         self.little && !self.knows && self.coalesce == Coalesce::ByCost && self.cost.work(self.most) <= LONG
     }
 
-    /// Seconds that these are expected to take, without the launch.
+    /// The expected seconds for this work, without the price of the launch.
     fn work(&self, weight: Weight) -> f64 {
         if self.looks_only() { weight.entries as f64 * LOOKED_AT } else { self.cost.work(weight) }
     }
 
-    /// Goes by a model that comes from launches that have ended: from now on more of them are made, so that all slots end together.
+    /// Uses a cost model measured by launches that have ended. Launches may be smaller from now on, so that all slots finish together.
     pub fn learned(&mut self, cost: CostModel) {
         self.knows = true;
         self.goes_by(cost);
     }
 
-    /// Goes by another model from now on. What waits is put in order again only if what bytes cost beside entries has changed much.
+    /// Uses another cost model from now on. The waiting buckets are sorted again only if the cost of a byte, relative to that of an entry, has changed much.
     pub fn goes_by(&mut self, cost: CostModel) {
         self.cost = cost;
         let change = (cost.byte / cost.entry) / (self.ordered_by.byte / self.ordered_by.entry);
@@ -179,13 +179,13 @@ impl Queue {
         self.waiting = all.into_values().map(|bucket| (self.key(&bucket), bucket)).collect();
     }
 
-    /// Powers of two: buckets of like cost keep the order of the scan, so that neighbours meet in one launch.
+    /// Costs are sorted in classes, by powers of two: buckets of similar cost keep the order of the scan, so that neighbours meet in one launch.
     fn key(&self, bucket: &Bucket) -> (Reverse<i32>, u64) {
         let class = self.ordered_by.work(bucket.weight).max(f64::MIN_POSITIVE).log2().floor() as i32;
         (Reverse(if self.as_scanned { 0 } else { class }), bucket.id)
     }
 
-    /// Adds a bucket, also one that is to be launched again.
+    /// Adds a bucket, or puts one back that is to be launched again.
     pub fn push(&mut self, bucket: Bucket) {
         self.weight += bucket.weight;
         self.spine_needed = self.spine_needed.max(bucket.spine_before);
@@ -195,29 +195,29 @@ impl Queue {
         self.waiting.insert(self.key(&bucket), bucket);
     }
 
-    /// Forgets all that waits.
+    /// Removes all waiting buckets.
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.weight = Weight::default();
     }
 
-    /// Takes all that wait, in the order in which they would leave.
+    /// Takes all waiting buckets, in the order in which they would leave.
     pub fn take_all(&mut self) -> Vec<Bucket> {
         self.weight = Weight::default();
         std::mem::take(&mut self.waiting).into_values().collect()
     }
 
-    /// Number of buckets that wait.
+    /// The number of waiting buckets.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Whether no bucket waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Sum of what waits.
+    /// The weight of all waiting buckets together.
     pub fn weight(&self) -> Weight {
         self.weight
     }
@@ -230,12 +230,12 @@ impl Queue {
         }
     }
 
-    /// Whether what waits is already certain to take more than one launch.
+    /// Whether the work found so far is certain to be worth more than one launch.
     pub fn is_worth_two(&self) -> bool {
         self.coalesce == Coalesce::Never || self.cost.work(self.most) >= WORTH_TWO * self.cost.launch
     }
 
-    /// Whether one bucket has nearly all bytes, and the others are not worth launches of their own: several have nothing to share then.
+    /// Whether one bucket holds nearly all bytes, and the others together are not worth launches of their own. Then several rsyncs cannot share the work.
     pub fn is_nearly_one(&self) -> bool {
         let largest =
             self.waiting.values().map(|bucket| bucket.weight).max_by_key(|weight| weight.bytes).unwrap_or_default();
@@ -245,14 +245,14 @@ impl Queue {
         self.coalesce == Coalesce::ByCost && nearly && self.cost.work(others) < WORTH_TWO * self.cost.launch
     }
 
-    /// The largest number of spine directories that a bucket ever in the queue needs.
+    /// The largest number of split directories that any bucket of this queue needs.
     pub fn spine_needed(&self) -> u32 {
         self.spine_needed
     }
 
-    /// Takes the buckets of one launch: those whose spine directories exist (`created` of them), at most `room` bytes of
-    /// arguments, all of one kind, and a share of the work that keeps `slots` busy to the end. `more` says that the scan still adds buckets. Empty
-    /// only if no bucket is ready.
+    /// Takes the buckets of one launch: only buckets whose split directories exist (the first `created` of them), at most `room` bytes of arguments, all of one
+    /// kind, and a share of the work that keeps `slots` busy to the end. `more` means that the scan still adds buckets. The result is empty only if no bucket
+    /// is ready.
     ///
     /// ```
     /// use std::num::NonZero;
@@ -274,7 +274,7 @@ impl Queue {
         self.take_at(Pace::default(), slots, room, created, more)
     }
 
-    /// The same for a slot of which it is known how fast it is. Empty also if all that is ready would take too long there.
+    /// The same as [`Queue::take`], for a slot of known speed. The result is also empty if every ready bucket would take too long in this slot.
     pub fn take_at(&mut self, pace: Pace, slots: NonZero<usize>, room: usize, created: u32, more: bool) -> Vec<Bucket> {
         self.launches += 1;
         if self.as_scanned != self.looks_only() && self.may_order() {
@@ -283,12 +283,12 @@ impl Queue {
         }
         let tries = pace.is_new && self.len() >= WORTH_A_TRY * slots.get();
         let share = if tries { 0.0 } else { (self.share(slots, more) / pace.ratio()).min(pace.longest / pace.slower) };
-        // When all is done, if it is shared by what each can do.
+        // The time until all work is done, if each slot takes a share that suits its speed.
         let rest = self.work(self.weight) * pace.usual / slots.get() as f64;
         let takes_too_long = |work: f64| pace.is_slow() && work * pace.slower * MISJUDGED > rest;
         let (mut taken, mut work, mut arguments, mut kind) = (Vec::new(), 0.0, 0, None);
         let mut all = self.waiting.iter();
-        // What is tried first is a small one.
+        // A trial launch starts with the smallest bucket.
         while let Some((key, bucket)) = if tries { all.next_back() } else { all.next() } {
             let own_kind = (bucket.exposed, bucket.singles);
             if bucket.spine_before > created || *kind.get_or_insert(own_kind) != own_kind {
@@ -298,7 +298,7 @@ impl Queue {
             if takes_too_long(next) {
                 continue;
             }
-            // Half a bucket over the share is nearer to it than half a bucket under.
+            // A bucket that exceeds the share by less than half its work still comes closer to the share than leaving it out.
             let full = work + next / 2.0 > share || arguments + bucket.argument_bytes > room;
             if !taken.is_empty() && full {
                 break;
@@ -320,7 +320,7 @@ impl Queue {
 
     fn share(&self, slots: NonZero<usize>, more: bool) -> f64 {
         let (left, most) = (self.work(self.weight), self.work(self.most));
-        // Whether it is worth to be divided at all, and the slots to be opened, does not hang on what is expected of it.
+        // Whether the work is divided, and how many slots are opened, depends on the cost of copying everything, even if little is expected to be done.
         let all = self.cost.work(self.most);
         let worth_opening = if self.opening > 0.0 { (all / self.opening).floor().max(1.0) } else { f64::INFINITY };
         let slots = (slots.get() as f64).min(worth_opening);
@@ -330,13 +330,13 @@ impl Queue {
         if more {
             return left / slots;
         }
-        // Guided: a part of an even share of what is left. But not smaller than an even share of the most that ever waited, cut into as
-        // many launches as are worth it: on a small tree that is one for each slot.
+        // Guided self-scheduling: a part of an even share of what is left. The lower bound is an even share of the most that ever waited, cut into as many
+        // launches as are worth their price; on a small tree that is one for each slot.
         let even = most / slots;
         let worth = if self.knows { WORTH_KNOWN } else { WORTH_LAUNCHES };
         let launches = (even / (worth * self.cost.launch)).round().max(1.0);
         let share = (left / (CAUTION * slots)).max(even / launches);
-        // A small rest goes along.
+        // A small rest is included.
         if left < share * 1.25 { left } else { share }
     }
 }
@@ -434,10 +434,10 @@ mod tests {
         let mut queue = filled(4000);
         assert_eq!(take(&mut queue, Pace::default()), 800, "a part of an even share, if that may be long");
         assert_eq!((take(&mut queue, at(1.0)), take(&mut queue, at(1.4)), take(&mut queue, at(10.0))), (60, 43, 6));
-        // Others are done with all 8 in two seconds; it would take ten for one.
+        // Others finish all 8 buckets in two seconds, but the slow slot would need ten seconds for one.
         let mut queue = filled(8);
         assert_eq!((take(&mut queue, at(10.0)), take(&mut queue, at(2.0)), queue.len()), (0, 1, 7));
-        // Of a host that nobody knows a small one is learned.
+        // A host of unknown speed first gets a small bucket.
         let mut queue = filled(100);
         queue.push(bucket(500, 10, 1 << 40, 0));
         queue.push(bucket(501, 10, 0, 0));
@@ -471,7 +471,7 @@ mod tests {
         };
         assert_eq!(shares(true, 1 << 28), [45_000, 45_000]);
         assert!(shares(false, 1 << 28).len() > 2);
-        // To copy all of it, should it have changed, is too much for a launch.
+        // Copying everything, if the destination has changed after all, would be too much for one launch.
         assert_eq!(shares(true, 1 << 30), shares(false, 1 << 30));
     }
 

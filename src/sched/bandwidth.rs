@@ -1,8 +1,8 @@
-//! `--bwlimit` as the total of all that runs. rsync's own limit is fixed when it starts, so what counts is what a launch gets at its start: the
-//! shares of all that run are never more than the limit, and what will take longest gets most.
+//! `--bwlimit` as the limit of all rsyncs together. rsync's own limit is fixed when it starts, so each launch gets a share at its start. The shares of all
+//! running launches never exceed the limit, and the launch with the most to send gets the most.
 //!
-//! A launch gets the part of the limit that it has of the bytes that are left, and no less than an even part: then all end together, and
-//! whatever runs at last has what the others had before. Where that is not free yet, it waits for those that end. Pure: it is told the time.
+//! The share of a launch is the limit, in proportion to its part of the bytes that are left, but at least an even share. So all launches end together, and the
+//! last ones get what the others had before. If the share is not free yet, the launch waits until others have ended. Pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -11,27 +11,27 @@ use std::time::{Duration, Instant};
 use crate::rsync::bandwidth::steady;
 use crate::scan::Weight;
 
-/// What an entry takes beside its content, as sent.
+/// Bytes that an entry takes on the wire besides its content.
 const ENTRY: u64 = 64;
-/// rsync lets so much pass before it waits (3.5.0, `sleep_for_bwlimit`).
+/// For so long rsync sends without a limit before it waits (3.5.0, `sleep_for_bwlimit`).
 const BURST: Duration = Duration::from_millis(100);
-/// A launch starts with less than its part, rather than wait for the rest of it.
+/// A launch starts with this part of its share, rather than wait for the rest.
 const ENOUGH: f64 = 0.5;
-/// As long as more may be found, no launch gets more than so many even parts: it would keep what is found from being copied.
+/// While the scan may find more, no launch gets more than this many even shares: it would keep the bandwidth from work that is found later.
 const UNSETTLED: f64 = 2.0;
 
-/// The limit and who has what of it, in KiB a second.
+/// The limit, and the share of each launch, in KiB a second.
 pub(crate) struct Bandwidth {
-    /// What the user has asked for.
+    /// The limit that the user asked for.
     asked: NonZero<u64>,
-    /// What is given away of it.
+    /// The limit that is distributed: the largest one that rsync keeps steadily.
     limit: u64,
-    /// An even part.
+    /// An even share.
     even: u64,
     held: HashMap<u64, Held>,
-    /// Parts of launches that have ended before their last bytes were waited for.
+    /// Shares of launches that ended before rsync had waited for their last bytes, and when each becomes free.
     owed: Vec<(Instant, u64)>,
-    /// A launch had to wait: it is not asked for again before this, unless one ends.
+    /// A launch had to wait: no share is asked for before this time, unless a launch ends.
     refused: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ struct Held {
 }
 
 impl Held {
-    /// Bytes it may still send.
+    /// Bytes that the launch still has to send.
     fn left(&self, now: Instant) -> u64 {
         let sent = (self.share as f64 * 1024.0 * now.duration_since(self.since).as_secs_f64()) as u64;
         self.bytes.saturating_sub(sent)
@@ -57,31 +57,31 @@ impl Bandwidth {
         bandwidth
     }
 
-    /// What the user has asked for.
+    /// The limit that the user asked for.
     pub fn limit(&self) -> NonZero<u64> {
         self.asked
     }
 
-    /// What all together get.
+    /// The limit for all launches together.
     pub fn total(&self) -> u64 {
         self.limit
     }
 
-    /// Another limit for what starts from now on. Launches that run have what they were given, which counts until they end.
+    /// Sets another limit for launches that start from now on. Running launches keep their shares until they end, and these still count.
     pub fn change(&mut self, limit: NonZero<u64>, processes: NonZero<usize>) {
         self.asked = limit;
         self.limit = steady(limit.get());
         self.share_among(processes);
     }
 
-    /// So many are to run at once.
+    /// Sets how many launches are to run at once.
     pub fn share_among(&mut self, processes: NonZero<usize>) {
         self.even = (self.limit / processes.get() as u64).max(1);
         self.refused = None;
     }
 
-    /// The share of a launch that copies `weight`, beside which `waiting` is left. `settled` when nothing more is to be found. `None` if it
-    /// has to wait until others have ended.
+    /// The share of a launch that copies `weight`, while `waiting` is left besides. `settled` means that nothing more will be found. `None` if the launch has
+    /// to wait until others have ended.
     pub fn share(&mut self, weight: Weight, waiting: Weight, settled: bool, now: Instant) -> Option<NonZero<u64>> {
         let free = self.free(now);
         let own = bytes(weight);
@@ -98,12 +98,12 @@ impl Bandwidth {
         share
     }
 
-    /// Whether it is worth asking for a share now.
+    /// Whether a launch can get a share now.
     pub fn has_room(&mut self, now: Instant) -> bool {
         self.refused.is_none_or(|until| until <= now) && self.even(false, now).is_some()
     }
 
-    /// The share of a launch that copies nothing. It may be the only one.
+    /// The share of a launch that copies nothing. `alone` means that no other launch runs: it gets all that is free.
     pub fn even(&mut self, alone: bool, now: Instant) -> Option<NonZero<u64>> {
         let free = self.free(now);
         let share = if alone { free } else { free.min(self.even) };
@@ -114,7 +114,7 @@ impl Bandwidth {
         self.held.insert(launch, Held { share: share.get(), bytes: bytes(weight), since: now });
     }
 
-    /// What it has had is free as soon as what it has `sent` would have been let through; `None` if nobody knows how much that was.
+    /// The share of the launch becomes free when the bytes that it has `sent` would have passed within it. `None` if that number is unknown.
     pub fn ends(&mut self, launch: u64, sent: Option<u64>, now: Instant) {
         let Some(held) = self.held.remove(&launch) else { return };
         self.refused = None;
@@ -125,7 +125,7 @@ impl Bandwidth {
         self.owed.push((until.min(now + BURST * 2), held.share));
     }
 
-    /// When more will be free without the end of a launch.
+    /// When more bandwidth becomes free without the end of a launch.
     pub fn next_change(&self) -> Option<Instant> {
         self.owed.iter().map(|(until, _)| *until).chain(self.refused).min()
     }
@@ -159,7 +159,7 @@ mod tests {
         Weight { entries: 0, bytes: mib * MIB }
     }
 
-    /// Starts one launch, if it may.
+    /// Starts a launch, if it gets a share.
     fn start(bandwidth: &mut Bandwidth, launch: u64, mib: u64, waiting: u64, now: Instant) -> Option<u64> {
         let share = bandwidth.share(of(mib), of(waiting), true, now)?;
         bandwidth.starts(launch, share, of(mib), now);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes, the shares are never more than the limit, and a launch that is alone may start.
+        /// The shares never exceed the limit, and a launch that runs alone may always start.
         #[test]
         fn the_total_holds(limit in 1_u64..100_000, processes in 1_usize..64, sizes in prop::collection::vec(0_u64..1000, 1..60)) {
             let mut bandwidth = bandwidth(limit, processes);

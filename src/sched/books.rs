@@ -1,37 +1,37 @@
-//! The books: what is still to be done, and by what it was settled. A run that came to its end has nothing open.
+//! The books: which work is open, and how each piece of work was settled. A complete run has nothing open.
 
 use std::collections::{HashMap, HashSet};
 
-/// Work that has to be settled.
+/// A piece of work that has to be settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Task {
-    /// This bucket is to be copied.
+    /// Copy this bucket.
     Copy(u64),
-    /// In the subtrees of this bucket is to be deleted.
+    /// Delete extraneous entries in the subtrees of this bucket.
     Clean(u64),
-    /// The single names of this bucket are to be removed from the source.
+    /// Remove the single names of this bucket from the source.
     Remove(u64),
-    /// In the part of the spine that begins here is to be deleted, or its attributes are to be set.
+    /// Delete in the part of the split directories that begins here, or set their attributes.
     Part(usize),
 }
 
-/// What is not settled.
+/// Why a task is not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting,
     Running,
-    /// Left out, and nobody was told.
+    /// The task was left out, and the user was not told.
     SkippedSilently,
 }
 
-/// Nothing is open. Only [`Books::close`] makes it.
+/// Proof that nothing is open. Only [`Books::close`] creates it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Closed(());
 
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     open: HashMap<Task, State>,
-    /// Buckets of which names were left out: whatever their launch says, they are not complete.
+    /// Buckets of which some names were left out. They are not complete, whatever their launch reports.
     cut: HashSet<u64>,
 }
 
@@ -46,14 +46,14 @@ impl Books {
         }
     }
 
-    /// Done, with whatever code.
+    /// The tasks are done, whatever the exit code of the launch.
     pub fn done(&mut self, tasks: impl IntoIterator<Item = Task>) {
         for task in tasks {
             self.open.remove(&task);
         }
     }
 
-    /// Nothing of it can be launched; `told` if the user was told so.
+    /// Nothing of these tasks can be launched. `told` means that the user knows why.
     pub fn skip(&mut self, tasks: impl IntoIterator<Item = Task>, told: bool) {
         for task in tasks {
             if told {
@@ -64,15 +64,15 @@ impl Books {
         }
     }
 
-    /// Closes the books of a run that came to its end.
+    /// Closes the books of a run that has ended.
     ///
     /// # Errors
-    /// Something is open: says what.
+    /// A message that says what is still open.
     pub fn close(&self) -> Result<Closed, String> {
         self.complaint().map_or(Ok(Closed(())), Err)
     }
 
-    /// One rsync has done everything.
+    /// A single rsync has done everything.
     pub fn settle_all(&mut self) {
         self.open.clear();
     }
@@ -85,12 +85,12 @@ impl Books {
         self.cut.contains(&bucket)
     }
 
-    /// Buckets that are still to be copied.
+    /// How many buckets are still to be copied.
     pub fn buckets_left(&self) -> u64 {
         self.open.keys().filter(|task| matches!(task, Task::Copy(_))).count() as u64
     }
 
-    /// What is wrong with a run that thinks that it came to its end; `None` if nothing is.
+    /// What is still open in a run that is about to end as complete; `None` if nothing is.
     fn complaint(&self) -> Option<String> {
         let count = |is: &dyn Fn(&Task) -> bool| self.open.keys().filter(|task| is(task)).count();
         let parts = count(&|task| matches!(task, Task::Part(_)));
@@ -120,7 +120,7 @@ mod tests {
         books.skip([Task::Copy(3)], false);
         assert_eq!(books.buckets_left(), 2);
         assert!(books.complaint().unwrap().starts_with("2 buckets were not accounted for (2 of them not copied)"));
-        // It comes again, and is done.
+        // A bucket that comes again is done again.
         books.open([Task::Copy(3)]);
         books.done([Task::Copy(1), Task::Copy(3)]);
         assert_eq!((books.complaint(), books.buckets_left()), (None, 0));

@@ -1,4 +1,4 @@
-//! What is started next: which launch the phase of a run asks for, and whether it may start yet.
+//! What is started next: the launch that the phase of the run asks for, and whether it may start yet.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -17,14 +17,13 @@ use super::phase::Phase;
 use super::slots::{Running, State};
 use super::{LaunchId, Scheduler, Start, Work};
 
-/// While the scan goes on, what is there is launched after this long, even if it is little.
+/// While the scan is running, waiting buckets are launched after this long, even if they are little work.
 const LONGEST_WAIT: Duration = Duration::from_millis(900);
-/// A run that takes so long gains nothing worth mentioning from launches that are started ahead, and a connection on which nothing travels may be
-/// cut.
+/// Launches are started ahead only this long: in a longer run they save nothing worth mentioning, and a connection that stays idle may be cut.
 const LONGEST_AHEAD: Duration = Duration::from_secs(60);
-/// rsync reads a list byte by byte: of more bytes than this arguments are the faster way.
+/// rsync reads a list byte by byte, so that arguments are faster than a longer list.
 pub(crate) const MOST_LISTED: usize = 16 * 1024;
-/// More split directories would be looked through again and again.
+/// With more split directories, looking through all of them repeatedly would take too long.
 const MOST_DIRECTORIES_AHEAD: usize = 256;
 
 impl Scheduler {
@@ -47,7 +46,7 @@ impl Scheduler {
         let is_safe_to_delete = self.is_safe_to_delete();
         match &mut self.phase {
             Phase::Transfer if !self.policy.survey => self.start_transfer(),
-            // Alone: it may change the modes of directories.
+            // Repairs run alone, because they may change the modes of directories.
             Phase::Repair if self.slots.is_idle() => {
                 let Some(bucket) = self.repair.pop() else { return false };
                 let how = Copying { repair: true, ..self.copying(bucket) };
@@ -102,12 +101,12 @@ impl Scheduler {
         }
         let slots = self.steering.most;
         if !self.scanned {
-            // As long as nothing was split, it may become one rsync. A listing of another machine comes all at once, after a while.
+            // A tree in which nothing was split may still be left to one rsync. The listing of another machine arrives late, and all at once.
             let told_for = self.first_found.map(|since| self.now.duration_since(since));
             if told_for.is_none_or(|told_for| told_for < self.policy.short_scan) {
                 return false;
             }
-            // Several launches will come: DEST can be made meanwhile, unless lines are printed of it, or something is deleted before.
+            // Several launches are certain: DEST can be created meanwhile, unless rsync prints a line for it, or something has to be deleted first.
             let early = slots.get() > 1 && self.queue.is_worth_two();
             let silent = !self.policy.prints && self.policy.deletes != Some(Delete::Before);
             if early && silent && !self.spine.dest_made && !self.spine.creating {
@@ -123,14 +122,14 @@ impl Scheduler {
             }
         } else if self.only_created && !self.resumes {
             if self.meeting.name.is_some() && !self.spine.dest_made && self.spine.len() > 0 {
-                // What was made there shows how names are read.
+                // Whether names meet is tested in the directories that this creates.
                 if !self.spine.creating {
                     self.create();
                     return true;
                 }
                 return false;
             }
-            // Whether one rsync does it all is decided when nothing runs that makes directories.
+            // Whether one rsync does everything is decided when no launch is creating directories.
             match self.why_one() {
                 Decision::Waits => return false,
                 Decision::One(why) => {
@@ -166,8 +165,8 @@ impl Scheduler {
         true
     }
 
-    /// Buckets for a launch, and the slot that gets them: as many as suit its host. Where all would take too long on a host that is much slower than the
-    /// others, a faster one is looked for; none of those is free if nothing is given.
+    /// The buckets for a launch, and the slot that gets them: as many as suit its host. If they would take too long on a much slower host, a faster one is
+    /// tried. The result is empty if no suitable slot is free.
     fn take_for_a_slot(&mut self, slots: NonZero<usize>) -> (Vec<Bucket>, usize) {
         let mut slot = self.slots.free();
         while let Some(free) = slot {
@@ -181,15 +180,15 @@ impl Scheduler {
         (Vec::new(), 0)
     }
 
-    /// Why one rsync does all that the scan found, before anything else was started.
+    /// Whether one rsync copies everything that the scan found, and why. Asked before any launch has copied.
     fn why_one(&mut self) -> Decision {
         if self.meeting.name.is_some() {
             let Some(answer) = self.folding() else { return Decision::Waits };
             let name = self.meeting.name.take().unwrap_or_default();
             match answer {
                 Folding::Tells => {}
-                // With deletion even one rsync may delete what it has copied under the other name (3.5.0 with `--delete-after` leaves
-                // nothing at all, and ends with 0): then nothing is deleted, and that is said.
+                // With deletion, even one rsync may delete what it has copied under the other name (3.5.0 with `--delete-after` leaves nothing at all, and
+                // exits with 0). Therefore nothing is deleted, and the user is told.
                 Folding::Folds if self.policy.deletes.is_some() => self.tell_meeting(name),
                 Folding::Folds | Folding::Unknown => {
                     if self.policy.tells_how {
@@ -201,7 +200,7 @@ impl Scheduler {
                 }
             }
         }
-        // One rsync would delete, or copy what is ignored: where something is, its directory was split.
+        // One rsync would delete, or would copy ignored entries: each directory with an ignored entry was split.
         if self.meeting.is_one || self.policy.gitignore && self.spine.len() > 0 {
             return Decision::Several;
         }
@@ -231,7 +230,7 @@ impl Scheduler {
         self.one_waits = true;
     }
 
-    /// How the destination reads names; asks if that is not known.
+    /// Whether the destination distinguishes the names; `None` if that is not known yet, and then it is asked.
     fn folding(&mut self) -> Option<Folding> {
         let answer = self.meeting.answer.take();
         if answer.is_none() && !std::mem::replace(&mut self.meeting.asks, true) {
@@ -240,7 +239,8 @@ impl Scheduler {
         answer
     }
 
-    /// When all was copied and deletion is to come: whether names that met are one. `None` if that is not known yet.
+    /// Decides, when everything was copied and before anything is deleted, whether names that meet are one name at the destination. `None` if that is not known
+    /// yet.
     pub(super) fn keep_what_meets(&mut self) -> Option<()> {
         let answer = self.folding()?;
         if let Some(name) = self.meeting.name.take()
@@ -258,7 +258,7 @@ impl Scheduler {
         self.commands.push(Command::TellMeeting(name));
     }
 
-    /// Has split directories made, unless they are there already as rsync would make them: a run that finds little to do.
+    /// Starts a launch that creates split directories. It finds nothing to do if they exist already as rsync would make them.
     fn create(&mut self) {
         if !self.spine.dest_made {
             self.name_missing_sources();
@@ -280,17 +280,17 @@ impl Scheduler {
         }
     }
 
-    /// What is not known when it starts is no part of how it copies.
+    /// How a launch that is started ahead copies. It must not depend on anything that may change before the launch is released.
     fn copying_ahead(&self, bucket: Bucket) -> Copying {
         Copying { listed: true, unmarked: false, ..self.copying(bucket) }
     }
 
-    /// Deletion stops once the source is known to have something that cannot be read, as inside one rsync.
+    /// Deletion stops as soon as something in the source is known to be unreadable, as in one rsync.
     fn keeps(&self) -> bool {
         self.sender_failed && self.policy.keeps_if_failed()
     }
 
-    /// As many buckets as fit the arguments of a launch.
+    /// As many buckets as fit into the arguments of one launch.
     fn next_removals(&mut self) -> Option<Vec<Bucket>> {
         let mut taken = vec![self.removals.pop()?];
         let mut room = self.policy.room.saturating_sub(taken[0].argument_bytes);
@@ -336,14 +336,14 @@ impl Scheduler {
         self.commands.push(Command::Start(Box::new(start)));
     }
 
-    /// Puts buckets among those that are copied one after the other, when all others are done.
+    /// Defers these buckets: they are copied one at a time after all others.
     pub(super) fn copy_alone(&mut self, buckets: Vec<Bucket>) {
         self.alone.extend(buckets.iter().map(|bucket| bucket.id));
         self.repair.extend(buckets);
     }
 }
 
-/// Whether one rsync does it all.
+/// Whether one rsync does everything.
 enum Decision {
     Waits,
     One(&'static str),
@@ -353,7 +353,7 @@ enum Decision {
 /// Launches that are started ahead.
 impl Scheduler {
     fn may_go_ahead(&self) -> bool {
-        // After a connection has failed nobody tries how many are too many.
+        // After a failed connection, no launch is tried that the server may refuse.
         self.goes_ahead
             && !self.fell_back
             && self.retry.at_once >= self.steering.most
@@ -361,17 +361,17 @@ impl Scheduler {
             && self.elapsed() < LONGEST_AHEAD
     }
 
-    /// Starts a launch that copies as soon as the split directories that are being made are there.
+    /// Starts a launch that copies as soon as the split directories that are being created exist.
     fn start_copy_ahead(&mut self) -> bool {
         let created = self.slots.creates_up_to().filter(|_| self.may_go_ahead());
         let Some(created) = created else { return false };
-        // What is too much would be taken and put back with each message.
+        // Buckets that do not fit into the list would be taken and put back each time.
         let room = self.policy.room.min(MOST_LISTED);
         let taken = self.queue.take(self.steering.most, room, created as u32, !self.scanned);
         let Some(first) = taken.first() else { return false };
         let how = self.copying_ahead(*first);
         let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
-        // Without rsync's own care about exposed names a list means another launch than arguments.
+        // Unless rsync itself guards exposed names, a launch with a list differs from one with arguments.
         if bytes > MOST_LISTED || first.exposed && !self.policy.lists_exposed {
             self.put_back(Work::Copy(taken));
             return false;
@@ -385,15 +385,15 @@ impl Scheduler {
         true
     }
 
-    /// Starts the launch that sets the attributes of split directories when everything was copied: it is known that there will be one.
+    /// Starts, ahead of time, the launch that sets the attributes of split directories after everything was copied, if it is certain to be needed.
     pub(super) fn prestart_attributes(&mut self) {
         let last = self.phase == Phase::Transfer && self.scanned && self.queue.is_empty() && self.repair.is_empty();
-        // Where lines are printed it has to be quiet, and then nobody sees whether it got its names.
-        // What is copied into directories that were just made changes their times; of a DEST here nobody marks that it was changed.
+        // If rsync prints lines, this launch must be quiet, and then nothing shows whether it received its names. Copying into directories that were just
+        // created changes their times. With a local DEST, rsync is not asked to mark changes, so `touched` may be unset.
         let changes = self.touched || self.policy.watches_dest && self.spine.was_made;
         let comes = changes && !self.policy.prints && self.policy.deletes.is_none();
         let few = self.spine.len() <= MOST_DIRECTORIES_AHEAD;
-        // More may run than were asked for since.
+        // More launches may run than `--processes` if that was lowered meanwhile.
         let fits = self.working() <= self.processes().get();
         if !last || !comes || !few || !fits || !self.slots.only_copies() || !self.may_go_ahead() {
             return;
@@ -404,14 +404,14 @@ impl Scheduler {
             && bytes <= MOST_LISTED
         {
             let work = Work::Attributes(part.clone());
-            // What is set aside may lead elsewhere when it is there again.
+            // A host or address that was set aside may lead to another directory when it comes back, so that no launch is started ahead on it.
             if let Some(slot) = self.slots.place_ahead(&work) {
                 self.start_in(slot, work, None, true);
             }
         }
     }
 
-    /// Lets launches begin whose split directories are there, and those end that have waited for too long.
+    /// Releases the launches whose split directories exist, and dismisses those that have waited too long.
     pub(super) fn release_copies(&mut self) {
         if self.elapsed() >= LONGEST_AHEAD {
             self.dismiss_all();
@@ -426,7 +426,7 @@ impl Scheduler {
         }
     }
 
-    /// Lets the launch begin that sets these attributes; `false` if none waits.
+    /// Releases the waiting launch that sets these attributes; `false` if none waits.
     fn release_attributes(&mut self, part: &Range<usize>) -> bool {
         let waiting = self.slots.waiting();
         let sets = |work: &Work| matches!(work, Work::Attributes(waiting) if waiting == part);
@@ -457,7 +457,7 @@ impl Scheduler {
         }
     }
 
-    /// Lets all end that wait; what they were to copy waits again.
+    /// Dismisses all waiting launches, and puts their buckets back into the queue.
     pub(super) fn dismiss_all(&mut self) {
         for (launch, work) in self.slots.waiting() {
             self.slots.set(launch, State::Dismissed);

@@ -1,4 +1,4 @@
-//! The end of a launch: what its outcome changes.
+//! What the end of a launch changes.
 
 use crate::bucket::Bucket;
 use crate::report::{LaunchResult, Note};
@@ -17,7 +17,7 @@ impl Scheduler {
         let Some(running) = self.slots.remove(launch) else { return };
         let now = self.now;
         self.bandwidth.iter_mut().for_each(|bandwidth| bandwidth.ends(launch, report.sent, now));
-        // Whatever becomes of the launch, that was told.
+        // Findings were already reported to the user, so they count whatever the outcome is.
         self.found(&report.after);
         let case = self.case(&running, report);
         let outcome = outcome(self.rules, &case);
@@ -38,7 +38,7 @@ impl Scheduler {
         }
         if outcome.counts() {
             self.commands.push(Command::Accept(launch));
-            // A repair names it again.
+            // If the bucket is repaired, the repair lists its failures.
             if code == exit::PARTIAL && (!denied || self.stopping()) {
                 self.commands.push(Command::NoteFailures { launch, code });
             }
@@ -49,7 +49,7 @@ impl Scheduler {
             Outcome::Nothing => {}
             Outcome::NotAhead => {
                 self.goes_ahead = false;
-                // Nothing was taken from anywhere for attributes that nobody has asked for yet.
+                // An attributes launch that was started ahead has taken no part from the phase, so that nothing is put back.
                 if !matches!(work, Work::Attributes(_)) || running.state.works() {
                     self.put_back(work);
                 }
@@ -76,7 +76,7 @@ impl Scheduler {
             }
             Outcome::MakeRoom => self.make_room(),
             Outcome::Settle(code) => {
-                // How long a pause was says nothing of others.
+                // A launch that was stopped by a pause says nothing about the time of others.
                 if !held {
                     self.learn(&work, slot, weight, report);
                 }
@@ -84,14 +84,14 @@ impl Scheduler {
             }
         }
         let result = result(outcome, had_failed, self.stopping());
-        // Before what may end the run.
+        // This command precedes the commands that may end the run.
         self.commands.insert(decided, Command::Decided { launch, result });
     }
 
     fn case<'a>(&self, running: &'a Running, report: &'a Report) -> Case<'a> {
         let policy = &self.policy;
         let parallel = policy.one_rsync.is_none() && self.one_rsync.is_none();
-        // What several have begun, one must be able to end.
+        // One rsync must be able to finish what several have begun.
         let may_end = !self.copied || policy.repeatable && !policy.leaves_halves;
         let repeats = policy.repeatable && !policy.leaves_halves;
         Case {
@@ -120,7 +120,7 @@ impl Scheduler {
         }
     }
 
-    /// What the end of a launch says of the host it ran on.
+    /// Tells the host pool how a launch on one of its hosts ended.
     fn tell_hosts(&mut self, slot: usize, outcome: &Outcome, work: &Work, weight: Weight, report: &Report) {
         let stopping = self.stopping();
         let Some(hosts) = &mut self.slots.hosts else { return };
@@ -141,7 +141,7 @@ impl Scheduler {
             NotLaunched::Alone => self.copy_alone(work.buckets().to_vec()),
             NotLaunched::Stands { other_times } => {
                 let Work::Create(part) = work else { return };
-                // Most runs that find the directories find most of the files as well.
+                // If the directories exist already, most files usually do as well.
                 self.queue.expect_little(true);
                 self.spine.other_times |= other_times;
                 self.created(part.end);
@@ -156,7 +156,7 @@ impl Scheduler {
             NotLaunched::Untouched => self.books.done(work.tasks()),
             NotLaunched::NoList => {
                 self.goes_ahead = false;
-                // Nothing was taken from anywhere for attributes that nobody has asked for yet.
+                // An attributes launch that was started ahead has taken no part from the phase, so that nothing is put back.
                 if !matches!(work, Work::Attributes(_)) || state.works() {
                     self.put_back(work);
                 }
@@ -172,7 +172,7 @@ impl Scheduler {
         self.spine.dest_made = true;
     }
 
-    /// What the time of a launch says of those to come.
+    /// Learns from the duration of a launch what later ones will take.
     fn learn(&mut self, work: &Work, slot: usize, weight: Weight, report: &Report) {
         let seconds = report.ran.as_secs_f64();
         if let Work::Copy(_) = work {
@@ -199,7 +199,7 @@ impl Scheduler {
                 self.done += weight;
                 self.copied = true;
                 self.repair.extend(buckets);
-                // A repair does not meet again what went wrong for another reason.
+                // A repair does not run into the other failures again, so they count now.
                 if report.said.otherwise {
                     self.soft.add(code);
                 }
@@ -216,12 +216,12 @@ impl Scheduler {
             }
             Work::Everything => {
                 self.books.settle_all();
-                // Also of those that others had copied before.
+                // This includes buckets that other launches had copied before.
                 self.removals.clear();
-                // It met itself what the scan could not read, as far as that is part of the transfer.
+                // The one rsync runs itself into everything that the scan could not read, as far as that is part of the transfer.
                 self.soft = exit::RunCode::default();
             }
-            // Whoever removed a name first: it is gone.
+            // Someone else has already removed the name, so that nothing is left to do.
             Work::Remove(_) if code == exit::VANISHED => return,
             Work::Clean(_) | Work::Remove(_) | Work::Delete(_) | Work::Attributes(_) => {}
         }
@@ -243,8 +243,8 @@ impl Scheduler {
         }
     }
 
-    /// What is still to be done with buckets that are copied. What is to be deleted after everything was copied is deleted in a step of its own,
-    /// because a launch does not know of the others; and rsync itself looks again whether a name was copied before it removes it.
+    /// Notes what is still to be done with copied buckets. If deletion comes after everything was copied, it is a step of its own, because a launch does not
+    /// know when the others have copied. Single names are removed later, too: rsync itself checks again whether a name was copied before it removes it.
     pub(super) fn is_copied(&mut self, buckets: &[Bucket]) {
         if self.policy.deletes_late() {
             self.books.open(buckets.iter().map(|bucket| Task::Clean(bucket.id)));
@@ -257,7 +257,7 @@ impl Scheduler {
         }
     }
 
-    /// Hands the run to one rsync because a server refuses what several need.
+    /// Leaves the run to one rsync, because a server refuses what several rsyncs need.
     fn fall_back(&mut self, code: u8, said: Option<&str>) {
         let why = said.unwrap_or(exit::meaning(code)).to_owned();
         if self.policy.tells_how {
@@ -276,12 +276,12 @@ impl Scheduler {
         self.queue.clear();
     }
 
-    /// While launches copy, what split directories hold too much is still at the destination: if there is no room, one rsync, which deletes as
-    /// it copies, does what is left. Where a second look at what was copied does something else, the run ends.
+    /// Whether one rsync may do the rest after the destination ran out of room. While launches copy, extraneous entries of split directories are still there,
+    /// but one rsync deletes as it copies. This is not done if copying again would change more than what failed.
     fn may_make_room(&self, work: &Work) -> bool {
         let policy = &self.policy;
         let copies = matches!(work, Work::Copy(_) | Work::Create(_));
-        // Others ran out of room as well.
+        // The run is already left to one rsync, because another launch ran out of room.
         if self.one_waits && copies {
             return true;
         }
@@ -305,7 +305,7 @@ impl Scheduler {
     }
 }
 
-/// What is told of a launch. The run was `ending` before it ended, and `ends` now.
+/// What is reported about a launch. `ending`: the run was already ending before this launch ended. `ends`: it is ending now.
 fn result(outcome: Outcome, ending: bool, ends: bool) -> LaunchResult {
     match outcome {
         Outcome::Settle(exit::OK) => LaunchResult::Done,
@@ -327,7 +327,7 @@ fn result(outcome: Outcome, ending: bool, ends: bool) -> LaunchResult {
     }
 }
 
-/// It has changed something at the destination, or may have.
+/// Whether the launch changed something at the destination, or may have.
 fn may_have_changed(report: &Report) -> bool {
     let in_order = matches!(report.ending, Ending::Ended(ended) if ended.code() == exit::OK);
     !in_order || report.said.changes

@@ -1,8 +1,8 @@
-//! The health of source hosts: who gets work, who is set aside, when it is asked again. Pure: it is told the time.
+//! The health of source hosts: which one gets work, which one is set aside, and when it is asked again. Pure: the time is an argument.
 //!
-//! A host that loses a launch is set aside and asked whether it is there, less and less often; what it had goes back to the queue. When
-//! it answers it gets one launch, and only when that succeeds is it trusted again. A host that fails at once is given
-//! [`UNPROVEN`] launches and no more while others work: it can never drain the queue. One whose launches go on for a while gets more of them.
+//! A host that loses a launch is set aside, and its work goes back to the queue. The host is asked at growing intervals whether it is reachable. When it
+//! answers, it gets one launch, and it is trusted again only if that succeeds. While other hosts work, a host whose launches fail at once gets [`UNPROVEN`]
+//! launches and no more, so that it can never drain the queue. A host whose launches run for a while gets more.
 
 use std::num::NonZero;
 use std::time::{Duration, Instant};
@@ -12,48 +12,48 @@ use crate::queue::Pace;
 use crate::report::HostFigures;
 use crate::scan::Weight;
 
-/// Launches that a host gets at once before one has succeeded, and after which, when all in a row were lost, it is used only if no other is there.
+/// How many launches a host gets at once before one has succeeded. If this many fail in a row, the host is used only if there is no other.
 pub(crate) const UNPROVEN: u32 = 3;
-/// A launch that has gone on for so long did not fail at once. Where a launch takes long, as on slow storage, most slots of a new host would wait for the first
-/// to end (bench-data/runs/2026-11-30-hosts-slow-b).
+/// A launch that has run this long did not fail at once. Otherwise, if a launch takes long, as on slow storage, most slots of a new host would wait for the
+/// first one to end (bench-data/runs/2026-11-30-hosts-slow-b).
 const AT_ONCE: Duration = Duration::from_millis(500);
-/// First wait before a host that was set aside is asked; doubled each time.
+/// How long a host that was set aside is left alone before it is asked; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How much of what is known of the speed of a host is forgotten with each launch that it ends.
+/// How much weight the latest launch has for the speed of a host; earlier launches have the rest.
 const FORGETS: f64 = 0.2;
-/// No launch says of a host that it is slower, or faster, by more than this.
+/// No single launch may make a host count as slower, or faster, by more than this factor.
 const MOST_DIFFERENT: f64 = 50.0;
-/// Seconds that a launch on a host takes at most, if one bucket does not take longer: it is what is lost with the host, and how long nothing can be corrected.
-/// The shell that stays there makes the next launch cheap.
+/// The most seconds that a launch on a host should take, unless a single bucket takes longer: this much work is lost with the host, and for this long the
+/// schedule cannot be corrected. The shell that stays on the host makes the next launch cheap.
 const LONGEST_LAUNCH: f64 = 60.0;
 
 /// All hosts of a run.
 pub(crate) struct HostPool {
-    /// As it was last told.
+    /// The time of the latest input.
     now: Option<Instant>,
     workers: Vec<Worker>,
     /// The host of each slot.
     slots: Vec<usize>,
     timeout: Duration,
-    /// Since when no host can be used.
+    /// Since when no host has been usable.
     stranded: Option<Instant>,
-    /// Launches that have succeeded, on all hosts.
+    /// Successful launches on all hosts.
     wins: u64,
-    /// The code that was last lost.
+    /// The exit code of the launch that was lost last.
     last_code: u8,
 }
 
 struct Worker {
     host: Host,
     state: State,
-    /// The slots of launches that run, and since when.
+    /// The slot of each running launch, and when it started.
     running: Vec<(usize, Option<Instant>)>,
-    /// Launches that have succeeded.
+    /// Successful launches.
     wins: u64,
-    /// Times it was set aside since its last success.
+    /// How often the host was set aside since its last success.
     losses: u32,
-    /// How many times longer its launches take than was expected; `None` before the first.
+    /// How many times longer than expected its launches take; `None` before the first one.
     slower: Option<f64>,
     figures: HostFigures,
 }
@@ -65,7 +65,7 @@ impl Worker {
         }
     }
 
-    /// It has never done anything, or nothing for a long time.
+    /// The host has never completed anything, or has lost several launches since it last did.
     fn has_failed(&self) -> bool {
         self.losses >= UNPROVEN || self.wins == 0 && self.figures.lost >= u64::from(UNPROVEN)
     }
@@ -96,12 +96,12 @@ impl HostPool {
         HostPool { now: None, workers, slots, timeout, stranded: None, wins: 0, last_code: 0 }
     }
 
-    /// It is so late now.
+    /// Sets the current time.
     pub fn tick(&mut self, now: Instant) {
         self.now = Some(now);
     }
 
-    /// Has slots for so many, if there are fewer: more on each host, in the proportion in which they are spread.
+    /// Adds slots up to this number, if there are fewer, in the proportion in which they are spread over the hosts.
     pub fn grow(&mut self, count: NonZero<usize>) {
         let before = self.slots.len();
         hosts::extend(&mut self.slots, count);
@@ -114,23 +114,23 @@ impl HostPool {
         &self.workers[self.slots[slot]].host
     }
 
-    /// The slot for the next launch: on the host with the least to do among those that can be used, and last on one that is much slower than the others.
+    /// The slot for the next launch: on the usable host with the fewest running launches. A host that is much slower than the others comes last.
     pub fn free_slot(&self, taken: impl Fn(usize) -> bool) -> Option<usize> {
         self.free_slot_faster(f64::INFINITY, taken)
     }
 
-    /// The same among the hosts that are faster than this.
+    /// The same, but only among hosts that are faster than this.
     pub fn free_slot_faster(&self, than: f64, taken: impl Fn(usize) -> bool) -> Option<usize> {
         let usual = self.usual();
         let key = |at: usize| (self.pace_of(at, usual).is_slow(), self.workers[at].running.len());
-        // Each host once, however many slots it has.
+        // The key is computed once per host, because a host may have many slots.
         let hosts: Vec<Option<(bool, usize)>> =
             (0..self.workers.len()).map(|at| (self.slower(at) < than && self.usable(at)).then(|| key(at))).collect();
         let free = (0..self.slots.len()).filter(|slot| hosts[self.slots[*slot]].is_some() && !taken(*slot));
         free.min_by_key(|slot| hosts[self.slots[*slot]])
     }
 
-    /// How fast a slot is.
+    /// The speed of a slot.
     pub fn pace(&self, slot: usize) -> Pace {
         self.pace_of(self.slots[slot], self.usual())
     }
@@ -143,7 +143,7 @@ impl HostPool {
         self.workers[at].slower.unwrap_or(1.0)
     }
 
-    /// How much slower than expected all are together that work or can: as many slots of this speed would do what they do.
+    /// How much slower than expected all hosts are together that work or could work: the same number of slots at this speed would do the same work.
     fn usual(&self) -> f64 {
         let speeds =
             self.workers.iter().enumerate().filter(|(at, worker)| !worker.running.is_empty() || self.usable(*at));
@@ -154,14 +154,14 @@ impl HostPool {
         if speed > 0.0 { slots / speed } else { 1.0 }
     }
 
-    /// A launch has taken so many times longer than was expected.
+    /// A launch took this many times longer than expected.
     pub fn took(&mut self, slot: usize, ratio: f64) {
         if !(ratio.is_finite() && ratio > 0.0) {
             return;
         }
         let ratio = ratio.clamp(1.0 / MOST_DIFFERENT, MOST_DIFFERENT);
         let known = &mut self.workers[self.slots[slot]].slower;
-        // Factors, so that half as fast and twice as fast weigh the same.
+        // The average is geometric, so that half as fast and twice as fast have the same weight.
         *known = Some(known.map_or(ratio, |known| known.powf(1.0 - FORGETS) * ratio.powf(FORGETS)));
     }
 
@@ -170,9 +170,9 @@ impl HostPool {
         let ready = worker.state == State::Ready;
         let room = match (worker.wins > 0 && worker.losses == 0, worker.losses) {
             (true, _) => true,
-            // New: as many as it may lose.
+            // A new host gets as many launches as it may lose.
             (false, 0) => worker.running.iter().filter(|(_, since)| self.is_young(*since)).count() < UNPROVEN as usize,
-            // On trial.
+            // A host that comes back gets one launch.
             (false, _) => worker.running.is_empty(),
         };
         ready && room && !(worker.has_failed() && self.others_work(at))
@@ -194,7 +194,7 @@ impl HostPool {
         worker.figures.launches += 1;
     }
 
-    /// A launch came to its end, whatever rsync said of the files.
+    /// A launch came to its end, whatever rsync reported about the files.
     pub fn won(&mut self, slot: usize, buckets: u64, weight: Weight, ran: Duration) {
         self.wins += 1;
         let worker = &mut self.workers[self.slots[slot]];
@@ -206,14 +206,14 @@ impl HostPool {
         worker.figures.busy += ran;
     }
 
-    /// A launch was stopped by us, or could not begin.
+    /// A launch was stopped by multi-sync, or could not begin.
     pub fn left(&mut self, slot: usize) {
         let worker = &mut self.workers[self.slots[slot]];
         worker.ended(slot);
     }
 
-    /// A launch was lost with its host or its connection. Launches that are lost together count once. Whether the host was set
-    /// aside because of it, and for how long at least.
+    /// A launch was lost with its host or its connection. Launches that are lost together count once. Returns how long the host is set aside at least, if this
+    /// launch is the reason.
     pub fn lost(&mut self, slot: usize, code: u8, now: Instant) -> Option<Duration> {
         self.last_code = code;
         let worker = &mut self.workers[self.slots[slot]];
@@ -229,7 +229,7 @@ impl HostPool {
         Some(wait)
     }
 
-    /// Hosts that are to be asked now whether they are there; each is told once until [`HostPool::answered`].
+    /// The hosts that are to be asked now whether they are reachable. Each one is returned once until [`HostPool::answered`].
     pub fn due(&mut self, now: Instant) -> Vec<(usize, Host)> {
         let mut due = Vec::new();
         for (at, worker) in self.workers.iter_mut().enumerate() {
@@ -256,8 +256,8 @@ impl HostPool {
         }
     }
 
-    /// The code to end with, if no host could be used for too long. One that answers and loses each launch that it is given does not count; one whose launch goes
-    /// on for that long does.
+    /// The exit code of the run, if no host was usable for too long. A host that answers but loses each of its launches does not count as usable; a host with a
+    /// launch that has run this long does.
     pub fn stranded(&mut self, now: Instant) -> Option<u8> {
         let lasts = |since: Option<Instant>| since.is_some_and(|since| now.duration_since(since) >= self.timeout);
         let is_good = |worker: &Worker| {
@@ -268,22 +268,22 @@ impl HostPool {
             return None;
         }
         let since = *self.stranded.get_or_insert(now);
-        // Who is tried is waited for.
+        // While a host is on trial, the run waits for its launch.
         let tried = (0..self.workers.len()).any(|at| self.usable(at) || !self.workers[at].running.is_empty());
         (!tried && now.duration_since(since) >= self.timeout).then_some(self.last_code)
     }
 
-    /// The time without a host that can be used begins anew.
+    /// Restarts the time after which a run without a usable host ends.
     pub fn waits_anew(&mut self) {
         self.stranded = None;
     }
 
-    /// Launches that have succeeded so far.
+    /// The number of successful launches so far.
     pub fn wins(&self) -> u64 {
         self.wins
     }
 
-    /// Whether a host has ever done something.
+    /// Whether a launch on this host has ever succeeded.
     pub fn is_proven(&self, slot: usize) -> bool {
         self.workers[self.slots[slot]].wins > 0
     }
@@ -292,12 +292,12 @@ impl HostPool {
         self.slots[slot]
     }
 
-    /// A run ends when no host could be used for so long.
+    /// A run ends if no host was usable for this long.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// How many hosts there are.
+    /// The number of hosts.
     pub fn hosts(&self) -> usize {
         self.workers.len()
     }
@@ -422,7 +422,7 @@ mod tests {
         (0..6).for_each(|slot| pool.won(slot, 1, Weight::default(), second(1)));
         let slow = pool.pace(0);
         assert!(slow.slower > 9.0 && slow.is_slow() && !pool.pace(1).is_slow(), "{slow:?}");
-        // Six slots, of which two do a tenth.
+        // There are six slots, and two of them work at a tenth of the usual speed.
         assert!((slow.usual - 6.0 / 4.2).abs() < 0.01, "{slow:?}");
         let first = pool.free_slot(|_| false).unwrap();
         assert_ne!(pool.of_slot(first), 0);
@@ -473,7 +473,7 @@ mod tests {
         assert_eq!(pool.stranded(now + second(62)), None);
     }
 
-    /// Whether it answers is one thing, and whether rsync works there another.
+    /// A host may answer although rsync does not work there.
     #[test]
     fn hosts_that_answer_and_do_nothing_are_no_hosts() {
         for lasts in [1, 45, 70] {
@@ -498,7 +498,7 @@ mod tests {
                     running.push((slot, seconds));
                 }
             }
-            // A launch that goes on for the whole of that time may have done something.
+            // A launch that runs for the whole timeout may have done something.
             let expected = if lasts > 60 { None } else { Some(()) };
             assert_eq!(ended.map(|_| ()), expected, "{lasts}");
             assert!(ended.is_none_or(|ended| (60..=60 + 2 * lasts + 31).contains(&ended)), "{ended:?}");

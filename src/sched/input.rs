@@ -1,4 +1,4 @@
-//! What the scheduler is told, and what it asks for.
+//! The inputs and the commands of the scheduler.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -13,84 +13,83 @@ use crate::supervise::Ended;
 use super::books::Closed;
 use super::work::{LaunchId, Start};
 
-/// What the scheduler is told.
+/// An event that the scheduler has to know of.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The scan has split a directory; parents come first.
+    /// The scan has split a directory. Parents come before their children.
     Directory(Directory),
-    /// Buckets that the scan has filled.
+    /// The scan has filled these buckets.
     Buckets(Vec<Bucket>),
-    /// This name may be one with another at the destination.
+    /// This name of the source and another one may be a single name at the destination.
     Meets(String),
-    /// An entry of the source takes so many seconds at least.
+    /// Looking at an entry of the source takes at least this many seconds.
     LookUp(f64),
-    /// Something of the source could not be read, or was left out.
+    /// Something in the source could not be read, or was left out.
     Unread {
         vanished: bool,
     },
-    /// All of the source is in buckets.
+    /// The scan has ended, and everything is in buckets.
     ScanEnded,
-    /// What running launches have dealt with so far.
+    /// What the running launches have completed so far.
     InFlight(Weight),
-    /// What was found when a launch was prepared, just before its rsync is started or released.
+    /// What the preparation of a launch found, just before its rsync is started or released.
     Prepared(LaunchId, Findings),
-    /// Whether a launch that waited has got its names.
+    /// Whether a launch that was started ahead received its names.
     Released(LaunchId, Release),
-    /// It has done everything and only ends; others may have its place.
+    /// The launch has done all its work and is only exiting. Other launches may take its place.
     Draining(LaunchId),
     Ended(LaunchId, Box<Report>),
-    /// How the destination reads names that differ in case or form only.
+    /// Whether the destination distinguishes names that differ only in case or form.
     Folding(Folding),
-    /// A host that was set aside is there, or is not.
+    /// Whether a host that was set aside is reachable.
     HostAnswered(usize, bool),
-    /// So many launches may run at once, and have this bandwidth together, from now on; what is `None` stays. Of the bandwidth the inner `None` is
-    /// no limit.
+    /// From now on, this many launches may run at once, and this is their bandwidth together. `None` leaves a value unchanged; an inner `None` means no limit.
     Adjust {
         processes: Option<NonZero<usize>>,
         bandwidth: Option<Option<NonZero<u64>>>,
     },
-    /// Nothing is started, and what runs is stopped, until [`Input::Continue`].
+    /// Nothing is started until [`Input::Continue`], and running launches are stopped.
     Pause,
     Continue,
-    /// What runs is to come to its end, and then the run ends.
+    /// Running launches may end, and then the run ends.
     WindDown,
-    /// The user ends the run.
+    /// The user interrupts the run.
     Interrupted,
     /// Time has passed.
     Tick,
 }
 
-/// A split directory, as far as it concerns the order of launches.
+/// A split directory, as far as the order of launches depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Directory {
-    /// Bytes of its argument.
+    /// The length of its argument in bytes.
     pub argument_bytes: usize,
-    /// It lacks `u+rwx`.
+    /// The directory lacks `u+rwx`.
     pub locked: bool,
 }
 
-/// What looking at the source and at DEST has brought, before a launch or after it.
+/// What a look at the source and at DEST found, before or after a launch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Findings {
-    /// Something was left out, and told.
+    /// Something was left out, and the user was told.
     pub partial: bool,
-    /// It was something of the source, so that nothing must be deleted.
+    /// Something in the source was left out or could not be read, so that nothing must be deleted.
     pub sender_failed: bool,
     /// Buckets of which some units were left out.
     pub cut: Vec<u64>,
-    /// DEST is no longer the directory that it was, and that was told.
+    /// DEST is no longer the same directory, and the user was told.
     pub dest_lost: bool,
-    /// The source is no longer the directory that it was, and that was told.
+    /// The source is no longer the same directory, and the user was told.
     pub source_lost: bool,
 }
 
-/// What became of a launch that was to get its names.
+/// What became of a launch that was to receive its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Release {
     Begun,
-    /// It was started in another way than it would be now: it ends without names.
+    /// It was started with other options than it would be started with now, and ends without names.
     Otherwise,
-    /// Nothing is left of its work. `told` if the user knows why.
+    /// Nothing of its work is left. `told` means that the user knows why.
     NothingLeft {
         told: bool,
     },
@@ -99,19 +98,19 @@ pub(crate) enum Release {
 /// Why no rsync was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotLaunched {
-    /// Nothing is left of its work. `told` if the user knows why.
+    /// Nothing of its work is left. `told` means that the user knows why.
     NothingLeft { told: bool },
-    /// It would lock directories that others need: it has to run alone.
+    /// The launch would lock directories that others need, and has to run alone.
     Alone,
-    /// The directories are at DEST already; some may have other times.
+    /// The directories exist at DEST already. `other_times`: some have other times than in the source.
     Stands { other_times: bool },
-    /// The first pass has made the directories, and they are still to get their attributes.
+    /// The first pass has created the directories. They still need their attributes.
     Made,
-    /// The directories have the attributes they were created with.
+    /// The directories still have the attributes with which they were created.
     Untouched,
-    /// Its names cannot be handed over later.
+    /// The names cannot be handed over later.
     NoList,
-    /// The run ends, or DEST is lost.
+    /// The run is ending, or DEST is lost.
     Stopped,
 }
 
@@ -119,7 +118,7 @@ pub(crate) enum NotLaunched {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     NotLaunched(NotLaunched),
-    /// The system did not let it start, or its units could not be read: the executor has the error.
+    /// The system could not start it, or its units could not be read. The engine has the error.
     Failed,
     Ended(Ended),
 }
@@ -129,89 +128,89 @@ pub(crate) enum Ending {
 pub(crate) struct Report {
     pub ending: Ending,
     pub ran: Duration,
-    /// Bytes it has sent, if it said so.
+    /// The bytes that it sent, if rsync reported them.
     pub sent: Option<u64>,
     /// What was found when it had ended.
     pub after: Findings,
-    /// It had got its names when it ended.
+    /// It had received its names.
     pub begun: bool,
-    /// It was stopped for a while, whatever for.
+    /// It was stopped for a while, for whatever reason.
     pub was_held: bool,
-    /// What follows from its messages.
+    /// What its messages mean.
     pub said: Symptoms,
 }
 
-/// What follows from the messages of a launch, and from looking at what they name.
+/// What the messages of a launch mean, after a look at the files that they name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Symptoms {
-    /// All went well, and with no file.
+    /// It succeeded, and transferred no file.
     pub no_files: bool,
-    /// It has changed something, or may have.
+    /// It changed something, or may have.
     pub changes: bool,
-    /// The other side let nobody else in.
+    /// The other side accepted no further connection.
     pub no_place: bool,
-    /// The rsync that was started could not enter a source that is held open.
+    /// The rsync that was started could not enter a source directory that multi-sync holds open.
     pub out_of_reach: bool,
-    /// Something it was asked for is refused.
+    /// The other side refuses something that this launch needs.
     pub refused: bool,
-    /// What it complained of first.
+    /// Its first complaint.
     pub complaint: Option<String>,
-    /// The receiving side may not do something that it might if it were repeated in another way.
+    /// The receiving side was denied access, and a repetition in another way may succeed.
     pub denied: bool,
     /// It complained of something else as well.
     pub otherwise: bool,
-    /// All that failed may have passed meanwhile.
+    /// All its failures may have passed meanwhile.
     pub transient: bool,
-    /// All that it missed is gone from the source.
+    /// Everything that it could not find has really vanished from the source.
     pub gone: bool,
-    /// It could only not set times that were right before.
+    /// It failed only to set times, which had been right before.
     pub times_in_vain: bool,
-    /// Directories were asked for, and something else was found.
+    /// It was asked to create directories and found something else in their place.
     pub skipped: bool,
-    /// It only complained of names below a file, or a link, that would have made way for a directory.
+    /// It complained only of names below a file or a link, which a directory would have replaced in a real run.
     pub only_below_files: bool,
     pub only_below_loops: bool,
-    /// Something of the source could not be listed, or read.
+    /// Something in the source could not be listed, or read.
     pub list_failed: bool,
     pub file_failed: bool,
-    /// Its list of names did not arrive.
+    /// The list of names did not reach it completely.
     pub lost_list: bool,
-    /// It ended with its parent's connection.
+    /// It ended because the connection of the parent was lost.
     pub lost_parent: bool,
 }
 
-/// What the scheduler asks for, to be carried out in this order.
+/// What the engine has to do. Commands are carried out in this order.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     Start(Box<Start>),
-    /// Hands a launch that waits its names.
+    /// Gives a waiting launch its names.
     Release {
         launch: LaunchId,
         how: Option<Copying>,
     },
-    /// Lets a launch that waits end without names.
+    /// Ends a waiting launch without names.
     Dismiss(LaunchId),
-    /// Tells complaints that were held back.
+    /// Prints the complaints of a launch that were held back.
     TellHeld(LaunchId),
-    /// Takes over which directories a launch could not make, or found blocked.
+    /// Takes over which directories the launch could not create, or found blocked.
     Accept(LaunchId),
-    /// Writes down what a launch has failed to do.
+    /// Records what a launch failed to do.
     NoteFailures {
         launch: LaunchId,
         code: u8,
     },
-    /// Adds the entries of a launch that copied to the statistics.
+    /// Adds the entries that a launch copied to the statistics.
     Count(LaunchId),
-    /// Writes down that buckets are done.
+    /// Records that buckets are done.
     Done {
         launch: LaunchId,
         code: u8,
         sender_failed: bool,
         buckets: Vec<u64>,
     },
-    /// A launch is to be done once more.
+    /// The work of a launch will be done again.
     Retried,
-    /// What was decided about a launch that has ended; one for each.
+    /// What was decided about a launch that has ended. Each launch has exactly one.
     Decided {
         launch: LaunchId,
         result: LaunchResult,
@@ -220,23 +219,23 @@ pub(crate) enum Command {
     HostBack(usize),
     Note(Note),
     Failed(Failed),
-    /// Tells of the sources that do not exist.
+    /// Reports the sources that do not exist.
     TellMissing,
-    /// Nothing is deleted because of this name: told, and written down.
+    /// Reports and records that nothing is deleted because of this name.
     TellMeeting(String),
-    /// How does the destination read names that differ in case or form only?
+    /// Finds out whether the destination distinguishes names that differ only in case or form.
     AskFolding,
-    /// Is this host there?
+    /// Asks whether this host is reachable.
     Probe(usize),
-    /// One rsync does it all, for this reason.
+    /// One rsync does everything, for this reason.
     OneRsync(String),
-    /// Stops what runs, and holds up what is about to start.
+    /// Stops the running launches, and holds those that are about to start.
     Pause,
-    /// Lets it go on.
+    /// Continues them.
     Continue,
-    /// The run cannot go on: the executor has the error of this launch.
+    /// The run cannot continue; the engine has the error of this launch.
     Abort(LaunchId),
-    /// Nothing more is started, and what runs is to end.
+    /// Ends the running launches. No more are started.
     Stop,
     Finish(Verdict),
 }
@@ -244,10 +243,10 @@ pub(crate) enum Command {
 /// How the run ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// Everything is done, or was left out and told.
+    /// Everything is done, or was left out and reported.
     Complete(Closed),
-    /// It was ended before its time.
+    /// The run ended before everything was done.
     Stopped,
-    /// An error of ours: something is neither done nor told to be left out.
+    /// A bug in multi-sync: something is neither done nor reported as left out.
     Unaccounted(String),
 }

@@ -51,33 +51,33 @@ use steering::Steering;
 use tuner::Tuner;
 pub(crate) use work::{LaunchId, Start, Work};
 
-/// The split directories, as far as the order of launches goes by them. Parents come first.
+/// The split directories, as far as the order of launches depends on them. Parents come before their children.
 #[derive(Debug, Default)]
 struct Spine {
-    /// Bytes of the argument of each.
+    /// The length of each one's argument in bytes.
     arguments: Vec<usize>,
     /// How many exist at the destination.
     created: usize,
-    /// A launch that creates some is running.
+    /// A launch is creating some of them.
     creating: bool,
-    /// A launch has made some.
+    /// A launch has created some of them.
     was_made: bool,
     /// At least one lacks `u+rwx`.
     locked: bool,
-    /// Some stood there already with other times.
+    /// Some existed already, with other times.
     other_times: bool,
     /// DEST exists.
     dest_made: bool,
 }
 
-/// What is asked about names that may be one at the destination.
+/// Names of the source that may be a single name at the destination, and what is known of them.
 #[derive(Debug, Default)]
 struct Meeting {
-    /// The first of them that nobody has asked about.
+    /// The first such name for which no answer is known yet.
     name: Option<String>,
     asks: bool,
     answer: Option<Folding>,
-    /// Some are one: nothing is deleted.
+    /// Some names are one name at the destination: nothing is deleted.
     is_one: bool,
 }
 
@@ -99,44 +99,44 @@ pub(crate) struct Scheduler {
     books: Books,
     retry: Retry,
     meeting: Meeting,
-    /// When the scan told something for the first time.
+    /// When the first result of the scan arrived.
     first_found: Option<Instant>,
     scanned: bool,
     /// An earlier part of the run has started launches.
     resumes: bool,
     next_launch: LaunchId,
-    /// Launches of this part of the run.
+    /// The launches of this part of the run.
     launches: u64,
-    /// Nothing but split directories was begun.
+    /// No launch has started except those that create split directories.
     only_created: bool,
-    /// Sources that do not exist were told of.
+    /// Missing sources were reported.
     named_missing: bool,
     /// Buckets that are copied while nothing else runs.
     repair: Vec<Bucket>,
-    /// Those of them that no launch was given yet.
+    /// Buckets among `repair` that no launch has copied yet.
     alone: HashSet<u64>,
-    /// Buckets whose names are to be removed from the source at the end.
+    /// Buckets whose names are removed from the source at the end.
     removals: Vec<Bucket>,
-    /// Buckets in which is still to be deleted.
+    /// Buckets in whose subtrees extraneous entries are still to be deleted.
     to_clean: Vec<Bucket>,
-    /// Why one rsync does it all, if it does.
+    /// Why one rsync does everything, if it does.
     one_rsync: Option<String>,
-    /// It is still to start.
+    /// This one rsync has not started yet.
     one_waits: bool,
-    /// The server allows less than several rsyncs need.
+    /// The server refuses what several rsyncs need.
     fell_back: bool,
-    /// An rsync lost its list: the others read it whole.
+    /// An rsync lost its list, so that the others read their lists as a whole.
     whole_lists: bool,
-    /// Something of the source could not be read: rsync deletes nothing then.
+    /// Something in the source could not be read: then rsync deletes nothing.
     sender_failed: bool,
     /// Something was copied.
     copied: bool,
-    /// A launch has changed something at the destination, or may have: known of launches that are asked for it.
+    /// A launch changed something at the destination, or may have. Known only of launches that report it ([`Policy::marks_changes`]).
     touched: bool,
     /// Launches are started ahead.
     goes_ahead: bool,
     done: Weight,
-    /// What running launches have dealt with.
+    /// What running launches have completed.
     in_flight: Weight,
     soft: RunCode,
     failed: Option<u8>,
@@ -198,7 +198,7 @@ impl Scheduler {
         scheduler
     }
 
-    /// Takes events in the order in which they happened, and returns what is to be done.
+    /// Handles events in the order in which they happened, and returns the commands to carry out.
     pub fn handle(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>) -> Vec<Command> {
         self.now = now;
         self.slots.hosts.iter_mut().for_each(|hosts| hosts.tick(now));
@@ -221,7 +221,7 @@ impl Scheduler {
                 self.spine.arguments.push(argument_bytes);
                 self.spine.locked |= locked;
             }
-            // One rsync for everything may have begun before all was found, and meets itself what cannot be read.
+            // A single rsync may have begun before the scan found everything. It runs itself into whatever cannot be read.
             Input::Buckets(_) | Input::Unread { .. } if self.one_rsync.is_some() => {}
             Input::Buckets(buckets) => {
                 for bucket in buckets {
@@ -264,7 +264,7 @@ impl Scheduler {
             Input::WindDown => self.wind_down(),
             Input::Interrupted => {
                 self.interrupted = !self.finished;
-                // What is stopped would not end.
+                // A stopped launch would not end.
                 self.go_on();
             }
             Input::Tick => {}
@@ -314,7 +314,7 @@ impl Scheduler {
         self.now.duration_since(self.began)
     }
 
-    /// `--stop-after` is about the run, not about each rsync.
+    /// `--stop-after` limits the whole run, not each rsync.
     fn look_at_the_clock(&mut self) {
         let over = self.policy.stop_after.is_some_and(|limit| self.elapsed() >= limit);
         if over && !self.stopping() && self.phase != Phase::Done {
@@ -339,7 +339,7 @@ impl Scheduler {
         }
     }
 
-    /// Asks hosts that were set aside whether they are there, and ends the run if none was for too long.
+    /// Asks the hosts that were set aside whether they are reachable, and ends the run if none was usable for too long.
     fn look_at_the_hosts(&mut self) {
         if self.stopping() || self.phase == Phase::Done || self.steering.paused {
             return;
@@ -377,12 +377,12 @@ impl Scheduler {
         self.tuner.as_ref().map_or(self.steering.most, Tuner::processes)
     }
 
-    /// How many running launches count as one of `--processes`.
+    /// How many running launches count towards `--processes`.
     pub fn working(&self) -> usize {
         self.slots.working(self.processes())
     }
 
-    /// When something is due without an input, if that is before the next regular call.
+    /// When something becomes due without an input, if that is before the next regular call.
     pub fn next_change(&self) -> Option<Instant> {
         self.bandwidth.as_ref().and_then(Bandwidth::next_change)
     }
@@ -396,7 +396,7 @@ impl Scheduler {
         self.phase == Phase::Done && !self.stopping()
     }
 
-    /// The step in which the run is.
+    /// The current step of the run.
     pub fn step(&self) -> Step {
         match self.phase {
             Phase::Transfer => Step::Copy,
@@ -415,7 +415,7 @@ impl Scheduler {
         may_run && !self.scanned && self.working() < self.processes().get()
     }
 
-    /// The number of buckets that wait.
+    /// The number of waiting buckets.
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
@@ -439,7 +439,7 @@ impl Scheduler {
         self.copied || self.spine.dest_made
     }
 
-    /// The exit code of the run so far: the gravest of the interruption, the code that ended the run, and the codes of launches that completed.
+    /// The exit code of the run so far: the most severe one among the interruption, the code that ended the run, and the codes of completed launches.
     pub fn code(&self) -> RunCode {
         let mut code = RunCode::default();
         if self.interrupted {

@@ -1,7 +1,7 @@
-//! A fake world that answers the scheduler's commands with random ends of launches, and what must hold whatever happens. `MODEL_RUNS=1000000 cargo test
-//! --release --lib sched::model` tries more of them; `MODEL_SEED=N` repeats one.
+//! A fake world, which answers the scheduler's commands and lets launches end at random, and the invariants that must hold in it. `MODEL_RUNS=1000000 cargo
+//! test --release --lib sched::model` tries more runs; `MODEL_SEED=N` repeats one.
 
-/// Ends a judgement unless something holds.
+/// Returns with an error unless the condition holds.
 macro_rules! must {
     ($holds:expr, $($text:tt)*) => { if !$holds { return Err(format!($($text)*)); } };
 }
@@ -29,7 +29,7 @@ use super::*;
 use answers::report;
 
 const RUNS: u64 = 20_000;
-/// After so many steps nothing fails any more, and a run that goes on for so long does not end.
+/// After `TROUBLED` steps nothing fails any more. A run of `LONGEST` steps is taken for endless.
 const TROUBLED: usize = 400;
 const LONGEST: usize = 4000;
 
@@ -54,7 +54,7 @@ impl Random {
     }
 }
 
-/// A launch as the world sees it.
+/// A launch in the fake world.
 struct Alive {
     start: Start,
     prepared: bool,
@@ -68,7 +68,7 @@ struct Alive {
 /// What a launch that has ended has really done.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Truth {
-    /// All of it, with this code.
+    /// All its work, with this exit code.
     Done(u8),
     Lost,
 }
@@ -77,7 +77,7 @@ enum Truth {
 enum Fate {
     Waits,
     Done,
-    /// Nothing of it was left, and that was told.
+    /// Nothing of it was left, and that was reported.
     Skipped,
 }
 
@@ -88,57 +88,57 @@ struct World {
     of_slots: Vec<usize>,
     now: Instant,
     steps: usize,
-    /// What the scan is still to tell.
+    /// What the scan has not reported yet.
     scan: VecDeque<Input>,
     scanned: bool,
     dirs: usize,
-    /// At the destination.
+    /// How many split directories exist at the destination.
     created: usize,
     buckets: BTreeMap<u64, (Bucket, Fate)>,
     alive: BTreeMap<LaunchId, Alive>,
-    /// And whether something of the source could not be listed.
+    /// What each launch that has ended has really done, and whether it failed to list something in the source.
     truths: HashMap<LaunchId, (Truth, Work, bool)>,
-    /// Hosts that are set aside, and what they were asked.
+    /// Hosts that were asked whether they are reachable; `aside` has those that are set aside.
     asked: Vec<usize>,
     aside: BTreeSet<usize>,
     asks_folding: bool,
-    /// Something of the source is known to have failed.
+    /// The scheduler knows that something in the source failed.
     sender_failed: bool,
-    /// Something went wrong that the exit code has to tell.
+    /// Something went wrong that has to show in the exit code.
     told: bool,
     touched: bool,
-    /// Directories that were created or written into and have not got their attributes since.
+    /// Directories that were created or written into, and whose attributes were not set since.
     unset: BTreeSet<usize>,
     cleaned: BTreeSet<u64>,
     removed: BTreeSet<u64>,
     deleted_in: BTreeSet<usize>,
-    /// One rsync was told to do everything, and did.
+    /// Set when the one rsync for everything has ended: whether it succeeded.
     everything: Option<bool>,
-    /// So many may work after a lost connection.
+    /// How many may work after a connection was lost.
     most: usize,
-    /// Done before the run was taken up again.
+    /// What was done before the run was resumed.
     before: Before,
     verdict: Option<Verdict>,
     stopped: bool,
     /// One rsync is to do everything.
     becomes_one: bool,
-    /// Somebody changes the run while it goes on.
+    /// The user changes settings during the run.
     steered: bool,
-    /// What was set last.
+    /// The settings that were made last.
     limit: usize,
     bandwidth: Option<u64>,
     paused: bool,
     winds_down: bool,
-    /// The scheduler has said so.
+    /// The scheduler has announced the pause.
     stands_still: bool,
-    /// Launches that were stopped then.
+    /// Launches that were stopped by the pause.
     held: BTreeSet<LaunchId>,
 }
 
-/// What a run comes to.
+/// The result of a run: an error says what is violated.
 type Judged = std::result::Result<(), String>;
 
-/// One run, and perhaps another one that takes it up again.
+/// Executes one run, and for some seeds a second one that resumes it.
 fn run(seed: u64, rules: &'static [Rule]) -> Judged {
     let mut world = World::new(seed);
     let cut = world.random.one_in(3).then(|| world.random.below(40));
@@ -208,11 +208,11 @@ fn violations(seeds: std::ops::Range<u64>, rules: &'static [Rule], most: usize) 
     found
 }
 
-/// Hosts that could help the scan are asked for by it, also where something waits that is not worth a launch yet.
+/// Even if work waits that is not worth a launch yet, the scheduler still asks the scan for more.
 #[test]
 fn a_scan_is_awaited_until_it_has_ended() {
     let mut world = World::new(0);
-    // Nothing begins before.
+    // No launch starts before the scan has ended.
     world.policy.short_scan = Duration::from_secs(3600);
     let mut scheduler = world.scheduler(RULES);
     let found: Vec<Input> = std::mem::take(&mut world.scan).into();
@@ -222,7 +222,7 @@ fn a_scan_is_awaited_until_it_has_ended() {
     assert!(!scheduler.awaits_scan());
 }
 
-/// Both may come in one look. Found by 10^6 runs: what was stopped stayed so for ever.
+/// A pause and an interruption may arrive in one call. Found by 10^6 runs: stopped launches stayed stopped for ever.
 #[test]
 fn an_interruption_ends_a_pause() {
     let world = World::new(0);
@@ -249,7 +249,7 @@ fn whatever_happens_the_invariants_hold() {
     assert_eq!(found, []);
 }
 
-/// The table with another row in the place of one.
+/// The table with one rule replaced.
 fn broken(id: &str, rule: fn(&Case<'_>) -> Option<Outcome>) -> &'static [Rule] {
     let rules: Vec<Rule> = RULES.iter().map(|row| if row.0 == id { (row.0, rule) } else { *row }).collect();
     assert_ne!(
@@ -266,19 +266,19 @@ fn a_broken_table_is_noticed() {
     let breaks: [Break; 8] = [
         // A launch that ended before it began counts as done.
         ("idle prestart", |_| None),
-        // What a pause has ended counts as done.
+        // A launch that was ended by a pause counts as done.
         ("ended by a pause", |case| (case.held && LOST(case)).then_some(Outcome::Nothing)),
-        // What a host has lost is forgotten.
+        // The work of a lost host is forgotten.
         ("host lost", |case| (case.on_hosts && LOST(case)).then_some(Outcome::Nothing)),
         // An rsync that was killed counts as done.
         ("broken off", |case| (exit::class(case.code()) == exit::Class::Broken).then_some(Outcome::Settle(exit::OK))),
-        // After a lost connection as many run as before.
+        // After a lost connection as many rsyncs run as before.
         ("connection lost", |case| LOST(case).then_some(Outcome::Again { code: case.code(), most: u32::MAX })),
-        // A lost list is no failure.
+        // A lost list does not count as a failure.
         ("list lost", |case| case.report.said.lost_list.then_some(Outcome::Settle(exit::OK))),
-        // What was not let in is dropped.
+        // The work of a launch that was turned away is dropped.
         ("turned away", |case| (case.report.said.no_place && !case.stopping).then_some(Outcome::Nothing)),
-        // Entries that failed are not in the exit code.
+        // Failed entries do not show in the exit code.
         ("settled", |case| exit::is_settled(case.code()).then_some(Outcome::Settle(exit::OK))),
     ];
     for (id, rule) in breaks {

@@ -1,4 +1,4 @@
-//! What follows from the end of a launch: an ordered table, of which the first row that applies decides.
+//! What follows from the end of a launch: an ordered table, in which the first row that applies decides.
 
 use crate::error::EXIT_FILE_IO;
 use crate::rsync::exit::{self, Class};
@@ -10,74 +10,75 @@ use super::input::{Ending, NotLaunched, Report};
 use super::slots::State;
 use super::work::Work;
 
-/// How often an rsync that was killed or ran out of memory is tried again, at most.
+/// How often an rsync that was killed or ran out of memory is retried at most.
 pub(crate) const BROKEN_RETRIES: u32 = 1;
-/// So often in a row one launch is turned away for which there should be a place, before that is an error; and before anything has worked.
+/// A launch may be turned away this many times in a row although the run has no other connection, before that is an error. The second value applies before any
+/// launch has succeeded.
 const LONGEST_TURN: u32 = 20;
 const FIRST_TURNS: u32 = 2;
 
-/// A remote shell could not connect.
+/// The exit code of a remote shell that could not connect.
 const CONNECTION: u8 = 255;
-/// rsync's codes for a broken connection to a daemon and a broken protocol stream, and for something that the other side does not support.
+/// rsync's codes for a broken connection to a daemon, for a broken protocol stream, and for something that the other side does not support.
 const SOCKET: u8 = 10;
 const STREAM: u8 = 12;
 const UNSUPPORTED: u8 = 4;
 
-/// Who ended a launch that was lost with its host.
+/// What ended a launch that was lost with its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// The way to the host.
+    /// The connection to the host.
     Connection,
-    /// The rsync there.
+    /// The rsync on the host.
     Rsync,
 }
 
-/// What is done about it.
+/// What is done about the end of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Nothing: its work is done otherwise already.
+    /// Nothing: its work is already done in another way.
     Nothing,
-    /// It has done nothing although it was started ahead: its work waits again, and no launch is started ahead any more.
+    /// The launch was started ahead and has done nothing. Its work waits again, and no more launches are started ahead.
     NotAhead,
     /// No rsync was started.
     NotLaunched(NotLaunched),
-    /// Launches that wait make place for it.
+    /// The launches that were started ahead are dismissed to make room for this one.
     MakePlace,
-    /// Fewer run at once from now on, and it comes again.
+    /// From now on fewer launches run at once, and the work waits again.
     TakeTurns,
-    /// Its work waits again.
+    /// The work waits again.
     PutBack,
-    /// The run cannot go on: the executor has the error.
+    /// The run cannot continue; the engine has the error.
     Abort,
-    /// Its host is set aside, and its work is done elsewhere.
+    /// The host is set aside, and its work is done elsewhere.
     Elsewhere(u8, Whose),
-    /// One ordinary rsync does it all.
+    /// One ordinary rsync does everything.
     FallBack,
-    /// What failed may have passed: once more.
+    /// The failures may have passed, so that the work is done once more.
     OnceMore,
     /// The run has failed.
     Fail(u8),
-    /// Again after a pause, so often at most.
+    /// The work is retried after a pause, at most this many times.
     Again { code: u8, most: u32 },
-    /// Again at once: a pause has ended it, which is no failure of anybody.
+    /// The work is retried at once: a pause ended the launch, which is nobody's failure.
     AgainAfterPause(u8),
-    /// The same, and all read whole lists from now on.
+    /// The work is retried, and from now on all launches read their lists as a whole.
     AgainWithWholeLists(u8),
-    /// The same, and fewer run at once.
+    /// The work is retried, and fewer launches run at once.
     AgainWithFewer(u8),
-    /// One rsync, which deletes as it copies, does what is left.
+    /// One rsync, which deletes as it copies, does the rest.
     MakeRoom,
-    /// It is done, with this code.
+    /// The work is done, with this exit code.
     Settle(u8),
 }
 
 impl Outcome {
-    /// The launch has had its say: what it complained of counts.
+    /// Whether the complaints of the launch are printed.
     pub fn is_heard(self) -> bool {
         self.counts() || self == Outcome::OnceMore
     }
 
-    /// What it could not do counts.
+    /// Whether the failures of the launch count.
     pub fn counts(self) -> bool {
         matches!(
             self,
@@ -91,35 +92,35 @@ impl Outcome {
     }
 }
 
-/// All that the table looks at.
+/// Everything that the table depends on.
 #[derive(Debug)]
 pub(crate) struct Case<'a> {
     pub work: &'a Work,
     pub state: State,
     pub crowded: bool,
-    /// It was stopped in a pause.
+    /// The launch was stopped in a pause.
     pub held: bool,
     pub report: &'a Report,
-    /// The run ends.
+    /// The run is ending.
     pub stopping: bool,
-    /// One rsync does it all since a server has refused more.
+    /// One rsync does everything because a server has refused more.
     pub fell_back: bool,
-    /// Launches that have not ended.
+    /// The launches that have not ended.
     pub others: usize,
     pub on_hosts: bool,
     /// There are other hosts or addresses.
     pub elsewhere: bool,
-    /// Launches in a row that were not let in although no other ran.
+    /// How many launches in a row were turned away although no other one was running.
     pub turned_away: u32,
     pub dest_made: bool,
     pub dest_is_local: bool,
-    /// Launches of this run up to now.
+    /// The launches of this run so far.
     pub launches: u64,
-    /// Several have begun something that one can end.
+    /// One rsync can finish what several have begun.
     pub may_fall_back: bool,
-    /// It may be repeated, and was not yet.
+    /// The work may be repeated, and was not repeated yet.
     pub may_repeat: bool,
-    /// There may be room if one rsync deletes as it copies.
+    /// There may be enough room if one rsync deletes as it copies.
     pub may_make_room: bool,
     pub stops_itself: bool,
     pub pretends: bool,
@@ -134,7 +135,8 @@ impl Case<'_> {
         }
     }
 
-    /// The exit code it ended with, as rsync means it. 255 is ssh's word for the way to the host; an rsync that cannot reach DEST has it too.
+    /// The exit code of rsync. 255 is reserved for the connection to a host, so that an rsync on a host that itself ends with 255, because it cannot reach
+    /// DEST, is reported with another code, which is translated here.
     pub fn raw_code(&self) -> u8 {
         match self.ended() {
             Some(Ended::Code(shell::FOR_255)) if self.on_hosts => CONNECTION,
@@ -143,7 +145,7 @@ impl Case<'_> {
         }
     }
 
-    /// The exit code that counts, by what its messages mean.
+    /// The exit code that counts, after a look at the messages.
     pub fn code(&self) -> u8 {
         let said = &self.report.said;
         let mut code = self.raw_code();
@@ -153,7 +155,7 @@ impl Case<'_> {
         if code == exit::PARTIAL && said.gone {
             code = exit::VANISHED;
         }
-        // What is in the place of a directory would have made way for it.
+        // In a real run, a directory would have replaced what is in its place.
         let looks_below = matches!(self.work, Work::Delete(_) | Work::Clean(_)) && said.only_below_files;
         let pretends = self.pretends && !self.work.is_everything();
         if code == exit::PARTIAL && pretends && (looks_below || said.only_below_loops) {
@@ -165,26 +167,26 @@ impl Case<'_> {
         code
     }
 
-    /// It comes to directories after something was written into them.
+    /// Whether the launch sets times of directories after something was written into them.
     pub fn sets_times(&self) -> bool {
         matches!(self.work, Work::Attributes(_) | Work::Delete(_) | Work::Clean(_))
     }
 
-    /// A bucket of which the receiving side may not do something gets it done when it is alone.
+    /// Whether the receiving side was denied access and copying the bucket alone may succeed.
     pub fn is_denied(&self, as_root: bool) -> bool {
         matches!(self.work, Work::Copy(_)) && self.report.said.denied && !as_root
     }
 
-    /// What it complained of and was held back came to nothing: a repair says it again if it still holds, and of times that were right before
-    /// something was written into a directory of another user one rsync says nothing either: it sets them once more at its end, and
-    /// does not mind if it may not (rsync 3.5.0, `touch_up_dirs`).
+    /// Whether the complaints that were held back are dropped. A repair reports its own. A denied attempt to set times in a directory of another user is not
+    /// reported if the times had been right before the launch wrote into it: one rsync sets them again at its end and ignores a failure, too (rsync 3.5.0,
+    /// `touch_up_dirs`).
     pub fn came_to_nothing(&self) -> bool {
         let repaired = self.raw_code() == exit::PARTIAL && !self.stopping;
         if self.sets_times() { self.report.said.times_in_vain } else { repaired }
     }
 
-    /// Something of the source could not be read. With --delete-after rsync knows of files that could not be read before it deletes; otherwise it
-    /// has deleted by then.
+    /// Whether something in the source could not be read in a way that must prevent deletion. With `--delete-after`, rsync knows of unreadable files before it
+    /// deletes; otherwise it has deleted by then.
     pub fn sender_failed(&self) -> bool {
         let after = self.deletes == Some(Delete::After);
         let said = &self.report.said;
@@ -192,13 +194,13 @@ impl Case<'_> {
     }
 }
 
-/// A row: its name, and what it decides if it applies.
+/// A row: its name, and a function that returns an outcome if the row applies.
 pub(crate) type Rule = (&'static str, fn(&Case<'_>) -> Option<Outcome>);
 
 /// The outcome of a launch that has ended.
 pub(crate) fn outcome(rules: &[Rule], case: &Case<'_>) -> Outcome {
     let decided = rules.iter().find_map(|(_, rule)| rule(case));
-    // The last row applies always.
+    // The last row always applies.
     decided.unwrap_or(Outcome::Fail(case.code()))
 }
 
@@ -225,8 +227,8 @@ pub(crate) const RULES: &[Rule] = &[
     ("fatal", |case| Some(Outcome::Fail(case.code()))),
 ];
 
-/// A launch that was started ahead has ended before it could begin; or it is a program in the place of rsync that does not hand on what it
-/// reads, and all went well with no file.
+/// A launch that was started ahead ended before it could begin. Or it succeeded and transferred no file: then it may be a program in place of rsync that does
+/// not pass on its input.
 fn idle_prestart(case: &Case<'_>) -> Option<Outcome> {
     let launched = !matches!(case.report.ending, Ending::NotLaunched(_));
     let in_order = case.ended().is_some_and(|ended| ended.code() == exit::OK);
@@ -248,7 +250,7 @@ fn not_launched(case: &Case<'_>) -> Option<Outcome> {
     }
 }
 
-/// How others end is of no interest.
+/// After the fallback, it does not matter how the other launches end.
 fn after_fallback(case: &Case<'_>) -> Option<Outcome> {
     (case.fell_back && !case.work.is_everything()).then_some(Outcome::Nothing)
 }
@@ -257,15 +259,15 @@ fn crowded_out(case: &Case<'_>) -> Option<Outcome> {
     (case.report.said.no_place && case.crowded && !case.stopping).then_some(Outcome::MakePlace)
 }
 
-/// It was not let in while others of this run had their places: no more than these run at once from now on, and it is no failure. The other side may
-/// not have noticed yet that the last one is gone; if that lasts too long it is somebody else's place.
+/// The launch was turned away while other launches of this run had connections: from now on no more than these run at once, which is not a failure. If no other
+/// launch runs, the other side may not have noticed the end of the last one yet; if that lasts too long, the connections belong to someone else.
 fn turned_away(case: &Case<'_>) -> Option<Outcome> {
     let limit = if case.dest_made { LONGEST_TURN } else { FIRST_TURNS };
     let may = !case.work.is_everything() && !case.on_hosts && (case.others > 0 || case.turned_away < limit);
     (case.report.said.no_place && !case.stopping && may).then_some(Outcome::TakeTurns)
 }
 
-/// Sources are found by their paths from now on.
+/// From now on, the paths of the sources are used.
 fn out_of_reach(case: &Case<'_>) -> Option<Outcome> {
     (case.report.said.out_of_reach && !case.stopping).then_some(Outcome::PutBack)
 }
@@ -278,8 +280,8 @@ fn not_started(case: &Case<'_>) -> Option<Outcome> {
     (case.ended() == Some(Ended::NotStarted)).then_some(Outcome::Nothing)
 }
 
-/// What waits for a launch that is stopped may give it up: rsync's `--timeout`, that of a daemon, a server that asks whether anybody is there. One
-/// rsync that does everything is not begun anew.
+/// A launch that was stopped may have been given up by its peer: because of rsync's `--timeout`, the timeout of a daemon, or a server that checks whether its
+/// client is alive. A single rsync that does everything is not restarted.
 fn ended_by_a_pause(case: &Case<'_>) -> Option<Outcome> {
     let code = case.raw_code();
     let broke_off = exit::breaks_off(code);
@@ -296,23 +298,23 @@ fn host_lost(case: &Case<'_>) -> Option<Outcome> {
         _ => Whose::Rsync,
     };
     let code = case.raw_code();
-    // The end of the time of --stop-at is no loss.
+    // An rsync that ends at the time of `--stop-at` was not lost.
     let in_time = code != exit::TIMEOUT || !case.stops_itself;
     let broke_off = exit::breaks_off(code);
     let of_host = broke_off && in_time || (shell::NO_SCRIPT..=127).contains(&code);
     of_host.then_some(Outcome::Elsewhere(code, whose))
 }
 
-/// A server that allows no more than what one ordinary rsync sends: a daemon that refuses options, a login whose command is fixed
-/// (authorized_keys(5), `command=`). It refuses what nobody has typed, such as `--relative`. Then the one rsync does it that the user would have
-/// started, which says itself if even that is refused.
+/// A server accepts only what one ordinary rsync sends: a daemon refuses options, or a login has a fixed command (authorized_keys(5), `command=`). It refuses
+/// an option that the user did not type, such as `--relative`. Then the rsync that the user would have started does everything. If even that is refused, its
+/// message says so.
 fn refused(case: &Case<'_>) -> Option<Outcome> {
     let code = case.raw_code();
     let first = matches!(case.work, Work::Create(_)) && !case.dest_made;
-    // The other machine's rsync has ended because of it.
+    // The rsync of the other machine ended because of the refusal.
     let broke_off = code == STREAM && case.report.said.refused;
     let answer = matches!(code, exit::USAGE | exit::PROTOCOL | UNSUPPORTED) || broke_off;
-    // A daemon that refuses `--files-from` says so, and reads nothing more.
+    // A daemon that refuses `--files-from` says so, and closes the connection.
     let hangs_up = first && code == SOCKET && case.report.said.refused;
     let is_refusal =
         answer && (first || case.report.said.refused) || hangs_up || first && code == STREAM && case.launches == 1;
@@ -320,13 +322,13 @@ fn refused(case: &Case<'_>) -> Option<Outcome> {
     (is_refusal && may).then_some(Outcome::FallBack)
 }
 
-/// Where rsync would do something twice, it does not come again.
+/// A failure that may pass. The work is not repeated if rsync would then do something twice.
 fn transient(case: &Case<'_>) -> Option<Outcome> {
     let may = case.raw_code() == exit::PARTIAL && matches!(case.work, Work::Copy(_)) && case.may_repeat;
     (may && !case.stopping && case.report.said.transient).then_some(Outcome::OnceMore)
 }
 
-/// Launches that start or end after that time fail because of it.
+/// With `--stop-at`, launches that start or end after that time fail because of it.
 fn time_is_over(case: &Case<'_>) -> Option<Outcome> {
     let code = case.code();
     let late = code == exit::TIMEOUT || case.launches > 1 && code == exit::USAGE;
@@ -335,7 +337,7 @@ fn time_is_over(case: &Case<'_>) -> Option<Outcome> {
 
 fn list_lost(case: &Case<'_>) -> Option<Outcome> {
     let lost = case.report.said.lost_list && !case.work.is_everything();
-    // Whatever it says of itself, it has not done its work.
+    // Even if rsync reports success, it has not done all its work.
     let code = if exit::is_settled(case.code()) { STREAM } else { case.code() };
     lost.then_some(Outcome::AgainWithWholeLists(code))
 }
@@ -350,7 +352,7 @@ fn settled(case: &Case<'_>) -> Option<Outcome> {
     exit::is_settled(code).then_some(Outcome::Settle(code))
 }
 
-/// What refused so many may take fewer.
+/// A server that refused this many connections may accept fewer.
 fn connection_lost(case: &Case<'_>) -> Option<Outcome> {
     let code = case.code();
     (exit::class(code) == Class::Connection).then_some(Outcome::AgainWithFewer(code))
@@ -425,7 +427,7 @@ mod tests {
         }
     }
 
-    /// For each row: it decides this case, and no row before it does.
+    /// Each row decides its case, and no row before it does.
     #[test]
     fn each_row_decides_what_it_is_for() {
         let (copy, create) = (copy(), Work::Create(0..1));
@@ -501,7 +503,7 @@ mod tests {
         let clean = Work::Clean(copy.buckets().to_vec());
         assert_eq!(code(&clean, exit::PARTIAL, in_vain()), exit::OK);
         assert_eq!(code(&copy, exit::PARTIAL, in_vain()), exit::PARTIAL);
-        // The remote shell's own code is kept apart where launches run on hosts.
+        // On a host, 255 means the remote shell, so that an rsync that ended with 255 has another code.
         let of_rsync = report(shell::FOR_255, Symptoms::default());
         let on_host = Case { on_hosts: true, elsewhere: true, ..case(&copy, &of_rsync) };
         assert_eq!(outcome(RULES, &on_host), Outcome::Elsewhere(CONNECTION, Whose::Rsync));

@@ -1,4 +1,4 @@
-//! The phases of a run, and when one is over.
+//! The phases of a run, and when each is over.
 
 use std::ops::Range;
 
@@ -8,18 +8,18 @@ use crate::rsync::exit;
 
 use super::{Command, Scheduler, Spine, Task};
 
-/// What the run does now. A phase ends when nothing of it runs or waits.
+/// What the run is doing now. A phase ends when none of its work is running or waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Split directories are created, and buckets copied.
+    /// Split directories are created, and buckets are copied.
     Transfer,
-    /// Buckets are copied that need to be alone.
+    /// Buckets are copied that have to be copied alone.
     Repair,
-    /// What is too much is deleted inside the subtrees of buckets.
+    /// Extraneous entries inside the subtrees of buckets are deleted.
     Clean,
-    /// It is deleted in these parts of the split directories.
+    /// Extraneous entries directly inside these parts of the split directories are deleted.
     Delete(Vec<Range<usize>>),
-    /// These parts of them get their attributes. `looks_first` if they may have them already.
+    /// The attributes of these parts of the split directories are set. `looks_first`: they may be right already, so that this is checked first.
     Attributes {
         parts: Vec<Range<usize>>,
         looks_first: bool,
@@ -34,7 +34,7 @@ impl Spine {
         self.arguments.len()
     }
 
-    /// The longest part from `from` on whose arguments fit into one launch.
+    /// The longest part that begins with directory `from` and whose arguments fit into one launch.
     pub fn fitting(&self, from: usize, room: usize) -> Range<usize> {
         let mut taken = 0;
         for (place, bytes) in self.arguments.iter().enumerate().skip(from) {
@@ -46,7 +46,7 @@ impl Spine {
         from..self.len()
     }
 
-    /// All of it, in parts that fit one launch each.
+    /// All split directories, in parts that fit into one launch each.
     pub fn parts(&self, room: usize) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
         let mut from = 0;
@@ -60,9 +60,9 @@ impl Spine {
 }
 
 impl Scheduler {
-    /// Starts what can be started, and goes to the next phase when one is over.
+    /// Starts what can be started, and goes to the next phase when the current one is over.
     pub(super) fn advance(&mut self) {
-        // What is stopped would only be told later that it may begin.
+        // A stopped launch would receive its names only after the pause.
         if self.stopping() || self.steering.paused {
             return;
         }
@@ -90,7 +90,8 @@ impl Scheduler {
                     self.stop_deleting();
                     Some(Phase::Attributes { parts, looks_first: false })
                 }
-                // Launches that delete set the attributes as well, unless they may not see what was removed from the source.
+                // Launches that delete also set the attributes. If source files are removed, though, they may not see what was removed, so that attributes are
+                // set in a phase of its own.
                 Phase::Delete(parts) if over && parts.is_empty() => {
                     let parts = if self.policy.removes { self.open_parts() } else { Vec::new() };
                     Some(Phase::Attributes { parts, looks_first: false })
@@ -106,10 +107,10 @@ impl Scheduler {
         }
     }
 
-    /// What comes when everything was copied; `None` if that is not known yet.
+    /// The phase after everything was copied; `None` if that is not known yet.
     fn after_copying(&mut self) -> Option<Phase> {
         let nothing = Phase::Attributes { parts: Vec::new(), looks_first: false };
-        // One rsync for everything has left nothing to do, also of directories that were made before it.
+        // One rsync for everything leaves nothing to do, not even for directories that were created before it.
         if self.one_rsync.is_some() {
             return Some(nothing);
         }
@@ -120,13 +121,13 @@ impl Scheduler {
             std::mem::take(&mut self.to_clean).into_iter().for_each(|bucket| self.queue.push(bucket));
             return Some(Phase::Clean);
         }
-        // That nothing is deleted was told.
+        // The user has been told that nothing is deleted.
         let kept: Vec<Task> = self.to_clean.drain(..).map(|bucket| Task::Clean(bucket.id)).collect();
         self.books.skip(kept, true);
         if !self.spine.dest_made || self.policy.pretends {
             return Some(nothing);
         }
-        // What is above a source of --relative was not looked at, and was made with `u+rwx` all the same.
+        // The directories above a source of `--relative` were created with `u+rwx` as well, although the scan did not look at their modes.
         let modes_differ = self.policy.unlocks && (self.spine.locked || self.policy.implied_dirs);
         let differ = modes_differ || self.spine.other_times;
         let unmarked = self.policy.marks_changes && !self.touched && !self.resumes;
@@ -137,12 +138,12 @@ impl Scheduler {
         Some(Phase::Attributes { parts: self.open_attribute_parts(), looks_first })
     }
 
-    /// Nothing is known of the source that could not be read.
+    /// Whether everything in the source could be read, as far as is known, or errors are to be ignored.
     pub(super) fn is_safe_to_delete(&self) -> bool {
         !self.sender_failed || self.policy.ignore_errors
     }
 
-    /// An error of the source came to light while something was deleted: the rest stays, as inside one rsync.
+    /// A read error of the source appeared while entries were being deleted. Nothing more is deleted, as in one rsync.
     fn stop_deleting(&mut self) {
         self.soft.add(exit::PARTIAL);
         self.tell_failure(Failed::NothingMoreDeleted);
@@ -154,14 +155,14 @@ impl Scheduler {
         self.open_parts_of(self.policy.room)
     }
 
-    /// For attributes alone: on hosts as many as are worth a launch, so that many directories do not take their time one after the other.
+    /// The parts whose attributes are set. On hosts, there are as many parts as are worth a launch, so that many directories are not done one after another.
     fn open_attribute_parts(&mut self) -> Vec<Range<usize>> {
-        /// A launch takes this part of the time that its directories do, at most.
+        /// The directories of a launch take at least this many times as long as the launch itself costs.
         const WORTH: f64 = 6.0;
         let model = self.fit.model();
         let worth = (self.spine.len() as f64 * model.entry / (WORTH * model.launch)) as usize;
         let count = worth.min(self.processes().get());
-        // One that was started ahead has all of them.
+        // The launch that was started ahead sets the attributes of all directories.
         if !self.policy.on_hosts || count < 2 || !self.slots.waiting().is_empty() {
             return self.open_parts();
         }
@@ -175,13 +176,13 @@ impl Scheduler {
         parts
     }
 
-    /// Deletions in split directories come last, and not after an error on the sending side: what could not be read would be deleted.
+    /// Whether extraneous entries may be deleted. Not after an error on the sending side, because entries that could not be read would be deleted.
     fn may_delete(&mut self) -> bool {
         if self.meeting.is_one {
             return false;
         }
-        // Sources that were not split have no split directories, and what was copied of them is still to be cleaned, also by a run that goes on
-        // and finds nothing else to do.
+        // If no source was split, there are no split directories, but the copied subtrees still have to be cleaned. The same holds for a resumed run that finds
+        // nothing else to do.
         let splits = self.spine.dest_made && self.spine.len() > 0;
         let wanted = self.policy.deletes.is_some() && (splits || !self.to_clean.is_empty());
         let unsafe_now = !self.is_safe_to_delete();
@@ -192,8 +193,8 @@ impl Scheduler {
         wanted && !unsafe_now
     }
 
-    /// Some split directories are still to be made, also where no bucket is left that needs them: an earlier part of the run has copied those, or all
-    /// that was in them is left out.
+    /// Whether split directories still have to be created. They are created even if no bucket that needs them is left, because an earlier part of the run
+    /// copied those, or everything in them was left out.
     pub(super) fn lacks_spine(&self) -> bool {
         self.one_rsync.is_none() && self.scanned && self.spine.created < self.spine.len()
     }

@@ -1,4 +1,4 @@
-//! What is known of a run before it begins and decides about the order of its launches: facts, without a path or a command line.
+//! Facts about a run, known before it begins, that decide the order of its launches. They contain no paths and no command lines.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -8,99 +8,100 @@ use crate::cost::CostModel;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
 
-/// What a run is like.
+/// The facts about a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// rsyncs at once, at most.
+    /// The most rsyncs that run at once.
     pub processes: NonZero<usize>,
-    /// Their number is found by measuring.
+    /// The best number of rsyncs is found by measuring.
     pub adapts: bool,
-    /// One bucket is one launch.
+    /// Each bucket is copied by an rsync of its own.
     pub one_bucket_a_launch: bool,
-    /// Bytes that the arguments of a launch may take.
+    /// The bytes that the arguments of a launch may take.
     pub room: usize,
-    /// What launches are expected to take before one has ended.
+    /// The expected cost of launches before one has ended.
     pub guess: CostModel,
-    /// Seconds that a slot takes before its first launch.
+    /// The seconds that it takes to open a slot before its first launch.
     pub opening: f64,
-    /// For so long nothing is started before the scan has ended.
+    /// While the scan is running, nothing is started for this long.
     pub short_scan: Duration,
-    /// Why one rsync does it all, if that is known before the scan.
+    /// Why one rsync does everything, if that is known before the scan.
     pub one_rsync: Option<String>,
-    /// Buckets are filled, and nothing is launched.
+    /// Buckets are filled, but nothing is launched.
     pub survey: bool,
-    /// rsync only says what it would do.
+    /// rsync only reports what it would do.
     pub pretends: bool,
     /// DEST is on this machine.
     pub dest_is_local: bool,
-    /// Launches run on hosts.
+    /// Launches run on source hosts.
     pub on_hosts: bool,
-    /// What is lost is done elsewhere: on another host, or through another address.
+    /// Lost work is done elsewhere: on another host, or through another address.
     pub elsewhere: bool,
-    /// How often a launch is tried again.
+    /// How often a launch is retried.
     pub retries: u32,
-    /// Notes tell how the run is done.
+    /// Notes tell the user how the run is done.
     pub tells_how: bool,
-    /// The run ends after this time, done or not.
+    /// The run ends after this time, even if it is not done.
     pub stop_after: Option<Duration>,
-    /// After this time nothing may run any more, and no launch is started that would not end by then.
+    /// Nothing runs after this time, and no launch is started that is not expected to end by then.
     pub ends_after: Option<Duration>,
-    /// Each rsync ends at a time of its own accord.
+    /// Each rsync ends by itself at a certain time (`--stop-at`).
     pub stops_itself: bool,
-    /// What the source does not have is deleted, and when.
+    /// Whether, and when, entries are deleted that the source does not have.
     pub deletes: Option<Delete>,
-    /// Deletion goes on after an error.
+    /// Deletion continues after an error.
     pub ignore_errors: bool,
-    /// A launch that comes once more changes nothing but what had failed.
+    /// Repeating a launch changes only what had failed.
     pub repeatable: bool,
-    /// What a launch leaves half written when it breaks off would be passed over by the next one.
+    /// If a launch breaks off, the next one may skip files that it left half written.
     pub leaves_halves: bool,
-    /// One rsync in place of several would copy what the scan leaves out.
+    /// The scan leaves out ignored files, which a single rsync would copy.
     pub gitignore: bool,
-    /// The rsyncs that write run as root for certain.
+    /// The rsyncs that write are known to run as root.
     pub as_root: bool,
-    /// rsync prints a line per entry, and each must come once.
+    /// rsync prints a line for each entry, and each line must appear once.
     pub prints: bool,
-    /// Names that may be one at the destination matter.
+    /// It matters whether different names in the source are one name at the destination.
     pub watches_names: bool,
     /// Single names are removed from the source at the end.
     pub removes_singles: bool,
-    /// Names that are removed from the source at all are removed after everything was copied.
+    /// If names are removed from the source, they are removed after everything was copied.
     pub removes: bool,
-    /// Directories are made with `u+rwx`, which is taken back at the end.
+    /// Directories are created with `u+rwx`, and get their own modes at the end.
     pub unlocks: bool,
-    /// Directories above a source are part of the transfer.
+    /// The directories above a source are part of the transfer.
     pub implied_dirs: bool,
-    /// It can be seen at DEST whether a directory was written into.
+    /// multi-sync can see at DEST whether a directory was written into.
     pub watches_dest: bool,
-    /// rsync says whether it has changed something.
+    /// rsync reports whether it changed something.
     pub marks_changes: bool,
     /// Launches may be started ahead.
     pub goes_ahead: bool,
-    /// Names below directories that somebody else could swap are handed over as a list.
+    /// Names below directories that someone else could replace are passed as a list.
     pub lists_exposed: bool,
-    /// Limit of all rsyncs together, in KiB a second.
+    /// The limit of all rsyncs together, in KiB a second.
     pub bwlimit: Option<NonZero<u64>>,
-    /// What a launch makes itself before its rsync looks is worth several launches where one rsync would do.
+    /// The first pass creates so much that several launches are worth while even if the work fits into one.
     pub makes_much: bool,
-    /// There are sources that do not exist.
+    /// Some sources do not exist.
     pub missing_sources: bool,
 }
 
 impl Policy {
-    /// `--delete-after` and `--delete-delay` delete after everything was copied: what ends the run before that ends deletion too.
+    /// Whether everything is copied before anything is deleted (`--delete-after`, `--delete-delay`). An error that ends the run before that also prevents
+    /// deletion.
     pub fn deletes_late(&self) -> bool {
         matches!(self.deletes, Some(Delete::After | Delete::Delay))
     }
 
-    /// Something of the source that cannot be read ends deletion.
+    /// Whether something unreadable in the source ends deletion.
     pub fn keeps_if_failed(&self) -> bool {
         self.deletes.is_some() && !self.ignore_errors
     }
 
-    /// Launches that print a line per entry are started when all split directories are known, because a second look at a directory would print
-    /// it again. `--delete-before` makes rsync read everything before it deletes anything. And something that cannot be read ends
-    /// deletion: nothing is deleted before all of the source was looked at.
+    /// Whether launches wait until the scan has ended. If rsync prints a line for each entry, all split directories must be known, because a second look at a
+    /// directory would print it again. With `--delete-before`, rsync reads everything before it deletes anything. And if something unreadable ends deletion,
+    /// all of the source has to be read before anything is deleted.
     pub fn waits_for_scan(&self) -> bool {
         let names = self.watches_names && !self.deletes_late();
         names || self.prints || self.deletes == Some(Delete::Before) || self.keeps_if_failed() && !self.deletes_late()
@@ -110,14 +111,14 @@ impl Policy {
 /// What an earlier part of the run has left.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Before {
-    /// Launches that were started.
+    /// The launches that were started.
     pub launches: u64,
-    /// Weight and codes of what is done.
+    /// The weight, and the exit codes, of what is done.
     pub done: Weight,
     pub codes: Vec<u8>,
-    /// Buckets that are done, as far as something else is still to be done with them.
+    /// The buckets that are copied, if something else is still to be done with them.
     pub buckets: Vec<Bucket>,
     pub sender_failed: bool,
-    /// Names that are one at the destination were found.
+    /// Names of the source are known to be one name at the destination.
     pub names_meet: bool,
 }

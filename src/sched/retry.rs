@@ -1,4 +1,4 @@
-//! What is tried again, how often and when; and how many launches may run at once after some were not let in.
+//! What is retried, when and how often; and how many launches may run at once after some were refused.
 
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -11,25 +11,25 @@ use super::outcome::Whose;
 use super::phase::Phase;
 use super::{Command, Scheduler, Work};
 
-/// Wait before a failed connection is tried again; doubled each time.
+/// The pause before a failed connection is retried; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// How long those that wait, or the other side, are given to make place.
+/// How long launches that were dismissed, or the other side, are given to free a connection.
 const PLACE_IS_MADE: Duration = Duration::from_millis(500);
-/// Key of launches for split directories among those of buckets.
+/// The key for launches of split directories. The other keys are bucket numbers.
 const OF_DIRECTORIES: u64 = u64::MAX;
 
-/// What was tried.
+/// The failures so far.
 pub(super) struct Retry {
-    /// Failed launches of a bucket, or of split directories ([`OF_DIRECTORIES`]).
+    /// The failed launches of each bucket, or of split directories ([`OF_DIRECTORIES`]).
     pub tries: HashMap<u64, u32>,
-    /// Where buckets have failed for reasons of their own, on hosts that work: the host, and the launches that had succeeded by then.
+    /// Work that failed for its own reasons on a host that works: the host, and how many launches had succeeded by then.
     faults: HashMap<u64, (usize, u64)>,
     pub pause_until: Option<Instant>,
-    /// Launches in a row that were not let in although no other ran.
+    /// How many launches in a row were turned away although no other one was running.
     pub turned_away: u32,
-    /// How many may run now, whatever was asked for: fewer after a connection failed, and one more after each success.
+    /// How many launches may run now, whatever the user asked for: fewer after a connection failed, and one more after each success.
     pub at_once: NonZero<usize>,
-    /// How many that can be at most: fewer where a daemon has not let more in.
+    /// The upper bound of `at_once`: lower if a daemon did not accept more connections.
     most_at_once: NonZero<usize>,
 }
 
@@ -51,7 +51,7 @@ impl Retry {
         self.turned_away = 0;
     }
 
-    /// One more try of each of these; the most of any.
+    /// Counts a failed launch for each of these keys, and returns the highest count.
     fn count(&mut self, keys: &[u64]) -> u32 {
         let tried = keys.iter().map(|key| {
             let tries = self.tries.entry(*key).or_insert(0);
@@ -62,7 +62,7 @@ impl Retry {
     }
 }
 
-/// What the tries of a launch are counted by.
+/// The keys by which the failures of a launch are counted.
 fn keys(work: &Work) -> Vec<u64> {
     match work {
         Work::Create(_) | Work::Delete(_) | Work::Attributes(_) | Work::Everything => vec![OF_DIRECTORIES],
@@ -75,7 +75,7 @@ impl Scheduler {
         self.retry.pause_until.is_some_and(|until| self.now < until)
     }
 
-    /// The same work waits again.
+    /// Puts the work of a launch back, so that it waits again.
     pub(super) fn put_back(&mut self, work: Work) {
         match work {
             Work::Copy(buckets) | Work::Clean(buckets) => {
@@ -87,7 +87,7 @@ impl Scheduler {
                 Phase::Delete(parts) | Phase::Attributes { parts, .. } => parts.push(part),
                 _ => {}
             },
-            // Those that wait for it may wait for long.
+            // The launches that wait for these directories might wait too long.
             Work::Create(_) => self.dismiss_all(),
             Work::Everything => self.one_waits = true,
         }
@@ -107,7 +107,7 @@ impl Scheduler {
             return self.fail(code);
         }
         let tried = self.retry.count(&keys(&work));
-        // Before anything has worked, a failure of the connection is an answer.
+        // If the connection fails before anything has succeeded, a retry is not expected to help.
         let answer = !self.spine.dest_made && code != exit::PROTOCOL;
         if self.stopping() || tried > most || answer {
             return self.fail(code);
@@ -119,7 +119,7 @@ impl Scheduler {
         self.put_back(work);
     }
 
-    /// Puts work back that a pause has ended. It is not counted: there are no more of those than there were pauses.
+    /// Puts work back whose launch was ended by a pause. It is not counted as a retry: there cannot be more of them than pauses.
     pub(super) fn after_pause(&mut self, work: Work, code: u8) {
         if self.leaves_halves(&work, code) {
             return self.fail(code);
@@ -129,12 +129,12 @@ impl Scheduler {
         self.put_back(work);
     }
 
-    /// Half as many run at once as still do: what refused so many may take fewer.
+    /// Halves the number of launches, relative to those that still run: a server that refused this many may accept fewer.
     pub(super) fn fewer_at_once(&mut self) {
         self.retry.at_once = NonZero::new(self.slots.len().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
     }
 
-    /// Whether a launch that broke off may have left files that the next one would pass over; says so.
+    /// Whether a launch that broke off may have left files that the next one would skip. If so, the user is told.
     fn leaves_halves(&mut self, work: &Work, code: u8) -> bool {
         if !work.copies() || !self.policy.leaves_halves {
             return false;
@@ -143,7 +143,7 @@ impl Scheduler {
         true
     }
 
-    /// A launch was not let in: those that wait make place for it, and nothing is started ahead any more.
+    /// A launch was refused. The waiting launches make room for it, and no more launches are started ahead.
     pub(super) fn make_place(&mut self, work: Work) {
         self.goes_ahead = false;
         self.retry.pause_until = Some(self.now + PLACE_IS_MADE);
@@ -151,7 +151,7 @@ impl Scheduler {
         self.put_back(work);
     }
 
-    /// A launch was not let in while others of this run had their places: no more than these run at once.
+    /// A launch was refused while other launches of this run had connections: from now on no more than these run at once.
     pub(super) fn take_turns(&mut self, work: Work) {
         match NonZero::new(self.slots.len()) {
             Some(others) => {
@@ -169,8 +169,8 @@ impl Scheduler {
         self.put_back(work);
     }
 
-    /// Sets a host aside that has lost a launch, and puts the work back for another; it is the work's own fault if it fails on two hosts
-    /// while others succeed.
+    /// Sets a host aside that lost a launch, and puts the work back for another host. If the work fails on two hosts while others succeed, the work is at fault
+    /// and the run fails.
     pub(super) fn elsewhere(&mut self, slot: usize, work: Work, code: u8, whose: Whose) {
         let Some(hosts) = &mut self.slots.hosts else { return };
         let (host, at) = (hosts.host(slot).to_string(), hosts.of_slot(slot));

@@ -1,4 +1,4 @@
-//! The share of `--bwlimit` that a launch gets, and whether there is one left.
+//! The share of `--bwlimit` that a launch gets, and whether one is free.
 
 use std::num::NonZero;
 
@@ -8,7 +8,7 @@ use crate::bucket::Bucket;
 use crate::scan::Weight;
 
 impl Scheduler {
-    /// Whether there is bandwidth for a launch of these buckets, which were taken from the queue.
+    /// Whether there is enough bandwidth for a launch of these buckets, which were taken from the queue.
     pub(super) fn has_bandwidth_for(&mut self, taken: &[Bucket]) -> bool {
         let (waiting, settled) = (self.queue.weight(), self.is_settled());
         let weight = taken.iter().map(|bucket| bucket.weight).sum();
@@ -16,18 +16,18 @@ impl Scheduler {
         bandwidth.share(weight, waiting, settled, self.now).is_some()
     }
 
-    /// Whether there is bandwidth for a launch at all.
+    /// Whether there is enough bandwidth for any launch.
     pub(super) fn has_bandwidth(&mut self) -> bool {
         let Some(bandwidth) = &mut self.bandwidth else { return true };
         bandwidth.has_room(self.now)
     }
 
-    /// Nothing more comes to what waits.
+    /// Whether nothing more will be added to the waiting work.
     pub(super) fn is_settled(&self) -> bool {
         self.scanned && !self.spine.creating
     }
 
-    /// The share of a launch; 0 is no limit. One rsync for everything was given it in its command, unless it was changed since.
+    /// The share of a launch; 0 means no limit. One rsync for everything has its limit in its own options, unless the limit was changed since.
     pub(super) fn limit(&mut self, launch: LaunchId, work: &Work, weight: Weight) -> Option<u64> {
         if work.is_everything() {
             let limit = self.bandwidth.as_ref().map_or(0, Bandwidth::total);

@@ -1,9 +1,10 @@
-//! What runs where. All that saves waiting lives here: launches that are started ahead and only wait for their names, and launches that only end.
+//! Which launch runs in which slot. This module also contains what saves waiting: launches that are started ahead and wait only for their names, and launches
+//! that are only exiting.
 //!
-//! To another machine a launch shakes hands for longer than it then takes to begin (240 of 395 ms where a round trip takes 50), so while the launch
-//! that others have to wait for goes on, the next ones connect already: those that copy while the split directories are made, and the one that sets
-//! their attributes while the last ones copy. They get their names on standard input (rsync(1), `--files-from`) when they may begin, and have read
-//! and written nothing before. Meanwhile there is one process more than there are slots, which only waits.
+//! To another machine, the handshake takes most of the time that a launch needs to begin (240 of 395 ms with a round trip of 50 ms). Therefore the next
+//! launches connect while the one that they have to wait for is running: launches that copy connect while the split directories are created, and the launch
+//! that sets the attributes of these connects while the last buckets are copied. They receive their names on standard input (rsync(1), `--files-from`) when
+//! they may begin, and have read and written nothing before. Meanwhile there is one process more than there are slots, and it only waits.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
@@ -14,23 +15,23 @@ use crate::scan::Weight;
 use super::host_pool::HostPool;
 use super::work::{LaunchId, Work};
 
-/// For each slot, launches that only end and take no place: that lasts up to 40 ms, and a short launch works for 10.
+/// How many launches per slot may be exiting without taking a place: an exit takes up to 40 ms, and a short launch works for 10 ms.
 const DRAINING: usize = 4;
-/// And in all: each is two processes for the system and three open files for us.
+/// The same for all slots together: each one costs the system two processes, and multi-sync three open files.
 const MOST_DRAINING: usize = 32;
 
-/// What a launch does.
+/// What a launch is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// `prestarted` if it had to wait for its names.
+    /// It works. `prestarted`: it had to wait for its names.
     Working { prestarted: bool },
     /// It waits for its names.
     Prestarted,
-    /// It is being handed its names.
+    /// It is receiving its names.
     Releasing,
-    /// It has done everything, and only ends.
+    /// It has done all its work, and is only exiting.
     Draining { prestarted: bool },
-    /// It ends without having done anything: its work is done otherwise.
+    /// It ends without having done anything, because its work is done in another way.
     Dismissed,
 }
 
@@ -51,9 +52,9 @@ pub(crate) struct Running {
     pub slot: usize,
     pub weight: Weight,
     pub state: State,
-    /// Launches that were started ahead may have taken its place.
+    /// Launches that were started ahead may have taken its connection.
     pub crowded: bool,
-    /// It was stopped in a pause: what waited for it meanwhile may have given it up.
+    /// It was stopped in a pause, so that its peer may have given it up.
     pub held: bool,
 }
 
@@ -67,7 +68,7 @@ impl Running {
     }
 }
 
-/// All launches that have started and not ended, and the slots they run in.
+/// All launches that have started and not ended, and the slots in which they run.
 pub(crate) struct SlotTable {
     count: NonZero<usize>,
     running: HashMap<LaunchId, Running>,
@@ -79,13 +80,13 @@ impl SlotTable {
         SlotTable { count, running: HashMap::new(), hosts }
     }
 
-    /// So many may run from now on. Those that are too many come to their end.
+    /// Sets how many launches may run from now on. If more are running, they are not interrupted.
     pub fn resize(&mut self, count: NonZero<usize>) {
         self.count = count;
         self.hosts.iter_mut().for_each(|hosts| hosts.grow(count));
     }
 
-    /// All that run are stopped.
+    /// Records that all running launches are stopped.
     pub fn hold(&mut self) {
         self.running.values_mut().for_each(|running| running.held = true);
     }
@@ -115,7 +116,7 @@ impl SlotTable {
         self.running.len()
     }
 
-    /// A launch that drains has nothing more to do; others may have its place.
+    /// Records that a launch is only exiting, so that others may take its place.
     pub fn drains(&mut self, launch: LaunchId) {
         let Some(running) = self.running.get_mut(&launch) else { return };
         running.state = match running.state {
@@ -125,7 +126,7 @@ impl SlotTable {
         };
     }
 
-    /// Launches that wait for their names.
+    /// The launches that wait for their names.
     pub fn waiting(&self) -> Vec<(LaunchId, Work)> {
         let waiting = self.running.iter().filter(|(_, running)| running.state.waits());
         let mut waiting: Vec<_> = waiting.map(|(launch, running)| (*launch, running.work.clone())).collect();
@@ -137,19 +138,19 @@ impl SlotTable {
         self.running.values().any(|running| running.state.waits())
     }
 
-    /// Whether no launch does anything, or is still to copy.
+    /// Whether no launch is working, and none waits to copy.
     pub fn is_idle(&self) -> bool {
         let is_to_copy = |running: &Running| running.state.waits() && running.copies();
         !self.running.values().any(|running| running.state.works() || is_to_copy(running))
     }
 
-    /// Whether all that runs copies, and something does.
+    /// Whether all running launches copy, and at least one is working.
     pub fn only_copies(&self) -> bool {
         let copies = |running: &Running| running.copies() && running.state.works();
         !self.running.is_empty() && self.running.values().all(copies)
     }
 
-    /// Up to which split directory a launch creates them now.
+    /// The last split directory, exclusive, that the current launch creates.
     pub fn creates_up_to(&self) -> Option<usize> {
         self.running.values().find_map(|running| match &running.work {
             Work::Create(part) if running.state.works() => Some(part.end),
@@ -157,8 +158,8 @@ impl SlotTable {
         })
     }
 
-    /// Launches that take a place among those that may run at once. Not those that drain, up to [`DRAINING`] and [`MOST_DRAINING`]. And as long as
-    /// some wait, one does not: the launch that they wait for, or the one that waits for all others.
+    /// How many launches count towards the number that may run at once. Launches that are exiting do not count, up to [`DRAINING`] and [`MOST_DRAINING`]. While
+    /// some launches wait, one launch less counts: either the one they wait for, or the one that waits for all others.
     pub fn working(&self, processes: NonZero<usize>) -> usize {
         let draining = self.running.values().filter(|running| running.drains()).count();
         let free = draining.min(MOST_DRAINING.min(DRAINING * processes.get()));
@@ -171,25 +172,25 @@ impl SlotTable {
         self.find(|slot| taken.contains(&slot)).or_else(|| if self.any_waits() { self.without_copy() } else { None })
     }
 
-    /// Slots in which something runs that does not only end.
+    /// The slots with a launch that is not only exiting.
     fn taken(&self) -> HashSet<usize> {
         self.running.values().filter(|running| !running.drains()).map(|running| running.slot).collect()
     }
 
-    /// A slot on a host that is faster than this one.
+    /// A slot on a host that is faster than the host of this slot.
     pub fn free_faster(&self, slot: usize) -> Option<usize> {
         let hosts = self.hosts.as_ref()?;
         let taken = self.taken();
         hosts.free_slot_faster(hosts.pace(slot).slower, |slot| taken.contains(&slot))
     }
 
-    /// How fast a slot is, among the others. If nothing runs, nobody is waited for.
+    /// The speed of a slot, compared with the others. If nothing else runs, there is nothing faster to wait for.
     pub fn pace(&self, slot: usize) -> Pace {
         let pace = self.hosts.as_ref().map_or_else(Pace::default, |hosts| hosts.pace(slot));
         if self.is_empty() { Pace { usual: pace.slower, ..pace } } else { pace }
     }
 
-    /// The first slot in which nothing copies: its connection is open if there is one, whatever else goes through it.
+    /// The first slot in which no launch copies. If it has a connection, that is already open, whatever else runs through it.
     fn without_copy(&self) -> Option<usize> {
         let copies = |running: &Running| running.copies() && running.state != State::Dismissed && !running.drains();
         self.find(|slot| self.running.values().any(|running| running.slot == slot && copies(running)))
@@ -202,7 +203,7 @@ impl SlotTable {
         }
     }
 
-    /// The slot of a launch that is started ahead, where others run or ran. `None` if no host may be used.
+    /// The slot for a launch that is started ahead: one in which others run or ran. `None` if no host may be used.
     pub fn place_ahead(&self, work: &Work) -> Option<usize> {
         let slot = if let Work::Copy(_) = work { self.without_copy() } else { self.find(|_| false) };
         slot.or(if self.hosts.is_some() { None } else { Some(0) })

@@ -1,4 +1,4 @@
-//! What is changed while a run goes on: how many launches, how much bandwidth, a pause, and an end that lets finish what runs.
+//! Changes while the run goes on: the number of launches, the bandwidth, a pause, and an end after the running launches.
 
 use std::num::NonZero;
 
@@ -13,17 +13,17 @@ use super::phase::Phase;
 use super::work::Work;
 use super::{Command, Scheduler};
 
-/// What others have set for a run that is under way.
+/// The settings that were changed for a run.
 pub(super) struct Steering {
-    /// rsyncs at once, at most: what was asked for last.
+    /// The most rsyncs that may run at once, as last asked for.
     pub most: NonZero<usize>,
-    /// Nothing is started, and what runs is stopped.
+    /// Nothing is started, and running launches are stopped.
     pub paused: bool,
-    /// Nothing is started any more. The run ends when nothing runs.
+    /// Nothing more is started, and the run ends when nothing is running.
     pub winds_down: bool,
-    /// What is left would not end in time. Nothing is started any more either.
+    /// The rest would not end in time. Nothing more is started.
     pub out_of_time: bool,
-    /// The bandwidth was changed: it is another one than one rsync for everything would be given by the words of the user.
+    /// The bandwidth was changed, so that the limit in the user's own options is no longer right for one rsync that does everything.
     pub limits_anew: bool,
 }
 
@@ -32,32 +32,32 @@ impl Steering {
         Steering { most, paused: false, winds_down: false, out_of_time: false, limits_anew: false }
     }
 
-    /// Whether something may be started.
+    /// Whether launches may be started.
     pub fn may_start(&self) -> bool {
         !self.paused && !self.winds_down && !self.out_of_time
     }
 }
 
-/// What is in force.
+/// The settings in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InForce {
-    /// As many as were asked for.
+    /// The number of rsyncs that was asked for.
     pub most: NonZero<usize>,
-    /// As many as may run: fewer where the other side lets in no more, or the number is found by measuring.
+    /// The number that may run: lower if the other side accepts no more, or if the best number is found by measuring.
     pub processes: NonZero<usize>,
-    /// In KiB a second, of all together.
+    /// The limit of all rsyncs together, in KiB a second.
     pub bandwidth: Option<NonZero<u64>>,
     pub paused: bool,
     pub winds_down: bool,
-    /// Launches that have not ended.
+    /// The launches that have not ended.
     pub running: usize,
 }
 
 impl Scheduler {
-    /// Launches that run stay as they are: they end, or have the bandwidth that they were started with.
+    /// Changes the settings. Running launches are not interrupted, and keep the bandwidth with which they were started.
     pub(super) fn adjust(&mut self, processes: Option<NonZero<usize>>, bandwidth: Option<Option<NonZero<u64>>>) {
         if let Some(most) = processes {
-            // Those that wait for their names would be too many when they get them.
+            // When the waiting launches received their names, too many would be working.
             if most < self.steering.most {
                 self.dismiss_all();
             }
@@ -76,7 +76,7 @@ impl Scheduler {
         }
     }
 
-    /// Holds up everything, until [`Scheduler::go_on`].
+    /// Stops everything until [`Scheduler::go_on`].
     pub(super) fn pause(&mut self) {
         let Steering { paused, winds_down, .. } = self.steering;
         let pauses = !paused && !winds_down && !self.stopping() && !self.finished;
@@ -89,13 +89,13 @@ impl Scheduler {
 
     pub(super) fn go_on(&mut self) {
         if std::mem::take(&mut self.steering.paused) {
-            // Nobody was asked meanwhile whether it is there.
+            // Hosts were not asked during the pause, so that the time without a usable host begins again.
             self.slots.hosts.iter_mut().for_each(HostPool::waits_anew);
             self.commands.push(Command::Continue);
         }
     }
 
-    /// Ends the run when what runs has come to its end. What is paused goes on, or it would not come to its end.
+    /// Ends the run when the running launches have ended. A pause is ended first, because a stopped launch would not end.
     pub(super) fn wind_down(&mut self) {
         if !std::mem::replace(&mut self.steering.winds_down, true) {
             self.go_on();
@@ -103,7 +103,7 @@ impl Scheduler {
         }
     }
 
-    /// Ends a run that winds down once nothing runs. What is left is what a run leaves whose time was over.
+    /// Ends the run, if it is winding down, once nothing is running. It ends like a run whose time is over.
     pub(super) fn end_if_wound_down(&mut self) {
         let Steering { winds_down, out_of_time, .. } = self.steering;
         let over = (winds_down || out_of_time) && self.slots.is_empty() && self.phase != Phase::Done;
@@ -113,9 +113,9 @@ impl Scheduler {
         }
     }
 
-    /// Those of the buckets, taken from the queue, that a launch ends in time, as far as can be told; the others wait again. None if it would not end one: then nothing is
-    /// started any more. As long as no launch of this part of the run has copied anything, one is tried whatever is expected: a run that goes on again and again
-    /// comes to its end.
+    /// From buckets that were taken from the queue, returns those that one launch is expected to finish in time, and puts the others back. `None` if it would
+    /// not finish any; then nothing more is started. As long as this part of the run has copied nothing, one bucket is tried in any case, so that a run that is
+    /// resumed repeatedly comes to its end.
     pub(super) fn in_time(&mut self, mut taken: Vec<Bucket>) -> Option<Vec<Bucket>> {
         let Some(limit) = self.policy.ends_after else { return Some(taken) };
         let (left, model) = (limit.saturating_sub(self.elapsed()).as_secs_f64(), self.fit.model());
@@ -140,12 +140,12 @@ impl Scheduler {
         None
     }
 
-    /// The time for the run has ended before the run.
+    /// Whether the run's time was over before the run.
     pub fn is_out_of_time(&self) -> bool {
         self.steering.out_of_time && self.failed == Some(exit::TIMEOUT)
     }
 
-    /// The run has ended before its time because somebody has asked for that.
+    /// Whether the run ended early because someone asked for that, or because its time was nearly over.
     pub fn is_wound_down(&self) -> bool {
         (self.steering.winds_down || self.steering.out_of_time) && self.failed == Some(exit::TIMEOUT)
     }

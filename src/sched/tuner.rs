@@ -1,4 +1,4 @@
-//! The number of processes of a run that finds it by itself: measures what gets done, and lets [`Adapt`] judge. It is told the time.
+//! Finds the best number of processes: measures the progress, and lets [`Adapt`] judge it. The time is an argument.
 
 use std::num::NonZero;
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use crate::adapt::Adapt;
 use crate::cost::CostModel;
 use crate::scan::Weight;
 
-/// How long all processes must have been busy before their rate counts.
+/// For so long all processes must have been busy before their rate counts.
 const OBSERVED: Duration = Duration::from_secs(3);
 
 pub(crate) struct Tuner {
     adapt: Adapt,
-    /// Since when so many have been busy, and what was done by then.
+    /// Since when this many processes have been busy, and how much was done at that time.
     since: Option<(Instant, Weight)>,
 }
 
@@ -21,13 +21,13 @@ impl Tuner {
         Tuner { adapt: Adapt::new(most.get()), since: None }
     }
 
-    /// No more than so many are tried from now on.
+    /// Limits the number of processes from now on.
     pub fn bound(&mut self, most: NonZero<usize>) {
         self.adapt.bound(most.get());
         self.since = None;
     }
 
-    /// What happens now says nothing.
+    /// Discards the current measurement, because what happens now is not typical.
     pub fn rest(&mut self) {
         self.since = None;
     }
@@ -36,9 +36,9 @@ impl Tuner {
         NonZero::new(self.adapt.processes()).unwrap_or(NonZero::<usize>::MIN)
     }
 
-    /// Looks at the run: what runs, and what was done so far.
+    /// Takes a measurement: the launches that run, and what is done so far.
     pub fn look(&mut self, running: usize, done: Weight, cost: &CostModel, now: Instant) {
-        // Fewer may run where nothing waits; more, until those that were too many have ended.
+        // Fewer launches may run if nothing waits, and more until the superfluous ones have ended.
         if running != self.adapt.processes() {
             self.since = None;
             return;

@@ -1,4 +1,4 @@
-//! What a launch is for, and what is handed to the executor when one is to start.
+//! The purpose of a launch, and what the engine gets when one is to start.
 
 use std::ops::Range;
 
@@ -9,32 +9,32 @@ use crate::scan::Weight;
 
 use super::books::Task;
 
-/// The number of a launch, unique in a run and in what it resumes.
+/// The number of a launch, unique in a run including the parts that it resumes.
 pub(crate) type LaunchId = u64;
 
-/// What a launch is for.
+/// The purpose of a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Work {
     /// Creates these split directories.
     Create(Range<usize>),
     /// Copies these buckets.
     Copy(Vec<Bucket>),
-    /// Copies a bucket while nothing else runs: once more, or because it locks directories that others need.
+    /// Copies one bucket while nothing else is running: either once more, or because it locks directories that others need.
     Repair(Bucket),
-    /// Deletes inside the subtrees of these buckets.
+    /// Deletes extraneous entries inside the subtrees of these buckets.
     Clean(Vec<Bucket>),
     /// Removes the single names of these buckets from the source.
     Remove(Vec<Bucket>),
-    /// Deletes in these split directories, and sets their attributes.
+    /// Deletes extraneous entries directly inside these split directories, and sets their attributes.
     Delete(Range<usize>),
     /// Sets the attributes of these split directories.
     Attributes(Range<usize>),
-    /// One rsync for everything.
+    /// One rsync does everything.
     Everything,
 }
 
 impl Work {
-    /// What it settles. A launch that copies everything settles all, and is not asked.
+    /// The tasks that this launch settles. One rsync for everything settles all tasks, and is not asked.
     pub fn tasks(&self) -> Vec<Task> {
         match self {
             Work::Copy(buckets) => buckets.iter().map(|bucket| Task::Copy(bucket.id)).collect(),
@@ -46,7 +46,7 @@ impl Work {
         }
     }
 
-    /// The buckets it is about.
+    /// The buckets of this launch.
     pub fn buckets(&self) -> &[Bucket] {
         match self {
             Work::Copy(buckets) | Work::Clean(buckets) | Work::Remove(buckets) => buckets,
@@ -55,7 +55,7 @@ impl Work {
         }
     }
 
-    /// The part of the run it belongs to, as people call it.
+    /// The phase to which the launch belongs, in words for users.
     pub fn phase(&self) -> &'static str {
         match self {
             Work::Create(_) => "create",
@@ -67,7 +67,7 @@ impl Work {
         }
     }
 
-    /// What is told of it.
+    /// The kind of launch in reports.
     pub fn kind(&self) -> LaunchKind {
         match self {
             Work::Create(_) => LaunchKind::Create,
@@ -96,18 +96,18 @@ pub(crate) struct Start {
     pub launch: LaunchId,
     pub slot: usize,
     pub work: Work,
-    /// How buckets are copied; of [`Work::Copy`] and [`Work::Repair`].
+    /// How the buckets are copied; only for [`Work::Copy`] and [`Work::Repair`].
     pub how: Option<Copying>,
-    /// It connects at once, and waits for its names until it is released.
+    /// The launch connects at once, and waits for its names until it is released.
     pub ahead: bool,
-    /// It looks first whether there is anything to do: directories that stand already, or were not written into since they were created.
+    /// The launch first checks whether there is anything to do: directories may exist already, or may not have been written into since they were created.
     pub looks_first: bool,
-    /// The first one that reaches the destination: a server that refuses it may allow one ordinary rsync.
+    /// The first launch that reaches the destination: a server that refuses it may accept one ordinary rsync.
     pub first: bool,
-    /// A server has refused what several rsyncs need: it is started as the user has typed it.
+    /// A server has refused what several rsyncs need, so that rsync is started as the user has typed it.
     pub ordinary: bool,
-    /// Share of the bandwidth, in KiB a second; 0 is no limit, whatever the words of the user say.
+    /// The share of the bandwidth, in KiB a second. 0 means no limit, whatever the user's options say.
     pub limit: Option<u64>,
-    /// What of the scan's findings is dealt with when it has ended.
+    /// How much of what the scan found is done when this launch has ended.
     pub weight: Weight,
 }

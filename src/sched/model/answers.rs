@@ -1,4 +1,4 @@
-//! How a launch is prepared and ends, and what it has really done by then.
+//! How launches are prepared and end in the fake world, and what they have really done.
 
 use super::*;
 
@@ -55,7 +55,7 @@ impl World {
         self.buckets.get_mut(&bucket).unwrap().1 = Fate::Skipped;
     }
 
-    /// How a launch ends, and what it has really done.
+    /// Decides how a launch ends, and what it has really done.
     pub(super) fn end(&mut self, launch: LaunchId) -> (Report, Truth) {
         let alive = &self.alive[&launch];
         let (works, work) = (alive.works, alive.start.work.clone());
@@ -124,7 +124,7 @@ impl World {
         (Report { said, ..report(ending, after) }, truth)
     }
 
-    /// What a launch has done at the destination, whatever the scheduler makes of it.
+    /// Applies what a launch has really done, whatever the scheduler concludes from its report.
     pub(super) fn happens(&mut self, work: &Work, truth: Truth) {
         match work {
             Work::Copy(buckets) => {

@@ -1,9 +1,9 @@
-//! What must hold whatever happens: of each command when it is given, and of the run when it has ended.
+//! The invariants: of each command when it is given, and of the run when it has ended.
 
 use super::*;
 
 impl World {
-    /// So many launches work.
+    /// The number of launches that work.
     pub(super) fn working(&self) -> usize {
         self.alive.values().filter(|alive| (alive.works || alive.releasing) && !alive.draining).count()
     }
@@ -149,7 +149,7 @@ impl World {
         Ok(())
     }
 
-    /// What is in force is what was set last, and a run that is to end does not stand still.
+    /// The settings in force are those that were made last, and a run that is ending is not paused.
     pub(super) fn look_at_the_steering(&self, scheduler: &Scheduler) -> Judged {
         let InForce { most, processes, bandwidth, paused, winds_down, .. } = scheduler.in_force();
         let over = self.stopped || self.verdict.is_some();
@@ -161,7 +161,7 @@ impl World {
         Ok(())
     }
 
-    /// What has to be there before a launch begins to work.
+    /// Checks whether everything exists that a launch needs before it begins to work.
     pub(super) fn may_begin(&self, work: &Work) -> Judged {
         match work {
             Work::Copy(_) | Work::Repair(_) => {
@@ -182,7 +182,7 @@ impl World {
         Ok(())
     }
 
-    /// After the scheduler has heard of the ends of launches: what it has to have made of them.
+    /// Records what the scheduler has to conclude from the launches that have ended.
     pub(super) fn note_ends(&mut self, inputs: &[(LaunchId, Report)], settled: bool) {
         for (launch, report) in inputs {
             let Some((truth, work, _)) = self.truths.get(launch).cloned() else { continue };

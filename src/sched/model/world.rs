@@ -1,4 +1,4 @@
-//! What a run is like, what its scan finds, and what happens next.
+//! The settings of a fake run, what its scan finds, and what happens next.
 
 use super::*;
 
@@ -106,7 +106,7 @@ impl World {
         world
     }
 
-    /// What the scan finds, in the order in which it is told.
+    /// Prepares what the scan finds, in the order in which it is reported.
     pub(super) fn fill(&mut self) {
         let count = self.random.below(9) as u64;
         let mut told = 0;
@@ -162,7 +162,7 @@ impl World {
         self.steps < TROUBLED && self.random.one_in(count)
     }
 
-    /// Something happens.
+    /// Lets something happen, and returns the inputs for the scheduler.
     pub(super) fn step(&mut self) -> Vec<Input> {
         self.steps += 1;
         self.now += Duration::from_millis(match self.random.below(8) {
@@ -197,7 +197,7 @@ impl World {
                     _ => Folding::Tells,
                 }));
             }
-            // What is stopped does nothing, but may be given up.
+            // A stopped launch does nothing, but the other side may give it up.
             _ if self.stands_still && !self.random.one_in(20) => inputs.push(Input::Tick),
             _ if !self.alive.is_empty() => {
                 let at = self.random.below(self.alive.len());
@@ -209,7 +209,7 @@ impl World {
         inputs
     }
 
-    /// Somebody changes something.
+    /// The user changes a setting.
     fn steer(&mut self) -> Vec<Input> {
         let over = self.steps >= TROUBLED;
         if !self.steered || self.stopped || over && !self.paused || !over && !self.random.one_in(12) {
@@ -286,7 +286,7 @@ impl World {
             inputs.push(Input::Released(launch, release));
             return;
         }
-        // One that waits lives on as long as it is not asked, but for accidents.
+        // A launch that waits for its names lives until it is released or dismissed, except for accidents.
         if !works && !dismissed && !self.fails(30) {
             return;
         }
@@ -302,18 +302,18 @@ impl World {
         inputs.push(Input::Ended(launch, Box::new(report)));
     }
 
-    /// Kills the run: what is written down is taken up again.
+    /// Kills the run, and keeps what the journal would have.
     pub(super) fn kill(&mut self) {
         let done: Vec<Bucket> =
             self.buckets.values().filter(|(_, fate)| *fate == Fate::Done).map(|(bucket, _)| *bucket).collect();
-        // What was left out, and told, comes again.
+        // Buckets that were skipped and reported are done again.
         self.buckets.values_mut().filter(|(_, fate)| *fate == Fate::Skipped).for_each(|(_, fate)| *fate = Fate::Waits);
         let launches = self.alive.keys().chain(self.truths.keys()).max().map_or(0, |last| last + 1);
         let told = self.told;
         self.before = Before {
             launches,
             done: done.iter().map(|bucket| bucket.weight).sum(),
-            // What else was told before is told again by the journal's own records.
+            // Other reports from before are repeated from the journal's records.
             codes: if told { vec![exit::PARTIAL] } else { Vec::new() },
             buckets: done,
             sender_failed: self.sender_failed,
