@@ -1,5 +1,5 @@
-//! What is looked at when a launch has ended: which entries its messages are about, whether what it missed is gone, and whether the source and DEST
-//! are still what they were. Looks at both, so it may hang with either.
+//! The look after a launch has ended: which entries its messages are about, whether what it missed has vanished, and whether the source and DEST are still the
+//! same. It accesses both, so it may hang with either.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -23,38 +23,38 @@ use super::spine::path_in_transfer;
 
 /// What a launch has printed.
 pub(super) struct Heard {
-    /// The exit code, if it was started.
+    /// The exit code, if rsync was started.
     pub code: Option<u8>,
     pub transcript: Transcript,
-    /// What it complained of first, of what was held back.
+    /// The first complaint that was held back.
     pub complaint: Option<Vec<u8>>,
-    /// Complaints about something that has a name.
+    /// Complaints that name an entry.
     pub named: Failures,
     pub out_of_reach: bool,
     pub source_lost: bool,
 }
 
-/// What was found.
+/// What the look found.
 #[derive(Default)]
 pub(super) struct After {
     pub found: Found,
     pub said: Symptoms,
-    /// What was not done.
+    /// What the launch failed to do.
     pub failures: Failures,
-    /// Split directories that could not be made, by their paths in the transfer.
+    /// Split directories that could not be created, by their paths in the transfer.
     pub unmade: Vec<Vec<u8>>,
-    /// Directories in whose place something is that could not be deleted.
+    /// Directories that are blocked by something in their place that could not be deleted.
     pub blocked: Vec<Vec<u8>>,
-    /// The directories above the units, where entries are counted.
+    /// The directories above the units, if entries are counted.
     pub above: BTreeSet<Vec<u8>>,
-    /// How many of them a dry run would make.
+    /// How many of them a dry run would create.
     pub missing: u64,
-    /// What DEST is known by.
+    /// The identity of DEST.
     pub dest: Option<Place>,
 }
 
 impl Context {
-    /// Looks at what a launch has left.
+    /// Looks at the source and at DEST after a launch.
     pub fn look_after(&self, work: &Work, heard: Heard) -> After {
         let mut after = After { said: self.said(work, &heard), ..After::default() };
         if heard.source_lost {
@@ -65,7 +65,7 @@ impl Context {
         let blocked = messages().filter(|message| message.about == About::Blocked);
         after.blocked = blocked.flat_map(|message| message.names()).map(|name| name.bytes).collect();
         if let Work::Create(part) = work {
-            // What stands in the place of a directory keeps rsync from what is in it as well.
+            // Whatever blocks a directory also prevents its contents from being copied.
             let unmade = messages().filter_map(|message| self.naming.unmade(&message));
             after.unmade = unmade.chain(after.blocked.iter().cloned()).collect();
             if exit::is_settled(code) {
@@ -76,7 +76,8 @@ impl Context {
         if settled && !work.is_everything() {
             self.keeps_dest(&mut after.found);
         }
-        // Of directories that were only created whoever uses them looks first: one that hangs is not to hold up all others.
+        // After a launch that only created directories, the source is not checked here: each launch that uses the directories checks it first, and a directory
+        // that hangs must not hold up all others.
         if settled && !work.is_everything() && !matches!(work, Work::Create(_)) {
             let arguments = self.arguments(work);
             self.as_scanned(arguments, &mut after.found);
@@ -96,7 +97,7 @@ impl Context {
 
     fn said(&self, work: &Work, heard: &Heard) -> Symptoms {
         let transcript = &heard.transcript;
-        // Times that were not right before nobody has tried to set.
+        // Times that were wrong before do not count as tried in vain, because they still have to be set.
         let times_in_vain = transcript.only_times() && !self.names_other_times(&heard.named);
         let gone = heard.code == Some(exit::PARTIAL)
             && transcript.only_missing().is_some_and(|count| self.are_gone(work, count));
@@ -128,18 +129,18 @@ impl Context {
             Work::Create(part) | Work::Delete(part) | Work::Attributes(part) => {
                 self.spine().part(part.clone(), true).arguments
             }
-            // A bucket that can no longer be read was read before, and ends the run when it is needed again.
+            // If a bucket file can no longer be read, the run ends when it is needed the next time.
             _ => self.units(work.buckets()).unwrap_or_default(),
         }
     }
 
-    /// Whether at least `count` units of a launch are no longer in the source.
+    /// Whether at least `count` units of a launch have vanished from the source.
     fn are_gone(&self, work: &Work, count: u64) -> bool {
         if work.is_everything() {
             return false;
         }
         if self.plan.recipe.far.is_some() {
-            // The scan has seen them there, and rsync does not.
+            // The scan has seen these units, and rsync no longer finds them.
             return true;
         }
         let gone = |unit: &&OsString| {
@@ -150,7 +151,7 @@ impl Context {
         self.arguments(work).iter().filter(gone).count() as u64 >= count
     }
 
-    /// Whether one of these complaints may be about a directory whose time was not right before.
+    /// Whether one of these complaints may be about a directory that had a wrong time before. True if not all of them are in memory.
     fn names_other_times(&self, named: &Failures) -> bool {
         let others = self.spine().other_times.clone();
         let may_be_other = |failure: &Failure| {
@@ -182,7 +183,7 @@ impl Context {
         failures
     }
 
-    /// How many of these directories a dry run would make.
+    /// How many of these directories a dry run would create.
     pub fn missing(&self, dirs: &BTreeSet<Vec<u8>>) -> u64 {
         let dest = std::path::Path::new(&self.plan.recipe.destination);
         let is_there = |path: &[u8]| dest.join(OsStr::from_bytes(path)).symlink_metadata().is_ok_and(|it| it.is_dir());
@@ -190,7 +191,7 @@ impl Context {
     }
 }
 
-/// The directories above these units, by their paths in the transfer: rsync counts those among the entries of each launch.
+/// The directories above these units, by their paths in the transfer. rsync counts them among the entries of each launch.
 fn above(units: &[OsString]) -> BTreeSet<Vec<u8>> {
     let mut above = BTreeSet::new();
     for unit in units {

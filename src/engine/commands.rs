@@ -1,4 +1,4 @@
-//! What each command of the scheduler means: a thread that launches, names that are handed over, a record, or something that is told.
+//! How the commands of the scheduler are carried out: by starting the thread of a launch, handing over names, writing a record, or reporting an event.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use super::tempo::Pace;
 use super::userlog::UserLog;
 
 impl Driver<'_, '_> {
-    /// Carries out a command. The verdict, if it was the last one.
+    /// Carries out a command. Returns the verdict if it was the last command.
     pub(super) fn carry_out(&mut self, command: Command) -> Result<Option<Verdict>> {
         match command {
             Command::Start(start) => self.start(*start)?,
@@ -104,10 +104,10 @@ impl Driver<'_, '_> {
             Command::Probe(host) => {
                 let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
                 let sender = self.sender.clone();
-                // The driver is gone only after it has failed.
+                // The driver only goes away before its time if it has failed.
                 let tell = move |is_there| drop(sender.send(Message::Answered(host, is_there)));
                 let asked = match ways.are_addresses() {
-                    // One that says nothing is not waited for when the run ends.
+                    // When the run ends, an address that does not answer is not waited for.
                     true => thread::detach(move || {
                         tell(plan::leads_there_again(&context.config, host, context.control.supervisor()));
                     }),
@@ -145,7 +145,8 @@ impl Driver<'_, '_> {
         Ok(None)
     }
 
-    /// A look that takes a new connection goes on while the split directories get their attributes: nothing else is read from the source any more.
+    /// Starts the last look at a source on another machine if it needs a new connection. It runs while the split directories get their attributes, because
+    /// nothing else is read from the source at that time.
     pub(super) fn begin_last_look(&mut self) {
         let is_due = self.scheduler.is_finishing() && self.last_look.is_none() && self.statistics.one_rsync().is_none();
         if !is_due || !self.context.plan.far.as_ref().is_some_and(FarScan::are_listed_again) {
@@ -156,16 +157,16 @@ impl Driver<'_, '_> {
             let far = context.plan.far.as_ref();
             far.map_or_else(Vec::new, |far| far.are_still_there(&context.config, context.control.supervisor()))
         };
-        // Without it the look is made at the end.
+        // If no thread could be started, the look is made at the end.
         self.last_look = thread::start(self.scope, look).ok();
     }
 
-    /// A source on another machine that is not the directory any more that was scanned: some rsyncs found the one, and some the other. Looked at when
-    /// nothing is left to do, whatever was done last.
+    /// Checks at the end of a run whether a source on another machine is still the directory that was scanned. If not, some rsyncs have copied from one
+    /// directory and some from the other.
     fn look_at_far_source(&mut self) -> Result<()> {
         let Context { plan, config, control, .. } = &*self.context;
         let Some(far) = plan.far.as_ref().filter(|_| self.statistics.one_rsync().is_none()) else { return Ok(()) };
-        // Who did not answer beside the last rsyncs may have no place for one more client.
+        // If the machine did not answer, it may have refused one more client beside the last rsyncs, so that it is asked again.
         let answered = |found: &Vec<(OsString, Still)>| found.iter().all(|(_, still)| *still != Still::Unanswered);
         let begun = self.last_look.take().and_then(|look| look.join().ok()).filter(answered);
         for (source, still) in begun.unwrap_or_else(|| far.are_still_there(config, control.supervisor())) {
@@ -183,7 +184,7 @@ impl Driver<'_, '_> {
                     self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
                     text
                 }
-                // Of what is asked again when the run goes on nothing is written down.
+                // No record is written, because a resumed run asks again.
                 Still::Unanswered => format!(
                     "{shown}: cannot be looked at any more, so it is not known whether it was replaced while multi-sync ran: copy it again"
                 ),
@@ -228,7 +229,7 @@ impl Driver<'_, '_> {
             pace: Pace::new(now),
         };
         self.state.launches.insert(launch, started);
-        // What the others change was written down, or is not for the user.
+        // The other kinds of launches only repeat changes that were logged, or make changes that are not for the user.
         let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
         let user_log = if logs { self.opened_log() } else { None };
         let task = Launch {
@@ -250,16 +251,16 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    /// Before one rsync does it all.
+    /// Prepares the run directory for a single rsync that does everything.
     fn make_way(&mut self) -> Result<()> {
-        // What is still being written there is not needed any more.
+        // Bucket files that are still being synced are not needed any more.
         self.ending.store(true, Ordering::SeqCst);
         let Context { config, plan, buckets, .. } = &*self.context;
         if !config.keep && plan.one_rsync_meets(config, buckets) {
-            // Nothing is written there from now on.
+            // From now on, nothing is written to the directory.
             self.ledger.iter_mut().for_each(Ledger::stop_noting);
             buckets.vacate();
-            // It lay there.
+            // The journal was in the directory.
             self.ledger = None;
         }
         let why = self.statistics.one_rsync().unwrap_or_default().to_owned();
@@ -284,7 +285,7 @@ impl Driver<'_, '_> {
         self.state.user_log.clone()
     }
 
-    /// Writes down what a launch has failed to do.
+    /// Records what a launch failed to do.
     fn note_failures(&mut self, launch: LaunchId, code: u8) -> Result<()> {
         let Some(end) = self.state.ended.get_mut(&launch) else { return Ok(()) };
         let failures = std::mem::take(&mut end.failures);

@@ -1,4 +1,4 @@
-//! What launches, the scan and questions share, in threads that may outlive the run: whatever they wait for may never come.
+//! What launches, the scan and questions share. They run in threads that may outlive the run, because whatever they wait for may never answer.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -23,34 +23,34 @@ use super::Control;
 use super::naming::Naming;
 use super::spine::{Change, Changed, Part, SpineList, change_of, is_in};
 
-/// All that does not change in a run, and what is known of the split directories.
+/// Everything that does not change during a run, and what is known of the split directories.
 pub(super) struct Context {
     pub config: Config,
     pub plan: Plan,
-    /// Where buckets are read and written; whoever owns the directory removes it.
+    /// Where the bucket files are. The owner of the directory removes it.
     pub buckets: BucketDir,
     pub control: Control,
-    /// What rsync's names stand for.
+    /// Translates the names in rsync's messages.
     pub naming: Naming,
     pub room: usize,
     spine: Mutex<SpineList>,
-    /// Device and inode of a DEST on this machine.
+    /// Device and inode of a local DEST.
     dest: Mutex<Option<(u64, u64)>>,
-    /// Names that differ in case or form are different names at DEST.
+    /// Whether names that differ only in case or form are different names at DEST.
     pub tells_names: OnceLock<bool>,
 }
 
-/// What was found that the user is told, and that decides about what comes.
+/// Findings that are reported to the user, and that influence the rest of the run.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub findings: Findings,
-    /// Entries, and what became of them: told, and written down as something that could not be read.
+    /// Entries that are reported, and recorded as unreadable.
     pub unread: Vec<Failed>,
-    /// What is told.
+    /// Failures that are only reported.
     pub failed: Vec<Failed>,
-    /// What was left out because its directory could not be made.
+    /// Units that were left out because their directory could not be created.
     pub failures: Vec<Failure>,
-    /// There was such, and it is told now or was told before.
+    /// Such units were found, and are reported now or were reported before.
     pub is_unmade: bool,
 }
 
@@ -69,18 +69,18 @@ impl Context {
         }
     }
 
-    /// What is known of the split directories. Nobody looks at a file system while it is locked.
+    /// What is known of the split directories. No thread accesses a file system while it holds this lock.
     pub fn spine(&self) -> MutexGuard<'_, SpineList> {
         self.spine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// DEST, if it is on this machine.
+    /// The path of DEST, if it is on this machine.
     pub fn local_dest(&self) -> Option<&Path> {
         let local = self.config.destination.is_local() && self.config.hosts.is_empty();
         local.then(|| Path::new(&self.plan.recipe.destination))
     }
 
-    /// The units of buckets, as rsync's arguments.
+    /// The units of these buckets, as arguments of rsync.
     pub fn units(&self, buckets: &[Bucket]) -> Result<Vec<OsString>> {
         let mut units = Vec::with_capacity(buckets.iter().map(|bucket| bucket.units as usize).sum());
         for bucket in buckets {
@@ -90,13 +90,13 @@ impl Context {
         Ok(units)
     }
 
-    /// Those of the arguments whose split directories are still what was scanned. If another process put something else into the
-    /// place of one, rsync would follow it out of the source: what is below is not copied, and is named. Of a directory that is gone rsync says
-    /// so itself, and what the source does not have is deleted; a source that is gone is another matter.
+    /// Returns the arguments whose split directories are still those that were scanned. If another process has replaced such a directory, rsync might follow
+    /// the new one out of the source, so that the arguments below it are left out and the user is told. If a split directory has vanished, rsync itself reports
+    /// that, and deletes accordingly; only a vanished source is treated like a replaced one.
     pub fn as_scanned(&self, mut arguments: Vec<OsString>, found: &mut Found) -> Vec<OsString> {
         let recipe = &self.plan.recipe;
         if recipe.far.is_some() {
-            // On another machine nobody looks: the rsync there guards its lists as far as its version does (`docs/security.md`).
+            // On another machine this is not checked: the rsync there protects its lists as far as its version can (`docs/security.md`).
             return arguments;
         }
         let lost: Vec<Vec<u8>> = recipe.handles.lost().map(<[u8]>::to_vec).collect();
@@ -128,7 +128,7 @@ impl Context {
         arguments
     }
 
-    /// Whether nothing is there to be looked at by [`Context::as_scanned`]: all that is above these is what it was, by the same name.
+    /// Whether [`Context::as_scanned`] would find nothing: all directories above these arguments are the same, and have the same names.
     pub fn is_as_scanned(&self, arguments: &[OsString]) -> bool {
         let recipe = &self.plan.recipe;
         let above = self.spine().above(arguments);
@@ -150,8 +150,8 @@ impl Context {
         })
     }
 
-    /// A part of the split directories without what was replaced, and what could not be made: something else may be in its place, and get its
-    /// attributes. `None` if nothing is left of it.
+    /// A part of the split directories, without those that were replaced or could not be created: otherwise something else in their place might get their
+    /// attributes. `None` if nothing is left of the part.
     pub fn part_as_scanned(&self, mut part: Part, found: &mut Found) -> Option<Part> {
         const BASE: &str = ".";
         if part.dest {
@@ -168,8 +168,8 @@ impl Context {
         (part.dest || !part.arguments.is_empty()).then_some(part)
     }
 
-    /// Whether DEST is still what it was, if it is on this machine. One rsync stays in the directory that it has entered; several would go on
-    /// in another one, and each of the two would have a part.
+    /// Whether a local DEST is still the same directory. One rsync stays in the directory that it has entered, but later rsyncs would continue in another one,
+    /// and each directory would have a part.
     pub fn keeps_dest(&self, found: &mut Found) -> bool {
         let Some(path) = self.local_dest().filter(|_| !self.config.dry_run && !self.plan.recipe.dry_run) else {
             return true;
@@ -194,7 +194,7 @@ impl Context {
         keeps
     }
 
-    /// Takes note that a source on another machine is another directory now, which nothing is copied from.
+    /// Records that a source on another machine is another directory now. Nothing more is copied from it.
     pub fn source_is_lost(&self, found: &mut Found) {
         found.findings.source_lost = true;
         if !std::mem::replace(&mut self.spine().source_lost, true) {
@@ -203,23 +203,23 @@ impl Context {
         }
     }
 
-    /// Device and inode of a DEST on this machine, once something was done there.
+    /// Device and inode of a local DEST, as soon as something was done there.
     pub fn dest_identity(&self) -> Option<(u64, u64)> {
         *self.dest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the destination reads names that differ in case or form only, as what was made there shows.
+    /// Whether the destination distinguishes names that differ only in case or form. Found by looking at directories that were created there.
     pub fn folding(&self) -> Folding {
         let made: Vec<Vec<u8>> = self.spine().made().map(<[u8]>::to_vec).collect();
         if let Some(dest) = self.local_dest() {
             let shown = made.iter().find_map(|path| folding::of_name(&dest.join(OsStr::from_bytes(path))));
-            // What does not show how it reads names is taken for one that folds them.
+            // If the test shows nothing, the names are assumed not to be distinguished.
             return shown.unwrap_or_else(|| match folding::of(dest) {
                 Folding::Tells => Folding::Tells,
                 Folding::Folds | Folding::Unknown => Folding::Folds,
             });
         }
-        // A directory that was made there, under a name that nobody has made.
+        // A directory that was created at the destination is asked for with the case of its name swapped, provided that the source has no such name.
         let plain = |path: &[u8]| path.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(byte));
         let mut asked = made.iter().filter(|path| plain(path)).filter_map(|path| {
             let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);

@@ -1,6 +1,6 @@
-//! Random damages of a run directory. Whatever was cut, changed, exchanged, removed or added: a run that goes on either ends with an error, or takes for
-//! done only what was recorded as done, launches only names that were found, and scans for all the rest; and where something had failed it either
-//! does that again or says so in its code.
+//! Random damage to a run directory: files are cut, changed, exchanged, removed or added. A resumed run must then either end with an error, or treat as done
+//! only what was recorded as done, launch only names that were found, and scan the rest again. If something had failed, it must either repeat that or show it
+//! in its exit code.
 //!
 //! `DAMAGES=100000 cargo test --lib damage` tries more of them.
 
@@ -33,7 +33,7 @@ impl Random {
     }
 }
 
-/// A run that was killed twice: what its directory holds, and what is true of it.
+/// A run that was killed twice: the files of its directory, and the truth about it.
 struct World {
     files: BTreeMap<PathBuf, Vec<u8>>,
     asked: Asked,
@@ -61,7 +61,7 @@ impl World {
         let done =
             |ids: &[u64], code| Record::Done { launch: ids[0], code, sender_failed: false, buckets: ids.to_vec() };
         let started = |ids: &[u64]| Record::Started { launch: ids[0], buckets: ids.to_vec() };
-        // Killed while it scans: 0 is done, 1 has failed, 2 and 3 are packed once more.
+        // The run is killed during the scan: 0 is done, 1 has failed, 2 and 3 will be packed again.
         let (mut journal, _) = Journal::open(dir, asked.run()).unwrap();
         let first = pack(0, &names[..12]);
         for bucket in &first {
@@ -78,7 +78,7 @@ impl World {
             journal.append(&record).unwrap();
         }
         drop(journal);
-        // Killed when all was found.
+        // The run is killed when everything was found.
         let (mut journal, _) = Journal::open(dir, asked.run()).unwrap();
         let second = pack(4, &names[6..]);
         for bucket in &second {
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    /// What a run does that goes on with these files; why that is wrong, if it is.
+    /// Resumes a run with these files. An error says what is wrong about its behaviour.
     fn judge(&self, dir: &Path) -> Result<&'static str, String> {
         let Ok(asked) = Asked::read(dir) else { return Ok("no plan") };
         if asked != self.asked {
@@ -147,10 +147,10 @@ impl World {
     }
 }
 
-/// Damages a file or two; says how.
+/// Damages a file or two, and says how.
 fn damage(random: &mut Random, files: &mut BTreeMap<PathBuf, Vec<u8>>, other: &World) -> String {
     let names: Vec<PathBuf> = files.keys().cloned().collect();
-    // Half of it is about the journal.
+    // Every second damage concerns the journal.
     let journal = PathBuf::from(crate::run_dir::layout::JOURNAL);
     let name = if random.below(2) == 0 { journal } else { names[random.below(names.len())].clone() };
     let second = names[random.below(names.len())].clone();
@@ -202,7 +202,7 @@ fn damage(random: &mut Random, files: &mut BTreeMap<PathBuf, Vec<u8>>, other: &W
 #[test]
 fn whatever_is_damaged_nothing_is_taken_for_done_that_is_not() {
     let count = std::env::var("DAMAGES").map_or(DAMAGES, |text| text.parse().expect("DAMAGES is a number"));
-    // Much is written that nobody reads twice.
+    // Many files are written that are read only once, so that memory is preferred.
     let shm = Path::new("/dev/shm");
     let above = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
     let above = above.unwrap();
@@ -226,7 +226,7 @@ fn whatever_is_damaged_nothing_is_taken_for_done_that_is_not() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        // With the plan of the other run it is that one, of which nothing else may be left.
+        // With the plan of the other run, this is the other run, and nothing else of the first one may be used.
         let is_other = Asked::read(dir.path()).is_ok_and(|asked| asked == other.asked);
         match if is_other { &other } else { &world }.judge(dir.path()) {
             Ok(end) => *seen.entry(end).or_default() += 1,
@@ -234,7 +234,7 @@ fn whatever_is_damaged_nothing_is_taken_for_done_that_is_not() {
         }
     }
     println!("{count} damages: {seen:?}");
-    // Each way to end was met: otherwise the damages are none.
+    // Every way to end must have occurred. Otherwise the damage is too weak to test anything.
     assert!(
         count < 1000 || ["goes on", "scans again", "no plan", "no journal"].iter().all(|end| seen.contains_key(end)),
         "{seen:?}"

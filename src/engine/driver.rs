@@ -1,5 +1,5 @@
-//! The loop of a run: hears of everything, tells the scheduler, and carries out what that commands. Never waits for any one launch, for the scan, or
-//! for the disk.
+//! The loop of a run: receives all events, passes them to the scheduler, and carries out its commands. It never waits for a single launch, for the scan, or for
+//! the disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -34,27 +34,27 @@ use super::steward::Orders;
 use super::tempo::Pace;
 use super::userlog::UserLog;
 
-/// How often the clock is looked at.
+/// How often the driver checks the clock.
 const TICK: Duration = Duration::from_millis(200);
-/// What ends before is not worth waiting for the disk, unless the user has named a place for it.
+/// A shorter run does not wait for the disk, unless the user has named a run directory.
 const SHORT: Duration = Duration::from_secs(5);
-/// How long a scan that was stopped is waited for: it may hang with the source.
+/// How long the driver waits for a scan that was stopped, because it may hang with the source.
 const SCAN_ENDS: Duration = Duration::from_millis(500);
 
-/// What the driver hears.
+/// An event that the driver receives.
 pub(super) enum Message {
     Scan(feed::Found),
     Prepared(LaunchId, context::Found),
     Released(LaunchId, Release, context::Found, Option<Error>),
-    /// A launch has done everything, and others may have its place.
+    /// A launch has done all its work, and others may take its place.
     Draining(LaunchId),
     Ended(LaunchId, Box<End>),
     Folding(Folding),
-    /// A host that was set aside is there, or is not.
+    /// Whether a host that was set aside is reachable.
     Answered(usize, bool),
-    /// The disk has the files of all buckets, or the run ended before.
+    /// All bucket files are on the disk, or the run ended first.
     Synced(Result<Option<BucketsKept>>),
-    /// Something is to be in force from now on.
+    /// Settings that are to be in force from now on.
     Steer(Orders),
 }
 
@@ -63,16 +63,16 @@ pub(super) struct Started {
     pub work: Work,
     pub weight: Weight,
     pub meter: Arc<Meter>,
-    /// What lets it begin, if it waits.
+    /// Releases the launch, if it waits for its names.
     pub gate: Option<Gate>,
-    /// What was told of it, once its rsync is started.
+    /// What was reported about the launch when its rsync was started.
     pub told: Arc<OnceLock<report::Launch>>,
     pub since: Instant,
     pub pace: Pace,
 }
 
 impl Started {
-    /// What is told of it while it runs; `None` before its rsync is started, and as long as that waits.
+    /// What is reported about the launch while it is running; `None` before its rsync is started, and while that waits for its names.
     pub fn running(&self, weight: Weight, done: Weight, age: Duration, rate: Option<u64>) -> Option<Running> {
         let launch = self.told.get().filter(|_| self.gate.is_none())?;
         Some(Running { launch: launch.clone(), weight, done, age, rate })
@@ -91,14 +91,14 @@ pub(super) struct Driver<'scope, 'env> {
     pub statistics: Statistics,
     pub said: Arc<Said>,
     pub started: Instant,
-    /// Nobody needs the files of buckets any more.
+    /// The bucket files are not needed any more.
     pub ending: Arc<AtomicBool>,
-    /// What looks at the source for the last time, if that has begun.
+    /// The last look at the source, if it has begun.
     pub last_look: Option<ScopedJoinHandle<'scope, Vec<(OsString, Still)>>>,
     pub state: State,
 }
 
-/// What a driver has still to do or to hear of.
+/// The state of the driver.
 #[derive(Default)]
 pub(super) struct State {
     pub launches: BTreeMap<LaunchId, Started>,
@@ -108,25 +108,25 @@ pub(super) struct State {
     pub user_log: Option<Arc<UserLog>>,
     pub log_opened: bool,
     scanned: bool,
-    /// The journal says what DEST is.
+    /// The journal has the identity of DEST.
     pub dest_noted: bool,
     interrupted: bool,
     pub step: Step,
-    /// What is in force, as it was told.
+    /// The settings in force, as last reported.
     pub in_force: Option<Adjusted>,
     stalls_told: bool,
-    /// The least number that no bucket has.
+    /// The lowest number that no bucket has.
     next_bucket: u64,
-    /// The disk is to be told to keep the files of the buckets.
+    /// The bucket files have to be synced to the disk.
     sync_due: bool,
-    /// It is being told so.
+    /// A thread is syncing them.
     syncing: bool,
-    /// The number of the orders that the inputs have.
+    /// The number of the orders that are among the inputs.
     pub ordered: Option<u64>,
 }
 
 impl State {
-    /// Before the first look, with what the scheduler is to hear first.
+    /// The state at the start, with the first inputs of the scheduler.
     pub fn beginning(inputs: Vec<Input>) -> State {
         let as_planned = Adjusted { processes: 0, bandwidth: None, paused: false, winds_down: false };
         let in_force = (!inputs.is_empty()).then_some(as_planned);
@@ -135,7 +135,7 @@ impl State {
 }
 
 impl Driver<'_, '_> {
-    /// Runs to the end.
+    /// Runs until the verdict.
     ///
     /// # Errors
     /// The run could not be done at all.
@@ -186,7 +186,7 @@ impl Driver<'_, '_> {
         }
     }
 
-    /// What an earlier part of the run could not read is told again.
+    /// Reports again what an earlier part of the run could not read.
     fn notice_earlier(&mut self) -> Result<()> {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         let notes = ledger.notes();
@@ -202,7 +202,7 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    /// How long nothing has to be looked at if nothing is heard.
+    /// How long the driver may wait for the next message.
     fn patience(&self) -> Duration {
         self.scheduler.next_change().map_or(TICK, |at| TICK.min(at.saturating_duration_since(Instant::now())))
     }
@@ -261,7 +261,7 @@ impl Driver<'_, '_> {
                 let argument_bytes = dir.argument.as_ref().map_or(0, Vec::len);
                 self.state.inputs.push(Input::Directory(Directory { argument_bytes, locked: dir.locked }));
                 self.context.spine().push(dir);
-                // There will be several launches, and the first comes soon.
+                // A split directory means several launches, and the first one will come soon.
                 self.ways.open(&self.slots.place(0), self.context.control.supervisor());
             }
             feed::Found::Buckets(closed) => {
@@ -283,9 +283,9 @@ impl Driver<'_, '_> {
                 self.state.scanned = true;
                 match scanned {
                     Ok(Some(took)) => self.all_is_found(took)?,
-                    // Nobody is to take for complete what was stopped.
+                    // A scan that was stopped must not be taken for complete.
                     Ok(None) => {}
-                    // What came first counts.
+                    // The earlier reason counts.
                     Err(_) if self.stopping() => {}
                     Err(error) => return Err(error),
                 }
@@ -294,7 +294,7 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    /// Who scans.
+    /// Reports which hosts take part in the scan.
     fn tell_news(&self, news: News) {
         let note = match news {
             News::Joined { host, by } => Note::HostScans { host, by: by.to_owned() },
@@ -320,24 +320,24 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    /// Whether the run ends before its time.
+    /// Whether the run is ending before everything is done.
     fn stopping(&self) -> bool {
         self.context.control.interrupted() || self.context.control.supervisor().stopped()
     }
 
-    /// The scan was complete before.
+    /// Whether an earlier part of the run had completed the scan.
     fn replays(&self) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.before().scanned.is_some())
     }
 
     fn unread(&mut self, error: &ScanError) -> Result<()> {
         let (config, plan) = (&self.context.config, &self.context.plan);
-        // One rsync for everything meets it too, and knows whether it is excluded.
+        // One rsync for everything runs into this error itself, and knows whether the entry is excluded.
         if self.statistics.one_rsync().is_some() {
             return Ok(());
         }
-        // An rsync with capabilities may read it, rules may exclude it, and it may be readable again by then: the launch that gets it tells.
-        // What it says comes too late for deletion, and a copy of what `--gitignore` leaves out would be no error of rsync's.
+        // The launch that gets the entry reports the error: its rsync may have the capability to read it, a rule may exclude it, or it may be readable again by
+        // then. But that is too late for deletion, and with `--gitignore`, rsync may copy an entry that the scan would leave out.
         let keeps_if_failed = plan.deletes.is_some() && !plan.ignore_errors;
         let told_by_rsync = !keeps_if_failed && !config.dry_run && !plan.gitignore;
         if told_by_rsync && error.in_unit {
@@ -355,7 +355,7 @@ impl Driver<'_, '_> {
         self.statistics.unread(text);
     }
 
-    /// Tells and writes down what was found when a launch was prepared, or had ended.
+    /// Reports and records the findings of a launch that was prepared or has ended.
     fn take(&mut self, found: &context::Found) -> Result<()> {
         for failed in &found.unread {
             (self.tell)(Event::Failed(failed.clone()));
@@ -370,7 +370,7 @@ impl Driver<'_, '_> {
         self.with_ledger(|ledger| ledger.write(record))
     }
 
-    /// Writes something down. Where the user has not asked for that, the run goes on without it if it cannot be written.
+    /// Writes to the journal. If that fails and the user has not asked for a journal, the run continues without it.
     pub(super) fn with_ledger(&mut self, write: impl FnOnce(&mut Ledger) -> Result<()>) -> Result<()> {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         match write(ledger) {
@@ -384,13 +384,12 @@ impl Driver<'_, '_> {
         }
     }
 
-    /// What the scan finds; one rsync for everything needs nothing of it.
+    /// Records what the scan found. One rsync for everything does not need these records.
     fn record_found(&mut self, record: &Record) -> Result<()> {
         if self.replays() || self.statistics.one_rsync().is_some() { Ok(()) } else { self.record(record) }
     }
 
-    /// Has the disk keep the files of the buckets, and then the journal that says that there are no others. In a thread of its own: the disk may
-    /// have much else to write.
+    /// Syncs the bucket files, and then the journal record that the scan is complete. This is done in a thread, because the disk may be busy.
     fn sync_buckets(&mut self) {
         let Some(ledger) = self.ledger.as_ref().filter(|_| !self.context.buckets.has_moved()) else { return };
         let before: Vec<u64> = ledger.before().buckets.keys().copied().collect();
@@ -399,14 +398,14 @@ impl Driver<'_, '_> {
         let started = thread::start(self.scope, move || {
             let all = before.iter().copied().chain(new);
             let synced = durable::sync_buckets(&context.buckets, all, &|| ending.load(Ordering::SeqCst));
-            // The driver is gone only after it has failed.
+            // The driver only goes away before its time if it has failed.
             let _ = sender.send(Message::Synced(synced));
         });
-        // What is not on the disk is found by a new scan.
+        // A resumed run scans again what is not on the disk.
         self.state.syncing = started.is_ok();
     }
 
-    /// A scan that was stopped ends soon, unless it hangs with the source: then it is left to itself, and nobody hears what it finds.
+    /// Waits for a scan that was stopped. If it hangs with the source, it is left behind, and its results are dropped.
     fn await_scan(&mut self, receiver: &Receiver<Message>) -> Result<()> {
         let until = Instant::now() + SCAN_ENDS;
         while !self.state.scanned
@@ -417,7 +416,7 @@ impl Driver<'_, '_> {
         Ok(())
     }
 
-    /// Tells once where `--stall` can do nothing.
+    /// Reports once that `--stall` cannot work here.
     fn look_at_the_stalls(&mut self) {
         if !self.state.stalls_told && self.context.control.supervisor().cannot_see() {
             self.state.stalls_told = true;
@@ -448,14 +447,14 @@ impl Driver<'_, '_> {
         (self.tell)(Event::Standing(live.progress));
     }
 
-    /// What comes after the last launch: the last record, and the last lines.
+    /// Ends the run after the last launch: writes the last record, and prints the last lines.
     ///
     /// # Errors
     /// The journal cannot be written.
     pub fn close(mut self, verdict: Verdict, receiver: &Receiver<Message>) -> Result<crate::report::Summary> {
         let over = self.scheduler.is_done();
         let soft = self.scheduler.soft_code();
-        // Nobody takes up a run that has left nothing to do, and who interrupts one does not wait for the disk.
+        // If nothing is left to do, nobody will resume the run; and a user who interrupts it should not have to wait for the disk.
         if self.state.interrupted || over && soft == exit::OK {
             self.ending.store(true, Ordering::SeqCst);
         }
@@ -465,7 +464,7 @@ impl Driver<'_, '_> {
             self.hear(message)?;
         }
         match verdict {
-            // No last record: nobody is to take it for done.
+            // Without the last record, the run cannot be taken for complete.
             Verdict::Unaccounted(complaint) => {
                 self.statistics.is_unaccounted();
                 (self.tell)(Event::Failed(Failed::Other(complaint)));
@@ -486,13 +485,13 @@ impl Driver<'_, '_> {
     }
 }
 
-/// How far running launches are, each with what it is to deal with.
+/// The meters of the running launches, each with the weight of the launch.
 fn meters<'a>(
     launches: &'a BTreeMap<LaunchId, Started>,
     context: &Context,
 ) -> impl Iterator<Item = (&'a Meter, Weight)> + Clone + use<'a> {
     let found = context.control.watch().found();
-    // One rsync for everything was started before all was found.
+    // One rsync for everything was started before everything was found.
     launches
         .values()
         .map(move |started| (&*started.meter, if started.work.is_everything() { found } else { started.weight }))

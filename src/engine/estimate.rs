@@ -1,9 +1,9 @@
-//! How much of a run is done, and how long the rest will take: pure, fed with what is seen several times a second.
+//! How much of a run is done, and how long the rest will take. Pure: it is called with the figures of the run several times a second.
 //!
-//! The rest is what was found, or will be as far as the scan tells, less what is done. Time is known from the speed of the last minutes, and what an
-//! entry costs beside a byte from launches that have ended ([`CostModel`]). If entries and bytes cost time at all, then whatever they cost, the rest
-//! takes between what it would if entries alone did and if bytes alone did: the less launches have told, the more of that is in the range. No run
-//! ends before its longest launch.
+//! The rest is what the scan has found, and is still expected to find, minus what is done. The speed is that of the last minutes. How much an entry costs
+//! compared with a byte comes from launches that have ended ([`CostModel`]). Whatever the two cost, the rest takes no less than the shorter, and no more than
+//! the longer, of two times: that for the entries alone and that for the bytes alone. The fewer launches have ended, the more of this interval is in the range.
+//! A run never ends before its longest launch.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,44 +11,44 @@ use std::time::Duration;
 use crate::cost::CostModel;
 use crate::scan::{Unfound, Weight};
 
-/// The speed is that of so long at least, and of the last part of a long run.
+/// The speed is measured over the last part of a run, `PART_OF_RUN` of it, within these limits in seconds.
 const SHORTEST_WINDOW: f64 = 60.0;
 const LONGEST_WINDOW: f64 = 900.0;
 const PART_OF_RUN: f64 = 0.25;
-/// What was done in this time may tell of another speed.
+/// The speed of the last seconds may differ from that of the window.
 const RECENT: f64 = 15.0;
-/// Less time than this says nothing.
+/// A shorter time has too few samples for a speed.
 const LEAST: f64 = 2.5;
-/// Who looks so rarely was stopped, or held up by its own output: that time is no part of any speed.
+/// If the last look was longer ago than this, multi-sync was stopped, or blocked by its own output: that time is no part of any speed.
 const ABSENT: f64 = 5.0;
-/// Samples that are kept: enough for a second each in a window, and further apart in a long one.
+/// The number of samples that are kept: enough for one per second in a short window, fewer in a long one.
 const SAMPLES: usize = 128;
-/// What an rsync has written that is about names, not content (its list of files), for each entry.
+/// Bytes that an rsync writes for each entry besides its content, for example in the list of files.
 const TALK: u64 = 128;
-/// The part of a launch that is taken for done because of its age alone is never more than this.
+/// A launch without progress figures counts as done according to its age, but never more than this part of it.
 const MOST_BY_AGE: f64 = 0.9;
-/// What runs takes a moment more, and so does what comes after the last launch.
+/// The seconds that a running launch, and the end of a run, take in any case.
 const MOMENT: f64 = 1.0;
-/// An entry costs no more seconds than this, bytes apart: some round trips to a server that is far away.
+/// The most seconds that an entry may cost besides its bytes: a few round trips to a distant server.
 const SLOWEST_ENTRY: f64 = 0.05;
-/// So long a look at a steady flow says as much as a launch that has ended.
+/// Looking at a steady flow for this many seconds is worth as much as one launch that has ended.
 const SECONDS_OF_A_LAUNCH: f64 = 5.0;
-/// Whatever is known, the end may be off by this part.
+/// However much is known, the end may be off by this part.
 const LEAST_DOUBT: f64 = 0.08;
-/// Not all doubts come true at once: so much of what they amount to is the range once everything was found (`docs/eta.md`: with half of it nine of ten
-/// looks held the end).
+/// Not all uncertainties become true at once. When everything was found, the range is this part of their sum (`docs/eta.md`: with half of it, nine of ten
+/// ranges contained the end).
 const PART_OF_DOUBTS: f64 = 0.6;
-/// Of the last run of the same source and destination: trees grow rather than shrink.
+/// The expected range of the total, relative to the last run of the same source and destination: trees grow rather than shrink.
 const LAST_RUN: (f64, f64) = (0.95, 1.15);
 
-/// What is seen of a run at one moment.
+/// The figures of a run at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Look<'a> {
-    /// Since this part of the run began.
+    /// The time since this part of the run began.
     pub at: Duration,
-    /// Of launches that have ended, in earlier parts of the run too.
+    /// What launches have done that have ended, including those of earlier parts of the run.
     pub ended: Weight,
-    /// How many have.
+    /// The number of these launches.
     pub launches: u64,
     pub flights: &'a [Flight],
     pub found: Weight,
@@ -61,37 +61,37 @@ pub(super) struct Look<'a> {
     pub processes: usize,
 }
 
-/// A launch that copies.
+/// A running launch that copies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
     pub weight: Weight,
-    /// What it says that it has dealt with.
+    /// What it reports as done.
     pub done: Weight,
-    /// Bytes that it has moved.
+    /// The bytes that it has moved.
     pub moved: u64,
     pub age: Duration,
 }
 
-/// What is expected of a run.
+/// What is expected of the rest of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Outlook {
-    /// How much of the work is done, from 0 to 1: never less than before.
+    /// How much of the work is done, from 0 to 1. It never decreases.
     pub fraction: Option<f64>,
     /// The time that is left.
     pub left: Option<Left>,
-    /// What it all will weigh.
+    /// The expected total.
     pub whole: Option<Weight>,
 }
 
-/// Seconds until everything is copied.
+/// The time until everything is copied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Left {
     pub likely: Duration,
-    /// Eight of ten times the end comes between these.
+    /// The range that contains the end in eight of ten cases.
     pub range: (Duration, Duration),
 }
 
-/// Entries and bytes, in parts.
+/// Entries and bytes, possibly in fractions.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Amount {
     entries: f64,
@@ -130,7 +130,7 @@ struct Sample {
     done: Amount,
 }
 
-/// Time that is likely, and its range.
+/// A likely time, and its range.
 #[derive(Debug, Clone, Copy)]
 struct Seconds {
     low: f64,
@@ -138,18 +138,18 @@ struct Seconds {
     high: f64,
 }
 
-/// What was seen of a run.
+/// The estimate, with what it has seen of the run so far.
 #[derive(Debug, Default)]
 pub(super) struct Estimate {
     samples: VecDeque<Sample>,
-    /// What a launch loses that breaks off is not counted twice.
+    /// The most that was ever done, so that work is not counted twice when a launch that broke off is repeated.
     done: Amount,
     fraction: f64,
     last: Option<f64>,
 }
 
 impl Estimate {
-    /// Takes in what is seen, and says what is expected.
+    /// Takes new figures, and returns what is expected.
     pub fn look(&mut self, look: &Look<'_>) -> Outlook {
         let at = look.at.as_secs_f64();
         let whole = look.whole();
@@ -175,13 +175,13 @@ impl Estimate {
             self.samples.clear();
         }
         self.last = Some(at);
-        // Before anything is copied there is no speed.
+        // Before the first launch copies, there is no speed.
         if self.samples.is_empty() && !runs {
             return;
         }
         let window = (at * PART_OF_RUN).clamp(SHORTEST_WINDOW, LONGEST_WINDOW);
         let now = Sample { at, done: self.done };
-        // The last one stands for now, whenever the one before was.
+        // The last sample always has the current figures. A new one is added only if the one before is old enough.
         let apart = window / SAMPLES as f64;
         let before = self.samples.len().checked_sub(2).and_then(|before| self.samples.get(before)).copied();
         match self.samples.back_mut() {
@@ -193,7 +193,7 @@ impl Estimate {
         }
     }
 
-    /// What was done in the last so many seconds, and how long that took.
+    /// How much was done in the last `window` seconds, and how long that really took.
     fn gained(&self, window: f64) -> Option<(Amount, f64)> {
         let last = self.samples.back()?;
         let first = self.samples.iter().find(|sample| last.at - sample.at <= window)?;
@@ -211,7 +211,7 @@ impl Estimate {
         let rest = |all: Amount| all.less(self.done);
         let by_work = |rest: Amount| rest.work(cost) / speed;
         let likely = by_work(rest(whole.likely));
-        // Whatever entries and bytes cost beside each other.
+        // The times that result if only entries, or only bytes, cost anything.
         let alone =
             |rest: f64, gained: f64| if rest <= 0.0 { Some(0.0) } else { (gained > 0.0).then(|| rest * took / gained) };
         let bounds = |rest: Amount| {
@@ -219,7 +219,7 @@ impl Estimate {
             let known = || by.iter().flatten().copied();
             let unknown = if by.contains(&None) { 2.0 * by_work(rest) } else { 0.0 };
             let high = known().fold(by_work(rest).max(unknown), f64::max);
-            // But no entry takes longer than a slow server takes for one.
+            // However, an entry never takes longer than on a slow, distant server.
             let entries = rest.entries * SLOWEST_ENTRY / look.processes.max(1) as f64;
             let slowest = by_work(rest).max(by[1].unwrap_or(f64::INFINITY) + entries);
             (known().fold(by_work(rest), f64::min), high.min(slowest))
@@ -228,13 +228,13 @@ impl Estimate {
         let toward = |from: f64, to: f64| from + doubt * (to - from);
         let mut low = toward(by_work(rest(whole.low)), bounds(rest(whole.low)).0);
         let mut high = toward(by_work(rest(whole.high)), bounds(rest(whole.high)).1);
-        // It may go on as it does now.
+        // The current speed may also last.
         if let Some((now, took)) = self.gained(RECENT).filter(|(now, _)| now.work(cost) > 0.0) {
             let now = (rest(whole.likely).work(cost) * took / now.work(cost)).clamp(likely / 2.0, likely * 2.0);
             (low, high) = (low.min(now), high.max(now));
         }
         let jitter = LEAST_DOUBT + 0.25 / (1.0 + look.launches as f64 + took / SECONDS_OF_A_LAUNCH).sqrt();
-        // Slots do not end together: half of them go on for a part of a launch.
+        // Slots do not end together: on average, half of them still work on a part of a launch.
         let launch = at * look.flights.len() as f64 / look.launches.max(1) as f64;
         let launch = if look.launches > 0 { launch.min(likely) } else { 0.0 };
         let likely = likely + launch / 4.0;
@@ -252,7 +252,7 @@ impl Estimate {
 }
 
 impl Seconds {
-    /// Something else takes this long.
+    /// Takes into account something else that has to end first.
     fn at_least(self, other: Seconds) -> Seconds {
         Seconds { low: self.low.max(other.low), likely: self.likely.max(other.likely), high: self.high.max(other.high) }
     }
@@ -266,7 +266,7 @@ impl Left {
     }
 }
 
-/// What everything weighs, or will.
+/// What everything weighs, or will weigh.
 struct Whole {
     low: Amount,
     likely: Amount,
@@ -280,7 +280,7 @@ impl Look<'_> {
             return Some(Whole { low: found, likely: found, high: found });
         }
         let from_scan = self.unfound.filter(|_| self.found.entries > 0).map(|unfound| {
-            // What is not found yet is like what was found.
+            // What is not found yet is assumed to be like what was found.
             let with = |entries: f64| found.plus(found.times(entries / found.entries));
             Whole { low: with(unfound.range.0), likely: with(unfound.entries), high: with(unfound.range.1) }
         });
@@ -293,7 +293,7 @@ impl Look<'_> {
         })
     }
 
-    /// Seconds that the scan goes on.
+    /// How long the scan will go on.
     fn scan_left(&self, at: f64) -> Seconds {
         let found = self.found.entries.max(1) as f64;
         let of = |entries: f64| entries * at / found;
@@ -311,18 +311,18 @@ impl Look<'_> {
 }
 
 impl Flight {
-    /// Bytes of content that it has moved.
+    /// The bytes of content that the launch has moved.
     fn content(&self) -> u64 {
         self.moved.saturating_sub(TALK * (self.weight.entries + 1))
     }
 
-    /// What of it counts as done. One that moves nothing looks at what is there already, and tells of that at its end: then it goes by what
-    /// such launches take.
+    /// How much of the launch counts as done. A launch that moves nothing compares what exists already, and reports that only at its end; until then, its age
+    /// is compared with the expected time.
     fn credit(&self, look: &Look<'_>) -> Amount {
         let (weight, done) = (Amount::of(self.weight), Amount::of(self.done));
         if self.content() > 0 {
             let part = if weight.bytes > 0.0 { (done.bytes / weight.bytes).min(1.0) } else { 0.0 };
-            // Who does not count entries has done as many of them as of the bytes.
+            // If rsync does not report the number of entries, it is derived from the bytes.
             return Amount { entries: done.entries.max(part * weight.entries), bytes: done.bytes };
         }
         if look.launches == 0 {
@@ -333,9 +333,9 @@ impl Flight {
         weight.times(part).most(done)
     }
 
-    /// Seconds until it ends, if its bytes tell.
+    /// The time until the launch ends, if its bytes allow an estimate.
     fn left(&self) -> Option<Seconds> {
-        /// Before that it has not come into its stride.
+        /// In its first seconds, a launch has not reached its speed.
         const YOUNG: f64 = 2.0;
         let age = self.age.as_secs_f64();
         let content = self.content() as f64;

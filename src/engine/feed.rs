@@ -1,7 +1,7 @@
-//! From the scan to buckets: turns what the scan finds into rsync arguments, packs them, and tells the coordinator.
+//! From the scan to buckets: turns what the scan finds into arguments of rsync, packs them, and informs the driver.
 //!
-//! Two things delay a unit: a spine directory that rsync has still to judge (see `judge`), and names of one inode that must reach one
-//! bucket together. Both wait here, nothing else does.
+//! Two things delay a unit: a split directory that rsync still has to judge (see `judge`), and names of one inode, which must reach one bucket together. Both
+//! wait here, and nothing else does.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
@@ -29,35 +29,35 @@ use super::resume;
 use super::scans::Scans;
 use super::small::Division;
 
-/// A spine directory that is part of the transfer.
+/// A split directory that is part of the transfer.
 #[derive(Debug, Clone)]
 pub(super) struct SpineDir {
-    /// Its argument, or `None` if it is DEST itself.
+    /// Its argument; `None` if it is DEST itself.
     pub argument: Option<Vec<u8>>,
-    /// Device and inode when it was scanned.
+    /// Its device and inode when it was scanned.
     pub identity: (u64, u64),
-    /// Without `u+rwx`.
+    /// It lacks `u+rwx`.
     pub locked: bool,
-    /// It is not entered, and nothing is deleted in it.
+    /// rsync does not enter it, and nothing is deleted in it.
     pub mount_point: bool,
-    /// Somebody else could put something in its place.
+    /// Another user could replace it.
     pub exposed: bool,
 }
 
-/// What the coordinator hears of the scan.
+/// What the driver is told about the scan.
 pub(super) enum Found {
-    /// Parents come before what is in them.
+    /// A split directory. Parents come before their contents.
     Spine(SpineDir),
     Buckets(Vec<Bucket>),
     KeptWhole(KeptWhole, String),
     Unread(ScanError),
-    /// This name may be one with another at the destination.
+    /// This name and another one may be a single name at the destination.
     Meets(String),
-    /// Seconds that an entry of the source takes at least.
+    /// The seconds that an entry of the source takes at least.
     LookUp(f64),
-    /// A host scans, or does not any more.
+    /// A host takes part in the scan, or no longer does.
     News(News),
-    /// The scan ended, and took this long; `None` if it was stopped, and not everything was told.
+    /// The scan has ended after this time. `None` if it was stopped, so that not everything was reported.
     End(Result<Option<Duration>>),
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Inputs<'a> {
     pub buckets: &'a BucketDir,
     pub supervisor: &'a Supervisor,
     pub watch: &'a Watch,
-    /// What the arguments of one launch may take.
+    /// How many bytes the arguments of one launch may take.
     pub room: usize,
     /// What an earlier part of the run has done.
     pub known: Known,
@@ -77,13 +77,13 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    /// One plain rsync needs no buckets: then the scan only counts.
+    /// Whether buckets are packed. If a single rsync does everything, the scan only counts.
     pub fn packs(&self) -> bool {
         self.config.dry_run || self.plan.strategy == Strategy::Parallel
     }
 }
 
-/// Scans and packs; returns when all is told.
+/// Scans and packs; returns when everything was reported.
 pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     let began = Instant::now();
     if let Some(complete) = &inputs.known.complete {
@@ -117,7 +117,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         let judging = feed.judges().then(|| thread::start(scope, || feed.judge()));
         let judging = judging.transpose()?;
         let scan = inputs.plan.scan(inputs.config, inputs.buckets.identity());
-        // Names are judged in a folder there, and arrive at DEST.
+        // Names are judged in a directory of the run directory, and copied to DEST: they must not be too long at either place.
         let elsewhere = inputs.buckets.path().as_os_str().len().max(inputs.plan.recipe.destination.len());
         let above = inputs.plan.trees.iter().map(|tree| tree.above.len()).max().unwrap_or(0);
         let scan = Scan { longest_base: elsewhere + above, ..scan };
@@ -132,12 +132,13 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
         }
         scanned
     });
-    // Whoever has stopped the scan may be gone: a directory that has hung until now may belong to another run already.
+    // A scan that was stopped may return after the run has ended, and the run directory may already belong to another run, so that nothing more is packed.
     let stopped = inputs.watch.stopped();
     if !stopped {
         feed.tell_look_up();
         feed.pack_linked_dirs();
-        // Of an inode, names are elsewhere or were excluded; of a directory, nobody says when it is complete.
+        // The remaining groups are incomplete: some names of an inode are outside the source or were excluded. For a split directory, the number of names is
+        // not known at all.
         let left: Vec<Group> = std::mem::take(&mut *lock(&feed.groups)).into_values().collect();
         left.iter().for_each(|group| feed.pack_group(group));
         feed.packed(feed.packer.finish());
@@ -147,7 +148,7 @@ pub(super) fn feed(inputs: &Inputs<'_>, tell: &(dyn Fn(Found) + Sync)) {
     tell(Found::End(scanned.and(failure.map_or(Ok(()), Err)).map(|()| took)));
 }
 
-/// Tells what a scan has found before that was complete.
+/// Reports what a scan has found that an earlier part of the run completed.
 fn replay(inputs: &Inputs<'_>, complete: &Complete, tell: &(dyn Fn(Found) + Sync)) {
     inputs.watch.count_single(complete.found);
     let mut spine = complete.spine.clone();
@@ -159,7 +160,7 @@ fn replay(inputs: &Inputs<'_>, complete: &Complete, tell: &(dyn Fn(Found) + Sync
     tell(Found::End(Ok(Some(Duration::ZERO))));
 }
 
-/// Lets the judging thread end when it goes, also if the scan panics.
+/// Lets the judging thread end when dropped, even if the scan panics.
 struct Closing<'a, 'b>(&'a Feed<'b>);
 
 impl Drop for Closing<'_, '_> {
@@ -172,14 +173,14 @@ impl Drop for Closing<'_, '_> {
 struct Feed<'a> {
     inputs: &'a Inputs<'a>,
     packer: Packer<'a>,
-    /// By the scan's numbers.
+    /// The split directories, by the numbers of the scan.
     spines: Mutex<Spines>,
     to_judge: Mutex<ToJudge>,
     judge_wakes: Condvar,
     groups: Mutex<HashMap<Together, Group>>,
     linked_dirs: Mutex<Vec<LinkedDirs>>,
     failure: Mutex<Option<Error>>,
-    /// Where names of split directories may be one at the destination.
+    /// Looks for names in split directories that may be one name at the destination.
     meeting: Option<Meeting>,
     began: Instant,
     tell: &'a (dyn Fn(Found) + Sync),
@@ -192,9 +193,9 @@ struct Spines {
 }
 
 enum Verdict {
-    /// What came of it meanwhile.
+    /// Not judged yet: these units wait for the verdict.
     Waiting(Vec<Waiting>),
-    /// What is in it waits for this.
+    /// It is copied, and its units have to be copied after this place.
     Copied(Place),
     Excluded,
 }
@@ -210,17 +211,17 @@ struct ToJudge {
     closed: bool,
 }
 
-/// What names have in common that must reach one bucket.
+/// Why names must reach one bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Together {
     Inode((u64, u64)),
-    /// The number of a spine directory.
+    /// The names are in the split directory of this number.
     Spine(u32),
 }
 
-/// Names seen so far that belong together.
+/// Names that belong together, as far as they were found.
 struct Group {
-    /// How many there are, if that is known.
+    /// How many names belong together, if that is known.
     names: Option<u32>,
     members: Vec<GroupMember>,
 }
@@ -230,7 +231,7 @@ impl Feed<'_> {
         self.inputs.packs() && self.inputs.plan.recipe.rule_options.is_some()
     }
 
-    /// The tree is a small one, and nothing of it was told yet.
+    /// The limits for a small tree of which nothing was reported yet.
     fn limits(&self, found: Weight) -> Limits {
         let usual = self.inputs.config.limits;
         let divide = |division: &Division| division.limits(found, division.look_up(found, self.began.elapsed()));
@@ -287,7 +288,7 @@ impl Feed<'_> {
         }
     }
 
-    /// A path that is told.
+    /// Notes a single path that was reported.
     fn meet(&self, root: u32, path: &[u8]) {
         let (dir, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -359,7 +360,7 @@ impl Feed<'_> {
         }
     }
 
-    /// What a unit of this spine directory has to wait for; `None` if it is kept for later or not copied at all.
+    /// The place of a unit of this split directory. `None` if the unit waits for the verdict, or is not copied at all.
     fn verdict(&self, spine: u32, waiting: impl FnOnce() -> Waiting) -> Option<Place> {
         match &mut lock(&self.spines).verdicts[spine as usize] {
             Verdict::Waiting(held) => {
@@ -424,7 +425,7 @@ impl Feed<'_> {
         }
     }
 
-    /// Packs directories that share files, when everything was judged.
+    /// Packs directories that share files, after all directories were judged.
     fn pack_linked_dirs(&self) {
         for LinkedDirs { units, inodes } in std::mem::take(&mut *lock(&self.linked_dirs)) {
             let mut together = Group { names: None, members: Vec::new() };
@@ -444,7 +445,7 @@ impl Feed<'_> {
         }
     }
 
-    /// Names that belong together; not if all of them are done.
+    /// Packs names that belong together, unless all of them are done.
     fn pack_group(&self, group: &Group) {
         if !group.members.iter().all(|member| self.inputs.known.is_done(&[&member.argument])) {
             self.packed(self.packer.pack_group(&group.members));
@@ -455,7 +456,7 @@ impl Feed<'_> {
         match packed {
             Ok(closed) if closed.is_empty() => {}
             Ok(closed) => {
-                // Whether that is worth a launch before the scan ends depends on it.
+                // The time for an entry comes first, because it decides whether these buckets are worth a launch before the scan ends.
                 self.tell_look_up();
                 (self.tell)(Found::Buckets(closed));
             }
@@ -463,7 +464,7 @@ impl Feed<'_> {
         }
     }
 
-    /// Tells what looking up an entry takes, as far as the scan shows it by now.
+    /// Reports how long looking at an entry takes, as far as the scan shows that.
     fn tell_look_up(&self) {
         let Some(division) = &self.inputs.division else { return };
         let seconds = division.look_up(self.inputs.watch.found(), self.began.elapsed());
@@ -489,7 +490,7 @@ mod tests {
     use crate::engine::Control;
     use crate::rsync::options::Options;
 
-    /// Whoever stops a scan sets one flag after the other: one that was stopped is no complete one, whatever else is known by then.
+    /// A scan is stopped by setting two flags, one after the other. Whatever else is known in between, a scan that was stopped must not count as complete.
     #[test]
     fn a_scan_that_was_stopped_is_not_called_complete() {
         let work = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! The first pass of a launch: which of its units may be made by ourselves, before its rsync looks at them all.
+//! The first pass of a launch: which of its units multi-sync may create itself, before rsync looks at all of them.
 //!
-//! What is new is known from the split directory that a unit is in: it did not exist before this run, or had hardly a name. So nothing is asked about
-//! an entry that is there, and nothing at all where a run finds a destination.
+//! Whether a unit is new is known from its split directory: that did not exist before this run, or had hardly any names. So nothing is asked about single
+//! existing entries, and nothing at all about directories that hold many names.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -19,17 +19,17 @@ use super::context::Context;
 use super::meter::Meter;
 use super::spine::path_in_transfer;
 
-/// Where there are several threads, so many names are one piece of work.
+/// How many names are one piece of work if there are several threads.
 const TOGETHER: usize = 512;
 
 impl Context {
-    /// Looks whether split directories that are about to be created are there, and what is in them.
+    /// Checks whether split directories that are about to be created exist, and what they contain.
     pub(super) fn note_new(&self, range: Range<usize>) {
         let (Ok(_), Some(dest)) = (&self.plan.first_pass, self.local_dest()) else { return };
         let dirs = self.spine().dirs(range);
         for dir in dirs {
             let argument = dir.argument.unwrap_or_else(|| b".".to_vec());
-            // What is in a new directory is new.
+            // Everything in a new directory is new.
             let is_new = split(&argument).is_some_and(|(above, name)| self.spine().is_new(above, name));
             let known = if is_new { Some(Known::default()) } else { Known::of(dest, path_in_transfer(&argument)) };
             if let Some(known) = known {
@@ -38,9 +38,9 @@ impl Context {
         }
     }
 
-    /// Makes split directories, if all of them are new: with owner and mode, and the other attributes come at the end, as they do anyway after
-    /// something was made in them. So no rsync has to be waited for before there is something to do. `of_dest` if DEST is one of them. `None` if rsync
-    /// is to make them.
+    /// Creates split directories, if all of them are new. They get owner and mode now, and their other attributes at the end, which is necessary anyway after
+    /// something was created in them. So no rsync has to be waited for before there is work. `of_dest`: DEST is one of them. `None` if rsync has to create
+    /// them.
     pub(super) fn make_split(&self, range: Range<usize>, of_dest: bool) -> Option<Made> {
         self.plan.first_pass.as_ref().ok().filter(|makes| makes.split)?;
         let spine = self.spine();
@@ -58,7 +58,7 @@ impl Context {
         first_pass::make_dirs(&self.order(groups, None)?, of_dest.as_ref())
     }
 
-    /// The units of a launch that may be made, by the directories that they are in.
+    /// The units of a launch that may be created, grouped by their directories.
     pub(super) fn to_make(&self, units: &[OsString]) -> Vec<Group> {
         if self.plan.first_pass.is_err() || !self.tells_names() {
             return Vec::new();
@@ -81,7 +81,7 @@ impl Context {
         found.into_iter().map(|(above, names)| group(&self.plan.recipe, above, names)).collect()
     }
 
-    /// Makes them, `most` entries at most; `limit` is the share of the bandwidth, in KiB a second.
+    /// Creates these units, but no more than `most` entries. `limit` is the share of the bandwidth in KiB a second.
     pub(super) fn make_first(&self, groups: Vec<Group>, most: u64, limit: Option<u64>, meter: Arc<Meter>) -> Made {
         let Some(order) = self.order(groups, limit) else { return Made::default() };
         let order = Order { most, ..order };
@@ -101,19 +101,20 @@ impl Context {
         })
     }
 
-    /// Threads of one launch: as many launches as there may be share them.
+    /// The number of threads of one launch. The threads are divided among as many launches as may run at once.
     fn threads(&self) -> NonZero<usize> {
         let all = self.config.first_pass_threads.unwrap_or(self.config.processes).get();
         NonZero::new(all / self.config.processes).unwrap_or(NonZero::<usize>::MIN)
     }
 
-    /// Whether names that differ in case or form are different names at DEST: which of them comes first would matter. Known as soon as something was made.
+    /// Whether names that differ only in case or form are different names at DEST. If not, it would matter which of them is created first. Known as soon as
+    /// something was created.
     fn tells_names(&self) -> bool {
         *self.tells_names.get_or_init(|| self.folding() == Folding::Tells)
     }
 }
 
-/// Stops with the run, rests in its pauses, and tells the meter.
+/// Connects the first pass with the run: ends and pauses with it, and informs the meter.
 struct Looked<'a> {
     context: &'a Context,
     meter: Arc<Meter>,
@@ -129,21 +130,21 @@ impl Watch for Looked<'_> {
     }
 }
 
-/// The directory that an argument is in, as the argument of that, and its name there.
+/// Splits an argument into the argument of its directory, and its name there.
 fn split(argument: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = argument.iter().rposition(|byte| *byte == b'/')?;
     let name = &argument[slash + 1..];
     (slash > 0 && !name.is_empty() && name != b"." && name != b"..").then_some((&argument[..slash], name))
 }
 
-/// Names in this split directory, and where it is on both sides.
+/// Names in this split directory, with the place of the directory on both sides.
 fn group(recipe: &Recipe, above: &[u8], names: Vec<Vec<u8>>) -> Group {
     let path = if above == b"." { &b""[..] } else { path_in_transfer(above) };
     let prefix = &above[..above.len() - path.len()];
     let first = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
     let held = [prefix, &path[..first]].concat();
     if !path.is_empty() && recipe.handles.is_held_source(&recipe.base, &held) {
-        // The way to a source that is held is a link of our own.
+        // A source that is held open is reached through a link that multi-sync has created.
         let base = recipe.local(&[&held, &b"/."[..]].concat());
         let source = path.get(first + 1..).unwrap_or_default().to_vec();
         return Group { base, source, dest: path.to_vec(), names };

@@ -1,4 +1,4 @@
-//! An rsync that is followed to its end: what it prints is heard line by line, told, or held back until it is known what it means.
+//! Follows an rsync to its end: each line that it prints is recognized, and then reported, or held back until its meaning is known.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -22,26 +22,26 @@ use super::meter::Meter;
 use super::places::Carrier;
 use super::said::{Holds, LINES_REMEMBERED, TRY_AGAIN, Tells, Voice, count, is_of_shared, without_question};
 
-/// How an rsync ended and what it said.
+/// How an rsync ended, and what it printed.
 pub(super) struct Followed {
     pub ended: Result<Ended>,
     pub transcript: Transcript,
     pub ran: Duration,
-    /// Complaints that were held back, see [`Holds`], each with how often it was said by then.
+    /// Complaints that were held back, see [`Holds`]. The number says how often the line had come by then.
     pub held: Vec<(Vec<u8>, u32)>,
-    /// Complaints about something that has a name, told or held back.
+    /// Complaints that name an entry, reported or held back.
     pub named: Failures,
-    /// It had been let to begin when it ended.
+    /// It had been released when it ended.
     pub begun: bool,
-    /// It could not enter a source that is held open.
+    /// It could not enter a source directory that multi-sync holds open.
     pub out_of_reach: bool,
-    /// It has found another directory in the place of its source.
+    /// It found another directory in place of its source.
     pub source_lost: bool,
     /// It was stopped for a while.
     pub was_held: bool,
 }
 
-/// Runs an rsync to its end. Never panics. One that is `awaited` says nothing before it begins.
+/// Runs an rsync to its end. Never panics. If `awaited` is given, the rsync was started ahead, and its lines are not processed before it is released.
 pub(super) fn follow(
     carrier: &Carrier<'_>,
     awaited: Option<Awaited>,
@@ -61,7 +61,7 @@ pub(super) fn follow(
     let (was_held, mut of_pause) = (Cell::new(false), Vec::new());
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut blank = false;
-        // With --stderr=all statistics come on that stream.
+        // With `--stderr=all`, rsync prints statistics on standard error.
         let mut hear = |stream, line: &[u8]| match (transcript.stdout(line), stream) {
             (Line::Progress(progress, end), _) => {
                 meter.hear(progress);
@@ -80,13 +80,13 @@ pub(super) fn follow(
             (Line::Other, Stream::Stdout) => {
                 voice.note(line);
                 voice.say(line);
-                // Where directories were asked for it was not copied.
+                // When directories were to be created, rsync has skipped something that is not a directory.
                 let skipped = || messages::read(line).is_some_and(|message| message.about == About::Skipped);
                 if voice.tells == Tells::AllAndRemember && skipped() {
                     named.push(Failure { name: None, said: line.to_vec() });
                 }
             }
-            // It sends nothing then, and that is told in other words.
+            // The source was replaced, so that rsync copies nothing. The user is told in other words.
             (Line::Other, Stream::Stderr) if line == hold::LOST || source_lost && messages::breaks_off(line) => {
                 voice.note(line);
                 source_lost = true;
@@ -156,7 +156,7 @@ pub(super) fn follow(
             hear(stream, &voice.handles.shown(line));
         };
         let ended = by_line(&mut each, |raw| carrier.run_raw(supervisor, names, stall, &signs, raw));
-        // Once: whoever lets it begin after this is told that it had not.
+        // Read only once: if a release comes after this, its sender is told that the launch had not begun.
         had_begun = has_begun();
         if had_begun {
             early.drain(..).for_each(|(stream, line)| hear(stream, &line));
@@ -167,7 +167,7 @@ pub(super) fn follow(
     if !ended.as_ref().is_ok_and(|ended| ended.code() == exit::OK) {
         held.splice(0..0, of_shared);
     }
-    // Where the pause has not ended it, they count.
+    // If the pause did not end the rsync, its complaints count.
     match ended.as_ref().is_ok_and(|ended| exit::breaks_off(ended.code())) {
         true => held.append(&mut of_pause),
         false => of_pause.iter().for_each(|(line, nth)| voice.complain(line, *nth, messages::read(line).as_ref())),

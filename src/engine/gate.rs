@@ -1,4 +1,4 @@
-//! A launch that was started ahead waits for its names at a pipe until it may begin.
+//! A launch that was started ahead waits at a pipe for its names until it may begin.
 
 use std::ffi::OsString;
 use std::io::{PipeReader, PipeWriter, Write};
@@ -15,24 +15,24 @@ use crate::thread;
 use super::context::{Context, Found};
 use super::driver::Message;
 
-/// What lets a launch begin that was started ahead.
+/// Releases a launch that was started ahead.
 pub(super) struct Gate {
     names: PipeWriter,
     begun: Arc<AtomicBool>,
-    /// It was started with them, and cannot do what needs others.
+    /// The arguments with which it was started. Work that needs other arguments cannot be done by it.
     arguments: Arc<OnceLock<Vec<OsString>>>,
-    /// It has been asked to begin before it was prepared.
+    /// A release was requested before the launch was prepared.
     pub asked: Option<Option<Copying>>,
 }
 
-/// What a launch reads that was started ahead, and whether it may begin.
+/// The other end of a [`Gate`]: what the launch reads, and whether it may begin.
 pub(super) struct Awaited {
     pub names: PipeReader,
     pub begun: Arc<AtomicBool>,
     pub arguments: Arc<OnceLock<Vec<OsString>>>,
 }
 
-/// Both ends of the pipe through which a launch gets its names.
+/// Creates both ends of the pipe through which a launch gets its names.
 pub(super) fn gate() -> Result<(Gate, Awaited)> {
     let pipe = std::io::pipe();
     let (reader, writer) = pipe.map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(exit::IPC))?;
@@ -46,7 +46,7 @@ impl Gate {
         self.arguments.get().is_some()
     }
 
-    /// Hands the launch its names, or lets it end without; says which. In a thread that nobody waits for.
+    /// Gives the launch its names, or lets it end without them, and reports which of the two. This is done in a thread that nothing waits for.
     pub fn open(
         self,
         launch: LaunchId,
@@ -67,10 +67,10 @@ impl Gate {
                 Err(error) => (Release::Otherwise, Some(error), Vec::new()),
             };
             self.begun.store(release == Release::Begun, Ordering::SeqCst);
-            // The driver is gone only after the run has ended.
+            // The driver only goes away after the run has ended.
             let _ = sender.send(Message::Released(launch, release, found, error));
             let mut pipe = self.names;
-            // An rsync that reads no more says why itself.
+            // If rsync has stopped reading, it reports the reason itself.
             let _ = pipe.write_all(&names);
         };
         if let Err(error) = thread::detach(release) {

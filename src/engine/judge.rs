@@ -1,9 +1,8 @@
-//! Which spine directories the user's filter rules exclude: asked of rsync itself, in batches, while the scan goes on.
+//! Which split directories the user's filter rules exclude: rsync itself is asked, in batches, while the scan is running.
 //!
-//! Inside a unit rsync applies the rules; a directory that is divided never reaches it as a whole, so rsync is asked about its name
-//! with a dry run that sends nothing (`Recipe::judge`). It is asked about each name alone; that a directory above is excluded
-//! is known here, because the scan tells parents first. The names are those of a model, made of empty directories: what happens to
-//! the source meanwhile must not look like a rule.
+//! Inside a unit, rsync applies the rules. But a split directory never reaches rsync as a whole, so rsync is asked about its name with a dry run that sends
+//! nothing (`Recipe::judge`). It is asked about each name alone. Whether a directory above is excluded is known here, because the scan reports parents first.
+//! The names are those of a model that consists of empty directories, so that a change in the source cannot be mistaken for a rule.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -20,23 +19,23 @@ use crate::rsync::command::{JUDGED, Recipe, argument_cost};
 use crate::rsync::{exit, filter};
 use crate::supervise::{Stream, Supervisor};
 
-/// A spine directory that is to be judged.
+/// A split directory that is to be judged.
 pub(super) struct Candidate {
     pub index: u32,
-    /// Path in the transfer; empty for DEST itself, which no rule excludes.
+    /// Its path in the transfer; empty for DEST itself, which no rule can exclude.
     pub path: Vec<u8>,
-    /// The same as an rsync argument.
+    /// The same as an argument of rsync.
     pub argument: Vec<u8>,
 }
 
-/// Remembers what was excluded.
+/// Asks rsync, and remembers what was excluded.
 pub(super) struct Judge<'a> {
     recipe: &'a Recipe,
     supervisor: &'a Supervisor,
-    /// A directory in which nothing else is made.
+    /// A directory for the model. The path `nowhere` in it must not exist.
     empty: &'a Path,
     room: usize,
-    /// The model; `None` if rules may come from files in the source, or above it, too.
+    /// The model; `None` if rules may also come from files in the source, or above it.
     model: Option<PathBuf>,
     excluded: HashSet<Vec<u8>>,
 }
@@ -47,7 +46,7 @@ impl<'a> Judge<'a> {
         Judge { recipe: &plan.recipe, supervisor, empty, room, model, excluded: HashSet::new() }
     }
 
-    /// Says of each candidate, in order, whether it is copied. Fails if rsync refuses the rules.
+    /// Whether each candidate is copied, in the same order. An error means that rsync refuses the rules.
     pub fn decide(&mut self, candidates: &[Candidate]) -> Result<Vec<bool>> {
         let mut copied = HashSet::new();
         let mut asked: Vec<&Candidate> = Vec::new();
@@ -96,7 +95,7 @@ impl<'a> Judge<'a> {
         let mut complaint = None;
         let ended = self.supervisor.run(&invocation, &mut |stream, line| match stream {
             Stream::Stdout => {
-                // What a shell that is started in the place of rsync says is no name.
+                // If a shell was started in place of rsync, its lines are not names.
                 copied.extend(line.strip_prefix(JUDGED.as_bytes()).map(filter::unescape));
             }
             Stream::Stderr => {
@@ -117,12 +116,13 @@ impl<'a> Judge<'a> {
 
 impl Drop for Judge<'_> {
     fn drop(&mut self) {
-        // With --keep the bucket directory stays, and this is no part of it. What cannot be removed goes with it.
+        // With `--keep`, the bucket directory stays, but the model is not part of it. Without `--keep`, whatever cannot be removed here is removed with that
+        // directory.
         let _ = self.model.as_ref().map(std::fs::remove_dir_all);
     }
 }
 
-/// Makes the candidates' directories, by names relative to the model: its own path does not make them too long.
+/// Creates the directories of the candidates in the model. Names are relative, so that the path of the model does not make them too long.
 fn add(model: &Path, candidates: &[&Candidate]) -> std::io::Result<()> {
     std::fs::create_dir_all(model)?;
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;

@@ -1,4 +1,4 @@
-//! One launch: a thread that prepares it, owns its rsync, follows what that prints, looks at what it has left, and reports its end whatever happens.
+//! One launch: a thread that prepares it, owns its rsync, follows the output, checks the result, and always reports the end.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,40 +30,40 @@ use super::prepare::{Names, Prepared};
 use super::said::{Holds, Said, Tells, Voice};
 use super::userlog::UserLog;
 
-/// A launch that has ended: what the scheduler decides by, and what is told and written down as it decides.
+/// A launch that has ended: the report for the scheduler, and what is printed and recorded when that has decided.
 pub(super) struct End {
     pub report: Report,
     pub error: Option<Error>,
     pub found: Found,
-    /// Complaints that were held back, each with how often it was said by then.
+    /// Complaints that were held back. The number says how often the line had come by then.
     pub held: Vec<(Vec<u8>, u32)>,
     pub failures: Failures,
-    /// Split directories that could not be made, and directories in whose place something is.
+    /// Split directories that could not be created, and directories that are blocked by something in their place.
     pub unmade: Vec<Vec<u8>>,
     pub blocked: Vec<Vec<u8>>,
-    /// The directories above the units, and how many of them a dry run would make.
+    /// The directories above the units, and how many of them a dry run would create.
     pub above: BTreeSet<Vec<u8>>,
     pub missing: u64,
-    /// What DEST is known by.
+    /// The identity of DEST.
     pub dest: Option<DestPlace>,
     pub figures: Figures,
     pub has_figures: bool,
-    /// What was told of it, if its rsync was started.
+    /// What was reported about the launch, if its rsync was started.
     pub told: Option<report::Launch>,
-    /// Bytes that it has transferred, as far as known.
+    /// The bytes that it transferred, as far as known.
     pub moved: u64,
-    /// An rsync was started, and ended with this code.
+    /// Whether an rsync was started, and the exit code with which it ended.
     pub launched: bool,
     pub code: Option<u8>,
-    /// What its first pass has made.
+    /// What its first pass created.
     pub made: Made,
-    /// Nothing was made.
+    /// Dry run: nothing was created.
     pub pretends: bool,
     /// Entries are counted.
     pub counts: bool,
-    /// The part of the run it belonged to.
+    /// The phase to which the launch belonged.
     pub phase: &'static str,
-    /// The buckets that have to be copied once more if it has failed to copy something.
+    /// The buckets that have to be copied again if the launch failed to copy something.
     pub buckets: Vec<u64>,
 }
 
@@ -113,7 +113,7 @@ impl End {
     }
 }
 
-/// All that the thread of a launch needs.
+/// Everything that the thread of a launch needs.
 pub(super) struct Launch<'env> {
     pub context: Arc<Context>,
     pub start: Start,
@@ -121,7 +121,7 @@ pub(super) struct Launch<'env> {
     pub ways: &'env Ways,
     pub said: Arc<Said>,
     pub meter: Arc<Meter>,
-    /// What is told of it when its rsync is started.
+    /// What is reported about the launch when its rsync is started.
     pub told: Arc<OnceLock<report::Launch>>,
     pub awaited: Option<Awaited>,
     pub user_log: Option<Arc<UserLog>>,
@@ -130,7 +130,7 @@ pub(super) struct Launch<'env> {
 }
 
 impl Launch<'_> {
-    /// From the look at its units to the report of its end.
+    /// Carries out the launch, from reading its units to reporting its end.
     pub fn run(mut self) {
         let launch = self.start.launch;
         let sender = self.sender.clone();
@@ -138,7 +138,7 @@ impl Launch<'_> {
         let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(awaited)));
         let panicked = || Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED);
         let end = done.unwrap_or_else(|_| Err(panicked())).unwrap_or_else(End::failed);
-        // The driver is gone only after it has failed.
+        // The driver only goes away before its time if it has failed.
         let _ = sender.send(Message::Ended(launch, Box::new(end)));
     }
 
@@ -184,18 +184,18 @@ impl Launch<'_> {
         self.conclude(ran, made)
     }
 
-    /// What the launch has become during its first pass: somebody may have unmounted DEST, or put something else in its place.
+    /// Prepares the launch again after its first pass, because DEST may have been unmounted or replaced meanwhile.
     fn look_again(&self) -> Result<Option<(Prepared, Found)>> {
         let (context, start, said) = (Arc::clone(&self.context), self.start.clone(), Arc::clone(&self.said));
         let looked = self.apart(move || {
             let mut found = Found::default();
             context.prepare_again(&start, &said, &mut found).map(|again| again.map(|again| (again, found)))
         })?;
-        // Given up: the run ends.
+        // The run is ending, so that the result was not waited for.
         looked.unwrap_or_else(|| Ok(Some((Prepared::Not(NotLaunched::Stopped), Found::default()))))
     }
 
-    /// The first pass. What hangs in it is left behind when the run ends, and makes nothing then.
+    /// Runs the first pass. If it hangs when the run ends, it is left behind, and creates nothing after that.
     fn make_first(&self, groups: Vec<Group>) -> Result<Made> {
         if groups.is_empty() {
             return Ok(Made::default());
@@ -222,7 +222,7 @@ impl Launch<'_> {
         (self.tell)(Event::LaunchStarted(self.told.get_or_init(|| told)));
     }
 
-    /// Does what may hang with the source, and gives it up when the run ends.
+    /// Does work that may hang with the source; it is left behind when the run ends.
     fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Option<T>> {
         let supervisor = self.context.control.supervisor();
         thread::apart(work, || supervisor.stopped())
@@ -236,15 +236,15 @@ impl Launch<'_> {
         let verbatim = everything && self.start_is_verbatim();
         let holds = match work {
             Work::Copy(_) if !plan.as_root => Holds::Denials,
-            // A launch that deletes there sets attributes as well.
+            // A launch that deletes also sets attributes.
             Work::Attributes(_) | Work::Delete(_) | Work::Clean(_) => Holds::Times,
-            // A server may refuse it, and then one rsync has the word.
+            // If a server refuses this launch, a single rsync runs instead, and its messages count.
             Work::Create(_) if self.start.first => Holds::All,
             _ => Holds::Nothing,
         };
-        // Read by the host until it ends.
+        // The pipe of the user's log file is read until the launch ends.
         let pipe = self.user_log.as_ref().and_then(|log| {
-            // The copy goes on, as with a log file that cannot be written.
+            // Without the pipe, the copy continues, as rsync does if it cannot write its log file.
             let refused = |cause: std::io::Error| tell(Event::Failed(Failed::LogLacks { cause: cause.to_string() }));
             log.pipe().map_err(refused).ok()
         });
@@ -283,16 +283,17 @@ impl Launch<'_> {
         }
     }
 
-    /// What it prints is handed on as it comes.
+    /// Whether the output of the launch is passed on unchanged.
     fn start_is_verbatim(&self) -> bool {
         self.context.asked(&self.start).is_none()
     }
 
-    /// The report of an rsync that has ended.
+    /// Turns an rsync that has ended into a report.
     fn conclude(self, followed: Followed, made: Made) -> Result<End> {
         let Followed { ended, transcript, ran, held, named, begun, out_of_reach, source_lost, was_held } = followed;
         let (figures, has_figures) = (transcript.figures, transcript.has_figures());
-        // The client of a daemon that a shell has started (`--server --daemon`) ends with 0 where a name of its list is not there (3.5.0, experiment).
+        // As the client of a daemon that was started through a shell (`--server --daemon`), rsync exits with 0 although a name of its list does not exist
+        // (3.5.0, experiment).
         let is_short = self.context.config.pulls() && !self.start.work.is_everything() && transcript.tells_missing();
         let (ending, error) = match ended {
             Ok(Ended::Code(exit::OK)) if is_short => (Ending::Ended(Ended::Code(exit::PARTIAL)), None),
@@ -307,18 +308,18 @@ impl Launch<'_> {
         let heard = Heard { code, transcript, complaint, named, out_of_reach, source_lost };
         let (context, work) = (Arc::clone(&self.context), self.start.work.clone());
         let after = self.apart(move || context.look_after(&work, heard))?;
-        // Given up: the run ends, and what is not known is taken for not done.
+        // The run is ending and the result was not waited for: what is not known counts as not done.
         let gave_up = after.is_none();
         let After { found, said, failures, unmade, blocked, above, missing, dest } = after.unwrap_or_default();
         let ending = if gave_up && error.is_none() { Ending::Ended(Ended::NotStarted) } else { ending };
-        // What a limit of bandwidth is about.
+        // The direction that is subject to the bandwidth limit.
         let moved = if self.context.config.pulls() { figures.received } else { figures.sent };
         let sent = Some(moved + made.bytes).filter(|sent| *sent > 0);
         let said = Symptoms { changes: said.changes || made.is_any(), ..said };
         let report =
             Report { ending, ran: ran + made.took, sent, after: found.findings.clone(), begun, was_held, said };
         let Context { plan, .. } = &*self.context;
-        // What is deleted, or set at the end, is tried again by each part of a run.
+        // Deletions and attributes are repeated by each part of a run anyway.
         let copied = matches!(self.start.work, Work::Copy(_) | Work::Repair(_));
         let buckets = self.start.work.buckets().iter().filter(|_| copied).map(|bucket| bucket.id).collect();
         Ok(End {

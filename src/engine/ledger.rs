@@ -1,4 +1,4 @@
-//! What the engine writes down as it goes, and what it takes over from a run that did not come to its end.
+//! What the engine records while it runs, and what it takes over from a run that did not complete.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,21 +19,22 @@ use crate::scan::Weight;
 
 use super::feed::SpineDir;
 
-/// The journal of a run and what it said before.
+/// The journal of a run, and what it contained before.
 #[derive(Debug)]
 pub struct Ledger {
     dir: PathBuf,
     journal: Journal,
     before: State,
-    /// Names that were not copied, up to now.
+    /// The names that were not copied so far.
     failures: Failures,
-    /// What the user is told of what was found.
+    /// Notes for the user about what was found in the run directory.
     notes: Vec<String>,
     noter: Noter,
 }
 
 impl Ledger {
-    /// Opens the journal in a run directory, to begin a run or to go on with one. `run` is the name of the run, and `trusted` is false if what
+    /// Opens the journal of a run directory, for a new run or to continue one. `run` is the name of the run. `trusted` is false if work that the journal calls
+    /// done may have been lost since.
     /// is called done may have been lost since.
     ///
     /// # Errors
@@ -71,7 +72,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Has the buckets that had failed entries launched once more. Their names are forgotten when these were.
+    /// Marks the buckets with failed entries to be copied again. The names of these entries are dropped when that is done.
     ///
     /// # Errors
     /// The journal cannot be written.
@@ -79,13 +80,13 @@ impl Ledger {
         self.take(Record::FailedAgain)
     }
 
-    /// Looks at what lies in `buckets`: a bucket whose file is damaged is found by a new scan. Those that are done are needed where the scan is not
-    /// complete, to know what it has to leave out, or if `again` says that something else is still to be done with them.
+    /// Checks the bucket files. If one is damaged, the source is scanned again. Buckets that are done are needed only if the scan is not complete, so that it
+    /// can leave out their units, or if `again` says that something else still has to be done with them.
     pub(super) fn check(&mut self, buckets: &BucketDir, again: bool) -> Result<()> {
         let State { buckets: all, done, scanned, .. } = &self.before;
         let is_damaged = |bucket: &&Bucket| buckets.read(bucket).is_err();
         let needed = |bucket: &&Bucket| again || scanned.is_none() || !done.contains_key(&bucket.id);
-        // A scan that begins again has to know all that is done.
+        // If one of them is damaged, all damaged files count, because a new scan has to know all units that are done.
         let damaged: Vec<u64> = match all.values().filter(needed).any(|bucket| is_damaged(&bucket)) {
             true => all.values().filter(is_damaged).map(|bucket| bucket.id).collect(),
             false => Vec::new(),
@@ -106,13 +107,12 @@ impl Ledger {
         self.notes.push(text);
     }
 
-    /// What the user is to be told of what was found.
+    /// Takes the notes for the user.
     pub(super) fn notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
-    /// Writes down what was not copied, each with the part of the run, its code and what rsync said. Of `buckets` it counts until those are done
-    /// again.
+    /// Records what was not copied: each name with the phase, the exit code, and rsync's message. The names count until `buckets` are done again.
     pub(super) fn failed(&mut self, phase: &str, code: u8, buckets: Vec<u64>, failures: &[Failure]) -> Result<()> {
         if failures.is_empty() {
             return Ok(());
@@ -124,7 +124,7 @@ impl Ledger {
         self.write(&Record::Failed { phase: phase.to_owned(), code, buckets, names: names.collect() })
     }
 
-    /// Names that are known from elsewhere.
+    /// Takes over names that were recorded elsewhere.
     fn told_before(&mut self, names: Vec<(Name, Name)>, buckets: Vec<u64>) -> Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -132,7 +132,7 @@ impl Ledger {
         self.take(Record::Failed { phase: "before".into(), code: exit::PARTIAL, buckets, names })
     }
 
-    /// A journal of version 1 does not hold the names.
+    /// Reads the names from the lists of failures, because a journal of version 1 does not contain them.
     fn import(&mut self) -> Result<()> {
         let partial = self.before.done.iter().filter(|(_, code)| **code == exit::PARTIAL);
         let buckets: Vec<u64> = partial.map(|(id, _)| *id).collect();
@@ -143,7 +143,7 @@ impl Ledger {
         self.told_before(names, buckets)
     }
 
-    /// Nothing was found before.
+    /// Whether nothing was found before.
     pub(super) fn is_new(&self) -> bool {
         self.before.buckets.is_empty()
     }
@@ -163,7 +163,7 @@ impl Ledger {
         Ok(at)
     }
 
-    /// Writes a record down that is about what was before.
+    /// Writes a record that changes what is known from before.
     pub(super) fn take(&mut self, record: Record) -> Result<()> {
         let at = self.append(&record)?;
         self.before.take(record, at);
@@ -174,17 +174,17 @@ impl Ledger {
         self.journal.flush()
     }
 
-    /// The disk has the buckets of a complete scan: it is to have the journal that says so.
+    /// Syncs the journal record that the scan is complete. The argument proves that the bucket files are on the disk.
     pub(super) fn sync_scanned(&mut self, buckets: BucketsKept) -> Result<()> {
         durable::sync_scanned(&mut self.journal, buckets)
     }
 
-    /// For who asks from outside where the run stands.
+    /// Records the current progress for other processes that ask.
     pub(super) fn note_standing(&mut self, live: &Live, ended: Option<Ended>) {
         self.noter.note(live, ended);
     }
 
-    /// What the run copies, and where to.
+    /// Records what the run copies, and where to.
     pub(super) fn is_about(&mut self, pair: String) {
         self.noter.is_about(pair);
     }
@@ -194,26 +194,26 @@ impl Ledger {
         self.noter.find_last_run()
     }
 
-    /// Before the run directory is left.
+    /// Stops recording the progress, before the run directory is left.
     pub(super) fn stop_noting(&mut self) {
         self.noter.close();
     }
 
-    /// The last of this part of the run: the lists say what the journal says. The disk need not keep what is `removed` now.
+    /// Ends this part of the run: writes the lists of failures from the journal. Nothing has to be synced if the run directory is `removed` now.
     pub(super) fn close(&mut self, removed: bool) -> Result<()> {
         durable::sync_end(&mut self.journal, removed)?;
         failed::replace(&self.dir, &self.failures)
     }
 }
 
-/// What a scan that begins again has to leave out, and what one that is complete has found.
+/// What a new scan has to leave out, and what a complete scan has found.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Hashes of the arguments of units that are done.
+    /// The hashes of the arguments of units that are done.
     done: HashSet<u128>,
-    /// The least number of a new bucket.
+    /// The lowest number for a new bucket.
     pub next_bucket: u64,
-    /// All that the scan found, if it was complete.
+    /// Everything that the scan found, if it was complete.
     pub complete: Option<Complete>,
 }
 
@@ -246,13 +246,13 @@ impl Known {
         Ok(known)
     }
 
-    /// Whether a unit was copied already.
+    /// Whether a unit was already copied.
     pub fn is_done(&self, argument: &[&[u8]]) -> bool {
         !self.done.is_empty() && self.done.contains(&hash(&argument.concat()))
     }
 }
 
-/// 128 bits, so that among any number of units none is taken for another that is done.
+/// A hash of 128 bits, so that no unit is mistaken for another one that is done, however many there are.
 fn hash(argument: &[u8]) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! What the rsyncs of each source host say, in files of the run directory: `logs/HOST.log`.
+//! The output of the rsyncs of each source host, in files of the run directory: `logs/HOST.log`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -13,14 +13,14 @@ use crate::rsync::exit;
 use crate::run_dir::layout::LOGS;
 use crate::supervise::Ended;
 
-/// The run directory may be one that others can go through.
+/// The run directory may be accessible to others, so that the logs are protected.
 const FOLDER_MODE: u32 = 0o700;
 
-/// The logs of all hosts.
+/// The log files of all hosts.
 pub(super) struct Logs(Vec<Mutex<BufWriter<File>>>);
 
 impl Logs {
-    /// Opens them; what an earlier part of the run has written stays.
+    /// Opens the files. Lines of an earlier part of the run are kept.
     ///
     /// # Errors
     /// A file cannot be made.
@@ -37,13 +37,13 @@ impl Logs {
         Ok(Logs(files.into_iter().map(|file| Mutex::new(BufWriter::new(file))).collect()))
     }
 
-    /// That of one launch, on the host of this number.
+    /// The log of one launch on the host with this number.
     pub fn of_launch(&self, host: usize, launch: u64) -> Log<'_> {
         Log { file: &self.0[host], launch }
     }
 }
 
-/// The lines of one launch. What cannot be written is not: the same lines are told, and the journal counts.
+/// The log of one launch. A line that cannot be written is dropped, because the same lines are also printed, and only the journal counts.
 pub(super) struct Log<'a> {
     file: &'a Mutex<BufWriter<File>>,
     launch: u64,

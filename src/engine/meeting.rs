@@ -1,6 +1,6 @@
-//! Names in one split directory that the destination may take for one. One rsync goes through them one after the other; of several, each
-//! would delete what the other has copied, and in the end both would be gone. So where such names meet the destination is asked how it reads
-//! them.
+//! Finds names in one split directory that the destination may take for one name. One rsync copies such names one after the other. But with several rsyncs and
+//! deletion, each might delete what another one has copied, so that both names would be gone. Therefore, if such names are found, it is tested whether the
+//! destination distinguishes them.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use crate::entry::Printable;
 use crate::names::fold;
 
-/// All names in split directories, as they may be read.
+/// All names in split directories, in folded form.
 #[derive(Default)]
 pub(super) struct Meeting {
     state: RandomState,
@@ -17,16 +17,16 @@ pub(super) struct Meeting {
 }
 
 impl Meeting {
-    /// Takes names of a directory of the transfer; gives the first that may be one with another, which is told apart by case or form only.
+    /// Takes names of one directory of the transfer, and returns the first that differs from an earlier one only in case or form.
     pub fn take<'n>(&self, dir: &[u8], names: impl Iterator<Item = &'n [u8]>) -> Option<String> {
         let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let met = names.filter(|name| !seen.insert(self.state.hash_one((dir, fold(name)))));
-        // All of them are to be seen.
+        // All names have to be entered, even after the first that meets another.
         met.map(|name| Printable::bytes(&[dir, b"/", name].concat()).to_string()).reduce(|first, _| first)
     }
 }
 
-/// What is said of names that are one at the destination, and read again when a run goes on.
+/// The end of the message about names that are one name at the destination. A resumed run recognizes the message by it.
 pub(super) const MEETS: &str = "is one name with another at the destination: nothing is deleted there";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How far a running rsync is: by its own word where it was asked to tell, else by what it has written.
+//! How far a running rsync is: by its own progress lines if it was asked for them, otherwise by the number of bytes it has written.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::rsync::output::Progress;
 use crate::scan::Weight;
 
-/// Who has written more than this has been answered: rsync greets, and goes on when it was greeted (`exchange_protocols`).
+/// An rsync that has written more bytes than this has had an answer, because it only continues after the other side has greeted (`exchange_protocols`).
 const GREETING: u64 = 128;
 
 /// What is known of one launch.
 #[derive(Default)]
 pub(super) struct Meter {
-    /// It was asked to tell (`--info=progress2`).
+    /// The rsync was asked for progress lines (`--info=progress2`).
     tells: bool,
     checked: AtomicU64,
     listed: AtomicU64,
     bytes: AtomicU64,
     answered: AtomicBool,
     leader: AtomicU32,
-    /// Made by the first pass.
+    /// Created by the first pass.
     made_entries: AtomicU64,
     made_bytes: AtomicU64,
 }
@@ -27,9 +27,9 @@ pub(super) struct Meter {
 /// How far a launch is at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reading {
-    /// Bytes that it has transferred.
+    /// The bytes that it has transferred.
     pub moved: u64,
-    /// The part of its weight that is dealt with.
+    /// The part of its weight that is done.
     pub done: Weight,
     /// It has reached the other side.
     pub answered: bool,
@@ -40,7 +40,7 @@ impl Meter {
         Meter { tells, ..Meter::default() }
     }
 
-    /// Its process was started.
+    /// Sets the process of the launch after it was started.
     pub fn belongs_to(&self, leader: u32) {
         self.leader.store(leader, Ordering::Relaxed);
     }
@@ -51,7 +51,7 @@ impl Meter {
         self.bytes.store(progress.bytes, Ordering::Relaxed);
     }
 
-    /// So much more was made before its rsync, which looks at it once more.
+    /// Adds what the first pass created. The rsync will look at it again.
     pub fn made(&self, entries: u64, bytes: u64) {
         self.made_entries.fetch_add(entries, Ordering::Relaxed);
         self.made_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -65,7 +65,7 @@ impl Meter {
         self.answered.fetch_or(answers, Ordering::Relaxed);
     }
 
-    /// How far it is with what weighs so much.
+    /// How far the launch is, if its work has this weight.
     pub fn read(&self, weight: Weight) -> Reading {
         let answered = self.answered.load(Ordering::Relaxed);
         let written = if self.tells && answered { 0 } else { self.written() };
@@ -73,13 +73,13 @@ impl Meter {
         Reading { moved, done: self.part(weight, moved), answered: answered || written > GREETING }
     }
 
-    /// Bytes that it has transferred.
+    /// The bytes that it has transferred.
     pub fn moved(&self) -> u64 {
         self.made_bytes() + if self.tells { self.bytes.load(Ordering::Relaxed) } else { self.written() }
     }
 
-    /// The part of `weight` that is dealt with. Of files that are up to date rsync counts the entry, and nobody knows their bytes before it
-    /// has ended; the directories above a unit are entries for it, the first ones, and not of its weight.
+    /// The part of `weight` that is done. For files that are up to date, rsync reports the entries, but their bytes are not known before it ends. rsync also
+    /// counts the directories above a unit, as the first entries; these are not part of its weight.
     pub fn done(&self, weight: Weight) -> Weight {
         self.part(weight, if weight.bytes > 0 { self.moved() } else { 0 })
     }
@@ -91,10 +91,10 @@ impl Meter {
         Weight { entries: entries.min(weight.entries), bytes: moved.min(weight.bytes) }
     }
 
-    /// What the process itself has written so far (proc_pid_io(5)); of a process that has ended, or is another user's, nothing.
+    /// The bytes that the process itself has written so far (proc_pid_io(5)); 0 if it has ended, or belongs to another user.
     fn written(&self) -> u64 {
         let leader = self.leader.load(Ordering::Relaxed);
-        // Nothing was started yet.
+        // No process was started yet.
         if leader == 0 {
             return 0;
         }

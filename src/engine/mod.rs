@@ -188,7 +188,7 @@ pub fn run_recorded(
         None => Known::default(),
     };
     if known.complete.is_some() || plan.strategy != Strategy::Parallel {
-        // Nobody scans.
+        // No scan will read these listings.
         plan.far.iter().flat_map(|far| &far.begun).for_each(|begun| begun.stop());
     }
     let plan = plan.holding_sources(buckets.path());
@@ -218,7 +218,7 @@ pub fn run_recorded(
     let (sender, receiver) = mpsc::channel();
     let ending = Arc::<AtomicBool>::default();
     std::thread::scope(|scope| {
-        // The scope waits for its threads, also if something panics.
+        // The scope waits for its threads even after a panic.
         let _ending = Ending { control, ways: &ways, ending: Arc::clone(&ending) };
         let _steward = steward::start(&context, &sender)?;
         start_scan(&context, known, division, &sender);
@@ -267,7 +267,7 @@ pub fn nothing_to_do(config: &Config, figures: Figures, began: Instant, tell: &(
     }
 }
 
-/// How full the destination is, if that matters.
+/// How full the destination is, if a throttle depends on it.
 fn first_look(config: &Config, control: &Control) -> Result<Option<f64>> {
     if !config.throttles.looks_at_destination() {
         return Ok(None);
@@ -276,7 +276,7 @@ fn first_look(config: &Config, control: &Control) -> Result<Option<f64>> {
     Ok(thread::apart(move || steer::percent_full(&dest), || control.interrupted())?.flatten())
 }
 
-/// What two runs of the same source and destination have in common.
+/// Identifies runs of the same source and destination.
 fn pair(config: &Config) -> String {
     let is_local = !config.pulls();
     let sources = config.source_words().into_iter().map(|word| match is_local {
@@ -290,7 +290,7 @@ fn pair(config: &Config) -> String {
     words.join("\n")
 }
 
-/// How many rsyncs there will be, where that is not what was asked for.
+/// Tells the user if the number of rsyncs, or their bandwidth, will differ from the settings.
 fn tell_how(config: &Config, plan: &Plan, tell: &(dyn Fn(Event<'_>) + Sync)) {
     let sets_bandwidth = config.timetable.as_ref().is_some_and(Timetable::sets_bandwidth);
     if sets_bandwidth && plan.strategy != Strategy::Parallel {
@@ -309,18 +309,18 @@ fn tell_how(config: &Config, plan: &Plan, tell: &(dyn Fn(Event<'_>) + Sync)) {
     }
 }
 
-/// What a daemon has said before anything else, where the user would hear it of one rsync.
+/// The greeting of a daemon, if one rsync would have printed it.
 fn greeting(context: &Context) -> Vec<Vec<u8>> {
     let Context { config, plan, .. } = context;
     let is_heard = !plan.quiet && !config.verify_only && !config.counts_deletions;
     plan.far.iter().filter(|_| is_heard).flat_map(|far| far.greeting.clone()).collect()
 }
 
-/// Starts the scan. Nobody waits for its thread: a directory of the source may hang.
+/// Starts the scan. Nothing waits for its thread, because a directory of the source may hang.
 fn start_scan(context: &Arc<Context>, known: Known, division: Option<Division>, sender: &Sender<Message>) {
     let (context, its_sender) = (Arc::clone(context), sender.clone());
     let started = thread::detach(move || {
-        // The driver is gone only after the run has ended.
+        // The driver only goes away after the run has ended.
         let tell = |found| drop(its_sender.send(Message::Scan(found)));
         let inputs = Inputs {
             config: &context.config,
@@ -342,7 +342,7 @@ fn start_scan(context: &Arc<Context>, known: Known, division: Option<Division>, 
     }
 }
 
-/// Ends what runs without end when it goes, and what still runs if that is by a panic.
+/// When dropped, ends everything that would otherwise run for ever, and, after a panic, everything that still runs.
 struct Ending<'a> {
     control: &'a Control,
     ways: &'a Ways,

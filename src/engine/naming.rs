@@ -1,8 +1,7 @@
-//! From the names in rsync's messages to names of the source: which entry of the transfer a message is about.
+//! Translates the names in rsync's messages to names of the source: which entry of the transfer a message is about.
 //!
-//! The sender prints paths of the source. The receiving side prints paths at the destination, some of temporary files, or paths in the
-//! transfer. Nothing is compared by the ends of paths: where DEST is not known as the other side prints it, the answer is said not to be
-//! certain.
+//! The sender prints paths of the source. The receiving side prints paths at the destination, of which some are temporary files, or paths in the transfer. Ends
+//! of paths are compared only if it is not known how the other side prints DEST; then the result is marked as uncertain.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,28 +14,28 @@ use crate::endpoint::Target;
 use crate::plan::Plan;
 use crate::rsync::messages::{About, Form, Message, Name, Side};
 
-/// Where the entries of a run come from and go to.
+/// Where the entries of a run come from, and where they go.
 pub(super) struct Naming {
     origins: Vec<Origin>,
-    /// Names begin at `/`: there is no other place from which all sources have names.
+    /// Names begin at `/`, because the sources have no common directory from which all can be named.
     from_root: bool,
-    /// The sources are on another machine: nobody looks whether they have a name.
+    /// The sources are on another machine, so that it cannot be checked whether they have a name.
     is_far: bool,
     dest: Dest,
 }
 
 /// A source.
 struct Origin {
-    /// The directory that paths start at, as typed and without links.
+    /// The directory at which its paths begin, as typed and without symbolic links.
     bases: Vec<PathBuf>,
-    /// Only this name in it.
+    /// Only this name in the directory belongs to the source.
     only: Option<OsString>,
-    /// What comes before these paths in the transfer, with its slash.
+    /// What precedes these paths in the transfer, with a slash at its end.
     above: Vec<u8>,
 }
 
 impl Origin {
-    /// The directory that names in the transfer start at.
+    /// The directory at which names in the transfer begin.
     fn start(&self) -> &[u8] {
         let base = self.bases[0].as_os_str().as_bytes();
         match self.above.strip_suffix(b"/") {
@@ -46,20 +45,20 @@ impl Origin {
     }
 }
 
-/// DEST as the receiving side prints it.
+/// DEST, as the receiving side prints it.
 enum Dest {
-    /// One of these.
+    /// It is one of these paths.
     Known(Vec<Vec<u8>>),
-    /// A path that ends so.
+    /// It is a path with this end.
     EndsWith(Vec<u8>),
 }
 
 /// An entry of the source that a message is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// As `rsync --files-from` takes it.
+    /// The name, as `rsync --files-from` takes it.
     pub name: Vec<u8>,
-    /// The source has it.
+    /// Whether the source has it.
     exists: bool,
 }
 
@@ -68,7 +67,7 @@ impl Naming {
         let bases = |base: &Path| {
             match config.far_end() {
                 _ if !config.pulls() => {}
-                // What is printed of a module begins at its root.
+                // In messages, paths of a module begin at its root.
                 Target::Daemon { .. } => return vec![Path::new("/").join(base)],
                 _ => return vec![base.to_owned()],
             }
@@ -95,7 +94,7 @@ impl Naming {
             }));
         }
         if origins.is_empty() {
-            // Of a list of names, which one rsync reads.
+            // This source is a list of names, which a single rsync reads.
             origins.push(Origin { bases: bases(&plan.recipe.base), only: None, above: Vec::new() });
         }
         let from_root = !origins.iter().all(|origin| origin.start() == origins[0].start());
@@ -117,10 +116,10 @@ impl Naming {
         Naming { origins, from_root, is_far: config.pulls(), dest }
     }
 
-    /// The entry that a message is about; more than one if nobody can tell which of them. None if it is about nothing in the source, or
-    /// nobody can tell what.
+    /// The entry that a message is about. Several entries if it cannot be decided which one; none if the message is not about the source, or its subject is
+    /// unknown.
     pub fn entries(&self, message: &Message<'_>) -> Vec<Entry> {
-        // What could not be deleted is no name of the source.
+        // A failed deletion concerns a name that is not in the source.
         if message.about == About::Deletion {
             return Vec::new();
         }
@@ -134,17 +133,17 @@ impl Naming {
         chosen
     }
 
-    /// The name of a unit by its argument.
+    /// The name of a unit, from its argument.
     pub fn of_argument(&self, argument: &[u8]) -> Option<Vec<u8>> {
         self.of_transfer(path_in_transfer(argument)).map(|entry| entry.name)
     }
 
-    /// The path in the transfer of a directory that could not be made, if that is certain.
+    /// The path in the transfer of a directory that could not be created, if that is certain.
     pub fn unmade(&self, message: &Message<'_>) -> Option<Vec<u8>> {
         if message.about == About::Directory { self.path_at_dest(message) } else { None }
     }
 
-    /// The path in the transfer of the one entry at the destination that a message names, if that is certain.
+    /// The path in the transfer of the only entry at the destination that a message names, if that is certain.
     pub fn path_at_dest(&self, message: &Message<'_>) -> Option<Vec<u8>> {
         let names = message.names();
         let [name] = &names[..] else { return None };
@@ -177,7 +176,7 @@ impl Naming {
                 let mut found: Vec<Entry> = paths.iter().flat_map(|path| self.final_names(path)).collect();
                 if !self.knows_dest() && found.iter().any(|entry| entry.exists) {
                     found.retain(|entry| entry.exists);
-                    // The longest is what a source has unless it holds the way to DEST once more.
+                    // The longest path that exists in the source is the right one, unless the source itself contains the path of DEST again.
                     found.truncate(1);
                 }
                 found
@@ -185,7 +184,7 @@ impl Naming {
         }
     }
 
-    /// What a path at the destination may be in the transfer, the longest first.
+    /// The paths in the transfer that a path at the destination may stand for, the longest first.
     fn paths(&self, name: &Name) -> Vec<Vec<u8>> {
         let path = match name.form {
             Form::InModule => name.bytes.iter().position(|byte| *byte != b'/').map_or(&[][..], |at| &name.bytes[at..]),
@@ -211,7 +210,7 @@ impl Naming {
         }
     }
 
-    /// The entries that a path of the receiving side may stand for: itself, or what a temporary file becomes.
+    /// The entries that a path of the receiving side may stand for: the entry itself, or the final name of a temporary file.
     fn final_names(&self, path: &[u8]) -> Vec<Entry> {
         let own = self.of_transfer(path);
         if own.as_ref().is_some_and(|entry| entry.exists) {
@@ -222,7 +221,7 @@ impl Naming {
             None => (&[][..], path),
         };
         let Some(name) = temporary(last) else { return own.into_iter().collect() };
-        // A name with a dot in front gets no other (receiver.c, `get_tmpname`).
+        // If a name begins with a dot, rsync does not add another one (receiver.c, `get_tmpname`).
         let mut names = vec![name.to_vec(), [b".", name].concat()];
         if last.len() + LONGEST_CHARACTER > LONGEST_NAME {
             names.extend(self.that_begin(dir, name));
@@ -235,7 +234,7 @@ impl Naming {
         }
     }
 
-    /// Names in a directory of which a temporary file has only the beginning.
+    /// Names in a directory that begin with the name of a temporary file, because rsync has cut that name.
     fn that_begin(&self, dir: &[u8], begin: &[u8]) -> Vec<Vec<u8>> {
         let mut names = Vec::new();
         for origin in &self.origins {
@@ -291,12 +290,12 @@ impl Naming {
 
 /// NAME_MAX.
 const LONGEST_NAME: usize = 255;
-/// `.XXXXXX`.
+/// The length of `.XXXXXX`.
 const TEMPORARY_END: usize = 7;
-/// A name is not cut inside of a character.
+/// rsync does not cut a name inside a character, so that it may drop up to this many bytes.
 const LONGEST_CHARACTER: usize = 5;
 
-/// The name in `.NAME.XXXXXX`, or `.NAME.12345` of what is no file (receiver.c, `get_tmpname`).
+/// The name in `.NAME.XXXXXX`, or in `.NAME.12345` for entries that are not regular files (receiver.c, `get_tmpname`).
 fn temporary(last: &[u8]) -> Option<&[u8]> {
     let rest = last.strip_prefix(b".")?;
     let at = rest.iter().rposition(|byte| *byte == b'.')?;
@@ -306,7 +305,7 @@ fn temporary(last: &[u8]) -> Option<&[u8]> {
     ((random || number) && !name.is_empty()).then_some(name)
 }
 
-/// How rsync may write a directory: with `..` taken out by the words, or not.
+/// The ways in which rsync may print a directory: with `..` removed from the path, or not.
 fn written(path: &Path) -> Vec<Vec<u8>> {
     let mut all = vec![cleaned(path, true), cleaned(path, false)];
     all.dedup();

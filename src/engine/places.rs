@@ -1,4 +1,4 @@
-//! Where rsyncs run: on this machine, or on source hosts. Owns the connections of the slots, and knows what a lost launch means there.
+//! The places where rsyncs run: this machine, or source hosts. Owns the connections of the slots, and decides what a launch that was lost there means.
 
 use std::io::PipeReader;
 use std::sync::Arc;
@@ -19,25 +19,25 @@ use crate::supervise::{Ended, Sign, Stream, Supervisor};
 
 use super::logs::{Log, Logs};
 
-/// A scan that ends so soon is awaited: the spine is made at once then.
+/// A scan that ends within this time is waited for, and the split directories are then created at once.
 const SHORT_SCAN: Duration = Duration::from_millis(20);
-/// The same while a connection is opened, without which nothing is made.
+/// The same while a connection is being opened, because nothing can be created before.
 const SHORT_SCAN_CONNECTING: Duration = Duration::from_millis(200);
-/// A host that does not answer for so long is not there.
+/// A host that does not answer for this long counts as unreachable.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 
-/// What is shared with the threads of launches.
+/// The ways to the places, shared with the threads of launches.
 pub(super) enum Ways {
-    /// Launches run here, through connections to the other machine if there are some, and through its addresses if it has several.
+    /// Launches run on this machine: through connections to the other machine, if there are any, and through its addresses, if it has several.
     Here(Option<Arc<Connections>>, Option<Through>),
     Hosts(Hosts),
 }
 
-/// Launches run on hosts.
+/// Launches run on source hosts.
 pub(super) struct Hosts {
     agents: Agents,
     first: Host,
-    /// Where hosts read that see the bucket directory.
+    /// Scripts for the hosts that see the bucket directory.
     scripts: Option<Scripts>,
     logs: Option<Logs>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Through {
 }
 
 impl Through {
-    /// A launch by another address: SRC is the last word but one, DEST the last.
+    /// Changes a launch to use another address. SRC is the last argument but one, DEST the last.
     fn lead(&self, mut invocation: Invocation, at: usize) -> Invocation {
         let back = if self.addresses.are_of_source() { 2 } else { 1 };
         let words = &mut invocation.arguments;
@@ -60,10 +60,10 @@ impl Through {
 }
 
 impl Ways {
-    /// Logs of hosts are kept if the user has named a place for them.
+    /// Opens what the launches of this run need. Logs of hosts are kept if the user has named a run directory.
     ///
     /// # Errors
-    /// Nothing can be written there.
+    /// The scripts or the logs cannot be written.
     pub fn new(config: &Config, plan: &Plan, buckets: &BucketDir) -> Result<Ways> {
         if config.hosts.is_empty() || config.dry_run {
             let shares = plan.strategy == Strategy::Parallel && !config.dry_run;
@@ -83,7 +83,7 @@ impl Ways {
         Ok(Ways::Hosts(Hosts { agents: config.agents.clone(), first, scripts, logs }))
     }
 
-    /// For how long nothing is made before the scan has ended.
+    /// For how long nothing is created while the scan is running.
     pub fn short_scan(&self) -> Duration {
         match self {
             Ways::Here(None, _) => SHORT_SCAN,
@@ -91,7 +91,7 @@ impl Ways {
         }
     }
 
-    /// Opens the connection of a slot, or a shell on its host, and returns at once. A slot of a host is known by its number there.
+    /// Begins to open the connection of a slot, or a shell on its host, and returns at once.
     pub fn open(&self, place: &Place, supervisor: &Supervisor) {
         match (self, &place.name) {
             (Ways::Here(Some(connections), _), _) => connections.open(place.slot, place.host),
@@ -100,8 +100,8 @@ impl Ways {
         }
     }
 
-    /// The launch as it is started in this place; waits for the connection. `shares` it with others, and the bucket directory: not the one rsync that
-    /// does everything.
+    /// Prepares a launch for this place, and waits for the connection. `shares`: the launch may use connections and the bucket directory together with others,
+    /// unlike the one rsync that does everything.
     pub fn prepare<'a>(
         &'a self,
         invocation: Invocation,
@@ -116,7 +116,7 @@ impl Ways {
                     (Some(through), Some(_)) => through.lead(invocation, place.host),
                     _ => invocation,
                 };
-                // One rsync for everything is as it was typed, unless a connection was opened to look at its source.
+                // One rsync for everything runs as typed, unless a connection is already open because it was used to look at the source.
                 let is_open =
                     |connections: &&Arc<Connections>| shares || !invocation.asks && connections.is_open(place.slot);
                 return Carrier::Here(match connections.as_ref().filter(is_open) {
@@ -127,20 +127,20 @@ impl Ways {
         };
         let host = place.name.as_ref().expect("a place on a host has the host");
         let body = shell::body(&invocation);
-        // What cannot be written there travels.
+        // A script that cannot be written to the bucket directory is sent through the connection.
         let there = hosts.scripts.as_ref().filter(|_| shares && host.sees_buckets);
         let script = there.and_then(|scripts| scripts.write(&body).ok());
         let body = script.as_ref().map_or(body, Script::that_reads);
         Carrier::There { agents: &hosts.agents, host, body, _script: script }
     }
 
-    /// The log of a launch in this place, if there is one.
+    /// The log of a launch in this place, if logs are kept.
     pub fn log(&self, place: &Place, launch: u64) -> Option<Log<'_>> {
         let Ways::Hosts(Hosts { logs: Some(logs), .. }) = self else { return None };
         Some(logs.of_launch(place.host, launch))
     }
 
-    /// Asks an rsync something: here, or on the first host.
+    /// Asks an rsync something: on this machine, or on the first host.
     ///
     /// # Errors
     /// It cannot be started.
@@ -158,12 +158,12 @@ impl Ways {
         }
     }
 
-    /// Launches run here, through several addresses.
+    /// Whether launches run on this machine, through several addresses.
     pub fn are_addresses(&self) -> bool {
         matches!(self, Ways::Here(_, Some(_)))
     }
 
-    /// Whether a host is there and has an rsync.
+    /// Whether a host is reachable and has an rsync.
     pub fn answers(&self, host: &Host, supervisor: &Supervisor) -> bool {
         let Ways::Hosts(Hosts { agents, .. }) = self else { return true };
         let question = shell::body(&Invocation::new("rsync", vec!["--version".into()], "/"));
@@ -171,7 +171,7 @@ impl Ways {
         ended.is_ok_and(|ended| ended == Ended::Code(0))
     }
 
-    /// Ends what was opened for this run alone. Shells on hosts serve what comes after it too.
+    /// Closes what was opened for this run alone. The shells on hosts are kept, because later runs use them, too.
     pub fn close(&self) {
         if let Ways::Here(connections, _) = self {
             connections.iter().for_each(|connections| connections.close());
@@ -179,11 +179,11 @@ impl Ways {
     }
 }
 
-/// What carries out a launch.
+/// What runs the rsync of a launch.
 pub(super) enum Carrier<'a> {
-    /// A process of this machine.
+    /// A process on this machine.
     Here(Invocation),
-    /// A shell on a host. What it reads is there as long as this.
+    /// A shell on a host. The script that it reads exists as long as this value.
     There { agents: &'a Agents, host: &'a Host, body: Vec<u8>, _script: Option<Script> },
 }
 
@@ -203,34 +203,34 @@ impl Carrier<'_> {
         }
     }
 
-    /// It may ask at the terminal.
+    /// Whether it may ask something at the terminal.
     pub fn asks(&self) -> bool {
         matches!(self, Carrier::Here(invocation) if invocation.asks)
     }
 }
 
-/// Where one launch runs.
+/// The place where one launch runs.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// Number of the slot: of a host among those that it has.
+    /// The number of the slot.
     slot: usize,
     host: usize,
     name: Option<Host>,
 }
 
 impl Place {
-    /// The host, if it is not this machine; or the address of the other machine, if it has several.
+    /// The host, if it is not this machine; or the address of the other machine, if that has several.
     pub fn host(&self) -> Option<&Host> {
         self.name.as_ref()
     }
 }
 
-/// Where the slots are.
+/// All slots.
 pub(super) struct Slots {
     hosts: Vec<Host>,
     /// The host of each slot, if launches run on hosts.
     of_slots: Vec<usize>,
-    /// They are addresses, and launches run here.
+    /// The hosts are really addresses, and launches run on this machine.
     are_addresses: bool,
 }
 
@@ -241,17 +241,17 @@ impl Slots {
         Slots { of_slots: hosts::spread(&hosts, config.processes), hosts, are_addresses }
     }
 
-    /// The host of each slot; none if launches run here.
+    /// The host of each slot; empty if launches run on this machine.
     pub fn hosts(&self) -> Vec<String> {
         self.of_slots.iter().map(|host| self.hosts[*host].to_string()).collect()
     }
 
-    /// The health of the hosts, if there are some.
+    /// The health of the hosts, if there are any.
     pub fn pool(&self, timeout: Duration) -> Option<HostPool> {
         (!self.hosts.is_empty()).then(|| HostPool::new(&self.hosts, self.of_slots.clone(), timeout))
     }
 
-    /// There are more slots from now on.
+    /// Adds slots if a setting needs more.
     pub fn hear(&mut self, input: &Input) {
         if let Input::Adjust { processes: Some(processes), .. } = input {
             hosts::extend(&mut self.of_slots, *processes);

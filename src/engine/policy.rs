@@ -1,4 +1,4 @@
-//! What the scheduler has to know of a run, from what was asked for and planned.
+//! Derives the policy of the scheduler from the configuration and the plan.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,15 +12,15 @@ use crate::sched::{Before, Policy};
 
 use super::{meeting, small};
 
-/// What an end may take at most: rsyncs that are ended remove their temporary files, and the journal is closed.
+/// The time that ending a run may take at most: rsyncs that are ended remove their temporary files, and the journal is closed.
 const LONGEST_END: Duration = Duration::from_secs(30);
 
-/// What of the time until the end can be worked in.
+/// The part of the time until the end in which launches may work.
 fn time_for_work(left: Duration) -> Duration {
     left - LONGEST_END.min(left / 10)
 }
 
-/// The facts of a run that decide about the order of its launches.
+/// The facts about a run that decide the order of its launches.
 pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Duration) -> Policy {
     let recipe = &plan.recipe;
     Policy {

@@ -1,5 +1,5 @@
-//! How a launch is prepared: its units are read and are still what was scanned, and its command line is built. Looks at the source and at a DEST
-//! on this machine, so it may hang with either.
+//! How a launch is prepared: its units are read, it is checked whether their directories are still those that were scanned, and the command line is built. This
+//! accesses the source and a local DEST, so it may hang with either.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -19,22 +19,22 @@ use super::context::{Context, Found};
 use super::said::{Said, Tells};
 use super::spine::{Part, path_in_transfer};
 
-/// A launch that can be started, or why it is not.
+/// A launch that can be started, or the reason why not.
 pub(super) enum Prepared {
-    /// With what may be made before.
+    /// The groups are the units that the first pass may create.
     Launch(Box<Invocation>, Tells, Names, Vec<Group>),
-    /// Its split directories were made without it.
+    /// The split directories were created without rsync.
     Made(Made),
     Not(NotLaunched),
 }
 
-/// What a launch was given, for who wants to know where it is: paths in the transfer.
+/// What a launch copies, for users who want to see where it is: paths in the transfer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Names {
-    /// How many.
+    /// The number of units.
     pub count: usize,
     pub first: Option<Vec<u8>>,
-    /// The directory that all are in or below.
+    /// The directory that contains all units, directly or further below.
     pub below: Vec<u8>,
 }
 
@@ -53,10 +53,10 @@ impl Names {
 }
 
 impl Context {
-    /// Prepares a launch. `said` hears of the directories that it makes, where lines are printed.
+    /// Prepares a launch. If lines are printed, `said` remembers the directories that it creates.
     ///
     /// # Errors
-    /// Its units cannot be read, or cannot be handed over: the run cannot go on.
+    /// Its units cannot be read, or cannot be passed to rsync, so that the run cannot continue.
     pub fn prepare(&self, start: &Start, said: &Said, found: &mut Found) -> Result<Prepared> {
         if !self.keeps_dest(found) {
             return Ok(Prepared::Not(NotLaunched::Stopped));
@@ -103,9 +103,9 @@ impl Context {
             }
             Work::Delete(part) => {
                 let part = self.spine().part(part.clone(), false);
-                // What is left out was told, or is a mount point.
+                // Whatever is left out was reported, or is a mount point.
                 let Some(part) = self.part_as_scanned(part, found) else { return nothing_left(true) };
-                // What other sources bring to DEST is not to be deleted there.
+                // Names that other sources copy to DEST must not be deleted.
                 let mut others = if part.dest { self.plan.named.clone() } else { Vec::new() };
                 others.retain(|name| !part.arguments.contains(name));
                 let blocked = self.spine().blocked.clone();
@@ -119,7 +119,7 @@ impl Context {
                 }
                 let part = self.spine().part(part.clone(), true);
                 let part = if start.ahead { Some(part) } else { self.part_as_scanned(part, found) };
-                // That was told.
+                // The reason was already reported.
                 let Some(part) = part else { return nothing_left(true) };
                 let invocation = self.attributes(&part, start.ahead);
                 let listed = !invocation.input.is_empty() && invocation.input.len() <= MOST_LISTED;
@@ -130,7 +130,7 @@ impl Context {
             }
             Work::Everything => {
                 let invocation = self.asked(start).unwrap_or(&self.plan.plain);
-                // What others have begun is ended in the directory that they were in.
+                // If other launches have begun, their work is finished in the same source directory.
                 let far = recipe.far.as_ref().filter(|_| self.spine().dest_made);
                 let invocation = far.map_or_else(|| invocation.clone(), |far| far.held(invocation));
                 launch(invocation, Tells::All, Names::default())
@@ -138,7 +138,7 @@ impl Context {
         }
     }
 
-    /// What a launch is, if it is no longer the one that was prepared before its first pass: that may have taken long.
+    /// Prepares a launch again after its first pass, which may have taken long. `None` if the first preparation is still right.
     ///
     /// # Errors
     /// As [`Context::prepare`].
@@ -153,13 +153,13 @@ impl Context {
         }
     }
 
-    /// The one rsync for everything, asked for what multi-sync wants to know; `None` if it is not.
+    /// The one rsync for everything, with options for the figures that multi-sync needs; `None` if it runs as typed.
     pub fn asked(&self, start: &Start) -> Option<&Invocation> {
-        // Also that it is asked for figures may be refused.
+        // A server that refuses something may refuse these options, too.
         self.plan.asked.as_ref().filter(|_| !start.ordinary || self.config.verify_only)
     }
 
-    /// The names of a launch that waits for them, if it is the launch that it would be now.
+    /// The names for a launch that waits for them. They are refused if the launch would have other options now.
     ///
     /// # Errors
     /// As [`Context::prepare`].
@@ -192,7 +192,7 @@ impl Context {
         Ok(if same { Ok(invocation.input.to_vec()) } else { Err(Release::Otherwise) })
     }
 
-    /// Makes split directories, unless they are there already as rsync would make them.
+    /// Prepares to create split directories, unless they exist already as rsync would create them.
     fn creation(&self, range: Range<usize>, said: &Said) -> Prepared {
         self.note_new(range.clone());
         if let Some(stands) = self.stands(range.clone()) {
@@ -207,7 +207,7 @@ impl Context {
             let of_tree = self.plan.trees.first().map(|tree| &tree.prefix[..]);
             of_tree.or(self.plan.singles.first().map(|single| &single.prefix[..]))
         };
-        // Made by what belongs to another source it would have other modes, and the scan may come upon that first.
+        // DEST belongs to the source that fills it. If an entry of another source, which the scan may find first, created DEST, it would have the wrong mode.
         let fills_dest = |tree: &SourceTree| tree.root.name.is_none() && tree.prefix == b"./" && tree.above.is_empty();
         let of_dest = part.dest || !dest_made && self.plan.trees.iter().any(fills_dest);
         if (part.dest || !of_dest)
@@ -233,7 +233,7 @@ impl Context {
         Prepared::Launch(Box::new(invocation), Tells::AllAndRemember, names, Vec::new())
     }
 
-    /// Whether split directories are at DEST as rsync would make them, and remembers their times. Most runs that find little to do find them so.
+    /// Checks whether split directories exist at DEST as rsync would create them, and remembers their times. In most runs that find little to do, they exist.
     fn stands(&self, range: Range<usize>) -> Option<NotLaunched> {
         let (dest, keeps) = self.plan.watched_dest.as_deref().zip(self.plan.keeps).filter(|_| !range.is_empty())?;
         let dirs = self.spine().dirs(range.clone());
@@ -244,7 +244,7 @@ impl Context {
         Some(NotLaunched::Stands { other_times: differ })
     }
 
-    /// Takes note that split directories are at the destination now, and of how they look there if all went `well`.
+    /// Records that split directories exist at the destination, and, if all went `well`, their change times.
     pub fn made(&self, range: Range<usize>, well: bool) {
         let dirs = self.spine().dirs(range.clone());
         let dest = self.plan.watched_dest.as_deref().filter(|_| well);
@@ -252,7 +252,7 @@ impl Context {
         self.spine().note_made(range, changes);
     }
 
-    /// Whether nothing was written into these split directories since they were created: their attributes are those they were given.
+    /// Whether nothing was written into these split directories since they were created. If so, they still have the right attributes.
     fn is_untouched(&self, range: Range<usize>) -> bool {
         let Some(dest) = self.plan.watched_dest.as_deref() else { return false };
         let spine = self.spine();
@@ -261,8 +261,8 @@ impl Context {
         noted.is_some_and(|noted| super::spine::are_unchanged(&dirs, &noted, dest))
     }
 
-    /// The units of a launch, without those that must not be copied because the source has changed, or that have no directory at the destination.
-    /// `None` if none is left.
+    /// The units of a launch, except those that must not be copied because the source has changed, and those whose directory could not be created. `None` if
+    /// none is left.
     fn launchable(&self, work: &Work, found: &mut Found) -> Result<Option<Vec<OsString>>> {
         let buckets = work.buckets();
         let units = self.units(buckets)?;
@@ -284,7 +284,7 @@ impl Context {
         Ok((!units.is_empty()).then_some(units))
     }
 
-    /// Names units that are not launched because a directory above them could not be made, and remembers the buckets that lack some.
+    /// Reports units that are not launched because a directory above them could not be created, and remembers the buckets that lack units.
     fn note_cut(&self, work: &Work, left: &[OsString], unmade: &[OsString], found: &mut Found) -> Result<()> {
         let left: HashSet<&OsString> = left.iter().collect();
         for bucket in work.buckets() {
@@ -308,15 +308,14 @@ impl Context {
         Ok(())
     }
 
-    /// Whether other launches could be denied what this one does: it brings a directory without `u+w` along, or has to make one writable,
-    /// and locks it again at its end.
+    /// Whether this launch could lock out others: it copies a directory without `u+w`, or has to make one writable, and locks it again at its end.
     fn goes_alone(&self, units: &[OsString], how: Copying) -> bool {
         let recipe = &self.plan.recipe;
         let may_lock = !self.plan.as_root && (recipe.may_bring_dirs(how) || !recipe.unlock);
         may_lock && !recipe.dry_run && self.spine().is_below_locked(units)
     }
 
-    /// A launch may come upon the directories above its units: in a dry run, or where it brings them along.
+    /// What is printed of a launch. It may meet the directories above its units again: in a dry run, or if they are part of its transfer.
     fn tells_copying(&self, how: Copying) -> Tells {
         match self.plan.recipe.dry_run {
             true => Tells::New,
@@ -339,7 +338,7 @@ fn exposed(buckets: &[Bucket]) -> bool {
     buckets.first().is_some_and(|bucket| bucket.exposed)
 }
 
-/// Whether the user knows why nothing is left: some units were left out for a reason.
+/// Whether the user knows why nothing is left, because some units were left out for a reason that was reported.
 fn is_told(found: &Found) -> bool {
     found.is_unmade || found.findings.partial
 }

@@ -1,4 +1,4 @@
-//! What is looked at before a run goes on: whether DEST still has what the journal calls done, and what the source's directories are called now.
+//! The checks before a run is resumed: whether DEST still has what the journal calls done, and which device numbers the source's directories have now.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -23,23 +23,24 @@ use super::Ledger;
 use super::feed::SpineDir;
 use super::places::Ways;
 
-/// What a directory is known by, also after its file system was mounted again.
+/// Identifies a directory, even after its file system was mounted again.
 pub(super) fn place(dir: &Path) -> Option<Place> {
     let found = statx(CWD, dir, AtFlags::empty(), StatxFlags::INO | StatxFlags::BTIME).ok()?;
     let born = (found.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(found.stx_btime);
     Some((found.stx_ino, born.map_or(0, |born| born.tv_sec), born.map_or(0, |born| born.tv_nsec)))
 }
 
-/// DEST, if it is seen from here.
+/// DEST, if it is visible from this machine.
 pub(super) fn local_dest(config: &Config, plan: &Plan) -> Option<PathBuf> {
     let local = config.destination.is_local() && config.hosts.is_empty();
     local.then(|| PathBuf::from(&plan.recipe.destination))
 }
 
-/// Takes nothing for done if DEST is not what it was, or lacks what was copied to it.
+/// Treats nothing as done if DEST is another directory, or lacks what was copied to it.
 ///
 /// # Errors
-/// A source on another machine is not the directory that was scanned: what was copied of that would stay, and what was found in it is not in this one.
+/// A source on another machine is another directory than the one that was scanned: DEST would keep what was copied from the old one, and the new one may not
+/// have what was found.
 pub(super) fn look(
     ledger: &mut Ledger,
     config: &Config,
@@ -71,15 +72,15 @@ pub(super) fn look(
     Ok(())
 }
 
-/// A source on another machine that is another directory than the one that was scanned.
+/// A source on another machine that is not the directory that was scanned.
 fn another_source<'a>(ledger: &Ledger, plan: &'a Plan) -> Option<Printable<'a>> {
     let far = plan.far.as_ref()?;
     let mut sources = plan.trees.iter().zip(&far.roots);
     let is_another = |(tree, root): &(&SourceTree, &FarRoot)| {
-        // What it is called among the split directories.
+        // The name of the source among the split directories.
         let name = tree.root.name.as_deref().map(|name| Name::new([&tree.prefix, name.as_bytes()].concat()));
         let scanned = ledger.before().spine.iter().find(|dir| dir.argument == name);
-        // A listing of rsync tells no inodes.
+        // A listing of rsync does not contain inodes.
         let scanned = scanned.map(|dir| dir.identity).filter(|(_, inode)| *inode != 0);
         scanned.is_some_and(|scanned| match &far.hold {
             Some(hold) => hold.identity != scanned,
@@ -89,14 +90,14 @@ fn another_source<'a>(ledger: &Ledger, plan: &'a Plan) -> Option<Printable<'a>> 
     sources.find(is_another).map(|(_, root)| Printable::os(&root.source))
 }
 
-/// Asks one rsync what it would do with a unit of each bucket that is done.
+/// Asks one rsync what it would do with one unit of each finished bucket.
 fn lacks(ledger: &Ledger, plan: &Plan, buckets: &BucketDir, ways: &Ways, supervisor: &Supervisor) -> Option<String> {
     let state = ledger.before();
-    // What has failed may be missing.
+    // Buckets with failures may lack something.
     let whole = state.done.iter().filter(|(_, code)| **code == exit::OK).filter_map(|(id, _)| state.buckets.get(id));
     let mut units: Vec<OsString> = Vec::new();
     for bucket in whole {
-        // What cannot be read is found damaged.
+        // A bucket file that cannot be read is reported as damaged elsewhere.
         let Ok(file) = buckets.read(bucket) else { continue };
         let unit = bucket::arguments(&file).nth((bucket.id % bucket.units.max(1)) as usize);
         units.extend(unit.map(|unit| OsStr::from_bytes(unit).to_owned()));
@@ -131,8 +132,8 @@ fn lacks(ledger: &Ledger, plan: &Plan, buckets: &BucketDir, ways: &Ways, supervi
     }
 }
 
-/// A source that was mounted again may have other device numbers: where all directories of one device are on one other device now, they are still the
-/// same. What was replaced stays what it was not.
+/// Adapts the device numbers of a source that was mounted again: directories that had the same device and are together on another device now are still the
+/// same. A replaced directory is still detected by its inode.
 pub(super) fn mounted_again(spine: &mut [SpineDir], base: &Path) {
     let mut devices: HashMap<u64, u64> = HashMap::new();
     for dir in spine {
@@ -142,7 +143,7 @@ pub(super) fn mounted_again(spine: &mut [SpineDir], base: &Path) {
         if let Ok(found) = found
             && found.is_dir()
             && found.ino() == inode
-            // Parents come first: what leads to a source is trusted.
+            // Parents come first, and the paths that lead to a source are trusted.
             && *devices.entry(device).or_insert(found.dev()) == found.dev()
         {
             dir.identity.0 = found.dev();

@@ -1,5 +1,4 @@
-//! How what an rsync prints becomes what one rsync would have printed: what of it is told, once, and what is held back until it is known whether it
-//! counts.
+//! Turns the output of many rsyncs into that of one: which lines are printed, each only once, and which are held back until it is known whether they count.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -18,61 +17,61 @@ use crate::supervise::Stream;
 
 use super::logs::Log;
 
-/// Lines remembered so that a second pass over the same directories does not repeat them.
+/// The number of lines that are remembered, so that a second launch for the same directories does not repeat them.
 pub(super) const LINES_REMEMBERED: usize = 10_000;
 
-/// What was said about spine directories when they were created, not to be repeated by launches that come upon them again.
+/// Lines about split directories that were printed when they were created. Launches that meet these directories again must not repeat them.
 #[derive(Default)]
 pub(super) struct Said {
     complaints: Mutex<HashSet<Vec<u8>>>,
-    /// At most a line for each spine directory.
+    /// At most one line for each split directory.
     lines: Mutex<HashSet<Vec<u8>>>,
-    /// How often each complaint was told: what is about the run as a whole is said by each launch, and by one rsync once.
+    /// How often each complaint was printed. Each launch complains about a problem of the whole run, but one rsync would complain once.
     told: Mutex<HashMap<Vec<u8>, u32>>,
-    /// Spine directories by their paths in the transfer, where lines are printed.
+    /// The split directories by their paths in the transfer, if lines are printed.
     spine: Mutex<HashSet<Vec<u8>>>,
-    /// What is to be said before the first line.
+    /// The line to print before the first other one.
     header: Mutex<Option<&'static str>>,
-    /// How a daemon greets.
+    /// The greeting of a daemon.
     greeting: Mutex<Vec<Vec<u8>>>,
 }
 
-/// What of its output a launch tells.
+/// Which lines of a launch are printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tells {
     All,
-    /// All, and it is remembered.
+    /// All lines, and they are remembered.
     AllAndRemember,
-    /// What is not remembered.
+    /// Lines that were not remembered.
     New,
-    /// All but what changes about directories: those above what is repeated are none of its business.
+    /// All lines except changes of directories: a repetition also sees the directories above its units, and these are not its work.
     NoDirs,
-    /// All but what changes about spine directories: they were told of when they were made, and come along.
+    /// All lines except changes of split directories: these were printed when the directories were created.
     NotSpine,
-    /// Complaints, and on standard output only what is about deletion: everything else was printed before.
+    /// Complaints, and lines about deletion. All other lines on standard output were printed before.
     Deletions,
 }
 
 impl Said {
-    /// Of a run in which this comes before the first line, and before that the greeting of a daemon.
+    /// For a run with this line before the first other one, and the greeting of a daemon before that.
     pub fn after(header: Option<&'static str>, greeting: Vec<Vec<u8>>) -> Said {
         Said { header: Mutex::new(header), greeting: Mutex::new(greeting), ..Said::default() }
     }
 
-    /// Says how the daemon greets, once.
+    /// Prints the greeting of the daemon, once.
     pub fn greet(&self, tell: &(dyn Fn(Event<'_>) + Sync)) {
         let greeting = std::mem::take(&mut *self.greeting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         greeting.iter().for_each(|line| tell(Event::Said(line)));
     }
 
-    /// Says what comes before the first line, once.
+    /// Prints the line that precedes all others, once.
     pub fn begin(&self, tell: &(dyn Fn(Event<'_>) + Sync)) {
-        // Held until it is said.
+        // Locked until the line is printed, so that no other thread prints before it.
         let mut header = self.header.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         header.take().into_iter().for_each(|line| tell(Event::Said(line.as_bytes())));
     }
 
-    /// Whether no launch has made this complaint so often, which this one makes for the `nth` time.
+    /// Whether no launch has made this complaint as often as this one, which makes it for the `nth` time.
     pub fn is_first(&self, line: &[u8], nth: u32) -> bool {
         let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(most) = told.get_mut(line) {
@@ -90,7 +89,7 @@ impl Said {
         self.spine.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(paths);
     }
 
-    /// Whether a line says no more than that something about a spine directory has changed.
+    /// Whether a line only reports a change of a split directory.
     pub fn is_about_spine(&self, line: &[u8]) -> bool {
         let after = |rest: &[u8]| rest.iter().position(|byte| *byte == b' ').map_or(line.len(), |at| 3 + at);
         let name = line.strip_prefix(b".d").map_or(line, |rest| &line[after(rest)..]);
@@ -118,41 +117,42 @@ impl Said {
     }
 }
 
-/// What stands before the name of DEST where it is made, with `--mkpath` as many directories as had to be.
+/// Whether these words precede the name of DEST in the line that reports its creation; with `--mkpath`, the line has the number of directories created.
 fn is_about_dest(words: &[u8]) -> bool {
     let of_many = words.strip_prefix(b"created ").is_some_and(|rest| rest.ends_with(b" for "));
     words == b"created directory " || of_many
 }
 
-/// Lines of `-i` and `-v` about what is deleted, and the one about what could not be.
+/// Whether a line of `-i` or `-v` is about a deletion, or about one that failed.
 pub(super) fn is_about_deletion(line: &[u8]) -> bool {
     [&b"*deleting "[..], b"deleting ", b"cannot delete non-empty directory: "]
         .iter()
         .any(|begin| line.starts_with(begin))
 }
 
-/// What ssh says of a shared connection that does not take it (sshd_config(5), `MaxSessions`), or is there already, before it makes one of its own.
+/// Whether ssh prints this line because a shared connection refuses one more session (sshd_config(5), `MaxSessions`), or exists already. ssh then opens a
+/// connection of its own.
 pub(super) fn is_of_shared(line: &[u8]) -> bool {
     [&b"mux_client_"[..], b"ControlSocket ", b"Control socket connect("].iter().any(|begin| line.starts_with(begin))
 }
 
-/// ssh asks for a password once more, although nobody can type one.
+/// ssh asks for a password again, although nobody can type one.
 pub(super) const TRY_AGAIN: &[u8] = b"Permission denied, please try again.";
 
-/// rsync's question for the password of a daemon (getpass(3)) has no line of its own where there is no terminal.
+/// Without a terminal, rsync's question for the password of a daemon (getpass(3)) does not end its line; it is removed here.
 pub(super) fn without_question(line: &[u8]) -> &[u8] {
     line.strip_prefix(b"Password: ").filter(|rest| rest.starts_with(b"@ERROR: ")).unwrap_or(line)
 }
 
-/// Complaints that may come to nothing.
+/// Which complaints are held back because they may not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     Nothing,
-    /// The launch may be repeated in a way that the receiving side is not denied anything.
+    /// Denied changes: the launch may be repeated in a way in which the receiving side is not denied anything.
     Denials,
-    /// Times that were right before.
+    /// Denied times, which may have been right before.
     Times,
-    /// All of it.
+    /// All complaints.
     All,
 }
 
@@ -160,7 +160,7 @@ impl Holds {
     pub(super) fn back(self, message: &Message<'_>) -> bool {
         match self {
             Holds::Nothing => false,
-            // Whatever it is.
+            // Whatever the message is.
             Holds::All => true,
             Holds::Denials => message.is_denied_change(),
             Holds::Times => message.is_denied_time(),
@@ -168,38 +168,38 @@ impl Holds {
     }
 }
 
-/// How a launch speaks.
+/// How the output of a launch is handled.
 pub(super) struct Voice<'a> {
     pub tells: Tells,
-    /// What it prints is handed on as it comes, and only listened to.
+    /// The output is passed on as it comes, and only observed.
     pub verbatim: bool,
-    /// What the user wants to hear of the transfer as a whole, if this launch is all of it.
+    /// Which lines about the whole transfer the user wants, if this launch is all of it.
     pub shows: Shows,
-    /// The user wants to hear of errors only.
+    /// The user wants to see errors only.
     pub quiet: bool,
-    /// Nothing is made: names below a file in the place of a directory are no error.
+    /// Dry run: a name below a file that blocks a directory is not an error.
     pub pretends: bool,
-    /// A line for each change is an answer to what it was asked.
+    /// rsync was asked to print a line for each change.
     pub marks_changes: bool,
     /// Where complaints go that do not stay in memory.
     pub dir: &'a Path,
     /// What is held back until it is known whether it counts.
     pub holds: Holds,
-    /// Other launches of this run may have taken its place.
+    /// Other launches of this run may have taken its connection.
     pub crowded: bool,
-    /// It goes through a connection that multi-sync has made.
+    /// It uses a connection that multi-sync has opened.
     pub shares: bool,
     pub said: &'a Said,
-    /// DEST as rsync gets it and as the user typed it.
+    /// DEST as passed to rsync, and as the user typed it.
     pub dest: (&'a OsStr, &'a OsStr),
-    /// What rsync names otherwise than the user.
+    /// Names that differ between rsync's arguments and the user's.
     pub handles: &'a Handles,
-    /// What rsync prints otherwise of the user's own command.
+    /// Names that rsync prints differently for the user's own command.
     pub rooted: &'a Rooted,
     pub tell: &'a (dyn Fn(Event<'_>) + Sync),
-    /// Where its lines are written down as well.
+    /// The log that also gets the lines.
     pub log: Option<Log<'a>>,
-    /// Tells that it has done everything and only ends; of a launch that was asked to say so.
+    /// Called when rsync has done everything and is only exiting, if it was asked to report that.
     pub only_ends: Option<&'a dyn Fn()>,
 }
 
@@ -234,7 +234,8 @@ impl Voice<'_> {
         }
     }
 
-    /// Tells of the transfer as a whole what the user wants to hear, `blank` lines before a part of the end with it; says whether one waits.
+    /// Prints the wanted lines about the whole transfer; `blank` means that an empty line has to precede the next part. Returns whether that is the case for
+    /// the next line.
     pub(super) fn say_of_all(&self, kind: Line, line: &[u8], blank: bool) -> bool {
         let wanted = match kind {
             Line::Header => self.shows.list > 0,
@@ -263,7 +264,7 @@ impl Voice<'_> {
     }
 }
 
-/// How often a launch has said this, now included.
+/// How often a launch has printed this line, including now.
 pub(super) fn count(complaints: &mut HashMap<Vec<u8>, u32>, line: &[u8]) -> u32 {
     if let Some(times) = complaints.get_mut(line) {
         *times += 1;

@@ -1,4 +1,4 @@
-//! Who scans the sources of a run: this machine, the machine that has them, or source hosts that see them.
+//! Chooses what scans the sources of a run: this machine, the machine that has them, or source hosts that see them.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use crate::scan::{Event, Scan, Small};
 
 use super::feed::Inputs;
 
-/// After so long the hosts scan too if rsyncs wait for it.
+/// If rsyncs wait for the scan after this time, the hosts scan as well.
 const LONG_SCAN: Duration = Duration::from_secs(10);
 
-/// The scan of a run, and what chooses who does it.
+/// The scan of a run, and what decides where it runs.
 pub(super) struct Scans<'a> {
     pub inputs: &'a Inputs<'a>,
     pub scan: &'a Scan,
     pub began: Instant,
-    /// Hears which hosts take part.
+    /// Called when a host joins the scan or leaves it.
     pub tell_news: &'a (dyn Fn(News) + Sync),
 }
 
 impl Scans<'_> {
-    /// Scans all; `hear` is told what is found.
+    /// Scans everything, and reports what it finds to `hear`.
     ///
     /// # Errors
     /// As [`Scan::run_sized`], [`far::scan`] or [`crew::scan`].

@@ -1,7 +1,7 @@
-//! A run on many hosts on paper: the scheduler, the list of split directories, the journal and the estimate as they are, driven through time that
-//! passes only by what launches take. Only the launches, the hosts and the scan are made up.
+//! A simulated run on many hosts: the real scheduler, list of split directories, journal and estimate run in simulated time. Only the launches, the hosts and
+//! the scan are made up.
 //!
-//! It says how near a run comes to the least time that any schedule could have, and what the machine that coordinates it needs.
+//! The result says how close the run comes to the least time that any schedule could have, and what the coordinating machine has to do for it.
 
 mod chance;
 mod site;
@@ -33,25 +33,25 @@ use super::spine::SpineList;
 pub use chance::Chance;
 pub use site::{Figures, Site};
 
-/// As the driver: how often the clock is looked at, and the standing.
+/// The intervals of the driver: how often it checks the clock, and how often it computes the progress.
 const TICK: f64 = 0.2;
 const STANDING: f64 = 1.0;
-/// The scan tells of so many buckets at once.
+/// The scan reports this many buckets at once.
 const TOLD_AT_ONCE: usize = 16;
-/// The end of a launch is known so long before its rsync is gone.
+/// How long an rsync still exits after its end is known.
 const DRAINS: f64 = 0.01;
-/// ssh's word for a host that is gone, and rsync's for what may pass.
+/// The exit code of ssh for a host that is gone, and that of rsync for a failure that may pass.
 const CONNECTION: u8 = 255;
 const PARTIAL: u8 = 23;
 
-/// What happens at a time.
+/// A future event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Happens {
     Scanned,
     Prepared(LaunchId),
     Draining(LaunchId),
     Ended(LaunchId),
-    /// A host is gone, that is noticed, and it is there again.
+    /// A host goes away, that is noticed, and it comes back.
     Gone,
     Noticed(usize),
     Back(usize),
@@ -65,7 +65,7 @@ struct Alive {
     host: usize,
     weight: Weight,
     since: f64,
-    /// What it takes, and the exit code.
+    /// How long it takes, and its exit code.
     takes: f64,
     code: u8,
 }
@@ -79,9 +79,9 @@ struct World<'a, B: Iterator<Item = Weight>> {
     order: u64,
     agenda: BinaryHeap<Reverse<(u64, u64, Happens)>>,
     alive: BTreeMap<LaunchId, Alive>,
-    /// Since when a host is gone.
+    /// Since when each host has been gone.
     gone: Vec<Option<f64>>,
-    /// Host, begin and end of each time that one was gone.
+    /// The host, beginning and end of each absence.
     absences: Vec<(usize, f64, f64)>,
     work: f64,
     longest: f64,
@@ -95,10 +95,10 @@ struct World<'a, B: Iterator<Item = Weight>> {
     copied_launches: u64,
 }
 
-/// Runs it, with buckets of these weights; the journal is written in `dir`.
+/// Simulates a run with buckets of these weights. The journal is written in `dir`.
 ///
 /// # Errors
-/// The journal cannot be written, or the run did not end as it has to.
+/// The journal cannot be written, or the run did not end as it should.
 pub fn run(site: &Site, buckets: impl Iterator<Item = Weight>, dir: &Path) -> Result<Figures> {
     let words: Vec<String> = (0..site.hosts).map(|host| format!("dtn{host:03}*{}", site.slots)).collect();
     let hosts = hosts::parse_list(words.join(",").as_ref())?;
@@ -199,11 +199,11 @@ fn policy(processes: NonZero<usize>, site: &Site) -> Policy {
 impl<B: Iterator<Item = Weight>> World<'_, B> {
     fn at(&mut self, time: f64, what: Happens) {
         self.order += 1;
-        // Positive times compare as their bits.
+        // Positive numbers have the same order as their bits.
         self.agenda.push(Reverse((time.max(0.0).to_bits(), self.order, what)));
     }
 
-    /// Goes on to what happens next: the coordinator hears of it, or looks at the clock before.
+    /// Proceeds to the next event. If the clock has to be checked before that, this comes first.
     fn next(&mut self, scheduler: &Scheduler) -> Result<()> {
         loop {
             let Some(Reverse((time, _, what))) = self.agenda.peek().copied() else {
@@ -236,7 +236,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
             }
             Happens::Ended(launch) => {
                 let Some(alive) = self.alive.get(&launch) else { return Ok(()) };
-                // Nobody hears of what a host does that is gone.
+                // The end of a launch on a host that is gone is not reported.
                 if self.gone[alive.host].is_none() {
                     let code = alive.code;
                     self.ends(launch, code);
@@ -278,7 +278,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
         Ok(())
     }
 
-    /// The scan finds some buckets, and perhaps a split directory before them.
+    /// The scan finds some buckets, and sometimes a split directory before them.
     fn scan(&mut self) -> Result<()> {
         let mut found = Vec::new();
         let mut entries = 0;
@@ -339,11 +339,11 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
         Ok(())
     }
 
-    /// What a bucket really takes on a host that is not slow.
+    /// How long a bucket really takes on a host that is not slow.
     fn takes(&self, bucket: &Bucket) -> f64 {
         let Weight { entries, bytes } = bucket.weight;
         let model = entries as f64 * self.site.entry + bytes as f64 * self.site.byte;
-        // The same whenever it is asked.
+        // The result is the same each time.
         model * Chance::new(self.site.seed ^ (bucket.id << 20)).lognormal(1.0, self.site.misjudged)
     }
 
@@ -378,7 +378,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
                 self.alive.insert(launch, alive);
                 self.figures.launches += 1;
                 self.at(self.now + self.site.launch / 2.0, Happens::Prepared(launch));
-                // What is started there is lost too, and known at once to be.
+                // A launch that is started on a host known to be gone is lost at once.
                 if self.gone[host].is_some() && !self.is_unnoticed(host) {
                     self.at(self.now + self.site.launch, Happens::Noticed(host));
                     return Ok(false);
@@ -428,7 +428,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
         self.inputs.push(Input::Ended(launch, Box::new(report)));
     }
 
-    /// What the driver asks once in a second.
+    /// What the driver computes once a second.
     fn stand(&mut self, scheduler: &Scheduler) {
         let flights: Vec<Flight> =
             self.alive.values().filter(|alive| alive.copies).map(|alive| self.flight(alive)).collect();
@@ -467,7 +467,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
         Ok(Figures { makespan: self.now, bound, journal, ..self.figures })
     }
 
-    /// The least time in which the hosts that are there could do all work, if it could be divided at will.
+    /// The least time in which the available hosts could do all the work, if it could be divided arbitrarily.
     fn bound(&self) -> f64 {
         let speed = |host: usize| self.site.slots as f64 / self.slowness(host);
         let all: f64 = (0..self.site.hosts).map(speed).sum();
@@ -488,7 +488,7 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
 mod tests {
     use super::*;
 
-    /// 10^4 buckets on 20 hosts, of which some are slow, some are lost, and some launches are repeated: `examples/simulate.rs` is the same with 10^6.
+    /// 10^4 buckets on 20 hosts. Some hosts are slow, some are lost, and some launches are repeated. `examples/simulate.rs` does the same with 10^6 buckets.
     #[test]
     fn slow_and_lost_hosts_hardly_hold_up_a_run() {
         let site = Site {

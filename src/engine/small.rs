@@ -1,5 +1,4 @@
-//! What is known before anything was launched: what a launch may cost on the way it takes, and whether a tree is so small that the usual
-//! buckets would leave slots without work.
+//! What is known before the first launch: the expected price of a launch, and whether a tree is so small that the usual buckets would leave slots without work.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -11,22 +10,22 @@ use crate::endpoint::Target;
 use crate::plan::{Plan, Strategy};
 use crate::scan::{Limits, Weight, is_elsewhere};
 
-/// Seconds of a handshake of ssh, and of a daemon. Through a connection that is open a launch takes no longer than on this machine (61 ms on
+/// The seconds of an ssh handshake; `DAEMON` is the same for a daemon. Through an open connection, a launch takes no longer than on this machine (61 ms on
 /// loopback).
 const SSH: f64 = 0.25;
-/// The same of a shell that stays on a host.
+/// The same for a shell that stays on a host.
 const SHELL: f64 = 0.01;
 const DAEMON: f64 = 0.1;
-/// What a connection of ssh takes that launches share: processor time of both ends on loopback.
+/// The price of an ssh connection that launches share: processor time of both ends on loopback.
 const SSH_CONNECTION: f64 = 0.15;
-/// Bytes to another machine take longer than to the next directory: 50 MB a second.
+/// The seconds for a byte to another machine, at 50 MB a second.
 const FAR_BYTE: f64 = 20e-9;
-/// Buckets for each slot that let all slots end together.
+/// With this many buckets per slot, all slots end together.
 const BUCKETS: u64 = 8;
-/// Less than so many launches' worth of work for each slot is not divided further.
+/// Work is not divided further if a slot would have less than this many launches' worth of it.
 const WORTH: f64 = 2.0;
 
-/// What launches are expected to take before one has ended.
+/// The expected cost of launches before one has ended.
 pub(super) fn guess(config: &Config, plan: &Plan) -> CostModel {
     let near = CostModel::default();
     let through_hosts = if config.hosts.is_empty() { 0.0 } else { SHELL };
@@ -39,36 +38,37 @@ pub(super) fn guess(config: &Config, plan: &Plan) -> CostModel {
     CostModel { launch: near.launch + handshake + through_hosts, byte, ..near }
 }
 
-/// Seconds that a slot takes before its first launch.
+/// The seconds that it takes to open a slot before its first launch.
 pub(super) fn opening(plan: &Plan) -> f64 {
     if plan.route.is_some() { SSH_CONNECTION } else { 0.0 }
 }
 
-/// A scan that took less says nothing of its source.
+/// A shorter scan says nothing about its source.
 const SHORTEST_SCAN: Duration = Duration::from_millis(50);
-/// A thread of a scan has so many names to look up, if there are as many.
+/// Each thread of a scan has at least this many names to look at, if there are enough.
 const NAMES_A_THREAD: u64 = 32;
 
-/// How often a destination is asked how late it answers: the soonest answer counts.
+/// How often the response time of a destination is measured; the shortest one counts.
 const LOOKS: u32 = 4;
-/// What an rsync asks for a new file at least, one after the other: whether it is there, for a temporary file (twice), to write, for owner, mode and time, and to rename.
+/// The least number of operations of an rsync for a new file, one after another: to look it up, for a temporary file (two), to write, to set owner, mode and
+/// time, and to rename.
 const QUESTIONS_OF_A_NEW_FILE: f64 = 8.0;
 
-/// How a tree is divided that fits into fewer buckets than there are slots, but is worth several launches: 272 large files on a long link.
+/// How a tree is divided that fits into fewer buckets than there are slots, but is worth several launches, for example 272 large files over a slow link.
 pub(super) struct Division {
-    /// It has no more entries than that.
+    /// A small tree has at most this many entries.
     pub most: u64,
     slots: u64,
     usual: Limits,
     guess: CostModel,
-    /// Threads that do little but wait for a source that answers from elsewhere.
+    /// The number of threads that mainly wait for a source on a network file system.
     waiting: Option<NonZero<usize>>,
-    /// Seconds that a destination takes for an entry at least, which answers from elsewhere too.
+    /// The seconds that an entry takes at least at a destination on a network file system.
     dest: f64,
 }
 
 impl Division {
-    /// None where limits were given, or no other launch would have anything to do.
+    /// `None` if the user gave limits, or if further launches would have nothing to do.
     pub fn of(config: &Config, plan: &Plan, guess: CostModel) -> Option<Division> {
         let slots = config.processes.get() as u64;
         let parallel = plan.strategy == Strategy::Parallel && !config.dry_run;
@@ -84,10 +84,10 @@ impl Division {
         })
     }
 
-    /// Seconds that an entry takes at least, if a scan that took so long has found so much: an rsync looks each name up too, and one after the other. With 1 ms
-    /// for each operation (FUSE) one rsync took 115 s for 9,500 files, which were too few for several.
+    /// The seconds that an entry takes at least, if a scan has found this much in this time: rsync looks up each name as well, but one after another. With 1 ms
+    /// for each operation (FUSE), one rsync took 115 s for 9,500 files, which were too few for several rsyncs.
     ///
-    /// Or as a destination takes that is as late, which one rsync asks one name after the other as well.
+    /// A slow destination has the same effect, because one rsync also looks up the names there one after another.
     pub fn look_up(&self, found: Weight, took: Duration) -> f64 {
         let Some(threads) = self.waiting.filter(|_| took >= SHORTEST_SCAN && found.entries > 0) else {
             return self.dest;
@@ -96,7 +96,7 @@ impl Division {
         self.dest.max(busy as f64 * took.as_secs_f64() / found.entries as f64)
     }
 
-    /// The limits of a tree of this weight, each entry of which takes so many seconds at least.
+    /// The limits of buckets in a tree of this weight, if each entry takes at least this many seconds.
     pub fn limits(&self, found: Weight, look_up: f64) -> Limits {
         let Division { slots, usual, .. } = self;
         let guess = self.guess.with_entries_of(look_up);
@@ -110,8 +110,8 @@ impl Division {
     }
 }
 
-/// Seconds in which a destination on this machine says that it does not have a name, if that comes from elsewhere. Each name is asked for once: what was
-/// answered is known here afterwards.
+/// The seconds that a local DEST on a network file system needs to report that a name does not exist; 0 for other destinations. Each name is used only once,
+/// because the answer would be cached.
 fn dest_answers(config: &Config) -> f64 {
     let dest = PathBuf::from(config.destination.as_typed(&config.cwd));
     let here = config.destination.is_local() && config.hosts.is_empty();
@@ -121,7 +121,7 @@ fn dest_answers(config: &Config) -> f64 {
     let answer = |at: u32| {
         let name = there.join(format!(".multi-sync-{random:016x}-{at}"));
         let asked = Instant::now();
-        // Only how long it takes is of interest.
+        // Only the time matters.
         let _ = name.symlink_metadata();
         asked.elapsed().as_secs_f64()
     };

@@ -1,4 +1,4 @@
-//! The split directories by their names: which there are, whether the source still has them, and whether anything was written into them at the
+//! The split directories by their names: which ones there are, whether the source still has them, and whether anything was written into them at the
 //! destination.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -19,51 +19,51 @@ use crate::rsync::command::Recipe;
 
 use super::feed::SpineDir;
 
-/// The split directories known so far, in the order of discovery: parents first.
+/// The split directories known so far, in the order of discovery. Parents come first.
 #[derive(Default)]
 pub(super) struct SpineList {
     dirs: Vec<SpineDir>,
-    /// Identity by argument, to see later whether a directory is still the one that was scanned.
+    /// The identity of each directory, by its argument, to see later whether it is still the one that was scanned.
     identities: HashMap<Vec<u8>, (u64, u64)>,
-    /// Those that are known not to be.
+    /// Directories that are known to be replaced.
     replaced: HashSet<Vec<u8>>,
-    /// Those that could not be made at the destination.
+    /// Directories that could not be created at the destination.
     unmade: Vec<Vec<u8>>,
-    /// Directories, split or not, in whose place at the destination something is that could not be deleted: names in the transfer.
+    /// Directories, split or not, that are blocked at the destination by something that could not be deleted; paths in the transfer.
     pub blocked: BTreeSet<Vec<u8>>,
-    /// How many exist at the destination.
+    /// The number of directories that exist at the destination.
     made: usize,
-    /// Those that were there already with other times, by their paths in the transfer.
+    /// Directories that existed already with other times; paths in the transfer.
     pub other_times: HashSet<Vec<u8>>,
     /// DEST exists.
     pub dest_made: bool,
-    /// DEST is another directory now, and that was told.
+    /// DEST is another directory now, and that was reported.
     pub dest_lost: bool,
-    /// So is a source on another machine.
+    /// A source on another machine is another directory now, and that was reported.
     pub source_lost: bool,
-    /// Arguments of those that lack `u+rwx`.
+    /// The arguments of directories that lack `u+rwx`.
     locked: HashSet<Vec<u8>>,
-    /// Time of the last change of each that exists at a destination on this machine; empty if that cannot be told.
+    /// The change time of each directory that exists at a local DEST; empty if it is not known.
     changes: Vec<Option<ChangeTime>>,
-    /// Those that were not there before, or hardly had a name, by their arguments.
+    /// Directories that did not exist before, or had hardly any names; by their arguments.
     new: HashMap<Vec<u8>, Known>,
 }
 
 /// Seconds and nanoseconds.
 pub(super) type ChangeTime = (i64, i64);
 
-/// What a launch about spine directories gets: DEST itself, and arguments.
+/// The split directories that one launch gets: DEST itself, and arguments.
 pub(super) struct Part {
-    /// DEST itself is one of them. Only a source with a trailing slash brings that, and its arguments start with `./`.
+    /// DEST itself is one of them. This happens only if a source has a trailing slash; its arguments then begin with `./`.
     pub dest: bool,
     pub arguments: Vec<OsString>,
-    /// Somebody else could put something in the place of one of them.
+    /// Another user could replace one of them.
     pub exposed: bool,
 }
 
 impl SpineList {
     pub fn push(&mut self, dir: SpineDir) {
-        // The base itself is what every `./` argument is below.
+        // DEST itself is `.`, because all `./` arguments are below it.
         let argument = dir.argument.clone().unwrap_or_else(|| b".".to_vec());
         if dir.locked {
             self.locked.insert(argument.clone());
@@ -76,12 +76,12 @@ impl SpineList {
         self.dirs.len()
     }
 
-    /// Those that were made at the destination, by their paths in the transfer.
+    /// The directories that exist at the destination, by their paths in the transfer.
     pub fn made(&self) -> impl Iterator<Item = &[u8]> {
         self.dirs[..self.made].iter().filter_map(|dir| dir.argument.as_deref().map(path_in_transfer))
     }
 
-    /// All of them, by their paths in the transfer.
+    /// All directories, by their paths in the transfer.
     pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.dirs.iter().map(|dir| dir.argument.as_deref().map_or(&b"."[..], path_in_transfer))
     }
@@ -90,7 +90,7 @@ impl SpineList {
         self.dirs[range].to_vec()
     }
 
-    /// Takes note of directories that are at the destination now, and how they look there if that is known. They come in order.
+    /// Records that directories exist at the destination, with their change times, if known. They come in order.
     pub fn note_made(&mut self, range: Range<usize>, changes: Option<Vec<Option<ChangeTime>>>) {
         self.dest_made = true;
         self.made = self.made.max(range.end);
@@ -99,7 +99,7 @@ impl SpineList {
         }
     }
 
-    /// How they looked at the destination when they had been created; `None` if that is not known of all.
+    /// The change times that these directories had when they had been created; `None` if some are not known.
     pub fn noted_changes(&self, range: Range<usize>) -> Option<Vec<Option<ChangeTime>>> {
         self.changes.get(range).map(<[_]>::to_vec)
     }
@@ -117,27 +117,27 @@ impl SpineList {
         part
     }
 
-    /// Takes note of a directory that is new, or has no other names than these.
+    /// Records a directory that is new, or has only these names.
     pub fn note_new(&mut self, argument: Vec<u8>, known: Known) {
         self.new.insert(argument, known);
     }
 
-    /// Whether nothing can have had this name in this split directory when the run came upon it.
+    /// Whether this split directory certainly did not have this name when the run first looked at it.
     pub fn is_new(&self, above: &[u8], name: &[u8]) -> bool {
         self.new.get(above).is_some_and(|known| !known.has(name))
     }
 
-    /// Whether this split directory was not there, or hardly had a name.
+    /// Whether this split directory did not exist before, or had hardly any names.
     pub fn is_known(&self, argument: &[u8]) -> bool {
         self.new.contains_key(argument)
     }
 
-    /// Whether that this one was replaced was not said before.
+    /// Whether this is the first report that the directory was replaced.
     pub fn is_news(&mut self, replaced: &[u8]) -> bool {
         self.replaced.insert(replaced.to_vec())
     }
 
-    /// Takes note of directories that could not be made, by their paths in the transfer.
+    /// Records directories that could not be created, by their paths in the transfer.
     pub fn note_unmade(&mut self, paths: &[Vec<u8>]) {
         if paths.is_empty() {
             return;
@@ -147,7 +147,7 @@ impl SpineList {
         self.unmade.extend(unmade.cloned());
     }
 
-    /// Whether a directory above (or this one) could not be made at the destination: rsync skips what is in it.
+    /// Whether this directory, or one above it, could not be created at the destination. rsync then skips what is in it.
     pub fn is_unmade(&self, argument: &[u8]) -> bool {
         self.unmade.iter().any(|dir| is_in(argument, dir))
     }
@@ -162,7 +162,7 @@ impl SpineList {
         !self.locked.is_empty() && arguments.iter().any(is_below)
     }
 
-    /// Split directories above these arguments (or among them), with their identities.
+    /// The split directories above or among these arguments, with their identities.
     pub fn above(&self, arguments: &[OsString]) -> Vec<(Vec<u8>, (u64, u64))> {
         let mut seen: HashSet<&[u8]> = HashSet::new();
         let mut above = Vec::new();
@@ -185,8 +185,8 @@ impl SpineList {
     }
 }
 
-/// The directories of these whose times differ, by their paths in the transfer, if all are at `dest`, a local directory, with everything else that
-/// rsync would give them; `None` if not.
+/// Checks whether all these directories exist at `dest`, a local directory, with everything except times as rsync would set it. Returns those with other times,
+/// by their paths in the transfer; `None` if the check fails.
 pub(super) fn stand(dirs: &[SpineDir], recipe: &Recipe, dest: &Path, keeps: Keeps) -> Option<Vec<Vec<u8>>> {
     let mut other_times = Vec::new();
     for dir in dirs {
@@ -214,35 +214,34 @@ pub(super) fn stand(dirs: &[SpineDir], recipe: &Recipe, dest: &Path, keeps: Keep
     Some(other_times)
 }
 
-/// How these look at `dest`, a local directory.
+/// The change times of these directories at `dest`, a local directory.
 pub(super) fn change_times(dirs: &[SpineDir], dest: &Path) -> Vec<Option<ChangeTime>> {
     dirs.iter().map(|dir| change_time(dest, dir)).collect()
 }
 
-/// Whether nothing was written into any of these since it was noted how they look: their attributes are those they were given.
-/// Whatever adds, removes or renames an entry of a directory, or sets its attributes, sets its change time (inode(7)).
+/// Whether nothing was written into these directories since their change times were recorded, so that they still have the right attributes. Adding, removing or
+/// renaming an entry of a directory, and setting its attributes, sets its change time (inode(7)).
 pub(super) fn are_unchanged(dirs: &[SpineDir], noted: &[Option<ChangeTime>], dest: &Path) -> bool {
-    // Whole seconds are those of a file system, or an inode, that has no finer times (ext4 with inodes of 128 bytes): two changes may
-    // have the same.
+    // A time in whole seconds comes from a file system, or an inode, without finer times (ext4 with inodes of 128 bytes): two changes may have the same time.
     let is_fine = |noted: &Option<ChangeTime>| noted.is_some_and(|(_, nanoseconds)| nanoseconds != 0);
     let same = |(dir, noted): (&SpineDir, &Option<ChangeTime>)| is_fine(noted) && change_time(dest, dir) == *noted;
     dirs.len() == noted.len() && dirs.iter().zip(noted).all(same)
 }
 
-/// A spine directory that is no longer what was scanned.
+/// A split directory that is no longer as it was scanned.
 pub(super) struct Changed {
     pub path: Vec<u8>,
     pub how: Change,
 }
 
-/// What became of a spine directory.
+/// What happened to a split directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// Something else has its name.
     Replaced,
     /// Nothing has its name.
     Gone,
-    /// It is a source that is held open, which goes on below it; only its name leads elsewhere, or nowhere.
+    /// It is a source that multi-sync holds open, and copying below it continues. Only its name leads elsewhere, or nowhere.
     NameOnly,
 }
 
@@ -251,7 +250,7 @@ pub(super) fn change_of(recipe: &Recipe, path: &[u8], identity: (u64, u64)) -> O
         Ok(found) if (found.dev(), found.ino()) == identity || found.is_dir() && renumbers(name) => None,
         Ok(_) => Some(Change::Replaced),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Some(Change::Gone),
-        // rsync will say that itself.
+        // rsync will report this itself.
         Err(_) => None,
     };
     let named = look(&recipe.local(path))?;
@@ -260,7 +259,7 @@ pub(super) fn change_of(recipe: &Recipe, path: &[u8], identity: (u64, u64)) -> O
     Some(if goes_on { Change::NameOnly } else { named })
 }
 
-/// Whether an argument is this spine directory or below it.
+/// Whether an argument is this split directory, or below it.
 pub(super) fn is_in(argument: &[u8], dir: &[u8]) -> bool {
     argument.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
@@ -273,7 +272,7 @@ fn change_time(dest: &Path, dir: &SpineDir) -> Option<ChangeTime> {
     found.ok().map(|found| (found.ctime(), found.ctime_nsec()))
 }
 
-/// What an argument is called at the destination: what follows `/./`, or the leading `./`.
+/// The path of an argument at the destination: the part after `/./`, or after the leading `./`.
 pub(super) fn path_in_transfer(argument: &[u8]) -> &[u8] {
     match argument.find(b"/./") {
         Some(at) => &argument[at + 3..],

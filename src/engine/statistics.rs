@@ -1,4 +1,4 @@
-//! What is counted while a run goes on and read by nobody who decides: where it stands, and the sums at its end.
+//! What is counted during a run: the progress, and the totals at the end. No decision depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -22,14 +22,14 @@ use super::said::Said;
 use super::tempo::Tempo;
 use super::userlog::UserLog;
 
-/// How often progress is told.
+/// How often the progress is reported.
 const TELL_EVERY: Duration = Duration::from_millis(200);
-/// How often a run is looked at that nobody watches: somebody may ask.
+/// How often the progress is computed if it is not displayed, because a user may ask for it.
 const UNWATCHED: Duration = Duration::from_secs(1);
-/// How often it is written down, for who asks from outside.
+/// How often the progress is written to the run directory, for other processes that ask.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
-/// What a scan has still to find matters only if it takes longer.
+/// What the scan has still to find matters only if the scan takes longer than this.
 const LONG_SCAN: Duration = Duration::from_secs(1);
 
 pub(super) struct Statistics {
@@ -38,38 +38,38 @@ pub(super) struct Statistics {
     tempo: Tempo,
     estimate: Estimate,
     outlook: Outlook,
-    /// The most that was ever done: no figure goes back.
+    /// The most that was ever done, so that no figure decreases.
     most: Weight,
     /// What an earlier part of the run has done.
     before: Weight,
-    /// Launches that copied and have ended.
+    /// The number of launches that copied and have ended.
     copied: u64,
     buckets_done: u64,
     buckets_failed: u64,
     not_copied: u64,
-    /// When the progress was last looked at, and written down.
+    /// When the progress was last computed, and last written.
     looked: Instant,
     noted: Instant,
     scanned: bool,
-    /// Bytes that launches have transferred which are over.
+    /// The bytes that launches transferred which have ended.
     moved: u64,
-    /// Launches that have not ended.
+    /// The number of launches that have not ended.
     running: usize,
     /// An rsync has reached the other side.
     answered: bool,
-    /// One may ask the user something before it does.
+    /// An rsync may ask the user something before it has reached the other side.
     asks: bool,
-    /// What the one rsync for everything prints is handed on as it comes.
+    /// The output of the one rsync for everything is passed on unchanged.
     verbatim: bool,
-    /// It has done everything.
+    /// The one rsync has done everything.
     did_it_all: bool,
-    /// Directories above units, by their names in the transfer, where entries are counted.
+    /// The directories above units, by their paths in the transfer, if entries are counted.
     above: BTreeSet<Vec<u8>>,
     /// What the last run of the same source and destination found.
     last_run: Option<Arc<OnceLock<Weight>>>,
 }
 
-/// Where a run stands, and who is to know.
+/// The progress of a run, and who has to get it.
 pub(super) struct Standing {
     pub live: Live,
     pub is_to_note: bool,
@@ -105,7 +105,7 @@ impl Statistics {
         }
     }
 
-    /// Why one rsync does it all, if it does.
+    /// Why one rsync does everything, if it does.
     pub fn one_rsync(&self) -> Option<&str> {
         self.summary.plain.as_deref()
     }
@@ -119,7 +119,7 @@ impl Statistics {
         self.summary.packed += weight;
     }
 
-    /// An earlier part of the run has done this.
+    /// Takes over what an earlier part of the run has done.
     pub fn was_done(&mut self, before: &State) {
         self.buckets_done = before.done.len() as u64;
         self.buckets_failed = before.done.values().filter(|code| **code == exit::PARTIAL).count() as u64;
@@ -132,7 +132,7 @@ impl Statistics {
         self.buckets_failed += if code == exit::PARTIAL { count as u64 } else { 0 };
     }
 
-    /// The scan goes on for so long that it is worth to know what an earlier run has found, and nobody has asked.
+    /// Whether the scan is taking so long that the result of an earlier run would help, and that was not asked for yet.
     pub fn misses_last_run(&self) -> bool {
         !self.scanned && self.last_run.is_none() && self.started.elapsed() >= LONG_SCAN
     }
@@ -184,7 +184,7 @@ impl Statistics {
         }
     }
 
-    /// A launch has ended, whatever is decided about it.
+    /// Adds the figures of a launch that has ended, whatever is decided about it.
     pub fn ended(&mut self, work: &Work, end: &End) {
         self.running = self.running.saturating_sub(1);
         self.summary.launches += u64::from(end.launched);
@@ -193,7 +193,7 @@ impl Statistics {
         self.summary.made += end.made;
         self.summary.figures += match work {
             Work::Everything => end.figures,
-            // Made by none, they would be counted by each that comes upon them.
+            // A dry run does not create the directories, so that each launch that meets them would count them.
             Work::Create(_) if end.pretends => Figures { created: Counts::default(), ..end.figures.of_changes() },
             _ => end.figures.of_changes(),
         };
@@ -204,7 +204,8 @@ impl Statistics {
         self.did_it_all |= settled && work.is_everything();
     }
 
-    /// Adds what a launch has found below its units. Directories above them are counted by each launch, and in a dry run made by each.
+    /// Adds what a launch found below its units. The directories above them are subtracted, because each launch counts them, and each launch of a dry run also
+    /// counts them as created.
     pub fn count(&mut self, end: &mut End) {
         let Figures { files, total_size, .. } = end.figures;
         self.summary.figures.total_size += total_size;
@@ -219,12 +220,12 @@ impl Statistics {
         self.above.extend(above);
     }
 
-    /// What running launches have dealt with.
+    /// What running launches have done.
     pub fn in_flight<'a>(&self, meters: impl Iterator<Item = (&'a Meter, Weight)>) -> Weight {
         meters.map(|(meter, weight)| meter.done(weight)).sum()
     }
 
-    /// Where the run stands, if it is time to look or somebody has `asked`.
+    /// The progress of the run, if it is due, or if somebody has `asked`.
     pub fn standing(
         &mut self,
         asked: bool,
@@ -241,7 +242,7 @@ impl Statistics {
         let (mut flights, mut running) = (Vec::new(), BTreeMap::new());
         let (mut moved, mut in_flight) = (self.moved, Weight::default());
         for started in launches.values_mut() {
-            // One rsync for everything was started before all was found.
+            // One rsync for everything was started before everything was found.
             let weight = if started.work.is_everything() { found } else { started.weight };
             let Reading { moved: of_one, done, answered } = started.meter.read(weight);
             moved += of_one;
@@ -255,7 +256,7 @@ impl Statistics {
             if started.work.copies() {
                 flights.push(Flight { weight, done, moved: of_one, age });
             }
-            // One that only ends may have left its slot to a later one.
+            // A launch that is only exiting may share its slot with a later one.
             if let Some(one) = started.running(weight, done, age, rate) {
                 running.insert(one.launch.slot, one);
             }
@@ -275,7 +276,7 @@ impl Statistics {
         if is_to_note {
             self.noted = self.looked;
         }
-        // A question stands where the line would be.
+        // A question to the user would be overwritten by the progress line.
         let asks = self.asks && phase == Phase::Connecting;
         let is_to_tell = context.config.progress && !self.verbatim && !asks;
         let live = self.live(phase, running.into_values().collect(), context, scheduler);
@@ -283,7 +284,7 @@ impl Statistics {
     }
 
     fn expect(&mut self, ended: Weight, flights: &[Flight], found: Weight, context: &Context, scheduler: &Scheduler) {
-        // A scan that begins again finds at least what was found before.
+        // A new scan finds at least what was found before.
         let found =
             Weight { entries: found.entries.max(self.before.entries), bytes: found.bytes.max(self.before.bytes) };
         self.outlook = self.estimate.look(&Look {
@@ -308,7 +309,7 @@ impl Statistics {
         if self.did_it_all { context.control.watch().found() } else { scheduler.done() }
     }
 
-    /// Where the run stands at its end.
+    /// The progress at the end of the run.
     pub fn last(&mut self, context: &Context, scheduler: &Scheduler) -> Live {
         self.be_done(self.done(context, scheduler));
         self.live(Phase::Ended, Vec::new(), context, scheduler)
@@ -337,10 +338,10 @@ impl Statistics {
         let (before, most) = (self.before, self.most);
         let found = match self.scanned {
             true => found,
-            // What was done before was found before.
+            // What was done before was also found before.
             false => Weight { entries: found.entries.max(before.entries), bytes: found.bytes.max(before.bytes) },
         };
-        // What grows while it is copied is more than was found.
+        // A file that grows while it is copied may be larger than what was found.
         let done = Weight { entries: most.entries.min(found.entries), bytes: most.bytes.min(found.bytes) };
         let paused = scheduler.in_force().paused && phase != Phase::Ended;
         let left = self.outlook.left.filter(|_| phase == Phase::Copying && !paused);
@@ -361,7 +362,7 @@ impl Statistics {
         }
     }
 
-    /// The last lines, unless one rsync has done it all and said them itself, or the run was ended before its time.
+    /// Prints the last lines, unless one rsync has done everything and printed them itself, or the run ended before everything was done.
     pub fn close_output(
         &mut self,
         context: &Context,
@@ -392,12 +393,12 @@ impl Statistics {
         }
         if let Some(log) = user_log {
             let failed = !over || soft != exit::OK;
-            // It is not for who wants it quiet.
+            // In the log, `--quiet` does not apply.
             log.close(&Closing { shows: context.config.options.shows(), ..closing }, over, failed);
         }
     }
 
-    /// The last word, after everything has ended, and the sums.
+    /// Reports the totals after everything has ended.
     pub fn summary(mut self, context: &Context, scheduler: &Scheduler, tell: &(dyn Fn(Event<'_>) + Sync)) -> Summary {
         let now = Instant::now();
         let done = self.done(context, scheduler);
@@ -411,7 +412,7 @@ impl Statistics {
         let found = context.control.watch().found();
         Summary {
             code: scheduler.code(),
-            // What comes after the end ends nothing.
+            // An interruption after the end has no effect.
             interrupted: scheduler.is_interrupted(),
             stopped: scheduler.is_wound_down(),
             out_of_time: scheduler.is_out_of_time(),

@@ -1,6 +1,6 @@
-//! The hand on the wheel of a run that is under way: takes in what this program, and others by files in the run directory, ask for, looks at the
-//! timetable and at the throttles, and tells the driver what changes. In a thread of its own, which nobody waits for: a file system that hangs holds up
-//! the answers, and not the run.
+//! Controls a run while it is going on: receives requests from this program and, as files in the run directory, from others, checks the timetable and the
+//! throttles, and tells the driver what changes. This runs in a thread that nothing waits for, so that a hanging file system delays the answers, but not the
+//! run.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -24,12 +24,12 @@ use crate::thread;
 use super::driver::{Driver, Message};
 use super::{Context, Control};
 
-/// How often somebody looks.
+/// How often requests, timetable and throttles are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// And in a pause, which others may have ended for the rsyncs (`fg`).
+/// The same in a pause, because others may have continued the rsyncs meanwhile (`fg`).
 const IN_A_PAUSE: Duration = Duration::from_millis(200);
 
-/// What others ask of a run, and what it says to that. The copy and the verification after it have the same.
+/// The requests to a run, and its answers. The copy and the verification after it share them.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     state: Mutex<State>,
@@ -38,55 +38,55 @@ pub(super) struct Desk {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is to be in force, once a run has begun.
+    /// The settings that are wanted, once a run has begun.
     steering: Option<Steering>,
-    /// What this program has asked for since the last look.
+    /// What this program has asked for since the last check.
     asked: Vec<Change>,
-    /// Where others ask.
+    /// Where other processes put their requests.
     channel: Option<Channel>,
-    /// Why one rsync does it all, if it does.
+    /// Why one rsync does everything, if it does.
     one_rsync: Option<String>,
-    /// What a pause may end.
+    /// What may end a run that is paused for too long.
     risk: Option<String>,
-    /// The number of the last orders, and what was in force after the last that were carried out.
+    /// The number of the last orders, and the settings after the last orders that were carried out.
     ordered: u64,
     carried_out: Option<(u64, InForce)>,
-    /// Per cent of the destination that are taken, as far as that is looked at.
+    /// How full the destination is in per cent, if that is measured.
     full: Option<f64>,
 }
 
-/// What the driver is to do.
+/// What the driver has to change.
 #[derive(Debug)]
 pub(super) struct Orders {
     pub number: u64,
     pub changes: Vec<Steered>,
 }
 
-/// What a run answers, whatever it was asked for.
+/// The answer of a run to any request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
     v: u32,
-    /// Why nothing of the request was done.
+    /// Why the request was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// rsyncs at once, as was asked for, and how many of those may run now.
+    /// The number of rsyncs that was asked for, and how many of them may run now.
     pub processes: usize,
     pub allowed: usize,
-    /// rsyncs that run.
+    /// The rsyncs that are running.
     pub running: usize,
-    /// KiB a second of all together.
+    /// The limit of all rsyncs together, in KiB a second.
     pub bandwidth: Option<NonZero<u64>>,
-    /// Why it pauses, if it does.
+    /// The reasons why the run is paused.
     pub paused: Vec<String>,
-    /// What a pause may end.
+    /// What may end the rsyncs in a longer pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk: Option<String>,
-    /// It ends when what runs has come to its end.
+    /// The run ends when the running launches have ended.
     pub stops: bool,
     pub schedule: Option<String>,
-    /// When the timetable changes something next.
+    /// When the timetable makes its next change.
     pub until: Option<String>,
     pub throttles: Option<String>,
     pub one_rsync: Option<String>,
@@ -97,29 +97,29 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This program asks for something.
+    /// This program asks for a change.
     pub fn ask(&self, change: Change) {
         self.lock().asked.push(change);
         self.changed.notify_all();
     }
 
-    /// Others may ask in this run directory.
+    /// Others may put requests into this run directory.
     pub fn listen(&self, dir: &std::path::Path) {
         self.lock().channel = Some(Channel::of(dir));
     }
 
-    /// One rsync does it all.
+    /// One rsync does everything.
     pub fn is_one_rsync(&self, why: &str) {
         self.lock().one_rsync = Some(why.to_owned());
     }
 
-    /// Orders were carried out, and this is in force.
+    /// Orders were carried out, and these settings are in force.
     pub fn carried_out(&self, number: u64, in_force: InForce) {
         self.lock().carried_out = Some((number, in_force));
         self.changed.notify_all();
     }
 
-    /// A run begins: what is different from what it was made with, and what of that is news.
+    /// Begins a run: returns the settings that differ from its plan as inputs, and the changes that are to be reported.
     pub fn begin(&self, config: &Config, plan: &Plan, full: Option<f64>) -> (Vec<Input>, Vec<Steered>) {
         let mut state = self.lock();
         state.risk = risk(config, plan);
@@ -147,7 +147,7 @@ impl Desk {
 }
 
 impl State {
-    /// What has to change, if anything has to or somebody waits for the answer.
+    /// The orders, if something has to change or if someone waits for an answer.
     fn look(&mut self, waits: bool) -> Option<Orders> {
         let steering = self.steering.as_mut()?;
         self.asked.drain(..).for_each(|change| steering.change(&change));
@@ -161,7 +161,7 @@ impl State {
     }
 
     fn refuse(&self, change: &Change) -> Result<()> {
-        // A timetable may also have nothing but pauses.
+        // Some timetables contain only pauses.
         let sets = |timetable: &Timetable| timetable.sets_bandwidth() || timetable.most_processes().is_some();
         let adjusts =
             change.processes.is_some() || change.bandwidth.is_some() || change.timetable.iter().flatten().any(sets);
@@ -203,7 +203,7 @@ impl State {
     }
 }
 
-/// What may end what is paused.
+/// What may end an rsync that is paused for long.
 fn risk(config: &Config, plan: &Plan) -> Option<String> {
     let timeout = config.options.meaning().timeout;
     let mut ends = Vec::new();
@@ -212,7 +212,7 @@ fn risk(config: &Config, plan: &Plan) -> Option<String> {
     }
     match config.far_end() {
         Target::Daemon { .. } => ends.push("a `timeout` of the daemon".to_owned()),
-        // The connection of a slot is not paused, and answers.
+        // The shared connection of a slot is not paused, and answers the sshd.
         Target::Ssh { .. }
             if plan.route.is_none() || plan.strategy != Strategy::Parallel || !config.hosts.is_empty() =>
         {
@@ -228,7 +228,7 @@ fn risk(config: &Config, plan: &Plan) -> Option<String> {
 }
 
 impl Driver<'_, '_> {
-    /// Has the scheduler hear of it first.
+    /// Gives orders to the scheduler, before its other inputs.
     pub(super) fn steer(&mut self, orders: Orders) {
         for change in &orders.changes {
             (self.tell)(Event::Steered(change));
@@ -245,7 +245,7 @@ impl Driver<'_, '_> {
         self.state.ordered = Some(orders.number);
     }
 
-    /// Before what is started in it.
+    /// Reports a new step, before the launches of this step.
     pub(super) fn tell_step(&mut self) {
         let step = self.scheduler.step();
         if std::mem::replace(&mut self.state.step, step) != step {
@@ -253,7 +253,7 @@ impl Driver<'_, '_> {
         }
         let in_force = self.in_force();
         if self.state.in_force.as_ref() != Some(&in_force) {
-            // At the beginning it is as planned, unless something has changed that.
+            // Initially the settings are those of the plan, and are reported only if something has changed them.
             if self.state.in_force.is_some() {
                 (self.tell)(Event::Adjusted(&in_force));
             }
@@ -267,7 +267,7 @@ impl Driver<'_, '_> {
     }
 }
 
-/// The thread. It ends with the value that [`start`] gives.
+/// The thread. It ends when this value is dropped.
 pub(super) struct Steward(Arc<Over>);
 
 #[derive(Default)]
@@ -285,7 +285,7 @@ impl Drop for Steward {
     }
 }
 
-/// Starts it.
+/// Starts the thread.
 ///
 /// # Errors
 /// The system allows no more threads.
@@ -296,7 +296,7 @@ pub(super) fn start(context: &Context, sender: &Sender<Message>) -> Result<Stewa
         let (over, desk) = (Arc::clone(&over), Arc::clone(context.control.desk()));
         thread::detach(move || {
             while !over.is() {
-                // It may hang here.
+                // This call may hang.
                 let full = steer::percent_full(&dest);
                 desk.lock().full = full;
                 std::thread::sleep(LOOK_EVERY);
@@ -310,7 +310,7 @@ pub(super) fn start(context: &Context, sender: &Sender<Message>) -> Result<Stewa
 
 fn watch(over: &Over, control: &Control, sender: &Sender<Message>) {
     let desk = control.desk();
-    // Who waits for an answer, and for which orders to be carried out.
+    // The requests that wait for an answer, each with the number of the orders that have to be carried out first.
     let mut waiting: Vec<(String, u64)> = Vec::new();
     while !over.is() {
         let channel = desk.lock().channel.clone();
@@ -337,7 +337,7 @@ fn watch(over: &Over, control: &Control, sender: &Sender<Message>) {
         }
         if let Some(orders) = state.look(!heard.is_empty()) {
             waiting.extend(heard.drain(..).map(|id| (id, orders.number)));
-            // The driver is gone only after the run has ended.
+            // The driver only goes away after the run has ended.
             let _ = sender.send(Message::Steer(orders));
         }
         let carried_out = state.carried_out.map_or(0, |(number, _)| number);

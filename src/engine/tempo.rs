@@ -1,18 +1,18 @@
-//! How fast a run goes now. Only what rsyncs have said or written counts.
+//! The current speed of a run. It is computed only from what rsyncs have reported or written.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What happened longer ago says nothing of now.
+/// The window of the current speed.
 const NOW: Duration = Duration::from_secs(10);
-/// The longer window, for who looks rarely.
+/// The longer window, for those who look rarely.
 const MINUTE: Duration = Duration::from_secs(60);
-/// A shorter time says nothing yet.
+/// A shorter time is not enough for a speed.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Who looks so rarely was stopped, or held up by its own output: that time is no part of any rate.
+/// If the last look was longer ago than this, multi-sync was stopped, or blocked by its own output: that time is no part of any speed.
 const ABSENT: Duration = Duration::from_secs(3);
 
-/// Bytes that a run has moved in the last minute.
+/// The bytes that a run has moved in the last minute.
 #[derive(Debug, Default)]
 pub(super) struct Tempo {
     samples: VecDeque<(Instant, u64)>,
@@ -21,7 +21,7 @@ pub(super) struct Tempo {
 
 impl Tempo {
     pub fn look(&mut self, at: Instant, moved: u64) {
-        // What a launch loses that breaks off is not counted twice.
+        // The total never decreases, so that bytes are not counted twice when a launch that broke off is repeated.
         self.moved = self.moved.max(moved);
         if self.samples.back().is_some_and(|last| at.duration_since(last.0) > ABSENT) {
             self.samples.clear();
@@ -32,19 +32,19 @@ impl Tempo {
         }
     }
 
-    /// Bytes per second that rsyncs transfer now; `None` if that is not known yet.
+    /// The bytes per second that rsyncs transfer now; `None` if that is not known yet.
     pub fn rate(&self) -> Option<u64> {
         self.over(NOW)
     }
 
-    /// The same over the last minute.
+    /// The bytes per second over the last minute.
     pub fn rate_of_minute(&self) -> Option<u64> {
         self.over(MINUTE)
     }
 
     fn over(&self, window: Duration) -> Option<u64> {
         let last = self.samples.back()?;
-        // The last of those that are as old as the window, or the first of all.
+        // The latest sample that is at least as old as the window, or else the first one.
         let is_older = |sample: &&(Instant, u64)| last.0.duration_since(sample.0) >= window;
         let first = self.samples.iter().rev().find(is_older).or(self.samples.front())?;
         let took = last.0.duration_since(first.0);
@@ -52,7 +52,7 @@ impl Tempo {
     }
 }
 
-/// How fast one launch goes.
+/// The speed of one launch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     at: Instant,
@@ -65,7 +65,7 @@ impl Pace {
         Pace { at, moved: 0, rate: None }
     }
 
-    /// Bytes per second, half of it from the last second and half from before.
+    /// The bytes per second: the mean of the speed in the last second and of the previous result.
     pub fn look(&mut self, at: Instant, moved: u64) -> Option<u64> {
         let took = at.duration_since(self.at);
         if took >= SHORTEST {
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(tempo.rate(), None);
         (1..=20).for_each(|n| tempo.look(second(n), 1000 * n));
         assert_eq!((tempo.rate(), tempo.rate_of_minute()), (Some(1000), Some(1000)));
-        // The link is dead now.
+        // From now on, the link is dead.
         (21..=40).for_each(|n| tempo.look(second(n), 20_000));
         assert_eq!((tempo.rate(), tempo.rate_of_minute()), (Some(0), Some(500)));
         (41..=200).for_each(|n| tempo.look(second(n), 20_000));

@@ -1,5 +1,5 @@
-//! The file of `--log-file`: what each launch writes goes through a pipe, so that the file has what one rsync would have written. It begins once and
-//! ends once, and statistics are there if the user wants them.
+//! The user's `--log-file`. Each launch writes its log to a pipe, so that the file receives what one rsync would have written: one beginning, one end, and the
+//! statistics, if the user wants them.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -24,18 +24,18 @@ use crate::thread;
 
 use super::said::{Said, Tells, is_about_deletion};
 
-/// How often it is looked whether a launch has ended that writes nothing.
+/// How often to check whether a launch that writes nothing has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How rsync begins a log.
+/// The first line of rsync's log.
 const BEGINS: &[u8] = b"building file list";
 
-/// What follows where the list was announced to the user and is complete.
+/// The line that follows if rsync announced the list of files to the user, and the list is complete.
 const LISTED: &[u8] = b"done";
 
 /// The user's log file.
 pub(super) struct UserLog {
-    /// Where the pipes are.
+    /// The directory of the pipes.
     dir: PathBuf,
     pipes: AtomicU64,
     open: Mutex<Open>,
@@ -45,17 +45,17 @@ pub(super) struct UserLog {
 struct Open {
     file: Option<File>,
     begun: bool,
-    /// What rsync said of its exit code.
+    /// rsync's last message about its exit code.
     last: Option<Vec<u8>>,
-    /// [`LISTED`] follows the beginning.
+    /// [`LISTED`] follows the first line.
     lists: bool,
-    /// Lines about directories that were made: launches below them may say them again.
+    /// Lines about directories that were created. Launches below these directories may repeat the lines.
     made: HashSet<Vec<u8>>,
     failed: bool,
 }
 
 impl UserLog {
-    /// Opens the file, as rsync does at its start; without it the run goes on, and says so in rsync's words.
+    /// Opens the file, as rsync does at its start. If this fails, the run continues without it, and reports it in rsync's words.
     pub fn open(
         path: &Path,
         typed: &OsStr,
@@ -63,7 +63,7 @@ impl UserLog {
         lists: bool,
         tell: &(dyn Fn(Event<'_>) + Sync),
     ) -> Option<UserLog> {
-        // Readable by all, as far as the user's umask allows.
+        // The file is readable by all, as far as the user's umask allows.
         let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
         match opened {
             Ok(file) => {
@@ -83,10 +83,10 @@ impl UserLog {
         }
     }
 
-    /// A pipe for one launch.
+    /// Creates a pipe for one launch.
     pub fn pipe(&self) -> io::Result<Pipe> {
         let path = self.dir.join(format!("log.{}", self.pipes.fetch_add(1, Ordering::Relaxed)));
-        // Of an earlier part of the run.
+        // An earlier part of the run may have left one.
         let _ = std::fs::remove_file(&path);
         mknodat(CWD, &path, FileType::Fifo, 0o600.into(), 0)?;
         let flags = OFlags::NONBLOCK.bits() as i32;
@@ -94,7 +94,7 @@ impl UserLog {
         opened.map(|file| Pipe { path, file })
     }
 
-    /// Does `work`, and writes down what comes through the pipe meanwhile.
+    /// Does `work`, and meanwhile writes to the log what comes through the pipe.
     pub fn while_followed<T>(&self, pipe: &Pipe, tells: Tells, said: &Said, work: impl FnOnce() -> T) -> T {
         let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -102,21 +102,21 @@ impl UserLog {
             let done = work();
             ended.store(true, Ordering::SeqCst);
             if following.is_err() {
-                // As far as the pipe could hold it.
+                // Without a thread, only what the pipe could hold is written.
                 self.follow(pipe, tells, said, &ended);
             }
             done
         })
     }
 
-    /// Writes down what comes through the pipe until `ended`, and nothing is left in it.
+    /// Writes to the log what comes through the pipe, until the launch has `ended` and nothing is left in the pipe.
     fn follow(&self, pipe: &Pipe, tells: Tells, said: &Said, ended: &AtomicBool) {
         let mut lines = Lines::new(Stream::Stdout);
         let mut begins = false;
         let mut take = |_, line: &[u8]| begins = self.take(line, tells, said, begins);
         let mut buffer = [0; 16 * 1024];
         loop {
-            // Asked before it is read: what was written by then is seen.
+            // Checked before reading, so that everything written before the end is read.
             let is_last = ended.load(Ordering::SeqCst);
             match (&pipe.file).read(&mut buffer) {
                 Ok(count) if count > 0 => {
@@ -132,7 +132,7 @@ impl UserLog {
         lines.finish(&mut take);
     }
 
-    /// Takes a line of a launch, which has just begun to write or not; says whether this is how it begins.
+    /// Handles a line of a launch. `begins`: the previous line was the first one of rsync's log. Returns the same for this line.
     fn take(&self, line: &[u8], tells: Tells, said: &Said, begins: bool) -> bool {
         let text = line.find(b"] ").map_or(line, |end| &line[end + 2..]);
         let ends = [&b"rsync error: "[..], b"rsync warning: "].iter().any(|begin| text.starts_with(begin));
@@ -166,7 +166,7 @@ impl UserLog {
         false
     }
 
-    /// The last lines.
+    /// Writes the last lines.
     pub fn close(&self, closing: &Closing, over: bool, failed: bool) {
         let mut open = self.lock();
         open.begin();
@@ -176,7 +176,7 @@ impl UserLog {
             lines.extend(closing.block());
             lines.extend(closing.sums());
         }
-        // Otherwise the sums have said it.
+        // Otherwise, the totals contain this line.
         if failed || closing.shows.stats == 0 {
             let (sent, received, size) = (figures.sent, figures.received, figures.total_size);
             lines.push(format!("sent {sent} bytes  received {received} bytes  total size {size}"));
@@ -202,14 +202,14 @@ impl Open {
         }
     }
 
-    /// A line of our own.
+    /// Writes a line of multi-sync itself.
     fn say(&mut self, text: &[u8]) {
         let now = jiff::ZonedDateTime::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
         let begin = format!("{now} [{}] ", std::process::id());
         self.write(&[begin.as_bytes(), text, b"\n"].concat());
     }
 
-    /// A file that can no longer be written is left alone, as by rsync.
+    /// Writes a line. After an error nothing more is written, as in rsync.
     fn write(&mut self, line: &[u8]) {
         if let Some(file) = self.file.as_mut().filter(|_| !self.failed) {
             self.failed = file.write_all(line).is_err();
@@ -217,14 +217,14 @@ impl Open {
     }
 }
 
-/// What one launch takes for its log file.
+/// The pipe that one launch takes for its log file.
 pub(super) struct Pipe {
     path: PathBuf,
     file: File,
 }
 
 impl Pipe {
-    /// Its name.
+    /// The path of the pipe.
     pub fn path(&self) -> OsString {
         self.path.clone().into()
     }
@@ -232,7 +232,7 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        // It goes with the directory otherwise.
+        // If this fails, the pipe is removed with its directory.
         let _ = std::fs::remove_file(&self.path);
     }
 }

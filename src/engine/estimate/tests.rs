@@ -1,20 +1,20 @@
 use super::*;
 use crate::cost::Fit;
 
-/// A made-up run: buckets on slots, with a true cost, while a scan finds them one after the other.
+/// A made-up run: buckets are copied in slots at a true cost, while a scan finds them one after another.
 struct Run {
     buckets: Vec<Weight>,
     processes: usize,
-    /// Seconds of the scan.
+    /// The duration of the scan in seconds.
     scan: f64,
     truth: CostModel,
-    /// Bytes are moved; else everything is there already.
+    /// Bytes are moved. Otherwise everything is up to date.
     moves: bool,
-    /// rsyncs tell how many entries they have checked.
+    /// The rsyncs report how many entries they have checked.
     tells: bool,
 }
 
-/// Each look: when, what was expected, how much of the scan was over.
+/// One look: its time, what was expected, and which part of the scan was done.
 struct Seen {
     at: f64,
     outlook: Outlook,
@@ -26,7 +26,7 @@ impl Run {
         Run { buckets, processes: 4, scan: 0.5, truth, moves: true, tells: true }
     }
 
-    /// Runs to its end. Gives all looks and when the end was.
+    /// Simulates the run to its end. Returns all looks, and the time of the end.
     fn looks(&self) -> (Vec<Seen>, f64) {
         const STEP: f64 = 0.2;
         let (mut estimate, mut fit) = (Estimate::default(), Fit::new(CostModel::default()));
@@ -83,7 +83,7 @@ impl Run {
     }
 }
 
-/// Error of the end that was expected at this part of a run, as a part of the whole time.
+/// The error of the end that was expected at this part of a run, as a fraction of the whole time.
 fn error(seen: &[Seen], end: f64, part: f64) -> f64 {
     let look = seen.iter().find(|look| look.at >= end * part).expect("a look");
     let left = look.outlook.left.unwrap_or_else(|| panic!("nothing known at {part}"));
@@ -134,14 +134,14 @@ fn no_part_goes_back_and_none_is_more_than_all() {
         assert!(fractions.is_sorted(), "{fractions:?}");
         assert!(fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction)));
         assert!(seen.iter().all(|look| look.outlook.fraction.is_none() || look.scanned > 0.0));
-        // A launch before the end nearly all is done.
+        // One launch before the end, nearly everything is done.
         assert!(fractions[fractions.len() * 9 / 10] > 0.7, "{end}");
     }
 }
 
 #[test]
 fn one_large_bucket_at_the_end_is_waited_for() {
-    // 40 buckets that are done after 20 s, and one that takes 100.
+    // 40 buckets are done after 20 s, and one takes 100 s.
     let buckets = weights(41, |n| if n == 3 { (1, 1 << 30) } else { (1000, 20 << 20) });
     let (seen, end) = Run::new(buckets, LINK).looks();
     assert!(end > 100.0);
@@ -177,7 +177,7 @@ fn a_run_that_goes_on_begins_where_it_stands() {
     let first = look(0.0, 0);
     assert!((first.fraction.unwrap() - 0.5).abs() < 0.01 && first.left.is_none(), "{first:?}");
     let later = (1..=10).map(|second| look(f64::from(second), second as u64 * (8 << 20))).last().unwrap();
-    // 80 MiB of 512 in ten seconds.
+    // 80 of 512 MiB in ten seconds.
     let left = later.left.unwrap().likely.as_secs_f64();
     assert!((50.0..60.0).contains(&left), "{left}");
 }

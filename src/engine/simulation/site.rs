@@ -1,39 +1,39 @@
-//! What a simulation is told, and what it tells.
+//! The input of a simulation, and its result.
 
-/// What is made up.
+/// The made-up site.
 #[derive(Debug, Clone)]
 pub struct Site {
-    /// How many hosts.
+    /// The number of hosts.
     pub hosts: usize,
-    /// rsyncs at once on each.
+    /// The number of rsyncs at once on each host.
     pub slots: usize,
-    /// How many times longer work takes on the first hosts; on the others once.
+    /// How many times longer work takes on the first hosts. For all others this is 1.
     pub slow: Vec<f64>,
-    /// Seconds that a launch takes by itself, that an entry takes, and a byte.
+    /// The seconds that a launch takes besides its work, that an entry takes, and that a byte takes.
     pub launch: f64,
     /// See `launch`.
     pub entry: f64,
     /// See `launch`.
     pub byte: f64,
-    /// The real time of a bucket is that of the model times a factor that nobody knows before: the spread of its logarithm.
+    /// The real time of a bucket is that of the model times an unpredictable factor. This is the standard deviation of the factor's logarithm.
     pub misjudged: f64,
-    /// Each so many seconds a host is lost.
+    /// A host is lost each time this many seconds have passed.
     pub lost_each: Option<f64>,
-    /// Until that is noticed, and until the host is back.
+    /// The seconds until the loss is noticed, and until the host is back.
     pub noticed_after: f64,
     /// See `noticed_after`.
     pub back_after: f64,
-    /// The part of launches that has to be repeated: by turns because of an entry, and because its connection broke.
+    /// The part of the launches that have to be repeated, alternately because of an entry and because of a broken connection.
     pub repeated: f64,
-    /// Entries that the scan finds in a second.
+    /// The entries that the scan finds per second.
     pub scan_rate: f64,
-    /// Buckets for each split directory.
+    /// The number of buckets per split directory.
     pub buckets_a_directory: u64,
-    /// Where chance begins.
+    /// The seed of the pseudo-random numbers.
     pub seed: u64,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     /// What the scan found.
@@ -42,24 +42,24 @@ pub struct Figures {
     pub entries: u64,
     /// See `buckets`.
     pub bytes: u64,
-    /// Seconds from the beginning to the end of the last launch.
+    /// The seconds from the start to the end of the last launch.
     pub makespan: f64,
-    /// No schedule is shorter: all work at the speed of all hosts that are there, and the longest bucket at that of the fastest.
+    /// No schedule could be shorter: all work at the speed of all available hosts, or the longest bucket on the fastest host.
     pub bound: f64,
     /// When nothing waited any more, and when the last launch that copies ended.
     pub drained: f64,
     /// See `drained`.
     pub copied: f64,
-    /// Launches, and those that were lost or repeated.
+    /// The launches, and those of them that were lost or repeated.
     pub launches: u64,
     /// See `launches`.
     pub repeated: u64,
-    /// Seconds of work that had to be done again.
+    /// The seconds of work that had to be done again.
     pub lost_work: f64,
-    /// Messages that the coordinator has heard.
+    /// The messages that the coordinator received.
     pub events: u64,
-    /// Times that it has looked at what it knows.
+    /// How often the coordinator computed the progress.
     pub looks: u64,
-    /// Bytes of the journal.
+    /// The size of the journal in bytes.
     pub journal: u64,
 }
