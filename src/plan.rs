@@ -60,7 +60,7 @@ use receiver::{Locked, Receiver};
 
 pub use crate::rsync::version::{OLDEST_RSYNC, TELLS_CHANGES, TRUSTS_LISTS, Version};
 
-/// How rsync begins to print.
+/// The first line that rsync prints: with a complete or an incremental file list, when it sends and when it receives.
 const LISTED: &str = "building file list ... done";
 const SENDS_LISTS: &str = "sending incremental file list";
 const RECEIVED: &str = "receiving file list ... done";
@@ -231,7 +231,7 @@ impl Plan {
         let mut rule = fallback::find(&facts);
         let filters = filters.unwrap_or_default();
         let rules_to_ask = if meaning.has_filter_rules { filters.options.clone() } else { Vec::new() };
-        // The name of a partial directory is a rule too.
+        // The name of the partial directory is a filter rule as well.
         let has_rules = meaning.has_filter_rules || meaning.partial_dir.is_some();
         let unsafe_links_whole = meaning.copy_unsafe_links && has_rules;
         if rule.is_none() {
@@ -263,7 +263,7 @@ impl Plan {
         }
         let here = probe::probe(config, &options, supervisor)?;
         if options.delete_times() > 1 {
-            // Launches that do not delete would begin.
+            // Otherwise the launches that do not delete would begin before the invalid combination is found.
             probe::check_combination(config, &options, supervisor)?;
         }
         let version = config.workers.map_or(here, |workers| workers.version);
@@ -271,7 +271,7 @@ impl Plan {
             far.iter_mut().for_each(|far| far.up_to_date = None);
         }
         if config.hosts.is_empty() && !config.dry_run && (rule.is_none() || found.fill_a_directory(&meaning)) {
-            // One plain rsync has its own word for a parent that is missing.
+            // A single rsync has its own message for a missing parent directory.
             let needs_parent = rule.is_none() && !meaning.mkpath && !meaning.dry_run;
             destination::check_local_destination(config, &meaning, needs_parent).or_else(|error| {
                 probe::check_combination(config, &options, supervisor)?;
@@ -281,7 +281,7 @@ impl Plan {
 
         let shows = if config.options.meaning().quiet { Shows::default() } else { config.options.shows() };
         let lists_first = effects::lists_first(&options, &meaning);
-        // Or writes it down.
+        // Lines in a log file count as well.
         let prints = facts::prints(&options, &meaning) || meaning.log_file.is_some() || config.counts_deletions;
         let watched_dest = destination::watched_dest(config).filter(|_| !meaning.dry_run && config.hosts.is_empty());
         let recipe = Recipe {
@@ -299,7 +299,7 @@ impl Plan {
         };
         let typed: Vec<OsString> = config.sources.iter().map(|source| source.original().to_owned()).collect();
         let to = config.destination.original().to_owned();
-        // An rsync that reads directories while it copies would come upon its own copies in the source, by chance upon more or fewer.
+        // If DEST is inside a source, an rsync that reads directories while it copies would copy some of its own copies.
         let nested = rule.is_some_and(|rule| rule.id == fallback::NESTED).then(|| "--no-inc-recursive".into());
         let steady = bandwidth::steady(&meaning);
         let one = |options: Vec<OsString>, more: Vec<OsString>| {
@@ -309,7 +309,7 @@ impl Plan {
         };
         let plain = one(config.options.argv(), Vec::new());
         let asked = asked::of(config).map(|more| one(options.argv(), more));
-        // Of a list of names nobody knows what is in it before rsync has read it.
+        // What a list of names contains is known only when rsync has read it.
         let scanned = if meaning.files_from.is_some() { Default::default() } else { found.split(config, relative) };
         let (mut trees, mut singles) = scanned;
         let mut missing = found.missing;
@@ -318,12 +318,12 @@ impl Plan {
             placed.source.clone()
         });
         if !meaning.recursive {
-            // rsync looks into no directory below, and what it is not given is not counted.
+            // Without recursion, rsync enters no directories, so that there is nothing to scan.
             trees.clear();
         }
         let argument = |prefix: &[u8], name: &OsStr| OsString::from_vec([prefix, name.as_bytes()].concat());
         let named = trees.iter().filter_map(|tree| Some(argument(&tree.prefix, tree.root.name.as_deref()?)));
-        // Rules for each directory are looked for in the directories above the source too, by the path that rsync is started with (rsync(1),
+        // For a per-directory rule file, rsync also looks in the directories above the source, following the path with which it is started (rsync(1),
         // "PER-DIRECTORY RULES").
         let may_hold = !meaning.per_dir_merge && filters.merge_files.is_empty() && far_source.is_none();
         let handles = match far_source {
@@ -338,7 +338,7 @@ impl Plan {
         let recipe = Recipe { handles, far: far_source, ..recipe };
         let named: Vec<OsString> =
             named.chain(singles.iter().map(|single| argument(&single.prefix, &single.name))).collect();
-        // The launch that deletes in DEST gets all of them, with a part of the split directories.
+        // The launch that deletes in DEST gets all these names, together with a part of the split directories.
         let room = recipe.argument_room() / 2;
         if rule.is_none() {
             facts.too_many_names = meaning.delete.is_some() && !recipe.can_hand_over(&named, room);
@@ -376,7 +376,7 @@ impl Plan {
             hard_links: meaning.hard_links,
             found_again: facts.sources.found_again,
             rooted: Rooted::new(config, &meaning),
-            // --fuzzy looks at all names of a directory at DEST, also at what others are writing there.
+            // With `--fuzzy`, rsync looks at all names of a directory at DEST, including files that another rsync is writing.
             names_together: meaning.delay_updates || options.has(Opt::Fuzzy),
             is_dest_new: first::is_dest_new(config),
             first_pass,
@@ -415,7 +415,7 @@ impl Plan {
 
     /// The same plan, but holding the sources that are sent by their names. The links that this needs are created in `dir`.
     pub fn holding_sources(&self, dir: &Path) -> Plan {
-        // What one rsync does needs no directory of ours, and that is removed before it starts.
+        // One rsync needs no directory of multi-sync, and this directory is removed before it starts.
         if !self.holds_names || matches!(self.strategy, Strategy::Plain(_)) {
             return self.clone();
         }
@@ -430,7 +430,7 @@ impl Plan {
 
     /// The scan of this plan, which leaves out the directory `left_out` (device and inode).
     pub fn scan(&self, config: &Config, left_out: (u64, u64)) -> Scan {
-        // So many groups of what goes together for each slot that none runs out of work because of them.
+        // Each slot has several groups of linked directories, so that large groups do not leave slots without work.
         const GROUPS_PER_SLOT: u64 = 4;
         let held = |tree: &SourceTree| {
             let above = self.recipe.local(&tree.prefix).into_os_string().into_vec();
@@ -449,7 +449,7 @@ impl Plan {
             follow: self.follow,
             unsafe_links_whole: self.unsafe_links_whole,
             prune: self.prune.clone(),
-            // What has this number on another machine is something else.
+            // On another machine, a directory with the same numbers is a different one.
             left_out: self.far.is_none().then_some(left_out),
             hard_links: self.hard_links,
             found_again: self.found_again,
@@ -461,8 +461,8 @@ impl Plan {
     }
 }
 
-/// A path to a directory with a slash at its end: a link that ends a path would be looked at itself, and what `.` ends needs a directory
-/// that may be entered.
+/// A path to a directory, with a slash at its end. Without the slash, a final symbolic link would not be followed; and a path that ends with `.` could only be
+/// used if the directory may be entered.
 fn followed(mut path: Vec<u8>) -> PathBuf {
     while let Some(shorter) = path.strip_suffix(b"/").or(path.strip_suffix(b"/.")) {
         path = shorter.to_vec();
@@ -471,14 +471,14 @@ fn followed(mut path: Vec<u8>) -> PathBuf {
     OsString::from_vec(path).into()
 }
 
-/// The directories that arguments are relative to, held open if that may be. Not on hosts, which have their own.
+/// Holds open the directories that arguments are relative to, if that is allowed. Not for launches on hosts, where these directories are others.
 fn hold(config: &Config, may_hold: bool, base: &Path, trees: &[SourceTree], singles: &[SingleSource]) -> Handles {
     let prefixes = trees.iter().map(|tree| &tree.prefix).chain(singles.iter().map(|single| &single.prefix));
     let bases = prefixes.map(|prefix| handle::base_of(base, prefix));
     Handles::of(bases, may_hold && config.hosts.is_empty() && !config.dry_run)
 }
 
-/// Whether the rsyncs of a run may do everything.
+/// Whether the rsyncs of a run have the rights of root.
 fn runs_as_root(config: &Config) -> bool {
     config.workers.map_or_else(|| rustix::process::geteuid().is_root(), |workers| workers.are_root)
 }

@@ -1,8 +1,9 @@
-//! Several addresses of one machine: do they lead there, and all to the same directory? Asked before anything is copied.
+//! Several addresses of one machine: checks, before anything is copied, whether all of them lead to the same directory.
 //!
-//! Where a shell answers, a directory is known by its inode and owner, and by its device on one machine, which is known by the start of its system. Addresses may lead
-//! to several machines that share a file system: then the inodes of the names in SRC have to be the same, and in DEST a file that is made through one address has to
-//! be seen through the others. Where only rsync answers SRC is known by what it lists there, and DEST by nothing: that is refused.
+//! If an address gives a shell, a directory is identified by its inode and owner, and, on one machine, by its device. A machine is identified by the time at
+//! which its system was started. If the addresses lead to several machines that share a file system, the names in SRC must have the same inodes, or a file that
+//! is created in DEST through one address must be visible through the others. If an address gives only an rsync, SRC is identified by its listing. DEST cannot
+//! be identified then, and is refused.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -23,14 +24,14 @@ use crate::shell;
 use crate::supervise::{Ended, Stream, Supervisor};
 use crate::thread;
 
-/// An address that says nothing for so long is not there.
+/// An address that does not answer for this long counts as unreachable.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Lines of an error that are shown.
+/// How many lines of an error are shown.
 const SHOWN: usize = 2;
-/// What ssh ends with where it reaches nobody.
+/// The exit code of ssh if it cannot connect.
 const UNREACHED: u8 = 255;
 
-/// What an address leads to. Arguments: the directory, and whether one above it will do.
+/// Prints what an address leads to. The arguments are the directory, and whether an existing directory above it is sufficient.
 const LOOK: &str = r#"
 LC_ALL=C; export LC_ALL
 place=$1
@@ -41,7 +42,7 @@ echo "place $(ls -dinL -- "$place" 2>/dev/null | awk '{ print $1, $4, $5; exit }
 [ -n "$2" ] || echo "names $(ls -fi -- "$place" 2>/dev/null | head -n 1000 | sort | cksum)"
 echo end
 "#;
-/// Makes a file in that directory, whose times stay.
+/// Creates a file in the directory, and keeps the times of the directory.
 const MAKE: &str = r#"
 place=$1
 while [ ! -e "$place" ]; do place=$(dirname "$place"); done
@@ -59,15 +60,15 @@ touch -r "$times" "$place"; rm -f "$times"
 echo end
 "#;
 
-/// What one address has answered.
+/// The answer of one address.
 #[derive(Debug, Clone)]
 pub struct CheckedAddress {
-    /// Its number.
+    /// The number of the address.
     pub at: usize,
     name: String,
-    /// Why it cannot be used, if it cannot, with the exit code that says so.
+    /// The reason why the address cannot be used, with the exit code for it.
     pub refused: Option<(String, u8)>,
-    /// What it leads to.
+    /// The identity of what the address leads to.
     pub seen: Seen,
     took: Duration,
 }
@@ -94,7 +95,7 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
 
 fn listing(config: &Config, word: OsString, options: &[&str]) -> Invocation {
     let mut words = config.options.absolute_files(&config.cwd).connection_options();
-    // A question goes the other way: what is meant for the receiving side would be said to a sender.
+    // The listing goes in the other direction, so that options for the receiving side would reach a sender.
     words = words.without(|setting| setting.spec.id == Opt::RemoteOption);
     let mut words = words.argv();
     words.extend(["--list-only", "--no-motd"].iter().chain(options).map(OsString::from));
@@ -102,10 +103,10 @@ fn listing(config: &Config, word: OsString, options: &[&str]) -> Invocation {
     Invocation::rsync(&config.program, words, &config.cwd)
 }
 
-/// Asks all addresses at once. Who does not answer is left out.
+/// Asks all addresses at once. Addresses that do not answer are left out.
 ///
 /// # Errors
-/// Nobody answers; or they do not lead to one directory, or nobody can tell.
+/// No address answers; or they do not lead to one directory, or this cannot be found out.
 pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<CheckedAddress>> {
     let Some(addresses) = &config.addresses else { return Ok(Vec::new()) };
     let inquiry = Inquiry { config, addresses, supervisor };
@@ -115,7 +116,7 @@ pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<CheckedAddr
     };
     let mut there = answers(&checked);
     let is_listed = |at: &usize| checked[*at].seen.listed.is_some();
-    // What one says by rsync only the others have to say by it too.
+    // If one address can only be compared by a listing, the others have to be listed, too.
     if there.iter().any(is_listed) && !there.iter().all(is_listed) && addresses.are_of_source() {
         checked = inquiry.of_all(&|at| inquiry.list(at))?;
         there = answers(&checked);
@@ -148,7 +149,7 @@ pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<CheckedAddr
     Ok(checked)
 }
 
-/// Whether an address that was lost leads to what it led to, or to what another one leads to now. `at` is its number.
+/// Whether an address that was lost leads to the same directory as before, or to that of another address. `at` is its number.
 pub fn leads_there_again(config: &Config, at: usize, supervisor: &Supervisor) -> bool {
     let Some(addresses) = &config.addresses else { return false };
     let inquiry = Inquiry { config, addresses, supervisor };
@@ -159,7 +160,7 @@ pub fn leads_there_again(config: &Config, at: usize, supervisor: &Supervisor) ->
     };
     let Some(now) = ask(at) else { return false };
     let is_known = before.is_some_and(|before| before.is_again(&now, addresses.are_of_source()));
-    // What is put into a source that only rsync lists changes that, and a DEST is made meanwhile.
+    // The directory may differ from before: a listing changes when something is added to the source, and DEST may have been created meanwhile.
     is_known || (0..addresses.count()).filter(|other| *other != at).filter_map(ask).any(|other| now.is_same(&other))
 }
 
@@ -169,7 +170,7 @@ struct Inquiry<'a> {
     supervisor: &'a Supervisor,
 }
 
-/// What was printed, and how it ended.
+/// The output of a question, and how it ended.
 struct Answer {
     ended: Ended,
     lines: Vec<String>,
@@ -217,15 +218,15 @@ impl Inquiry<'_> {
         }
         match answer.ended {
             Ended::Code(UNREACHED) | Ended::Stalled | Ended::NotStarted => Ok(Err(refusal(&answer))),
-            // A restricted login may answer anything.
+            // A restricted login may give any answer.
             _ => self.list(at),
         }
     }
 
-    /// What rsync lists there, one level deep.
+    /// Lists the directory with rsync, one level deep.
     fn list(&self, at: usize) -> Result<std::result::Result<Seen, (String, u8)>> {
         let mut word = self.addresses.word(at);
-        // The home directory has no name.
+        // The home directory has no name, to which a slash could be added.
         if !word.as_bytes().ends_with(b":") && !word.as_bytes().ends_with(b"/") {
             word.push("/");
         }
@@ -247,7 +248,7 @@ impl Inquiry<'_> {
         })
     }
 
-    /// Makes a file through one address; and who does not see it through its own.
+    /// Creates a file through the first address, and returns an address through which it is not visible.
     fn who_does_not_see(&self, first: usize, there: &[usize]) -> Result<Option<usize>> {
         let made = self.ask(first, MAKE, &self.place(first))?;
         let file = made.filter(Answer::is_whole).map(|answer| answer.of("file")).filter(|file| !file.is_empty());
@@ -295,7 +296,7 @@ impl Inquiry<'_> {
         }
     }
 
-    /// Has a shell there run a script; `None` if there is none.
+    /// Runs a script in a shell on the other machine; `None` if it gives no shell.
     fn ask(&self, at: usize, script: &str, arguments: &[OsString]) -> Result<Option<Answer>> {
         let environment = |name: &str| std::env::var_os(name);
         let meaning = self.config.options.meaning_with(environment);

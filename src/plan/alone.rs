@@ -1,6 +1,5 @@
-//! Whether the sources may come down to one top directory, or to nothing: then a DEST that does not exist becomes that directory itself (rsync's
-//! rule for a transfer of one entry), or is not made, which several rsyncs would not repeat. Only filter rules can bring that about, so rsync is
-//! asked.
+//! Whether filter rules may leave only one top directory, or nothing, of the sources. A DEST that does not exist then becomes that directory itself (rsync's
+//! rule for a transfer of one entry), or is not created, and several rsyncs would not do the same. Only rsync knows the effect of the rules, so it is asked.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -15,13 +14,13 @@ use crate::supervise::{Stream, Supervisor};
 
 use super::sources::Found;
 
-/// So many sources are asked about: if hardly anything is left of them, one rsync does it.
+/// How many sources rsync is asked about. If hardly anything is left of these, one rsync copies.
 const MOST: usize = 64;
 
-/// Asks rsync for what its rules leave of the top of the sources: two names are enough to know.
+/// Asks rsync what its rules leave at the top of the sources: two names are enough.
 ///
 /// # Errors
-/// rsync did not come to an answer.
+/// rsync gave no answer.
 pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervisor: &Supervisor) -> Result<bool> {
     let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
     let exists = config.destination.is_local() && Path::new(&config.destination.as_typed(&config.cwd)).is_dir();
@@ -47,11 +46,11 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
         names += u64::from(stream == Stream::Stdout && line.starts_with(JUDGED.as_bytes()));
     });
     match ended.map(|ended| ended.code()) {
-        // It was ended, or the machine is short of something: that is no answer.
+        // rsync was ended, or the machine lacks some resource: this is no answer.
         Ok(code) if exit::breaks_off(code) => {
             Err(Error::usage("cannot ask rsync what its rules leave of the sources").exit(code))
         }
-        // Where rsync fails, so will one rsync.
+        // If rsync refuses the options here, one rsync will refuse them as well, with its own message.
         Ok(code) => Ok(names < 2 || code == exit::USAGE),
         Err(error) => Err(error),
     }

@@ -1,13 +1,13 @@
-//! What one rsync for everything is asked for beside what the user has typed: its figures for `--stats`, and how far it is for `--progress` of our own.
-//! Only where nobody sees that: otherwise its output is handed on as it comes, and multi-sync does without.
+//! The options that multi-sync adds for one rsync that does everything: for the figures of `--stats`, and for the progress that multi-sync displays. They are
+//! added only if the user does not see their output. Otherwise rsync's output is passed on unchanged, and multi-sync has no figures.
 
 use std::ffi::OsString;
 
 use crate::config::Config;
 
-/// The options to be added; `None` if it is started just as typed. Its lines then have to be looked through for what is not the user's.
+/// The options to add; `None` if rsync is started as typed. With added options, lines that are not for the user have to be filtered out.
 pub(super) fn of(config: &Config) -> Option<Vec<OsString>> {
-    // Its lines are looked at one by one.
+    // A verification reads rsync's lines one by one.
     if config.verify_only {
         return Some(Vec::new());
     }
@@ -19,7 +19,7 @@ pub(super) fn of(config: &Config) -> Option<Vec<OsString>> {
         return None;
     }
     let shows_numbers = shows.stats > 0 && !meaning.quiet;
-    // They would be in the log file too, and rounded as the user wants them they say little.
+    // The figures would also appear in the user's log file, and they are useless if they are rounded as the user wants.
     let figures = config.figures && meaning.log_file.is_none() && !(shows_numbers && shows.human > 1);
     let mut more: Vec<OsString> = Vec::new();
     if figures {

@@ -1,5 +1,5 @@
-//! Directories at the destination that options name (`--backup-dir`, `--temp-dir`, `--compare-dest`, ...): whether they lie in DEST. rsync reads
-//! or writes there while several launches copy and before the last one deletes, so the order would show.
+//! Directories at the destination that options name (`--backup-dir`, `--temp-dir`, `--compare-dest`, ...): whether they lie inside DEST. rsync reads or writes
+//! there while several launches copy, and before the last one deletes, so that the order of the launches would show in the result.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,20 +15,20 @@ use super::sources::resolve;
 /// Options that name a directory to compare with.
 pub(super) const COMPARED: [Opt; 3] = [Opt::CompareDest, Opt::CopyDest, Opt::LinkDest];
 
-/// Whether directories at DEST may change without a word: rsync says nothing of a file that it links or copies from elsewhere as it is (but for
-/// `-ii`), nor of what it removes in the directory for partial files.
+/// Whether directories at DEST may change without a message: except with `-ii`, rsync prints nothing about a file that it links or copies unchanged from
+/// elsewhere, nor about what it removes in the directory for partial files.
 pub(super) fn are_silent(options: &Options, meaning: &Meaning) -> bool {
     meaning.partial_dir.is_some() || options.mentions(&COMPARED)
 }
 
-/// Whether one of these options names a directory that lies in DEST, or DEST in it.
+/// Whether one of these options names a directory that lies inside DEST, or that contains DEST.
 pub(super) fn any_meets_dest(config: &Config, options: &Options, opts: &[Opt]) -> bool {
     let mut named = options.settings().iter().filter(|setting| opts.contains(&setting.spec.id));
     named.any(|setting| setting.value.as_ref().is_some_and(|dir| meets_dest(config, Path::new(dir))))
 }
 
-/// Whether the directory for backups, which rsync makes when it starts, is new in one that is sent: the time of that is read before or after.
-/// `sources` are their real paths.
+/// Whether rsync creates the backup directory, when it starts, inside a directory that is copied: the time of that directory may be read before or after.
+/// `sources` are the real paths.
 pub(super) fn backups_are_made_in_sources(
     config: &Config,
     meaning: &Meaning,
@@ -44,12 +44,12 @@ pub(super) fn backups_are_made_in_sources(
         || sources.iter().any(|source| above.starts_with(source))
 }
 
-/// Whether a directory, which is relative to DEST, lies in DEST or DEST in it. At another machine that is told by the words alone.
+/// Whether a directory, which is relative to DEST, lies inside DEST or contains it. On another machine, only the paths are compared.
 fn meets_dest(config: &Config, dir: &Path) -> bool {
     let (dest, there) = match config.destination.target() {
         Target::Local => {
             let dest = resolve(Path::new(&config.destination.as_typed(&config.cwd)));
-            // Nothing in a real path is a link: `..` is what is above.
+            // A real path contains no symbolic links, so that `..` is the directory above.
             let there = resolve(&joined(&dest, dir));
             (dest, there)
         }
@@ -57,7 +57,7 @@ fn meets_dest(config: &Config, dir: &Path) -> bool {
             let dest = joined(Path::new(""), Path::new(OsStr::from_bytes(path.as_bytes())));
             let there = joined(&dest, dir);
             if dest.as_os_str().is_empty() || there.is_absolute() != dest.is_absolute() {
-                // A home directory or a module, of which nobody knows here what it is called.
+                // The name of a home directory or of a module is not known here.
                 return dir.components().next().is_some_and(|first| matches!(first, Component::Normal(_)));
             }
             (dest, there)
@@ -66,7 +66,7 @@ fn meets_dest(config: &Config, dir: &Path) -> bool {
     there.starts_with(&dest) || dest.starts_with(&there)
 }
 
-/// The path with `..` and `.` taken by their words.
+/// Appends a path, and removes `.` and `..` from it without looking at the file system.
 fn joined(base: &Path, dir: &Path) -> PathBuf {
     let mut path = base.to_owned();
     for component in dir.components() {

@@ -1,4 +1,4 @@
-//! DEST on this machine: whether it can be a directory, and whether its file system tells what was written.
+//! A local DEST: whether it can be a directory, and whether its file system records what was written.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,8 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::rsync::exit;
 use crate::rsync::options::Meaning;
 
-/// Local file systems with fine change times, as far as their inodes have room for them. On others, such as NFS, attributes may come from a cache.
+/// Returns a DEST on a local file system with fine change times, as far as its inodes have room for them. On others, such as NFS, attributes may come from a
+/// cache.
 pub(super) fn watched_dest(config: &Config) -> Option<PathBuf> {
     const BTRFS: u64 = 0x9123_683e;
     const EXT: u64 = 0xef53;
@@ -22,8 +23,8 @@ pub(super) fn watched_dest(config: &Config) -> Option<PathBuf> {
     (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
 }
 
-/// One rsync makes the last level of DEST and no more, and gives these codes before it writes anything. In a dry run it does not look for
-/// the parent.
+/// Checks a local DEST. One rsync creates only the last level of DEST, and otherwise ends with these codes before it writes anything. In a dry run it does not
+/// look for the parent.
 pub(super) fn check_local_destination(config: &Config, meaning: &Meaning, needs_parent: bool) -> Result<()> {
     if !config.destination.is_local() {
         return Ok(());

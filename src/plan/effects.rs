@@ -1,4 +1,4 @@
-//! What the user's options mean for launches: how each is started and listened to, and whether it may come twice.
+//! What the user's options mean for launches: how they are started, how their output is read, and whether they may be repeated.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::endpoint::Target;
 use crate::rsync::options::{Delete, Meaning, Opt, Options, Stop};
 use crate::scan::Follow;
 
-/// What rsync sets of a directory.
+/// Which attributes of a directory rsync sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeps {
     /// Its mode.
@@ -21,7 +21,7 @@ pub struct Keeps {
 }
 
 impl Keeps {
-    /// `None` if options say more than the plain attributes, or print a line about each directory.
+    /// `None` if options set more than the plain attributes, or print a line for each directory.
     pub(super) fn of(config: &Config, options: &Options, meaning: &Meaning) -> Option<Keeps> {
         const MORE: [Opt; 12] = [
             Opt::Chmod,
@@ -50,9 +50,9 @@ impl Keeps {
     }
 }
 
-/// Whether a half-written file stays under its own name, and looks newer, existing, or of the right size to the next rsync.
+/// Whether rsync leaves a half-written file under its final name, and the next rsync would skip it because it looks newer, exists, or has the right size.
 pub(super) fn leaves_halves(options: &Options, meaning: &Meaning) -> bool {
-    // -P is --partial --progress.
+    // `-P` is `--partial --progress`.
     let partial = options.has(Opt::Partial) || options.has(Opt::P);
     let in_place = meaning.inplace || meaning.append || partial || options.has(Opt::WriteDevices);
     let passes_over = options.has(Opt::Update) || options.has(Opt::SizeOnly) || meaning.ignore_existing;
@@ -70,11 +70,11 @@ pub(super) fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
         Opt::RemoveSourceFiles,
     ];
     let typed = options.mentions(&TWICE) || options.shows().names > 0;
-    // Without times rsync would copy everything again.
+    // Without times, rsync would copy everything again.
     meaning.times && !meaning.dry_run && !typed
 }
 
-/// A link that is copied as what it leads to only if that is unsafe counts as a link: rsync decides, and it is a unit by itself.
+/// Which links are followed. With options that follow only unsafe links, the scan follows none: rsync decides, and each link is a unit by itself.
 pub(super) fn follow(meaning: &Meaning) -> Follow {
     match (meaning.copy_links, meaning.copy_dirlinks) {
         (true, _) => Follow::All,
@@ -83,7 +83,7 @@ pub(super) fn follow(meaning: &Meaning) -> Follow {
     }
 }
 
-/// Whether all directories are read before the first is sent: a receiver has to know them before it begins (rsync 3.5.0, compat.c,
+/// Whether rsync reads all directories before it sends the first one, because the receiver has to know them before it begins (rsync 3.5.0, compat.c,
 /// `set_allow_inc_recurse`).
 pub(super) fn lists_first(options: &Options, meaning: &Meaning) -> bool {
     let all_first = matches!(meaning.delete, Some(Delete::Before | Delete::After));
@@ -92,7 +92,7 @@ pub(super) fn lists_first(options: &Options, meaning: &Meaning) -> bool {
     all_first || off || meaning.delay_updates || meaning.prune_empty_dirs
 }
 
-/// Minutes as rsync reads them; what it cannot read it refuses before anything is copied.
+/// Minutes, read as rsync does. If they cannot be read, rsync refuses them before anything is copied.
 pub(super) fn stop_after(meaning: &Meaning) -> Option<Duration> {
     let Some(Stop::After(minutes)) = &meaning.stop else { return None };
     let text = minutes.to_str()?.trim_start();
@@ -100,16 +100,16 @@ pub(super) fn stop_after(meaning: &Meaning) -> Option<Duration> {
     Some(Duration::from_secs(text[..digits].parse::<u64>().ok()?.checked_mul(60)?))
 }
 
-/// Whether a launch may shake hands before it may begin. To whoever limits the time, an rsync that waits looks like one that hangs.
+/// Whether launches may be started ahead. With a timeout, an rsync that waits would look like one that hangs.
 pub(super) fn goes_ahead(config: &Config, options: &Options, meaning: &Meaning) -> bool {
     let times_out = || options.mentions(&[Opt::Timeout]);
-    // What waits would hold a share of the bandwidth.
+    // A launch that waits would also hold a share of the bandwidth.
     let is_limited = config.stall.is_some() || times_out() || meaning.bwlimit.is_some();
     !config.stays_here() && config.hosts.is_empty() && !meaning.dry_run && !is_limited
 }
 
-/// Whether launches are asked to say when they have done everything: not where nothing comes of it, nor where it would be among what the
-/// user wants to see.
+/// Whether launches are asked to report when they have done everything. Not if that has no use, nor if the report would appear among the output that the user
+/// sees.
 pub(super) fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -> bool {
     const SHOWN: [Opt; 8] = [
         Opt::Debug,
@@ -122,7 +122,7 @@ pub(super) fn tells_end(config: &Config, options: &Options, meaning: &Meaning) -
         Opt::Stderr,
     ];
     let shown = options.mentions(&SHOWN);
-    // A daemon is no process that it could wait for.
+    // A daemon is no child process for whose end rsync would wait.
     let waits = !matches!(config.far_end(), Target::Daemon { .. });
     waits && config.hosts.is_empty() && !meaning.dry_run && !meaning.quiet && !shown
 }

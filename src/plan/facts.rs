@@ -1,7 +1,7 @@
-//! What the rules of [`super::fallback`] are about: the command line, and what is found of its sources and of DEST on this machine.
+//! The facts that the rules of [`super::fallback`] check: about the command line, and about its sources and a local DEST.
 //!
-//! Facts are gathered in steps, the dear ones only where no rule has applied before. What has not been looked for yet is false, and no rule
-//! applies because of it.
+//! Facts are gathered in steps, and the expensive ones only if no rule has applied so far. A fact that was not determined yet is false, so that no rule applies
+//! because of it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -25,125 +25,125 @@ use super::relative::Relative;
 use super::sources::{Found, real_path, resolve};
 use super::{bandwidth, launches, mounts, pull, rooted};
 
-/// All that a rule may ask.
+/// All facts that rules may check.
 pub(super) struct Facts {
     /// The options that each launch would get.
     pub options: Options,
-    /// What they mean together and in this environment.
+    /// What the options mean together, and in this environment.
     pub meaning: Meaning,
-    /// The first option that goes to one rsync only, whatever else is typed.
+    /// The first option that only one rsync can follow.
     pub option: Option<Verdict>,
-    /// Why it is not certain which filter rules count.
+    /// Why it is not certain which filter rules apply.
     pub unclear_rules: Option<filter::Unclear>,
-    /// An option that an alias of popt gives another meaning.
+    /// An option to which an alias of popt gives another meaning.
     pub alias: Option<String>,
-    /// The rsyncs that write run as root for certain.
+    /// The rsyncs that write are known to run as root.
     pub writes_as_root: bool,
     /// DEST is a path, on this machine or on the hosts.
     pub dest_is_path: bool,
     /// The sources are on another machine.
     pub pulls: bool,
-    /// What is known of those on another machine.
+    /// Facts about sources on another machine.
     pub pull: PullFacts,
-    /// A receiver writes what it may not set into extended attributes, and the sender does not read them.
+    /// The receiver stores what it may not set in extended attributes, but the sender does not read these.
     pub fakes_super: bool,
     /// The launches run on source hosts.
     pub on_hosts: bool,
-    /// Somebody reads how much was copied.
+    /// Something needs the figures of what was copied.
     pub figures: bool,
     /// Directories without `u+rwx` are not split.
     pub locked_whole: bool,
-    /// What the sources are.
+    /// Facts about the sources.
     pub sources: SourceFacts,
-    /// What DEST is.
+    /// Facts about DEST.
     pub dest: DestFacts,
-    /// rsync was asked: its rules may leave no more of the sources than a name.
+    /// rsync was asked, and its rules may leave only one name of the sources.
     pub rules_leave_a_name: bool,
-    /// The launch that deletes cannot be given the names of all sources.
+    /// The names of all sources do not fit into the launch that deletes.
     pub too_many_names: bool,
-    /// Nobody has asked for several processes, or for what they bring.
+    /// The user did not ask for several processes, nor for anything that needs them.
     pub one_process: bool,
 }
 
-/// What was found of the sources. Each is a reason to look closer, so false is the usual case.
+/// Facts about the sources. The usual value of each is false, because each is a reason to look closer.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct SourceFacts {
-    /// There is none.
+    /// There are no sources.
     pub none: bool,
-    /// There are several.
+    /// There are several sources.
     pub several: bool,
-    /// One was not found.
+    /// A source was not found.
     pub missing: bool,
-    /// One is no directory.
+    /// A source is not a directory.
     pub file: bool,
-    /// One is a symbolic link.
+    /// A source is a symbolic link.
     pub link: bool,
-    /// One is a directory that cannot be read.
+    /// A source is a directory that cannot be read.
     pub unreadable: bool,
-    /// Of several, one that gives its attributes to DEST must not be split.
+    /// There are several sources, and the one that gives its attributes to DEST must not be split.
     pub whole_in_dest: bool,
-    /// One was typed as a path from the root.
+    /// A source was typed as a path from the root.
     pub rooted: bool,
-    /// Lines about a source that was typed from the root cannot be told from others.
+    /// Lines about a source that was typed from the root cannot be distinguished from others.
     pub rooted_unclear: bool,
-    /// One under `--relative` has a name that is not certain without looking through links.
+    /// With `--relative`, the name of a source is not certain unless links are followed.
     pub odd_relative: bool,
-    /// Two of them bring the same name to DEST.
+    /// Two sources copy the same name to DEST.
     pub same_name: bool,
-    /// One is another one, or lies in it.
+    /// A source is the same as another one, or lies inside it.
     pub nested: bool,
-    /// What the sources show may be found on several paths, and hard links are kept.
+    /// Entries of the sources may be visible on several paths, and hard links are kept.
     pub found_again: bool,
 }
 
-/// What is known of sources on another machine.
+/// Facts about sources on another machine.
 #[derive(Debug, Default, Clone)]
 pub(super) struct PullFacts {
-    /// One may be read there as something else than its letters.
+    /// The path of a source may be interpreted there.
     pub odd_word: bool,
-    /// There is nothing that leads to all of them.
+    /// No single source argument leads to all of them.
     pub apart: bool,
-    /// An option that has not been compared with one rsync in a pull.
+    /// An option for which pulling was not compared with one rsync.
     pub option: Option<&'static str>,
-    /// Rsyncs may be kept in it.
+    /// rsyncs can perhaps be held in the source.
     pub may_be_held: bool,
-    /// It was tried, and they cannot be kept in it, although something is deleted.
+    /// rsyncs cannot be held in the source, as a trial showed, although something is deleted.
     pub not_held: bool,
     /// Rules are read from files.
     pub rules_in_files: bool,
-    /// It was looked for there, and not found.
+    /// The source was not found there.
     pub nowhere: bool,
-    /// It was looked for there, and is no directory.
+    /// The source is not a directory.
     pub no_directory: bool,
-    /// Why it cannot be scanned.
+    /// Why the source cannot be scanned.
     pub unlisted: Option<String>,
 }
 
-/// What was found of DEST on this machine, and of the directories that options name there.
+/// Facts about a local DEST, and about directories there that options name.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct DestFacts {
-    /// It does not exist.
+    /// DEST does not exist.
     pub new: bool,
-    /// It does not exist, and neither does what would hold it.
+    /// Neither DEST nor its parent directory exists.
     pub parent_missing: bool,
-    /// Something is mounted in it.
+    /// Something is mounted inside DEST.
     pub mount: bool,
-    /// It is made in a directory that is sent.
+    /// DEST is created in a directory that is copied.
     pub made_in_source: bool,
-    /// It lies in a source, or a source in it, also by mounts.
+    /// DEST lies inside a source, or a source inside DEST, possibly through mounts.
     pub meets_source: bool,
-    /// The directory for backups does, or may, lie in it.
+    /// The backup directory lies inside DEST, or may do so.
     pub backup_dir: bool,
-    /// The directory for backups is made in a directory that is sent.
+    /// The backup directory is created in a directory that is copied.
     pub backup_dir_made_in_source: bool,
-    /// A directory to compare with lies in it.
+    /// A directory to compare with lies inside DEST.
     pub compared: bool,
-    /// The directory for temporary files lies in it.
+    /// The directory for temporary files lies inside DEST.
     pub temp_dir: bool,
 }
 
 impl Facts {
-    /// What is known from the command line alone. `options` are what each launch would get, and `filters` their filter rules.
+    /// The facts that follow from the command line alone. `options` are those that each launch would get, and `filters` their filter rules.
     pub fn of(
         config: &Config,
         options: &Options,
@@ -185,7 +185,7 @@ impl Facts {
         }
     }
 
-    /// Adds what there is of the sources and of DEST.
+    /// Adds the facts about the sources and DEST.
     pub fn look(&mut self, config: &Config, found: &Found, relative: Option<&[Relative]>, whole: &Whole<'_>) {
         let real: Vec<PathBuf> = found.present.iter().map(|(source, _)| real_path(source, config)).collect();
         self.sources = SourceFacts::of(config, found, &real, &self.meaning, relative, whole);
@@ -202,17 +202,17 @@ impl Facts {
         COMPARED.into_iter().any(|opt| self.has(opt))
     }
 
-    /// Whether what is too much at DEST is deleted.
+    /// Whether extraneous entries at DEST are deleted.
     pub fn deletes(&self) -> bool {
         self.meaning.delete.is_some()
     }
 
-    /// Whether directories may hold files of rules.
+    /// Whether directories may contain files with rules.
     pub fn merges(&self) -> bool {
         self.meaning.per_dir_merge || self.meaning.cvs_exclude
     }
 
-    /// Whether a symbolic link may be copied as what it leads to.
+    /// Whether a symbolic link may be copied as what it points to.
     pub fn follows(&self) -> bool {
         self.meaning.copy_links || self.meaning.copy_dirlinks || self.meaning.copy_unsafe_links
     }
@@ -222,28 +222,29 @@ impl Facts {
         prints(&self.options, &self.meaning)
     }
 
-    /// Whether such lines go where multi-sync does not write them: a format of the user's, or a log file.
+    /// Whether such lines are printed where multi-sync does not produce them: in a format of the user's, or in a log file.
     pub fn prints_elsewhere(&self) -> bool {
         self.meaning.out_format.is_some() || self.meaning.log_file.is_some()
     }
 
-    /// Whether source files are looked at once more before they are removed.
+    /// Whether source files are checked again before they are removed.
     pub fn looks_twice(&self) -> bool {
         launches::removal(&self.meaning) == Removal::SinglesLast
     }
 
-    /// Whether `--bwlimit` is one that cannot be read.
+    /// Whether `--bwlimit` cannot be read.
     pub fn has_odd_limit(&self) -> bool {
         bandwidth::limit(&self.meaning).is_err()
     }
 
-    /// Whether a backup directory was named that does not certainly lie outside of DEST, which it is relative to. An absolute one might be inside.
+    /// Whether the backup directory may lie inside DEST. It is relative to DEST, and lies outside for certain only if it begins with `..`; an absolute one
+    /// might be inside.
     pub fn may_back_up_inside(&self) -> bool {
         let first = |dir: &OsString| Path::new(dir).components().next() != Some(Component::ParentDir);
         self.meaning.backup_dir.as_ref().is_some_and(first)
     }
 
-    /// Whether a format of the user's has `%f`, with or without a width (rsyncd.conf(5), "log format").
+    /// Whether a format of the user's contains `%f`, with or without a width (rsyncd.conf(5), "log format").
     pub fn prints_paths(&self) -> bool {
         self.options.settings().iter().any(|setting| {
             let is_format = matches!(setting.spec.id, Opt::OutFormat | Opt::LogFileFormat);
@@ -254,7 +255,7 @@ impl Facts {
         })
     }
 
-    /// Whether a rule of the user's may let in what rsync's own rules exclude. `--exclude='+ NAME'` includes as well (rsync(1), "FILTER RULES").
+    /// Whether a rule of the user's may include what rsync's own rules exclude. `--exclude='+ NAME'` also includes (rsync(1), "FILTER RULES").
     pub fn may_include(&self) -> bool {
         self.options.settings().iter().any(|setting| match setting.spec.id {
             Opt::Include | Opt::IncludeFrom | Opt::ExcludeFrom | Opt::Filter => true,
@@ -263,12 +264,12 @@ impl Facts {
         })
     }
 
-    /// Whether the rule by which rsync protects backups, `P *SUFFIX`, does not stand for the names that end so.
+    /// Whether the rule with which rsync protects backups, `P *SUFFIX`, does not match the names with this suffix.
     pub fn has_odd_suffix(&self) -> bool {
         self.meaning.suffix.as_ref().is_some_and(|suffix| suffix.as_bytes().iter().any(|byte| b"*?[\\/".contains(byte)))
     }
 
-    /// Whether the receiving side of a copy on this machine is given a log file, which it looks for where rsync is started.
+    /// Whether the receiving side of a copy to this machine gets a log file. It would look for that in the directory in which rsync is started.
     pub fn receiver_logs(&self) -> bool {
         self.dest_is_path
             && self.options.settings().iter().any(|setting| {
@@ -278,7 +279,7 @@ impl Facts {
     }
 }
 
-/// Whether only the receiving side is told to fake what it may not set.
+/// Whether only the receiving side is told to fake attributes that it may not set.
 fn fakes_super(config: &Config) -> bool {
     let is_told = |setting: &Setting| {
         setting.spec.id == Opt::RemoteOption && setting.value.as_deref().is_some_and(|word| word == "--fake-super")
@@ -294,8 +295,7 @@ pub(super) fn prints(options: &Options, meaning: &Meaning) -> bool {
     meaning.verbose > 0 || meaning.itemize > 0 || meaning.out_format.is_some() || options.shows().names > 0
 }
 
-/// Whether one process copies to this machine in a run that nobody wants to take up again: what multi-sync starts is one rsync anyway, and need
-/// not wait for the scan.
+/// Whether one process copies to this machine, in a run that does not have to be resumable. A single rsync does this, and need not wait for the scan.
 pub(super) fn asks_for_one_process(config: &Config) -> bool {
     let one = config.processes.get() == 1 && !config.adapts && config.hosts.is_empty();
     let divides = config.limits_given || config.gitignore;
@@ -372,7 +372,7 @@ impl DestFacts {
         facts.parent_missing = facts.new && typed.parent().is_some_and(|parent| !parent.is_dir());
         let dest = resolve(&typed);
         facts.mount = !mounts::none_below(&dest);
-        // rsync reads the time of the directory above before it makes DEST.
+        // rsync reads the time of the parent directory before it creates DEST.
         let above = dest.parent().filter(|_| !dest.exists());
         facts.made_in_source =
             above.is_some_and(|above| relative.is_some_and(|all| all.iter().any(|source| source.sends(above))));
@@ -384,19 +384,19 @@ impl DestFacts {
     }
 }
 
-/// Directories that must not be split.
+/// Which directories must not be split.
 pub(super) struct Whole<'a> {
-    /// Those without `u+rwx`.
+    /// Directories without `u+rwx`.
     pub locked: bool,
-    /// Those that hold a link which may lead out of the source to a directory.
+    /// Directories that contain a link which may lead out of the source to a directory.
     pub unsafe_links: bool,
-    /// Those that hold one of these names.
+    /// Directories that contain one of these names.
     pub merge_files: &'a [OsString],
 }
 
 impl Whole<'_> {
     fn is(&self, dir: &Path, metadata: &fs::Metadata) -> bool {
-        // Well below the length that the scan would still split.
+        // Well below the length up to which the scan splits directories.
         const LONG_PATH: usize = 3000;
         dir.as_os_str().len() > LONG_PATH
             || self.locked && metadata.permissions().mode() & 0o700 != 0o700
@@ -405,15 +405,15 @@ impl Whole<'_> {
     }
 }
 
-/// Whether a source is another one, or lies in it.
+/// Whether a source is the same as another one, or lies inside it.
 fn are_nested(real: &[PathBuf]) -> bool {
     let mut paths: Vec<&PathBuf> = real.iter().collect();
     paths.sort();
-    // What lies in a directory follows it at once.
+    // In this order, a directory is directly followed by its contents.
     paths.windows(2).any(|pair| pair[1].starts_with(pair[0]))
 }
 
-/// Whether a name at the top of the destination comes from more than one source: which of them wins is one rsync's to decide.
+/// Whether a name at the top of the destination comes from more than one source. One rsync decides which of them wins.
 fn overlap(config: &Config, sources: &[(Source, fs::Metadata)]) -> bool {
     let mut names: Vec<&OsStr> = sources.iter().filter_map(|(source, _)| source.name()).collect();
     let contents: Vec<PathBuf> = sources

@@ -1,30 +1,30 @@
-//! When one rsync does the whole run: every rule as a row. Each was a difference, or could not be shown to be none, when random trees were
-//! compared with one rsync.
+//! The rules by which one rsync does the whole run, one per row. Each rule comes from a difference that was found when results for random trees were compared
+//! with those of one rsync, or from a case in which a difference could not be excluded.
 //!
-//! Two things are not here. What a single option is by itself stands in the table of options (`Class::Plain`), and has one row for all here.
-//! What a server refuses is known only when it has refused it, and is the engine's to answer.
+//! Two things are not in this table. What each option means on its own is in the table of options (`Class::Plain`), and needs only one rule here. And a server
+//! refuses something only when it is asked, so that this is left to the engine.
 
 use crate::rsync::filter::Unclear;
 use crate::rsync::options::{Delete, Opt, Superuser};
 
 use super::facts::Facts;
 
-/// A reason why one rsync does it all.
+/// A reason why one rsync does everything.
 pub(super) struct Rule {
-    /// What the rule is called, whatever becomes of its words.
+    /// The name of the rule, which stays the same if the text changes.
     pub id: &'static str,
     /// Whether it applies.
     pub applies: fn(&Facts) -> bool,
     /// What the user is told.
     reason: Reason,
-    /// What follows `rsync` on a command line of which this is the first rule that applies, to root or to another user; a line without operands
-    /// goes from `src/` to `dst/`. The test of this table tries each.
+    /// The arguments of an rsync command line to which this rule is the first one that applies, for root or for another user. Without operands, it copies from
+    /// `src/` to `dst/`. The test of this table tries each example.
     pub example: &'static str,
 }
 
 enum Reason {
     Text(&'static str),
-    /// Made of what was found, and what it says in general.
+    /// A text about the particular case, and one for the documentation.
     Of(fn(&Facts) -> Option<String>, &'static str),
 }
 
@@ -43,7 +43,7 @@ pub(super) fn find(facts: &Facts) -> Option<&'static Rule> {
     RULES.iter().find(|rule| (rule.applies)(facts))
 }
 
-/// Every rule, for the documentation: its name, an example of what follows `rsync`, and what the user is told.
+/// All rules, for the documentation: the name, the example, and the reason.
 pub fn listed() -> impl Iterator<Item = [&'static str; 3]> {
     RULES.iter().map(|rule| {
         let (Reason::Text(reason) | Reason::Of(_, reason)) = rule.reason;
@@ -51,7 +51,7 @@ pub fn listed() -> impl Iterator<Item = [&'static str; 3]> {
     })
 }
 
-/// The rule about a source and DEST inside each other; the rsync that does such a run gets one option more.
+/// The rule for a source and DEST that are inside each other. The single rsync then gets one more option.
 pub(super) const NESTED: &str = "dest-in-source";
 
 const fn rule(id: &'static str, applies: fn(&Facts) -> bool, reason: &'static str, example: &'static str) -> Rule {
@@ -60,7 +60,7 @@ const fn rule(id: &'static str, applies: fn(&Facts) -> bool, reason: &'static st
 
 #[rustfmt::skip] // A table: name, condition, reason and example of each rule on two or three lines.
 static RULES: &[Rule] = &[
-    // The command line by itself, which is looked at before any source.
+    // Rules about the command line alone, checked before any source is looked at.
     Rule {
         id: "option", applies: |f| f.option.is_some(), example: "-aK",
         reason: Reason::Of(|f| f.option.as_ref().map(|option| format!("{}: {}", option.option, option.why)),
@@ -197,7 +197,7 @@ static RULES: &[Rule] = &[
     rule("pull-rule-files", |f| f.pulls && f.pull.rules_in_files,
         "rules in files are read line by line, and names for another machine are not", "-a -f '. rules' host:src dst"),
 
-    // Directories that options name.
+    // Rules about directories that options name.
     rule("backup-dir-in-dest", |f| f.meaning.backup_dir.is_some() && f.dest.backup_dir,
         "the backup directory leads into the destination", "-ab --backup-dir=../dst/old"),
     rule("compare-in-dest", |f| f.dest.compared,
@@ -205,7 +205,7 @@ static RULES: &[Rule] = &[
     rule("temp-dir-in-dest", |f| f.deletes() && f.dest.temp_dir,
         "the temporary directory lies inside the destination, where deletion finds it", "-a --delete --temp-dir=new"),
 
-    // What the sources and DEST are.
+    // Rules about the sources and DEST.
     rule("no-source", |f| f.sources.none,
         "no source is found", "-a --ignore-missing-args gone dst/"),
     rule("relative-missing", |f| f.meaning.relative && f.sources.missing,
@@ -249,7 +249,7 @@ static RULES: &[Rule] = &[
     rule(NESTED, |f| f.dest.meets_source,
         "source and destination lie inside each other", "-a ./ dst/"),
 
-    // What had to be asked, or counted.
+    // Rules for which something had to be asked or counted.
     rule("rules-leave-a-name", |f| f.rules_leave_a_name,
         "the rules may leave of the sources no more than a name", "-a --exclude=a src new"),
     rule("too-many-names", |f| f.too_many_names,

@@ -1,4 +1,4 @@
-//! Whether there is a first pass, and of what; and why not.
+//! Whether there is a first pass, and what it creates; otherwise the reason why not.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::rsync::options::Meaning;
 
 use super::folding::{self, Folding};
 
-/// What a first pass makes.
+/// What a first pass creates.
 ///
 /// # Errors
-/// Why there is none, for people.
+/// The reason why there is none, as a text for users.
 pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root: bool) -> Result<Makes, String> {
     let off = |why: &str| Err(why.to_owned());
     if config.first_pass == Wish::Off {
@@ -53,7 +53,7 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
     Ok(makes)
 }
 
-/// Whether DEST is here, and as good as nothing is there: then nearly all is made.
+/// Whether DEST is local and nearly empty, so that nearly everything has to be created.
 pub(super) fn is_dest_new(config: &Config) -> bool {
     if !config.destination.is_local() || !config.hosts.is_empty() {
         return false;

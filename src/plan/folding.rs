@@ -1,4 +1,4 @@
-//! Whether a destination on this machine takes names for one that differ in case only. Looks, and writes nothing.
+//! Whether a local destination treats names that differ only in case as one name. Only looks, and writes nothing.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,18 +12,18 @@ use crate::config::Config;
 use crate::names;
 use crate::rsync::options::Meaning;
 
-/// How a destination reads names.
+/// How a destination treats names that differ only in case or form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folding {
-    /// Each name is its own.
+    /// As different names.
     Tells,
-    /// Some names are one.
+    /// Some of them as one name.
     Folds,
     /// Nothing there shows it.
     Unknown,
 }
 
-/// Whether names of the source have to be watched that may be one at DEST: there several rsyncs would each delete what the other copies.
+/// Whether names have to be watched that may be one name at DEST: with several rsyncs, each might delete what another one copies.
 pub(super) fn watches_names(config: &Config, meaning: &Meaning) -> bool {
     if meaning.dry_run || config.dry_run {
         return false;
@@ -35,25 +35,25 @@ pub(super) fn watches_names(config: &Config, meaning: &Meaning) -> bool {
     found == Folding::Folds || found == Folding::Unknown && meaning.delete.is_some()
 }
 
-/// Of a directory, or what is there of the path to it.
+/// Tests a directory, or the part of its path that exists.
 pub fn of(path: &Path) -> Folding {
     let Some(dir) = path.ancestors().find(|path| path.is_dir()) else { return Folding::Unknown };
     let shown = of_entries(dir).or_else(|| of_itself(dir));
     shown.unwrap_or_else(|| of_type(dir))
 }
 
-/// As the name of a directory shows in the one above it.
+/// Tests the name of a directory in its parent directory.
 pub fn of_name(dir: &Path) -> Option<Folding> {
     let (above, name) = (dir.parent()?, dir.file_name()?.as_bytes());
     lookup(above, name, &names::swapped(name)?, false)
 }
 
-/// As the lookup of a name shows that is there.
+/// Tests the names in a directory, by looking one up with its case swapped.
 fn of_entries(dir: &Path) -> Option<Folding> {
     const MOST: usize = 1000;
     let entries = fs::read_dir(dir).ok()?.take(MOST).filter_map(|entry| Some(entry.ok()?.file_name().into_vec()));
     let names: HashSet<Vec<u8>> = entries.collect();
-    // A name that is found and not listed is another form of one that is. FUSE may give them different inode numbers.
+    // A name that is found, but not in the list, is another form of a listed one. On FUSE, the two may have different inode numbers.
     let all = names.len() < MOST;
     let mut asked = names.iter().filter_map(|name| Some((name, names::swapped(name)?)));
     asked.find_map(|(name, other)| match names.contains(&other) {
@@ -62,13 +62,13 @@ fn of_entries(dir: &Path) -> Option<Folding> {
     })
 }
 
-/// By the name of the directory, if what is above it is the same file system.
+/// Tests the name of the directory itself, if its parent is on the same file system.
 fn of_itself(dir: &Path) -> Option<Folding> {
     let dir = dir.canonicalize().ok()?;
     let (above, name) = (dir.parent()?, dir.file_name()?.as_bytes());
     let device = |path: &Path| Some(fs::metadata(path).ok()?.dev());
     let other = names::swapped(name).filter(|_| device(above) == device(&dir))?;
-    // On one file system directories may differ: it says nothing that what is above tells names apart.
+    // Directories of one file system may differ, so that only a parent that folds names is evidence.
     lookup(above, name, &other, false).filter(|found| *found == Folding::Folds)
 }
 
@@ -99,7 +99,7 @@ fn of_type(dir: &Path) -> Folding {
     }
 }
 
-/// A directory of these file systems says it by a flag, which new ones in it inherit (ioctl_iflags(2), `FS_CASEFOLD_FL`).
+/// On these file systems, a directory has a flag for it, which new directories inherit (ioctl_iflags(2), `FS_CASEFOLD_FL`).
 fn of_flag(dir: &Path) -> Folding {
     const CASEFOLD: u32 = 0x4000_0000;
     let opened = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());

@@ -1,11 +1,10 @@
-//! What `--gitignore` cannot be combined with: rsync knows nothing of these rules, so whatever leaves a directory to one rsync as a whole
-//! would copy, or delete, what is ignored in it.
+//! What `--gitignore` cannot be combined with. rsync does not know these rules: if it gets a directory as a whole, it copies or deletes what is ignored in it.
 
 use crate::error::{Error, Result};
 use crate::rsync::options::Meaning;
 
-/// Refuses what would not leave ignored entries alone. `plain` says why one rsync would have to do the run, `locked_whole` that directories
-/// without `u+rwx` could not be split, `unsafe_links_whole` the same of directories with links that rules may be about.
+/// Refuses what would not leave ignored entries alone. `plain`: why one rsync would have to do everything. `locked_whole`: directories without `u+rwx` could
+/// not be split. `unsafe_links_whole`: the same for directories with links to which rules may apply.
 pub(super) fn check(
     meaning: &Meaning,
     plain: Option<&str>,

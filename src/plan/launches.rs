@@ -1,4 +1,4 @@
-//! The options of each kind of launch, made of the user's.
+//! Derives the options of each kind of launch from the user's options.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use crate::rsync::command::{Recipe, Removal};
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Group, Meaning, Opt, Options, Setting};
 
-/// The options that each rsync gets: without those whose effect multi-sync has for the whole run. `-P` stands for two, of which
-/// `--partial` stays.
+/// The options that each rsync gets: those of the user, except for options that multi-sync follows for the whole run. `-P` stands for two options, of which
+/// `--partial` is passed on.
 pub(super) fn hand_over(config: &Config) -> Result<Options> {
     let options = &config.options;
     let quiet = options.meaning().quiet;
@@ -21,7 +21,7 @@ pub(super) fn hand_over(config: &Config) -> Result<Options> {
         Opt::Verbose | Opt::ItemizeChanges | Opt::OutFormat => quiet,
         _ => false,
     });
-    // What --progress says of single files is left out, but not their names. Words of the user's outweigh this one.
+    // The progress of single files is not passed on, but their names are. The user's own options come later, and prevail.
     let names = options.shows().names > 0 && options.meaning().verbose == 0 && !quiet;
     let mut words: Vec<OsString> = names.then(|| "--info=name".into()).into_iter().collect();
     words.extend(kept.argv());
@@ -30,7 +30,8 @@ pub(super) fn hand_over(config: &Config) -> Result<Options> {
     Options::parse(&words)
 }
 
-/// What becomes of source files. Single names that are gone would be deleted in the destination, and their directories have other times.
+/// How source files are removed. If single names were removed early, a later launch would delete them at the destination, and their directories would have
+/// other times.
 pub(super) fn removal(meaning: &Meaning) -> Removal {
     let looked_at_again = meaning.delete.is_some() || meaning.times && !meaning.omit_dir_times;
     match (meaning.remove_source_files, looked_at_again) {
@@ -40,14 +41,14 @@ pub(super) fn removal(meaning: &Meaning) -> Removal {
     }
 }
 
-/// The user's log file, where launches on this machine are to write into one.
+/// The user's log file, if the launches run on this machine.
 pub(super) fn user_log(meaning: &Meaning, config: &Config) -> Option<(PathBuf, OsString)> {
     let typed = meaning.log_file.clone().filter(|name| !name.is_empty() && config.hosts.is_empty())?;
     Some((config.cwd.join(&typed), typed))
 }
 
-/// The remote shell as an option, if the user has not given one: launches in another directory would read `RSYNC_RSH`, or ssh its
-/// configuration, in another way. A daemon is reached without it, and with the option through a shell.
+/// The remote shell as an option, if the user has not given one: a launch in another directory would read `RSYNC_RSH`, or ssh its configuration, in another
+/// way. A daemon is reached without a shell, but with this option rsync would use one.
 fn remote_shell(options: &Options, meaning: &Meaning, config: &Config) -> Option<OsString> {
     let given = options.meaning().rsh.is_some();
     if given || !matches!(config.far_end(), Target::Ssh { .. }) {
@@ -62,9 +63,9 @@ fn remote_shell(options: &Options, meaning: &Meaning, config: &Config) -> Option
     })
 }
 
-/// The command lines of a run of several rsyncs, but for what depends on sources and destination. `options` name files absolutely.
+/// The command lines of a run with several rsyncs, except for the parts that depend on the sources and the destination. File names in `options` are absolute.
 pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, config: &Config) -> Result<Recipe> {
-    // What multi-sync does itself, or with a launch of its own.
+    // Options that multi-sync follows itself, or with a launch of its own.
     let own = |opt: Opt| match opt {
         Opt::LogFile => config.hosts.is_empty(),
         Opt::Bwlimit | Opt::RemoveSourceFiles | Opt::IgnoreMissingArgs | Opt::StopAfter => true,
@@ -72,29 +73,29 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
     };
     let mut launch = options.without(|setting| own(setting.spec.id)).argv();
     launch.extend(remote_shell(options, meaning, config));
-    // What a daemon says to each of them was said when it was asked about the sources.
+    // The daemon's greeting was printed when it was asked about the sources.
     launch.extend((config.pulls() && matches!(config.far_end(), Target::Daemon { .. })).then(|| "--no-motd".into()));
-    // --force and --max-delete do not ask for deletion; they say what else it may do, and how much.
+    // `--force` and `--max-delete` do not ask for deletion, but only limit or extend it.
     let deletes = |setting: &Setting| {
         setting.spec.group == Group::Deletion && !matches!(setting.spec.id, Opt::Force | Opt::MaxDelete)
     };
     let mut keeping = Options::parse(&launch)?.without(deletes).argv();
-    // What is copied still takes the place of something else, as it does with deletion.
+    // A copy may still replace something else, as it does with deletion.
     keeping.extend(meaning.delete.is_some().then(|| "--force".into()));
-    // The backups in what is in its way protect that, as they do with deletion.
+    // Backups protect the directory that contains them from being replaced by a copy, as they do with deletion.
     let protects: Vec<OsString> =
         meaning.backup_rule().into_iter().flat_map(|rule| ["--filter".into(), rule]).collect();
     if meaning.delete.is_some() && !meaning.delete_excluded {
         keeping.extend_from_slice(&protects);
     }
-    // "." is a name that the user's rules would match (`--exclude='*'`).
+    // The user's rules could match the name "." (`--exclude='*'`).
     let include: Vec<OsString> = meaning.has_filter_rules.then(|| "--include=/.".into()).into_iter().collect();
     let quiet = Options::parse(&keeping)?
         .without(|setting| matches!(setting.spec.id, Opt::LogFile | Opt::LogFileFormat))
         .argv();
     let mut rules = filters.options.clone();
     if rules.is_empty() && meaning.partial_dir.is_some() {
-        // It comes from the environment, and counts with --partial only.
+        // The partial directory comes from the environment, and is used only with `--partial`.
         rules.push("--partial".into());
     }
     Ok(Recipe {
@@ -103,7 +104,7 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
         attribute_options: [&include[..], &quiet].concat(),
         options: launch,
         options_keeping: keeping,
-        // What a launch has moved out of the way of a copy would be deleted by one that comes again.
+        // A repetition would delete the backups of what the first launch has replaced.
         repair_options: if meaning.delete.is_none() { protects } else { Vec::new() },
         rule_options: (!rules.is_empty()).then_some(rules),
         base: PathBuf::new(),

@@ -1,37 +1,37 @@
-//! What is mounted on this machine: whether something is below a directory, and whether two directories show the same files.
+//! Mounts on this machine: whether something is mounted below a directory, and whether two directories contain the same files.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Whether nothing is mounted below `dir`, a resolved path; false if that cannot be told.
+/// Whether nothing is mounted below `dir`, a resolved path; false if that cannot be found out.
 pub(super) fn none_below(dir: &Path) -> bool {
     std::fs::read("/proc/self/mountinfo").is_ok_and(|table| !mounts_below(&table, dir))
 }
 
-/// A part of a file system, and where it is seen.
+/// A part of a file system, and where it is visible.
 struct Seen {
     device: Vec<u8>,
-    /// Path in the file system.
+    /// The path in the file system.
     path: PathBuf,
-    /// Path on this machine.
+    /// The path on this machine.
     at: PathBuf,
-    /// It is only what is above a directory that does not exist yet.
+    /// The directory does not exist yet, and this is only what is above it.
     is_above: bool,
-    /// The path in the file system is made up: `/` is no mount point, as in a chroot(2).
+    /// The path in the file system is a guess, because `/` is no mount point, as in a chroot(2).
     is_made_up: bool,
 }
 
 impl Seen {
-    /// Whether nobody can tell what they have in common.
+    /// Whether it cannot be found out what the two have in common.
     fn is_unknown_beside(&self, other: &Seen) -> bool {
         self.device == other.device && self.is_made_up != other.is_made_up
     }
 }
 
-/// Whether two directories, resolved paths, have something in common by way of mounts, although neither is below the other: a bind mount of
-/// one inside the other, or above it. Told by device and inode, because numbers of devices and paths in them may be made up.
+/// Whether two directories, given by resolved paths, have something in common because of a mount, although neither is below the other: for example if one is
+/// bind-mounted inside the other. Device and inode are compared as well, because the table may have made-up device numbers and paths.
 pub(super) fn share(one: &Path, other: &Path) -> bool {
     let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return false };
     let (one, other) = (seen_in(&table, one), seen_in(&table, other));
@@ -46,20 +46,20 @@ pub(super) fn share(one: &Path, other: &Path) -> bool {
     one.iter().any(|a| other.iter().any(|b| a.is_unknown_beside(b) || within(a, b) || within(b, a)))
 }
 
-/// Whether something may be found on several paths at and below these directories, resolved paths: one of them lies in another, or a file system is
-/// mounted twice.
+/// Whether an entry at or below these directories, given by resolved paths, may be visible on several paths: one directory lies inside another, or a file
+/// system is mounted twice.
 pub(super) fn found_again(dirs: &[PathBuf]) -> bool {
     let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return true };
     let mut seen: Vec<Seen> = dirs.iter().flat_map(|dir| seen_in(&table, dir)).collect();
     seen.sort_by(|one, other| (&one.device, &one.path).cmp(&(&other.device, &other.path)));
-    // What lies in a directory follows it at once.
+    // In this order, a directory is directly followed by its contents.
     seen.windows(2).any(|pair| {
         let [one, next] = pair else { return false };
         one.device == next.device && (one.is_unknown_beside(next) || next.path.starts_with(&one.path))
     })
 }
 
-/// What is seen at and below a directory, of which the last parts may not exist yet.
+/// What is visible at and below a directory, of which the last components may not exist yet.
 fn seen_in(table: &[u8], dir: &Path) -> Vec<Seen> {
     let mounts = || {
         table.split(|byte| *byte == b'\n').filter_map(|line| {
@@ -69,7 +69,7 @@ fn seen_in(table: &[u8], dir: &Path) -> Vec<Seen> {
             Some(Seen { device, path, at, is_above: false, is_made_up: false })
         })
     };
-    // Of mounts at one place the last is seen.
+    // Of several mounts at one place, the last one is visible.
     let above = mounts().filter(|mount| dir.starts_with(&mount.at)).max_by_key(|mount| mount.at.components().count());
     let existing = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(dir);
     let (at, is_above) = (existing.to_owned(), existing != dir);
@@ -99,7 +99,7 @@ fn mounts_below(table: &[u8], dir: &Path) -> bool {
     })
 }
 
-/// Blank, tab, newline and backslash are `\` and three octal digits.
+/// Space, tab, newline and backslash are written as `\` and three octal digits.
 fn unescape(field: &[u8]) -> OsString {
     let mut name = Vec::with_capacity(field.len());
     let mut rest = field;

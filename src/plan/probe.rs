@@ -1,4 +1,4 @@
-//! The installed rsync: its version, and that it knows the user's options. One process, which copies nothing.
+//! Checks the installed rsync: its version, and whether it knows the user's options. One process does this, and copies nothing.
 
 use crate::config::Config;
 use crate::entry::Printable;
@@ -9,14 +9,14 @@ use crate::rsync::options::{Opt, Options, Takes};
 use crate::rsync::version::{OLDEST_RSYNC, Version};
 use crate::supervise::{Stream, Supervisor};
 
-/// Asks rsync. An option it does not know makes it fail before it prints its version. It is not asked about a log file, which every
-/// version knows: it would log its version.
+/// Asks rsync for its version. If rsync does not know an option, it fails before it prints the version. A log file is not passed, because every version knows
+/// that option, and rsync would write its version there.
 pub(super) fn probe(config: &Config, options: &Options, supervisor: &Supervisor) -> Result<Version> {
     let invocation = asking(config, options, &["--version"]);
     let (mut version, mut first, mut errors) = (None, String::new(), Vec::new());
     let ended = supervisor.run(&invocation, &mut |stream, line| {
         let line = Printable::bytes(line).to_string();
-        // With --stderr=all it answers there, and with --debug it talks before.
+        // With `--stderr=all`, rsync answers on standard error, and with `--debug` it prints other lines first.
         version = version.or_else(|| Version::parse(&line));
         match stream {
             Stream::Stdout if first.is_empty() => first = line,
@@ -38,10 +38,10 @@ pub(super) fn probe(config: &Config, options: &Options, supervisor: &Supervisor)
     Ok(version)
 }
 
-/// Asks whether the options go together, which `--version` does not tell: for a run that cannot be done anyway, of which one rsync would
-/// complain about this first.
+/// Checks whether the options can be combined, which `--version` does not check. This is done for a run that cannot succeed anyway, if one rsync would complain
+/// about the options first.
 pub(super) fn check_combination(config: &Config, options: &Options, supervisor: &Supervisor) -> Result<()> {
-    // It is looked for below DEST, which is not there.
+    // The directory would be looked for below DEST, which does not exist here.
     let options = options.without(|setting| setting.spec.id == Opt::TempDir);
     let invocation = asking(config, &options, &["--list-only", "--", "/dev/null"]);
     let mut errors = Vec::new();

@@ -1,7 +1,7 @@
-//! Sources on another machine: which of them several rsyncs can take, what is asked there before that is decided, and how launches name them.
+//! Sources on another machine: which of them several rsyncs can copy, what is asked there before that is decided, and how launches name them.
 //!
-//! Launches get their names as lists ([`FarSource`]), below one source argument that every version, shell and daemon reads as it stands.
-//! What cannot be named so, and every option that has not been compared with one rsync in a pull, is one rsync's.
+//! Launches get their names as lists ([`FarSource`]), below one source argument that all versions, shells and daemons read as it stands. A source that cannot
+//! be named in this way is left to one rsync, and so is every option for which pulling was not compared with one rsync.
 
 mod early;
 mod list;
@@ -40,10 +40,10 @@ pub(super) use several::share_a_name;
 use sources::Placed;
 pub use sources::{FarRoot, FarScan, Still};
 
-/// Lines of what is said on standard error that are kept: a banner may never end.
+/// How many lines on standard error are kept, because a banner may never end.
 const MOST_SAID: usize = 10_000;
 
-/// Options that were compared with one rsync in a pull (`tests/it/oracle`). The others are one rsync's.
+/// Options for which pulling was compared with one rsync (`tests/it/oracle`). All others are left to one rsync.
 #[rustfmt::skip] // A table.
 const COMPARED: [Opt; 96] = [
     Opt::Acls, Opt::Address, Opt::Append, Opt::AppendVerify, Opt::Archive, Opt::Atimes, Opt::Backup, Opt::BackupDir,
@@ -62,14 +62,14 @@ const COMPARED: [Opt; 96] = [
     Opt::Usermap, Opt::Verbose, Opt::WholeFile, Opt::Xattrs,
 ];
 
-/// The first option that has not been compared, as it is called.
+/// The name of the first option that was not compared.
 pub(super) fn not_compared(options: &Options) -> Option<&'static str> {
     let setting = options.settings().iter().find(|setting| !COMPARED.contains(&setting.spec.id));
     setting.map(|setting| setting.spec.name())
 }
 
-/// Whether a source may be read as something else than its letters: a shell there, or rsync, expands wildcards and takes away quotes, each
-/// version in its own way; and what `..` leads to is known there only.
+/// Whether the path of a source may be interpreted: a shell there, or rsync, expands wildcards and removes quotes, each version in its own way; and what `..`
+/// leads to is known only there.
 pub(super) fn has_odd_word(sources: &[Source]) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/+,@:".contains(&byte) || !byte.is_ascii();
     sources.iter().any(|source| {
@@ -87,13 +87,13 @@ pub(super) fn has_odd_word(sources: &[Source]) -> bool {
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     pub config: &'a Config,
-    /// Connections of which the first is being opened: a login takes longer than all that is asked.
+    /// Connections, of which the first one is being opened: a login takes longer than all questions.
     pub early: Option<&'a Arc<Connections>>,
     pub supervisor: &'a Supervisor,
 }
 
 impl Way<'_> {
-    /// The options that lead there.
+    /// rsync's options for reaching the machine.
     fn options(self) -> Vec<OsString> {
         let mut options = way(self.config);
         if let Some(connections) = self.early.filter(|open| open.wait_for_socket(0, self.supervisor).is_some()) {
@@ -102,7 +102,7 @@ impl Way<'_> {
         options
     }
 
-    /// The way to a source, through the connection if it is there.
+    /// How a source is reached; through the connection if it is open.
     fn reach(self, source: &Source, meaning: &Meaning) -> Reach {
         let socket = self.early.and_then(|open| open.wait_for_socket(0, self.supervisor));
         let reach = reach(self.config, source, meaning);
@@ -111,7 +111,7 @@ impl Way<'_> {
                 let mut path = OsString::from("ControlPath=");
                 path.push(socket);
                 let words = ["-o".into(), "ControlMaster=no".into(), "-o".into(), path];
-                // In front of all others: the first word counts (ssh(1)).
+                // They precede all other words, because the first one of each setting counts (ssh(1)).
                 shell.arguments.splice(0..0, words);
             }
             shell
@@ -120,8 +120,8 @@ impl Way<'_> {
     }
 }
 
-/// Asks what the sources are, what the rules leave of them, and by what they can be scanned; `None` if one rsync has to do it. What goes wrong is for
-/// one rsync to say.
+/// Asks what the sources are, what the rules leave of them, and how they can be scanned; `None` if one rsync has to copy. Errors are not reported here, because
+/// that rsync will report them.
 pub(super) fn look(way: &Way<'_>, facts: &mut Facts, rules: &[OsString], prune: &Prune) -> Option<FarScan> {
     let config = way.config;
     match &config.sources[..] {
@@ -142,24 +142,24 @@ fn look_at_one(
     let root = directory(source);
     let (far, tree) = place(source, None);
     let all = Scan { prune: prune.clone(), ..wanted(config, facts, vec![tree.root.clone()]) };
-    // With deletion a daemon's source is one rsync's.
+    // A daemon's source is left to one rsync if something is deleted.
     let comes_first = !matters(config, rules) && !facts.deletes();
     let is_daemon = matches!(source.target(), Target::Daemon { .. });
     let mut early = Early::start(way, &reach, comes_first.then_some(&all));
-    // A login takes longer than all that is asked.
+    // All questions are asked at once, because a login takes longer than each of them.
     let (line, lists, held, found) = std::thread::scope(|scope| {
         let lists = is_daemon.then(|| scope.spawn(|| lists::ask(way, &far, &tree)));
         let found = scope.spawn(|| far::look_at(&reach, &[&root], supervisor).unwrap_or_default());
         let entry = if facts.deletes() { entry(config, source) } else { None };
         let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
         let first = early.first_line(way).map(|line| Listed { line: Some(line), ..Listed::default() });
-        // A daemon may let in one client only.
+        // Waits first, because a daemon may accept only one client.
         let lists = lists.and_then(|lists| lists.join().ok());
         let line = first.unwrap_or_else(|| early.let_in(list(way, source, None), || list(way, source, None), way));
         (line, lists, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
     });
     let Listed { line, greeting, .. } = line;
-    // What was entered has to be what is found by its name.
+    // The directory that was entered must be the one that has the source's name.
     let hold = held.and_then(|(hold, entered)| (line.as_ref() == Some(&entered)).then_some(hold));
     let kind = line.as_deref().and_then(listed_kind);
     facts.pull.nowhere = kind.is_none();
@@ -188,7 +188,7 @@ fn look_at_one(
     let other = |all: &Addresses| (1..all.count()).filter_map(|at| by(at, all)).collect::<Vec<_>>();
     let others = config.addresses.as_ref().map(other).unwrap_or_default();
     let others = others.iter().map(|source| self::reach(config, source, &facts.meaning)).collect();
-    // What its listing complains of has to be found in the source.
+    // If rsync lists the source, the paths in its complaints must be those of the source as typed.
     let hold = hold.filter(|hold| means != Means::Rsync || hold.is_named_as_typed());
     facts.pull.not_held = facts.deletes() && hold.is_none();
     if facts.pull.not_held {
@@ -230,7 +230,7 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
     facts.sources.link = is.link;
     facts.sources.same_name = is.same_name;
     let (placed, mut roots) = asked.placed();
-    // Its attributes come at the end, when all that is in it was written.
+    // This directory must get its attributes after everything in it was written.
     let locked = |mode: u32| facts.locked_whole && mode & 0o700 != 0o700;
     facts.sources.whole_in_dest = is.several && is.contents.is_some_and(|mode| locked(mode) || facts.merges());
     if placed.singles.is_empty() {
@@ -261,7 +261,7 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
     Some(FarScan { reach, means, user, roots, placed, others, hold, greeting, begun, up_to_date })
 }
 
-/// What is asked of a scan of these roots.
+/// The scan that these roots need.
 fn wanted(config: &Config, facts: &Facts, roots: Vec<Root>) -> Scan {
     Scan {
         hard_links: facts.meaning.hard_links,
@@ -270,20 +270,20 @@ fn wanted(config: &Config, facts: &Facts, roots: Vec<Root>) -> Scan {
     }
 }
 
-/// What lists these roots, if anything can.
+/// What can list these roots, if anything can.
 fn choose(config: &Config, facts: &mut Facts, found: &far::Found, roots: Vec<Root>) -> Option<Means> {
     let means = found.choose(&wanted(config, facts, roots), config.remote_scan);
     facts.pull.unlisted = means.as_ref().err().map(ToString::to_string);
     means.ok()
 }
 
-/// Whether it matters what the rules leave: a DEST that is not there may become a file.
+/// Whether it matters what the rules leave: a DEST that does not exist might become a file.
 fn matters(config: &Config, rules: &[OsString]) -> bool {
     let names_dest = !config.destination.original().as_bytes().ends_with(b"/");
     !rules.is_empty() && names_dest && !Path::new(&config.destination.as_typed(&config.cwd)).is_dir()
 }
 
-/// Asks whether the rules may leave no more than a name, where that matters.
+/// Asks, if it matters, whether the rules may leave only one name.
 fn ask_of_rules(way: &Way<'_>, facts: &mut Facts, rules: &[OsString], far: &FarSource, trees: &[SourceTree]) {
     if !matters(way.config, rules) || trees.is_empty() {
         return;
@@ -294,12 +294,12 @@ fn ask_of_rules(way: &Way<'_>, facts: &mut Facts, rules: &[OsString], far: &FarS
     }
 }
 
-/// Whether several sources have a directory in common that all launches can name.
+/// Whether several sources have no common directory that all launches could name.
 pub(super) fn are_apart(sources: &[Source]) -> bool {
     sources.len() > 1 && sources.iter().all(|source| !source.is_local()) && Together::of(sources).is_none()
 }
 
-/// Whether it may be that rsyncs are held in the one source: what is sent by its name is looked up by that even by one rsync.
+/// Whether rsyncs can perhaps be held in the only source. Not if the source is copied by its name, because even one rsync looks up that name.
 pub(super) fn may_be_held(config: &Config) -> bool {
     let [source] = &config.sources[..] else { return false };
     entry(config, source).is_some()
@@ -308,7 +308,7 @@ pub(super) fn may_be_held(config: &Config) -> bool {
 fn entry(config: &Config, source: &Source) -> Option<Entry> {
     let Target::Ssh { .. } = source.target() else { return None };
     if config.addresses.is_some() {
-        // What one address calls it another may call otherwise.
+        // Addresses may have different names for the same directory.
         return None;
     }
     let (base, name) = source.there();
@@ -317,20 +317,20 @@ fn entry(config: &Config, source: &Source) -> Option<Entry> {
     if name.is_some() { None } else { Entry::of(base.as_os_str().as_bytes(), rsync.as_bytes()) }
 }
 
-/// The machine, and on it the directory that an rsync is in.
+/// The machine, and on it the current directory of an rsync.
 fn current(source: &Source) -> OsString {
     let typed = source.original().as_bytes();
     let path = if let Target::Ssh { path, .. } = source.target() { path.len() } else { 0 };
     OsString::from_vec([&typed[..typed.len() - path], b"."].concat())
 }
 
-/// Has an rsync list the source that was held in it; what it has listed, and what holds others as well.
+/// Has an rsync enter the source and list it there. Returns what can hold others there as well, and the line that was listed.
 fn try_to_hold(way: &Way<'_>, source: &Source, entry: Entry) -> Option<(Hold, Vec<u8>)> {
     let Listed { line, said, .. } = list(way, source, Some(&entry));
     Some((entry.answered(said.iter().map(|line| &line[..]))?, line?))
 }
 
-/// The way there for who lists with an rsync that is held.
+/// Changes the way to the source for a listing by an rsync that is held there.
 fn reach_held(mut reach: Reach, source: &Source, hold: &Hold) -> Reach {
     let mut option = OsString::from("--rsync-path=");
     option.push(hold.rsync_path());
@@ -339,7 +339,7 @@ fn reach_held(mut reach: Reach, source: &Source, hold: &Hold) -> Reach {
     reach
 }
 
-/// The path of the source there, through a link at its end if rsync goes through it.
+/// The path of the source there. If rsync follows a symbolic link at the end of it, so does this path.
 pub(super) fn directory(source: &Source) -> Vec<u8> {
     let (base, name) = source.there();
     let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
@@ -353,7 +353,7 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
     let named = source.form() == Form::Named;
     let far = match source.target() {
         Target::Daemon { path, .. } => {
-            // `HOST::MODULE/`: of that the path is the end.
+            // `path` is the end of `HOST::MODULE/PATH`.
             let mut word = typed[..typed.len() - path.len()].to_vec();
             if !word.ends_with(b"/") {
                 word.push(b'/');
@@ -363,14 +363,14 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
             FarSource { word: OsString::from_vec(word), below, enter: None }
         }
         _ => {
-            // Up to the name, if there is one.
+            // The part before the name, if there is a name.
             let end = if named {
                 typed.iter().rposition(|byte| matches!(byte, b'/' | b':')).map_or(0, |at| at + 1)
             } else {
                 typed.len()
             };
             let mut word = typed[..end].to_vec();
-            // rsync sends it itself.
+            // rsync itself sends `.` if nothing follows the colon.
             if word.ends_with(b":") {
                 word.push(b'.');
             }
@@ -386,7 +386,7 @@ pub(super) fn place(source: &Source, hold: Option<&Hold>) -> (FarSource, SourceT
     (far, SourceTree { root, prefix: prefix.to_vec(), above: Vec::new() })
 }
 
-/// Whether the rules may leave of the sources no more than a name, as [`super::alone`] asks of sources here; `None` if there is no answer.
+/// Whether the rules may leave only one name of the sources, as [`super::alone`] finds out for local sources; `None` if there is no answer.
 fn leaves_a_name(way: &Way<'_>, far: &FarSource, trees: &[SourceTree], rules: &[OsString]) -> Option<bool> {
     let Way { config, supervisor, .. } = *way;
     let mut words = way.options();

@@ -1,12 +1,12 @@
-//! As whom the rsync that writes runs: root may write into directories that lack `u+w`, everybody else has to make them writable first.
+//! The user as whom the receiving rsync runs: root may write into directories that lack `u+w`, but other users have to make them writable first.
 //!
-//! At a destination on this machine it is who runs this one. Whom a remote shell or a daemon gives it to is not known here: `root@nas` may
-//! be mapped, and a daemon's default is nobody. Then launches do what is right for both.
+//! With a local destination, it is the user who runs multi-sync. With a remote shell or a daemon it is not known here: `root@nas` may be mapped to another
+//! user, and a daemon runs as nobody by default. The launches then work in a way that is right for both.
 
 use crate::config::Config;
 use crate::rsync::options::{Meaning, Superuser};
 
-/// As whom the receiving rsyncs run.
+/// The user as whom receiving rsyncs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Receiver {
     Root,
@@ -14,17 +14,17 @@ pub(super) enum Receiver {
     Unknown,
 }
 
-/// What becomes of directories without `u+rwx` that would be split.
+/// How to treat directories without `u+rwx` that would otherwise be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Locked {
-    /// They are made with `u+rwx`, and get their modes last.
+    /// They are created with `u+rwx`, and get their own modes last.
     pub unlock: bool,
     /// They are not split.
     pub keep_whole: bool,
 }
 
 impl Receiver {
-    /// `is_root` says it of the rsyncs that are started.
+    /// `is_root` is true if rsyncs that are started here run as root.
     pub fn of(config: &Config, is_root: bool) -> Receiver {
         match (config.destination.is_local(), is_root) {
             (true, true) => Receiver::Root,
@@ -38,9 +38,9 @@ impl Receiver {
     }
 
     pub fn locked(self, config: &Config, meaning: &Meaning) -> Locked {
-        // With these a single rsync that is not root does not make directories writable for itself, and fails.
+        // With these options, a single rsync that is not root does not make directories writable for itself, and fails.
         let strict = meaning.acls || meaning.xattrs;
-        // Names of one inode may be on both sides of a directory that stays whole, and ignored ones in it.
+        // Names of one inode may be inside and outside a directory that is not split, and it may contain ignored entries.
         let must_split = self == Receiver::Unknown && (meaning.hard_links || config.gitignore);
         let unlock = !self.is_root() && meaning.perms && meaning.superuser != Superuser::Yes && (!strict || must_split);
         let splits = self == Receiver::Unknown && config.gitignore;

@@ -1,7 +1,7 @@
-//! Sources under the user's own `--relative`: which part of a source is only where it is, and which part arrives as its name.
+//! Sources with the user's own `--relative`: which part of a path only leads to the source, and which part is its name at the destination.
 //!
-//! rsync(1), `--relative`: the name is what follows `/./`, or the whole source. Only forms whose meaning is certain without looking
-//! through links are taken; the others are left to one rsync.
+//! The name is what follows `/./`, or otherwise the whole path (rsync(1), `--relative`). Only paths whose meaning is certain without following links are
+//! accepted; the others are left to one rsync.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-/// A source under `--relative`.
+/// A source with `--relative`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Relative {
-    /// The directory that holds the source, absolute.
+    /// The directory that contains the source, as an absolute path.
     pub parent: PathBuf,
-    /// Its name there.
+    /// Its name in this directory.
     pub name: OsString,
-    /// How rsync arguments of entries below `parent` start.
+    /// The beginning of rsync's arguments for entries below `parent`.
     pub prefix: Vec<u8>,
-    /// What comes before `name` in the transfer, with its slash; empty if nothing does.
+    /// The path that precedes `name` in the transfer, with a slash at its end; may be empty.
     pub above: Vec<u8>,
-    /// The directory that names start at.
+    /// The directory at which names begin.
     base: PathBuf,
 }
 
 impl Relative {
-    /// Reads a source as typed in the directory `cwd`; `None` if one rsync should.
+    /// Reads a source that was typed in the directory `cwd`; `None` if it has to be left to one rsync.
     pub fn of(word: &OsStr, cwd: &Path) -> Option<Relative> {
         let word = word.as_bytes();
         let (before, name) = match word.find(b"/./") {
@@ -38,7 +38,7 @@ impl Relative {
             None if name.starts_with(b"/") => PathBuf::from("/"),
             None => cwd.to_owned(),
         };
-        // Without `.`, which would split the name once more.
+        // Without `.` components, which would split the path again.
         let base: PathBuf = base.components().collect();
         let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
         if parts.is_empty() || parts.iter().any(|part| [&b"."[..], b".."].contains(part)) {
@@ -65,12 +65,12 @@ impl Relative {
         Some(Relative { parent, name: OsStr::from_bytes(last).to_owned(), prefix, above, base })
     }
 
-    /// Whether this directory is one of those above the source that are sent with it.
+    /// Whether this directory is above the source, and part of the transfer.
     pub fn sends(&self, dir: &Path) -> bool {
         self.parent.starts_with(dir) && dir.starts_with(&self.base) && dir != self.base
     }
 
-    /// Whether rsync would have to merge the two: one is inside the other, or they share directories above of different origin.
+    /// Whether rsync would have to merge the two sources: one is inside the other, or the directories above them have the same names but different origins.
     pub fn meets(&self, other: &Relative) -> bool {
         let path = |source: &Relative| [&source.above[..], source.name.as_bytes(), b"/"].concat();
         let (one, two) = (path(self), path(other));

@@ -1,5 +1,5 @@
-//! Lines about sources that were typed as paths from the root, with `--relative`: rsync prints their names with the slash. Launches get such
-//! sources by another form of the same name (`/./home/user/f`), of which it prints none.
+//! Lines about sources that were typed as paths from the root, with `--relative`: rsync prints their names with the leading slash. Launches get such sources in
+//! another form (`/./home/user/f`), for which rsync prints no slash.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::endpoint::Source;
 use crate::rsync::options::Meaning;
 
-/// How long the letters of `-i` are.
+/// The number of letters in a line of `-i`.
 const LETTERS: usize = 11;
 
 /// The names of such sources, without the slash.
@@ -23,7 +23,7 @@ impl Rooted {
         Rooted(sources.iter().filter(|source| is_rooted(source)).map(name).collect())
     }
 
-    /// The line as rsync prints it. What is deleted is named without the slash there too.
+    /// The line as one rsync would print it. For deletions, one rsync prints no slash either.
     pub fn line<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
         let begins = [Some(0), (line.get(LETTERS) == Some(&b' ') && line[0] != b'*').then_some(LETTERS + 1)];
         let names = |at: &usize| self.0.iter().any(|name| is_of(&line[*at..], name));
@@ -34,17 +34,17 @@ impl Rooted {
     }
 }
 
-/// Whether lines about sources that were typed from the root cannot be told from others, or not for certain.
+/// Whether lines about sources that were typed from the root cannot be distinguished from others with certainty.
 pub(super) fn are_unclear(sources: &[(Source, std::fs::Metadata)]) -> bool {
     let (rooted, others): (Vec<_>, Vec<_>) =
         sources.iter().map(|(source, _)| source).partition(|source| is_rooted(source));
-    // rsync writes other bytes as numbers, which depends on the locale.
+    // rsync prints other bytes as numbers, depending on the locale.
     let is_plain = |source: &&Source| name(source).iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\');
     let clear = others.is_empty() && rooted.iter().all(is_plain);
     !rooted.is_empty() && !clear
 }
 
-/// Whether the source was typed as a path from the root, with nothing of it left out.
+/// Whether the source was typed as a path from the root without `/./`.
 pub(super) fn is_rooted(source: &Source) -> bool {
     let word = source.original().as_bytes();
     word.starts_with(b"/") && !word.contains_str(b"/./")
@@ -55,7 +55,7 @@ fn name(source: &Source) -> Vec<u8> {
     parts.collect::<Vec<_>>().join(&b'/')
 }
 
-/// Whether the line is about this source, what is in it, or a directory above it.
+/// Whether the line is about this source, its contents, or a directory above it.
 fn is_of(line: &[u8], name: &[u8]) -> bool {
     match line.strip_prefix(name) {
         Some(rest) => rest.is_empty() || rest.starts_with(b"/") || rest.starts_with(b" "),

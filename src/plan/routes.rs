@@ -1,4 +1,4 @@
-//! The ways to the other machine over which logins are shared.
+//! The routes to the other machine on which launches share connections.
 
 use super::addresses;
 use crate::config::Config;
@@ -7,7 +7,7 @@ use crate::endpoint::Target;
 use crate::rsync::options::{Meaning, Opt, Options, command_words};
 use crate::supervise::Supervisor;
 
-/// One for each address of the other machine; none if one of them has none.
+/// One route for each address of the other machine; empty if one of them has none.
 pub(super) fn find(config: &Config, options: &Options, meaning: &Meaning, supervisor: &Supervisor) -> Vec<Route> {
     if options.mentions(&[Opt::Ipv4, Opt::Ipv6]) || !config.hosts.is_empty() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Where the directory of a run lies: outside of what is copied and written, if that can be had.
+//! Where the run directory is created: outside of everything that is copied or written, if possible.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,28 @@ use crate::error::{Error, Result};
 use super::{Plan, mounts, sources};
 
 impl Plan {
-    /// Directories among the sources that are on this machine, whatever links lead there.
+    /// The local directories among the sources, as real paths.
     fn trees_here(&self) -> impl Iterator<Item = PathBuf> + '_ {
         let here = if self.far.is_some() { &[][..] } else { &self.trees };
         here.iter().map(|tree| sources::resolve(&tree.root.path()))
     }
 
-    /// Makes the bucket directory in the place for the directories of runs ([`Config::state`]). `None` if there is none, or if it is among what is
-    /// copied or written: it must not change what this run finds there, nor be found by it.
+    /// Creates the bucket directory in the place for run directories ([`Config::state`]). `None` if there is no such place, or if it lies inside what is copied
+    /// or written: there it would change what this run finds, or be found by the run.
     ///
     /// # Errors
-    /// It cannot be made there.
+    /// The directory cannot be created there.
     pub fn make_in_state(&self, config: &Config) -> io::Result<Option<BucketDir>> {
         let Some(place) = config.state.as_deref().filter(|_| config.buckets.is_none() && !config.keep) else {
             return Ok(None);
         };
         let meaning = config.options.meaning();
-        // A link in the source may lead there.
+        // A symbolic link in the source may lead to this place.
         if meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links {
             return Ok(None);
         }
         let real = sources::resolve(place);
-        // Of a list of names there are no trees.
+        // For a list of names there are no trees, so that the sources are added as typed.
         let typed = config.sources.iter().filter(|source| source.is_local()).map(|source| {
             let base = source.base(&config.cwd);
             sources::resolve(&source.name().map_or(base.clone(), |name| base.join(name)))
@@ -47,10 +47,10 @@ impl Plan {
         BucketDir::in_state(place, &sources, local.as_deref()).map(Some)
     }
 
-    /// Makes the bucket directory, outside of what is copied if possible.
+    /// Creates the bucket directory, outside of what is copied if possible.
     ///
     /// # Errors
-    /// As [`BucketDir::create`]; also when a directory that is to be kept would be copied.
+    /// As [`BucketDir::create`]; also if the directory is to be kept and would be copied.
     pub fn make_buckets(&self, config: &Config) -> Result<BucketDir> {
         let sources: Vec<PathBuf> = self.trees_here().collect();
         let local = config.destination.is_local().then(|| sources::resolve(Path::new(&self.recipe.destination)));
@@ -65,7 +65,7 @@ impl Plan {
         Ok(buckets)
     }
 
-    /// The directory of a run that goes on.
+    /// Opens the directory of a run that is resumed.
     ///
     /// # Errors
     /// As [`BucketDir::open`].
@@ -74,7 +74,7 @@ impl Plan {
         BucketDir::open(dir, &sources)
     }
 
-    /// Whether one rsync for everything may come upon the directory of the run: it does not know that it is to be left out.
+    /// Whether one rsync for everything may copy or delete the run directory, because it does not know that it has to leave it out.
     pub fn one_rsync_meets(&self, config: &Config, buckets: &BucketDir) -> bool {
         let meaning = config.options.meaning();
         let follows = meaning.copy_links || meaning.copy_dirlinks || meaning.copy_unsafe_links;

@@ -1,4 +1,4 @@
-//! Who scans a source that several hosts see.
+//! Chooses which machines scan a source that several hosts see.
 
 use super::{Plan, SourceTree, Strategy};
 use crate::config::Config;
@@ -8,16 +8,16 @@ use crate::handle::renumbers;
 use crate::scan::{Root, is_elsewhere};
 
 impl Plan {
-    /// When the hosts scan, if they do; not where there is one rsync only, which looks for itself.
+    /// When the hosts scan, if they do at all. A single rsync reads the source itself, so that nothing is scanned.
     ///
     /// # Errors
-    /// They are to, and what they would say could not be put together.
+    /// The hosts have to scan, but their results could not be combined.
     pub fn hosts_scan(&self, config: &Config) -> Result<Option<Begin>> {
         let is_one = matches!(self.strategy, Strategy::Plain(_));
         if config.hosts.is_empty() || config.gitignore || self.trees.is_empty() || is_one {
             return Ok(None);
         }
-        // Each machine makes up its own numbers there, and who shares a file is known by them.
+        // On such file systems, each machine makes up its own inode numbers, so that names of one file cannot be recognized.
         let mut paths = self.trees.iter().map(|tree| tree.root.path());
         let is_odd = self.hard_links && paths.any(|path| renumbers(&path));
         match (config.scan_by, is_odd) {
@@ -34,7 +34,7 @@ impl Plan {
         }
     }
 
-    /// The roots of its scan, as they are called on source hosts.
+    /// The roots of the scan, as source hosts name them.
     pub fn roots_there(&self, config: &Config) -> Vec<Root> {
         let there = |tree: &SourceTree| Root { base: config.cwd.join(&tree.root.base), ..tree.root.clone() };
         self.trees.iter().map(there).collect()

@@ -1,4 +1,4 @@
-//! The sources: what is there, and how each becomes a scan and the beginning of rsync arguments.
+//! The sources: what exists, and how each becomes a scan and the beginning of rsync's arguments.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -24,23 +24,23 @@ pub(super) struct Found {
     pub missing: Vec<(OsString, io::ErrorKind)>,
 }
 
-/// Looks at all sources. Fails, with rsync's code, if none exists, unless `--ignore-missing-args` makes that no error. What is not allowed to
-/// be looked at may exist.
+/// Looks at all sources. If none exists, fails with rsync's exit code, unless `--ignore-missing-args` allows that. A source that may not be looked at counts as
+/// existing.
 pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
     let mut found = Found { present: Vec::new(), missing: Vec::new() };
     let mut first_error = None;
     if config.pulls() {
-        // Who asks has to log in there first.
+        // These sources can only be looked at after a login.
         return Ok(found);
     }
     for source in &config.sources {
         let base = source.base(&config.cwd);
-        // A trailing slash follows a link, a bare name does not (rsync(1), USAGE).
+        // With a trailing slash, rsync follows a symbolic link; otherwise it does not (rsync(1), USAGE).
         let looked = match source.name() {
             Some(name) => fs::symlink_metadata(base.join(name)),
             None => fs::metadata(&base),
         };
-        // With --relative rsync copies what is no directory, and leads to none, whatever slashes follow it.
+        // With `--relative`, rsync copies a source that is not a directory and does not point to one, even if it has trailing slashes.
         let is_dir = looked.as_ref().is_ok_and(fs::Metadata::is_dir);
         if let Some(named) = before_slashes(source, &config.cwd).filter(|_| meaning.relative && !is_dir) {
             found.present.push(named);
@@ -53,7 +53,7 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
                 first_error.get_or_insert_with(|| io::Error::from(error));
             }
             Ok(metadata) => found.present.push((source.clone(), metadata)),
-            // A name is missing; a directory that rsync would change to is an error all the same.
+            // With this option, a missing name is no error, but a missing directory that rsync would change to still is.
             Err(error)
                 if meaning.ignore_missing_args
                     && error.kind() == io::ErrorKind::NotFound
@@ -76,7 +76,7 @@ pub(super) fn look(config: &Config, meaning: &Meaning) -> Result<Found> {
     }
 }
 
-/// Fails if a source is a directory: without recursion rsync would skip it, and end with 0.
+/// Fails if a source is a directory: without recursion, rsync would skip it, and exit with 0.
 pub(super) fn refuse_directories(config: &Config, found: &Found) -> Result<()> {
     let Some((source, _)) = found.present.iter().find(|(_, metadata)| metadata.is_dir()) else { return Ok(()) };
     let turns_off = |setting: &Setting| setting.negated && matches!(setting.spec.id, Opt::Recursive | Opt::Dirs);
@@ -95,7 +95,7 @@ pub(super) fn refuse_directories(config: &Config, found: &Found) -> Result<()> {
         .remedy(remedy))
 }
 
-/// What a source names with slashes behind it.
+/// A source without its trailing slashes, if that exists.
 fn before_slashes(source: &Source, cwd: &Path) -> Option<(Source, fs::Metadata)> {
     let mut word = source.original().as_bytes();
     while let Some(shorter) = word.strip_suffix(b"/").or(word.strip_suffix(b"/.")) {
@@ -107,14 +107,14 @@ fn before_slashes(source: &Source, cwd: &Path) -> Option<(Source, fs::Metadata)>
 }
 
 impl Found {
-    /// The directory that rsync is started in. The contents form needs `./` arguments: they bring the attributes of the directory
+    /// The directory in which rsync is started. A source with a trailing slash needs `./` arguments, because only these copy the attributes of the directory
     /// itself.
     pub fn base(&self, config: &Config) -> PathBuf {
         let contents = self.present.iter().find(|(source, _)| source.form() == Form::Contents);
         contents.or(self.present.first()).map_or_else(|| config.cwd.clone(), |(source, _)| source.base(&config.cwd))
     }
 
-    /// Whether rsync certainly needs a directory to copy them into.
+    /// Whether rsync certainly needs a directory to copy the sources into.
     pub fn fill_a_directory(&self, meaning: &Meaning) -> bool {
         let all = meaning.recursive && !meaning.has_filter_rules && !meaning.prune_empty_dirs;
         all && meaning.files_from.is_none()
@@ -122,12 +122,12 @@ impl Found {
             && self.present.iter().any(|(_, found)| found.is_dir())
     }
 
-    /// The sources under the user's own `--relative`; `None` if one of them is not of a certain form.
+    /// The sources with the user's own `--relative`; `None` if the meaning of one of them is not certain.
     pub fn relative(&self, config: &Config) -> Option<Vec<Relative>> {
         self.present.iter().map(|(source, _)| Relative::of(source.original(), &config.cwd)).collect()
     }
 
-    /// What is scanned, and what is a unit without a scan.
+    /// Divides the sources into trees, which are scanned, and single units.
     pub fn split(&self, config: &Config, relative: Option<Vec<Relative>>) -> (Vec<SourceTree>, Vec<SingleSource>) {
         let base = self.base(config);
         let placed: Vec<(SourceTree, &fs::Metadata)> = match relative {
@@ -164,14 +164,14 @@ impl Found {
     }
 }
 
-/// Where a source is, whatever links lead there.
+/// The real path of a source.
 pub(super) fn real_path(source: &Source, config: &Config) -> PathBuf {
     let mut path = source.base(&config.cwd);
     path.extend(source.name());
     resolve(&path)
 }
 
-/// The real path, of the deepest part that exists if not all does.
+/// The real path, or, if it does not exist, that of the deepest part that does, with the rest appended.
 pub(super) fn resolve(path: &Path) -> PathBuf {
     let mut missing = Vec::new();
     let mut existing = path;
@@ -193,7 +193,7 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
 fn prefix(form: Form, own_base: &Path, base: &Path) -> Vec<u8> {
     match (form, own_base == base) {
         (Form::Contents, true) => b"./".to_vec(),
-        // The part before `/./` is not sent (rsync(1), --relative), and unlike `./` it brings no attributes of the parent.
+        // The part before `/./` is not copied (rsync(1), `--relative`); unlike `./`, this form does not copy the attributes of the parent directory.
         (Form::Named, true) => b"././".to_vec(),
         (_, false) => {
             let mut prefix = own_base.as_os_str().as_bytes().to_vec();

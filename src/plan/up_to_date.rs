@@ -1,10 +1,10 @@
-//! Whether everything at DEST is up to date already: one rsync with `--dry-run` looks while the source is asked what it is. Through a connection that is
-//! slow to open, the questions, the scan and the launches of several rsyncs cost more than the one look that finds nothing to do; so that is
-//! not to be slower than one rsync.
+//! Whether everything at DEST is already up to date: one rsync with `--dry-run` checks that while the sources are examined. Through a connection that takes
+//! long to open, the questions, the scan and the launches of several rsyncs take longer than one rsync that finds nothing to do. With this check, multi-sync is
+//! not slower than one rsync.
 //!
-//! A dry run compares as the copy does and prints a line for whatever that would change: each kind of difference was planted, with 3.2.7 and 3.5.0,
-//! and each was printed. The first such line ends it, and the copy is made as always: nothing was changed until then, and nothing is concluded
-//! but from a look that came to its end with code 0, no line on standard error, and sums that are all 0.
+//! A dry run compares as the copy does, and prints a line for each change that the copy would make: each kind of difference was tried with 3.2.7 and 3.5.0, and
+//! each was printed. The first such line ends the check, and the copy begins as usual: nothing was changed so far. The result counts only if the dry run ended
+//! with code 0, without a line on standard error, and with all totals 0.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +21,14 @@ use crate::rsync::output::{Figures, Line, Transcript};
 use crate::supervise::{Stop, Stream, Supervisor};
 use crate::thread;
 
-/// In front of what a dry run prints of an entry: nothing that rsync says begins so.
+/// Precedes each line that a dry run prints about an entry. No message of rsync begins with it.
 const MARK: &str = "~";
-/// A look that takes longer is one through so many entries that several rsyncs find out sooner.
+/// If the check takes longer, there are so many entries that several rsyncs find the answer sooner.
 const LONGEST: Duration = Duration::from_secs(1);
-/// So long the end of one that was given up is waited for.
+/// How long the end of an abandoned check is waited for.
 const LONGEST_END: Duration = Duration::from_secs(5);
 
-/// What a dry run is told along with the copy, and what changes nothing where all is up to date. With all others the copy is made at once.
+/// The options that the dry run may get, and that change nothing if everything is up to date. With any other option the copy begins at once.
 #[rustfmt::skip] // A table.
 const KNOWN: [Opt; 51] = [
     Opt::Acls, Opt::Address, Opt::Archive, Opt::BlockSize, Opt::Bwlimit, Opt::ChecksumChoice, Opt::Compress, Opt::CompressChoice,
@@ -40,10 +40,10 @@ const KNOWN: [Opt; 51] = [
     Opt::WholeFile, Opt::Xattrs,
 ];
 
-/// A look that goes on. It is ended when this goes.
+/// A running check. Dropping it ends the check.
 pub struct UpToDate {
     supervisor: Arc<Supervisor>,
-    /// `None` once it has ended.
+    /// `None` after the check has ended.
     answer: Mutex<Option<Receiver<Option<Figures>>>>,
     until: Instant,
 }
@@ -54,13 +54,13 @@ impl std::fmt::Debug for UpToDate {
     }
 }
 
-/// Whether a job is one that may have nothing to do, and wants no more of it than that it is done.
+/// Whether the job may have nothing to do, and needs nothing else from the run.
 pub(super) fn may_be(config: &Config) -> bool {
     let keeps = config.buckets.is_some() || config.keep || config.limits_given;
     let looks_otherwise =
         config.dry_run || config.verify_only || config.counts_deletions || config.delete_limit.is_some();
     let first_pass = config.first_pass == Wish::On;
-    // Others are denied what a dry run does not try: a directory that they may not write to is made writable, and locked again.
+    // If the user is not root, rsync may be denied something that a dry run does not try: it would make a directory writable, and lock it again.
     let is_root = rustix::process::geteuid().is_root();
     let is_plain = is_root && config.hosts.is_empty() && config.timetable.is_none() && !config.gitignore;
     let dest = config.destination.as_typed(&config.cwd);
@@ -75,25 +75,25 @@ pub(super) fn may_be(config: &Config) -> bool {
 }
 
 impl UpToDate {
-    /// Starts the look, through the connection if it opens. `None` if the system allows no more threads.
+    /// Starts the check, through the connection if that opens. `None` if the system allows no more threads.
     pub(super) fn start(config: &Config, early: Option<Arc<Connections>>) -> Option<UpToDate> {
         let supervisor = Arc::<Supervisor>::default();
         let (sender, answer) = mpsc::sync_channel(1);
         let (own, config) = (Arc::clone(&supervisor), config.clone());
         let began = thread::detach(move || {
             let found = look(&config, early.as_deref(), &own).ok().flatten();
-            // Who has given up does not listen.
+            // After the check was abandoned, nothing receives this.
             let _ = sender.send(found);
         });
         let until = Instant::now() + LONGEST;
         began.ok().map(|()| UpToDate { supervisor, answer: Mutex::new(Some(answer)), until })
     }
 
-    /// rsync's figures if all is up to date; `None` if something is to be done, or nobody knows in time.
+    /// rsync's figures if everything is up to date; `None` if something is to be done, or if the answer comes too late.
     pub fn wait(&self, given_up: impl Fn() -> bool) -> Option<Figures> {
-        /// How often it is asked.
+        /// How often `given_up` is checked.
         const LOOK_EVERY: Duration = Duration::from_millis(20);
-        // Also what has answered already counts for nothing then.
+        // If the run was given up, even an existing answer does not count.
         while !given_up() {
             let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
             match answer.as_ref()?.recv_timeout(LOOK_EVERY) {
@@ -106,7 +106,7 @@ impl UpToDate {
         None
     }
 
-    /// Has it end, and waits for that: a daemon may let in one client only.
+    /// Ends the check, and waits for its end, because a daemon may accept only one client.
     pub(super) fn end(&self) {
         self.supervisor.stop(Stop::Terminate);
         if let Some(answer) = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -125,15 +125,15 @@ impl Drop for UpToDate {
 fn look(config: &Config, early: Option<&Connections>, supervisor: &Supervisor) -> Result<Option<Figures>> {
     let mut words = config.options.argv().to_vec();
     if let Some(connections) = early {
-        // Without it ssh might ask for a password, for the second time.
+        // Without the connection, ssh might ask for a password a second time.
         if connections.wait_for_socket(0, supervisor).is_none() {
             return Ok(None);
         }
         words.extend(["-e".into(), connections.wait(0, 0, supervisor)]);
     }
-    // A daemon's greeting is for the user: it is a line like any other.
+    // The greeting of a daemon is for the user, so that it counts as a line like any other.
     words.extend(["-n", "--stats", "--no-h"].map(Into::into));
-    // Without `%i` it does not name a link of which only the owner differs (experiment, 3.5.0).
+    // Without `%i`, rsync does not print a symbolic link of which only the owner differs (experiment, 3.5.0).
     words.push(format!("--out-format={MARK}%i %n").into());
     words.push("--".into());
     words.extend(config.sources.iter().map(|source| source.original().to_owned()));

@@ -12,7 +12,7 @@ use crate::plan::sources;
 use crate::rsync::filter::Filters;
 use crate::rsync::options::{Aliases, Class, CommandLine, specs};
 
-/// What the examples are about.
+/// The files that the examples refer to.
 fn world(dir: &Path) {
     for name in ["src/a", "other/a", "ruled", "dst"] {
         fs::create_dir_all(dir.join(name)).unwrap();
@@ -30,12 +30,12 @@ fn world(dir: &Path) {
     symlink("src", dir.join("link")).unwrap();
 }
 
-/// The facts about a command line, as the plan gathers them, but that rsync is not asked.
+/// The facts about a command line, as the plan gathers them, but without asking rsync.
 fn facts(example: &str, cwd: &Path, as_root: bool) -> Facts {
     facts_of_line(example, cwd, as_root, true)
 }
 
-/// Without `looks` nothing is looked at but the command line.
+/// Without `looks`, only the command line is considered.
 fn facts_of_line(example: &str, cwd: &Path, as_root: bool, looks: bool) -> Facts {
     let words = shell_words::split(example).unwrap();
     let CommandLine { options, mut operands } = CommandLine::parse(&words, &Aliases::default(), false).unwrap();
@@ -62,7 +62,7 @@ fn facts_of_line(example: &str, cwd: &Path, as_root: bool, looks: bool) -> Facts
     facts
 }
 
-/// What no command line brings about here, and is known before anything is looked at.
+/// Sets facts that no command line can cause here, and that are known before anything is looked at.
 fn pretend_of_line(id: &str, facts: &mut Facts) {
     match id {
         "alias" => facts.alias = Some("-H".into()),
@@ -71,7 +71,7 @@ fn pretend_of_line(id: &str, facts: &mut Facts) {
     }
 }
 
-/// What no command line brings about in a plain directory.
+/// Sets facts that no command line can cause in a plain directory.
 fn pretend(id: &str, facts: &mut Facts) {
     pretend_of_line(id, facts);
     match id {

@@ -1,4 +1,4 @@
-//! What is begun before it is known whether several rsyncs copy: over a long link each question costs as much as a listing.
+//! What is begun before it is known whether several rsyncs copy: over a slow link, each question costs as much as a listing.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::endpoint::Target;
 use crate::far::{self, Listing, Means, Reach, Wanted};
 use crate::scan::Scan;
 
-/// What goes on while the sources are asked what they are.
+/// What is running while the sources are examined.
 #[derive(Debug, Default)]
 pub(super) struct Early {
-    /// rsync's listing of all that is in the one source.
+    /// rsync's listing of everything in the only source.
     pub begun: Option<Listing>,
-    /// Looks whether there is anything to do.
+    /// The check whether everything is up to date.
     pub up_to_date: Option<UpToDate>,
 }
 
 impl Early {
-    /// Has rsync list all that `scan` asks for, where that is how it will be scanned and no other question comes before; and one look whether there is
-    /// anything to do. A daemon that lets in one client only answers one of them, and who needs the other answer asks again.
+    /// Begins a listing of everything that `scan` asks for, if the source will be scanned in that way and no other question comes first, and a check whether
+    /// everything is up to date. A daemon that accepts only one client answers only one of them; the other question is asked again later.
     pub fn start(way: &Way<'_>, reach: &Reach, scan: Option<&Scan>) -> Early {
         let config = way.config;
         let is_daemon = config.sources.iter().any(|source| matches!(source.target(), Target::Daemon { .. }));
@@ -34,24 +34,24 @@ impl Early {
         early
     }
 
-    /// Looks whether there is anything to do, if that was not begun.
+    /// Begins the check whether everything is up to date, unless it was begun.
     pub fn ask(&mut self, way: &Way<'_>) {
         if self.up_to_date.is_none() && up_to_date::may_be(way.config) {
             self.up_to_date = UpToDate::start(way.config, way.early.cloned());
         }
     }
 
-    /// The first line of the listing, if that has begun and was let in.
+    /// The first line of the listing, if that was begun and accepted.
     pub fn first_line(&mut self, way: &Way<'_>) -> Option<Vec<u8>> {
         let line = self.begun.as_ref()?.first_line(|| way.supervisor.stopped());
         if line.is_none() {
-            // What goes on beside it may have the only place.
+            // The check may occupy the only connection that the daemon accepts.
             *self = Early::default();
         }
         line
     }
 
-    /// What the source is, where the answer may be that there is no place: what goes on beside it is ended then, and it is asked again.
+    /// The answer about the source. If the daemon accepted no further client, everything else is ended, and the question is asked again.
     pub fn let_in(&mut self, answer: Listed, ask: impl Fn() -> Listed, way: &Way<'_>) -> Listed {
         if !answer.has_no_place() {
             return answer;
@@ -60,7 +60,7 @@ impl Early {
         patiently(way.supervisor, ask, Listed::has_no_place)
     }
 
-    /// For all who have a part in the run.
+    /// Shares both with all parts of the run.
     pub fn shared(self) -> (Option<Arc<Listing>>, Option<Arc<UpToDate>>) {
         (self.begun.map(Arc::new), self.up_to_date.map(Arc::new))
     }

@@ -1,4 +1,4 @@
-//! The question what a source is: rsync lists it.
+//! Asks what a source is, by a listing of rsync.
 
 use std::ffi::OsString;
 
@@ -12,7 +12,7 @@ use crate::rsync::options::Opt;
 use crate::rsync::{exit, messages};
 use crate::supervise::{Stream, Supervisor};
 
-/// Asks, and asks again after a pause where the answer is that there is no place, or none.
+/// Asks, and repeats the question after pauses while `is_none` says that there is no answer.
 pub(super) fn patiently<T>(supervisor: &Supervisor, ask: impl Fn() -> T, is_none: impl Fn(&T) -> bool) -> T {
     let mut answer = ask();
     for pause in far::PAUSES {
@@ -25,37 +25,37 @@ pub(super) fn patiently<T>(supervisor: &Supervisor, ask: impl Fn() -> T, is_none
     answer
 }
 
-/// Whether rsync was not let in because others have what places there are.
+/// Whether the daemon refused rsync because of too many clients.
 pub(super) fn tells_no_place(said: &[Vec<u8>]) -> bool {
     said.iter().any(|line| messages::read(line).is_some_and(|message| message.is_no_place()))
 }
 
-/// What rsync has answered that lists a source.
+/// The answer of an rsync that lists a source.
 #[derive(Default)]
 pub(super) struct Listed {
-    /// What a daemon has printed before it.
+    /// What a daemon printed before the listing.
     pub greeting: Vec<Vec<u8>>,
-    /// The line of the source, if it came to its end.
+    /// The line of the source, if rsync ended successfully.
     pub line: Option<Vec<u8>>,
     pub said: Vec<Vec<u8>>,
-    /// How it ended, if it was started.
+    /// The exit code, if rsync was started.
     pub code: Option<u8>,
 }
 
 impl Listed {
-    /// It was not let in.
+    /// Whether rsync was refused because of too many clients.
     pub fn has_no_place(&self) -> bool {
         self.line.is_none() && tells_no_place(&self.said)
     }
 }
 
-/// The source as rsync lists it; with `entry` by an rsync that enters it.
+/// Lists the source with rsync; with `entry`, rsync enters it first.
 pub(super) fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Listed {
     let Way { config, supervisor, .. } = *way;
     let mut words = way.options();
     words.extend(["--list-only", "-d"].map(OsString::from));
     words.extend(without_motd(config));
-    // The directory, without what is in it.
+    // Lists the directory without its contents.
     words.extend((source.form() == Form::Contents).then(|| "--exclude=*".into()));
     if let Some(entry) = entry {
         let mut option = OsString::from("--rsync-path=");
@@ -72,19 +72,19 @@ pub(super) fn list(way: &Way<'_>, source: &Source, entry: Option<&Entry>) -> Lis
         _ => {}
     });
     let code = ended.ok().map(|ended| ended.code());
-    // What looks so before it was the daemon's.
+    // Earlier lines that look like a listing belong to the daemon's greeting.
     let at = printed.iter().rposition(|line| listed_kind(line).is_some());
     let listed = at.map(|at| printed.split_off(at).swap_remove(0));
     Listed { greeting: printed, line: listed.filter(|_| code == Some(exit::OK)), said, code }
 }
 
-/// Keeps a daemon from greeting, where it is not to be heard: through a shell there is none, and a login may print anything.
+/// Suppresses the greeting of a daemon if the user is not to see it. Through a shell there is no greeting, but a login may print anything.
 pub(super) fn without_motd(config: &Config) -> Option<OsString> {
     let greets = matches!(config.far_end(), Target::Daemon { .. }) && !config.options.mentions(&[Opt::Motd]);
     (!greets).then(|| "--no-motd".into())
 }
 
-/// The letter of its type, if this is a line of a listing.
+/// The letter of the file type, if this is a line of a listing.
 pub(super) fn listed_kind(line: &[u8]) -> Option<u8> {
     let (mode, rest) = line.split_at_checked(10)?;
     let is_mode = mode[1..].iter().all(|byte| b"rwxsStT-".contains(byte)) && b"-dlbcps".contains(&mode[0]);

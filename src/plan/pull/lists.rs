@@ -1,7 +1,8 @@
-//! Whether a daemon takes lists of names as launches have them, and shows what they name.
+//! Whether a daemon accepts lists of names as launches have them, and shows the entries that they name.
 //!
-//! A module may refuse `--files-from`, or what goes with it (rsyncd.conf(5), `refuse options`). And it may leave out `.`, which `exclude = .*` does:
-//! a list brings the directory whose contents are copied by that name, and one rsync does not ask about it (3.5.0, flist.c, `send_file_list`). Then nothing
+//! A module may refuse `--files-from`, or what comes with it (rsyncd.conf(5), `refuse options`). It may also exclude `.`, as `exclude = .*` does: a list
+//! contains that name for a directory whose contents are copied, but one rsync does not ask for it (3.5.0, flist.c, `send_file_list`). Then nothing would fail,
+//! but DEST would not get the attributes of the source.
 //! fails, and DEST would get no attributes of the source.
 
 use std::os::unix::ffi::OsStrExt;
@@ -12,16 +13,16 @@ use super::{SourceTree, Way};
 use crate::rsync::command::{FarSource, NO_NAME};
 use crate::rsync::exit;
 
-/// Whether lists are taken.
+/// Whether lists are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lists {
     Taken,
     Refused,
-    /// Others have what places there are.
+    /// Unknown, because the daemon accepts no further client.
     NoPlace,
 }
 
-/// Has the source listed as a launch would name it.
+/// Lists the source as a launch would name it.
 pub(super) fn ask(way: &Way<'_>, far: &FarSource, tree: &SourceTree) -> Lists {
     let name = tree.root.name.as_deref().map(OsStrExt::as_bytes);
     let argument = [&tree.prefix[..], name.unwrap_or(NO_NAME.as_bytes())].concat();
@@ -37,5 +38,5 @@ pub(super) fn ask(way: &Way<'_>, far: &FarSource, tree: &SourceTree) -> Lists {
     }
 }
 
-/// Why one rsync copies.
+/// The reason why one rsync copies.
 pub(super) const REFUSED: &str = "the daemon refuses lists of names, or hides from them what they are below";

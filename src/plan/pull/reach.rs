@@ -1,4 +1,4 @@
-//! How the machine of the sources is reached: by rsync with the options that lead there, and by a shell where that sees what rsync sees.
+//! How the machine of the sources is reached: by rsync with its connection options, and by a shell, if that sees what rsync sees.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::hosts;
 use crate::rsync::command::Invocation;
 use crate::rsync::options::{Meaning, Opt, command_words};
 
-/// A source as a word that names the machine as the first one does, and of which rsync sends itself what has no name.
+/// A source as an argument that names the machine in the same way as the first source. If the path is empty, `.` is added, as rsync itself does.
 pub fn whole_word(first: &Source, source: &Source) -> OsString {
     let mut word = source.through(first);
     if matches!(source.target(), Target::Ssh { path, .. } if path.is_empty()) {
@@ -20,7 +20,8 @@ pub fn whole_word(first: &Source, source: &Source) -> OsString {
     word
 }
 
-/// How the source's machine is reached. Where rsync is started there by other words than its name, as another user perhaps, nothing else sees what it sees.
+/// How the machine of the source is reached. If rsync is started there with a special command, possibly as another user, a shell may not see what rsync sees,
+/// so that there is none.
 pub fn reach(config: &Config, source: &Source, meaning: &Meaning) -> Reach {
     let word = whole_word(source, source);
     Reach {
@@ -31,13 +32,13 @@ pub fn reach(config: &Config, source: &Source, meaning: &Meaning) -> Reach {
     }
 }
 
-/// The same, where what it sees is what rsync sees there.
+/// A shell on the machine, if it sees what rsync sees there.
 pub(in super::super) fn shell_by_name(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocation> {
     let ways = [Opt::RsyncPath, Opt::Ipv4, Opt::Ipv6];
     shell(config, target, meaning).filter(|_| !config.options.mentions(&ways))
 }
 
-/// A shell there, by the command that rsync uses.
+/// A shell on the machine, started by the command that rsync uses.
 fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocation> {
     let Target::Ssh { user, host, .. } = target else { return None };
     let typed = meaning.rsh.clone().unwrap_or_else(|| "ssh".into());
@@ -56,7 +57,7 @@ fn shell(config: &Config, target: &Target, meaning: &Meaning) -> Option<Invocati
     Some(Invocation::new(program, arguments, &config.cwd))
 }
 
-/// The options that lead there.
+/// rsync's options for reaching the machine.
 pub fn way(config: &Config) -> Vec<OsString> {
     config.options.absolute_files(&config.cwd).connection_options().argv()
 }

@@ -1,7 +1,7 @@
-//! Several sources on one machine: one argument that all of them are below, and what is asked about them.
+//! Several sources on one machine: one argument above all of them, and what is asked about them.
 //!
-//! rsync takes one source beside a list of names. So all names are below the deepest directory that holds all sources (of a daemon the module), and each is written
-//! with what is only its place: `DIR/./NAME`.
+//! With a list of names, rsync accepts only one source. Therefore all names are below the deepest directory that contains all sources (or below the module of a
+//! daemon), and the part of a path that only leads to a source is written as in `DIR/./NAME`.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +21,7 @@ use crate::supervise::{Ended, Stream};
 
 use super::super::{SingleSource, SourceTree};
 
-/// Beside a list of names rsync wants a destination, also where it only lists.
+/// With a list of names, rsync needs a destination even if it only lists.
 const NOWHERE: &str = "/nonexistent/";
 /// ENOENT as rsync prints it.
 const NOT_FOUND: u32 = 2;
@@ -29,14 +29,14 @@ const NOT_FOUND: u32 = 2;
 /// How several sources are named together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Together {
-    /// The one argument.
+    /// The common argument.
     word: OsString,
-    /// The directory that it names, as the other machine has it.
+    /// The directory that it names on the other machine.
     top: PathBuf,
 }
 
 impl Together {
-    /// `None` if no one argument leads to all of them: they are in several modules, or one is named from the root and another from where a login begins.
+    /// `None` if no single argument leads to all of them: they are in several modules, or some paths begin at the root and others at the login directory.
     pub fn of(sources: &[Source]) -> Option<Together> {
         let first = sources.first()?;
         let (base, _) = first.there();
@@ -65,13 +65,13 @@ impl Together {
         Some(Together { word: OsString::from_vec(word), top })
     }
 
-    /// A directory as it is called below the argument.
+    /// The path of a directory below the argument.
     fn below<'a>(&self, base: &'a Path) -> &'a [u8] {
         let below = base.strip_prefix(&self.top).unwrap_or(base).as_os_str().as_bytes();
         below.strip_prefix(b"/").unwrap_or(below)
     }
 
-    /// What leads to a source that is sent by its name.
+    /// The prefix for a source that is copied by its name.
     fn prefix(&self, base: &Path) -> Vec<u8> {
         match self.below(base) {
             b"" => b"/./".to_vec(),
@@ -80,43 +80,43 @@ impl Together {
     }
 }
 
-/// Whether two of them bring the same name to DEST, as far as their words tell.
+/// Whether two sources copy the same name to DEST, as far as their paths tell.
 pub(in super::super) fn share_a_name(sources: &[Source]) -> bool {
     let mut names: Vec<Option<&OsStr>> = sources.iter().map(Source::name).collect();
     names.sort();
     names.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// What was found of several sources.
+/// What was found out about several sources.
 pub(super) struct Found<'a> {
     pub placed: Placed,
-    /// The directories among them.
+    /// The sources that are directories.
     pub roots: Vec<FarRoot>,
     pub is: Is,
     pub missing: Vec<&'a Source>,
-    /// What a daemon has printed.
+    /// What a daemon printed.
     pub greeting: Vec<Vec<u8>>,
 }
 
-/// What rules ask of them.
+/// Properties of the sources that the rules check.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Is {
     pub several: bool,
     pub file: bool,
     pub link: bool,
     pub same_name: bool,
-    /// Permissions of the one that gives its attributes to DEST.
+    /// The permissions of the source that gives its attributes to DEST.
     pub contents: Option<u32>,
 }
 
-/// Asks rsync what each of them is; `None` if it does not tell of all.
+/// Asks rsync what each source is; `None` if it does not answer for all of them.
 pub(super) fn look<'a>(way: &Way<'_>, together: &Together, sources: &'a [Source]) -> Option<Found<'a>> {
     let (named, contents): (Vec<&Source>, Vec<&Source>) = sources.iter().partition(|one| one.form() == Form::Named);
     let Named { lines, said, greeting } = ask_named(way, together, &named)?;
     let of_contents = match contents[..] {
         [] => None,
         [one] => Some((one, ask_contents(way, &sources[0], one, &named)?)),
-        // They share the name of DEST.
+        // Several sources would be copied to DEST itself.
         _ => return None,
     };
     let mut is = Is::default();
@@ -158,7 +158,7 @@ pub(super) fn look<'a>(way: &Way<'_>, together: &Together, sources: &'a [Source]
 }
 
 impl Found<'_> {
-    /// All of it, with those that are missing as the user is told of them.
+    /// The result without the answers. Missing sources are listed as the user is told of them.
     pub fn placed(self) -> (Placed, Vec<FarRoot>) {
         let why = io::ErrorKind::NotFound;
         let missing = self.missing.iter().map(|source| (source.original().to_owned(), why)).collect();
@@ -166,13 +166,13 @@ impl Found<'_> {
     }
 }
 
-/// Lines of a listing by the names in them, as read and as printed.
+/// The lines of a listing by the names in them, parsed and as printed.
 pub(super) type Lines = HashMap<Vec<u8>, (Line, Vec<u8>)>;
 
-/// Sources that are sent by their names.
+/// The sources that are copied by their names.
 struct Named {
     lines: Lines,
-    /// What was said of those that are not there.
+    /// What rsync printed about those that do not exist.
     said: Vec<Vec<u8>>,
     greeting: Vec<Vec<u8>>,
 }
@@ -196,11 +196,11 @@ fn ask_named(way: &Way<'_>, together: &Together, named: &[&Source]) -> Option<Na
     (all_told && ended.code() == expected).then_some(Named { lines, said, greeting })
 }
 
-/// The source whose contents are sent.
+/// The source whose contents are copied.
 struct Contents {
     line: Line,
     typed: Vec<u8>,
-    /// It has an entry that another source is called.
+    /// It contains an entry with the name of another source.
     meets: bool,
 }
 
@@ -218,7 +218,7 @@ fn ask_contents(way: &Way<'_>, first: &Source, source: &Source, named: &[&Source
     is_answer.then_some(Contents { line, typed, meets: !lines.is_empty() })
 }
 
-/// What rsync lists, what it has said besides, and how it ended.
+/// What rsync listed, what else it printed, and how it ended.
 pub(super) struct Answer {
     pub lines: Lines,
     pub said: Vec<Vec<u8>>,

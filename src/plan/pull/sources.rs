@@ -1,4 +1,4 @@
-//! Sources on another machine that are scanned there: how they are named, and whether their names lead to the same directories when a run ends.
+//! Sources that are scanned on another machine: how they are named, and whether their names still lead to the same directories when a run ends.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,38 +19,38 @@ use super::super::{SingleSource, SourceTree};
 /// How the sources are scanned where they are.
 #[derive(Debug, Clone)]
 pub struct FarScan {
-    /// The way there.
+    /// How the machine is reached.
     pub reach: Reach,
-    /// What lists.
+    /// What lists the sources.
     pub means: Means,
-    /// Number of the user who lists there, if that is known.
+    /// The number of the user who lists there, if known.
     pub user: Option<u32>,
     /// The directories that are scanned.
     pub roots: Vec<FarRoot>,
-    /// How launches name them, and what is not scanned.
+    /// How launches name the sources, and which of them are not scanned.
     pub(in super::super) placed: Placed,
-    /// The way there by each address, if there are several.
+    /// How the machine is reached by the other addresses, if there are several.
     pub(super) others: Vec<Reach>,
-    /// What keeps each rsync in the one source: where something is deleted.
+    /// Holds each rsync in the only source. Used if something is deleted.
     pub hold: Option<Hold>,
-    /// rsync's listing of all that is in the one source, if that has begun.
+    /// rsync's listing of everything in the only source, if that was begun.
     pub begun: Option<Arc<Listing>>,
-    /// Looks whether there is anything to do, if that may be answered soon.
+    /// Checks whether everything is up to date, if an answer may come soon.
     pub up_to_date: Option<Arc<UpToDate>>,
-    /// What a daemon has printed when it was asked about the sources, if it was not asked by the listing.
+    /// What a daemon printed when it was asked about the sources, unless the listing asks it.
     pub greeting: Vec<Vec<u8>>,
 }
 
 /// A source that is scanned where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FarRoot {
-    /// As it was typed.
+    /// The source as typed.
     pub source: OsString,
-    /// Its inode, if that is known.
+    /// Its inode, if known.
     pub inode: Option<u64>,
-    /// The directory there.
+    /// The path of the directory on its machine.
     pub(super) path: Vec<u8>,
-    /// How rsync lists it.
+    /// The line with which rsync lists it.
     pub(super) line: Vec<u8>,
 }
 
@@ -60,45 +60,45 @@ impl FarRoot {
     }
 }
 
-/// How launches name sources on another machine, as [`super::Plan`] has it.
+/// How launches name sources on another machine, in the form of [`super::Plan`].
 #[derive(Debug, Clone)]
 pub(in super::super) struct Placed {
     pub source: FarSource,
     pub trees: Vec<SourceTree>,
     pub singles: Vec<SingleSource>,
     pub missing: Vec<(OsString, io::ErrorKind)>,
-    /// What rsync has said of those.
+    /// What rsync printed about the missing sources.
     pub said: Vec<Vec<u8>>,
 }
 
-/// What is found by the name of a source when a run ends.
+/// What the name of a source leads to when a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Still {
-    /// What it was, as far as is known.
+    /// The same directory, as far as known.
     There,
-    /// It, with something that was added or removed; or another directory, and nothing tells.
+    /// The same directory with entries added or removed, or another directory: this cannot be found out.
     Changed,
     /// Another directory.
     Replaced,
-    /// Nobody has said what, who could say it when the run began.
+    /// There was no answer, although there was one when the run began.
     Unanswered,
 }
 
 impl FarScan {
-    /// What rsync has said of sources that are not there.
+    /// What rsync printed about sources that do not exist.
     pub fn said_of_missing(&self) -> &[Vec<u8>] {
         &self.placed.said
     }
 
-    /// Whether only new connections tell what is found by the names of the sources.
+    /// Whether the last look at the sources needs new connections.
     pub fn are_listed_again(&self) -> bool {
         self.hold.is_none() && self.roots.iter().any(|root| root.inode.is_none())
     }
 
-    /// What is found by the names of the sources by now. One rsync enters each once; several look them up again.
+    /// What the names of the sources lead to now. One rsync enters each source once, but several rsyncs look up its name again.
     pub fn are_still_there(&self, config: &Config, supervisor: &Supervisor) -> Vec<(OsString, Still)> {
         if self.hold.is_some() {
-            // None of them has seen anything else.
+            // All rsyncs were held in the same directory.
             return Vec::new();
         }
         let is_unanswered = |found: &Vec<Still>| found.contains(&Still::Unanswered);
@@ -111,7 +111,7 @@ impl FarScan {
         let asks_shell = self.roots.iter().all(|root| root.inode.is_some());
         let (first, way) = (&config.sources[0], Way { config, early: None, supervisor });
         if !asks_shell {
-            // A daemon tells how a directory looks, and not which it is.
+            // A daemon shows the attributes of a directory, but not its identity.
             let of = |root: &FarRoot| {
                 let source = config.sources.iter().find(|source| source.original() == root.source);
                 let now = list(&way, source.unwrap_or(first), None);
@@ -124,7 +124,7 @@ impl FarScan {
             return self.roots.iter().map(of).collect();
         }
         let mut found = vec![Still::Unanswered; paths.len()];
-        // The address that was scanned through may be cut by now, or lead elsewhere: then nothing is copied through it any more.
+        // The address that was used for the scan may be unreachable now, or lead elsewhere; then nothing was copied through it since.
         for reach in std::iter::once(&self.reach).chain(&self.others) {
             let Ok(now) = far::look_at(reach, &paths, supervisor) else { continue };
             if now.user.is_none() {
@@ -142,7 +142,7 @@ impl FarScan {
     }
 }
 
-/// Compares two listings of a directory. Whatever is put into it or taken from it makes it younger, and changes neither its kind nor its mode.
+/// Compares two listings of a directory. If entries are added or removed, its time becomes later, but its type and mode stay the same.
 fn compare(before: &[u8], now: &[u8]) -> Still {
     let look = |line: &[u8]| {
         let words: Vec<Vec<u8>> =
