@@ -1,7 +1,7 @@
-//! The run directory: all that a run leaves for one that goes on, for those who look, and for the user.
+//! The run directory: everything that a run leaves for its continuation, for processes that ask about it, and for the user.
 //!
-//! No other module knows a name in it but [`crate::bucket`], which has the files of the buckets. [`layout`] lists them; [`durable`] says what the
-//! disk keeps, and in which order. Directories of older versions are read as they are.
+//! No other module knows a name in it, except for [`crate::bucket`], which owns the bucket files. [`layout`] lists the names; [`durable`] defines what is
+//! synced to the disk, and in which order. Directories of older versions can be read.
 
 mod asked;
 mod batch;
@@ -29,10 +29,10 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// The longest file that is read in one piece. A command line has two MiB at most, and a name in JSON takes six times its length.
+/// The longest file that is read in one piece. A command line has two MiB at most, and a name in JSON takes up to six times its length.
 const LONGEST: u64 = 64 << 20;
 
-/// What is in a plain file. Others may have put anything there: nothing is waited for, and no link is followed.
+/// Reads a regular file. Others may have put anything there, so that this never blocks and follows no symbolic link.
 fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);

@@ -1,4 +1,4 @@
-//! What was asked for: `plan.json`.
+//! The command line of a run: `plan.json`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,34 +16,34 @@ use super::journal::Name;
 use super::layout::PLAN;
 use super::{boot, host};
 
-/// Version of `plan.json`. Since 2 it has a name for the run and a checksum.
+/// The version of `plan.json`. Since version 2, it contains a name of the run and a checksum.
 const VERSION: u32 = 2;
 
-/// What the user asked for: enough to do it again.
+/// What the user asked for, with everything that is needed to do it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     version: u32,
-    /// The program that began the run.
+    /// The version of multi-sync that began the run.
     pub program: String,
-    /// Its rsync.
+    /// The version of rsync.
     pub rsync: String,
     words: Vec<Name>,
     cwd: Name,
-    /// The machine, and its start: what was written before a crash may be lost.
+    /// The machine, and its boot: after a crash of the machine, what was written before may be lost.
     host: String,
     boot: String,
-    /// When the run was begun.
+    /// When the run began.
     pub begun: String,
-    /// The name of the run, which its journal has too; empty in a run of version 1.
+    /// The name of the run, which its journal also contains; empty in a run of version 1.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     run: String,
-    /// XXH3 (64 bits) of all the rest, as JSON without blanks.
+    /// The XXH3 checksum (64 bits) of everything else, as JSON without spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sum: Option<String>,
 }
 
 impl Asked {
-    /// The command line, without the program's name, typed in `cwd`.
+    /// A command line, without the program's name, that was typed in `cwd`.
     pub fn new(words: &[OsString], cwd: &Path, rsync: String) -> Asked {
         let mut asked = Asked {
             version: VERSION,
@@ -72,7 +72,7 @@ impl Asked {
         &self.run
     }
 
-    /// Writes it, at once or not at all. With `now` the disk has it afterwards; else it gets it with the first buckets.
+    /// Writes the file, completely or not at all. With `now`, it is synced to the disk; otherwise it is synced together with the first buckets.
     ///
     /// # Errors
     /// The run directory cannot be written.
@@ -91,10 +91,10 @@ impl Asked {
             .map_err(|cause| Error::io("write", &path, cause).remedy("give a directory with room with --buckets DIR"))
     }
 
-    /// Reads it.
+    /// Reads the file.
     ///
     /// # Errors
-    /// It is no run directory, or of a newer version.
+    /// The directory is no run directory, or that of a newer version.
     pub fn read(dir: &Path) -> Result<Asked> {
         let path = dir.join(PLAN);
         let remedy = "name the directory of a run: --runs lists those below --buckets DIR";
@@ -123,12 +123,12 @@ impl Asked {
         self.words.iter().cloned().map(|word| OsString::from_vec(word.into_bytes())).collect()
     }
 
-    /// The directory it was typed in.
+    /// The directory in which the command line was typed.
     pub fn cwd(&self) -> PathBuf {
         PathBuf::from(OsString::from_vec(self.cwd.clone().into_bytes()))
     }
 
-    /// Whether this machine was started anew since, so that what it had written last may be lost.
+    /// Whether this machine was rebooted since, so that what it wrote last may be lost.
     pub fn machine_restarted(&self) -> bool {
         self.host == host() && self.boot != boot()
     }
@@ -172,7 +172,7 @@ mod tests {
             damaged[at] ^= 1 << (at % 8);
             fs::write(&path, &damaged).unwrap();
             if let Ok(read) = Asked::read(dir.path()) {
-                // A blank may be another blank.
+                // A space may have been replaced by other white space.
                 assert_eq!(read, asked, "byte {at}");
             }
         }

@@ -1,4 +1,4 @@
-//! What a batch job leaves in the directory of a run: its script, its number, what it printed, and how far the run was when the job was queued again.
+//! What a batch job leaves in the run directory: its script, its number, its output, and how far the run was when the job was queued again.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek, SeekFrom};
@@ -13,7 +13,7 @@ use super::layout::{JOB, JOB_OUTPUT, JOB_SCRIPT, REQUEUED};
 use super::{Noted, read_plain};
 
 const SCRIPT_MODE: u32 = 0o700;
-/// Of what a job printed no more is looked at.
+/// Only this many bytes at the end of the job's output are read.
 const LAST_BYTES: u64 = 16 << 10;
 
 /// The batch job of a run.
@@ -27,12 +27,12 @@ pub struct Batch {
 struct Requeued {
     buckets_done: u64,
     scanned: bool,
-    /// Parts in a row, up to the last one, in which nothing was done.
+    /// How many parts in a row, up to the last one, have done nothing.
     in_vain: u64,
 }
 
 impl Requeued {
-    /// After one more part.
+    /// The same after one more part.
     fn then(self, buckets_done: u64, scanned: bool) -> Requeued {
         let has_done = buckets_done > self.buckets_done || scanned && !self.scanned;
         Requeued { buckets_done, scanned, in_vain: if has_done { 0 } else { self.in_vain.saturating_add(1) } }
@@ -40,32 +40,32 @@ impl Requeued {
 }
 
 impl Batch {
-    /// That of the run in this directory, which need not have one.
+    /// The batch job of the run in this directory, which may have none.
     pub fn of(dir: &Path) -> Batch {
         Batch { dir: dir.to_owned() }
     }
 
-    /// The file of its script.
+    /// The path of the script.
     pub fn script(&self) -> PathBuf {
         self.dir.join(JOB_SCRIPT)
     }
 
-    /// The file of what it prints.
+    /// The path of the output.
     pub fn output(&self) -> PathBuf {
         self.dir.join(JOB_OUTPUT)
     }
 
-    /// The file of its number.
+    /// The path of the file with the job's number.
     pub fn id(&self) -> PathBuf {
         self.dir.join(JOB)
     }
 
-    /// Whether the run is one that was submitted.
+    /// Whether the run was submitted as a batch job.
     pub fn is_submitted(&self) -> bool {
         self.script().is_file()
     }
 
-    /// Writes its script.
+    /// Writes the script.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -77,14 +77,14 @@ impl Batch {
             .map_err(|cause| Error::io("write", &path, cause).remedy("give a directory with room with --buckets DIR"))
     }
 
-    /// The number of the job that works on the run, or was the last that did.
+    /// The number of the job that works on the run, or of the last one that did.
     pub fn job(&self) -> Option<String> {
         let text = String::from_utf8(read_plain(&self.id()).ok()?).ok()?;
         let job = text.trim();
         (!job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit())).then(|| job.to_owned())
     }
 
-    /// Writes the number down.
+    /// Writes the number of the job.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -93,7 +93,7 @@ impl Batch {
         fs::write(&path, format!("{job}\n")).map_err(|cause| Error::io("write", &path, cause))
     }
 
-    /// The last lines that it printed.
+    /// The last lines of the output.
     pub fn last_lines(&self, most: usize) -> Vec<Vec<u8>> {
         let read = || {
             let mut file =
@@ -109,11 +109,11 @@ impl Batch {
         lines[lines.len().saturating_sub(most)..].iter().map(|line| line.to_vec()).collect()
     }
 
-    /// The time of the job was too short once more: how many times in a row it was, without that a single bucket was done. What the first one found out by
-    /// its scan is something done.
+    /// Records that the time of the job was too short once more. Returns how often this has happened in a row without any progress.
+    /// A finished bucket is progress, and so is a completed scan.
     ///
     /// # Errors
-    /// It cannot be written down for the next time.
+    /// The record cannot be written.
     pub fn time_was_too_short(&self) -> Result<u64> {
         let path = self.dir.join(REQUEUED);
         let before: Requeued =

@@ -1,10 +1,10 @@
-//! How somebody asks a run for something while it goes on: a file in its directory, which the run answers with another one.
+//! How other processes send a request to a running run: as a file in its directory, which the run answers with another file.
 //!
-//! Files are whole or not there (rename(2)), so it works over a network file system as well, from another machine. Only the owner of the run is
-//! heard: a file of another user, a link, and whatever is no plain file is passed over, and so is what was asked of an earlier part of the run.
+//! Files appear as a whole (rename(2)), so that this also works over a network file system, from another machine. Only the owner of the run is accepted: files
+//! of other users, symbolic links and special files are ignored, and so are requests to an earlier part of the run.
 //!
-//! Who asks touches the file as long as they wait. One that was not touched for some time is a request that nobody waits for any more, because its
-//! process was killed or its machine is gone: it is taken away unread, or it would have an effect that nobody is told of.
+//! The asking process touches the file while it waits. If the file was not touched for some time, nobody waits for the answer any more, because the process was
+//! killed or its machine is gone. Then the request is removed without effect, because nobody would learn of that.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -27,49 +27,49 @@ const FOLDER_FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFl
 const REQUEST: &str = "set-";
 const ANSWER: &str = "answer-";
 const END: &str = ".json";
-/// No request is so long.
+/// The longest request.
 const LONGEST: u64 = 64 * 1024;
-/// How often an answer is looked for.
+/// How often to look for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often who waits says so, and how long nobody has when nobody waits any more. Both times are those of the file system.
+/// How often the asking process touches its request, and after which time without that the request is abandoned. Both times are those of the file system.
 const TOUCH_EVERY: Duration = Duration::from_millis(500);
 const ABANDONED: Duration = Duration::from_secs(3);
 
-/// A request with the process that it is for, as its lock names it.
+/// A request, with the process to which it is addressed, in the words of that process's lock.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     to: String,
-    /// Who asks, if the system tells.
+    /// The asking process, if the system identifies it.
     #[serde(default)]
     from: Option<Process>,
     request: serde_json::Value,
 }
 
-/// The folder of requests and answers, held open: whoever may rename something in the run directory leads nobody elsewhere.
+/// The folder of requests and answers. It is held open, so that a process that renames something in the run directory cannot lead anyone elsewhere.
 struct Folder {
     dir: File,
     owner: (u32, u32),
 }
 
 impl Folder {
-    /// `None` if it is not there, or is not a folder of its owner's that nobody else can write.
+    /// `None` if the folder does not exist, does not belong to `owner`, or is writable by others.
     fn open(path: &Path, owner: (u32, u32)) -> Option<Folder> {
         let dir = open(path, FOLDER_FLAGS, Mode::empty()).map(File::from).ok()?;
         let found = dir.metadata().ok()?;
         (found.uid() == owner.0 && found.mode() & 0o022 == 0).then_some(Folder { dir, owner })
     }
 
-    /// The way to it that nobody changes.
+    /// A path to the folder that stays valid even if it is renamed.
     fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.dir.as_raw_fd()).into()
     }
 
-    /// What is in a plain file of the owner's; `None` if there is none.
+    /// The contents of a regular file of the owner; `None` if there is none.
     fn read(&self, name: &OsStr) -> Option<Vec<u8>> {
         self.read_with_time(name).map(|(text, _)| text)
     }
 
-    /// The same, and when the file was last touched.
+    /// The same, with the time when the file was last touched.
     fn read_with_time(&self, name: &OsStr) -> Option<(Vec<u8>, SystemTime)> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut file = openat(&self.dir, name, flags, Mode::empty()).map(File::from).ok()?;
@@ -79,15 +79,15 @@ impl Folder {
         Some((text, found.modified().ok()?))
     }
 
-    /// Says that now is now: in the time of the file system, which is that of all machines that see it. A network file system also shows what
-    /// other machines have put into a directory at once when it was changed from here.
+    /// Sets the time of the file to now, and returns it. It is the time of the file system, which is the same for all machines. In addition, a network file
+    /// system that was changed from here shows at once what other machines have put into a directory.
     fn touch(file: &File) -> Option<SystemTime> {
         let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
         futimens(file, &Timestamps { last_access: now, last_modification: now }).ok()?;
         file.metadata().ok()?.modified().ok()
     }
 
-    /// Writes a file at once, as the owner's.
+    /// Writes a file, in one step, as the owner of the run.
     fn write(&self, name: &str, text: &[u8]) -> io::Result<File> {
         let mut file = tempfile::Builder::new().prefix("new-").tempfile_in(self.path())?;
         io::Write::write_all(&mut file, text)?;
@@ -109,7 +109,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// That of a run directory.
+    /// The channel of a run directory.
     pub fn of(dir: &Path) -> Channel {
         Channel { folder: dir.join(CONTROL) }
     }
@@ -120,7 +120,7 @@ impl Channel {
         Folder::open(&self.folder, (user, group))
     }
 
-    /// What was asked since the last look, each with a name for its answer. Each comes once.
+    /// The new requests, each with an identifier for its answer. Each request is returned once.
     pub fn requests(&self) -> Vec<(String, serde_json::Value)> {
         let Some(folder) = self.open() else { return Vec::new() };
         let now = Folder::touch(&folder.dir);
@@ -130,7 +130,7 @@ impl Channel {
         let mut requests = Vec::new();
         for name in names {
             let Some((text, touched)) = folder.read_with_time(&name) else { continue };
-            // It would come again and again.
+            // A request that cannot be removed would be returned again and again.
             if !folder.remove(&name) {
                 continue;
             }
@@ -143,35 +143,35 @@ impl Channel {
         requests
     }
 
-    /// Answers a request. Who has asked may be gone.
+    /// Answers a request. The asking process may be gone by now.
     pub fn answer(&self, id: &str, answer: &impl Serialize) {
         let text = serde_json::to_vec(answer).expect("an answer is plain data");
         let _ = self.open().map(|folder| folder.write(&format!("{ANSWER}{id}{END}"), &text));
     }
 }
 
-/// What becomes of a question.
+/// The result of a request.
 pub enum Asking {
-    /// It was answered so.
+    /// The run has sent this answer.
     Answered(serde_json::Value),
-    /// Nobody works on the run any more.
+    /// No process works on the run any more.
     Ended,
-    /// It was taken back before the run had seen it.
+    /// The request was withdrawn before the run had seen it.
     GivenUp,
-    /// The run has seen it, and has not answered for too long. It may still do what was asked.
+    /// The run has read the request, but has not answered in time. It may still carry it out.
     Taken,
 }
 
-/// Refuses to ask a run that is another user's, before anything of it is read: it would not be heard.
+/// Refuses to ask a run of another user, before anything in it is read, because the run would ignore the request.
 ///
 /// # Errors
-/// It is, or nobody can tell.
+/// The run belongs to another user, or its owner cannot be determined.
 pub fn refuse_stranger(dir: &Path) -> Result<()> {
     let cannot =
         |cause| Error::io("look at the run in", dir, cause).remedy("ask as the user whose run it is, or as root");
     let owner = match fs::metadata(dir) {
         Ok(found) => found.uid(),
-        // Who reads it says so.
+        // Reading the directory will report this.
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(cause) => return Err(cannot(cause)),
     };
@@ -184,10 +184,11 @@ pub fn refuse_stranger(dir: &Path) -> Result<()> {
         .remedy("only that user and root can change it: ask as one of them"))
 }
 
-/// Asks the process that works on a run. `waits` is told several times a second for how long, and says whether that is too long.
+/// Sends a request to the process that works on a run. `waits` is called several times a second with the time waited so far, and returns whether that is too
+/// long.
 ///
 /// # Errors
-/// It cannot be told whether somebody works on it, or it cannot be asked.
+/// It cannot be determined whether a process works on the run, or the request cannot be sent.
 pub fn ask(dir: &Path, request: &impl Serialize, waits: &mut dyn FnMut(Duration) -> bool) -> Result<Asking> {
     let path = dir.join(CONTROL);
     let fail = |cause: io::Error| Error::io("ask the run in", dir, cause).remedy("ask as the user whose run it is");
@@ -295,12 +296,12 @@ mod tests {
             put("set-7.json", &own);
             std::os::unix::fs::chown(folder.join("set-7.json"), Some(12345), None).unwrap();
         }
-        // Nobody waits for these any more.
+        // These requests are abandoned.
         put("set-8.json", &own);
         let long_ago = SystemTime::now() - 2 * ABANDONED;
         File::options().write(true).open(folder.join("set-8.json")).unwrap().set_modified(long_ago).unwrap();
         let mut asker = serde_json::to_value(Process::of(std::process::id())).unwrap();
-        // No process has this number (proc_sys_kernel(5), pid_max).
+        // No process can have this number (proc_sys_kernel(5), pid_max).
         asker["pid"] = (1_u32 << 30).into();
         let asker = serde_json::from_value(asker).unwrap();
         put("set-9.json", &from(&lock::own(), asker));

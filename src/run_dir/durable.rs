@@ -1,11 +1,11 @@
-//! What of a run the disk has to keep, and in which order. What it has not kept after a power cut is scanned or copied again.
+//! What has to be synced to the disk, and in which order. Whatever is lost in a power cut is scanned or copied again.
 //!
-//! 1. The files of the buckets, `plan.json`, and the directories that lead to them ([`sync_buckets`]).
-//! 2. The journal that says that the scan is complete ([`sync_scanned`]): it names the buckets.
-//! 3. The journal at the end of the run ([`sync_end`]), and then the lists of what failed, which are written from it.
+//! 1. The bucket files, `plan.json`, and the directories that lead to them ([`sync_buckets`]).
+//! 2. The journal record that the scan is complete ([`sync_scanned`]), because it refers to the buckets.
+//! 3. The journal at the end of the run ([`sync_end`]). After that, the lists of failures are written from it.
 //!
-//! Nothing waits for the disk in between. A process that is killed loses nothing of what it has written: `started` is in the journal's file
-//! before an rsync starts, `done` as soon as it is decided.
+//! Nothing else waits for the disk. A process that is killed loses nothing that it has written: `started` is in the journal file before an rsync starts, and
+//! `done` as soon as it is decided.
 
 use std::fs::File;
 use std::io;
@@ -16,14 +16,14 @@ use crate::error::{Error, Result};
 use super::journal::Journal;
 use super::layout::PLAN;
 
-/// The disk has the buckets of a complete scan.
+/// Proof that the buckets of a complete scan are on the disk.
 #[derive(Debug)]
 pub struct BucketsKept(());
 
-/// Has the disk keep the files of these buckets, and all that leads to them. `None` if `stop` said so before all was done.
+/// Syncs these bucket files, and everything that leads to them. `None` if `stop` returned true before all was done.
 ///
 /// # Errors
-/// The disk could not.
+/// The disk failed.
 pub fn sync_buckets(
     dir: &BucketDir,
     buckets: impl Iterator<Item = u64> + Clone,
@@ -39,18 +39,18 @@ pub fn sync_buckets(
     Ok(dir.sync(buckets, stop)?.then_some(BucketsKept(())))
 }
 
-/// Has the disk keep the journal that says that the scan is complete.
+/// Syncs the journal record that the scan is complete.
 ///
 /// # Errors
-/// The disk could not.
+/// The disk failed.
 pub fn sync_scanned(journal: &mut Journal, _: BucketsKept) -> Result<()> {
     journal.sync()
 }
 
-/// Has the disk keep the journal of a run that ends. If the run directory is about to be removed, whoever reads it by then needs the file only.
+/// Syncs the journal of a run that ends. If the run directory is about to be removed, the record only has to reach the file, for processes that still read it.
 ///
 /// # Errors
-/// The disk could not, or the file cannot be written.
+/// The disk failed, or the file cannot be written.
 pub fn sync_end(journal: &mut Journal, is_removed: bool) -> Result<()> {
     if is_removed { journal.flush() } else { journal.sync() }
 }

@@ -15,9 +15,9 @@ use super::layout::{FAILED_NAMES, FAILED_TEXT, JOURNAL};
 /// Something that was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The entry, as `rsync --files-from` takes it.
+    /// The name of the entry, as `rsync --files-from` takes it.
     pub name: Option<Vec<u8>>,
-    /// What rsync said of it, or why it was left out.
+    /// rsync's message about it, or the reason why it was left out.
     pub said: Vec<u8>,
 }
 
@@ -29,7 +29,7 @@ pub fn append(dir: &Path, phase: &str, code: u8, failures: &[Failure]) -> Result
     append_to(&dir.join(FAILED_TEXT), &text)
 }
 
-/// Adds one to the text of both lists.
+/// Adds one failure to the texts of both lists.
 fn list(phase: &str, code: u8, failure: &Failure, names: &mut Vec<u8>, text: &mut Vec<u8>) {
     let Failure { name, said } = failure;
     let shown = name.as_ref().map_or_else(|| "-".to_owned(), |name| Printable::bytes(name).to_string());
@@ -40,7 +40,7 @@ fn list(phase: &str, code: u8, failure: &Failure, names: &mut Vec<u8>, text: &mu
     }
 }
 
-/// The names on the lists, with what was said of each, if the two lists fit together: one line is in [`FAILED_TEXT`] alone where there was no name.
+/// The names in the lists, each with its message, if the two lists fit together. A failure without a name is only in [`FAILED_TEXT`].
 pub fn read(dir: &Path) -> Vec<(Name, Name)> {
     let read = |name| fs::read(dir.join(name)).unwrap_or_default();
     let (names, text) = (read(FAILED_NAMES), read(FAILED_TEXT));

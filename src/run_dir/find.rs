@@ -1,4 +1,4 @@
-//! Which run a word means: the path of its directory, or its name in a place where runs are kept.
+//! Finds the run that a user means: by the path of its directory, or by its name in a place where runs are kept.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,10 +14,10 @@ use crate::{state, temporary};
 
 use super::layout::PLAN;
 
-/// Of the mode of a directory: the group, and all others.
+/// The write permissions of the group and of all others.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Where runs of this user are without `--buckets DIR`: the place for their directories if it is safe, and temporary folders.
+/// Where the runs of this user are without `--buckets DIR`: the place for run directories, if it is safe, and temporary folders.
 pub fn usual_places() -> Vec<PathBuf> {
     let state = state::place().ok().and_then(|place| state::check(&place).ok());
     let mut places: Vec<PathBuf> = state.into_iter().collect();
@@ -29,7 +29,7 @@ pub fn usual_places() -> Vec<PathBuf> {
     places
 }
 
-/// The run directories in a place. In the usual ones only those of this user: others may have put there what they like.
+/// The run directories in a place that belong to this user. In the usual places, other users may have put anything.
 fn in_place(place: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| state::is_own_dir(path) && path.join(PLAN).is_file()).collect()
@@ -40,7 +40,7 @@ pub fn usual() -> Vec<PathBuf> {
     usual_places().iter().flat_map(|place| in_place(place)).collect()
 }
 
-/// The run directories below a folder, by name.
+/// The run directories in a folder, sorted by name.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -52,13 +52,13 @@ pub fn list(parent: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What a run is called: the name of its directory, without what only tells whose it is among others.
+/// The name of a run: the name of its directory, without the prefix that distinguishes it from other files.
 pub fn id(dir: &Path) -> &OsStr {
     let name = dir.file_name().unwrap_or(dir.as_os_str());
     name.as_bytes().strip_prefix(IN_TEMPORARY.as_bytes()).map_or(name, OsStr::from_bytes)
 }
 
-/// The shortest word that means this run: its name where that is looked up, else its path.
+/// The shortest word for this run: its name, if that can be looked up, otherwise its path.
 pub fn word(dir: &Path) -> OsString {
     let parent = dir.parent().and_then(|parent| parent.canonicalize().ok());
     match parent.is_some_and(|parent| usual_places().contains(&parent)) {
@@ -67,12 +67,12 @@ pub fn word(dir: &Path) -> OsString {
     }
 }
 
-/// The directory of the run that a user means: a path, the name of a run in one of the usual places, or the beginning of one such name.
+/// The directory of the run that a user means by a path, by its name in one of the usual places, or by the beginning of such a name.
 ///
 /// # Errors
-/// There is no such run, or several names begin so.
+/// There is no such run, or there are several names with this beginning.
 pub fn find(typed: &Path) -> Result<PathBuf> {
-    // A path is taken for one also if there is nothing: what it lacks is said then.
+    // A path is accepted even if nothing exists there, because reading it reports the problem better.
     let is_path = typed.as_os_str().as_bytes().contains(&b'/');
     if is_path {
         return Ok(typed.to_owned());
@@ -83,7 +83,7 @@ pub fn find(typed: &Path) -> Result<PathBuf> {
         .into_iter()
         .filter(|dir| !wanted.is_empty() && id(dir).as_bytes().starts_with(wanted))
         .partition(|dir| id(dir).as_bytes() == wanted);
-    // Of what lies around where the user is anybody may be the owner.
+    // A name in the working directory comes last, because that directory may belong to anyone.
     if whole.is_empty() && typed.is_dir() {
         return Ok(typed.to_owned());
     }
@@ -106,14 +106,15 @@ pub fn find(typed: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Refuses a run directory in which another user could have written what the run is to do: it would be done as this user. root is no exception.
+/// Refuses a run directory in which another user could have changed what the run will do, because it would be done with the rights of this user. This also
+/// applies to root.
 ///
 /// # Errors
-/// It belongs to another user, others may write in it, or nobody can tell.
+/// The directory belongs to another user, others may write in it, or this cannot be determined.
 pub fn refuse_others(dir: &Path) -> Result<()> {
     let found = match fs::metadata(dir) {
         Ok(found) => found,
-        // Whoever reads it says so.
+        // Reading the directory will report this.
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(cause) => return Err(Error::io("use run directory", dir, cause).exit(EXIT_USAGE)),
     };

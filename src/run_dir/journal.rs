@@ -1,17 +1,17 @@
-//! The journal of a run: what was found, written, started and finished, one record a line, so that a run that was killed at any moment
-//! can go on.
+//! The journal of a run: what was found, written, started and finished, with one record per line. With it, a run that was killed at any moment can continue.
 //!
-//! A line is a checksum in sixteen hexadecimal digits, a blank, and a JSON value. The checksum is XXH3 (64 bits) of the value with that of
-//! the line before as seed (of the first line: none), so that a line that is missing, or stands elsewhere, is noticed like one that was changed. Lines of version 1 have
-//! a CRC-32 in eight digits, of the value alone.
+//! A line consists of a checksum in sixteen hexadecimal digits, a space, and a JSON value. The checksum is XXH3 (64 bits) of the value, with the checksum of
+//! the previous line as seed (no seed in the first line). So a line that is missing or moved is noticed like one that was changed. Lines of version 1 have a
+//! CRC-32 in eight digits, of the value alone.
 //!
-//! Lines are only appended. A torn end is ignored: then less is known, and more is done again. Where whole lines follow one that is not, the journal was
-//! damaged otherwise, and nothing in it counts ([`Read::Damaged`]). A bucket is done only if a record says so; that it was started says nothing.
+//! Lines are only appended. An incomplete last line is ignored: then less is known, and more is done again. But if intact lines follow a damaged one, the
+//! journal was damaged in another way, and nothing in it counts ([`Read::Damaged`]). A bucket is done only if a record says so; a record that it was started
+//! does not matter.
 //!
-//! Records reach the file before what depends on them: a launch is recorded before it starts, names that failed before the end of their launch, and
-//! that before anything is started because of it. That is enough when the process is killed. The disk is told to keep them ([`Journal::sync`]) when the scan is complete
-//! and the files of its buckets are on the disk, and when the run ends, since those are the records that save hours; what is lost of the others by a crash of the machine is
-//! done again, and after such a crash nothing is taken for done that this machine itself may have lost ([`Record::NothingDone`]).
+//! A record is written to the file before anything that depends on it: a launch is recorded before it starts, failed names before the end of their launch, and
+//! this end before anything is started because of it. This is sufficient if the process is killed. The journal is synced to the disk ([`Journal::sync`]) when
+//! the scan is complete and its bucket files are on the disk, and when the run ends, because these records save hours. If the machine crashes, the work of lost
+//! records is done again, and nothing counts as done that this machine itself may have lost ([`Record::NothingDone`]).
 
 mod failures;
 mod line;
@@ -42,8 +42,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a run directory to append to it, and begins it or its next part; gives what it said before. A torn end is cut off. One that was damaged
-    /// is put aside ([`DAMAGED_JOURNAL`]), and a new one begun. `run` is the name of the run.
+    /// Opens the journal of a run directory for writing, begins the run or its next part, and returns the earlier contents. An incomplete last line is cut off.
+    /// A damaged journal is renamed ([`DAMAGED_JOURNAL`]), and a new one is begun. `run` is the name of the run.
     ///
     /// # Errors
     /// The file cannot be written, is of a newer version, or of another run.
@@ -79,7 +79,7 @@ impl Journal {
     /// Adds a record, which may stay in memory until [`Journal::flush`], and returns the offset at which its line begins.
     ///
     /// # Errors
-    /// It could not be written: the run must stop, because nobody could take it up again.
+    /// The record could not be written: the run must stop, because it could not be resumed.
     pub fn append(&mut self, record: &Record) -> Result<u64> {
         let line = line::write(record, &mut self.last);
         self.file.write_all(&line).map_err(|cause| self.failed(cause))?;
@@ -88,7 +88,7 @@ impl Journal {
         Ok(at)
     }
 
-    /// Hands all records to the system: they survive this process.
+    /// Writes all records to the file: they survive this process.
     ///
     /// # Errors
     /// As [`Journal::append`].
@@ -96,7 +96,7 @@ impl Journal {
         self.file.flush().map_err(|cause| self.failed(cause))
     }
 
-    /// Has the disk keep all records: they survive the machine.
+    /// Syncs all records to the disk: they survive a crash of the machine.
     ///
     /// # Errors
     /// As [`Journal::append`].
@@ -110,7 +110,7 @@ impl Journal {
     }
 }
 
-/// Says that a run that came to its end has another code than its journal says: what came after it belongs to it.
+/// Changes the exit code of a run that has ended, because something that followed belongs to it.
 ///
 /// # Errors
 /// The journal cannot be read or written.
@@ -128,13 +128,12 @@ pub fn amend(dir: &Path, code: u8) -> Result<()> {
     journal.sync()
 }
 
-/// The exit code of a run whose journal says last that it came to its end. Reads the end of the file only, however long it is: that nothing before it
-/// is damaged is not known.
+/// The exit code of a run, if the last record says that it has ended. Only the end of the file is read, so that damage before it is not noticed.
 ///
 /// # Errors
 /// There is no journal, or it cannot be read.
 pub fn finished(dir: &Path) -> Result<Option<u8>> {
-    /// The last lines are mostly in it.
+    /// The number of bytes at the end of the file that usually contain the last two lines.
     const END: u64 = 1 << 16;
     let path = dir.join(JOURNAL);
     let fail = |cause| Error::io("read journal", &path, cause);
@@ -154,23 +153,23 @@ pub fn finished(dir: &Path) -> Result<Option<u8>> {
     }
 }
 
-/// What was read of a journal.
+/// The contents of a journal.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Read {
-    /// All of it, or all but a torn end.
+    /// The journal is intact, except for an incomplete last line.
     Whole {
-        /// What it says.
+        /// What the records say.
         state: State,
-        /// Bytes of whole records.
+        /// The length of the intact records in bytes.
         length: u64,
-        /// The checksum of the last of them.
+        /// The checksum of the last intact record.
         last: u64,
     },
-    /// Something is wrong before its end. The records before that say what once was so, but not that nothing came after it.
+    /// A line before the end is damaged. The records before it were true once, but later ones may be missing.
     Damaged {
-        /// What they say.
+        /// What these records say.
         state: State,
-        /// Number of the line that is wrong, from 1.
+        /// The number of the damaged line, from 1.
         line: u64,
     },
 }
@@ -179,7 +178,7 @@ impl Read {
     /// Reads the journal of a run directory.
     ///
     /// # Errors
-    /// There is none, or it is of a newer version.
+    /// There is no journal, or it is that of a newer version.
     pub fn from(dir: &Path) -> Result<Read> {
         let path = dir.join(JOURNAL);
         let fail = |cause| Error::io("read journal", &path, cause);
@@ -214,7 +213,7 @@ impl Read {
         }
     }
 
-    /// What the records say that are whole, up to the first that is not.
+    /// What the intact records say, up to the first damaged one.
     pub fn state(&self) -> &State {
         match self {
             Read::Whole { state, .. } | Read::Damaged { state, .. } => state,

@@ -1,9 +1,9 @@
-//! Who works on a run: one process at a time.
+//! The lock of a run: only one process at a time works on it.
 //!
-//! What counts is `flock(2)` on the open file, which the kernel gives back whatever ends the process, and which holds across containers,
-//! and over NFS across machines. What the file says is for people. It is never removed but with the whole run directory: somebody else may
-//! have it open. The guardian of the holder has it open too (`supervise::hold`), so that it is free when the last rsync of a run that was
-//! killed has ended, and not before.
+//! What counts is `flock(2)` on the open file: the kernel releases it however the process ends, and it holds across containers and, over NFS, across machines.
+//! The text in the file is only for users. The file is never removed without the whole run directory, because another process may have it open. The guardian of
+//! the holder also has it open (`supervise::hold`). Therefore, after a run was killed, it becomes free when the last rsync of the run has ended, and not
+//! before.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -21,9 +21,9 @@ use crate::supervise::{self, Held};
 
 use super::layout::LOCK;
 
-/// Who asks for the state of a run holds its lock for a moment.
+/// A process that asks about the state of a run holds the lock for a moment, at most this long.
 const GLANCE: Duration = Duration::from_millis(200);
-/// After a kill the lock is held until the run's rsyncs have ended, which takes 16 seconds at most.
+/// After a kill, the lock is held until the rsyncs of the run have ended, which takes at most 16 seconds.
 const ENDING: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -36,20 +36,20 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file would not do while the guardian or a child that is just being started still has it.
+        // Closing the file is not enough while the guardian, or a child that is just being started, still has it open.
         let _ = self.file.unlock();
     }
 }
 
-/// What a holder writes into the file.
+/// What the holder of the lock writes into the file.
 #[derive(Serialize, Deserialize)]
 struct Holder {
     host: String,
     pid: u32,
-    /// When the process was started. Holders before version 2 wrote it, and did not lock the file.
+    /// When the process was started. Before version 2, holders wrote this, and did not lock the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     started: Option<String>,
-    /// Its process, as those that see it know it.
+    /// The process, as it is identified on its machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
 }
@@ -65,10 +65,10 @@ impl Holder {
 }
 
 impl Lock {
-    /// Takes the lock of a run directory. After a run that was killed it waits until the rsyncs of that have ended.
+    /// Takes the lock of a run directory. After a run was killed, waits until its rsyncs have ended.
     ///
     /// # Errors
-    /// Somebody else holds it, and is named as far as known; or the file system cannot lock.
+    /// Another process holds the lock (the message names it, as far as known), or the file system cannot lock.
     pub fn take(dir: &Path) -> Result<Lock> {
         let path = dir.join(LOCK);
         let fail = |cause: io::Error| Error::io("lock", &path, cause);
@@ -82,7 +82,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     let waited = began.elapsed();
                     let words = if waited < GLANCE { None } else { Some(fs::read(&path).unwrap_or_default()) };
-                    // What it wrote may be lost with the machine's memory, or not be there yet.
+                    // The text of the holder may be lost after a crash, or not be written yet.
                     let is_ending = |words: &Vec<u8>| Holder::read(words).is_none_or(|holder| holder.is_gone());
                     if words.is_some() && !(waited < ENDING && words.as_ref().is_some_and(is_ending)) {
                         return Err(busy(dir, words));
@@ -92,7 +92,7 @@ impl Lock {
                 Err(TryLockError::Error(cause)) => return Err(cannot(&path, cause)),
             }
         }
-        // The run may have come to its end, and its directory gone, since the file was opened.
+        // Since the file was opened, the run may have ended, and its directory may be gone.
         let same = |there: fs::Metadata, held: fs::Metadata| (there.dev(), there.ino()) == (held.dev(), held.ino());
         if !same(fs::metadata(&path).map_err(fail)?, file.metadata().map_err(fail)?) {
             return Err(busy(dir, None));
@@ -106,10 +106,10 @@ impl Lock {
         Ok(Lock { file, _held: held })
     }
 
-    /// Whether somebody holds the lock of a run directory: a run, or what a run that was killed has left.
+    /// Whether the lock of a run directory is held, by a run or by the rsyncs of a run that was killed.
     ///
     /// # Errors
-    /// That cannot be told.
+    /// This cannot be determined.
     pub fn is_held(dir: &Path) -> Result<bool> {
         let path = dir.join(LOCK);
         let file = match File::open(&path) {
@@ -125,31 +125,31 @@ impl Lock {
     }
 }
 
-/// What this process writes into a lock.
+/// The text that this process writes into a lock.
 pub fn own() -> String {
     let pid = std::process::id();
     let own = Holder { host: super::host(), pid, started: None, process: Process::of(pid) };
     serde_json::to_string(&own).expect("a holder is plain data")
 }
 
-/// A process, as those that see the same processes know it.
+/// Identifies a process among processes that can see each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// The name space of its number (namespaces(7)).
+    /// The PID namespace (namespaces(7)).
     space: String,
     pid: u32,
-    /// When it was started, and since which boot that is counted.
+    /// The start time of the process, and the boot from which it is counted.
     started: String,
 }
 
 impl Process {
-    /// One that is there; `None` if it is not, or the system does not tell.
+    /// A running process; `None` if it does not exist, or the system does not identify it.
     pub fn of(pid: u32) -> Option<Process> {
         let space = fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned();
         Some(Process { space, pid, started: process_start(pid)? })
     }
 
-    /// Whether it is there no more. Of one that is not seen from here nobody knows.
+    /// Whether the process certainly does not exist any more. False if it is not visible from here.
     pub fn is_gone(&self) -> bool {
         let boot = super::boot();
         let own = Process::of(std::process::id());
@@ -157,16 +157,16 @@ impl Process {
         is_seen
             && match state(self.pid) {
                 Some((lives, started)) => !lives || started != self.started,
-                // /proc may hide those of other users (proc(5), hidepid).
+                // `/proc` may hide processes of other users (proc(5), hidepid).
                 None => !exists(self.pid),
             }
     }
 }
 
-/// Which process works on a run, in the words of [`own`]; `None` if none does.
+/// The process that works on a run, in the words of [`own`]; `None` if there is none.
 ///
 /// # Errors
-/// That cannot be told.
+/// This cannot be determined.
 pub fn holder(dir: &Path) -> Result<Option<String>> {
     if !Lock::is_held(dir)? {
         return Ok(None);
@@ -194,7 +194,7 @@ fn busy(dir: &Path, words: Option<Vec<u8>>) -> Error {
         .remedy("wait for it, or end it; or start the same copy as a new run")
 }
 
-/// Whether a multi-sync before version 2 of the run directory, which holds its lock by the existence of the file, lives on this machine.
+/// Whether the holder is a running multi-sync on this machine from before version 2 of the run directory, which used the existence of the file as its lock.
 fn is_held_otherwise(words: &[u8]) -> bool {
     let Some(Holder { host, pid, started: Some(started), .. }) = Holder::read(words) else { return false };
     host == super::host() && process_start(pid).is_some_and(|other| other == started)
@@ -208,16 +208,16 @@ fn ended(dir: &Path) -> Error {
     .remedy("nothing is left to be done; multi-sync runs lists those that are left")
 }
 
-/// When a process that lives was started; `None` also if that is not seen.
+/// The start time of a running process; `None` also if it is not visible.
 fn process_start(pid: u32) -> Option<String> {
     state(pid).and_then(|(lives, started)| lives.then_some(started))
 }
 
-/// Whether a process lives, and has not only a parent that does not know of its end yet; and when it was started: clock ticks after boot
-/// (proc_pid_stat(5), field 22), with the boot they count from.
+/// Whether a process is running, and not only a zombie; and its start time: clock ticks after boot (proc_pid_stat(5), field 22), with the boot from which they
+/// are counted.
 fn state(pid: u32) -> Option<(bool, String)> {
     let stat = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
-    // The name, which may hold anything, ends with the last parenthesis.
+    // The name may contain anything, and ends at the last parenthesis.
     let after = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
     let after = String::from_utf8_lossy(after);
     let mut fields = after.split_ascii_whitespace();
@@ -225,7 +225,7 @@ fn state(pid: u32) -> Option<(bool, String)> {
     Some((lives, format!("{} {}", super::boot(), fields.nth(18)?)))
 }
 
-/// Whoever it belongs to.
+/// Whether the process exists, whoever owns it.
 fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
@@ -245,14 +245,14 @@ mod tests {
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(lock);
         assert!(!Lock::is_held(dir.path()).unwrap());
-        // Whatever the file says, who has died holds nothing.
+        // Whatever the file says, a process that has ended does not hold the lock.
         let other = Holder { host: "elsewhere".into(), pid: 1, started: Some("long ago".into()), process: None };
         for words in [serde_json::to_vec(&other).unwrap(), b"{".to_vec(), Vec::new()] {
             fs::write(dir.path().join(LOCK), words).unwrap();
             assert!(!Lock::is_held(dir.path()).unwrap());
             Lock::take(dir.path()).unwrap();
         }
-        // But a program of before that lives does.
+        // But a running multi-sync of an older version does.
         let pid = std::process::id();
         let old = Holder { host: super::super::host(), pid, started: process_start(pid), process: None };
         fs::write(dir.path().join(LOCK), serde_json::to_vec(&old).unwrap()).unwrap();
@@ -302,7 +302,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = Lock::take(dir.path()).unwrap();
         fs::remove_file(dir.path().join(LOCK)).unwrap();
-        // Nobody can take the old file; who comes later has one of its own in a new directory.
+        // The old file cannot be locked by others any more: a later run has its own file in a new directory.
         assert!(Lock::take(dir.path()).is_ok());
         drop(held);
     }

@@ -1,7 +1,7 @@
-//! What a run writes down of where it stands, for who asks from elsewhere: one small file that is replaced, `status.json`.
+//! The progress of a run, written for other processes that ask: one small file, `status.json`, which is replaced each time.
 //!
-//! It saves nobody any work, so the disk need not keep it, and that it cannot be written is no error. A thread of its own writes it: a file system that
-//! hangs holds up nothing else.
+//! The run itself does not need it, so it is not synced, and a failure to write it is no error. A thread writes it, so that a hanging file system holds up
+//! nothing else.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -20,28 +20,28 @@ use crate::thread;
 
 use super::layout::{NEW_STATUS, STATUS};
 
-/// Version of the file; of another one nothing is read.
+/// The version of the file. Other versions are not read.
 const VERSION: u32 = 1;
-/// How long the end of a run waits for what is being written.
+/// How long the end of a run waits for the file that is being written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where a run stood when it was last written down.
+/// The progress of a run when it was last written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Noted {
     version: u32,
-    /// The machine it runs on, and its process there.
+    /// The machine on which the run works, and its process there.
     pub host: String,
     pub pid: u32,
     /// When this was written, in milliseconds since 1970 by the clock of that machine.
     written: i64,
-    /// How often the run was begun.
+    /// How often the run was begun or resumed.
     pub begun: u64,
-    /// What it copies, and where to: what two runs of the same source and destination have in common.
+    /// The source and destination, to recognize runs of the same ones.
     #[serde(default)]
     pair: String,
-    /// How this part of it ended, once it has.
+    /// How this part of the run ended, if it has.
     pub ended: Option<Ended>,
-    /// Where it stands.
+    /// The progress.
     pub live: Live,
 }
 
@@ -50,12 +50,12 @@ pub struct Noted {
 pub struct Ended {
     /// The exit code.
     pub code: u8,
-    /// It was interrupted.
+    /// The part was interrupted.
     pub interrupted: bool,
 }
 
 impl Noted {
-    /// The last that was written down in the directory of a run, if there is any that is understood.
+    /// Reads the file in a run directory. `None` if there is none, or if it cannot be understood.
     pub fn read(dir: &Path) -> Option<Noted> {
         let noted: Noted = serde_json::from_slice(&super::read_plain(&dir.join(STATUS)).ok()?).ok()?;
         (noted.version == VERSION).then_some(noted)
@@ -66,18 +66,18 @@ impl Noted {
         Timestamp::from_millisecond(self.written).unwrap_or_default()
     }
 
-    /// How long ago that was, as far as clocks agree.
+    /// How long ago it was written, as far as the clocks agree.
     pub fn age(&self) -> Duration {
         Duration::from_millis(Timestamp::now().as_millisecond().saturating_sub(self.written).try_into().unwrap_or(0))
     }
 
-    /// It was written on this machine.
+    /// Whether it was written on this machine.
     pub fn is_from_here(&self) -> bool {
         self.host == super::host()
     }
 }
 
-/// Writes down where a run stands.
+/// Writes the progress of a run.
 #[derive(Debug)]
 pub struct Noter {
     dir: PathBuf,
@@ -95,9 +95,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Work {
-    /// What is to be written next.
+    /// The text to be written next.
     next: Option<Vec<u8>>,
-    /// Something is being written.
+    /// A text is being written.
     busy: bool,
     closed: bool,
 }
@@ -107,7 +107,7 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be written, when there is something; `None` at the end.
+    /// Waits for the next text to write; `None` at the end.
     fn next(&self) -> Option<Vec<u8>> {
         let mut work = self.lock();
         work.busy = false;
@@ -126,22 +126,22 @@ impl Shared {
 }
 
 impl Noter {
-    /// For the directory of a run that was begun so often.
+    /// For a run directory, and a run that was begun or resumed this often.
     pub fn new(dir: &Path, begun: u64) -> Noter {
         Noter { dir: dir.to_owned(), begun, pair: String::new(), shared: None, closed: false }
     }
 
-    /// What the run copies, and where to.
+    /// Sets the source and the destination of the run.
     pub fn is_about(&mut self, pair: String) {
         self.pair = pair;
     }
 
-    /// What the last run of the same source and destination found whose directory is still beside that of this one. Asked in a thread of its own: it is
-    /// there once that is known.
+    /// Looks in the neighbouring run directories for the last run of the same source and destination, and for what that has found. A thread does this, and sets
+    /// the value when it is known.
     pub fn find_last_run(&self) -> Arc<OnceLock<Weight>> {
         let (found, dir, pair) = (Arc::<OnceLock<Weight>>::default(), self.dir.clone(), self.pair.clone());
         let its = Arc::clone(&found);
-        // Without it nothing is lacking.
+        // Without a thread, the value is simply missing.
         let _ = thread::detach(move || {
             if let Some(last) = last_run(&dir, &pair) {
                 its.get_or_init(|| last);
@@ -150,7 +150,7 @@ impl Noter {
         found
     }
 
-    /// Has this written, in the place of what still waits to be. Returns at once.
+    /// Has this progress written, replacing one that still waits. Returns at once.
     pub fn note(&mut self, live: &Live, ended: Option<Ended>) {
         if self.closed || self.shared.is_none() && self.start().is_err() {
             return;
@@ -183,7 +183,7 @@ impl Noter {
         Ok(())
     }
 
-    /// Nothing more is written from now on, unless the file system hangs.
+    /// Ends the writing, unless the file system hangs.
     pub fn close(&mut self) {
         self.closed = true;
         let Some(shared) = self.shared.take() else { return };
@@ -209,7 +209,7 @@ impl Drop for Noter {
 }
 
 fn last_run(own: &Path, pair: &str) -> Option<Weight> {
-    /// Who keeps more than these has named the place.
+    /// A place with more directories than these was chosen by the user.
     const MOST: usize = 1000;
     let others = fs::read_dir(own.parent()?).ok()?.flatten().map(|entry| entry.path());
     let others = others.filter(|dir| dir != own && state::is_own_dir(dir)).take(MOST);
@@ -221,7 +221,7 @@ fn last_run(own: &Path, pair: &str) -> Option<Weight> {
 fn write(dir: &Path, text: &[u8]) {
     let new = dir.join(NEW_STATUS);
     let written = fs::write(&new, text).and_then(|()| fs::rename(&new, dir.join(STATUS)));
-    // Half a file is no use, and takes room on a disk that has none.
+    // An incomplete file is useless, and takes room on a disk that may be full.
     if written.is_err_and(|cause| cause.kind() != ErrorKind::NotFound) {
         let _ = fs::remove_file(&new);
     }
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_file_system_that_hangs_or_refuses_holds_up_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        // Who opens a named pipe to write waits for a reader.
+        // Opening a named pipe for writing blocks until there is a reader.
         let pipe = dir.path().join(NEW_STATUS);
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
@@ -307,7 +307,7 @@ mod tests {
         (0..10).for_each(|entries| noter.note(&live(entries), None));
         drop(noter);
         assert!(began.elapsed() < 3 * PATIENCE, "{:?}", began.elapsed());
-        // What was left behind ends when somebody reads.
+        // The thread that was left behind ends when the pipe is read.
         fs::read(&pipe).unwrap();
         let mut gone = Noter::new(Path::new("/nonexistent"), 1);
         gone.note(&live(1), None);

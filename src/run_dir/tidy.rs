@@ -1,4 +1,4 @@
-//! What becomes of the directories of runs that nobody took up again.
+//! Removes the directories of runs that were never resumed.
 
 use std::fs;
 use std::io;
@@ -13,21 +13,21 @@ use crate::state;
 use super::Lock;
 use super::layout::{JOURNAL, LAST, PLAN};
 
-/// How long run directories stay, and how many.
+/// How long run directories are kept, and how many of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// Days since something was last written there; 0 if none is kept at all.
+    /// Days since the last record was written; 0 keeps none.
     pub days: u64,
-    /// How many.
+    /// The number of directories.
     pub most: usize,
 }
 
 impl Keep {
-    /// If the user does not say.
+    /// The default.
     pub const USUAL: Keep = Keep { days: 30, most: 50 };
 
-    /// Removes what is older, or too much, from the place for run directories. Nothing that somebody works on, or that is not a run of this user's.
-    /// What cannot be removed stays: nobody has asked for it.
+    /// Removes directories that are too old or too many from the place for run directories, except those of runs that a process works on, and everything that
+    /// is not a run of this user. A failure is ignored, because nobody has asked for the removal.
     pub fn tidy(self, place: &Path) {
         const DAY: u64 = 24 * 60 * 60;
         let Ok(place) = state::check(place) else { return };
@@ -44,7 +44,7 @@ impl Keep {
         let is_older = |written: &SystemTime, days| before(days).is_some_and(|oldest| *written < oldest);
         for (number, (written, dir)) in runs.iter().enumerate() {
             let is_too_much = number >= self.most || is_older(written, self.days);
-            // Somebody may be about to make what has no plan yet.
+            // Without a plan, the directory may be one that is just being created.
             let is_made = dir.join(PLAN).exists() || is_older(written, 1);
             if is_too_much && is_made && Lock::is_held(dir).is_ok_and(|held| !held) {
                 let _ = remove(dir);
@@ -53,16 +53,16 @@ impl Keep {
     }
 }
 
-/// When something was last written down. One that is just being made has no journal yet.
+/// When the last record was written. A directory that is just being created has no journal yet.
 fn last_written(dir: &Path) -> Option<SystemTime> {
     let of = |path: &Path| fs::symlink_metadata(path).and_then(|found| found.modified());
     of(&dir.join(JOURNAL)).or_else(|_| of(dir)).ok()
 }
 
-/// Removes the directory of a run, which is not taken up again then.
+/// Removes the directory of a run, which cannot be resumed afterwards.
 ///
 /// # Errors
-/// It is none, somebody works on it, or something cannot be removed.
+/// It is no run directory, a process works on it, or something cannot be removed.
 pub fn forget(dir: &Path) -> Result<()> {
     let plan = dir.join(PLAN);
     if !plan.is_file() || fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink()) {
@@ -79,19 +79,19 @@ fn remove(dir: &Path) -> Result<()> {
     removed.map_err(|cause| Error::io("remove run directory", dir, cause).remedy("remove it by hand"))
 }
 
-/// Removes the directory of a run that has come to its end, unless it is one that stays.
+/// Removes the directory of a run that has ended, unless it has to be kept.
 ///
 /// # Errors
 /// Something cannot be removed.
 pub fn close(dir: BucketDir) -> Result<()> {
     if dir.goes() {
-        // What is left is removed, or complained about, below.
+        // What could not be removed here is removed, or reported, below.
         let _ = remove_but_last(dir.path());
     }
     dir.remove()
 }
 
-/// Removes the directory of a run that is complete, also where it was to stay.
+/// Removes the directory of a complete run, even if it was to be kept.
 ///
 /// # Errors
 /// Something cannot be removed.
@@ -101,7 +101,7 @@ pub fn discard(dir: BucketDir) -> Result<()> {
     remove_all(&path).map_err(|cause| Error::io("remove run directory", &path, cause).remedy("remove it by hand"))
 }
 
-/// Whoever is killed meanwhile leaves a run that can still be read, or none.
+/// If the process is killed meanwhile, the rest is a run that can still be read, or no run.
 fn remove_all(dir: &Path) -> io::Result<()> {
     match remove_but_last(dir).and_then(|()| fs::remove_dir_all(dir)) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),

@@ -1,4 +1,4 @@
-//! The names that were not copied: which launch named them, and until when that counts.
+//! The names that were not copied: which launch reported them, and how long they count.
 //!
 //! There may be as many as the source has files, so the names themselves stay in the journal, and are read from there.
 
@@ -14,11 +14,11 @@ use super::{Name, Record, line};
 pub struct Failures {
     told: Vec<Told>,
     part: u64,
-    /// So many of `told`, from the first, are of earlier parts of the run.
+    /// The number of entries at the beginning of `told` that belong to earlier parts of the run.
     earlier: usize,
 }
 
-/// What one launch told.
+/// The names that one launch reported.
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
     /// The offset of its record in the journal.
@@ -30,10 +30,10 @@ struct Told {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Of {
-    /// Counts until each of these buckets is done again.
+    /// They count until each of these buckets is done again.
     Buckets(BTreeSet<u64>),
-    /// Belongs to split directories, or to buckets that no longer exist. Each part of the run looks at these again, so it counts until a part
-    /// reaches its end.
+    /// The names concern split directories, or buckets that no longer exist. Each part of a run handles these again, so that the names count until a later part
+    /// is complete.
     Part,
 }
 
@@ -48,7 +48,7 @@ pub struct Batch {
 }
 
 impl Failures {
-    /// Takes in the record that begins at this offset in the journal.
+    /// Takes the record into account that begins at this offset in the journal.
     pub fn take(&mut self, record: &Record, at: u64) {
         match record {
             Record::Begun { .. } => {
@@ -62,7 +62,7 @@ impl Failures {
             Record::Done { buckets, .. } if self.earlier > 0 => {
                 let part = self.part;
                 self.keep(|told| match &mut told.of {
-                    // A bucket is done once in a part, and its failures were written before that.
+                    // A bucket is done once in each part of a run, and its failed names are recorded before that. So only names from earlier parts are dropped.
                     Of::Buckets(left) if told.part < part => {
                         left.retain(|id| !buckets.contains(id));
                         !left.is_empty()
@@ -72,7 +72,7 @@ impl Failures {
             }
             Record::OneRsync { .. } => {
                 let part = self.part;
-                // The one rsync reports what it meets itself.
+                // One rsync for everything reports all failures itself, so that those of other launches in this part are dropped.
                 self.keep(|told| told.part < part);
                 self.told.iter_mut().for_each(|told| told.of = Of::Part);
             }
@@ -89,7 +89,7 @@ impl Failures {
         self.earlier = self.told.iter().take_while(|told| told.part < self.part).count();
     }
 
-    /// These buckets no longer exist: their entries are in others.
+    /// Some buckets no longer exist, because their entries will be in other buckets.
     pub(super) fn without_buckets(&mut self, is_left: impl Fn(u64) -> bool) {
         for told in &mut self.told {
             if let Of::Buckets(ids) = &told.of
@@ -123,7 +123,7 @@ impl Failures {
         self.told.iter().map(|told| told.count).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.told.is_empty()
     }
@@ -165,7 +165,7 @@ mod tests {
     fn a_name_counts_until_its_bucket_is_done_again() {
         let first = [begun(), failed("a", &[1, 2]), done(&[1, 2]), failed("dir", &[]), Record::Finished { code: 23 }];
         assert_eq!(after(&first), ["a", "dir"]);
-        // Killed at any moment of the next part, nothing is forgotten that was not looked at again.
+        // Wherever the next part is killed, no name is forgotten that was not handled again.
         let next = [begun(), Record::FailedAgain, done(&[1]), done(&[2]), Record::Finished { code: 0 }];
         let expected: [&[&str]; 6] = [&["a", "dir"], &["a", "dir"], &["a", "dir"], &["a", "dir"], &["dir"], &[]];
         for (count, expected) in expected.iter().enumerate() {
@@ -182,7 +182,7 @@ mod tests {
         let next = [begun(), Record::FailedAgain, one(), Record::Finished { code: 0 }];
         assert_eq!(after(&[&first[..], &next[..3]].concat()), ["b"]);
         assert_eq!(after(&[&first[..], &next[..]].concat()), [""; 0]);
-        // Also what several have told of is its own then.
+        // One rsync for everything also replaces what several rsyncs have reported.
         let several = [begun(), failed("a", &[1]), done(&[1]), Record::Finished { code: 23 }];
         assert_eq!(after(&[&several[..], &next[..3]].concat()), ["a"]);
         assert_eq!(after(&[&several[..], &next[..]].concat()), [""; 0]);

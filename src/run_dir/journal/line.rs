@@ -1,4 +1,4 @@
-//! One line of the journal: its checksum and its record.
+//! A line of the journal: its checksum and its record.
 
 use std::io::{self, BufRead};
 
@@ -6,11 +6,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Record;
 
-/// Hexadecimal digits of a checksum, and of one of version 1.
+/// The number of hexadecimal digits of a checksum; `DIGITS_1` is that of version 1.
 const DIGITS: usize = 16;
 const DIGITS_1: usize = 8;
 
-/// The line of a record that follows one with the checksum `last`, which becomes that of this one.
+/// Writes the line of a record. `last` is the checksum of the previous line, and becomes that of this one.
 pub(super) fn write(record: &Record, last: &mut u64) -> Vec<u8> {
     let value = serde_json::to_vec(record).expect("records are plain data");
     *last = xxh3_64_with_seed(&value, *last);
@@ -20,7 +20,7 @@ pub(super) fn write(record: &Record, last: &mut u64) -> Vec<u8> {
     line
 }
 
-/// The record of a line that is whole and follows one with the checksum `last`; and its own checksum.
+/// The record and the checksum of a line, if it is intact and follows a line with the checksum `last`.
 pub(super) fn read(line: &[u8], last: u64) -> Option<(Record, u64)> {
     let line = line.strip_suffix(b"\n")?;
     let digits = line.iter().position(|byte| *byte == b' ')?;
@@ -34,17 +34,17 @@ pub(super) fn read(line: &[u8], last: u64) -> Option<(Record, u64)> {
     (sum == expected).then(|| Some((serde_json::from_slice(value).ok()?, sum)))?
 }
 
-/// The record of a line that was read, or written, before.
+/// The record of a line whose checksum was verified before, or that this process has written.
 pub(super) fn record(line: &[u8]) -> Option<Record> {
     let line = line.strip_suffix(b"\n")?;
     let digits = line.iter().position(|byte| *byte == b' ')?;
     serde_json::from_slice(&line[digits + 1..]).ok()
 }
 
-/// Whether a line follows `bad` that is whole after the line before it, whatever that was.
+/// Whether any line after `bad` is intact, considering the checksum that its previous line claims to have.
 pub(super) fn any_whole(bad: &[u8], mut rest: impl BufRead) -> io::Result<bool> {
     let of = |line: &[u8]| line.iter().position(|byte| *byte == b' ').and_then(|end| sum(&line[..end]));
-    // A line that only moved is whole by itself as well.
+    // `bad` may itself be an intact line in the wrong place, and the next line then matches its checksum.
     let mut last = of(bad);
     let mut line = Vec::new();
     loop {
@@ -60,17 +60,17 @@ pub(super) fn any_whole(bad: &[u8], mut rest: impl BufRead) -> io::Result<bool> 
     }
 }
 
-/// The record of the last whole line of what a journal ends with, `None` in it if there is none that follows the line before; `None` if
-/// more of the journal is needed to tell. `is_all` if this is the whole journal.
+/// The record of the last complete line in the end of a journal. The inner value is `None` if this line is damaged. The outer value is `None` if more of the
+/// journal is needed. `is_all`: this is the whole journal.
 pub(super) fn last(end: &[u8], is_all: bool) -> Option<Option<Record>> {
-    // What follows the last line break is torn.
+    // Whatever follows the last line break is incomplete.
     let whole = &end[..end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)];
     let before = |lines: &[u8]| {
         let without = lines.strip_suffix(b"\n").unwrap_or(lines);
         without.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1)
     };
     let Some(begin) = before(whole) else { return is_all.then(|| read(whole, 0).map(|(record, _)| record)) };
-    // Of the line before only its checksum is needed, which it begins with.
+    // Of the previous line, only the checksum at its beginning is needed.
     let earlier = &whole[..begin];
     let start = match before(earlier) {
         Some(start) => start,

@@ -1,138 +1,138 @@
-//! The records of a journal: what one line says.
+//! The records of a journal, one per line.
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the records below. A reader takes older ones too; newer ones are refused.
+/// The version of these records. Older versions can be read; newer ones are refused.
 pub const VERSION: u32 = 2;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Record {
-    /// The first one, and the first of each resumption.
+    /// The first record of the run, and of each part that resumes it.
     Begun {
         /// See [`VERSION`].
         version: u32,
-        /// Which run it is, as `plan.json` says. Runs of version 1 have no such name.
+        /// The name of the run, as in `plan.json`. Runs of version 1 have no name.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         run: String,
     },
-    /// A spine directory, in order.
+    /// A split directory; in the order of discovery.
     Spine(SpineRecord),
     /// A bucket was written to its file.
     Bucket {
-        /// Number, entries, bytes, units, argument bytes, spine directories before it, exposed, singles.
+        /// Number, entries, bytes, units, argument bytes, split directories that must exist before, exposed, singles.
         b: (u64, u64, u64, u64, usize, u32, bool, bool),
-        /// What is in the file: bytes, and their checksum. Not in version 1.
+        /// The length of the bucket file, and its checksum; missing in version 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content: Option<(u64, u64)>,
     },
     /// Something that the scan could not read.
     Unread {
-        /// It says so.
+        /// The message.
         text: String,
-        /// The entry went away by itself.
+        /// The entry vanished during the scan.
         vanished: bool,
-        /// It is part of a bucket all the same.
+        /// The entry is nevertheless part of a bucket.
         in_unit: bool,
     },
     /// The scan is complete.
     Scanned {
-        /// Entries found.
+        /// The number of entries found.
         entries: u64,
-        /// Bytes found.
+        /// The number of bytes found.
         bytes: u64,
     },
     /// A launch with these buckets is about to start.
     Started {
-        /// Number of the launch.
+        /// The number of the launch.
         launch: u64,
         /// The buckets.
         buckets: Vec<u64>,
     },
-    /// Names that a launch did not copy; comes before the end of the launch.
+    /// Names that a launch did not copy; precedes the end of the launch.
     Failed {
-        /// The part of the run.
+        /// The phase of the run.
         phase: String,
         /// The exit code of the launch.
         code: u8,
-        /// The buckets of the launch; none if it was about split directories.
+        /// The buckets of the launch; empty if it was about split directories.
         buckets: Vec<u64>,
-        /// Each name, empty if nobody can tell it, and what rsync said.
+        /// Each name, with rsync's message. The name is empty if it is not known.
         names: Vec<(Name, Name)>,
     },
     /// These buckets are done.
     Done {
-        /// Number of the launch.
+        /// The number of the launch.
         launch: u64,
         /// rsync's code: 0, 23, 24 or 25.
         code: u8,
-        /// Something of the source could not be read: nothing more is deleted.
+        /// Something in the source could not be read, so that nothing more is deleted.
         sender_failed: bool,
         /// The buckets.
         buckets: Vec<u64>,
     },
-    /// Nothing of what is done counts any more: DEST is not what it was, or may have lost it.
+    /// Nothing that is done counts any more, because DEST is another directory or may have lost something.
     NothingDone,
-    /// What DEST is, where it is seen from here, when the first buckets of a part are done.
+    /// The identity of a local DEST, when the first buckets of a part are done.
     Dest {
         /// See [`Place`].
         place: Place,
     },
-    /// What has failed is to be done again (`--retry-failed`).
+    /// Whatever has failed is to be done again (`--retry-failed`).
     FailedAgain,
-    /// The scan has to begin again.
+    /// The source has to be scanned again.
     ScanAgain {
-        /// Buckets whose files are damaged: they are not done, whatever was said of them.
+        /// Buckets whose files are damaged: they count as not done, whatever was recorded.
         damaged: Vec<u64>,
     },
-    /// One rsync does everything, and what was written down before counts for nothing: a run that is taken up again begins anew.
+    /// One rsync does everything. Earlier records do not count any more: if the run is resumed, it begins again.
     OneRsync {
         /// The reason.
         why: String,
     },
-    /// Everything was done, and the run ended with this code.
+    /// Everything was done, and the run ended with this exit code.
     Finished {
         /// The exit code.
         code: u8,
     },
 }
 
-/// A spine directory as the journal keeps it.
+/// A split directory, in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpineRecord {
-    /// Its rsync argument; `None` for DEST itself.
+    /// Its argument for rsync; `None` for DEST itself.
     pub argument: Option<Name>,
-    /// Device and inode.
+    /// Its device and inode.
     pub identity: (u64, u64),
-    /// Without `u+rwx`.
+    /// It lacks `u+rwx`.
     pub locked: bool,
-    /// It is not entered.
+    /// rsync does not enter it.
     pub mount_point: bool,
-    /// Somebody else could put something in its place.
+    /// Another user could replace it.
     pub exposed: bool,
 }
 
-/// What a directory is known by, also after its file system was mounted again: inode, and time of birth in seconds and nanoseconds.
+/// Identifies a directory, even after its file system was mounted again: inode, and time of birth in seconds and nanoseconds.
 pub type Place = (u64, i64, u32);
 
-/// Bytes in JSON: text where they are text.
+/// Bytes in JSON, as text if they are UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Name {
-    /// They are UTF-8.
+    /// The bytes are UTF-8.
     Text(String),
-    /// They are not.
+    /// The bytes are not UTF-8.
     Bytes(Vec<u8>),
 }
 
 impl Name {
-    /// Keeps bytes.
+    /// Takes bytes.
     pub fn new(bytes: Vec<u8>) -> Name {
         String::from_utf8(bytes).map_or_else(|error| Name::Bytes(error.into_bytes()), Name::Text)
     }
 
-    /// Gives them back.
+    /// Returns the bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         match self {
             Name::Text(text) => text.into_bytes(),

@@ -7,43 +7,43 @@ use crate::scan::Weight;
 
 use super::{Failures, Place, Record, SpineRecord};
 
-/// What the journal of a run directory says.
+/// The contents of a journal.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct State {
-    /// Which run it is; empty in a run of version 1.
+    /// The name of the run; empty in a run of version 1.
     pub run: String,
-    /// Spine directories in order.
+    /// The split directories, in the order of discovery.
     pub spine: Vec<SpineRecord>,
-    /// Buckets that were written, by the scan that counts.
+    /// The buckets of the scan that counts.
     pub buckets: BTreeMap<u64, Bucket>,
-    /// The least number that no bucket has had yet.
+    /// The lowest number that no bucket has had yet.
     pub next_bucket: u64,
-    /// Those that are done, with the code of their last launch.
+    /// The buckets that are done, each with the exit code of its last launch.
     pub done: BTreeMap<u64, u8>,
-    /// Buckets whose launch began and did not end.
+    /// The buckets whose launch has started and not ended.
     pub started: HashSet<u64>,
-    /// What the scan could not read: the text, whether it vanished, whether it is in a bucket all the same.
+    /// What the scan could not read: the message, whether the entry vanished, and whether it is nevertheless in a bucket.
     pub unread: Vec<(String, bool, bool)>,
-    /// Names that were not copied.
+    /// The names that were not copied.
     pub failures: Failures,
     /// What the scan found, if it is complete.
     pub scanned: Option<Weight>,
-    /// What DEST was, if that is known.
+    /// The identity of DEST, if known.
     pub dest: Option<Place>,
-    /// Something of the source could not be read.
+    /// Something in the source could not be read.
     pub sender_failed: bool,
-    /// Launches so far.
+    /// The number of launches so far.
     pub launches: u64,
-    /// How often the run was begun.
+    /// How often the run was begun or resumed.
     pub begun: u64,
     /// Why one rsync does everything, if it does.
     pub one_rsync: Option<String>,
-    /// The exit code, if the run came to its end.
+    /// The exit code, if the run has ended.
     pub finished: Option<u8>,
 }
 
 impl State {
-    /// Takes in the record that begins at this offset in the journal.
+    /// Takes the record into account that begins at this offset in the journal.
     pub fn take(&mut self, record: Record, at: u64) {
         self.failures.take(&record, at);
         match record {
@@ -53,7 +53,7 @@ impl State {
                 self.finished = None;
                 self.one_rsync = None;
                 self.started.clear();
-                // A scan that was not complete begins again, and packs what is not done into other buckets.
+                // An incomplete scan is repeated, and packs everything that is not done into other buckets.
                 if self.scanned.is_none() {
                     self.scan_again();
                 }
@@ -93,7 +93,7 @@ impl State {
                 self.done.retain(|_, code| *code == 0);
                 self.sender_failed = false;
                 self.finished = None;
-                // What was in no bucket has to be found again.
+                // Unreadable entries that are in no bucket have to be found again.
                 if self.unread.iter().any(|(_, _, in_unit)| !in_unit) {
                     self.scan_again();
                 }
@@ -126,13 +126,13 @@ impl State {
         self.failures.without_buckets(|id| self.done.contains_key(&id));
     }
 
-    /// Weight of what is done.
+    /// The weight of what is done.
     pub fn done_weight(&self) -> Weight {
         self.done.keys().filter_map(|id| self.buckets.get(id)).map(|bucket| bucket.weight).sum()
     }
 }
 
-/// Bytes of a bucket file, as version 1 says it: each argument counts a pointer beside its bytes and its NUL.
+/// The length of a bucket file of version 1, which counts a pointer for each argument besides its bytes and its NUL.
 fn length(units: u64, argument_bytes: usize) -> u64 {
     (argument_bytes as u64).saturating_sub(units.saturating_mul(size_of::<u64>() as u64))
 }

@@ -37,7 +37,7 @@ fn some_records() -> Vec<Record> {
     ]
 }
 
-/// The journal of a run of which the first `count` of the records were written.
+/// A journal that contains the first `count` records.
 fn written(dir: &Path, count: usize) -> Journal {
     let (mut journal, _) = Journal::open(dir, RUN).unwrap();
     for record in some_records().iter().take(count) {
@@ -51,7 +51,7 @@ fn all(dir: &Path) -> Journal {
     written(dir, usize::MAX)
 }
 
-/// What those records say.
+/// What these records say.
 fn expected(count: usize) -> State {
     let (mut state, mut at, mut last) = (State::default(), 0, 0);
     let begun = Record::Begun { version: VERSION, run: RUN.into() };
@@ -86,7 +86,7 @@ fn what_is_written_is_read() {
         panic!()
     };
     assert_eq!((read.failures.count(), batch.names.len(), batch.code), (1, 1, 23));
-    // The next part of the same run, and no other run.
+    // A journal accepts the next part of the same run, but not another run.
     drop(Journal::open(dir.path(), RUN).unwrap());
     let again = state(dir.path());
     assert_eq!((again.begun, again.finished, again.done.len(), again.spine.len()), (2, None, 3, 1));
@@ -102,11 +102,11 @@ fn cut_anywhere_it_never_says_more_than_was_written() {
     for cut in 0..=whole.len() {
         let other = tempfile::tempdir().unwrap();
         std::fs::write(other.path().join(JOURNAL), &whole[..cut]).unwrap();
-        // The records whose lines are complete, and no other.
+        // Exactly the records with complete lines are read.
         let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
         let known = if lines == 0 { State::default() } else { expected(lines - 1) };
         assert_eq!(state(other.path()), known, "cut at {cut}");
-        // And it can be written on.
+        // The journal can be continued.
         let (mut journal, before) = Journal::open(other.path(), RUN).unwrap();
         assert_eq!(*before.state(), known);
         journal.append(&bucket(77)).unwrap();
@@ -134,7 +134,7 @@ proptest! {
         let path = dir.path().join(JOURNAL);
         let mut bytes = std::fs::read(&path).unwrap();
         let at = at.index(bytes.len());
-        // Everything before that line, nothing of it or after it.
+        // Everything before this line is read, but nothing of the line or after it.
         let before = bytes[..at].iter().filter(|byte| **byte == b'\n').count();
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
         bytes[at] ^= by;
@@ -142,7 +142,7 @@ proptest! {
         let read = Read::from(dir.path()).unwrap();
         let known = if before == 0 { State::default() } else { expected(before - 1) };
         prop_assert_eq!(read.state(), &known);
-        // Only at the end may it be taken for a torn end. A lost line break makes one line of two.
+        // Only damage near the end may look like an incomplete last line. A lost line break turns two lines into one.
         let is_damaged = matches!(read, Read::Damaged { line, .. } if line as usize == before + 1);
         prop_assert!(is_damaged || before + 4 > lines, "line {before} of {lines}: {read:?}");
     }
@@ -168,7 +168,7 @@ fn lines_that_are_missing_or_elsewhere_are_noticed() {
             assert!(matches!(read, Read::Damaged { .. }), "{how} {at}: {read:?}");
         }
     }
-    // What was damaged is put aside, and nothing of it counts.
+    // The damaged journal is renamed, and nothing in it counts.
     let (_, before) = Journal::open(dir.path(), RUN).unwrap();
     assert!(matches!(before, Read::Damaged { .. }) && dir.path().join(DAMAGED_JOURNAL).exists());
     assert_eq!(state(dir.path()), expected(0));
@@ -193,7 +193,7 @@ fn the_end_of_a_journal_tells_whether_the_run_came_to_its_own() {
     journal.sync().unwrap();
     assert_eq!(finished(dir.path()).unwrap(), Some(23));
     let whole = fs::read(&path).unwrap();
-    // Wherever it is torn, and whatever is changed in the last line: that is no end.
+    // A last line that is incomplete or changed is not the end of the run.
     let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
     for end in last..whole.len() {
         fs::write(&path, &whole[..end]).unwrap();
@@ -203,7 +203,7 @@ fn the_end_of_a_journal_tells_whether_the_run_came_to_its_own() {
         fs::write(&path, &changed).unwrap();
         assert_eq!(finished(dir.path()).unwrap(), None, "byte {end}");
     }
-    // It goes on, with a line that is longer than what is read at once.
+    // The run continues, with a line that is longer than what is read at once.
     fs::write(&path, &whole).unwrap();
     let (mut journal, _) = Journal::open(dir.path(), RUN).unwrap();
     assert_eq!(finished(dir.path()).unwrap(), None);
@@ -211,7 +211,7 @@ fn the_end_of_a_journal_tells_whether_the_run_came_to_its_own() {
     journal.append(&Record::Finished { code: 0 }).unwrap();
     journal.sync().unwrap();
     assert_eq!(finished(dir.path()).unwrap(), Some(0));
-    // One line, and no whole one.
+    // There is only one line, or no complete one.
     let begun = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     for end in [begun, begun - 1, 0] {
         fs::write(&path, &whole[..end]).unwrap();
