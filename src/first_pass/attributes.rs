@@ -1,4 +1,4 @@
-//! Owner, group, mode and time of what is made, by its handle.
+//! Sets owner, group, mode and time of an entry that was created, through its open handle.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -7,7 +7,7 @@ use rustix::io::{Errno, Result};
 
 use super::Makes;
 
-/// What is made belongs to this user and this group, and has a mode without these bits.
+/// An entry that this process creates belongs to this user and this group, and its mode lacks the bits of `umask`.
 #[derive(Clone, Copy)]
 pub struct Own {
     pub user: u32,
@@ -21,32 +21,32 @@ impl Own {
         Own { user, group, umask: umask() }
     }
 
-    /// Whether only rsync can say what this is to have: an ACL, extended attributes, or a group that we may not be allowed to set. `other_group` if it is made
-    /// with another than ours.
+    /// Whether the attributes must be left to rsync: an ACL, extended attributes, or a group that this user perhaps may not set. `other_group`: new entries
+    /// there get another group than that of this process.
     pub fn leaves(self, source: Option<&OwnedFd>, found: &Stat, other_group: bool, makes: Makes) -> bool {
         makes.own_group_only && (found.st_gid != self.group || other_group)
             || makes.plain_only && !source.is_some_and(is_plain)
     }
 
-    /// What a directory is made with: closed to others until it has its owner. Who is not root has to be able to make something in it.
+    /// The mode with which a directory is created: closed to others until it has its owner. A user other than root must be able to create entries in it.
     pub fn first_mode_of_dir(self, found: &Stat) -> Mode {
         if self.user == 0 { Mode::from_raw_mode(found.st_mode & 0o700) } else { Mode::RWXU }
     }
 
-    /// A directory that was just made gets the owner of its source, and what is missing of its mode, before something is made in it. Says whether that will
-    /// have another group than ours.
+    /// Gives a new directory the owner of its source, and the rest of its mode, before anything is created in it. Returns whether entries in it will get
+    /// another group than that of this process.
     pub fn of_dir(self, new: &OwnedFd, found: &Stat, other_group: bool, makes: Makes) -> Result<bool> {
         self.hand_over(new.as_fd(), found, other_group, makes)?;
         let first = self.first_mode_of_dir(found);
         let mode = Mode::from_raw_mode(found.st_mode & 0o7777) | first;
-        // What it has inherited goes.
+        // Removes what the directory has inherited from its parent.
         if mode != first || other_group || mode.bits() & self.umask != 0 {
             fchmod(new, mode)?;
         }
         Ok(mode.contains(Mode::SGID))
     }
 
-    /// The owner, as far as that is asked for.
+    /// Sets the owner and group, as far as that is asked for.
     pub fn hand_over(self, new: BorrowedFd<'_>, found: &Stat, other_group: bool, makes: Makes) -> Result<()> {
         let user = (makes.owner && found.st_uid != self.user).then(|| Uid::from_raw(found.st_uid));
         let other_group = found.st_gid != self.group || other_group;
@@ -54,10 +54,10 @@ impl Own {
         if user.is_some() || group.is_some() { fchown(new, user, group) } else { Ok(()) }
     }
 
-    /// A file that has its owner gets its mode, unless it has that.
+    /// Sets the mode of a file that has its owner, unless it has that mode.
     pub fn mode_of_file(self, file: BorrowedFd<'_>, found: &Stat, has_mode: bool) -> Result<()> {
         let mode = found.st_mode & 0o7777;
-        // Another owner takes special bits away (chown(2)).
+        // Changing the owner removes the special bits (chown(2)).
         if !has_mode || mode > 0o777 || mode & self.umask != 0 {
             fchmod(file, Mode::from_raw_mode(mode))?;
         }
@@ -65,7 +65,7 @@ impl Own {
     }
 }
 
-/// The times that a file gets. They come last: a file that looks right is.
+/// The times for a file. They are set last, because rsync skips a file with the right time and size.
 pub fn times(found: &Stat) -> Timestamps {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let last_modification = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as _ };
@@ -77,7 +77,7 @@ fn is_plain(source: &OwnedFd) -> bool {
     matches!(flistxattr_query(source), Ok(0) | Err(Errno::OPNOTSUPP))
 }
 
-/// What the system takes from the mode of a new file (proc_pid_status(5)); all of it if that is not known.
+/// The bits that the system removes from the mode of a new file (proc_pid_status(5)); all bits if that is not known.
 fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let text = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -1,4 +1,4 @@
-//! The bytes of a file: shared (reflink), copied by the kernel, or read and written.
+//! Copies the content of a file: shared (reflink), copied by the kernel, or read and written.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,21 +11,22 @@ use rustix::io::{Errno, Result, pread, pwrite};
 use super::Watch;
 use super::pace::{LOOK_EVERY, Pace};
 
-/// What is read and written at once.
+/// The number of bytes that are read and written at once.
 const BUFFER: usize = 256 << 10;
-/// What the kernel is asked to copy at once, at first and at most, and how long that may take before it is less: between two of them somebody may ask to stop.
-/// Of 8 GiB on ext4, in the page cache, 16 MiB at once took 8.6 s, 256 MiB 6.2 s (medians of 4).
+/// The number of bytes that the kernel is asked to copy in one call, at first and at most. If a call takes longer than `LONG_TIME`, the next one gets fewer,
+/// because a request to stop is only seen between two calls. Copying 8 GiB on ext4, from the page cache, took 8.6 s with 16 MiB per call and 6.2 s with 256 MiB
+/// (medians of 4).
 const RANGE: usize = 16 << 20;
 const LONGEST_RANGE: usize = 1 << 30;
 const LONG_TIME: Duration = Duration::from_millis(250);
-/// Of smaller files a second system call costs more than it spares.
+/// For smaller files, a further system call costs more than it saves.
 const LEAST_RANGE: u64 = 128 << 10;
-/// From this size on the kernel is told to read ahead.
+/// From this size on, the kernel is advised to read ahead.
 const LONG: u64 = 1 << 20;
-/// What file systems allocate: zeros of so many bytes at such an offset are no hole in less.
+/// The unit in which file systems allocate: only whole blocks of zeros, at multiples of this offset, become holes.
 const BLOCK: u64 = 4096;
 
-/// What works between this source and this destination; found out as it goes.
+/// The ways of copying that work between this source and this destination, as far as found out.
 #[derive(Debug)]
 pub struct Ways {
     share: AtomicBool,
@@ -38,7 +39,7 @@ impl Default for Ways {
     }
 }
 
-/// What a thread needs to copy.
+/// What a thread needs for copying.
 pub struct Hand<'a> {
     buffer: Box<[MaybeUninit<u8>]>,
     ways: &'a Ways,
@@ -56,10 +57,10 @@ impl<'a> Hand<'a> {
         self.watch.goes_on()
     }
 
-    /// Copies a file of this size to one that is empty, both from their beginning. With `sparse` zeros become holes; `holes` says that the source has some.
+    /// Copies a file of this size to an empty one, both from the beginning. `sparse`: zeros become holes. `holes`: the source has holes.
     ///
     /// # Errors
-    /// It cannot be done, the file has fewer bytes, or nobody wants it any more.
+    /// The copy failed, the file has fewer bytes than `size`, or the run is ending.
     pub fn copy(
         &mut self,
         from: BorrowedFd<'_>,
@@ -71,7 +72,7 @@ impl<'a> Hand<'a> {
         if size == 0 {
             return Ok(());
         }
-        // What is shared is not counted by a limit.
+        // With a limit, files are neither shared nor copied by the kernel, because these bytes cannot be limited.
         let at_once = self.pace.is_none();
         if at_once && self.ways.share.load(Ordering::Relaxed) {
             match ioctl_ficlone(to, from) {
@@ -89,7 +90,7 @@ impl<'a> Hand<'a> {
         }
         let mut copied = 0;
         if size >= LONG {
-            // Advice.
+            // A failure does not matter, because this is only advice.
             let _ = fadvise(from, 0, None, Advice::Sequential);
         }
         if at_once && !sparse && size >= LEAST_RANGE && self.ways.range.load(Ordering::Relaxed) {
@@ -101,7 +102,7 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    /// How far the kernel has copied it.
+    /// Lets the kernel copy, and returns how many bytes it has copied.
     fn by_kernel(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<u64> {
         let mut copied = 0;
         let mut range = RANGE;
@@ -113,7 +114,7 @@ impl<'a> Hand<'a> {
             let wanted = (range as u64).min(size - copied) as usize;
             let began = Instant::now();
             match copy_file_range(from, Some(&mut at), to, Some(&mut end), wanted) {
-                // Some file systems say so of files that are not empty.
+                // Some file systems return 0 even before the end of the file.
                 Ok(0) => break,
                 Ok(count) => {
                     copied += count as u64;
@@ -149,7 +150,7 @@ impl<'a> Hand<'a> {
             if sparse && holes {
                 match seek(from, SeekFrom::Data(at)) {
                     Ok(data) => at = data,
-                    // The rest is a hole.
+                    // The rest of the file is a hole.
                     Err(Errno::NXIO) => break,
                     Err(_) => {}
                 }
@@ -175,7 +176,7 @@ impl<'a> Hand<'a> {
     }
 }
 
-/// What is asked for after so much took so long.
+/// The size of the next call, after one of this size took this long.
 fn next_range(range: usize, took: Duration) -> usize {
     if took > LONG_TIME {
         (range / 2).max(RANGE)
@@ -186,7 +187,7 @@ fn next_range(range: usize, took: Duration) -> usize {
     }
 }
 
-/// Waits until so many bytes are paid.
+/// Waits until the limit allows this many bytes.
 fn pay(pace: Option<&Pace>, bytes: usize, watch: &dyn Watch) -> Result<()> {
     let Some(pace) = pace else { return Ok(()) };
     let until = Instant::now() + pace.take(bytes as u64, Instant::now());
@@ -202,7 +203,7 @@ fn pay(pace: Option<&Pace>, bytes: usize, watch: &dyn Watch) -> Result<()> {
     }
 }
 
-/// Where what was written ends.
+/// Writes all the bytes, and returns the offset of their end.
 fn write(to: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<u64> {
     while !bytes.is_empty() {
         match pwrite(to.as_fd(), bytes, at) {
@@ -218,13 +219,13 @@ fn write(to: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<u64> {
     Ok(at)
 }
 
-/// Writes what is not a block of zeros. `written` is where the last that was written ends.
+/// Writes everything except blocks of zeros. `written` is the end of the data written before; returns its new value.
 fn write_sparse(to: BorrowedFd<'_>, bytes: &[u8], at: u64, mut written: u64) -> Result<u64> {
     const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
     let mut rest = bytes;
     let mut place = at;
     while !rest.is_empty() {
-        // Blocks that are written together, then those that are not.
+        // Finds a sequence of blocks to write, and a block to skip after it.
         let mut full = 0;
         let mut skipped = 0;
         while full < rest.len() {
@@ -262,7 +263,7 @@ mod tests {
         fn made(&self, _: u64, _: u64) {}
     }
 
-    /// Copies these bytes in each way there is.
+    /// Copies these bytes to a new file, and returns its content and the bytes that it occupies.
     fn copied(bytes: &[u8], sparse: bool, ways: &Ways, pace: Option<&Pace>) -> (Vec<u8>, u64) {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));

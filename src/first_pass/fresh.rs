@@ -1,4 +1,4 @@
-//! Whether a directory at DEST is new, or as good as empty: then it is known without a look at each name which names are not there.
+//! Whether a directory at DEST is new, or nearly empty: then it is known, without looking up each name, which names do not exist.
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
@@ -8,16 +8,16 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-/// A directory with more names than these is not looked at further. A new file system has `lost+found`, some servers show snapshots.
+/// A directory with more names than these is not used. A new file system has `lost+found`, and some servers show snapshots.
 const FEW: usize = 8;
 const BUFFER: usize = 2048;
 
-/// The names of a directory in which names may be made.
+/// The names in a directory in which the first pass may create others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known(Box<[Vec<u8>]>);
 
 impl Known {
-    /// Looks at a directory below DEST; `None` if names must not be made in it without a look at each.
+    /// Looks at a directory below DEST; `None` if the first pass must not create names in it without looking up each one.
     pub fn of(dest: &Path, path: &[u8]) -> Option<Known> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = match openat(CWD, dest, flags, Mode::empty()) {
@@ -32,7 +32,7 @@ impl Known {
             match openat2(&top, OsStr::from_bytes(path), flags, Mode::empty(), resolve) {
                 Ok(dir) => dir,
                 Err(Errno::NOENT) => return Some(Known::default()),
-                // What rsync puts a directory in the place of is not looked into.
+                // Something else has the name of the directory, and rsync may replace it.
                 Err(_) => return None,
             }
         };
@@ -53,12 +53,12 @@ impl Known {
         Some(Known(names.into()))
     }
 
-    /// Whether there was none, but for what a new file system has.
+    /// Whether there were no names, except for the one that a new file system has.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|name| name == b"lost+found")
     }
 
-    /// Whether a name was there.
+    /// Whether this name existed.
     pub fn has(&self, name: &[u8]) -> bool {
         self.0.iter().any(|known| known == name)
     }

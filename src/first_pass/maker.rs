@@ -1,9 +1,9 @@
-//! Makes directories and regular files by handles.
+//! Creates directories and regular files through open handles.
 //!
-//! A name is looked up below a directory that is held open, and no link is followed on the way (openat2(2)): what somebody puts into the place of a
-//! directory leads nowhere else, on neither side. Nothing that exists is changed. A directory has the owner and the mode of its source before something is
-//! made in it, so that a run that is killed leaves it as an rsync would; all else it gets from rsync. No handle of a directory is kept but of those that a
-//! thread is in.
+//! A name is looked up below a directory that is held open, and no symbolic link is followed on the way (openat2(2)). So if another process replaces a
+//! directory, the lookup cannot lead elsewhere, neither in the source nor at DEST. Nothing that exists is changed. A directory gets the owner and the mode of
+//! its source before anything is created in it, so that a run that is killed leaves it as rsync would; rsync sets everything else. Only the directories in
+//! which a thread works are held open.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -23,20 +23,20 @@ use super::pair::{Pair, open_below, open_dest};
 use super::temporary::{self, Begun, Empty};
 use super::{Group, Made, Makes, Order, Watch, file_system, open_files};
 
-/// A file that was written within so many seconds may be written once more without a change that shows: rsync reads it.
+/// If a file was written within the last seconds, another write may not change its time. Such a file is left to rsync.
 const RECENT: i64 = 3;
 const LISTING: usize = 32 << 10;
-/// So many bytes are copied in vain rather than that it is asked whether that is needed.
+/// Up to this size, a file is copied without checking first whether that is necessary.
 const LITTLE: i64 = 64 << 10;
-/// What would not work for the next file either.
+/// Errors that would also occur for the next file.
 const FOR_ALL: [Errno; 7] =
     [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
 
-/// Makes what is ordered, as far as it is certain that rsync would make the same.
+/// Creates the entries of the order, as far as rsync would certainly create the same.
 pub fn make(order: &Order, watch: &dyn Watch) -> Made {
     std::thread::scope(|scope| {
         let made = crate::thread::start(scope, || {
-            // Else rsync makes all, as where there can be no thread.
+            // Without a table of its own for open files, the thread creates nothing, and rsync creates everything.
             open_files::set_apart().map_or_else(|_| Made::default(), |()| make_apart(order, watch))
         });
         let Ok(made) = made else { return Made::default() };
@@ -44,18 +44,18 @@ pub fn make(order: &Order, watch: &dyn Watch) -> Made {
     })
 }
 
-/// Makes it in this thread and others that it starts: no other has the files that they open.
+/// Creates the entries in this thread and in others that it starts. No other thread can access the files that they open.
 fn make_apart(order: &Order, watch: &dyn Watch) -> Made {
     let began = Instant::now();
     let pass = match Pass::new(order, watch) {
         Ok(pass) => pass,
-        // rsync meets it.
+        // rsync will run into the same error, and report it.
         Err(_) => return Made::default(),
     };
     let helpers = order.threads.get().saturating_sub(1);
     std::thread::scope(|scope| {
         for _ in 0..helpers {
-            // With fewer threads it takes longer.
+            // Fewer threads are sufficient.
             if crate::thread::start(scope, || pass.work()).is_err() {
                 break;
             }
@@ -88,21 +88,21 @@ struct Pass<'a> {
 #[derive(Default)]
 struct State {
     next_group: usize,
-    /// Directories that were made, and are to be filled: the last one first, so that few wait.
+    /// Directories that were created and still have to be filled. The last one comes first, so that few are waiting.
     dirs: Vec<Dir>,
-    /// Threads that may still find directories.
+    /// The number of threads that are working, and may still find directories.
     busy: usize,
 }
 
-/// A directory by its path below a pair of directories that are held.
+/// A directory, as a path below a pair of directories that are held open.
 struct Dir {
     tops: Arc<Pair>,
     path: Vec<u8>,
-    /// What is made in it has another group than ours.
+    /// Entries that are created in it get another group than that of this process.
     other_group: bool,
 }
 
-/// What is known of an entry of the source.
+/// What is known about an entry of the source.
 #[derive(Clone, Copy)]
 enum Found<'a> {
     Listed(FileType),
@@ -156,18 +156,18 @@ impl<'a> Pass<'a> {
         self.halted.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note of an entry that was made.
+    /// Counts an entry that was created.
     fn made(&self, counter: &AtomicU64, bytes: u64) {
         counter.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.watch.made(1, 0);
-        // Or DEST is seen in the source, which grows by what is made.
+        // More entries than were scanned are not created: DEST may be visible in the source, which would then grow without end.
         if self.files.load(Ordering::Relaxed) + self.dirs.load(Ordering::Relaxed) >= self.most {
             self.halt();
         }
     }
 
-    /// What fails for a reason that all have ends the pass; anything else is rsync's to meet.
+    /// Ends the pass after an error that would also occur for all others. Other errors are left to rsync.
     fn failed(&self, errno: Errno) {
         if FOR_ALL.contains(&errno) || !self.temporary.are_any() {
             self.halt();
@@ -178,7 +178,7 @@ impl<'a> Pass<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works until nothing is left, for whichever thread.
+    /// Works until nothing is left; called by each thread.
     fn work(&self) {
         let mut worker = Worker {
             pass: self,
@@ -187,7 +187,7 @@ impl<'a> Pass<'a> {
             expects_empty: false,
         };
         while let Some(task) = self.next() {
-            // Also if it panics, others do not wait for it.
+            // Ends the task even after a panic, so that other threads do not wait for it.
             let _done = Done(self);
             if self.goes_on() {
                 let made = match task {
@@ -227,7 +227,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// A task that has ended.
+/// Ends a task when dropped.
 struct Done<'a, 'b>(&'a Pass<'b>);
 
 impl Drop for Done<'_, '_> {
@@ -251,7 +251,7 @@ struct Worker<'a, 'b> {
 }
 
 impl Worker<'_, '_> {
-    /// Names of a directory that was split.
+    /// Creates the names of a split directory.
     fn group(&mut self, group: &Group) -> Result<()> {
         let Some(tops) = Pair::open(&self.pass.dest, group, self.pass.makes)? else { return Ok(()) };
         let tops = Arc::new(tops);
@@ -261,7 +261,7 @@ impl Worker<'_, '_> {
             }
             let Ok(name) = CString::new(&name[..]) else { continue };
             let made = statat(&tops.source, &name, AtFlags::SYMLINK_NOFOLLOW).and_then(|found| {
-                // A launch that comes once more finds what the first has made, which is not copied once more.
+                // If a launch is repeated, its files were already created, and are not copied again.
                 if found.st_size > LITTLE && statat(&tops.dest, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                     return Ok(());
                 }
@@ -272,7 +272,7 @@ impl Worker<'_, '_> {
         Ok(())
     }
 
-    /// What is in a directory that was made.
+    /// Creates the contents of a directory that was created.
     fn dir(&mut self, dir: &Dir) -> Result<()> {
         let (source, dest) = (open_below(&dir.tops.source, &dir.path)?, open_below(&dir.tops.dest, &dir.path)?);
         let room = dir.tops.room.saturating_sub(dir.path.len() + 1);
@@ -300,7 +300,7 @@ impl Worker<'_, '_> {
         done
     }
 
-    /// An entry of a directory, `above`, whose path below the tops is this.
+    /// Creates an entry of the directory `above`. `path` is the path of that directory below `tops`.
     fn entry(
         &mut self,
         tops: &Arc<Pair>,
@@ -318,18 +318,19 @@ impl Worker<'_, '_> {
                     Some(path) => [path, b"/", name.to_bytes()].concat(),
                     None => name.to_bytes().to_vec(),
                 };
-                // What cannot be entered is not made: another file system, or somebody else's.
+                // A directory that cannot be entered is not created, because it is on another file system or belongs to another user.
                 let source = open_below(&tops.source, &path)?;
                 let found = fstat(&source)?;
                 let Pass { own, makes, .. } = *self.pass;
                 let is_left = own.leaves(Some(&source), &found, above.other_group, makes);
-                // A btrfs subvolume has a device of its own and is no mount. What changes now may be DEST, seen through another file system.
+                // A btrfs subvolume has its own device number but is not a mount. A directory that was just changed may be DEST, seen through another file
+                // system.
                 if is_left || found.st_dev != above.device || is_recent(&found) {
                     return Ok(());
                 }
                 mkdirat(&above.dest, name, own.first_mode_of_dir(&found))?;
                 self.pass.made(&self.pass.dirs, 0);
-                // At once: who is killed leaves none without its mode.
+                // The mode is completed at once, so that a run that is killed leaves no directory without it.
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let new = openat(&above.dest, name, flags, Mode::empty())?;
                 let other_group = own.of_dir(&new, &found, above.other_group, makes)?;
@@ -365,7 +366,7 @@ impl Worker<'_, '_> {
             return Ok(());
         };
         let begun = Begun::begin(above.dest.as_fd(), name, mode_now, &self.pass.temporary)?;
-        // What cannot be had is not copied before.
+        // The owner is set first, because copying would be in vain if that failed.
         self.hand_over(begun.file(), &found, above)?;
         let holes = (found.st_blocks as u64).saturating_mul(512) < size;
         self.hand.copy(source.as_fd(), begun.file(), size, makes.sparse, holes)?;
@@ -373,7 +374,7 @@ impl Worker<'_, '_> {
             return Ok(());
         }
         own.mode_of_file(begun.file(), &found, begun.is_unnamed())?;
-        // Who has given it up does not see it appear.
+        // After a cancellation, no further file may appear.
         if !self.hand.goes_on() {
             return Ok(());
         }
@@ -382,14 +383,14 @@ impl Worker<'_, '_> {
         Ok(())
     }
 
-    /// Who may not give this away may not give anything away.
+    /// Sets the owner. If that is not permitted for this entry, it will not be for others, so that the pass ends.
     fn hand_over(&self, new: BorrowedFd<'_>, found: &Stat, above: &Pair) -> Result<()> {
         let done = self.pass.own.hand_over(new, found, above.other_group, self.pass.makes);
         done.inspect_err(|_| self.pass.halt())
     }
 
-    /// What a file of the source is, and the file, but for an empty one that everybody may read: root does not open that, which costs as much as
-    /// a look. But then the one before it was empty as well, or it was looked at anyway.
+    /// The attributes of a source file, and the file opened for reading. As root, an empty file that everybody may read is not opened, because opening costs as
+    /// much as a separate look at the attributes. But that look is worth while only if the previous file was empty, too; otherwise the file is opened at once.
     fn look(&mut self, dir: &OwnedFd, name: &CStr, found: Found<'_>) -> Result<(Option<OwnedFd>, Stat)> {
         let opens_all = self.pass.own.user != 0 || self.pass.makes.plain_only;
         let looked = match found {
@@ -409,7 +410,7 @@ impl Worker<'_, '_> {
     }
 }
 
-/// Whether it is still what was read.
+/// Whether the file has not changed while it was read.
 fn is_same(before: &Stat, now: &Stat) -> bool {
     let look = |found: &Stat| (found.st_size, found.st_mtime, found.st_mtime_nsec, found.st_ctime, found.st_ctime_nsec);
     look(before) == look(now)

@@ -1,8 +1,8 @@
-//! Open files that no child of this process has.
+//! Open files that no child of this process inherits.
 //!
-//! A network or a process may tell only when a file is closed that its bytes were lost (close(2)), once, and to whoever closes it first. A child that is started
-//! has all open files of the thread that starts it until it is another program. So what is written here is open in a table of its own, which only the
-//! threads of one first pass share (clone(2), `CLONE_FILES`), and those start no child.
+//! Some file systems report only when a file is closed that its bytes were lost (close(2)); they report it once, to whoever closes the file first. A child
+//! process has all open files of the thread that starts it, until it executes another program. Therefore the files that are written here are in a separate
+//! table of open files, which only the threads of one first pass share (clone(2), `CLONE_FILES`), and these threads start no children.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
 
-/// The standard streams, which are the only ones that are kept.
+/// Only the standard streams are kept.
 const KEPT: RawFd = 3;
 
-/// Whether this system can do that.
+/// Whether this system supports a separate table.
 pub fn can_be_apart() -> bool {
     std::thread::scope(|scope| {
         let tried = crate::thread::start(scope, set_apart);
@@ -21,19 +21,19 @@ pub fn can_be_apart() -> bool {
     })
 }
 
-/// Gives the thread that calls this, and those that it starts, a table of open files of its own, with nothing but the standard streams. It may not have or be
-/// given a handle that was opened before.
+/// Gives the calling thread, and the threads that it starts, a separate table of open files, with only the standard streams. These threads must not have or
+/// receive any handle that was opened before.
 ///
 /// # Errors
-/// The system cannot do that, or somebody forbids it (seccomp(2)).
+/// The system does not support that, or it is forbidden (seccomp(2)).
 #[expect(unsafe_code, reason = "open files are left behind by number")]
 pub fn set_apart() -> io::Result<()> {
-    // SAFETY: the files that are closed are those of a table that nothing has handles of: the copy that this thread gets.
+    // SAFETY: only files in this thread's copy of the table are closed, and no handle refers to that copy.
     unsafe {
         if libc::syscall(libc::SYS_close_range, KEPT, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) == 0 {
             return Ok(());
         }
-        // Before Linux 5.9.
+        // For kernels before Linux 5.9.
         if libc::unshare(libc::CLONE_FILES) != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -41,19 +41,19 @@ pub fn set_apart() -> io::Result<()> {
     let listed = fs::read_dir("/proc/thread-self/fd")?;
     let open: Vec<RawFd> = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for file in open.into_iter().filter(|file| *file >= KEPT) {
-        // SAFETY: as above. The one through which they were listed is closed already, and its number is no other's.
+        // SAFETY: as above. The handle that listed the files is closed already, and its number was not used again.
         unsafe { libc::close(file) };
     }
     Ok(())
 }
 
-/// Closes a file, and hears what only that tells.
+/// Closes a file, and returns the error that only closing reports.
 ///
 /// # Errors
 /// Its bytes may be lost.
 #[expect(unsafe_code, reason = "nothing else gives what close(2) says")]
 pub fn close(file: OwnedFd) -> Result<()> {
-    // SAFETY: nobody has it any more.
+    // SAFETY: the handle was given up, so that nothing else uses this number.
     match unsafe { libc::close(file.into_raw_fd()) } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// What a process or a thread has open.
+    /// The open files of a process or a thread.
     fn open(of: &str) -> Vec<PathBuf> {
         let listed = fs::read_dir(format!("/proc/{of}/fd")).unwrap();
         listed.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect()
@@ -85,7 +85,7 @@ mod tests {
                 set_apart().unwrap();
                 assert!(!open("thread-self").contains(&dir.path().to_owned()));
                 let file = File::create(&path).unwrap();
-                // A thread that this one starts has it too.
+                // A thread that this one starts has the file, too.
                 let shared = scope.spawn(|| open("thread-self")).join().unwrap();
                 let found = (open("thread-self"), shared, open(&std::process::id().to_string()));
                 assert_eq!(close(file.into()), Ok(()));

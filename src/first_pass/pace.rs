@@ -1,15 +1,15 @@
-//! A limit of bytes a second: a bucket of tokens that all threads of a first pass take from.
+//! A limit in bytes per second: a token bucket that all threads of a first pass share.
 
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So much may be ahead of the limit: what is read and written at once.
+/// The bytes of this time may exceed the limit: this much is read and written at once.
 const BURST: Duration = Duration::from_millis(100);
-/// A thread that sleeps looks this often whether it is to go on.
+/// How often a thread that sleeps checks whether to continue.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The limit, and when what was taken so far is paid.
+/// The limit, and the time at which everything taken so far is paid.
 pub struct Pace {
     rate: NonZero<u64>,
     paid: Mutex<Instant>,
@@ -20,13 +20,13 @@ impl Pace {
         Pace { rate, paid: Mutex::new(Instant::now()) }
     }
 
-    /// What may be taken at once.
+    /// How many bytes may be taken at once.
     pub fn most(&self) -> usize {
         let most = self.rate.get() as f64 * BURST.as_secs_f64();
         (most as usize).clamp(1, 1 << 20)
     }
 
-    /// Takes so many bytes, and says how long to wait for it.
+    /// Takes this many bytes, and returns how long to wait for them.
     pub fn take(&self, bytes: u64, now: Instant) -> Duration {
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         *paid = (*paid).max(now) + Duration::from_secs_f64(bytes as f64 / self.rate.get() as f64);
@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(pace.take(100, now), Duration::ZERO);
         assert_eq!(pace.take(100, now), Duration::from_millis(100));
         assert_eq!(pace.take(800, now), Duration::from_millis(900));
-        // Nothing is saved up.
+        // An unused limit is not saved for later.
         assert_eq!(pace.take(100, now + Duration::from_secs(100)), Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! The same directory on both sides, held open: found by its name, without a link on the way.
+//! The same directory in the source and at DEST, held open. It is found by its path, without following symbolic links.
 
 use std::ffi::{CStr, OsStr};
 use std::io;
@@ -11,9 +11,9 @@ use rustix::io::{Errno, Result};
 
 use super::{Group, Makes, Order, file_system, way};
 
-/// rsync names files by paths, of which it takes less than 4096 bytes (limits.h, `PATH_MAX`), with what a temporary name adds.
+/// rsync accepts only paths of less than 4096 bytes (limits.h, `PATH_MAX`), including what it adds for a temporary name.
 const LONGEST_PATH: usize = 4096 - 64;
-/// A directory in which names that differ in case only are one (ioctl_iflags(2), `FS_CASEFOLD_FL`).
+/// The flag of a directory in which names that differ only in case are the same (ioctl_iflags(2), `FS_CASEFOLD_FL`).
 const CASEFOLD: u32 = 0x4000_0000;
 const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
 
@@ -22,20 +22,20 @@ pub struct Pair {
     pub source: OwnedFd,
     pub dest: OwnedFd,
     pub device: u64,
-    /// Files that are made here have another group than ours.
+    /// Files that are created here get another group than that of this process.
     pub other_group: bool,
-    /// Longer names are rsync's: the path of such a file may be too long for it.
+    /// The length of names in this directory for which rsync's paths are short enough. Longer names are left to rsync.
     pub room: usize,
 }
 
 impl Pair {
-    /// The directory that names of a group are in; `None` if what is made there would be something else than rsync makes.
+    /// Opens the directory of a group; `None` if entries created in it would differ from those that rsync creates.
     pub fn open(dest: &OwnedFd, group: &Group, makes: Makes) -> Result<Option<Pair>> {
         let base = open_top(&group.base)?;
         let source = open_below(&base, &group.source)?;
         let dest = open_below(dest, &group.dest)?;
         let found = fstat(&dest)?;
-        // What is made below would have other permissions than it has from its source alone.
+        // With a default ACL, entries would get other permissions than those of their source.
         let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
         let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
         let other_group = found.st_mode & Mode::SGID.bits() != 0;
@@ -49,7 +49,7 @@ impl Pair {
     }
 }
 
-/// DEST, if it is the directory that it was.
+/// Opens DEST, if it is still the same directory.
 pub fn open_dest(order: &Order) -> io::Result<OwnedFd> {
     let dest = way::open(&order.dest)?;
     let found = fstat(&dest)?;
@@ -59,12 +59,12 @@ pub fn open_dest(order: &Order) -> io::Result<OwnedFd> {
     }
 }
 
-/// A directory of the source, by a path that leads to what is held; links are followed, as rsync follows them.
+/// Opens a directory of the source. Symbolic links are followed, as rsync follows them, because the path may lead to a directory that is held open.
 pub fn open_top(path: &Path) -> Result<OwnedFd> {
     openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// A directory below another, on the same file system, without a link on the way.
+/// Opens a directory below another one, on the same file system, without following symbolic links.
 pub fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -73,7 +73,7 @@ pub fn open_below(top: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
     openat2(top, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
 }
 
-/// How long a name may be in this directory so that its path fits for everybody; nothing if that cannot be found out.
+/// How long a name in this directory may be so that its path is short enough; 0 if that cannot be determined.
 fn room_below(dir: &OwnedFd) -> usize {
     let path = std::fs::read_link(format!("/proc/thread-self/fd/{}", dir.as_raw_fd()));
     path.map_or(0, |path| LONGEST_PATH.saturating_sub(path.as_os_str().len() + 1))

@@ -1,4 +1,4 @@
-//! Split directories, made before any rsync was started.
+//! Creates split directories before any rsync was started.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -12,8 +12,8 @@ use super::attributes::Own;
 use super::pair::{Pair, open_below, open_dest, open_top};
 use super::{Group, Made, Order, way};
 
-/// Makes directories, parents first, and DEST, like the directory of this group if there is one. `None` if one is in doubt, or fails: then rsync makes
-/// what is missing.
+/// Creates directories, parents first. DEST is created as well if `of_dest` is given, with the attributes of that group's directory. `None` if one of them is
+/// in doubt or fails: then rsync creates what is missing.
 pub fn make_dirs(order: &Order, of_dest: Option<&Group>) -> Option<Made> {
     let began = Instant::now();
     let (makes, own) = (order.makes, Own::look());

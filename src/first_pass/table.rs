@@ -1,37 +1,37 @@
-//! With which of rsync's options there is a first pass: a row for each, with the reason. What is not certain is off.
+//! With which of rsync's options there is a first pass: each row has options and a reason. If it is not certain, there is none.
 //!
-//! The rsync that follows finds files that are up to date. So an option that has it do something else with a new file than with one that is up to date, or
-//! tells of it, does not go together with a first pass.
+//! The rsync that follows finds files that are up to date. Therefore an option prevents a first pass if rsync treats a new file in another way than one that is
+//! up to date, or prints something about it.
 
 use crate::rsync::options::{Meaning, Opt, Options, Superuser};
 
-/// What of an entry is made.
+/// What the first pass creates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Makes {
     /// Files get the owner of the source.
     pub owner: bool,
     /// Files get the group of the source.
     pub group: bool,
-    /// Only files of our own group are made: whether another one may be set is rsync's to find out.
+    /// Only files of the own group are created, because only rsync finds out whether another group may be set.
     pub own_group_only: bool,
     /// Runs of zeros become holes.
     pub sparse: bool,
     /// Files with several names are left to rsync.
     pub single_names_only: bool,
-    /// Files with extended attributes are left to rsync, and with ACLs, which are some.
+    /// Files with extended attributes or ACLs are left to rsync.
     pub plain_only: bool,
-    /// Split directories are made too, before any rsync was started: it takes these options together.
+    /// Split directories are created as well, before any rsync was started. rsync is known to accept these options together.
     pub split: bool,
 }
 
-/// What an option means to a first pass.
+/// What an option means for a first pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Nothing.
+    /// It has no effect.
     None,
-    /// It is followed.
+    /// The first pass does what the option says.
     Followed,
-    /// There is no first pass.
+    /// It prevents a first pass.
     Off,
 }
 
@@ -122,15 +122,15 @@ static ROWS: &[Row] = &[
     ]),
 ];
 
-/// Every row, for the documentation: its options, what they mean to a first pass, and the reason.
+/// All rows, for the documentation: the options, their role, and the reason.
 pub fn listed() -> impl Iterator<Item = (&'static [Opt], Role, &'static str)> {
     ROWS.iter().map(|row| (row.options, row.role, row.why))
 }
 
-/// What is made with these options.
+/// What a first pass creates with these options.
 ///
 /// # Errors
-/// Why there is no first pass.
+/// The reason why there is no first pass.
 pub fn find(options: &Options, meaning: &Meaning, as_root: bool) -> Result<Makes, String> {
     let off = ROWS.iter().filter(|row| row.role == Role::Off);
     let mut typed = off.flat_map(|row| row.options.iter().map(|opt| (*opt, row.why)));
@@ -144,7 +144,7 @@ pub fn find(options: &Options, meaning: &Meaning, as_root: bool) -> Result<Makes
     if !meaning.times {
         return Err(lacks(Opt::Times));
     }
-    // Also by the environment.
+    // These may also come from the environment.
     if meaning.partial_dir.is_some() || meaning.has_filter_rules || meaning.cvs_exclude {
         return Err(RULES.to_owned());
     }
@@ -162,8 +162,8 @@ pub fn find(options: &Options, meaning: &Meaning, as_root: bool) -> Result<Makes
     })
 }
 
-/// Whether it is certain that rsync does not refuse these options, if it knows each of them. Others are shown to it before something is made: some
-/// are for a daemon only, and some have a value that it may not like.
+/// Whether rsync certainly accepts these options, if it knows each of them. Otherwise rsync has to check them before anything is created: some options are only
+/// for a daemon, and some may have an invalid value.
 fn is_taken(options: &Options) -> bool {
     const ALSO: [Opt; 3] = [Opt::WholeFile, Opt::HumanReadable, Opt::Quiet];
     let is_usual = |row: &&Row| row.role == Role::Followed || [UNTOUCHED, LATER, NO_DELETION].contains(&row.why);

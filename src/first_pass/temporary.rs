@@ -1,5 +1,5 @@
-//! A file before it has its name: without any (O_TMPFILE, open(2)), so that whatever kills us leaves nothing, or under a name as rsync's own temporary
-//! files have, where the file system knows no other way. It gets its name only if nothing has that.
+//! A file before it gets its name. It has no name at all (O_TMPFILE, open(2)), so that nothing is left if the process is killed; or, if the file system does
+//! not support that, it has a temporary name like those of rsync. It gets its final name only if nothing else has that.
 
 use std::ffi::{CStr, OsString};
 use std::hash::{BuildHasher, RandomState};
@@ -14,28 +14,28 @@ use rustix::io::{Errno, Result};
 
 use super::{file_system, open_files};
 
-/// Longest name that file systems of this system take.
+/// The longest name that Linux file systems accept.
 const LONGEST_NAME: usize = 255;
 const RANDOM: usize = 6;
-/// How often another name is tried.
+/// How often another temporary name is tried.
 const TRIES: u32 = 16;
 
-/// What the destination can do; found out as it goes.
+/// The best way that works at the destination, as far as found out.
 #[derive(Debug)]
 pub struct Ways(AtomicU8);
 
-/// A file has no name until it gets the right one, by its handle.
+/// The file has no name until it gets the final one, through its handle.
 const BY_HANDLE: u8 = 0;
-/// The same, by a way through `/proc`: linkat(2) may take a handle from root only.
+/// The same, through a path in `/proc`, because linkat(2) may accept a handle only from root.
 const BY_PROC: u8 = 1;
-/// It has a temporary name, and is renamed.
+/// The file has a temporary name, and is renamed.
 const BY_RENAME: u8 = 2;
-/// The same, where renaming cannot be kept from replacing: it gets a second name, and loses the first.
+/// The same for file systems on which renaming could replace an existing file: the file gets the final name as a second one, and then loses the first.
 const BY_LINK: u8 = 3;
-/// There is no way that cannot replace something.
+/// Every way could replace something.
 const NONE: u8 = 4;
 
-/// A file that is begun. If it is dropped, it is gone.
+/// A file that is being written. It is removed if this value is dropped.
 pub struct Begun<'a> {
     file: OwnedFd,
     dir: BorrowedFd<'a>,
@@ -43,7 +43,7 @@ pub struct Begun<'a> {
     ways: &'a Ways,
 }
 
-/// A name that goes with this value, unless it is to stay.
+/// A name that is removed when this value is dropped, unless `stays` is set.
 struct Named<'a> {
     dir: BorrowedFd<'a>,
     name: OsString,
@@ -53,14 +53,15 @@ struct Named<'a> {
 impl Drop for Named<'_> {
     fn drop(&mut self) {
         if !self.stays {
-            // What cannot be removed is left as rsync would leave it.
+            // If the name cannot be removed, it stays, as with rsync.
             let _ = unlinkat(self.dir, &self.name, AtFlags::empty());
         }
     }
 }
 
 impl Ways {
-    /// Of this directory. Where a file says only when it is closed that its bytes are lost it has a name before: without one it cannot be closed.
+    /// The ways for this directory. If a file system reports lost bytes only when a file is closed, the file needs a temporary name, because it must be closed
+    /// before it gets the final one.
     pub fn of(dest: impl AsFd) -> Ways {
         Ways(AtomicU8::new(if file_system::tells_at_once(dest) { BY_HANDLE } else { BY_RENAME }))
     }
@@ -74,25 +75,26 @@ impl Ways {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Whether there is one.
+    /// Whether any way works.
     pub fn are_any(&self) -> bool {
         self.now() < NONE
     }
 
-    /// One way less.
+    /// Records that this way does not work.
     fn lacks(&self, way: u8) {
         self.0.fetch_max(way + 1, Ordering::Relaxed);
     }
 }
 
-/// A file without content, under its name at once: it is never half a file. If it is dropped, it is gone: rsync leaves none that it cannot finish.
+/// An empty file, which gets its final name at once, because it can never be incomplete. It is removed if this value is dropped, because rsync also leaves no
+/// file that it cannot finish.
 pub struct Empty<'a> {
     file: OwnedFd,
     named: Named<'a>,
 }
 
 impl<'a> Empty<'a> {
-    /// Makes it, unless something has the name.
+    /// Creates the file, unless something has the name.
     pub fn make(dir: BorrowedFd<'a>, name: &CStr, mode: Mode) -> Result<Empty<'a>> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(dir, name, flags, mode)?;
@@ -103,7 +105,7 @@ impl<'a> Empty<'a> {
         self.file.as_fd()
     }
 
-    /// It stays, with these times.
+    /// Keeps the file, with these times.
     pub fn keep(self, times: &Timestamps, ways: &Ways) -> Result<()> {
         let Empty { file, mut named } = self;
         if ways.now() <= BY_PROC {
@@ -117,13 +119,13 @@ impl<'a> Empty<'a> {
 }
 
 impl Named<'_> {
-    /// Some set the time when they have the bytes, so that it comes after that.
+    /// Closes the file and then sets its times. Some file systems set the time when they receive the bytes, which may be at the end.
     fn close(&self, file: OwnedFd, times: &Timestamps) -> Result<()> {
         open_files::close(file)?;
         utimensat(self.dir, &self.name, times, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Gives it another name, unless something has that.
+    /// Renames the file, unless something has the new name.
     fn rename(mut self, name: &CStr, ways: &Ways) -> Result<()> {
         if ways.now() == BY_RENAME {
             match renameat_with(self.dir, &self.name, self.dir, name, RenameFlags::NOREPLACE) {
@@ -137,7 +139,7 @@ impl Named<'_> {
         if !ways.are_any() {
             return Err(Errno::OPNOTSUPP);
         }
-        // A second name that stays would be one of the same file: it goes with this value.
+        // If both names stayed, the file would have two. The temporary one is removed when this value is dropped.
         let linked = linkat(self.dir, &self.name, self.dir, name, AtFlags::empty());
         if linked.as_ref().is_err_and(|errno| *errno != Errno::EXIST) {
             ways.lacks(BY_LINK);
@@ -147,13 +149,14 @@ impl Named<'_> {
 }
 
 impl<'a> Begun<'a> {
-    /// Begins a file that is to get this name. `mode` is what it may have at once if nobody sees it; under a temporary name it is closed to others.
+    /// Begins a file that will get this name. A file without a name gets `mode` at once, because nobody can see it. A file with a temporary name is closed to
+    /// others.
     pub fn begin(dir: BorrowedFd<'a>, name: &CStr, mode: Mode, ways: &'a Ways) -> Result<Begun<'a>> {
         let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         if ways.now() <= BY_PROC {
             match openat(dir, c".", unnamed, mode) {
                 Ok(file) => return Ok(Begun { file, dir, named: None, ways }),
-                // Of old kernels, of those file systems, and of some that do not know the flag.
+                // Errors of old kernels, of file systems without O_TMPFILE, and of some that do not know the flag.
                 Err(Errno::ISDIR | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => ways.lacks(BY_PROC),
                 Err(errno) => return Err(errno),
             }
@@ -174,7 +177,7 @@ impl<'a> Begun<'a> {
         }
     }
 
-    /// Whether it has the mode that it was begun with.
+    /// Whether the file has no name, so that it has the mode that [`Begun::begin`] got.
     pub fn is_unnamed(&self) -> bool {
         self.named.is_none()
     }
@@ -183,10 +186,10 @@ impl<'a> Begun<'a> {
         self.file.as_fd()
     }
 
-    /// Gives it its times and its name, unless something has that.
+    /// Sets the times of the file and gives it its name, unless something has that name.
     ///
     /// # Errors
-    /// Something has; or its bytes may be lost.
+    /// Something has the name, or the bytes of the file may be lost.
     pub fn publish(self, name: &CStr, times: &Timestamps) -> Result<()> {
         let Begun { file, dir, named, ways } = self;
         let Some(named) = named else {
@@ -198,11 +201,11 @@ impl<'a> Begun<'a> {
     }
 }
 
-/// Gives a file without a name one.
+/// Gives a name to a file without one.
 fn link(file: &OwnedFd, dir: BorrowedFd<'_>, name: &CStr, ways: &Ways) -> Result<()> {
     if ways.now() == BY_HANDLE {
         match linkat(file, c"", dir, name, AtFlags::EMPTY_PATH) {
-            // Who may not is told that there is no such file.
+            // The system reports a missing permission as ENOENT.
             Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => ways.lacks(BY_HANDLE),
             other => return other,
         }
@@ -216,7 +219,7 @@ fn link(file: &OwnedFd, dir: BorrowedFd<'_>, name: &CStr, ways: &Ways) -> Result
     linked
 }
 
-/// A hidden name with six letters at its end, as rsync's temporary files have (rsync(1), `--temp-dir`).
+/// A hidden name that ends with six random letters, like rsync's temporary names (rsync(1), `--temp-dir`).
 fn temporary_name(name: &[u8], mut random: u64) -> OsString {
     const LETTERS: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let kept = name.len().min(LONGEST_NAME - RANDOM - 2);

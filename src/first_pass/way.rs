@@ -1,5 +1,5 @@
-//! The way to DEST: links on it are followed if they belong to root or to whoever runs this. What another user has put there may lead anywhere, and an
-//! rsync that refuses it (3.5.0, experiment) would come too late.
+//! Opens DEST by its path. Symbolic links are followed only if they belong to root or to the user of this process: a link of another user may lead anywhere,
+//! and rsync's own refusal (3.5.0, experiment) would come too late.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -10,13 +10,13 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::{Errno, Result};
 
-/// As the kernel (path_resolution(7)).
+/// The same number as in the kernel (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
 /// Opens a directory.
 ///
 /// # Errors
-/// It cannot be opened; [`Errno::LOOP`] if a link on the way is somebody else's.
+/// The directory cannot be opened; [`Errno::LOOP`] if a link on the way belongs to another user.
 pub fn open(path: &Path) -> Result<OwnedFd> {
     let open_top = |path: &[u8]| if path.starts_with(b"/") { open_dir(CWD, c"/") } else { open_dir(CWD, c".") };
     let path = path.as_os_str().as_bytes();
@@ -47,14 +47,14 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
             opened => opened?,
         };
     }
-    // Who may not read it may not list it either.
+    // If the directory may be passed, but not be read, this fails.
     openat(&dir, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// The directory that a path is in, opened in the same way, and its name there.
+/// Opens the parent directory of a path in the same way, and returns it with the last name.
 ///
 /// # Errors
-/// It cannot be opened, or the path does not end with a name.
+/// The directory cannot be opened, or the path does not end with a name.
 pub fn open_above(path: &Path) -> Result<(OwnedFd, &OsStr)> {
     let bytes = path.as_os_str().as_bytes();
     let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
@@ -72,7 +72,8 @@ fn names(path: &[u8]) -> VecDeque<OsString> {
     named.map(|name| OsString::from_vec(name.to_vec())).collect()
 }
 
-/// Opens a directory by its name, and no link; to be passed only if it may not be read. To be opened is what has an automounter mount it.
+/// Opens a directory by its name, but no symbolic link. If the directory may not be read, the handle can only be used to pass it. Otherwise it is really
+/// opened, because this makes an automounter mount it.
 fn open_dir(above: impl std::os::fd::AsFd, name: impl rustix::path::Arg + Copy) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&above, name, flags | OFlags::RDONLY, Mode::empty()) {

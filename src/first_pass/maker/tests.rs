@@ -14,7 +14,7 @@ use super::*;
 struct Counts {
     entries: AtomicU64,
     bytes: AtomicU64,
-    /// So many questions are answered with yes.
+    /// After this many questions, the answer is no.
     patience: Option<AtomicU64>,
     asked_to_stop: AtomicBool,
 }
@@ -33,7 +33,7 @@ impl Watch for Counts {
     }
 }
 
-/// A source and a destination side by side.
+/// A source and a destination next to each other.
 struct Place {
     dir: tempfile::TempDir,
 }
@@ -54,7 +54,7 @@ impl Place {
         self.dir.path().join("dest")
     }
 
-    /// A file that was written long ago.
+    /// Creates a file that was written long ago.
     fn file(&self, path: &str, content: &[u8]) -> PathBuf {
         let path = self.source().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -64,7 +64,7 @@ impl Place {
         path
     }
 
-    /// What has changed just now is left to rsync.
+    /// Makes all entries old, because entries that were just changed are left to rsync.
     fn age(dir: &Path) {
         for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
             if entry.file_type().unwrap().is_dir() {
@@ -132,7 +132,7 @@ fn files_and_directories_are_made_as_they_are_and_all_else_is_left() {
             assert!(same(&place.source().join(name), &place.dest().join(name)), "{name}");
         }
         assert!(place.has("tree/empty") && !place.has("tree/link") && !place.has("tree/fifo"));
-        // What is there is left as it is, with all that is in it.
+        // Existing entries are left as they are, with all their contents.
         fs::remove_file(place.dest().join("tree/d0/e0/f0")).unwrap();
         fs::write(place.dest().join("single"), "mine").unwrap();
         assert_eq!(place.make(&order), (0, 0));
@@ -150,7 +150,7 @@ fn names_are_made_where_they_belong() {
     order.groups[0].dest = b"to/a".to_vec();
     assert_eq!(place.make(&order), (1, 1));
     assert!(place.has("to/a/b/f"));
-    // A destination that is another one by now gets nothing.
+    // Nothing is created in a destination that was replaced.
     order.identity = Some((0, 0));
     fs::remove_dir_all(place.dest().join("to/a/b")).unwrap();
     assert_eq!(place.make(&order), (0, 0));
@@ -169,12 +169,12 @@ fn what_is_in_doubt_is_left_to_rsync() {
     order.makes = Makes { single_names_only: true, plain_only: true, ..order.makes };
     assert_eq!(place.make(&order), (if has_more { 1 } else { 2 }, 0));
     assert!(place.has("plain") && !place.has("linked") && !place.has("recent"));
-    // With a group of its own only what has ours.
+    // If the group must be the own one, only files of the own group are created.
     fs::remove_file(place.dest().join("plain")).unwrap();
     let own = fs::metadata(&plain).unwrap().gid() == rustix::process::getegid().as_raw();
     order.makes = Makes { own_group_only: true, ..Makes::default() };
     assert_eq!(place.make(&order).0, if own { 4 } else { 0 });
-    // New files would have the group of the directory.
+    // In this directory, new files would have its group.
     let place = Place::new();
     place.file("f", b"1");
     fs::set_permissions(place.dest(), Permissions::from_mode(0o2755)).unwrap();
@@ -190,15 +190,15 @@ fn no_link_leads_elsewhere_on_either_side() {
     let secret = place.dir.path().join("secret");
     fs::create_dir(&secret).unwrap();
     fs::write(secret.join("key"), "secret").unwrap();
-    // A split directory of the source that was swapped.
+    // A split directory of the source was replaced by a symbolic link.
     symlink(&secret, place.source().join("swapped")).unwrap();
     fs::create_dir(place.dest().join("swapped")).unwrap();
     let mut order = place.order(&["key"]);
     (order.groups[0].source, order.groups[0].dest) = (b"swapped".to_vec(), b"swapped".to_vec());
     assert_eq!(place.make(&order), (0, 0));
-    // A unit.
+    // A unit was replaced.
     assert_eq!(place.make(&place.order(&["swapped"])), (0, 0));
-    // A directory of the destination.
+    // A directory of the destination was replaced.
     symlink(&secret, place.dest().join("out")).unwrap();
     let mut order = place.order(&["dir"]);
     order.groups[0].dest = b"out".to_vec();
@@ -292,7 +292,7 @@ fn split_directories_are_made_with_their_modes_and_only_where_nothing_is() {
     assert_eq!(made(vec![group("", "a"), group("a", "b")]), Some(3));
     let writable = if rustix::process::geteuid().is_root() { 0 } else { 0o700 };
     assert_eq!((mode("a"), mode("a/b")), (0o755, 0o3051 | writable));
-    // What is there is rsync's, and what is no directory; a link is followed on neither side.
+    // Existing directories, and names that are not directories, are left to rsync. A symbolic link is followed on neither side.
     symlink("a", place.dest().join("d")).unwrap();
     for (above, name) in [("", "a"), ("", "c"), ("", "link"), ("", "gone"), ("d", "b")] {
         assert_eq!(made(vec![group(above, name)]), None, "{above} {name}");
@@ -301,18 +301,18 @@ fn split_directories_are_made_with_their_modes_and_only_where_nothing_is() {
     let top = Group { names: Vec::new(), ..group("", "") };
     assert_eq!(make_dirs(&order(vec![group("", "a")]), Some(&top)).map(|made| made.dirs), Some(2));
     assert_eq!(mode(""), 0o750);
-    // A DEST that is there keeps its mode until the end.
+    // An existing DEST keeps its mode until the end.
     fs::set_permissions(place.dest(), Permissions::from_mode(0o711)).unwrap();
     fs::remove_dir(place.dest().join("a")).unwrap();
     assert_eq!(make_dirs(&order(vec![group("", "a")]), Some(&top)).map(|made| made.dirs), Some(1));
     assert_eq!(mode(""), 0o711);
-    // Another directory has come into the place of DEST.
+    // DEST was replaced by another directory.
     let identity = Some((1, 1));
     fs::remove_dir(place.dest().join("a")).unwrap();
     assert_eq!(make_dirs(&Order { identity, ..order(vec![group("", "a")]) }, None), None);
 }
 
-/// So a run that is killed leaves what one rsync would leave.
+/// A run that is killed leaves directories as one rsync would.
 #[test]
 fn a_directory_is_made_with_owner_and_mode() {
     let is_root = rustix::process::geteuid().is_root();
@@ -335,12 +335,12 @@ fn a_directory_is_made_with_owner_and_mode() {
         let writable = if is_root { 0 } else { 0o700 };
         assert_eq!(look(place.dest().join(path)), (mode | writable, user, group), "{path}");
     }
-    // The group of a directory that hands its own on does not stay.
+    // The group that a directory passes on to new entries is replaced by that of the source.
     assert!(same(&place.source().join("top/in/deep/f"), &place.dest().join("top/in/deep/f")));
     assert!(same(&place.source().join("top/in/f"), &place.dest().join("top/in/f")));
 }
 
-/// Its mode alone gives its group what the ACL may not, and split it would be so until the end.
+/// With the mode alone, the group would have permissions that the ACL denies, and for a split directory this would last until the end.
 #[test]
 fn a_directory_that_gets_an_acl_is_left_to_rsync() {
     let place = Place::new();
@@ -359,7 +359,7 @@ fn a_directory_that_gets_an_acl_is_left_to_rsync() {
     assert_eq!(make_dirs(&order, None).map(|made| made.dirs), Some(1));
 }
 
-/// DEST may be seen in the source through another file system, which grows then by what is made.
+/// DEST may be visible in the source through another file system: then the source grows while entries are created.
 #[test]
 fn what_changes_meanwhile_and_more_than_was_scanned_is_left() {
     let place = Place::new();
