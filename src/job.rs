@@ -96,10 +96,10 @@ pub struct Job {
     cancel: CancelHandle,
 }
 
-/// Where another rsync may take the place of this job ([`Job::giving_way`]).
+/// Set if another rsync may do the job instead ([`Job::giving_way`]).
 #[derive(Debug, Clone, Copy)]
 struct GivesWay {
-    /// Also where one rsync of ours would do it all.
+    /// Also if a single rsync started by multi-sync would do everything.
     to_one: bool,
 }
 
@@ -323,7 +323,7 @@ impl Job {
         let began = Instant::now();
         raise_descriptor_limit();
         config.check_steering()?;
-        // Before anybody else opens a file that an option names.
+        // Streams are read before anything else opens a file that an option names.
         let spool = match resumed {
             Some(run) => Spool::of_run(&config, &run.dir)?,
             None => {
@@ -349,7 +349,7 @@ impl Job {
         if let (Some(addresses), Ok(Plan { strategy: Strategy::Plain(_), .. })) = (&config.addresses, &made) {
             tell(Event::Note(Note::OneAddress { address: addresses.name(0) }));
         }
-        // Another rsync could not read again what was read from a stream.
+        // If a stream was read, another rsync could not read it again.
         if let Some(GivesWay { to_one }) = gives_way.filter(|_| !spool.has_read() && !control.interrupted()) {
             match &made {
                 Err(error) => return Ok(Outcome::gave_way_because(error.to_string())),
@@ -360,7 +360,7 @@ impl Job {
             }
         }
         let mut plan = made?;
-        // What can be refused is refused before anything is copied.
+        // Everything that may be refused is refused before anything is copied.
         let question = verification::question(&config)?;
         let (mut memory, mut withheld) = (None, None);
         if let Some(limit) = config.delete_limit.filter(|_| !config.verify_only && !config.dry_run) {
@@ -423,7 +423,7 @@ impl Job {
     }
 }
 
-/// The shells on hosts end with a job, however it ends.
+/// Ends the shells on hosts when the job ends in any way.
 struct Shells(Agents);
 
 impl Drop for Shells {
@@ -432,7 +432,7 @@ impl Drop for Shells {
     }
 }
 
-/// What was asked for.
+/// Describes the start of the job for reports.
 fn started(config: &Config, plan: &Plan, words: Vec<OsString>, kept: &Kept, resumes: bool) -> Started {
     Started {
         arguments: words,
@@ -469,7 +469,7 @@ pub fn report_of(events: Option<&Path>, report: &ReportFile) -> Result<()> {
             own.map_err(|cause| Error::usage("cannot read standard input").because(cause))?.into()
         }
     };
-    // They are read twice.
+    // A temporary copy, because the events are read twice.
     let mut spool = report.spool()?;
     std::io::copy(&mut &file, &mut spool).map_err(|cause| Error::usage("cannot read the events").because(cause))?;
     page::make(&spool, report)
@@ -481,6 +481,6 @@ pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // What cannot be raised is worked within.
+    // If the limit cannot be raised, the job works with the current one.
     let _ = setrlimit(Resource::Nofile, limit);
 }

@@ -455,12 +455,12 @@ impl JobBuilder {
         config.check_steering()
     }
 
-    /// The command line that asks for the same.
+    /// The command line for the same job.
     fn words(&self, config: &Config) -> Vec<OsString> {
         let mut words = Vec::new();
         let mut say = |name: &str, value: Option<String>| words.extend(value.map(|value| option(name, value)));
         let count = self.processes.map(|count| count.to_string());
-        // Those first that may differ when the run goes on.
+        // The first words are those that may differ when the run is resumed.
         say("--processes=", if self.adapts { Some("auto".into()) } else { count });
         say("--retries=", self.retries.map(|count| count.to_string()));
         say("--stall=", config.stall.map(|patience| patience.as_secs().to_string()));
@@ -503,7 +503,7 @@ impl JobBuilder {
     }
 }
 
-/// What the command line can say: whole seconds, and at least one.
+/// The next value that the command line can express: whole seconds, and at least one.
 fn whole_seconds(patience: Duration) -> Duration {
     let up = u64::from(patience.subsec_nanos() > 0);
     Duration::from_secs((patience.as_secs() + up).clamp(1, u32::MAX.into()))

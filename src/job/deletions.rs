@@ -1,4 +1,4 @@
-//! `--delete-limit`: the count before a run that may delete, and what follows from it.
+//! `--delete-limit`: counts the deletions of a run before it begins, and decides what follows.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,21 +17,21 @@ use crate::rsync::options::Meaning;
 use crate::rsync::output::Figures;
 use crate::run_dir::layout::WITHHELD;
 
-/// Complaints of the count that are told if it fails.
+/// How many complaints of the count are printed if it fails.
 const COMPLAINTS: usize = 20;
 
-/// What a run may do.
+/// What a run may delete.
 pub enum Decision {
-    /// It deletes, and may write down what the sources are when it has come to its end.
+    /// The run deletes. When it has ended, it may record which sources it had.
     Delete(Option<Memory>),
-    /// It deletes nothing, for this reason.
+    /// The run deletes nothing, for this reason.
     Keep(Failed),
 }
 
-/// Decides whether a run deletes. `earlier` is the directory of the run that it goes on with.
+/// Decides whether a run deletes. `earlier` is the directory of the run that is resumed.
 ///
 /// # Errors
-/// It could not be counted what would be deleted, or the count was interrupted.
+/// The deletions could not be counted, or the count was interrupted.
 pub fn decide(
     config: &Config,
     limit: DeleteLimit,
@@ -64,7 +64,7 @@ pub fn decide(
     if let (Some(why), true) = (memory.is_lost(), found.count > 0) {
         tell(Event::Note(Note::SourcesNotRemembered { why: why.to_owned() }));
     }
-    // What has not been confirmed is not taken for what is usual.
+    // Unusual sources that the user has not confirmed are not recorded as the usual ones.
     Ok(Decision::Delete(Some(memory).filter(|_| warning.is_none())))
 }
 
@@ -72,18 +72,18 @@ fn keep(found: Found, why: Withheld) -> Decision {
     Decision::Keep(Failed::NotDeleted { count: found.count, why, first: found.first.into_iter().collect() })
 }
 
-/// Leaves in the directory of a run that it deletes nothing.
+/// Records in the run directory that the run deletes nothing.
 ///
 /// # Errors
-/// It cannot be written.
+/// The record cannot be written.
 pub fn mark(dir: &Path) -> Result<()> {
     let path = dir.join(WITHHELD);
-    // The disk has it before it has any word of what was copied.
+    // Synced to the disk before any record of what was copied.
     let written = File::create(&path).and_then(|file| file.sync_all()).and_then(|()| File::open(dir)?.sync_all());
     written.map_err(|cause| Error::io("write", &path, cause).remedy("make room"))
 }
 
-/// What to type to have deleted what was not.
+/// What to type in order to have the rest deleted.
 pub fn advice(why: &Failed) -> String {
     match why {
         Failed::NotDeleted { why: Withheld::Limit { .. }, .. } => {
@@ -97,12 +97,13 @@ pub fn advice(why: &Failed) -> String {
 
 struct Counted {
     found: Found,
-    /// Entries of the transfer that are at the destination and stay there.
+    /// How many entries of the transfer exist at the destination and stay there.
     stay: u64,
     code: u8,
 }
 
-/// Entries of the transfer that are at the destination. Those that the options leave out are counted among the files, and never created.
+/// How many entries of the transfer exist at the destination. Kinds of entries that the options leave out are skipped, because rsync counts them among the
+/// files but never creates them.
 fn stay(meaning: &Meaning, figures: &Figures) -> u64 {
     let (files, created) = (&figures.files, &figures.created);
     let kinds = [
@@ -115,7 +116,7 @@ fn stay(meaning: &Meaning, figures: &Figures) -> u64 {
     kinds.iter().filter(|(.., copied)| *copied).map(|(files, created, _)| files.saturating_sub(*created)).sum()
 }
 
-/// Asks what the run would delete.
+/// Asks rsync what the run would delete.
 fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Counted> {
     let nothing = Counted { found: Found::default(), stay: 0, code: exit::OK };
     let is_here = config.destination.is_local() && config.hosts.is_empty();
@@ -126,7 +127,7 @@ fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) 
     tell(Event::Note(Note::CountsDeletions));
     let question = Config {
         options: guard::counting(&config.options)?,
-        // What the user keeps is of the copy, and a directory at the destination would be among what is counted.
+        // The run directory is for the copy. The count does not use one at a local destination, because it might be counted itself.
         buckets: config.buckets.clone().filter(|_| !is_here),
         state: None,
         keep: false,
@@ -143,7 +144,7 @@ fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) 
     let told = |event: Event<'_>| {
         deletions.note(&event);
         match event {
-            // The copy says it again.
+            // The copy will print the complaint again.
             Event::Complained(line) => {
                 let mut complaints = complaints.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if complaints.len() < COMPLAINTS {

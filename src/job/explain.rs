@@ -1,4 +1,4 @@
-//! `multi-sync explain`: what would become of a command line. Nothing is copied or changed.
+//! `multi-sync explain`: says what a command line would do. Nothing is copied or changed.
 
 use std::fmt::Write as _;
 use std::num::NonZero;
@@ -11,12 +11,12 @@ use crate::plan::{Plan, Strategy};
 use crate::rsync::command::{Copying, Invocation};
 use crate::rsync::options::{Class, Options, Setting, Verdict};
 
-/// How many options are left out one after the other to find those that matter together.
+/// How many options are left out, one after another, to find those that matter together.
 const TOGETHER: usize = 4;
 
 const NO_OPTION: &str = "no option is the reason; it is what the sources and DEST are, or how rsync is reached";
 
-/// The answer. `typed` is the rsync that may do the job in our place.
+/// The explanation. `typed` is the rsync command that may do the job instead of multi-sync.
 pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
     let as_typed = |why: &str| typed.map(|typed| one_as_typed(typed, why));
     let plan = match Plan::make(config, Control::default().supervisor()) {
@@ -72,14 +72,14 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
     Ok(text)
 }
 
-/// What is said where the rsync that was typed does it.
+/// The text for a job that is left to the rsync that was typed.
 pub fn one_as_typed(typed: &str, why: &str) -> String {
     format!("One rsync does it, as it was typed: {typed}\nWhy: {why}\n")
 }
 
-/// What would make several rsyncs of one: found by planning the same without each option, and with those that some others need.
+/// What would have to change for several rsyncs to copy. Found by making the plan without each option, and with options that others need.
 fn way_to_several(config: &Config, why: &str) -> String {
-    /// Without them some options need the order of one rsync.
+    /// Without these, some options need the order of one rsync.
     const NEEDED: [&str; 4] = ["-r", "-p", "-t", "--ignore-errors"];
     const SEVERAL: NonZero<usize> = NonZero::new(4).unwrap();
     if Plan::is_one_by_choice(config) {
@@ -89,7 +89,7 @@ fn way_to_several(config: &Config, why: &str) -> String {
             _ => format!("ask for more processes, such as -p 4; then: {}", way_to_several(&more, why)),
         };
     }
-    // What the other machine has to do with it was asked already, and with other options it is the same.
+    // The other machine was asked already, and its answer does not depend on the options.
     let near = Config { looks_far: false, ..config.clone() };
     if config.pulls() && reason(&near) == Some(None) {
         return NO_OPTION.into();
@@ -102,7 +102,7 @@ fn way_to_several(config: &Config, why: &str) -> String {
     let mut ways: Vec<String> = Vec::new();
     let settings = config.options.settings();
     for (at, setting) in settings.iter().enumerate() {
-        // What is typed twice counts once, and is left out as one.
+        // An option that is typed twice is left out, and named, only once.
         let is_first = !settings[..at].iter().any(|other| other.spec == setting.spec);
         let less = config.options.without(|other| other.spec == setting.spec);
         if is_first && reason(&with(less)) == Some(None) {
@@ -125,7 +125,7 @@ fn way_to_several(config: &Config, why: &str) -> String {
     }
 }
 
-/// Options that have to be left out together, each because of the reason that is left when those before it are.
+/// Finds options that have to be left out together: each is the reason that remains after those before it were left out.
 fn together(
     config: &Config,
     why: &str,
@@ -149,7 +149,7 @@ fn together(
     None
 }
 
-/// Why one rsync would do it; `Some(None)` if several would, `None` if it would be refused.
+/// The reason why one rsync would copy; `Some(None)` if several would; `None` if the job would be refused.
 fn reason(config: &Config) -> Option<Option<String>> {
     match Plan::make(config, Control::default().supervisor()).ok()?.strategy {
         Strategy::Parallel => Some(None),

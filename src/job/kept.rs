@@ -1,4 +1,4 @@
-//! Runs that can be taken up again: what is kept of a run, what is opened of one that did not come to its end, and the advice about it.
+//! Runs that can be resumed: what is kept of a run, what is opened to resume one, and the advice for the user.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -26,25 +26,25 @@ use super::NextStep;
 /// How many failed names are printed at the end.
 const NAMED: usize = 10;
 
-/// A run that goes on.
+/// A run that is resumed.
 pub struct Resumed {
-    /// Its directory.
+    /// Its run directory.
     pub dir: PathBuf,
-    /// What failed is launched once more.
+    /// Only what failed is copied again.
     pub failed_only: bool,
-    /// What was asked for.
+    /// Its command line.
     pub asked: Asked,
 }
 
-/// The run directory of a run that is about to start or to go on.
+/// The run directory of a run that is about to begin or to be resumed.
 pub struct Opened {
-    /// What is written down.
+    /// The records of the run.
     pub ledger: Option<Ledger>,
-    /// What becomes of it afterwards.
+    /// What is done with the directory afterwards.
     pub kept: Kept,
 }
 
-/// What has to be there for a run that can be taken up again.
+/// What a run needs to be resumable.
 struct Recorded {
     ledger: Ledger,
     lock: Lock,
@@ -52,7 +52,7 @@ struct Recorded {
 }
 
 impl Opened {
-    /// Opens a new run directory, or that of a run that goes on.
+    /// Creates a new run directory, or opens that of a run that is resumed.
     pub fn open(config: &Config, plan: &Plan, words: &[OsString], resumed: Option<&Resumed>) -> Result<Opened> {
         match resumed {
             Some(run) => Opened::again(config, plan, run),
@@ -67,7 +67,7 @@ impl Opened {
         }
         let lock = Lock::take(&run.dir)?;
         let buckets = plan.open_buckets(&run.dir)?;
-        // An answer of before says nothing of now.
+        // The earlier answers of a verification do not count any more. After a reboot, nothing that was copied to this machine counts as done.
         let trusted = !(config.verify_only || config.destination.is_local() && run.asked.machine_restarted());
         let open = || {
             let mut ledger = Ledger::open(&run.dir, run.asked.run(), trusted)?;
@@ -91,7 +91,7 @@ impl Opened {
             run: String::new(),
             why_not,
         };
-        // One rsync that nobody wants to take up again needs nothing.
+        // A single rsync that the user has chosen, and that need not be resumable, has no run directory.
         let wanted = !config.dry_run && (config.keep || config.buckets.is_some() || !Plan::is_one_by_choice(config));
         let in_state = || {
             let made = plan.make_in_state(config).map_err(|cause| cause.to_string())?;
@@ -118,15 +118,15 @@ impl Opened {
         }
     }
 
-    /// Takes out what the run itself needs.
+    /// Takes the ledger, which the run itself needs.
     pub fn split(self) -> (Option<Ledger>, Kept) {
         (self.ledger, self.kept)
     }
 }
 
-/// Writes down what was asked, and begins a journal.
+/// Records the command line, and begins a journal.
 fn record(config: &Config, plan: &Plan, buckets: &BucketDir, words: &[OsString]) -> Result<Recorded> {
-    // Else nobody could go on with it.
+    // A run in such a directory would be refused when it is resumed.
     run_dir::refuse_others(buckets.path())?;
     let lock = Lock::take(buckets.path())?;
     let asked = Asked::new(words, &config.cwd, plan.version.to_string());
@@ -135,28 +135,28 @@ fn record(config: &Config, plan: &Plan, buckets: &BucketDir, words: &[OsString])
     Ok(Recorded { ledger, lock, run: asked.run().to_owned() })
 }
 
-/// Keeps what is needed to go on, and removes everything else. Says what to do next.
+/// Keeps what is needed to resume a run, removes everything else, and advises the user.
 pub struct Kept {
     buckets: BucketDir,
     lock: Option<Lock>,
     resumed: bool,
-    /// What an rsync left half written may be passed over by the next one.
+    /// The next rsync may skip a file that was left half written.
     leaves_halves: bool,
     run: String,
-    /// Why it is not in the place for run directories.
+    /// Why the directory is not in the place for run directories.
     why_not: Option<String>,
 }
 
 /// What is left of a run.
 #[derive(Debug)]
 pub struct Closed {
-    /// Lines to print, without a name in front; the last one says what to type.
+    /// Lines to print, without the program's name in front. The last one says what to type.
     pub lines: Vec<String>,
-    /// Whether something could not be removed or written.
+    /// An error if something could not be removed or written.
     pub removed: Result<()>,
     /// The run directory, if it is kept.
     pub left: Option<PathBuf>,
-    /// How the run is gone on with.
+    /// How the run can be continued.
     pub next: NextStep,
 }
 
@@ -176,18 +176,18 @@ impl Kept {
         &self.run
     }
 
-    /// Where the buckets are.
+    /// The bucket directory.
     pub fn buckets(&self) -> &BucketDir {
         &self.buckets
     }
 
-    /// After the run. `summary` is `None` if it failed as a whole.
+    /// Closes the run directory after the run. `summary` is `None` if the run failed as a whole.
     pub fn close(mut self, config: &Config, keep: Keep, summary: Option<&Summary>) -> Closed {
         let lost = self.buckets.has_moved() || summary.is_some_and(|run| run.unrecorded);
         let recorded = self.recorded() && !lost;
         let dir = self.buckets.path().to_owned();
         let asked_for = self.resumed || config.buckets.is_some();
-        // What cannot be explained stays to be looked at.
+        // After a bug, everything is kept for an investigation.
         let stays = asked_for
             || summary.is_some_and(|run| run.unaccounted)
             || recorded && keep.days > 0 && !self.buckets.is_in_destination() && self.is_worth_it(config, summary);
@@ -223,25 +223,25 @@ impl Kept {
             (false, true) => run_dir::discard(self.buckets),
             (false, false) => run_dir::close(self.buckets),
         };
-        // What came after the copy is part of how the run ended.
+        // The verification is part of how the run ended.
         let amended = match summary {
             Some(run) if keeps && !run.interrupted => journal::amend(&dir, run.code.get()),
             _ => Ok(()),
         };
         let removed = removed.and(amended);
-        // Who waits for it finds the directory as it is to stay.
+        // Whoever waits for the lock must find the directory in its final state.
         drop(self.lock.take());
         let left = (keeps || config.keep).then_some(dir);
         Closed { lines, removed, left, next }
     }
 
-    /// Whether somebody who has named no place for it would want to take up a run that did not come to its end.
+    /// Whether an incomplete run is worth resuming, although the user has not named a run directory.
     fn is_worth_it(&self, config: &Config, summary: Option<&Summary>) -> bool {
-        /// What one rsync has done for so long is begun anew as quickly.
+        /// One rsync that has run for less than this is repeated as quickly.
         const SHORT: Duration = Duration::from_secs(10);
-        /// So long a scan is not repeated.
+        /// A scan that took this long should not be repeated.
         const LONG_SCAN: Duration = Duration::from_secs(10);
-        // Such a run is not resumed, or has no effect.
+        // Such a run cannot be resumed, or has no effect.
         if self.leaves_halves || config.verify_only || config.options.meaning().dry_run {
             return false;
         }
@@ -255,7 +255,7 @@ impl Kept {
         }
         let ended = run.code.get() == exit::PARTIAL && !run.interrupted;
         match (ended, run.plain.is_some()) {
-            // What only differs is copied by the same command.
+            // If there are only differences, the same command copies them.
             (true, is_plain) => some_failed() || !is_plain && run.differences.is_none_or(|count| count == 0),
             (false, true) => run.total_time >= SHORT,
             (false, false) => run.begun || run.scan_time >= LONG_SCAN,
@@ -263,7 +263,7 @@ impl Kept {
     }
 
     fn advice(&self, config: &Config, dir: &Path, summary: Option<&Summary>) -> Vec<String> {
-        // Where nobody has asked for it, what rsync has just said is not repeated.
+        // If the user has not asked for a run directory, the names that rsync has just printed are not repeated.
         let mut lines = failures(dir, if self.buckets.is_optional() { 0 } else { NAMED });
         let ended = summary.is_some_and(has_failed);
         let differs = summary.is_some_and(differs);
@@ -285,7 +285,7 @@ impl Kept {
                 let shown = Quoted(dir.as_os_str());
                 format!("what differs is listed in {shown}; the same command{needs} copies it")
             }
-            // Such a run is not taken up again.
+            // Such a run cannot be resumed.
             true if self.leaves_halves => "to try again what failed: the same command".to_owned(),
             false if self.leaves_halves => {
                 "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
@@ -297,7 +297,7 @@ impl Kept {
     }
 }
 
-/// The run has come to its end, and not everything was copied.
+/// Whether the run has ended, and not everything was copied.
 fn has_failed(run: &Summary) -> bool {
     run.code.get() == exit::PARTIAL && !run.interrupted
 }
@@ -306,7 +306,7 @@ fn differs(run: &Summary) -> bool {
     run.differences.is_some_and(|count| count > 0)
 }
 
-/// The command that goes on with a run, or tries again what failed in it.
+/// The command that resumes a run, or copies again what failed in it.
 pub fn what_to_type(dir: &Path, failed: bool) -> String {
     let word = run_dir::word(dir);
     if !failed && run_dir::Batch::of(dir).is_submitted() {

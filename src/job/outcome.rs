@@ -12,7 +12,7 @@ use crate::report::{RunEnd, Summary, Totals};
 use crate::rsync::exit;
 use crate::run_dir::layout::FAILED_NAMES;
 
-/// How a job ended, and what it has left.
+/// How a job ended, and what it left.
 #[derive(Debug)]
 #[must_use = "its code says whether everything was copied"]
 pub struct Outcome {
@@ -25,7 +25,7 @@ pub struct Outcome {
     config: Option<Config>,
 }
 
-/// How a job that did not come to its end is gone on with.
+/// How a job can be continued that did not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NextStep {
@@ -35,7 +35,7 @@ pub enum NextStep {
     Resume,
     /// [`Job::retry_failed`](super::Job::retry_failed) with [`Outcome::run_directory`].
     RetryFailed,
-    /// The same job anew: nothing was kept that would save work.
+    /// The same job from the beginning: nothing was kept that would save work.
     Again,
 }
 
@@ -55,7 +55,7 @@ impl Outcome {
         Outcome { code, interrupted, summary, failure, gave_way: None, closed, config: Some(config) }
     }
 
-    /// Cancelled before anything was begun.
+    /// The outcome of a job that was cancelled before anything had begun.
     pub(super) fn cancelled_early() -> Outcome {
         Outcome { interrupted: true, ..Outcome::nothing(exit::INTERRUPTED) }
     }
@@ -69,28 +69,28 @@ impl Outcome {
         Outcome { code, interrupted: false, summary: None, failure: None, gave_way: None, closed, config: None }
     }
 
-    /// The exit code that one rsync would have given: 0 only if every entry that was found was handed to an rsync that ended with 0, and the
-    /// attributes of every split directory were set afterwards.
+    /// The exit code that one rsync would have had: 0 only if each entry that was found was passed to an rsync that ended with 0, and if the attributes of all
+    /// split directories were set afterwards.
     pub fn exit_code(&self) -> u8 {
         self.code
     }
 
-    /// Whether the job was ended before its time by a [`CancelHandle`](super::CancelHandle).
+    /// Whether the job was ended early by a [`CancelHandle`](super::CancelHandle).
     pub fn interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// What ended the job as a whole, if something did.
+    /// The error that ended the job as a whole, if there was one.
     pub fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
     }
 
-    /// Why one rsync did it all, if one did.
+    /// Why one rsync did everything, if it did.
     pub fn one_rsync(&self) -> Option<&str> {
         self.summary.as_ref().and_then(|summary| summary.plain.as_deref())
     }
 
-    /// The sums. They are 0 where the job ended with a [failure](Outcome::failure).
+    /// The totals. They are 0 if the job ended with a [failure](Outcome::failure).
     pub fn totals(&self) -> Totals {
         let Some(summary) = &self.summary else { return Totals::default() };
         Totals {
@@ -112,22 +112,22 @@ impl Outcome {
         }
     }
 
-    /// How many differences were found, if rsync was asked.
+    /// The number of differences, if a verification was made.
     pub fn differences(&self) -> Option<u64> {
         self.summary.as_ref().and_then(|summary| summary.differences)
     }
 
-    /// The run directory that is left, if one is.
+    /// The run directory, if it was kept.
     pub fn run_directory(&self) -> Option<&Path> {
         self.closed.left.as_deref()
     }
 
-    /// How the job is gone on with.
+    /// How the job can be continued.
     pub fn next_step(&self) -> NextStep {
         self.closed.next
     }
 
-    /// Names that were not copied, relative to the sources as far as that is known: those that the [run directory](Outcome::run_directory) lists.
+    /// The names that were not copied, as listed in the [run directory](Outcome::run_directory); relative to the sources, as far as known.
     ///
     /// # Errors
     /// The list cannot be read.
@@ -141,30 +141,30 @@ impl Outcome {
         self.run_directory().map(|dir| dir.join(FAILED_NAMES))
     }
 
-    /// Lines for a person: what is left of the run, and how to go on with it.
+    /// Lines for users: what is left of the run, and how to continue it.
     pub fn advice(&self) -> &[String] {
         &self.closed.lines
     }
 
-    /// A line for a person: what to do about what rsync, ssh and the other machine have complained of.
+    /// A line for users: what to do about the complaints of rsync, ssh and the other machine.
     pub fn remedy(&self) -> Option<String> {
         let (summary, config) = (self.summary.as_ref()?, self.config.as_ref()?);
         advice::advice(&summary.complaints.lines, self.code, config.far_word(), config.far_end())
     }
 
-    /// What of the run directory could not be removed or written after the copy, which is no part of the exit code.
+    /// The error if something in the run directory could not be removed or written after the copy. The exit code does not depend on it.
     pub fn leftover(&self) -> Option<&Error> {
         self.closed.removed.as_ref().err()
     }
 
-    /// The block of figures that `--stats` prints. `command_line` is shown in it.
+    /// The figures that `--stats` prints. `command_line` is shown among them.
     pub fn statistics(&self, command_line: &str) -> String {
         let (Some(summary), Some(config)) = (&self.summary, &self.config) else { return String::new() };
         let (cwd, processes, dry_run) = (&config.cwd, config.processes.get(), config.dry_run);
         Statistics { summary, cwd, command_line, processes, dry_run }.to_string()
     }
 
-    /// What is told of it at its end.
+    /// What is reported at the end of the job.
     pub(super) fn told(&self) -> RunEnd {
         RunEnd {
             code: self.code,
@@ -177,7 +177,7 @@ impl Outcome {
         }
     }
 
-    /// Why the rsync that was typed is to take the place of the job ([`Job::giving_way`](super::Job::giving_way)).
+    /// Why the rsync that was typed should do the job instead ([`Job::giving_way`](super::Job::giving_way)).
     #[doc(hidden)]
     pub fn gave_way(&self) -> Option<&str> {
         self.gave_way.as_deref()
@@ -190,7 +190,7 @@ impl Outcome {
     }
 }
 
-/// What is told of a job that could not begin.
+/// What is reported about a job that could not begin.
 pub(super) fn refused(error: &Error) -> RunEnd {
     RunEnd {
         code: error.exit_code(),

@@ -1,4 +1,4 @@
-//! `multi-sync set`: asks a run that is under way for something, and says what is in force.
+//! `multi-sync set`: sends a request to a running run, and shows the settings in force.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,16 +13,17 @@ use crate::steer::{self, Change, Request};
 
 use super::kept::what_to_type;
 
-/// After so long somebody is told that there is no answer, and after so long it is not waited for.
+/// After `SILENT`, the user is told that there is no answer yet; after `LONGEST`, the command gives up.
 const SILENT: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Asks the run that a word means, and waits for its answer until `is_stopped`; `tell` hears when that takes long. The text says what is in force.
+/// Sends a request to the run that a word means, and waits for the answer until `is_stopped`. `tell` is called if that takes long. The text shows the settings
+/// in force.
 ///
 /// # Errors
-/// A value is wrong, nobody works on the run, it refuses, it does not answer, or the question was stopped.
+/// A value is wrong, no process works on the run, the run refuses or does not answer, or the command was stopped.
 pub fn set(typed: &Path, request: &Request, is_stopped: &dyn Fn() -> bool, tell: &dyn Fn(&str)) -> Result<String> {
-    // Before anything is written.
+    // Checks the request before anything is written.
     Change::read(request)?;
     let dir = run_dir::find(typed)?;
     run_dir::refuse_stranger(&dir)?;
@@ -62,7 +63,7 @@ pub fn set(typed: &Path, request: &Request, is_stopped: &dyn Fn() -> bool, tell:
     }
 }
 
-/// What is in force.
+/// The settings in force.
 fn text(answer: &Answer) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {

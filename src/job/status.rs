@@ -1,7 +1,7 @@
-//! Where runs stand: what their directories say, for a person and for a program.
+//! The state of runs, as read from their directories, for users and for programs.
 //!
-//! What a run notes of itself is one small file, and whether it came to its end is the last line of its journal. The journal is read as a whole only
-//! where it is short, or where nothing was noted: with 10^6 buckets that takes seconds.
+//! The progress that a run records is one small file, and whether it has ended is in the last line of its journal. The whole journal is read only if it is
+//! short, or if there is no recorded progress: with 10^6 buckets that takes seconds.
 
 mod follow;
 mod json;
@@ -25,18 +25,18 @@ use jiff::Timestamp;
 use super::kept::what_to_type;
 pub use follow::{Followed, FollowedEnd, News, finished, follow};
 
-/// SRC and DEST of a command line that was typed in a directory, if it is understood.
+/// SRC and DEST of a command line that was typed in a directory, if it can be parsed.
 pub type Ways<'a> = &'a dyn Fn(Vec<OsString>, PathBuf) -> Option<String>;
 
-/// A journal of this length is read in a moment.
+/// A journal up to this length is read quickly.
 const SHORT: u64 = 256 << 10;
-/// A run that lives writes down where it stands each second.
+/// A running run records its progress each second. If nothing was recorded for this long, it is not taken for running.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// How it is told where runs stand.
+/// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Lines for a person.
+    /// Lines for users.
     Text,
     /// One JSON document.
     Json,
@@ -47,19 +47,19 @@ struct Run {
     dir: PathBuf,
     asked: Asked,
     running: bool,
-    /// Two paths with an arrow, if the command line is understood.
+    /// The source and destination with an arrow between them, if the command line can be parsed.
     ways: Option<String>,
     noted: Option<Noted>,
     journal: Journal,
-    /// The exit code, if it came to its end.
+    /// The exit code, if the run has ended.
     finished: Option<u8>,
 }
 
-/// What its journal tells.
+/// What the journal says.
 enum Journal {
-    /// All that it says. Of one that is damaged this is the line.
+    /// The contents. If the journal is damaged, the number of the damaged line.
     Read { state: Box<State>, damaged: Option<u64> },
-    /// It is long, and what was noted says the same but for what a killed run did in its last second.
+    /// The journal is long. The recorded progress says the same, except for what a killed run did in its last second.
     Unread,
 }
 
@@ -68,13 +68,13 @@ enum Journal {
 struct Counts {
     begun: u64,
     scanned: bool,
-    /// What the scan found, as far as it came.
+    /// What the scan has found so far.
     found: Weight,
     done: Weight,
     buckets: u64,
     buckets_done: u64,
     buckets_failed: u64,
-    /// Buckets whose launch began and did not end; `None` where only a long journal knows.
+    /// The buckets whose launch has started and not ended; `None` if only a long journal contains that.
     started: Option<u64>,
     split: u64,
     not_copied: u64,
@@ -103,30 +103,30 @@ impl Run {
         self.asked.begun.parse().ok()
     }
 
-    /// When something was last written down.
+    /// When something was last recorded.
     fn last_written(&self) -> Option<Timestamp> {
         let written = fs::metadata(self.dir.join(JOURNAL)).and_then(|found| found.modified()).ok()?;
         let noted = self.noted.as_ref().map(Noted::written);
         Timestamp::try_from(written).ok().max(noted)
     }
 
-    /// What runs now, as it has noted itself, and how long ago; not what an earlier part has.
+    /// The recorded progress of a running part of the run, and how old it is; not that of an earlier part.
     fn live(&self) -> Option<(&Noted, Duration)> {
         let noted = self.noted.as_ref().filter(|noted| self.running && noted.ended.is_none())?;
         Some((noted, noted.age()))
     }
 
-    /// Its process is stopped, as far as that is seen from this machine.
+    /// Whether the process is stopped, as far as visible from this machine.
     fn is_stopped(&self) -> bool {
         self.live().is_some_and(|(noted, _)| noted.is_from_here() && supervise::is_stopped(noted.pid))
     }
 
-    /// Everything is copied, and what comes after that goes on.
+    /// Whether everything is copied, and the verification is running.
     fn is_verifying(&self) -> bool {
         self.running && self.noted.as_ref().is_some_and(|noted| noted.ended.is_some()) && self.finished.is_some()
     }
 
-    /// Its batch job has not begun with it.
+    /// Whether the run waits for its batch job to begin.
     fn is_queued(&self) -> bool {
         Batch::of(&self.dir).is_submitted() && self.noted.is_none() && self.counts().begun == 0
     }
@@ -136,13 +136,13 @@ impl Run {
         !self.running && self.finished.is_none() && ended.is_some_and(|ended| ended.interrupted)
     }
 
-    /// The exit code of a part that was to end before its time, and did.
+    /// The exit code of a part that ended early, as it was asked to.
     fn ended_early(&self) -> Option<u8> {
         let ended = self.noted.as_ref().and_then(|noted| noted.ended);
         ended.filter(|ended| !self.running && self.finished.is_none() && !ended.interrupted).map(|ended| ended.code)
     }
 
-    /// How it is gone on with, if it is.
+    /// How the run can be continued, if it can.
     fn advice(&self) -> Option<String> {
         match self.finished {
             _ if self.running => None,
@@ -172,7 +172,7 @@ impl Run {
     }
 }
 
-/// Whether somebody works on it. Where another machine's locks are not seen, that it lives is seen by what it writes.
+/// Whether a process works on the run. If locks of another machine are not visible here, its recorded progress shows whether it is running.
 fn is_running(dir: &Path, noted: Option<&Noted>) -> Result<bool> {
     let lives = |noted: &Noted| noted.ended.is_none() && !noted.is_from_here() && noted.age() < SILENT;
     Ok(run_dir::holder(dir)?.is_some() || noted.is_some_and(lives))
@@ -221,7 +221,7 @@ impl Counts {
 
 impl Journal {
     fn look(dir: &Path, running: bool, noted: bool) -> Result<(Journal, Option<u8>)> {
-        // Its job waits in the queue.
+        // The batch job of the run is waiting in the queue.
         if Batch::of(dir).is_submitted() && !dir.join(JOURNAL).exists() {
             return Ok((Journal::Read { state: Box::default(), damaged: None }, None));
         }
@@ -232,7 +232,7 @@ impl Journal {
         let (state, damaged) = match journal::Read::from(dir) {
             Ok(journal::Read::Whole { state, .. }) => (state, None),
             Ok(journal::Read::Damaged { state, line }) => (state, Some(line)),
-            // A run that has just been begun may not have written anything yet.
+            // A run that has just begun may not have written anything yet.
             Err(_) if running => (State::default(), None),
             Err(error) => return Err(error),
         };
@@ -241,10 +241,10 @@ impl Journal {
     }
 }
 
-/// Where a run stands.
+/// The state of a run.
 ///
 /// # Errors
-/// There is no such run, or what it has written cannot be read.
+/// There is no such run, or its files cannot be read.
 pub fn of(typed: &Path, form: Form, ways: Ways<'_>) -> Result<String> {
     let run = Run::look(&run_dir::find(typed)?, ways)?;
     Ok(match form {
@@ -253,7 +253,7 @@ pub fn of(typed: &Path, form: Form, ways: Ways<'_>) -> Result<String> {
     })
 }
 
-/// The runs below a folder, or in the usual places; the oldest first.
+/// The runs in a folder, or in the usual places; the oldest first.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -266,7 +266,7 @@ pub fn list(parent: Option<&Path>, form: Form, ways: Ways<'_>) -> Result<String>
     for dir in dirs {
         match Run::look(&dir, ways) {
             Ok(run) => rows.push((run.begun(), dir, Ok(run))),
-            // It has just been removed, with the run's end.
+            // The directory was just removed when the run ended.
             Err(_) if !dir.exists() => {}
             Err(error) => rows.push((None, dir, Err(error))),
         }
@@ -288,7 +288,7 @@ mod tests {
     use std::io::{Seek, SeekFrom, Write};
     use std::time::Instant;
 
-    /// The directory of a run with 10^6 buckets: what it has noted, and a journal of which only the end is there.
+    /// The directory of a run with 10^6 buckets: its recorded progress, and only the end of its journal.
     fn large(ended: Option<Ended>) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let words = ["-p", "8", "src/", "D"].map(OsString::from);
@@ -339,7 +339,7 @@ mod tests {
             let json: serde_json::Value = serde_json::from_str(&of(dir.path(), Form::Json, ways).unwrap()).unwrap();
             assert_eq!((&json["state"], &json["buckets"]["failed"]), (&state.into(), &3.into()), "{json}");
             assert_eq!((&json["v"], &json["live"]), (&1.into(), &serde_json::Value::Null));
-            // Somebody works on it: then it is told how far it is.
+            // While a process works on the run, its progress is shown.
             let lock = Lock::take(dir.path()).unwrap();
             let text = of(dir.path(), Form::Text, ways).unwrap();
             let verifies = state == "ended";

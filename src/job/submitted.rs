@@ -1,4 +1,4 @@
-//! A run that is begun by a batch job: its directory is made here, before the job is, and the job goes on with it.
+//! A run that a batch job will begin: its run directory is created here, before the job, and the job resumes it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use crate::run_dir::{self, Asked};
 use crate::scan;
 use crate::spool;
 
-/// File systems in the memory of one machine: magic numbers of statfs(2), of tmpfs and ramfs.
+/// The file systems that are in the memory of one machine: the magic numbers of tmpfs and ramfs (statfs(2)).
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// The directory of a run that nobody has begun to copy.
+/// The directory of a run that has not begun to copy.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Where it is; absolute, without links.
+    /// Its path; absolute, and without symbolic links.
     pub dir: PathBuf,
-    /// It lies on a file system of this machine: others see it only if it is exported to them.
+    /// It is on a local file system: other machines see it only if that is exported to them.
     pub is_local: bool,
 }
 
-/// Makes the directory of the run that `words` ask for, below `--buckets DIR`, and looks whether other machines can see it. Of the source nothing is
-/// looked at: it may be on the nodes alone.
+/// Creates the run directory for the command line `words` below `--buckets DIR`, and checks whether other machines can see it. The source is not looked at,
+/// because perhaps only the nodes can see it.
 ///
 /// # Errors
-/// It cannot be made, lies where it would be copied or deleted, or no other machine can see it.
+/// The directory cannot be created, is inside what is copied or deleted, or is visible to no other machine.
 pub fn prepare(config: &Config, words: &[OsString]) -> Result<Prepared> {
     const REMEDY: &str = "give --buckets DIR on storage that this machine and all nodes see";
     spool::refuse_streams_of_later(config)?;
@@ -56,14 +56,14 @@ pub fn prepare(config: &Config, words: &[OsString]) -> Result<Prepared> {
         .remedy("give one elsewhere"));
     }
     let dir = here(made.path().to_owned());
-    // Which rsync copies the nodes know.
+    // The version of rsync is known only on the nodes.
     Asked::new(words, &config.cwd, String::new()).write(&dir, true)?;
     made.keep();
     Ok(Prepared { is_local: !scan::is_elsewhere(&dir), dir })
 }
 
-/// Removes what [`prepare`] has made: there is no job.
+/// Removes what [`prepare`] has created, because there is no job.
 pub fn take_back(dir: &Path) {
-    // What is left is a run that can be forgotten.
+    // If this fails, the rest is a run that the user can forget.
     let _ = run_dir::forget(dir);
 }

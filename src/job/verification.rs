@@ -1,4 +1,4 @@
-//! `--verify` and `--verify-only`: the question put to rsync after a copy, and what follows from the answer.
+//! `--verify` and `--verify-only`: what rsync is asked after a copy, and what follows from the answer.
 
 use crate::bucket::BucketDir;
 use crate::config::Config;
@@ -12,19 +12,19 @@ use crate::run_dir::layout::VERIFICATION;
 
 use super::kept::Kept;
 
-/// The run that asks what a copy has left different; `None` if nobody wants to know, or if this run is it.
+/// The run that asks which differences a copy has left; `None` if no verification is wanted, or if this run is the verification.
 pub fn question(config: &Config) -> Result<Option<Config>> {
     let Some(depth) = config.verify.filter(|_| !config.verify_only) else { return Ok(None) };
     let options = recheck::options(&config.options, depth)?;
     Ok(Some(Config { options, keep: false, state: None, verify_only: true, ..config.clone() }))
 }
 
-/// Takes note of differences in the run directory, if there is one.
+/// Collects differences; in the run directory, if there is a journal.
 pub fn differences(buckets: &BucketDir, recorded: bool) -> Result<Differences> {
     if recorded { Differences::listed(buckets.path()) } else { Ok(Differences::counted()) }
 }
 
-/// The summary of the run that asked, with the answer.
+/// The summary of the verification, with the number of differences.
 pub fn conclude(asked: Result<Summary>, differences: &Differences) -> Result<Summary> {
     let mut summary = asked?;
     let count = differences.count()?;
@@ -35,7 +35,7 @@ pub fn conclude(asked: Result<Summary>, differences: &Differences) -> Result<Sum
     Ok(summary)
 }
 
-/// Asks after a copy that came to its end; gives the summary of the copy, with the answer.
+/// Verifies a copy that has ended. Returns the summary of the copy, with that of the verification added.
 pub fn after(
     copied: Summary,
     question: &Config,
@@ -50,7 +50,7 @@ pub fn after(
     }
     let plan = Plan::make(question, control.supervisor())?;
     let asked = if kept.recorded() {
-        // What an earlier part of the run has asked, it asked before the copy went on.
+        // A verification by an earlier part of the run does not count, because the copy has continued since.
         let folder = kept.buckets().path().join(VERIFICATION);
         match std::fs::remove_dir_all(&folder) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
@@ -65,7 +65,7 @@ pub fn after(
         let asked = engine::run_recorded(question, &plan, &buckets, Some(ledger), control, &told);
         conclude(asked, &differences)?
     } else {
-        // One rsync made the copy, and has no run directory.
+        // Without a journal there is no run directory that could hold that of the verification.
         let differences = Differences::counted();
         let told = differences.noted(tell);
         let asked = engine::run(question, &plan, &plan.make_buckets(question)?, control, &told);

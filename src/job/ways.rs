@@ -1,4 +1,4 @@
-//! Who copies, and by which ways: source hosts and addresses are asked before anything else is done, and what cannot do its part is left out.
+//! The source hosts and the addresses of a job: they are checked before anything else is done, and those that cannot do their part are left out.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::preflight;
 use crate::report::{Event, Note};
 use crate::rsync::exit;
 
-/// Leaves the hosts that can do their part, and tells of all.
+/// Keeps only the hosts that can do their part, and reports the result for each host.
 pub(super) fn use_hosts(
     config: &mut Config,
     shared: Option<&Path>,
@@ -42,9 +42,9 @@ pub(super) fn use_hosts(
     Ok(())
 }
 
-/// Leaves the addresses that lead to the one directory, and tells of all.
+/// Keeps only the addresses that lead to the one directory, and reports the result for each address.
 pub(super) fn use_addresses(config: &mut Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
-    // What is refused anyway is not asked about.
+    // A job that will be refused anyway is refused before the addresses are asked.
     config.options.refuse_unsupported_with(|name| std::env::var_os(name))?;
     let checked = plan::check_addresses(config, control.supervisor())?;
     checked.iter().for_each(|address| {

@@ -1,4 +1,4 @@
-//! The command line of a job: a run that a program has begun can be taken up by the command `multi-sync` too.
+//! The command line of a job: the command `multi-sync` can also resume a run that another program has begun.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::run_dir::Asked;
 
-/// What may differ when a run goes on. [`super::JobBuilder`] writes them first, with their values in the same word.
+/// The options that may differ when a run is resumed. [`super::JobBuilder`] puts them first, with their values in the same word.
 pub(super) const MAY_DIFFER: [&str; 10] = [
     "--processes=",
     "--retries=",
@@ -22,13 +22,13 @@ pub(super) const MAY_DIFFER: [&str; 10] = [
     "--report=",
 ];
 
-/// What a run is: the words without those that may differ.
+/// The part of a command line that identifies the run: all words except those that may differ.
 fn essence(words: &[OsString]) -> &[OsString] {
     let may_differ = |word: &&OsString| MAY_DIFFER.iter().any(|option| word.as_bytes().starts_with(option.as_bytes()));
     &words[words.iter().take_while(may_differ).count()..]
 }
 
-/// Refuses to go on with a run that is another job's.
+/// Refuses to resume a run of another job.
 pub(super) fn check_same(words: &[OsString], cwd: &Path, asked: &Asked, dir: &Path) -> Result<()> {
     if essence(words) == essence(&asked.words()) && cwd == asked.cwd() {
         return Ok(());

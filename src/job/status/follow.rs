@@ -1,4 +1,4 @@
-//! Following a run that goes on elsewhere: in a batch job, or in another terminal.
+//! Follows a run of another process: in a batch job, or in another terminal.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -16,57 +16,57 @@ use crate::supervise::Supervisor;
 
 use super::is_running;
 
-/// How often the directory of the run is looked at: it writes down where it stands each second.
+/// How often the run directory is read. A run records its progress each second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the controller of Slurm is asked, which has other things to do.
+/// How often Slurm's controller is asked; less often, because it has other work.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-/// How long a network file system may take to show what the end of a job has left.
+/// How long a network file system may take to show what a job that has ended has written.
 const SHOWN_LATE: Duration = Duration::from_secs(5);
-/// How often it is looked whether to stop.
+/// How often `stop` is checked.
 const STEP: Duration = Duration::from_millis(100);
-/// Of what a job printed.
+/// How many lines of a job's output are shown.
 const LAST_LINES: usize = 10;
 
-/// What is heard of a run that is followed.
+/// What is reported about a run that is being followed.
 #[derive(Debug)]
 pub enum News<'a> {
-    /// Nothing runs now, and this is why. Told once.
+    /// Nothing is running, for this reason. Each reason is reported once.
     Waits(&'a str),
-    /// It runs, and stands here.
+    /// The run is running, and this is its progress.
     Stands(&'a Live),
 }
 
-/// What came of following it.
+/// The result of following a run.
 #[derive(Debug)]
 pub struct Followed {
-    /// Its directory, which may be gone.
+    /// The run directory, which may be gone.
     pub dir: PathBuf,
-    /// The number of its batch job.
+    /// The number of the batch job.
     pub job: Option<String>,
-    /// How it ended; `None` if it goes on.
+    /// How the run ended; `None` if it continues.
     pub end: Option<FollowedEnd>,
 }
 
-/// How it ended.
+/// How a run ended.
 #[derive(Debug)]
 pub struct FollowedEnd {
-    /// With which exit code.
+    /// The exit code.
     pub code: u8,
-    /// It came to its end, whatever the code says: nothing is left to go on with.
+    /// The run is complete, whatever the exit code: there is nothing to resume.
     pub finished: bool,
-    /// What Slurm says of a job that ended otherwise.
+    /// The state that Slurm reports for a job that ended without completing the run.
     pub state: Option<String>,
-    /// What its job printed last.
+    /// The last lines of the job's output.
     pub last_lines: Vec<Vec<u8>>,
 }
 
-/// Follows a run until it ends, through as many jobs as that takes, or `stop` says so.
+/// Follows a run until it ends, through as many batch jobs as that takes, or until `stop` returns true.
 ///
 /// # Errors
-/// There is no such run, or it neither runs nor has a job that will.
+/// There is no such run, or it is neither running nor has a job that will continue it.
 pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'_>)) -> Result<Followed> {
     let dir = run_dir::find(typed)?;
-    // Says what is wrong with it.
+    // Reports what is wrong with the run directory.
     run_dir::Asked::read(&dir)?;
     let batch = Batch::of(&dir);
     let supervisor = Supervisor::default();
@@ -75,7 +75,7 @@ pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'
         job: batch.job(),
         end: Some(FollowedEnd { code, finished, state, last_lines: batch.last_lines(LAST_LINES) }),
     };
-    // Through it is known what became of a directory that is not there any more.
+    // If the directory vanishes, the open lock file shows why.
     let lock = File::open(dir.join(LOCK)).ok();
     let mut said = String::new();
     let mut asked: Option<Instant> = None;
@@ -83,7 +83,7 @@ pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'
     let (submitted, mut job) = (batch.is_submitted(), batch.job());
     loop {
         if matches!(dir.try_exists(), Ok(false)) {
-            // One that is complete may leave nothing; one that was submitted always leaves its directory.
+            // A complete run may remove its directory, but not if it was submitted as a batch job.
             if !submitted && lock.as_ref().is_some_and(was_removed_by_its_run) {
                 return Ok(ended(exit::OK, true, None));
             }
@@ -142,7 +142,7 @@ pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'
     }
 }
 
-/// Its lock is free, and has no name any more: it was not moved, and nobody works on it.
+/// Whether the lock file was deleted, not moved, and no process holds the lock.
 fn was_removed_by_its_run(lock: &File) -> bool {
     lock.metadata().is_ok_and(|found| found.nlink() == 0) && lock.try_lock_shared().is_ok()
 }
@@ -157,12 +157,12 @@ fn lost(dir: &Path, job: Option<String>) -> Error {
     .exit(exit::PARTIAL)
 }
 
-/// The exit code of a run that came to its end.
+/// The exit code of a run that has ended.
 ///
 /// # Errors
-/// Its journal cannot be read.
+/// The journal cannot be read.
 pub fn finished(dir: &Path) -> Result<Option<u8>> {
-    // A job that waits in the queue has written none yet.
+    // A job that is waiting in the queue has not written a journal yet.
     if dir.join(JOURNAL).exists() { journal::finished(dir) } else { Ok(None) }
 }
 
@@ -174,7 +174,7 @@ fn stands(job: &str, state: &JobState) -> String {
     format!("job {job} of Slurm waits in the queue ({}{starts})", state.reason)
 }
 
-/// Of a job that has left nothing.
+/// The exit code of a job that has left no record.
 fn code_of(state: Option<&JobState>) -> u8 {
     match state {
         Some(JobState { code: Some(code), .. }) if *code != exit::OK => *code,

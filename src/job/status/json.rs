@@ -1,4 +1,4 @@
-//! Where runs stand, for a program. What is here only grows: a reader takes no notice of what it does not know.
+//! The state of runs, for programs. Fields are only ever added; readers ignore fields that they do not know.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::rsync::exit;
 use crate::run_dir::{self, Batch};
 use crate::scan::Weight;
 
-/// Version of the documents.
+/// The version of the documents.
 const VERSION: u32 = 1;
 
 pub(super) fn of(run: &Run) -> String {
@@ -80,7 +80,7 @@ fn about(run: &Run) -> Value {
     });
     if let Some((noted, age)) = run.live() {
         let progress = &noted.live.progress;
-        // What is not scanned yet is not in the journal.
+        // The journal lacks what the scan has not finished yet.
         (value["found"], value["done"]) = (weight(progress.found), weight(progress.done));
         value["live"] = json!({
             "host": noted.host,

@@ -1,4 +1,4 @@
-//! Where runs stand, for a person.
+//! The state of runs, for users.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Run {
         }
     }
 
-    /// The same in a table.
+    /// The state in one line of a table.
     fn short(&self) -> String {
         let stands = match (self.running, self.finished, self.damaged()) {
             (true, ..) => "running".to_owned(),
@@ -70,7 +70,7 @@ impl Run {
     }
 }
 
-/// In the time of the user.
+/// A time in the time zone of the user.
 fn local(time: Timestamp, format: &str) -> String {
     ZonedDateTime::new(time, TimeZone::system()).strftime(format).to_string()
 }
@@ -108,7 +108,7 @@ pub(super) fn of(run: &Run) -> String {
     line("Working directory", &Printable::path(&run.asked.cwd()).to_string());
     line("Command line", &format!("multi-sync {}", words.join(" ")));
     line("Times begun", &counts.begun.to_string());
-    // Buckets count as done only when their launch has ended.
+    // In the journal, buckets count as done only when their launch has ended.
     if let Some((noted, age)) = run.live() {
         let live = &noted.live;
         line("Progress", &format!("{}  ({} s ago)", progress::line(&live.progress), age.as_secs()));
@@ -147,14 +147,14 @@ pub(super) fn of(run: &Run) -> String {
     text
 }
 
-/// A line for each run. In the usual `places` runs are known by their names, in one that was `named` by their paths.
+/// A line for each run. In the usual `places`, runs are shown by their names; in a place that was `named`, by their paths.
 pub(super) fn list(runs: &[(PathBuf, Result<Run>)], named: bool, places: &[PathBuf]) -> String {
     if runs.is_empty() {
         let places: Vec<String> = places.iter().map(|place| Printable::path(place).to_string()).collect();
         return format!("no runs in {}\n", places.join(", "));
     }
     let rows: Vec<[String; 5]> = runs.iter().map(|(dir, run)| row(dir, run, named)).collect();
-    /// Longer cells stand out of their column.
+    /// Longer cells extend beyond their column.
     const WIDEST: usize = 60;
     let lengths = |column: usize| rows.iter().map(move |row| row[column].chars().count());
     let width = |column: usize| lengths(column).filter(|length| *length <= WIDEST).max().unwrap_or(0);
