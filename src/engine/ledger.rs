@@ -35,7 +35,6 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the journal of a run directory, for a new run or to continue one. `run` is the name of the run. `trusted` is false if work that the journal calls
     /// done may have been lost since.
-    /// is called done may have been lost since.
     ///
     /// # Errors
     /// The journal cannot be written, is of a newer version, or of another run.

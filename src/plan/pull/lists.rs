@@ -3,7 +3,6 @@
 //! A module may refuse `--files-from`, or what comes with it (rsyncd.conf(5), `refuse options`). It may also exclude `.`, as `exclude = .*` does: a list
 //! contains that name for a directory whose contents are copied, but one rsync does not ask for it (3.5.0, flist.c, `send_file_list`). Then nothing would fail,
 //! but DEST would not get the attributes of the source.
-//! fails, and DEST would get no attributes of the source.
 
 use std::os::unix::ffi::OsStrExt;
 
