@@ -229,7 +229,7 @@ impl Driver<'_, '_> {
             pace: Pace::new(now),
         };
         self.state.launches.insert(launch, started);
-        // The other kinds of launches only repeat changes that were logged, or make changes that are not for the user.
+        // One rsync for everything writes the log file itself. The changes of the other two kinds were logged before, or are not for the user.
         let logs = !matches!(start.work, Work::Everything | Work::Attributes(_) | Work::Remove(_));
         let user_log = if logs { self.opened_log() } else { None };
         let task = Launch {

@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    /// Resumes a run with these files. An error says what is wrong about its behaviour.
+    /// Decides what a resumed run would do with these files. An error says why that would be wrong.
     fn judge(&self, dir: &Path) -> Result<&'static str, String> {
         let Ok(asked) = Asked::read(dir) else { return Ok("no plan") };
         if asked != self.asked {

@@ -231,7 +231,7 @@ impl Feed<'_> {
         self.inputs.packs() && self.inputs.plan.recipe.rule_options.is_some()
     }
 
-    /// The limits for a small tree of which nothing was reported yet.
+    /// Sets and returns the limits of buckets for a small tree of which nothing was reported yet.
     fn limits(&self, found: Weight) -> Limits {
         let usual = self.inputs.config.limits;
         let divide = |division: &Division| division.limits(found, division.look_up(found, self.began.elapsed()));
@@ -288,7 +288,7 @@ impl Feed<'_> {
         }
     }
 
-    /// Notes a single path that was reported.
+    /// Checks whether the name of a path may be one with another name at the destination.
     fn meet(&self, root: u32, path: &[u8]) {
         let (dir, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),

@@ -156,7 +156,7 @@ pub(super) fn follow(
             hear(stream, &voice.handles.shown(line));
         };
         let ended = by_line(&mut each, |raw| carrier.run_raw(supervisor, names, stall, &signs, raw));
-        // Read only once: if a release comes after this, its sender is told that the launch had not begun.
+        // Read only once: a launch that is released after this is reported as one that had not begun.
         had_begun = has_begun();
         if had_begun {
             early.drain(..).for_each(|(stream, line)| hear(stream, &line));

@@ -212,7 +212,7 @@ impl Carrier<'_> {
 /// The place where one launch runs.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// The number of the slot.
+    /// The number of the slot; on a source host, its number among the slots of this host.
     slot: usize,
     host: usize,
     name: Option<Host>,

@@ -234,8 +234,8 @@ impl Voice<'_> {
         }
     }
 
-    /// Prints the wanted lines about the whole transfer; `blank` means that an empty line has to precede the next part. Returns whether that is the case for
-    /// the next line.
+    /// Prints a line about the whole transfer, if the user wants it. An empty line is printed only together with the line after it: `blank` means that one is
+    /// waiting, and so does the result.
     pub(super) fn say_of_all(&self, kind: Line, line: &[u8], blank: bool) -> bool {
         let wanted = match kind {
             Line::Header => self.shows.list > 0,

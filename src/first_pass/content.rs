@@ -263,7 +263,7 @@ mod tests {
         fn made(&self, _: u64, _: u64) {}
     }
 
-    /// Copies these bytes to a new file, and returns its content and the bytes that it occupies.
+    /// Copies these bytes to a new file, and returns its content and the number of 512-byte blocks that it occupies.
     fn copied(bytes: &[u8], sparse: bool, ways: &Ways, pace: Option<&Pace>) -> (Vec<u8>, u64) {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));

@@ -229,7 +229,7 @@ impl Kept {
             _ => Ok(()),
         };
         let removed = removed.and(amended);
-        // Whoever waits for the lock must find the directory in its final state.
+        // A process that waits for the lock must find the directory in its final state.
         drop(self.lock.take());
         let left = (keeps || config.keep).then_some(dir);
         Closed { lines, removed, left, next }

@@ -146,7 +146,7 @@ fn look_at_one(
     let comes_first = !matters(config, rules) && !facts.deletes();
     let is_daemon = matches!(source.target(), Target::Daemon { .. });
     let mut early = Early::start(way, &reach, comes_first.then_some(&all));
-    // All questions are asked at once, because a login takes longer than each of them.
+    // All questions are asked at once, because a login takes longer than all of them.
     let (line, lists, held, found) = std::thread::scope(|scope| {
         let lists = is_daemon.then(|| scope.spawn(|| lists::ask(way, &far, &tree)));
         let found = scope.spawn(|| far::look_at(&reach, &[&root], supervisor).unwrap_or_default());

@@ -140,7 +140,7 @@ impl Scheduler {
         None
     }
 
-    /// Whether the run's time was over before the run.
+    /// Whether the time of the run was over before the run was complete.
     pub fn is_out_of_time(&self) -> bool {
         self.steering.out_of_time && self.failed == Some(exit::TIMEOUT)
     }
