@@ -1,4 +1,4 @@
-//! What one launch has failed to do: as many names as its buckets have. The first ones stay in memory, the rest is in a file without a name in the
+//! The failures of one launch, of which there may be as many as its buckets have names. The first ones stay in memory, the others are in an unnamed file in the
 //! run directory.
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::run_dir::failed::Failure;
 
-/// So many stay in memory.
+/// How many failures stay in memory.
 const IN_MEMORY: usize = 100_000;
 
 /// See the [module](self).
@@ -21,7 +21,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// What does not stay in memory is written to a file in this directory.
+    /// Failures that do not stay in memory are written to a file in `dir`.
     pub fn new(dir: &Path) -> Failures {
         Failures { dir: dir.to_owned(), ..Failures::default() }
     }
@@ -31,14 +31,14 @@ impl Failures {
             self.first.push(failure);
             return;
         }
-        // After a part of one nothing else can be read.
+        // If an entry was written only in part, nothing after it can be read.
         match if self.lost == 0 { self.write(&failure) } else { Err(io::ErrorKind::StorageFull.into()) } {
             Ok(()) => self.in_file += 1,
             Err(_) => self.lost += 1,
         }
     }
 
-    /// So many more are known only by their number.
+    /// Adds failures of which only the number is known.
     pub fn lose(&mut self, count: u64) {
         self.lost += count;
     }
@@ -56,12 +56,12 @@ impl Failures {
         rest.write_all(&bytes)
     }
 
-    /// Those in memory.
+    /// The failures in memory.
     pub fn first(&self) -> &[Failure] {
         &self.first
     }
 
-    /// Whether all of them are in memory.
+    /// Whether all failures are in memory.
     pub fn is_in_memory(&self) -> bool {
         self.in_file == 0 && self.lost == 0
     }
@@ -70,7 +70,7 @@ impl Failures {
         self.first.len() as u64 + self.in_file + self.lost
     }
 
-    /// Hands on all of them, some at a time, and returns how many could not be written or read again.
+    /// Passes all failures to `take`, in groups. Returns how many could not be written or read.
     ///
     /// # Errors
     /// Those of `take`.

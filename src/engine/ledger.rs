@@ -155,7 +155,7 @@ impl Ledger {
         self.append(record).map(drop)
     }
 
-    /// Gives the place of the record in the journal.
+    /// Writes a record, and returns its offset in the journal.
     fn append(&mut self, record: &Record) -> Result<u64> {
         let at = self.journal.append(record)?;
         self.failures.take(record, at);

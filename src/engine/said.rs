@@ -181,7 +181,7 @@ pub(super) struct Voice<'a> {
     pub pretends: bool,
     /// rsync was asked to print a line for each change.
     pub marks_changes: bool,
-    /// Where complaints go that do not stay in memory.
+    /// The directory for complaints that do not stay in memory.
     pub dir: &'a Path,
     /// What is held back until it is known whether it counts.
     pub holds: Holds,

@@ -322,7 +322,7 @@ pub fn what_to_type(dir: &Path, failed: bool) -> String {
 }
 
 fn failures(dir: &Path, named: usize) -> Vec<String> {
-    /// Of so many names none is counted twice. There may be more of them than fit into memory.
+    /// Only this many names are compared, so that a name is not counted twice: all of them may not fit into memory.
     const COMPARED: usize = 100_000;
     let Ok(list) = File::open(dir.join(FAILED_NAMES)) else { return Vec::new() };
     let (mut names, mut more) = (BTreeSet::new(), 0);

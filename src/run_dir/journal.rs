@@ -37,7 +37,7 @@ pub struct Journal {
     file: BufWriter<File>,
     /// The checksum of the last line.
     last: u64,
-    /// Bytes of all lines.
+    /// The length of all lines in bytes.
     length: u64,
 }
 
