@@ -1,4 +1,4 @@
-//! The bucket directory: where it is made, the file of each bucket, and what goes to the disk when.
+//! The bucket directory: where it is created, the file of each bucket, and what is synced to disk when.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -16,16 +16,17 @@ use crate::temporary;
 
 use super::Bucket;
 
-/// Buckets in a folder, and folders in a folder.
+/// The number of buckets in a folder, and of folders in a folder.
 const FOLDER: u64 = 1024;
-/// The names in a tree are its owner's business.
+/// Only the owner may see the names in a tree.
 const FOLDER_MODE: u32 = 0o700;
-/// Before the names of run directories where other things are: in temporary folders and in what the user names. Scripts look for it there.
+/// The prefix of the names of run directories in places with other content: in temporary folders, and in a place that the user names. Scripts search for it
+/// there.
 pub const IN_TEMPORARY: &str = "multi-sync-";
-/// It can be gone through, and not listed.
+/// Others can go through the folder, but not list it.
 const PASSABLE_MODE: u32 = 0o711;
 
-/// The bucket directory; removes itself when it is temporary and not kept.
+/// The bucket directory. A temporary one is removed when this value is dropped, unless it is kept.
 #[derive(Debug)]
 pub struct BucketDir {
     path: PathBuf,
@@ -33,9 +34,9 @@ pub struct BucketDir {
     in_source: bool,
     in_destination: bool,
     temporary: Option<tempfile::TempDir>,
-    /// It is one that goes with the run.
+    /// Whether it is removed with the run.
     is_temporary: bool,
-    /// The user has named no place: where this one takes no more, another one has to do.
+    /// Further places, if the user has named none: they are used if this directory takes no more.
     spare: Option<Arc<Spare>>,
 }
 
@@ -55,7 +56,7 @@ impl Spare {
         self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Writes a file of this name. `None` if no place takes it.
+    /// Writes a file of this name to the first place that takes it; `None` if no place does.
     fn write(&self, name: &Path, bytes: &[u8]) -> Option<()> {
         let path = {
             let mut made = self.lock();
@@ -69,8 +70,8 @@ impl Spare {
 }
 
 impl BucketDir {
-    /// A new folder of this run: below `parent` when the user gave one, else below the system's temporary folder, or another place
-    /// for such things if that lies in a source or in the destination. Paths of both are real ones.
+    /// Creates a new folder for this run: below `parent` if the user has given one, otherwise below the system's temporary folder, or in another temporary
+    /// place if that one lies in a source or in the destination. `sources` and `destination` are real paths.
     ///
     /// # Errors
     /// `parent` does not exist, is not a directory, is not writable, or lies in the destination. Nothing has been written then.
@@ -90,7 +91,7 @@ impl BucketDir {
                 vec![parent.to_path_buf()]
             }
             None => {
-                // A source such as `/` has them all: then the scan leaves the folder out.
+                // If a source such as `/` contains all places, the scan leaves the folder out.
                 let mut places = temporary::places();
                 places.sort_by_key(|place| (in_destination(place), in_source(place)));
                 places
@@ -116,8 +117,8 @@ impl BucketDir {
         })
     }
 
-    /// A new folder of this run in the place for run directories, which is made if it is not there. The place lies in no source, and not in the
-    /// destination; `sources` and `destination` are as in [`BucketDir::create`].
+    /// Creates a new folder for this run in the place for run directories, which is created if it does not exist. The place must lie in no source, and not in
+    /// the destination; `sources` and `destination` are as in [`BucketDir::create`].
     ///
     /// # Errors
     /// See [`state::make`]; or there is no room.
@@ -135,7 +136,7 @@ impl BucketDir {
         })
     }
 
-    /// The folder of a run that did not come to its end. It stays.
+    /// Opens the folder of a run that did not finish. It is not removed when this value is dropped.
     ///
     /// # Errors
     /// There is no such folder.
@@ -161,7 +162,7 @@ impl BucketDir {
         self.temporary.is_some()
     }
 
-    /// The same directory for threads that may outlive this value, which alone removes it.
+    /// The same directory, for threads that may outlive this value. Only this value removes it.
     pub(crate) fn shared(&self) -> BucketDir {
         BucketDir {
             path: self.path.clone(),
@@ -174,26 +175,26 @@ impl BucketDir {
         }
     }
 
-    /// A folder in it for another run that belongs to this one; made if it is not there.
+    /// A folder inside it, for another run that belongs to this one. It is created if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub(crate) fn below(&self, name: &str) -> Result<BucketDir> {
         let path = self.path.join(name);
         let made = fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
         made.map_err(|cause| {
             Error::io("create", &path, cause).remedy("give a directory with room with --buckets DIR")
         })?;
-        // What is left out of a scan is the whole.
+        // The scan leaves out the outer directory as a whole, so its identity is used.
         let (in_source, in_destination, identity) = (self.in_source, self.in_destination, self.identity);
         let spare = self.spare.as_ref().map(|spare| Arc::new(Spare::of(spare.places.clone())));
         Ok(BucketDir { path, identity, in_source, in_destination, temporary: None, is_temporary: false, spare })
     }
 
-    /// A folder in it where another login gets to files whose names it knows.
+    /// A folder inside it in which another user can open files whose names are known to that user.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub(crate) fn passable(&self, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
         let made = fs::DirBuilder::new().recursive(true).create(&path);
@@ -204,12 +205,12 @@ impl BucketDir {
         Ok(path)
     }
 
-    /// Whether it lies in a source. It is left out of the copy then, but only while it is temporary.
+    /// Whether it lies in a source. Then it is left out of the copy, but only if it is temporary.
     pub(crate) fn is_in_source(&self) -> bool {
         self.in_source
     }
 
-    /// Whether it lies in the destination, which only a temporary one may.
+    /// Whether it lies in the destination. Only a temporary one may.
     pub(crate) fn is_in_destination(&self) -> bool {
         self.in_destination
     }
@@ -219,37 +220,37 @@ impl BucketDir {
         self.identity
     }
 
-    /// Whether the copy goes on where nothing more can be written there: the user has not asked for it.
+    /// Whether the copy continues if nothing more can be written there, because the user has not asked for this directory.
     pub(crate) fn is_optional(&self) -> bool {
         self.spare.is_some()
     }
 
-    /// Whether buckets are elsewhere, because nothing more could be written there.
+    /// Whether new buckets are written elsewhere, because nothing more could be written there.
     pub(crate) fn has_moved(&self) -> bool {
         self.spare.as_ref().is_some_and(|spare| spare.lock().is_some())
     }
 
-    /// Whether it is there. See [`BucketDir::vacate`].
+    /// Whether the directory exists. See [`BucketDir::vacate`].
     pub(crate) fn stands(&self) -> bool {
         self.path.is_dir()
     }
 
-    /// Removes everything now, because one rsync is about to copy what is around it and needs nothing in it.
+    /// Removes the directory now, because one rsync is about to copy the tree that contains it and needs nothing in it.
     pub(crate) fn vacate(&self) {
         if self.is_temporary {
-            // What is left is removed, or complained about, at the end.
+            // Anything that could not be removed is removed, or reported, at the end.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
 
-    /// Where it is; absolute.
+    /// Its absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Leaves the directory in place when this value is dropped.
     pub fn keep(&mut self) {
-        // Others may still hold it.
+        // Other threads may still hold the spare place, so it is taken out of the shared value.
         self.spare.take().into_iter().for_each(|spare| drop(spare.lock().take()));
         if let Some(temporary) = self.temporary.take() {
             let _ = temporary.keep();
@@ -269,7 +270,7 @@ impl BucketDir {
             .map_err(|cause| Error::io("remove bucket directory", &path, cause).remedy("remove it by hand"))
     }
 
-    /// File of a bucket.
+    /// The path of the file of a bucket.
     pub fn file(&self, id: u64) -> PathBuf {
         let folder = id / FOLDER;
         let name = format!("{:04}/{:04}/{id:06}.bucket", folder / FOLDER, folder % FOLDER);
@@ -278,10 +279,10 @@ impl BucketDir {
         elsewhere.filter(|file| file.exists()).unwrap_or_else(|| self.path.join(name))
     }
 
-    /// The arguments of a bucket, each ended by a NUL.
+    /// The arguments of a bucket, each terminated by a NUL.
     ///
     /// # Errors
-    /// The file cannot be read, or does not hold what was written into it.
+    /// The file cannot be read, or does not contain what was written to it.
     pub fn read(&self, bucket: &Bucket) -> Result<Vec<u8>> {
         const REMEDY: &str = "resume the run: it scans again";
         let path = self.file(bucket.id);
@@ -295,14 +296,13 @@ impl BucketDir {
         }
     }
 
-    /// Has the disk keep the files of these buckets, and everything that leads to them. Returns `false` if `stop` said so before all was
-    /// done.
+    /// Syncs the files of these buckets, and all directories that lead to them, to disk. Returns `false` if `stop` returned true before everything was done.
     ///
     /// # Errors
-    /// The disk could not.
+    /// Something could not be synced.
     pub(crate) fn sync(&self, buckets: impl Iterator<Item = u64> + Clone, stop: &dyn Fn() -> bool) -> Result<bool> {
         let fail = |path: &Path, cause: io::Error| Error::io("write to disk", path, cause);
-        // All are on their way before the first is waited for: one commit of the file system's journal then does for many.
+        // Writing of all files is started before the first is waited for: one commit of the file system's journal then serves many files.
         for id in buckets.clone() {
             if let Ok(file) = File::open(self.file(id)) {
                 let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
@@ -315,7 +315,7 @@ impl BucketDir {
         for id in buckets {
             let path = self.file(id);
             match File::open(&path).and_then(|file| file.sync_all()) {
-                // It may have been removed because nothing in it is needed any more.
+                // The file may have been removed because it is not needed any more.
                 Err(_) if stop() => return Ok(false),
                 synced => synced.map_err(|cause| fail(&path, cause))?,
             }
@@ -325,10 +325,10 @@ impl BucketDir {
             }
         }
         folders.insert(self.path.clone());
-        // Its own name too, where others look for it.
+        // The parent directory is synced too, because it contains the name by which others find this directory.
         folders.extend(self.path.parent().map(Path::to_owned));
         for folder in folders.iter().rev() {
-            // A directory that may be written but not read cannot be synced, and a file system that cannot sync directories says EINVAL.
+            // A directory that is writable but not readable cannot be synced, and file systems that cannot sync directories report EINVAL.
             if let Err(cause) = File::open(folder).and_then(|folder| folder.sync_all())
                 && ![io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput].contains(&cause.kind())
                 && !stop()
@@ -351,7 +351,7 @@ impl BucketDir {
     }
 }
 
-/// Makes the folder for it first, if need be.
+/// Writes a file, and first creates its folder if necessary.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::write(path, bytes) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {

@@ -1,4 +1,4 @@
-//! The packer: which units share a bucket, and when a bucket is full.
+//! The packer: decides which units share a bucket, and when a bucket is full.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -8,10 +8,10 @@ use crate::scan::{Limits, Unit, Weight};
 
 use super::{Bucket, BucketDir, Content, Place};
 
-/// Packs units into buckets in the order they come; used by several threads at once.
+/// Packs units into buckets in the order in which they come. Several threads use it at once.
 ///
-/// Each unit is in exactly one bucket. A bucket is within the limits, and its arguments within `argument_limit`, unless it
-/// holds one single unit. Units that come together stay together.
+/// Each unit is in exactly one bucket. A bucket is within the limits, and its arguments are within `argument_limit`, unless it contains a single unit. Units
+/// that are packed as a group stay together.
 #[derive(Debug)]
 pub struct Packer<'a> {
     argument_limit: usize,
@@ -20,7 +20,7 @@ pub struct Packer<'a> {
     open: Mutex<Opened>,
 }
 
-/// The buckets that are being filled: one for each kind of units that do not share a bucket.
+/// The buckets that are being filled: one for each kind of units.
 #[derive(Debug)]
 struct Opened {
     limits: Limits,
@@ -41,7 +41,7 @@ pub struct GroupMember {
     pub argument: Vec<u8>,
     /// Its weight.
     pub weight: Weight,
-    /// Where it is.
+    /// Where it lies.
     pub place: Place,
 }
 
@@ -61,27 +61,26 @@ impl<'a> Packer<'a> {
         Packer { argument_limit, singles_apart: false, dir, open }
     }
 
-    /// Other limits for everything that comes from now on.
+    /// Sets other limits for all units that come from now on.
     pub fn limit(&self, limits: Limits) {
         self.lock().limits = limits;
     }
 
-    /// Numbers buckets from `id` on.
+    /// Numbers buckets from `id` upwards.
     #[must_use]
     pub(crate) fn starting_at(self, id: u64) -> Self {
         self.lock().next_id = id;
         self
     }
 
-    /// With `apart` names that are units by themselves do not share a bucket with subtrees.
+    /// If `apart`, single names do not share a bucket with subtrees.
     #[must_use]
     pub fn singles_apart(mut self, apart: bool) -> Self {
         self.singles_apart = apart;
         self
     }
 
-    /// Packs units that share a directory: `prefix` and the unit's name make the argument. Returns the buckets that were closed by
-    /// it, which is often none.
+    /// Packs units of one directory: `prefix` and the unit's name make the argument. Returns the buckets that were closed by this, often none.
     ///
     /// # Errors
     /// A bucket file could not be written; the run cannot go on.
@@ -108,7 +107,7 @@ impl<'a> Packer<'a> {
             let (open, next_id) = opened.of(place.exposed, singles);
             let argument = [prefix, unit.name];
             if !limits.hold(unit.weight) {
-                // Alone, at once, and without ending the bucket that its neighbours are in.
+                // Such a unit gets a bucket of its own at once, and the bucket of its neighbours stays open.
                 let mut alone = Open { singles, ..Open::default() };
                 alone.add(argument, unit.weight, place);
                 closed.push(self.close(&mut alone, next_id)?);
@@ -123,7 +122,7 @@ impl<'a> Packer<'a> {
         Ok(closed)
     }
 
-    /// Packs units that must stay together whatever the limits, such as the names of one inode. Returns as [`Packer::pack`] does.
+    /// Packs units that must stay together whatever the limits, such as the names of one inode. Returns closed buckets, as [`Packer::pack`] does.
     ///
     /// # Errors
     /// As [`Packer::pack`].
@@ -144,7 +143,7 @@ impl<'a> Packer<'a> {
         Ok(closed)
     }
 
-    /// Closes what is left: at most one bucket for each kind of units that do not share one.
+    /// Closes the remaining buckets: at most one for each kind of units.
     ///
     /// # Errors
     /// As [`Packer::pack`].
@@ -187,7 +186,7 @@ impl<'a> Packer<'a> {
 }
 
 impl Open {
-    /// Adds one unit, whose argument comes in two parts.
+    /// Adds a unit, whose argument comes in two parts.
     fn add(&mut self, argument: [&[u8]; 2], weight: Weight, place: Place) {
         self.count(weight, 1, place);
         argument.into_iter().for_each(|part| self.arguments.extend_from_slice(part));
@@ -207,7 +206,7 @@ impl Open {
     }
 
     fn argument_bytes(&self) -> usize {
-        // The NULs are in the file already.
+        // `argument_cost(0)` counts the NUL of each argument, but `arguments` already contains it.
         self.arguments.len() + self.units as usize * argument_cost(0) - self.units as usize
     }
 }

@@ -1,13 +1,14 @@
-//! One scan of which several read the directories: on this machine ([`Reader`](super::Reader)), or on others that see the same.
+//! A scan whose directories are read by several readers: on this machine ([`Reader`](super::Reader)), or on other machines that see the same file system.
 //!
-//! The tree is put together here, with the rules and the numbers that every scan has: who reads a directory tells what is in it, and reads what is below it too.
-//! Who has nothing to do gets what another one has not begun. So nobody knows before what is large, and nobody waits for the largest subtree.
+//! The tree is put together here, with the same rules and numbers as in every scan: a reader reports the contents of a directory, and then also reads the
+//! directories below it. A reader that has nothing to do gets directories that another reader has not begun. So no size has to be known beforehand, and no
+//! reader waits for the largest subtree.
 //!
-//! What is true of a directory is what this machine sees:
-//! - numbers of devices are those of one machine. Whoever reads for others stays on the file system of the root, whose number is known here; what is mounted
-//!   below it is read here.
-//! - what another one cannot read is read here, and what this machine then says counts: a host that has lost its mount makes no errors.
-//! - when one is lost, what it has not told to the end is read again, and names that it has told are not told twice.
+//! If machines disagree about a directory, this machine decides:
+//! - device numbers are valid on one machine only. A reader on another machine stays on the file system of the root, whose device number is known here;
+//!   anything that is mounted below it is read here.
+//! - a directory that another machine cannot read is read here, and the result of this machine counts: a host that has lost its mount causes no errors.
+//! - when a reader is lost, the directories that it has not reported completely are read again, and names that it has reported are not reported twice.
 
 mod dirs;
 
@@ -28,9 +29,9 @@ use crate::error::{Error, Result};
 pub use dirs::Member;
 use dirs::{Dir, Reads, Says, State, Told};
 
-/// Directories that are handed over at once, at most.
+/// The most directories that a reader gets at once.
 const MOST_HANDED: usize = 64;
-/// Directories that one is asked to give back at once, at most.
+/// The most directories that a reader is asked to give back at once.
 const MOST_GIVEN: usize = 512;
 
 /// See the [module](self).
@@ -38,7 +39,7 @@ pub struct Divided<'a> {
     look: Look<'a>,
     state: Mutex<State>,
     changed: Condvar,
-    /// Of each root, as this machine has it.
+    /// The device number of each root, as this machine sees it.
     devices: Vec<u64>,
     limits_told: AtomicBool,
     hasher: [RandomState; 2],
@@ -48,7 +49,7 @@ impl<'a> Divided<'a> {
     /// Opens the roots, as every scan does.
     ///
     /// # Errors
-    /// The base of one cannot be opened; or the scan asks for rules of ignore files, which only one that reads all of it knows.
+    /// The base of a root cannot be opened, or the scan uses ignore rules, which are only known to a scan that reads the whole source itself.
     pub fn new(
         scan: &'a Scan,
         small: Option<Small<'a>>,
@@ -96,8 +97,8 @@ impl<'a> Divided<'a> {
         })
     }
 
-    /// One more reads, which does not wait when it is told something. It has enough to do with `low` directories. `is_here` says that it is on this machine, and
-    /// sees what that sees.
+    /// Adds a reader. `says` gives it an order, and must not wait. A reader with fewer than `low` directories gets more. `is_here` means that it runs on this
+    /// machine, and sees the file systems as this machine does.
     pub fn join(&self, low: usize, is_here: bool, says: impl Fn(Order) + Send + Sync + 'static) -> Member {
         let says: Arc<Says> = Arc::new(Box::new(says));
         let mut state = self.lock();
@@ -123,14 +124,14 @@ impl<'a> Divided<'a> {
         member
     }
 
-    /// Whether one gets what anybody may read: this machine does not unless it is said.
+    /// Sets whether a reader gets directories that any reader may read. By default a reader on this machine does not.
     pub fn takes(&self, member: Member, takes: bool) {
         let mut state = self.lock();
         state.members[member].takes = takes;
         self.share(state);
     }
 
-    /// One is gone, or is not to be waited for any more: others read what it has not told to the end. False if that is known already.
+    /// Marks a reader as lost: other readers read the directories that it has not reported completely. Returns false if it was already marked.
     pub fn lost(&self, member: Member) -> bool {
         let mut state = self.lock();
         let reads = &mut state.members[member];
@@ -147,29 +148,29 @@ impl<'a> Divided<'a> {
         true
     }
 
-    /// One is there, though it has told nothing.
+    /// Notes a sign of life of a reader that has reported nothing.
     pub fn is_there(&self, member: Member) {
         self.lock().members[member].heard += 1;
     }
 
-    /// How often something was heard of one; none where nothing is expected of it: it has nothing to do, or is not listened to.
+    /// How often a reader was heard; `None` if it need not be heard now, because it has nothing to do, is lost, or a report of it is being processed.
     pub fn heard(&self, member: Member) -> Option<u64> {
         let state = self.lock();
         let reads = &state.members[member];
         (!reads.dirs.is_empty() && !reads.is_gone && reads.listened_to == 0).then_some(reads.heard)
     }
 
-    /// There is something that only this machine reads.
+    /// Whether there are directories that only this machine can read.
     pub fn needs_this_machine(&self) -> bool {
         !self.lock().own.is_empty()
     }
 
-    /// Everything was read.
+    /// Whether everything was read.
     pub fn is_over(&self) -> bool {
         self.lock().open == 0
     }
 
-    /// Waits for a change: that everything was read, that one was lost, that this machine has to read something.
+    /// Waits until something may have changed: everything was read, a reader was lost, or this machine has to read something.
     pub fn wait(&self, longest: Duration) {
         let state = self.lock();
         if state.open > 0 {
@@ -177,13 +178,13 @@ impl<'a> Divided<'a> {
         }
     }
 
-    /// Everything was read, or nothing more is: tells what had to wait for that.
+    /// Emits what had to wait until nothing more is read.
     pub fn conclude(&self) {
         self.look.tree.conclude();
         linked::settle(&self.look.tree, self.look.scan.linked_parts);
     }
 
-    /// What one has said.
+    /// Takes a report of a reader.
     pub fn hear(&self, member: Member, said: Said<'_>) {
         self.lock().members[member].listened_to += 1;
         match said {
@@ -201,7 +202,7 @@ impl<'a> Divided<'a> {
         reads.asked = false;
         reads.had_nothing = ids.is_empty().then(Instant::now);
         let dirs: Vec<Arc<Dir>> = ids.iter().filter_map(|id| reads.dirs.remove(id)).collect();
-        // The one that was found first is given away first.
+        // The directory that was found first is given away first.
         for dir in dirs.into_iter().rev() {
             dir.is_left();
             state.put(dir);
@@ -213,7 +214,7 @@ impl<'a> Divided<'a> {
         let (dir, is_here) = {
             let state = self.lock();
             let reads = &state.members[member];
-            // What was given to somebody else meanwhile, or is below what nobody is interested in.
+            // The directory was given to another reader meanwhile, or lies below a pruned one.
             let Some(dir) = reads.dirs.get(&part.id) else { return };
             (Arc::clone(dir), reads.is_here)
         };
@@ -232,7 +233,7 @@ impl<'a> Divided<'a> {
             return self.close(member, id);
         };
         if self.look.tree.watch.stopped() || node.is_pruned() {
-            // Another thread of the same reader may be telling a part of it: only the last one ends it.
+            // Another thread of the same reader may still report a part of it: only the last part ends the directory.
             if part.is_last {
                 node.done(&self.look.tree);
                 return self.close(member, id);
@@ -254,7 +255,8 @@ impl<'a> Divided<'a> {
         self.tell_limits();
     }
 
-    /// Whether another machine is not believed: it sees another file system, or could not open it; or it sees another directory.
+    /// Whether this machine must read the directory itself: the other machine could not open it, it sees another file system there, or it sees another
+    /// directory.
     fn is_for_this_machine(&self, dir: &Dir, met: Met) -> bool {
         match met {
             Met::Elsewhere | Met::Unopened(_) => true,
@@ -265,7 +267,7 @@ impl<'a> Divided<'a> {
         }
     }
 
-    /// What another machine could not read, or not all of it.
+    /// Leaves a directory to this machine, because another machine could not read it, or not all of it.
     fn read_here(&self, member: Member, id: u64, dir: Arc<Dir>) {
         dir.is_own.store(true, Ordering::Relaxed);
         dir.is_left();
@@ -277,12 +279,12 @@ impl<'a> Divided<'a> {
         self.changed.notify_all();
     }
 
-    /// The node of a directory, if it is to be read; else it is done with.
+    /// The node of a directory that is to be read. If the directory is not to be read, ends it and returns `None`.
     fn meet(&self, dir: &Dir, met: Met, is_here: bool) -> Option<Arc<Node>> {
         let mut told = dir.told();
         let tree = &self.look.tree;
         if let Some(node) = &told.node {
-            // A root, or told in part: what was in it besides is not known.
+            // A root, or a directory that another reader has reported in part. Its other contents are unknown.
             if let Met::Unopened(errno) = met {
                 let (path, attempted) = (node.path(), OPEN_DIRECTORY);
                 tree.tell(Event::Error(ScanError { root: dir.root, path, attempted, errno, in_unit: false }));
@@ -301,7 +303,7 @@ impl<'a> Divided<'a> {
             Met::Elsewhere | Met::Dropped => unreachable!("was dealt with"),
         };
         let whole: Option<KeptWhole> = opened.ok().and_then(|opened: Opened| opened.whole);
-        // Whoever is on this machine has told its device; all others have told that it is that of the root.
+        // Only a reader on this machine reports a device number that is valid here. All others stay on the device of the root.
         let device = |told: u64| if is_here { told } else { parent.device() };
         let attributes = opened.map(|Opened { mode, owner, identity, .. }| Attributes {
             mode,
@@ -317,7 +319,7 @@ impl<'a> Divided<'a> {
         Some(node)
     }
 
-    /// Takes what is in a part, but for what was told before; of a doubtful one also but for what could not be read.
+    /// Takes the entries of a part, except those that were reported before. If the part is doubtful, entries that could not be read are not taken either.
     fn take(&self, member: Member, dir: &Dir, node: &Arc<Node>, part: Part<'_>, doubtful: bool) {
         let tree = &self.look.tree;
         let Part { met, names, weights, linked, directories, children, unread, is_last, .. } = part;
@@ -367,7 +369,7 @@ impl<'a> Divided<'a> {
         failed.into_iter().for_each(|error| tree.tell(Event::Error(error)));
         let linked_weight: Weight = linked.iter().map(|linked| linked.weight).sum();
         for linked in linked {
-            // Whoever is elsewhere has it on the file system of the root.
+            // A reader elsewhere stays on the file system of the root, so the device is that of the directory.
             node.take(tree, Item::Linked(linked.within(node.device())));
         }
         let weight = known.weight() + linked_weight + Weight { entries: count, bytes: 0 };
@@ -381,7 +383,7 @@ impl<'a> Divided<'a> {
         (self.hasher[0].hash_one(name), self.hasher[1].hash_one(name))
     }
 
-    /// Nothing more comes of a directory.
+    /// Ends a directory of a reader: nothing more will be reported about it.
     fn close(&self, member: Member, id: u64) {
         let mut state = self.lock();
         let reads = &mut state.members[member];
@@ -394,7 +396,7 @@ impl<'a> Divided<'a> {
         self.share(state);
     }
 
-    /// Gives those who have little to do something that nobody has, or has it given back by who has the most.
+    /// Gives readers that have little to do directories that no reader has, or asks the reader with the most to give some back.
     fn share(&self, mut state: MutexGuard<'_, State>) {
         let mut orders: Vec<(Arc<Says>, Order)> = Vec::new();
         let mut over = Vec::new();
@@ -435,7 +437,7 @@ impl<'a> Divided<'a> {
             }
         }
         if !over.is_empty() {
-            // Not before all above them know that.
+            // They count as read only now, when all directories above them have been told.
             let mut state = self.lock();
             state.open -= over.len();
             self.changed.notify_all();
@@ -443,7 +445,7 @@ impl<'a> Divided<'a> {
         orders.into_iter().for_each(|(says, order)| says(order));
     }
 
-    /// Nothing in it is of interest any more.
+    /// Whether a directory need not be read any more.
     fn is_done_with(&self, dir: &Dir) -> bool {
         self.look.tree.watch.stopped() || dir.parent.as_ref().is_some_and(|parent| parent.is_pruned())
     }

@@ -1,4 +1,4 @@
-//! What a scan tells: spine directories, units, what goes together, and what could not be read.
+//! The events of a scan: spine directories, units, units that belong together, and errors.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ pub struct Spine<'a> {
     pub identity: (u64, u64),
     /// A mount point that is not entered ([`Scan::one_file_system`](super::Scan::one_file_system)): it has no units.
     pub mount_point: bool,
-    /// A user other than root and the one that runs this may put something else in its place, or in that of a directory above it:
-    /// up to the root's base, whose own path is whoever's who names it.
+    /// Whether a user other than root and the one who runs this process could put something else in its place, or in the place of a directory above it up to
+    /// the root's base. The path of the base itself is the responsibility of whoever names it.
     pub exposed: bool,
     pub(super) ends: Ends<'a>,
 }
 
-/// What knows how to end the scan below a directory.
+/// How the scan below a directory can be ended.
 #[derive(Clone, Copy)]
 pub(super) enum Ends<'a> {
     /// Nothing is read below it.
@@ -41,7 +41,7 @@ pub(super) enum Ends<'a> {
 }
 
 impl<'a> Spine<'a> {
-    /// A directory that a scan on another machine has told; `attributes` are its mode and its identity.
+    /// A directory that was reported by a scan on another machine; `attributes` are its mode and its identity.
     pub(crate) fn of_far(
         index: u32,
         root: u32,
@@ -54,7 +54,7 @@ impl<'a> Spine<'a> {
         Spine { index, root, path, mode, identity, mount_point: pruner.is_none(), exposed, ends }
     }
 
-    /// The way to end the scan below this directory later.
+    /// A handle that can end the scan below this directory later.
     pub fn pruner(&self) -> Pruner {
         match self.ends {
             Ends::Nothing => Pruner(Pruning::Nothing),
@@ -81,7 +81,7 @@ enum Pruning {
 }
 
 impl Pruner {
-    /// Of a directory on another machine, whose scan hears of it by `prune`.
+    /// For a directory on another machine, where `prune` ends the scan.
     pub(crate) fn far(prune: impl Fn() + Send + Sync + 'static) -> Pruner {
         Pruner(Pruning::Far(Arc::new(prune)))
     }
@@ -96,13 +96,13 @@ impl Pruner {
     }
 }
 
-/// One name of a file that has others, in a spine directory ([`Scan::hard_links`](super::Scan::hard_links)).
+/// One name of a file that has several names, in a spine directory ([`Scan::hard_links`](super::Scan::hard_links)).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Linked<'a> {
     /// Index into [`Scan::roots`](super::Scan::roots).
     pub root: u32,
-    /// The spine directory that holds it.
+    /// The spine directory that contains it.
     pub spine: u32,
     /// Path of that directory relative to the root's base.
     pub dir: &'a [u8],
@@ -116,14 +116,14 @@ pub struct Linked<'a> {
     pub names: u32,
 }
 
-/// Units that have to be copied together: directories that share files with each other, or with names told as [`Event::Linked`]. Each is
-/// within the limits.
+/// Units that have to be copied together: directories that share files with each other, or with names reported as [`Event::Linked`]. Each unit is within the
+/// limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkedDirs {
     /// The directories.
     pub units: Vec<LinkedDir>,
-    /// Device and inode of each file that has names elsewhere than in one of the directories: also those that go together with them.
+    /// Device and inode of each file that has further names outside these directories. Those names have to be copied together with these units.
     pub inodes: Vec<(u64, u64)>,
 }
 
@@ -133,22 +133,22 @@ pub struct LinkedDirs {
 pub struct LinkedDir {
     /// Index into [`Scan::roots`](super::Scan::roots).
     pub root: u32,
-    /// The spine directory that holds it.
+    /// The spine directory that contains it.
     pub spine: u32,
     /// Path of that directory relative to the root's base.
     pub dir: Vec<u8>,
     /// The name.
     pub name: Vec<u8>,
-    /// It and everything below it.
+    /// The weight of the directory and everything below it.
     pub weight: Weight,
 }
 
-/// Units that share one spine directory, in the order they were found.
+/// Units of one spine directory, in the order in which they were found.
 #[derive(Debug, Clone, Copy)]
 pub struct Units<'a> {
     /// Index into [`Scan::roots`](super::Scan::roots).
     pub root: u32,
-    /// The spine directory that holds them; `None` for a root that was not split.
+    /// The spine directory that contains them; `None` for a root that was not split.
     pub spine: Option<u32>,
     /// Path of that directory relative to the root's base; empty for the base itself.
     pub dir: &'a [u8],
@@ -156,17 +156,17 @@ pub struct Units<'a> {
     pub(super) weights: &'a [Weight],
 }
 
-/// One unit: the name below [`Units::dir`] and what it weighs. A subtree and a single name differ in nothing but that.
+/// One unit: its name below [`Units::dir`] and its weight. A subtree and a single name differ only in their weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit<'a> {
     /// A file name: no slash, not empty, except for the contents of an unsplit root, whose name is empty.
     pub name: &'a [u8],
-    /// The name and everything below it.
+    /// The weight of the name and everything below it.
     pub weight: Weight,
 }
 
 impl<'a> Units<'a> {
-    /// Names that each end with a NUL, and what each weighs.
+    /// `names` each end with a NUL; `weights` has one weight for each name.
     pub(crate) fn new(
         root: u32,
         spine: Option<u32>,
@@ -177,7 +177,7 @@ impl<'a> Units<'a> {
         Units { root, spine, dir, names, weights }
     }
 
-    /// As [`Units::new`] takes them.
+    /// The names and weights, in the form that [`Units::new`] takes.
     pub(crate) fn parts(&self) -> (&'a [u8], &'a [Weight]) {
         (self.names, self.weights)
     }
@@ -191,7 +191,7 @@ impl<'a> Units<'a> {
     }
 }
 
-/// Something the scan could not read.
+/// An entry that the scan could not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScanError {
@@ -203,7 +203,7 @@ pub struct ScanError {
     pub attempted: &'static str,
     /// Why it failed.
     pub(crate) errno: Errno,
-    /// The entry is part of a unit all the same, so that rsync will meet the same error; false if entries are in no unit.
+    /// Whether the entry is nevertheless part of a unit, so that rsync will meet the same error. If false, there are entries that are in no unit.
     pub in_unit: bool,
 }
 
@@ -213,7 +213,7 @@ impl ScanError {
         self.errno.into()
     }
 
-    /// Whether the entry went away between being listed and being looked at (rsync's exit code 24, not 23).
+    /// Whether the entry was deleted between being listed and being looked up (rsync's exit code 24, not 23).
     pub fn vanished(&self) -> bool {
         self.errno == Errno::NOENT && !self.in_unit
     }
@@ -226,7 +226,7 @@ impl std::fmt::Display for ScanError {
     }
 }
 
-/// Why a directory was not split although it outgrew the limits.
+/// Why a directory was not split although it is larger than the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum KeptWhole {
@@ -238,7 +238,7 @@ pub enum KeptWhole {
     Link,
     /// [`Scan::unsafe_links_whole`](super::Scan::unsafe_links_whole).
     UnsafeLink,
-    /// Its path is so long that what is in it could be no argument of rsync.
+    /// Its path is so long that the paths of its entries could not be arguments of rsync.
     LongPath,
     /// The process ran out of file descriptors; the directory was not read.
     NoDescriptor,
@@ -257,20 +257,19 @@ impl std::fmt::Display for KeptWhole {
     }
 }
 
-/// What the scan tells while it runs; from any of its threads.
+/// What the scan reports while it runs. Events come from any of its threads.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A directory was found to outgrow the limits.
+    /// A directory turned out to be larger than the limits.
     Spine(Spine<'a>),
     /// Units whose parent is spine, or one unsplit root.
     Units(Units<'a>),
     /// A unit that has to be copied together with the other names of its inode.
     Linked(Linked<'a>),
-    /// Units that have to be copied together. They come when everything was read; all names of their inodes that are told otherwise come
-    /// before.
+    /// Units that have to be copied together. They are reported when everything was read. All other names of their inodes were reported before.
     LinkedDirs(LinkedDirs),
-    /// A directory stays whole whatever its size.
+    /// A directory stays whole, whatever its size.
     KeptWhole {
         /// Index into [`Scan::roots`](super::Scan::roots).
         root: u32,
@@ -279,6 +278,6 @@ pub enum Event<'a> {
         /// The rule.
         why: KeptWhole,
     },
-    /// An entry could not be read. A directory that cannot be opened is still part of a unit: rsync will say the same of it.
+    /// An entry could not be read. A directory that cannot be opened is still part of a unit, so that rsync reports the same error.
     Error(ScanError),
 }

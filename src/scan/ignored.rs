@@ -1,8 +1,8 @@
-//! Ignore rules ([`Scan::gitignore`](super::Scan::gitignore)): which files say what is left out, where they count, and which of them wins. The crate `ignore`
-//! knows what one line means.
+//! Ignore rules ([`Scan::gitignore`](super::Scan::gitignore)): which files contain rules, in which directories they apply, and which rule wins. The crate
+//! `ignore` interprets single lines.
 //!
-//! A name is judged by all `.ignore` files first, then by all `.gitignore` files, then by `.git/info/exclude`, then by git's global file; within each
-//! kind by the nearest file that says something of it (gitignore(5)). Directories are known by handles, so that no rule depends on how long a path is.
+//! A name is checked against all `.ignore` files first, then against all `.gitignore` files, then `.git/info/exclude`, then git's global file. Among files of
+//! one kind, the nearest one with a matching rule wins (gitignore(5)). Directories are accessed by handles, so that rules work at any path length.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -20,28 +20,28 @@ use rustix::io::Errno;
 use super::{Root, below};
 use crate::error::{Error, Result};
 
-/// What was attempted, in errors.
+/// The operation that error messages name.
 pub(super) const READ_RULES: &str = "read ignore rules";
 
 const IGNORE: &CStr = c".ignore";
 const GIT_IGNORE: &CStr = c".gitignore";
 const GIT: &CStr = c".git";
-/// Below git's own directory.
+/// The path of the exclude file below git's own directory.
 const EXCLUDE: &str = "info/exclude";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The rules that count in a directory.
+/// The rules that apply in a directory.
 #[derive(Clone)]
 pub(super) struct Rules {
     scan: Arc<Whole>,
     nearest: Option<Arc<Level>>,
-    /// Bytes of a path, from the top, up to the directory that the global file is about.
+    /// The length of the path, from the top, of the directory to which the patterns of the global file are relative.
     global_from: usize,
 }
 
-/// What all directories of a root have in common.
+/// What all directories of a root share.
 struct Whole {
-    /// The way from the top, which is that of a repository, to the base of the root. Empty without a repository around the root.
+    /// The path from the top, which is the top of the repository, to the base of the root. Empty if the root is in no repository.
     way: Vec<u8>,
     global: Gitignore,
 }
@@ -49,7 +49,7 @@ struct Whole {
 /// The rules of one directory.
 struct Level {
     above: Option<Arc<Level>>,
-    /// Bytes of a path, from the top, up to what is in the directory.
+    /// The length of the path prefix, from the top, up to the entries of the directory.
     from: usize,
     ignore: Gitignore,
     git_ignore: Gitignore,
@@ -57,7 +57,7 @@ struct Level {
 }
 
 impl Drop for Level {
-    /// A chain of thousands would go by recursion.
+    /// Dropped in a loop, because dropping a chain of thousands of levels by recursion would overflow the stack.
     fn drop(&mut self) {
         let mut above = self.above.take();
         while let Some(mut level) = above.and_then(Arc::into_inner) {
@@ -66,7 +66,7 @@ impl Drop for Level {
     }
 }
 
-/// Names of a directory that matter here.
+/// Which files with rules a directory contains.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Present {
     ignore: bool,
@@ -75,7 +75,7 @@ pub(super) struct Present {
 }
 
 impl Present {
-    /// All, as far as nobody knows better.
+    /// All may be there, because the directory has not been listed completely.
     pub fn unknown() -> Present {
         Present { ignore: true, git_ignore: true, git: true }
     }
@@ -87,7 +87,7 @@ impl Present {
     }
 }
 
-/// A file of rules that could not be read, or of which not all could be taken.
+/// A file of rules that could not be read, or that contains rules that could not be used.
 pub(super) struct Unread {
     /// Path relative to the directory.
     pub name: Vec<u8>,
@@ -95,10 +95,10 @@ pub(super) struct Unread {
 }
 
 impl Rules {
-    /// The rules from above a root: of the repository around it, if there is one, and of git's global file.
+    /// The rules from above a root: those of the repository that contains it, if there is one, and those of git's global file.
     ///
     /// # Errors
-    /// One of their files cannot be read.
+    /// One of these files cannot be read.
     pub fn above(root: &Root) -> Result<Rules> {
         let find = |cause| Error::io("find the real path of", &root.base, cause);
         let base = root.base.canonicalize().map_err(find)?;
@@ -130,7 +130,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The rules in a directory at this path below the base, and which files could not be read.
+    /// The rules in the directory at this path below the base, and the files of rules that could not be read.
     pub fn inside(&self, dir: &OwnedFd, path: &[u8], present: Present) -> (Rules, Vec<Unread>) {
         let from = self.way_to(path).len();
         self.with(dir, from, present)
@@ -165,18 +165,18 @@ impl Rules {
         (Rules { scan: Arc::clone(&self.scan), nearest, global_from }, unread)
     }
 
-    /// Whether no rule counts.
+    /// Whether there are no rules at all.
     pub fn is_empty(&self) -> bool {
         self.nearest.is_none() && self.scan.global.is_empty()
     }
 
-    /// The beginning of the paths that [`Rules::ignore`] takes, in a directory at this path below the base.
+    /// The prefix of the paths that [`Rules::ignore`] takes, for the directory at this path below the base.
     pub fn way_to(&self, path: &[u8]) -> Vec<u8> {
         let slash = if path.is_empty() { &b""[..] } else { b"/" };
         [&self.scan.way, path, slash].concat()
     }
 
-    /// Whether they ignore what has this path, from the top.
+    /// Whether the rules ignore the entry with this path, which is relative to the top.
     pub fn ignore(&self, path: &[u8], is_dir: bool) -> bool {
         let judge = |rules: &Gitignore, from: usize| {
             Some(rules.matched(Path::new(OsStr::from_bytes(&path[from..])), is_dir).map(|_| ()))
@@ -192,7 +192,7 @@ impl Rules {
     }
 }
 
-/// git's global file, as far as this user has one. One that may not be looked at is none, as in git.
+/// git's global file, if this user has one. A file that this user may not read counts as absent, as in git.
 fn global() -> Result<Gitignore> {
     let Some(path) = gitconfig_excludes_path() else { return Ok(Gitignore::empty()) };
     match read(fs::CWD, path.as_os_str().as_bytes()).map(|text| text.map(|text| compile(&text))) {
@@ -204,9 +204,9 @@ fn global() -> Result<Gitignore> {
     }
 }
 
-/// The file at a path below a directory; `None` if there is none, or it is no regular file.
+/// The contents of the file at a path below a directory; `None` if there is none, or if it is not a regular file.
 fn read(dir: impl AsFd, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
-    // Opened without waiting: a FIFO may have the name.
+    // Opened without blocking, because it may be a FIFO.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match fs::openat(dir, path, flags, Mode::empty()) {
         Ok(file) => file,
@@ -221,8 +221,8 @@ fn read(dir: impl AsFd, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-/// The rules of a file, and what is wrong with it. A line that makes no sense matches nothing, as in git. One that is not UTF-8 would mean something to
-/// git, but nothing to the crate that reads it.
+/// The rules of a file, and an error if some cannot be used. An invalid line matches nothing, as in git. A line that is not UTF-8 is an error, because git
+/// would apply it, but the crate cannot.
 fn compile(text: &[u8]) -> (Gitignore, Option<Errno>) {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut rules = GitignoreBuilder::new("");
@@ -241,8 +241,8 @@ fn compile(text: &[u8]) -> (Gitignore, Option<Errno>) {
     }
 }
 
-/// Where git has what belongs to the working tree in `dir`, relative to that or absolute; `None` if it is none. In a linked working tree `.git` is a file
-/// that leads there (gitrepository-layout(5)).
+/// The path of git's directory for the working tree in `dir`, relative to `dir` or absolute; `None` if `dir` is no working tree. In a linked working tree
+/// `.git` is a file that contains the path (gitrepository-layout(5)).
 fn git_directory(dir: &OwnedFd) -> Option<Vec<u8>> {
     let git = GIT.to_bytes();
     let kind = FileType::from_raw_mode(fs::statat(dir, GIT, fs::AtFlags::empty()).ok()?.st_mode);
@@ -271,7 +271,7 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
-    /// The rules in `top/dir`, and what they say of a name in it.
+    /// Whether the rules in `top/dir` ignore a name in it.
     fn ignored(top: &Path, dir: &str, name: &str) -> bool {
         let mut rules = Rules::above(&Root { base: top.to_owned(), name: None }).unwrap();
         let mut at = top.to_owned();
@@ -307,7 +307,7 @@ mod tests {
         write(&repository.join("s/.gitignore"), "/t/y\n");
         write(&repository.join("s/t/f"), "");
         let inside = repository.join("s/t");
-        // What is above the repository does not count.
+        // Rules above the repository do not apply.
         assert!(ignored(&inside, "", "a.log") && ignored(&inside, "", "y") && !ignored(&inside, "", "x"));
         assert!(ignored(&repository, "s", "x") && !ignored(&repository, "s", "f"));
         // A linked working tree.

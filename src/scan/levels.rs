@@ -1,24 +1,24 @@
-//! How much of a tree is still to be found, from what was found of it: directories that are known and not read yet, by their depth, times what
-//! those of that depth have held so far (Knuth 1975, "Estimating the efficiency of backtrack programs", for a tree that is read in part).
+//! Estimates how much of a tree is still to be found. For each depth, the number of known directories that have not been read yet is multiplied by the mean
+//! size of those that have been read (Knuth 1975, "Estimating the efficiency of backtrack programs", for a tree that is read in part).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Deeper directories count as of the last level.
+/// Deeper directories are counted at the last level.
 const LEVELS: usize = 24;
-/// What is in a directory differs from the mean of its level by about this factor.
+/// The number of entries in a directory differs from the mean of its level by about this factor.
 const VARIES: f64 = 1.0;
-/// How many standard deviations a range has on each side: eight of ten ends are in it if they are spread normally.
+/// How many standard deviations a range extends to each side. With a normal distribution, the true value is in the range in eight of ten cases.
 const RANGE: f64 = 1.3;
 
 /// Counts of a scan by depth.
 #[derive(Debug, Default)]
 pub(super) struct Levels([Level; LEVELS]);
 
-/// Directories of one depth. Each has a cache line: threads of a scan mostly are at different depths.
+/// Directories of one depth. Each level has a cache line of its own, because the threads of a scan are mostly at different depths.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Level {
-    /// Directories that were read to their end.
+    /// Directories that were read completely.
     read: AtomicU64,
     /// Directories found in them.
     directories: AtomicU64,
@@ -26,12 +26,12 @@ struct Level {
     others: AtomicU64,
 }
 
-/// What a scan has still to find.
+/// How much a scan has still to find.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Unfound {
-    /// Entries, most likely.
+    /// The most likely number of entries.
     pub entries: f64,
-    /// Eight of ten times they are this many at least, and at most.
+    /// The number of entries is at least the first and at most the second value in eight of ten cases.
     pub range: (f64, f64),
 }
 
@@ -48,7 +48,7 @@ impl Levels {
         add(&level.read, u64::from(is_read));
     }
 
-    /// Directories read, directories found in them and other entries found in them, by depth down to the last one that has any.
+    /// The numbers of directories read, of directories found in them and of other entries found in them, for each depth down to the last one that has any.
     pub fn counts(&self) -> Vec<[u64; 3]> {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let level = |level: &Level| [load(&level.read), load(&level.directories), load(&level.others)];
@@ -57,7 +57,7 @@ impl Levels {
         counts
     }
 
-    /// Counts what [`Levels::counts`] has grown by.
+    /// Adds the increase of [`Levels::counts`] at one depth.
     pub fn add(&self, depth: usize, [read, directories, others]: [u64; 3]) {
         let level = &self.0[depth.min(LEVELS - 1)];
         level.read.fetch_add(read, Ordering::Relaxed);
@@ -65,7 +65,7 @@ impl Levels {
         level.others.fetch_add(others, Ordering::Relaxed);
     }
 
-    /// What is not found yet; `None` where nothing says how much that is.
+    /// How much is not found yet; `None` if too little is known for an estimate.
     pub fn unfound(&self, roots: u64) -> Option<Unfound> {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
         let levels: Vec<[f64; 3]> =
@@ -74,9 +74,9 @@ impl Levels {
     }
 }
 
-/// From directories read, directories found in them and other entries found in them, by depth.
+/// Estimates from the numbers of directories read, of directories found in them and of other entries found in them, for each depth.
 fn unfound(levels: &[[f64; 3]], roots: f64) -> Option<Unfound> {
-    /// So few directories say nothing of the others.
+    /// With fewer directories read than this, there is no estimate.
     const LEAST: f64 = 8.0;
     let sum = |of: usize| levels.iter().map(|level| level[of]).sum::<f64>();
     let all_read = sum(0);
@@ -95,7 +95,7 @@ fn unfound(levels: &[[f64; 3]], roots: f64) -> Option<Unfound> {
     if all_read < LEAST {
         return None;
     }
-    // What is below a directory of the level, and its relative variance, from the deepest up.
+    // The number of entries below a directory of the level, and its relative variance, computed from the deepest level up.
     let (mut below, mut variance) = (0.0, 0.0);
     let (mut entries, mut deviation) = (0.0, 0.0);
     for depth in (0..levels.len()).rev() {
@@ -104,7 +104,7 @@ fn unfound(levels: &[[f64; 3]], roots: f64) -> Option<Unfound> {
         let (own, deeper) = match read > 0.0 {
             true if is_last => ((others + directories) / read, 0.0),
             true => (others / read, directories / read * (1.0 + below)),
-            // Nobody has looked into any: they are like all others.
+            // No directory of this level has been read: the mean over all levels is used.
             false => (sum(2) / all_read, 0.0),
         };
         let whole = own + deeper;
@@ -125,7 +125,7 @@ fn unfound(levels: &[[f64; 3]], roots: f64) -> Option<Unfound> {
 mod tests {
     use super::*;
 
-    /// Numbers that look random and are the same each time (Marsaglia 2003, xorshift).
+    /// Pseudo-random numbers that are the same in each run (Marsaglia 2003, xorshift).
     struct Numbers(u64);
 
     impl Numbers {
@@ -143,7 +143,7 @@ mod tests {
         others: u64,
     }
 
-    /// A tree whose directories hold between none and twice as many as given.
+    /// A tree whose directories contain between zero and twice the given number of directories.
     fn tree(depth: usize, fan_out: &[u64], others: u64, numbers: &mut Numbers) -> Dir {
         let count = fan_out.first().map_or(0, |mean| if depth == 0 { *mean } else { numbers.below(2 * mean + 1) });
         let below = |_| tree(depth + 1, fan_out.get(1..).unwrap_or_default(), others, numbers);
@@ -161,15 +161,15 @@ mod tests {
         }
     }
 
-    /// Reads a tree as threads of the scan do, each down before it goes on, and gives what was found and what was thought to be left after each
-    /// directory.
+    /// Reads a tree in the order in which threads of the scan do, going down before going on. Returns, after each directory, how much was found and how much
+    /// was estimated to be left.
     fn looks(root: &Dir, threads: usize) -> Vec<(f64, Option<Unfound>)> {
         let (levels, mut seen, mut found) = (Levels::default(), Vec::new(), 0);
         let mut stack = vec![root];
         let mut turn = 0;
         while !stack.is_empty() {
             turn += 1;
-            // One takes the last, the others what was stolen from the front.
+            // One thread takes the last directory, the others steal from the front.
             let dir = if turn % threads == 0 { stack.pop().unwrap() } else { stack.remove(0) };
             let directories = dir.directories.len() as u64;
             levels.count(dir.depth, directories, dir.others, true);

@@ -1,6 +1,6 @@
-//! Directories that share files. A finished directory that holds names of files with more names elsewhere is held when its parent is split:
-//! which directories share an inode is known when the scan ends. Those go together, unless they are too much: then each is split, one
-//! level at a time, down to single names ([`super::Event::Linked`]).
+//! Directories that share files. A finished directory that contains names of files with more names elsewhere is held back when its parent is split, because
+//! only at the end of the scan it is known which directories share an inode. Directories that do are emitted together. If they are too large together, each
+//! is split, one level at a time, down to single names ([`super::Event::Linked`]).
 
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -15,11 +15,11 @@ type Inode = (u64, u64);
 #[derive(Default)]
 struct Group {
     nodes: Vec<Arc<Node>>,
-    /// The files that have names elsewhere.
+    /// The files that have names outside these directories.
     inodes: Vec<Inode>,
 }
 
-/// Tells what is held; `parts` as [`super::Scan::linked_parts`].
+/// Emits the directories that were held back; `parts` is [`super::Scan::linked_parts`].
 pub(super) fn settle(tree: &Tree<'_>, parts: Option<NonZero<u64>>) {
     let limits = tree.limits();
     let limits = parts.map_or(limits, |parts| larger(limits, tree.watch.found(), parts));
@@ -45,13 +45,13 @@ pub(super) fn settle(tree: &Tree<'_>, parts: Option<NonZero<u64>>) {
     }
 }
 
-/// At least a part of the whole.
+/// `limits`, or a `parts`-th of everything that was found if that is more.
 fn larger(limits: Limits, found: Weight, parts: NonZero<u64>) -> Limits {
     let part = |limit: NonZero<u64>, whole: u64| NonZero::new(whole / parts).map_or(limit, |part| limit.max(part));
     Limits { entries: part(limits.entries, found.entries), bytes: part(limits.bytes, found.bytes) }
 }
 
-/// Union-find over the files that directories share.
+/// Groups directories that share files (union-find).
 fn groups(held: Vec<Arc<Node>>) -> Vec<Group> {
     let mut leaders: Vec<usize> = (0..held.len()).collect();
     let mut first: HashMap<Inode, usize> = HashMap::new();
@@ -63,7 +63,7 @@ fn groups(held: Vec<Arc<Node>>) -> Vec<Group> {
         }
     }
     let mut groups: Vec<Group> = Vec::new();
-    // A leader is the first of its group.
+    // A leader is the first member of its group.
     let mut places = vec![0; held.len()];
     for (index, node) in held.into_iter().enumerate() {
         let leader = leader(&mut leaders, index);

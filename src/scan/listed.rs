@@ -1,11 +1,11 @@
-//! The walker of trees that another machine lists: it builds units and spine directories from a stream of entries, with the guarantees of
-//! the [module above](super), and reads nothing itself.
+//! Walks trees that another machine lists: it builds units and spine directories from a stream of entries, with the guarantees of the [module above](super),
+//! and reads nothing itself.
 //!
-//! Entries come depth first: a directory, then what is in it, in any order, and all that is below a directory before anything that is
-//! not. So only the directories above the last entry are open, whatever the size of the tree. An entry out of this order ends the scan: it
-//! may be of a directory that has left as a unit.
+//! Entries come depth first: a directory, then its contents, in any order; everything below a directory comes before anything outside it. So only the
+//! directories above the last entry are open, whatever the size of the tree. An entry out of this order ends the scan, because its directory may already have
+//! been emitted as a unit.
 //!
-//! What is not told of an entry is taken for the careful answer: a directory of unknown owner may be swapped by others.
+//! If the list lacks an attribute, the safe value is assumed: a directory of unknown owner is regarded as one that others may swap.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{Event, Follow, KeptWhole, Names, Scan, ScanError, Watch, Weight, lin
 use crate::entry::{Kind, Printable};
 use crate::error::{EXIT_PARTIAL, Error, Result};
 
-/// Names of a directory that are handed on together.
+/// How many names of a directory are handed on together.
 const BATCH: usize = 128;
 const USER_RWX: u32 = 0o700;
 
@@ -26,54 +26,54 @@ const USER_RWX: u32 = 0o700;
 pub struct Listed<'a> {
     /// Path relative to the root's base: empty for the contents of a base, the root's name for the directory of that name.
     pub path: &'a [u8],
-    /// What it is; a link is itself.
+    /// Its kind. A symbolic link is not followed.
     pub kind: Kind,
     /// Permission bits.
     pub mode: u32,
-    /// Length, which counts for regular files.
+    /// Its length, which counts for regular files.
     pub size: u64,
-    /// Number of the user that owns it, if that is told.
+    /// The user ID of its owner, if it is listed.
     pub owner: Option<u32>,
-    /// Device and inode with the number of names, if they are told.
+    /// Its device and inode, and its link count, if they are listed.
     pub inode: Option<((u64, u64), u32)>,
-    /// A directory that could not be read, and why: nothing in it is listed.
+    /// Why the directory could not be read, if it could not: nothing in it is listed.
     pub unread: Option<Errno>,
 }
 
-/// Builds what a scan tells from listed entries.
+/// Builds the events of a scan from listed entries.
 pub struct Walk<'a> {
     scan: &'a Scan,
-    /// Number of the user who lists there, if that is known: nobody else but root may be trusted.
+    /// The ID of the user who lists there, if it is known. Besides root, this is the only user who is trusted.
     user: Option<u32>,
     tree: Tree<'a>,
     root: u32,
-    /// The directory above the root's, where it is known.
+    /// The directory that contains the root's directory, if it is known.
     base: Option<Attributes>,
-    /// Something of the root was listed.
+    /// Whether an entry of the root was listed.
     begun: bool,
-    /// The directories that are open, each in the one before.
+    /// The open directories, each inside the one before it.
     open: Vec<Open>,
-    /// Path of the last of them.
+    /// The path of the last open directory.
     path: Vec<u8>,
 }
 
-/// A directory that more may be listed of.
+/// A directory of which more entries may be listed.
 struct Open {
-    /// `None` if nothing in it counts: it is excluded, pruned, or on another file system.
+    /// `None` if nothing in it counts: the directory is excluded, pruned, or on another file system.
     node: Option<Arc<Node>>,
-    /// Length of its path.
+    /// The length of its path.
     length: usize,
     names: Names,
-    /// Found since the last names were handed on.
+    /// Directories found since names were last handed on.
     directories: u64,
     others: Weight,
 }
 
 impl<'a> Walk<'a> {
-    /// Builds for a scan whose roots are on another machine, where this `user` lists them.
+    /// For a scan whose roots are on another machine, where `user` lists them.
     ///
     /// # Errors
-    /// The scan asks for something that no listing tells: links that are followed, files with filter rules or ignore rules.
+    /// The scan needs something that no list contains: targets of links, filter files or ignore files.
     pub fn new(
         scan: &'a Scan,
         user: Option<u32>,
@@ -89,7 +89,7 @@ impl<'a> Walk<'a> {
         Ok(Walk { scan, user, tree, root: 0, base: None, begun: false, open, path })
     }
 
-    /// What follows is of this root. `base` is the directory that its name is in, if that was looked at.
+    /// Starts a root: the entries that follow belong to it. `base` is the directory that contains its name, if that was looked up.
     pub fn begin_root(&mut self, index: u32, base: Option<&Listed<'_>>) {
         debug_assert!(self.open.is_empty(), "the root before was ended");
         self.root = index;
@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
         self.tree.watch.count_root();
     }
 
-    /// Whether anything of the root was listed.
+    /// Whether an entry of the root was listed.
     pub fn has_begun(&self) -> bool {
         self.begun
     }
@@ -106,7 +106,7 @@ impl<'a> Walk<'a> {
     /// Takes an entry.
     ///
     /// # Errors
-    /// It comes out of order, or twice.
+    /// The entry is out of order, or comes twice.
     pub fn entry(&mut self, entry: &Listed<'_>) -> Result<()> {
         if !self.begun {
             return self.begin(entry);
@@ -131,13 +131,13 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Tells that something of a root could not be listed.
+    /// Reports that something in a root could not be listed.
     pub fn failed(&self, root: u32, path: &[u8], attempted: &'static str, errno: Errno, in_unit: bool) {
         let path = path.to_vec();
         self.tree.tell(Event::Error(ScanError { root, path, attempted, errno, in_unit }));
     }
 
-    /// All of the root was listed. If that was nothing, it could not be opened: `unread` says why.
+    /// Ends a root. If nothing in it was listed, it could not be opened, and `unread` says why.
     pub fn end_root(&mut self, unread: Errno) {
         while !self.open.is_empty() {
             self.close();
@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// All roots were listed.
+    /// Ends the scan, when all roots were listed.
     pub fn end(self) {
         self.tree.conclude();
         linked::settle(&self.tree, self.scan.linked_parts);
@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
             let node = Node::new(Some(&parent), self.root, name, attributes, parent.exposes(attributes), whole);
             return self.enter(Some(node), entry.path);
         }
-        // Nothing in it is to be found.
+        // The directory is counted as read, because nothing in it will be counted.
         self.tree.watch.count_in(parent.depth() + 1, 0, Weight::default(), true);
         self.enter(None, entry.path);
     }
@@ -247,7 +247,7 @@ impl<'a> Walk<'a> {
         self.open.push(Open { node, length: path.len(), names, directories: 0, others });
     }
 
-    /// Nothing more comes of the last open directory.
+    /// Closes the last open directory: it is complete.
     fn close(&mut self) {
         let Some(mut last) = self.open.pop() else { return };
         last.hand_on(&self.tree, true);
@@ -264,10 +264,10 @@ impl<'a> Walk<'a> {
     }
 
     fn attributes(&self, entry: &Listed<'_>) -> Attributes {
-        /// No process runs as this user.
+        /// A user ID that no process has.
         const SOMEBODY: u32 = u32::MAX;
         let trusted = |owner: u32| owner == 0 || Some(owner) == self.user;
-        // Users there are not those of this machine: what they own is root's here, or somebody's.
+        // User IDs of the other machine mean nothing here: a trusted owner becomes root, all others become a user that is not trusted.
         let owner = if entry.owner.is_some_and(trusted) { 0 } else { SOMEBODY };
         let identity = entry.inode.map_or((0, 0), |(identity, _)| identity);
         Attributes { mode: entry.mode & 0o7777, owner, identity }

@@ -1,12 +1,11 @@
-//! What the walker asks the file system about names, and what they tell of the answers.
+//! Asks the file system about names for the walker, and reports errors.
 //!
-//! Names are looked up relative to their directory's handle, and followed only where rsync follows links. Only what the directory
-//! itself does not tell is looked up: the length of a regular file, the kind where listings leave it out, and inodes if hard links
-//! matter.
+//! Names are looked up relative to their directory's handle, and symbolic links are followed only if rsync follows them. A name is looked up only if the
+//! directory listing does not tell enough: for the length of a regular file, for the kind if the listing lacks it, and for inodes if hard links matter.
 //!
-//! What makes a system call for each name or directory is inlined into the loop over them. Where Linux protects AMD's processors by
-//! "Safe RET" (spec_rstack_overflow), a function that returned after its call made the next one 250 ns slower: a million entries
-//! took one thread 1.69 s, and 1.44 s inlined.
+//! Functions that make a system call for each name or directory are inlined into the loop over the names. On AMD processors with Linux's "Safe RET"
+//! mitigation (spec_rstack_overflow), a function that returned after its system call made the next call 250 ns slower: a million entries took one thread 1.69
+//! s, and 1.44 s inlined.
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,9 +20,9 @@ use super::subtree::{Attributes, Item, LinkedName, Node, Tree, below};
 use super::{Event, Follow, KeptWhole, Names, Root, Scan, ScanError, Weight};
 use crate::error::{Error, Result};
 
-/// Bytes of directory entries read at once. From 4 KiB to 32 KiB made no difference; what no longer fits the processor's cache did.
+/// The buffer size for directory entries. Sizes from 4 KiB to 32 KiB made no difference; sizes that exceed the processor's cache were slower.
 pub(super) const READ_AT_ONCE: usize = 8 * 1024;
-/// What was attempted, in errors.
+/// The operations that error messages name.
 pub(super) const OPEN_DIRECTORY: &str = "open directory";
 pub(super) const READ_DIRECTORY: &str = "read directory";
 pub(super) const LOOK_UP: &str = "look up";
@@ -32,27 +31,27 @@ pub(super) const FOLLOW_LINK: &str = "follow link";
 const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 const USER_RWX: u32 = 0o700;
 
-/// What a walker works with.
+/// The data that a walker works with.
 pub(super) struct Look<'a> {
     pub tree: Tree<'a>,
     pub scan: &'a Scan,
     pub observer: Option<&'a dyn Observer>,
 }
 
-/// What is known of a name.
+/// The result of looking up a name.
 pub(super) struct Found {
     pub kind: FileType,
     pub bytes: u64,
-    /// Inode and number of names, if it has several and that matters.
+    /// The inode and its link count, if it has several names and hard links matter.
     pub linked: Option<((u64, u64), u32)>,
 }
 
 impl Found {
-    /// Of an entry that cannot be looked up.
+    /// Used for an entry that cannot be looked up.
     pub const UNKNOWN: Found = Found { kind: FileType::RegularFile, bytes: 0, linked: None };
 }
 
-/// Names that each end with a NUL.
+/// Iterates over names that each end with a NUL.
 pub(super) fn c_strings(mut names: &[u8]) -> impl Iterator<Item = &CStr> {
     std::iter::from_fn(move || {
         let name = CStr::from_bytes_until_nul(names).ok()?;
@@ -67,14 +66,14 @@ pub(super) fn open_base(root: &Root) -> Result<OwnedFd> {
         .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
 }
 
-/// The same, with the error as it is.
+/// Like [`open_base`], but returns the plain error number.
 pub(super) fn try_open_base(root: &Root) -> rustix::io::Result<OwnedFd> {
-    // A base need not be readable: it may be entered by name only.
+    // A base need not be readable: search permission is enough to reach a name in it.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fs::open(&root.base, flags, Mode::empty())
 }
 
-/// Opens a directory by its name in another one, or through a link.
+/// Opens a directory by its name in another directory; if `link`, the name is a symbolic link that is followed.
 #[inline(always)]
 pub(super) fn open_dir(above: impl AsFd, name: &CStr, link: bool) -> rustix::io::Result<(Attributes, OwnedFd)> {
     let flags = if link { OPEN_DIR } else { OPEN_DIR | OFlags::NOFOLLOW };
@@ -82,7 +81,7 @@ pub(super) fn open_dir(above: impl AsFd, name: &CStr, link: bool) -> rustix::io:
     Ok((attributes(&dir)?, dir))
 }
 
-/// Opens the directory of a root, whose base is open. The name of a root with a base only is empty.
+/// Opens the directory of a root whose base is open, and returns its name, which is empty for a root without a name.
 pub(super) fn open_root<'r>(base: &OwnedFd, root: &'r Root) -> (&'r [u8], rustix::io::Result<(Attributes, OwnedFd)>) {
     let (name, opened) = match &root.name {
         None => (&b""[..], fs::openat(base, c".", OPEN_DIR, Mode::empty())),
@@ -91,13 +90,13 @@ pub(super) fn open_root<'r>(base: &OwnedFd, root: &'r Root) -> (&'r [u8], rustix
     (name, opened.and_then(|dir| Ok((attributes(&dir)?, dir))))
 }
 
-/// Whether somebody else may put something in the place of the directory of a root.
+/// Whether another user could put something else in the place of the root's directory.
 pub(super) fn is_exposed(root: &Root, base: &OwnedFd, found: Attributes) -> bool {
     root.name.is_some() && attributes(base).is_ok_and(|base| base.lets_others_swap(found))
 }
 
-/// Whether a directory holds a link that may lead out of the source (it is absolute, or has a `..`), and not to a file: rules for directories
-/// are about it, also where it leads nowhere, and then whether that is an error depends on them.
+/// Whether a directory contains a link that may lead out of the source (it is absolute, or contains `..`), and does not lead to a file: rules for directories
+/// apply to it. A dangling link counts too, because the rules decide whether it is an error.
 pub(crate) fn holds_unsafe_link(dir: impl AsFd) -> bool {
     let Ok(entries) = fs::Dir::read_from(&dir) else { return false };
     let may_be_unsafe = |name: &CStr| {
@@ -115,13 +114,13 @@ pub(crate) fn holds_unsafe_link(dir: impl AsFd) -> bool {
 }
 
 impl Look<'_> {
-    /// See [`keep_whole`].
+    /// Calls [`keep_whole`] with the options of this scan.
     pub fn keep_whole(&self, attributes: Attributes, dir: &OwnedFd) -> Option<KeptWhole> {
         keep_whole(self.scan, attributes.mode, dir)
     }
 
-    /// Deals with a directory that was opened in another one, or was not. Gives its node if it is to be read; else the piece of work that was announced for it has
-    /// ended. `whole` says why it must not be split.
+    /// Handles the attempt to open a directory inside another one. Returns its node if it is to be read. Otherwise ends the piece of work that was announced
+    /// for it. `whole` says why it must not be split.
     pub fn meet(
         &self,
         parent: &Arc<Node>,
@@ -145,7 +144,7 @@ impl Look<'_> {
             }
             Err(errno) => self.unread(parent, name, errno),
         }
-        // Nothing in it is to be found.
+        // The directory is counted as read, because nothing in it will be counted.
         tree.watch.count_in(parent.depth() + 1, 0, Weight::default(), true);
         parent.done(tree);
         None
@@ -161,7 +160,7 @@ impl Look<'_> {
                 let path = below(&parent.path(), name);
                 self.tree.tell(Event::KeptWhole { root: parent.root(), path: &path, why: KeptWhole::NoDescriptor });
             }
-            // Another process replaced it by something else, and it is copied as what it is now.
+            // Another process has replaced the directory by something else, which is copied as what it is now.
             Errno::NOTDIR | Errno::LOOP => {}
             _ => self.tell_error(parent, name, OPEN_DIRECTORY, errno, errno != Errno::NOENT),
         }
@@ -172,14 +171,14 @@ impl Look<'_> {
         }
     }
 
-    /// Whether a directory of this name is not entered.
+    /// Whether a directory of this name is excluded, and therefore not entered.
     pub fn excludes(&self, node: &Node, name: &[u8]) -> bool {
         self.scan.prune.excludes(name, || below(&node.path(), name))
     }
 
-    /// Gives names to the node of their directory: those of `known`, and after looking them up those of `listed`, each ended by a NUL.
-    /// Counts them, and the `directories` found besides. What turns out to be a directory that is entered goes to `enter` instead, which
-    /// hears whether it is one by way of a link. `is_read` says that the directory has nothing more.
+    /// Gives names, each ended by a NUL, to the node of their directory: those in `known` as they are, those in `listed` after looking them up. Counts them,
+    /// and `directories` that were found as well. If a name turns out to be a directory that is to be entered, `enter` gets it instead, and is told whether
+    /// it was reached through a link. `is_read` means that the directory is complete.
     #[expect(clippy::too_many_arguments, reason = "one call for each portion")]
     pub fn take(
         &self,
@@ -221,8 +220,8 @@ impl Look<'_> {
         }
     }
 
-    /// What the directory itself does not tell of an entry. An entry that cannot be looked up is still a unit, of no known length,
-    /// so that rsync meets it and says so; one that vanished is not.
+    /// Looks up what the listing does not tell about an entry. If the lookup fails, the entry is still a unit, of unknown length, so that rsync meets the
+    /// error and reports it; an entry that has vanished is no unit.
     #[inline(always)]
     fn look_up<'n>(&self, node: &Node, dir: &OwnedFd, name: &'n CStr, seen: &mut Vec<Seen<'n>>) -> Option<Found> {
         match look_up(self.scan, self.observer.is_some(), dir, name) {
@@ -240,7 +239,7 @@ impl Look<'_> {
         }
     }
 
-    /// See [`look_through`].
+    /// Calls [`look_through`], and reports its error.
     fn look_through(&self, node: &Node, dir: &OwnedFd, name: &CStr) -> Found {
         let (found, failed) = look_through(self.scan, dir, name);
         if let Some(errno) = failed {
@@ -249,13 +248,13 @@ impl Look<'_> {
         found
     }
 
-    /// Tells that something below a directory could not be read; `name` is empty for the directory itself.
+    /// Reports that something below a directory could not be read; `name` is empty for the directory itself.
     pub fn tell_error(&self, node: &Node, name: &[u8], attempted: &'static str, errno: Errno, in_unit: bool) {
         let path = if name.is_empty() { node.path() } else { below(&node.path(), name) };
         self.tree.tell(Event::Error(ScanError { root: node.root(), path, attempted, errno, in_unit }));
     }
 
-    /// Tells a root that cannot be opened: as one unit, because rsync has to meet it as well, unless it is left out.
+    /// Reports a root that cannot be opened. It becomes a unit, so that rsync meets the error as well, unless it is left out.
     pub fn tell_unread_root(&self, root: u32, name: &[u8], errno: Errno, left_out: bool) {
         let (path, in_unit) = (name.to_vec(), errno != Errno::NOENT && !left_out);
         self.tree.tell(Event::Error(ScanError { root, path, attempted: OPEN_DIRECTORY, errno, in_unit }));
@@ -265,7 +264,7 @@ impl Look<'_> {
     }
 }
 
-/// Why a directory that was opened must not be split.
+/// Why an opened directory must not be split, if so.
 pub(super) fn keep_whole(scan: &Scan, mode: u32, dir: &OwnedFd) -> Option<KeptWhole> {
     if let Some(why) = locked(scan, mode) {
         return Some(why);
@@ -277,12 +276,12 @@ pub(super) fn keep_whole(scan: &Scan, mode: u32, dir: &OwnedFd) -> Option<KeptWh
     (scan.unsafe_links_whole && holds_unsafe_link(dir)).then_some(KeptWhole::UnsafeLink)
 }
 
-/// As far as its mode is the reason.
+/// Like [`keep_whole`], but checks only the mode.
 pub(crate) fn locked(scan: &Scan, mode: u32) -> Option<KeptWhole> {
     (scan.keep_locked_whole && mode & USER_RWX != USER_RWX).then_some(KeptWhole::Locked)
 }
 
-/// Whether more must be known of an entry than what a listing says: that it is of this kind. With `observed` all of it is.
+/// Whether an entry of this kind must be looked up because the listing does not tell enough. If `observed`, every entry is looked up.
 pub(super) fn needs_more(scan: &Scan, observed: bool, kind: FileType) -> bool {
     match kind {
         FileType::RegularFile | FileType::Unknown => true,
@@ -291,12 +290,12 @@ pub(super) fn needs_more(scan: &Scan, observed: bool, kind: FileType) -> bool {
     }
 }
 
-/// Whether rsync may be able to read a directory that could not be opened, and would copy what is ignored in it.
+/// Whether rsync might be able to read a directory that could not be opened here, and would then copy ignored entries in it.
 pub(super) fn may_hold_ignored(errno: Errno) -> bool {
     !matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
-/// What the directory itself does not tell of an entry.
+/// Looks up what the listing does not tell about an entry.
 #[inline(always)]
 pub(super) fn look_up(
     scan: &Scan,
@@ -309,7 +308,7 @@ pub(super) fn look_up(
     if scan.hard_links {
         wanted |= StatxFlags::NLINK | StatxFlags::INO;
     } else {
-        // A length may be as old as the client's cache: half the requests where looking a name up brings it along.
+        // A cached length is good enough: if the name's lookup already brings attributes along, this halves the requests to the server.
         flags |= AtFlags::STATX_DONT_SYNC;
     }
     if observed {
@@ -323,8 +322,8 @@ pub(super) fn look_up(
     Ok((Found { kind, bytes, linked }, stat))
 }
 
-/// What a link leads to. One that leads nowhere is a unit all the same: rsync complains of it, and deletes nothing then, if it
-/// follows all links; else it copies the link.
+/// Looks up the target of a link. A dangling link is still a unit: if rsync follows all links, it reports an error, and then deletes nothing; otherwise it
+/// copies the link.
 pub(super) fn look_through(scan: &Scan, dir: &OwnedFd, name: &CStr) -> (Found, Option<Errno>) {
     let link = Found { kind: FileType::Symlink, bytes: 0, linked: None };
     match fs::statx(dir, name, AtFlags::NO_AUTOMOUNT, StatxFlags::TYPE | StatxFlags::SIZE) {
@@ -337,7 +336,7 @@ pub(super) fn look_through(scan: &Scan, dir: &OwnedFd, name: &CStr) -> (Found, O
     }
 }
 
-/// The kind of a name of which the listing does not tell it.
+/// The kind of an entry, if the listing does not tell it.
 pub(super) fn kind_of(dir: impl AsFd, name: &CStr) -> FileType {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     fs::statx(dir, name, flags, StatxFlags::TYPE)

@@ -164,8 +164,8 @@ impl Scan {
         Scan { prune, ..self }
     }
 
-    /// What the path of a split directory below the base of `root` may take: the longest path of a system call, less the base, and room for
-    /// a name in the directory and what rsync adds.
+    /// How long the path of a split directory below the base of `root` may be: the longest path that system calls take, minus the base, and minus room for a
+    /// name in the directory and for what rsync adds.
     fn path_room(&self, root: &Root) -> usize {
         const LONGEST_PATH: usize = 4096;
         const NAME: usize = 256;
@@ -231,7 +231,7 @@ impl Scan {
         walk::walk(self, small, None, watch, sink)
     }
 
-    /// What stays whole is not judged.
+    /// Refuses ignore rules together with settings that keep directories whole, because entries inside a whole directory are not checked against the rules.
     fn refuse_whole(&self) -> Result<()> {
         let by_link = self.follow != Follow::Nothing || self.unsafe_links_whole;
         if self.gitignore && (self.keep_locked_whole || !self.merge_files.is_empty() || by_link) {

@@ -17,7 +17,7 @@ impl Names {
         self.weights.push(weight);
     }
 
-    /// As [`Names::push`], for a name without a NUL.
+    /// Like [`Names::push`], for a name that does not end with a NUL.
     pub fn push_bytes(&mut self, name: &[u8], weight: Weight) {
         self.names.extend_from_slice(name);
         self.names.push(0);

@@ -1,4 +1,4 @@
-//! Who looks on while a scan looks names up: for what is asked of a tree beside how it is divided.
+//! An observer of a scan: it gets the attributes of every entry, for tasks other than dividing the tree.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use rustix::fs::{FileType, Statx, StatxFlags};
 
 use super::subtree::Node;
 
-/// What an [`Observer`] needs to be told of an entry.
+/// The attributes that an [`Observer`] gets of each entry.
 pub(super) const LOOKED_AT: StatxFlags = StatxFlags::BASIC_STATS;
 
-/// Hears of all that a scan looks up ([`Scan::run_observed`](super::Scan::run_observed)); from any of its threads. What it does holds up the scan.
+/// Gets everything that a scan looks up ([`Scan::run_observed`](super::Scan::run_observed)). It is called from the threads of the scan, which wait for it.
 pub trait Observer: Sync {
-    /// Entries of a directory were looked up: all that are no directories. Those of a large directory come in portions.
+    /// Entries of a directory were looked up: all except directories. The entries of a large directory come in portions.
     fn entries(&self, directory: &Listing<'_>, entries: &[Seen<'_>]);
 
-    /// A directory was listed to its end, and holds so many entries.
+    /// A directory was listed completely, and contains this number of entries.
     fn listed(&self, directory: &Listing<'_>, entries: u64);
 }
 
@@ -32,7 +32,7 @@ impl Listing<'_> {
         self.node.name()
     }
 
-    /// Path relative to the root's base; made anew by each call.
+    /// Its path relative to the root's base; computed by each call.
     pub fn path(&self) -> Vec<u8> {
         self.node.path()
     }
@@ -42,7 +42,7 @@ impl Listing<'_> {
         self.node.depth()
     }
 
-    /// Bytes of its path.
+    /// The length of its path in bytes.
     pub fn path_length(&self) -> usize {
         self.node.path_length()
     }
@@ -59,7 +59,7 @@ impl std::fmt::Debug for Listing<'_> {
     }
 }
 
-/// What was looked up of an entry: statx(2) has the words. A link is itself, also where it is followed.
+/// The attributes of an entry, as statx(2) defines them. A symbolic link is never followed for them, even if the scan follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Seen<'a> {
@@ -69,15 +69,15 @@ pub struct Seen<'a> {
     pub mode: u32,
     /// Length in bytes.
     pub size: u64,
-    /// Bytes that it takes of the file system.
+    /// The space that it occupies in the file system, in bytes.
     pub allocated: u64,
-    /// When its content was changed, in seconds since 1970.
+    /// The modification time of its content, in seconds since 1970.
     pub modified: i64,
     /// Owner.
     pub user: u32,
     /// Group.
     pub group: u32,
-    /// How many names the inode has.
+    /// Its link count.
     pub names: u32,
     /// Device and inode.
     pub inode: (u64, u64),

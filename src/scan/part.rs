@@ -1,132 +1,132 @@
-//! What is said between who reads directories ([`Reader`](super::Reader)) and who makes units of them ([`Divided`](super::Divided)).
+//! The messages between those who read directories ([`Reader`](super::Reader)) and the part that makes units of them ([`Divided`](super::Divided)).
 
 use rustix::io::Errno;
 
 use super::subtree::LinkedName;
 use super::{KeptWhole, Limits, Weight};
 
-/// A part of a path: a name, and whether a link of that name is followed.
+/// A component of a path: a name, and whether it is a symbolic link that is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// A file name.
     pub name: Vec<u8>,
-    /// It is a link that leads to a directory.
+    /// Whether it is a link that leads to a directory.
     pub link: bool,
 }
 
-/// A directory that somebody is to read, with all that is below it.
+/// A directory that a reader is given, with everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handed {
-    /// Its number, which no other directory of the same reader has.
+    /// Its number, which is unique among the directories of the reader.
     pub id: u64,
     /// Index into [`Scan::roots`](super::Scan::roots).
     pub root: u32,
-    /// The way from the root's base; empty for the base itself.
+    /// The path from the root's base; empty for the base itself.
     pub steps: Vec<Step>,
 }
 
-/// What a reader is told.
+/// A message to a reader.
 #[derive(Debug)]
 pub enum Order {
     /// Read these.
     Read(Vec<Handed>),
-    /// Give back as many that are not begun, those that were found first: the largest, as far as anybody knows.
+    /// Give back this number of directories that are not begun. Those that were found first are given back, because they are likely to be the largest.
     Give(usize),
-    /// Nothing below this one is of interest any more.
+    /// Nothing below this directory is needed any more.
     Drop(u64),
-    /// A directory that holds nothing but names, and is within these, is a unit whatever else there is: its names are of no interest.
+    /// The limits of units. A directory without sub-directories that is within these limits is one unit in any case, so its names need not be reported.
     Limits(Limits),
 }
 
-/// What a reader says.
+/// A message from a reader.
 #[derive(Debug)]
 pub enum Said<'a> {
-    /// Something of a directory.
+    /// Contents of a directory.
     Part(Part<'a>),
-    /// Directories that it gives back, not begun.
+    /// Directories that it gives back because it has not begun them.
     Given(Vec<u64>),
 }
 
-/// What was found in a directory, or some of it: parts come in any order, but for the first and the last.
+/// The contents of a directory, or some of them. Parts come in any order, except for the first and the last one.
 #[derive(Debug, Default)]
 pub struct Part<'a> {
-    /// Its number.
+    /// The number of the directory.
     pub id: u64,
-    /// How it was met; in the first part.
+    /// How opening the directory ended; in the first part.
     pub met: Option<Met>,
-    /// Names that each end with a NUL: all but those that follow.
+    /// Names that each end with a NUL: all except those in the fields below.
     pub names: &'a [u8],
-    /// What each of them weighs.
+    /// The weight of each of these names.
     pub weights: &'a [Weight],
-    /// Names of files that have others.
+    /// Names of files that have several names.
     pub linked: Vec<Linked>,
-    /// Directories, which the reader reads too. They are numbered upwards from [`Part::children`].
+    /// Sub-directories, which the reader reads too. They are numbered consecutively from [`Part::children`].
     pub directories: Vec<Step>,
-    /// Number of the first directory.
+    /// The number of the first sub-directory.
     pub children: u64,
-    /// What could not be read.
+    /// Entries that could not be read.
     pub unread: Vec<Unread>,
-    /// Nothing more comes of it.
+    /// Whether this is the last part of the directory.
     pub is_last: bool,
 }
 
 impl Part<'_> {
-    /// One that tells how a directory was met, and nothing else.
+    /// A part that only tells how opening the directory ended.
     pub fn only(id: u64, met: Met) -> Part<'static> {
         Part { id, met: Some(met), is_last: true, ..Part::default() }
     }
 }
 
-/// How a directory was met.
+/// How opening a directory ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Met {
     /// It was opened.
     Opened(Opened),
-    /// It was opened and read, and is a unit: this is the weight of what is in it.
+    /// It was opened and read, and is one unit: this is the weight of its contents.
     Leaf(Opened, Weight),
     /// It could not be opened.
     Unopened(Errno),
     /// It is on another file system than the root of its scan, and this reader does not read it.
     Elsewhere,
-    /// It was not looked at, because one above it was dropped.
+    /// It was not opened, because a directory above it was dropped.
     Dropped,
 }
 
-/// What is known of a directory that was opened.
+/// Attributes of a directory that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
     /// Permission bits.
     pub mode: u32,
-    /// Number of its owner.
+    /// The user ID of its owner.
     pub owner: u32,
-    /// Device and inode. The device counts only where the tree is put together.
+    /// Device and inode. The device is only valid on the machine that puts the tree together.
     pub identity: (u64, u64),
     /// Why it must not be split.
     pub whole: Option<KeptWhole>,
 }
 
-/// A name of a file that has others.
+/// A name of a file that has several names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Linked {
     /// The name.
     pub name: Vec<u8>,
     /// Its weight.
     pub weight: Weight,
-    /// Device and inode; the device is that of its directory.
+    /// Its device and inode. The device is that of its directory.
     pub inode: (u64, u64),
-    /// Number of names the file has.
+    /// The link count of the file.
     pub names: u32,
 }
 
 impl Linked {
-    /// As the tree has it.
+    /// Converts to the form that the tree uses, with the device as this machine sees it.
     pub(super) fn within(self, device: u64) -> LinkedName {
         let Linked { name, weight, inode, names } = self;
         LinkedName { name: name.into(), weight, inode: (device, inode.1), names }
     }
 }
 
-/// Something that could not be read.
+/// An entry that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
     /// The name; empty for the directory itself.
@@ -135,6 +135,6 @@ pub struct Unread {
     pub attempted: &'static str,
     /// Why it failed.
     pub errno: Errno,
-    /// The name is a unit all the same.
+    /// Whether the name is a unit nevertheless.
     pub in_unit: bool,
 }

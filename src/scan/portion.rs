@@ -1,4 +1,4 @@
-//! A part of a directory that one thread deals with.
+//! A part of a directory that one thread processes.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -9,16 +9,17 @@ use rustix::io::Errno;
 use super::look::{READ_AT_ONCE, kind_of, needs_more};
 use super::{Names, Scan, Weight};
 
-/// Names of a portion, unless the directory ends; more only if one read brings more. File systems may answer a read with little.
+/// The number of names in a portion, unless the directory ends earlier. A portion is larger only if a single read returns more. Some file systems return few
+/// entries per read.
 const PORTION: usize = 128;
 
-/// Names end with a NUL.
+/// The names in these fields end with a NUL.
 pub(super) struct Portion {
     buffer: Vec<MaybeUninit<u8>>,
     pub directories: Vec<u8>,
     /// Names to be looked up.
     pub listed: Vec<u8>,
-    /// Names of which the listing tells enough.
+    /// Names for which the listing tells enough.
     pub known: Names,
 }
 
@@ -30,8 +31,8 @@ impl Default for Portion {
 }
 
 impl Portion {
-    /// Reads on in a directory, and tells whether it may have more, and how many entries it was: up to an error, if there was one. `observed` as
-    /// [`needs_more`] has it, and `excludes` says whether a directory of this name is not entered. Inlined for the reason told in [`super::look`].
+    /// Continues reading a directory. Returns whether it may have more entries, and the number of entries read, up to an error if there was one. `observed`
+    /// is described at [`needs_more`]; `excludes` says whether a directory of this name is not entered. Inlined for the reason given in [`super::look`].
     #[inline(always)]
     pub fn fill(
         &mut self,
@@ -53,7 +54,7 @@ impl Portion {
             };
             let name = entry.file_name();
             let kind = match entry.file_type() {
-                // Rules may be about directories only.
+                // Some ignore rules apply only to directories, so the kind must be known.
                 FileType::Unknown if scan.gitignore => kind_of(&dir, name),
                 kind => kind,
             };

@@ -1,8 +1,9 @@
-//! Reads directories that are handed to it, and what is below them: the part of a scan that touches the file system, and knows nothing of units.
+//! Reads directories that it is given, and everything below them. This is the part of a divided scan that accesses the file system; it knows nothing about
+//! units.
 //!
-//! As in `walk` a directory is opened relative to the handle of the one it was found in, what was found last is read first, and a large directory is
-//! divided while it is read. Only what is handed over is looked up by its path, name by name, without following a link that the scan does not follow.
-//! What is not begun can be given back at any time.
+//! As in `walk`, a directory is opened relative to the handle of the one in which it was found, the directory that was found last is read first, and a large
+//! directory is divided while it is read. Only directories that the reader is given are opened by path, name by name, without following links that the scan
+//! does not follow. Directories that are not begun can be given back at any time.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{CStr, CString};
@@ -22,15 +23,15 @@ use super::portion::Portion;
 use super::subtree::{Attributes, below};
 use super::{Follow, Limits, Scan, Weight};
 
-/// A directory above others that are read.
+/// Flags for opening the directories on the way to one that is read.
 const PATH_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// Numbers of directories that a reader has found itself begin here: those that are handed to it are below.
+/// The first number for directories that a reader has found itself. Directories that it is given have lower numbers.
 pub const FIRST_FOUND: u64 = 1 << 62;
 
-/// See the [module](self). Its threads are those that are in [`Reader::work`].
+/// A reader, see the [module](self). Its threads are those that are in [`Reader::work`].
 pub struct Reader<'a> {
     scan: &'a Scan,
-    /// It reads what is on other file systems than the roots too.
+    /// Whether it also reads file systems other than those of the roots.
     goes_everywhere: bool,
     roots: Vec<OnceLock<rustix::io::Result<Base>>>,
     queue: Mutex<Queue>,
@@ -44,14 +45,14 @@ pub struct Reader<'a> {
 
 struct Base {
     dir: OwnedFd,
-    /// That of the root's directory.
+    /// The device of the root's directory.
     device: u64,
 }
 
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
-    /// So many are to be given back.
+    /// How many directories are to be given back.
     wanted: Option<usize>,
     dropped: HashSet<u64>,
     closed: bool,
@@ -59,11 +60,11 @@ struct Queue {
 
 enum Task {
     Open(Found),
-    /// There is more in it.
+    /// A directory that has more entries to read.
     More(Arc<Open>),
 }
 
-/// A directory that is not begun.
+/// A directory that has not been begun.
 struct Found {
     id: u64,
     root: u32,
@@ -75,18 +76,18 @@ enum At {
     Path(Vec<Step>),
 }
 
-/// A directory that is being read, or has some below it that are to be.
+/// A directory that is being read, or that has directories below it that still are to be read.
 struct Open {
     id: u64,
     root: u32,
     dir: OwnedFd,
     device: u64,
     above: Option<Arc<Open>>,
-    /// Its name in the directory above; its path if it was handed over.
+    /// Its name in the directory above; for a directory that the reader was given, its path.
     name: Vec<u8>,
-    /// A link was followed to it, or to one above.
+    /// Whether a link was followed to it or to a directory above it.
     in_link: bool,
-    /// Portions that were not told yet.
+    /// Portions that have not been reported yet.
     portions: AtomicUsize,
 }
 
@@ -103,7 +104,7 @@ impl Open {
 }
 
 impl<'a> Reader<'a> {
-    /// One that has nothing to do yet.
+    /// A reader without directories; `tell` gets its messages.
     pub fn new(scan: &'a Scan, goes_everywhere: bool, tell: &'a (dyn Fn(Said<'_>) + Sync)) -> Reader<'a> {
         Reader {
             scan,
@@ -119,7 +120,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Hears what is to be done, and does none of it.
+    /// Takes an order, and leaves carrying it out to the threads of the reader.
     pub fn hear(&self, order: Order) {
         let mut queue = self.lock();
         match order {
@@ -132,25 +133,25 @@ impl<'a> Reader<'a> {
                 queue.dropped.insert(id);
                 self.drops.store(true, Ordering::Release);
             }
-            // The same ones always.
+            // If limits come twice, they are the same.
             Order::Limits(limits) => drop(self.limits.set(limits)),
         }
         drop(queue);
         self.wakes.notify_all();
     }
 
-    /// Has its threads end, each after what it is doing.
+    /// Asks its threads to end as soon as they have finished their current piece of work.
     pub fn close(&self) {
         self.lock().closed = true;
         self.wakes.notify_all();
     }
 
-    /// How often it has asked the file system: a number that does not grow says that it waits.
+    /// How often it has accessed the file system: if the number does not grow, the reader waits for the file system.
     pub fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// What one of its threads does until [`Reader::close`].
+    /// The main loop of each of its threads; returns after [`Reader::close`].
     pub fn work(&self) {
         let mut portion = Portion::default();
         while let Some(task) = self.next_task() {
@@ -196,7 +197,8 @@ impl<'a> Reader<'a> {
         queue.dropped.contains(&open.id) || open.all_above().any(|open| queue.dropped.contains(&open.id))
     }
 
-    /// The last portion of a directory that came in several says so, in the place of the one that was read last.
+    /// Ends a directory that was read in several portions. The portion that is finished last reports the end, because it need not be the one that was read
+    /// last.
     fn portion_ends(&self, open: &Open) {
         if open.portions.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.part(Part { id: open.id, is_last: true, ..Part::default() });
@@ -252,8 +254,8 @@ impl<'a> Reader<'a> {
         self.read(&Arc::new(open), Some(opened), portion);
     }
 
-    /// Reads a portion of a directory. What remains becomes a task of its own, and the directories in it come on top of it: a thread with nothing to do reads
-    /// on meanwhile, and this one goes down before it reads on.
+    /// Reads a portion of a directory. The rest becomes a task of its own, and the sub-directories are queued on top of it: an idle thread continues with the
+    /// rest meanwhile, and this thread goes down into the sub-directories first.
     fn read(&self, open: &Arc<Open>, first: Option<Opened>, portion: &mut Portion) {
         if first.is_none() && self.is_dropped(open) {
             return self.portion_ends(open);
@@ -263,7 +265,7 @@ impl<'a> Reader<'a> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         let mut met = first.map(Met::Opened);
         if more {
-            // Another thread may be done with the rest before this one with its part.
+            // Another thread may finish the rest before this thread finishes its portion, so the first part is sent now.
             if met.is_some() {
                 self.part(Part { id: open.id, met: met.take(), ..Part::default() });
             }
@@ -313,7 +315,7 @@ impl<'a> Reader<'a> {
             (met, directories.is_empty() && linked.is_empty() && unread.is_empty())
         {
             let (inside, itself) = (known.weight(), Weight { entries: 1, bytes: 0 });
-            // What was handed over may have been told in part.
+            // Only for directories that this reader has found itself: one that it was given may have been reported in part.
             let is_leaf = self.limits.get().is_some_and(|limits| limits.hold(inside + itself));
             if open.above.is_some() && is_leaf {
                 return self.part(Part::only(open.id, Met::Leaf(opened, inside)));
@@ -332,14 +334,14 @@ impl<'a> Reader<'a> {
             .collect();
         let (names, weights) = (&known.names[..], &known.weights[..]);
         self.part(Part { id: open.id, met, names, weights, linked, directories, children, unread, is_last });
-        // Nobody is to hear of a directory before the one that it is in.
+        // A directory must not be reported before the one that contains it.
         let count = tasks.len();
         if count > 0 {
             self.lock().tasks.extend(tasks);
-            // This thread takes one of them itself.
+            // This thread takes one of them itself, so one fewer is woken.
             (1..count).for_each(|_| self.wakes.notify_one());
         }
-        // One that was told at once has come to its end with that.
+        // A directory that was reported in a single part has already ended.
         if !is_last {
             self.portion_ends(open);
         }
@@ -352,7 +354,7 @@ impl std::fmt::Debug for Reader<'_> {
     }
 }
 
-/// Those that were found first.
+/// Takes the directories that were found first.
 fn give(tasks: &mut VecDeque<Task>, count: usize) -> Vec<u64> {
     let mut given = Vec::new();
     tasks.retain(|task| match task {
@@ -365,7 +367,7 @@ fn give(tasks: &mut VecDeque<Task>, count: usize) -> Vec<u64> {
     given
 }
 
-/// Opens a directory name by name, and gives the device of the one it is in.
+/// Opens a directory name by name. Also returns the device of its parent.
 fn open_by_path(base: &Base, steps: &[Step]) -> rustix::io::Result<((Attributes, OwnedFd), u64)> {
     let Some((last, above)) = steps.split_last() else { return Ok((open_dir(&base.dir, c".", false)?, base.device)) };
     let mut dir: Option<OwnedFd> = None;
@@ -376,7 +378,7 @@ fn open_by_path(base: &Base, steps: &[Step]) -> rustix::io::Result<((Attributes,
     let name = CString::new(&last.name[..]).map_err(|_| Errno::INVAL)?;
     let device = match &dir {
         Some(dir) => attributes(dir)?.identity.0,
-        // The root itself, or a directory in its base.
+        // The root itself, or a directory directly in its base.
         None => base.device,
     };
     Ok((open_dir(dir.as_ref().unwrap_or(&base.dir), &name, last.link)?, device))

@@ -1,12 +1,12 @@
-//! Subtree sums, and the decision which directories are split.
+//! Sums up subtrees, and decides which directories are split.
 //!
-//! One [`Node`] stands for one directory that is being read or has children being read. While it may still become a unit it holds
-//! the names it was given; when its sum outgrows the limits it becomes spine, after its parent, and what it held leaves. A finished
-//! directory that never outgrew them is handed to its parent as one unit, unless it holds names of files that have more names than it
-//! has seen (only asked for with hard links): then it stays open, and is held for `linked` if its parent is split.
+//! A [`Node`] stands for a directory that is being read, or whose children are being read. As long as it may still become a unit, it holds the names that it
+//! was given. When its sum outgrows the limits, it becomes spine, after its parent, and the names are emitted. A finished directory that never outgrew the
+//! limits is handed to its parent as one unit, unless it contains files with more names than were seen below it (this matters only with hard links): then it
+//! stays open, and is held for `linked` if its parent is split.
 //!
-//! The limits of a small tree depend on what it weighs ([`Small`]). Until they are known finished directories stay as they are below their
-//! parents, and nothing leaves; then each is divided, or becomes a unit, without being read again.
+//! The limits of a small tree depend on its weight ([`Small`]). Until they are known, finished directories are kept below their parents, and nothing is
+//! emitted. Then each is split, or becomes a unit, without being read again.
 
 mod node;
 
@@ -21,9 +21,9 @@ pub(super) use node::Node;
 /// Other limits for a tree that turns out to be small ([`super::Scan::run_sized`]).
 #[derive(Clone, Copy)]
 pub struct Small<'a> {
-    /// It holds at most so many entries, which the scan keeps in memory until it knows.
+    /// A tree is small if it contains at most this number of entries. The scan keeps them in memory until it knows whether it is.
     pub entries: u64,
-    /// Its limits, by what was found; asked once, and only if the tree is small.
+    /// The limits, computed from what was found; called once, and only if the tree is small.
     pub limits: &'a (dyn Fn(Weight) -> Limits + Sync),
 }
 
@@ -31,23 +31,23 @@ pub struct Small<'a> {
 pub(super) struct Tree<'a> {
     usual: Limits,
     small: Option<Small<'a>>,
-    /// Unknown as long as the tree may be a small one.
+    /// Unknown as long as the tree may be small.
     limits: OnceLock<Limits>,
-    /// Nodes that can do nothing before the limits are known: finished roots, and spine.
+    /// Nodes that have to wait until the limits are known: finished roots, and spine.
     waiting: Mutex<Vec<Arc<Node>>>,
     pub watch: &'a Watch,
-    /// Several roots may share an inode, so that one of them alone is never closed.
+    /// Several roots may share an inode, so a single root never contains all names of a file for certain.
     pub split_open_roots: bool,
     sink: &'a (dyn Fn(Event<'_>) + Sync),
-    /// Number of spine directories; held while one is announced, so that they are announced in order.
+    /// The number of spine directories. Locked while one is announced, so that they are announced in order.
     spines: Mutex<u32>,
-    /// Finished directories with open files, whose parents are spine.
+    /// Finished directories with open files whose parents are spine.
     held: Mutex<Vec<Arc<Node>>>,
-    /// What was told of names of an inode.
+    /// The weight of the names that were reported for each inode.
     linked: Mutex<HashMap<(u64, u64), Weight>>,
 }
 
-/// What the scan knows of the directory itself.
+/// Attributes of a directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attributes {
     pub mode: u32,
@@ -56,12 +56,12 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    /// Whether a user other than root and the one that runs this may put something else in the place of `child` in this directory.
+    /// Whether a user other than root and the one who runs this process could put something else in the place of `child` in this directory.
     pub fn lets_others_swap(self, child: Attributes) -> bool {
         const GROUP_OR_OTHERS: u32 = 0o022;
         const STICKY: u32 = 0o1000;
         let writable = self.mode & GROUP_OR_OTHERS != 0;
-        // In a sticky directory everybody may only touch what is theirs (inode(7)).
+        // In a sticky directory users can only rename or delete their own entries (inode(7)).
         !self.is_ours() || writable && (self.mode & STICKY == 0 || !child.is_ours())
     }
 
@@ -70,7 +70,7 @@ impl Attributes {
     }
 }
 
-/// A name of a file that has others.
+/// A name of a file that has several names.
 #[derive(Debug)]
 pub(super) struct LinkedName {
     pub name: Box<[u8]>,
@@ -79,16 +79,16 @@ pub(super) struct LinkedName {
     pub names: u32,
 }
 
-/// Something found in a directory.
+/// An entry, or entries, found in a directory.
 pub(super) enum Item<'a> {
     /// Names that are units by themselves if the directory is split: files, links, finished children.
     Names(&'a Names),
-    /// A name of a file that has others.
+    /// A name of a file that has several names.
     Linked(LinkedName),
     /// A directory on another file system that is not entered.
     Mount(&'a [u8], Attributes),
-    /// A finished child that is not yet a unit: of unknown limits, or with files that have names elsewhere (each inode, names seen, names in
-    /// all).
+    /// A finished child that is not yet a unit, because the limits are unknown, or because it has files with names elsewhere (for each inode: names seen,
+    /// link count).
     Child { child: &'a Arc<Node>, sum: Weight, open: Vec<((u64, u64), u32, u32)> },
 }
 
@@ -139,7 +139,7 @@ impl<'a> Tree<'a> {
         self.limits.get().copied()
     }
 
-    /// Everything was read: the limits are known now, and what waited for them leaves.
+    /// Ends the scan: the limits are known now, and everything that waited for them is emitted.
     pub fn conclude(&self) {
         if self.limits.get().is_none() {
             let small = self.small.filter(|_| !self.watch.stopped());
@@ -155,7 +155,7 @@ impl<'a> Tree<'a> {
 
     fn decide(&self, limits: Limits) {
         let mut waiting = lock(&self.waiting);
-        // Another thread may have been faster.
+        // Another thread may have set them already.
         if self.limits.set(limits).is_ok() {
             let nodes = std::mem::take(&mut *waiting);
             drop(waiting);
@@ -163,7 +163,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The limits; as long as they are unknown the node is told of them when they are.
+    /// The limits. If they are unknown, the node is continued as soon as they are known.
     fn limits_for(&self, node: &Arc<Node>) -> Option<Limits> {
         let known = || self.limits.get().copied();
         known().or_else(|| {
@@ -205,7 +205,7 @@ impl<'a> Tree<'a> {
         index
     }
 
-    /// Tells a root that cannot be read as one unit.
+    /// Emits a root that cannot be read as one unit.
     pub fn unread_root(&self, root: u32, name: &[u8]) {
         self.send_root(root, name, Weight { entries: 1, bytes: 0 });
     }
@@ -237,7 +237,7 @@ impl<'a> Tree<'a> {
         std::mem::take(&mut lock(&self.held))
     }
 
-    /// The weight of the names of an inode that were told.
+    /// The weight of the names of an inode that were reported.
     pub fn linked_weight(&self, inode: &(u64, u64)) -> Weight {
         lock(&self.linked).get(inode).copied().unwrap_or_default()
     }
@@ -250,7 +250,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Path of a name in a directory.
+/// The path of a name in a directory.
 pub(crate) fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }

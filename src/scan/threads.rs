@@ -1,17 +1,16 @@
-//! How many threads read a tree: as many as there are cores, and more where a thread spends its time waiting for another machine or
-//! for another process.
+//! How many threads read a tree: one per core, and more if the threads mostly wait for another machine or another process.
 
 use std::num::NonZero;
 use std::path::Path;
 
 use super::Root;
 
-/// Threads for file systems that answer from elsewhere. With 1 ms for each look-up (`scripts/compare.sh --slow --scan-threads N`), 5,000 files in
-/// one directory took 3.4 s with 2 threads, 1.1 s with 8, 0.7 s with 16, 0.4 s with 32, 64 and 128. A server has other clients too.
+/// The number of threads for file systems whose data come from elsewhere. With 1 ms for each lookup (`scripts/compare.sh --slow --scan-threads N`), 5,000
+/// files in one directory took 3.4 s with 2 threads, 1.1 s with 8, 0.7 s with 16, 0.4 s with 32, 64 and 128. More would not help, and a server has other
+/// clients too.
 const WAITING: NonZero<usize> = NonZero::new(32).unwrap();
 
-/// File systems whose answers come over a network or from another process: magic numbers of statfs(2), or what
-/// `stat -f` of coreutils knows them by.
+/// File systems whose data come over a network or from another process: magic numbers from statfs(2), or from the list in `stat -f` of coreutils.
 const ELSEWHERE: [u32; 24] = [
     0x0000_6969, // NFS
     0x0000_517b, // SMB
@@ -39,14 +38,14 @@ const ELSEWHERE: [u32; 24] = [
     0x1803_1977, // WekaFS
 ];
 
-/// The number of threads for a scan of these roots if nobody knows better.
+/// The default number of threads for a scan of these roots.
 pub fn usual_threads<'r>(roots: impl IntoIterator<Item = &'r Root>) -> NonZero<usize> {
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let waits = |root: &Root| is_elsewhere(&root.path());
     if roots.into_iter().any(waits) { cores.max(WAITING) } else { cores }
 }
 
-/// Whether what is there comes over a network or from another process.
+/// Whether the data at this path come over a network or from another process.
 pub fn is_elsewhere(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| ELSEWHERE.contains(&(found.f_type as u32)))
 }

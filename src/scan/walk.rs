@@ -1,8 +1,8 @@
 //! The walker: work stealing over directory handles.
 //!
-//! A directory is opened relative to its parent's handle and never by a full path, so that neither `PATH_MAX` nor a directory that
-//! is renamed meanwhile leads it astray; links are not followed. A large directory is divided while it is read: whoever has read a
-//! portion of it looks those names up, and leaves reading on to the next.
+//! A directory is opened relative to its parent's handle and never by its full path. Therefore neither `PATH_MAX` nor a directory that is renamed meanwhile
+//! leads the walker astray. Links are not followed. A large directory is divided while it is read: the thread that has read a portion looks its names up, and
+//! leaves the rest to another thread.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 impl Portion {
-    /// Forgets what the rules ignore in the directory at this path, and says how many entries that is.
+    /// Removes the names that the rules ignore in the directory at this path, and returns their number.
     fn leave_out(&mut self, rules: &Rules, path: &[u8]) -> u64 {
         if rules.is_empty() {
             return 0;
@@ -49,14 +49,14 @@ impl Portion {
         };
         sift(&mut self.directories, true);
         sift(&mut self.listed, false);
-        // They have one weight, and may be directories only where rsync's own rules exclude them.
+        // All names here have the same weight. They may be directories only if rsync's own rules exclude them.
         sift(&mut self.known.names, false);
         let left = c_strings(&self.known.names).count();
         self.known.weights.truncate(left);
         ignored
     }
 
-    /// Which files of rules it has.
+    /// Which files of rules the portion contains.
     fn present(&self) -> Present {
         let mut present = Present::default();
         [&self.directories, &self.listed, &self.known.names]
@@ -123,7 +123,7 @@ impl Walk<'_> {
         node.done(&look.tree);
     }
 
-    /// Ends the piece of work that [`Walk::spawn`] announced: by the end of the child's own node, or at once.
+    /// Visits a directory. The piece of work that [`Walk::spawn`] announced ends when the child's own node ends, or at once.
     fn visit<'s>(
         &'s self,
         scope: &Scope<'s>,
@@ -148,9 +148,9 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads a portion of a directory, and deals with it. What remains becomes a piece of work of its own, and the sub-directories
-    /// come on top of it: a thread with nothing to do reads on meanwhile, and this one goes down before it reads on.
-    /// `before` is how many entries there were in the portions before, but for those that are left out; of the first portion none.
+    /// Reads a portion of a directory and processes it. The rest becomes a task of its own, and the sub-directories are queued on top of it: an idle thread
+    /// continues with the rest meanwhile, and this thread goes down into the sub-directories first. `before` is the number of entries in earlier portions
+    /// without those that are left out; `None` for the first portion.
     fn read<'s>(
         &'s self,
         scope: &Scope<'s>,
@@ -166,7 +166,7 @@ impl Walk<'_> {
                 rules.map(|rules| if before.is_none() { self.rules(&rules, node, &dir, portion, more) } else { rules });
             let left_out = rules.as_ref().map_or(0, |rules| portion.leave_out(rules, &node.path()));
             if left_out > 0 {
-                // rsync would copy what is ignored with the whole. A path that is too long for it is an error then.
+                // Split, because rsync would copy ignored entries if it copied the whole directory. If its path is too long to be split, that is an error.
                 node.split(&look.tree);
             }
             let count = before.unwrap_or(0) + count - left_out;
@@ -191,14 +191,14 @@ impl Walk<'_> {
             }
             let enter = |name: &CStr, link| match &rules {
                 None => self.spawn(scope, node, &dir, name.to_owned(), link, None),
-                // A directory meanwhile: it was not judged as one, and came too late.
+                // A file that has become a directory meanwhile: the rules for directories were not applied to it, and it is too late to read it.
                 Some(_) => node.split(&look.tree),
             };
             look.take(node, &dir, listed, known, entered, !more, enter);
         });
     }
 
-    /// The rules in a directory, of which the first portion was listed.
+    /// The rules in a directory whose first portion was listed.
     fn rules(&self, above: &Rules, node: &Arc<Node>, dir: &OwnedFd, portion: &Portion, more: bool) -> Rules {
         let present = if more { Present::unknown() } else { portion.present() };
         let (rules, unread) = above.inside(dir, &node.path(), present);
@@ -208,7 +208,7 @@ impl Walk<'_> {
         rules
     }
 
-    /// Fills a portion, and tells whether the directory may have more, and how many entries it was. Inlined for the reason told in [`super::look`].
+    /// Fills a portion. Returns whether the directory may have more, and how many entries were read. Inlined for the reason given in [`super::look`].
     #[inline(always)]
     fn list(&self, node: &Arc<Node>, dir: &OwnedFd, portion: &mut Portion) -> (bool, u64) {
         let Walk(look) = self;
@@ -217,7 +217,7 @@ impl Walk<'_> {
         if let Some(errno) = failed {
             look.tell_error(node, b"", READ_DIRECTORY, errno, false);
             if look.scan.gitignore {
-                // Nobody knows whether something in it is ignored.
+                // It is unknown whether the directory contains ignored entries, so it must not be copied as a whole.
                 node.split(&look.tree);
             }
         }

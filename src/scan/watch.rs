@@ -1,11 +1,11 @@
-//! Live counts of a scan, and the way to stop it.
+//! Live counts of a scan, and the means to stop it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Weight;
 use super::levels::{Levels, Unfound};
 
-/// Live counts of a scan, and the way to stop it; shared with whoever shows progress.
+/// Live counts of a scan, and the means to stop it. It is shared with the code that shows progress.
 #[derive(Debug, Default)]
 pub struct Watch {
     entries: AtomicU64,
@@ -17,7 +17,7 @@ pub struct Watch {
     awaited: AtomicBool,
 }
 
-/// What a scan has found so far, as another machine tells it.
+/// What a scan has found so far, in the form in which another machine reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     entries: u64,
@@ -35,7 +35,7 @@ impl Watch {
         Counts { entries, directories, bytes, roots, levels: self.levels.counts() }
     }
 
-    /// Counts what was found elsewhere since `before`, which is `now` from then on.
+    /// Adds what was found elsewhere since `before`, and sets `before` to `now`.
     pub(crate) fn count_more(&self, before: &mut Counts, now: Counts) {
         let entries = now.entries.saturating_sub(before.entries);
         let bytes = now.bytes.saturating_sub(before.bytes);
@@ -58,17 +58,17 @@ impl Watch {
         self.directories.load(Ordering::Relaxed)
     }
 
-    /// Makes the scan end early. What it has not read by then is in no event.
+    /// Makes the scan end early. Entries that it has not read by then are in no event.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Says whether somebody has nothing to do because of the scan.
+    /// Sets whether other work is idle because it waits for the scan.
     pub(crate) fn set_awaited(&self, awaited: bool) {
         self.awaited.store(awaited, Ordering::Relaxed);
     }
 
-    /// Whether somebody has nothing to do because of the scan, as far as was said.
+    /// Whether other work is idle because it waits for the scan, as last set.
     pub(crate) fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::Relaxed)
     }
@@ -82,7 +82,7 @@ impl Watch {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// What the scan has still to find; `None` where nothing says how much that is.
+    /// How much the scan still has to find; `None` if too little is known for an estimate.
     pub(crate) fn unfound(&self) -> Option<Unfound> {
         self.levels.unfound(self.roots.load(Ordering::Relaxed))
     }
@@ -92,7 +92,7 @@ impl Watch {
         self.count(1, Weight { entries: 1, bytes: 0 });
     }
 
-    /// Counts what was found in a directory so deep below its source; `is_read` if that was the last of it.
+    /// Counts what was found in a directory at this depth below its source; `is_read` means that the directory is complete.
     pub(super) fn count_in(&self, depth: usize, directories: u64, weight: Weight, is_read: bool) {
         self.count(directories, weight);
         self.levels.count(depth, directories, weight.entries - directories, is_read);

@@ -1,29 +1,29 @@
-//! What entries weigh, and how much a unit may.
+//! The weight of entries, and the limits of units.
 
 use std::num::NonZero;
 
-/// How large a unit (and a bucket) may be.
+/// The largest weight of a unit, and of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Entries (files, links, directories, ...), counted with all that is below a directory.
+    /// The number of entries (files, links, directories, ...), including everything below a directory.
     pub entries: NonZero<u64>,
-    /// Bytes of regular files, by their length.
+    /// The number of bytes in regular files, by their length.
     pub bytes: NonZero<u64>,
 }
 
 impl Limits {
-    /// Whether a sum is within the limits.
+    /// Whether this weight is within the limits.
     pub fn hold(&self, weight: Weight) -> bool {
         weight.entries <= self.entries.get() && weight.bytes <= self.bytes.get()
     }
 }
 
-/// What a unit, a bucket or a tree weighs.
+/// The weight of a unit, a bucket or a tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Weight {
-    /// Entries, directories included.
+    /// The number of entries, including directories.
     pub entries: u64,
-    /// Bytes of regular files, by their length.
+    /// The number of bytes in regular files, by their length.
     pub bytes: u64,
 }
 

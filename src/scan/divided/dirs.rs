@@ -1,4 +1,4 @@
-//! Who reads, and what there is to be read: data, and what changes it. Nobody waits here.
+//! The readers and the directories that are to be read: plain data, and functions that change it. Nothing here blocks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,42 +9,42 @@ use super::lock;
 use crate::scan::part::{Handed, Order, Step};
 use crate::scan::subtree::Node;
 
-/// Who had nothing to give is not asked again before.
+/// A reader that had nothing to give back is not asked again before this time has passed.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// Number of one that reads.
+/// The number of a reader.
 pub type Member = usize;
-/// How one that reads is told something.
+/// The function that gives a reader an order.
 pub type Says = Box<dyn Fn(Order) + Send + Sync>;
 
 #[derive(Default)]
 pub struct State {
     pub members: Vec<Reads>,
-    /// Directories that nobody has. The last one is given away first.
+    /// Directories that no reader has. The last one is given away first.
     pub spare: Vec<Arc<Dir>>,
-    /// The same, of those that only this machine reads.
+    /// Directories that no reader has, and that only this machine can read.
     pub own: Vec<Arc<Dir>>,
-    /// Directories that are not read to the end.
+    /// The number of directories that have not been read completely.
     pub open: usize,
 }
 
-/// One that reads.
+/// A reader.
 pub struct Reads {
     pub says: Arc<Says>,
     pub dirs: HashMap<u64, Arc<Dir>>,
     pub next: u64,
-    /// With less than this it has nothing to do soon.
+    /// With fewer directories than this, it will soon have nothing to do.
     pub low: usize,
-    /// It is this machine.
+    /// It runs on this machine.
     pub is_here: bool,
-    /// It gets what anybody may read.
+    /// It gets directories that any reader may read.
     pub takes: bool,
     pub is_gone: bool,
-    /// It is to give something back.
+    /// It was asked to give directories back, and has not answered yet.
     pub asked: bool,
     pub had_nothing: Option<Instant>,
-    /// How often something was heard of it.
+    /// How often it was heard.
     pub heard: u64,
-    /// What it says is being dealt with.
+    /// How many of its reports are being processed.
     pub listened_to: u32,
 }
 
@@ -53,7 +53,7 @@ impl Reads {
         !self.is_gone && self.dirs.len() < self.low
     }
 
-    /// Whether it may have something to give back.
+    /// Whether it may have directories to give back.
     pub fn has_much(&self) -> bool {
         let had_nothing = self.had_nothing.is_some_and(|at| at.elapsed() < ASK_AGAIN);
         !self.is_gone && self.takes && !self.asked && !had_nothing && self.dirs.len() > self.low
@@ -74,18 +74,18 @@ pub struct Dir {
     pub root: u32,
     pub name: Box<[u8]>,
     pub link: bool,
-    /// Only this machine reads it.
+    /// Only this machine can read it.
     pub is_own: AtomicBool,
     pub told: Mutex<Told>,
 }
 
 #[derive(Default)]
 pub struct Told {
-    /// Known since it was opened.
+    /// Its node; known since the directory was opened.
     pub node: Option<Arc<Node>>,
-    /// Hashes of the names that were told, if it was not all at once.
+    /// Hashes of the names that were reported, unless all were reported at once.
     pub names: HashSet<(u64, u64)>,
-    /// Somebody else has told a part of it before.
+    /// An earlier reader has reported a part of it.
     pub again: bool,
 }
 
@@ -98,7 +98,7 @@ impl Dir {
         steps
     }
 
-    /// Somebody else goes on with it.
+    /// Prepares the directory for another reader, which starts again from its beginning.
     pub fn is_left(&self) {
         let mut told = self.told();
         told.again = told.node.is_some();
@@ -110,13 +110,13 @@ impl Dir {
 }
 
 impl State {
-    /// Nobody has it any more.
+    /// Puts back a directory that no reader has any more.
     pub fn put(&mut self, dir: Arc<Dir>) {
         let pool = if dir.is_own.load(Ordering::Relaxed) { &mut self.own } else { &mut self.spare };
         pool.push(dir);
     }
 
-    /// The one with the most.
+    /// The reader that can give back the most directories.
     pub fn richest(&self) -> Option<Member> {
         let much = self.members.iter().enumerate().filter(|(_, reads)| reads.has_much());
         much.max_by_key(|(_, reads)| reads.dirs.len()).map(|(member, _)| member)

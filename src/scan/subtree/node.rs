@@ -1,4 +1,4 @@
-//! One directory that is being read, or has children being read.
+//! A directory that is being read, or whose children are being read.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,39 +14,39 @@ pub(in crate::scan) struct Node {
     parent: Option<Arc<Node>>,
     pub(super) root: u32,
     name: Box<[u8]>,
-    /// Directories above it, up to that of its root.
+    /// How many directories are above it, up to that of its root.
     depth: u32,
     attributes: Attributes,
-    /// Why this directory must not be split; one above it may be the reason as well.
+    /// Why this directory must not be split. A directory above it may also forbid it, see `in_whole`.
     whole: Option<KeptWhole>,
-    /// `whole`, or a directory above is.
+    /// Whether this directory or one above it must stay whole.
     in_whole: bool,
-    /// A link was followed to this directory or to one above.
+    /// Whether a link was followed to this directory or to one above it.
     in_link: bool,
-    /// Somebody else may put something in the place of this directory, or of one above it in the source.
+    /// Whether another user could put something else in the place of this directory, or of one above it in the source.
     pub(super) exposed: bool,
-    /// Bytes that paths of split directories below this one may still take; none if it must not be split itself.
+    /// How many bytes the paths of split directories below this one may still use; 0 if this directory itself must not be split.
     room: usize,
-    /// Pieces of work not finished: reading the directory itself, by portions, and each child directory.
+    /// Unfinished pieces of work: each portion of the directory itself, and each child directory.
     pending: AtomicUsize,
     pruned: AtomicBool,
     state: Mutex<State>,
 }
 
-/// Everything but `spine` and `is_open` is empty once `spine` is known, and the limits are.
+/// Everything but `spine` and `is_open` is empty once this directory is spine and the limits are known.
 #[derive(Debug, Default)]
 struct State {
     spine: Option<u32>,
     held: Names,
     sum: Weight,
-    /// Mount points: never a unit, spine if this directory is.
+    /// Mount points that are not entered: never units, but spine if this directory is.
     mounts: Vec<(Box<[u8]>, Attributes)>,
     linked: Vec<LinkedName>,
-    /// Finished children that are no units yet.
+    /// Finished children that are not units yet.
     children: Vec<Arc<Node>>,
-    /// Finished with files that have names elsewhere.
+    /// Whether it is finished and contains files that have names elsewhere.
     is_open: bool,
-    /// Files with names not seen below this directory: names seen, names in all.
+    /// Files of which not all names were seen below this directory: names seen, link count.
     open: HashMap<(u64, u64), (u32, u32)>,
 }
 
@@ -88,8 +88,8 @@ impl Node {
         })
     }
 
-    /// Limits the paths of directories that are split: arguments of rsync have to stay within what a system call takes. `self` is new, and
-    /// that of a root.
+    /// Limits the length of the paths of split directories, because arguments of rsync must be paths that a system call takes. `self` is a new node of a
+    /// root.
     pub fn within(mut self: Arc<Self>, room: usize) -> Arc<Node> {
         let node = Arc::get_mut(&mut self).expect("nobody else has a new node");
         node.room = room.saturating_sub(node.name.len());
@@ -114,12 +114,12 @@ impl Node {
         self.in_whole
     }
 
-    /// Links in here are not followed: they may lead round in circles, and all of it is one unit anyway.
+    /// Whether links in here are not followed: they could form a loop, and everything in here is one unit anyway.
     pub fn is_in_link(&self) -> bool {
         self.in_link
     }
 
-    /// Whether somebody else may put something in the place of this child, or of a directory above it in the source.
+    /// Whether another user could put something else in the place of this child, or of a directory above it in the source.
     pub fn exposes(&self, child: Attributes) -> bool {
         self.exposed || self.attributes.lets_others_swap(child)
     }
@@ -139,7 +139,7 @@ impl Node {
         names.iter().rev().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(&b'/')
     }
 
-    /// The way to it from the root's base.
+    /// The path components from the root's base.
     pub fn steps(&self) -> Vec<Step> {
         let mut steps: Vec<Step> = std::iter::successors(Some(self), |node| node.parent.as_deref())
             .filter(|node| !node.name.is_empty())
@@ -153,7 +153,7 @@ impl Node {
         self.attributes.identity
     }
 
-    /// Counts what is in it and cannot outgrow the limits: it is not held, because the directory is never split.
+    /// Counts contents that cannot outgrow the limits. They are not held, because the directory is never split.
     pub fn add(&self, inside: Weight) {
         lock(&self.state).sum += inside;
     }
@@ -163,18 +163,18 @@ impl Node {
         &self.name
     }
 
-    /// Bytes of its path, each name with a slash.
+    /// The length of its path in bytes, each name with a slash.
     pub fn path_length(&self) -> usize {
         let above = std::iter::successors(Some(self), |node| node.parent.as_deref());
         above.map(|node| node.name.len() + usize::from(!node.name.is_empty())).sum()
     }
 
-    /// The sum so far.
+    /// The weight found so far.
     pub fn sum(&self) -> Weight {
         lock(&self.state).sum
     }
 
-    /// Files with names not seen below this finished directory.
+    /// Files of which not all names were seen below this finished directory.
     pub fn open(&self) -> Vec<(u64, u64)> {
         let mut seen = HashMap::new();
         self.count_names(&mut seen);
@@ -189,7 +189,7 @@ impl Node {
         state.children.iter().for_each(|child| child.count_names(seen));
     }
 
-    /// This directory as a unit of its parent, which is spine.
+    /// This directory as a unit of its parent, which must be spine.
     pub fn as_linked_dir(&self) -> LinkedDir {
         let parent = self.parent.as_deref().expect("a root is not held");
         let spine = lock(&parent.state).spine.expect("its parent was split");
@@ -212,16 +212,17 @@ impl Node {
         false
     }
 
-    /// Announces a piece of work: more of the directory, or a child, whose own last [`Node::done`] ends it here too.
+    /// Announces a piece of work: another portion of the directory, or a child. Each is ended by a call of [`Node::done`]; for a child, its own last one does
+    /// it.
     pub fn expect_more(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes something found in this directory: hands it on if the directory is spine, else holds it, and splits if that is too much.
+    /// Takes an entry of this directory: emits it if the directory is spine; otherwise holds it, and splits the directory if it becomes too large.
     pub fn take(self: &Arc<Self>, tree: &Tree<'_>, item: Item<'_>) {
         tree.decide_if_large();
         let mut state = lock(&self.state);
-        // Looked at under the lock: what is held here while they are unknown is taken out after they are known.
+        // Read under the lock: anything that is held here while the limits are unknown is taken out by `go_on` when they are known.
         let limits = tree.limits.get().copied();
         if let (Some(spine), Some(limits)) = (state.spine, limits) {
             drop(state);
@@ -254,12 +255,12 @@ impl Node {
         }
     }
 
-    /// Whether this directory is to be split at this weight.
+    /// Whether this directory has to be split if it has this weight.
     fn outgrows(&self, limits: Limits, sum: Weight) -> bool {
         !self.in_whole && !self.is_too_long() && !limits.hold(sum)
     }
 
-    /// Ends one pending piece of work. The last one hands the directory to its parent, unless it is spine.
+    /// Ends a pending piece of work. The last one hands the directory to its parent, unless the directory is spine.
     pub fn done(self: &Arc<Self>, tree: &Tree<'_>) {
         let mut node = Arc::clone(self);
         while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -275,7 +276,7 @@ impl Node {
             return;
         }
         let sum = state.sum;
-        // From now on those above count: kept at each level, the files of a farm of links would fill the memory.
+        // From here on the directories above do the counting: if each level kept its own copy, a tree full of hard links would fill the memory.
         let open: Vec<_> =
             std::mem::take(&mut state.open).into_iter().map(|(inode, (seen, names))| (inode, seen, names)).collect();
         state.is_open = !open.is_empty();
@@ -288,7 +289,7 @@ impl Node {
             return;
         };
         match tree.limits.get() {
-            // It was held back until now.
+            // The directory had been held back until the limits were known.
             Some(limits) if self.outgrows(*limits, sum) => self.split(tree),
             Some(limits) if open.is_empty() || self.in_whole => {
                 let mut one = Names::default();
@@ -299,7 +300,7 @@ impl Node {
         }
     }
 
-    /// The limits are known, and this finished root or directory that was split has waited for them.
+    /// Continues this finished root or split directory, which has waited for the limits.
     pub(super) fn go_on(self: &Arc<Self>, tree: &Tree<'_>, limits: Limits) {
         let state = lock(&self.state);
         match state.spine {
@@ -323,10 +324,10 @@ impl Node {
         }
     }
 
-    /// Nothing below this finished directory is of interest any more. Returns what it weighs.
+    /// Ends this finished directory, which becomes a unit. Returns its weight.
     fn become_unit(&self, tree: &Tree<'_>, limits: Limits) -> Weight {
         let sum = self.forget_children();
-        // Of directories in each other the first is told.
+        // If directories with too long paths are nested, only the outermost is reported.
         let first_too_long = self.is_too_long() && self.parent.as_ref().is_none_or(|parent| !parent.is_too_long());
         let whole = self.whole.or((first_too_long && !self.in_whole).then_some(KeptWhole::LongPath));
         if let Some(why) = whole.filter(|_| !limits.hold(sum)) {
@@ -335,7 +336,7 @@ impl Node {
         sum
     }
 
-    /// Parents and children hold each other, and nobody else would end that. Returns what the directory weighs.
+    /// Drops the children, because parents and children refer to each other and would never be freed. Returns the weight of the directory.
     pub fn forget_children(&self) -> Weight {
         let mut state = lock(&self.state);
         let (sum, mut nodes) = (state.sum, std::mem::take(&mut state.children));
@@ -346,7 +347,7 @@ impl Node {
             nodes.extend(below);
             looked_at += 1;
         }
-        // The deepest goes first: a chain of parents that only it holds would go by recursion.
+        // The deepest node is dropped first: dropping a chain of parents by recursion could overflow the stack.
         while nodes.pop().is_some() {}
         sum
     }
@@ -375,7 +376,7 @@ impl Node {
         }
     }
 
-    /// What a directory that was split has held leaves.
+    /// Emits everything that a directory held when it was split.
     fn release(self: &Arc<Self>, tree: &Tree<'_>, spine: u32, limits: Limits, mut state: MutexGuard<'_, State>) {
         let held = std::mem::replace(&mut *state, State { spine: Some(spine), ..State::default() });
         drop(state);
@@ -392,7 +393,7 @@ impl Node {
         tree.announce(Some(self), self.root, &below(path, name), attributes, None);
     }
 
-    /// Finished children of a directory that was split: each is split, held for `linked`, or a unit.
+    /// Handles finished children of a split directory: each is split, held for `linked`, or becomes a unit.
     fn place(&self, tree: &Tree<'_>, spine: u32, limits: Limits, children: &[Arc<Node>]) {
         let mut units = Names::default();
         for child in children {
