@@ -1,4 +1,4 @@
-//! Runs in batch jobs of Slurm: they are submitted, followed, and queued again where their time is too short.
+//! Runs in batch jobs of Slurm: they are submitted, followed, and queued again if their time is too short.
 
 mod follow;
 mod script;
@@ -21,26 +21,27 @@ pub use follow::follow;
 pub use script::Script;
 pub use submit::{Submission, submit, submit_again};
 
-/// So often in a row a job is queued again in which nothing was done, where no file is gone on with in its middle.
+/// A job is not queued again if no bucket was finished this many times in a row: it would probably never finish, unless rsync can continue a file in its
+/// middle.
 const IN_VAIN: u64 = 2;
 
-/// The run that the same job of Slurm has begun before it was queued again, if it has left one.
+/// The run that this Slurm job had begun before it was queued again, if it has left one.
 pub fn queued_again(run: &Run) -> Option<BegunRun> {
     let count: u64 = std::env::var("SLURM_RESTART_COUNT").ok()?.trim().parse().ok()?;
     let parent = run.config.buckets.as_ref().filter(|_| count > 0)?;
     let parent = run.config.cwd.join(parent);
     let job = std::env::var("SLURM_JOB_ID").ok()?;
-    // Another job may have been given the same command.
+    // The same command may have been given to another job.
     let is_its = |begun: &BegunRun| Batch::of(begun.directory()).job().is_none_or(|its| its == job);
     let is_same = |begun: &BegunRun| begun.arguments() == run.again && begun.current_dir() == run.config.cwd;
     let mut begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
-    // Names of runs begin with the time.
+    // Names of runs begin with the time, so the last one is the newest.
     let last = begun.rfind(|begun| is_same(begun) && is_its(begun))?;
     complain_text(&format!("the job was queued again: going on with {}", Printable::path(last.directory())));
     Some(last)
 }
 
-/// Writes down whose run it is. Without that it is known by its command.
+/// Records to which job a run belongs. Without this record the run is recognised by its command.
 pub fn hear(event: &Event<'_>, requeues: bool) {
     let (Event::RunDirectory(dir), true) = (event, requeues) else { return };
     let Ok(job) = std::env::var("SLURM_JOB_ID") else { return };
@@ -49,7 +50,8 @@ pub fn hear(event: &Event<'_>, requeues: bool) {
     }
 }
 
-/// Has Slurm queue this job again: the last thing that is done in it. Not for ever: a job in which nothing comes to its end would come back day after day.
+/// Asks Slurm to queue this job again, as the last step of the job. This is limited, because a job in which nothing gets finished would come back day after
+/// day.
 pub fn requeue(dir: Option<&Path>) {
     let (Some(job), Some(dir)) = (std::env::var_os("SLURM_JOB_ID"), dir) else { return };
     let shown = Printable::os(&job);

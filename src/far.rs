@@ -1,14 +1,13 @@
-//! The scan of sources on another machine: it is read there, by the best means that is to be had, and told here as [`Scan::run`] tells a scan
-//! of this machine.
+//! Scans sources on another machine: the tree is read there, by the best available means, and reported here as [`Scan::run`] reports a scan of this machine.
 //!
-//! A means is a way to have a tree listed: this program itself where the same version is installed there, `find`, or rsync's own listing,
-//! which a daemon and a restricted login give as well. [`look`] asks which of them there are, [`Found::choose`] takes the best one that knows all that a scan
-//! asks for, and [`scan`] has it list.
+//! A means is a way to list a tree: this program, if the same version is installed there, `find`, or rsync's own listing, which also works with a daemon and
+//! a restricted login. [`look`] asks which of them are available, [`Found::choose`] selects the best one that supports everything the scan needs, and
+//! [`scan`] runs it.
 //!
-//! A listing counts as complete only if what made it says so at its end. Everything else is an error that ends the scan: what was told until
-//! then is true, and is not all.
+//! A listing counts as complete only if the lister says so at its end. Everything else is an error that ends the scan: what was reported until then is true,
+//! but incomplete.
 //!
-//! Nothing is left there when this process goes: whatever runs there ends with its standard input, or with rsync's connection.
+//! Nothing is left running there when this process is gone: each lister ends when its standard input ends, or with rsync's connection.
 
 mod agent;
 mod begun;
@@ -33,39 +32,38 @@ pub use agent::serve;
 pub use listing::{Listing, begin as begin_listing};
 pub use means::{Found, Means, Wanted, look, look_at};
 
-/// So long it is waited before a server is asked again that had no place for one more client, or did not answer.
+/// The pauses before a server is asked again that had no place for another client, or did not answer.
 pub const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// How what is on the other machine is reached.
+/// How the other machine is reached.
 #[derive(Debug, Clone)]
 pub struct Reach {
     /// Starts a POSIX shell there that reads its script from standard input, such as `ssh HOST sh -s`; `None` if only an rsync answers there.
     pub shell: Option<Invocation>,
-    /// rsync with the options that lead there, and nothing else.
+    /// rsync with the options that are needed to reach it, and no others.
     pub rsync: Invocation,
-    /// Each root of the scan as a source of rsync, which nothing in its name may change: with a slash at its end for the contents of
-    /// a base.
+    /// Each root of the scan as an rsync source argument, in which rsync must expand nothing. It ends with a slash for the contents of a base.
     pub words: Vec<OsString>,
-    /// What does not move for so long is ended.
+    /// A process that shows no activity for this time is ended.
     pub stall: Option<Duration>,
 }
 
-/// What a scan of another machine works with.
+/// The inputs of a scan of another machine.
 #[derive(Clone, Copy)]
 pub struct Far<'a> {
-    /// The roots there, and what is asked of them. Their bases are paths of that machine; a relative one begins at the home of the user there.
+    /// The scan. Its roots are on the other machine; a relative base begins at the user's home directory there.
     pub scan: &'a Scan,
-    /// The way there.
+    /// How the machine is reached.
     pub reach: &'a Reach,
-    /// What lists.
+    /// The means that lists.
     pub means: Means,
-    /// Number of the user who lists there, if that is known ([`Found::user`]).
+    /// The ID of the user who lists there, if it is known ([`Found::user`]).
     pub user: Option<u32>,
-    /// Device and inode that the one root must have, if that is known ([`hold::Hold`]).
+    /// The device and inode that the only root must have, if they are known ([`hold::Hold`]).
     pub identity: Option<(u64, u64)>,
-    /// rsync's listing of it, where that has begun already ([`begin_listing`]).
+    /// rsync's listing of the root, if it has already begun ([`begin_listing`]).
     pub begun: Option<&'a Listing>,
-    /// Whose children go on while the scan does: it ends with them.
+    /// The scan ends when this supervisor is stopped.
     pub supervisor: &'a Supervisor,
 }
 
@@ -75,7 +73,7 @@ impl std::fmt::Debug for Far<'_> {
     }
 }
 
-/// Whether a root is the one that was looked at before, if that was looked at.
+/// Checks that a root is the directory that was looked at before, if it was.
 ///
 /// # Errors
 /// It is another directory.
@@ -87,11 +85,11 @@ fn check_root(expected: Option<(u64, u64)>, found: (u64, u64)) -> Result<()> {
     Err(error.remedy("run it again").exit(EXIT_PARTIAL))
 }
 
-/// Scans all roots, as [`Scan::run_sized`] does on this machine: with its events, its guarantees and its counts. The directories of other machines are known
-/// by device and inode only where the means tells them, else all are `(0, 0)`, and a directory whose owner is not told is exposed.
+/// Scans all roots, as [`Scan::run_sized`] does on this machine: with the same events, guarantees and counts. Directories have a device and inode only if the
+/// means reports them, otherwise `(0, 0)`. A directory whose owner is not reported counts as exposed.
 ///
 /// # Errors
-/// The listing did not come to its end, or cannot be understood; or the means does not know what is asked for ([`Found::choose`]).
+/// The listing is incomplete or cannot be understood, or the means does not support what the scan needs ([`Found::choose`]).
 pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     far.means.refuse(far.scan)?;
     match far.means {
@@ -101,12 +99,12 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
     }
 }
 
-/// One thread does not make a listing faster; it is what [`Scan::new`] asks for.
+/// The number of threads that [`Scan::new`] needs. More threads do not make a listing faster.
 pub const THREADS: NonZero<usize> = NonZero::<usize>::MIN;
 
-/// An error of the other machine by its number, which may be anything.
+/// An error number as reported by the other machine, where it may be anything.
 fn errno(number: i64) -> Errno {
-    /// The largest that Linux has (rustix refuses others).
+    /// The largest error number of Linux (rustix refuses larger ones).
     const MOST: i32 = 4095;
     i32::try_from(number).ok().filter(|number| (1..=MOST).contains(number)).map_or(Errno::IO, Errno::from_raw_os_error)
 }

@@ -1,7 +1,7 @@
-//! The guard of deletions (`--delete-limit`): the options that ask rsync what it would delete, what its answer adds up to, and the options that
-//! delete nothing. What the sources were in the last run is remembered in [`memory`].
+//! The guard of deletions (`--delete-limit`): the options that ask rsync what it would delete, the sum of its answers, and the options that delete nothing.
+//! The state of the sources in the last run is remembered in [`memory`].
 //!
-//! The count is a run like any other with `-n`: what several rsyncs name is what one `rsync -n --delete` names.
+//! The count is a run like any other, with `-n`: several rsyncs together report the same deletions as one `rsync -n --delete`.
 
 pub mod memory;
 
@@ -14,12 +14,12 @@ use crate::report::Event;
 use crate::rsync::filter::unescape;
 use crate::rsync::options::{Delete, Group, Opt, Options};
 
-/// How many names of what is not deleted are told.
+/// How many names of entries that are not deleted are reported.
 const NAMED: usize = 10;
 /// How rsync's lines about deletions begin (`--info=del`).
 const DELETING: &[u8] = b"deleting ";
 
-/// Options that are about how, when and whether files are copied, or that would end the count before its time.
+/// Options that concern how, when and whether files are copied, or that would end the count early. The count runs without them.
 const COPYING: [Opt; 9] = [
     Opt::Checksum,
     Opt::Fuzzy,
@@ -31,15 +31,15 @@ const COPYING: [Opt; 9] = [
     Opt::StopAt,
     Opt::WriteBatch,
 ];
-/// When something is deleted does not change what is.
+/// Options that only choose when something is deleted, not what.
 const TIMES: [Opt; 5] = [Opt::Delete, Opt::DeleteBefore, Opt::DeleteDuring, Opt::DeleteDelay, Opt::DeleteAfter];
 /// Options with which nothing is deleted at the destination.
 const COPIES_NOTHING: [Opt; 3] = [Opt::ListOnly, Opt::OnlyWriteBatch, Opt::ReadBatch];
 
-/// Refuses a limit where nothing would be deleted, and where what `rsync -n` counts is not what is deleted.
+/// Refuses a limit if nothing would be deleted, or if `rsync -n` would count something else than is deleted.
 ///
 /// # Errors
-/// The options delete nothing, or what they delete cannot be counted before.
+/// The options delete nothing, or their deletions cannot be counted beforehand.
 pub fn refuse(options: &Options, limit: DeleteLimit) -> Result<()> {
     refuse_without_deletion(options)?;
     if limit == DeleteLimit::Unlimited {
@@ -60,7 +60,7 @@ pub fn refuse(options: &Options, limit: DeleteLimit) -> Result<()> {
     Ok(())
 }
 
-/// Why what is deleted is not what `rsync -n` tells before.
+/// Why the deletions can differ from what `rsync -n` reports, if they can.
 fn uncountable(options: &Options) -> Option<&'static str> {
     let meaning = options.meaning();
     let after = meaning.delete == Some(Delete::After);
@@ -77,7 +77,7 @@ fn uncountable(options: &Options) -> Option<&'static str> {
     }
 }
 
-/// Options with which an entry of the transfer may be missing at the destination without being told as created.
+/// Options with which an entry that does not exist at the destination may not be reported as created.
 const SKIPPING: [Opt; 6] = [Opt::Existing, Opt::MaxSize, Opt::MinSize, Opt::LinkDest, Opt::CopyDest, Opt::CompareDest];
 
 fn refuse_without_deletion(options: &Options) -> Result<()> {
@@ -93,7 +93,7 @@ fn refuse_without_deletion(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The options that ask what would be deleted.
+/// The options for the run that counts deletions.
 ///
 /// ```
 /// use multi_sync::harness::{guard, rsync::options::Options};
@@ -105,7 +105,7 @@ pub fn counting(options: &Options) -> Result<Options> {
     let mut words = Vec::new();
     for setting in options.settings() {
         match setting.spec.id {
-            // -P is --partial --progress, and a partial directory is protected from deletion.
+            // -P is --partial --progress. --partial is kept, because a partial directory is protected from deletion.
             Opt::P => words.push("--partial".into()),
             Opt::DryRun => {}
             opt if setting.spec.group == Group::Printing || COPYING.contains(&opt) || TIMES.contains(&opt) => {}
@@ -117,7 +117,7 @@ pub fn counting(options: &Options) -> Result<Options> {
     Options::parse(&words)
 }
 
-/// The options that copy the same and delete nothing, whatever has to make way for it.
+/// The options that copy the same but delete nothing, not even an entry that is in the way of a copy.
 ///
 /// ```
 /// use multi_sync::harness::{guard, rsync::options::Options};
@@ -128,26 +128,26 @@ pub fn counting(options: &Options) -> Result<Options> {
 pub fn keeping(options: &Options) -> Result<Options> {
     let deletes = |opt: Opt| opt.spec().group == Group::Deletion && opt != Opt::RemoveSourceFiles;
     let mut words = options.without(|setting| deletes(setting.spec.id)).argv();
-    // What is missing was not to be told as an error.
+    // With --delete-missing-args missing sources are not errors, so they must not become errors here.
     words.extend(options.has(Opt::DeleteMissingArgs).then(|| "--ignore-missing-args".into()));
     Options::parse(&words)
 }
 
-/// Takes note of deletions as they are told.
+/// Collects deletions as they are reported.
 #[derive(Debug, Default)]
 pub struct Deletions(Mutex<Found>);
 
 /// What would be deleted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// How many entries.
+    /// The number of entries.
     pub count: u64,
-    /// The first of them in the order of their bytes.
+    /// The first of them, in byte order.
     pub first: BTreeSet<Vec<u8>>,
 }
 
 impl Deletions {
-    /// Takes note of what an rsync has said.
+    /// Takes a line of rsync's output.
     pub fn note(&self, event: &Event<'_>) {
         let Event::Said(line) = event else { return };
         let Some(name) = line.strip_prefix(DELETING) else { return };
@@ -162,7 +162,7 @@ impl Deletions {
         }
     }
 
-    /// What was found so far.
+    /// Takes what was found so far.
     pub fn take(&self) -> Found {
         std::mem::take(&mut self.lock())
     }

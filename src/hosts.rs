@@ -1,6 +1,6 @@
-//! Source hosts of a many-to-one run: who they are, how many rsyncs each gets, and how they are reached.
+//! The source hosts of a many-to-one run: which they are, how many rsyncs each gets, and how they are reached.
 //!
-//! Everything about a connection but the host's name belongs to ssh's own configuration (ssh_config(5)): ports, keys, jump hosts.
+//! Everything about a connection except the host's name is left to ssh's own configuration (ssh_config(5)): ports, keys, jump hosts.
 
 mod agents;
 mod queue;
@@ -22,7 +22,7 @@ pub use agents::Agents;
 pub use queue::{JobState, PATIENCE};
 pub use way::{Wanted, Way, reach};
 
-/// More rsyncs on one host than this are a mistake.
+/// More rsyncs than this on one host must be a mistake.
 const MOST_SLOTS: usize = 1024;
 
 /// A source host.
@@ -30,9 +30,9 @@ const MOST_SLOTS: usize = 1024;
 pub struct Host {
     /// `HOST` or `USER@HOST`, as ssh takes it.
     pub address: String,
-    /// rsyncs at once, if it was said.
+    /// How many rsyncs run at once there, if it was given.
     pub slots: Option<NonZero<usize>>,
-    /// It sees the bucket directory, as `preflight` has found.
+    /// Whether it sees the bucket directory; found by `preflight`.
     pub sees_buckets: bool,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// What is true of all the hosts of a run, as `preflight` has found.
+/// Properties of all hosts of a run together; found by `preflight`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workers {
     /// The oldest rsync among them.
@@ -62,7 +62,7 @@ pub struct Workers {
 /// ```
 ///
 /// # Errors
-/// A word that is no host, or the same host twice.
+/// A word is not a host, or the same host comes twice.
 pub fn parse_list(text: &OsStr) -> Result<Vec<Host>> {
     let shown = Printable::os(text).to_string();
     let text = text.to_str().ok_or_else(|| no_host(&shown, "it is not text"))?;
@@ -70,11 +70,11 @@ pub fn parse_list(text: &OsStr) -> Result<Vec<Host>> {
     each_once(hosts)
 }
 
-/// Reads a file with a host in each line: `HOST`, `USER@HOST`, either with `*SLOTS` or as `SLOTS/HOST`, or `HOST,USER`. A host that is named several times has as many slots, as in
-/// `$PBS_NODEFILE`. What follows a `#` is ignored.
+/// Reads a file with one host in each line: `HOST`, `USER@HOST`, either with `*SLOTS` or as `SLOTS/HOST`, or `HOST,USER`. A host that is named several times
+/// has this number of slots, as in `$PBS_NODEFILE`. Everything after a `#` is ignored.
 ///
 /// # Errors
-/// The file cannot be read, has no host, or a line that is none; file and line are named.
+/// The file cannot be read, contains no host, or has a line that is not a host. The message names the file and the line.
 pub fn parse_file(path: &Path) -> Result<Vec<Host>> {
     let remedy = "write a host, user@host or host,user in each line";
     let text =
@@ -106,7 +106,7 @@ pub fn parse_file(path: &Path) -> Result<Vec<Host>> {
 }
 
 fn parse(word: &str) -> Result<Host> {
-    // GNU parallel writes the number before the host.
+    // The form of GNU parallel: the number comes before the host.
     let before = word.split_once('/').filter(|(count, _)| count.bytes().all(|byte| byte.is_ascii_digit()));
     let divided = word.split_once('*').or(before.map(|(count, address)| (address, count)));
     let (address, slots) = match divided {
@@ -144,8 +144,7 @@ fn each_once(hosts: Vec<Host>) -> Result<Vec<Host>> {
     }
 }
 
-/// The host of each slot, by its number: hosts that do not say how many they take share `processes`, and each gets one at least.
-/// Neighbouring slots are on different hosts.
+/// The host of each slot: hosts without a given number of slots share `processes`, and each gets at least one. Neighbouring slots are on different hosts.
 pub fn spread(hosts: &[Host], processes: NonZero<usize>) -> Vec<usize> {
     let open = hosts.iter().filter(|host| host.slots.is_none()).count();
     let share = |host: &Host| host.slots.map_or_else(|| processes.get().div_ceil(open.max(1)), NonZero::get);
@@ -155,7 +154,7 @@ pub fn spread(hosts: &[Host], processes: NonZero<usize>) -> Vec<usize> {
     rounds.filter(|(round, host)| *round < counts[*host]).map(|(_, host)| host).collect()
 }
 
-/// Slots for so many processes, if there are fewer: the places are dealt out once more, in the same order.
+/// Repeats the slots in the same order until there is one for each of the processes.
 pub fn extend(slots: &mut Vec<usize>, processes: NonZero<usize>) {
     let dealt = slots.len();
     while dealt > 0 && slots.len() < processes.get() {

@@ -1,7 +1,7 @@
-//! Copies that are tried rather than wanted, for the self-test and the benchmark: by multi-sync through the public API, by the command
-//! itself, or by one rsync, each timed, all of them stopped together.
+//! Trial copies for the self-test and the benchmark: by multi-sync through the public API, by the command itself, or by one rsync. Each is timed, and all can
+//! be stopped together.
 //!
-//! What a trial writes lies in a [`Site`], which is gone afterwards. Nothing here judges a result.
+//! Everything that a trial writes lies in a [`Site`], which is removed afterwards. This module judges no result.
 
 mod site;
 
@@ -25,10 +25,10 @@ pub use site::Site;
 
 /// The rsync that a trial compares with, looked up in `PATH`, as multi-sync does.
 const RSYNC: &str = "rsync";
-/// Lines of output that are kept, of each kind: the last ones.
+/// How many lines of output are kept of each stream. These are the last ones.
 const KEPT: usize = 20;
 
-/// Stops all trials, from another thread such as one that waits for signals.
+/// Stops all trials, from another thread, such as one that waits for signals.
 #[derive(Debug, Default)]
 pub struct Stopper(Mutex<Running>);
 
@@ -39,7 +39,7 @@ struct Running {
 }
 
 impl Stopper {
-    /// Ends what runs, as [`Control::interrupt`] does; nothing more is started. A second call kills.
+    /// Ends what is running, as [`Control::interrupt`] does, and prevents further trials. A second call kills.
     pub fn stop(&self) {
         let mut running = self.lock();
         running.stopped = true;
@@ -80,33 +80,33 @@ impl Stopper {
 /// A run of multi-sync that has ended.
 #[derive(Debug)]
 pub struct Copied {
-    /// What it says of itself.
+    /// Its summary.
     pub summary: Summary,
-    /// What it and its rsyncs printed.
+    /// The output of the run and its rsyncs.
     pub output: Output,
-    /// Events of progress.
+    /// The number of progress events.
     pub progressed: u64,
-    /// From the plan to the removal of the bucket directory.
+    /// The time from the plan to the removal of the bucket directory.
     pub took: Duration,
 }
 
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Ran {
-    /// How.
+    /// How it has ended.
     pub ended: Ended,
-    /// What it printed.
+    /// Its output.
     pub output: Output,
-    /// From its start to its end.
+    /// The time from its start to its end.
     pub took: Duration,
 }
 
-/// Lines that were printed: how many, and the last of them, printable.
+/// The number of lines that were printed, and the last of them in printable form.
 #[derive(Debug, Default, Clone)]
 pub struct Output {
     /// Lines on standard output.
     pub said: u64,
-    /// Lines on standard error, multi-sync's own among them.
+    /// Lines on standard error, including multi-sync's own.
     pub complained: u64,
     first: Option<String>,
     lines: VecDeque<String>,
@@ -129,7 +129,7 @@ impl Output {
         self.errors.iter().map(String::as_str)
     }
 
-    /// What is worth reading when something went wrong: the end of standard error, else of standard output, on one line.
+    /// The most useful lines for an error message: the end of standard error, or otherwise of standard output, on one line.
     pub fn gist(&self) -> String {
         const LINES: usize = 3;
         let lines = if self.errors.is_empty() { &self.lines } else { &self.errors };
@@ -153,10 +153,11 @@ impl Output {
     }
 }
 
-/// Does one run of multi-sync, from the plan on, as the command does. `control` can interrupt it; `watch` hears of each event.
+/// Does one run of multi-sync, starting with the plan, as the command does. `control` can interrupt it; `watch` gets each event.
 ///
 /// # Errors
-/// As [`Plan::make`], [`Plan::make_buckets`] and [`engine::run`]; stopped before it began. What was not copied is in the summary.
+/// Those of [`Plan::make`], [`Plan::make_buckets`] and [`engine::run`]; or it was stopped before it began. Entries that were not copied are in the summary,
+/// and no error.
 pub fn copy(
     config: &Config,
     stopper: &Stopper,
@@ -194,10 +195,10 @@ pub fn copy(
     Ok(Copied { summary, output, progressed, took })
 }
 
-/// Runs one rsync with these words.
+/// Runs one rsync with these arguments.
 ///
 /// # Errors
-/// It could not be started; stopped. A failure of rsync is none.
+/// It could not be started, or the trials were stopped. A failure of rsync is not an error.
 pub fn rsync(words: Vec<OsString>, cwd: &Path, stopper: &Stopper) -> Result<Ran> {
     program(RSYNC.into(), words, cwd, stopper)
 }

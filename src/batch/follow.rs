@@ -1,4 +1,4 @@
-//! The progress of a run that goes on elsewhere, as that of one that goes on here.
+//! Shows the progress of a run that another process carries out, as if it ran here.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use multi_sync::job::Progress;
 use super::script::UNSEEN;
 use crate::{complain_text, streams, while_listening};
 
-/// Shows it until the run ends, and gives its exit code; or until a signal comes, which leaves the run as it is.
+/// Shows the progress until the run ends, and returns its exit code. A signal ends only the display, and leaves the run as it is.
 ///
 /// # Errors
-/// There is no such run, or it does not run.
+/// There is no such run, or it is not running.
 pub fn follow(run: &Path) -> Result<u8> {
     let stopper = Stopper::default();
     while_listening(&|| stopper.stop(), &|| (), || {

@@ -1,4 +1,4 @@
-//! The script of a batch job, as sbatch reads it.
+//! The script of a batch job, in the form that sbatch reads.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
@@ -8,26 +8,26 @@ use std::path::Path;
 use multi_sync::command::batch::Batch;
 use multi_sync::command::shell::quote;
 
-/// The exit code of a job whose node does not see the directory of the run: rsync's for what cannot be selected.
+/// The exit code of a job whose node does not see the run directory: rsync's code for input files that cannot be selected.
 pub const UNSEEN: u8 = 3;
 
-/// What is asked of Slurm.
+/// What the job asks of Slurm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// How many nodes.
+    /// The number of nodes.
     pub nodes: NonZero<usize>,
-    /// rsyncs at once on all of them, if that was said.
+    /// How many rsyncs run at once on all of them together, if given.
     pub rsyncs: Option<NonZero<usize>>,
-    /// On which partition.
+    /// The partition.
     pub partition: Option<String>,
-    /// The limit of its time, as sbatch reads it.
+    /// The time limit, as sbatch reads it.
     pub time: Option<String>,
-    /// Further words for sbatch.
+    /// Further arguments for sbatch.
     pub sbatch: Vec<String>,
 }
 
 impl Script {
-    /// That of a job that goes on with the run in `dir`.
+    /// The script of a job that continues the run in `dir`.
     pub fn of_run(&self, program: &Path, dir: &Path) -> Vec<u8> {
         let batch = Batch::of(dir);
         let mut text = self.head(&["/dev/null"]);
@@ -37,7 +37,7 @@ impl Script {
             text.push(b'\n');
         };
         let word = |path: &Path| quote(path.as_os_str());
-        // First, because some shells end with a code of their own where they cannot write.
+        // This is checked first, because some shells end with a code of their own if they cannot write.
         line(&[b"[ -d ", &word(dir), b" ] || exit ", UNSEEN.to_string().as_bytes()]);
         line(&[b"exec >>", &word(&batch.output()), b" 2>&1 </dev/null || exit 3"]);
         line(&[b"echo \"$SLURM_JOB_ID\" >", &word(&batch.id())]);
@@ -50,7 +50,7 @@ impl Script {
         text
     }
 
-    /// That of a job that begins a run with these words, in `cwd`. It may be changed before it is submitted.
+    /// The script of a job that begins a run with these arguments in `cwd`. The user may edit it before submitting it.
     pub fn of_copy(&self, program: &Path, words: &[OsString], cwd: &Path) -> Vec<u8> {
         let mut text = self.head(&[]);
         text.extend(b"# what the copy needs, such as module load rsync, goes here\n");
@@ -77,7 +77,7 @@ impl Script {
         }
         self.partition.iter().for_each(|name| line(format!("--partition={name}")));
         self.time.iter().for_each(|time| line(format!("--time={time}")));
-        // A node that dies does not end the job, and a job that is queued again adds to what it has printed.
+        // The job survives the death of a node, and if it is queued again, its output is appended.
         ["--no-kill", "--requeue", "--open-mode=append"].into_iter().for_each(|word| line(word.into()));
         output.iter().for_each(|file| line(format!("--output={file}")));
         if !self.sbatch.is_empty() {
@@ -92,7 +92,7 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_./=:,@+".contains(&byte)
 }
 
-/// A word of a line of `#SBATCH`. In double quotes nothing has a meaning there but a backslash and their end.
+/// Quotes a word for an `#SBATCH` line. Inside double quotes only a backslash and the closing quote are special there.
 fn escaped(word: &str) -> Vec<u8> {
     if !word.is_empty() && word.bytes().all(is_plain) {
         return word.as_bytes().to_vec();

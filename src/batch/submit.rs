@@ -1,4 +1,4 @@
-//! A run is handed to Slurm: its directory is made, the script written into it, and the job followed.
+//! Submits a run to Slurm: creates its directory, writes the script into it, and follows the job.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use super::follow::follow;
 use crate::cli::Run;
 use crate::{complain_text, streams};
 
-/// Variables that would change what the script says in an option; in none if it is never meant.
+/// Environment variables that would override an option of the script. Each has the option that shows that the override may be intended; it is empty if it
+/// never is.
 const OVERRIDES: [(&str, &str); 12] = [
     ("SBATCH_PARTITION", "--partition="),
     ("SBATCH_TIMELIMIT", "--time="),
@@ -34,18 +35,18 @@ const OVERRIDES: [(&str, &str); 12] = [
 
 /// What is to be submitted.
 pub struct Submission {
-    /// The run, as it would be on a host of this machine.
+    /// The run, as it would be on this machine.
     pub run: Run,
     /// The job.
     pub script: Script,
-    /// The script is printed, and nothing else is done.
+    /// Whether the script is only printed.
     pub prints: bool,
 }
 
-/// Submits it, and shows how far it is.
+/// Submits a run, and shows its progress.
 ///
 /// # Errors
-/// It is refused. Nothing is left of it then.
+/// The run or the job is refused. Then nothing is left behind.
 pub fn submit(submission: Submission) -> Result<u8> {
     let Submission { run, script, prints } = submission;
     let program = program()?;
@@ -70,10 +71,10 @@ pub fn submit(submission: Submission) -> Result<u8> {
     follow(&prepared.dir)
 }
 
-/// Submits one more job for a run, and shows how far it is.
+/// Submits another job for a run, and shows its progress.
 ///
 /// # Errors
-/// It was not submitted before, a job of it is there, or sbatch refuses.
+/// The run was not submitted before, a job for it exists, or sbatch refuses.
 pub fn submit_again(typed: &Path) -> Result<u8> {
     let dir = runs::find(typed)?;
     let batch = Batch::of(&dir);
@@ -103,7 +104,7 @@ fn tell(job: &str, dir: &Path) {
     complain_text(&format!("submitted as job {job} of Slurm; its run is in {}", Printable::path(dir)));
 }
 
-/// The absolute path of this program, which the job starts.
+/// The absolute path of this program, for the job.
 fn program() -> Result<PathBuf> {
     let found = std::env::current_exe().and_then(|path| path.canonicalize());
     found.map_err(|cause| {
@@ -113,7 +114,7 @@ fn program() -> Result<PathBuf> {
     })
 }
 
-/// Before anything is written.
+/// Checks that sbatch exists before anything is written.
 fn look_for_sbatch() -> Result<()> {
     let question = Invocation::new("sbatch", vec!["--version".into()], "/");
     let ended = Supervisor::default().run(&question, &mut |_, _| {});
@@ -127,9 +128,9 @@ fn look_for_sbatch() -> Result<()> {
     }
 }
 
-/// Submits the script. There is a job then, and this is what sbatch has said of it.
+/// Submits the script. On success there is a job, and the result is the output of sbatch.
 fn sbatch(batch: &Batch) -> Result<Vec<String>> {
-    // What is in the environment counts for more than what the script says (sbatch(1), INPUT ENVIRONMENT VARIABLES).
+    // These environment variables override the options of the script (sbatch(1), INPUT ENVIRONMENT VARIABLES).
     let script = batch.script();
     let text = std::fs::read_to_string(&script).unwrap_or_default();
     let says = |option: &str| option.is_empty() || text.contains(&format!("#SBATCH {option}"));
@@ -145,7 +146,7 @@ fn sbatch(batch: &Batch) -> Result<Vec<String>> {
     }
 }
 
-/// Writes down the number of the job. From here on the directory stays: the job works in it.
+/// Records the number of the job. From here on the directory stays, because the job works in it.
 fn note(batch: &Batch, dir: &Path, said: Vec<String>) -> Result<String> {
     let job = said.iter().find_map(|line| number(line)).ok_or_else(|| {
         Error::usage(format!("sbatch has named no job: {}", said.join("; "))).remedy(format!(
@@ -157,7 +158,7 @@ fn note(batch: &Batch, dir: &Path, said: Vec<String>) -> Result<String> {
     Ok(job)
 }
 
-/// The number of a job: alone or before its cluster (--parsable), or in the words that people read.
+/// The number of a job in the output of sbatch: alone or followed by its cluster (--parsable), or in the usual sentence.
 fn number(line: &str) -> Option<String> {
     let line = line.trim();
     let told = line.strip_prefix("Submitted batch job ").and_then(|rest| rest.split(' ').next());

@@ -1,5 +1,5 @@
-//! This program lists: the same version of it scans there, as a scan of this machine does, with as many threads as its disks take, and tells what
-//! comes of it. Units cross the wire and not entries, so that a subtree costs as much as a name.
+//! Lists with this program: the same version of it scans on the other machine as it would scan its own tree, with as many threads as its file system
+//! suggests, and reports the result. Units cross the wire rather than entries, so that a subtree costs as much as a name.
 
 mod serve;
 pub(super) mod wire;
@@ -17,23 +17,23 @@ use wire::{Asked, Lines, Request, Told, is_name};
 pub use serve::serve;
 pub use wire::HELLO;
 
-/// Starts it there, with the usual places of programs behind those that a login without a terminal knows. The group is read whole before it
-/// begins, and nothing comes behind it before it has said something: the shell takes no word that is not its own.
+/// Starts it there. The usual directories of programs are added to `PATH`, because a login without a terminal may lack them. The shell reads the whole group
+/// before it begins, and nothing more is sent before the program has answered. So the shell takes nothing that is meant for the program.
 pub(super) const START: &str = "{ PATH=$PATH:/usr/local/bin:$HOME/.local/bin:$HOME/.cargo/bin:$HOME/bin; export PATH\n\
                      exec multi-sync --scan-agent; }\n";
-/// Prints what it says of itself, or nothing.
+/// Prints the program's own greeting, or nothing.
 pub const ASK: &str = "$(PATH=$PATH:/usr/local/bin:$HOME/.local/bin:$HOME/.cargo/bin:$HOME/bin; export PATH\n\
                        multi-sync --scan-agent </dev/null 2>/dev/null | tail -n 1)";
-/// What a login prints before it at most.
+/// The most bytes that a login may print before the greeting.
 pub(super) const LONGEST_GREETING: usize = 1 << 20;
-/// The longest line: names of one batch.
+/// The longest line: the names of one batch.
 pub(super) const LONGEST_LINE: usize = 1 << 28;
 
 pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let Some(shell) = &far.reach.shell else { return Err(Error::usage("there is no shell on that machine")) };
     let pipe = std::io::pipe().map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(EXIT_IPC));
     let (reader, mut writer) = pipe?;
-    // It fits into the pipe.
+    // The text fits into the pipe, so that this does not block.
     writer.write_all(START.as_bytes()).map_err(lost)?;
     let wire = Arc::new(Wire(Mutex::new(Some(writer))));
     let mut hearing = Hearing {
@@ -51,7 +51,7 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
     let invocation = Invocation { input: Vec::new(), held: false, ..shell.clone() };
     let out = &mut |bytes: Option<&[u8]>| match bytes {
         Some(bytes) => hearing.feed(bytes),
-        // It says nothing more: nothing holds it any more.
+        // Its output has ended: its input is closed, so that nothing keeps it alive.
         None => {
             wire.close();
             Ok(())
@@ -70,7 +70,7 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
     }
 }
 
-/// What it reads there.
+/// Its standard input.
 struct Wire(Mutex<Option<PipeWriter>>);
 
 impl Wire {
@@ -95,7 +95,7 @@ struct Hearing<'a> {
     sink: &'a (dyn Fn(Event<'_>) + Sync),
     wire: Arc<Wire>,
     lines: Lines,
-    /// It has said what it is.
+    /// Whether it has sent its greeting.
     is_there: bool,
     spines: u32,
     found: Counts,
@@ -136,7 +136,7 @@ impl Hearing<'_> {
         self.tell(told).map_err(|why| unclear(line, why))
     }
 
-    /// Checks what can be checked, and tells it.
+    /// Checks a message as far as possible, and passes it on to the sink.
     fn tell(&mut self, told: Told) -> std::result::Result<(), &'static str> {
         const NO_NAME: &str = "it has no name that a directory can hold";
         const NO_SPINE: &str = "it has no directory";
@@ -150,7 +150,7 @@ impl Hearing<'_> {
                 }
                 self.spines += 1;
                 let wire = Arc::clone(&self.wire);
-                // If nobody is there any more, nothing is read any more.
+                // If it is already gone, it reads nothing any more, so an error does not matter.
                 let prune = move || drop(wire.say(&Asked::Prune(index)));
                 let pruner = (!mount_point).then(|| Pruner::far(prune));
                 let spine = Spine::of_far(index, root, &path.0, (mode, identity), exposed, pruner.as_ref());
@@ -204,7 +204,7 @@ impl Hearing<'_> {
     }
 }
 
-/// Whether it is a path below a base, or the base itself.
+/// Whether this is a path below a base, or the base itself.
 fn is_path(path: &[u8]) -> bool {
     path.is_empty() || path.split(|byte| *byte == b'/').all(is_name)
 }

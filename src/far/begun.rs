@@ -1,5 +1,5 @@
-//! A listing that runs before it is known what becomes of it. Over a long link each question costs as much as a listing: what the source is stands in
-//! the first line of it, and the scan takes the rest.
+//! A listing that runs before it is decided what it is used for. Over a slow link each question takes as long as a listing. The first line of the listing
+//! tells what the source is, and the scan uses the rest.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -12,24 +12,24 @@ use crate::scan::Watch;
 use crate::supervise::{Invocation, Stop, Supervisor};
 use crate::thread;
 
-/// How often it is looked whether nobody wants it any more.
+/// How often it is checked whether the listing is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Pieces of its output that wait for who reads them; then it waits itself.
+/// How many pieces of output may wait for the reader. When there are more, the command has to wait.
 const WAITING: usize = 256;
-/// A line that is longer is none of a listing.
+/// A longer line cannot be part of a listing.
 const LONGEST_LINE: usize = 64 * 1024;
-/// So long its end is waited for when it is given up.
+/// How long to wait for the end of a listing that was given up.
 const LONGEST_END: Duration = Duration::from_secs(5);
 
-/// What it has said, in its order.
+/// A piece of its output, or its end, in order.
 pub enum Piece<T> {
-    /// Output, or its end.
+    /// Output; `None` at the end of the stream.
     Out(Option<Vec<u8>>),
-    /// It has ended. `T` is what was heard of its standard error.
+    /// The command has ended. `T` is what was understood of its standard error.
     Ended(Result<(Finished, T)>),
 }
 
-/// A command that lists, and what it has printed that nobody has taken yet. It is ended when this goes.
+/// A command that lists, and the output that nobody has taken yet. Dropping this value ends the command.
 pub struct Begun<T> {
     supervisor: Arc<Supervisor>,
     pieces: Mutex<Pieces<T>>,
@@ -37,7 +37,7 @@ pub struct Begun<T> {
 
 struct Pieces<T> {
     receiver: Receiver<Piece<T>>,
-    /// Looked at, and not taken.
+    /// Pieces that were looked at, but not taken.
     held: VecDeque<Piece<T>>,
     over: bool,
 }
@@ -49,7 +49,7 @@ impl<T> std::fmt::Debug for Begun<T> {
 }
 
 impl<T: Default + Send + 'static> Begun<T> {
-    /// Starts the command. `hear` takes each line of its standard error, and says whether it has understood it.
+    /// Starts the command. `hear` gets each line of its standard error, and returns whether it has understood it.
     ///
     /// # Errors
     /// The system allows no more threads.
@@ -63,7 +63,7 @@ impl<T: Default + Send + 'static> Begun<T> {
         let own = Arc::clone(&supervisor);
         thread::detach(move || {
             let mut heard = T::default();
-            // Who has given up takes nothing more.
+            // The receiver may be gone if the listing was given up.
             let mut out = |bytes: Option<&[u8]>| {
                 let _ = sender.send(Piece::Out(bytes.map(<[u8]>::to_vec)));
                 Ok(())
@@ -76,7 +76,7 @@ impl<T: Default + Send + 'static> Begun<T> {
         Ok(Begun { supervisor, pieces: Mutex::new(pieces) })
     }
 
-    /// The first line of it, which stays there; `None` if it has ended without one, or `given_up`.
+    /// The first line of the output, which is not removed from it; `None` if the command has ended without one, or `given_up` returns true.
     pub fn first_line(&self, given_up: impl Fn() -> bool) -> Option<Vec<u8>> {
         let mut pieces = self.pieces();
         let mut line = Vec::new();
@@ -100,7 +100,7 @@ impl<T: Default + Send + 'static> Begun<T> {
         }
     }
 
-    /// What comes next: `None` if nothing has come for a moment. Nothing comes after its end.
+    /// The next piece; `None` if nothing has come for a moment. Nothing follows [`Piece::Ended`].
     pub fn next(&self) -> Option<Piece<T>> {
         let mut pieces = self.pieces();
         let gone = || Piece::Ended(Err(Error::usage("the thread of a listing has panicked").exit(EXIT_IPC)));
@@ -108,7 +108,7 @@ impl<T: Default + Send + 'static> Begun<T> {
         next.or_else(|| pieces.over.then(gone))
     }
 
-    /// Has it end.
+    /// Asks the command to end.
     pub fn stop(&self) {
         self.supervisor.stop(Stop::Terminate);
     }
@@ -123,7 +123,7 @@ impl<T> Pieces<T> {
         let piece = match self.receiver.recv_timeout(LOOK_EVERY) {
             Ok(piece) => Some(piece),
             Err(RecvTimeoutError::Timeout) => None,
-            // Its thread has panicked.
+            // Only if its thread has panicked.
             Err(RecvTimeoutError::Disconnected) => {
                 self.over = true;
                 None

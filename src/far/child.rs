@@ -1,4 +1,4 @@
-//! One command that lists: what it prints is handed on line by line or as it comes, and it is ended when the scan is.
+//! A command that lists: its output is passed on line by line, or as it comes. It is ended together with the scan.
 
 use std::io::PipeReader;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,20 +11,20 @@ use crate::scan::Watch;
 use crate::supervise::{Ended, Invocation, Lines, Stop, Stream, Supervisor};
 use crate::thread;
 
-/// How often it is looked whether the scan is to end.
+/// How often it is checked whether the scan is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Lines of standard error that an error shows: the last ones.
+/// How many lines of standard error an error shows. These are the last ones.
 const SHOWN: usize = 3;
 
 /// How a command ended.
 pub struct Finished {
     pub ended: Ended,
-    /// The last lines of its standard error that nobody else has understood.
+    /// The last lines of its standard error that were not understood.
     pub said: Vec<String>,
 }
 
 impl Finished {
-    /// The listing broke off.
+    /// The error for a listing that broke off.
     pub fn error(&self, what: &str) -> Error {
         let how = match self.ended {
             Ended::Code(code) => format!("it ended with code {code}"),
@@ -40,7 +40,7 @@ impl Finished {
     }
 }
 
-/// Tells the thread that looks that there is nothing to look at any more, also if what hears panics.
+/// Ends the watching thread when it is no longer needed, even if a callback panics.
 struct Over<'a>(&'a AtomicBool, Thread);
 
 impl Drop for Over<'_> {
@@ -50,10 +50,11 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Runs a command until it ends, or the scan is to. `input` is what it reads, if that is not in the invocation. `out` hears what it prints, and `None` at
-/// its end, and stops it by an error; `err` hears each line of standard error, and says whether it has understood it.
+/// Runs a command until it ends, or the scan is to end. `input` is its standard input, if the invocation does not contain it. `out` gets its output, and
+/// `None` at the end, and stops the command by returning an error. `err` gets each line of standard error, and returns whether it has understood it.
 ///
 /// # Errors
+/// The command could not be started, or `out` returned an error.
 /// It could not be started, or `out` gave one.
 pub fn run(
     invocation: &Invocation,

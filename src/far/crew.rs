@@ -1,8 +1,8 @@
-//! The scan of a source that several hosts see: this machine puts the tree together (`scan::Divided`), and the hosts read its directories.
+//! Scans a source that several hosts see: this machine puts the tree together (`scan::Divided`), and the hosts read its directories.
 //!
-//! On each host this program reads, where the same version is installed there, else `find`. What a host found it goes on with by itself, and what it has not begun it gives back
-//! when another one has nothing to do, so that no host is left with one large subtree. A host that does not answer, or whose file system does not, is lost: what it has not told
-//! to the end is read by the others, or here.
+//! On each host this program reads, if the same version is installed there; otherwise `find` does. A host continues with the directories that it has found,
+//! and gives back directories that it has not begun when another host has nothing to do, so that no host is left with one large subtree. A host is lost if it
+//! does not answer, or its file system does not. Directories that it has not reported completely are then read by the other hosts, or here.
 
 mod by_agent;
 mod by_find;
@@ -19,21 +19,21 @@ use crate::scan::{Divided, Event, Member, Order, Reader, Root, Said, Scan, Small
 use crate::supervise::{Stop, Supervisor};
 use crate::thread;
 
-/// How often it is looked whether something is to be done.
+/// How often it is checked whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOK_END: Duration = Duration::from_millis(2);
-/// A host that has directories to read and for so long tells nothing, and asks its file system nothing, is lost.
+/// A host is lost if it has directories to read, but has neither reported anything nor accessed its file system for this time.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long hosts have to end when everything was read.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// Who is asked to scan what source hosts see.
+/// Which machines scan a source that source hosts see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ScanBy {
-    /// This machine; the hosts too where the source comes over a network, the scan takes long, and rsyncs wait for it.
+    /// This machine. The hosts help if the source comes over a network, the scan takes long, and rsyncs wait for it.
     Auto,
-    /// The hosts; this machine what they cannot.
+    /// The hosts. This machine reads what they cannot read.
     Hosts,
     /// This machine.
     #[default]
@@ -41,11 +41,11 @@ pub enum ScanBy {
 }
 
 impl ScanBy {
-    /// All of them.
+    /// All values.
     #[doc(hidden)]
     pub const ALL: [ScanBy; 3] = [ScanBy::Auto, ScanBy::Hosts, ScanBy::Here];
 
-    /// A word for it.
+    /// The word for this value.
     pub fn name(self) -> &'static str {
         match self {
             ScanBy::Auto => "auto",
@@ -54,58 +54,58 @@ impl ScanBy {
         }
     }
 
-    /// What that word means.
+    /// The value that a word stands for.
     #[doc(hidden)]
     pub fn parse(word: &str) -> Option<ScanBy> {
         ScanBy::ALL.into_iter().find(|by| by.name() == word)
     }
 }
 
-/// Who reads, and when.
+/// Which machines read from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// The hosts; this machine only what they cannot.
+    /// The hosts. This machine only reads what they cannot read.
     WithHosts,
-    /// This machine, and the hosts too as soon as they are wanted.
+    /// This machine. The hosts join as soon as they are wanted.
     Here,
 }
 
-/// What a scan by hosts works with.
+/// The inputs of a scan by hosts.
 #[derive(Clone, Copy)]
 pub struct Crew<'a> {
-    /// What is scanned.
+    /// The scan.
     pub scan: &'a Scan,
     /// Its roots, by their absolute paths on all hosts.
     pub roots: &'a [Root],
-    /// Those that see it.
+    /// The hosts that see the source.
     pub hosts: &'a [Host],
-    /// The way to them.
+    /// How the hosts are reached.
     pub way: &'a Way,
-    /// The shells there.
+    /// The shells on the hosts.
     pub agents: &'a Agents,
-    /// Threads on each host; as many as its file system takes if it was not said.
+    /// The number of threads on each host; by default, as many as suit its file system.
     pub threads: Option<NonZero<usize>>,
-    /// Who begins.
+    /// Which machines begin.
     pub begin: Begin,
-    /// Whether the hosts are wanted by now. It is asked again and again.
+    /// Whether the hosts are wanted now. This is called again and again.
     pub wanted: &'a (dyn Fn() -> bool + Sync),
-    /// Whose children go on while the scan does: it ends with them.
+    /// The scan ends when this supervisor is stopped.
     pub supervisor: &'a Supervisor,
-    /// Hears who takes part.
+    /// Gets the news about hosts.
     pub tell: &'a (dyn Fn(News) + Sync),
 }
 
-/// What is told of hosts.
+/// News about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// A host reads too.
+    /// A host takes part in reading.
     Joined {
         /// Its address.
         host: String,
-        /// What reads there.
+        /// The program that reads there.
         by: &'static str,
     },
-    /// A host does not read, or not any more: others do.
+    /// A host does not read, or has stopped reading: others take over.
     Lost {
         /// Its address.
         host: String,
@@ -120,17 +120,17 @@ impl std::fmt::Debug for Crew<'_> {
     }
 }
 
-/// What the threads of the hosts share.
+/// The state that the threads of the hosts share.
 struct Common<'a> {
     crew: Crew<'a>,
     divided: Divided<'a>,
     watch: &'a Watch,
-    /// Hosts that read, or that may soon.
+    /// The number of hosts that read, or may soon.
     left: AtomicUsize,
 }
 
 impl Common<'_> {
-    /// Nothing more is to be read.
+    /// Whether nothing more is to be read.
     fn is_over(&self) -> bool {
         self.divided.is_over() || self.watch.stopped() || self.crew.supervisor.stopped()
     }
@@ -139,7 +139,7 @@ impl Common<'_> {
         (self.crew.tell)(News::Joined { host: host.to_string(), by });
     }
 
-    /// One that was to read does not any more.
+    /// Reports a host that does not read, or has stopped reading.
     fn lost(&self, host: &Host, why: impl Into<String>) {
         if !self.is_over() {
             (self.crew.tell)(News::Lost { host: host.to_string(), why: why.into() });
@@ -147,17 +147,17 @@ impl Common<'_> {
     }
 }
 
-/// What ends one host's part.
+/// How the part of one host can be ended.
 #[derive(Default)]
 struct Line {
-    /// Its children.
+    /// The processes that run for it.
     supervisor: Supervisor,
     member: OnceLock<Member>,
-    /// Lets it end by itself.
+    /// Closes its input, so that it ends by itself.
     closes: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
     /// Why it was ended.
     why: OnceLock<String>,
-    /// It has ended.
+    /// Whether it has ended.
     is_over: AtomicBool,
 }
 
@@ -178,7 +178,7 @@ impl Line {
     }
 }
 
-/// For how long nothing was heard of a host of which something is expected.
+/// For how long a host was silent that should report something.
 #[derive(Default)]
 struct Silence {
     heard: Option<u64>,
@@ -194,10 +194,10 @@ impl Silence {
     }
 }
 
-/// Scans all roots, as [`Scan::run_sized`] does on this machine: with its events, its guarantees and its counts.
+/// Scans all roots, as [`Scan::run_sized`] does on this machine: with the same events, guarantees and counts.
 ///
 /// # Errors
-/// As `Divided::new`; or a thread could not be started.
+/// Those of `Divided::new`; or a thread could not be started.
 pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let divided = Divided::new(crew.scan, small, watch, sink)?;
     let common = Common { crew, divided, watch, left: AtomicUsize::new(crew.hosts.len()) };
@@ -225,7 +225,7 @@ pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn
             let takes = crew.begin == Begin::Here || common.left.load(Ordering::Acquire) == 0;
             if own.get().is_none() && (takes || common.divided.needs_this_machine()) {
                 let says = orders.clone();
-                // Nobody hears it any more when everything is over.
+                // The receiver may be gone when everything is over.
                 let member =
                     common.divided.join(crew.scan.threads.get(), true, move |order| drop(says.send(Some(order))));
                 own.get_or_init(|| member);
@@ -242,7 +242,7 @@ pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn
             if let Some(member) = own.get().filter(|_| takes) {
                 common.divided.takes(*member, true);
             }
-            // More than this between two looks is no silence: this process itself stood still.
+            // A longer time between two checks means that this process itself was stopped, so it is not counted as silence.
             let passed = looked.elapsed().min(LOOK_EVERY * 4);
             looked = Instant::now();
             for (line, silence) in lines.iter().zip(&mut silences) {
@@ -257,7 +257,7 @@ pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn
             }
             common.divided.wait(LOOK_EVERY);
         }
-        // Each ends by itself: what is behind it ends too then.
+        // Each ends by itself, so that the processes on the hosts end as well.
         lines.iter().for_each(Line::close);
         let began = Instant::now();
         let waits = || common.left.load(Ordering::Acquire) > 0 && is_called && !watch.stopped();
@@ -271,7 +271,7 @@ pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn
     Ok(())
 }
 
-/// Ends everything that reads, however the scan ends.
+/// Ends all readers, however the scan ends.
 struct Closing<'a, 'b> {
     here: &'a Reader<'b>,
     orders: &'a mpsc::Sender<Option<Order>>,
@@ -281,13 +281,13 @@ struct Closing<'a, 'b> {
 impl Drop for Closing<'_, '_> {
     fn drop(&mut self) {
         self.here.close();
-        // Nobody may be there.
+        // The receiver may already be gone.
         let _ = self.orders.send(None);
         self.lines.iter().for_each(Line::end);
     }
 }
 
-/// What a host has not told to the end others read, also if the thread that hears it panics.
+/// Marks the host as lost when its thread ends, even by a panic, so that others read what it has not reported completely.
 struct Called<'a, 'b> {
     common: &'a Common<'b>,
     line: &'a Line,
@@ -303,7 +303,7 @@ impl Drop for Called<'_, '_> {
     }
 }
 
-/// Has one host read until everything was, or until it is lost.
+/// Lets a host read until everything was read, or until the host is lost.
 fn call(common: &Common<'_>, host: &Host, line: &Line) {
     let mut why = match by_agent::read(common, host, line) {
         Ok(by_agent::End::Over) => return,

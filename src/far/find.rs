@@ -1,10 +1,11 @@
-//! `find` lists: one login for all roots, whose script runs one `find` for each. It tells all that a scan without links and rules asks for.
+//! Lists with `find`: one login for all roots, with a script that runs one `find` for each. It reports everything that a scan needs that follows no links and
+//! uses no rules.
 //!
-//! With GNU's `-printf` a record is what is known of an entry, its path and a NUL. Where there is none (busybox, toybox) `stat` prints the records,
-//! many in one process: a record ends with two slashes and a newline there, and no path holds two slashes in a row. What was printed before
-//! the line that says which of them it is, such as the greeting of a login shell, does not count.
+//! With GNU's `-printf` a record consists of the attributes of an entry, its path and a NUL. Without it (busybox, toybox), `stat` prints the records, many in
+//! one process. Such a record ends with two slashes and a newline, because no path contains two slashes in a row. A line says which form follows; everything
+//! before it, such as the greeting of a login shell, is ignored.
 //!
-//! The stream is one-way, so that a long round trip costs one login and nothing for each directory.
+//! The stream is one-way, so that a high-latency connection costs one login, and nothing for each directory.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -18,19 +19,20 @@ use crate::scan::{Event, Listed, ListedWalk, Root, Small, Watch};
 use crate::shell;
 use crate::supervise::{Ended, Invocation};
 
-/// The line before the records, but for which of the two they are.
+/// The beginning of the line before the records. The form of the records follows.
 const BEGINS: &[u8] = b"multi-sync-find ";
-/// What comes before that line at most.
+/// The most bytes that may come before this line.
 pub const LONGEST_GREETING: usize = 1 << 20;
-/// Longest record: a path is at most 4,095 bytes where names are given to a system call, and more where `find` changes its directory.
+/// The longest record. A path that is passed to a system call has at most 4,095 bytes, but `find` changes its directory and can have longer ones.
 pub const LONGEST_RECORD: usize = 1 << 20;
-/// A script is one argument of a shell there, which is 128 KiB at most.
+/// A script is one argument of a shell there, and an argument has at most 128 KiB.
 pub const LONGEST_SCRIPT: usize = 100 * 1024;
 
 /// A shell adds the number of the signal to this (sh(1)).
 const KILLED: u64 = 128;
 
-/// Functions of a script: `f WORDS...` has find list, `m WORD...` prints a record that is no entry. `w` is what GNU's find calls the path that is printed.
+/// Functions of a script: `f WORDS...` lists with find, `m WORD...` prints a record that is not an entry. `w` is the directive of GNU's find for the path
+/// that is printed.
 pub const FUNCTIONS: &str = r#"LC_ALL=C; export LC_ALL; unset CDPATH POSIXLY_CORRECT FIND_BLOCK_SIZE
 if [ "$(find / -maxdepth 0 -readable -executable -printf %U 2>/dev/null)" ]; then
     printf '\nmulti-sync-find printf\n'
@@ -42,7 +44,7 @@ else
     m() { printf '%s//\n' "$*"; }
 fi
 "#;
-/// `r NAME [OPTIONS...]` lists a root: its base, itself and what is in it, then how that ended.
+/// `r NAME [OPTIONS...]` lists a root: its base, the root itself and its contents, and then how that ended.
 const HEAD: &str = r#"w=P
 r() {
     n=$1; shift
@@ -52,7 +54,7 @@ r() {
 }
 "#;
 
-/// Tells whether one of the two ways to list works, for the script that asks ([`super::look`]).
+/// A shell condition for [`super::look`]: true if one of the two forms works.
 pub const WORKS: &str = r#"if [ "$(find / -maxdepth 0 -readable -executable -printf %U 2>/dev/null)" ] ||
     case $(find / -maxdepth 0 -exec stat -c '%f %s %u %d %i %h %n//' {} + 2>/dev/null) in 4*' ///') true;; *) false;; esac
 "#;
@@ -105,9 +107,9 @@ fn run(
         troubles.push(Trouble { path: Vec::new(), errno: Errno::IO, attempted: "list all of", in_unit: false });
     }
     for Trouble { path, errno, attempted, in_unit } in troubles {
-        // What was said of a root is told of it already.
+        // Errors of a root itself have already been reported.
         if !records.unread.contains(&path) {
-            // A line of standard error comes when it comes: the name says of which root it is, if there is one of that name.
+            // Standard error is not in step with the records, so the root is found by its name in the path, if it has one.
             let is_in = |root: &Root| root.name.as_deref().is_some_and(|name| path.starts_with(name.as_bytes()));
             let root = (first..end).find(|index| is_in(&far.scan.roots[*index])).unwrap_or(first);
             walk.failed(root as u32, &path, attempted, errno, in_unit);
@@ -116,7 +118,7 @@ fn run(
     Ok(())
 }
 
-/// The scripts that list all roots, with how many each lists.
+/// The scripts that list all roots, each with its number of roots.
 fn scripts(roots: &[Root], one_file_system: bool, prune: &Prune) -> Vec<(Vec<u8>, usize)> {
     let mut options = Vec::new();
     if one_file_system {
@@ -151,7 +153,7 @@ fn scripts(roots: &[Root], one_file_system: bool, prune: &Prune) -> Vec<(Vec<u8>
     scripts
 }
 
-/// How records are printed.
+/// The form of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Printf,
@@ -167,7 +169,7 @@ impl Form {
     }
 }
 
-/// Where in the list of a root the records are.
+/// The position in the list of a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum At {
     #[default]
@@ -177,23 +179,23 @@ enum At {
     Done,
 }
 
-/// Cuts what is printed into records, and gives them to the walk.
+/// Splits the output into records, and gives them to the walk.
 #[derive(Default)]
 struct Records<'a> {
     roots: &'a [Root],
     /// See [`Far::identity`].
     identity: Option<(u64, u64)>,
-    /// The root that comes next, and the one that does not come.
+    /// The index of the next root, and the index at which this script ends.
     next: usize,
     end: usize,
     form: Option<Form>,
     begun: Vec<u8>,
     at: At,
-    /// The walk was told of the root.
+    /// Whether the root was announced to the walk.
     is_told: bool,
-    /// Something could not be listed, and standard error has said what.
+    /// Whether something could not be listed. Standard error says what.
     failed: bool,
-    /// Paths of roots that could not be read.
+    /// The paths of roots that could not be read.
     unread: Vec<Vec<u8>>,
 }
 
@@ -249,7 +251,7 @@ impl Records<'_> {
             }
             (b"done", At::Between) => self.at = At::Done,
             (record, At::Root) if record.starts_with(b"end ") => {
-                // What a shell says of a child that was killed: what came is not all, and no error of what is listed.
+                // The shell reports this code for a child that was killed: the list is incomplete, and this is not an error of an entry.
                 if number(&record[b"end ".len()..], 10).is_none_or(|code| code >= KILLED) {
                     return Err(Error::usage("cannot list the source with find: it was killed there")
                         .remedy("what was found until then may be copied already; run it again")
@@ -300,7 +302,7 @@ impl Records<'_> {
     }
 }
 
-/// Finds the line that the records follow: which they are, and where they begin.
+/// Finds the line before the records. Returns the form of the records, and where they begin.
 pub fn begins(text: &[u8]) -> Option<(Form, usize)> {
     let line_end = |at: usize| find(&text[at..], b"\n").map(|length| at + length);
     let at = find(text, &[b"\n", BEGINS].concat())? + 1 + BEGINS.len();
@@ -312,7 +314,7 @@ pub fn begins(text: &[u8]) -> Option<(Form, usize)> {
     }
 }
 
-/// `[x]d 755 4096 1000 2049 131074 2 PATH`: an x before a directory that cannot be read.
+/// `[x]d 755 4096 1000 2049 131074 2 PATH`. The x means a directory that cannot be read.
 pub fn of_printf<'p>(record: &[u8], root: &[u8], path: &'p mut Vec<u8>) -> Option<Listed<'p>> {
     let (denied, record) = record.strip_prefix(b"x").map_or((false, record), |rest| (true, rest));
     let mut fields = record.splitn(8, |byte| *byte == b' ');
@@ -338,7 +340,7 @@ pub fn of_printf<'p>(record: &[u8], root: &[u8], path: &'p mut Vec<u8>) -> Optio
     Some(Listed { path, kind, mode: mode as u32, size, owner: Some(owner as u32), inode: Some(inode), unread })
 }
 
-/// `41ed 4096 1000 2049 131074 2 ./PATH`: the type is in the mode.
+/// `41ed 4096 1000 2049 131074 2 ./PATH`. The mode contains the type.
 pub fn of_stat<'p>(record: &[u8], path: &'p mut Vec<u8>) -> Option<Listed<'p>> {
     let mut fields = record.splitn(7, |byte| *byte == b' ');
     let mode = number(fields.next()?, 16)? as u32;
@@ -380,7 +382,7 @@ pub fn unclear(record: &[u8]) -> Error {
         .exit(EXIT_PARTIAL)
 }
 
-/// Something that find could not list.
+/// An entry that find could not list.
 struct Trouble {
     path: Vec<u8>,
     errno: Errno,
@@ -388,7 +390,7 @@ struct Trouble {
     in_unit: bool,
 }
 
-/// Takes a line of standard error: `find: './a b': Permission denied`, of busybox without quotation marks.
+/// Takes a line of standard error, such as `find: './a b': Permission denied`. Busybox prints no quotation marks.
 fn hear(line: &[u8], troubles: &mut Vec<Trouble>) -> bool {
     const REASONS: [(&[u8], Errno); 5] = [
         (b": Permission denied", Errno::ACCESS),
@@ -397,7 +399,7 @@ fn hear(line: &[u8], troubles: &mut Vec<Trouble>) -> bool {
         (b": Stale file handle", Errno::STALE),
         (b": Not a directory", Errno::NOTDIR),
     ];
-    // With or without the folder of the program.
+    // The program name may include its directory.
     let Some((who, said)) = find(line, b": ").map(|at| (&line[..at], &line[at + 2..])) else { return false };
     if !who.ends_with(b"find") && !who.ends_with(b"stat") {
         return false;
@@ -408,7 +410,7 @@ fn hear(line: &[u8], troubles: &mut Vec<Trouble>) -> bool {
     let quoted = |text: &[u8]| Some(text.strip_prefix(b"'")?.strip_suffix(b"'")?.to_vec());
     let path = quoted(text).unwrap_or_else(|| text.to_vec());
     let path = path.strip_prefix(b"./").unwrap_or(if path == b"." { b"" } else { &path }).to_vec();
-    // A directory that is denied was listed itself.
+    // A directory without permission to read was listed itself, so it is in a unit.
     troubles.push(Trouble { path, errno, attempted: "read", in_unit: errno == Errno::ACCESS });
     true
 }

@@ -1,36 +1,36 @@
-//! Keeps rsyncs of a run in one directory of another machine, whatever its name leads to meanwhile.
+//! Keeps the rsyncs of a run in one directory of another machine, whatever its path leads to later.
 //!
-//! One rsync enters its source once. Of several, each looks its source up by name, and what deletes would empty DEST if another directory had that
-//! name by then. So a shell there enters the directory, looks at what it has entered, and only then becomes the rsync that sends `.`: what is renamed,
-//! unmounted or put in its place after that does not concern it, because nothing is looked up by its path any more (rsync 3.2.7 and 3.5.0, strace(1)).
-//! What has entered another directory sends nothing, and says [`LOST`].
+//! A single rsync enters its source once. With several rsyncs, each looks its source up by path, and deletions would empty DEST if another directory had that
+//! path by then. Therefore a shell there enters the directory, checks which directory it has entered, and only then becomes the rsync that sends `.`. If
+//! something is renamed, unmounted or replaced after that, it does not matter, because nothing is looked up by its path any more (rsync 3.2.7 and 3.5.0,
+//! strace(1)). If the shell has entered another directory, it sends nothing, and prints [`LOST`].
 //!
-//! All this is in the words that start rsync there (`--rsync-path`), for any login shell that reads single quotes as they stand: sh, bash, dash, fish,
-//! csh. Whether it works is found by trying ([`Entry::question`]), not by asking what is there.
+//! All this is in the words that start rsync there (`--rsync-path`), for every login shell that reads single quotes literally: sh, bash, dash, fish, csh.
+//! Whether it works is found by trying ([`Entry::question`]), not by asking which programs exist.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use bstr::ByteSlice;
 
-/// What a launch says that has found another directory.
+/// Printed by a launch that has found another directory.
 pub const LOST: &[u8] = b"multi-sync: the source is not the directory that it was";
-/// What begins the lines of an answer.
+/// How the lines of an answer begin.
 const HELD: &[u8] = b"multi-sync-held ";
 const HOME: &[u8] = b"multi-sync-home ";
 const DIRECTORY: &[u8] = b"multi-sync-directory ";
-/// Device and inode, and when it was made as far as that is known, since ext4 soon gives the inode of what was removed to something new. With GNU's
-/// and busybox's stat, else with that of BSD.
+/// Device and inode, and the creation time if it is known, because ext4 soon gives the inode of a removed file to a new one. Uses stat of GNU or busybox,
+/// otherwise that of BSD.
 const IDENTITY: &str = r#"$(stat -c "%d:%i:%W" . 2>/dev/null || stat -f "%d:%i:%B" . 2>/dev/null)"#;
-/// File systems that make up inode numbers, and others after they have forgotten one, as stat calls them ([`crate::handle::renumbers`]).
+/// File systems that invent inode numbers, and new ones after they have forgotten one, as stat names them ([`crate::handle::renumbers`]).
 const RENUMBER: [&[u8]; 8] = [b"cifs", b"smb", b"smb2", b"exfat", b"msdos", b"overlayfs", b"fuseblk", b"fuse"];
 
 /// A directory there, and the words that start rsync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// As `cd` takes it.
+    /// Its path as `cd` takes it.
     directory: Vec<u8>,
-    /// As rsync has it; relative to where a login begins, if it is.
+    /// Its path as rsync has it. A relative path begins at the directory where a login begins.
     path: Vec<u8>,
     rsync: Vec<u8>,
 }
@@ -41,14 +41,14 @@ pub struct Hold {
     entry: Entry,
     /// Device and inode.
     pub identity: (u64, u64),
-    /// What the shell has found for [`IDENTITY`].
+    /// The value that the shell has computed for [`IDENTITY`].
     word: String,
-    /// What rsync prints where it means this directory, and what one rsync would print.
+    /// The path that rsync prints for this directory when it is held, and the path that one rsync would print.
     pub printed: (Vec<u8>, Vec<u8>),
 }
 
 impl Entry {
-    /// The way into a directory; `None` if a shell may read it, or the words that start rsync, as something else than they are.
+    /// How a directory is entered; `None` if a shell could interpret characters of the path or of the words that start rsync.
     pub fn of(path: &[u8], rsync: &[u8]) -> Option<Entry> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/+,@:".contains(&byte) || !byte.is_ascii();
         let is_plain_word = |byte: u8| is_plain(byte) || b" =%~".contains(&byte);
@@ -62,7 +62,7 @@ impl Entry {
         Some(Entry { directory, path: path.to_vec(), rsync: rsync.to_vec() })
     }
 
-    /// Words that start rsync in the directory, and have it said which one that is.
+    /// Words that start rsync in the directory, and print which directory that is.
     pub fn question(&self) -> OsString {
         let says = format!(
             "echo {}{IDENTITY} $(stat -f -c %T . 2>/dev/null) >&2 && echo \"{}$H\" >&2 && echo \"{}$(pwd -P)\" >&2",
@@ -90,15 +90,15 @@ impl Entry {
         OsString::from_vec([&parts.concat()[..], b" \"$@\"' sh"].concat())
     }
 
-    /// Reads what an rsync has said on standard error that was started with [`Entry::question`]; `None` if it is not certain that this directory can be
-    /// known again.
+    /// Reads the standard error of an rsync that was started with [`Entry::question`]; `None` if it is not certain that this directory can be recognised
+    /// again.
     pub fn answered<'a>(self, lines: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Hold> {
         let said = |name: &[u8]| lines.clone().filter_map(|line| line.strip_prefix(name)).last();
         let mut words = said(HELD)?.split_str(" ");
         let word = words.next()?;
         let (device, rest) = word.split_once_str(":")?;
         let (inode, made) = rest.split_once_str(":")?;
-        // Busybox knows no time.
+        // Busybox prints no creation time.
         if !made.iter().all(|byte| byte.is_ascii_digit() || b"-?%W".contains(byte)) {
             return None;
         }
@@ -122,15 +122,15 @@ impl Entry {
 }
 
 impl Hold {
-    /// Words that start rsync in this directory, or say [`LOST`]: then an rsync here ends with its code for a stream that breaks off, and never as if
-    /// it had come to its end.
+    /// Words that start rsync in this directory, or print [`LOST`]. In the latter case the rsync here ends with its exit code for a stream that breaks off,
+    /// and never with success.
     pub fn rsync_path(&self) -> OsString {
         let is_it = format!("test \"{IDENTITY}\" = \"{}\"", self.word);
         let or = [b"echo \"", LOST, b"\" >&2; exit 12"].concat();
         self.entry.words(b"", is_it.as_bytes(), &or)
     }
 
-    /// Whether rsync names this directory as one rsync would.
+    /// Whether rsync prints this directory as one rsync would.
     pub fn is_named_as_typed(&self) -> bool {
         self.printed.0 == self.printed.1
     }
@@ -145,10 +145,10 @@ mod tests {
     use super::*;
     use crate::supervise::{Ended, Invocation, Stream, Supervisor};
 
-    /// How a command has ended, and what it has printed: on standard output, and on standard error.
+    /// How a command has ended, and its lines on standard output and on standard error.
     type Ran = (Ended, Vec<Vec<u8>>, Vec<Vec<u8>>);
 
-    /// What a login shell makes of the words of a remote command.
+    /// Runs the words of a remote command in a login shell.
     fn run(shell: &str, home: &Path, words: &OsString) -> Option<Ran> {
         let command = OsString::from_vec([words.as_bytes(), b" --server . ."].concat());
         let invocation = Invocation::new(shell, vec!["-c".into(), command], home);
@@ -189,7 +189,7 @@ mod tests {
                 assert!(!held.is_named_as_typed());
                 let sent = run(shell, &at, &held.rsync_path()).unwrap();
                 assert_eq!(sent, (Ended::Code(0), vec![b"--server . .".to_vec()], Vec::new()), "{shell}");
-                // ext4 gives the inode of what was removed to something new.
+                // A directory with the same inode but another creation time, as on ext4 after a removal.
                 let made_later = Hold { word: format!("{}:{}:1", first.dev(), first.ino()), ..held.clone() };
                 assert_eq!(run(shell, &at, &made_later.rsync_path()).unwrap().0, Ended::Code(12), "{shell}");
                 for leads_to in [Some("second"), None] {

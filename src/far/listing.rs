@@ -1,7 +1,8 @@
-//! rsync lists: one `rsync --list-only` for each root, one after the other, because a daemon may let in one client only.
+//! Lists with rsync: one `rsync --list-only` for each root, one after the other, because a daemon may admit only one client.
 //!
-//! It tells names, kinds, lengths and permissions. It does not tell inodes, devices and owners: mount points are not known. Which names are hard links of one file is
-//! asked first, of an rsync that copies to nowhere: it knows them within one root. What it could not read it says on standard error, and ends with code 23 or 24.
+//! It reports names, kinds, lengths and permissions, but neither inodes, devices nor owners: mount points are unknown. Which names are hard links of one file
+//! is asked before, by an rsync that copies to nowhere, which knows this within one root. What rsync could not read it reports on standard error, and it ends
+//! with code 23 or 24.
 
 mod links;
 
@@ -25,16 +26,16 @@ use crate::supervise::{Ended, Invocation, Lines, Stream, leave_no_folder};
 use crate::temporary;
 use links::Links;
 
-/// The listing is complete but for what was told to be missing.
+/// rsync's exit codes for a listing that is complete except for what was reported as missing.
 const INCOMPLETE: [u8; 2] = [EXIT_PARTIAL, 24];
 
-/// What rsync ends with whom a daemon does not let in.
+/// rsync's exit code if a daemon refuses the client.
 const NOT_LET_IN: u8 = 5;
 
-/// A listing of the one root of a scan.
+/// A listing of the only root of a scan.
 pub type Listing = Begun<Vec<Trouble>>;
 
-/// Begins to list the first root of a scan that asks for no hard links: of these another rsync is asked before.
+/// Begins to list the first root of a scan that does not need hard links, because another rsync would have to be asked about these before.
 ///
 /// # Errors
 /// The system allows no more threads.
@@ -46,11 +47,11 @@ fn list(reach: &Reach, rsync: Invocation) -> Result<Listing> {
     Begun::start(rsync, reach.stall, hear)
 }
 
-/// What rsync is told of a root: all but the contents of what `--exclude` leaves out.
+/// The rules that rsync gets for a root: `--exclude` rules, except if they exclude the root itself.
 fn prune(scan: &Scan, index: usize) -> &Prune {
     static NONE: LazyLock<Prune> = LazyLock::new(Prune::default);
     let name = scan.roots[index].name.as_deref().map_or(&b""[..], OsStrExt::as_bytes);
-    // A root is scanned whatever the rules say of its name.
+    // A root is scanned even if the rules exclude its name.
     if scan.prune.excludes(name, || name.to_vec()) { &NONE } else { &scan.prune }
 }
 
@@ -85,7 +86,7 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
     Ok(())
 }
 
-/// Lists a root, again after a pause if a daemon has no place: who was there before may have gone, and be counted for a moment more.
+/// Lists a root. If a daemon has no place, tries again after a pause, because a client that has just gone may still be counted.
 fn listed(
     far: Far<'_>,
     index: usize,
@@ -106,7 +107,7 @@ fn listed(
     }
 }
 
-/// A destination in which nothing is, and nothing is made with `--dry-run`. Of one that is not there rsync looks up some names in its own current directory
+/// An empty directory as the destination of a `--dry-run`. If the destination did not exist, rsync would look some names up in its own current directory
 /// (3.5.0, a symbolic link that has several names).
 fn nowhere() -> Result<TempDir> {
     let unmade = |cause| Error::usage("cannot make a temporary folder").because(cause).exit(EXIT_FILE_IO);
@@ -121,7 +122,7 @@ fn nowhere() -> Result<TempDir> {
     made.map_err(unmade)
 }
 
-/// Takes a listing to its end.
+/// Reads a listing to its end.
 fn read(
     far: Far<'_>,
     listing: &Listing,
@@ -171,14 +172,14 @@ fn root(
         _ => return Err(finished.error("cannot list the source with rsync")),
     }
     let scanned = &far.scan.roots[index];
-    // Of a root that is not there it is said once, by the walk.
+    // If the root does not exist, the walk reports that, once.
     let unread = troubles.first().map_or(Errno::NOENT, |trouble| trouble.errno);
     if walk.has_begun() {
         let base = scanned.base.as_os_str().as_bytes();
         let name = scanned.name.as_deref().map_or(&b""[..], OsStrExt::as_bytes);
         for Trouble { path, attempted, errno, in_unit } in troubles {
             let path = below_base(path, base);
-            // A root that is split is in no unit.
+            // The root itself is in no unit if it is split.
             let in_unit = in_unit && path != name;
             walk.failed(index as u32, &path, attempted, errno, in_unit);
         }
@@ -187,16 +188,16 @@ fn root(
     Ok(())
 }
 
-/// Something that rsync could not list.
+/// An entry that rsync could not list.
 pub struct Trouble {
-    /// As rsync names it, on that machine or in a module.
+    /// The path as rsync prints it, on that machine or in a module.
     path: Vec<u8>,
     attempted: &'static str,
     errno: Errno,
     in_unit: bool,
 }
 
-/// `root` is the identity of the root: an rsync that is held in it lists nothing else.
+/// `root` is the identity of the root, which is known if the rsync is held in it.
 fn take(line: &[u8], links: &Links, root: Option<(u64, u64)>, walk: &mut ListedWalk<'_>) -> Result<()> {
     let Some(Line { kind, mode, size, path }) = listing::read(line) else {
         let shown = Printable::bytes(line);
@@ -209,14 +210,14 @@ fn take(line: &[u8], links: &Links, root: Option<(u64, u64)>, walk: &mut ListedW
     walk.entry(&Listed { path, kind, mode, size, owner: None, inode, unread: None })
 }
 
-/// Takes a line of standard error; false if it is about nothing that is missing in the list.
+/// Takes a line of standard error; false if the line does not mean that something is missing in the list.
 fn hear(line: &[u8], troubles: &mut Vec<Trouble>) -> bool {
     let Some(message) = messages::read(line) else { return false };
     let errno = message.errno.map(|number| super::errno(number.into()));
     let path = message.names().into_iter().next().map(|name| name.bytes).unwrap_or_default();
     let trouble = match message.about {
         About::Vanished => Trouble { path, attempted: "look up", errno: Errno::NOENT, in_unit: false },
-        // rsync names it again when it is to copy it.
+        // The rsync that copies it will report it again, so it is in a unit.
         About::List if line.windows(8).any(|word| word == b"opendir ") => {
             Trouble { path, attempted: "open directory", errno: errno.unwrap_or(Errno::IO), in_unit: true }
         }
@@ -229,7 +230,7 @@ fn hear(line: &[u8], troubles: &mut Vec<Trouble>) -> bool {
     true
 }
 
-/// A path on that machine, relative to the base.
+/// A path on that machine, made relative to the base.
 fn below_base(path: Vec<u8>, base: &[u8]) -> Vec<u8> {
     let base = base.strip_suffix(b"/").unwrap_or(base);
     match path.strip_prefix(base).map(|rest| (rest.first(), rest)) {

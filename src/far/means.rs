@@ -1,4 +1,4 @@
-//! What can list a tree on another machine, what each of them knows, and which is taken.
+//! Which programs can list a tree on another machine, what each of them supports, and which one is used.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -11,34 +11,34 @@ use crate::scan::{Follow, Scan};
 use crate::shell;
 use crate::supervise::{Ended, Invocation, Stream, Supervisor};
 
-/// What lists the source.
+/// A program that lists the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Means {
-    /// This program, of the same version, there.
+    /// This program, in the same version, on the other machine.
     Agent,
-    /// `find` in a shell there.
+    /// `find` in a shell on the other machine.
     Find,
     /// `rsync --list-only`.
     Rsync,
 }
 
-/// What is to scan a source on another machine.
+/// Which means the user wants for scanning a source on another machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Wanted {
-    /// The best there is.
+    /// The best one available.
     #[default]
     Auto,
-    /// This program, of the same version, there.
+    /// This program, in the same version, on the other machine.
     Agent,
-    /// `find` there.
+    /// `find` on the other machine.
     Find,
     /// rsync's own listing.
     Rsync,
 }
 
-/// What a scan asks for that not every means knows.
+/// A property of a scan that not every means supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     HardLinks,
@@ -77,11 +77,11 @@ impl fmt::Display for Need {
 }
 
 impl Wanted {
-    /// All of them.
+    /// All values.
     #[doc(hidden)]
     pub const ALL: [Wanted; 4] = [Wanted::Auto, Wanted::Agent, Wanted::Find, Wanted::Rsync];
 
-    /// A word for it.
+    /// The word for this value.
     pub fn name(self) -> &'static str {
         match self {
             Wanted::Auto => "auto",
@@ -91,13 +91,13 @@ impl Wanted {
         }
     }
 
-    /// What that word means.
+    /// The value that a word stands for.
     #[doc(hidden)]
     pub fn parse(word: &str) -> Option<Wanted> {
         Wanted::ALL.into_iter().find(|wanted| wanted.name() == word)
     }
 
-    /// The only one that will do.
+    /// The only acceptable means; `None` if any is.
     #[doc(hidden)]
     pub fn means(self) -> Option<Means> {
         match self {
@@ -124,10 +124,10 @@ impl Means {
         }
     }
 
-    /// Refuses a scan that asks for more than this knows.
+    /// Refuses a scan that needs something this means does not support.
     ///
     /// # Errors
-    /// It does; the message says what.
+    /// The scan needs it; the message says what.
     pub fn refuse(self, scan: &Scan) -> Result<()> {
         match Need::of(scan).into_iter().find(|need| !self.knows(*need)) {
             None => Ok(()),
@@ -146,22 +146,22 @@ impl fmt::Display for Means {
     }
 }
 
-/// What was found on the other machine.
+/// What is available on the other machine.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// What can list there, the best one first.
+    /// The available means, the best one first.
     pub means: Vec<Means>,
-    /// Number of the user who lists there, if that is known.
+    /// The ID of the user who lists there, if it is known.
     pub user: Option<u32>,
-    /// Inodes of the directories that were asked about, if they are there; none if no shell has answered.
+    /// The inodes of the directories that were asked about, if these exist; empty if no shell has answered.
     pub inodes: Vec<Option<u64>>,
 }
 
 impl Found {
-    /// The means for a scan.
+    /// Chooses the means for a scan.
     ///
     /// # Errors
-    /// There is none that knows all that the scan asks for: then one rsync can still copy it all.
+    /// No available means supports everything that the scan needs. One rsync can still copy it all.
     pub fn choose(&self, scan: &Scan, wanted: Wanted) -> Result<Means> {
         let mut error = Error::usage(match wanted.means() {
             None => "nothing on that machine lists the source".to_owned(),
@@ -180,9 +180,9 @@ impl Found {
     }
 }
 
-/// A machine that says nothing for so long has no shell for us.
+/// A machine that prints nothing for this time is regarded as having no shell.
 const LONGEST: Duration = Duration::from_secs(30);
-/// What the other machine is asked.
+/// The questions for the other machine.
 const QUESTIONS: [&str; 5] = [
     "for d; do echo \"inode $(set -f; set -- $(ls -di -- \"$d\" 2>/dev/null); echo \"$1\")\"; done\n\
      echo \"user $(id -u)\"\necho \"agent ",
@@ -192,15 +192,15 @@ const QUESTIONS: [&str; 5] = [
     "then echo find; fi\necho end\n",
 ];
 
-/// Asks what there is to list with, in one login.
+/// Asks which means are available, in one login.
 ///
 /// # Errors
-/// A process could not be started. A machine that gives no shell has rsync's listing still.
+/// A process could not be started. If the machine gives no shell, that is not an error: rsync's listing remains.
 pub fn look(reach: &Reach, supervisor: &Supervisor) -> Result<Found> {
     look_at(reach, &[], supervisor)
 }
 
-/// Like [`look`], and asks for the inodes of directories.
+/// Like [`look`], and also asks for the inodes of directories.
 ///
 /// # Errors
 /// As [`look`].
@@ -217,7 +217,7 @@ pub fn look_at(reach: &Reach, dirs: &[&[u8]], supervisor: &Supervisor) -> Result
             lines.push(String::from_utf8_lossy(line).into_owned());
         }
     })?;
-    // A restricted login may answer anything.
+    // Anything else is ignored, because a restricted login may answer anything.
     if ended == Ended::Code(0) && lines.last().is_some_and(|line| line == "end") {
         let answer = |name: &str| lines.iter().rev().find_map(|line| line.strip_prefix(name));
         found.user = answer("user ").and_then(|number| number.parse().ok());

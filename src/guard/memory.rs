@@ -1,5 +1,5 @@
-//! What the sources of a pair of SRC and DEST were in the last run: on which file system, and whether there was something in them. A file for each
-//! pair in the user's place for state.
+//! Remembers the sources of a pair of SRC and DEST from the last run: their file systems, and whether they were empty. There is a file for each pair, in the
+//! user's state directory.
 
 use std::fs;
 use std::io;
@@ -17,50 +17,50 @@ use crate::entry::Printable;
 use crate::report::Withheld;
 use crate::state;
 
-/// The folder of these files.
+/// The folder for these files.
 const FOLDER: &str = "sources";
-/// More of them than this are not kept: a destination for each day would leave one for each day.
+/// The most files that are kept, because a new destination for each day would leave a file for each day.
 const MOST: usize = 500;
 const VERSION: u32 = 1;
 
-/// A pair, and what its sources are.
+/// A pair, and the state of its sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     version: u32,
-    /// Printable, absolute, without a slash at the end.
+    /// Printable, absolute, without a trailing slash.
     sources: Vec<String>,
     destination: String,
     seen: Vec<Option<Seen>>,
 }
 
-/// What a source is; `None` if it is not there.
+/// The state of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     /// The type of its file system.
     kind: String,
-    /// What is mounted, as the system calls it: a device, or `HOST:PATH`.
+    /// The source of the mount, as the system names it: a device, or `HOST:PATH`.
     from: String,
-    /// The number of the device, which may be another after a restart.
+    /// The device number, which may change with a restart.
     device: u64,
-    /// What the file system says of its own identity; 0 if it says nothing.
+    /// The ID of the file system (`f_fsid`); 0 if it has none.
     identity: u64,
-    /// A directory with nothing in it.
+    /// Whether it is an empty directory.
     empty: bool,
 }
 
-/// What is known of the sources of a run.
+/// What is known about the sources of a run.
 #[derive(Debug)]
 pub struct Memory {
-    /// The file, if there is a place for it.
+    /// The path of the file, or why there is no place for it.
     path: Result<PathBuf, String>,
     before: Option<Record>,
     now: Record,
 }
 
 impl Memory {
-    /// Looks at the sources, and at what was written down of them.
+    /// Looks at the sources, and reads what was recorded about them.
     pub fn of(config: &Config) -> Memory {
-        // However a path is spelt it is the same source, also with the slash that makes its contents the source.
+        // A source is the same however its path is spelt, and with or without the slash that means its contents.
         let absolute = |typed: &Path| config.cwd.join(typed).components().collect::<PathBuf>();
         let shown = |path: &Path| Printable::path(path).to_string();
         let typed = |source: &Source| match source.is_local() {
@@ -83,7 +83,7 @@ impl Memory {
         Memory { path, before, now }
     }
 
-    /// Why nothing should be deleted although the number is right.
+    /// Why nothing should be deleted even if the number of deletions is within the limit.
     pub fn warns(&self, config: &Config) -> Option<Withheld> {
         let before = self.before.as_ref().map(|before| &before.seen);
         config.sources.iter().zip(&self.now.seen).enumerate().find_map(|(at, (source, now))| {
@@ -98,15 +98,15 @@ impl Memory {
         })
     }
 
-    /// Why there is no place for it.
+    /// Why there is no place for the file.
     pub fn is_lost(&self) -> Option<&str> {
         self.path.as_ref().err().map(String::as_str)
     }
 
-    /// Writes down what the sources are.
+    /// Records the current state of the sources.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write(&self) -> io::Result<()> {
         let Ok(path) = &self.path else { return Ok(()) };
         let parent = path.parent().unwrap_or(path);
@@ -121,15 +121,15 @@ impl Memory {
 }
 
 impl Record {
-    /// The pair, as the name of a file. Two pairs of one name would forget each other, no more.
+    /// The file name for a pair. If two pairs had the same name, each would only overwrite the record of the other.
     fn file_name(&self) -> String {
         let pair = [&self.sources.join("\n"), "\n\n", &self.destination].concat();
         format!("{:016x}.json", xxh3_64(pair.as_bytes()))
     }
 
-    /// What was written down of the same pair.
+    /// The record of the same pair, if there is one.
     fn read_other(&self, path: &Path) -> Option<Record> {
-        // Nobody else may have written it.
+        // Ignored if another user could have written it.
         state::check(path.parent()?).ok()?;
         let read: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         let same = read.version == VERSION && read.sources == self.sources && read.destination == self.destination;
@@ -138,8 +138,8 @@ impl Record {
 }
 
 impl Seen {
-    /// Whether it is on the file system of the other. Numbers of devices may change with a restart, and a network file system has no other identity
-    /// than its server.
+    /// Whether it is on the same file system as the other. Device numbers may change with a restart, and a network file system may have no identity except
+    /// its server.
     fn is_on_that_of(&self, other: &Seen) -> bool {
         let identical = self.identity == other.identity;
         let by_identity = identical && self.identity != 0;
@@ -153,7 +153,8 @@ impl Seen {
     }
 }
 
-/// Of a source on another machine nothing is seen. A link is followed as rsync follows that of an argument with a slash; without one it is copied itself, and says nothing of a file system.
+/// The state of a local source; `None` for a source on another machine. A symbolic link is followed only if the source has a trailing slash, as in rsync.
+/// Without it the link itself is copied, and its file system does not matter.
 fn seen(source: &Source, path: &Path) -> Option<Seen> {
     let is_link = source.name().is_some() && path.is_symlink();
     if is_link || !source.is_local() { None } else { look(path).ok() }
@@ -173,7 +174,7 @@ fn look(path: &Path) -> io::Result<Seen> {
     Ok(Seen { kind, from, device: found.dev(), identity, empty })
 }
 
-/// Type and source of a mount: what follows the dash in its line (proc_pid_mountinfo(5)).
+/// Type and source of a mount: the fields after the dash in its line (proc_pid_mountinfo(5)).
 fn mounted(table: &[u8], mount: u64) -> Option<(String, String)> {
     let number = format!("{mount} ");
     let line = table.split(|byte| *byte == b'\n').find(|line| line.starts_with(number.as_bytes()))?;
@@ -190,7 +191,7 @@ fn forget_oldest(folder: &Path) {
     if files.len() > MOST {
         files.sort();
         let count = files.len() - MOST;
-        // What cannot be removed stays: nobody has asked for it.
+        // A file that cannot be removed stays, because the user has not asked for this.
         files.iter().take(count).for_each(|(_, path)| drop(fs::remove_file(path)));
     }
 }
@@ -208,9 +209,9 @@ mod tests {
         let ext4 = on("ext4", "/dev/sda1", 1, 77);
         for (other, same) in [
             (on("ext4", "/dev/sda1", 1, 77), true),
-            // Its disk has another name now.
+            // The disk has got another name.
             (on("ext4", "/dev/sdb1", 2, 77), true),
-            // Another disk has its name.
+            // Another disk has the same name.
             (on("ext4", "/dev/sda1", 1, 78), false),
             (on("xfs", "/dev/sda1", 1, 77), false),
             (on("overlay", "overlay", 1, 77), false),

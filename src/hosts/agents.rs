@@ -1,4 +1,4 @@
-//! The shells that a run has on its hosts: each runs one command after another, and as many are started as commands run at once there.
+//! The shells that a run has on its hosts: each runs one command after another, and there are as many as commands run at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,17 +10,17 @@ use crate::thread;
 
 use super::{Host, Way};
 
-/// How often a shell is told that this end is there. It ends itself when it has not heard that for too long.
+/// How often each shell gets a sign of life. A shell ends itself if it has received none for too long.
 const PULSE: Duration = Duration::from_secs(10);
-/// How often the thread that does it looks whether it is still needed.
+/// How often the thread that sends it checks whether it is still needed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A launch may begin while another one of its slot only ends: so long its shell is waited for.
+/// How long a launch waits for an idle shell, if another launch of its slot is about to end, before it starts a new shell.
 const SOON: Duration = Duration::from_millis(200);
 const LOOK_SOON: Duration = Duration::from_millis(2);
-/// How long the end of shells that do nothing may take.
+/// How long the end of idle shells may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Shells on hosts. Clones are the same.
+/// The shells on the hosts. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Agents(Arc<Pool>);
 
@@ -32,16 +32,16 @@ struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those that run nothing, by the address of their host.
+    /// The idle shells, by the address of their host.
     idle: HashMap<String, Vec<Agent>>,
-    /// Those that are there, each with the address of its host.
+    /// The inputs of all shells, each with the address of its host.
     wires: Vec<(String, Weak<Wire>)>,
     pulses: bool,
     closed: bool,
 }
 
 impl State {
-    /// There is one for each slot of a host.
+    /// Whether the host has a shell for each of its slots.
     fn has_enough(&self, host: &Host) -> bool {
         let its = |(address, wire): &&(String, Weak<Wire>)| *address == host.address && wire.strong_count() > 0;
         host.slots.is_some_and(|slots| self.wires.iter().filter(its).count() >= slots.get())
@@ -49,27 +49,28 @@ impl State {
 }
 
 impl Agents {
-    /// None is started yet.
+    /// No shell is started yet.
     pub fn new(way: &Way) -> Agents {
         Agents(Arc::new(Pool { way: way.clone(), state: Mutex::default() }))
     }
 
-    /// Has a shell ready on a host, and does not wait for it.
+    /// Starts a shell on a host if it has none idle, and does not wait for it.
     pub fn open(&self, supervisor: &Supervisor, host: &Host) {
         let lacks = {
             let state = self.lock();
             state.idle.get(&host.address).is_none_or(Vec::is_empty) && !state.has_enough(host)
         };
-        // Whoever needs it hears why it cannot be had.
+        // An error is ignored here: the command that needs the shell will report it.
         if lacks && let Ok(Some(agent)) = self.start(supervisor, host) {
             self.keep(host, agent);
         }
     }
 
-    /// Runs a command ([`crate::shell::body`]) on a host, and hears what it prints as [`Supervisor::run_raw`] does. With `stall` one that does nothing for
-    /// so long is ended, and a host that does not answer for so long is not there.
+    /// Runs a command ([`crate::shell::body`]) on a host, and passes its output on as [`Supervisor::run_raw`] does. If `stall` is given, a command without
+    /// activity for this time is ended, and a host that does not answer for this time is regarded as lost.
     ///
     /// # Errors
+    /// The local program that connects to the host cannot be started.
     /// What leads to the host cannot be started.
     pub fn run_raw(
         &self,
@@ -85,14 +86,14 @@ impl Agents {
         if agent.is_usable() {
             self.keep(host, agent);
         } else if !supervisor.stopped() {
-            // Where one connection broke, the others may have.
+            // If one connection broke, the other ones to this host may be broken as well.
             let others = self.lock().idle.remove(&host.address);
             others.iter().flatten().for_each(Agent::dismiss);
         }
         ended
     }
 
-    /// The same, line by line.
+    /// Like [`Agents::run_raw`], but line by line.
     ///
     /// # Errors
     /// As [`Agents::run_raw`].
@@ -107,19 +108,19 @@ impl Agents {
         by_line(each, |raw| self.run_raw(supervisor, host, body, stall, &|_| {}, raw))
     }
 
-    /// Ends all shells that run nothing, and starts no more.
+    /// Ends all idle shells, and starts no more.
     pub fn close(&self) {
         let idle = {
             let mut state = self.lock();
             state.closed = true;
             std::mem::take(&mut state.idle)
         };
-        // All at once, and then one after another.
+        // All are asked to end at once, and then each is waited for.
         idle.values().flatten().for_each(Agent::dismiss);
         idle.into_values().flatten().for_each(|mut agent| agent.end(PATIENCE));
     }
 
-    /// One that runs nothing, or a new one; none where no more is to be started.
+    /// An idle shell, or a new one; `None` if no more are to be started.
     fn take(&self, supervisor: &Supervisor, host: &Host) -> Result<Option<Agent>> {
         let began = Instant::now();
         loop {
@@ -165,7 +166,7 @@ impl Agents {
     }
 }
 
-/// Not by those who follow commands: what they tell may have to wait for whoever reads it.
+/// Sends the signs of life. The threads that follow commands cannot do this, because they may have to wait for the reader of their output.
 fn keep_alive(pool: &Weak<Pool>) {
     let mut slept = Duration::ZERO;
     while let Some(pool) = pool.upgrade() {

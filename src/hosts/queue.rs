@@ -1,4 +1,4 @@
-//! Asks the controller of Slurm about a job.
+//! Asks the Slurm controller about a job.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::rsync::command::Invocation;
 use crate::supervise::Supervisor;
 
-/// States in which a job does nothing any more (squeue(1), JOB STATE CODES).
+/// States in which a job will not run any more (squeue(1), JOB STATE CODES).
 const OVER: [&str; 11] = [
     "BOOT_FAIL",
     "CANCELLED",
@@ -21,29 +21,29 @@ const OVER: [&str; 11] = [
     "REVOKED",
     "TIMEOUT",
 ];
-/// A command of Slurm that does nothing for so long waits for a controller that does not answer.
+/// A Slurm command without activity for this time is waiting for a controller that does not answer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// What is said of a job that the controller does not know, or does not know any more.
+/// The message about a job that the controller does not know, or no longer knows.
 const UNKNOWN: &str = "Invalid job id";
 
-/// Where a job of Slurm stands, as its controller says (scontrol(1), `show job`).
+/// The state of a Slurm job, as reported by its controller (scontrol(1), `show job`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobState {
-    /// In the words of Slurm.
+    /// The state, in the words of Slurm.
     pub state: String,
-    /// Why it waits.
+    /// The reason why it waits.
     pub reason: String,
-    /// When it is expected to start, or did.
+    /// When it is expected to start, or has started.
     pub starts: Option<String>,
     /// The exit code of its script.
     pub code: Option<u8>,
 }
 
 impl JobState {
-    /// Asks for it. `None` if there is no such job, or none any more.
+    /// Asks for the state of a job; `None` if there is no such job, or no longer.
     ///
     /// # Errors
-    /// The controller does not answer, or scontrol is not there.
+    /// The controller does not answer, or scontrol is not installed.
     pub fn ask(job: &str, supervisor: &Supervisor) -> Result<Option<JobState>> {
         let words = ["--oneliner", "show", "job", job].map(Into::into).to_vec();
         let mut said = String::new();
@@ -70,13 +70,13 @@ impl JobState {
         Some(JobState { state: value("JobState")?, reason: value("Reason").unwrap_or_default(), starts, code })
     }
 
-    /// It does nothing any more.
+    /// Whether it will not run any more.
     pub fn is_over(&self) -> bool {
-        // Some commands mark a state about which there is more to say.
+        // Some commands append a `+` to a state with further details.
         OVER.contains(&self.state.trim_end_matches('+'))
     }
 
-    /// It waits in the queue.
+    /// Whether it waits in the queue.
     pub fn waits(&self) -> bool {
         self.state == "PENDING"
     }

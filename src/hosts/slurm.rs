@@ -12,23 +12,23 @@ use crate::error::{Error, Result};
 
 use super::{Host, MOST_SLOTS};
 
-/// No allocation has more nodes.
+/// No allocation has more nodes than this.
 const MOST_NODES: usize = 1 << 16;
 
-/// A job that this process is in.
+/// The job in which this process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocation {
-    /// Its number.
+    /// The number of the job.
     pub job: String,
-    /// srun has steps that take nothing from the job (`--external-launcher`).
+    /// Whether srun supports steps that take no resources from the job (`--external-launcher`).
     external: bool,
 }
 
 impl Allocation {
-    /// The one that the environment tells of; none outside of a job.
+    /// The job that the environment describes; `None` outside of a job.
     ///
     /// # Errors
-    /// What it tells cannot be read.
+    /// The environment variables cannot be read.
     pub fn find(env: impl Fn(&str) -> Option<OsString>) -> Result<Option<(Allocation, Vec<Host>)>> {
         let text = |name: &str| {
             let value = env(name).filter(|value| !value.is_empty());
@@ -55,29 +55,29 @@ impl Allocation {
         Ok(Some((Allocation { job, external: false }, hosts)))
     }
 
-    /// The same, for an srun that says this of its options.
+    /// Sets what srun supports, from its help text.
     pub fn with_options_of(mut self, help: &str) -> Allocation {
         self.external = help.contains("--external-launcher");
         self
     }
 
-    /// When it ends, as the environment says, or as squeue does that was asked by [`Allocation::asks_for_end`].
+    /// When the job ends, from the environment, or from the output of the command of [`Allocation::asks_for_end`].
     pub fn end(env: impl Fn(&str) -> Option<OsString>, said: &str) -> Option<SystemTime> {
         let told = env("SLURM_JOB_END_TIME").and_then(|text| text.to_str()?.parse::<i64>().ok());
         let seconds = told.or_else(|| {
-            // Where there is no limit it says so with a word.
+            // If there is no limit, this is a word instead of a time.
             let local: DateTime = said.trim().parse().ok()?;
             Some(TimeZone::system().to_timestamp(local).ok()?.as_second())
         })?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().ok()?))
     }
 
-    /// What asks Slurm when the job ends.
+    /// The command that asks Slurm when the job ends.
     pub fn asks_for_end(&self) -> Vec<OsString> {
         ["squeue", "--noheader", "--format=%e", "--jobs", &self.job].map(OsString::from).to_vec()
     }
 
-    /// The words that start a shell on a node. Nothing of the job is taken from other steps, and the environment is that of this process.
+    /// The command that starts a shell on a node. It takes no resources from other steps of the job, and passes on the environment of this process.
     pub fn srun(&self, node: &str) -> Vec<OsString> {
         let shares = if self.external { "--external-launcher" } else { "--overlap" };
         let job = format!("--jobid={}", self.job);
@@ -93,7 +93,7 @@ fn odd(name: &str, value: &OsStr) -> Error {
         .remedy("name the hosts with --hosts, such as --hosts \"$(scontrol show hostnames | paste -sd,)\"")
 }
 
-/// `n[01-03,7],dtn5` (scontrol(1), `show hostnames`).
+/// Expands `n[01-03,7],dtn5` (scontrol(1), `show hostnames`).
 fn names(list: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();
     let (mut depth, mut begins) = (0, 0);
@@ -143,7 +143,7 @@ fn expand(word: &str) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// `72(x2),36`: how many processors each node gives.
+/// Expands `72(x2),36`: the number of processors of each node.
 fn counts(text: &str) -> Option<Vec<NonZero<usize>>> {
     let mut found = Vec::new();
     for word in text.split(',') {

@@ -1,4 +1,4 @@
-//! The way to hosts: what is started here to have a shell there.
+//! How hosts are reached: the command that is started here to get a shell there.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
@@ -13,14 +13,14 @@ use crate::supervise::Supervisor;
 use super::Host;
 use super::slurm::Allocation;
 
-/// What stands for the host in a template.
+/// The placeholder for the host in a template.
 const HOST: &str = "{host}";
 
-/// A way to hosts.
+/// How hosts are reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
     kind: Kind,
-    /// The directory it was typed in.
+    /// The directory in which it was typed.
     cwd: PathBuf,
 }
 
@@ -28,14 +28,14 @@ pub struct Way {
 enum Kind {
     /// ssh, with its options.
     Ssh(Vec<OsString>),
-    /// A step in an allocation of Slurm.
+    /// A step in a Slurm allocation.
     Slurm(Allocation),
-    /// Words of a command.
+    /// The words of a command.
     Command(Vec<String>),
 }
 
 impl Way {
-    /// Nobody is asked anything, and a connection that stands still ends after 15 seconds.
+    /// Options of ssh: no questions to the user, and a connection that stalls ends after 15 seconds.
     pub const KEEPS_ALIVE: [&str; 4] =
         ["BatchMode=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ClearAllForwardings=yes"];
 
@@ -56,7 +56,7 @@ impl Way {
         Way { kind: Kind::Ssh(vec!["ssh".into()]), cwd: cwd.to_owned() }
     }
 
-    /// Through steps of a job.
+    /// Through steps of a Slurm job.
     pub fn slurm(allocation: Allocation, cwd: &Path) -> Way {
         Way { kind: Kind::Slurm(allocation), cwd: cwd.to_owned() }
     }
@@ -77,12 +77,12 @@ impl Way {
         Ok(Way { kind: Kind::Command(words), cwd: cwd.to_owned() })
     }
 
-    /// The directory it was typed in.
+    /// The directory in which it was typed.
     pub fn cwd(&self) -> &Path {
         &self.cwd
     }
 
-    /// The job through whose steps it leads.
+    /// The Slurm job whose steps are used.
     pub fn job(&self) -> Option<&str> {
         match &self.kind {
             Kind::Slurm(allocation) => Some(&allocation.job),
@@ -90,18 +90,18 @@ impl Way {
         }
     }
 
-    /// The same, as the programs of this machine allow. Asks srun what it can do.
+    /// Adapts it to the programs of this machine: asks srun which options it supports.
     #[must_use]
     pub fn of_this_machine(self, supervisor: &Supervisor) -> Way {
         let Kind::Slurm(allocation) = self.kind else { return self };
         let mut help = String::new();
         let question = Invocation::new("srun", vec!["--help".into()], "/");
-        // Who has no srun hears that when the first step is to start.
+        // If there is no srun, the first step that is started reports that.
         let _ = supervisor.run(&question, &mut |_, line| help.push_str(&format!("{}\n", Printable::bytes(line))));
         Way { kind: Kind::Slurm(allocation.with_options_of(&help)), ..self }
     }
 
-    /// When the job ends through whose steps it leads.
+    /// When the Slurm job ends whose steps are used.
     pub fn end_of_job(&self, supervisor: &Supervisor) -> Option<SystemTime> {
         let Kind::Slurm(allocation) = &self.kind else { return None };
         let env = |name: &str| std::env::var_os(name);
@@ -115,7 +115,7 @@ impl Way {
         })
     }
 
-    /// What leads to a shell on a host, which reads its standard input.
+    /// The command that starts a shell on a host. The shell reads its standard input.
     pub fn leads_to(&self, host: &Host) -> Invocation {
         let words: Vec<OsString> = match &self.kind {
             Kind::Ssh(words) => {
@@ -130,7 +130,7 @@ impl Way {
         Invocation::new(program.clone(), arguments.to_vec(), &self.cwd)
     }
 
-    /// What has the step end in which a shell is, whatever became of it.
+    /// The command that ends the Slurm step in which a shell runs, even if the shell does not answer.
     pub fn ends(&self, step: &str) -> Option<Invocation> {
         let job = self.job()?;
         let is_its = step.strip_prefix(job).is_some_and(|rest| rest.starts_with('.'));
@@ -139,25 +139,25 @@ impl Way {
     }
 }
 
-/// What was typed about hosts and the way there.
+/// What the user has typed about hosts and how to reach them.
 #[derive(Debug, Default)]
 pub struct Wanted<'a> {
     /// `ssh`, `slurm`, or a command.
     pub engine: Option<&'a OsStr>,
-    /// Those that were named.
+    /// The hosts that were named.
     pub hosts: Option<Vec<Host>>,
-    /// The command of ssh.
+    /// The command for ssh.
     pub ssh: Option<&'a OsStr>,
-    /// rsyncs on all of them together, if it was said: nodes of a job have as many as they have processors otherwise.
+    /// The number of rsyncs on all hosts together, if it was given. By default, nodes of a job have as many as they have processors.
     pub most: Option<NonZero<usize>>,
-    /// Where no hosts are named, and this is in an allocation, its nodes are the hosts.
+    /// If no hosts are named and this process runs in a Slurm allocation, the nodes of the allocation are the hosts.
     pub looks_for_job: bool,
 }
 
-/// The way to hosts, and which they are; none if none were named and there is no job. `env` is the environment.
+/// The hosts, and how they are reached; no hosts if none were named and there is no job. `env` reads the environment.
 ///
 /// # Errors
-/// What was typed cannot be read, or contradicts itself.
+/// What the user has typed cannot be read, or is contradictory.
 pub fn reach(wanted: Wanted<'_>, cwd: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<(Way, Vec<Host>)> {
     let Wanted { engine, hosts, ssh, most, looks_for_job } = wanted;
     let is = |name: &str| engine.is_some_and(|engine| engine == name);
@@ -187,7 +187,7 @@ pub fn reach(wanted: Wanted<'_>, cwd: &Path, env: impl Fn(&str) -> Option<OsStri
     Ok((way, hosts.unwrap_or_default()))
 }
 
-/// As many rsyncs on each node as it has processors, and no more than its part of `most`.
+/// Gives each node as many rsyncs as it has processors, but no more than its share of `most`.
 fn bounded(nodes: Vec<Host>, most: Option<NonZero<usize>>) -> Vec<Host> {
     let count = nodes.len().max(1);
     let part = |slots: NonZero<usize>| {

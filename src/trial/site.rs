@@ -1,7 +1,7 @@
-//! A new folder at a destination, here or on another machine, that is gone when it is no longer needed.
+//! A new folder at a destination, here or on another machine, that is removed when it is no longer needed.
 //!
-//! It has a name of its own, and nothing beside it is touched. On another machine it is made, read and removed by rsync, since a daemon
-//! may be the only way there.
+//! It has a name of its own, and nothing next to it is touched. On another machine it is created, read and removed by rsync, because a daemon may be the only
+//! access.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -20,7 +20,7 @@ use crate::rsync::options::Options;
 
 const PREFIX: &str = "multi-sync-trial-";
 
-/// The folder. Dropping it removes it, as far as that can be done; [`Site::close`] tells what could not.
+/// The folder. Dropping it removes it, as far as possible; [`Site::close`] reports errors.
 #[derive(Debug)]
 pub struct Site {
     /// An empty folder on this machine, with the site's name; for a local site, the site.
@@ -34,20 +34,20 @@ struct Remote {
     /// The destination in which the site lies, with its slash.
     above: OsString,
     target: Target,
-    /// How to get there.
+    /// The options that are needed to reach it.
     options: Vec<OsString>,
     cwd: PathBuf,
     made: bool,
 }
 
 impl Site {
-    /// Makes the folder in `above`, which must exist. `connection` are the options of rsync to reach it.
+    /// Creates the folder in `above`, which must exist. `connection` contains the options of rsync to reach it.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn make(above: &Destination, connection: &Options, cwd: &Path, stopper: &Stopper) -> Result<Site> {
         let parent = if above.is_local() { PathBuf::from(above.as_directory(cwd)) } else { crate::temporary::usual() };
-        // The process in the name keeps sites of two machines apart that share a destination.
+        // The process ID in the name keeps the sites of two machines apart that share a destination.
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let folder = temporary_folder(&parent, &prefix)?;
         let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -71,7 +71,7 @@ impl Site {
         finished("make a folder there", rsync(words, &remote.cwd, stopper)?)
     }
 
-    /// The destination `name` in the site, as it is typed: without a slash at its end.
+    /// The destination `name` in the site, as a user would type it, without a trailing slash.
     pub fn at(&self, name: &str) -> OsString {
         let mut word = self.word();
         word.push(name);
@@ -93,7 +93,7 @@ impl Site {
         self.remote.as_ref().is_some_and(|remote| matches!(remote.target, Target::Ssh { .. }))
     }
 
-    /// Copies `name` from another machine to `to`, a new folder here, with hard links and holes. Owners are numbers.
+    /// Copies `name` from another machine to `to`, a new folder here, with hard links, holes and numeric owners.
     ///
     /// # Errors
     /// rsync failed.
@@ -107,7 +107,7 @@ impl Site {
         finished("read back what was copied", rsync(words, &remote.cwd, stopper)?)
     }
 
-    /// Removes `name` and everything in it; that it does not exist is no error.
+    /// Removes `name` and everything in it. It is no error if it does not exist.
     ///
     /// # Errors
     /// Something could not be removed.
@@ -158,19 +158,19 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // Whoever has something to say about it calls `close`.
+        // Callers that want to report errors use `close`.
         let _ = self.remove_all();
     }
 }
 
 impl Remote {
-    /// Deletes `name` in `above`: everything else there is excluded, and so protected (rsync(1), `--delete`).
+    /// Deletes `name` in `above`: everything else there is excluded, and therefore protected (rsync(1), `--delete`).
     fn remove(&self, name: &str, empty: OsString, above: OsString) -> Result<()> {
         let mut words: Vec<OsString> = ["-r", "--delete"].map(Into::into).into();
         words.extend([format!("--include=/{name}").into(), format!("--include=/{name}/**").into()]);
         words.push("--exclude=*".into());
         words.extend(self.words(&[], empty, above));
-        // Also after a stop: that is when it matters.
+        // With a new stopper, because the removal matters most after a stop.
         finished("remove what was made there", rsync(words, &self.cwd, &Stopper::default())?)
     }
 
@@ -192,7 +192,7 @@ fn finished(what: &str, ran: super::Ran) -> Result<()> {
 /// A new folder in `parent` that only this user can enter.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub(super) fn temporary_folder(parent: &Path, prefix: &str) -> Result<TempDir> {
     let parent = std::path::absolute(parent).map_err(|cause| Error::io("find", parent, cause))?;
     tempfile::Builder::new().prefix(prefix).tempdir_in(&parent).map_err(|cause| {
@@ -200,7 +200,7 @@ pub(super) fn temporary_folder(parent: &Path, prefix: &str) -> Result<TempDir> {
     })
 }
 
-/// Removes a folder, also one with folders in it that their owner may not change.
+/// Removes a folder, even if it contains folders that their owner may not change.
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
@@ -213,7 +213,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 fn open_folders(folder: &Path) {
-    // What cannot be opened is named when it cannot be removed.
+    // If this fails, the removal below reports it.
     let _ = fs::set_permissions(folder, Permissions::from_mode(0o700));
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

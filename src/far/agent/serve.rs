@@ -1,4 +1,4 @@
-//! The other side: this program scans the machine it runs on for the one that has started it, and ends with its standard input.
+//! The remote end: this program scans the machine on which it runs for the multi-sync that has started it. It ends with its standard input.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -13,15 +13,15 @@ use crate::error::{EXIT_IPC, Error, Result};
 use crate::scan::{Event, Limits, Pruner, Reader, Said, Small, Watch, Weight};
 use crate::thread;
 
-/// How often it is told what was found so far, and what waits in memory is sent.
+/// How often the counts so far are sent, and buffered output is flushed.
 const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How long a scan has to end when nobody hears it any more. It may hang with its file system.
+/// How long a scan has to end when nobody receives its results any more. It may hang with its file system.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Says what this is, does the scan that it is asked for, and tells all of it. `abandon` ends the process: nobody is there any more.
+/// Sends a greeting, carries out the scan that is requested, and sends its results. `abandon` ends the process, and is called when multi-sync is gone.
 ///
 /// # Errors
-/// What it is asked cannot be read, or what it tells cannot be written.
+/// A request cannot be read, or a result cannot be written.
 pub fn serve(
     input: impl Read + Send + 'static,
     output: impl Write + Send,
@@ -31,7 +31,7 @@ pub fn serve(
     let cannot_write = |cause| Error::usage("cannot write to standard output").because(cause).exit(EXIT_IPC);
     {
         let mut output = lock(&output);
-        // A login may have printed something that has no end.
+        // On a new line, because a login may have printed text without a newline.
         writeln!(output, "\n{HELLO}").and_then(|()| output.flush()).map_err(cannot_write)?;
     }
     let mut input = BufReader::new(input);
@@ -65,12 +65,12 @@ struct Shared {
 }
 
 impl Shared {
-    /// Hears what is said until nobody is there any more.
+    /// Receives requests until the input ends.
     fn listen(&self, input: &mut impl BufRead, limits: &Sender<Limits>) {
         while let Ok(Some(asked)) = read(input) {
             match asked {
                 Asked::Limits(entries, bytes) => {
-                    // Who waits for them may have been stopped.
+                    // The scan that waits for the limits may have been stopped.
                     let _ = limits.send(wire::limits(entries, bytes));
                 }
                 Asked::Prune(index) => {
@@ -134,10 +134,10 @@ fn scan(
     })
 }
 
-/// How often it is told that the file system answers, and what waits in memory is sent.
+/// How often it is reported that the file system answers, and buffered output is flushed.
 const SEND_EVERY: Duration = Duration::from_millis(20);
 
-/// Reads directories that are handed over until nobody is there any more.
+/// Reads directories on request until the input ends.
 fn help(
     request: Request,
     threads: Option<NonZero<usize>>,
@@ -154,7 +154,7 @@ fn help(
         let mut output = lock(output);
         let mut sent = lock(&sent);
         let mut done = output.write_all(&line);
-        // One system call for each directory would be too much, and nothing is to wait where little is told.
+        // One system call for each directory would be too slow, and no output may be delayed for long if there is little of it.
         if sent.elapsed() >= SEND_EVERY {
             *sent = Instant::now();
             done = done.and_then(|()| output.flush());
@@ -196,7 +196,7 @@ fn help(
         }
         reader.close();
         over.store(true, Ordering::Release);
-        // What is being read may hang with its file system.
+        // A directory read may hang with its file system.
         thread::detach(move || {
             std::thread::sleep(GRACE);
             abandon();
@@ -206,7 +206,7 @@ fn help(
     })?;
     let mut output = lock(output);
     let said = output.write_all(&wire::line(&Told::End(None)));
-    // Nobody waits for it.
+    // Nobody waits for this line, so an error does not matter.
     drop(said.and_then(|()| output.flush()));
     Ok(())
 }
@@ -243,7 +243,7 @@ fn told(event: Event<'_>) -> Option<Told> {
     })
 }
 
-/// The next line; `None` at the end.
+/// The next line; `None` at the end of the input.
 fn read(input: &mut impl BufRead) -> Result<Option<Asked>> {
     let mut line = Vec::new();
     let read = input.read_until(b'\n', &mut line);

@@ -1,4 +1,5 @@
-//! What is said between this program here and there: lines of JSON, paths in base64. Both are of one version ([`HELLO`]), so that no line is ever unknown.
+//! The protocol between this program here and on another machine: lines of JSON, with paths in base64. Both ends have the same version ([`HELLO`]), so that
+//! no line is ever unknown.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -16,15 +17,15 @@ use crate::scan::{
     ScanError, Step, Unread, Weight,
 };
 
-/// How that line begins in every version.
+/// How the greeting begins in every version.
 pub const NAME: &str = "multi-sync-scan ";
-/// The first line that is said there. The last number is that of these lines: it changes with them.
+/// The greeting, which is the first line from the other machine. The last number is the version of this protocol: it is increased with each change.
 pub const HELLO: &str = concat!("multi-sync-scan ", env!("CARGO_PKG_VERSION"), " 2");
 
-/// What is attempted in errors of a scan: they come as the number of one of these.
+/// The operations that errors of a scan name. They are sent as an index into this list.
 const ATTEMPTED: [&str; 5] = ["open directory", "read directory", "look up", "follow link", "read"];
 
-/// Bytes of a name, a path, or of names that each end with a NUL.
+/// The bytes of a name, of a path, or of names that each end with a NUL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -50,29 +51,29 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Root, spine directory, its path, the name in it, and the weight.
 type LinkedUnit = (u32, u32, Bytes, Bytes, (u64, u64));
 
-/// Names on the way to a directory, and whether each is a link that is followed.
+/// The path components of a directory, and for each whether it is a symbolic link that is followed.
 type Names = Vec<(Bytes, bool)>;
 
-/// What is said from here.
+/// A message from this machine.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Asked {
     /// Scan this.
     Scan(Box<Request>),
-    /// The limits of the tree, which has turned out to be a small one.
+    /// The limits for the tree, after it was reported as small.
     Limits(u64, u64),
     /// Read nothing more below this spine directory.
     Prune(u32),
-    /// Read directories of this scan that are handed over, with so many threads if that was said.
+    /// Read directories of this scan as they are requested; with this number of threads, if given.
     Help(Box<Request>, Option<NonZero<usize>>),
-    /// Read these: number, root, names on the way.
+    /// Read these directories: number, root, path components.
     Read(Vec<(u64, u32, Names)>),
-    /// Give so many back.
+    /// Give this number of directories back.
     Give(usize),
     /// Read nothing more below this directory.
     Drop(u64),
 }
 
-/// What is said from there.
+/// A message from the other machine.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
     Spine {
@@ -116,25 +117,25 @@ pub enum Told {
         errno: i32,
         in_unit: bool,
     },
-    /// What was found so far.
+    /// The counts so far.
     Found(Counts),
-    /// The tree is a small one and weighs this: its limits are waited for.
+    /// The tree is small and has this weight: the other machine waits for its limits.
     Small(u64, u64),
-    /// Everything was told; or why it was not.
+    /// The end: everything was reported, or the reason why it was not.
     End(Option<String>),
-    /// It reads what is handed over, with so many threads.
+    /// It is ready to read directories, with this number of threads.
     Ready(usize),
     Part(Box<SaidPart>),
     /// Directories that are given back.
     Given(Vec<u64>),
-    /// How often the file system was asked.
+    /// How often the file system was accessed.
     Looks(u64),
 }
 
-/// Mode, owner, inode, and why it must not be split.
+/// Mode, owner, inode, and why the directory must not be split.
 type Attributes = (u32, u32, u64, Option<KeptWhole>);
 
-/// How a directory was met.
+/// How opening a directory ended.
 #[derive(Debug, Serialize, Deserialize)]
 enum SaidMet {
     Opened(Attributes),
@@ -144,7 +145,7 @@ enum SaidMet {
     Dropped,
 }
 
-/// A [`Part`]. What there is none of is left out.
+/// A [`Part`]. Empty fields are omitted.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SaidPart {
@@ -161,7 +162,7 @@ pub struct SaidPart {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     directories: Vec<(Bytes, bool)>,
     children: u64,
-    /// Name, what was attempted, why it failed, whether it is in a unit.
+    /// Name, operation, error number, whether it is in a unit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unread: Vec<(Bytes, usize, i32, bool)>,
     is_last: bool,
@@ -194,10 +195,10 @@ impl SaidPart {
         }
     }
 
-    /// Hands it on.
+    /// Passes the part on to `hear`.
     ///
     /// # Errors
-    /// It is not what a directory can hold.
+    /// It contains something that a directory cannot contain.
     pub fn read(self, hear: impl FnOnce(Part<'_>)) -> Result<(), &'static str> {
         const NO_NAME: &str = "it has no name that a directory can hold";
         let opened = |(mode, owner, inode, whole)| Opened { mode, owner, identity: (0, inode), whole };
@@ -251,7 +252,7 @@ impl SaidPart {
     }
 }
 
-/// What an order says.
+/// The message for an order.
 pub fn asked(order: Order) -> Asked {
     match order {
         Order::Read(handed) => {
@@ -264,7 +265,7 @@ pub fn asked(order: Order) -> Asked {
     }
 }
 
-/// The order that it says; `None` if it is none.
+/// The order in a message; `None` if it is not an order.
 pub fn order(asked: Asked) -> Option<Order> {
     Some(match asked {
         Asked::Read(handed) => {
@@ -293,12 +294,12 @@ fn attempted_by(number: usize) -> &'static str {
     ATTEMPTED.get(number).unwrap_or(&ATTEMPTED[ATTEMPTED.len() - 1])
 }
 
-/// Whether it is a name in a directory.
+/// Whether this can be a name in a directory.
 pub fn is_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
-/// A scan, as far as another machine can do it.
+/// A scan, as far as another machine can carry it out.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
     roots: Vec<(Bytes, Option<Bytes>)>,
@@ -321,7 +322,7 @@ pub struct Request {
 impl Request {
     pub fn new(scan: &Scan, small: Option<u64>) -> Request {
         let root = |root: &Root| {
-            // The home of the user there.
+            // An empty base means the user's home directory there.
             let base = if root.base.as_os_str().is_empty() { ".".as_ref() } else { root.base.as_os_str() };
             (Bytes(base.as_bytes().to_vec()), root.name.as_ref().map(|name| Bytes(name.as_bytes().to_vec())))
         };
@@ -348,7 +349,7 @@ impl Request {
         }
     }
 
-    /// The scan, with as many threads as its roots take.
+    /// The scan, with as many threads as suit its roots.
     pub fn scan(self) -> Scan {
         let root = |(base, name): (Bytes, Option<Bytes>)| Root {
             base: OsString::from_vec(base.0).into(),
@@ -385,7 +386,7 @@ pub fn weight((entries, bytes): (u64, u64)) -> Weight {
     Weight { entries, bytes }
 }
 
-/// A line, with its end.
+/// A message as a line, with its newline.
 pub fn line(said: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(said).expect("numbers and text have a form in JSON");
     line.push(b'\n');
@@ -409,18 +410,18 @@ pub fn linked_dirs(dirs: LinkedDirs) -> Told {
     Told::LinkedDirs { units: dirs.units.into_iter().map(unit).collect(), inodes: dirs.inodes }
 }
 
-/// Cuts what comes in pieces into lines.
+/// Splits data that come in pieces into lines.
 #[derive(Default)]
 pub struct Lines {
-    /// The one that has no end yet.
+    /// The beginning of a line that has no newline yet.
     begun: Vec<u8>,
 }
 
 impl Lines {
-    /// Takes a piece, and hands on each line that ends in it, without its end.
+    /// Takes a piece, and passes on each line that ends in it, without its newline.
     ///
     /// # Errors
-    /// Those of `each`, after which nothing more is handed on.
+    /// An error of `each`. Nothing more is passed on after it.
     pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> error::Result<()>) -> error::Result<()> {
         while let Some(length) = bytes.iter().position(|byte| *byte == b'\n') {
             if self.begun.is_empty() {
@@ -437,7 +438,7 @@ impl Lines {
         Ok(())
     }
 
-    /// The line that has no end yet.
+    /// The beginning of a line that has no newline yet.
     pub fn begun(&self) -> &[u8] {
         &self.begun
     }

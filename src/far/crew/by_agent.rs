@@ -1,4 +1,4 @@
-//! A host where this program reads.
+//! A host on which this program reads.
 
 use std::io::{PipeWriter, Write};
 use std::sync::mpsc;
@@ -13,42 +13,42 @@ use crate::scan::{Order, Said, Scan, Watch};
 use crate::supervise::Invocation;
 use crate::thread;
 
-/// What a shell prints before it starts this program.
+/// Printed by the shell before it starts this program.
 const SHELL: &str = "multi-sync-shell";
 const SAYS: &str = "echo; echo multi-sync-shell\n";
 
-/// How it ended.
+/// How reading on a host ended.
 pub enum End {
-    /// With the scan.
+    /// Together with the scan.
     Over,
-    /// Before it.
+    /// Before the end of the scan.
     Lost(String),
-    /// It did not begin: this program is not there, or not of this version.
+    /// It did not begin, because this program is not installed there, or in another version.
     Missing,
 }
 
-/// What is written to it.
+/// A message to the thread that writes to the host.
 enum Writes {
     Asked(Box<Asked>),
     Order(Order),
     Close,
 }
 
-/// Reads there until everything was read, or it is lost.
+/// Reads on the host until everything was read, or the host is lost.
 ///
 /// # Errors
-/// What leads there could not be started, or what it says cannot be understood.
+/// The local program that connects to the host could not be started, or a message from the host cannot be understood.
 pub fn read(common: &Common<'_>, host: &Host, line: &Line) -> Result<End> {
     let pipe = std::io::pipe().map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(EXIT_IPC));
     let (reader, writer) = pipe?;
     let (says, said) = mpsc::channel();
     let closes = says.clone();
-    // Who has closed it hears nothing any more.
+    // The receiver may be gone, if the connection was already closed.
     line.closes_by(move || drop(closes.send(Writes::Close)));
     let mut hearing =
         Hearing { common, host, line, says: says.clone(), lines: Lines::default(), has_shell: false, is_there: false };
     let invocation = Invocation { held: false, input: Vec::new(), ..common.crew.way.leads_to(host) };
-    // It is ended by its line alone.
+    // It is stopped only by its `Line`.
     let never = Watch::default();
     let ran = std::thread::scope(|scope| {
         let writes = thread::start(scope, move || write(writer, &said))?;
@@ -60,7 +60,7 @@ pub fn read(common: &Common<'_>, host: &Host, line: &Line) -> Result<End> {
             }
         };
         let ran = child::run(&invocation, Some(reader), None, &line.supervisor, &never, out, &mut |_| false);
-        // It may not have come so far.
+        // In case the run ended before this was sent.
         drop(says.send(Writes::Close));
         drop(writes.join());
         ran
@@ -73,7 +73,7 @@ pub fn read(common: &Common<'_>, host: &Host, line: &Line) -> Result<End> {
     })
 }
 
-/// Nobody who has something to say waits for a host that does not read it.
+/// Writes in a thread of its own, so that no other thread has to wait for a host that does not read.
 fn write(mut pipe: PipeWriter, said: &mpsc::Receiver<Writes>) {
     let begun = pipe.write_all([SAYS, START].concat().as_bytes());
     while let Ok(writes) = said.recv() {
@@ -82,7 +82,7 @@ fn write(mut pipe: PipeWriter, said: &mpsc::Receiver<Writes>) {
             Writes::Order(order) => wire::line(&wire::asked(order)),
             Writes::Close => return,
         };
-        // Who follows the process there hears that it is gone.
+        // The thread that follows the local process notices that it is gone.
         if begun.is_err() || pipe.write_all(&line).is_err() {
             return;
         }
@@ -95,9 +95,9 @@ struct Hearing<'a> {
     line: &'a Line,
     says: mpsc::Sender<Writes>,
     lines: Lines,
-    /// A shell has answered.
+    /// Whether a shell has answered.
     has_shell: bool,
-    /// This program has said what it is.
+    /// Whether this program has sent its greeting.
     is_there: bool,
 }
 
@@ -119,7 +119,7 @@ impl Hearing<'_> {
                 self.is_there = true;
                 let there = Scan { roots: crew.roots.to_vec(), ..crew.scan.clone() };
                 let request = Box::new(Request::new(&there, None));
-                // Who does not take it is gone, and that is noticed.
+                // If the receiver is gone, the host is lost, and that is noticed elsewhere.
                 let _ = self.says.send(Writes::Asked(Box::new(Asked::Help(request, crew.threads))));
             }
             return Ok(());
@@ -138,7 +138,7 @@ impl Hearing<'_> {
             }
             (Told::Given(ids), Some(member)) => divided.hear(member, Said::Given(ids)),
             (Told::Looks(_), Some(member)) => divided.is_there(member),
-            // It was asked to end.
+            // This is the answer to a request to end.
             (Told::End(_), _) => {}
             _ => return Err(unclear("nobody has asked for it")),
         }

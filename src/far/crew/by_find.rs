@@ -1,6 +1,8 @@
-//! A host where `find` reads: one command for some directories, as many commands at once as the host has slots, in the shells that run rsync there.
+//! A host on which `find` reads. One command reads several directories, as many commands run at once as the host has slots, and they use the shells that run
+//! rsync there.
 //!
-//! What a `find` does not list to its end without an error is not believed: this machine reads it. So nothing is made of what it says of errors.
+//! If `find` does not list a directory completely and without an error, its result for this directory is not trusted, and this machine reads it. Therefore
+//! error messages of `find` need not be interpreted.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -25,11 +27,11 @@ use crate::shell;
 use crate::supervise::{Ended, Invocation, Stream};
 use crate::thread;
 
-/// Directories of one command, at most.
+/// The most directories of one command.
 const BATCH: usize = 32;
-/// Names that are told together.
+/// How many names are reported together.
 const TOGETHER: usize = 128;
-/// Commands at once where the host does not say how many it takes.
+/// The number of commands at once, if it is not given for the host.
 const USUAL: usize = 4;
 
 #[derive(Default)]
@@ -52,7 +54,7 @@ impl Queue {
         match order {
             Order::Read(dirs) => state.dirs.extend(dirs),
             Order::Give(count) => state.wanted = Some(count),
-            // What is of no interest is not taken. All names are told.
+            // Not used, because `find` reads neither sub-directories ahead nor knows limits: it always reports all names.
             Order::Drop(_) | Order::Limits(_) => {}
         }
         drop(state);
@@ -64,7 +66,7 @@ impl Queue {
         self.1.notify_all();
     }
 
-    /// What one command reads, of one root; `None` at the end. `give` takes what is to be given back.
+    /// The directories that the next command reads, all of one root; `None` at the end. `give` gets directories that are to be given back.
     fn next(&self, commands: usize, give: &dyn Fn(Vec<u64>)) -> Option<Vec<Handed>> {
         let mut state = self.lock();
         loop {
@@ -102,7 +104,7 @@ impl Queue {
     }
 }
 
-/// What the commands of one host share.
+/// The state that the commands of one host share.
 struct Finds<'a> {
     common: &'a Common<'a>,
     host: &'a Host,
@@ -113,7 +115,7 @@ struct Finds<'a> {
     why: OnceLock<String>,
 }
 
-/// Reads there until everything was read, or tells why it does not any more.
+/// Reads on the host until everything was read, or returns why it has stopped.
 ///
 /// # Errors
 /// A thread could not be started.
@@ -169,7 +171,7 @@ impl Finds<'_> {
                 (None, Ok(Ended::Stalled)) => "find there did not move any more".to_owned(),
                 (None, Ok(ended)) => format!("find there has ended with code {}", ended.code()),
             };
-            // Whoever reads on knows what was told.
+            // Another reader continues with them, and knows which names were reported.
             give(records.left());
             let _ = self.why.set(why);
             self.queue.close();
@@ -177,7 +179,7 @@ impl Finds<'_> {
     }
 }
 
-/// Lists the root, whose device all others must have, and what is in each directory.
+/// Lists the root, for its device, which all directories must have, and then the contents of each directory.
 fn script(root: &Root, batch: &[Handed]) -> Vec<u8> {
     let quoted = |path: &[u8]| shell::quote(OsStr::from_bytes(path));
     let mut text =
@@ -191,30 +193,30 @@ fn script(root: &Root, batch: &[Handed]) -> Vec<u8> {
     text
 }
 
-/// The path of a directory as find is given it.
+/// The path of a directory as find gets it.
 fn printed(dir: &Handed) -> Vec<u8> {
     let names = dir.steps.iter().flat_map(|step| [b"/", &step.name[..]].concat());
     b".".iter().copied().chain(names).collect()
 }
 
-/// Where in what is listed the records are.
+/// The position in the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     Begin,
     Root,
-    /// Between directories.
+    /// Between two directories.
     Between,
-    /// In one, of which nothing was listed yet.
+    /// In a directory of which nothing was listed yet.
     Dir,
     In,
     Done,
 }
 
-/// Reads what the command for some directories prints.
+/// Parses the output of the command for some directories.
 struct Records<'a> {
     finds: &'a Finds<'a>,
     dirs: &'a [Handed],
-    /// The directory that is listed, or comes next.
+    /// The index of the directory that is being listed, or comes next.
     at_dir: usize,
     at: At,
     form: Option<Form>,
@@ -223,7 +225,7 @@ struct Records<'a> {
     found: Found,
 }
 
-/// What was found in a directory and not told yet.
+/// Entries of a directory that were not reported yet.
 #[derive(Default)]
 struct Found {
     met: Option<Met>,
@@ -257,7 +259,7 @@ impl<'a> Records<'a> {
         self.at == At::Done && self.at_dir == self.dirs.len() && self.begun.is_empty()
     }
 
-    /// Those that were not listed to the end.
+    /// The directories that were not listed completely.
     fn left(&self) -> Vec<u64> {
         self.dirs[self.at_dir..].iter().map(|dir| dir.id).collect()
     }
@@ -317,7 +319,7 @@ impl<'a> Records<'a> {
         Ok(())
     }
 
-    /// The directory itself.
+    /// Takes the record of the directory itself.
     fn meet(&mut self, listed: &Listed<'_>) -> Option<()> {
         let dir = &self.dirs[self.at_dir];
         let ((device, inode), _) = listed.inode?;
@@ -348,7 +350,7 @@ impl<'a> Records<'a> {
         }
         let bytes = if listed.kind == Kind::File { listed.size } else { 0 };
         let weight = Weight { entries: 1, bytes };
-        // Its path below the base: without the dot.
+        // Its path below the base, without the leading dot.
         let path = || listed.path.get(2..).unwrap_or_default().to_vec();
         let (inode, names) = listed.inode?;
         if listed.kind == Kind::Dir && !scan.prune.excludes(name, path) {
@@ -367,7 +369,7 @@ impl<'a> Records<'a> {
         Some(())
     }
 
-    /// The directory has come to its end: without an error, or with one, which is another machine's to find out.
+    /// Ends a directory. If it was listed with an error, this machine finds out what the error is.
     fn end(&mut self, listed: bool) {
         if listed {
             self.tell(true);
@@ -375,7 +377,7 @@ impl<'a> Records<'a> {
             self.found = Found::default();
             let id = self.dirs[self.at_dir].id;
             let unread = crate::scan::Unread { name: Vec::new(), attempted: "read", errno: Errno::IO, in_unit: false };
-            // A directory that nothing was told of was not opened, for all that is known.
+            // If nothing was reported about the directory, it may not have been opened.
             let met = Some(Met::Unopened(Errno::IO));
             let part = Part { id, met, unread: vec![unread], is_last: true, ..Part::default() };
             self.hear(part);
@@ -418,7 +420,7 @@ impl<'a> Records<'a> {
     }
 }
 
-/// What stat prints is the path that find has given it.
+/// Like `of_stat`, but keeps the path as find has printed it, because it was passed to stat in this form.
 fn of_stat_as_printed<'p>(record: &[u8], path: &'p mut Vec<u8>) -> Option<Listed<'p>> {
     let mut below = Vec::new();
     let listed = of_stat(record, &mut below)?;

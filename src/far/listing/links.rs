@@ -1,4 +1,4 @@
-//! Which names of a source are hard links of one file, as rsync tells it: all but the first name of a file come with one that was before.
+//! Which names of a source are hard links of one file, as reported by rsync: for each name of a file except the first, rsync prints an earlier one.
 
 use std::collections::HashMap;
 
@@ -10,23 +10,23 @@ use crate::supervise::{Ended, Invocation, Lines, Stream};
 
 use super::INCOMPLETE;
 
-/// The device that files of a listing are on: none that a machine has.
+/// The device of all files of a listing. No machine has this number.
 const DEVICE: u64 = u64::MAX;
 
-/// Names of files that have several.
+/// The names of files that have several names.
 #[derive(Default)]
 pub struct Links {
-    /// The number of its file.
+    /// The number of the file for each name.
     files: HashMap<Vec<u8>, u64>,
     /// How many names each file has in the source.
     names: Vec<u32>,
 }
 
 impl Links {
-    /// Asks the rsync of this command.
+    /// Asks rsync, with this command.
     ///
     /// # Errors
-    /// It did not come to its end.
+    /// It did not finish.
     pub fn ask(far: Far<'_>, rsync: &Invocation, watch: &Watch) -> Result<Links> {
         let mut links = Links::default();
         let mut lines = Lines::new(Stream::Stdout);
@@ -45,7 +45,7 @@ impl Links {
         let finished = child::run(rsync, None, far.reach.stall, far.supervisor, watch, out, &mut |_| false)?;
         match finished.ended {
             _ if watch.stopped() || far.supervisor.stopped() => Ok(links),
-            // What it cannot read is told with the list.
+            // Entries that it cannot read are reported together with the list.
             Ended::Code(code) if code == 0 || INCOMPLETE.contains(&code) => Ok(links),
             _ => Err(finished.error("cannot ask rsync for the hard links of the source")),
         }
@@ -60,7 +60,7 @@ impl Links {
         self.names[file as usize] += 1;
     }
 
-    /// The identity of the file of this name and how many names it has, if it has several.
+    /// An identity for the file of this name and its number of names, if it has several.
     pub fn of(&self, path: &[u8]) -> Option<((u64, u64), u32)> {
         let file = *self.files.get(path)?;
         Some(((DEVICE, file), self.names[file as usize]))
