@@ -1,7 +1,7 @@
 //! A bandwidth as rsync reads it.
 
-/// rsync(1), `--bwlimit`: a number with or without a fraction, in KiB unless a suffix says otherwise; `K` and `KiB` are powers of 1024, `KB`
-/// of 1000, and `+1` or `-1` at the end is a byte. Rounded to KiB; `None` where rsync reads none.
+/// rsync(1), `--bwlimit`: a number with or without a fraction, in KiB unless a suffix says otherwise; `K` and `KiB` are powers of 1024, `KB` of 1000, and
+/// `+1` or `-1` at the end is a byte. Rounded to KiB; `None` if rsync would not accept the text.
 pub fn kib_per_second(text: &str) -> Option<u64> {
     let text = text.to_ascii_lowercase();
     let (rest, byte) = match (text.strip_suffix("+1"), text.strip_suffix("-1")) {
@@ -19,13 +19,13 @@ pub fn kib_per_second(text: &str) -> Option<u64> {
         _ => return None,
     };
     let bytes = (number * base.powi(power as i32)).floor() + byte;
-    // Less than this rsync refuses, unless it is none at all.
+    // rsync refuses less than this, except 0, which means no limit.
     const LEAST: f64 = 512.0;
     (bytes == 0.0 || (LEAST..u64::MAX as f64).contains(&bytes)).then(|| (bytes as u64).saturating_add(512) / 1024)
 }
 
-/// What rsync is to be told so that it keeps to a limit in every second, both in KiB a second: it lets pass up to 1.15 of what it was told in one, and less in the next (3.5.0,
-/// measured at a link), so that only the mean is right. A small limit is left as it is.
+/// The `--bwlimit` that makes rsync keep within a limit in every single second, both in KiB a second: in one second rsync passes up to 1.15 times its limit,
+/// and less in the next (3.5.0, measured at a link), so that only the mean is right. A small limit is left unchanged.
 pub fn steady(limit: u64) -> u64 {
     const LEAST: u64 = 1024;
     if limit < LEAST { limit } else { limit - limit.div_ceil(16) }

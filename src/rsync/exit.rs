@@ -1,6 +1,6 @@
 //! rsync's exit codes: what each one means for a launch, and the one code a run ends with.
 //!
-//! The table is data (rsync(1), EXIT VALUES); whether something is tried again is decided by its [`Class`] and nothing else.
+//! The table is data (rsync(1), EXIT VALUES). Whether something is retried depends only on its [`Class`].
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use crate::supervise::Ended;
 pub const OK: u8 = 0;
 /// Syntax or usage error.
 pub const USAGE: u8 = 1;
-/// The two sides do not understand each other.
+/// The two sides do not understand each other's protocol.
 pub const PROTOCOL: u8 = 2;
 /// Errors selecting input/output files, directories.
 pub const FILE_SELECT: u8 = 3;
-/// A process or the way to one could not be had.
+/// A process could not be started, or communication with one failed.
 pub const IPC: u8 = crate::error::EXIT_IPC;
-/// A child of rsync was ended by a signal; used here for an rsync that was itself ended by one.
+/// rsync reports this if a signal has ended one of its children. Here it is also used for an rsync that was itself ended by a signal.
 pub const TERMINATED: u8 = crate::error::EXIT_TERMINATED;
 /// Interrupted by SIGINT, SIGTERM or SIGHUP.
 pub const INTERRUPTED: u8 = crate::error::EXIT_INTERRUPTED;
@@ -27,7 +27,7 @@ pub const VANISHED: u8 = 24;
 /// `--max-delete` or `--delete-limit` stopped deletions.
 pub const MAX_DELETE: u8 = 25;
 
-/// Timeout in data send/receive; also when the time of `--stop-after` or `--stop-at` is over.
+/// Timeout in data send/receive. Also used when the time of `--stop-after` or `--stop-at` is over.
 pub const TIMEOUT: u8 = 30;
 
 /// What an exit code means for the launch that ended with it.
@@ -35,17 +35,17 @@ pub const TIMEOUT: u8 = 30;
 pub enum Class {
     /// Done.
     Done,
-    /// Done, as far as the source still had it.
+    /// Done, except for source entries that had vanished.
     Vanished,
     /// Done, but deletions were stopped.
     MaxDelete,
-    /// Done but for entries that were named.
+    /// Done, except for entries that were named.
     Partial,
     /// The connection failed: the same work may succeed later.
     Connection,
-    /// rsync itself was ended from outside or ran out of something: the same work may succeed once more.
+    /// rsync itself was ended from outside, or ran out of a resource: the same work may succeed in another attempt.
     Broken,
-    /// Trying again gives the same; so would every other launch.
+    /// Another attempt would fail in the same way, and so would every other launch.
     Fatal,
 }
 
@@ -80,7 +80,7 @@ const TABLE: &[(u8, Class, &str)] = &[
     (255, Class::Connection, "the connection of the remote shell failed"),
 ];
 
-/// Whether the launch came to its end: whatever it did not do was named.
+/// Whether the launch has finished: everything that it did not do was named.
 pub fn is_settled(code: u8) -> bool {
     matches!(class(code), Class::Done | Class::Vanished | Class::MaxDelete | Class::Partial)
 }
@@ -95,13 +95,13 @@ pub fn class(code: u8) -> Class {
     TABLE.iter().find(|row| row.0 == code).map_or(Class::Fatal, |row| row.1)
 }
 
-/// A few words for an exit code.
+/// A short description of an exit code.
 pub fn meaning(code: u8) -> &'static str {
     TABLE.iter().find(|row| row.0 == code).map_or("not a code of rsync", |row| row.2)
 }
 
-/// The exit code of a run, made of the codes of its parts: the first fatal one, else 23, else 24, else 25, else 0, as inside one
-/// rsync.
+/// The exit code of a run, combined from the codes of its parts as inside one rsync: the first fatal one, otherwise 23, otherwise 24, otherwise 25, otherwise
+/// 0.
 ///
 /// ```
 /// use multi_sync::harness::rsync::exit::RunCode;
@@ -146,7 +146,7 @@ impl fmt::Display for RunCode {
 }
 
 impl Ended {
-    /// The exit code it counts as: an rsync killed by a signal has not transferred everything, whatever it printed.
+    /// The exit code that it counts as: an rsync that was killed by a signal has not transferred everything, whatever it printed.
     pub fn code(self) -> u8 {
         match self {
             Ended::Code(code) => code,

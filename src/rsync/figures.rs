@@ -1,4 +1,4 @@
-//! The figures of `--stats`: what the block that rsync prints says, and what the blocks of several add up to.
+//! The figures of `--stats`: reads the block that rsync prints, and adds up the blocks of several rsyncs.
 
 /// Entries by kind, as rsync counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,18 +17,18 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All of them.
+    /// The number of all entries.
     pub fn total(&self) -> u64 {
         self.named().into_iter().map(|(_, count)| count).sum()
     }
 
-    /// Each with rsync's name for it.
+    /// The counts, each with rsync's name for it.
     pub fn named(&self) -> [(&'static str, u64); 5] {
         let Counts { reg, dir, link, dev, special } = *self;
         [("reg", reg), ("dir", dir), ("link", link), ("dev", dev), ("special", special)]
     }
 
-    /// `6 (reg: 3, dir: 3)`.
+    /// Reads `6 (reg: 3, dir: 3)`.
     fn read(text: &str) -> Option<Counts> {
         let total = leading_number(text)?;
         let mut counts = Counts::default();
@@ -44,7 +44,7 @@ impl Counts {
                 _ => counts.special += count,
             }
         }
-        // An rsync that does not tell the kinds.
+        // The rest is counted as files, for an rsync that does not print the kinds.
         counts.reg += total.saturating_sub(counts.total());
         Some(counts)
     }
@@ -60,7 +60,7 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// The sums that rsync prints with `--stats`, of one launch or added over many. In rsync's words.
+/// The sums that rsync prints with `--stats`, of one launch or added over many. The fields are described in rsync's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Figures {
@@ -111,7 +111,7 @@ impl std::ops::AddAssign for Figures {
 }
 
 impl Figures {
-    /// What launches add up to, each with rsync's name for it, in rsync's order.
+    /// The sums over launches, each with rsync's name for it, in rsync's order.
     pub fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("Number of created files", self.created.total()),
@@ -125,13 +125,13 @@ impl Figures {
         ]
     }
 
-    /// Without what each launch counts of the entries it finds: only what it has done.
+    /// Without the entries that each launch found, so that only the changes remain.
     #[must_use]
     pub fn of_changes(self) -> Figures {
         Figures { files: Counts::default(), total_size: 0, ..self }
     }
 
-    /// Takes a line of the block; `None` if it is none, and whether it was understood.
+    /// Takes a line of the block. Returns `None` if the line is not part of it, otherwise whether it was understood.
     pub(super) fn take(&mut self, label: &str, rest: &str) -> Option<bool> {
         let counts = match label {
             "Number of files" => Some(&mut self.files),
@@ -170,7 +170,7 @@ fn milliseconds(text: &str) -> u64 {
     (seconds.unwrap_or(0.0) * 1000.0).round() as u64
 }
 
-/// A number in digits, perhaps with separators; not one in units (`--human-readable`).
+/// A number in digits, possibly with separators, but not in units (`--human-readable`).
 pub(super) fn leading_number(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(text.len());
     let rounded = text[end..].starts_with(|c: char| c == '.' || c.is_alphabetic());

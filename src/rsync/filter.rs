@@ -1,8 +1,8 @@
-//! What the user's filter rules mean for dividing a tree; matching itself is rsync's.
+//! What the user's filter rules mean for dividing a tree; matching is left to rsync.
 //!
-//! A directory that holds a per-directory rule file must stay whole, because rsync hands its rules down to what is below
-//! (rsync(1), PER-DIRECTORY RULES AND DELETE). Rules that clear the list, also inside a file, would clear what a launch
-//! adds; such a run is left to one rsync, and so is every file whose lines are not certain.
+//! A directory that contains a per-directory rule file must stay whole, because rsync passes its rules down to the directories below (rsync(1), PER-DIRECTORY
+//! RULES AND DELETE). Rules that clear the list, also inside a file, would clear the rules that a launch adds. Such a run is left to one rsync, and so is a
+//! run with a rule file whose lines cannot be determined with certainty.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,37 +12,37 @@ use super::options::rule::Rule;
 use super::options::{Opt, Options};
 use super::prune::Prune;
 
-/// What makes it uncertain which rules count.
+/// Why it is uncertain which rules apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unclear {
     /// A rule clears the list.
     Clears,
-    /// A file of rules holds other rules than patterns.
+    /// A rule file contains rules other than patterns.
     MoreThanPatterns,
-    /// A per-directory rule file has a path in place of a name.
+    /// A per-directory rule file is given as a path rather than a name.
     NamedByPath,
-    /// A file of rules cannot be read, about which rsync complains better.
+    /// A rule file cannot be read. rsync's own message about it is better.
     Unreadable,
 }
 
-/// Filter rules as far as a planner needs them.
+/// Filter rules, as far as a plan needs them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filters {
-    /// Names of per-directory rule files: a directory that holds one stays whole.
+    /// Names of per-directory rule files: a directory that contains one stays whole.
     pub merge_files: Vec<OsString>,
-    /// Options that carry rules, for asking rsync about a directory.
+    /// The options with rules, for asking rsync about a directory.
     pub options: Vec<OsString>,
-    /// Rules are read from files with a rule per line: `--from0`, which a list of names needs, would misread them.
+    /// Whether rules are read from files with one rule per line: `--from0`, which a list of names needs, would misread them.
     pub in_files: bool,
     /// Directories that need not be read.
     pub prune: Prune,
 }
 
 impl Filters {
-    /// The rules among `options`; files are relative to `cwd`.
+    /// The rules among `options`; file names are relative to `cwd`.
     ///
     /// # Errors
-    /// It is not certain which rules count.
+    /// It is uncertain which rules apply.
     pub fn of(options: &Options, cwd: &Path) -> Result<Filters, Unclear> {
         let mut filters = Filters::default();
         let mut from0 = false;
@@ -60,7 +60,7 @@ impl Filters {
                     filters.merge_file(name)?;
                 }
                 (_, Some(Rule::Merge { head, file })) => {
-                    // With modifiers lines may mean something else.
+                    // With modifiers, the lines may have another meaning.
                     let text = read(&cwd.join(OsStr::from_bytes(file)))?;
                     let plain = matches!(head, b". " | b"._" | b"merge " | b"merge_") && ends_are_certain(&text, from0);
                     lines(&text, |line| {
@@ -110,7 +110,7 @@ impl Filters {
     }
 
     fn merge_file(&mut self, name: &[u8]) -> Result<(), Unclear> {
-        // A leading slash asks rsync to look above the transfer too; the name is what follows.
+        // With a leading slash, rsync also looks above the transfer; the rest is the name.
         let name = name.strip_prefix(b"/").unwrap_or(name);
         if name.is_empty() || name.contains(&b'/') {
             return Err(Unclear::NamedByPath);
@@ -124,20 +124,19 @@ fn read(path: &Path) -> Result<Vec<u8>, Unclear> {
     std::fs::read(path).map_err(|_| Unclear::Unreadable)
 }
 
-/// Gives each line of a rule file; lines end with a newline, carriage return or NUL, so that either form of file is read
-/// with suspicion.
+/// Passes on each line of a rule file. A newline, carriage return or NUL ends a line, so that the result is safe for either form of file.
 fn lines(text: &[u8], each: impl FnMut(&[u8]) -> Result<(), Unclear>) -> Result<(), Unclear> {
     text.split(|byte| matches!(byte, b'\n' | b'\r' | 0))
         .filter(|line| !line.is_empty() && !matches!(line[0], b'#' | b';'))
         .try_for_each(each)
 }
 
-/// Whether rsync sees the same lines: with `--from0` a newline is part of a rule, without it a NUL hides the rest of a line.
+/// Whether rsync sees the same lines: with `--from0` a newline is part of a rule; without it, rsync ignores the rest of a line after a NUL.
 fn ends_are_certain(text: &[u8], from0: bool) -> bool {
     !text.iter().any(|byte| if from0 { matches!(byte, b'\n' | b'\r') } else { *byte == 0 })
 }
 
-/// Options that hide exactly this name of a transfer, and keep it at the destination. A backslash is itself where a pattern has no wildcard
+/// Options that hide exactly this name of a transfer, and keep it at the destination. In a pattern without wildcards, a backslash is an ordinary character
 /// (rsync(1), "PATTERN MATCHING RULES").
 pub fn leave_alone(name: &[u8]) -> [OsString; 2] {
     let is_wild = |byte: &u8| matches!(byte, b'*' | b'?' | b'[');
@@ -152,7 +151,7 @@ pub fn leave_alone(name: &[u8]) -> [OsString; 2] {
     [b"--filter=H ", b"--filter=P "].map(|rule| OsString::from_vec([&rule[..], &pattern].concat()))
 }
 
-/// The name in a line of `--out-format=%n`: `\#ooo` stands for the byte with that octal number, and a directory ends with a slash.
+/// The name in a line of `--out-format=%n`: `\#ooo` stands for the byte with this octal number, and a directory ends with a slash.
 pub fn unescape(line: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(line.len());
     let mut rest = line.strip_suffix(b"/").unwrap_or(line);

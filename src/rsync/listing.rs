@@ -1,9 +1,8 @@
-//! What `rsync --list-only` prints: a line for each entry, depth first.
+//! Reads the output of `rsync --list-only`: a line for each entry, depth first.
 //!
-//! It is the rsync on this machine that prints, whatever is at the other side (generator.c, `list_file_entry`): type and permissions, length,
-//! date, time and path. A link is followed by its target only where links are copied, so they are not: then the path is all that comes
-//! after the time, and the line can be read in one way only. A length is printed without separators with `--no-human-readable`; they are
-//! skipped all the same. The path is escaped as in messages ([`super::filter::unescape`]).
+//! It is always the rsync on this machine that prints (generator.c, `list_file_entry`): type and permissions, length, date, time and path. rsync prints the
+//! target after a link only if links are copied. They are not, so that only the path follows the time, and the line is unambiguous. With
+//! `--no-human-readable` a length has no separators; they are skipped nevertheless. The path is escaped as in messages ([`super::filter::unescape`]).
 
 use std::ffi::OsString;
 
@@ -11,35 +10,35 @@ use super::filter::unescape;
 use super::prune::Prune;
 use crate::entry::Kind;
 
-/// One line.
+/// A line of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What it is.
+    /// The kind of the entry.
     pub kind: Kind,
     /// Permission bits.
     pub mode: u32,
-    /// Length.
+    /// Its length.
     pub size: u64,
-    /// Path in the transfer; `.` for the directory of a source that ends in a slash.
+    /// Its path in the transfer; `.` for the directory of a source with a trailing slash.
     pub path: Vec<u8>,
 }
 
-/// The options that list all that is in a source, but for what is in directories that `prune` excludes: those are listed as if they were empty.
+/// The options that list everything in a source, except the contents of directories that `prune` excludes: these are listed as if they were empty.
 pub fn options(prune: &Prune) -> Vec<OsString> {
     let all = ["--recursive", "--list-only", "--no-links", "--no-human-readable", "--no-motd"];
     all.into_iter().map(OsString::from).chain(prune.contents_options()).collect()
 }
 
-/// The options with which rsync tells which names of a source are hard links of one file: it copies to nowhere, and nothing is changed.
+/// The options with which rsync reports which names of a source are hard links of one file. It copies to nowhere, and changes nothing.
 pub fn link_options(prune: &Prune) -> Vec<OsString> {
     let all = ["--recursive", "--links", "--devices", "--specials", "--hard-links", "--dry-run", "--no-motd"];
-    // No path holds two slashes in a row.
+    // Two slashes are a safe separator, because no path contains two in a row.
     let format = "--out-format=%i//%n//%L";
     all.into_iter().chain([format]).map(OsString::from).chain(prune.contents_options()).collect()
 }
 
-/// Reads a line that is printed with `link_options`: a name, and another one of the same file that was printed before. `None` for all other
-/// names, which are the first of their file.
+/// Reads a line that is printed with `link_options`: a name, and an earlier name of the same file. `None` for all other names, which are the first of their
+/// file.
 ///
 /// ```
 /// use multi_sync::harness::rsync::listing;
@@ -49,7 +48,7 @@ pub fn link_options(prune: &Prune) -> Vec<OsString> {
 /// ```
 pub fn read_link(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let cut = |text: &'_ [u8]| text.windows(2).position(|two| two == b"//");
-    // What is made as a hard link (rsync(1), --itemize-changes).
+    // `h` marks an entry that is created as a hard link (rsync(1), --itemize-changes).
     let rest = line.strip_prefix(b"h")?;
     let rest = &rest[cut(rest)? + 2..];
     let end = cut(rest)?;
@@ -57,7 +56,7 @@ pub fn read_link(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((unescape(&rest[..end]), unescape(other)))
 }
 
-/// Reads a line; `None` if it is none of the list.
+/// Reads a line; `None` if it is not part of the list.
 ///
 /// ```
 /// use multi_sync::harness::rsync::listing;
@@ -84,7 +83,7 @@ pub fn read(line: &[u8]) -> Option<Line> {
     Some(Line { kind, mode: mode(&permissions[1..])?, size: size(length)?, path: unescape(path) })
 }
 
-/// As `ls -l` prints it (lib/permstring.c).
+/// The permission bits of a mode in the form of `ls -l` (lib/permstring.c).
 fn mode(letters: &[u8]) -> Option<u32> {
     let mut mode = 0;
     for (at, letter) in letters.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! What rsync says on standard error: one table of its messages (`table`), through which everything that recognises a line goes.
+//! Reads rsync's messages on standard error. A single table of messages (`table`) is used by everything that recognises a line.
 //!
-//! Names stand in these lines, and a name can hold anything that a line can: who speaks and what about is read from the fixed words at
-//! the beginning, the cause from the fixed words at the end, and nothing in between decides. A line that is not in the table and does not
-//! begin as rsync's errors do is not rsync's, but for example of a remote shell.
+//! Lines contain names, and a name can contain anything that a line can. Therefore the speaker and the subject are taken from the fixed words at the
+//! beginning, the cause from the fixed words at the end, and nothing in between decides. A line that is not in the table and does not begin like rsync's
+//! errors is not from rsync, but for example from a remote shell.
 //!
-//! Names come with `\#ooo` for bytes that rsync does not print in its locale (log.c, `filtered_fwrite`), and are given back as they are.
+//! In names, bytes that rsync does not print in its locale are written as `\#ooo` (log.c, `filtered_fwrite`). They are decoded here.
 
 mod table;
 
@@ -14,63 +14,63 @@ use super::exit;
 use super::filter::unescape;
 use table::{ROWS, Row, Shape, UNKNOWN};
 
-/// Who wrote a line.
+/// The process that wrote a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Reads the source.
+    /// The process that reads the source.
     Sender,
-    /// Writes files; also the receiving side before it divides.
+    /// The process that writes files; also the receiving side before it forks.
     Receiver,
-    /// Makes everything else at the destination, and deletes.
+    /// The process that creates everything else at the destination, and deletes.
     Generator,
-    /// Either side while it starts.
+    /// A process of either side during its start.
     Starting,
-    /// Versions before 3.2 do not say, and neither do some messages.
+    /// Versions before 3.2 do not tell, and neither do some messages.
     Unknown,
 }
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// A name that went away while rsync ran.
+    /// A name that vanished while rsync was running.
     Vanished,
-    /// A name of the source that could not be looked at, such as an argument that is not there.
+    /// A name in the source that could not be looked up, such as an argument that does not exist.
     LookedUp,
     /// The source could not be listed, or an entry was left out of the list.
     List,
     /// A file of the source could not be read.
     File,
-    /// A directory could not be made at the destination.
+    /// A directory could not be created at the destination.
     Directory,
-    /// DEST itself could not be made.
+    /// DEST itself could not be created.
     Dest,
-    /// An entry could not be made, renamed or replaced at the destination.
+    /// An entry could not be created, renamed or replaced at the destination.
     Entry,
-    /// A file could not be opened or written in place, or was not what it should be.
+    /// A file could not be opened or written in place, or its content was wrong.
     Content,
     /// The time of an entry could not be set.
     Times,
     /// Another attribute could not be set or read.
     Attributes,
-    /// A name could not be looked at, or a directory read, at the destination.
+    /// A name could not be looked up, or a directory could not be read, at the destination.
     There,
-    /// What the modes of new files depend on could not be read.
+    /// The default modes of new files could not be determined.
     DefaultModes,
-    /// What is in the place of a directory could not be deleted.
+    /// An entry that is in the place of a directory could not be deleted.
     Blocked,
-    /// What is in the place of something else could not be deleted.
+    /// An entry that is in the way of another one could not be deleted.
     InTheWay,
     /// Something could not be deleted.
     Deletion,
     /// A source that was copied could not be removed.
     Removal,
-    /// A daemon has as many clients as it wants.
+    /// A daemon has reached its maximum number of clients.
     NoPlace,
     /// rsync lost a part of its list.
     LostList,
-    /// A directory above an argument went away.
+    /// A directory above an argument vanished.
     LostParent,
-    /// Only follows from another message.
+    /// A consequence of another message.
     Follows,
     /// The last line, which repeats the exit code.
     Summary,
@@ -82,37 +82,37 @@ pub enum About {
     Other,
 }
 
-/// How a name in a message is to be understood.
+/// How a name in a message has to be interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// A path on the machine of who speaks.
+    /// A path on the machine of the speaker.
     Path,
     /// A path inside a daemon's module.
     InModule,
-    /// The path in the transfer, which is also that below DEST.
+    /// The path in the transfer, which is also the path below DEST.
     InTransfer,
 }
 
-/// A name that a message is about.
+/// The name that a message is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// How it is to be understood.
+    /// How it has to be interpreted.
     pub form: Form,
 }
 
-/// One line of rsync's.
+/// A message of rsync.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// Who speaks.
+    /// The process that wrote it.
     pub side: Side,
-    /// What about.
+    /// What it is about.
     pub about: About,
-    /// The number of the system's error.
+    /// The system's error number.
     pub errno: Option<u32>,
     shape: Shape,
-    /// What stands between the fixed words.
+    /// The text between the fixed words.
     text: &'a [u8],
 }
 
@@ -125,7 +125,7 @@ const LOOP: u32 = 40;
 /// EINTR, EIO, EAGAIN, ENOMEM, EBUSY, ETXTBSY, ETIMEDOUT, EHOSTUNREACH, ESTALE, EREMOTEIO
 const MAY_PASS: [u32; 10] = [4, 5, 11, 12, 16, 26, 110, 113, 116, 121];
 
-/// Reads a line of standard error; `None` if it is not rsync's.
+/// Reads a line of standard error; `None` if it is not from rsync.
 ///
 /// ```
 /// use multi_sync::harness::rsync::messages::{self, Side};
@@ -148,12 +148,12 @@ pub fn read(line: &[u8]) -> Option<Message<'_>> {
     let text = text.strip_suffix(row.ends.as_bytes()).unwrap_or(text);
     let side = said.unwrap_or(row.side);
     let theirs = matches!(side, Side::Receiver | Side::Generator);
-    // The same words at both sides.
+    // Both sides use the same words for this.
     let about = if row.about == About::List && theirs { About::There } else { row.about };
     Some(Message { side, about, errno, shape: row.shape, text })
 }
 
-/// `[sender] `: rsync.c, `who_am_i`.
+/// Splits off `[sender] ` and the like (rsync.c, `who_am_i`).
 fn speaker(text: &[u8]) -> (Option<Side>, &[u8]) {
     const SPEAKERS: [(&[u8], Side); 7] = [
         (b"[sender] ", Side::Sender),
@@ -167,7 +167,7 @@ fn speaker(text: &[u8]) -> (Option<Side>, &[u8]) {
     SPEAKERS.iter().find_map(|(begin, side)| Some((Some(*side), text.strip_prefix(*begin)?))).unwrap_or((None, text))
 }
 
-/// Cuts off `: Permission denied (13)`: the system's words have no colon.
+/// Splits off `: Permission denied (13)`. The system's words contain no colon.
 fn without_cause(text: &[u8]) -> (&[u8], Option<u32>) {
     let cut = || {
         let inner = text.strip_suffix(b")")?;
@@ -180,35 +180,35 @@ fn without_cause(text: &[u8]) -> (&[u8], Option<u32>) {
 }
 
 impl Message<'_> {
-    /// Whether the receiving side wrote it. Where nobody can tell, the sender is suspected: an error of its own ends deletion.
+    /// Whether the receiving side wrote it. If this is unknown, the sender is assumed, because its errors prevent deletion.
     pub fn is_of_receiver(&self) -> bool {
         matches!(self.side, Side::Receiver | Side::Generator)
     }
 
-    /// Whether it tells of an error.
+    /// Whether it reports an error.
     pub fn is_error(&self) -> bool {
         !matches!(self.about, About::Note | About::Skipped)
     }
 
-    /// Whether it tells of an entry that is not at the destination as it should be, or not at all.
+    /// Whether it reports that an entry is missing at the destination, or is not as it should be.
     pub fn names_a_failure(&self) -> bool {
         self.is_error() && self.about != About::Vanished && !matches!(self.shape, Shape::None)
     }
 
-    /// Whether the receiving side was not allowed to change what a directory holds: with a mode that allows it, it succeeds.
+    /// Whether the receiving side was not allowed to change the contents of a directory: with another mode it succeeds.
     pub fn is_denied_change(&self) -> bool {
         let changes = [About::Directory, About::Dest, About::Entry, About::Deletion];
         self.errno == Some(DENIED) && self.side != Side::Sender && changes.contains(&self.about)
     }
 
-    /// Whether the receiving side may not set the time of something that another user owns.
+    /// Whether the receiving side may not set the time of an entry that another user owns.
     pub fn is_denied_time(&self) -> bool {
         (self.about, self.side, self.errno) == (About::Times, Side::Generator, Some(NOT_PERMITTED))
     }
 
-    /// Whether a name could not be looked up at the destination because what is above it is no directory, or names in what is none.
+    /// Whether a name could not be looked up at the destination because it lies below something that is not a directory.
     pub fn is_below_file(&self) -> bool {
-        // Without --perms rsync also asks what is above for the modes of new files.
+        // Without --perms, rsync also reads the default modes of the directory above.
         self.about == About::DefaultModes || self.about == About::There && self.errno == Some(NOT_A_DIRECTORY)
     }
 
@@ -217,24 +217,24 @@ impl Message<'_> {
         self.about == About::There && self.errno == Some(LOOP)
     }
 
-    /// Whether an argument of the sender's is not there.
+    /// Whether an argument of the sender does not exist.
     pub fn is_missing(&self) -> bool {
         let may_be = matches!(self.side, Side::Sender | Side::Unknown);
         may_be && self.about == About::LookedUp && self.errno == Some(NO_SUCH_FILE)
     }
 
-    /// Whether a daemon did not let it in, or another rsync made DEST at the same moment.
+    /// Whether a daemon refused the client, or another rsync created DEST at the same moment.
     pub fn is_no_place(&self) -> bool {
         self.about == About::NoPlace || self.about == About::Dest && self.errno == Some(EXISTS)
     }
 
-    /// Whether it is about something that may pass, such as a server that did not answer; or only follows from another message.
+    /// Whether it is about a transient error, such as a server that did not answer, or only follows from another message.
     pub fn may_pass(&self) -> bool {
         self.about == About::Follows || self.errno.is_some_and(|errno| MAY_PASS.contains(&errno))
     }
 
-    /// The name of the entry that it is about. Where two names stand in a line, and one of them holds what stands between them, there is
-    /// more than one way to read it: the likely one first. None if it is about nothing that has a name.
+    /// The name of the entry that it is about. If a line contains two names, and one of them contains the words between them, there are several ways to read
+    /// it: the likely one comes first. Empty if it is not about a name.
     pub fn names(&self) -> Vec<Name> {
         let text = self.text;
         let bare = |text: &[u8]| vec![Name { bytes: unescaped(text), form: Form::InTransfer }];
@@ -266,7 +266,7 @@ impl Message<'_> {
     }
 }
 
-/// `"NAME"` or `"NAME" (in MODULE)`: util1.c, `full_fname`.
+/// Reads `"NAME"` or `"NAME" (in MODULE)`: util1.c, `full_fname`.
 fn quoted(text: &[u8]) -> Option<Name> {
     let inner = text.strip_prefix(b"\"")?;
     if let Some(path) = inner.strip_suffix(b"\"") {
@@ -276,7 +276,7 @@ fn quoted(text: &[u8]) -> Option<Name> {
     Some(Name { bytes: unescaped(&inner[..end]), form: Form::InModule })
 }
 
-/// A slash at the end is no part of a name.
+/// Decodes a name. A trailing slash is not part of it.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let name = unescape(text);
     if name.is_empty() { text.to_vec() } else { name }
@@ -286,7 +286,7 @@ fn places(text: &[u8], part: &[u8]) -> Vec<usize> {
     (0..text.len()).filter(|at| text[*at..].starts_with(part)).collect()
 }
 
-/// Whether a line only says that a launch ends because a daemon did not let it in or another rsync was in its way.
+/// Whether a line only says that a launch ends because a daemon refused it, or because another rsync was in its way.
 pub fn ends_without_place(line: &[u8]) -> bool {
     let ends = [
         &b"rsync error: error starting client-server protocol (code 5)"[..],
@@ -298,14 +298,14 @@ pub fn ends_without_place(line: &[u8]) -> bool {
     ends.iter().any(|end| line.starts_with(end))
 }
 
-/// Whether the other machine did not let a launch in because others have what places there are: rrsync's lock, and sshd's `MaxStartups`.
+/// Whether the other machine refused a launch because it has too many clients: rrsync's lock, and sshd's `MaxStartups`.
 pub fn is_turned_away(line: &[u8]) -> bool {
     const LOCKED: &[u8] = b" error: Another instance of rrsync is already accessing this directory.";
     const HANDSHAKE: [&[u8]; 2] = [b"kex_exchange_identification: ", b"ssh_exchange_identification: "];
     line.ends_with(LOCKED) || HANDSHAKE.iter().any(|begin| line.starts_with(begin))
 }
 
-/// Whether the other side says that it does not allow an option, or the launch that it ends because of that.
+/// Whether the other side refuses an option, or ends the launch because of that.
 pub fn is_refusal(line: &[u8]) -> bool {
     const SAYS: [&[u8]; 3] = [
         b"rsync: The server is configured to refuse ",
@@ -317,24 +317,24 @@ pub fn is_refusal(line: &[u8]) -> bool {
     SAYS.iter().chain(&ENDS).any(|begin| line.starts_with(begin))
 }
 
-/// Whether a line is rsync's last one with this exit code.
+/// Whether a line is rsync's last line, with one of these exit codes.
 pub fn is_summary_of(line: &[u8], codes: &[u8]) -> bool {
     summary_of(line).is_some_and(|code| codes.contains(&code))
 }
 
 fn summary_of(line: &[u8]) -> Option<u8> {
     let message = read(line).filter(|message| message.about == About::Summary)?;
-    // The words for a code have no parenthesis that holds a code (errcode.h, log.c).
+    // rsync's description of a code contains no parenthesis with a code (errcode.h, log.c).
     let rest = message.text.find("(code ").map(|at| &message.text[at + 6..])?;
     let end = rest.find(") at ")?;
     std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
-/// Whether a line says that the way to the other side has ended, or that the other side was silent for too long: rsync's words, or those of a
-/// remote shell.
+/// Whether a line says that the connection to the other side has ended, or that the other side was silent for too long, in the words of rsync or of a remote
+/// shell.
 pub fn breaks_off(line: &[u8]) -> bool {
     const SAYS: [&str; 3] = ["io timeout after ", "connection unexpectedly closed", "safe_"];
-    /// EPIPE, ECONNRESET: no file is read or written so.
+    /// EPIPE and ECONNRESET: reading or writing a file does not cause these.
     const ENDS: [u32; 2] = [32, 104];
     const TIMED_OUT: u32 = 110;
     let Some(message) = read(line) else { return true };
@@ -347,7 +347,7 @@ pub fn breaks_off(line: &[u8]) -> bool {
     }
 }
 
-/// rsync's last line after it got a signal: not the cause of anything.
+/// Whether it is rsync's last line after it got a signal. This line is never the cause.
 pub fn is_signal(line: &[u8]) -> bool {
     line.starts_with(b"rsync error: received SIG")
 }

@@ -1,4 +1,4 @@
-//! Everything that is known about rsync itself: its options, its command lines, its exit codes and its output.
+//! Everything that is specific to rsync: its options, command lines, exit codes and output.
 
 pub mod bandwidth;
 pub mod command;

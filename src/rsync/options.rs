@@ -1,13 +1,13 @@
 //! The user's rsync options: what was typed, in order, as typed values.
 //!
-//! Parsing follows popt as rsync uses it: `-avzH`, `-essh`, `-e ssh`, `-e=ssh`, `--x=y`, `--x y`; the word after an option that takes
-//! one is its value, whatever it looks like; long names cannot be shortened. Refused here: an unknown option (without its arity the
-//! words after it cannot be told apart), a word that is no option, a missing or superfluous value. Not refused here:
-//! combinations, which are rsync's to judge, and what multi-sync cannot do, which is [`Options::refuse_unsupported`]'s.
+//! Parsing follows popt as rsync uses it: `-avzH`, `-essh`, `-e ssh`, `-e=ssh`, `--x=y`, `--x y`. The word after an option that takes a value is its value,
+//! whatever it looks like. Long names cannot be abbreviated. This module refuses unknown options (without knowing whether they take a value, the words after
+//! them cannot be interpreted), words that are not options, and missing or superfluous values. It does not refuse combinations, which rsync judges, nor
+//! options that multi-sync does not support ([`Options::refuse_unsupported`] does that).
 //!
-//! Words are read in `options/reader.rs`. What every option is stands in `options/table.rs`, what a list of them means in
-//! `options/meaning.rs`, what it makes rsync print in `options/shows.rs`, and what multi-sync makes of it in `options/verdict.rs`. Other names
-//! that the user has given to options are in `options/aliases.rs`.
+//! Words are read in `options/reader.rs`. The properties of each option are in `options/table.rs`, the meaning of a list of options in `options/meaning.rs`,
+//! their effect on rsync's output in `options/shows.rs`, and what multi-sync does with them in `options/verdict.rs`. Other names that the user has given to
+//! options are in `options/aliases.rs`.
 
 mod aliases;
 mod files;
@@ -45,27 +45,27 @@ pub struct Options {
     settings: Vec<Setting>,
 }
 
-/// One option as typed. Spellings of one option (`-H`, `--hard-links`) are equal.
+/// An option as it was typed. Spellings of one option (`-H`, `--hard-links`) are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The row of the table.
     pub spec: &'static Spec,
     /// Whether a `--no-…` form was typed.
     pub negated: bool,
-    /// The value; present exactly if the option takes one.
+    /// The value; present if and only if the option takes one.
     pub value: Option<OsString>,
 }
 
 impl Options {
-    /// Reads words that a shell has split already. Fails as the top of this file says.
+    /// Reads words that a shell has already split. Errors are described at the top of this file.
     pub fn parse<S: AsRef<OsStr>>(words: &[S]) -> Result<Options> {
         Options::parse_with(words, &Aliases::default())
     }
 
-    /// Reads words of which some are aliases of options.
+    /// Reads words, some of which may be aliases of options.
     ///
     /// # Errors
-    /// As [`Options::parse`]; also where an alias runs another program, or aliases lead to each other.
+    /// As [`Options::parse`]; also if an alias runs another program, or aliases refer to each other.
     pub fn parse_with<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases) -> Result<Options> {
         let read = read_words(words, aliases, Operands::Refused)?;
         match read.operands.first() {
@@ -74,12 +74,12 @@ impl Options {
         }
     }
 
-    /// Reads one string, split as a POSIX shell splits words; nothing in it is expanded. Fails on an open quote too.
+    /// Reads one string, which is split as a POSIX shell splits words, but without any expansion. An open quote is also an error.
     pub fn parse_str(text: &OsStr) -> Result<Options> {
         Options::parse_str_with(text, &Aliases::default())
     }
 
-    /// Splits one string into words, of which some may be aliases of options, and reads them.
+    /// Splits one string into words, some of which may be aliases of options, and reads them.
     ///
     /// # Errors
     /// As [`Options::parse_with`].
@@ -92,23 +92,23 @@ impl Options {
         &self.settings
     }
 
-    /// Words that mean the same to any rsync that knows what was typed; parsing them gives these options again.
+    /// Words that mean the same to any rsync that supports the options; parsing them gives these options again.
     pub fn argv(&self) -> Vec<OsString> {
         self.settings.iter().flat_map(Setting::argv).collect()
     }
 
-    /// The options except those for which `drop` is true. Implications stay: dropping `-r` leaves the one inside `-a`.
+    /// The options except those for which `drop` is true. Implied options stay: dropping `-r` leaves the one inside `-a`.
     #[must_use]
     pub fn without(&self, drop: impl Fn(&Setting) -> bool) -> Options {
         Options { settings: self.settings.iter().filter(|setting| !drop(setting)).cloned().collect() }
     }
 
-    /// Whether an option was typed, and not only to turn it off.
+    /// Whether an option was typed, other than to turn it off.
     pub fn has(&self, opt: Opt) -> bool {
         self.settings.iter().any(|setting| setting.spec.id == opt && !setting.negated)
     }
 
-    /// Whether the receiving side is told to delete by words that the sending side does not see (`-M`, `--rsync-path`).
+    /// Whether the receiving side is asked to delete by options that the sending side does not see (`-M`, `--rsync-path`).
     pub fn receiver_alone_deletes(&self) -> bool {
         let deletes = |word: &[u8]| word.starts_with(b"--del") || word.starts_with(b"--force");
         self.settings.iter().any(|setting| {
@@ -126,37 +126,37 @@ impl Options {
         self.settings.iter().any(|setting| opts.contains(&setting.spec.id))
     }
 
-    /// The options that decide how another machine is reached, and not what is copied.
+    /// The options that determine how another machine is reached, rather than what is copied.
     #[must_use]
     pub fn connection_options(&self) -> Options {
         self.without(|setting| setting.spec.group != Group::Connection)
     }
 
-    /// How many different times for deletion were named, of which rsync allows one.
+    /// How many different times for deletion were given. rsync allows one.
     pub fn delete_times(&self) -> usize {
         const TIMES: [&[Opt]; 3] = [&[Opt::DeleteBefore], &[Opt::DeleteDuring, Opt::DeleteDelay], &[Opt::DeleteAfter]];
         TIMES.into_iter().filter(|opts| self.mentions(opts)).count()
     }
 
-    /// Where these options lead rsync, in an empty environment.
+    /// The state of rsync after these options, with an empty environment.
     pub fn meaning(&self) -> Meaning {
         self.meaning_with(|_| None)
     }
 
-    /// Where these options lead rsync. `env` answers for the variables that count: `RSYNC_PARTIAL_DIR`, `RSYNC_RSH`, `RSYNC_ICONV`.
+    /// The state of rsync after these options. `env` gets the relevant variables: `RSYNC_PARTIAL_DIR`, `RSYNC_RSH`, `RSYNC_ICONV`.
     pub fn meaning_with(&self, env: impl Fn(&str) -> Option<OsString>) -> Meaning {
         Meaning::of(&self.settings, env)
     }
 }
 
 impl Setting {
-    /// The words for this one option.
+    /// The words for this option.
     pub fn argv(&self) -> Vec<OsString> {
         if self.negated {
             return vec![format!("--{}", self.spec.negations[0]).into()];
         }
         match (self.spec, self.value.clone()) {
-            // The letter `-@` is younger than its long name, all others are as old or older.
+            // The letter is known to all versions that know the option, except `-@`, which is younger than its long name.
             (&Spec { short: Some(letter), .. }, value) if letter != b'@' => {
                 [OsString::from_vec(vec![b'-', letter])].into_iter().chain(value).collect()
             }
@@ -169,7 +169,7 @@ impl Setting {
         }
     }
 
-    /// The value as the number rsync reads; `None` unless the option takes one.
+    /// The value as rsync reads it as a number; `None` unless the option takes a number.
     pub fn number(&self) -> Option<i32> {
         if self.spec.takes != Takes::Number {
             return None;
@@ -192,7 +192,7 @@ impl Setting {
     }
 }
 
-/// A number as C's strtol reads it with base 0, which popt requires to be the whole word; an empty word is 0.
+/// A number as C's strtol reads it with base 0. popt requires that it is the whole word; an empty word is 0.
 fn c_int(text: &[u8]) -> Option<i32> {
     let text = str::from_utf8(text).ok()?;
     if text.is_empty() {

@@ -1,16 +1,16 @@
-//! What a running rsync prints, read line by line: progress, statistics, and whether its errors are only about names that vanished.
+//! Reads the output of a running rsync line by line: progress, statistics, and whether its errors are only about names that vanished.
 //!
-//! Lines are in English, split at newlines and carriage returns. What is not recognised is
-//! left to the caller to show. Nothing here is kept per line, so the memory of a launch does not grow with its output.
+//! Lines are in English, and are split at newlines and carriage returns. Lines that are not recognised are left to the caller to show. Nothing is stored per
+//! line, so the memory of a launch does not grow with its output.
 
 use super::figures::leading_number;
 pub use super::figures::{Counts, Figures};
 use super::messages::{self, About, Message};
 
-/// How far one rsync says it is (`--info=progress2`).
+/// The progress that one rsync reports (`--info=progress2`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of file content dealt with in files that needed a transfer.
+    /// Bytes of file content that were processed, in files that needed a transfer.
     pub bytes: u64,
     /// Entries checked so far.
     pub checked: u64,
@@ -18,19 +18,19 @@ pub struct Progress {
     pub listed: u64,
 }
 
-/// The format of the line that rsync prints for each entry it changes, if it is asked to ([`super::command::Recipe::marks_changes`]). Without
-/// `%o` it would print the names that it deletes in a format of its own.
+/// The format of the line that rsync prints for each entry that it changes, if it is asked to ([`super::command::Recipe::marks_changes`]). Without `%o`,
+/// rsync would print the names that it deletes in a format of its own.
 pub const CHANGE: &str = "~%o";
-/// These lines.
+/// The lines in this format.
 const CHANGES: [&str; 3] = ["~send", "~recv", "~del."];
 
-/// What rsync says when it has done everything and waits for the processes it has started, if it is asked to
-/// ([`super::command::Recipe::tells_end`]): their number follows.
+/// Printed by rsync when it has done everything and waits for the processes that it has started, if it is asked to ([`super::command::Recipe::tells_end`]).
+/// The PID follows.
 const WAITS: &str = "client_run waiting on ";
-/// What each of its processes that fails or ends says after the name of its part: one that runs on this machine inherits what was asked.
+/// Printed by each of rsync's processes when it fails or ends, after the name of its role: a process on this machine inherits the debug option.
 const EXITS: &str = "] _exit_cleanup(code=";
 
-/// How it begins to print, where it sends and where it receives.
+/// The first line of rsync's output, as sender and as receiver.
 const HEADERS: [&str; 4] = [
     "sending incremental file list",
     "building file list ... done",
@@ -38,39 +38,39 @@ const HEADERS: [&str; 4] = [
     "receiving file list ... done",
 ];
 
-/// What a line on standard output was.
+/// The meaning of a line on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
-    /// Progress: nothing to show, but for what follows it from this place on: rsync does not always end the line.
+    /// Progress: not to be shown, except for the text from this position on, because rsync does not always end the line.
     Progress(Progress, usize),
-    /// An answer to what multi-sync has asked for itself.
+    /// An answer to a question of multi-sync itself.
     Ours,
-    /// That the file list is made or sent.
+    /// The line about the file list at the beginning.
     Header,
-    /// Nothing.
+    /// An empty line.
     Blank,
-    /// A part of the block of statistics, taken up in [`Transcript::figures`].
+    /// A part of the block of statistics, added to [`Transcript::figures`].
     Statistics,
     /// One of the two lines that end a transfer with `--verbose`.
     Sums,
-    /// Everything is done, and nothing went wrong: it only ends.
+    /// Everything is done, and nothing went wrong: rsync is only ending.
     OnlyEnds,
-    /// Something that rsync says to its user.
+    /// Output for the user.
     Other,
 }
 
-/// What one launch has said so far, summed up.
+/// A summary of the output of one launch so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transcript {
     /// Statistics so far.
     pub figures: Figures,
-    /// Lines about the end of the launch are an answer to [`super::command::Recipe::tells_end`], and not for the user.
+    /// Whether lines about the end of the launch are the answer to [`super::command::Recipe::tells_end`], and not for the user.
     tells_end: bool,
-    /// The same of lines about changes ([`super::command::Recipe::marks_changes`]).
+    /// Whether lines about changes are the answer to [`super::command::Recipe::marks_changes`].
     marks_changes: bool,
-    /// The empty line in front of the statistics was there: before, a line that looks like one of them is the name of a file.
+    /// Whether the empty line before the statistics was there. Before it, a line that looks like statistics is the name of a file.
     is_at_end: bool,
-    /// It has said that it lists; again, that is a name.
+    /// Whether the line about the file list was there. After it, such a line is the name of a file.
     has_header: bool,
     progress: Progress,
     errors: u64,
@@ -96,17 +96,17 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Of a launch that was asked to tell when it only ends, or what it changes, or was not.
+    /// For a launch that was asked, or not asked, to report when it only ends, and what it changes.
     pub fn new(tells_end: bool, marks_changes: bool) -> Transcript {
         Transcript { tells_end, marks_changes, ..Transcript::default() }
     }
 
-    /// Whether this is nothing that rsync says to its user, wherever it stands.
+    /// Whether this line is no output for the user, whatever its position.
     pub fn is_known(line: &[u8]) -> bool {
         Transcript { marks_changes: true, is_at_end: true, ..Transcript::default() }.stdout(line) != Line::Other
     }
 
-    /// Takes a line of standard output; also one of standard error, where `--stderr=all` puts everything.
+    /// Takes a line of standard output; also one of standard error, because `--stderr=all` sends everything there.
     pub fn stdout(&mut self, line: &[u8]) -> Line {
         let text = String::from_utf8_lossy(line);
         if let Some((progress, end)) = parse_progress(&text, self.progress) {
@@ -148,8 +148,8 @@ impl Transcript {
         Line::Other
     }
 
-    /// Takes a line of standard error; says whether it should be shown. rsync's last line, which only repeats the exit code, is not. What is
-    /// not rsync's own is shown, and says nothing of the launch.
+    /// Takes a line of standard error, and returns whether it should be shown. rsync's last line, which only repeats the exit code, is not shown. A line that
+    /// is not from rsync is shown, and does not count for the launch.
     pub fn stderr(&mut self, line: &[u8]) -> bool {
         if line.is_empty() || messages::is_summary_of(line, &[23, 24]) {
             return false;
@@ -168,7 +168,7 @@ impl Transcript {
         match message.about {
             About::Vanished => self.vanished += 1,
             _ if message.is_missing() => self.missing += 1,
-            // Of a file that cannot be read rsync's deleting side hears only at the end (experiment).
+            // rsync's deleting process hears of a file that cannot be read only at the end (experiment).
             About::File if !message.is_of_receiver() => self.file_failed = true,
             About::Summary | About::NoPlace | About::LostList | About::LostParent => {}
             _ => self.list_failed |= !message.is_of_receiver(),
@@ -179,42 +179,42 @@ impl Transcript {
         true
     }
 
-    /// Whether it has printed its statistics, in digits.
+    /// Whether it has printed its statistics, as plain numbers.
     pub fn has_figures(&self) -> bool {
         self.has_figures && !self.rounded
     }
 
-    /// Whether it was not let in because others have what places there are, or another rsync made DEST at the same moment.
+    /// Whether it was refused because there were too many clients, or another rsync created DEST at the same moment.
     pub fn found_no_place(&self) -> bool {
         self.no_place
     }
 
-    /// Whether the other side does not allow an option.
+    /// Whether the other side refused an option.
     pub fn is_refused(&self) -> bool {
         self.refused
     }
 
-    /// Whether its list of files was empty: all was excluded, or it never got the names.
+    /// Whether its file list was empty: everything was excluded, or it never got the names.
     pub fn had_no_files(&self) -> bool {
         self.no_files
     }
 
-    /// Whether it said that it changes something, if it was asked to say so.
+    /// Whether it has reported a change, if it was asked to.
     pub fn has_changes(&self) -> bool {
         self.changes > 0
     }
 
-    /// Whether the sending side left out an entry of a kind that it was not told to copy.
+    /// Whether the sending side left out an entry of a kind that it was not asked to copy.
     pub fn skipped(&self) -> bool {
         self.skipped
     }
 
-    /// Whether rsync gave up because a directory above an argument went away just after the argument was looked at.
+    /// Whether rsync gave up because a directory above an argument vanished just after the argument was looked up.
     pub fn lost_parent(&self) -> bool {
         self.lost_parent
     }
 
-    /// Whether the sending side could not list something; names that are gone do not count.
+    /// Whether the sending side could not list something; names that have vanished do not count.
     pub fn list_failed(&self) -> bool {
         self.list_failed
     }
@@ -224,55 +224,54 @@ impl Transcript {
         self.file_failed
     }
 
-    /// Whether all it complained about are names below a file that a dry run leaves in the place of a directory.
+    /// Whether all its errors are about names below a file that a dry run leaves in the place of a directory.
     pub fn only_below_files(&self) -> bool {
         self.errors > 0 && self.errors == self.below_files + self.below_loops
     }
 
-    /// The same of symbolic links that lead to themselves.
+    /// Whether all its errors are about names below symbolic links that lead to themselves.
     pub fn only_below_loops(&self) -> bool {
         self.errors > 0 && self.errors == self.below_loops
     }
 
-    /// Whether rsync lost a part of its own list, as 3.5.0 sometimes does with `--hard-links`. It does not if it reads the whole list
-    /// first.
+    /// Whether rsync lost a part of its own list, as 3.5.0 sometimes does with `--hard-links`, unless it reads the whole list first.
     pub fn lost_list(&self) -> bool {
         self.lost_list
     }
 
-    /// Whether all it complained about is that it may not set times.
+    /// Whether all its errors are that it may not set times.
     pub fn only_times(&self) -> bool {
         self.errors > 0 && self.errors == self.times
     }
 
-    /// Whether all it complained about may be otherwise a moment later, or it did not say what was wrong.
+    /// Whether all its errors are transient, or it printed none.
     pub fn may_pass(&self) -> bool {
         self.errors == self.passing
     }
 
-    /// Whether the receiving side was denied something that rsync may help itself to if it is given implied directories.
+    /// Whether the receiving side was denied something that rsync may be able to do itself if it gets implied directories.
     pub fn receiver_denied(&self) -> bool {
         self.denied
     }
 
-    /// Whether it complained of anything else.
+    /// Whether it reported any other error.
     pub fn complained_otherwise(&self) -> bool {
         self.otherwise
     }
 
-    /// Whether a name was told that is not there.
+    /// Whether it reported a name that does not exist.
     pub fn tells_missing(&self) -> bool {
         self.missing > 0
     }
 
-    /// Number of arguments rsync did not find, if that (with files that vanished) is all it complained about. rsync exits 23 for
-    /// it; one rsync over the whole tree would have said "vanished" and exited 24. The caller checks that they are really gone.
+    /// The number of arguments that rsync did not find, if these (and files that vanished) are its only errors. rsync exits with 23 for them; one rsync over
+    /// the whole tree would have reported "vanished", and exited with 24. The caller checks that they are really gone.
     pub fn only_missing(&self) -> Option<u64> {
         (self.errors > 0 && self.errors == self.missing + self.vanished).then_some(self.missing)
     }
 }
 
-/// `  1234  56%  7.89MB/s  0:00:01 (xfr#5, to-chk=6/7)`; without the parenthesis in the middle of a file. Also where it ends.
+/// Reads `  1234  56%  7.89MB/s  0:00:01 (xfr#5, to-chk=6/7)`; in the middle of a file, without the parenthesis. Also returns the position of its end.
 fn parse_progress(text: &str, before: Progress) -> Option<(Progress, usize)> {
     let mut rest = text;
     let mut word = || {
@@ -309,7 +308,7 @@ fn is_exit(text: &str) -> bool {
         .is_some_and(|text| text.starts_with(EXITS))
 }
 
-/// A number in digits or in units, which is near enough for progress.
+/// A number in digits or in units, which is precise enough for progress.
 fn size(text: &str) -> Option<u64> {
     let rounded = || {
         let power = "KMGTP".find(text.chars().last()?)? as i32 + 1;

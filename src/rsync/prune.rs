@@ -1,23 +1,23 @@
-//! Directories that the user's filter rules exclude for certain: the scan need not enter them.
+//! Directories that the user's filter rules certainly exclude: the scan need not enter them.
 //!
-//! What is copied is rsync's to decide; what is said here only spares reading. So a pattern counts only if its meaning is beyond
-//! doubt: names and paths, with `*` and `?` inside a name. The first rule that matches decides (rsync(1), FILTER RULES): a rule that
-//! may include something unknown ends all certainty, one that may exclude something unknown does not.
+//! rsync decides what is copied; this module only saves reading. Therefore a pattern counts only if its meaning is beyond doubt: names and paths, with `*`
+//! and `?` inside a name. The first rule that matches decides (rsync(1), FILTER RULES). After a rule that may include something unknown, nothing is certain;
+//! a rule that may exclude something unknown does no harm.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use bstr::ByteSlice;
 
-/// The rules as far as they are certain, in order.
+/// The rules in order, as far as they are certain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prune {
     rules: Vec<(Does, Pattern)>,
-    /// No rule that follows is certain.
+    /// Whether no further rule is certain.
     ended: bool,
 }
 
-/// What a rule does with what it matches.
+/// The effect of a rule on names that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Does {
     Include,
@@ -26,14 +26,13 @@ enum Does {
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Pattern {
-    /// It is the whole path in the transfer, not the end of it.
+    /// Whether it has to match the whole path in the transfer, rather than its end.
     anchored: bool,
     parts: Vec<Vec<u8>>,
 }
 
 impl Prune {
-    /// Whether the rules exclude a directory of this name. `path`, which is asked only if it matters, is its path in the transfer,
-    /// the name included.
+    /// Whether the rules exclude a directory of this name. `path` returns its path in the transfer including the name, and is only called if it matters.
     pub fn excludes(&self, name: &[u8], path: impl FnOnce() -> Vec<u8>) -> bool {
         let mut path = Some(path);
         let mut known = Vec::new();
@@ -50,7 +49,7 @@ impl Prune {
         self.rules.iter().find(|(_, pattern)| matches(pattern)).is_some_and(|(does, _)| *does == Does::Exclude)
     }
 
-    /// rsync's options that leave out what is in the directories that these rules exclude, but not the directories themselves.
+    /// rsync's options that exclude the contents of the directories that these rules exclude, but not the directories themselves.
     pub fn contents_options(&self) -> Vec<OsString> {
         let option = |(does, pattern): &(Does, Pattern)| {
             let rule = if *does == Does::Include { "+ " } else { "- " };
@@ -62,7 +61,7 @@ impl Prune {
         self.rules.iter().map(option).collect()
     }
 
-    /// The rules about names alone, as far as no other rule is before them that may include: whether each excludes, and its pattern.
+    /// The rules that only concern names, up to the first other rule that may include something: for each, whether it excludes, and its pattern.
     pub fn names(&self) -> Vec<(bool, Vec<u8>)> {
         let mut names = self.clone();
         names.keep_names();
@@ -85,7 +84,7 @@ impl Prune {
     pub(super) fn filter(&mut self, rule: &[u8]) {
         const EXCLUDES: [&[u8]; 4] = [b"-", b"H", b"exclude", b"hide"];
         const INCLUDES: [&[u8]; 4] = [b"+", b"S", b"include", b"show"];
-        // These are about deletion.
+        // These concern only deletion.
         const NEITHER: [&[u8]; 4] = [b"P", b"R", b"protect", b"risk"];
         let rest = |word: &&[u8]| {
             let rest = rule.strip_prefix(*word)?;
@@ -102,12 +101,12 @@ impl Prune {
         }
     }
 
-    /// Rules follow of which nothing is known.
+    /// Ends the list: nothing is known about the rules that follow.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Forgets patterns that are about more than a name: paths in the transfer are not those of the scan.
+    /// Removes patterns that concern more than a name, because paths in the transfer differ from those of the scan.
     pub(super) fn keep_names(&mut self) {
         let paths = self.rules.iter().position(|(does, pattern)| *does == Does::Include && !pattern.is_name());
         self.rules.truncate(paths.unwrap_or(self.rules.len()));
@@ -126,7 +125,7 @@ impl Prune {
 
 impl Pattern {
     fn parse(pattern: &[u8]) -> Option<Pattern> {
-        // Only directories are asked about, which a slash at the end is for.
+        // A trailing slash restricts a pattern to directories, and only directories are checked here.
         let pattern = pattern.strip_suffix(b"/").unwrap_or(pattern);
         let (anchored, pattern) = match pattern.strip_prefix(b"/") {
             Some(rest) => (true, rest),
@@ -151,10 +150,10 @@ impl Pattern {
     }
 }
 
-/// Whether a name has the form of a pattern, in which `*` stands for any bytes and `?` for one.
+/// Whether a name matches a pattern, in which `*` stands for any bytes and `?` for one.
 fn is_like(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut reached) = (0, 0);
-    // Where to go on if what follows the last `*` does not fit: it takes one byte more.
+    // Where to continue if the text after the last `*` does not match: the `*` then takes one byte more.
     let mut again: Option<(usize, usize)> = None;
     while reached < name.len() {
         match pattern.get(at) {

@@ -1,11 +1,11 @@
 //! rsync's version, as it prints it.
 
-/// `--info=progress2` and `--ignore-missing-args` came with it.
+/// The first version with `--info=progress2` and `--ignore-missing-args`.
 pub const OLDEST_RSYNC: Version = Version(3, 1, 0);
-/// Newer ones refuse, in a list of names, a link that an untrusted user put into the place of a directory.
+/// In a list of names, this version and newer ones refuse a link that an untrusted user has put in the place of a directory.
 pub const TRUSTS_LISTS: Version = Version(3, 5, 0);
 
-/// The oldest one whose dry run was seen to print whatever a copy would change.
+/// The oldest version whose dry run was seen to print everything that a copy would change.
 pub const TELLS_CHANGES: Version = Version(3, 2, 7);
 
 /// rsync's version.
@@ -22,7 +22,7 @@ impl Version {
     /// Reads the first line of `rsync --version`: `rsync  version 3.2.7  protocol version 31`; development versions have a `v` and a suffix.
     pub fn parse(line: &str) -> Option<Version> {
         let after = line.strip_prefix("rsync")?.trim_start().strip_prefix("version")?;
-        // Others say which rsync they are compatible with.
+        // Other programs print the rsync version with which they are compatible.
         after.split_once("protocol version")?;
         let word = after.split_whitespace().next()?.trim_start_matches('v');
         let mut numbers = word.split(['.', '-', '+', 'd', 'p']).map_while(|part| part.parse().ok());

@@ -4,22 +4,22 @@ use std::ffi::OsString;
 
 use super::Invocation;
 
-/// Sources on another machine. Launches get all names as lists: these are no words of a shell there and match nothing but themselves, with
-/// every version, and there may be as many as one likes (`docs/pull.md` has the experiments).
+/// Sources on another machine. Launches get all names as lists: in lists a shell there does not interpret them, they match only themselves with every version
+/// of rsync, and their number is not limited (`docs/pull.md` has the experiments).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FarSource {
-    /// The one source argument of each launch.
+    /// The only source argument of each launch.
     pub word: OsString,
-    /// The directory that names are relative to, below that argument; empty if it is that argument. Names of other sources begin with a slash, which
-    /// stands for that argument.
+    /// The directory below that argument to which names are relative; empty if it is the argument itself. Names of other sources begin with a slash, which
+    /// stands for the argument.
     pub below: Vec<u8>,
-    /// Words that start rsync there in the directory that the argument names then (`--rsync-path`), if it is to be in no other.
+    /// The words that start rsync there in the directory that the argument now names (`--rsync-path`), if it must not run in any other.
     pub enter: Option<OsString>,
 }
 
 impl FarSource {
-    /// An argument as a name in a list. Of a daemon's module that is not confined by chroot(2), rsync opens files only if the module itself is the
-    /// source argument (3.2.7 and 3.5.0, experiment): then the directory stands before each name.
+    /// An argument as a name in a list. In a daemon module that is not confined by chroot(2), rsync opens files only if the source argument is the module
+    /// itself (3.2.7 and 3.5.0, experiment): then the directory is put before each name.
     pub fn name(&self, argument: &[u8]) -> Vec<u8> {
         if let Some(name) = argument.strip_prefix(b"/./") {
             return [b"././", name].concat();
@@ -30,12 +30,12 @@ impl FarSource {
         if self.below.is_empty() {
             return argument.to_vec();
         }
-        // What `././` keeps out of the transfer, `/./` does.
+        // In a list, `/./` does what `././` does in arguments: it keeps directories out of the transfer.
         let name = argument.strip_prefix(b"././").unwrap_or(argument);
         [&self.below, &b"/./"[..], name].concat()
     }
 
-    /// The option that starts rsync in the directory.
+    /// The option that starts rsync in the held directory.
     pub fn rsync_path(&self) -> Option<OsString> {
         let enter = self.enter.as_ref()?;
         let mut option = OsString::from("--rsync-path=");
@@ -43,13 +43,13 @@ impl FarSource {
         Some(option)
     }
 
-    /// One rsync for everything of one source, held in it as the launches before it were.
+    /// One rsync for everything in one source, held in the same directory as the launches before it.
     pub fn held(&self, plain: &Invocation) -> Invocation {
         let mut held = plain.clone();
         let end = held.arguments.len().saturating_sub(2);
         if let Some(option) = self.rsync_path() {
             held.arguments[end] = self.word.clone();
-            // In front of the `--` before the source.
+            // Before the `--` that precedes the source.
             held.arguments.insert(end - 1, option);
         }
         held

@@ -1,4 +1,4 @@
-//! A command line as a value, and how long one may be.
+//! A command line as a value, and how long it may be.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use crate::rsync::options::Aliases;
 use crate::supervise::Invocation;
 
 impl Invocation {
-    /// An rsync, whatever aliases the user has for its options.
+    /// A command line of rsync that works whatever popt aliases the user has for its options.
     pub fn rsync(program: impl Into<OsString>, arguments: Vec<OsString>, cwd: impl Into<PathBuf>) -> Invocation {
         Invocation::new(program, Aliases::installed().respell(arguments), cwd)
     }
 
-    /// Adds another remote shell, which outweighs one that is given already.
+    /// Adds a remote shell, which overrides one that is already given.
     #[must_use]
     pub fn through(self, rsh: OsString) -> Invocation {
         self.with(vec!["-e".into(), rsh])
@@ -28,7 +28,7 @@ impl Invocation {
         self.with(vec![option])
     }
 
-    /// Adds a limit in KiB a second, which outweighs one that is given already; 0 is none.
+    /// Adds a limit in KiB a second, which overrides one that is already given; 0 means no limit.
     #[must_use]
     pub fn limited(self, kib: u64) -> Invocation {
         self.with(vec![format!("--bwlimit={kib}").into()])
@@ -42,15 +42,15 @@ impl Invocation {
     }
 }
 
-/// What an argument of `length` bytes takes of the limit: also its NUL and its pointer (execve(2)), and what leads to a source that is
-/// held open (`handle`).
+/// How much of the limit an argument of `length` bytes uses, including its NUL, its pointer (execve(2)), and the prefix for a source that is held open
+/// (`handle`).
 pub const fn argument_cost(length: usize) -> usize {
     const HANDLE: usize = "/proc/4194304/fd/65535/.".len();
     HANDLE + length + 1 + size_of::<usize>()
 }
 
-/// Bytes that the arguments of a new process may take, after this process's environment: a quarter of the stack limit, between
-/// 128 KiB and 6 MiB (execve(2), "Limits on size of arguments and environment"), less some room for what the kernel adds.
+/// How many bytes the arguments of a new process may use, after this process's environment: a quarter of the stack limit, between 128 KiB and 6 MiB
+/// (execve(2), "Limits on size of arguments and environment"), minus a reserve for what the kernel adds.
 pub fn argument_limit() -> usize {
     const LEAST: u64 = 128 * 1024;
     const MOST: u64 = 6 * 1024 * 1024;

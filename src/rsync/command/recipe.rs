@@ -1,8 +1,8 @@
 //! The command lines of a run: a method for each kind of launch.
 //!
-//! Why every odd option is there was found by comparing with a single rsync over random trees; `tests/it/one_rsync.rs` repeats the comparison.
-//! rsync(1) has the words: `-R` with `--no-implied-dirs` lets a launch write below a directory without touching the directory's own
-//! attributes, `-d --no-r` lists a directory without entering it.
+//! The need for each unusual option was found by comparing with a single rsync over random trees; `tests/it/one_rsync.rs` repeats the comparison. See
+//! rsync(1) for the terms: `-R` with `--no-implied-dirs` lets a launch write below a directory without changing the attributes of the directory itself; `-d
+//! --no-r` lists a directory without entering it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,68 +18,67 @@ use crate::supervise::Invocation;
 use super::far_source::FarSource;
 use super::invocation::{argument_cost, argument_limit};
 
-/// What all launches of a run share: command lines are data, made by the plan.
+/// What all launches of a run have in common. Command lines are data, made by the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// The rsync to start.
     pub program: OsString,
-    /// Options of launches that copy or delete: the user's, with local file names made absolute, and without the removal of what
-    /// was copied.
+    /// Options of launches that copy or delete: the user's, with local file names made absolute, and without the options that remove source files.
     pub options: Vec<OsString>,
-    /// Options of launches that delete nothing, but make room for what is copied.
+    /// Options of launches that delete nothing, except entries that are in the way of a copy.
     pub options_keeping: Vec<OsString>,
-    /// What a launch that comes again for what was denied has beside them.
+    /// Additional options of a launch that retries entries for which access was denied.
     pub repair_options: Vec<OsString>,
     /// Options of launches that create spine directories.
     pub spine_options: Vec<OsString>,
-    /// Options of launches that set the attributes of spine directories, which nobody should hear of again.
+    /// Options of launches that set the attributes of spine directories. They are quiet, because their messages were printed before.
     pub attribute_options: Vec<OsString>,
-    /// Options that ask which directories the user's rules exclude; `None` if there are no rules.
+    /// Options of the launch that asks which directories the user's rules exclude; `None` if there are no rules.
     pub rule_options: Option<Vec<OsString>>,
-    /// The directory that `./name` arguments are relative to.
+    /// The directory to which `./name` arguments are relative.
     pub base: PathBuf,
     /// Sources that are held open.
     pub handles: Handles,
-    /// Where the sources are, if that is another machine.
+    /// How the sources are named, if they are on another machine.
     pub far: Option<FarSource>,
-    /// Working directory of launches whose source is held open: the user's.
+    /// The working directory of launches whose source is held open: that of the user.
     pub cwd: PathBuf,
     /// DEST as a directory (with a trailing slash).
     pub destination: OsString,
-    /// Ask rsync for progress. It prints a line per file, so only when somebody looks.
+    /// Whether rsync is asked for progress. It then prints a line per file, so it is only asked if somebody looks at the progress.
     pub progress: bool,
-    /// Have rsync print [`CHANGE`] for each entry that it changes, where nobody can look whether something was written.
+    /// Whether rsync prints [`CHANGE`] for each entry that it changes. This is needed if multi-sync cannot see otherwise whether something was written.
     pub marks_changes: bool,
-    /// Have launches that copy say when they have done everything: at its end rsync sleeps for 20 to 40 ms until it looks whether its own
+    /// Whether launches that copy report when they have done everything: before it ends, rsync sleeps for 20 to 40 ms until it checks whether its own
     /// processes are gone (3.5.0, `wait_process_with_flush`).
     pub tells_end: bool,
-    /// Launches below directories that somebody else could swap get their names as a list: rsync 3.5 and newer then refuse to follow
-    /// a link that an untrusted user put into the place of a directory, which they do not for arguments (experiment).
+    /// Whether launches below directories that another user could swap get their names as a list: then rsync 3.5 and newer refuse to follow a link that an
+    /// untrusted user has put in the place of a directory. With arguments they do not (experiment).
     pub lists: bool,
-    /// The receiving rsync may be an older one, which writes through a link that stands in the place of a directory at the
-    /// destination: then launches below directories that somebody else could swap bring these directories along.
+    /// Whether the receiving rsync may be an older one, which writes through a link that is in the place of a directory at the destination. Then launches
+    /// below directories that another user could swap transfer these directories too.
     pub old_receiver: bool,
-    /// The user's rules come from files with a rule per line: then a list has a name per line too (rsync(1), `--from0`).
+    /// Whether the user's rules come from files with one rule per line: then lists have one name per line too (rsync(1), `--from0`).
     pub line_lists: bool,
-    /// What becomes of source files that were copied.
+    /// What happens to source files that were copied.
     pub removal: Removal,
-    /// rsync only says what it would do.
+    /// Whether rsync only prints what it would do.
     pub dry_run: bool,
     /// False under the user's own `--relative --no-implied-dirs`.
     pub implied_dirs: bool,
-    /// Spine directories are made with `u+rwx`, which [`Recipe::attributes`] takes back: for a user other than root, with `--perms`.
+    /// Whether spine directories are created with `u+rwx`, which [`Recipe::attributes`] corrects later: for a user other than root, with `--perms`.
     pub unlock: bool,
 }
 
-/// What becomes of source files that were copied (`--remove-source-files`).
+/// What happens to source files that were copied (`--remove-source-files`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// They stay.
     None,
     /// The launch that copies them removes them.
     AtOnce,
-    /// Inside subtrees the launch that copies them removes them. Single names are removed last: that changes the times of spine directories, which
-    /// are still to be copied.
+    /// Inside subtrees, the launch that copies them removes them. Single names are removed last, because their removal changes the times of spine
+    /// directories, and these times are still to be copied.
     SinglesLast,
 }
 
@@ -90,42 +89,42 @@ pub struct Copying {
     pub repair: bool,
     /// Nothing is deleted.
     pub keep: bool,
-    /// Somebody else could put something else in the place of a directory above the units.
+    /// Another user could put something else in the place of a directory above the units.
     pub exposed: bool,
     /// rsync reads the whole list of its units before it starts.
     pub whole_list: bool,
-    /// The units are handed over as a list, also where they could be arguments.
+    /// The units are passed as a list, even if they would fit as arguments.
     pub listed: bool,
-    /// It is known that something was changed: [`Recipe::marks_changes`] is not needed, which costs rsync a system call for each change.
+    /// It is already known that something was changed, so [`Recipe::marks_changes`] is not needed. It costs rsync a system call for each change.
     pub unmarked: bool,
-    /// The units are single names that [`Removal::SinglesLast`] treats apart.
+    /// The units are single names that [`Removal::SinglesLast`] treats separately.
     pub singles: bool,
 }
 
-/// What stands before each name that [`Recipe::judge`] has printed: rsync prints a carriage return at the beginning of a line as it is
-/// (log.c, `rwrite`), and escapes it elsewhere.
+/// Printed before each name by [`Recipe::judge`], because rsync escapes a carriage return in a name except at the beginning of a line, where it prints it
+/// unchanged (log.c, `rwrite`).
 pub const JUDGED: &str = "copied ";
 
 /// A name that no tree has: with `--ignore-missing-args` it makes rsync send "." and nothing else.
 pub const NO_NAME: &str = ".multi-sync-none";
 const REMOVE: &str = "--remove-source-files";
-/// Only of the rsync that is started, which does not hand it on to the one it talks to.
+/// Only the local rsync gets this option: rsync does not pass it on to the remote one.
 const TELLS_END: &str = "--debug=exit2";
 const LISTED_ONCE: [&str; 4] = ["--no-r", "-d", "-R", "--no-m"];
 
-/// Begins the lines of `Recipe::look`.
+/// How the lines of `Recipe::look` begin.
 const LOOKED_AT: &str = "multi-sync-look:";
 
-/// What rsync would do with an entry that was copied before.
+/// What rsync would do with an entry that was already copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookedAt {
-    /// Make it: it is not there.
+    /// Create it, because it does not exist.
     Missing,
-    /// Copy it: its content seems to be another.
+    /// Copy it, because its content seems to differ.
     Differs,
 }
 
-/// Reads a line that a launch of `Recipe::look` printed; `None` if it tells of neither.
+/// Reads a line that a launch of `Recipe::look` has printed; `None` if it reports neither.
 ///
 /// ```
 /// use multi_sync::harness::rsync::command::{LookedAt, looked_at};
@@ -143,10 +142,10 @@ pub fn looked_at(line: &[u8]) -> Option<LookedAt> {
 }
 
 impl Recipe {
-    /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` are arguments without a
-    /// trailing slash. With `dest` DEST is made also if there are none: `./` gives it the attributes of the directory rsync
-    /// starts in, as a source with a trailing slash asks for; any other prefix leaves them as rsync makes them. What is no directory
-    /// any more is skipped, and rsync says so: as a link at the destination it would lead the launches below it astray.
+    /// Creates spine directories at the destination, with rsync's own attributes, and DEST itself. `spine` contains arguments without a trailing slash. If
+    /// `dest` is given, DEST is created even if there are no spine directories: the prefix `./` gives DEST the attributes of the directory in which rsync
+    /// starts, as a source with a trailing slash does; with any other prefix, rsync chooses them. An entry that is no longer a directory is skipped with a
+    /// message, because as a link at the destination it would lead the launches below it astray.
     pub fn create(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool) -> Invocation {
         let mut more = self.listed_once();
         more.extend(words(&["--no-l", "--no-D", "--info=nonreg"]));
@@ -157,7 +156,7 @@ impl Recipe {
         self.spine(&self.spine_options, more, dest, spine, exposed && self.lists)
     }
 
-    /// Asks what would be done with these units themselves, and not with what is in them; [`looked_at`] reads the answer.
+    /// Asks what rsync would do with these units themselves, but not with their contents; [`looked_at`] reads the answer.
     pub fn look(&self, units: Vec<OsString>) -> Invocation {
         let mut more = self.listed_once();
         more.extend(words(&["-n", "--ignore-missing-args"]));
@@ -166,12 +165,12 @@ impl Recipe {
         self.invocation(&self.options_keeping, more, units, list)
     }
 
-    /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`].
-    /// Quiet: what it has to say was said when they were created. `listed` as in [`Copying`].
+    /// Sets the attributes of spine directories after everything below them was written; arguments as for [`Recipe::create`]. It is quiet, because its
+    /// messages were already printed when the directories were created. `listed` as in [`Copying`].
     pub fn attributes(&self, dest: Option<&[u8]>, spine: Vec<OsString>, exposed: bool, listed: bool) -> Invocation {
         let mut more = self.listed_once();
         if listed {
-            // Whether it got its names is seen in its figures.
+            // The figures show whether rsync got its names.
             more.push("--info=nonreg0".into());
             more.extend(self.figures());
         } else {
@@ -196,9 +195,9 @@ impl Recipe {
         self.invocation(options, more, arguments, list)
     }
 
-    /// Deletes what spine directories hold at the destination and not in the source, one level deep, and sets their attributes.
-    /// With `dest` DEST itself is one of them, and `others` are names in it that stay; `blocked` as for [`Recipe::clean`], and a list as
-    /// [`Recipe::buckets`] has it. Safe only after every launch that copies.
+    /// Deletes entries of spine directories that exist at the destination but not in the source, one level deep, and sets the attributes of the directories.
+    /// If `dest` is given, DEST itself is one of them, and `others` are names in it that stay. `blocked` as for [`Recipe::clean`], a list as for
+    /// [`Recipe::buckets`]. This is only safe after all launches that copy.
     pub fn delete(
         &self,
         dest: bool,
@@ -211,11 +210,11 @@ impl Recipe {
         let mut more = self.listed_once();
         more.extend(words(&["--existing", "--ignore-existing"]));
         if self.removal != Removal::None {
-            // The times of directories in which sources were removed have changed meanwhile.
+            // The times of directories from which sources were removed have changed meanwhile.
             more.push("-O".into());
         }
         more.extend(self.figures_and_changes());
-        // The slash makes rsync look into a directory that it does not enter.
+        // With a trailing slash rsync lists the contents of a directory that it does not recurse into.
         spine.iter_mut().for_each(|argument| argument.push("/"));
         if dest {
             spine.insert(0, "./".into());
@@ -225,7 +224,7 @@ impl Recipe {
         self.invocation(&self.leaving(blocked), more, spine, list)
     }
 
-    /// Copies units. More of them than fit `room` bytes of arguments go as a list.
+    /// Copies units. If they do not fit into `room` bytes of arguments, they are passed as a list.
     pub fn buckets(&self, units: Vec<OsString>, how: Copying, room: usize) -> Invocation {
         let list = self.list_if(how.listed || how.exposed && self.lists || !fits(&units, room), &units);
         let options = if how.keep { &self.options_keeping } else { &self.options };
@@ -235,10 +234,10 @@ impl Recipe {
         if !how.repair && !self.dry_run && !brings_dirs {
             more.push("--no-implied-dirs");
         } else if self.implied_dirs {
-            // The user's --no-implied-dirs means nothing without the user's -R.
+            // The user's --no-implied-dirs has no effect without the user's -R.
             more.push("--implied-dirs");
         }
-        // With a list that comes in parts rsync may lock a directory again before all in it is made.
+        // With an incremental file list, rsync may lock a directory again before everything in it is created.
         if how.whole_list || how.repair {
             more.push("--no-inc-recursive");
         }
@@ -249,13 +248,13 @@ impl Recipe {
         self.copy(&[options, repair].concat(), &more, units, list, how.unmarked)
     }
 
-    /// Whether a launch may bring the directories above its units along.
+    /// Whether a launch may also transfer the directories above its units.
     pub fn may_bring_dirs(&self, how: Copying) -> bool {
         how.exposed && self.old_receiver && self.implied_dirs
     }
 
-    /// Deletes inside units that were copied before, and changes nothing else; with a list as [`Recipe::buckets`] does. `blocked` are
-    /// directories in whose place something else has stayed.
+    /// Deletes inside units that were already copied, and changes nothing else; uses a list as [`Recipe::buckets`] does. `blocked` are directories in whose
+    /// place something else has stayed.
     pub fn clean(&self, units: Vec<OsString>, blocked: &BTreeSet<Vec<u8>>, exposed: bool, room: usize) -> Invocation {
         let list = self.list_if(exposed && self.lists || !fits(&units, room), &units);
         let only = match (self.dry_run, self.implied_dirs) {
@@ -266,10 +265,10 @@ impl Recipe {
         self.copy(&self.leaving(blocked), &[only, &["--existing", "--ignore-existing"]].concat(), units, list, false)
     }
 
-    /// The options of a launch that only deletes. With `--ignore-existing` rsync passes over a file in the place of a directory, and gives it
-    /// the mode and time of that at its end (rsync 3.5.0, experiment): such names are left alone.
+    /// The options of a launch that only deletes. With `--ignore-existing`, rsync skips a file that is in the place of a directory, but at its end gives it
+    /// the mode and time of the directory (rsync 3.5.0, experiment). Therefore such names are excluded.
     fn leaving(&self, blocked: &BTreeSet<Vec<u8>>) -> Vec<OsString> {
-        // Half of what the limit of arguments has in reserve: more such names than that are left to rsync.
+        // Half of the reserve in the argument limit. If there are more such names, they are not excluded.
         const ROOM: usize = 16 * 1024;
         let mut options = Vec::new();
         let mut taken = 0;
@@ -284,14 +283,14 @@ impl Recipe {
         options
     }
 
-    /// Removes single names from the source that were copied before; with a list as [`Recipe::buckets`] does.
+    /// Removes single names that were already copied from the source; uses a list as [`Recipe::buckets`] does.
     pub fn remove(&self, units: Vec<OsString>, exposed: bool, room: usize) -> Invocation {
         let list = self.list_if(exposed && self.lists || !fits(&units, room), &units);
-        // The links are made, and rsync 3.5.0 was seen to wait for ever where one of them failed.
+        // --no-H, because the hard links already exist, and rsync 3.5.0 was seen to wait forever when one of them failed.
         self.copy(&self.attribute_options, &["--no-implied-dirs", "--no-H", REMOVE, "-q"], units, list, false)
     }
 
-    /// Whether these units can be handed over although they may not fit the arguments of a process.
+    /// Whether these units can be passed to rsync, as arguments or as a list.
     pub fn can_hand_over(&self, units: &[OsString], room: usize) -> bool {
         fits(units, room) || self.list(units) != List::No
     }
@@ -306,7 +305,7 @@ impl Recipe {
     ) -> Invocation {
         let mut more = words(&["-R"]);
         if list != List::No {
-            // A list of names takes back the recursion of -a.
+            // A list of names cancels the recursion of -a.
             more.push("-r".into());
         }
         more.extend(words(also));
@@ -314,8 +313,8 @@ impl Recipe {
         self.invocation(options, more, units, list)
     }
 
-    /// Prints which of these directories the rules do not exclude, each judged by its own name: `nowhere` is a destination
-    /// that does not exist. `None` if there are no rules.
+    /// Prints which of these directories the rules do not exclude, each judged by its own name. `nowhere` is a destination that does not exist. `None` if
+    /// there are no rules.
     pub fn judge(&self, cwd: PathBuf, spine: Vec<OsString>, nowhere: OsString) -> Option<Invocation> {
         let mut arguments = self.rule_options.clone()?;
         arguments.extend(words(&["-n", "-d", "-R", "--no-implied-dirs", "--ignore-missing-args"]));
@@ -326,7 +325,7 @@ impl Recipe {
         Some(Invocation::rsync(self.program.clone(), arguments, cwd))
     }
 
-    /// One rsync for everything, in the directory and with the words the user typed.
+    /// One rsync for everything, in the working directory and with the arguments that the user has typed.
     pub fn plain(&self, cwd: PathBuf, options: &[OsString], sources: &[OsString], destination: OsString) -> Invocation {
         let mut arguments = options.to_vec();
         arguments.push("--".into());
@@ -335,21 +334,21 @@ impl Recipe {
         Invocation::rsync(self.program.clone(), arguments, cwd)
     }
 
-    /// Bytes left for units in one launch.
+    /// How many bytes are left for units in one launch.
     pub fn argument_room(&self) -> usize {
         let fixed = self.spine(&self.spine_options, self.listed_once(), Some(b"././"), Vec::new(), false);
         let taken: usize = fixed.arguments.iter().map(|word| argument_cost(word.len())).sum();
         argument_limit().saturating_sub(taken + argument_cost(self.program.len()))
     }
 
-    /// An argument as a name in a list whose names are looked up below `/`. There rsync takes leading slashes away: what is left of `/./name`
-    /// would bring `/` itself, and DEST would get its attributes.
+    /// An argument as a name in a list whose names are looked up below `/`. rsync strips leading slashes there: the rest of `/./name` would transfer `/`
+    /// itself, and DEST would get its attributes.
     fn below_root(&self, argument: &[u8]) -> Vec<u8> {
         let name = argument.strip_prefix(b"/./").or(argument.strip_prefix(b"/"));
         if let Some(name) = name {
             return [b"/", name].concat();
         }
-        // What `././` keeps out of the transfer, `/./` does.
+        // In a list, `/./` does what `././` does in arguments: it keeps directories out of the transfer.
         let name = argument.strip_prefix(b"././").unwrap_or(argument);
         match self.base.as_os_str().as_bytes() {
             b"/" => [b"/", name].concat(),
@@ -357,7 +356,7 @@ impl Recipe {
         }
     }
 
-    /// Directories are listed, and entered at most one level.
+    /// Options with which directories are listed, and entered at most one level.
     fn listed_once(&self) -> Vec<OsString> {
         let mut options = words(&LISTED_ONCE);
         options.push(if self.implied_dirs { "--implied-dirs" } else { "--no-implied-dirs" }.into());
@@ -372,19 +371,19 @@ impl Recipe {
         options
     }
 
-    /// The options for figures, and the one that tells of changes.
+    /// The options for statistics, and the one that reports changes.
     fn figures_and_changes(&self) -> Vec<OsString> {
         let mut options = self.figures();
         options.extend(self.marks_changes.then(|| format!("--out-format={CHANGE}").into()));
         options
     }
 
-    /// These names as a list, if that is wanted, or nothing else will do.
+    /// The kind of list for these names if a list is wanted, or is the only way.
     fn list_if(&self, wanted: bool, names: &[OsString]) -> List {
         if wanted || self.far.is_some() { self.list(names) } else { List::No }
     }
 
-    /// The kind of list that can hold these names.
+    /// The kind of list that can contain these names.
     fn list(&self, names: &[OsString]) -> List {
         let breaks = |name: &OsString| name.as_bytes().iter().any(|byte| matches!(byte, b'\n' | b'\r'));
         match self.line_lists {
@@ -394,7 +393,7 @@ impl Recipe {
         }
     }
 
-    /// Where we ourselves find what an argument names.
+    /// The local path of the entry that an argument names.
     pub fn local(&self, argument: &[u8]) -> PathBuf {
         self.handles.local(&self.base, argument)
     }
@@ -422,7 +421,7 @@ impl Recipe {
                 input.push(0);
             }
         } else {
-            // Names in a list are looked up below the source argument, also those with a leading slash.
+            // Names in a list are looked up below the source argument, even with a leading slash.
             let absolute = names.iter().any(|name| name.as_bytes().starts_with(b"/"));
             arguments.push("--files-from=-".into());
             arguments.extend((list == List::ByNul).then(|| "--from0".into()));
@@ -451,7 +450,7 @@ impl Recipe {
     }
 }
 
-/// How names are handed over on standard input, if at all.
+/// How names are passed on standard input, if at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
     No,

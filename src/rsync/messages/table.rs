@@ -1,38 +1,38 @@
-//! The messages that can come with exit codes 23 and 24, and some that are looked for. Of rsync 3.1 to 3.5.0; where they stand in its source
-//! is the last column.
+//! The messages that can come with exit codes 23 and 24, and some others that are looked for, from rsync 3.1 to 3.5.0. The last column says where they are in
+//! rsync's source.
 
 use super::{About, Side};
 
-/// Where the name of the entry stands in what is between the fixed words.
+/// Where the name of the entry is in the text between the fixed words.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     /// Nowhere.
     None,
-    /// It is all of it, without quotation marks.
+    /// The whole text, without quotation marks.
     Bare,
-    /// It follows the first of these.
+    /// The rest after the first occurrence of this.
     BareAfter(&'static str),
-    /// It ends at the last of these.
+    /// The text before the last occurrence of this.
     BareBefore(&'static str),
-    /// It is all of it, as `full_fname` prints it.
+    /// The whole text, as `full_fname` prints it.
     Quoted,
-    /// The same; or without quotation marks, and ends at the last of these.
+    /// As `Quoted`, or without quotation marks up to the last occurrence of this.
     QuotedOr(&'static str),
-    /// The first of two, with this between them.
+    /// The first of two names, with this between them.
     First(&'static str),
-    /// The second of two, without a path.
+    /// The second of two names, without a path.
     Second(&'static str),
     /// The first argument of a function.
     InCall,
 }
 
 pub(super) struct Row {
-    /// `rsync: ` stands before it; also `[sender] ` and the like since 3.2. Then the system's words and number are at the end.
+    /// Whether `rsync: ` comes before it, and since 3.2 also `[sender] ` and the like. The system's message and error number are at the end then.
     pub after_rsync: bool,
     pub begins: &'static str,
     pub shape: Shape,
     pub ends: &'static str,
-    /// Who says it, where the line does not.
+    /// The side that wrote it, if the line does not tell.
     pub side: Side,
     pub about: About,
     /// The file of rsync's source.
@@ -40,7 +40,7 @@ pub(super) struct Row {
     pub source: &'static str,
 }
 
-/// An error of the system: who said it stands before it.
+/// A message about a system error: the name of the speaker comes before it.
 const fn failed(
     begins: &'static str,
     shape: Shape,
@@ -64,7 +64,7 @@ const fn said(
     Row { after_rsync: false, begins, shape, ends, side, about, source }
 }
 
-/// What begins as rsync's errors do, and is not in the table.
+/// A line that begins like rsync's errors, but is not in the table.
 pub(super) const UNKNOWN: Row = failed("", Shape::None, "", Side::Unknown, About::Other, "");
 
 use About::*;
@@ -73,7 +73,7 @@ use Side::{Generator, Receiver, Sender, Unknown};
 
 const F: &str = " failed";
 
-/// The first row that fits counts.
+/// The first row that matches counts.
 pub(super) const ROWS: &[Row] = &[
     // The sender.
     failed("link_stat ", Quoted, F, Sender, LookedUp, "flist.c"),
@@ -172,7 +172,7 @@ pub(super) const ROWS: &[Row] = &[
     said("ERROR: rejecting ", Shape::None, "", Receiver, Other, "flist.c, receiver.c"),
     said("ERROR: daemon ", Shape::None, "", Receiver, Other, "main.c, receiver.c"),
     said("ERROR: ", BareBefore(" failed verification -- update "), "", Receiver, Content, "receiver.c"),
-    // No error: what follows says whether it became one.
+    // Not errors: a later message says whether it became one.
     said("WARNING: ", BareBefore(" failed verification -- update "), "", Receiver, Note, "receiver.c"),
     said("cannot delete non-empty directory: ", Bare, "", Generator, Note, "delete.c"),
     said("cannot delete mount point: ", Bare, "", Generator, Note, "generator.c"),

@@ -1,4 +1,4 @@
-//! Lines as rsync 3.5.0 and 3.2.7 print them (they do not differ unless said), and some of 3.1, which does not say who speaks.
+//! Lines as rsync 3.5.0 and 3.2.7 print them (they do not differ unless noted), and some of 3.1, which does not name the speaker.
 
 use super::*;
 use About::*;
@@ -139,7 +139,7 @@ fn each_message_has_its_side_its_meaning_and_its_name() {
             Some(31),
             &[(b"/d/c/h", Path)],
         ),
-        // 3.2.7 makes even a new one under another name.
+        // 3.2.7 creates even a new one under a temporary name.
         (
             br#"rsync: [generator] mknod "/d/a/.p.8948" failed: Permission denied (13)"#,
             Generator,
@@ -204,7 +204,7 @@ fn each_message_has_its_side_its_meaning_and_its_name() {
         (b"*** Skipping any contents from this failed directory ***", Generator, Follows, None, &[]),
         (b"@ERROR: max connections (2) reached -- try again later", Receiver, NoPlace, None, &[]),
         (b"rsync: connection unexpectedly closed (8 bytes received so far) [sender]", Unknown, Other, None, &[]),
-        // 3.1 does not say who speaks.
+        // 3.1 does not name the speaker.
         (
             br#"rsync: mkstemp "/d/.f.Ab12Cd" failed: Permission denied (13)"#,
             Receiver,
@@ -240,7 +240,7 @@ fn names_decide_nothing() {
             Some(13),
             &[(br#"/d/a/." -> ".DK5Ssd"#, Path)],
         ),
-        // Whoever has names like these is asked what exists.
+        // With such names the line is ambiguous, so it has to be checked which of them exists.
         (
             br#"rsync: [generator] symlink "/d/sl" -> "x" -> "t" failed: Permission denied (13)"#,
             Generator,
@@ -255,7 +255,7 @@ fn names_decide_nothing() {
             Some(13),
             &[(b"a) failed: y (2)", InTransfer)],
         ),
-        // In a locale of bytes, and in one of UTF-8.
+        // In a locale with single-byte characters, and in one with UTF-8.
         (br#"file has vanished: "/s/caf\#303\#251 \#377\#012\#134#012""#, Sender, Vanished, None, &[(b"/s/caf\xc3\xa9 \xff\n\\#012", Path)]),
         (
             "file has vanished: \"/s/café \\#377\tx\"".as_bytes(),

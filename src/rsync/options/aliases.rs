@@ -1,10 +1,9 @@
-//! Other names for options that popt, which reads rsync's command line, knows from its files: `/etc/popt`, `/etc/popt.d/*`, `~/.popt`.
+//! Aliases of options, which popt, the reader of rsync's command line, gets from its files: `/etc/popt`, `/etc/popt.d/*`, `~/.popt`.
 //!
-//! An alias may be a name of its own (`-Z`, in rsync's manual) or give a known one another meaning (`-a` with `--hard-links`). rsync would put
-//! it in place of each such word, also of those that are not the user's: so words are written without names that are aliases
-//! ([`Aliases::respell`]).
+//! An alias may be a new name (`-Z`, in rsync's manual), or give an existing one another meaning (`-a` with `--hard-links`). rsync would expand it in each
+//! command line, even in one that multi-sync makes. Therefore multi-sync writes options without names that are aliases ([`Aliases::respell`]).
 //!
-//! What a file means, and in which order words are read, was compared with rsync 3.5.0 and popt 1.19.
+//! The meaning of the files, and the order in which words are read, were compared with rsync 3.5.0 and popt 1.19.
 
 use super::operands::Operands;
 use super::table::{self, Spec};
@@ -16,15 +15,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// The name that rsync has for popt.
+/// The name by which popt's files know rsync.
 const PROGRAM: &[u8] = b"rsync";
 const SYSTEM: &str = "/etc/popt";
 const SYSTEM_FOLDER: &str = "/etc/popt.d";
 
-/// What an alias is found by.
+/// The name of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Name {
-    /// Without its dashes.
+    /// A long name, without its dashes.
     Long(Vec<u8>),
     Letter(u8),
 }
@@ -33,20 +32,20 @@ pub(super) enum Name {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Alias {
     pub(super) name: Name,
-    /// What comes in its place.
+    /// The words that replace it.
     pub(super) words: Vec<OsString>,
-    /// It is a program that would be run in place of rsync.
+    /// Whether it is a program that would be run instead of rsync.
     pub(super) runs: bool,
 }
 
-/// All aliases that count for rsync.
+/// All aliases that apply to rsync.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Aliases {
     list: Vec<Alias>,
 }
 
 impl Aliases {
-    /// Those of this machine and user, read once.
+    /// The aliases of this machine and user, read once.
     pub fn installed() -> &'static Aliases {
         static INSTALLED: OnceLock<Aliases> = OnceLock::new();
         INSTALLED.get_or_init(|| Aliases::read(std::env::var_os("HOME").as_deref()))
@@ -67,20 +66,20 @@ impl Aliases {
             match std::fs::read(&path) {
                 Ok(text) => aliases.list.extend(parse(&text)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                // popt reads no more then.
+                // popt reads no further files in this case.
                 Err(_) => break,
             }
         }
         aliases
     }
 
-    /// Those of the text of one file.
+    /// The aliases in the text of one file.
     #[cfg(test)]
     pub(super) fn of(text: &str) -> Aliases {
         Aliases { list: parse(text.as_bytes()) }
     }
 
-    /// The alias that comes in place of a name, unless `within` (a place in the list) is one of the same name. Later ones win.
+    /// The alias that replaces a name, unless `within` (an index in the list) is an alias of the same name. Later ones win.
     pub(super) fn find(&self, name: &Name, within: Option<usize>) -> Option<(usize, &Alias)> {
         if within.is_some_and(|at| self.list[at].name == *name) {
             return None;
@@ -88,7 +87,8 @@ impl Aliases {
         self.list.iter().enumerate().rev().find(|(_, alias)| alias.name == *name)
     }
 
-    /// An option of rsync's own that has another meaning here, but for `-a`: the words that rsync has for its other half may hold it too.
+    /// An option of rsync that has another meaning on this machine. `-a` is not checked, because rsync's own command line for its other half may contain it
+    /// as well.
     pub fn redefined(&self) -> Option<String> {
         let known = |alias: &&Alias| match &alias.name {
             Name::Letter(letter) => *letter != b'a' && table::by_letter(*letter).is_some(),
@@ -100,7 +100,7 @@ impl Aliases {
     /// Fails if an option has no name that is not an alias.
     ///
     /// # Errors
-    /// As said: multi-sync could not use it.
+    /// An option has no such name, so multi-sync could not use it.
     pub fn check(&self, options: &Options) -> Result<()> {
         let long = specs().iter().filter(|spec| spec.long.is_some());
         let settings = long
@@ -121,7 +121,7 @@ impl Aliases {
         }
     }
 
-    /// The arguments of an rsync without options that are aliases; paths after `--` stay as they are.
+    /// The arguments of an rsync, with options that are not aliases; paths after `--` stay unchanged.
     pub fn respell(&self, arguments: Vec<OsString>) -> Vec<OsString> {
         if self.list.is_empty() {
             return arguments;
@@ -138,7 +138,7 @@ impl Aliases {
         words
     }
 
-    /// An option by a name that is not an alias.
+    /// The words for an option, by a name that is not an alias.
     fn spell(&self, setting: &Setting) -> Option<Vec<OsString>> {
         let free = |name: Name| self.find(&name, None).is_none();
         let free_long = |name: &&&str| free(Name::Long(name.as_bytes().to_vec()));
@@ -146,7 +146,7 @@ impl Aliases {
         if setting.negated {
             return negations.iter().find(free_long).map(|name| vec![format!("--{name}").into()]);
         }
-        // `-x` is looked up as a long name first.
+        // popt first looks `-x` up as a long name.
         let letter = short.filter(|letter| free(Name::Letter(*letter)) && free(Name::Long(vec![*letter])));
         if letter.is_some_and(|letter| letter != b'@') {
             return Some(setting.argv());
@@ -161,7 +161,7 @@ impl Aliases {
     }
 }
 
-/// How the user knows it.
+/// The name as the user types it.
 pub(super) fn shown(name: &Name) -> String {
     match name {
         Name::Letter(letter) => format!("-{}", char::from(*letter)),
@@ -169,7 +169,7 @@ pub(super) fn shown(name: &Name) -> String {
     }
 }
 
-/// The lines of a file, of which the last counts only if it has an end. A backslash stays before what follows it, and joins two lines.
+/// The lines of a file. The last one only counts if it ends with a newline. A backslash keeps the character after it, and joins two lines.
 fn parse(text: &[u8]) -> Vec<Alias> {
     let mut aliases = Vec::new();
     let mut line = Vec::new();
@@ -193,7 +193,7 @@ fn parse(text: &[u8]) -> Vec<Alias> {
     aliases
 }
 
-/// `rsync alias NAME WORDS`, or `exec`. The program may be a pattern.
+/// Reads `rsync alias NAME WORDS`, or `exec`. The program name may be a pattern.
 fn parse_line(line: &[u8]) -> Option<Alias> {
     let (program, rest) = word(line)?;
     let (kind, rest) = word(rest)?;
@@ -215,14 +215,14 @@ fn parse_line(line: &[u8]) -> Option<Alias> {
     }
 }
 
-/// The first word, and what follows it without the blanks between.
+/// The first word, and the text after it without the blanks between.
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = text.iter().position(u8::is_ascii_whitespace)?;
     Some((&text[..end], text[end..].trim_ascii_start()))
 }
 
-/// Like a shell's words, but within either kind of quotation marks a backslash is itself unless the mark follows, and an empty word is none.
-/// `None` if a backslash ends it.
+/// Splits into words almost like a shell. Within quotation marks of either kind a backslash is literal unless the mark follows, and an empty word is dropped.
+/// `None` if the text ends with a backslash.
 fn split(text: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut word = Vec::new();
@@ -255,7 +255,7 @@ fn split(text: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(words)
 }
 
-/// `*`, `?` and `[…]` as in fnmatch(3); classes are read as one of any character.
+/// Matches `*`, `?` and `[…]` as in fnmatch(3); a character class matches any character.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern, name) {
         ([], []) => true,

@@ -1,8 +1,8 @@
-//! Options that name files of this machine, made absolute: rsync is started in another working directory than multi-sync. What the words
-//! of a remote shell command name is not known here, so that command is made to run in the right directory.
+//! Makes file names in options absolute, because rsync is started in another working directory than multi-sync. The file names inside a remote shell command
+//! are not known here, so the command is wrapped to run in the right directory.
 //!
-//! Only names that rsync resolves against its working directory are touched. Names relative to the destination (`--temp-dir`,
-//! `--backup-dir`, `--link-dest`, `--partial-dir` ...) and names on another host stay as they are.
+//! Only names that rsync resolves against its working directory are changed. Names relative to the destination (`--temp-dir`, `--backup-dir`, `--link-dest`,
+//! `--partial-dir` ...) and names on another host stay as they are.
 
 use super::rule::Rule;
 use super::table::{Class, Takes};
@@ -12,18 +12,18 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 impl Options {
-    /// The same options with every relative name of a file on this machine resolved against `cwd`, which must be absolute. The
-    /// text inside filter files is not looked at: a relative `merge` in there stays relative.
+    /// The same options, with every relative name of a file on this machine resolved against `cwd`, which must be absolute. The text inside filter files is
+    /// not changed: a relative `merge` in it stays relative.
     pub fn absolute_files(&self, cwd: &Path) -> Options {
         Options { settings: self.settings.iter().map(|setting| self.absolute(setting, cwd)).collect() }
     }
 
-    /// A remote shell command (`--rsh`, `RSYNC_RSH`) that runs in `cwd`, whatever the working directory of rsync: it may name a program or files
-    /// relative to it (`ssh -F config -i key`), and so may the configuration of ssh (`ProxyCommand`). On another machine, where a command
-    /// without arguments needs no such directory, it may be missing.
+    /// A remote shell command (`--rsh`, `RSYNC_RSH`) that runs in `cwd`, whatever the working directory of rsync. The command may name a program or files
+    /// relative to `cwd` (`ssh -F config -i key`), and so may the configuration of ssh (`ProxyCommand`). If the command has no arguments and no relative
+    /// path, `cwd` may be missing, as on another machine.
     ///
-    /// rsync splits such a command at spaces only, and reads `'…'` and `"…"` with the quote doubled inside (rsync(1), `--rsh`). It
-    /// treats three programs specially by their names: `ssh` gets its `-4` or `-6` from here, `rsh` and `remsh` keep their names.
+    /// rsync splits such a command only at spaces, and reads `'…'` and `"…"` with the quote doubled inside (rsync(1), `--rsh`). It treats three programs
+    /// specially by their names: `ssh` gets its `-4` or `-6` from here, `rsh` and `remsh` keep their names.
     pub fn remote_shell(&self, command: &OsStr, cwd: &Path) -> OsString {
         let text = command.as_bytes();
         let start = text.iter().position(|&byte| byte != b' ').unwrap_or(text.len());
@@ -47,13 +47,13 @@ impl Options {
         OsString::from_vec([shell.as_bytes(), &quoted(cwd), b" ", text, family].concat())
     }
 
-    /// Files on the machine of an rsync that it reads because of these options, typed in `cwd`.
+    /// The files on the machine of an rsync that it reads because of these options, typed in `cwd`.
     pub fn files_read(&self, cwd: &Path) -> Vec<OsString> {
         self.input_files().iter().filter(|file| !file.is_stdin).map(|file| join(cwd, &file.name)).collect()
     }
 
-    /// What rsync reads because of these options, in the order in which it does: rules while it reads its options, and of each other kind of
-    /// file the last that was named, afterwards.
+    /// What rsync reads because of these options, in rsync's order: rules while it reads its options, and afterwards, for each other kind of file, the last
+    /// one that was named.
     pub fn input_files(&self) -> Vec<InputFile> {
         const AFTERWARDS: [Opt; 3] = [Opt::FilesFrom, Opt::EarlyInput, Opt::PasswordFile];
         let file = |(at, setting): (usize, &Setting)| {
@@ -77,7 +77,7 @@ impl Options {
         read
     }
 
-    /// The same options, but for another file in the place of one of [`Options::input_files`].
+    /// The same options, with another file in place of one of [`Options::input_files`].
     #[must_use]
     pub fn with_input(&self, at: usize, file: &Path) -> Options {
         let mut options = self.clone();
@@ -112,19 +112,19 @@ impl Options {
 /// A file that rsync reads because of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputFile {
-    /// The place of the option in [`Options::settings`].
+    /// The index of the option in [`Options::settings`].
     pub at: usize,
-    /// The option that names it.
+    /// The option that names the file.
     pub opt: Opt,
     /// The name as typed.
     pub name: OsString,
-    /// The name means standard input.
+    /// Whether the name means standard input.
     pub is_stdin: bool,
-    /// It holds rules that may merge other files.
+    /// Whether it contains rules that may merge other files.
     pub merges: bool,
 }
 
-/// Files that rules in the text of a rule file merge, as rsync reads them; `-` is standard input.
+/// The files that rules in the text of a rule file merge, as rsync reads them; `-` is standard input.
 pub fn merged_files(text: &[u8]) -> Vec<OsString> {
     let merged = |line: &[u8]| match Rule::parse(line) {
         Rule::Merge { file, .. } => Some(OsStr::from_bytes(file).to_owned()),
@@ -135,29 +135,29 @@ pub fn merged_files(text: &[u8]) -> Vec<OsString> {
 
 /// A rule that merges a file.
 fn merging(head: &[u8], file: &OsStr) -> OsString {
-    // `.C` names its file only by leaving it out.
+    // `.C` has a default file name, so that one cannot be given without a separator.
     let gap: &[u8] = if matches!(head.last(), Some(b' ' | b'_')) { b"" } else { b" " };
     OsString::from_vec([head, gap, file.as_bytes()].concat())
 }
 
-/// A shell that runs a command in a directory, or in another one. It ends as rsync does where a command cannot be started.
+/// Shell code that runs a command in a directory, or in `/` if `or_elsewhere`. It ends with rsync's exit code if the directory cannot be entered.
 fn in_dir(or_elsewhere: bool) -> String {
     let otherwise = if or_elsewhere { "2>/dev/null || cd /" } else { "|| exit 14" };
     let run = r#"command -v "$1" >/dev/null || { echo "cannot run $1" >&2; exit 14; }; exec "$@""#;
     format!(r#"sh -c 'cd "$1" {otherwise}; shift; {run}' sh "#)
 }
 
-/// An empty name stays empty: rsync's complaint about it is better than the directory.
+/// An empty name stays empty, because rsync's message about it is better than one about the directory.
 fn join(cwd: &Path, name: &OsStr) -> OsString {
     if name.is_empty() { OsString::new() } else { cwd.join(name).into_os_string() }
 }
 
-/// `host:file` or `:file`, which only `--files-from` knows.
+/// Whether it is `host:file` or `:file`, which only `--files-from` supports.
 fn is_remote(name: &OsStr) -> bool {
     name.as_bytes().iter().find(|byte| matches!(byte, b':' | b'/')) == Some(&b':')
 }
 
-/// One word of a remote shell command.
+/// Quotes a word of a remote shell command.
 fn quoted(path: &Path) -> Vec<u8> {
     let inside = path.as_os_str().as_bytes().split(|&byte| byte == b'\'').collect::<Vec<_>>().join(&b"''"[..]);
     [b"'", &inside[..], b"'"].concat()
@@ -178,7 +178,7 @@ pub fn command_words(command: &OsStr) -> Option<Vec<OsString>> {
     }
 }
 
-/// The first word without its quotes and what follows it; `None` if a quote stays open.
+/// The first word without its quotes, and the text after it; `None` if a quote stays open.
 fn first_word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut word = Vec::new();
     let mut quote = None;

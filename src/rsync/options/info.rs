@@ -1,9 +1,9 @@
-//! The words of `--info` and `--debug` (rsync(1), `--info`): a name in any case, then a level.
+//! The flags of `--info` and `--debug` (rsync(1), `--info`): a name in upper or lower case, then a level.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Each word in lower case with its level; a word without digits has level 1.
+/// Each flag in lower case with its level; without digits the level is 1.
 pub(super) fn words(value: &OsStr) -> impl Iterator<Item = (Vec<u8>, u32)> {
     value.as_bytes().split(|&byte| byte == b',').filter(|word| !word.is_empty()).map(|word| {
         let digits = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();

@@ -1,7 +1,7 @@
-//! What a list of options means in the end: the state rsync itself would be in after reading it, for those options a planner
-//! has to know. Values stay as typed; combinations that rsync itself refuses are left to rsync.
+//! What a list of options means in total: the state of rsync after reading it, for those options that a plan has to know. Values stay as typed; combinations
+//! that rsync refuses are left to rsync.
 //!
-//! Sources: rsync(1), and dry runs of rsync 3.5.0 where the page leaves the order open.
+//! Sources: rsync(1), and dry runs of rsync 3.5.0 where the manual page leaves the order open.
 
 use super::rule::Rule;
 use super::{Opt, Setting, info};
@@ -27,7 +27,7 @@ pub enum Delete {
 /// When rsync stops by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// So many minutes after its start.
+    /// This number of minutes after its start.
     After(OsString),
     /// At this local time.
     At(OsString),
@@ -36,24 +36,24 @@ pub enum Stop {
 /// Whether the receiver acts as the super-user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Superuser {
-    /// If it is one.
+    /// If it is the super-user.
     Auto,
-    /// It tries to.
+    /// It tries to act as the super-user.
     Yes,
-    /// It does not.
+    /// It does not act as the super-user.
     No,
     /// It keeps owners and devices in extended attributes.
     Fake,
 }
 
-/// The state rsync ends up in. Made by [`Options::meaning`](super::Options::meaning).
+/// The state of rsync after its options. Made by [`Options::meaning`](super::Options::meaning).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meaning {
     /// Directories are descended into.
     pub recursive: bool,
     /// `-r` itself was given: unlike the one in `-a` it survives `--files-from`.
     pub recursive_by_name: bool,
-    /// Directories are transferred at all (also true when recursive).
+    /// Whether directories are transferred at all (also true if recursive).
     pub dirs: bool,
     /// Names keep their path from the source argument on.
     pub relative: bool,
@@ -109,9 +109,9 @@ pub struct Meaning {
     pub delete: Option<Delete>,
     /// Excluded entries are deleted too.
     pub delete_excluded: bool,
-    /// At most so many deletions; also counts those that make way for another kind of entry.
+    /// The most deletions; deletions that make room for another kind of entry count as well.
     pub max_delete: Option<u32>,
-    /// A directory that is not empty may make way for something else.
+    /// A directory that is not empty may be deleted to make room for something else.
     pub force: bool,
     /// Deletes in spite of read errors.
     pub ignore_errors: bool,
@@ -129,11 +129,11 @@ pub struct Meaning {
     pub cvs_exclude: bool,
     /// Rules are read from a file in every directory (`-F`, `:` rules, `-C`).
     pub per_dir_merge: bool,
-    /// What exists at the destination is kept aside.
+    /// Existing entries at the destination are kept as backups.
     pub backup: bool,
-    /// Where; relative to the destination.
+    /// The directory for backups, relative to the destination.
     pub backup_dir: Option<OsString>,
-    /// What is added to its name, if the user says.
+    /// The suffix of backups, if the user has given one.
     pub suffix: Option<OsString>,
     /// Files are changed in place (also by `--append` and `--write-devices`).
     pub inplace: bool,
@@ -141,12 +141,12 @@ pub struct Meaning {
     pub append: bool,
     /// Runs of zeros become holes.
     pub sparse: bool,
-    /// Half-copied files are kept.
+    /// Partially copied files are kept.
     pub partial: bool,
     /// The directory for them as typed (or from `RSYNC_PARTIAL_DIR`), if there is one: a relative one also hides source
     /// directories of that name.
     pub partial_dir: Option<OsString>,
-    /// Files get their names only at the end.
+    /// Files get their final names only at the end.
     pub delay_updates: bool,
     /// Nothing new is created.
     pub existing: bool,
@@ -174,13 +174,13 @@ pub struct Meaning {
     pub human_readable: u8,
     /// Where the transfer is logged.
     pub log_file: Option<OsString>,
-    /// The limit as typed; `None` when there is none.
+    /// The limit as typed; `None` if there is no limit.
     pub bwlimit: Option<OsString>,
     /// When rsync ends by itself.
     pub stop: Option<Stop>,
-    /// Seconds without data after which rsync gives up; 0 is never.
+    /// Seconds without data after which rsync gives up; 0 means never.
     pub timeout: i32,
-    /// The remote shell (or `RSYNC_RSH`); `None` is ssh.
+    /// The remote shell (or `RSYNC_RSH`); `None` means ssh.
     pub rsh: Option<OsString>,
     /// A forced protocol version.
     pub protocol: Option<i32>,
@@ -189,7 +189,8 @@ pub struct Meaning {
 }
 
 impl Meaning {
-    /// The rule by which backups beside the files stay, if there are such backups: rsync adds it to the user's where it deletes (rsync(1), `--backup`).
+    /// The rule that protects backups which lie next to the files, if there are any. rsync adds it to the user's rules when it deletes (rsync(1),
+    /// `--backup`).
     pub fn backup_rule(&self) -> Option<OsString> {
         const USUAL: &str = "~";
         let beside = self.backup && self.backup_dir.as_ref().is_none_or(|dir| dir.is_empty());
@@ -197,7 +198,7 @@ impl Meaning {
         beside.then(|| [OsStr::new("P *"), suffix].into_iter().collect())
     }
 
-    /// Reads the settings in order, then applies what rsync derives at the end.
+    /// Applies the settings in order, and then what rsync derives at the end.
     pub(super) fn of(settings: &[Setting], env: impl Fn(&str) -> Option<OsString>) -> Meaning {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let mut reader = Reader { iconv: env("RSYNC_ICONV"), ..Reader::default() };
@@ -209,7 +210,7 @@ impl Meaning {
         meaning
     }
 
-    /// rsync without options.
+    /// The state of rsync without options.
     fn nothing() -> Meaning {
         Meaning {
             recursive: false,
@@ -413,7 +414,7 @@ impl Meaning {
         let listed = self.files_from.is_some();
         self.recursive_by_name = reader.recurse == Some(Recurse::ByName);
         self.recursive = match (reader.dirs, reader.recurse) {
-            // The old spelling recurses, but an exclude rule of its own stops it below the first level.
+            // The old spelling recurses, but comes with an exclude rule of its own that stops it below the first level.
             (Dirs::Old, _) | (_, None) => false,
             (_, Some(Recurse::Archive)) => !listed,
             (_, Some(Recurse::ByName)) => true,
@@ -437,7 +438,7 @@ impl Meaning {
         self.progress |= reader.info_progress;
 
         self.inplace |= self.append || reader.write_devices;
-        // rsync: the environment counts only if half-copied files are kept and nothing else decides where.
+        // As in rsync: the environment variable is used only if partially copied files are kept and nothing else decides where.
         if self.partial_dir.is_none() && self.partial && !self.inplace && !self.delay_updates {
             self.partial_dir = env("RSYNC_PARTIAL_DIR");
         }
@@ -454,7 +455,7 @@ fn is_a_directory_of_its_own(dir: &OsStr) -> bool {
     Path::new(dir).components().any(|part| part != Component::CurDir) && !dir.as_bytes().is_empty()
 }
 
-/// What is needed only while reading.
+/// State that is needed only while reading.
 #[derive(Default)]
 struct Reader {
     recurse: Option<Recurse>,

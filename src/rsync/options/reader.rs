@@ -1,5 +1,4 @@
-//! Reads the words of a command line as rsync does, with popt: letters in clusters, values attached or in the next word, and aliases in
-//! place of names.
+//! Reads the words of a command line as rsync does, with popt: clusters of letters, values in the same or the next word, and aliases of names.
 
 use super::Setting;
 use super::aliases::{self, Aliases, Name};
@@ -11,16 +10,16 @@ use crate::{Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// What was read.
+/// The result of reading.
 pub(super) struct Read {
     pub settings: Vec<Setting>,
-    /// Words that are no options; those after `--` are the last.
+    /// Words that are not options. Those after `--` come last.
     pub operands: Vec<OsString>,
-    /// There was a `--`.
+    /// Whether there was a `--`.
     pub ended: bool,
 }
 
-/// Reads options up to `--`, and what follows that.
+/// Reads options up to `--`, and the words after it.
 pub(super) fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases, may_have: Operands) -> Result<Read> {
     let words = words.iter().map(|word| word.as_ref().to_owned()).collect();
     let mut reader = Reader { aliases, frames: vec![Frame::new(words, None)] };
@@ -72,10 +71,10 @@ pub(super) fn read_words<S: AsRef<OsStr>>(words: &[S], aliases: &Aliases, may_ha
     Ok(Read { settings, operands, ended: false })
 }
 
-/// More aliases within each other than this are refused by popt.
+/// popt refuses aliases that are nested more deeply.
 const DEEPEST: usize = 10;
 
-/// Words that are still to be read: those that were typed, and those of aliases in place of some.
+/// Words that are still to be read: those that were typed, and those of aliases that replace some of them.
 struct Reader<'a> {
     aliases: &'a Aliases,
     frames: Vec<Frame>,
@@ -83,10 +82,10 @@ struct Reader<'a> {
 
 struct Frame {
     words: std::vec::IntoIter<OsString>,
-    /// Letters that are left of the word that was read last.
+    /// The remaining letters of the word that was read last.
     letters: Vec<u8>,
     cluster: OsString,
-    /// The place of the alias these are the words of.
+    /// The index of the alias from which these words come.
     alias: Option<usize>,
 }
 
@@ -97,7 +96,7 @@ impl Frame {
 }
 
 enum Next {
-    /// And the word it stands in.
+    /// With the word that contains it.
     Letter(u8, OsString),
     Word(OsString),
 }
@@ -120,7 +119,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The next whole word; popt passes over letters that are left before it.
+    /// The next whole word; popt skips letters that are left before it.
     fn value(&mut self) -> Option<OsString> {
         while self.frames.len() > 1 && self.frame().words.len() == 0 {
             self.frames.pop();
@@ -141,7 +140,7 @@ impl Reader<'_> {
         self.expand(&Name::Long(name.to_vec()), attached)
     }
 
-    /// Puts the words of an alias in place of its name, if it is one.
+    /// Replaces a name by the words of its alias, if it is one.
     fn expand(&mut self, name: &Name, attached: Option<&OsStr>) -> Result<bool> {
         let within = self.frame().alias;
         let Some((at, alias)) = self.aliases.find(name, within) else { return Ok(false) };
@@ -158,7 +157,7 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Reads `NAME` or `NAME=VALUE`, the dashes removed.
+    /// Reads `NAME` or `NAME=VALUE`, without the dashes.
     fn read_long(&mut self, word: &[u8]) -> Result<Setting> {
         let (name, attached) = split_value(word);
         let (spec, negated) = table::by_name(name).ok_or_else(|| unknown(&[b"--", name].concat(), None))?;
@@ -173,7 +172,7 @@ impl Reader<'_> {
         Setting::new(spec, Some(value.ok_or_else(|| value_missing(spec))?))
     }
 
-    /// Reads a letter; one that takes a value takes what is left of its word, or the next word.
+    /// Reads a letter. If it takes a value, this is the rest of its word, or the next word.
     fn read_letter(&mut self, letter: u8, cluster: &OsStr) -> Result<Setting> {
         let within = (cluster.len() > 2).then_some(cluster);
         let spec = table::by_letter(letter).ok_or_else(|| unknown(&[b'-', letter], within))?;
@@ -190,7 +189,7 @@ impl Reader<'_> {
     }
 }
 
-/// `NAME` or `NAME=VALUE`.
+/// Splits `NAME` or `NAME=VALUE`.
 fn split_value(word: &[u8]) -> (&[u8], Option<&OsStr>) {
     match word.iter().position(|&byte| byte == b'=') {
         Some(at) => (&word[..at], Some(OsStr::from_bytes(&word[at + 1..]))),
@@ -198,7 +197,7 @@ fn split_value(word: &[u8]) -> (&[u8], Option<&OsStr>) {
     }
 }
 
-/// `cluster` is the word an unknown letter stands in.
+/// `cluster` is the word that contains an unknown letter.
 fn unknown(option: &[u8], cluster: Option<&OsStr>) -> Error {
     let place = cluster.map_or(String::new(), |word| format!(" (in {})", Printable::os(word)));
     let meant =
@@ -223,7 +222,7 @@ pub(super) fn not_an_option(word: &OsStr) -> Error {
         .remedy("sources and destination are given to multi-sync itself, outside the rsync options")
 }
 
-/// `-e ssh -p 2222`: rsync's own `-p` stands between the command and its value.
+/// A hint for `-e ssh -p 2222`, where `-p` is read as an option of rsync, because the command was not quoted.
 fn unquoted(setting: &Setting) -> String {
     let command = setting.value.as_deref().unwrap_or_default();
     let shown = setting

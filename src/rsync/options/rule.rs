@@ -1,11 +1,11 @@
-//! What kind of filter rule an option carries, and which file it names (rsync(1), FILTER RULES IN DEPTH). Patterns are not
-//! looked into: matching is rsync's.
+//! Which kind of filter rule an option contains, and which file it names (rsync(1), FILTER RULES IN DEPTH). Patterns are not examined, because rsync does the
+//! matching.
 
 use super::Setting;
 use super::table::Takes;
 use std::os::unix::ffi::OsStrExt;
 
-/// The kinds of rules that differ for a planner.
+/// The kinds of rules that a plan has to distinguish.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::rsync) enum Rule<'a> {
     /// Forgets all rules before it.
@@ -14,17 +14,17 @@ pub(in crate::rsync) enum Rule<'a> {
     Merge { head: &'a [u8], file: &'a [u8] },
     /// Reads a file of that name in every directory.
     DirMerge { name: &'a [u8] },
-    /// A pattern, or something rsync will complain about.
+    /// A pattern, or something that rsync will refuse.
     Pattern,
 }
 
 impl<'a> Rule<'a> {
-    /// The rule of `--filter`, `--include` or `--exclude`; `None` for any other option.
+    /// The rule in `--filter`, `--include` or `--exclude`; `None` for any other option.
     pub(in crate::rsync) fn of(setting: &'a Setting) -> Option<Rule<'a>> {
         let value = setting.value.as_deref()?.as_bytes();
         match setting.spec.takes {
             Takes::Rule => Some(Rule::parse(value)),
-            // The old options know patterns and one special word.
+            // The old options accept patterns and one special word.
             Takes::Pattern => Some(if value == b"!" { Rule::Clear } else { Rule::Pattern }),
             _ => None,
         }
@@ -50,7 +50,7 @@ impl<'a> Rule<'a> {
                     let (head, file) = rule.split_at(rule.len() - rest.len() + gap + 1);
                     Rule::Merge { head, file }
                 }
-                // Without a name the modifier C means this one.
+                // This is the default name with the modifier C.
                 None if rest.contains(&b'C') => Rule::Merge { head: rule, file: b".cvsignore" },
                 None => Rule::Pattern,
             }

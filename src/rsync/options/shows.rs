@@ -1,20 +1,20 @@
-//! How much rsync says of a transfer as a whole: the levels of `--info` that `-v`, `--stats` and `--progress` stand for (rsync(1), `--info`;
-//! rsync 3.5.0, options.c). A word of `--info` outweighs them, wherever it stands.
+//! How much rsync prints about a transfer as a whole: the levels of `--info` that `-v`, `--stats` and `--progress` imply (rsync(1), `--info`; rsync 3.5.0,
+//! options.c). A flag in `--info` overrides them, wherever it is on the command line.
 
 use super::{Opt, Options, info};
 
-/// What rsync prints on standard output beside lines about entries. Without `--quiet`, which silences all of it.
+/// What rsync prints on standard output besides lines about entries, if not silenced by `--quiet`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shows {
-    /// FLIST: at the beginning, that the file list is made or sent.
+    /// FLIST: at the beginning, a line about the file list.
     pub list: u32,
     /// NAME: entries that are changed.
     pub names: u32,
-    /// PROGRESS: 1 of each file, 2 of the whole.
+    /// PROGRESS: 1 for each file, 2 for the whole transfer.
     pub progress: u32,
-    /// STATS: 1 is the pair of lines about bytes and speedup, 2 the block of figures before it.
+    /// STATS: 1 is the pair of lines about bytes and speedup, 2 also the block of figures before it.
     pub stats: u32,
-    /// How numbers are written: 0 digits, 1 with separators, 2 in units of 1000, more of 1024.
+    /// How numbers are written: 0 plain digits, 1 with separators, 2 in units of 1000, more in units of 1024.
     pub human: u8,
 }
 
@@ -48,7 +48,7 @@ impl Options {
         shows
     }
 
-    /// `--progress` or `-P`, not taken back by `--no-progress`.
+    /// Whether `--progress` or `-P` was given, and not cancelled by `--no-progress`.
     fn has_progress_option(&self) -> bool {
         let last = self.settings().iter().rfind(|setting| matches!(setting.spec.id, Opt::Progress | Opt::P));
         last.is_some_and(|setting| !setting.negated)

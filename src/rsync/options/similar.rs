@@ -1,14 +1,14 @@
-//! What a misspelt name may mean.
+//! Suggestions for a misspelt name.
 
 use super::table;
 
-/// So many letters may be wrong: one in a short name, two in a longer one.
+/// How many letters may be wrong: one in a short name, two in a longer one.
 fn allowed(name: &str) -> usize {
     const SHORT: usize = 5;
     if name.chars().count() <= SHORT { 1 } else { 2 }
 }
 
-/// The long name of an option of rsync, without its dashes, that is like this one.
+/// The long name of an rsync option, without its dashes, that is similar to this one.
 ///
 /// ```
 /// use multi_sync::harness::rsync::options::similar;
@@ -21,7 +21,7 @@ pub fn similar(name: &str) -> Option<&'static str> {
     near.filter(|(distance, _)| *distance <= allowed(name)).min().map(|(_, long)| long)
 }
 
-/// Letters that are missing, too many, or other ones.
+/// The number of letters that are missing, superfluous or different.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,20 +1,20 @@
-//! rsync's options as data: every name that an rsync from 3.1 to 3.5.0 accepts, with an id ([`Opt`]) by which the rest of the program asks
-//! for it, whether a value follows, what the option is about, and how far it can be given to many rsync processes without changing the result.
+//! rsync's options as data: every name that an rsync from 3.1 to 3.5.0 accepts, with an id ([`Opt`]) that the rest of the program uses, whether a value
+//! follows, what the option concerns, and whether it can be given to many rsync processes without changing the result.
 //!
-//! Names and arity come from rsync(1), OPTION SUMMARY, and from asking the program itself (`rsync NAME --version` refuses an unknown
-//! name); the test in `options.rs` asks it again. Values and combinations that change a class are not here but in `verdict.rs`.
+//! Names, and which of them take a value, come from rsync(1), OPTION SUMMARY, and from asking the program itself (`rsync NAME --version` refuses an unknown
+//! name). The test in `options.rs` asks it again. Values and combinations that change a class are in `verdict.rs`.
 
 use Class::{Native, Plain, Refused, Special, Whole};
 use Repeats::{Adds, Counts, Once};
 use Takes::{Command, Input, Nothing, Number, Output, Pattern, Rule, Text};
 
-/// How far an option may go to many rsync processes and still leave what one rsync would have left. Ordered: the greatest class of a
-/// command line is the class of the whole.
+/// Whether an option can be given to many rsync processes with the same result as one rsync. The order matters: the greatest class of a command line is the
+/// class of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// Goes to every launch unchanged and is exact.
+    /// Given to every launch unchanged; the result is exact.
     Native,
-    /// Exact only with help from multi-sync: a plan, a share, or its own output.
+    /// Exact only with help from multi-sync: a plan, a share, or output of its own.
     Special,
     /// Exact only if certain directories are never split.
     Whole,
@@ -31,7 +31,7 @@ pub enum Takes {
     Nothing,
     /// Any bytes.
     Text,
-    /// A C integer (decimal, `0x` or leading `0`), which rsync checks while it parses.
+    /// A C integer (decimal, `0x` or leading `0`), which rsync checks during parsing.
     Number,
     /// A file on this machine that is read; relative to the working directory.
     Input,
@@ -45,14 +45,14 @@ pub enum Takes {
     Pattern,
 }
 
-/// What an option is about.
+/// What an option concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// What rsync prints or writes down, and how.
+    /// What rsync prints or logs, and how.
     Printing,
     /// Which entries of the sources belong to the transfer.
     Selection,
-    /// Which of them are up to date.
+    /// Which of them are regarded as up to date.
     Comparison,
     /// Symbolic and hard links.
     Links,
@@ -62,22 +62,22 @@ pub enum Group {
     Content,
     /// What is removed at the destination or from the sources.
     Deletion,
-    /// How another machine is reached, and not what is done there.
+    /// How another machine is reached, rather than what is done there.
     Connection,
     /// How fast and how long.
     Timing,
-    /// What rsync does in place of a transfer, and how it works inside.
+    /// What rsync does instead of a transfer, and its internals.
     Mode,
 }
 
-/// What it means that an option is typed more than once.
+/// The effect of typing an option more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Repeats {
-    /// No more than to type it once; of several values the last counts.
+    /// The same as typing it once; of several values the last one counts.
     Once,
-    /// More of the same (`-vv`).
+    /// It is strengthened (`-vv`).
     Counts,
-    /// Each value counts (`--exclude`).
+    /// Each value is used (`--exclude`).
     Adds,
 }
 
@@ -92,17 +92,17 @@ pub struct Spec {
     pub short: Option<u8>,
     /// Other long names of the same option.
     pub aliases: &'static [&'static str],
-    /// Every name that turns the option off (`no-perms`, `no-p`); the first is the one every version knows.
+    /// Every name that turns the option off (`no-perms`, `no-p`); the first is known to every version.
     pub negations: &'static [&'static str],
     /// What follows the option.
     pub takes: Takes,
-    /// What it means to type it again.
+    /// The effect of typing it again.
     pub repeats: Repeats,
-    /// What it is about.
+    /// What it concerns.
     pub group: Group,
-    /// Its class when it is on, whatever its value; an option that only matters with some values has the class it then has.
+    /// Its class if it is on, whatever its value. An option that matters only with some values has the class that it has with these.
     pub class: Class,
-    /// The reason for the class, for people; empty for [`Class::Native`].
+    /// The reason for the class, shown to users; empty for [`Class::Native`].
     pub why: &'static str,
 }
 
@@ -114,7 +114,7 @@ impl Opt {
 }
 
 impl Spec {
-    /// The name used in this crate: the long one, else the letter.
+    /// The name used in this crate: the long name, otherwise the letter.
     pub fn name(&self) -> &'static str {
         match (self.long, self.short) {
             (Some(long), _) => long,
@@ -166,14 +166,13 @@ pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().flat_map(|spec| spec.long.iter().chain(spec.aliases).chain(spec.negations).copied())
 }
 
-/// Makes [`Opt`] and its table of the same rows, so that neither has an option that the other lacks. A row is: id, long name, letter, other
-/// names, names that turn it off, and then the columns of [`Spec`] in their order. `""` and `0` stand for a name that does not exist.
+/// Makes [`Opt`] and its table from the same rows, so that they always have the same options. A row is: id, long name, letter, other names, names that turn
+/// it off, and then the columns of [`Spec`] in their order. `""` and `0` stand for a name that does not exist.
 macro_rules! table {
     ($($group:ident {$(
         $id:ident: $long:literal $short:literal $aliases:tt, $negations:tt, $takes:ident, $repeats:ident, $class:ident, $why:literal;
     )*})*) => {
-        /// The id of an option of rsync, by whichever of its names it was typed. It is called like the long name, or like the letter of an
-        /// option that has no long name.
+        /// The id of an rsync option, whichever of its names was typed. The id is named after the long name, or after the letter if there is no long name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "rsync(1) describes each")]
         pub enum Opt {

@@ -139,7 +139,7 @@ fn an_option_that_counts_once_means_the_same_when_it_is_typed_again() {
     assert!(["-v", "-h", "-i", "-x"].into_iter().all(counted));
 }
 
-/// A value that rsync accepts while it parses, and that leaves no file behind.
+/// A value that rsync accepts during parsing, and that leaves no file behind.
 fn sample(spec: &Spec) -> &'static str {
     match (spec.takes, spec.id) {
         (Takes::Input | Takes::Output, _) => "/dev/null",
@@ -154,7 +154,7 @@ fn sample(spec: &Spec) -> &'static str {
     }
 }
 
-/// Empty if rsync takes these words, else what it says; it reads all options before it prints its version.
+/// Empty if rsync accepts these words, otherwise its message. rsync reads all options before it prints its version.
 fn complaint(words: &[&str]) -> String {
     #[expect(clippy::disallowed_methods, reason = "the test asks the real rsync")]
     let output = std::process::Command::new("rsync").args(words).output().unwrap();
@@ -174,7 +174,7 @@ fn the_installed_rsync_knows_every_name_with_this_arity() {
         println!("SKIP: rsync 3.5 is not installed");
         return;
     }
-    // These change how the words after them are read.
+    // These change how rsync reads the words after them.
     let modes = [Opt::Daemon, Opt::Config, Opt::Dparam, Opt::Detach, Opt::Server, Opt::Sender, Opt::Help, Opt::Version];
     for spec in specs().iter().filter(|spec| !modes.contains(&spec.id)) {
         let long = spec.long.iter().chain(spec.aliases).map(|name| format!("--{name}"));

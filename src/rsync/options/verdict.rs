@@ -1,4 +1,4 @@
-//! What multi-sync does with a list of options: which class each has with its value and beside the others.
+//! What multi-sync does with a list of options: the class of each one, with its value and together with the others.
 
 use super::meaning::Meaning;
 use super::rule::Rule;
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// The oldest protocol that knows `--no-implied-dirs`, which every launch needs (rsync 3.0.0).
+/// The oldest protocol with `--no-implied-dirs`, which every launch needs (rsync 3.0.0).
 pub const OLDEST_PROTOCOL: i32 = 30;
 
 /// The judgement on one option, or on the list as a whole.
@@ -16,7 +16,7 @@ pub const OLDEST_PROTOCOL: i32 = 30;
 pub struct Verdict {
     /// The option as a person would look it up.
     pub option: String,
-    /// Its class with this value, beside these other options.
+    /// Its class with this value, together with the other options.
     pub class: Class,
     /// The reason; empty for [`Class::Native`].
     pub why: &'static str,
@@ -25,8 +25,8 @@ pub struct Verdict {
 }
 
 impl Options {
-    /// One verdict per setting, in order, then those on the whole. An option that is turned off again later counts as
-    /// [`Class::Native`]. `env` is the environment rsync will have.
+    /// One verdict per setting, in order, and then those on the list as a whole. An option that is turned off again later counts as [`Class::Native`]. `env`
+    /// reads the environment that rsync will have.
     pub fn verdicts_with(&self, env: impl Fn(&str) -> Option<OsString>) -> Vec<Verdict> {
         let typed = self.meaning();
         let meaning = self.meaning_with(env);
@@ -55,7 +55,7 @@ impl Options {
         self.verdicts_with(|_| None)
     }
 
-    /// Fails on the first option that multi-sync does not take.
+    /// Fails on the first option that multi-sync does not support.
     pub fn refuse_unsupported_with(&self, env: impl Fn(&str) -> Option<OsString>) -> Result<()> {
         let verdicts = self.verdicts_with(env);
         if let Some(Verdict { option, why, remedy, .. }) = verdicts.iter().find(|v| v.class == Class::Refused) {
@@ -70,7 +70,7 @@ impl Options {
     }
 }
 
-/// A row of the table, or what a value or a combination makes of it.
+/// A row of the table, or the result of a value or a combination.
 #[derive(Clone, Copy)]
 struct Case {
     class: Class,
@@ -118,7 +118,7 @@ fn case_of(opt: Opt) -> Case {
     Case { class: spec.class, why: spec.why, remedy: RUN_RSYNC }
 }
 
-/// What an effective setting is, given where all settings together lead.
+/// The verdict on a setting, given the state of rsync after all settings.
 fn judge(setting: &Setting, meaning: &Meaning) -> Case {
     let row = case_of(setting.spec.id);
     let opt = setting.spec.id;
@@ -149,7 +149,7 @@ fn judge(setting: &Setting, meaning: &Meaning) -> Case {
     if harmless { NATIVE } else { row }
 }
 
-/// `-`, where rsync reads it as standard input, and the names of open descriptors: `<(command)` of a shell is one.
+/// Whether a file name means a stream: `-`, if rsync reads it as standard input, or an open file descriptor, such as `<(command)` of a shell.
 fn is_a_stream(file: &OsStr, dash: bool) -> bool {
     let name = file.as_bytes();
     (dash && name == b"-")
@@ -168,7 +168,7 @@ fn partial_dir(dir: &OsStr) -> Case {
     }
 }
 
-/// Words that only silence something are harmless, and so is what multi-sync shows by itself.
+/// The verdict on `--info` and `--debug`: flags that only silence something are harmless, and so are those for output that multi-sync prints itself.
 fn flags(opt: Opt, value: &OsStr) -> Case {
     let mut case = NATIVE;
     for (word, level) in info::words(value) {
@@ -251,7 +251,7 @@ mod tests {
         ] {
             assert_eq!(class(&format!("-a {text}")), Class::Refused, "{text}");
         }
-        // What can never be taken is said before what may come.
+        // An option that is never supported is reported before one that may be supported in future.
         assert!(refusal("-a --files-from=x --daemon").starts_with("--daemon cannot"));
         assert_eq!(refusal("-a --early-input=- --password-file=./-"), "");
     }

@@ -1,13 +1,13 @@
 //! Splits one string into words as a POSIX shell does (XCU 2.2, quoting), on bytes: names need not be UTF-8.
 //!
-//! Nothing is expanded: `$`, `*`, `~` and `#` stand for themselves, since the user's shell has had its turn already.
+//! Nothing is expanded: `$`, `*`, `~` and `#` are literal, because the user's shell has already expanded the string.
 
 use crate::entry::Printable;
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Splits at blanks and newlines; `'…'`, `"…"` and `\` keep them. Fails on an open quote.
+/// Splits at blanks and newlines, unless they are in `'…'`, `"…"` or after `\`. Fails on an open quote.
 pub(super) fn split(text: &[u8]) -> Result<Vec<OsString>> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
@@ -22,7 +22,7 @@ pub(super) fn split(text: &[u8]) -> Result<Vec<OsString>> {
                 at += len + 1;
             }
             b'"' => at = double_quoted(text, at, word.get_or_insert_default())?,
-            // Before a newline a backslash joins two lines; at the very end it stands for itself.
+            // A backslash before a newline joins two lines; at the end of the text it is literal.
             b'\\' => match text.get(at) {
                 Some(b'\n') => at += 1,
                 next => {
@@ -37,7 +37,7 @@ pub(super) fn split(text: &[u8]) -> Result<Vec<OsString>> {
     Ok(words.into_iter().map(OsString::from_vec).collect())
 }
 
-/// Reads the inside of `"…"` from `at` into `word` and returns the place after the closing quote.
+/// Reads the inside of `"…"` from `at` into `word`, and returns the position after the closing quote.
 fn double_quoted(text: &[u8], mut at: usize, word: &mut Vec<u8>) -> Result<usize> {
     loop {
         let &byte = text.get(at).ok_or_else(|| open('"', text))?;
