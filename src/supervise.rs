@@ -51,17 +51,18 @@ use session::{Ending, Stuck};
 
 /// Longer lines are handed on in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
-/// How often a silent child is looked at.
+/// How often a silent child is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A child that prints line after line is not read line by line: each would wake us (18 % of the processor time of a copy of 20,000 empty files).
+/// After this many reads in quick succession, output is gathered before it is read, because each line would wake us (18 % of the processor time of a copy of
+/// 20,000 empty files).
 const CHATTY: u32 = 32;
-/// Who was to be woken, and was not for so long, was stopped itself.
+/// If a wait takes longer than its timeout by this much, this process itself was stopped.
 const STOOD_STILL: Duration = Duration::from_secs(1);
-/// Lines of so long are read together.
+/// How long output is gathered.
 const GATHER: Duration = Duration::from_millis(2);
-/// After this long a child that was asked to end has its own children asked too.
+/// This long after a child was asked to end, the processes that it has started are asked as well.
 const ASK_ALL: Duration = Duration::from_secs(2);
-/// How long output is waited for after the child has ended: a process it left behind (an ssh master) may hold the pipe for ever.
+/// How long to wait for output after the child has ended: a process that it left behind (an ssh master) may hold the pipe forever.
 const LEAKED_PIPE: Duration = Duration::from_secs(1);
 
 /// The stream from which a line came.
@@ -116,13 +117,13 @@ pub enum Stop {
 #[derive(Debug, Default)]
 pub struct Supervisor {
     live: Mutex<Live>,
-    /// A pause has ended, or everything is to end.
+    /// Signalled when a pause has ended, or everything is to end.
     goes_on: Condvar,
-    /// As [`Live::paused`], for who only looks.
+    /// The same as [`Live::paused`], readable without the lock.
     paused: AtomicBool,
-    /// There is a pause, or everything is to end; for who asks often.
+    /// Set during a pause and when everything is to end; readable without the lock, because it is checked often.
     holds: AtomicBool,
-    /// Everything is to end; for a child that is not its program yet.
+    /// Set when everything is to end; read by a child that has been forked, but has not executed its program yet.
     ends: Arc<AtomicBool>,
     cannot_see: AtomicBool,
 }
@@ -131,12 +132,12 @@ pub struct Supervisor {
 struct Live {
     stop: Option<Stop>,
     since: Option<Instant>,
-    /// Children are stopped, and none is started.
+    /// Whether children are stopped, and none is started.
     paused: bool,
-    /// Leaders of sessions, not reaped yet: a number here cannot belong to another process. And whether what they start is on another machine
-    /// ([`Invocation::held`]), and is paused there.
+    /// The leaders of sessions that are not reaped yet, so that their PIDs cannot belong to other processes. The value says whether their work runs on
+    /// another machine ([`Invocation::held`]), and is paused there.
     leaders: HashMap<Pid, bool>,
-    /// Threads that wait until a child of theirs has become its program. Its number is not known until then.
+    /// The threads that are starting a child. The PID of the child is not known before it has executed its program.
     starting: HashSet<Pid>,
 }
 
@@ -234,12 +235,12 @@ impl Supervisor {
         let Some(child) = self.spawn(invocation, names, Bond::Life)? else { return Ok(None) };
         let mut live = self.lock();
         if let Some(pipe) = &child.stdin {
-            // A pipe that was just made takes every flag.
+            // Setting a flag on a new pipe cannot fail.
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
         live.leaders.insert(pid(&child), invocation.held);
         signs(Sign::Started(child.id()));
-        // What came meanwhile has not reached it.
+        // A stop or pause that came meanwhile has not reached the child.
         if let Some(how) = live.stop {
             end_leader(pid(&child), how);
         } else if live.paused {
@@ -256,7 +257,7 @@ impl Supervisor {
         live.since.get_or_insert_with(Instant::now);
         self.paused.store(false, Ordering::Relaxed);
         self.holds.store(true, Ordering::Relaxed);
-        // What is forked from now on sees this, and what was forked before is seen.
+        // A child that is forked from now on sees this flag. One that was forked before is found below.
         self.ends.store(true, Ordering::SeqCst);
         self.goes_on.notify_all();
         live.leaders.keys().for_each(|leader| end_leader(*leader, how));
@@ -273,12 +274,13 @@ impl Supervisor {
         self.cannot_see.load(Ordering::Relaxed)
     }
 
-    /// There is something of which this system does not tell whether it does anything.
+    /// Notes that there is a child whose activity this system does not show.
     fn sees_nothing(&self) {
         self.cannot_see.store(true, Ordering::Relaxed);
     }
 
-    /// Reads both streams to their end, or until [`LEAKED_PIPE`] after the child's. What was written to standard error first is heard first.
+    /// Reads both streams to their end, or until [`LEAKED_PIPE`] after the end of the child. Standard error is read before standard output, so that a message
+    /// written before some output is also passed on before it.
     fn drain(
         &self,
         child: &mut Child,
@@ -360,12 +362,13 @@ impl Supervisor {
         Ok(())
     }
 
-    /// What is left of the session of a child that has died has to end: it was asked to, or it was killed and its own children do not know.
+    /// Whether the rest of the session of a dead child has to be ended: everything was asked to end, or the child was killed and the processes that it has
+    /// started do not know.
     fn ends_session(&self, child: &Child, stalled: bool) -> bool {
         stalled || self.stopped() || was_killed(child)
     }
 
-    /// Does what is due to end it, and says whether nothing is left of it.
+    /// Does the next step of ending it, and returns whether nothing is left of it.
     fn end_session(&self, ending: &mut Ending) -> bool {
         let firmly = self.lock().stop == Some(Stop::Kill);
         ending.step(session::table().as_deref(), firmly)
@@ -376,20 +379,20 @@ impl Supervisor {
     }
 }
 
-/// Asks a child to end, or ends it with all that it has started.
+/// Asks a child to end, or kills it with all processes that it has started.
 fn end_leader(leader: Pid, how: Stop) {
     match how {
         Stop::Terminate => {
-            // It may have ended meanwhile.
+            // It may already have ended.
             let _ = kill_process(leader, Signal::TERM);
         }
         Stop::Kill => session::signal(leader, Signal::KILL),
     }
-    // It may have been stopped.
+    // A stopped process would not see the signal.
     session::signal(leader, Signal::CONT);
 }
 
-/// Hears what comes as bytes line by line.
+/// Passes the output of `run` on line by line.
 pub(crate) fn by_line<T>(
     each: &mut dyn FnMut(Stream, &[u8]),
     run: impl FnOnce(&mut dyn FnMut(Stream, Option<&[u8]>)) -> T,
@@ -403,7 +406,7 @@ pub(crate) fn by_line<T>(
     ran
 }
 
-/// A child that is not reaped yet. It ends with its owner, also when that panics.
+/// A child that is not reaped yet. Dropping this value ends it, also during a panic.
 struct Owned<'a> {
     supervisor: &'a Supervisor,
     child: Option<Child>,
@@ -414,11 +417,11 @@ impl Owned<'_> {
         self.child.as_mut().expect("a child is there until it was waited for")
     }
 
-    /// Waits for its end, and for that of its session if it has to end.
+    /// Waits for the end of the child, and for the end of its session if that has to end.
     fn wait(&mut self, stalled: bool) -> io::Result<ExitStatus> {
         let Owned { supervisor, child } = self;
         let mut child = child.take().expect("a child is waited for once");
-        // Wait without reaping, forget the number, reap: nobody signals a number that is free again.
+        // Wait without reaping, remove the PID from all tables, then reap: so nobody signals a PID that may belong to another process.
         let exited = wait_until_dead(&child);
         if exited.is_ok() && supervisor.ends_session(&child, stalled) {
             let mut ending = Ending::new(pid(&child));
@@ -436,17 +439,17 @@ impl Drop for Owned<'_> {
     fn drop(&mut self) {
         if let Some(child) = &self.child {
             session::signal(pid(child), Signal::KILL);
-            // How it ended is not asked any more.
+            // Its exit status does not matter any more.
             let _ = self.wait(true);
         }
     }
 }
 
-/// What is to be done when a child has died and somebody still holds its pipes.
+/// State of a child that has died while a process still holds its pipes.
 struct Death {
     since: Instant,
-    /// For each stream, bytes that may be the child's own: a pipe holds no more. What comes after them is of those it left behind, and may
-    /// never come to an end.
+    /// For each stream, how many more bytes may come from the child itself: a pipe holds no more. Later bytes come from processes that it left behind, and
+    /// may never end.
     unread: [usize; 2],
     ending: Option<Ending>,
 }

@@ -35,9 +35,9 @@ pub(crate) use there::once;
 
 /// How long an agent may take to end after its input has ended: the shell there gives its command five seconds.
 const POLITE: Duration = Duration::from_secs(10);
-/// After a signal that asks it to end.
+/// How long it may take to end after a signal that asks it to.
 const ASKED: Duration = Duration::from_secs(2);
-/// Nothing is waited for that takes input.
+/// No pipe that takes input is waited for.
 const NO_PIPE: Option<&ChildStdin> = None;
 const CHUNK: usize = 64 * 1024;
 
@@ -48,7 +48,7 @@ pub(crate) struct Wire(Mutex<State>);
 #[derive(Debug)]
 struct State {
     pipe: Option<ChildStdin>,
-    /// It reads lines now, and nothing else.
+    /// Whether it reads lines now, and nothing else.
     listens: bool,
 }
 
@@ -62,7 +62,7 @@ impl Wire {
         self.say(there::PULSE);
     }
 
-    /// A line, if it takes one now. All of it or nothing: a pipe takes so few bytes at once.
+    /// Writes a line, if the agent takes one now. A pipe takes so few bytes either completely or not at all.
     fn say(&self, line: &str) -> bool {
         let state = self.lock();
         let pipe = state.pipe.as_ref().filter(|_| state.listens);
@@ -89,12 +89,12 @@ pub(crate) struct Agent {
     greeted: [bool; 2],
     since: Instant,
     number: u64,
-    /// The step of a job of Slurm that it is, as `JOB.STEP`.
+    /// The Slurm job step in which it runs, as `JOB.STEP`.
     step: String,
     insists: Option<Insists>,
-    /// What leads there keeps output back that follows on what was not acknowledged.
+    /// Whether the connection holds output back until earlier output was acknowledged.
     waits_for_answers: bool,
-    /// Nothing can be asked of it any more.
+    /// Whether it can run no further commands.
     is_over: bool,
     reaped: bool,
 }
@@ -119,7 +119,7 @@ impl Agent {
         let Some(mut child) = by.spawn(way, None, Bond::Input)? else { return Ok(None) };
         let pipe = child.stdin.take();
         if let Some(pipe) = &pipe {
-            // A pipe that was just made takes every flag.
+            // Setting a flag on a new pipe cannot fail.
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
         let agent = Agent {
@@ -142,10 +142,10 @@ impl Agent {
         Ok(Some(agent))
     }
 
-    /// The pipe is empty, and takes it whole.
+    /// Sends the greeting. The pipe is empty, and takes it completely.
     fn greet(&self) {
         let mut left = &self.greeting[..];
-        // What fails here is noticed by who waits for the answer.
+        // An error is noticed when the answer does not come.
         let _ = self.feed(&mut left);
     }
 
@@ -196,19 +196,19 @@ impl Agent {
         if self.reaped {
             return;
         }
-        // Nothing was asked of one that is still on its way.
+        // An agent that has not answered yet runs no command, so it is given no time.
         let patience = if self.greeted == [true; 2] { patience } else { Duration::ZERO };
         let began = Instant::now();
         let (mut left, mut since, mut helper) = (&Means::ALL[..], began, None);
         let mut buffer = vec![0; CHUNK];
         while !has_died(&self.child) {
-            // Who cannot write cannot end.
+            // Output is read and ignored, because a process that cannot write its output would never end.
             self.skip_output(&mut buffer);
             let is_due = if left.len() == Means::ALL.len() { patience } else { ASKED };
             if since.elapsed() < is_due {
                 continue;
             }
-            // The last one is tried until it helps.
+            // The last means is repeated until it works.
             let (means, rest) = left.split_first().unwrap_or((&Means::Kill, &[]));
             (left, since) = (rest, Instant::now());
             match means {
@@ -234,7 +234,7 @@ impl Agent {
         self.reap();
     }
 
-    /// Ends what leads there, at once.
+    /// Kills the local process at once.
     fn kill(&mut self) {
         if !self.reaped {
             self.wire.close();
@@ -244,7 +244,7 @@ impl Agent {
     }
 
     fn reap(&mut self) {
-        // Wait without reaping, forget the number, reap: nobody signals a number that is free again.
+        // Wait without reaping, remove the PID from all tables, then reap: so nobody signals a PID that may belong to another process.
         let _ = wait_until_dead(&self.child);
         guardian::forget(pid(&self.child));
         let _ = self.child.wait();
@@ -267,12 +267,12 @@ impl Agent {
     }
 }
 
-/// What ends an agent whose input has ended and which is still there.
+/// How to end an agent that is still there after its input has ended.
 #[derive(Clone, Copy)]
 enum Means {
-    /// Whoever has started it there.
+    /// The command of [`Insists`], which asks the system that runs it.
     Insist,
-    /// A signal to what leads there.
+    /// A signal to the local process.
     Ask,
     Kill,
 }
@@ -281,7 +281,7 @@ impl Means {
     const ALL: [Means; 3] = [Means::Insist, Means::Ask, Means::Kill];
 }
 
-/// What has the other end end an agent, by the step of a job of Slurm that it is.
+/// Gives the command that ends an agent from outside, for the Slurm job step in which it runs.
 pub(crate) type Insists = Box<dyn Fn(&str) -> Option<Invocation> + Send>;
 
 impl Drop for Agent {

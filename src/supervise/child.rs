@@ -1,4 +1,4 @@
-//! One child: how it is started, and how it ended.
+//! How a child is started, and how it ended.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -28,16 +28,16 @@ pub(super) fn ended(status: ExitStatus) -> Ended {
     }
 }
 
-/// What a child ends with when this process dies.
+/// How a child ends when this process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bond {
-    /// By a signal, and with the thread that has started it.
+    /// By a signal when the thread that has started it dies.
     Life,
-    /// With its standard input, which is a pipe: a signal would be of harm, and is the last means.
+    /// When its standard input, a pipe, ends. A signal would do harm, and is the last resort.
     Input,
 }
 
-/// Starts a process. It is not its program where `ends` was set when it was forked: then it is not started.
+/// Starts a process. If `ends` is set when the child is forked, the program is not executed, and this is an error.
 #[expect(unsafe_code, reason = "a child can only be tied to its parent's life between fork and exec")]
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
 pub(super) fn spawn(
@@ -73,12 +73,12 @@ pub(super) fn spawn(
             if bond == Bond::Life {
                 rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             }
-            // The parent may have died before the line above.
+            // The parent may have died before the call above.
             if rustix::process::getppid() != Some(parent) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             wire.iter().for_each(|wire| wire.tell_of_this(bond));
-            // Nobody knows of this process yet, and from here on it may hang.
+            // The supervisor does not know this process yet, and from here on it may hang.
             if ends.load(Ordering::SeqCst) {
                 return Err(io::Error::from_raw_os_error(rustix::io::Errno::CANCELED.raw_os_error()));
             }
@@ -113,7 +113,7 @@ fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
     .because(cause)
 }
 
-/// In memory and not a pipe: nobody has to write it while the child runs.
+/// The input is in memory rather than in a pipe, so that nobody has to write it while the child runs.
 fn input(bytes: &[u8]) -> io::Result<Stdio> {
     if bytes.is_empty() {
         return Ok(Stdio::null());
@@ -144,7 +144,7 @@ pub(super) fn has_died(child: &Child) -> bool {
     death(child).is_some()
 }
 
-/// By a signal, and nobody has ended its own children.
+/// Whether a signal has ended it, so that it could not end its own children.
 pub(super) fn was_killed(child: &Child) -> bool {
     death(child).is_some_and(|status| status.killed() || status.dumped())
 }

@@ -1,21 +1,21 @@
-//! The environment of a child. It starts in a directory of the run, often in a source, and must find there nothing that the user means to be
-//! found where he is: root would run what the owner of a tree has put into it.
+//! The environment of a child. A child starts in a directory of the run, often in a source. Relative paths in the environment must not be looked up there:
+//! otherwise root would run programs that the owner of a tree has put into it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Folders with a colon between them; an empty one is the working directory.
+/// Lists of directories with colons between them; an empty one means the working directory.
 const FOLDERS: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "GCONV_PATH", "LOCPATH"];
-/// Names of one file or folder.
+/// Names of one file or directory.
 const FILES: [&str; 6] = ["HOME", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES", "SSH_AUTH_SOCK", "TZDIR"];
 /// Looked up in `PATH` if it has no slash.
 const PROGRAMS: [&str; 3] = ["RSYNC_SHELL", "SSH_ASKPASS", "SSH_SK_PROVIDER"];
-/// What rsync runs, through a shell, in place of a connection to a daemon.
+/// A command that rsync runs with a shell, in place of a connection to a daemon.
 const CONNECTS: &str = "RSYNC_CONNECT_PROG";
 
-/// Sets what has to be otherwise than here.
+/// Sets the variables that must differ from those of this process.
 pub(super) fn set(command: &mut Command, cwd: &Path) {
     let here = std::env::current_dir().ok();
     let env = |name: &str| std::env::var_os(name);
@@ -27,14 +27,14 @@ pub(super) fn set(command: &mut Command, cwd: &Path) {
     }
 }
 
-/// What is set, or removed.
+/// The variables to set, or to remove.
 fn changes(
     env: impl Fn(&str) -> Option<OsString>,
     here: Option<&Path>,
     cwd: &Path,
 ) -> Vec<(&'static str, Option<OsString>)> {
     let mut changes = Vec::new();
-    // Messages and numbers are read here, names are the user's. LC_ALL would decide about all of them.
+    // Messages and numbers have to be parsed, so they are in the C locale; names are in the user's character set. LC_ALL would override both.
     if let Some(all) = env("LC_ALL") {
         changes.push(("LC_ALL", None));
         if !all.is_empty() {
@@ -71,7 +71,7 @@ fn changes(
     changes
 }
 
-/// The same list without relative folders; `None` if it has none. A name with a colon cannot be told apart from two.
+/// The list without relative directories; `None` if it contains none. A directory with a colon in its name cannot be told apart from two directories.
 fn folders(list: &OsStr, here: Option<&Path>) -> Option<OsString> {
     if std::env::split_paths(list).all(|folder| folder.is_absolute()) {
         return None;
@@ -85,7 +85,7 @@ fn joined(files: impl Iterator<Item = OsString>) -> OsString {
     files.collect::<Vec<_>>().join(OsStr::new(":"))
 }
 
-/// A command of the shell that runs in this directory. rsync reads `%` in it.
+/// A shell command that runs in this directory. rsync expands `%` in it.
 fn in_dir(dir: &Path, program: &OsStr) -> OsString {
     let mut command = b"cd '".to_vec();
     for byte in dir.as_os_str().as_bytes() {

@@ -1,12 +1,12 @@
-//! A small process that outlives this one by moments: it ends the launches of a process that was killed, and stops and continues them
-//! with it.
+//! A small process that outlives this one by moments: it ends the launches if this process is killed, and stops and continues them together with it.
 //!
-//! The system ends a child by itself when its parent dies (prctl(2), PR_SET_PDEATHSIG), but not the children of that child, and not a
-//! program with capabilities (execve(2) clears the signal). And a launch does not hear of `^Z`, because it leads a session of its own.
+//! The system ends a child by itself when its parent dies (prctl(2), PR_SET_PDEATHSIG), but not the children of that child, and not a program with
+//! capabilities (execve(2) clears the signal). And a launch does not receive `^Z`, because it leads a session of its own.
 //!
-//! Each launch tells of itself before it becomes another program, and is forgotten while its number cannot belong to anybody else. So the
-//! guardian never signals a stranger. It has no terminal, is in no way of what its parent does, and keeps no file open but what it is given
-//! to hold ([`hold`]): the lock of a run stays taken until the last rsync of the run has ended, or a run that goes on would work beside it.
+//! Each launch reports itself to the guardian before it executes its program, and is removed from the guardian's list before its PID can belong to another
+//! process. So the guardian never signals an unrelated process. It has no terminal, does not affect what its parent does, and keeps no file open except those
+//! that it is given to hold ([`hold`]): the lock of a run stays taken until the last rsync of the run has ended, because otherwise a resumed run would work
+//! at the same time.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -32,18 +32,18 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, w
 use super::child::Bond;
 use super::session::{self, Ending, Stat};
 
-/// How often the guardian looks whether its parent was stopped.
+/// How often the guardian checks whether its parent was stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A guardian that does not listen for so long is none.
+/// A guardian that does not receive a message within this time is regarded as dead.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// The way to the guardian of this process, if it has one.
+/// The connection to the guardian of this process, if it has one.
 static WIRE: Mutex<Option<Wire>> = Mutex::new(None);
 
 #[derive(Clone)]
 pub(super) struct Wire(Arc<OwnedFd>, Pid);
 
-/// What is said over it: a kind and a number, or [`FOLDER`] and a path.
+/// A message: a kind and a number, or [`FOLDER`] and a path.
 type Message = [u8; 5];
 
 fn message(kind: u8, leader: Option<Pid>) -> Message {
@@ -56,21 +56,21 @@ fn numbered(kind: u8, number: i32) -> Message {
 }
 
 const STARTED: u8 = b'+';
-/// The same of one that ends with its input ([`Bond::Input`]).
+/// Like `STARTED`, for a launch that ends with its input ([`Bond::Input`]).
 const STARTED_PATIENT: u8 = b'~';
 const ENDED: u8 = b'-';
-/// One was told of, and did not become another program after all.
+/// A launch was reported, but did not execute its program.
 const NONE_STARTED: u8 = b'?';
-/// A file to hold comes with it.
+/// A file to hold is attached.
 const HOLD: u8 = b'[';
 const LET_GO: u8 = b']';
-/// A folder for sockets.
+/// A directory for sockets.
 const FOLDER: u8 = b'/';
-/// A path of a socket is shorter (unix(7)).
+/// The path of a socket is always shorter than this (unix(7)).
 const LONGEST: usize = 128;
 
 impl Wire {
-    /// Called by the child itself between fork and exec: one system call, and nothing else.
+    /// Reports this process. Called by the child itself between fork and exec, so it is one system call, and nothing else.
     pub fn tell_of_this(&self, bond: Bond) {
         let kind = if bond == Bond::Input { STARTED_PATIENT } else { STARTED };
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -94,22 +94,22 @@ fn lock() -> MutexGuard<'static, Option<Wire>> {
     WIRE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The way to the guardian, for a child that is about to be started.
+/// The connection to the guardian, for a child that is about to be started.
 pub(super) fn wire() -> Option<Wire> {
     lock().clone()
 }
 
-/// The launch of this leader is over. Called before its number is free again.
+/// Reports that the launch of this leader is over. This is called before its PID is free again.
 pub(super) fn forget(leader: Pid) {
     tell(&message(ENDED, Some(leader)));
 }
 
-/// A child was forked, and is gone already.
+/// Reports that a child was forked, but is already gone.
 pub(super) fn none_started() {
     tell(&message(NONE_STARTED, None));
 }
 
-/// A folder that holds nothing but sockets of launches is to be gone when they are, also if this process is killed.
+/// Has the guardian remove a directory that contains only sockets of launches when these are gone, also if this process is killed.
 pub(crate) fn leave_no_folder(path: &Path) {
     let path = path.as_os_str().as_bytes();
     if path.len() < LONGEST {
@@ -120,16 +120,16 @@ pub(crate) fn leave_no_folder(path: &Path) {
 fn tell(message: &[u8]) {
     let mut wire = lock();
     if wire.as_ref().is_some_and(|wire| !wire.tell(message)) {
-        // One that does not know what is over might end somebody else later.
+        // A guardian that does not know which launches are over might later end an unrelated process, so it is killed.
         let _ = wire.take().map(|wire| kill_process(wire.1, Signal::KILL));
     }
 }
 
-/// A file that the guardian holds open as long as this is there, and after the death of this process until all its launches have ended.
+/// A file that the guardian holds open until this value is dropped, or after the death of this process until all its launches have ended.
 #[derive(Debug)]
 pub(crate) struct Held(i32);
 
-/// Gives the guardian a file to hold. Nothing happens where there is none.
+/// Gives the guardian a file to hold. Does nothing if there is no guardian.
 pub(crate) fn hold(file: &impl AsFd) -> Option<Held> {
     static NUMBER: AtomicI32 = AtomicI32::new(0);
     let wire = wire()?;
@@ -149,17 +149,17 @@ impl Drop for Held {
     }
 }
 
-/// Has a small process of its own look after all launches of this one (`supervise`): however this process ends, also by SIGKILL, each
-/// launch's whole session is asked to end and killed after five seconds; and while this process is stopped (`^Z`), so are they.
+/// A small process that looks after all launches of this process (`supervise`). However this process ends, also by SIGKILL, the whole session of each launch
+/// is asked to end, and killed after five seconds. While this process is stopped (`^Z`), the launches are stopped too.
 ///
-/// It is a fork of this process, which must have one thread only: call it at the beginning of `main`. Where it cannot be had,
-/// the system's own means remain: a launch itself gets SIGTERM when this process dies, unless it is a program with capabilities.
+/// It is a fork of this process, which must have only one thread: call it at the beginning of `main`. If it cannot be started, the system's own means remain:
+/// a launch itself gets SIGTERM when this process dies, unless it is a program with capabilities.
 #[derive(Debug)]
 #[must_use = "it ends when this goes"]
 pub struct Guardian(Option<Pid>);
 
 impl Guardian {
-    /// Starts it. At most one: a second call starts none.
+    /// Starts the guardian. There is at most one: a second call starts none.
     pub fn start() -> Guardian {
         Guardian(if lock().is_some() || !is_single_threaded() { None } else { fork() })
     }
@@ -169,7 +169,7 @@ impl Drop for Guardian {
     fn drop(&mut self) {
         let Some(pid) = self.0 else { return };
         let wire = lock().take();
-        // Whoever else holds it.
+        // Shut down rather than closed, because others may hold the connection too.
         let _ = wire.map(|wire| rustix::net::shutdown(&*wire.0, Shutdown::Both));
         while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
     }
@@ -187,7 +187,7 @@ fn fork() -> Option<Pid> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, its) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
     let parent = getpid();
-    // SAFETY: there is one thread, so that the child finds no lock held, and it never returns from here.
+    // SAFETY: there is only one thread, so that no lock is held in the child, and the child never returns from here.
     match unsafe { libc::fork() } {
         0 => {
             drop(ours);
@@ -195,7 +195,7 @@ fn fork() -> Option<Pid> {
                 become_nobody(&its);
                 watch(parent, &its);
             }));
-            // SAFETY: nothing is to be done before it ends.
+            // SAFETY: there is nothing left to do before it ends.
             unsafe { libc::_exit(0) }
         }
         -1 => None,
@@ -207,7 +207,7 @@ fn fork() -> Option<Pid> {
     }
 }
 
-/// Leaves everything that belongs to the parent: its terminal, its directory, its files, its signals.
+/// Detaches from everything that belongs to the parent: its terminal, its working directory, its files, its signals.
 #[expect(unsafe_code, reason = "files of the parent are closed by number")]
 fn become_nobody(wire: &OwnedFd) {
     let _ = rustix::process::setsid();
@@ -216,22 +216,22 @@ fn become_nobody(wire: &OwnedFd) {
     for signal in
         [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGPIPE, libc::SIGUSR1, libc::SIGUSR2]
     {
-        // SAFETY: to ignore a signal needs no handler.
+        // SAFETY: ignoring a signal needs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let open: Vec<i32> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     for fd in open.into_iter().filter(|fd| *fd != wire.as_raw_fd()) {
-        // SAFETY: nothing here uses a file of the parent any more. The one through which they were listed is closed already.
+        // SAFETY: no file of the parent is used here any more. The one that was used for listing them is already closed.
         unsafe { libc::close(fd) };
     }
-    // What is opened below must not be taken for standard error.
+    // Occupies the numbers 0 to 2, so that no file that is opened later is taken for standard error.
     for _ in 0..3 {
         let _ = std::fs::File::options().read(true).write(true).open("/dev/null").map(std::mem::forget);
     }
 }
 
-/// Leaders, when they were started, and whether they end with their input.
+/// The leaders, with the times when they were started, and whether they end with their input. Then the directories to remove.
 #[derive(Default)]
 struct Launches(HashMap<Pid, (u64, bool)>, Vec<PathBuf>);
 
@@ -264,9 +264,9 @@ impl Launches {
         }
     }
 
-    /// Ends all.
+    /// Ends all launches.
     fn end(mut self) {
-        // Init may have reaped a leader by now, and its number may have been given away if nothing of its session was left.
+        // Init may already have reaped a leader, and its PID may have been reused if nothing of its session was left.
         self.0.retain(|leader, (started, _)| Stat::of(*leader).is_none_or(|stat| stat.started == *started));
         let ending =
             |(leader, (_, patient))| if patient { Ending::of_patient(leader) } else { Ending::of_orphan(leader) };
@@ -282,7 +282,7 @@ impl Launches {
     }
 }
 
-/// What was said, and the file that came with it; `None` if nobody is there any more.
+/// The next message, and the file that was attached; `None` if the parent is gone.
 fn receive(wire: &impl AsFd) -> rustix::io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
     let mut message = [0; LONGEST + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -295,7 +295,7 @@ fn receive(wire: &impl AsFd) -> rustix::io::Result<Option<(Vec<u8>, Option<Owned
     Ok((heard.bytes > 0).then(|| (message[..heard.bytes.min(LONGEST + 1)].to_vec(), file)))
 }
 
-/// Removes a folder that the parent has not removed, with the sockets in it.
+/// Removes a directory that the parent has not removed, with the sockets in it.
 fn remove(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
@@ -305,7 +305,7 @@ fn remove(folder: &Path) {
     let _ = std::fs::remove_dir(folder);
 }
 
-/// Until the parent has died.
+/// Follows the parent until it has died, and then ends its launches.
 fn watch(parent: Pid, wire: &impl AsFd) {
     let mut launches = Launches::default();
     let mut held = HashMap::new();

@@ -1,8 +1,8 @@
-//! Whether a child still does something: it prints, or it or a process of its kind below it reads or writes.
+//! Whether a child is still active: it prints, or it or a process of the same program below it reads or writes.
 //!
-//! A remote shell below it does not count: what it reads may be no more than the other side's sign that the connection stands. What a
-//! process has read and written is told to its own user only, and not of a program with capabilities. Of others it is known how often they
-//! ran. Where nothing is known nothing is ended.
+//! A remote shell below it does not count, because it may read nothing but the keep-alive messages of the other side. The system reports what a process has
+//! read and written only to the user of the process, and not for a program with capabilities. For these it is known how often they ran. If nothing is known,
+//! nothing is ended.
 
 use std::fs;
 use std::process::Child;
@@ -12,16 +12,17 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::session;
 
-/// How often a silent child's figures are read.
+/// How often the figures of a silent child are read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Time between being asked to end and being killed.
+/// The time between asking a child to end and killing it.
 const GRACE: Duration = Duration::from_secs(2);
-/// Who looks so rarely was stopped itself, or is held up by its own output.
+/// If the checks are further apart than this, this process itself was stopped, or is blocked by its own output.
 const ABSENT: Duration = Duration::from_secs(2);
-/// An rsync that waits for the other side wakes up once a minute (io.c, SELECT_TIMEOUT): that often each process may run and count as idle.
+/// An rsync that waits for the other side wakes up once a minute (io.c, SELECT_TIMEOUT). Each process may run once in this number of seconds and still count
+/// as idle.
 const WAKES_EVERY: u64 = 30;
 
-/// Watches one child, and ends it.
+/// Watches a child, and ends it if it stalls.
 pub(super) struct Idle {
     pid: Pid,
     limit: Duration,
@@ -29,26 +30,26 @@ pub(super) struct Idle {
     called: Instant,
     looked: Instant,
     signs: Signs,
-    /// How often in a row nothing was known: of a process that just ends nothing is.
+    /// How often in a row nothing was known. Nothing is known about a process that is just ending.
     unseen: u32,
     asked: Option<Instant>,
     killed: bool,
 }
 
-/// What is known of the processes of a child.
+/// What is known about the processes of a child.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Signs {
-    /// What they have read and written so far (proc_pid_io(5)).
+    /// How much they have read and written so far (proc_pid_io(5)).
     figures: Vec<u8>,
-    /// How many there are of which that is not told, and how often they ran.
+    /// For how many processes this is not known, and how often these ran.
     others: u64,
     runs: u64,
-    /// Of one nothing is known.
+    /// Whether there is a process about which nothing is known.
     unknown: bool,
 }
 
 impl Signs {
-    /// Whether they show more life than `before`, which was so long ago.
+    /// Whether they show more activity than `before`, which was this long ago.
     fn are_news(&self, before: &Signs, since: Duration) -> bool {
         let idle_runs = self.others * (1 + since.as_secs() / WAKES_EVERY);
         self.figures != before.figures || self.others != before.others || self.runs > before.runs + idle_runs
@@ -63,12 +64,12 @@ impl Idle {
         Idle { pid, limit, alive: now, called: now, looked: now, signs, unseen: 0, asked: None, killed: false }
     }
 
-    /// It is stopped, and is to do nothing.
+    /// Counts the child as active, because it was stopped on purpose.
     pub fn rest(&mut self) {
         self.alive = Instant::now();
     }
 
-    /// Called several times a second, as long as the child is not reaped.
+    /// Checks the child. Called several times a second until the child is reaped.
     pub fn look(&mut self, printed: bool) {
         let now = Instant::now();
         let absent = now.duration_since(std::mem::replace(&mut self.called, now));
@@ -97,7 +98,7 @@ impl Idle {
         }
         if now.duration_since(self.alive) >= self.limit {
             self.asked = Some(now);
-            // It may have been stopped. It may have ended meanwhile.
+            // It may have been stopped, or have ended meanwhile.
             let _ = kill_process(self.pid, Signal::TERM);
             session::signal(self.pid, Signal::CONT);
         }
@@ -107,7 +108,7 @@ impl Idle {
         self.asked.is_some()
     }
 
-    /// It cannot be known whether the child does something.
+    /// Whether the system does not show if the child is active.
     pub fn is_blind(&self) -> bool {
         self.unseen > 1
     }
@@ -129,7 +130,7 @@ fn signs(leader: Pid) -> Signs {
                 signs.others += 1;
                 signs.runs += runs;
             } else {
-                // It may just have ended; then the next look says so.
+                // It may just have ended; then the next check says so.
                 signs.unknown = true;
             }
         }
@@ -139,7 +140,7 @@ fn signs(leader: Pid) -> Signs {
     signs
 }
 
-/// The third number of /proc/PID/schedstat. A system that does not count has zeros there.
+/// The third number of /proc/PID/schedstat. A system without these statistics has zeros there.
 fn times_run(schedstat: &[u8]) -> Option<u64> {
     let runs = std::str::from_utf8(schedstat).ok()?.split_ascii_whitespace().nth(2)?.parse().ok()?;
     Some(runs).filter(|runs| *runs > 0)

@@ -1,4 +1,4 @@
-//! What is started: a program, its arguments, and where.
+//! What is started: a program, its arguments, and its working directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -6,28 +6,28 @@ use std::path::PathBuf;
 
 use crate::entry::Printable;
 
-/// A program with its arguments and the directory it starts in.
+/// A program with its arguments and its working directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
-    /// Program, looked up in `PATH` if it has no slash.
+    /// The program, looked up in `PATH` if it contains no slash.
     pub program: OsString,
     /// Arguments, without the program's name.
     pub arguments: Vec<OsString>,
     /// Working directory.
     pub cwd: PathBuf,
-    /// Variables that it gets beside those of this process.
+    /// Environment variables that it gets in addition to those of this process.
     pub environment: Vec<(OsString, OsString)>,
-    /// What it reads from standard input; nothing if empty.
+    /// The data on its standard input; nothing if empty.
     pub input: Vec<u8>,
-    /// Standard input stays open until the process ends: what is at its other end learns that way that this process is gone.
+    /// Whether standard input stays open until the process ends, so that the remote end notices when this process is gone.
     pub held: bool,
-    /// It may ask at the terminal: it is started as a shell starts a command, in the session and the process group of this process, and the
-    /// terminal's signals reach it. Anything else has no terminal.
+    /// Whether it may ask at the terminal. It is then started as a shell starts a command, in the session and the process group of this process, and the
+    /// terminal's signals reach it. Any other process has no terminal.
     pub asks: bool,
 }
 
 impl Invocation {
-    /// A program that reads nothing.
+    /// A program without input.
     pub fn new(program: impl Into<OsString>, arguments: Vec<OsString>, cwd: impl Into<PathBuf>) -> Invocation {
         Invocation {
             program: program.into(),
@@ -42,7 +42,7 @@ impl Invocation {
 }
 
 impl fmt::Display for Invocation {
-    /// As a POSIX shell would read it, but for names with bytes that no terminal should get.
+    /// In a form that a POSIX shell would read, except for names with bytes that must not be sent to a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Quoted(&self.program))?;
         self.arguments.iter().try_for_each(|argument| write!(f, " {}", Quoted(argument)))

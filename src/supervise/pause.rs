@@ -1,7 +1,7 @@
 //! A pause: all children are stopped (SIGSTOP), and none is started.
 //!
-//! What is stopped is the whole session of a child, as by `^Z` ([`super::guardian`]). A child whose work is on another machine is not: there it would
-//! go on until nobody reads what it prints. It is told so, and stops what runs there; the connection stays alive meanwhile.
+//! The whole session of a child is stopped, as by `^Z` ([`super::guardian`]). A child whose work is on another machine is not stopped: the work there would
+//! continue until its output is no longer read. The other machine is asked to stop it instead, and the connection stays alive.
 
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
@@ -13,19 +13,19 @@ use super::pipes::Feed;
 use super::session;
 use super::{Live, Supervisor};
 
-/// Lines that a process reads behind its input whose standard input stays open ([`Invocation::held`](super::Invocation::held)): it stops what it has
-/// started, and lets it go on. Each may come several times.
+/// Lines for a process whose standard input stays open ([`Invocation::held`](super::Invocation::held)), sent after its input: it stops the processes that it
+/// has started, or continues them. Each line may come several times.
 pub const STOP: &str = "S";
 pub const GO_ON: &str = "C";
 
-/// What starts a process just when it is stopped is looked at so often, with this much time between.
+/// How often to check for processes that were started just while their parent was being stopped, and the time between the checks.
 const ROUNDS: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(2);
-/// How often another machine is told that something is to stand still: a shell that has not begun yet does not hear it.
+/// How often the request to pause is repeated: a shell that has not begun yet does not receive it.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// Stops all children, and has those wait that are about to be started, until [`Supervisor::go_on`] or [`Supervisor::stop`].
+    /// Stops all children, and lets threads that are about to start children wait, until [`Supervisor::go_on`] or [`Supervisor::stop`].
     pub fn pause(&self) {
         self.lock().paused = true;
         self.paused.store(true, Ordering::Relaxed);
@@ -33,13 +33,13 @@ impl Supervisor {
         self.hold();
     }
 
-    /// Stops what goes on although there is a pause: `fg` after `^Z` lets all children go on.
+    /// Stops children that run although there is a pause: `fg` after `^Z` continues all children.
     pub fn hold(&self) {
         if !self.is_paused() {
             return;
         }
         for _ in 0..ROUNDS {
-            // Nobody is reaped meanwhile.
+            // The lock keeps children from being reaped, so that their PIDs stay valid.
             let live = self.lock();
             if !live.paused || live.stop.is_some() || !live.hold() {
                 return;
@@ -60,7 +60,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether work of our own is to go on; waits while there is a pause.
+    /// Whether multi-sync's own work is to continue; waits during a pause.
     pub fn goes_on(&self) -> bool {
         if !self.holds.load(Ordering::Relaxed) {
             return true;
@@ -72,7 +72,7 @@ impl Supervisor {
         self.paused.load(Ordering::Relaxed)
     }
 
-    /// Waits until something may be started, or everything is to end.
+    /// Waits until a child may be started, or everything is to end.
     pub(super) fn when_it_goes_on(&self) -> MutexGuard<'_, Live> {
         let mut live = self.lock();
         while live.paused && live.stop.is_none() {
@@ -83,7 +83,7 @@ impl Supervisor {
 }
 
 impl Live {
-    /// Whether something had to be stopped.
+    /// Stops all children that are running. Returns whether there were any.
     pub(super) fn hold(&self) -> bool {
         let here = self.leaders.iter().filter(|(_, is_elsewhere)| !**is_elsewhere).map(|(leader, _)| *leader);
         let Some(table) = session::table() else {
@@ -117,12 +117,12 @@ impl Live {
     }
 }
 
-/// What another machine was told of a pause.
+/// What another machine was told about a pause.
 #[derive(Debug, Default)]
 pub(super) struct There(Option<Instant>);
 
 impl There {
-    /// Tells it what it does not know yet, once it has got its script.
+    /// Tells the other machine about a change, as soon as it has received its script.
     pub fn tell(&mut self, feed: &mut Feed<'_>, paused: bool) {
         if !feed.left.is_empty() {
             return;

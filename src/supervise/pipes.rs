@@ -1,4 +1,4 @@
-//! The pipes of a child: waiting for what comes, reading it, cutting it into lines, and feeding what the child reads.
+//! The pipes of a child: waiting for output, reading it, splitting it into lines, and writing the child's input.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{LONGEST_LINE, Stream};
 
-/// How much a pipe holds.
+/// How many bytes a pipe holds.
 pub(super) fn pipe_size(pipe: &dyn AsFd) -> usize {
     rustix::pipe::fcntl_getpipe_size(pipe.as_fd()).unwrap_or(1 << 20)
 }
@@ -43,7 +43,7 @@ pub(super) fn has_output(pipe: &impl AsFd) -> bool {
     matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&now)), Ok(1))
 }
 
-/// How many bytes there were: none at the end.
+/// Reads, and returns the number of bytes; 0 at the end of the stream.
 pub(super) fn read_some<P: Read>(pipe: &mut Option<P>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let Some(pipe) = pipe else { return Ok(None) };
     match pipe.read(buffer) {
@@ -70,21 +70,21 @@ pub(super) fn hear_some<P>(
     }
 }
 
-/// What a child reads from a pipe that stays open until it has ended.
+/// The input of a child, in a pipe that stays open until the child has ended.
 pub(super) struct Feed<'a> {
     pub pipe: ChildStdin,
     pub left: &'a [u8],
 }
 
 impl Feed<'_> {
-    /// As much as the pipe takes now.
+    /// Writes as much as the pipe takes now.
     pub fn write(&mut self) -> io::Result<()> {
         while !self.left.is_empty() {
             match rustix::io::write(&self.pipe, self.left) {
                 Ok(count) => self.left = &self.left[count..],
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                // It reads no more: how it ended says why.
+                // The child does not read any more. The way it ended will say why.
                 Err(Errno::PIPE) => self.left = &[],
                 Err(errno) => return Err(errno.into()),
             }
@@ -94,13 +94,13 @@ impl Feed<'_> {
 }
 
 impl Feed<'_> {
-    /// A line behind all that was to be read. False if the pipe takes none now, or nobody reads any more.
+    /// Writes a line after all other input. False if the pipe does not take it now, or nobody reads any more.
     pub fn say(&mut self, line: &str) -> bool {
         rustix::io::write(&self.pipe, format!("{line}\n").as_bytes()).is_ok()
     }
 }
 
-/// Cuts a stream into lines.
+/// Splits a stream into lines.
 #[derive(Debug)]
 pub(crate) struct Lines {
     stream: Stream,
@@ -130,7 +130,7 @@ impl Lines {
         }
     }
 
-    /// What has no end of its own.
+    /// Passes on the last line, which has no newline.
     pub(crate) fn finish(&mut self, each: &mut dyn FnMut(Stream, &[u8])) {
         if !self.begun.is_empty() {
             each(self.stream, &self.begun);

@@ -1,7 +1,7 @@
-//! The processes of a session, read from /proc, and their end in an order in which rsync removes its temporary files.
+//! The processes of a session, read from /proc, and how they are ended in an order in which rsync removes its temporary files.
 //!
-//! A launch leads a session. What it starts belongs to it, also after the leader has died, unless it made a session of its own: a daemon,
-//! such as a master connection of ssh, is left alone.
+//! A launch leads a session. The processes that it starts belong to the session, also after the leader has died, unless they make a session of their own: a
+//! daemon, such as a master connection of ssh, is left alone.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// After this long all processes of a session are asked to end, not only those that the others depend on.
+/// After this time all processes of a session are asked to end, not only those on which the others depend.
 const ASK_ALL: Duration = Duration::from_secs(2);
-/// After this long they are killed.
+/// After this time they are killed.
 const KILL: Duration = Duration::from_secs(5);
-/// A process that was killed and is still there cannot be waited for: it waits for a disk or a server.
+/// If a killed process is still there after this time, it is not waited for, because it hangs in the kernel with a disk or a server.
 const DEAD: Duration = Duration::from_secs(1);
-/// How long a leader has to end of the signal that the system gave it when its parent died.
+/// How long a leader may take to end after the signal that the system gave it when its parent died.
 const LEADER: Duration = Duration::from_millis(200);
-/// How long one that ends with its input may take to end by itself: what it leads to may be far away.
+/// How long a launch that ends with its input may take to end by itself: its remote end may be far away.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a process that is to end may be in one system call, and do nothing.
+/// How long a process that was asked to end may stay in one system call without doing anything.
 const STUCK: Duration = Duration::from_millis(600);
-/// How often a session that is ending is looked at.
+/// How often a session that is ending is checked.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What the system tells about a process (proc_pid_stat(5)). Everybody may read it.
@@ -31,9 +31,9 @@ pub(super) struct Stat {
     pub parent: i32,
     pub session: i32,
     state: u8,
-    /// Processor time it has used, in ticks of the clock.
+    /// The processor time that it has used, in clock ticks.
     ticks: u64,
-    /// Since the system was started: what tells two processes of one number apart.
+    /// When it was started, in clock ticks since the start of the system. This distinguishes processes with the same PID.
     pub started: u64,
 }
 
@@ -43,7 +43,7 @@ impl Stat {
     }
 
     fn read(pid: Pid, text: &[u8]) -> Option<Stat> {
-        // The name, in parentheses, may hold anything.
+        // The name, in parentheses, may contain anything.
         let name_ends = text.iter().rposition(|byte| *byte == b')')?;
         let fields: Vec<&str> = std::str::from_utf8(&text[name_ends + 1..]).ok()?.split_ascii_whitespace().collect();
         let number = |at: usize| fields.get(at)?.parse().ok();
@@ -61,18 +61,18 @@ impl Stat {
         !matches!(self.state, b'Z' | b'X' | b'x')
     }
 
-    /// In a system call that no signal but SIGKILL ends, such as a look at a file whose server does not answer.
+    /// Whether it is in a system call that only SIGKILL can end, such as an access to a file whose server does not answer.
     fn waits_in_kernel(&self) -> bool {
         self.state == b'D'
     }
 
-    /// By a signal, not by a debugger.
+    /// Whether it was stopped by a signal, not by a debugger.
     pub fn is_stopped(&self) -> bool {
         self.state == b'T'
     }
 }
 
-/// Kills what a thread of this process has forked and what is not its program yet.
+/// Kills processes that a thread of this process has forked and that have not executed their program yet.
 pub(super) fn kill_starting(thread: Pid) {
     let Ok(own) = fs::read_link("/proc/self/exe") else { return };
     let path = format!("/proc/self/task/{}/children", thread.as_raw_nonzero());
@@ -86,17 +86,16 @@ pub(super) fn kill_starting(thread: Pid) {
     }
 }
 
-/// The processes that live now. `None` where the system does not tell.
+/// All current processes; `None` if the system does not tell.
 pub(super) fn table() -> Option<Vec<Stat>> {
     let pid = |entry: fs::DirEntry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
     let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(pid);
     let all: Vec<Stat> = pids.filter_map(Stat::of).filter(Stat::is_alive).collect();
-    // An empty directory may be there as well.
+    // /proc may be an empty directory.
     (!all.is_empty()).then_some(all)
 }
 
-/// Those of them that belong to the session of this leader. One that leads none shares that of who started it: then it is what it has started
-/// itself.
+/// The processes of the session of this leader. If it leads none, because it shares the session of its parent, the processes that it has started.
 pub(super) fn of(leader: Pid, table: &[Stat]) -> Vec<&Stat> {
     let number = leader.as_raw_nonzero().get();
     let shares = |process: &&Stat| process.pid == leader && process.session != number;
@@ -112,7 +111,7 @@ pub(super) fn of(leader: Pid, table: &[Stat]) -> Vec<&Stat> {
     found
 }
 
-/// Signals the process group of a leader, or what it has started, if it leads none.
+/// Signals the process group of a leader or, if it leads none, the processes that it has started.
 pub(super) fn signal(leader: Pid, signal: Signal) {
     if kill_process_group(leader, signal).is_err()
         && let Some(table) = table()
@@ -124,13 +123,13 @@ pub(super) fn signal(leader: Pid, signal: Signal) {
     }
 }
 
-/// Processes that were asked to end and cannot hear it: for so long they have been in the kernel, and have done nothing there. What they have
-/// begun others of their kind clean up.
+/// Processes that were asked to end but cannot react, because they have been in the kernel for [`STUCK`] without doing anything. Other processes of the
+/// launch clean up after them.
 #[derive(Default)]
 pub(super) struct Stuck(HashMap<Pid, (u64, u64, Instant)>);
 
 impl Stuck {
-    /// Kills those of `asked` that are.
+    /// Kills those processes in `asked` that are stuck.
     pub fn end(&mut self, asked: &[&Stat]) {
         let now = Instant::now();
         let waits = |pid: &Pid| asked.iter().any(|process| process.pid == *pid && process.waits_in_kernel());
@@ -148,12 +147,12 @@ impl Stuck {
     }
 }
 
-/// Ends what is left of a session: first the processes that no other one of it has started, which is how rsync ends its own; after
-/// two seconds all; after five by SIGKILL.
+/// Ends the rest of a session: first the processes whose parent is not in the session, which is how rsync ends its own processes; after two seconds all
+/// processes; after five seconds with SIGKILL.
 pub(super) struct Ending {
     leader: Pid,
     began: Instant,
-    /// The leader is believed to be ending until then.
+    /// Until then the leader is expected to end by itself.
     spared: Instant,
     asked: HashSet<Pid>,
     asked_all: bool,
@@ -175,20 +174,20 @@ impl Ending {
         }
     }
 
-    /// Of a leader that the system has asked already.
+    /// For a leader that has already got a signal from the system.
     pub fn of_orphan(leader: Pid) -> Ending {
         let ending = Ending::new(leader);
         Ending { spared: ending.began + LEADER, ..ending }
     }
 
-    /// Of one whose input has ended, and which ends with it.
+    /// For a leader whose input has ended, and which ends with it.
     pub fn of_patient(leader: Pid) -> Ending {
         let ending = Ending::new(leader);
         let began = ending.began + PATIENCE;
         Ending { began, spared: began, ..ending }
     }
 
-    /// Does what is due. True when nothing is left, or nothing more can be done.
+    /// Does the next step. Returns true when nothing is left, or nothing more can be done.
     pub fn step(&mut self, table: Option<&[Stat]>, firmly: bool) -> bool {
         if Instant::now() < self.began && !table.is_some_and(|table| of(self.leader, table).is_empty()) {
             return false;
@@ -222,7 +221,7 @@ impl Ending {
         false
     }
 
-    /// Only those of the leader's process group can be reached, and nobody knows when they are gone.
+    /// Without /proc only the leader's process group can be signalled, and its end cannot be observed.
     fn without_table(&mut self, firmly: bool) -> bool {
         let signal = if firmly { Signal::KILL } else { Signal::TERM };
         let _ = kill_process_group(self.leader, signal);

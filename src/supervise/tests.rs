@@ -41,7 +41,7 @@ fn input_that_is_held_open_is_written_whole_and_ends_with_the_child() {
     let mut lines = Vec::new();
     Supervisor::default().run(&invocation, &mut |_, line| lines.push(line.to_vec())).unwrap();
     assert_eq!(lines, [&b"1048576"[..], b"end"]);
-    // A reader waits as long as nobody ends it.
+    // A reader waits until it is ended.
     invocation.arguments[1] = script.into();
     let stall = Some(Duration::from_secs(2));
     let ended = Supervisor::default().run_while_alive(&invocation, stall, &mut |_, line| assert_ne!(line, b"end"));
@@ -153,7 +153,7 @@ fn a_pause_stops_all_of_a_session_and_holds_up_what_is_about_to_start() {
         assert_eq!(first.join().unwrap().unwrap(), Ended::Code(0));
         assert_eq!(second.join().unwrap().unwrap(), Ended::Code(0));
         assert_eq!(count(), 120);
-        // Who waits for the end of a pause hears of the end of everything.
+        // A thread that waits for the end of a pause also notices the end of everything.
         supervisor.pause();
         let waits = scope.spawn(|| supervisor.run(&counts, &mut |_, _| ()));
         std::thread::sleep(Duration::from_millis(50));

@@ -1,8 +1,8 @@
-//! Marks in a stream: they are taken out of it, and everything else stays as it is.
+//! Finds marks in a stream: they are removed from it, and everything else stays unchanged.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// What no output has: random, and known to nobody but the two ends.
+/// A text that no other output contains: it is random, and only the two ends know it.
 #[derive(Debug, Clone)]
 pub(in crate::supervise) struct Token(String);
 
@@ -21,9 +21,9 @@ impl Token {
     }
 }
 
-/// A mark begins with this byte, and ends with its line.
+/// A mark begins with this byte, and ends with a newline.
 const FIRST: u8 = 1;
-/// None is longer.
+/// No mark is longer.
 const LONGEST: usize = 256;
 
 /// A part of a stream.
@@ -33,11 +33,11 @@ pub(super) enum Part<'a> {
     Mark(&'a str),
 }
 
-/// Divides a stream.
+/// Splits a stream into marks and other bytes.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     begins: Vec<u8>,
-    /// What may be the beginning of a mark.
+    /// Bytes that may be the beginning of a mark.
     held: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl Frames {
         Frames { begins: token.bytes(), held: Vec::new() }
     }
 
-    /// Takes what has come. What may be a part of a mark waits for the rest.
+    /// Takes the next bytes. Bytes that may be a part of a mark are held back until the rest comes.
     pub fn feed(&mut self, bytes: &[u8], each: &mut dyn FnMut(Part<'_>)) {
         let mut held = std::mem::take(&mut self.held);
         let whole = if held.is_empty() {
@@ -89,7 +89,7 @@ impl Frames {
         &[]
     }
 
-    /// What was held back at the end of the stream.
+    /// Passes on the bytes that were held back, at the end of the stream.
     pub fn finish(&mut self, each: &mut dyn FnMut(Part<'_>)) {
         let held = std::mem::take(&mut self.held);
         if !held.is_empty() {

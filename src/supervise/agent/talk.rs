@@ -1,4 +1,4 @@
-//! A command that an agent runs: what is written to it, what is heard of it, and what is done when nothing is.
+//! A command that an agent runs: what is written to the agent, how its output is interpreted, and what happens if none comes.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,28 +10,28 @@ use crate::supervise::child::{self, has_died};
 use crate::supervise::pipes::{read_some, wait_for_output};
 use crate::supervise::{Ended, LOOK_EVERY, Sign, Stop, Stream, Supervisor, session};
 
-/// A shell that does not answer for so long is not there, if nothing else was said.
+/// A shell that does not answer within this time is regarded as not there, unless another time was given.
 const GREETING: Duration = Duration::from_secs(120);
-/// A silent agent is asked so often whether it is there.
+/// How often a silent agent is asked whether it is there.
 const ASK_EVERY: Duration = Duration::from_secs(10);
-/// One that has said nothing at all for so long, asked or not, is gone.
+/// An agent that has sent nothing at all for this time, although it was asked, is regarded as gone.
 const GONE: Duration = Duration::from_secs(60);
-/// The same, when everything is to end at once.
+/// The same if everything is to end at once.
 const FIRM: Duration = Duration::from_secs(1);
-/// How often a pause is told, in case it was not heard.
+/// How often the request to pause is repeated, in case it was not received.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
-/// How long what a connection says of its end is waited for.
+/// How long to wait for error messages of a connection that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// More than this between two looks is no silence: this process itself stood still.
+/// A longer time between two checks means that this process itself was stopped, so it is not counted as silence.
 const ABSENT: Duration = Duration::from_secs(1);
-/// What is heard is acknowledged so often at most.
+/// Output is acknowledged at most once in this time.
 const ANSWER_EVERY: Duration = Duration::from_millis(1);
-/// How often a pipe that is full is tried again.
+/// How often writing to a full pipe is tried again.
 const FEED_EVERY: Duration = Duration::from_millis(2);
-/// Codes of shells about what they cannot start; anything else that ends an agent is the end of a connection.
+/// Exit codes of shells for commands that they cannot start. Any other exit code of the local process means that the connection has ended.
 const OF_SHELLS: std::ops::RangeInclusive<u8> = 123..=127;
 pub(super) const CONNECTION: u8 = 255;
-/// What `cksum` says of nothing: it is not told what the command does.
+/// The output of `cksum` for empty input: the system does not show the activity of the command.
 const NOTHING: &str = "4294967295 0";
 
 /// A command that an agent runs.
@@ -43,16 +43,16 @@ pub(super) struct Talk<'a> {
     begun: [bool; 2],
     ended: [bool; 2],
     code: Option<u8>,
-    /// Nothing was heard for so long, and nothing that shows that the command does something.
+    /// How long nothing was received, and how long nothing showed that the command is active.
     silent: Duration,
     idle: Duration,
     looked: Instant,
-    /// When it was asked, in the time of `silent`.
+    /// When it was asked last, on the time scale of `silent`.
     asked: Duration,
-    /// What the command had read and written.
+    /// How much the command had read and written.
     figures: Option<String>,
     paused: Option<Instant>,
-    /// Something was heard that is not acknowledged yet.
+    /// Whether output was received that is not acknowledged yet.
     owes: bool,
     answered: Option<Instant>,
     closing: Option<Instant>,
@@ -101,7 +101,7 @@ impl<'a> Talk<'a> {
             if self.count_silence(out || err) || self.supervisor.is_paused() {
                 signs(Sign::Held);
             }
-            // What was written to standard error first is heard first.
+            // Standard error is read first, so that a message written before some output is also passed on before it.
             if err {
                 self.hear(Stream::Stderr, &mut buffer, each)?;
             }
@@ -127,7 +127,7 @@ impl<'a> Talk<'a> {
         self.agent.greeted == [true; 2]
     }
 
-    /// The pipe has not taken all.
+    /// Whether the pipe has not taken everything yet.
     fn has_more(&self) -> bool {
         self.is_greeted() && !self.left.is_empty()
     }
@@ -142,7 +142,7 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    /// Reads what is there.
+    /// Reads the available output.
     fn hear(
         &mut self,
         stream: Stream,
@@ -174,7 +174,7 @@ impl<'a> Talk<'a> {
         let at = stream as usize;
         let text = match part {
             Part::Bytes(bytes) => {
-                // What a login prints is no output of a command; what ssh complains of is.
+                // Standard output before the command is a greeting of the login and ignored; standard error may be a message of ssh and is passed on.
                 let is_its = self.begun[at] && !self.ended[at];
                 if is_its || stream == Stream::Stderr {
                     self.idle = Duration::ZERO;
@@ -201,7 +201,7 @@ impl<'a> Talk<'a> {
             }
             there::BEGINS if number(&mut words) == Some(self.agent.number) => {
                 self.begun[at] = true;
-                // The group was read whole.
+                // The shell has read the complete group, so it can take lines now.
                 self.agent.wire.listens(true);
                 self.agent.wire.say(there::HEARS);
             }
@@ -210,9 +210,9 @@ impl<'a> Talk<'a> {
                 if stream == Stream::Stdout {
                     self.code = number(&mut words).and_then(|code| code.try_into().ok());
                 }
-                // Also in the place of an acknowledgement, see there.
+                // This line also serves as an acknowledgement, see there.
                 if self.ended != [true; 2] {
-                    // What follows would be read by the wrong reader.
+                    // If the line could not be sent now, it would later be read by the wrong reader, so the agent cannot be used again.
                     self.agent.is_over |= !self.agent.wire.say(there::HEARD);
                 }
                 each(stream, None);
@@ -231,7 +231,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Says whether this process stood still.
+    /// Updates the times of silence. Returns whether this process itself was stopped meanwhile.
     fn count_silence(&mut self, heard: bool) -> bool {
         let passed = self.looked.elapsed();
         self.looked = Instant::now();
@@ -245,7 +245,7 @@ impl<'a> Talk<'a> {
         stood_still
     }
 
-    /// What is due without anything heard. The end, if there is one.
+    /// Does what is due without any input. Returns how the command has ended, if it has.
     fn look(&mut self) -> Option<Ended> {
         if let Some(since) = self.closing {
             let firmly = self.supervisor.lock().stop == Some(Stop::Kill);
@@ -257,7 +257,7 @@ impl<'a> Talk<'a> {
         }
         if self.supervisor.stopped() {
             if !self.is_greeted() {
-                // Nothing runs there.
+                // No command runs there, so nothing has to be cleaned up.
                 self.agent.kill();
                 return Some(Ended::NotStarted);
             }
@@ -286,7 +286,7 @@ impl<'a> Talk<'a> {
         None
     }
 
-    /// What comes in quick succession has one answer.
+    /// Acknowledges output; output in quick succession is acknowledged once.
     fn answer(&mut self) {
         if self.owes && self.answered.is_none_or(|at| at.elapsed() >= ANSWER_EVERY) {
             self.owes = false;
@@ -321,7 +321,7 @@ impl<'a> Talk<'a> {
         self.closing = Some(Instant::now());
     }
 
-    /// What leads there has ended, or nothing comes from it any more.
+    /// Ends a command whose local process has ended, or sends nothing any more.
     fn lost(mut self, buffer: &mut [u8], each: &mut dyn FnMut(Stream, Option<&[u8]>)) -> io::Result<Ended> {
         self.agent.wire.close();
         let began = Instant::now();
@@ -340,7 +340,7 @@ impl<'a> Talk<'a> {
         }
         self.agent.is_over = true;
         self.agent.end(ASKED);
-        // It came to its end after all.
+        // The command had ended before the connection did.
         if let Some(code) = self.code {
             return Ok(Ended::Code(code));
         }

@@ -41,7 +41,7 @@ fn run(agent: &mut Agent, text: &str) -> (Ended, Vec<String>) {
     (ended.unwrap(), lines)
 }
 
-/// Processes whose command line has this word, and which are not ending.
+/// How many processes have this word in their command line, and are not ending.
 fn marked(mark: &str) -> usize {
     let lives = |pid: &str| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -59,7 +59,7 @@ fn wait_until(what: &str, limit: Duration, is: impl Fn() -> bool) {
     }
 }
 
-/// A command that has something running which does not end by itself, and one that does not mind.
+/// A command that starts a process which does not end by itself, and one that ignores SIGTERM.
 fn lasting(mark: &str) -> String {
     format!("sleep {mark} & (trap \"\" TERM; exec sleep {mark}) & echo up; wait")
 }
@@ -124,10 +124,10 @@ fn a_signal_between_the_start_of_a_command_and_its_number_ends_it() {
     }
 }
 
-/// What ends a command is started by the signal; the shell must not end that in the place of the reader of lines.
+/// The signal starts the process that ends a command. The shell must not end that process when it means to end the reader of lines.
 #[test]
 fn a_signal_beside_the_start_of_the_reader_of_lines_ends_what_a_command_has_started() {
-    // Twice: ksh93 does not hear what comes just before it waits.
+    // Twice, because ksh93 misses a signal that comes just before it waits.
     const SIGNALS: &str =
         "g() { kill -TERM $$; sleep 2; kill -TERM $$; while read -r y; do [ $y != E ] || exit 0; done; }";
     let ends = |shell: &Invocation, mark: &str| {
@@ -147,7 +147,7 @@ fn a_signal_beside_the_start_of_the_reader_of_lines_ends_what_a_command_has_star
     });
 }
 
-/// As of a machine that is gone: the pipe stays open, and nothing comes.
+/// Like a machine that is gone: the pipe stays open, and nothing comes.
 #[test]
 fn a_shell_that_hears_nothing_ends_what_it_runs() {
     for (mark, runs) in [("851", true), ("852", false)] {
@@ -177,7 +177,7 @@ fn what_keeps_output_back_is_answered_whatever_comes() {
         assert_eq!(run(&mut agent, "echo a; sleep 1; echo b; sleep 1").0, Ended::Code(0));
         agent.end(POLITE);
         let sent = fs::read_to_string(&lines).unwrap();
-        // One for each mark of its beginning.
+        // One for each mark of a beginning.
         let count = sent.lines().filter(|line| *line == there::HEARS).count();
         assert!(answers.contains(&count), "{waits}: {count}");
     }

@@ -43,7 +43,8 @@ pub const KILLED: u8 = EXIT_TERMINATED;
 const SILENCES: u32 = 4;
 pub(super) const SILENCE: u32 = 30;
 
-/// Messages and numbers are read here, names are those of that machine. A shell may complain of a locale that is not there.
+/// Messages and numbers have to be parsed, so they are in the C locale; names keep the character set of that machine. A shell may complain about a locale
+/// that does not exist.
 const LOCALE: &str = "{ LC_CTYPE=${LC_ALL:-${LC_CTYPE:-$LANG}}; unset LC_ALL; LC_MESSAGES=C; LC_NUMERIC=C
 export LC_CTYPE LC_MESSAGES LC_NUMERIC; } 2>/dev/null
 ";
