@@ -1,11 +1,10 @@
 //! Sources and destinations as rsync reads them on its command line, checked once, then spelled for the rsync that is started.
 //!
-//! Owns the grammar of rsync(1) (GENERAL, USAGE, ADVANCED USAGE): which words name another machine, what a trailing slash means, and
-//! how a destination becomes one argument for a process with another working directory. Never touches the file system and never
-//! resolves `..`, whose meaning a symbolic link can change.
-//! Refuses: empty words; sources on several machines, or on another one than this when DEST is so too; users, hosts, modules and remote paths
-//! that rsync, ssh or a remote shell would take for an option or for several words; URLs that rsync would not read as URLs. A local path may
-//! begin with `-`: it is passed on as an absolute path or, for a source, as a name below its base, where the caller writes `./` before it.
+//! This module owns the grammar of rsync(1) (GENERAL, USAGE, ADVANCED USAGE): which words name another machine, what a trailing slash means, and how a
+//! destination becomes one argument for a process with another working directory. It never accesses the file system and never resolves `..`, whose meaning a
+//! symbolic link can change. It refuses: empty words; sources on several machines, or on another machine if DEST is on another machine as well; users, hosts,
+//! modules and remote paths that rsync, ssh or a remote shell would take for an option or for several words; URLs that rsync would not read as URLs. A local
+//! path may begin with `-`: it is passed on as an absolute path or, for a source, as a name below its base, where the caller writes `./` before it.
 
 mod addresses;
 mod destination;

@@ -1,7 +1,7 @@
-//! The events of a run as lines of JSON (`--events`), for programs. What they are is in `docs/events.md`.
+//! The events of a run as lines of JSON (`--events`), for programs. `docs/events.md` describes them.
 //!
-//! Who reads them never holds up a run: each place they go to has a thread of its own and a buffer of bounded size, and what does not fit into it is
-//! dropped, counted and told.
+//! A slow reader never delays a run: each output has a thread of its own and a buffer of bounded size. Lines that do not fit into it are dropped, counted and
+//! reported.
 
 mod outbox;
 mod record;
@@ -25,37 +25,37 @@ pub use record::*;
 use recorder::Recorder;
 pub use text::Text;
 
-/// Writes down what a run tells.
+/// Writes the events of a run.
 pub struct EventLog {
     recorder: Mutex<Recorder>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Where the lines go.
+    /// The outputs for the lines.
     outboxes: Vec<Outbox>,
-    /// What the report is made of, and which of them writes it.
+    /// The spool file from which the report is made, and which output writes it.
     spool: Option<(File, usize)>,
 }
 
-/// What there is when a run has ended.
+/// The results when a run has ended.
 pub struct Written {
-    /// What the report is made of, from its beginning.
+    /// The spool file from which the report is made, at its beginning.
     pub spool: Option<File>,
-    /// What could not be written, in words for a person.
+    /// Which output is incomplete, in words for users.
     pub lacks: Vec<String>,
 }
 
 impl EventLog {
-    /// Opens what is asked for; `None` if that is nothing. A run that `resumes` writes behind what an earlier part of it has written.
+    /// Opens the requested outputs; `None` if there are none. If the run `resumes`, lines are appended to those of its earlier parts.
     ///
     /// # Errors
-    /// Something cannot be written.
+    /// An output cannot be written.
     pub fn open(outlets: &Outlets, resumes: bool) -> Result<Option<EventLog>> {
         if outlets.is_empty() {
             return Ok(None);
         }
-        // What can be refused is refused before anything is written anew.
+        // Outputs that may be refused are opened before any file is overwritten.
         let spool = outlets.report.as_ref().map(|report| report.spool()).transpose()?;
         let mut outboxes = Vec::new();
         if let Some(outlet) = &outlets.events {
@@ -73,19 +73,19 @@ impl EventLog {
         Ok(Some(EventLog { recorder, state: Mutex::new(State { outboxes, spool }) }))
     }
 
-    /// Writes down an event, if it is one that is written down. From any thread.
+    /// Writes an event, if it is one that is written. May be called from any thread.
     pub fn hear(&self, event: &Event<'_>) {
-        // Most of what is told is for a terminal.
+        // These frequent events are only for the terminal.
         if let Event::Said(_) | Event::Output(Stream::Stdout, _) | Event::Progress(_) | Event::Asked(_) = event {
             return;
         }
-        // Held until the lines are handed over: they come in the order of their times.
+        // Held until the lines are passed on, so that they are in the order of their times.
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         recorder.hear(event, Instant::now(), &mut |record| state.write(record));
     }
 
-    /// Waits until everything is written, as long as somebody takes it.
+    /// Waits until everything is written, as long as the outputs accept it.
     pub fn close(self, interrupted: bool) -> Written {
         let State { outboxes, spool } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut whole = true;
@@ -104,7 +104,7 @@ impl EventLog {
 
 impl State {
     fn write(&mut self, record: Record) {
-        // Whoever reads it: a report of the run is that of its events.
+        // One time for all outputs, so that each of them gives the same report.
         let time = Timestamp::now();
         let line = |record: &Record| {
             let line = Line { v: VERSION, time, record };
@@ -113,7 +113,7 @@ impl State {
             Arc::<[u8]>::from(text)
         };
         if let Record::Summary(summary) = record {
-            // Each reader is told what it lacks.
+            // Each output has a summary with its own number of dropped lines.
             for outbox in &mut self.outboxes {
                 let own = Summary { dropped: outbox.dropped(), ..(*summary).clone() };
                 outbox.put_last(line(&Record::Summary(Box::new(own))), &line);

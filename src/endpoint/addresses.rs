@@ -1,6 +1,6 @@
 //! Several addresses of one machine in one word, written with braces as a shell would expand them: `{nas1,nas2}:/export/`, `nas{1..4}::module/`.
 //!
-//! rsync knows no such word: a shell that expands it makes several sources of it. Only braces in the part that names the machine count.
+//! rsync does not know this form: a shell that expands it makes several sources of it. Only braces in the part that names the machine have this meaning.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,26 +9,26 @@ use super::{Destination, Source};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
-/// More addresses than this are a mistake.
+/// More addresses than this must be a mistake.
 const MOST: usize = 64;
 const SCHEME: &[u8] = b"rsync://";
 
 /// The two ends of a copy, read from the words of a command line.
 #[derive(Debug, Clone)]
 pub struct Ends {
-    /// What is copied, by the first address if it has several.
+    /// The sources; with their first address, if there are several.
     pub sources: Vec<Source>,
-    /// Where to, by the first address if it has several.
+    /// The destination; with its first address, if there are several.
     pub destination: Destination,
-    /// The addresses of the one or the other.
+    /// The addresses of the sources or of the destination, if there are several.
     pub addresses: Option<Addresses>,
 }
 
 impl Ends {
-    /// Reads them.
+    /// Reads the two ends.
     ///
     /// # Errors
-    /// As [`Source::parse_all`] and [`Destination::parse`]; braces that name no addresses, or that of several sources.
+    /// As [`Source::parse_all`] and [`Destination::parse`]; also if braces do not list addresses, or name the machine of one of several sources.
     pub fn parse(sources: &[OsString], destination: &OsStr) -> Result<Ends> {
         let of_dest = Addresses::read(destination, false)?;
         let first = of_dest.as_ref().map_or_else(|| destination.to_owned(), |all| all.word(0));
@@ -49,7 +49,7 @@ impl Ends {
         }
         let sources = Source::parse_all(&words, &destination)?;
         for all in of_source.iter().chain(&of_dest) {
-            // What is refused of one is refused of all.
+            // If one address is refused, all are refused.
             (0..all.count()).try_for_each(|at| match all.is_source {
                 true => Source::parse(&all.word(at)).map(drop),
                 false => Destination::parse(&all.word(at)).map(drop),
@@ -64,35 +64,35 @@ impl Ends {
 pub struct Addresses {
     typed: OsString,
     is_source: bool,
-    /// What names the machine in a word, such as `me@nas1` or `rsync://nas1:873`.
+    /// The part of the word that names the machine, such as `me@nas1` or `rsync://nas1:873`.
     machines: Vec<Vec<u8>>,
     rest: Vec<u8>,
-    /// What each of them led to when it was asked.
+    /// The directory to which each address led when it was asked.
     seen: Vec<Seen>,
 }
 
-/// What a directory is known by that an address leads to.
+/// By what a directory behind an address is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Seen {
-    /// The start of the system, if a shell has said it.
+    /// The boot ID of the system, if a shell has reported it.
     pub boot: String,
-    /// Number of the file system.
+    /// The device number of the file system.
     pub device: String,
-    /// Inode and owner; of a destination that is not made yet those of the directory above.
+    /// Its inode and owner; for a destination that does not exist yet, those of the directory above.
     pub place: String,
-    /// A sum of the names in it.
+    /// A checksum of the names in it.
     pub names: String,
-    /// What rsync lists, where no shell answers: its code, and a sum.
+    /// If no shell answers, what rsync lists: its exit code, and a checksum.
     pub listed: Option<(u8, u64)>,
 }
 
 impl Seen {
-    /// Whether both are on a machine that has not been started anew between.
+    /// Whether both are on one machine, which has not been restarted in between.
     pub fn is_one_machine(&self, other: &Seen) -> bool {
         self.listed.is_none() && !self.boot.is_empty() && self.boot == other.boot
     }
 
-    /// Whether two addresses that were asked at one time lead to one directory.
+    /// Whether two addresses that were asked at the same time lead to the same directory.
     pub fn is_same(&self, other: &Seen) -> bool {
         if self.is_one_machine(other) {
             return (&self.device, &self.place) == (&other.device, &other.place);
@@ -100,7 +100,7 @@ impl Seen {
         self.listed == other.listed && (&self.place, &self.names) == (&other.place, &other.names)
     }
 
-    /// Whether one address leads later to what it led to. What is in a source may have changed, and a destination may have been made.
+    /// Whether an address still leads to the same directory. The contents of a source may have changed, and a destination may have been created.
     pub fn is_again(&self, now: &Seen, is_source: bool) -> bool {
         let (same_place, same_device) = (self.place == now.place, self.device == now.device);
         match self.is_one_machine(now) {
@@ -111,7 +111,7 @@ impl Seen {
 }
 
 impl Addresses {
-    /// Whether a word names a machine with braces, rightly or not.
+    /// Whether a word names a machine with braces, valid or not.
     pub fn are_in(word: &OsStr) -> bool {
         machine(word.as_bytes()).is_some()
     }
@@ -135,7 +135,7 @@ impl Addresses {
         Ok(Some(Addresses { typed, is_source, machines, rest, seen }))
     }
 
-    /// They are those of SRC, and not of DEST.
+    /// Whether they are addresses of SRC, not of DEST.
     pub fn are_of_source(&self) -> bool {
         self.is_source
     }
@@ -145,37 +145,37 @@ impl Addresses {
         &self.typed
     }
 
-    /// How many there are.
+    /// The number of addresses.
     pub fn count(&self) -> usize {
         self.machines.len()
     }
 
-    /// SRC or DEST by one of them.
+    /// The word for SRC or DEST with one of the addresses.
     pub fn word(&self, at: usize) -> OsString {
         OsString::from_vec([&self.machines[at][..], &self.rest].concat())
     }
 
-    /// What one of them is called.
+    /// The printable name of one of them.
     pub fn name(&self, at: usize) -> String {
         let machine = &self.machines[at];
         Printable::bytes(machine.get(scheme(machine)..).unwrap_or_default()).to_string()
     }
 
-    /// A word that names something on the machine by its first address, by another one.
+    /// A word that names something on the machine by its first address, changed to another address.
     pub fn through(&self, at: usize, word: &OsStr) -> OsString {
         let rest = word.as_bytes().strip_prefix(&self.machines[0][..]).filter(|rest| matches!(rest, [b':' | b'/', ..]));
         debug_assert!(rest.is_some(), "{word:?} is not a word for {:?}", self.machines[0]);
         rest.map_or_else(|| word.to_owned(), |rest| OsString::from_vec([&self.machines[at][..], rest].concat()))
     }
 
-    /// Only these, in this order, with what each of them led to.
+    /// Only these addresses, in this order, with the directory to which each of them led.
     #[must_use]
     pub fn only(&self, which: &[(usize, Seen)]) -> Addresses {
         let machines = which.iter().map(|(at, _)| self.machines[*at].clone()).collect();
         Addresses { machines, seen: which.iter().map(|(_, seen)| seen.clone()).collect(), ..self.clone() }
     }
 
-    /// What one of them led to when it was asked.
+    /// The directory to which one of them led when it was asked.
     pub fn seen(&self, at: usize) -> Option<&Seen> {
         self.seen.get(at)
     }
@@ -186,7 +186,7 @@ fn scheme(word: &[u8]) -> usize {
     if is_url { SCHEME.len() } else { 0 }
 }
 
-/// What names the machine, and the rest with the colon or slash before it; `None` of a word that names none, or has no braces there.
+/// The part that names the machine, and the rest with its colon or slash; `None` if the word names no machine, or has no braces in this part.
 fn machine(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let begins = scheme(word);
     let (mut depth, mut has_braces, mut in_brackets, mut hides) = (0_usize, false, false, false);
@@ -194,14 +194,14 @@ fn machine(word: &[u8]) -> Option<(&[u8], &[u8])> {
         match byte {
             b'[' => in_brackets = true,
             b']' => in_brackets = false,
-            // A variable of a shell, which is in no address: rsync has its own word for it.
+            // `${` is a shell variable, which cannot be in an address: rsync reports an error for it.
             b'{' if at > 0 && word[at - 1] == b'$' => {}
             b'{' => (depth, has_braces) = (depth + 1, true),
             b'}' => depth = depth.saturating_sub(1),
-            // A local path, unless a brace that is not closed hides what ends the name of a machine.
+            // A local path, unless an unclosed brace hides the end of a machine's name.
             b'/' if begins == 0 => return (depth > 0 && hides).then(|| word.split_at(word.len())),
             b'/' if depth == 0 => return has_braces.then(|| word.split_at(at)),
-            // That of a URL ends with the slash: it may have a port.
+            // In a URL only the slash ends the machine, because a port may follow the colon.
             b':' if depth == 0 && !in_brackets && begins == 0 => return has_braces.then(|| word.split_at(at)),
             b':' if !in_brackets => hides = true,
             _ => {}
@@ -210,7 +210,7 @@ fn machine(word: &[u8]) -> Option<(&[u8], &[u8])> {
     (depth > 0 && (hides || begins > 0)).then(|| word.split_at(word.len()))
 }
 
-/// All words that braces stand for.
+/// All words for which braces stand.
 fn expand(word: &[u8]) -> std::result::Result<Vec<Vec<u8>>, &'static str> {
     let Some(open) = word.iter().position(|byte| *byte == b'{') else {
         return match word.contains(&b'}') {
@@ -239,7 +239,7 @@ fn expand(word: &[u8]) -> std::result::Result<Vec<Vec<u8>>, &'static str> {
     Ok(items.iter().flat_map(|item| tails.iter().map(move |tail| whole(item, tail))).collect())
 }
 
-/// `1..4` and `01..12`, as a shell reads them.
+/// Expands `1..4` and `01..12`, as a shell does.
 fn range(inside: &[u8]) -> std::result::Result<Option<Vec<Vec<u8>>>, &'static str> {
     let text = std::str::from_utf8(inside).unwrap_or_default();
     let Some((first, last)) = text.split_once("..") else { return Ok(None) };
@@ -345,11 +345,11 @@ mod tests {
         let here = seen("b", "1", "7 0 0", "n");
         for (other, same, one_machine) in [
             (here.clone(), true, true),
-            // Names come and go while others are asked.
+            // Names may change while the other addresses are asked.
             (seen("b", "1", "7 0 0", "m"), true, true),
             (seen("b", "2", "7 0 0", "n"), false, true),
             (seen("b", "1", "8 0 0", "n"), false, true),
-            // Device numbers of two machines say nothing.
+            // Device numbers of different machines cannot be compared.
             (seen("c", "2", "7 0 0", "n"), true, false),
             (seen("c", "1", "7 0 0", "m"), false, false),
             (seen("", "1", "7 0 0", "n"), true, false),
@@ -369,7 +369,7 @@ mod tests {
             (seen("b", "1", "7 0 0", "more"), true, true),
             (seen("b", "1", "8 0 0", "n"), false, true),
             (seen("b", "2", "7 0 0", "n"), false, false),
-            // Started anew: devices may have other numbers.
+            // The machine was restarted: devices may have other numbers.
             (seen("c", "2", "7 0 0", "n"), true, true),
             (seen("c", "1", "8 0 0", "n"), false, false),
             (seen("", "", "", ""), false, false),

@@ -1,4 +1,4 @@
-//! Where a copy goes, as an argument of rsync.
+//! The destination of a copy, as an argument of rsync.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -9,7 +9,7 @@ use super::target::{Role, Target};
 use crate::entry::Printable;
 use crate::error::Result;
 
-/// Where a copy goes: the word as it was typed, and what rsync understands by it.
+/// The destination of a copy: the word as it was typed, and its meaning for rsync.
 ///
 /// ```
 /// use multi_sync::harness::endpoint::Destination;
@@ -28,7 +28,7 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Reads a destination as rsync would. Fails, naming the word and the remedy, on what the [module](super) lists as refused.
+    /// Reads a destination as rsync would. Fails, naming the word and the remedy, if the word is one that the [module](super) refuses.
     pub fn parse(word: &OsStr) -> Result<Self> {
         let target = Target::parse(Role::Destination, word)?;
         Ok(Destination { original: word.to_owned(), target })
@@ -54,9 +54,9 @@ impl Destination {
         self.target.host()
     }
 
-    /// The one argument that makes rsync take the destination for a directory, whatever is copied and whatever is there: it ends
-    /// with a slash. A local path becomes absolute, so it is never read as a host or an option; `host:` becomes `host:./`, because
-    /// `host:/` would be the root directory. Nothing else changes: `new/.` must go on failing where `new` is missing, as in rsync.
+    /// The one argument that makes rsync take the destination for a directory, whatever is copied and whatever exists there: it ends with a slash. A local
+    /// path becomes absolute, so that it is never read as a host or an option; `host:` becomes `host:./`, because `host:/` would be the root directory.
+    /// Nothing else changes: `new/.` must still fail if `new` does not exist, as with rsync.
     ///
     /// # Panics
     /// If `cwd`, the directory the user typed the word in, is not absolute.
@@ -73,8 +73,8 @@ impl Destination {
         word
     }
 
-    /// [`Destination::as_directory`] as the last argument of rsync: for `host:` it is `host:.`, which rsync sends by itself. What guards the other
-    /// side (rrsync) may take no other word.
+    /// [`Destination::as_directory`] as the last argument of rsync: for `host:` it is `host:.`, which rsync itself would send. A guard on the other side
+    /// (rrsync) may accept no other word.
     ///
     /// # Panics
     /// As [`Destination::as_directory`].
@@ -85,8 +85,8 @@ impl Destination {
         }
     }
 
-    /// The argument for one plain rsync: a local path made absolute, and its end as it was typed, because without a slash a single file
-    /// is copied to that very name.
+    /// The argument for one plain rsync: a local path is made absolute, and its end stays as it was typed, because without a slash a single file is copied to
+    /// that very name.
     ///
     /// # Panics
     /// If `cwd` is not absolute.
@@ -155,7 +155,7 @@ mod tests {
             ("~", Target::Local, "/home/me/~/"),
             ("d\n", Target::Local, "/home/me/d\n/"),
             ("rsync:/", ssh(None, "rsync", "/"), "rsync:/"),
-            // A bracket that is not around the whole host is part of a local name.
+            // A bracket that does not enclose the whole host is part of a local name.
             ("a[b:p", Target::Local, "/home/me/a[b:p/"),
             ("[u]@h:p", Target::Local, "/home/me/[u]@h:p/"),
             ("[::1]", Target::Local, "/home/me/[::1]/"),

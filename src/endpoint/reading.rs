@@ -1,8 +1,8 @@
-//! Which words name another machine: the grammar alone, nothing is checked.
+//! Which words name another machine. This is only the grammar; nothing is checked here.
 
 use super::DaemonForm;
 
-/// What rsync makes of a word, before anything is checked. Pinned by a test that asks rsync itself about random words.
+/// How rsync reads a word, before anything is checked. A test asks rsync itself about random words.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reading<'a> {
     Local,
@@ -13,12 +13,12 @@ pub(super) enum Reading<'a> {
     Daemon {
         form: DaemonForm,
         machine: Machine<'a>,
-        /// The digits behind the colon, possibly none.
+        /// The digits after the colon, possibly none.
         port: Option<&'a [u8]>,
         /// Module and path, without the slash that ends the host of a URL.
         rest: &'a [u8],
     },
-    /// `rsync://` without `[user@]host[:port]` behind it: rsync falls back to a host called `rsync`.
+    /// `rsync://` without `[user@]host[:port]` after it: rsync falls back to a host called `rsync`.
     BrokenUrl,
 }
 
@@ -64,8 +64,8 @@ impl<'a> Reading<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Splits `[user@]host` from what follows: a colon, a slash or nothing. `None` where a bracket opens but is not around the whole
-    /// host: rsync then sees no machine at all.
+    /// Splits `[user@]host` from what follows: a colon, a slash or nothing. `None` if there is an opening bracket that does not enclose the whole host: rsync
+    /// does not see a machine then.
     fn split(word: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut start = 0;
         let mut end = word.len();
@@ -91,7 +91,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// What stands before the `@` that ends just before `start`.
+/// The text before the `@` that ends just before `start`.
 fn user(word: &[u8], start: usize) -> Option<&[u8]> {
     Some(&word[..start.checked_sub(1)?])
 }

@@ -1,4 +1,4 @@
-//! What is copied, by rsync's trailing-slash rule.
+//! A source of a copy, by rsync's trailing-slash rule.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -11,8 +11,8 @@ use super::target::{Role, Target};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
-/// What is copied: a path, here or on another machine, split into the directory that rsync is started in (or is told to change to there) and,
-/// if the slash rule says so, a name in it.
+/// A source of a copy: a path, here or on another machine, split into the directory in which rsync is started (or to which it changes there) and, if the
+/// slash rule says so, a name in it.
 ///
 /// ```
 /// use multi_sync::harness::endpoint::{Form, Source};
@@ -30,37 +30,38 @@ use crate::error::{Error, Result};
 pub struct Source {
     original: OsString,
     target: Target,
-    /// Without repeated slashes and `.` components; empty for the directory the word was typed in, or the one that the other machine begins in.
+    /// Without repeated slashes and `.` components; empty for the user's working directory, or for the directory in which the other machine begins.
     base: PathBuf,
     name: Option<OsString>,
 }
 
-/// rsync's trailing-slash rule (rsync(1), USAGE): what of a source arrives at the destination.
+/// rsync's trailing-slash rule (rsync(1), USAGE): which part of a source arrives at the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// What the directory holds, and its attributes for the destination itself: the word ends in `/`, `.` or `..`.
+    /// The contents of the directory, and its attributes for the destination itself: the word ends in `/`, `.` or `..`.
     Contents,
     /// The entry itself, under its own name.
     Named,
 }
 
 impl Source {
-    /// Reads a source as rsync would. Fails, naming the word and the remedy, on what the [module](super) lists as refused.
+    /// Reads a source as rsync would. Fails, naming the word and the remedy, if the word is one that the [module](super) refuses.
     pub fn parse(word: &OsStr) -> Result<Self> {
         let target = Target::parse(Role::Source, word)?;
         let path = match &target {
             Target::Local => word.as_bytes(),
-            // Of a module, what is in it: itself it is no name, with a slash or without.
+            // A module always stands for its contents, with a slash or without, because it has no name in the transfer.
             Target::Ssh { path, .. } | Target::Daemon { path, .. } => path.as_bytes(),
         };
         let (base, name) = split(path);
         Ok(Source { original: word.to_owned(), target, base, name })
     }
 
-    /// Reads all sources of a command line. Behind one on another machine `:PATH` and `::MODULE/PATH` are on the same (rsync(1), ADVANCED USAGE).
+    /// Reads all sources of a command line. After a source on another machine, `:PATH` and `::MODULE/PATH` are on the same machine (rsync(1), ADVANCED
+    /// USAGE).
     ///
     /// # Errors
-    /// As [`Source::parse`]; also if not all are on one machine, or DEST is on another one than this too.
+    /// As [`Source::parse`]; also if the sources are not all on one machine, or both they and DEST are on another machine than this.
     pub fn parse_all(words: &[OsString], destination: &Destination) -> Result<Vec<Source>> {
         let Some((first, rest)) = words.split_first() else { return Ok(Vec::new()) };
         let first = Source::parse(first)?;
@@ -86,7 +87,7 @@ impl Source {
         Ok(all)
     }
 
-    /// Reads a source that may leave out the machine, which is that of this one.
+    /// Reads a source that may leave out the machine: then the machine of `self` is meant.
     fn parse_another(&self, word: &OsStr) -> Result<Source> {
         const NOBODY: Machine<'_> = Machine { user: None, host: b"" };
         let path = match (Reading::of(word.as_bytes()), &self.target) {
@@ -97,14 +98,14 @@ impl Source {
         let typed = self.original.as_bytes();
         let machine = match path {
             Some((_, own)) => &typed[..typed.len() - own - 1],
-            // What ends at the two colons; a URL has no such form.
+            // Up to the two colons; a URL has no such short form.
             None => typed.windows(2).position(|pair| pair == b"::").map_or(&b""[..], |at| &typed[..at]),
         };
         let whole = OsString::from_vec([machine, word.as_bytes()].concat());
         Ok(Source { original: word.to_owned(), ..Source::parse(&whole)? })
     }
 
-    /// Whether both are on one machine, reached in one way. Who does not name a user means the first one's, as rsync does.
+    /// Whether both are on the same machine, reached in the same way. A source without a user means the user of the first one, as with rsync.
     fn is_beside(&self, first: &Source) -> bool {
         match (&self.target, &first.target) {
             (Target::Local, Target::Local) => true,
@@ -134,8 +135,8 @@ impl Source {
         &self.original
     }
 
-    /// What leads to the machine, up to the path there or to the module: `[user@]host:`, `host::` or `rsync://host/`. Only of a source that names the
-    /// machine itself.
+    /// The prefix that names the machine, up to the path or the module: `[user@]host:`, `host::` or `rsync://host/`. Only for a source that names the machine
+    /// itself.
     pub fn machine(&self) -> &[u8] {
         let typed = self.original.as_bytes();
         let rest = match &self.target {
@@ -149,7 +150,7 @@ impl Source {
         &typed[..typed.len() - rest]
     }
 
-    /// The same source by a word that names the machine as `first` does, which it may leave out itself.
+    /// The same source as a word that names the machine as `first` does, even if this source leaves the machine out.
     pub fn through(&self, first: &Source) -> OsString {
         let rest = match &self.target {
             Target::Local => return self.original.clone(),
@@ -159,13 +160,13 @@ impl Source {
         OsString::from_vec([first.machine(), &rest].concat())
     }
 
-    /// Whether the contents are copied or the entry under its name.
+    /// Whether the contents are copied, or the entry under its name.
     pub fn form(&self) -> Form {
         if self.name.is_some() { Form::Named } else { Form::Contents }
     }
 
-    /// The directory to start rsync in, absolute: the source itself for [`Form::Contents`], its parent for [`Form::Named`].
-    /// `..` stays where it was typed, for the kernel to resolve. Only of a source on this machine.
+    /// The directory in which rsync is started, absolute: the source itself for [`Form::Contents`], its parent for [`Form::Named`]. `..` stays where it was
+    /// typed, for the kernel to resolve. Only for a source on this machine.
     ///
     /// # Panics
     /// If `cwd`, the directory the user typed the word in, is not absolute.
@@ -176,19 +177,19 @@ impl Source {
         if self.base.as_os_str().is_empty() { cwd.to_owned() } else { cwd.join(&self.base) }
     }
 
-    /// The same two on the machine that has them: not absolute where that is what the other machine begins in, or a module.
+    /// The same two for a source on another machine, as paths of that machine: relative if they are relative to the login directory there, or to a module.
     pub fn there(&self) -> (&Path, Option<&OsStr>) {
         (&self.base, self.name())
     }
 
-    /// The entry below [`Source::base`], if the form is [`Form::Named`]: one path component, never `.` or `..`. It may begin with `-`
-    /// or hold a colon: write `./` before it on a command line.
+    /// The entry below [`Source::base`], if the form is [`Form::Named`]: one path component, never `.` or `..`. It may begin with `-` or contain a colon:
+    /// write `./` before it on a command line.
     pub fn name(&self) -> Option<&OsStr> {
         self.name.as_deref()
     }
 }
 
-/// The slash rule: the directory, and a name in it.
+/// Applies the slash rule: the directory, and a name in it.
 fn split(path: &[u8]) -> (PathBuf, Option<OsString>) {
     let mut components: Vec<&[u8]> =
         path.split(|&byte| byte == b'/').filter(|component| !matches!(*component, b"" | b".")).collect();
@@ -253,7 +254,7 @@ mod tests {
             ("/..", "/..", None),
         ] {
             let read = source(word);
-            // Compared as bytes: `Path` takes `a/` and `a` for the same.
+            // Compared as bytes, because `Path` regards `a/` and `a` as equal.
             assert_eq!(read.base(Path::new(CWD)).as_os_str(), base, "{word}");
             assert_eq!(read.name(), name.map(OsStr::new), "{word}");
             assert_eq!(read.form() == Form::Named, name.is_some(), "{word}");

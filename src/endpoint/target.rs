@@ -1,4 +1,4 @@
-//! Which machine a word names, and where on it: what of such words is refused, for a source as for a destination.
+//! Which machine a word names, and which path on it. This is also where such words are refused, for sources and destinations alike.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU16;
@@ -9,17 +9,17 @@ use super::reading::{Machine, Reading};
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
-/// What a source or a destination names. Users and hosts are checked: they are neither empty nor options, and hold no blank, control character
-/// or shell syntax. A `[host]` is kept without its brackets.
+/// The machine and path that a source or a destination names. Users and hosts are checked: they are neither empty nor options, and contain no blank, control
+/// character or shell syntax. A `[host]` is stored without its brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A path on this machine: the word itself.
     Local,
     /// A path on a machine reached through the remote shell: `[user@]host:path`.
     Ssh {
-        /// Login name, if one was typed.
+        /// The login name, if one was typed.
         user: Option<String>,
-        /// Name or address of the machine.
+        /// The name or address of the machine.
         host: String,
         /// Everything after the colon; empty for the home directory.
         path: OsString,
@@ -36,7 +36,7 @@ pub enum Target {
         port: Option<NonZeroU16>,
         /// Name of the module, never empty.
         module: OsString,
-        /// Everything after the slash behind the module; empty for the module itself.
+        /// Everything after the slash that follows the module; empty for the module itself.
         path: OsString,
     },
 }
@@ -50,7 +50,7 @@ pub enum DaemonForm {
     Url,
 }
 
-/// What a word is for.
+/// The role of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Source,
@@ -67,7 +67,7 @@ impl Role {
 }
 
 impl Target {
-    /// Reads a word as rsync would. Fails, naming the word and the remedy, on what the [module](super) lists as refused.
+    /// Reads a word as rsync would. Fails, naming the word and the remedy, if the word is one that the [module](super) refuses.
     pub(super) fn parse(role: Role, word: &OsStr) -> Result<Target> {
         let read = match Reading::of(word.as_bytes()) {
             Reading::Local => return check_local(role.name(), word).map(|()| Target::Local),
@@ -129,7 +129,7 @@ fn daemon_target(
     Ok(Target::Daemon { form, user, host, port, module: owned(module), path: owned(path) })
 }
 
-/// Why a word is refused, before it is known which word.
+/// Why a word is refused. The word itself is added later.
 struct Problem {
     what: String,
     remedy: String,
@@ -141,8 +141,8 @@ impl Problem {
     }
 }
 
-/// A user or host that is one plain word to ssh and to every shell behind it. OpenSSH refuses most of the rest itself, in versions
-/// that not everybody has; the daemon forms go through ssh too when the user gives `-e`.
+/// A user or host that is one plain word for ssh and for every shell after it. OpenSSH refuses most other words itself, but only in recent versions. The
+/// daemon forms go through ssh too if the user gives `-e`.
 fn check_login(role: &str, name: &[u8]) -> std::result::Result<String, Problem> {
     let shown = Printable::bytes(name);
     let refused = |what: String| Problem {
@@ -158,7 +158,7 @@ fn check_login(role: &str, name: &[u8]) -> std::result::Result<String, Problem> 
     if text.starts_with('-') {
         return Err(refused(format!("a {role} that ssh would read as an option: '{shown}'")));
     }
-    // `DOMAIN\user` and `user@domain` are login names.
+    // `DOMAIN\user` and `user@domain` are valid login names.
     let of_login_names = |c| role == "user" && matches!(c, '\\' | '@');
     let unsafe_char = |c: char| c.is_control() || c.is_whitespace() || r#"'"`$\;&|<>(){}[]@"#.contains(c);
     if text.ends_with('\\') || text.contains(|c| unsafe_char(c) && !of_login_names(c)) {
@@ -167,8 +167,8 @@ fn check_login(role: &str, name: &[u8]) -> std::result::Result<String, Problem> 
     Ok(text.to_owned())
 }
 
-/// A path that a remote rsync, a remote shell and the line-based greeting of a daemon read as one word. Blanks, quotes and wildcards
-/// are rsync's to protect (rsync(1), `--old-args`), so they pass.
+/// A path that a remote rsync, a remote shell and the line-based greeting of a daemon read as one word. Blanks, quotes and wildcards are allowed, because
+/// rsync protects them (rsync(1), `--old-args`).
 fn check_remote_path(path: &[u8]) -> std::result::Result<(), Problem> {
     if path.starts_with(b"-") {
         return Err(Problem {
@@ -185,7 +185,7 @@ fn check_remote_path(path: &[u8]) -> std::result::Result<(), Problem> {
     Ok(())
 }
 
-/// rsync takes port 0 and no digits for the default, and cuts numbers above 65535: both hide a mistake.
+/// rsync takes port 0 and an empty port for the default, and truncates numbers above 65535: both would hide a mistake.
 fn check_port(digits: &[u8]) -> std::result::Result<NonZeroU16, Problem> {
     std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or_else(|| Problem {
         what: format!("has a bad port: '{}'", Printable::bytes(digits)),

@@ -12,8 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A scratch directory with an empty `src` and a remote shell `rsh` that notes its arguments, plays a daemon up to the module name,
-/// and gives up.
+/// A temporary directory with an empty `src` and a remote shell `rsh` that records its arguments, plays a daemon up to the module name, and gives up.
 struct Real {
     dir: tempfile::TempDir,
 }
@@ -59,7 +58,7 @@ impl Real {
         run(&mut command).unwrap()
     }
 
-    /// What rsync makes of a destination.
+    /// How rsync reads a destination.
     fn reads(&self, word: &OsStr) -> Seen {
         let notes = self.path().join("notes");
         let _ = fs::remove_file(&notes);
@@ -76,7 +75,7 @@ impl Real {
 enum Seen {
     Local,
     Refused,
-    /// Arguments of the remote shell, then the module asked for if it is a daemon, then nothing.
+    /// Arguments of the remote shell, then the requested module if it is a daemon, then nothing.
     Remote(Vec<Vec<u8>>),
 }
 
@@ -85,7 +84,7 @@ fn run(command: &mut Command) -> std::io::Result<Output> {
     command.output()
 }
 
-/// Where the type reads a word, rsync must read it the same; where it refuses, rsync must not have meant a local path.
+/// If the type reads a word, rsync must read it in the same way; if the type refuses it, rsync must not take it for a local path.
 fn agrees(real: &Real, word: &str) {
     let seen = real.reads(word.as_ref());
     let read = Destination::parse(word.as_ref());
@@ -94,7 +93,7 @@ fn agrees(real: &Real, word: &str) {
         (Ok(Target::Ssh { user, host, path }), Seen::Remote(words)) => {
             let path = if path.is_empty() { b"." } else { path.as_bytes() };
             assert_eq!(login(words), (user.as_deref(), host.as_str()), "{word:?}");
-            // rsync protects blanks and shell characters with backslashes, in its own way in each version.
+            // rsync protects blanks and shell characters with backslashes, each version in its own way.
             let bare = |path: &[u8]| -> Vec<u8> { path.iter().copied().filter(|&byte| byte != b'\\').collect() };
             assert_eq!(bare(&words[words.len() - 2]), bare(path), "{word:?}");
         }

@@ -1,5 +1,5 @@
-//! Lines on their way to one place: a buffer of bounded size, and a thread that writes what is in it. A place that takes nothing holds up nobody for longer
-//! than [`PATIENCE`], once.
+//! The lines for one output: a buffer of bounded size, and a thread that writes its contents. An output that accepts nothing delays the run by at most
+//! [`PATIENCE`], once.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,32 +14,32 @@ use crate::thread;
 
 use super::record::{Dropped, Record};
 
-/// So much waits to be written at most.
+/// The most bytes that may wait to be written.
 const MOST: usize = 4 << 20;
-/// How long who tells something waits for room, before what there is no room for is dropped until half of it was taken.
+/// How long to wait for room in the buffer. After that lines are dropped until the buffer is at most half full.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long a place that takes nothing is waited for at the end, and after a ^C.
+/// How long to wait at the end for an output that accepts nothing; the second value is used after a ^C.
 const LAST_PATIENCE: [Duration; 2] = [Duration::from_secs(3), Duration::from_millis(500)];
-/// How long one that takes little is.
+/// How long to wait at the end for an output that is slow; the second value is used after a ^C.
 const LONGEST_END: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(2)];
-/// What is written at once.
+/// How many bytes are written at once.
 const PIECE: usize = 64 << 10;
 
 pub(super) struct Outbox {
-    /// What it is, for a person.
+    /// The name of the output, for users.
     name: String,
     sender: Sender<Arc<[u8]>>,
     done: Receiver<io::Result<()>>,
     waiting: Arc<Waiting>,
-    /// The place takes nothing.
+    /// Whether the output accepts nothing.
     stalled: bool,
-    /// Lines that were dropped, and not told yet.
+    /// How many lines were dropped since the last line that reported this.
     untold: u64,
-    /// All of them.
+    /// How many lines were dropped in all.
     dropped: u64,
 }
 
-/// What waits to be written.
+/// How much waits to be written.
 #[derive(Default)]
 struct Waiting {
     amounts: Mutex<Amounts>,
@@ -76,7 +76,7 @@ impl Outbox {
         let (ends, done) = mpsc::sync_channel(1);
         let waiting = Arc::<Waiting>::default();
         let its_waiting = Arc::clone(&waiting);
-        // Nobody waits for it: who does not read may never do.
+        // Nothing waits for this thread, because a reader may never read.
         thread::detach(move || drop(ends.send(write_all(file, &lines, &its_waiting))))?;
         Ok(Outbox { name, sender, done, waiting, stalled: false, untold: 0, dropped: 0 })
     }
@@ -86,14 +86,14 @@ impl Outbox {
         self.dropped
     }
 
-    /// Hands over a line, or drops it. A `line` about those that were dropped comes before the next one.
+    /// Passes a line on, or drops it. If lines were dropped, a line made by `line` reports this before the next one.
     pub fn put(&mut self, text: &Arc<[u8]>, line: &dyn Fn(&Record) -> Arc<[u8]>) {
         let patience = if self.stalled { Duration::ZERO } else { PATIENCE };
         let most = if self.stalled { MOST / 2 } else { MOST };
         self.put_within(text, line, most, patience);
     }
 
-    /// The last line: it is worth waiting for.
+    /// Passes on the last line, which is never dropped.
     pub fn put_last(&mut self, text: Arc<[u8]>, line: &dyn Fn(&Record) -> Arc<[u8]>) {
         self.put_within(&text, line, usize::MAX, Duration::ZERO);
     }
@@ -116,11 +116,11 @@ impl Outbox {
         amounts.waiting += length;
         drop(amounts);
         self.untold = 0;
-        // Whoever writes has ended only after an error, which is told at the end.
+        // An error in sending means that the writer has ended after an error, which is reported at the end.
         told.into_iter().chain([Arc::clone(text)]).for_each(|text| drop(self.sender.send(text)));
     }
 
-    /// Waits until everything is written, as long as something is. Says what is not.
+    /// Waits until everything is written, as long as there is progress. Returns what is missing.
     pub fn close(self, interrupted: bool) -> Option<String> {
         let Outbox { name, sender, done, waiting, dropped, .. } = self;
         drop(sender);
@@ -144,7 +144,7 @@ impl Outbox {
     }
 }
 
-/// Writes lines as they come, those that wait together.
+/// Writes lines as they come; lines that wait are written together.
 fn write_all(mut file: File, lines: &Receiver<Arc<[u8]>>, waiting: &Waiting) -> io::Result<()> {
     let mut piece = Vec::new();
     while let Ok(line) = lines.recv() {
@@ -163,12 +163,12 @@ fn write_all(mut file: File, lines: &Receiver<Arc<[u8]>>, waiting: &Waiting) -> 
                     rest = &rest[count..];
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                // Whoever shares the description has said that nobody is to wait.
+                // Another process that shares the file description has made it non-blocking.
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                     let _ = poll(&mut [PollFd::new(&file, PollFlags::OUT)], None);
                 }
                 Err(cause) => {
-                    // Whoever waits for room is not to.
+                    // Wakes a thread that waits for room, because it would wait in vain.
                     waiting.wrote(usize::MAX / 2);
                     return Err(cause);
                 }

@@ -1,5 +1,5 @@
-//! What the lines say: one type for each kind, and nothing else that is written. `docs/events.schema.json` says the same for others. A field is added, never
-//! removed, renamed, or given another meaning; a reader passes over what it does not know.
+//! The content of the lines: one type for each kind. Nothing else is written. `docs/events.schema.json` describes the same for other programs. Fields may be
+//! added, but are never removed, renamed, or given another meaning. A reader ignores fields that it does not know.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::Text;
 
-/// The version of the lines. It changes only if something is removed or gets another meaning.
+/// The version of the format. It only changes if something is removed or gets another meaning.
 pub const VERSION: u32 = 1;
 
 /// One line.
@@ -16,55 +16,55 @@ pub const VERSION: u32 = 1;
 pub struct Line<R = Record> {
     /// See [`VERSION`].
     pub v: u32,
-    /// When it was told.
+    /// The time of the event.
     #[serde(with = "time")]
     pub time: Timestamp,
-    /// What.
+    /// The event.
     #[serde(flatten)]
     pub record: R,
 }
 
-/// What was told.
+/// The kinds of events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
-    /// What was asked for. Only notes come before it.
+    /// What was asked for. Only notes may come before it.
     Start(Box<Start>),
     /// Several rsyncs do a part of the run.
     Plan(Plan),
-    /// One rsync does it.
+    /// One rsync does a part of the run.
     Single(Single),
     /// The scan has ended.
     Scan(Scan),
-    /// The run does something else from now on.
+    /// The run enters another step.
     Step(Step),
-    /// From now on something is deleted after everything was copied.
+    /// From now on something is deleted, after everything was copied.
     DeletePhase(DeletePhase),
     /// An rsync is started.
     LaunchStart(Launch),
-    /// It has ended.
+    /// An rsync has ended.
     LaunchEnd(Box<LaunchEnd>),
-    /// Work is tried again after a pause.
+    /// Work is retried after a pause.
     Retry(Retry),
     /// A source host is set aside.
     HostDown(HostDown),
-    /// It is there again.
+    /// A source host is used again.
     HostUp(HostUp),
-    /// Something changes no result.
+    /// Information that changes no result.
     Note(Note),
     /// Something could not be done.
     Failed(Failed),
-    /// What rsync would still do.
+    /// Something that rsync would still change.
     Difference(Difference),
-    /// Where the run stands.
+    /// How far the run is.
     Progress(Box<Progress>),
-    /// How the run is done was changed.
+    /// A setting of the run was changed while it runs.
     Adjusted(Adjusted),
-    /// Lines are missing here, because they were not taken in time.
+    /// Lines are missing here, because they were not read in time.
     Dropped(Dropped),
-    /// How the run ended. The last line.
+    /// How the run ended. This is the last line.
     Summary(Box<Summary>),
-    /// Of a newer version.
+    /// A kind of a newer version.
     #[serde(other)]
     Unknown,
 }
@@ -78,23 +78,23 @@ pub struct Start {
     pub rsync: String,
     /// The arguments of multi-sync.
     pub arguments: Vec<Text>,
-    /// What relative names are relative to.
+    /// The directory to which relative names are relative.
     pub current_dir: Text,
-    /// As they were typed.
+    /// The sources, as they were typed.
     pub sources: Vec<Text>,
-    /// As it was typed.
+    /// The destination, as it was typed.
     pub destination: Text,
-    /// Those of rsync.
+    /// The options of rsync.
     pub options: Vec<Text>,
     /// The most rsyncs at once.
     pub processes: usize,
-    /// Source hosts.
+    /// The source hosts.
     pub hosts: Vec<String>,
     /// The run directory.
     pub run_directory: Text,
-    /// The run goes on.
+    /// Whether the run continues an earlier one.
     pub resumes: bool,
-    /// Nothing is copied.
+    /// Whether nothing is copied.
     pub dry_run: bool,
 }
 
@@ -105,16 +105,16 @@ pub struct Plan {
     pub part: String,
     /// The most rsyncs at once.
     pub processes: usize,
-    /// The host of each slot; none if all are here.
+    /// The host of each slot; empty if all are on this machine.
     pub slots: Vec<String>,
 }
 
-/// One rsync does it, or what is left of it.
+/// One rsync does the part of the run, or what is left of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Single {
     /// `copy` or `verify`.
     pub part: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -123,20 +123,20 @@ pub struct Single {
 pub struct Scan {
     /// `copy` or `verify`.
     pub part: String,
-    /// Found.
+    /// The number of entries found.
     pub entries: u64,
-    /// Found.
+    /// The number of bytes found.
     pub bytes: u64,
-    /// How long it took; none if the run goes on with what was found before.
+    /// How long it took; `None` if the run uses the result of an earlier scan.
     pub seconds: Option<f64>,
 }
 
-/// The run does something else from now on.
+/// The run enters another step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// `copy` or `verify`.
     pub part: String,
-    /// A word for it.
+    /// A word for the step.
     pub step: String,
 }
 
@@ -147,41 +147,41 @@ pub struct DeletePhase {
     pub part: String,
 }
 
-/// An rsync, as it is started.
+/// An rsync that is started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     /// `copy` or `verify`.
     pub part: String,
     /// Its number in this part.
     pub launch: u64,
-    /// Where it runs.
+    /// The slot in which it runs.
     pub slot: usize,
-    /// Its host; none if it is this machine.
+    /// Its host; `None` if it is this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// What it does.
     pub kind: String,
-    /// How many buckets.
+    /// The number of buckets.
     pub buckets: usize,
-    /// How many arguments.
+    /// The number of arguments.
     pub units: usize,
-    /// The first of them.
+    /// The first argument.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Text>,
-    /// The directory that all are in or below.
+    /// The directory that contains all arguments, directly or not.
     pub below: Text,
-    /// What it is to deal with.
+    /// The number of entries that it has to process.
     pub entries: u64,
-    /// What it is to deal with.
+    /// The number of bytes that it has to process.
     pub bytes: u64,
-    /// It waits for its names.
+    /// Whether it waits for its names.
     pub waits: bool,
 }
 
 /// An rsync that has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LaunchEnd {
-    /// As it was started.
+    /// The launch, as when it was started.
     #[serde(flatten)]
     pub launch: Launch,
     /// How it ended.
@@ -190,17 +190,17 @@ pub struct LaunchEnd {
     pub code: Option<u8>,
     /// How long it ran.
     pub seconds: f64,
-    /// Bytes that it has transferred, as far as known.
+    /// The bytes that it has transferred, as far as known.
     pub moved: u64,
-    /// What was made before it looked; none if nothing was.
+    /// What the first pass created before rsync looked; `None` if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Made>,
-    /// rsync's own.
+    /// rsync's own statistics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
 }
 
-/// What a first pass has made.
+/// What a first pass has created.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Made {
     /// Regular files.
@@ -209,14 +209,14 @@ pub struct Made {
     pub directories: u64,
     /// The length of these files.
     pub bytes: u64,
-    /// How long it took; the sum where there are several.
+    /// How long it took; the sum of several.
     pub seconds: f64,
 }
 
-/// What rsync's `--stats` says.
+/// The statistics of `--stats`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Number of files; of a launch.
+    /// Number of files; only for a single launch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
     /// Number of created files.
@@ -225,7 +225,7 @@ pub struct Figures {
     pub deleted: u64,
     /// Number of regular files transferred.
     pub transferred: u64,
-    /// Total file size; of a launch.
+    /// Total file size; only for a single launch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_size: Option<u64>,
     /// Total transferred file size.
@@ -240,119 +240,119 @@ pub struct Figures {
     pub received: u64,
 }
 
-/// Work is tried again.
+/// Work is retried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
-    /// The exit code of the launch that broke off; none if only what failed is tried again.
+    /// The exit code of the launch that broke off; `None` if only failed entries are retried.
     pub code: Option<u8>,
-    /// How long nothing is started.
+    /// For how long nothing is started, in seconds.
     pub pause: f64,
-    /// The same for a person.
+    /// The same as text for users.
     pub text: String,
 }
 
 /// A source host is set aside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostDown {
-    /// Which.
+    /// The host.
     pub host: String,
-    /// The exit code of the launch that it lost.
+    /// The exit code of the launch that was lost.
     pub code: u8,
-    /// How long it is not used, at least.
+    /// For how long the host is not used, at least, in seconds.
     pub pause: f64,
-    /// The same for a person.
+    /// The same as text for users.
     pub text: String,
 }
 
-/// A source host is there again.
+/// A source host is used again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostUp {
-    /// Which.
+    /// The host.
     pub host: String,
 }
 
-/// Something changes no result.
+/// Information that changes no result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Note {
-    /// A word for what it is about.
+    /// A word for the subject.
     pub kind: String,
-    /// What it says to a person.
+    /// The text for users.
     pub text: String,
 }
 
 /// Something could not be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failed {
-    /// `rsync`, which has the word, or a word for what multi-sync itself knows.
+    /// `rsync` if rsync reported it, otherwise a word for what multi-sync itself has found.
     pub kind: String,
-    /// What it is about, if that is certain.
+    /// The name of the entry, if it is certain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Text>,
-    /// What it says to a person.
+    /// The text for users.
     pub text: Text,
 }
 
-/// What rsync would still do.
+/// Something that rsync would still change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
-    /// What: the first word of a line of `rsync -i`.
+    /// The change: the first word of a line of `rsync -i`.
     pub change: String,
-    /// To which name.
+    /// The name of the entry.
     pub name: Text,
 }
 
-/// Where the run stands.
+/// How far the run is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// `copy` or `verify`.
     pub part: String,
     /// `connecting`, `copying`, `finishing` or `ended`.
     pub phase: String,
-    /// The scan has ended.
+    /// Whether the scan has ended.
     pub scanned: bool,
-    /// Found so far.
+    /// Entries found so far.
     pub found_entries: u64,
-    /// Found so far.
+    /// Bytes found so far.
     pub found_bytes: u64,
-    /// Dealt with.
+    /// Entries that were processed.
     pub done_entries: u64,
-    /// Dealt with.
+    /// Bytes that were processed.
     pub done_bytes: u64,
-    /// How much that is.
+    /// The part of the work that is done.
     pub percent: Option<u8>,
-    /// rsyncs that run.
+    /// The number of running rsyncs.
     pub running: usize,
-    /// Buckets that wait.
+    /// The number of waiting buckets.
     pub waiting: usize,
-    /// Bytes a second.
+    /// The transfer rate in bytes per second.
     pub rate: Option<u64>,
-    /// Since the start of this part.
+    /// Seconds since the start of this part.
     pub elapsed: f64,
-    /// Until everything is copied.
+    /// Estimated seconds until everything is copied.
     pub left: Option<f64>,
-    /// It is between this,
+    /// The lower end of the range that contains the true value in eight of ten cases.
     pub left_least: Option<f64>,
-    /// and this, eight of ten times.
+    /// The upper end of this range.
     pub left_most: Option<f64>,
 }
 
-/// How the run is done was changed.
+/// A setting of the run was changed while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adjusted {
     /// The most rsyncs at once.
     pub processes: usize,
-    /// Bytes a second for all rsyncs together that start from now on; none is no limit.
+    /// The limit in bytes per second for all rsyncs together that start from now on; `None` means no limit.
     pub bandwidth: Option<u64>,
-    /// Nothing is started, and what runs is stopped.
+    /// Whether nothing is started, and running rsyncs are stopped.
     pub paused: bool,
-    /// The run ends when what runs has come to its end.
+    /// Whether the run ends when the running rsyncs have finished.
     pub winds_down: bool,
 }
 
 /// Lines that are missing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dropped {
-    /// How many.
+    /// How many lines.
     pub count: u64,
 }
 
@@ -361,59 +361,59 @@ pub struct Dropped {
 pub struct Summary {
     /// The exit code.
     pub code: u8,
-    /// What it means, or what ended the run.
+    /// What the exit code means, or what ended the run.
     pub reason: String,
-    /// The run was ended before its time.
+    /// Whether the run was ended early.
     pub interrupted: bool,
-    /// What ended it as a whole, or kept it from beginning.
+    /// The error that ended the run as a whole, or kept it from beginning.
     pub failure: Option<String>,
     /// The sums.
     pub totals: Totals,
-    /// How many differences were found, if rsync was asked.
+    /// How many differences were found, if `--verify` was used.
     pub differences: Option<u64>,
-    /// How many lines `failed` there are.
+    /// The number of `failed` lines.
     pub failed: u64,
     /// What each host has done; this machine has no name.
     pub hosts: Vec<Host>,
-    /// How long each step took, in their order.
+    /// How long each step took, in order.
     pub steps: Vec<StepTime>,
     /// The launches that took the longest, the slowest first.
     pub slowest: Vec<Slow>,
-    /// How many lines were dropped.
+    /// The number of lines that were dropped.
     pub dropped: u64,
-    /// The run directory, if it is left.
+    /// The run directory, if it remains.
     pub run_directory: Option<Text>,
-    /// Lines for a person; the last one says what to type to go on.
+    /// Lines for users; the last one says what to type to continue.
     pub advice: Vec<String>,
 }
 
 /// Sums of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Found by the scan.
+    /// Entries found by the scan.
     pub found_entries: u64,
-    /// Found by the scan.
+    /// Bytes found by the scan.
     pub found_bytes: u64,
-    /// Dealt with.
+    /// Entries that were processed.
     pub done_entries: u64,
-    /// Dealt with.
+    /// Bytes that were processed.
     pub done_bytes: u64,
     /// Entries that the scan could not read.
     pub unread: u64,
     /// Buckets that were packed.
     pub buckets: u64,
-    /// Those that were still to be copied.
+    /// Buckets that were not copied.
     pub buckets_left: u64,
     /// Directories that were split.
     pub split_directories: u64,
     /// rsyncs that were started.
     pub launches: u64,
-    /// Those whose work had to be done once more.
+    /// rsyncs whose work had to be repeated.
     pub retried: u64,
-    /// What was made before rsyncs looked; none if nothing was. It is not among what they transferred.
+    /// What first passes created before rsyncs looked; `None` if nothing. It is not contained in what rsyncs transferred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Made>,
-    /// rsync's figures added up, if there are some.
+    /// The sum of rsync's statistics, if there are any.
     pub figures: Option<Figures>,
     /// The time of the scan.
     pub scan_seconds: f64,
@@ -426,15 +426,15 @@ pub struct Totals {
 /// What a host has done.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Host {
-    /// Which; none if it is this machine.
+    /// The host; `None` if it is this machine.
     pub host: Option<String>,
     /// rsyncs that were started there.
     pub launches: u64,
-    /// By how they ended.
+    /// The number of launches for each result.
     pub results: BTreeMap<String, u64>,
-    /// What launches that came to their end have dealt with.
+    /// Entries that were processed by launches that finished.
     pub entries: u64,
-    /// What launches that came to their end have dealt with.
+    /// Bytes that were processed by launches that finished.
     pub bytes: u64,
     /// The sum of the times that rsyncs ran.
     pub seconds: f64,
@@ -449,7 +449,7 @@ pub struct StepTime {
     pub part: String,
     /// The step.
     pub step: String,
-    /// How long.
+    /// How long it took.
     pub seconds: f64,
 }
 
@@ -458,19 +458,19 @@ pub struct StepTime {
 pub struct Slow {
     /// `copy` or `verify`.
     pub part: String,
-    /// Which.
+    /// The number of the launch.
     pub launch: u64,
-    /// Its host; none if it is this machine.
+    /// Its host; `None` if it is this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The first of its arguments.
+    /// The first argument.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Text>,
-    /// The directory that all are in or below.
+    /// The directory that contains all arguments, directly or not.
     pub below: Text,
-    /// What it was to deal with.
+    /// The number of entries that it had to process.
     pub entries: u64,
-    /// What it was to deal with.
+    /// The number of bytes that it had to process.
     pub bytes: u64,
     /// How long it ran.
     pub seconds: f64,

@@ -1,4 +1,4 @@
-//! What a line is made of: each typed event of a run gives none, one or several records, and the last one sums them up.
+//! Makes lines from events: each typed event of a run becomes no record, one or several, and the last record sums them up.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,21 +18,21 @@ use super::text::Text;
 /// How many of the slowest launches the summary names.
 const SLOWEST: usize = 10;
 
-/// Makes records of events.
+/// Makes records from events.
 pub(super) struct Recorder {
-    /// Progress is recorded so often at most.
+    /// Progress is recorded at most once in this time.
     interval: Duration,
-    /// When it was recorded.
+    /// When it was recorded last.
     stood: Option<Instant>,
     part: String,
     steps: Vec<StepTime>,
-    /// Since when the last of them goes on.
+    /// When the last of them began.
     since: Option<Instant>,
     deletes: bool,
     hosts: BTreeMap<Option<String>, Host>,
     slowest: Vec<Slow>,
     failed: u64,
-    /// Output of one rsync that was handed on as it came.
+    /// Splits output of a single rsync, which is passed on as it comes, into lines.
     lines: Lines,
 }
 
@@ -53,7 +53,7 @@ impl Recorder {
         }
     }
 
-    /// Gives what is to be written of an event.
+    /// Passes the records of an event to `write`.
     pub fn hear(&mut self, event: &Event<'_>, now: Instant, write: &mut dyn FnMut(Record)) {
         match event {
             Event::Started(started) => write(Record::Start(Box::new(start(started)))),
@@ -175,7 +175,7 @@ impl Recorder {
         self.hosts.entry(name.clone()).or_insert_with(|| Host { host: name, ..Host::default() })
     }
 
-    /// Keeps it if it is one of the slowest.
+    /// Keeps the launch if it is among the slowest.
     fn compare(&mut self, launch: &Launch, seconds: f64) {
         let is_slower = |slow: &Slow| seconds > slow.seconds;
         if self.slowest.len() >= SLOWEST && !self.slowest.last().is_some_and(is_slower) {
@@ -236,7 +236,7 @@ impl Recorder {
     fn complaint(&mut self, line: &[u8], write: &mut dyn FnMut(Record)) {
         let message = messages::read(line);
         let names = message.as_ref().map(messages::Message::names).unwrap_or_default();
-        // More than one if nobody can tell where the name ends.
+        // There are several names if it is ambiguous where the name ends.
         let name = match &names[..] {
             [name] => Some(Text::from(&name.bytes[..])),
             _ => None,
@@ -315,7 +315,7 @@ impl Recorder {
             hosts: std::mem::take(&mut self.hosts).into_values().collect(),
             steps: std::mem::take(&mut self.steps),
             slowest: std::mem::take(&mut self.slowest),
-            // Whoever writes knows.
+            // Filled in by each output.
             dropped: 0,
             run_directory: end.run_directory.as_deref().map(Text::from),
             advice: end.advice.clone(),
@@ -323,7 +323,7 @@ impl Recorder {
     }
 }
 
-/// To the microsecond.
+/// Rounded to microseconds.
 fn seconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e6
 }

@@ -1,4 +1,4 @@
-//! Names, which are bytes: text where they are UTF-8, else `{"bytes": BASE64}`, as ripgrep's `--json` has it.
+//! Names, which are bytes: text if they are UTF-8, otherwise `{"bytes": BASE64}`, as in the output of ripgrep's `--json`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,12 +11,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::entry::Printable;
 
-/// A name, or a line with one.
+/// A name, or a line that contains one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(pub Vec<u8>);
 
 impl Text {
-    /// As people see it.
+    /// The printable form.
     pub fn shown(&self) -> String {
         Printable::bytes(&self.0).to_string()
     }

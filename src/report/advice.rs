@@ -1,18 +1,18 @@
-//! What to do about a run that failed, by what rsync, ssh and the other machine have said. Their words stay as they are; this is the line after
-//! them.
+//! What the user can do about a run that failed, judging by the messages of rsync, ssh and the other machine. These messages are printed unchanged; this is
+//! the line after them.
 
 use std::ffi::OsStr;
 
 use crate::endpoint::Target;
 use crate::rsync::exit;
 
-/// Words of which one is enough, and what to do about them.
+/// Texts of which one must occur, and what to do then.
 type Row = (&'static [&'static str], fn(&Place) -> String);
 
 /// Names of protocols that look like a host to rsync.
 const SCHEMES: [&str; 12] = ["ssh", "sftp", "scp", "ftp", "ftps", "http", "https", "s3", "gs", "smb", "nfs", "file"];
 
-/// The first row that fits wins: what keeps a connection from being made comes before what goes wrong through one.
+/// The first row that matches wins: errors in making a connection come before errors of a connection that was made.
 const TABLE: &[Row] = &[
     (&["REMOTE HOST IDENTIFICATION HAS CHANGED"], |at| {
         format!(
@@ -83,7 +83,7 @@ const TABLE: &[Row] = &[
     (&["Read-only file system (30)"], |_| "mount the file system of the destination so that it can be written".into()),
 ];
 
-/// What the other end is to the advice.
+/// The other end, as the advice describes it.
 struct Place<'a> {
     typed: String,
     host: &'a str,
@@ -104,7 +104,7 @@ impl Place<'_> {
         }
     }
 
-    /// `HOST:PORT::MODULE` is a path to rsync.
+    /// The port in `HOST:PORT::MODULE`, which rsync would take for a path.
     fn port(&self) -> Option<&str> {
         let (port, _) = self.typed.split_once(self.host)?.1.strip_prefix(':')?.split_once("::")?;
         (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
@@ -115,7 +115,7 @@ impl Place<'_> {
     }
 }
 
-/// What to do about it, where that is known. `said` is what was said on standard error; `typed` names the other end, which is `far`.
+/// What to do, if that is known. `said` contains the lines of standard error; `typed` names the other end, which is `far`.
 pub fn advice(said: &[String], code: u8, typed: &OsStr, far: &Target) -> Option<String> {
     if [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE, exit::INTERRUPTED].contains(&code) {
         return None;

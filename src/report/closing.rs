@@ -1,4 +1,4 @@
-//! What rsync prints at the end of a transfer, for the sums of several: the block of `--stats`, and the two lines of `--verbose`.
+//! Prints what rsync prints at the end of a transfer, but for the sums of several: the block of `--stats`, and the two lines of `--verbose`.
 //!
 //! Numbers are written as rsync writes them with `--human-readable` at the same level (rsync 3.5.0, main.c and lib/compat.c).
 
@@ -13,9 +13,9 @@ use crate::size;
 pub struct Closing {
     /// The sums.
     pub figures: Figures,
-    /// What is to be printed of them.
+    /// Which parts are printed.
     pub shows: Shows,
-    /// Nothing was changed.
+    /// Whether nothing was changed.
     pub dry_run: bool,
     /// How long it took.
     pub took: Duration,
@@ -34,7 +34,7 @@ impl Closing {
         lines
     }
 
-    /// The block of figures, if it is wanted.
+    /// The block of figures, if it was requested.
     pub fn block(&self) -> Vec<String> {
         if self.shows.stats < 2 {
             return Vec::new();
@@ -63,14 +63,14 @@ impl Closing {
         lines
     }
 
-    /// The two lines about bytes and speedup, if they are wanted.
+    /// The two lines about bytes and speedup, if they were requested.
     pub fn sums(&self) -> Vec<String> {
         if self.shows.stats < 1 {
             return Vec::new();
         }
         let Figures { sent, received, total_size, .. } = self.figures;
         let moved = (sent + received) as f64;
-        // Whole seconds, and half of one for what the clock leaves out.
+        // In whole seconds, plus half a second, as rsync does.
         let rate = moved / (0.5 + self.took.as_secs() as f64);
         let speedup = if moved > 0.0 { total_size as f64 / moved } else { 0.0 };
         vec![
@@ -106,7 +106,7 @@ fn grouped(number: u64, separates: bool) -> String {
     if separates { size::grouped(number) } else { number.to_string() }
 }
 
-/// `1.23K` from a thousand (or 1024) on, where such units are wanted.
+/// `1.23K` from a thousand (or 1024) on, if such units were requested.
 fn in_units(number: f64, human: u8) -> Option<String> {
     let step = if human == 2 { 1000.0 } else { 1024.0 };
     if human < 2 || number < step {

@@ -1,6 +1,6 @@
-//! What a run tells while it goes on. Each kind has its data for a program, and prints as the line that a person reads.
+//! The events of a run. Each kind has its data for programs, and prints as the line that users read.
 //!
-//! One file, because what a kind has and how it prints are read together.
+//! One file, because the data of a kind and its text are read together.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -20,91 +20,91 @@ use crate::scan::Weight;
 use crate::steer::Steered;
 use crate::supervise::Stream;
 
-/// Something a run tells; from any of its threads.
+/// An event of a run. It may come from any thread.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A line that an rsync said to its user on standard output.
+    /// A line of an rsync for the user on standard output.
     Said(&'a [u8]),
-    /// A line that an rsync said on standard error.
+    /// A line of an rsync on standard error.
     Complained(&'a [u8]),
-    /// What the one rsync that does it all printed, as it came.
+    /// Output of the single rsync that does everything, unchanged.
     Output(Stream, &'a [u8]),
-    /// An entry or source that could not be read or was not copied, by multi-sync's own knowledge, or work that was given up.
+    /// An entry or source that could not be read or was not copied, as found by multi-sync itself, or work that was given up.
     Failed(Failed),
-    /// Something the user should know that changes no result.
+    /// Information for the user that changes no result.
     Note(Note),
-    /// Where the run stands; several times a second if progress is wanted.
+    /// How far the run is; several times a second if progress was requested.
     Progress(Progress),
-    /// Where the run stands, because [`CancelHandle::ask_progress`](crate::job::CancelHandle::ask_progress) was called.
+    /// How far the run is, because [`CancelHandle::ask_progress`](crate::job::CancelHandle::ask_progress) was called.
     Asked(&'a Live),
-    /// The run is told to change something, and why; [`Event::Adjusted`] says what is in force then.
+    /// A request to change a setting of the run, and its reason; [`Event::Adjusted`] reports the resulting settings.
     Steered(&'a Steered),
-    /// What runs, by slot; before [`Event::Progress`], if that is wanted.
+    /// The running launches, by slot; before [`Event::Progress`], if that was requested.
     Launches(&'a [Running]),
-    /// The run directory was made, or opened again; nothing was copied yet.
+    /// The run directory was created, or opened again; nothing was copied yet.
     RunDirectory(&'a Path),
     /// What was asked for; nothing was copied yet.
     Started(&'a Started),
-    /// A part of the run begins, and how it is done. What follows belongs to it.
+    /// A part of the run begins, and this is how it is done. The events that follow belong to it.
     Planned(&'a Planned),
-    /// The scan has found everything there is.
+    /// The scan has ended.
     ScanEnded {
-        /// How much.
+        /// What was found.
         found: Weight,
-        /// How long it took; `None` if the run goes on with what an earlier part of it had found.
+        /// How long it took; `None` if the run uses the result of an earlier part.
         took: Option<Duration>,
     },
     /// An rsync is started.
     LaunchStarted(&'a Launch),
-    /// A launch has ended, and it was decided what comes of it. Each one that has started ends, unless the run fails as a whole.
+    /// A launch has ended, and its result was decided. Each launch that has started gets this event, unless the run fails as a whole.
     LaunchEnded(&'a LaunchEnd),
-    /// The run does something else from now on.
+    /// The run enters another step.
     Entered(Step),
-    /// Something about how the run is done was changed.
+    /// A setting of the run was changed while it runs.
     Adjusted(&'a Adjusted),
-    /// One rsync does it all from now on, or what is left, for this reason.
+    /// From now on one rsync does everything, or what is left, for this reason.
     OneRsync(&'a str),
-    /// A source host that was set aside ([`Note::HostLost`]) is there again.
+    /// A source host that was set aside ([`Note::HostLost`]) is used again.
     HostBack(&'a str),
-    /// A line in which rsync says what it would still do ([`Part::Verify`](super::Part::Verify)). It is told as [`Event::Said`] too.
+    /// A line in which rsync reports something that it would still change ([`Part::Verify`](super::Part::Verify)). It is also reported as [`Event::Said`].
     Difference(&'a [u8]),
-    /// Where the run stands, at least once a second, for who records or watches it; [`Event::Progress`] is for the terminal.
+    /// How far the run is, at least once a second, for recording and watching; [`Event::Progress`] is for the terminal.
     Standing(Progress),
     /// The run is over, or could not begin.
     Ended(&'a RunEnd),
 }
 
-/// What could not be done. It prints as a line, or as one and a line for each name.
+/// Something that could not be done. It prints as one line, or as one line and a line for each name.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Failed {
-    /// A source that is not there or cannot be entered.
+    /// A source that does not exist or cannot be entered.
     Source {
         /// As it was typed.
         source: OsString,
-        /// Why.
+        /// The reason.
         why: io::ErrorKind,
     },
     /// An entry that the scan could not read.
     Unread {
-        /// Which, and why.
+        /// The entry and the reason.
         text: String,
-        /// It went away after it was found.
+        /// Whether it vanished after it was found.
         vanished: bool,
     },
     /// An entry that was not copied.
     Name {
-        /// Relative to the sources.
+        /// Its path, relative to the sources.
         name: Vec<u8>,
-        /// What became of it.
+        /// What happened to it.
         what: String,
     },
-    /// Names that were not copied because the directory that holds them could not be made.
+    /// Names that were not copied because the directory for them could not be created.
     NoDirectory {
-        /// How many.
+        /// The number of names.
         names: usize,
-        /// The first of them.
+        /// The first name.
         first: OsString,
     },
     /// The destination was renamed, replaced or unmounted. Nothing more is written.
@@ -112,56 +112,56 @@ pub enum Failed {
         /// As it was typed.
         destination: OsString,
     },
-    /// The source on another machine was renamed, replaced or unmounted. Nothing of what is there now is copied, and nothing is deleted because of it.
+    /// The source on another machine was renamed, replaced or unmounted. Nothing is copied from what is there now, and nothing is deleted because of it.
     SourceMoved {
         /// As it was typed.
         source: OsString,
     },
-    /// A launch broke off. It is not tried again, because what it left half written would be passed over.
+    /// A launch broke off. It is not retried, because rsync would skip a half-written file.
     HalfWritten {
         /// Its exit code.
         code: u8,
     },
-    /// A launch failed so often, on whichever host, that it is given up.
+    /// A launch has failed so often, on any host, that it is given up.
     GivenUp {
         /// Its last exit code.
         code: u8,
-        /// There is one host only.
+        /// Whether there is only one host.
         one_host: bool,
     },
-    /// No host could be used for so long that the run ends.
+    /// The run ends because no host could be used for too long.
     NoHost {
-        /// How long.
+        /// How long it waited.
         waited: Duration,
     },
-    /// The time of `--stop-after` is over.
+    /// The time given by `--stop-after` is over.
     TimeIsOver,
-    /// The time that there was for the run is over, or nothing of what is left would end in it.
+    /// The time for the run is over, or no remaining work would finish in it.
     TimeEnds,
-    /// The run was asked to end when what ran had come to its end (`--stop`).
+    /// The run was asked to end when the running rsyncs had finished (`--stop`).
     Stopped,
     /// Nothing is deleted, because not everything could be read.
     NothingDeleted {
-        /// That is so only in directories that were split.
+        /// Whether this applies only to split directories.
         in_split_only: bool,
     },
-    /// Something of the source failed while something was deleted. What was not deleted by then stays.
+    /// Something in the source failed during deletion. Entries that were not deleted by then stay.
     NothingMoreDeleted,
-    /// Nothing was deleted of what would have been, because of [`DeleteLimit`](crate::job::DeleteLimit). What is to be copied is copied.
+    /// Because of [`DeleteLimit`](crate::job::DeleteLimit), nothing was deleted. Everything else is copied.
     NotDeleted {
-        /// How many entries would have been deleted, as far as that was counted.
+        /// How many entries would have been deleted, as far as they were counted.
         count: u64,
-        /// Why they stay.
+        /// Why they were not deleted.
         why: Withheld,
-        /// The first of them in the order of their bytes, relative to the destination.
+        /// The first of them in byte order, relative to the destination.
         first: Vec<Vec<u8>>,
     },
-    /// The file of `--log-file` lacks what one launch does.
+    /// The file of `--log-file` lacks the actions of one launch.
     LogLacks {
-        /// Why there is no pipe for it.
+        /// Why a pipe for it could not be created.
         cause: String,
     },
-    /// Something else, as text.
+    /// Another failure, as text.
     Other(String),
 }
 
@@ -169,14 +169,14 @@ pub enum Failed {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Withheld {
-    /// There are more deletions than are allowed.
+    /// More entries would be deleted than allowed.
     Limit {
-        /// So many are.
+        /// The limit.
         limit: DeleteLimit,
-        /// So many entries of the transfer would stay at the destination.
+        /// How many entries of the transfer would stay at the destination.
         stay: u64,
     },
-    /// A source has nothing in it, and was not known to be so.
+    /// A source is empty, and was not known to be empty.
     Empty {
         /// As it was typed.
         source: OsString,
@@ -185,12 +185,12 @@ pub enum Withheld {
     OtherFileSystem {
         /// As it was typed.
         source: OsString,
-        /// Where it was, printable.
+        /// The earlier file system, printable.
         was: String,
-        /// Where it is, printable.
+        /// The present file system, printable.
         is: String,
     },
-    /// Not everything could be looked at, so that deletions may be missing in the count.
+    /// Not everything could be read, so that the count of deletions may be too small.
     NotCounted {
         /// The exit code of the count.
         code: u8,
@@ -218,158 +218,158 @@ impl fmt::Display for Withheld {
     }
 }
 
-/// What changes no result. It prints as a line.
+/// Information that changes no result. It prints as a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
-    /// A launch broke off. Its work is tried again after a pause.
+    /// A launch broke off. Its work is retried after a pause.
     Retry {
         /// Its exit code.
         code: u8,
-        /// How long nothing is started.
+        /// For how long nothing is started.
         pause: Duration,
     },
-    /// What failed may have passed. It is tried again at once.
+    /// The errors may have been transient. The failed entries are retried at once.
     RetryFailed,
-    /// A launch that was stopped in a pause has ended because of it. Its work is done again.
+    /// A launch that was stopped by a pause has ended because of that. Its work is repeated.
     EndedByPause {
         /// Its exit code.
         code: u8,
     },
-    /// The nodes of a job of Slurm copy.
+    /// The nodes of a Slurm job copy.
     Allocation {
-        /// Its number.
+        /// The number of the job.
         job: String,
-        /// How many nodes.
+        /// The number of nodes.
         nodes: usize,
-        /// rsyncs at once, on all of them.
+        /// How many rsyncs run at once, on all of them together.
         rsyncs: usize,
         /// When the job ends, if that is known.
         ends_at: Option<SystemTime>,
     },
     /// A source host was asked whether it can do its part.
     HostChecked {
-        /// It can.
+        /// Whether it can.
         usable: bool,
-        /// Which host, and what it answered.
+        /// The host and its answer.
         text: String,
     },
     /// An address of the other machine, which has several, was asked whether it leads to the same directory as the others.
     AddressChecked {
-        /// It does.
+        /// Whether it does.
         usable: bool,
-        /// Which address, and what it answered.
+        /// The address and its answer.
         text: String,
     },
-    /// One rsync does it all, through one of several addresses.
+    /// One rsync does everything, through one of several addresses.
     OneAddress {
-        /// Which.
+        /// The address.
         address: String,
     },
-    /// A source host has lost a launch, or an address of the other machine. Others do its work, and it is not used for some time.
+    /// A launch on a source host, or through an address of the other machine, was lost. Others take over its work, and it is not used for some time.
     HostLost {
-        /// Which host.
+        /// The host, or the address.
         host: String,
         /// The exit code of the launch.
         code: u8,
-        /// How long it is not used.
+        /// For how long it is not used.
         pause: Duration,
     },
-    /// A source host scans too.
+    /// A source host takes part in the scan.
     HostScans {
-        /// Which host.
+        /// The host.
         host: String,
-        /// What reads the directories there: `multi-sync`, or `find`.
+        /// The program that reads the directories there: `multi-sync`, or `find`.
         by: String,
     },
-    /// A source host does not scan, or not any more. What it has not read is read by others, or by this machine.
+    /// A source host does not take part in the scan, or has stopped. Directories that it has not read are read by other hosts, or by this machine.
     HostScansNot {
-        /// Which host.
+        /// The host.
         host: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// No launch is started any more: it would not end in the time that is left.
+    /// No more launches are started, because they would not finish in the time that is left.
     NoTimeLeft,
-    /// The number of rsyncs is found by trying.
+    /// The number of rsyncs is found by measuring.
     Adapts {
-        /// The most.
+        /// The largest number.
         most: usize,
     },
-    /// The other side does not let in so many rsyncs at once. Fewer run from now on.
+    /// The other side does not admit so many rsyncs at once. From now on fewer run.
     FewerAtOnce,
-    /// One rsync does it all.
+    /// One rsync does everything.
     OneRsync {
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// One rsync does what is left.
     OneRsyncForTheRest {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The server refuses what several rsyncs need. One rsync does it all.
+    /// The server refuses something that several rsyncs need. One rsync does everything.
     ServerRefuses {
-        /// What it said, or what its exit code means.
+        /// What the server said, or the meaning of its exit code.
         why: String,
     },
-    /// Two names of the source may be one at the destination. One rsync does it all.
+    /// Two names of the source may be one name at the destination. One rsync does everything.
     NamesMeet {
-        /// One of them, printable.
+        /// One of the names, printable.
         name: String,
     },
-    /// The run cannot be resumed if it does not come to its end.
+    /// The run cannot be resumed if it does not finish.
     Unrecorded {
-        /// What could not be written down.
+        /// What could not be recorded.
         why: String,
     },
-    /// What was written down of an earlier part of the run is not to be trusted. What it called done is copied again.
+    /// The records of an earlier part of the run cannot be trusted. Work that they call done is repeated.
     CopiedAgain {
         /// What was found, and how much is copied again.
         text: String,
     },
-    /// The list of failed names does not have all of a launch.
+    /// The list of failed names does not contain all names of a launch.
     Unlisted {
-        /// The file of the list.
+        /// The file with the list.
         list: String,
-        /// How many it lacks.
+        /// How many names are missing.
         names: u64,
     },
-    /// rsync may not look into `/proc` of this process. Sources are found by their paths.
+    /// rsync may not access `/proc` of this process. Sources are accessed by their paths.
     SourcesByPath,
-    /// The directory of a source on another machine has changed: it may be another one, where nothing tells which it is.
+    /// The directory of a source on another machine may have been replaced, and nothing shows whether it was.
     SourceChanged {
         /// As it was typed.
         source: OsString,
     },
-    /// This system does not tell whether an rsync reads or writes. Stalled ones are not ended.
+    /// This system does not tell whether an rsync reads or writes. Stalled rsyncs are not ended.
     StallsUnseen,
-    /// The run waits for what a stream gives that an option names.
+    /// The run waits for data from a stream that an option names.
     WaitsFor {
         /// The stream.
         stream: String,
     },
-    /// The copy did not come to its end, so it was not verified.
+    /// The copy did not finish, so it was not verified.
     NotVerified,
-    /// One rsync does it all, and keeps the bandwidth that it is started with, whatever the timetable says later.
+    /// One rsync does everything, and keeps the bandwidth with which it was started, whatever the timetable says later.
     BandwidthStays,
-    /// What would be deleted is counted before anything is copied.
+    /// Deletions are counted before anything is copied.
     CountsDeletions,
-    /// It is not known on which file system a source was in the last run, nor will it be.
+    /// The file system of a source in the last run is not known, and the present one cannot be recorded.
     SourcesNotRemembered {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Events or a report could not be written, or not all of them.
+    /// Events or a report could not be written, or not completely.
     Unwritten {
-        /// Which, and why.
+        /// Which one, and why.
         text: String,
     },
-    /// Something else, as text.
+    /// Other information, as text.
     Other(String),
 }
 
-/// As the system says it, where a kind has one error.
+/// The system's words for an error kind that has only one error number.
 fn in_words(why: io::ErrorKind) -> io::Error {
     let errno = match why {
         io::ErrorKind::NotFound => Errno::NOENT,

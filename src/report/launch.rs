@@ -1,4 +1,4 @@
-//! What is told of a launch: one rsync, from its start to its end.
+//! The data about a launch: one rsync, from its start to its end.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::first_pass::Made;
 use crate::rsync::output::Figures;
 use crate::scan::Weight;
 
-/// What a launch does.
+/// The task of a launch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -18,17 +18,17 @@ pub enum LaunchKind {
     /// Copies buckets.
     #[default]
     Copy,
-    /// Copies a bucket while nothing else runs: once more, or because it locks directories that others need.
+    /// Copies a bucket while nothing else runs: again, or because it locks directories that others need.
     Repair,
-    /// Deletes in subtrees that were copied.
+    /// Deletes inside subtrees that were copied.
     Clean,
     /// Deletes in split directories, and sets their attributes.
     Delete,
     /// Sets the attributes of split directories.
     Attributes,
-    /// Removes from the source what was copied.
+    /// Removes files that were copied from the source.
     Remove,
-    /// Does it all, alone.
+    /// Does everything, alone.
     Everything,
 }
 
@@ -36,26 +36,25 @@ pub enum LaunchKind {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Launch {
-    /// Its number, unique in a [`Part`](super::Part) of a run, and in what that goes on with.
+    /// Its number, which is unique in a [`Part`](super::Part) of a run, and in a run that continues it.
     pub id: u64,
-    /// The slot it runs in, from 0; those of all hosts are counted together. A slot may have two launches for a moment: one that only ends, and the
-    /// next.
+    /// Its slot, from 0; slots of all hosts are numbered together. A slot may have two launches for a moment: one that is ending, and the next.
     pub slot: usize,
-    /// The source host it runs on; this machine if there is none.
+    /// The source host on which it runs; `None` for this machine.
     pub host: Option<String>,
-    /// What it does.
+    /// Its task.
     pub kind: LaunchKind,
-    /// The buckets it is about.
+    /// The number of buckets.
     pub buckets: usize,
-    /// Subtrees and single names that it was given, or split directories.
+    /// The number of subtrees and single names that it was given, or of split directories.
     pub units: usize,
-    /// The first of them, by its path in the transfer: what it is called below the destination.
+    /// The first of them, as its path in the transfer: its path below the destination.
     pub first: Option<Vec<u8>>,
-    /// The directory that all of them are in or below, by its path in the transfer; empty for the top.
+    /// The directory that contains all of them, directly or not, as its path in the transfer; empty for the top.
     pub below: Vec<u8>,
-    /// What of the scan's findings is dealt with when it has ended.
+    /// The part of the scan's findings that is processed when it has ended.
     pub weight: Weight,
-    /// It connects, and waits for its names until others have ended.
+    /// Whether it has connected, and waits for its names until other launches have ended.
     pub waits: bool,
 }
 
@@ -65,11 +64,11 @@ pub struct Launch {
 pub enum LaunchResult {
     /// It has done everything.
     Done,
-    /// It came to its end, and not everything could be done: rsync's codes 23, 24 and 25.
+    /// It has finished, but not everything could be done: rsync's codes 23, 24 and 25.
     Partial,
-    /// Its work is done once more, by another launch.
+    /// Its work is repeated by another launch.
     Again,
-    /// It waited for names, and got none: its work is done otherwise.
+    /// It waited for names, and got none: its work is done in another way.
     Unused,
     /// It was ended because the run ends.
     Stopped,
@@ -89,16 +88,16 @@ pub struct LaunchEnd {
     pub code: Option<u8>,
     /// How long it ran.
     pub ran: Duration,
-    /// Bytes that it has transferred, as far as known.
+    /// The bytes that it has transferred, as far as known.
     pub moved: u64,
-    /// What was made before its rsync looked at it, if anything was to be. Its time is part of how long the launch ran.
+    /// What the first pass created before its rsync looked, if there was one. Its time is included in the time of the launch.
     pub made: Option<Made>,
-    /// rsync's own figures, if it gave any.
+    /// rsync's own statistics, if it printed any.
     pub figures: Option<Figures>,
 }
 
 impl LaunchKind {
-    /// A word for it.
+    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             LaunchKind::Create => "create",
@@ -114,7 +113,7 @@ impl LaunchKind {
 }
 
 impl LaunchResult {
-    /// A word for it.
+    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             LaunchResult::Done => "done",

@@ -1,4 +1,4 @@
-//! Where a run stands, with what runs: what the status of a run is printed from, here and elsewhere.
+//! How far a run is, and what is running: the data for the status of a run, in this process and in others.
 
 use std::time::Duration;
 
@@ -11,56 +11,56 @@ use crate::entry::Printable;
 use crate::scan::Weight;
 use crate::size;
 
-/// Where a run stands, with what runs.
+/// How far a run is, and what is running.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Live {
-    /// Of the whole.
+    /// The progress of the whole run.
     pub progress: Progress,
-    /// Bytes that rsyncs have transferred per second in the last minute, if that is known.
+    /// The bytes per second that rsyncs have transferred in the last minute, if that is known.
     pub minute: Option<u64>,
     /// Buckets that were found so far.
     pub buckets: u64,
-    /// Those that are done.
+    /// Buckets that are done.
     pub buckets_done: u64,
-    /// Those of them with entries that were not copied.
+    /// Done buckets with entries that were not copied.
     pub buckets_failed: u64,
     /// Split directories, which are in no bucket.
     pub split: u64,
-    /// Names that were not copied, as far as rsyncs have told.
+    /// Names that were not copied, as far as rsyncs have reported.
     pub not_copied: u64,
     /// Entries that the scan could not read.
     pub unread: u64,
-    /// Launches that had to be started once more.
+    /// Launches that had to be repeated.
     pub retried: u64,
-    /// Why one rsync does it all, if it does.
+    /// Why one rsync does everything, if it does.
     pub one_rsync: Option<String>,
-    /// It ends when what runs has come to its end.
+    /// Whether it ends when the running rsyncs have finished.
     #[serde(default)]
     pub winds_down: bool,
-    /// Launches that run, by slot.
+    /// The running launches, by slot.
     pub launches: Vec<Running>,
 }
 
-/// A launch that runs.
+/// A running launch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Running {
-    /// Which.
+    /// The launch.
     pub launch: Launch,
-    /// What it is to deal with.
+    /// What it has to process.
     pub weight: Weight,
-    /// What of that it says that it has dealt with.
+    /// How much of that it has processed, by its own report.
     pub done: Weight,
-    /// Since it was started.
+    /// The time since its start.
     pub age: Duration,
-    /// Bytes that it transfers per second now, if that is known.
+    /// The bytes per second that it transfers now, if that is known.
     pub rate: Option<u64>,
 }
 
 impl Running {
-    /// A line, as wide as `columns` at most: the slot and the host, how far it is, and the first of its names, which is cut in its middle where
-    /// there is no room for it. Where there is little, its rate and the name stay.
+    /// A line with at most `columns` columns: the slot and the host, the progress, and the first of its names, which is shortened in its middle if there is
+    /// not enough room. If there is little room, the rate and the name remain.
     pub fn line(&self, columns: usize) -> String {
         let Launch { slot, host, kind, first, units, .. } = &self.launch;
         let host = host.as_ref().map_or_else(String::new, |host| format!(" {host}"));
@@ -96,10 +96,10 @@ impl Running {
     }
 }
 
-/// A name that is shorter than this says nothing.
+/// A name that is shortened further than this is useless.
 const SHORTEST_NAME: usize = 12;
 
-/// As many columns: beginning and end, and more of the end, where names differ.
+/// Shortens to this number of columns: beginning and end, with more of the end, where names differ.
 fn cut(name: &str, room: usize) -> String {
     if width_of(name) <= room {
         return name.to_owned();
@@ -121,7 +121,7 @@ fn cut(name: &str, room: usize) -> String {
 }
 
 impl Live {
-    /// Lines for a person: the whole, then each launch, then what went wrong so far.
+    /// Lines for users: the whole run, then each launch, then what went wrong so far.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![super::progress::line(&self.progress)];
         lines.extend(self.winds_down.then(|| "it ends when the running rsyncs have finished".to_owned()));

@@ -1,4 +1,4 @@
-//! What a run tells while it goes on and when it has ended: plain values, which others print.
+//! What a run reports while it is running and when it has ended: plain values, which other modules print.
 
 pub mod advice;
 pub mod closing;
@@ -28,59 +28,59 @@ pub use launch::{Launch, LaunchEnd, LaunchKind, LaunchResult};
 pub use live::{Live, Running};
 pub use run::{Adjusted, Part, Planned, RunEnd, Started, Step, Totals};
 
-/// Where a run stands.
+/// How far a run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
     /// Found by the scan.
     pub found: Weight,
-    /// Dealt with by rsyncs, those still running included: never less than before, and never more than was found.
+    /// Processed by rsyncs, including running ones: never less than before, and never more than was found.
     pub done: Weight,
-    /// What it does.
+    /// What the run is doing.
     pub phase: Phase,
-    /// The scan has ended.
+    /// Whether the scan has ended.
     pub scanned: bool,
-    /// Somebody, a timetable or a throttle has paused it. Nobody knows then when it will have ended.
+    /// Whether a user, a timetable or a throttle has paused it. Its end cannot be estimated then.
     #[serde(default)]
     pub paused: bool,
-    /// rsyncs that run.
+    /// The number of running rsyncs.
     pub running: usize,
-    /// Buckets that wait.
+    /// The number of waiting buckets.
     pub waiting: usize,
-    /// Since the start.
+    /// The time since the start.
     pub elapsed: Duration,
-    /// Bytes that rsyncs transfer per second now, if that is known.
+    /// The bytes per second that rsyncs transfer now, if that is known.
     pub rate: Option<u64>,
-    /// Time in which everything will be copied if all goes on as now, if that is known. While the scan goes on, what it has still to find is part
-    /// of it, as far as that can be told from what it has found.
+    /// The estimated time until everything is copied, if it is known. While the scan is running, this includes an estimate of what the scan still has to
+    /// find.
     pub left: Option<Duration>,
-    /// Between these [`Progress::left`] will be eight of ten times.
+    /// The range that contains the true value of [`Progress::left`] in eight of ten cases.
     pub range: Option<(Duration, Duration)>,
-    /// How much of the work is done, from 0 to 1; never less than before.
+    /// The part of the work that is done, from 0 to 1; never less than before.
     pub fraction: Option<f64>,
-    /// What everything will weigh, if that is known.
+    /// The estimated weight of everything, if it is known.
     pub expected: Option<Weight>,
 }
 
-/// What a run does.
+/// What a run is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {
     /// No rsync has reached the other machine yet.
     Connecting,
-    /// Scans and copies.
+    /// It scans and copies.
     #[default]
     Copying,
-    /// Deletes what is too much, and sets the attributes of directories.
+    /// It deletes extraneous entries, and sets the attributes of directories.
     Finishing,
     /// It is over.
     Ended,
 }
 
 impl Progress {
-    /// How much of the work is done; 100 only when the run is over. While the scan goes on it is an estimate, and rather too small.
+    /// The part of the work that is done; 100 only when the run is over. While the scan is running it is an estimate, and rather too low.
     pub fn percent(&self) -> Option<u8> {
-        // Of a list of names that one rsync reads nothing is known.
+        // Nothing is known if a single rsync reads a list of names.
         let is_known = self.found != Weight::default();
         let is_over = self.phase == Phase::Ended && self.scanned && self.done == self.found && is_known;
         match self.fraction {
@@ -94,72 +94,72 @@ impl Progress {
 /// A run that has ended.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// The exit code, as one rsync would have given it.
+    /// The exit code, as one rsync would have returned it.
     pub code: RunCode,
-    /// The run was interrupted.
+    /// Whether the run was interrupted.
     pub interrupted: bool,
-    /// It was asked to end when what ran had come to its end, and did so before its time.
+    /// Whether it was asked to end when the running rsyncs had finished, and therefore ended early.
     pub stopped: bool,
-    /// It was ended because its time was (`--end-at`, the end of a job of Slurm).
+    /// Whether it was ended because its time was over (`--end-at`, or the end of a Slurm job).
     pub out_of_time: bool,
-    /// Why one plain rsync did it, if it did.
+    /// Why a single rsync did it, if it did.
     pub plain: Option<String>,
     /// Found by the scan.
     pub found: Weight,
-    /// Dealt with: all that was found, unless the run ended early.
+    /// Processed: everything that was found, unless the run ended early.
     pub done: Weight,
     /// Buckets that were written.
     pub buckets: u64,
-    /// How many of them were still to be copied when the run was ended before its time.
+    /// How many of them were still to be copied when the run was ended early.
     pub buckets_left: u64,
-    /// Something was neither done nor told to be left out: an error of ours.
+    /// Whether there is work that was neither done nor reported as left out: a bug in multi-sync.
     pub unaccounted: bool,
-    /// Something was made at the destination, as far as known.
+    /// Whether something was written at the destination, as far as known.
     pub begun: bool,
-    /// It could not be written down how far the run came: it cannot be taken up again.
+    /// Whether the progress of the run could not be recorded, so that it cannot be resumed.
     pub unrecorded: bool,
-    /// Sum over the buckets.
+    /// The total weight of the buckets.
     pub packed: Weight,
-    /// rsync processes that ran at once, in the end.
+    /// The number of rsync processes at once, at the end.
     pub processes: usize,
     /// rsync processes that were started.
     pub launches: u64,
-    /// How many of them ended in a way that they had to be started once more.
+    /// How many of them ended in a way that they had to be repeated.
     pub retried: u64,
     /// Spine directories: those that were split.
     pub spine: u64,
-    /// Sums of what the rsyncs transferred.
+    /// The sum of the rsyncs' statistics.
     pub figures: Figures,
-    /// What was made before the rsyncs looked at it.
+    /// What first passes created before the rsyncs looked.
     pub made: Made,
-    /// Why nothing was to be.
+    /// Why there was no first pass.
     pub no_first_pass: Option<String>,
-    /// There are such sums: one rsync that does it all is not always asked for them.
+    /// Whether there are such sums: a single rsync is not always asked for statistics.
     pub has_figures: bool,
-    /// Entries the scan could not read, by what it says of each; the first [`Summary::NAMED`] of them.
+    /// Entries that the scan could not read, as lines of text; the first [`Summary::NAMED`] of them.
     pub scan_errors: Vec<String>,
-    /// Number of entries the scan could not read.
+    /// The number of entries that the scan could not read.
     pub scan_error_count: u64,
-    /// What rsyncs said on standard error.
+    /// The lines of rsyncs on standard error.
     pub complaints: Complained,
-    /// Directories that were not split although they outgrew a bucket: how many for each reason, and one of them.
+    /// Directories that were not split although they are larger than a bucket: for each reason, how many, and one of them.
     pub kept_whole: BTreeMap<KeptWhole, (u64, String)>,
-    /// What each source host has done, if there were some.
+    /// What each source host has done, if there were any.
     pub hosts: Vec<HostFigures>,
-    /// What `--verify` found to differ.
+    /// The number of differences that `--verify` has found.
     pub differences: Option<u64>,
     /// The bucket directory, if it was kept.
     pub bucket_dir: Option<PathBuf>,
     /// Time of the scan.
     pub scan_time: Duration,
-    /// Sum over all rsyncs of the time each ran.
+    /// The sum of the times that all rsyncs ran.
     pub rsync_time: Duration,
     /// Time of the run.
     pub total_time: Duration,
 }
 
 impl Summary {
-    /// How many failures are remembered by name.
+    /// How many failures are stored by name.
     pub const NAMED: usize = 1000;
 }
 
@@ -168,31 +168,31 @@ impl Summary {
 pub struct HostFigures {
     /// The host.
     pub host: String,
-    /// rsyncs at once.
+    /// The number of rsyncs at once.
     pub slots: usize,
     /// Buckets that were copied from it.
     pub buckets: u64,
-    /// How many of them were still to be copied when the run was ended before its time.
+    /// How many of them were still to be copied when the run was ended early.
     pub buckets_left: u64,
-    /// Something was neither done nor told to be left out: an error of ours.
+    /// Whether there is work that was neither done nor reported as left out: a bug in multi-sync.
     pub unaccounted: bool,
-    /// Sum over them.
+    /// The total weight of its buckets.
     pub done: Weight,
     /// rsyncs that were started.
     pub launches: u64,
-    /// Those that were lost with it or its connections, and done again.
+    /// Those that were lost with it or its connections, and repeated.
     pub lost: u64,
-    /// The exit code of the last of them.
+    /// The exit code of the last lost one.
     pub why: Option<u8>,
-    /// Sum over its rsyncs of the time each ran.
+    /// The sum of the times that its rsyncs ran.
     pub busy: Duration,
-    /// Time in which it was not used after a loss.
+    /// The time in which it was not used after a loss.
     pub aside: Duration,
-    /// It was set aside when the run ended.
+    /// Whether it was set aside when the run ended.
     pub is_aside: bool,
 }
 
-/// What rsyncs said on standard error: how much, and its beginning.
+/// The lines of rsyncs on standard error: their number, and the first ones.
 #[derive(Debug, Clone, Default)]
 pub struct Complained {
     /// Number of lines.
@@ -208,7 +208,7 @@ pub(crate) struct Complaints(Mutex<Heard>);
 #[derive(Debug)]
 struct Heard {
     all: Complained,
-    /// Of output that was handed on as it came.
+    /// Splits output that is passed on as it comes into lines.
     lines: Lines,
 }
 
@@ -228,7 +228,7 @@ impl Complained {
 }
 
 impl Complaints {
-    /// Tells as `tell` does, and takes note of complaints.
+    /// Passes each event to `tell`, and collects complaints.
     pub fn noted(&self, tell: &(dyn Fn(Event<'_>) + Sync)) -> impl Fn(Event<'_>) + Sync {
         |event: Event<'_>| {
             match event {

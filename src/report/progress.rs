@@ -1,5 +1,5 @@
-//! The live line of `--progress` on standard error, with a line for each launch if that is asked for, and plain lines every few seconds where there
-//! is no terminal that can move its cursor.
+//! The live line of `--progress` on standard error, with a line for each launch if requested, and plain lines every few seconds if there is no terminal that
+//! can move its cursor.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use super::{Phase, Progress, Running};
 use crate::size;
 
-/// How often a line is printed without a terminal.
+/// How often a line is printed without such a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
-/// The size of a terminal that does not know its own.
+/// The assumed size of a terminal that does not know its own.
 const USUAL: Window = Window { columns: 80, rows: 24 };
-/// To the beginning of the line, and nothing is left of it (console_codes(4)).
+/// Moves to the beginning of the line, and clears it (console_codes(4)).
 const CLEAR: &str = "\r\x1b[K";
 
-/// Says what is to be written to standard error. Who writes it does so in one piece.
+/// Computes the text for standard error. The caller has to write it in one piece.
 #[derive(Debug)]
 pub struct ProgressLine {
-    /// The terminal can move its cursor.
+    /// Whether the terminal can move its cursor.
     moves: bool,
-    /// The columns of each line that stands there. The cursor is behind the last one.
+    /// The columns of each line on the screen. The cursor is at the end of the last one.
     drawn: Vec<usize>,
     printed: Option<(Instant, String)>,
 }
@@ -31,14 +31,14 @@ impl ProgressLine {
         ProgressLine { moves: moves && std::io::stderr().is_terminal(), drawn: Vec::new(), printed: None }
     }
 
-    /// Where the run stands, if that is to be shown now; with a line for each of the launches.
+    /// The text that shows the progress, if it is due, with a line for each of the launches.
     pub fn show(&mut self, progress: &Progress, launches: &[Running]) -> Option<String> {
         if self.moves {
             let window = Window::now();
             let text = self.clear(window);
             return Some(text + &self.draw(progress, launches, window));
         }
-        // At the very beginning there is nothing to tell.
+        // At the very beginning there is nothing to report.
         let has_begun = progress.done.bytes > 0 || progress.elapsed >= PLAIN_EVERY;
         let due = self.printed.as_ref().is_none_or(|(at, _)| at.elapsed() >= PLAIN_EVERY);
         (due && has_begun).then(|| {
@@ -48,12 +48,12 @@ impl ProgressLine {
         })
     }
 
-    /// What has to be written before anything else is; the lines come back with the next [`ProgressLine::show`].
+    /// The text that has to be written before any other output. The lines come back with the next [`ProgressLine::show`].
     pub fn makes_way(&mut self) -> Option<String> {
         (!self.drawn.is_empty()).then(|| self.clear(Window::now()))
     }
 
-    /// The last state, which stays.
+    /// The text for the final state, which stays on the screen.
     pub fn finish(&mut self, last: &Progress) -> Option<String> {
         if self.moves {
             let window = Window::now();
@@ -64,7 +64,7 @@ impl ProgressLine {
         is_news.then(|| self.print(line))
     }
 
-    /// To the beginning of what stands there, and nothing is left of it. A terminal that became narrower has broken the lines into more rows.
+    /// Moves to the beginning of the lines, and clears them. If the terminal has become narrower, it has broken the lines into more rows.
     fn clear(&mut self, window: Window) -> String {
         let rows = |columns: &usize| columns.div_ceil(window.columns).max(1);
         let rows: usize = std::mem::take(&mut self.drawn).iter().map(rows).sum();
@@ -77,7 +77,7 @@ impl ProgressLine {
     fn draw(&mut self, progress: &Progress, launches: &[Running], window: Window) -> String {
         let room = window.room();
         let mut lines = vec![fitted(progress, room)];
-        // What scrolls out of the screen cannot be drawn again.
+        // Lines that scroll out of the screen could not be redrawn.
         let most = window.rows.saturating_sub(3).max(1);
         let shown = if launches.len() > most { most.saturating_sub(1) } else { launches.len() };
         lines.extend(launches.iter().take(shown).map(|launch| launch.line(room)));
@@ -102,7 +102,7 @@ impl Default for ProgressLine {
     }
 }
 
-/// The size of the terminal: asked each time, because a window can be resized.
+/// The size of the terminal. It is determined each time, because a window can be resized.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     columns: usize,
@@ -119,13 +119,13 @@ impl Window {
         })
     }
 
-    /// How long a line may be. `^C` is echoed behind it, and must not begin another one.
+    /// The longest length of a line. `^C` is echoed after it, and must not begin another line.
     fn room(self) -> usize {
         self.columns.saturating_sub(2)
     }
 }
 
-/// How many columns of a terminal a text takes: characters of East Asian scripts, and all that come after them, may take two.
+/// How many columns of a terminal a text may occupy: East Asian characters, and all later ones, may take two.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().map(width).sum()
 }
@@ -134,12 +134,12 @@ pub(super) fn width(character: char) -> usize {
     1 + usize::from(character >= '\u{1100}')
 }
 
-/// One line: entries and bytes done of those found, how much that is, rate, time left, what runs and waits, time since the start.
+/// One line: entries and bytes done and found, percentage, rate, time left, running and waiting work, time since the start.
 pub fn line(progress: &Progress) -> String {
     fitted(progress, usize::MAX)
 }
 
-/// The same with as many parts as so many columns have room for, each whole. What says the most comes first.
+/// The same, with as many complete parts as fit into this number of columns. The most important ones come first.
 fn fitted(progress: &Progress, columns: usize) -> String {
     let mut parts = parts(progress);
     let mut ranked: Vec<(u8, usize)> = parts.iter().map(|(rank, text)| (*rank, text.chars().count())).collect();
@@ -157,7 +157,7 @@ fn fitted(progress: &Progress, columns: usize) -> String {
 
 const GAP: &str = "  ";
 
-/// Each with its rank: the higher it is the sooner it is left out.
+/// The parts, each with its rank: parts with a higher rank are left out first.
 fn parts(progress: &Progress) -> Vec<(u8, String)> {
     let Progress { found, done, phase, scanned, paused, running, waiting, elapsed, rate, .. } = progress;
     let (more, about) = if *scanned { ("", "") } else { ("+", "~") };
@@ -190,11 +190,11 @@ fn parts(progress: &Progress) -> Vec<(u8, String)> {
     .collect()
 }
 
-/// When it will have ended: a time, or a range where that is wide.
+/// The estimated end: a time, or a range if the estimate is uncertain.
 fn eta(progress: &Progress) -> Option<String> {
-    /// More than this beside each other, and a time would say too much.
+    /// If the ends of the range differ by more than this factor, a single time would be misleading.
     const WIDE: f64 = 1.5;
-    /// Whoever waits for less does not mind.
+    /// For shorter times no range is shown.
     const SHORT: Duration = Duration::from_secs(60);
     let left = progress.left?;
     let wide = progress.range.filter(|(low, high)| {
@@ -207,7 +207,7 @@ fn eta(progress: &Progress) -> Option<String> {
     })
 }
 
-/// A range of time, rounded away from its middle: `10-25 min`, `50 min-3 h`.
+/// A range of time, with its ends rounded outwards: `10-25 min`, `50 min-3 h`.
 fn span(low: Duration, high: Duration) -> String {
     let (low, low_unit) = rounded(low, f64::floor);
     let (high, high_unit) = rounded(high, f64::ceil);
@@ -227,7 +227,7 @@ fn rounded(time: Duration, toward: fn(f64) -> f64) -> (f64, &'static str) {
         _ => (86_400.0, "days"),
     };
     let time = seconds / unit;
-    // Of few hours or days halves count.
+    // For small numbers of hours or days, halves matter.
     let count = if unit >= 3600.0 && time < 10.0 { toward(time * 2.0) / 2.0 } else { toward(time) };
     (count, name)
 }
@@ -305,7 +305,7 @@ mod tests {
         assert!(line(&progress).contains("  99%  1.0 KiB/s  ETA -  1 rsync running  1:01:40 elapsed"));
         progress.phase = Phase::Ended;
         assert_eq!(line(&progress), "200/200 entries  2.0 KiB/2.0 KiB  100%  1:01:40 elapsed");
-        // One rsync that was given a list of names, and was interrupted: nothing of nothing is not everything.
+        // A single rsync with a list of names that was interrupted: 0 of 0 is not 100 %.
         (progress.found, progress.done, progress.fraction) = (Weight::default(), Weight::default(), None);
         assert_eq!(progress.percent(), None);
     }
@@ -332,7 +332,7 @@ mod tests {
         let rows: usize = line.drawn.iter().map(|columns| columns.div_ceil(40)).sum();
         assert!(rows > 4);
         assert_eq!(line.clear(narrow), format!("\r\x1b[{}A\x1b[J", rows - 1));
-        // More than the screen has room for.
+        // More lines than the screen has room for.
         let text = line.draw(&some(), &launches(100), Window { columns: 80, rows: 10 });
         assert!(line.drawn.len() < 10 && text.ends_with("94 more"), "{text}");
         line.draw(&some(), &launches(9), Window { columns: 1, rows: 1 });

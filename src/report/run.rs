@@ -1,4 +1,4 @@
-//! What is told of a run as a whole: what it was asked for, how it is done, its steps, and its end.
+//! The data about a run as a whole: what it was asked for, how it is done, its steps, and its end.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -9,11 +9,11 @@ use crate::first_pass::Made;
 use crate::rsync::output::Figures;
 use crate::scan::Weight;
 
-/// A run that begins, or goes on. Nothing was copied yet.
+/// A run that begins or continues. Nothing was copied yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Started {
-    /// The arguments of `multi-sync` that ask for it, or for the same.
+    /// Arguments of `multi-sync` that request this run, or an equivalent one.
     pub arguments: Vec<OsString>,
     /// The directory to which relative names are relative.
     pub current_dir: PathBuf,
@@ -25,75 +25,75 @@ pub struct Started {
     pub rsync_options: Vec<OsString>,
     /// The most rsyncs at once.
     pub processes: usize,
-    /// The source hosts on which they run; this machine if there are none.
+    /// The source hosts on which they run; empty for this machine.
     pub hosts: Vec<String>,
     /// The version of rsync here, or the oldest one of the hosts.
     pub rsync_version: String,
     /// The run directory.
     pub run_directory: PathBuf,
-    /// The run goes on with an earlier part.
+    /// Whether the run continues an earlier part.
     pub resumes: bool,
-    /// Nothing is copied.
+    /// Whether nothing is copied.
     pub dry_run: bool,
 }
 
-/// What a run consists of. Each has its own scan and its own launches.
+/// The parts of a run. Each has its own scan and its own launches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Part {
     /// The copy.
     #[default]
     Copy,
-    /// rsync is asked what it would still do.
+    /// Asks rsync what it would still change.
     Verify,
 }
 
-/// How a part of a run is done; told when it begins.
+/// How a part of a run is done; reported when it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Planned {
     /// The part.
     pub part: Part,
-    /// Why one rsync does it all, if it does.
+    /// Why one rsync does everything, if it does.
     pub one_rsync: Option<String>,
     /// The most rsyncs at once.
     pub processes: usize,
-    /// The source host of each slot; none if all are on this machine.
+    /// The source host of each slot; empty if all are on this machine.
     pub slots: Vec<String>,
 }
 
-/// What a part of a run does. One step begins when the one before it has ended; those with nothing to do are passed over.
+/// The steps of a part. A step begins when the one before it has ended; steps without work are skipped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Step {
     /// Reads the sources, creates split directories, and copies.
     #[default]
     Copy,
-    /// Copies what has to be copied while nothing else runs.
+    /// Copies units that must be copied while nothing else runs.
     Repair,
-    /// Deletes in what was copied.
+    /// Deletes inside units that were copied.
     Clean,
     /// Deletes in split directories.
     Delete,
     /// Sets the attributes of split directories.
     Attributes,
-    /// Removes from the source what was copied.
+    /// Removes files that were copied from the source.
     Remove,
-    /// Nothing: it is over.
+    /// Nothing more: the part is over.
     Done,
 }
 
-/// What was changed while the run goes on, as it is from now on.
+/// The settings of a run from now on, after a change while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Adjusted {
     /// The most rsyncs at once.
     pub processes: usize,
-    /// The bandwidth of all rsyncs together that start from now on, in KiB a second; `None` is no limit.
+    /// The bandwidth for all rsyncs together that start from now on, in KiB a second; `None` means no limit.
     pub bandwidth: Option<NonZero<u64>>,
-    /// Nothing is started, and what runs is stopped.
+    /// Whether nothing is started, and running rsyncs are stopped.
     pub paused: bool,
-    /// The run ends when what runs has come to its end.
+    /// Whether the run ends when the running rsyncs have finished.
     pub winds_down: bool,
 }
 
@@ -103,27 +103,27 @@ pub struct Adjusted {
 pub struct Totals {
     /// Found by the scan.
     pub found: Weight,
-    /// Dealt with: all that was found, unless the job ended early.
+    /// Processed: everything that was found, unless the job ended early.
     pub done: Weight,
     /// Entries that the scan could not read.
     pub unread: u64,
     /// Buckets that were packed.
     pub buckets: u64,
-    /// How many of them were still to be copied when the run was ended before its time.
+    /// How many of them were still to be copied when the run was ended early.
     pub buckets_left: u64,
     /// Directories that were split between launches.
     pub split_directories: u64,
     /// rsyncs that were started.
     pub launches: u64,
-    /// How many of them ended in a way that their work had to be done once more.
+    /// How many of them ended in a way that their work had to be repeated.
     pub retried: u64,
-    /// Files whose content rsyncs transferred; 0 where a single rsync was not asked for figures.
+    /// Files whose content rsyncs transferred; 0 if a single rsync was not asked for statistics.
     pub transferred_files: u64,
     /// The length of these files in bytes.
     pub transferred_bytes: u64,
-    /// What was made before the rsyncs looked at it. It is not among what they transferred.
+    /// What first passes created before the rsyncs looked. It is not contained in what rsyncs transferred.
     pub made: Made,
-    /// rsync's own figures, added up; `None` where a single rsync was not asked for them.
+    /// The sum of rsync's own statistics; `None` if a single rsync was not asked for them.
     pub figures: Option<Figures>,
     /// The time of the scan.
     pub scan: Duration,
@@ -139,22 +139,22 @@ pub struct Totals {
 pub struct RunEnd {
     /// The exit code.
     pub code: u8,
-    /// It was ended before its time.
+    /// Whether it was ended early.
     pub interrupted: bool,
-    /// What ended it as a whole, or kept it from beginning.
+    /// The error that ended it as a whole, or kept it from beginning.
     pub failure: Option<String>,
     /// The sums.
     pub totals: Totals,
-    /// How many differences were found, if rsync was asked.
+    /// How many differences were found, if `--verify` was used.
     pub differences: Option<u64>,
-    /// The run directory that is left, if one is.
+    /// The run directory, if it remains.
     pub run_directory: Option<PathBuf>,
-    /// What there is to do next: lines for a person, the last of which says what to type.
+    /// What the user can do next: lines for users, the last of which says what to type.
     pub advice: Vec<String>,
 }
 
 impl Part {
-    /// A word for it.
+    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             Part::Copy => "copy",
@@ -164,7 +164,7 @@ impl Part {
 }
 
 impl Step {
-    /// A word for it.
+    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             Step::Copy => "copy",

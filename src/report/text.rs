@@ -1,4 +1,4 @@
-//! The statistics block of `--stats`: msrsync's lines, then rsync's own sums, then what is worth knowing of this run.
+//! The statistics block of `--stats`: msrsync's lines, then rsync's own sums, then further facts about this run.
 
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -8,17 +8,17 @@ use crate::first_pass::Made;
 use crate::report::Summary;
 use crate::size;
 
-/// What the block says beside the summary itself.
+/// The data for the block.
 pub struct Statistics<'a> {
     /// The run.
     pub summary: &'a Summary,
-    /// The directory the user was in.
+    /// The user's working directory.
     pub cwd: &'a Path,
     /// The command line, quoted.
     pub command_line: &'a str,
-    /// rsync processes at once, at most.
+    /// The most rsync processes at once.
     pub processes: usize,
-    /// Nothing was to be copied (`--dry-run`).
+    /// Whether nothing was to be copied (`--dry-run`).
     pub dry_run: bool,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Statistics<'_> {
         line("Mean entries per bucket", &mean(run.packed.entries))?;
         line("Mean size per bucket", &size::human(mean(run.packed.bytes)))?;
         line("Entries per second", &per_second(run.done.entries))?;
-        // Of what is up to date nothing moves.
+        // Data that is already up to date is not transferred, so there are two rates.
         let looked_at = size::human_rate(run.done.bytes, run.total_time);
         let moved = size::human_rate(run.figures.transferred_bytes + run.made.bytes, run.total_time);
         if self.dry_run {
