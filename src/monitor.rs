@@ -1,7 +1,7 @@
-//! Who hears of a run beside its user: hooks, a file or an address with metrics, the service manager, and Slurm.
+//! Reports a run to others than its user: hooks, a file or an address with metrics, the service manager, and Slurm.
 //!
-//! It listens to the events of the job, and nothing here changes the result of a run: a command that fails, a disk without room for the file and a
-//! manager that does not listen are told, and that is all. What was asked for and cannot be had is refused before the job begins.
+//! It receives the events of the job, and nothing here changes the result of a run: if a command fails, a disk has no room for the file, or a manager does
+//! not listen, this is reported, and the run continues. A request that cannot be fulfilled is refused before the job begins.
 
 mod comment;
 mod ended;
@@ -32,13 +32,13 @@ use listener::Listener;
 use service::Service;
 use textfile::Textfile;
 
-/// How often the file is written, and the service manager told where the run stands.
+/// How often the file is written, and the service manager gets the status.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// An engine that says nothing for so long hangs: it tells every second where it stands.
+/// An engine that reports nothing for this time hangs, because it reports its progress every second.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// What the user wants.
+/// What the user has requested.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// `--on-end`.
@@ -54,10 +54,10 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// How long a hook may take if the user does not say.
+    /// How long a hook may take by default.
     pub const HOOK_LIMIT: Duration = Duration::from_secs(60);
 
-    /// An option of these that was given.
+    /// The name of one of these options that was given.
     pub fn named(&self) -> Option<&'static str> {
         let given = [
             ("--on-end", self.on_end.is_some()),
@@ -75,30 +75,30 @@ impl Default for Wanted {
     }
 }
 
-/// What a run is about, as it was typed.
+/// What a run copies, as it was typed.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// SRC.
     pub sources: Vec<OsString>,
     /// DEST.
     pub destination: OsString,
-    /// Where hooks start.
+    /// The working directory of hooks.
     pub cwd: PathBuf,
-    /// The job of Slurm whose nodes copy.
+    /// The Slurm job whose nodes copy.
     pub job: Option<String>,
 }
 
 impl Subject {
-    /// What this job is about.
+    /// The subject of this job.
     pub fn of(config: &Config) -> Subject {
         let (sources, destination) = (config.source_words(), config.destination_word().to_owned());
         let job = config.way.job().filter(|_| !config.dry_run && !config.hosts.is_empty()).map(str::to_owned);
         Subject { sources, destination, cwd: config.cwd.clone(), job }
     }
 
-    /// The sources in one word each, as `write` puts it; of very many the first, and how many there are.
+    /// The sources, each formatted by `write`. If there are very many, the first ones, and their number.
     fn sources(&self, write: impl Fn(&OsString) -> String) -> String {
-        /// The environment of a process and the label of a metric have limits.
+        /// Environment variables and labels of metrics have a limited length.
         const LONGEST: usize = 4096;
         let all: Vec<String> = self.sources.iter().map(write).collect();
         let text = all.join(" ");
@@ -109,14 +109,14 @@ impl Subject {
     }
 }
 
-/// Another program takes the place of this one: the service manager hears that the work goes on.
+/// Reports that another program takes the place of this one, so that the service manager knows that the work continues.
 pub fn gives_way() {
     if let Some(service) = Service::find() {
         service.gives_way("one rsync does it all");
     }
 }
 
-/// Those who listen to one run. Nobody may: then it does nothing.
+/// The listeners of one run. If there are none, it does nothing.
 pub struct Monitor {
     hooks: Hooks,
     comment: Option<Comment>,
@@ -129,15 +129,15 @@ struct Shared {
     figures: Mutex<Figures>,
     file: Option<Textfile>,
     service: Option<Service>,
-    /// Somebody wants to know where the run stands.
+    /// Whether a listener needs the progress.
     watched: bool,
-    /// When the engine has last told where it stands, while it works.
+    /// When the engine last reported its progress, while it is working.
     stood: Mutex<Option<Instant>>,
 }
 
 impl Monitor {
     /// # Errors
-    /// What was asked for cannot be had: a file that cannot be written, an address that somebody else has.
+    /// A request cannot be fulfilled: a file cannot be written, or another process has the address.
     pub fn new(wanted: Wanted, subject: Subject) -> Result<Monitor> {
         let Wanted { on_end, on_failure, hook_limit, metrics, listen } = wanted;
         let figures = Figures::new(&subject);
@@ -151,7 +151,7 @@ impl Monitor {
         Ok(Monitor { hooks, comment, shared: Arc::new(shared), listener, ticker: Mutex::default() })
     }
 
-    /// Begins to write and to answer.
+    /// Starts to write and to answer.
     ///
     /// # Errors
     /// The file cannot be written, or the system allows no more threads.
@@ -188,7 +188,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Takes note of an event.
+    /// Processes an event.
     pub fn hear(&self, event: &Event<'_>) {
         if let (Some(comment), Event::Standing(progress)) = (&self.comment, event) {
             comment.stands(progress);
@@ -197,7 +197,7 @@ impl Monitor {
             return;
         }
         match event {
-            // There may be many of them, and nothing here is about them.
+            // These are frequent, and no listener needs them.
             Event::Said(_) | Event::Output(Stream::Stdout, _) | Event::LaunchStarted(_) | Event::Difference(_) => {
                 return;
             }
@@ -210,13 +210,13 @@ impl Monitor {
         self.shared.figures().hear(event);
     }
 
-    /// A signal has asked for the end. A hook that runs is ended.
+    /// Reports that a signal has asked for the end. A running hook is ended.
     pub fn is_to_end(&self) {
         self.shared.tell_service(Service::stops);
         self.hooks.interrupt();
     }
 
-    /// The run has ended, its result is known and stays: the last figures are written, and hooks run.
+    /// Reports that the run has ended and its result is final: the last figures are written, and hooks run.
     pub fn ended(&self, ended: &Ended) {
         *lock(&self.shared.stood) = None;
         self.comment.iter().for_each(|comment| comment.ended(ended.code));
@@ -236,7 +236,7 @@ impl Monitor {
     fn close(&self) {
         if let Some((stop, ticker)) = lock(&self.ticker).take() {
             drop(stop);
-            // It ends at once, unless it has panicked.
+            // The thread ends at once, unless it has panicked.
             let _ = ticker.join();
         }
         if let Some(listener) = &self.listener {
@@ -256,7 +256,7 @@ impl Shared {
         lock(&self.figures)
     }
 
-    /// What is due every few seconds.
+    /// Does what is due every few seconds.
     fn tick(&self) {
         self.write();
         let status = self.figures().status();

@@ -1,8 +1,9 @@
-//! What is to be in force while a run goes on: how many rsyncs, how much bandwidth, and whether it pauses. Made of what the run was begun with, of a
-//! [`Timetable`], of [`Throttles`], and of what was asked for since ([`Change`]). Pure: it is told the time and what was read.
+//! Computes which settings apply while a run is going on: how many rsyncs, how much bandwidth, and whether it pauses. They follow from the settings with
+//! which the run was begun, a [`Timetable`], [`Throttles`], and later requests ([`Change`]). This module reads no clock and no file: it is given the time and
+//! the readings.
 //!
-//! What is asked for outweighs the timetable until that changes next, as with a thermostat. A pause that is asked for lasts until it is taken back,
-//! and one of a throttle as long as there is a reason for it. An end that is asked for ends all pauses.
+//! A request overrides the timetable until the next change of the timetable, as with a thermostat. A requested pause lasts until it is taken back, a pause of
+//! a throttle as long as there is a reason for it. A requested end ends all pauses.
 
 mod request;
 mod throttle;
@@ -23,16 +24,16 @@ pub use request::{Change, Request};
 pub use throttle::{Readings, Resource, Throttles, percent_full};
 pub use timetable::{Setting, Timetable};
 
-/// Files that a launch holds open, with its connection.
+/// How many files a launch holds open, including its connection.
 const FILES_OF_A_LAUNCH: u64 = 6;
-/// And what else is open at once.
+/// How many other files are open at once.
 const OTHER_FILES: u64 = 64;
 
-/// Who has changed something of a run.
+/// Who has changed a setting of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum By {
-    /// Somebody, with `multi-sync set` or a [`JobHandle`](crate::job::JobHandle).
+    /// A user, with `multi-sync set` or a [`JobHandle`](crate::job::JobHandle).
     Request,
     /// The timetable of the run.
     Timetable,
@@ -42,78 +43,78 @@ pub enum By {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Why {
-    /// Somebody has asked for it.
+    /// A user has requested it.
     Request,
-    /// The timetable of the run says so.
+    /// The timetable of the run demands it.
     Timetable,
-    /// This machine has too much to do.
+    /// The load of this machine is too high.
     Load {
-        /// Its load over the last minute, when that was found.
+        /// The load over the last minute, when it was found too high.
         load: f64,
     },
     /// The destination has little room left.
     DestinationFull {
-        /// How full it was when that was found.
+        /// How full it was, in per cent, when this was found.
         percent: f64,
     },
-    /// Programs of this machine wait for something too often.
+    /// Programs on this machine have to wait too often for a resource.
     Pressure {
-        /// What for.
+        /// The resource.
         resource: Resource,
-        /// For how much of the last ten seconds they did, when that was found.
+        /// In how much of the last ten seconds they waited, in per cent, when this was found.
         percent: f64,
     },
 }
 
-/// Something of a run that was changed while it goes on. It prints as a line.
+/// A setting of a run that was changed while it runs. It prints as a line.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Steered {
-    /// So many rsyncs run at once from now on. Those that are too many come to their end.
+    /// From now on this number of rsyncs runs at once. If more are running, these finish their work.
     Processes {
-        /// How many.
+        /// The number.
         most: NonZero<usize>,
         /// Who has changed it.
         by: By,
     },
-    /// All rsyncs together have this bandwidth. What runs keeps what it was started with.
+    /// The limit for all rsyncs together. Running rsyncs keep the limit with which they were started.
     Bandwidth {
-        /// KiB a second; `None` is no limit.
+        /// In KiB a second; `None` means no limit.
         kib: Option<NonZero<u64>>,
         /// Who has changed it.
         by: By,
     },
-    /// Nothing is started, and what runs is stopped.
+    /// Nothing is started, and running rsyncs are stopped.
     Paused {
-        /// All reasons there are.
+        /// All reasons.
         why: Vec<Why>,
     },
     /// A pause is over.
     Continued,
-    /// The run ends when what runs has come to its end.
+    /// The run ends when the running rsyncs have finished.
     WindsDown,
 }
 
-/// What is to be in force.
+/// The settings that apply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
     pub processes: NonZero<usize>,
     pub bandwidth: Option<NonZero<u64>>,
-    /// It pauses if there are some.
+    /// The reasons for a pause; the run pauses if there are any.
     pub paused: Vec<Why>,
     pub winds_down: bool,
 }
 
-/// What was asked for since the timetable has changed last. A pause stays.
+/// What was requested since the last change of the timetable. A requested pause is kept longer, and not here.
 #[derive(Debug, Clone, Copy, Default)]
 struct Asked {
     processes: Option<NonZero<usize>>,
     bandwidth: Option<Option<NonZero<u64>>>,
-    /// The pause of the timetable is taken back.
+    /// Whether the pause of the timetable was taken back.
     goes_on: bool,
 }
 
-/// Decides what is to be in force.
+/// Decides which settings apply.
 #[derive(Debug)]
 pub struct Steering {
     begun_with: Setting,
@@ -122,14 +123,14 @@ pub struct Steering {
     asked: Asked,
     pauses: bool,
     winds_down: bool,
-    /// What the timetable says, and from when until when.
+    /// What the timetable says, and the period for which this is valid.
     says: Setting,
     valid: Option<(Timestamp, Option<Timestamp>)>,
     now: Wanted,
 }
 
 impl Steering {
-    /// A run that is begun with so many rsyncs and this bandwidth.
+    /// For a run that is begun with this number of rsyncs and this bandwidth.
     pub fn new(
         processes: NonZero<usize>,
         bandwidth: Option<NonZero<u64>>,
@@ -149,7 +150,7 @@ impl Steering {
         }
     }
 
-    /// Takes in what somebody asks for.
+    /// Adds a user's request.
     pub fn change(&mut self, change: &Change) {
         self.asked.processes = change.processes.or(self.asked.processes);
         self.asked.bandwidth = change.bandwidth.or(self.asked.bandwidth);
@@ -164,7 +165,7 @@ impl Steering {
         }
     }
 
-    /// What has to change now, in this order.
+    /// The settings that change now, in this order.
     pub fn look(&mut self, now: Timestamp, readings: &Readings) -> Vec<Steered> {
         self.look_at_the_timetable(now);
         let by_throttles = self.throttles.judge(readings);
@@ -207,7 +208,7 @@ impl Steering {
     }
 
     fn look_at_the_timetable(&mut self, now: Timestamp) {
-        // The clock may also have been put back.
+        // The check of the beginning matters if the clock was set back.
         let holds = self.valid.is_some_and(|(from, until)| from <= now && until.is_none_or(|until| now < until));
         if holds {
             return;
@@ -220,12 +221,12 @@ impl Steering {
         }
     }
 
-    /// What was found at the last look.
+    /// The settings found at the last look.
     pub fn wanted(&self) -> &Wanted {
         &self.now
     }
 
-    /// The timetable, and when it changes something next.
+    /// The timetable, and the time of its next change.
     pub fn timetable(&self) -> Option<(&Timetable, Option<Timestamp>)> {
         self.timetable.as_ref().map(|timetable| (timetable, self.valid.and_then(|(_, until)| until)))
     }
@@ -240,13 +241,13 @@ fn kind(why: &Why) -> (std::mem::Discriminant<Why>, Option<Resource>) {
     (discriminant(why), resource)
 }
 
-/// Refuses more rsyncs than this process has open files for.
+/// Refuses a number of rsyncs for which this process may not open enough files.
 ///
 /// # Errors
-/// There are not so many.
+/// It may not.
 pub fn check_processes(wanted: Option<NonZero<usize>>) -> Result<()> {
     let files = getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    // The scan holds a file for each directory that it reads.
+    // The scan needs the rest: it holds a file open for each directory that it reads.
     let most = ((files - files / 4).saturating_sub(OTHER_FILES) / FILES_OF_A_LAUNCH).max(1);
     match wanted.filter(|wanted| wanted.get() as u64 > most) {
         Some(wanted) => {
@@ -257,7 +258,7 @@ pub fn check_processes(wanted: Option<NonZero<usize>>) -> Result<()> {
     }
 }
 
-/// A bandwidth, as a person reads it.
+/// A bandwidth as text for users.
 pub fn shown(kib: Option<NonZero<u64>>) -> String {
     kib.map_or_else(|| "no limit".to_owned(), |kib| format!("{}/s", size::human(kib.get().saturating_mul(1024))))
 }

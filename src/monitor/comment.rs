@@ -1,7 +1,7 @@
-//! The comment of a Slurm job, in which `squeue -o %k` shows how far its run is.
+//! The comment of a Slurm job, in which `squeue -o %k` shows the progress of the run.
 //!
-//! It is asked for in a thread of its own, once a minute at most, and nobody waits for it but for a moment at the end. Where it is refused, and where the
-//! user has given the job a comment, it is left alone.
+//! A thread of its own writes it, at most once a minute, and nothing waits for it, except for a moment at the end. If Slurm refuses it, or the user has given
+//! the job a comment, the comment is left alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,15 +19,15 @@ use super::lock;
 
 /// How often it is written.
 const EVERY: Duration = Duration::from_secs(60);
-/// How long the end of a run waits for it.
+/// How long the end of a run waits for the comment.
 const PATIENCE: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(10);
-/// What a comment of ours begins with.
+/// How our comments begin.
 const OURS: &str = "multi-sync: ";
-/// What squeue shows of a job that has none.
+/// What squeue prints for a job without a comment.
 const NONE: [&str; 2] = ["", "(null)"];
 
-/// That of one job.
+/// The comment of one job.
 pub(super) struct Comment {
     last: Mutex<Option<Instant>>,
     shared: Arc<Shared>,
@@ -35,9 +35,9 @@ pub(super) struct Comment {
 
 struct Shared {
     job: String,
-    /// It is being written.
+    /// Whether it is being written.
     busy: AtomicBool,
-    /// Whether it may be written, once that was looked at.
+    /// Whether it may be written; `None` until this was checked.
     may: Mutex<Option<bool>>,
     supervisor: Supervisor,
 }
@@ -48,7 +48,7 @@ impl Comment {
         Comment { last: Mutex::default(), shared: Arc::new(Shared { job: job.to_owned(), busy, may, supervisor }) }
     }
 
-    /// Where the run stands, if it is time to say so.
+    /// Writes the progress, if it is time to do so.
     pub fn stands(&self, progress: &Progress) {
         let mut last = lock(&self.last);
         if last.is_none_or(|last| last.elapsed() >= EVERY) && self.write(|| text(progress, &ZonedDateTime::now())) {
@@ -56,7 +56,7 @@ impl Comment {
         }
     }
 
-    /// How it ended.
+    /// Writes how the run ended.
     pub fn ended(&self, code: u8) {
         let until = Instant::now() + PATIENCE;
         let wait = || {
@@ -70,7 +70,7 @@ impl Comment {
         self.shared.supervisor.stop(Stop::Kill);
     }
 
-    /// Has it written, unless it may not be, or still is.
+    /// Starts to write the comment, unless it may not be written, or is still being written.
     fn write(&self, text: impl FnOnce() -> String) -> bool {
         if *lock(&self.shared.may) == Some(false) || self.shared.busy.swap(true, Ordering::SeqCst) {
             return false;
@@ -96,13 +96,13 @@ impl Shared {
         *lock(&self.may) = Some(written);
     }
 
-    /// The user has given it no comment.
+    /// Whether the user has given the job no comment.
     fn is_free(&self) -> bool {
         let said = self.ask("squeue", &["--noheader", "--format=%k", "--jobs", &self.job]);
         said.is_some_and(|said| NONE.contains(&said.trim()) || said.starts_with(OURS))
     }
 
-    /// What a command says, if it ends well.
+    /// The output of a command, if it succeeds.
     fn ask(&self, program: &str, words: &[&str]) -> Option<String> {
         let asks = Invocation::new(program, words.iter().map(Into::into).collect(), "/");
         let mut said = String::new();

@@ -1,4 +1,4 @@
-//! How a run ended, as hooks hear it: variables for a line of shell, JSON for a program.
+//! How a run ended, in the forms for hooks: variables for shell commands, JSON for programs.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -13,24 +13,24 @@ use serde_json::{Value, json};
 
 use super::Subject;
 
-/// How a run ended. Its result is known, and nothing changes it any more.
+/// How a run ended. The result is final.
 #[derive(Debug, Clone)]
 pub struct Ended {
     /// The exit code.
     pub code: u8,
     interrupted: bool,
-    /// What ended it as a whole, or kept it from beginning.
+    /// The error that ended it as a whole, or kept it from beginning.
     failure: Option<String>,
     one_rsync: Option<String>,
     totals: Totals,
     differences: Option<u64>,
     directory: Option<PathBuf>,
-    /// What there is to do next.
+    /// What the user can do next.
     advice: Vec<String>,
 }
 
 impl Ended {
-    /// A run that was begun.
+    /// For a run that was begun.
     pub fn of(outcome: &Outcome) -> Ended {
         Ended {
             code: outcome.exit_code(),
@@ -44,7 +44,7 @@ impl Ended {
         }
     }
 
-    /// A run that was refused, or could not begin.
+    /// For a run that was refused, or could not begin.
     pub fn refused(error: &Error) -> Ended {
         Ended {
             code: error.exit_code(),
@@ -75,7 +75,7 @@ impl Ended {
         self.failure.clone().unwrap_or_else(|| exit::meaning(self.code).to_owned())
     }
 
-    /// The environment of a hook. A value has no NUL: names and messages have none.
+    /// The environment variables for a hook. No value contains a NUL, because names and messages contain none.
     pub fn variables(&self, subject: &Subject) -> Vec<(OsString, OsString)> {
         let mut variables: Vec<(&str, OsString)> = vec![
             ("EXIT_CODE", self.code.to_string().into()),
@@ -95,7 +95,7 @@ impl Ended {
         variables.into_iter().map(named).collect()
     }
 
-    /// One line. What is in a run's last event too (`summary`) is called the same.
+    /// One line of JSON. Fields that the last event of a run (`summary`) also has are named as there.
     pub fn json(&self, subject: &Subject) -> Vec<u8> {
         let totals = &self.totals;
         let value = json!({

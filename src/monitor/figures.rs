@@ -1,4 +1,4 @@
-//! The figures of a run, as Prometheus reads them (text format 0.0.4). Names end in their unit, are of this program, and are not changed once they are out:
+//! The metrics of a run, as Prometheus reads them (text format 0.0.4). Names end with their unit, and are never changed once they are released, because
 //! alerts depend on them.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use multi_sync::job::{Event, LaunchEnd, Note, Phase, Progress, Stream};
 
 use super::{Ended, Subject};
 
-/// What is known.
+/// The present state.
 pub(super) struct Figures {
-    /// The labels of every sample, which tell one job from another. The same every night.
+    /// The labels of every sample, which distinguish jobs. They are the same for each run of the same job.
     labels: String,
     started: SystemTime,
     progress: Option<Progress>,
@@ -30,14 +30,14 @@ pub(super) struct Figures {
 #[derive(Default)]
 struct Launches {
     by_result: BTreeMap<&'static str, u64>,
-    /// How many ran no longer than each of [`SECONDS`], without those of shorter ones.
+    /// How many launches ran for no longer than each of [`SECONDS`], without those that are in an earlier class.
     ran: [u64; SECONDS.len()],
     count: u64,
     seconds: f64,
     bytes: u64,
 }
 
-/// The bounds of a histogram: what a launch takes is known only roughly before.
+/// The bounds of a histogram. The usual duration of a launch is only roughly known.
 const SECONDS: [f64; 9] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0];
 
 impl Launches {
@@ -73,7 +73,7 @@ impl Figures {
         }
     }
 
-    /// The time of the last success outlives a run that fails: it is in the file of an earlier one.
+    /// Keeps the time of the last success, which is in the file of an earlier run, so that a failing run does not erase it.
     pub fn keep_last_success(&mut self, earlier: Option<&str>) {
         let sample = format!("{LAST_SUCCESS}{{{}}} ", self.labels);
         let found = earlier.and_then(|text| text.lines().find_map(|line| line.strip_prefix(&sample)));
@@ -87,7 +87,7 @@ impl Figures {
             Event::LaunchEnded(end) => self.launches.add(end),
             Event::HostBack(host) => drop(self.hosts.insert((*host).to_owned(), true)),
             Event::Failed(_) | Event::Complained(_) => self.failures += 1,
-            // One rsync that does it all is handed on as it comes.
+            // The output of a single rsync comes unchanged rather than line by line.
             Event::Output(Stream::Stderr, bytes) => {
                 self.failures += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
             }
@@ -103,7 +103,7 @@ impl Figures {
         if ended.code == exit::OK {
             self.last_success = Some(seconds(now));
         }
-        // A short run has ended before anybody has asked it.
+        // A short run may end before its progress was reported.
         if let Some(totals) = ended.totals() {
             let progress = self.progress.get_or_insert_default();
             (progress.found, progress.done, progress.scanned) =
@@ -115,7 +115,7 @@ impl Figures {
         }
     }
 
-    /// A line for people, if there is something to say.
+    /// The status as a line for users, if there is any.
     pub fn status(&self) -> Option<String> {
         self.progress.filter(|_| self.ended.is_none()).map(|progress| report::line(&progress))
     }
@@ -226,7 +226,7 @@ const PHASES: [(Phase, &str); 4] = [
     (Phase::Ended, "ended"),
 ];
 
-/// Samples of one name.
+/// The samples of one name.
 struct Family {
     name: &'static str,
     help: &'static str,
@@ -234,7 +234,7 @@ struct Family {
     samples: Vec<Sample>,
 }
 
-/// What follows the name, more labels, and the value.
+/// The suffix of the name, additional labels, and the value.
 type Sample = (&'static str, String, f64);
 
 impl fmt::Display for Figures {
@@ -259,11 +259,11 @@ fn flag(is: bool) -> f64 {
 
 fn seconds(time: SystemTime) -> f64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    // Thousandths: a double has no more to give for long.
+    // Rounded to milliseconds, which is precise enough.
     since.as_millis() as f64 / 1000.0
 }
 
-/// The value of a label.
+/// Escapes the value of a label.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

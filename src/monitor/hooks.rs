@@ -1,7 +1,7 @@
-//! `--on-end` and `--on-failure`: commands of the shell that hear how a run ended, in variables of their environment and as JSON on standard input.
+//! `--on-end` and `--on-failure`: shell commands that are told how a run ended, in environment variables and as JSON on standard input.
 //!
-//! A hook has a session of its own and a limit of time. What it prints goes to standard error, so that it is never between lines that a program
-//! reads. How it ends is told, and changes nothing.
+//! A hook has a session of its own and a time limit. Its output goes to standard error, so that it never mixes with lines that a program reads. A failure of
+//! a hook is reported, and changes nothing.
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use multi_sync::command::{exit, thread};
 use super::{Ended, Subject, complain, lock};
 use crate::streams;
 
-/// How long a hook that was asked to end may take for it.
+/// How long a hook that was asked to end may take.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The commands.
@@ -32,7 +32,7 @@ pub(super) struct Hooks {
 const ON_END: &str = "--on-end";
 const ON_FAILURE: &str = "--on-failure";
 
-/// How a hook ended, if it was not by itself.
+/// Why a hook was ended, if it did not end by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
     TooLong,
@@ -44,14 +44,14 @@ impl Hooks {
         Hooks { end, failure, limit, subject, running: Mutex::default() }
     }
 
-    /// Those that have to run, in their order.
+    /// The hooks that have to run, in order.
     pub fn due(&self, ended: &Ended) -> Vec<&'static str> {
         let failed = self.failure.is_some() && ended.code != exit::OK;
         let due = [(ON_FAILURE, failed), (ON_END, self.end.is_some())];
         due.into_iter().filter(|(_, due)| *due).map(|(name, _)| name).collect()
     }
 
-    /// Runs one of them, and tells how it ended if that is not well.
+    /// Runs a hook, and reports how it ended unless it succeeded.
     pub fn run(&self, name: &str, ended: &Ended) {
         let command = if name == ON_FAILURE { &self.failure } else { &self.end };
         let Some(command) = command else { return };
@@ -73,7 +73,7 @@ impl Hooks {
         }
     }
 
-    /// Ends the one that runs.
+    /// Ends the running hook.
     pub fn interrupt(&self) {
         if let Some(supervisor) = &*lock(&self.running) {
             supervisor.stop(Stop::Terminate);
@@ -87,7 +87,7 @@ impl Hooks {
     }
 }
 
-/// Runs a hook, and ends it when its time is over.
+/// Runs a hook, and ends it when its time limit is over.
 fn within(
     limit: Duration,
     supervisor: &Supervisor,

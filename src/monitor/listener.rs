@@ -1,5 +1,5 @@
-//! `--metrics-listen ADDR`: answers Prometheus over HTTP, one question after the other. Whoever asks slowly, much, or for something else takes seconds of one
-//! thread and one descriptor, and nothing of the run. The head of a request is read by `httparse`.
+//! `--metrics-listen ADDR`: answers Prometheus over HTTP, one request after the other. A client that is slow, sends too much, or asks for something else
+//! costs some seconds of one thread and one file descriptor, but does not disturb the run. `httparse` parses the head of a request.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,15 +14,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::lock;
 
-/// How long a question and its answer may take.
+/// How long a request and its answer may take.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A longer head of a request is no question of Prometheus.
+/// A longer request head does not come from Prometheus.
 const LONGEST_HEAD: usize = 8 * 1024;
 const MOST_HEADERS: usize = 64;
 /// The text format of Prometheus.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// An address that is ours.
+/// An address on which we listen.
 pub(super) struct Listener {
     socket: TcpListener,
     chosen: Option<SocketAddr>,
@@ -31,7 +31,7 @@ pub(super) struct Listener {
 
 impl Listener {
     /// # Errors
-    /// Somebody else has the address, or it is not of this machine.
+    /// Another process has the address, or it does not belong to this machine.
     pub fn bind(address: SocketAddr) -> Result<Listener> {
         let bound = TcpListener::bind(address).and_then(|socket| {
             socket.set_nonblocking(true)?;
@@ -45,15 +45,15 @@ impl Listener {
         })
     }
 
-    /// The address, if it was left to the system to choose the port.
+    /// The address, if the system has chosen the port.
     pub fn chosen(&self) -> Option<SocketAddr> {
         self.chosen
     }
 
-    /// Answers with this text from now on.
+    /// Starts to answer requests with this text.
     ///
     /// # Errors
-    /// The system allows no more threads or descriptors.
+    /// The system allows no more threads or file descriptors.
     pub fn serve(&self, metrics: impl Fn() -> String + Send + 'static) -> Result<()> {
         let begun = || {
             let (stop, stopped) = UnixStream::pair()?;
@@ -66,11 +66,11 @@ impl Listener {
         Ok(())
     }
 
-    /// Answers nobody any more.
+    /// Stops answering.
     pub fn close(&self) {
         if let Some((stop, server)) = lock(&self.running).take() {
             drop(stop);
-            // It ends as soon as who asks now has an answer, unless it has panicked.
+            // The thread ends as soon as the current client has its answer, unless it has panicked.
             let _ = server.join();
         }
     }
@@ -86,10 +86,10 @@ fn answer_all(socket: &TcpListener, stopped: &UnixStream, metrics: &dyn Fn() -> 
             return;
         }
         match socket.accept() {
-            // Who asks may go away in the middle of it.
+            // An error is ignored, because a client may go away at any time.
             Ok((client, _)) => drop(answer(client, metrics)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // Such as too many open files, which passes.
+            // Such as too many open files, which is temporary.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
@@ -132,7 +132,7 @@ fn answer(mut client: TcpStream, metrics: &dyn Fn() -> String) -> std::io::Resul
         rest = &rest[count..];
     }
     client.shutdown(std::net::Shutdown::Write)?;
-    // What is not read would have the system take the answer back.
+    // Unread input would make the system reset the connection, and the answer could be lost.
     while client.set_read_timeout(Some(left(until)?)).is_ok() && client.read(&mut [0; 1024])? > 0 {}
     Ok(())
 }
@@ -142,7 +142,7 @@ fn left(until: Instant) -> std::io::Result<Duration> {
     if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// What somebody wants to know.
+/// A parsed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Metrics { head_only: bool },
@@ -161,7 +161,7 @@ impl Asked {
     }
 }
 
-/// `None` while the head of the request is not there as a whole.
+/// Parses a request. `None` if its head is not complete yet.
 fn read(head: &[u8]) -> Option<Asked> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);

@@ -1,5 +1,5 @@
-//! What the service manager hears (sd_notify(3)): that the run has begun, where it stands, that it lives, and that it ends. A manager that does not listen
-//! changes nothing.
+//! Notifications to the service manager (sd_notify(3)): that the run has begun, its progress, that it is alive, and that it ends. If the manager does not
+//! listen, nothing changes.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The way to it.
+/// The connection to the manager.
 pub(super) struct Service {
     socket: UnixDatagram,
     address: SocketAddr,
@@ -18,7 +18,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// The manager that has started this process, if it wants to hear of it.
+    /// The manager that has started this process, if it wants notifications.
     pub fn find() -> Option<Service> {
         let env = |name: &str| std::env::var_os(name);
         let address = address(&env("NOTIFY_SOCKET")?)?;
@@ -26,42 +26,42 @@ impl Service {
         let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|limit| is_ours && *limit > 0).map(Duration::from_micros);
         let socket = UnixDatagram::unbound().ok()?;
-        // A manager that hangs holds up nobody.
+        // Non-blocking, so that a manager that hangs delays nothing.
         socket.set_nonblocking(true).ok()?;
         Some(Service { socket, address, watchdog, ready: AtomicBool::new(false) })
     }
 
-    /// How long it may hear nothing before it ends this process.
+    /// How long the manager waits for a sign of life before it ends this process.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// The run has begun.
+    /// Reports that the run has begun.
     pub fn begins(&self) {
         if !self.ready.swap(true, Ordering::SeqCst) {
             self.send("READY=1");
         }
     }
 
-    /// Where the run stands, for people.
+    /// Reports the progress, as text for users.
     pub fn status(&self, text: &str) {
         let line = text.replace(['\n', '\r'], " ");
         self.send(&format!("STATUS={line}"));
     }
 
-    /// The run is alive.
+    /// Reports that the run is alive.
     pub fn lives(&self) {
         if self.watchdog.is_some() {
             self.send("WATCHDOG=1");
         }
     }
 
-    /// The process is about to end.
+    /// Reports that the process is about to end.
     pub fn stops(&self) {
         self.send("STOPPING=1");
     }
 
-    /// Another program takes the place of this one, and will tell nothing.
+    /// Reports that another program takes the place of this one. That program will send nothing.
     pub fn gives_way(&self, status: &str) {
         self.begins();
         self.status(status);
@@ -71,12 +71,12 @@ impl Service {
     }
 
     fn send(&self, state: &str) {
-        // Nobody may listen any more.
+        // The manager may be gone.
         let _ = self.socket.send_to_addr(state.as_bytes(), &self.address);
     }
 }
 
-/// A path, or a name in the abstract namespace behind an `@` (unix(7)).
+/// The address: a path, or a name in the abstract namespace after an `@` (unix(7)).
 fn address(name: &OsStr) -> Option<SocketAddr> {
     match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok(),

@@ -1,4 +1,4 @@
-//! What somebody asks a run for, as words that travel, and as what they mean.
+//! What a user requests of a run, as words that can be sent, and their meaning.
 
 use std::num::NonZero;
 
@@ -11,7 +11,7 @@ use super::timetable::{self, Timetable};
 
 const VERSION: u32 = 1;
 
-/// The words of a request. Who reads one that has more in it than is known here refuses all of it.
+/// The words of a request. A request with a field that is not known here is refused as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -29,7 +29,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// What was typed. `pause` is `Some(false)` for the end of a pause.
+    /// From what was typed. `pause` is `Some(false)` for the end of a pause.
     pub fn new(
         processes: Option<String>,
         bwlimit: Option<String>,
@@ -41,14 +41,14 @@ impl Request {
     }
 }
 
-/// What a request means. What is `None` stays as it is.
+/// The meaning of a request. `None` leaves a setting as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
     pub processes: Option<NonZero<usize>>,
-    /// KiB a second; the inner `None` is no limit.
+    /// In KiB a second; the inner `None` means no limit.
     pub bandwidth: Option<Option<NonZero<u64>>>,
     pub pause: Option<bool>,
-    /// The run is to end when what runs has come to its end.
+    /// Whether the run is to end when the running rsyncs have finished.
     pub stop: bool,
     /// Another timetable, or none.
     pub timetable: Option<Option<Timetable>>,
@@ -58,7 +58,7 @@ impl Change {
     /// Reads a request.
     ///
     /// # Errors
-    /// It is of another version, or one of its values is wrong.
+    /// It has another version, or one of its values is invalid.
     pub fn read(request: &Request) -> Result<Change> {
         if request.v != VERSION {
             return Err(Error::usage(format!("a request of version {}, and {VERSION} is known here", request.v))

@@ -59,14 +59,14 @@ fn the_timetable_takes_over_when_it_changes_next() {
     look(&mut steering, &friday("18:00"));
     assert_eq!((steering.wanted().processes, steering.wanted().bandwidth), (count(16), None));
     assert_eq!(look(&mut steering, "2026-11-28T00:00:00Z")[1..], ["paused: the timetable says so"]);
-    // Who lets it go on has it go on until the next change; a pause that was asked for stays.
+    // A request to continue holds until the next change; a requested pause stays.
     assert_eq!(ask(&mut steering, "2026-11-28T10:00:00Z", pause(false)), ["goes on after a pause"]);
     assert_eq!(ask(&mut steering, "2026-11-28T11:00:00Z", pause(true)).len(), 1);
     look(&mut steering, "2026-11-29T00:00:00Z");
     assert_eq!(steering.wanted().paused, [Why::Request]);
     assert_eq!(ask(&mut steering, "2026-11-29T01:00:00Z", pause(false)), ["goes on after a pause"]);
     assert_eq!(look(&mut steering, "2026-12-05T00:00:00Z").last().unwrap(), "paused: the timetable says so");
-    // A clock that is put back.
+    // The clock was set back.
     assert_eq!(look(&mut steering, &friday("10:00")).len(), 3);
     let without = Change { timetable: Some(None), ..Change::default() };
     assert_eq!(ask(&mut steering, &friday("10:00"), without)[0], "8 rsyncs at once from now on, as was asked for");

@@ -1,6 +1,7 @@
-//! Throttles: a run pauses while a figure of the machine is too high, and goes on when it is lower again.
+//! Throttles: a run pauses while a figure of the machine is too high, and continues when it is lower again.
 //!
-//! Each has two limits, so that it does not swing: the run pauses at the first, and goes on at the second. Pure but for the reading of the figures.
+//! Each throttle has two limits, so that the run does not switch back and forth: it pauses at the first, and continues at the second. Only the functions that
+//! read the figures access the system.
 
 use std::fmt;
 use std::fs;
@@ -11,18 +12,18 @@ use crate::error::{Error, Result};
 
 use super::Why;
 
-/// Of the limit of a load, and of pressure, so much is the one at which a run goes on if none is given.
+/// If no lower limit of a load or a pressure is given, it is this part of the upper limit.
 const USUAL_PART: f64 = 0.8;
-/// Per cent of a file system below the limit at which a run goes on if none is given.
+/// If no lower limit for the destination is given, it is this many per cent of the file system below the upper limit.
 const USUAL_GAP: f64 = 5.0;
 
-/// What programs wait for (PSI, the kernel's documentation, accounting/psi).
+/// A resource for which programs wait (PSI, the kernel's documentation, accounting/psi).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource {
     /// A processor.
     Cpu,
-    /// Reading and writing.
+    /// Input and output.
     Io,
     /// Memory.
     Memory,
@@ -31,7 +32,7 @@ pub enum Resource {
 impl Resource {
     const ALL: [Resource; 3] = [Resource::Cpu, Resource::Io, Resource::Memory];
 
-    /// As the system calls it.
+    /// The system's name for it.
     fn name(self) -> &'static str {
         match self {
             Resource::Cpu => "cpu",
@@ -51,17 +52,17 @@ impl fmt::Display for Resource {
     }
 }
 
-/// A run pauses at the first, and goes on at the second.
+/// The two limits: a run pauses at the first, and continues at the second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Band {
     pauses: f64,
     goes_on: f64,
-    /// It pauses.
+    /// Whether the run pauses now.
     high: bool,
 }
 
 impl Band {
-    /// `HIGH` or `HIGH:LOW`.
+    /// Reads `HIGH` or `HIGH:LOW`.
     fn parse(text: &str, most: f64, usual: impl Fn(f64) -> f64) -> Option<Band> {
         let number = |text: &str| text.parse::<f64>().ok().filter(|number| (0.0..=most).contains(number));
         let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b".:".contains(&byte));
@@ -72,7 +73,7 @@ impl Band {
         (plain && pauses > 0.0 && goes_on < pauses).then_some(Band { pauses, goes_on, high: false })
     }
 
-    /// Whether it is too much. What cannot be read is as it was.
+    /// Whether the figure is too high. If it could not be read, the last answer is kept.
     fn judge(&mut self, figure: Option<f64>) -> bool {
         if let Some(figure) = figure {
             self.high = if self.high { figure > self.goes_on } else { figure >= self.pauses };
@@ -87,7 +88,7 @@ impl fmt::Display for Band {
     }
 }
 
-/// What a run pauses for.
+/// The limits of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Throttles {
     load: Option<Band>,
@@ -96,22 +97,22 @@ pub struct Throttles {
     last: Readings,
 }
 
-/// What was read. What is `None` could not be, or is not asked for.
+/// The figures. `None` means that a figure could not be read, or is not needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Readings {
-    /// Load of this machine over the last minute.
+    /// The load of this machine over the last minute.
     pub load: Option<f64>,
-    /// Per cent of the destination that are taken.
+    /// How full the destination is, in per cent.
     pub full: Option<f64>,
-    /// Per cent of the last ten seconds in which programs waited, as [`Resource::ALL`] has them.
+    /// In how much of the last ten seconds programs waited, in per cent, in the order of [`Resource::ALL`].
     pub pressure: [Option<f64>; 3],
 }
 
 impl Throttles {
-    /// `--max-load LOAD[:LOAD]`.
+    /// Sets `--max-load LOAD[:LOAD]`.
     ///
     /// # Errors
-    /// It is no such pair.
+    /// The text is not a valid pair.
     pub fn set_load(&mut self, text: &str) -> Result<()> {
         let band = Band::parse(text, 1e6, |high| high * USUAL_PART);
         self.load = Some(band.ok_or_else(|| {
@@ -121,10 +122,10 @@ impl Throttles {
         Ok(())
     }
 
-    /// `--max-dest-full PERCENT[:PERCENT]`.
+    /// Sets `--max-dest-full PERCENT[:PERCENT]`.
     ///
     /// # Errors
-    /// It is no such pair.
+    /// The text is not a valid pair.
     pub fn set_full(&mut self, text: &str) -> Result<()> {
         let band = Band::parse(text, 100.0, |high| (high - USUAL_GAP).max(high / 2.0));
         self.full = Some(band.ok_or_else(|| {
@@ -134,10 +135,10 @@ impl Throttles {
         Ok(())
     }
 
-    /// `--max-pressure RESOURCE=PERCENT[:PERCENT],...`.
+    /// Sets `--max-pressure RESOURCE=PERCENT[:PERCENT],...`.
     ///
     /// # Errors
-    /// It is no such list.
+    /// The text is not a valid list.
     pub fn set_pressure(&mut self, text: &str) -> Result<()> {
         let wrong = |part: &str| {
             Error::usage(format!("--max-pressure: not a pressure: '{part}'"))
@@ -157,26 +158,26 @@ impl Throttles {
         Ok(())
     }
 
-    /// Whether nothing is looked at.
+    /// Whether there are no limits.
     pub fn is_empty(&self) -> bool {
         self.load.is_none() && self.full.is_none() && self.pressure.is_empty()
     }
 
-    /// Whether somebody has to look how full the destination is.
+    /// Whether it has to be determined how full the destination is.
     pub fn looks_at_destination(&self) -> bool {
         self.full.is_some()
     }
 
-    /// The first option that looks at this machine.
+    /// The first option that concerns this machine.
     pub fn looks_at_this_machine(&self) -> Option<&'static str> {
         let load = self.load.is_some().then_some("--max-load");
         load.or((!self.pressure.is_empty()).then_some("--max-pressure"))
     }
 
-    /// What the system does not tell that is asked for.
+    /// Checks that the system reports the figures for the limits.
     ///
     /// # Errors
-    /// There is such.
+    /// It does not report one of them.
     pub fn check(&self) -> Result<()> {
         let unread = |name: &str, path: &str| {
             Error::usage(format!("{name}: this system does not tell it in {path}")).remedy(format!("leave {name} out"))
@@ -190,7 +191,7 @@ impl Throttles {
         }
     }
 
-    /// Reads what is asked for of this machine, which takes no time.
+    /// Reads the figures of this machine that are needed. This does not block.
     pub fn read(&self, full: Option<f64>) -> Readings {
         let mut readings = Readings { full, ..Readings::default() };
         if self.load.is_some() {
@@ -202,7 +203,7 @@ impl Throttles {
         readings
     }
 
-    /// Why a run pauses, if it does.
+    /// Why the run pauses, if it does.
     pub(super) fn judge(&mut self, readings: &Readings) -> Vec<Why> {
         let Readings { load, full, pressure } = *readings;
         let last = &mut self.last;
@@ -245,14 +246,14 @@ fn pressure(resource: Resource) -> Option<f64> {
     waited(&fs::read_to_string(resource.path()).ok()?)
 }
 
-/// Of the line that counts when some programs waited.
+/// The figure in the line about the time in which some programs waited.
 fn waited(text: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
     line.split_ascii_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
 }
 
-/// Per cent of the file system around a path that are taken, as df(1) counts them: of its blocks, or of its inodes, whichever is more. It may hang with
-/// the file system.
+/// How full the file system of a path is, in per cent, as df(1) computes it: of its blocks or its inodes, whichever is more. This may hang with the file
+/// system.
 pub fn percent_full(path: &Path) -> Option<f64> {
     let there = path.ancestors().find(|dir| dir.symlink_metadata().is_ok())?;
     let found = rustix::fs::statvfs(there).ok()?;
@@ -263,7 +264,7 @@ pub fn percent_full(path: &Path) -> Option<f64> {
     )))
 }
 
-/// What only root may take counts as neither free nor there.
+/// Space that is reserved for root counts neither as free nor as existing.
 fn percent_of(all: u64, free: u64, available: u64) -> f64 {
     let taken = all.saturating_sub(free);
     let usable = taken.saturating_add(available);

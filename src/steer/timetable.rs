@@ -1,11 +1,11 @@
-//! A timetable: what is to be in force at which time of the week (`--schedule`).
+//! A timetable: which settings apply at which time of the week (`--schedule`).
 //!
-//! `Mon-Fri 08:00-18:00 p=2,bwlimit=50M; else p=16`: rules with `;` between them, of which the first that applies counts. A rule has days, times,
-//! or both, and what it sets: `p=N`, `bwlimit=RATE` (as rsync reads it, or `none`), `pause`. `else` stands for all other times, and comes last. A time
-//! that ends before it begins goes on into the next day, and belongs to the day on which it begins.
+//! `Mon-Fri 08:00-18:00 p=2,bwlimit=50M; else p=16`: rules separated by `;`, of which the first that applies is used. A rule has days, times, or both, and
+//! settings: `p=N`, `bwlimit=RATE` (as rsync reads it, or `none`), `pause`. `else` stands for all other times, and comes last. A time that ends before it
+//! begins continues into the next day, and belongs to the day on which it begins.
 //!
-//! Times are those of the clock on the wall where the run is. Each is a moment: what begins at 02:30 on a day without such a time begins at 03:30,
-//! and what begins at 01:30 on a day with two of them begins at the first, and lasts until its end without a break.
+//! Times are local times of the machine of the run. When clocks change, a rule that begins at 02:30 on a day without this time begins at 03:30, and a rule
+//! that begins at 01:30 on a day that has this time twice begins at the first, and lasts until its end without a break.
 
 use std::num::NonZero;
 
@@ -27,22 +27,22 @@ const DAYS: [(&str, Weekday); 7] = [
     ("saturday", Weekday::Saturday),
     ("sunday", Weekday::Sunday),
 ];
-/// Minutes of a day by the clock on the wall.
+/// The minutes of a day.
 const DAY: u16 = 24 * 60;
-/// After so many days nothing new comes.
+/// The rules repeat after this number of days at the latest.
 const WEEK: i32 = 8;
 
-/// What a rule sets. What is `None` is as without it.
+/// The settings of a rule. `None` leaves a setting as it is without the rule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Setting {
     pub processes: Option<NonZero<usize>>,
-    /// KiB a second; the inner `None` is no limit.
+    /// In KiB a second; the inner `None` means no limit.
     pub bandwidth: Option<Option<NonZero<u64>>>,
     pub pause: bool,
 }
 
 impl Setting {
-    /// With what another one sets that this one does not.
+    /// Adds the settings of `other` that this one does not have.
     pub fn or(self, other: Setting) -> Setting {
         Setting {
             processes: self.processes.or(other.processes),
@@ -52,7 +52,7 @@ impl Setting {
     }
 }
 
-/// What is to be in force when.
+/// Which settings apply when.
 #[derive(Debug, Clone)]
 pub struct Timetable {
     text: String,
@@ -69,18 +69,18 @@ impl PartialEq for Timetable {
 /// A rule of a timetable.
 #[derive(Debug, Clone)]
 struct Rule {
-    /// From Monday on.
+    /// The days, beginning with Monday.
     days: [bool; 7],
-    /// Minutes after midnight. One that is not after its beginning is on the next day.
+    /// In minutes after midnight. An end that is not after its beginning is on the next day.
     times: Vec<(u16, u16)>,
     setting: Setting,
 }
 
 impl Timetable {
-    /// Reads a timetable, whose times are those of this time zone.
+    /// Reads a timetable with times of this time zone.
     ///
     /// # Errors
-    /// It is none: the piece that is not understood is named.
+    /// It is not valid; the message names the part that is not understood.
     pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<Timetable> {
         let mut rules = Vec::new();
         let mut ends = false;
@@ -101,7 +101,7 @@ impl Timetable {
     /// Reads a timetable in the time zone of this machine, or of `TZ`.
     ///
     /// # Errors
-    /// As [`Timetable::parse`]; or nobody knows the time zone.
+    /// As [`Timetable::parse`]; or the time zone is unknown.
     pub fn of_this_machine(text: &str) -> Result<Timetable> {
         let zone = TimeZone::try_system().map_err(|cause| {
             Error::usage("the time zone of this machine is not known")
@@ -111,7 +111,7 @@ impl Timetable {
         Timetable::parse(text, zone)
     }
 
-    /// As it was typed.
+    /// The timetable as it was typed.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -130,7 +130,7 @@ impl Timetable {
         self.rules.iter().filter_map(|rule| rule.setting.processes).max()
     }
 
-    /// What is to be in force at this moment.
+    /// The settings that apply at this moment.
     pub(crate) fn at(&self, now: Timestamp) -> Setting {
         let today = self.today(now);
         let applies = |rule: &&Rule| {
@@ -140,7 +140,7 @@ impl Timetable {
         self.rules.iter().find(applies).map_or(Setting::default(), |rule| rule.setting)
     }
 
-    /// When something else is to be in force.
+    /// When the settings change next.
     pub(crate) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let (today, current) = (self.today(now), self.at(now));
         let mut bounds: Vec<Timestamp> = (-1..=WEEK)
@@ -158,7 +158,7 @@ impl Timetable {
         ZonedDateTime::new(now, self.zone.clone()).date()
     }
 
-    /// From when until when a rule applies that begins on this day.
+    /// The periods of a rule that begin on this day.
     fn moments<'t>(&'t self, rule: &'t Rule, date: Date) -> impl Iterator<Item = (Timestamp, Timestamp)> + 't {
         let is_day = rule.days[date.weekday().to_monday_zero_offset() as usize];
         rule.times.iter().filter(move |_| is_day).filter_map(move |(from, to)| {
@@ -180,7 +180,7 @@ fn shifted(date: Date, days: i32) -> Option<Date> {
 }
 
 impl Rule {
-    /// And whether it is the last one.
+    /// Reads a rule. Also returns whether it must be the last one.
     fn parse(piece: &str) -> Result<(Rule, bool)> {
         let (mut days, mut times, mut setting, mut set, mut is_last) =
             (None, None, Setting::default(), Vec::new(), false);
@@ -239,12 +239,12 @@ fn set_one(setting: &mut Setting, part: &str, piece: &str) -> Result<()> {
     Ok(())
 }
 
-/// A bandwidth in KiB a second, as rsync reads it. The inner `None` is no limit: `none`, or 0.
+/// A bandwidth in KiB a second, as rsync reads it. The inner `None` means no limit: `none`, or 0.
 pub(super) fn bandwidth(text: &str) -> Option<Option<NonZero<u64>>> {
     if text == "none" { Some(None) } else { kib_per_second(text).map(NonZero::new) }
 }
 
-/// `None` if the word is about something else.
+/// `None` if the word is not about days.
 fn parse_days(word: &str, piece: &str) -> Result<Option<[bool; 7]>> {
     let mut days = [false; 7];
     for (nth, part) in word.split(',').enumerate() {
@@ -262,7 +262,7 @@ fn parse_days(word: &str, piece: &str) -> Result<Option<[bool; 7]>> {
     Ok(Some(days))
 }
 
-/// From Monday on; a name, or its first three letters.
+/// The number of a day, beginning with Monday, by its name or its first three letters.
 fn day(name: &str) -> Option<usize> {
     let name = name.to_ascii_lowercase();
     let found = DAYS.iter().find(|(long, _)| *long == name || long[..3] == name)?;
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     fn zone(name: &str) -> TimeZone {
-        // The same rules, where the system has no zone files.
+        // The same rules, for systems without time zone files.
         let posix = match name {
             "America/New_York" => "EST5EDT,M3.2.0,M11.1.0",
             "Europe/Berlin" => "CET-1CEST,M3.5.0,M10.5.0/3",
@@ -327,7 +327,7 @@ mod tests {
             ("2026-11-27T18:00:00Z", 16),
             ("2026-11-28T12:00:00Z", 16),
             ("2026-11-28T22:00:00Z", 3),
-            // Sunday's morning belongs to the night of Saturday.
+            // Sunday morning belongs to Saturday night.
             ("2026-11-29T05:59:59Z", 3),
             ("2026-11-29T06:00:00Z", 0),
             ("2026-11-30T00:00:00Z", 16),
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(Timetable::parse("Mon-Sun p=4", zone("UTC")).unwrap().next_change(at("2026-11-29T06:00:00Z")), None);
     }
 
-    /// What is in force just before and just after each change from `from` on, as local times.
+    /// The settings just before and just after each change after `from`, as local times.
     fn changes(table: &Timetable, from: &str, count: usize) -> Vec<(String, usize)> {
         let mut now = at(from);
         (0..count)
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn the_clock_is_put_forward_in_new_york_and_berlin() {
         let table = |name: &str| Timetable::parse("00:30-02:30 p=1; 02:30-05:00 p=2; else p=9", zone(name)).unwrap();
-        // 2026-03-08: 02:00 EST is 03:00 EDT.
+        // On 2026-03-08, 02:00 EST is 03:00 EDT.
         expect(
             changes(&table("America/New_York"), "2026-03-07T12:00:00-05:00", 6),
             &[
@@ -377,7 +377,7 @@ mod tests {
                 ("09 05:00 -04:00", 9),
             ],
         );
-        // 2026-03-29: 02:00 CET is 03:00 CEST.
+        // On 2026-03-29, 02:00 CET is 03:00 CEST.
         expect(
             changes(&table("Europe/Berlin"), "2026-03-28T12:00:00+01:00", 3),
             &[("29 00:30 +01:00", 1), ("29 03:30 +02:00", 2), ("29 05:00 +02:00", 9)],
@@ -387,21 +387,21 @@ mod tests {
     #[test]
     fn the_clock_is_put_back_in_new_york_and_berlin() {
         let table = |name: &str| Timetable::parse("01:30-02:30 p=1; 02:30-05:00 p=2; else p=9", zone(name)).unwrap();
-        // 2026-11-01: 02:00 EDT is 01:00 EST. There are two of 01:30; what begins there lasts two hours, without a break.
+        // On 2026-11-01, 02:00 EDT is 01:00 EST. 01:30 comes twice; a rule that begins then lasts two hours, without a break.
         let york = table("America/New_York");
         expect(
             changes(&york, "2026-10-31T12:00:00-04:00", 4),
             &[("01 01:30 -04:00", 1), ("01 02:30 -05:00", 2), ("01 05:00 -05:00", 9), ("02 01:30 -05:00", 1)],
         );
         assert_eq!(processes(&york, "2026-11-01T01:10:00-05:00"), 1);
-        // 2026-10-25: 03:00 CEST is 02:00 CET. There are two of 02:30.
+        // On 2026-10-25, 03:00 CEST is 02:00 CET. 02:30 comes twice.
         let berlin = table("Europe/Berlin");
         expect(
             changes(&berlin, "2026-10-24T12:00:00+02:00", 3),
             &[("25 01:30 +02:00", 1), ("25 02:30 +02:00", 2), ("25 05:00 +01:00", 9)],
         );
         assert_eq!(processes(&berlin, "2026-10-25T02:10:00+01:00"), 2);
-        // A whole day has 25 hours.
+        // This day has 25 hours.
         let day = Timetable::parse("Sun p=3; else p=1", zone("Europe/Berlin")).unwrap();
         expect(changes(&day, "2026-10-24T12:00:00+02:00", 2), &[("25 00:00 +02:00", 3), ("26 00:00 +01:00", 1)]);
     }

@@ -1,4 +1,4 @@
-//! When a run has to have ended: a time of day, a date, or after how long.
+//! When a run must have ended: at a time of day, at a date, or after a duration.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Reads `18:30` (the next time that the local clock shows it), `2026-12-24T06:00`, a time with its zone, or `@SECONDS` since 1970.
 ///
 /// # Errors
-/// It is no time, or one that is over.
+/// It is not a time, or the time is over.
 pub fn at(text: &str, now: SystemTime) -> Result<SystemTime> {
     let begins = Timestamp::try_from(now).map(|now| ZonedDateTime::new(now, TimeZone::system()));
     let found = begins.ok().and_then(|now| read(text, &now)).ok_or_else(|| {
@@ -33,7 +33,7 @@ fn read(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
         return Some(time);
     }
     let local = |time: DateTime| now.time_zone().to_timestamp(time).ok();
-    // A date alone would be read as its midnight, and so would not be a time of day.
+    // Without this check, a date alone would be read as its midnight.
     if text.contains('T') || text.contains(' ') {
         return local(text.parse().ok()?);
     }
@@ -48,7 +48,7 @@ fn read(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
 /// Reads `90m`, `1h 30m`, `2d`, or a number of seconds.
 ///
 /// # Errors
-/// It is no length of time, or none at all.
+/// It is not a duration, or it is zero.
 pub fn after(text: &str, now: SystemTime) -> Result<SystemTime> {
     const DAY: u64 = 24 * 60 * 60;
     let days = |text: &str| text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()?.checked_mul(DAY));
