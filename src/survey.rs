@@ -1,7 +1,7 @@
-//! `multi-sync survey`: what is in a source, what of it the given options would not carry over, how it would be divided, and what a copy would take.
-//! Nothing is copied but for a live trial that was asked for.
+//! `multi-sync survey`: what a source contains, what of it the given options would not preserve, how it would be divided, and how long a copy would take.
+//! Nothing is copied, except in a live trial if one is requested.
 //!
-//! The scan is that of a run. It shows all that it looks up ([`collect`]); memory is of bounded size, whatever the tree.
+//! The scan is that of a run, with an observer ([`collect`]). Memory is bounded, whatever the tree.
 
 mod collect;
 mod figures;
@@ -37,21 +37,21 @@ use losses::{Loss, Writer};
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
-/// Bytes of a name where nobody knows better (Linux, NAME_MAX).
+/// The most bytes of a name if the destination's limit is unknown (Linux, NAME_MAX).
 const NAME_MAX: usize = 255;
 
-/// What is to be surveyed.
+/// What to survey.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The copy.
     pub config: Config,
-    /// There is a destination.
+    /// Whether there is a destination.
     pub has_destination: bool,
-    /// How long a live trial may take; none if it is `None`.
+    /// How long a live trial may take; `None` for no trial.
     pub trial: Option<Duration>,
 }
 
-/// What a survey has found.
+/// The results of a survey.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     v: u32,
@@ -77,7 +77,7 @@ pub struct Report {
 /// How a copy would be divided.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Division {
-    /// Why one rsync would do it all, if it would.
+    /// Why one rsync would do everything, if it would.
     #[serde(skip_serializing_if = "Option::is_none")]
     one_rsync: Option<String>,
     processes: usize,
@@ -92,24 +92,24 @@ pub struct Division {
 }
 
 impl Report {
-    /// As JSON, on one line.
+    /// The report as JSON, on one line.
     ///
     /// # Errors
-    /// It cannot be written so; that is an error of ours.
+    /// It cannot be written as JSON; this would be a bug in multi-sync.
     pub fn json(&self) -> Result<String> {
         let text = serde_json::to_string(self);
         Ok(text.map_err(|cause| Error::usage("cannot write the survey as JSON").because(cause))? + "\n")
     }
 
-    /// For a person: one screen first, then the details.
+    /// The report as text: one screen first, then the details.
     pub fn text(&self) -> String {
         text::text(self)
     }
 
-    /// Writes it as a page or as JSON.
+    /// Writes the report as a page or as JSON.
     ///
     /// # Errors
-    /// It cannot be written there.
+    /// It cannot be written to this file.
     pub fn write(&self, file: &ReportFile) -> Result<()> {
         file.write(|out| match file.form {
             Form::Html => page::write(out, self),
@@ -120,13 +120,13 @@ impl Report {
         })
     }
 
-    /// rsync's code for what was found: 23 if something could not be read.
+    /// rsync's exit code for the result: 23 if something could not be read.
     pub fn exit_code(&self) -> u8 {
         if self.unread.count > 0 || !self.missing_sources.is_empty() { exit::PARTIAL } else { exit::OK }
     }
 }
 
-/// Units as they come, packed as they would be.
+/// Counts units as they come, packed as in a run.
 #[derive(Debug, Default)]
 struct Packing {
     division: Division,
@@ -151,10 +151,10 @@ impl Packing {
     }
 }
 
-/// Surveys.
+/// Carries out a survey.
 ///
 /// # Errors
-/// As [`Plan::make`]; the scan could not begin, the trial failed, or it was stopped.
+/// As [`Plan::make`]; also if the scan could not begin, the trial failed, or the survey was stopped.
 pub fn run(request: &Request, stopper: &Stopper, watch: &Watch) -> Result<Report> {
     let Request { config, has_destination, trial } = request;
     refuse(request)?;
@@ -162,7 +162,7 @@ pub fn run(request: &Request, stopper: &Stopper, watch: &Watch) -> Result<Report
     let plan = Plan::make(&config, Control::default().supervisor())?;
     let mut scan = plan.scan(&config, (0, 0));
     scan.left_out = None;
-    // Which names go together is not asked: memory stays as it is whatever the tree.
+    // Names of one file are not grouped, because that would need memory that grows with the tree.
     scan.hard_links = false;
     let longest_name = if *has_destination { name_max(&config) } else { NAME_MAX };
     let collector = Collector::new(scan.threads.get(), longest_name);
@@ -264,7 +264,7 @@ fn refuse(request: &Request) -> Result<()> {
         return Err(Error::usage("--report FILE.csv has a line for each launch, and a survey has none")
             .remedy("write a name that ends in .html or .json"));
     }
-    // Before the scan, which may take hours.
+    // Checked before the scan, which may take hours.
     config.outlets.report.iter().try_for_each(|report| report.spool().map(drop))?;
     if trial.is_none() {
         return Ok(());
@@ -279,7 +279,7 @@ fn refuse(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that a name may have in DEST, or in the directory where it will be made.
+/// How many bytes a name may have in DEST, or in the directory where DEST will be created.
 fn name_max(config: &Config) -> usize {
     if !matches!(config.destination.target(), Target::Local) || !config.hosts.is_empty() {
         return NAME_MAX;

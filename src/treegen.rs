@@ -1,12 +1,11 @@
 //! Seeded trees for tests and benchmarks: the same seed and specification give the same tree on any machine.
 //!
-//! Owns the making and changing of such trees. It writes only below the root it is given, refuses a root that is not empty, and
-//! works from directory handles, so that paths may be longer than `PATH_MAX` and no symbolic link leads out of the tree. Names,
-//! types, sizes, content, permission bits and modification times follow from the seed; owners are those of the caller. The umask
-//! does not matter.
+//! This module creates and changes such trees. It writes only below the root that it is given, refuses a root that is not empty, and works with directory
+//! handles, so that paths may be longer than `PATH_MAX` and no symbolic link leads out of the tree. Names, types, sizes, content, permission bits and
+//! modification times follow from the seed; owners are those of the caller. The umask does not matter.
 //!
-//! The shapes: [`generate`] (regular trees for benchmarks), [`odd_tree`] (a bit of everything, for property tests),
-//! [`odd_names`] (every name that has ever broken a tool), [`from_manifest`] (a real tree from its listing). [`mutate`] changes one.
+//! The shapes: [`generate`] (regular trees for benchmarks), [`odd_tree`] (a bit of everything, for property tests), [`odd_names`] (every name that has ever
+//! broken a tool), [`from_manifest`] (a real tree from its listing). [`mutate`] changes a tree.
 
 mod folder;
 mod manifest;
@@ -30,13 +29,13 @@ use crate::error::Result;
 /// A regular tree of files and directories.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// Names below the root, files and directories together; the tree has exactly so many.
+    /// The number of names below the root, files and directories together; the tree has exactly this number.
     pub entries: u64,
     /// The percentage of the entries that are files, rounded up; the rest are directories.
     pub files_percent: u8,
-    /// No directory has more entries than this.
+    /// The largest number of entries in a directory.
     pub max_per_dir: u64,
-    /// Directories below the root are nested at most so deep; 0 means that there is only the root.
+    /// The deepest nesting of directories below the root; 0 means that there is only the root.
     pub depth: u32,
     /// The sizes of the files.
     pub sizes: Sizes,
@@ -49,7 +48,7 @@ pub struct Spec {
 pub enum Sizes {
     /// All are empty.
     Empty,
-    /// Every size between these two, both included, is as likely.
+    /// Every size between these two, both included, is equally likely.
     Uniform {
         /// The least size.
         min: u64,
@@ -62,7 +61,7 @@ pub enum Sizes {
         median: u64,
         /// Standard deviation of the natural logarithm of the size.
         sigma: f64,
-        /// Larger sizes become this one.
+        /// Larger sizes are reduced to this one.
         max: u64,
     },
 }
@@ -72,16 +71,16 @@ pub enum Sizes {
 pub enum Fill {
     /// Bytes that do not compress, another sequence in each file.
     Random,
-    /// One hole: reads as zeros, and occupies nothing where the file system knows holes.
+    /// One hole: it reads as zeros, and occupies no space if the file system supports holes.
     Hole,
     /// Random blocks with holes between them; the file may end in a hole.
     Islands,
 }
 
-/// What was made, the root not counted.
+/// The sums of what was created, without the root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Names of regular files; each hard link is one.
+    /// The number of names of regular files; each hard link counts.
     pub files: u64,
     /// Directories.
     pub dirs: u64,
@@ -89,13 +88,13 @@ pub struct Totals {
     pub symlinks: u64,
     /// FIFOs and sockets.
     pub specials: u64,
-    /// The sizes of all names of regular files, added up.
+    /// The sum of the sizes of all names of regular files.
     pub bytes: u64,
 }
 
 impl Spec {
-    /// The tree of msrsync's benchmark: 95 % files, at most 128 entries in a directory, at most five levels of directories.
-    /// Holds up to about a million entries.
+    /// The tree of msrsync's benchmark: 95 % files, at most 128 entries in a directory, at most five levels of directories. It can have up to about a million
+    /// entries.
     pub fn bench(entries: u64, sizes: Sizes) -> Self {
         Spec { entries, files_percent: 95, max_per_dir: 128, depth: 5, sizes, fill: Fill::Random }
     }
@@ -106,10 +105,10 @@ impl Spec {
     }
 }
 
-/// Makes a regular tree in `root`, which must be empty or not exist yet. Runs in the current rayon pool.
+/// Creates a regular tree in `root`, which must be empty or not exist yet. Runs in the current rayon pool.
 ///
-/// Fails with a usage error if the tree cannot have so many entries within its limits, and if something cannot be written; what
-/// was made until then stays.
+/// Fails with a usage error if the tree cannot have this number of entries within its limits, and if something cannot be written. What was created until then
+/// remains.
 ///
 /// ```
 /// use multi_sync::harness::treegen::{Sizes, Spec, generate};
@@ -125,7 +124,7 @@ pub fn generate(root: &Path, spec: &Spec, seed: u64) -> Result<Totals> {
 }
 
 impl Totals {
-    /// Names of all types.
+    /// The number of names of all types.
     pub fn entries(&self) -> u64 {
         self.files + self.dirs + self.symlinks + self.specials
     }

@@ -1,11 +1,10 @@
 //! The oracle: compares two directory trees and lists every difference.
 //!
-//! Owns the reading of both trees, with its own walk: it shares no code with the scan of the product, so that one cannot hide the
-//! mistakes of the other. It refuses to guess: what cannot be read, on either side, is a difference, never silence. It writes
-//! nothing, follows no symbolic link, never opens a FIFO, socket or device, and knows names only as bytes.
+//! This module reads both trees with a walk of its own: it shares no code with the scan of the product, so that an error in one cannot hide in the other. It
+//! does not guess: anything that cannot be read, on either side, is reported as a difference. It writes nothing, follows no symbolic link, never opens a
+//! FIFO, socket or device, and treats names only as bytes.
 //!
-//! The nouns: a [`Difference`] is one attribute of one name that differs, [`Options`] say which attributes count, and a [`Report`]
-//! is what was found.
+//! A [`Difference`] is one attribute of one name that differs, [`Options`] say which attributes are compared, and a [`Report`] contains the results.
 
 mod links;
 mod pair;
@@ -18,7 +17,7 @@ pub use report::{Difference, DifferenceKind, Report, Side};
 
 use crate::error::Result;
 
-/// Which attributes count. The default is strict: everything that `rsync -aHAXS` run by root preserves.
+/// Which attributes are compared. The default is strict: everything that `rsync -aHAXS` preserves when root runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// How regular files are compared.
@@ -44,7 +43,7 @@ pub struct Options {
     pub holes: bool,
     /// Whether the attributes of the two roots themselves count.
     pub root: bool,
-    /// At most this many differences are kept in the report; all are counted.
+    /// The largest number of differences that are kept in the report. All are counted.
     pub keep: usize,
 }
 
@@ -96,13 +95,13 @@ impl Options {
 
 /// Compares the tree below `left` with the tree below `right`, in parallel in the current rayon pool.
 ///
-/// Every difference of a name that both sides have is listed, each attribute on its own. A name that only one side has is one
-/// difference, whatever lies below it; so is a name of different types. Memory is bounded by the directories being read, one per
-/// thread, the names of directories still to be read, and the table of hard links. Paths may be longer than `PATH_MAX`.
-/// The trees should be at rest: what vanishes while it is compared is a difference.
+/// Every difference of a name that both sides have is listed, each attribute on its own. A name that only one side has is one difference, whatever lies below
+/// it; so is a name of different types. Memory is bounded by the directories being read, one per thread, the names of directories still to be read, and the
+/// table of hard links. Paths may be longer than `PATH_MAX`. The trees should not change during the comparison: a name that vanishes meanwhile is a
+/// difference.
 ///
-/// Fails only when there is nothing to compare: a root that is not a directory (a symbolic link is not) or cannot be opened, or
-/// when extended attributes count and `/proc`, through which they are read, is not mounted.
+/// Fails only if nothing can be compared: a root is not a directory (a symbolic link is not one) or cannot be opened, or extended attributes are compared and
+/// `/proc`, through which they are read, is not mounted.
 ///
 /// ```
 /// use multi_sync::harness::verify::{Options, compare};
@@ -121,7 +120,7 @@ pub fn compare(left: &Path, right: &Path, options: &Options) -> Result<Report> {
     tree::compare(left, right, options)
 }
 
-/// The same thing of both sides.
+/// A value for each side.
 #[derive(Debug, Clone, Copy, Default)]
 struct Both<T> {
     left: T,
@@ -146,7 +145,7 @@ impl<T> Both<T> {
 }
 
 impl<T, E> Both<std::result::Result<T, E>> {
-    /// Both values, or the first error and all others, with their sides.
+    /// Both values, or all errors, each with its side.
     fn all(self) -> std::result::Result<Both<T>, Vec<(Side, E)>> {
         match (self.left, self.right) {
             (Ok(left), Ok(right)) => Ok(Both { left, right }),

@@ -1,4 +1,4 @@
-//! Looks on while the scan reads, and adds up what it sees: a share of the figures for each thread.
+//! Observes the scan, and adds up what it sees. The figures are divided into shares, one for each thread.
 
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
@@ -13,32 +13,32 @@ use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, flistxattr, llistxattr, sta
 use super::figures::{AGES, Attributes, DEEPEST, Figures, power};
 use crate::scan::{Listing, Observer, Seen};
 
-/// Of so many files one is asked for its extended attributes, beside the first of each portion: each question is another system call.
+/// Of this number of files, one is asked for its extended attributes, in addition to the first of each portion, because each question is another system call.
 const SAMPLED: usize = 32;
-/// Bytes of names of extended attributes.
+/// The most bytes of names of extended attributes.
 const NAMES: usize = 4096;
-/// Bits of a mode.
+/// The set-user-ID and set-group-ID bits of a mode.
 const SET_ID: u32 = 0o6000;
-/// Less than a page is no hole.
+/// A difference of less than a page is not counted as a hole.
 const PAGE: u64 = 4096;
 
 thread_local! {
-    /// Threads that are started one after the other have places one after the other.
+    /// A number for each thread, so that threads started one after the other use different shares.
     static PLACE: usize = NEXT_PLACE.fetch_add(1, Ordering::Relaxed);
 }
 
 static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
 
-/// What each thread has counted.
+/// The counts of all threads.
 pub struct Collector {
     now: i64,
-    /// Bytes that a name may have at the destination.
+    /// How many bytes a name may have at the destination.
     longest_name: usize,
     shares: Vec<Mutex<Figures>>,
 }
 
 impl Collector {
-    /// For a scan with so many threads.
+    /// For a scan with this number of threads.
     pub fn new(threads: usize, longest_name: usize) -> Collector {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
@@ -72,7 +72,7 @@ impl Collector {
         }
     }
 
-    /// A source that is no directory.
+    /// Counts a source that is not a directory.
     pub fn single(&self, path: &Path) {
         if let Ok(found) = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
             let name = path.file_name().unwrap_or_default().as_bytes();
@@ -150,7 +150,7 @@ impl Observer for Collector {
         }
         figures.longest_path = figures.longest_path.max(directory.path_length());
         self.name(figures, directory.name(), || directory.path());
-        // What the scan has not asked: it needs neither group nor time of a directory.
+        // The scan does not ask for these, because it does not need the owner and group of a directory.
         let found = statx(directory.dir(), c"", AtFlags::EMPTY_PATH, StatxFlags::UID | StatxFlags::GID);
         if let Ok(found) = found {
             figures.users.add(found.stx_uid, 0);
@@ -197,7 +197,7 @@ fn kinds(names: &[u8]) -> Vec<&'static str> {
     kinds
 }
 
-/// See xattr(7).
+/// The kind of an attribute by its name, see xattr(7).
 fn kind_of(name: &[u8]) -> &'static str {
     match name {
         b"system.posix_acl_access" => ACL,

@@ -1,4 +1,4 @@
-//! What a survey adds up. All of it is of bounded size, whatever the tree: histograms, the largest few, a limited number of owners.
+//! The sums of a survey. Their size is bounded, whatever the tree: histograms, the few largest, a limited number of owners.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -7,18 +7,18 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Serialize, Serializer};
 
-/// How many of the largest and most crowded are named.
+/// How many of the largest files and most crowded directories are named.
 const TOP: usize = 10;
 /// How many examples of odd names are kept.
 const EXAMPLES: usize = 5;
-/// Owners that are told apart; all others are one.
+/// How many owners are counted separately. All others are counted together.
 const OWNERS: usize = 1000;
 /// Directories deeper than this are counted together.
 pub const DEEPEST: usize = 128;
-/// File systems that are told apart.
+/// How many file systems are counted separately.
 const DEVICES: usize = 100;
 const DAY: i64 = 24 * 60 * 60;
-/// Upper bounds of age in seconds, and how each is called. Then comes what is older.
+/// Upper bounds of age in seconds, and their names. Older files are in one more class.
 pub const AGES: [(i64, &str); 8] = [
     (0, "in the future"),
     (DAY, "1 day"),
@@ -29,20 +29,20 @@ pub const AGES: [(i64, &str); 8] = [
     (2 * 365 * DAY, "2 years"),
     (5 * 365 * DAY, "5 years"),
 ];
-/// Powers of two, and nothing at all.
+/// One class for each power of two, and one for zero.
 pub const POWERS: usize = 65;
 
-/// Entries, and the bytes in them.
+/// A number of entries, and of their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Sum {
-    /// How many.
+    /// The number.
     pub entries: u64,
-    /// Bytes of content.
+    /// The bytes of their content.
     pub bytes: u64,
 }
 
 impl Sum {
-    /// Counts one more.
+    /// Adds one entry.
     pub fn add(&mut self, bytes: u64) {
         self.entries += 1;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -54,22 +54,22 @@ impl Sum {
     }
 }
 
-/// Which power of two holds a number: 0 for 0, `n` for what is at least 2 to the `n - 1` and less than 2 to the `n`.
+/// The class of a number: 0 for 0, `n` for at least 2 to the `n - 1` and less than 2 to the `n`.
 pub fn power(number: u64) -> usize {
     (u64::BITS - number.leading_zeros()) as usize
 }
 
-/// The largest few.
+/// The few largest of many.
 #[derive(Debug, Clone, Default)]
 pub struct Top(BinaryHeap<Reverse<(u64, Vec<u8>)>>);
 
 impl Top {
-    /// Whether something of this size is one of them so far.
+    /// Whether something of this size is among the largest so far.
     pub fn wants(&self, size: u64) -> bool {
         self.0.len() < TOP || self.0.peek().is_some_and(|Reverse((least, _))| size > *least)
     }
 
-    /// Takes it in, if it is.
+    /// Adds it, and drops the smallest if there are too many.
     pub fn add(&mut self, size: u64, path: Vec<u8>) {
         self.0.push(Reverse((size, path)));
         if self.0.len() > TOP {
@@ -77,7 +77,7 @@ impl Top {
         }
     }
 
-    /// The largest first.
+    /// Sorted, the largest first.
     pub fn sorted(&self) -> Vec<(u64, &[u8])> {
         let mut all: Vec<(u64, &[u8])> = self.0.iter().map(|Reverse((size, path))| (*size, &path[..])).collect();
         all.sort_by(|one, other| (Reverse(one.0), one.1).cmp(&(Reverse(other.0), other.1)));
@@ -101,7 +101,7 @@ struct Sized<'a> {
     path: Name<'a>,
 }
 
-/// A name in JSON: `{"text": "..."}`, or `{"bytes": "..."}` in base64 where it is not UTF-8.
+/// A name in JSON: `{"text": "..."}`, or `{"bytes": "..."}` in base64 if it is not UTF-8.
 pub struct Name<'a>(pub &'a [u8]);
 
 impl Serialize for Name<'_> {
@@ -113,12 +113,12 @@ impl Serialize for Name<'_> {
     }
 }
 
-/// How often something was seen, and the first few.
+/// How often something was seen, and its first occurrences.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Examples {
     /// How often.
     pub count: u64,
-    /// Some of them.
+    /// The first ones.
     #[serde(serialize_with = "names")]
     pub first: Vec<Vec<u8>>,
 }
@@ -128,7 +128,7 @@ fn names<S: Serializer>(names: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl Examples {
-    /// Counts one more.
+    /// Adds one.
     pub fn add(&mut self, path: impl FnOnce() -> Vec<u8>) {
         self.count += 1;
         if self.first.len() < EXAMPLES {
@@ -143,20 +143,20 @@ impl Examples {
     }
 }
 
-/// What belongs to whom.
+/// How much each owner has.
 #[derive(Debug, Clone, Default)]
 pub struct Owners {
     known: Vec<(u32, Sum)>,
     places: HashMap<u32, usize>,
     last: usize,
-    /// What belongs to those that are too many.
+    /// The sum of all owners that are not counted separately.
     pub others: Sum,
 }
 
 impl Owners {
-    /// Counts one more.
+    /// Adds one entry.
     pub fn add(&mut self, id: u32, bytes: u64) {
-        // Most entries belong to whom the one before belongs.
+        // Most entries have the same owner as the one before.
         if let Some((_, sum)) = self.known.get_mut(self.last).filter(|(known, _)| *known == id) {
             return sum.add(bytes);
         }
@@ -180,14 +180,14 @@ impl Owners {
         })
     }
 
-    /// Those with the most entries first.
+    /// Sorted, owners with the most entries first.
     pub fn sorted(&self) -> Vec<(u32, Sum)> {
         let mut all = self.known.clone();
         all.sort_by_key(|(id, sum)| (Reverse(sum.entries), *id));
         all
     }
 
-    /// Entries of all but this one.
+    /// The number of entries of all owners but this one.
     pub fn all_but(&self, id: u32) -> u64 {
         let known = self.known.iter().filter(|(known, _)| *known != id).map(|(_, sum)| sum.entries);
         known.sum::<u64>() + self.others.entries
@@ -219,7 +219,7 @@ impl Serialize for Owners {
     }
 }
 
-/// How many entries there are of each kind.
+/// The number of entries of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Kinds {
     /// Regular files.
@@ -237,7 +237,7 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// All of them.
+    /// The number of all entries.
     pub fn total(self) -> u64 {
         let Kinds { files, directories, links, fifos, sockets, devices } = self;
         files + directories + links + fifos + sockets + devices
@@ -256,35 +256,35 @@ impl Kinds {
 /// Files with several names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct HardLinks {
-    /// Names of such files.
+    /// The number of names of such files.
     pub names: u64,
-    /// How many files that is, if all their names are in the source.
+    /// The number of such files, if all their names are in the source.
     pub files: f64,
-    /// Bytes that a copy takes which makes each name a file of its own, more than there are.
+    /// How many more bytes a copy needs that makes each name a file of its own.
     pub more_bytes: f64,
-    /// The most names of one file.
+    /// The largest link count.
     pub most_names: u64,
 }
 
 /// Files with holes, or files that the file system compresses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Sparse {
-    /// How many.
+    /// The number of such files.
     pub files: u64,
-    /// Their bytes.
+    /// The sum of their lengths.
     pub bytes: u64,
-    /// The bytes that they take.
+    /// The bytes that they occupy.
     pub allocated: u64,
 }
 
-/// Kinds of extended attributes, ACLs among them.
+/// The kinds of extended attributes, including ACLs.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Attributes {
-    /// Directories that were looked at: all that could be read.
+    /// Directories that were examined: all that could be read.
     pub directories: u64,
-    /// Files that were looked at: a sample.
+    /// Files that were examined: a sample.
     pub files: u64,
-    /// By kind: how many of these directories and files have it.
+    /// For each kind, how many of these directories and files have it.
     pub kinds: BTreeMap<&'static str, (u64, u64)>,
 }
 
@@ -293,15 +293,15 @@ pub struct Attributes {
 pub struct Figures {
     /// Entries by kind.
     pub kinds: Kinds,
-    /// Bytes of content of all regular files, each name counted.
+    /// Bytes of content of all regular files; each name counts.
     pub bytes: u64,
-    /// Bytes that they take of the file system.
+    /// The bytes that they occupy in the file system.
     pub allocated: u64,
     /// Files by size: see [`power`].
     pub sizes: Vec<Sum>,
     /// Files by age: see [`AGES`].
     pub ages: Vec<Sum>,
-    /// Directories by how many are above them in the source.
+    /// Directories by their depth in the source.
     pub depths: Vec<u64>,
     /// Directories by the number of their entries: see [`power`].
     pub crowds: Vec<u64>,
@@ -329,7 +329,7 @@ pub struct Figures {
     pub longest_path: usize,
     /// Extended attributes.
     pub attributes: Attributes,
-    /// Directories on each file system, by its device.
+    /// The number of directories on each file system, by its device.
     pub file_systems: BTreeMap<u64, u64>,
 }
 
@@ -368,7 +368,7 @@ impl Figures {
         }
     }
 
-    /// Adds what another thread has counted.
+    /// Adds the counts of another thread.
     pub fn merge(&mut self, other: Figures) {
         self.kinds.merge(other.kinds);
         self.bytes += other.bytes;
@@ -402,14 +402,14 @@ impl Figures {
         other.file_systems.into_iter().for_each(|(device, count)| self.add_device(device, count));
     }
 
-    /// Entries that have extended attributes of this kind; of files an estimate.
+    /// The number of entries that have extended attributes of this kind; for files it is an estimate.
     pub fn with_attribute(&self, kind: &str) -> u64 {
         let (directories, files) = self.attributes.kinds.get(kind).copied().unwrap_or_default();
         let share = files as f64 / self.attributes.files.max(1) as f64;
         directories + (share * self.kinds.files as f64).round() as u64
     }
 
-    /// The least power of two below which so much of the files is; `None` if there are none.
+    /// The smallest power of two below which this share of the files is; `None` if there are no files.
     pub fn size_below(&self, share: f64) -> Option<u64> {
         let wanted = (self.kinds.files as f64 * share).ceil() as u64;
         let mut seen = 0;

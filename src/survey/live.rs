@@ -1,5 +1,5 @@
-//! A live trial: a sample of the tree is copied into a folder of its own at the destination for some seconds, by as many rsyncs as the run would
-//! have, and what the whole would take is told from that. The folder is gone afterwards, also after a failure or an interruption.
+//! A live trial: for some seconds, a sample of the tree is copied into a folder of its own at the destination, by as many rsyncs as the run would have. From
+//! this it is estimated how long the whole copy would take. The folder is removed afterwards, also after a failure or an interruption.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -22,22 +22,22 @@ use crate::scan::Weight;
 use crate::thread;
 use crate::trial::{self, Site, Stopper};
 
-/// Bytes of a KiB, in which rsync has its limits.
+/// The bytes of a KiB, the unit of rsync's limits.
 pub const KIB: u64 = 1024;
-/// Units of the sample. More are not needed for a trial of minutes.
+/// The number of units in the sample. A trial of minutes does not need more.
 const SAMPLE: usize = 4096;
-/// How many times the launches of a trial are drawn from anew to see how far the estimate goes apart.
+/// How often the launches of a trial are resampled to find the spread of the estimate.
 const DRAWS: usize = 400;
-/// The share of these draws that the range holds, in parts of a hundred.
+/// The share of these resamples that lies within the range, in per cent.
 pub const RANGE_HOLDS: usize = 80;
-/// A launch is given so much of the trial's time, and no less or more than these seconds.
+/// The part of the trial's time that a launch should take, within the bounds below.
 const PART: f64 = 0.1;
-/// Nor more than this part of the sample for each rsync.
+/// A launch gets at most this part of the sample for each rsync.
 const PARTS: usize = 8;
 const SHORTEST: f64 = 0.3;
 const LONGEST: f64 = 3.0;
 
-/// Options that are about DEST as it is, about names there that the trial would write beside, or about what the trial does itself.
+/// Options that concern the existing DEST, names in it outside of the trial's folder, or actions of the trial itself.
 const LEFT_OUT: [Opt; 22] = [
     Opt::Backup,
     Opt::BackupDir,
@@ -63,7 +63,7 @@ const LEFT_OUT: [Opt; 22] = [
     Opt::WriteBatch,
 ];
 
-/// Units drawn at random from all that a scan tells: each has the same chance.
+/// A random sample of all units that a scan reports: each has the same chance.
 #[derive(Debug)]
 pub struct Sample(Mutex<Drawn>);
 
@@ -74,14 +74,14 @@ struct Drawn {
     random: Random,
 }
 
-/// A unit: where it is, and what it weighs.
+/// A unit: its place and its weight.
 #[derive(Debug, Clone)]
 pub struct Unit {
     /// The root's base.
     pub base: PathBuf,
-    /// Path below it.
+    /// The path below the base.
     pub path: Vec<u8>,
-    /// The entries in it.
+    /// The weight of everything in it.
     pub weight: Weight,
 }
 
@@ -93,7 +93,7 @@ impl Default for Sample {
 }
 
 impl Sample {
-    /// Offers units.
+    /// Offers units for the sample.
     pub fn offer(&self, count: usize, unit: impl Fn(usize) -> Unit) {
         let mut drawn = lock(&self.0);
         let Drawn { units, seen, random } = &mut *drawn;
@@ -107,7 +107,7 @@ impl Sample {
         }
     }
 
-    /// Those that were drawn, in no order.
+    /// The units in the sample, in random order.
     fn take(self) -> VecDeque<Unit> {
         let Drawn { mut units, mut random, .. } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         for last in (1..units.len()).rev() {
@@ -117,7 +117,7 @@ impl Sample {
     }
 }
 
-/// SplitMix64.
+/// A random number generator (SplitMix64).
 #[derive(Debug)]
 struct Random(u64);
 
@@ -132,42 +132,42 @@ impl Random {
     }
 }
 
-/// What a trial has shown.
+/// The results of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trial {
-    /// Seconds that it took.
+    /// How many seconds it took.
     pub seconds: f64,
-    /// rsyncs at once.
+    /// The number of rsyncs at once.
     pub processes: usize,
-    /// Launches that came to their end.
+    /// The number of launches that finished.
     pub launches: usize,
-    /// Entries that they copied.
+    /// The number of entries that they copied.
     pub entries: u64,
-    /// Bytes in them.
+    /// The number of bytes in these.
     pub bytes: u64,
-    /// Launches that ended with an error about single entries.
+    /// The number of launches that ended with an error about single entries.
     pub with_errors: usize,
-    /// What the whole would take; `None` if too little came to its end.
+    /// The estimate for the whole; `None` if too little was finished.
     pub estimate: Option<Estimate>,
-    /// Options that had no part in it.
+    /// Options of the user that were left out of the trial.
     pub left_out: Vec<String>,
 }
 
-/// Seconds that a copy of the whole would take.
+/// Estimated seconds for a copy of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Of ten draws from the launches of the trial one says less.
+    /// One of ten resamples of the launches gives less.
     pub low: f64,
-    /// As the launches say together.
+    /// The estimate from all launches.
     pub likely: f64,
-    /// One says more.
+    /// One of ten resamples gives more.
     pub high: f64,
 }
 
-/// Copies what fits into `time`, and estimates what a copy of `whole` would take.
+/// Copies as much as fits into `time`, and estimates how long a copy of `whole` would take.
 ///
 /// # Errors
-/// The folder cannot be made or removed; an rsync failed; stopped.
+/// The folder cannot be created or removed, an rsync failed, or the trial was stopped.
 pub fn run(
     config: &Config,
     bwlimit: Option<u64>,
@@ -181,7 +181,7 @@ pub fn run(
     let site = Site::make(&config.destination, &connection, &config.cwd, stopper)
         .map_err(|error| error.remedy("make DEST before a trial, or leave out --trial-seconds"))?;
     let done = copy(config, &options, bwlimit, sample, time, &site, stopper);
-    // Also after a failure: and what could not be removed is told.
+    // The folder is removed even after a failure, and an error in this is reported.
     let closed = site.close();
     let (launches, seconds) = done?;
     closed?;
@@ -195,18 +195,18 @@ pub fn run(
     Ok(Trial { seconds, processes, launches: count, entries, bytes, with_errors, estimate, left_out })
 }
 
-/// The options of a launch of the trial, and what of the user's it has not.
+/// The options of a launch of the trial, and the user's options that are left out.
 fn options(typed: &Options) -> Result<(Vec<OsString>, Vec<String>)> {
     let kept = guard::keeping(typed)?;
     let is_left_out = |opt: Opt| LEFT_OUT.contains(&opt);
     let left_out = kept.settings().iter().filter(|setting| is_left_out(setting.spec.id));
-    // The bandwidth is divided.
+    // The bandwidth limit is not lost: it is divided among the rsyncs.
     let left_out = left_out
         .filter(|setting| setting.spec.id != Opt::Bwlimit)
         .map(|setting| format!("--{}", setting.spec.name()))
         .collect();
     let kept = kept.without(|setting| is_left_out(setting.spec.id) || setting.spec.group == Group::Printing);
-    // A list of names takes back the recursion of -a.
+    // A list of names cancels the recursion of -a.
     let more = ["-R", "-r", "--files-from=-", "--from0"].map(OsString::from);
     Ok((kept.argv().into_iter().chain(more).collect(), left_out))
 }
@@ -218,17 +218,17 @@ struct Launch {
     code: u8,
 }
 
-/// What the threads of a trial share.
+/// The state that the threads of a trial share.
 struct Shared {
     units: VecDeque<Unit>,
-    /// The most units of a launch.
+    /// The largest number of units for a launch.
     most: usize,
     fit: Fit,
     launches: Vec<Launch>,
     running: Vec<Arc<Control>>,
     failed: Option<Error>,
     over: bool,
-    /// Threads that still copy.
+    /// The number of threads that still copy.
     lanes: usize,
 }
 
@@ -276,7 +276,7 @@ fn copy(
                 return Err(error);
             }
         }
-        // What still runs when the time is over is not counted.
+        // Launches that are still running when the time is over are not counted.
         let waiting = lock(&shared);
         let rest = time.saturating_sub(began.elapsed());
         let (mut shared, _) = changed
@@ -291,7 +291,7 @@ fn copy(
     failed.map_or(Ok((launches, seconds)), Err)
 }
 
-/// The units of the next launch: of one base, and as much as is worth its time.
+/// The units of the next launch: all of one base, and as many as fill its time.
 fn next(shared: &Mutex<Shared>, part: f64) -> Option<(Vec<Unit>, Arc<Control>)> {
     let mut shared = lock(shared);
     if shared.over {
@@ -299,7 +299,7 @@ fn next(shared: &Mutex<Shared>, part: f64) -> Option<(Vec<Unit>, Arc<Control>)> 
     }
     let first = shared.units.pop_front()?;
     let model = shared.fit.model();
-    // As long as nothing has ended nobody knows how long anything takes.
+    // Before the first launch has ended it is unknown how long anything takes, so the first launches are smaller.
     let part = if shared.launches.is_empty() { part / 3.0 } else { part };
     let mut weight = first.weight;
     let mut batch = vec![first];
@@ -367,7 +367,7 @@ fn take(shared: &Mutex<Shared>, batch: &[Unit], control: &Arc<Control>, took: Du
     }
 }
 
-/// What the whole would take by these launches, and by draws from them.
+/// The estimate for the whole from these launches, and from resamples of them.
 fn estimate(launches: &[Launch], whole: Weight, processes: usize, bwlimit: Option<u64>) -> Option<Estimate> {
     const FEWEST: usize = 3;
     if launches.len() < FEWEST {

@@ -1,4 +1,4 @@
-//! What of a tree the options of rsync would not carry over.
+//! Properties of a tree that the options of rsync would not preserve.
 
 use serde::Serialize;
 
@@ -6,29 +6,29 @@ use super::collect::{ACL, CAPABILITIES, DEFAULT_ACL, FOREIGN_ACL, SELINUX, TRUST
 use super::figures::Figures;
 use crate::rsync::options::{Meaning, Superuser};
 
-/// Something that the destination would lack.
+/// A property that would be lost at the destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loss {
-    /// What, in the plural.
+    /// What would be lost, in the plural.
     pub what: String,
-    /// How many entries are concerned; of extended attributes of files an estimate.
+    /// How many entries are concerned; for extended attributes of files it is an estimate.
     pub entries: u64,
-    /// What becomes of it.
+    /// What happens to it.
     pub becomes: String,
-    /// What would carry it over.
+    /// What would preserve it.
     pub instead: String,
 }
 
-/// Who writes at the destination.
+/// The user who writes at the destination.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer {
-    /// It may do everything; `None` if nobody knows it here.
+    /// Whether the user may do everything; `None` if this is unknown.
     pub is_root: Option<bool>,
-    /// Its number, if it is the user of this process.
+    /// The user ID, if it is the user of this process.
     pub user: Option<u32>,
 }
 
-/// All losses, those first that lose whole entries.
+/// All losses; losses of whole entries come first.
 pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
     let mut losses = Vec::new();
     let mut say = |entries: u64, what: &str, becomes: &str, instead: &str| {

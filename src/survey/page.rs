@@ -1,4 +1,4 @@
-//! A survey as a page, in the manner of the report of a run: charts of its histograms, and everything else that its text says.
+//! A survey as a page, in the style of the report of a run: charts of its histograms, and all other contents of its text form.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use crate::size::human;
 
 const SCRIPT: &str = include_str!("draw.js");
 
-/// What the charts are drawn of.
+/// The data of a chart.
 #[derive(Serialize)]
 struct Chart {
     id: String,
@@ -22,7 +22,7 @@ struct Chart {
     what: &'static str,
     labels: Vec<String>,
     values: Vec<u64>,
-    /// The values are bytes.
+    /// Whether the values are bytes.
     bytes: bool,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn write(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     sheet::write(out, &title, &body(report, &charts), &data, SCRIPT)
 }
 
-/// One for the number of each histogram, and one for its bytes where it has some.
+/// A chart for the numbers of each histogram, and one for its bytes if it has any.
 fn charts(histograms: &[Histogram]) -> Vec<(String, Chart)> {
     let mut charts = Vec::new();
     for Histogram { title, bars } in histograms {

@@ -1,4 +1,4 @@
-//! A survey for a person: what matters on one screen, then the details.
+//! A survey as text: the most important results on one screen, then the details.
 
 use std::fmt::{Display, Write as _};
 
@@ -8,12 +8,12 @@ use super::{Division, Report};
 use crate::entry::Printable;
 use crate::size::{grouped, human};
 
-/// How wide the longest bar of a histogram is.
+/// The length of the longest bar of a histogram.
 const BAR: usize = 30;
-/// Owners that are shown.
+/// How many owners are shown.
 pub(super) const SHOWN: usize = 10;
 
-/// Everything.
+/// The whole text.
 pub(super) fn text(report: &Report) -> String {
     let mut text = screen(report);
     text.push_str("\nDetails\n");
@@ -167,14 +167,14 @@ fn details(text: &mut String, report: &Report) {
     examples(text, "What could not be read", &report.unread);
 }
 
-/// How many there are of what, by something that is ordered.
+/// How many entries there are in each class of an ordered property.
 pub(super) struct Histogram {
     pub title: &'static str,
-    /// What each bar is of, how many there are, and their bytes. None is empty.
+    /// For each bar its class, the number of entries, and their bytes. No bar is empty.
     pub bars: Vec<(String, u64, Option<u64>)>,
 }
 
-/// All that there are bars for.
+/// All histograms.
 pub(super) fn histograms(figures: &Figures) -> Vec<Histogram> {
     let below = |power: usize| match power {
         0 => "empty".to_owned(),
@@ -209,7 +209,7 @@ pub(super) fn histograms(figures: &Figures) -> Vec<Histogram> {
     all.into_iter().filter(|(_, bars)| !bars.is_empty()).map(|(title, bars)| Histogram { title, bars }).collect()
 }
 
-/// What else is worth a line.
+/// Further results that deserve a line.
 pub(super) fn also(figures: &Figures) -> Vec<String> {
     let links = figures.hard_links;
     let mut also = Vec::new();

@@ -1,7 +1,7 @@
-//! A folder: an open directory below the root, and the making of things in it.
+//! A folder: an open directory below the root, in which things are created.
 //!
-//! Owns all system calls that write. Everything is relative to the handle and follows no symbolic link; the path is only for error
-//! messages. New things appear with their final permission bits and times, except directories, which are settled at the end.
+//! All system calls that write are in this module. Everything is relative to the handle and follows no symbolic link; the path is only for error messages.
+//! New entries are created with their final permission bits and times, except directories, which get these at the end.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 
 /// Content is written in blocks of this many bytes.
 const BLOCK: usize = 64 * 1024;
-/// Random bytes of an island, and the distance from one to the next.
+/// The size of an island of random bytes, and the distance from one to the next.
 const ISLAND: u64 = 4096;
 const ISLAND_DISTANCE: u64 = 128 * 1024;
 
@@ -30,7 +30,7 @@ pub(super) struct Folder {
     path: PathBuf,
 }
 
-/// What every entry has, besides its name and type.
+/// The attributes of every entry, besides its name and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) mode: u32,
@@ -42,14 +42,14 @@ pub(super) struct Attributes {
 pub(super) struct Mtime(pub(super) i64, pub(super) u32);
 
 impl Mtime {
-    /// A time from 2001 to 2017, in whole seconds now and then.
+    /// A time from 2001 to 2017, sometimes in whole seconds.
     pub(super) fn random(random: &mut Random) -> Self {
         let seconds = 1_000_000_000 + random.below(500_000_000) as i64;
         Mtime(seconds, if random.percent(25) { 0 } else { random.below(1_000_000_000) as u32 })
     }
 }
 
-/// What a name is.
+/// The type and attributes of a name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) kind: FileType,
@@ -58,7 +58,7 @@ pub(super) struct Found {
 }
 
 impl Folder {
-    /// Makes `root`, or takes it if it is an empty directory.
+    /// Creates `root`, or takes it if it is an empty directory.
     pub(super) fn new_root(root: &Path) -> Result<Folder> {
         match mkdirat(CWD, root, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -94,7 +94,7 @@ impl Folder {
         Ok(reached)
     }
 
-    /// The names in here, sorted.
+    /// The names in this folder, sorted.
     pub(super) fn names(&self) -> Result<Vec<Vec<u8>>> {
         let list = || {
             let mut names = Vec::new();
@@ -118,19 +118,19 @@ impl Folder {
         Ok(Found { kind, mode: mode & 0o7777, size: stat.stx_size })
     }
 
-    /// Makes a directory that only the caller can enter, until it is settled.
+    /// Creates a directory that only the caller can enter, until it is settled.
     pub(super) fn make_dir(&self, name: &[u8]) -> Result<()> {
         mkdirat(&self.handle, name, Mode::RWXU).map_err(|errno| self.failed("make the directory", name, errno))
     }
 
-    /// Makes a file, or fails if the name exists.
+    /// Creates a file, or fails if the name exists.
     pub(super) fn make_file(&self, name: &[u8], size: u64, fill: Fill, content: u64, to: Attributes) -> Result<()> {
         self.write_file(name, OFlags::CREATE | OFlags::EXCL, size, fill, content, to)
     }
 
-    /// Gives a file that exists other content.
+    /// Gives an existing file other content.
     pub(super) fn rewrite(&self, name: &[u8], size: u64, content: u64, to: Attributes) -> Result<()> {
-        // Without privileges, a file without the w bit could not be opened.
+        // Without privileges, a file without the w bit cannot be opened for writing.
         chmodat(&self.handle, name, Mode::RUSR | Mode::WUSR, AtFlags::empty())
             .map_err(|errno| self.failed("change the mode of", name, errno))?;
         self.write_file(name, OFlags::TRUNC, size, Fill::Random, content, to)
@@ -152,7 +152,7 @@ impl Folder {
         self.touch(name, mtime)
     }
 
-    /// Makes a FIFO or a socket.
+    /// Creates a FIFO or a socket.
     pub(super) fn make_special(&self, name: &[u8], kind: FileType, to: Attributes) -> Result<()> {
         mknodat(&self.handle, name, kind, Mode::RUSR, 0)
             .map_err(|errno| self.failed("make the special file", name, errno))?;
@@ -160,7 +160,7 @@ impl Folder {
         self.touch(name, to.mtime)
     }
 
-    /// Makes `name` a hard link of what is at `path` below `root`.
+    /// Makes `name` a hard link to the entry at `path` below `root`.
     pub(super) fn make_link(&self, name: &[u8], root: &Folder, path: &[u8]) -> Result<()> {
         let (above, old) = split(path);
         let above = root.reach(above)?;
@@ -216,7 +216,7 @@ impl Folder {
     }
 }
 
-/// The path of the folder above, empty if that is the root, and the last name.
+/// The path of the folder above, empty if that is the root, and the last component.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),

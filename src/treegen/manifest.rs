@@ -13,8 +13,8 @@ use super::random::Random;
 use super::{Fill, Totals};
 use crate::error::{EXIT_FILE_IO, Error, Result};
 
-/// Makes the tree that `manifest` lists in `root`, which must be empty or not exist yet. Runs in the current rayon pool; the
-/// manifest is held in memory.
+/// Creates the tree that `manifest` lists in `root`, which must be empty or not exist yet. Runs in the current rayon pool; the whole manifest is kept in
+/// memory.
 ///
 /// A manifest has one line per entry, fields separated by one tab, so that a name can contain neither tab nor newline:
 ///
@@ -24,8 +24,8 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 /// l <mode> 0 <path> <target>     a symbolic link, whose mode is ignored
 /// ```
 ///
-/// The mode is octal, the size in bytes, the path relative to the root, the target as it stands. A directory comes before what is in
-/// it. Content, as `fill` says, and modification times follow from `seed` and the number of the line.
+/// The mode is octal, the size in bytes, the path relative to the root, the target unchanged. A directory comes before its contents. Content, as `fill` says,
+/// and modification times follow from `seed` and the number of the line.
 ///
 /// ```
 /// use multi_sync::harness::treegen::{Fill, from_manifest};
@@ -81,7 +81,7 @@ pub fn from_manifest(root: &Path, manifest: impl BufRead, fill: Fill, seed: u64)
         let folder = root.reach(above)?;
         others.iter().try_for_each(|other| other.make(&folder, fill))
     })?;
-    // The lowest first, because a mode may lock what is below.
+    // The deepest first, because a mode may forbid access to what is below.
     dirs.sort_unstable_by(|a, b| b.0.cmp(&a.0));
     for (path, attributes) in dirs.iter().filter(|(path, _)| path != b".") {
         root.reach(path)?.settle(*attributes)?;
@@ -91,7 +91,7 @@ pub fn from_manifest(root: &Path, manifest: impl BufRead, fill: Fill, seed: u64)
     Ok(totals)
 }
 
-/// Something else than a directory.
+/// An entry that is not a directory.
 struct Other {
     name: Vec<u8>,
     attributes: Attributes,

@@ -1,7 +1,7 @@
 //! Seeded changes to a tree, for tests of updates and deletions.
 //!
-//! The same seed changes equal trees in the same way. Every change is one that rsync can see: whatever gets other content also gets
-//! another modification time, later than any that this module's siblings give.
+//! The same seed changes equal trees in the same way. Every change is visible to rsync: an entry that gets other content also gets another modification time,
+//! later than any that this module's siblings give.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::random::Random;
 use crate::entry::Printable;
 use crate::error::Result;
 
-/// One change that was made. Prints as one line.
+/// A change that was made. Prints as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The path that was changed, relative to the root.
@@ -24,14 +24,14 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
-/// What happened.
+/// The kind of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeKind {
     /// A new file, or a new directory with one file.
     Add,
-    /// Removed, with all that was below.
+    /// Removed, with everything below.
     Remove,
-    /// A file with other content of another size.
+    /// A file with other content of a different size.
     Content,
     /// A file with other content of the same size.
     SameSize,
@@ -39,18 +39,18 @@ pub enum ChangeKind {
     Touch,
     /// Other permission bits.
     Chmod,
-    /// A file that is a directory now, with one file in it.
+    /// A file that has become a directory, with one file in it.
     FileToDir,
-    /// A directory that is a file now.
+    /// A directory that has become a file.
     DirToFile,
-    /// Moved to this path, with all that is below.
+    /// Moved to this path, with everything below.
     Rename(Vec<u8>),
 }
 
-/// Makes `count` changes to the tree at `root` and says which, in order; a later one may hit what an earlier one left. Nothing is
-/// changed in the root's own permission bits.
+/// Makes `count` changes to the tree at `root` and returns them, in order. A later change may affect the result of an earlier one. The permission bits of the
+/// root itself are not changed.
 ///
-/// The caller must be able to enter and list all directories and to own what is there. Memory is proportional to the tree.
+/// The caller must be able to enter and list all directories and must own everything. Memory is proportional to the tree.
 pub fn mutate(root: &Path, seed: u64, count: u64) -> Result<Vec<Change>> {
     let mut tree = Tree { root: Folder::existing(root)?, random: Random::part(seed, 1), names: BTreeMap::new() };
     tree.list(&[])?;
@@ -60,7 +60,7 @@ pub fn mutate(root: &Path, seed: u64, count: u64) -> Result<Vec<Change>> {
 struct Tree {
     root: Folder,
     random: Random,
-    /// Everything that is there, by path.
+    /// All existing entries, by path.
     names: BTreeMap<Vec<u8>, FileType>,
 }
 
@@ -94,7 +94,7 @@ impl Tree {
             8 => (self.any(|_| true), ChangeKind::Rename(Vec::new())),
             _ => (None, ChangeKind::Add),
         };
-        // Without anything suitable, something is added.
+        // If there is nothing suitable, something is added.
         let Some(path) = path else { return self.add() };
         let kind = match kind {
             ChangeKind::Rename(_) => self.rename(&path)?,
@@ -144,7 +144,7 @@ impl Tree {
             ChangeKind::SameSize if size > 0 => {
                 folder.rewrite(name, size, self.random.next(), Attributes { mode, mtime })?;
             }
-            // There is no other content of size 0.
+            // Only one content has size 0, so the size must change.
             ChangeKind::Content | ChangeKind::SameSize => {
                 let shrink = size > 0 && self.random.percent(50);
                 let size = if shrink { size / 2 } else { size + 1 + self.random.below(1000) };
@@ -178,7 +178,7 @@ impl Tree {
             self.close(from)?;
         } else {
             let into = self.open(&target)?;
-            // Without privileges, only a directory with the w bit can get another `..`.
+            // Without privileges, a directory without the w bit cannot be moved, because its `..` changes.
             let mode = from.folder.look(name)?;
             if mode.kind == FileType::Directory {
                 from.folder.chmod(name, 0o700)?;
@@ -201,7 +201,7 @@ impl Tree {
         folder.remove(name)
     }
 
-    /// Takes a path and all below it out of the list.
+    /// Removes a path and everything below it from the list.
     fn take(&mut self, path: &[u8]) -> Vec<(Vec<u8>, FileType)> {
         let below = join(path, b"");
         let mut taken: Vec<(Vec<u8>, FileType)> = self.names.remove_entry(path).into_iter().collect();
@@ -227,7 +227,7 @@ impl Tree {
         Ok(())
     }
 
-    /// A directory, perhaps the root.
+    /// A directory, possibly the root.
     fn any_dir(&mut self) -> Vec<u8> {
         if self.random.percent(10) {
             return Vec::new();
@@ -256,14 +256,14 @@ impl Tree {
         Ok(Opened { folder, mode })
     }
 
-    /// Gives the directory its mode back, and a new time: that of the change would depend on the clock.
+    /// Restores the mode of the directory, and sets a new time, because the time of the change would depend on the clock.
     fn close(&mut self, opened: Opened) -> Result<()> {
         let mtime = self.mtime();
         opened.folder.settle(Attributes { mode: opened.mode, mtime })
     }
 }
 
-/// A directory that can be written, and the mode it had.
+/// A directory that can be written, and its original mode.
 struct Opened {
     folder: Folder,
     mode: u32,

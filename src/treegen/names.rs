@@ -1,6 +1,6 @@
 //! Odd names: each one has been misread by some tool, shell or list format, and must arrive unchanged.
 //!
-//! Owns the list of names and the fixed tree that has all of them.
+//! This module contains the list of names and the fixed tree that has all of them.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::error::Result;
 /// The length of [`deep_path`].
 pub const DEEP_PATH_BYTES: usize = 4000;
 
-/// The longest name that the usual file systems allow.
+/// The longest name on common file systems, in bytes.
 const LONGEST: usize = 255;
 
-/// What the odd names at the top level of [`odd_names`] are; those one level down are the other.
+/// Whether the odd names at the top level of [`odd_names`] are files or directories; those one level down are the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopLevel {
     /// Files.
@@ -23,11 +23,11 @@ pub enum TopLevel {
     Dirs,
 }
 
-/// Makes the fixed tree of odd names in `root`, which must be empty or not exist yet.
+/// Creates the fixed tree of odd names in `root`, which must be empty or not exist yet.
 ///
-/// Each of [`all_odd_names`] is there at the top level and in the directory `below`, as a file in one and as a directory with a file
-/// `within` in the other; make both trees to have every combination. One more file is at [`deep_path`].
-/// Fails if the file system cannot have such names, for example because it insists on UTF-8.
+/// Each of [`all_odd_names`] exists at the top level and in the directory `below`, as a file in one and as a directory with a file `within` in the other;
+/// create both trees for all combinations. One more file is at [`deep_path`]. Fails if the file system does not support such names, for example because it
+/// insists on UTF-8.
 pub fn odd_names(root: &Path, top: TopLevel) -> Result<Totals> {
     let root = Folder::new_root(root)?;
     let mut totals = Totals::default();
@@ -52,10 +52,10 @@ pub fn odd_names(root: &Path, top: TopLevel) -> Result<Totals> {
     Ok(totals)
 }
 
-/// The odd names. None is `.` or `..`, none is equal to another, all are at most 255 bytes long.
+/// The odd names. None is `.` or `..`, no two are equal, and all are at most 255 bytes long.
 pub fn all_odd_names() -> Vec<Vec<u8>> {
     let plain: &[&[u8]] = &[
-        // Options, and rules of filters and lists.
+        // Options, and rules in filters and lists.
         b"-",
         b"--",
         b"-rf",
@@ -144,7 +144,7 @@ pub fn all_odd_names() -> Vec<Vec<u8>> {
         b"\x07\x08\x0b\x0c",
         b"\x1b[31mred",
         b"\x7f",
-        // Bytes.
+        // Bytes that are not ASCII.
         b"\xff",
         b"\xfe\xff",
         b"latin1 \xe9",
@@ -159,7 +159,7 @@ pub fn all_odd_names() -> Vec<Vec<u8>> {
         "\u{202e}right to left".as_bytes(),
         "\u{2028}".as_bytes(),
         "\u{85}".as_bytes(),
-        // Words that mean something elsewhere.
+        // Words that have a special meaning elsewhere.
         b"CON",
         b"con",
         b"null",

@@ -1,6 +1,6 @@
 //! Odd trees: a bit of everything that a tree can contain without privileges, for property tests.
 //!
-//! One thread makes them, entry by entry; they are meant to be small.
+//! A single thread creates them, entry by entry; they are meant to be small.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::error::Result;
 /// What an odd tree may contain besides files, directories, symbolic links, FIFOs, hard links, sparse files and odd times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Odd {
-    /// Names below the root; the tree has exactly so many.
+    /// The number of names below the root; the tree has exactly this number.
     pub entries: u64,
-    /// Directories are nested at most so deep.
+    /// The deepest nesting of directories.
     pub depth: u32,
     /// Whether some names are odd ones.
     pub names: bool,
@@ -37,10 +37,10 @@ impl Odd {
     }
 }
 
-/// Makes an odd tree in `root`, which must be empty or not exist yet.
+/// Creates an odd tree in `root`, which must be empty or not exist yet.
 ///
-/// Symbolic links point to neighbours, to directories, to nothing and to absolute paths that do not exist; hard links of files and of
-/// symbolic links lead from anywhere in the tree to anywhere.
+/// Symbolic links point to neighbours, to directories, to nothing and to absolute paths that do not exist. Hard links of files and of symbolic links connect
+/// arbitrary places in the tree.
 pub fn odd_tree(root: &Path, odd: &Odd, seed: u64) -> Result<Totals> {
     let mut making = Making {
         odd,
@@ -74,14 +74,14 @@ struct Making<'a> {
 struct MadeDir {
     path: Vec<u8>,
     level: u32,
-    /// Names within, for symbolic links to point to.
+    /// Names in it, as targets for symbolic links.
     names: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
 struct Linkable {
     path: Vec<u8>,
-    /// None for a symbolic link.
+    /// `None` for a symbolic link.
     size: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// A name that is still free in this directory.
+    /// A name that is still unused in this directory.
     fn name(&mut self, at: usize) -> Vec<u8> {
         loop {
             let mut name = if self.odd.names && self.random.percent(30) {
@@ -144,7 +144,7 @@ impl Making<'_> {
                 format!("n{}", self.random.below(1000)).into_bytes()
             };
             let path = join(&self.dirs[at].path, &name);
-            // The path must stay usable as an argument for those who compare with other tools.
+            // The path must be short enough for an argument, for tests that compare with other tools.
             if path.len() > 2000 {
                 name = format!("s{}", self.random.below(1_000_000)).into_bytes();
             }
@@ -189,7 +189,7 @@ impl Making<'_> {
         *self.random.pick(&[0o755, 0o755, 0o700, 0o750, 0o1777, 0o2755, 0o775])
     }
 
-    /// Gives the directories their attributes, the lowest first: nothing is made in them any more.
+    /// Gives the directories their attributes, the deepest first: nothing is created in them any more.
     fn settle(&mut self) -> Result<()> {
         for at in (0..self.dirs.len()).rev() {
             let mode = if at == 0 { 0o755 } else { self.dir_mode() };

@@ -1,8 +1,8 @@
-//! Numbers from a seed, the same on every machine and for ever.
+//! Random numbers from a seed, the same on every machine and forever.
 //!
-//! The generator is SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014). It is written out
-//! here because a crate may change its sequence with a new version, and the mathematical functions of the system are avoided
-//! because they round differently from one to another. Nothing here is fit for secrets.
+//! The generator is SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014). It is implemented here because a crate may
+//! change its sequence with a new version. The mathematical functions of the system are avoided, because they round differently on different systems. Nothing
+//! here is suitable for secrets.
 
 use super::Sizes;
 
@@ -17,7 +17,7 @@ impl Random {
         Random { state: seed }
     }
 
-    /// An independent sequence for part `index` of what this seed makes.
+    /// An independent sequence for part `index` of a tree with this seed.
     pub(super) fn part(seed: u64, index: u64) -> Self {
         Random::new(Random::new(seed).next() ^ Random::new(!index).next())
     }
@@ -30,22 +30,22 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number less than `bound`, 0 if that is 0.
+    /// A number less than `bound`, or 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// An index of a list of this length.
+    /// An index into a list of this length.
     pub(super) fn index(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }
 
-    /// One of these. The list must not be empty.
+    /// A random element. The list must not be empty.
     pub(super) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.index(list.len())]
     }
 
-    /// True in so many of a hundred cases.
+    /// True with this probability in per cent.
     pub(super) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -74,7 +74,7 @@ impl Random {
     }
 }
 
-/// e to the power of x, from additions and multiplications only: those are exact to the bit everywhere.
+/// e to the power of x, computed only with additions and multiplications, because their results are identical everywhere.
 fn exp(x: f64) -> f64 {
     let x = x.clamp(-60.0, 60.0);
     let small = x / 1024.0;

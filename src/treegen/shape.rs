@@ -1,7 +1,6 @@
-//! Regular trees: how the entries are spread over directories, and the making of them in parallel.
+//! Regular trees: how the entries are distributed over directories, and their creation in parallel.
 //!
-//! The plan is made first, by one thread; then each directory depends only on the plan and its own number, so that the threads
-//! may finish in any order.
+//! The plan is made first, by one thread. Then each directory depends only on the plan and its own number, so that the threads may finish in any order.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,7 +40,7 @@ pub(super) fn generate(root: &Path, spec: &Spec, seed: u64) -> Result<Totals> {
     }
 }
 
-/// A directory to be made; the first one is the root.
+/// A directory to be created; the first one is the root.
 #[derive(Debug, Default, Clone)]
 struct Planned {
     level: u32,
@@ -106,7 +105,7 @@ fn plan(spec: &Spec, seed: u64) -> Result<Vec<Planned>> {
     Ok(planned)
 }
 
-/// A tree being made.
+/// A tree that is being created.
 struct Making<'a> {
     spec: &'a Spec,
     seed: u64,
@@ -117,7 +116,7 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Fills and settles a folder, then starts the ones below it, which are opened only when their turn comes.
+    /// Fills and settles a folder, then starts the ones below it, which are opened only when it is their turn.
     fn dir<'s>(&'s self, scope: &Scope<'s>, number: usize, folder: Folder) {
         if self.failed.load(Ordering::Relaxed) {
             return;

@@ -1,6 +1,6 @@
 //! Hard links as two partitions of the same names, one per side, and where they differ.
 //!
-//! Only names that both sides have belong here; a link that leaves the tree is not seen and makes no difference.
+//! Only names that both sides have are considered. A link that leaves the tree is not seen and makes no difference.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ impl Links {
         self.names.push((path, ids));
     }
 
-    /// The names whose groups differ. The partitions are equal exactly if there is none: a group is known by its first name.
+    /// The names whose groups differ. The partitions are equal if and only if there is none: a group is identified by its first name.
     pub(super) fn relinked(mut self) -> Vec<Relinked> {
         self.names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let mut firsts: Both<HashMap<FileId, usize>> = Both::default();

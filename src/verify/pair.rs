@@ -1,7 +1,7 @@
-//! Compares one name in two directories: its attributes, its content, never what lies below it.
+//! Compares one name in two directories: its attributes and its content, but never what lies below it.
 //!
-//! Everything is reached from the handles of the two directories, so that the length of the path does not matter. Only regular
-//! files are opened, and even those without waiting, in case one has just become a FIFO.
+//! Everything is accessed through the handles of the two directories, so that the length of the path does not matter. Only regular files are opened, and
+//! without blocking, in case one has just become a FIFO.
 
 use std::cmp::Ordering;
 use std::ffi::{CStr, CString};
@@ -31,7 +31,7 @@ pub(super) fn buffers() -> Buffers {
     Both { left: vec![0; BLOCK], right: vec![0; BLOCK] }
 }
 
-/// What a pair is to those who walk the tree.
+/// The result of a pair for the walk.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
     /// Two directories, whose content is still to be compared.
@@ -42,7 +42,7 @@ pub(super) enum Outcome {
     Done,
 }
 
-/// Compares what `name` is in both directories and hands every difference to `found`.
+/// Compares the entries called `name` in both directories and passes every difference to `found`.
 pub(super) fn compare(
     options: &Options,
     dirs: Both<&OwnedFd>,
@@ -113,7 +113,7 @@ pub(super) fn compare(
     }
 }
 
-/// Hands the errors of a call on both sides to `found`.
+/// Passes the errors of a call on both sides to `found`.
 pub(super) fn unreadable(errors: Vec<(Side, Errno)>, found: &mut dyn FnMut(DifferenceKind)) {
     for (side, errno) in errors {
         found(DifferenceKind::Unreadable { side, errno: errno.raw_os_error() });
@@ -221,8 +221,8 @@ fn xattrs(dirs: Both<&OwnedFd>, name: &CStr, buffers: &mut Buffers, found: &mut 
     }
 }
 
-/// A short path to `name` below an open directory. There are no extended attribute calls relative to a handle before Linux 6.13,
-/// and a symbolic link or a FIFO cannot be opened to have its own.
+/// A short path to `name` below an open directory, needed because before Linux 6.13 there are no calls for extended attributes relative to a handle, and a
+/// symbolic link or a FIFO cannot be opened for them.
 fn proc_path(dir: &OwnedFd, name: &CStr) -> CString {
     let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
     path.extend_from_slice(name.to_bytes());

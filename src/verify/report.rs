@@ -1,4 +1,4 @@
-//! What a comparison found: differences and the report that holds them, in words for a person.
+//! The result of a comparison: differences and the report that contains them, with their text for users.
 //!
 //! Nothing here reads a tree.
 
@@ -6,15 +6,15 @@ use std::fmt;
 
 use crate::entry::Printable;
 
-/// What [`compare`](super::compare) found. Prints as one line per kept difference, and one more if others were not kept.
+/// The result of [`compare`](super::compare). Prints as one line per kept difference, and one more if others were not kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Names looked at, on either side; the roots, and what lies below a name that only one side has, are not counted.
+    /// The number of names that were looked at, on either side; the roots, and names below a name that only one side has, are not counted.
     pub entries: u64,
-    /// Differences found.
+    /// The number of differences found.
     pub found: u64,
-    /// The differences that were kept, sorted by path; all of them unless [`Options::keep`](super::Options::keep) was less. Which
-    /// are kept then depends on the order in which the threads found them.
+    /// The differences that were kept, sorted by path; all of them unless [`Options::keep`](super::Options::keep) was smaller. Which ones are kept then
+    /// depends on the order in which the threads found them.
     pub differences: Vec<Difference>,
 }
 
@@ -95,8 +95,8 @@ pub enum DifferenceKind {
     },
     /// An extended attribute of this name is missing on one side, or its values differ.
     Xattr(Vec<u8>),
-    /// The name is hard-linked to other names than on the other side. A group is known by its first name in the order of bytes,
-    /// among the names that both sides have; each name whose groups begin differently is one difference.
+    /// The name is hard-linked to other names than on the other side. A group is identified by its first name in byte order, among the names that both sides
+    /// have; each name whose groups begin differently is one difference.
     HardLinks {
         /// First name of the group on the left, which is the path itself for a group of one.
         left: Vec<u8>,
@@ -112,7 +112,7 @@ pub enum DifferenceKind {
     },
     /// The name, or the content of the file or directory, cannot be read; what is below an unreadable directory is not compared.
     Unreadable {
-        /// Where.
+        /// The side on which it cannot be read.
         side: Side,
         /// The error number of the failed call.
         errno: i32,

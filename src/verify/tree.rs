@@ -1,8 +1,8 @@
 //! The walk over both trees at once: lists each pair of directories, compares the names they share, and goes down.
 //!
-//! Each pair of directories is a task of the rayon pool, large ones are several, and no task waits for another: a finished
-//! directory starts the ones below it. Tasks start newest first, so few directories are open at a time; when too many are
-//! nevertheless, their handles are closed and found again from the root, name by name.
+//! Each pair of directories is a task of the rayon pool, a large pair is several tasks, and no task waits for another: a finished directory starts the ones
+//! below it. The newest tasks start first, so that few directories are open at a time. If there are too many nevertheless, their handles are closed, and the
+//! directories are opened again from the root, name by name.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -21,11 +21,11 @@ use super::pair::{self, Buffers, Outcome, Sides};
 use super::{Both, Difference, DifferenceKind, Options, Report, Side};
 use crate::error::{Error, Result};
 
-/// Names of one directory that are compared as one task.
+/// How many names of a directory are compared in one task.
 const NAMES_PER_TASK: usize = 256;
-/// Bytes read at once from a directory.
+/// How many bytes are read at once from a directory.
 const LISTING_BLOCK: usize = 64 * 1024;
-/// The part of the allowed open files, as a divisor, that may be kept open as pairs of directories.
+/// The part of the allowed open files, as a divisor, that may be used for open pairs of directories.
 const OPEN_SHARE: u64 = 8;
 
 thread_local! {
@@ -36,7 +36,7 @@ pub(super) fn compare(left: &Path, right: &Path, options: &Options) -> Result<Re
     compare_within(left, right, options, may_open())
 }
 
-/// Compares with at most `may_open` pairs of directories kept open, besides those in use.
+/// Compares with at most `may_open` pairs of directories kept open, in addition to those in use.
 fn compare_within(left: &Path, right: &Path, options: &Options, may_open: usize) -> Result<Report> {
     let open = |path: &Path| {
         openat(CWD, path, dir_flags(), Mode::empty()).map_err(|errno| Error::io("open the directory", path, errno))
@@ -71,11 +71,11 @@ struct Trees<'a> {
     links: Mutex<Links>,
 }
 
-/// A directory that both sides have, and what is needed to reach its names.
+/// A directory that both sides have, and the data for reaching its names.
 struct Folder<'s> {
-    /// Relative to the roots; empty for the roots.
+    /// The path relative to the roots; empty for the roots.
     path: Vec<u8>,
-    /// None if too many are open already.
+    /// `None` if too many are already open.
     handles: Option<Kept<'s>>,
 }
 
@@ -105,7 +105,7 @@ impl Trees<'_> {
         }
     }
 
-    /// Lists a pair of directories and has the names that both have compared.
+    /// Lists a pair of directories, and starts the comparison of the names that both have.
     fn folder<'s>(&'s self, scope: &Scope<'s>, path: Vec<u8>, handles: Both<OwnedFd>) {
         let lists = match handles.as_ref().map(names).all() {
             Ok(lists) => lists,
@@ -154,7 +154,7 @@ impl Trees<'_> {
         }
     }
 
-    /// Opens the pair of directories `name` and goes on with them; the one above is closed first if nobody else needs it.
+    /// Opens the pair of directories `name` and continues with them. The pair above is closed first if no other task needs it.
     fn enter<'s>(&'s self, scope: &Scope<'s>, above: Arc<Folder<'s>>, name: &CStr, path: Vec<u8>) {
         let opened = self.with_handles(&above, |dirs| dirs.map(|dir| open_below(dir, name)).all());
         drop(above);
@@ -258,7 +258,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// A chain of directories, each with a neighbour before and one behind, so that handles have to wait whatever the order.
+    /// A chain of directories, each with a neighbour before and after it, so that handles have to wait whatever the order.
     fn chain(root: &Path, levels: u32) -> std::path::PathBuf {
         let mut dir = root.to_path_buf();
         for _ in 0..levels {
