@@ -1,4 +1,4 @@
-//! The command line: with its [`definition`] the only place that knows clap. It says what was typed; [`Config`] says what is meant.
+//! The command line. This module and its [`definition`] are the only ones that use clap. It says what was typed; [`Config`] says what is meant.
 
 mod begun;
 mod definition;
@@ -52,43 +52,43 @@ pub use prefixed::Alone;
 use trials::Mode;
 use words::Word;
 
-/// What the command is to do.
+/// The task of the command.
 pub enum Request {
     /// Copy.
     Run(Box<Run>),
-    /// Become the rsync that was typed: nothing is added to what it does.
+    /// Become the rsync that was typed, without any change.
     Alone(Alone),
-    /// Print this and end with 0.
+    /// Print this and exit with 0.
     Print(String),
-    /// Scan this machine for the multi-sync of another one that has started this.
+    /// Scan this machine for the multi-sync on another machine that has started this one.
     ScanAgent,
-    /// Tell what would become of this, and do nothing.
+    /// Explain how this request would be carried out, and do nothing.
     Explain(Box<Request>),
     /// Test this machine.
     Selftest(Box<selftest::Request>),
-    /// Measure it.
+    /// Benchmark this machine.
     Bench(Box<bench::Request>),
-    /// Tell what is in a source.
+    /// Describe the contents of a source.
     Survey {
-        /// Of which.
+        /// What to survey.
         request: Box<survey::Request>,
-        /// As JSON.
+        /// Whether the result is printed as JSON.
         json: bool,
     },
-    /// Go on with a run.
+    /// Continue a run.
     Resume {
-        /// Its directory.
+        /// The run directory.
         dir: PathBuf,
-        /// Launch once more what failed, and nothing else.
+        /// Copy again only what failed.
         failed_only: bool,
-        /// What may be typed anew.
+        /// Options that may be given again.
         overrides: Box<Overrides>,
     },
-    /// Change a run that is under way, and print what is in force.
+    /// Change the settings of a run that is going on, and print the settings that apply.
     Set {
-        /// Its directory.
+        /// The run directory.
         dir: PathBuf,
-        /// What is asked for.
+        /// The requested changes.
         request: Box<steer::Request>,
     },
     /// Submit a copy as a batch job.
@@ -97,22 +97,22 @@ pub enum Request {
     SubmitAgain(PathBuf),
     /// Show the progress of a run until it ends.
     Follow(PathBuf),
-    /// Print where a run stands.
+    /// Print how far a run is.
     Status(PathBuf, Form),
-    /// Print the runs below this folder, or in the usual places.
+    /// List the runs below this folder, or in the usual places.
     Runs(Option<PathBuf>, Form),
     /// Remove the directory of a run.
     Forget(PathBuf),
-    /// Make a report.
+    /// Write a report.
     Report {
-        /// Of the events in this file, or on standard input.
+        /// The file with the events; `None` for standard input.
         events: Option<PathBuf>,
-        /// Where it goes.
+        /// Where the report is written.
         report: ReportFile,
     },
 }
 
-/// A copy, and what only the command does with it.
+/// A copy, and what the command adds to it.
 pub struct Run {
     /// The run.
     pub config: Config,
@@ -120,24 +120,24 @@ pub struct Run {
     pub show: bool,
     /// Print statistics at the end.
     pub stats: bool,
-    /// Who hears of it beside its user.
+    /// Who is told about the run, besides its user.
     pub wanted: Wanted,
-    /// The rsync that was typed, where it may take the place of this program if one rsync does it all.
+    /// The rsync that was typed, if it may take the place of this program when one rsync does everything.
     pub alone: Option<Alone>,
-    /// The words that ask for the same again, without the program's name.
+    /// Arguments that request the same run again, without the program's name.
     pub again: Vec<OsString>,
-    /// How long directories of runs stay that did not come to their end.
+    /// How long run directories of unfinished runs are kept.
     pub keep_runs: Keep,
-    /// Slurm is to queue the job again if its time was too short.
+    /// Whether Slurm is asked to queue the job again if its time was too short.
     pub requeues: bool,
 }
 
 /// Reads the command line. `words` starts with the program's name.
 ///
 /// # Errors
-/// Usage: the message names the word, and nothing has been looked at or written yet.
+/// A usage error: the message names the word, and nothing has been looked at or written yet.
 pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
-    // No option of a person's: nothing else may stand beside it, and no help tells of it.
+    // This option is not for users: nothing may come with it, and no help mentions it.
     if words.get(1..).is_some_and(|words| words == ["--scan-agent"]) {
         return Ok(Request::ScanAgent);
     }
@@ -149,7 +149,7 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     Ok(if word == Word::Explain { Request::Explain(Box::new(request)) } else { request })
 }
 
-/// With `explains` a command that the rsync that was typed would do alone is read as a copy as well, as far as it is one.
+/// If `explains`, a command that would be left to the rsync that was typed is also read as a copy, as far as possible.
 fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
     let line = Line::divide(&words)?;
     let matches = command().try_get_matches_from(&line.ours).map_err(|error| refusal::of(&error, &words))?;
@@ -193,12 +193,12 @@ fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Res
     })
 }
 
-/// With where the records of a run go.
+/// Adds where the records of a run are written.
 fn with_outlets(mut request: Request, matches: &ArgMatches) -> Result<Request> {
     if let Request::Run(run) = &mut request {
         outlets::Words::of(matches).set(&mut run.config)?;
         run.config.check_outlets()?;
-        // About this part of a run alone.
+        // These options concern only this part of the run.
         let word = |name: &str| matches.get_one::<OsString>(name);
         set_end(&mut run.config, [word("end-at"), word("end-in")])?;
         submitting::refuse_requeue(run)?;
@@ -206,7 +206,7 @@ fn with_outlets(mut request: Request, matches: &ArgMatches) -> Result<Request> {
     Ok(request)
 }
 
-/// The run that was begun with these words in this directory, with what was typed anew.
+/// The run that was begun with these arguments in this directory, with the options that were given again.
 pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) -> Result<Run> {
     let line = Line::divide(&words)?;
     let matches = command().try_get_matches_from(&line.ours).map_err(|error| {
@@ -245,10 +245,10 @@ pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) ->
     Ok(run)
 }
 
-/// SRC and DEST of a command line (without the program's name) that was typed in a directory, if it is understood.
+/// SRC and DEST of a command line (without the program's name) that was typed in a directory; `None` if it cannot be parsed.
 pub fn ways(words: Vec<OsString>, cwd: PathBuf) -> Option<String> {
     let words: Vec<OsString> = std::iter::once("multi-sync".into()).chain(words).collect();
-    // One in a job has no hosts outside of it, and may be shown all the same.
+    // A run of a Slurm job names no hosts, which is an error outside of the job. With a placeholder it can be shown nevertheless.
     let anywhere = || Overrides { hosts: Some("localhost".into()), engine: Some("ssh".into()), ..Overrides::default() };
     let run = parse_again(Vec::clone(&words), cwd.clone(), &Overrides::default());
     let run = run.or_else(|_| parse_again(words, cwd, &anywhere())).ok()?;
@@ -278,9 +278,9 @@ fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     Ok(())
 }
 
-/// How many processes the system has numbers for.
+/// The largest process ID of the system.
 fn most_numbers() -> usize {
-    /// Of any system (proc_sys_kernel(5), `pid_max`).
+    /// The largest value of any system (proc_sys_kernel(5), `pid_max`).
     const LIMIT: usize = 1 << 22;
     let told = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
     told.and_then(|text| text.trim().parse().ok()).map_or(LIMIT, |most: usize| most.min(LIMIT))
@@ -290,7 +290,7 @@ fn is_many_to_one(matches: &ArgMatches) -> bool {
     matches.get_one::<String>("mode").is_some_and(|mode| mode == MANY_TO_ONE)
 }
 
-/// What is asked for by words, or by the files of a configuration folder.
+/// What to copy, from the command line or from the files of a configuration folder.
 fn typed(matches: &ArgMatches, words: &[OsString]) -> Result<Typed> {
     let mut sources: Vec<OsString> = matches.get_many("paths").into_iter().flatten().cloned().collect();
     let buckets = matches.get_one::<OsString>("buckets").map(PathBuf::from);
@@ -330,7 +330,7 @@ fn set_patience(config: &mut Config, retries: Option<&OsString>, stall: Option<&
     Ok(())
 }
 
-/// The timetable and the throttles. What is not given stays; `none` is none.
+/// Sets the timetable and the throttles. Those that are not given stay; `none` removes one.
 fn set_steering(config: &mut Config, typed: [Option<&OsString>; 4]) -> Result<()> {
     let [schedule, load, full, pressure] = typed;
     if let Some(word) = schedule {
@@ -352,7 +352,7 @@ fn set_steering(config: &mut Config, typed: [Option<&OsString>; 4]) -> Result<()
     Ok(())
 }
 
-/// When the run has to have ended.
+/// Sets when the run must have ended.
 fn set_end(config: &mut Config, typed: [Option<&OsString>; 2]) -> Result<()> {
     let now = SystemTime::now();
     config.ends_at = match typed {
@@ -371,7 +371,7 @@ fn text_of<'w>(option: &str, word: &'w OsStr) -> Result<&'w str> {
     word.to_str().ok_or_else(|| Error::usage(format!("{option}: not text: {}", Printable::os(word))))
 }
 
-/// What is to be verified, and whether that is all.
+/// Sets what is verified, and whether that is all.
 fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     config.verify_only = matches.get_flag("verify-only");
     config.verify = match matches.get_one::<String>("verify").map(String::as_str) {
@@ -390,7 +390,7 @@ fn set_verification(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
-/// How much may be deleted.
+/// Sets how much may be deleted.
 fn set_delete_limit(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     let Some(word) = matches.get_one::<OsString>("delete-limit") else { return Ok(()) };
     let text = word.to_str().unwrap_or("%");
@@ -400,7 +400,7 @@ fn set_delete_limit(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     match copies_nothing.into_iter().find(|(_, given)| *given) {
         Some((other, _)) => Err(Error::usage(format!("--delete-limit and --{other}: nothing is deleted"))
             .remedy("give one of them; to see what would be deleted add -n to the rsync options")),
-        // Of a command that is left to the rsync that was typed the options are not read here.
+        // A command that is left to the rsync that was typed has no options here.
         None if config.sources.is_empty() => Ok(()),
         None => refuse_limit(&config.options, limit),
     }
@@ -429,7 +429,7 @@ fn run(matches: &ArgMatches, words: &[OsString], cwd: PathBuf) -> Result<Run> {
     })
 }
 
-/// Everything but what is copied, where to, and with which options of rsync. Gives how long what is left of a run stays.
+/// Sets everything except what is copied, where to, and with which rsync options. Returns how long directories of unfinished runs are kept.
 fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<Keep> {
     let word = |name: &str| matches.get_one::<OsString>(name);
     let keep = keep_runs(matches)?;
@@ -449,7 +449,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     set_hosts(config, matches, &typed)?;
     config.buckets = typed.buckets;
     config.keep = matches.get_flag("keep");
-    // Asked of the whole, as everything that one rsync is asked.
+    // Progress options of rsync are taken as a request to multi-sync.
     let asked = config.options.meaning();
     config.progress = matches.get_count("progress") > 0 || asked.progress && !asked.quiet;
     config.shows_launches = matches.get_count("progress") > 1;
@@ -472,7 +472,7 @@ fn configure(config: &mut Config, matches: &ArgMatches, typed: Typed) -> Result<
     Ok(keep)
 }
 
-/// `DAYS` or `DAYS,COUNT`.
+/// Reads `DAYS` or `DAYS,COUNT`.
 fn keep_runs(matches: &ArgMatches) -> Result<Keep> {
     let Some(word) = matches.get_one::<OsString>("keep-runs") else { return Ok(Keep::USUAL) };
     let read = || {

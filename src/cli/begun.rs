@@ -1,4 +1,4 @@
-//! What is asked of a run that was begun before.
+//! Requests about a run that was begun earlier.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::monitoring;
 use super::outlets;
 use super::{Request, is_many_to_one, text_of};
 
-/// What may differ when a run goes on.
+/// The options that may differ when a run is continued.
 #[derive(Default)]
 pub struct Overrides {
     pub(super) processes: Option<OsString>,
@@ -25,13 +25,13 @@ pub struct Overrides {
     pub(super) engine: Option<OsString>,
     pub(super) retries: Option<OsString>,
     pub(super) stall: Option<OsString>,
-    /// How often it was typed.
+    /// How often the option was given.
     pub(super) progress: u8,
     pub(super) stats: bool,
     pub(super) requeues: bool,
     pub(super) wanted: monitoring::Words,
     pub(super) outlets: outlets::Words,
-    /// When this part has to have ended, if it was typed as for a new run.
+    /// When this part must have ended, already computed as for a new run.
     pub(super) ends_at: Option<SystemTime>,
     /// `--end-at` and `--end-in`.
     pub(super) ends: [Option<OsString>; 2],
@@ -40,17 +40,18 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// As for a run that was begun by the same words, and has to have ended then.
+    /// For a run that was begun with the same arguments, and has to end at this time.
     pub fn that_ends_at(ends_at: Option<SystemTime>) -> Overrides {
         Overrides { ends_at, ..Overrides::default() }
     }
 
-    /// Nothing of it is about hosts.
+    /// Whether none of the options concerns hosts.
     pub(super) fn is_silent_about_hosts(&self) -> bool {
         [&self.hosts, &self.hosts_file, &self.ssh, &self.engine].into_iter().all(Option::is_none)
     }
 
-    /// The words of a run that named no hosts, because it was begun in a job, with those that are named now: without any they are not understood.
+    /// Adds the hosts that are named now to the arguments of a run that named none, because it was begun in a Slurm job: without hosts the arguments are
+    /// invalid.
     pub(super) fn among(&self, ours: Vec<OsString>, matches: ArgMatches) -> Result<(Vec<OsString>, ArgMatches)> {
         let names_some = matches.contains_id("hosts") || matches.contains_id("hosts-file");
         if names_some || self.is_silent_about_hosts() || !is_many_to_one(&matches) {
@@ -71,12 +72,12 @@ impl Overrides {
     }
 }
 
-/// Requests about a run that was begun before.
+/// Requests about a run that was begun earlier.
 pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     let dir = |name: &str| matches.get_one::<OsString>(name).map(PathBuf::from);
     let asked = ["resume", "retry-failed", "status", "forget", "set"].map(|name| dir(name).is_some());
     let listed = matches.get_flag("runs");
-    // `--runs --forget ID` is taken for what is meant.
+    // `--runs --forget ID` is accepted, because its meaning is clear.
     if asked.iter().filter(|asked| **asked).count() + usize::from(listed && dir("forget").is_none()) > 1 {
         return Err(Error::usage("--resume, --retry-failed, --status, --set, --runs and --forget exclude each other")
             .remedy("give one of them"));
@@ -148,7 +149,7 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     }
 }
 
-/// Refuses everything else with a mode that copies nothing.
+/// Refuses all other options with a mode that copies nothing.
 fn only(matches: &ArgMatches, mode: &str, may: &[&str]) -> Result<()> {
     let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let command = command();
@@ -163,7 +164,7 @@ fn only(matches: &ArgMatches, mode: &str, may: &[&str]) -> Result<()> {
     }
 }
 
-/// What is asked of a run that is under way. What the values mean the run says.
+/// A request to change a run that is going on. The run itself checks the values.
 fn set(matches: &ArgMatches, dir: PathBuf) -> Result<Request> {
     only(matches, "--set", &["set", "processes", "bwlimit", "pause", "continue", "stop", "schedule"])?;
     let word = |name: &str| matches.get_one::<OsString>(name);

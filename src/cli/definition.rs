@@ -1,4 +1,4 @@
-//! What can be typed, and what `--help` says of it.
+//! The options and words of the command line, and their help.
 
 use std::ffi::OsString;
 
@@ -13,9 +13,9 @@ use multi_sync::job::{RemoteScan, ScanBy};
 use super::words::Told;
 use crate::monitor::Wanted;
 
-/// The number of processes that is found by measuring.
+/// The value with which the number of processes is found by measuring.
 pub(super) const AUTO: &str = "auto";
-/// Files that say what is to be done, as the Python tool of this name has them.
+/// The configuration folder that the Python tool of this name uses.
 pub(super) const CONFIG: &str = "/etc/multi-sync";
 pub(super) const QUICK: &str = "quick";
 pub(super) const CHECKSUM: &str = "checksum";
@@ -24,7 +24,7 @@ pub(super) const OFF: &str = "off";
 pub(super) const ONE_TO_ONE: &str = "one-to-one";
 pub(super) const MANY_TO_ONE: &str = "many-to-one";
 
-/// What fits a screen of 80 columns and 24 lines, with the prompt.
+/// The short help, which fits on a screen of 80 columns and 24 lines, with the prompt.
 pub(super) const SHORT_HELP: &str = "\
 Copies a tree with several rsyncs at once, with the result of a single rsync.
 
@@ -49,12 +49,12 @@ Examples:
 Exit codes are rsync's: 0 all copied, 23 some not. More: multi-sync help all
 ";
 
-/// Everything, grouped.
+/// The complete help, in groups.
 pub(super) fn long_help() -> String {
     command().render_help().to_string()
 }
 
-/// The help of a word, with the options that go with it.
+/// The help of a word, with the options that can be used with it.
 pub(super) fn help_of(told: &Told) -> String {
     let shown = command()
         .about(told.about)
@@ -67,7 +67,7 @@ pub(super) fn help_of(told: &Told) -> String {
     shown.clone().render_help().to_string()
 }
 
-/// Every option with its help.
+/// All options with their help.
 pub(super) fn command() -> Command {
     let bytes = || value_parser!(OsString);
     let flag = |name: &'static str, letter: char, help: &'static str| {
@@ -86,7 +86,7 @@ pub(super) fn command() -> Command {
              multi-sync --bench | --benchshm [-r OPTS] [--bench-...]",
         )
         .version(env!("CARGO_PKG_VERSION"))
-        // clap's own would act in the middle of a word: `-host:x` is no call for help.
+        // clap's own help option would be recognised inside a word: `-host:x` does not request help.
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(

@@ -1,5 +1,5 @@
-//! Man page, completions and the table of options in the documentation are made from the [`definition`](super::definition), and committed, so that nobody
-//! needs a generator to install them. `UPDATE_DOCS=1 cargo test --bin multi-sync generated` writes them anew.
+//! The man page, the completions and the table of options in the documentation are generated from the [`definition`](super::definition), and committed, so
+//! that installing them needs no generator. `UPDATE_DOCS=1 cargo test --bin multi-sync generated` writes them again.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +20,7 @@ fn root(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-/// Compares a file with what it should be, or writes it.
+/// Compares a file with its expected contents, or writes it.
 #[track_caller]
 fn expect_current(file: &str, text: &str) {
     let path = root(file);
@@ -31,7 +31,7 @@ fn expect_current(file: &str, text: &str) {
     assert!(committed == text, "{file} is stale: UPDATE_DOCS=1 cargo test --bin multi-sync generated writes it anew");
 }
 
-/// The definition with the words as subcommands, for those who cannot know otherwise what belongs to which.
+/// The definition with the words as subcommands, for generators that need to know which options belong to which word.
 fn with_words() -> Command {
     let all = command();
     let words = WORDS.iter().map(|told| {
@@ -56,16 +56,16 @@ fn completion(shell: Shell) -> String {
 #[test]
 fn completions_are_current() {
     let more = |name: &str| fs::read_to_string(root("share/completions").join(name)).unwrap();
-    // clap_complete 4.6 takes the hyphen of our name for one between a word and the next, in one of two places.
+    // clap_complete 4.6 takes the hyphen in our name for a separator of words, in one of two places.
     let bash = completion(Shell::Bash).replace("multi__subcmd__sync", "multi__sync");
-    // What is generated stays as it is, behind a function that knows runs and rsync's own words.
+    // The generated part stays unchanged. A function around it completes runs and rsync's own words.
     let begins = bash.find("\nif [[ \"${BASH_VERSINFO[0]}\"").unwrap_or(bash.len());
     expect_current("share/completions/multi-sync.bash", &format!("{}\n{}", &bash[..begins], more("more.bash")));
     expect_current("share/completions/_multi-sync", &completion(Shell::Zsh));
     expect_current("share/completions/multi-sync.fish", &format!("{}{}", completion(Shell::Fish), more("more.fish")));
 }
 
-/// The parts that are written by hand begin with `.SH`.
+/// The sections that are written by hand. They begin with `.SH`.
 fn written(section: &str) -> String {
     let all = fs::read_to_string(root("share/man/written.man")).unwrap();
     let found = all.split("\n.SH ").find(|part| part.lines().next() == Some(section));
@@ -78,7 +78,7 @@ fn roff(text: &str) -> String {
     if begins_as_request { format!("\\&{text}") } else { text }
 }
 
-/// The words, which are no subcommands to clap.
+/// The words, which are not subcommands for clap.
 fn modes() -> String {
     let mut text =
         ".SH MODES\nThe first word that is no option says what is done. Without one of these it is a copy.\n"
@@ -94,10 +94,10 @@ fn modes() -> String {
     text
 }
 
-/// The groups of options in the order in which somebody reads them; others come behind.
+/// The groups of options in the order in which they are useful to read. Other groups follow.
 const GROUPS: [&str; 6] = ["Copy", "Verify and resume", "While it runs", "Watch and report", "Be told", "Many hosts"];
 
-/// The groups of options that there are.
+/// All groups of options.
 fn groups(definition: &Command) -> Vec<&str> {
     let mut groups = GROUPS.to_vec();
     for heading in definition.get_arguments().filter_map(Arg::get_help_heading) {
@@ -110,7 +110,7 @@ fn groups(definition: &Command) -> Vec<&str> {
 
 /// The options in their groups.
 fn options() -> String {
-    // What may be given is said in the help.
+    // The help already lists the possible values.
     let definition = command().mut_args(|argument| match argument.get_action().takes_values() {
         true => argument.hide_possible_values(true),
         false => argument,
@@ -122,7 +122,7 @@ fn options() -> String {
         let mut rendered = Vec::new();
         Man::new(part).render_options_section(&mut rendered).unwrap();
         let _ = writeln!(text, ".SS {group}");
-        // What defines the quote of roff, and a title of its own, are left out.
+        // roff's definition of quotes, and headings, are left out.
         let rendered = String::from_utf8(rendered).unwrap().replace("\\*(Aq", "\\(aq");
         let lines = rendered.lines().filter(|line| ![".ie ", ".el ", ".SH "].iter().any(|word| line.starts_with(word)));
         lines.for_each(|line| text.push_str(&format!("{}\n", line.trim_end())));
@@ -130,7 +130,7 @@ fn options() -> String {
     text
 }
 
-/// The same with short lines, as readers of the source want them. Examples stay as they are.
+/// The page with short lines, for readers of its source. Examples stay as they are.
 fn folded(page: &str) -> String {
     const WIDTH: usize = 79;
     let mut text = String::new();
@@ -149,7 +149,7 @@ fn folded(page: &str) -> String {
                 width = 0;
             }
             let word = match word {
-                // At the beginning of a line these are requests.
+                // At the beginning of a line these characters would begin a roff request.
                 word if width == 0 && word.starts_with(['.', '\'']) => format!("\\&{word}"),
                 word => word.to_owned(),
             };
@@ -203,7 +203,7 @@ fn the_man_page_is_current_and_has_every_option() {
     }
 }
 
-/// A table of Markdown, between marks in a page.
+/// Replaces a Markdown table between marks in a page.
 fn table(page: &str, name: &str, table: &str) -> String {
     let text = fs::read_to_string(root(page)).unwrap();
     let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));

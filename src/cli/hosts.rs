@@ -1,4 +1,4 @@
-//! Where the rsyncs run: the source hosts, and the way to them.
+//! Where the rsyncs run: the source hosts, and how they are reached.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::definition::{AUTO, MANY_TO_ONE};
 use super::{about, is_many_to_one, seconds_of};
 use crate::folder::Typed;
 
-/// What was typed about hosts.
+/// The options about hosts, as they were typed.
 #[derive(Default)]
 pub(super) struct HostWords {
     engine: Option<OsString>,
@@ -35,7 +35,7 @@ impl HostWords {
         }
     }
 
-    /// With what is typed for a run that goes on. Another engine has no use for ssh's options, and no hosts of it.
+    /// Adds options that are given for continuing a run. If the engine changes, ssh's options and the old hosts do not apply.
     pub fn anew(self, typed: &Overrides) -> HostWords {
         let names = typed.hosts.is_some() || typed.hosts_file.is_some();
         let (hosts, file) = if names { (None, None) } else { (self.hosts, self.file) };
@@ -76,7 +76,7 @@ impl HostWords {
     }
 }
 
-/// Where the rsyncs run.
+/// Sets where the rsyncs run.
 pub(super) fn set_hosts(config: &mut Config, matches: &ArgMatches, typed: &Typed) -> Result<()> {
     let word = |name: &str| matches.get_one::<OsString>(name);
     if !is_many_to_one(matches) {

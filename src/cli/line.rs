@@ -1,4 +1,4 @@
-//! The word `rsync` on the command line: what stands before it is ours, everything from it on is rsync's own.
+//! The word `rsync` on the command line: the words before it belong to multi-sync, and those after it to rsync.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -12,15 +12,15 @@ use multi_sync::{Error, Result};
 
 use super::definition::command;
 
-/// A command line, divided at the word `rsync`.
+/// A command line, split at the word `rsync`.
 pub(super) struct Line {
-    /// The program's name, and our words.
+    /// The program's name, and the arguments of multi-sync.
     pub ours: Vec<OsString>,
-    /// What follows, if that word is there.
+    /// The rsync command, if there is one.
     pub rsync: Option<Rsync>,
 }
 
-/// An rsync command as one would type it without us.
+/// An rsync command as it would be typed without multi-sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rsync {
     /// `rsync`, or the path that was typed.
@@ -30,7 +30,7 @@ pub(super) struct Rsync {
 
 impl Line {
     /// # Errors
-    /// It cannot be told whether `rsync` is the program or a source of this name.
+    /// It is ambiguous whether `rsync` is the program or a source of this name.
     pub fn divide(words: &[OsString]) -> Result<Line> {
         let whole = || Line { ours: words.to_vec(), rsync: None };
         let found = operands(words, &command());
@@ -46,12 +46,12 @@ impl Line {
     }
 }
 
-/// Words that are neither options of ours nor values of them.
+/// The words that are neither options of multi-sync nor their values.
 pub(super) struct Operands {
     pub places: Vec<usize>,
-    /// The place of a `--`.
+    /// The index of a `--`.
     pub end: Option<usize>,
-    /// The places of options whose value is the next word.
+    /// The indexes of options whose value is the next word.
     takes: Vec<usize>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn operands(words: &[OsString], definition: &Command) -> Operands {
                 }
             }
             [b'-', letters @ ..] if !letters.is_empty() => {
-                // What is left of the word behind such a letter is its value.
+                // The rest of the word after such a letter is its value.
                 let taking = letters.iter().position(|letter| takes(short(*letter)));
                 if taking == Some(letters.len() - 1) {
                     found.takes.push(at);
@@ -103,7 +103,7 @@ pub(super) fn without(words: &[OsString], names: &[&str], definition: &Command) 
         let name = name.split(|byte| *byte == b'=').next().unwrap_or(name);
         names.iter().find(|known| known.as_bytes() == name)
     };
-    // What is neither an option nor an operand is the value of the option before it.
+    // A word that is neither an option nor an operand is the value of the option before it.
     let found = operands(words, definition);
     let end = found.end.unwrap_or(words.len());
     let mut left: Vec<OsString> = words.iter().take(1).cloned().collect();
@@ -118,7 +118,7 @@ pub(super) fn without(words: &[OsString], names: &[&str], definition: &Command) 
     left
 }
 
-/// `rsync`, or a path to a program of that name. A directory of that name is a source, and so is `./rsync`, whatever it is.
+/// Whether it is `rsync`, or the path of a program of that name. A directory of that name is a source, and so is `./rsync`, whatever it is.
 fn is_program(word: &OsStr) -> bool {
     let bytes = word.as_bytes();
     if bytes == b"rsync" {
@@ -128,11 +128,11 @@ fn is_program(word: &OsStr) -> bool {
     if !bytes.ends_with(b"/rsync") || bytes == b"./rsync" || remote {
         return false;
     }
-    // One that is not there is missed when it is to be started.
+    // If it does not exist, starting it will fail with a clear message.
     Path::new(word).metadata().map_or(true, |found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// `rsync DEST` without any option lists DEST, and would leave somebody without a copy who has a folder of that name.
+/// Refuses `rsync DEST` without any option. It would list DEST, and users with a folder called `rsync` would get no copy.
 fn refuse_a_source(program: &OsStr, words: &[OsString]) -> Result<()> {
     let has_options = words.iter().any(|word| word.as_bytes().starts_with(b"-"));
     if program != "rsync" || words.is_empty() || has_options || Path::new(program).symlink_metadata().is_err() {

@@ -1,4 +1,4 @@
-//! Who is to hear of a run beside its user: hooks and metrics on the command line.
+//! Options for reporting a run to others: hooks and metrics.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,10 +12,10 @@ use multi_sync::{Error, Result};
 use super::seconds_of;
 use crate::monitor::Wanted;
 
-/// The options, which may be given anew for a run that is gone on with. None of them makes a difference to what is copied.
+/// The options, which may be given again when a run is continued. None of them changes what is copied.
 pub(super) const OPTIONS: [&str; 5] = ["on-end", "on-failure", "hook-seconds", "metrics", "metrics-listen"];
 
-/// The words behind these options.
+/// The values of these options.
 #[derive(Debug, Clone, Default)]
 pub struct Words([Option<OsString>; OPTIONS.len()]);
 
@@ -24,7 +24,7 @@ impl Words {
         Words(OPTIONS.map(|name| matches.get_one::<OsString>(name).cloned()))
     }
 
-    /// With the file below the directory where we are, whatever the directory of the run is.
+    /// Makes the metrics file relative to the present working directory, whatever the directory of the run is.
     pub fn below_here(mut self) -> Words {
         let [.., metrics, _] = &mut self.0;
         let absolute = metrics.as_ref().and_then(|file| std::path::absolute(file).ok());
@@ -32,10 +32,10 @@ impl Words {
         self
     }
 
-    /// What they ask for. Relative names are relative to `cwd`.
+    /// Applies the options. Relative names are relative to `cwd`.
     pub fn change(self, wanted: &mut Wanted, cwd: &Path) -> Result<()> {
         let Words([on_end, on_failure, seconds, metrics, listen]) = self;
-        // Empty takes it back.
+        // An empty value removes the command.
         let command = |word: OsString| Some(word).filter(|word| !word.is_empty());
         if let Some(word) = on_end {
             wanted.on_end = command(word);
@@ -59,14 +59,14 @@ impl Words {
     }
 }
 
-/// What these options ask for, and whether that makes sense.
+/// The settings from these options, checked.
 pub(super) fn wanted(matches: &ArgMatches, config: &Config) -> Result<Wanted> {
     let mut wanted = Wanted::default();
     Words::of(matches).change(&mut wanted, &config.cwd)?;
     Ok(wanted)
 }
 
-/// `PORT` is for this machine alone; others are let in where the user says so: `0.0.0.0:PORT`.
+/// A bare `PORT` is only for this machine; for access from others the user has to write `0.0.0.0:PORT`.
 fn address(word: &OsStr) -> Result<SocketAddr> {
     let text = word.to_str().unwrap_or_default();
     let local = |port: &str| port.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));

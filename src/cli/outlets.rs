@@ -1,4 +1,4 @@
-//! Where the records of a run go: `--events`, `--progress-interval` and `--report`.
+//! Where the records of a run are written: `--events`, `--progress-interval` and `--report`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use multi_sync::{Error, Result};
 use super::definition::command;
 use super::{Request, seconds_of};
 
-/// What was typed.
+/// The options as they were typed.
 #[derive(Default)]
 pub(super) struct Words {
     events: Option<OsString>,
@@ -27,12 +27,12 @@ impl Words {
         Words { events: word("events"), interval: word("progress-interval"), report: word("report") }
     }
 
-    /// Whether something goes to a stream of this process.
+    /// Whether one of them is a stream of this process.
     pub fn is_for_streams(&self) -> bool {
         self.events.as_ref().is_some_and(is_stream)
     }
 
-    /// Without what was meant for the streams of another process.
+    /// Without those that were streams of another process.
     pub fn of_an_earlier_part(mut self) -> Words {
         self.events = self.events.filter(|word| !is_stream(word));
         if self.events.is_none() && self.report.is_none() {
@@ -41,7 +41,7 @@ impl Words {
         self
     }
 
-    /// With what was typed anew.
+    /// Replaces those that were given again.
     pub fn anew(self, typed: &Words) -> Words {
         let Words { events, interval, report } = typed;
         Words {
@@ -51,10 +51,10 @@ impl Words {
         }
     }
 
-    /// With paths that mean the same in another directory.
+    /// Makes paths absolute, so that they are valid in another directory.
     ///
     /// # Errors
-    /// The working directory cannot be found.
+    /// The working directory cannot be determined.
     pub fn anywhere(mut self) -> Result<Words> {
         for word in self.events.iter_mut().filter(|word| !is_stream(word)).chain(self.report.iter_mut()) {
             if !word.is_empty() {
@@ -65,10 +65,10 @@ impl Words {
         Ok(self)
     }
 
-    /// Takes them over.
+    /// Applies the options.
     ///
     /// # Errors
-    /// One of them is wrong, or means nothing here.
+    /// One of them is invalid, or has no effect here.
     pub fn set(&self, config: &mut Config) -> Result<()> {
         let outlets = &mut config.outlets;
         if let Some(word) = &self.events {
@@ -93,7 +93,7 @@ fn is_stream(word: &OsString) -> bool {
     word == "-" || word.as_bytes().starts_with(b"fd:")
 }
 
-/// `--report-of EVENTS --report FILE`: nothing is copied.
+/// `--report-of EVENTS --report FILE`: writes a report, and copies nothing.
 pub(super) fn report_of(events: &OsString, matches: &ArgMatches, cwd: &Path) -> Result<Request> {
     let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let command = command();

@@ -1,7 +1,7 @@
-//! `multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...`: what one puts in front of an rsync command that one has.
+//! `multi-sync [OPTIONS] rsync RSYNC-ARGUMENTS...`: multi-sync in front of an existing rsync command.
 //!
-//! What several rsyncs cannot do exactly is left to the rsync that was typed, with every word as it was: it takes the place of this
-//! program, so that its output, exit code, terminal and standard input are what they would be without us.
+//! If several rsyncs cannot do exactly the same, the command is left to the rsync that was typed, with every word unchanged. It takes the place of this
+//! program, so that its output, exit code, terminal and standard input are as without multi-sync.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -26,9 +26,9 @@ pub struct Alone {
     pub program: OsString,
     /// Its arguments, as they were typed.
     pub words: Vec<OsString>,
-    /// Why several rsyncs cannot do it, where that is known.
+    /// Why several rsyncs cannot do it, if that is known.
     pub why: Option<String>,
-    /// That is to be told.
+    /// Whether the reason is printed.
     pub tells: bool,
 }
 
@@ -42,14 +42,14 @@ impl Alone {
 
 /// Why several rsyncs cannot do it.
 enum Why {
-    /// rsync is to say something, and to copy nothing.
+    /// rsync is asked for information, and copies nothing.
     Tells,
-    /// This.
+    /// For this reason.
     Cannot(Error),
 }
 
 impl Rsync {
-    /// What is to be done.
+    /// The request for this command.
     pub(super) fn request(
         self,
         matches: &ArgMatches,
@@ -64,7 +64,7 @@ impl Rsync {
             Err(error) => Some(Why::Cannot(error)),
         };
         let Some(why) = why else { return Ok(Request::Run(Box::new(self.run(matches, ours, cwd()?)?))) };
-        // Our words have to be right, whatever comes of them.
+        // Our own arguments must be valid, whether or not they are used.
         let mut nothing = Config::new(Vec::new(), Destination::parse("/".as_ref())?, Options::default(), cwd()?);
         configure(&mut nothing, matches, typed(matches, Vec::new(), OsString::new()))?;
         if let Some(needed) = needs_us(matches) {
@@ -83,7 +83,7 @@ impl Rsync {
         Ok(Request::Alone(Alone { program: self.program, words: self.words, why, tells: wants_notes(matches) }))
     }
 
-    /// The run that this command asks for.
+    /// The run that this command requests.
     pub(super) fn run(self, matches: &ArgMatches, ours: &[OsString], cwd: PathBuf) -> Result<Run> {
         let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix())?;
         let mut sources = read.operands.clone();
@@ -100,7 +100,7 @@ impl Rsync {
                 .remedy("write the word rsync: each host starts its own"));
         }
         config.tells_how = wants_notes(matches);
-        // Options first: they mean the same whatever the environment says of words that come after sources.
+        // Options come first, because then their meaning does not depend on the environment (popt may stop at the first source).
         let mut again: Vec<OsString> = ours.iter().skip(1).cloned().collect();
         again.push(config.program.clone());
         again.extend(Aliases::installed().respell(read.options.argv()));
@@ -109,13 +109,13 @@ impl Rsync {
         let (show, stats, requeues) =
             (matches.get_flag("show"), matches.get_flag("stats"), matches.get_flag("requeue"));
         let wanted = monitoring::wanted(matches, &config)?;
-        // One rsync does not know what several addresses are.
+        // A single rsync does not understand several addresses.
         let may_be_alone = needs_us(matches).is_none() && config.addresses.is_none();
         let alone = may_be_alone.then_some(Alone { program: self.program, words: self.words, why: None, tells: false });
         Ok(Run { config, requeues, show, stats, wanted, keep_runs, alone, again })
     }
 
-    /// What belongs to other ways to use the program.
+    /// Refuses options that belong to other ways of using the program.
     pub(super) fn refuse_with(&self, matches: &ArgMatches) -> Result<()> {
         let command = std::iter::once(&self.program).chain(&self.words).map(|word| Quoted(word).to_string());
         let command = command.collect::<Vec<_>>().join(" ");
@@ -131,7 +131,7 @@ impl Rsync {
         Err(Error::usage(format!("--{name} and an rsync command")).remedy(remedy))
     }
 
-    /// What can be known without looking at the machine. Most of it the plan would find too, but after it has read what is a stream.
+    /// Finds out why without looking at the machine. The plan would find most reasons too, but only after it has read streams.
     fn why_alone(&self, read: &CommandLine, matches: &ArgMatches, explains: bool) -> Option<Why> {
         const TELLS: [Opt; 4] = [Opt::Help, Opt::Version, Opt::Daemon, Opt::Server];
         if read.operands.len() < 2 || read.options.mentions(&TELLS) {
@@ -147,7 +147,7 @@ impl Rsync {
         let verdicts = read.options.verdicts_with(environment);
         let plain = verdicts.into_iter().find(|verdict| verdict.class == Class::Plain);
         let plain = plain.map(|verdict| Error::usage(format!("{}: {}", verdict.option, verdict.why)));
-        // Our progress and statistics are had of one rsync too.
+        // These are also available if multi-sync runs a single rsync.
         let ours = matches.get_count("progress") > 0 || matches.get_flag("stats") || needs_us(matches).is_some();
         refused.or(plain.filter(|_| !ours && !explains)).map(Why::Cannot)
     }
@@ -158,7 +158,7 @@ fn typed(matches: &ArgMatches, sources: Vec<OsString>, destination: OsString) ->
     Typed { sources, destination, buckets, hosts_file: None }
 }
 
-/// An option of ours that asks for more than the copy.
+/// The name of an option of multi-sync that needs more than the copy.
 fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
     let flags = ["keep", "show", "dry-run", "verify-only", "gitignore", "survey", "requeue"];
     let values = [
@@ -183,7 +183,7 @@ fn needs_us(matches: &ArgMatches) -> Option<&'static str> {
     flag.or_else(|| values.find(|name| matches.contains_id(name))).or(many)
 }
 
-/// A job that nobody watches says nothing that rsync would not say.
+/// A job that nobody watches prints nothing that rsync would not print.
 fn wants_notes(matches: &ArgMatches) -> bool {
     matches.get_count("progress") > 0 || matches.get_flag("stats") || std::io::stderr().is_terminal()
 }

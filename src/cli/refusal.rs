@@ -1,5 +1,5 @@
-//! What is answered to a command line that is not understood. Many have rsync's options in their fingers: they get the line that would have been
-//! right, with the word `rsync` in front of them.
+//! Error messages for a command line that is not understood. Many users type rsync's options by habit: they are shown the correct line, with the word `rsync`
+//! before these options.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -16,10 +16,10 @@ use multi_sync::{Error, Result};
 use super::definition::{AUTO, CHECKSUM, MANY_TO_ONE, QUICK, command};
 
 const SEE_HELP: &str = "see multi-sync --help";
-/// Rsyncs at once in a line that is proposed.
+/// The number of rsyncs in a suggested line.
 const PROCESSES: [&str; 2] = ["-p", "4"];
 
-/// What clap complains of.
+/// Turns an error of clap into an error of multi-sync.
 pub(super) fn of(error: &clap::Error, words: &[OsString]) -> Error {
     let text = error.render().to_string();
     let mut text = text.strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default().to_owned();
@@ -58,7 +58,7 @@ pub(super) fn of(error: &clap::Error, words: &[OsString]) -> Error {
     Error::usage(text).remedy(remedy)
 }
 
-/// What only changes a run that is under way.
+/// Refuses options that only change a run that is going on.
 pub(super) fn refuse_without_set(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
     if matches.contains_id("set") {
         return Ok(());
@@ -75,7 +75,7 @@ pub(super) fn refuse_without_set(matches: &ArgMatches, words: &[OsString]) -> Re
     Err(Error::usage(format!("--{name} without --set RUN")).remedy(remedy))
 }
 
-/// What to do about an option that nobody knows; `ours` is one of this program that is like it.
+/// The remedy for an unknown option; `ours` is a similar option of multi-sync.
 fn misspelt(typed: &str, ours: Option<String>, words: &[OsString]) -> String {
     let theirs = typed.strip_prefix("--").and_then(similar).map(|name| format!("--{name}"));
     match (ours, theirs) {
@@ -98,7 +98,7 @@ fn misspelt(typed: &str, ours: Option<String>, words: &[OsString]) -> String {
     }
 }
 
-/// `-p -4`: the option before a word that begins like a negative number.
+/// For `-p -4`: the option before a word that looks like a negative number.
 fn negative_value(words: &[OsString], typed: &str) -> Option<String> {
     let number = typed.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let at = words.iter().position(|word| number && word.as_bytes().starts_with(typed.as_bytes()))?;
@@ -134,7 +134,7 @@ fn is_option_of_rsync(typed: &str) -> bool {
     })
 }
 
-/// Whether `word` is more than the `letter` (with its dash) that stands in it.
+/// Whether `word` consists of more than the `letter` (with its dash) that it contains.
 fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
     match (word.as_bytes(), letter.as_bytes()) {
         ([b'-', letters @ ..], [b'-', letter]) if *letter != b'-' => letters.len() > 1 && letters.contains(letter),
@@ -142,13 +142,13 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
     }
 }
 
-/// The line somebody meant who has typed options of rsync among ours, if these words can be read so.
+/// The line that a user meant who has typed options of rsync among ours, if the words can be understood in this way.
 pub(super) fn suggestion(words: &[OsString]) -> Option<String> {
-    // It is written so already.
+    // The line already has this form.
     if words.iter().skip(1).any(|word| word == "rsync") {
         return None;
     }
-    // `-b` may have a directory behind it, or be rsync's.
+    // `-b` may be ours and take a directory, or be rsync's.
     [true, false].into_iter().find_map(|ours| suggested(words.get(1..)?, ours))
 }
 
@@ -216,12 +216,12 @@ fn suggested(words: &[OsString], buckets_are_ours: bool) -> Option<String> {
     Some(words.map(|word| Quoted(&word).to_string()).collect::<Vec<_>>().join(" "))
 }
 
-/// `-v SRC DEST` is what one types with rsync.
+/// Refuses `-v SRC DEST`, which users type for rsync's `-v`.
 pub(super) fn refuse_version(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
     refuse_to_copy(matches, words, "-v and --version print the version of multi-sync, and nothing is copied")
 }
 
-/// `-h SRC DEST` too.
+/// Refuses `-h SRC DEST` for the same reason.
 pub(super) fn refuse_help(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
     if words.iter().any(|word| word == "--help") {
         return Ok(());
@@ -240,7 +240,7 @@ fn refuse_to_copy(matches: &ArgMatches, words: &[OsString], what: &str) -> Resul
     })
 }
 
-/// `--verify checksum`: the word would be a source.
+/// Refuses `--verify checksum`, where `checksum` would be taken for a source.
 pub(super) fn refuse_depth(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
     let meant = words.windows(2).find(|pair| pair[0] == "--verify" && (pair[1] == CHECKSUM || pair[1] == QUICK));
     let Some(pair) = meant.filter(|pair| matches.contains_id("verify") && !Path::new(&pair[1]).exists()) else {
@@ -251,11 +251,11 @@ pub(super) fn refuse_depth(matches: &ArgMatches, words: &[OsString]) -> Result<(
         .remedy(format!("write --verify={depth}")))
 }
 
-/// `-r SRC DEST`, `-rtv SRC DEST`: what should be options is none.
+/// Refuses `-r SRC DEST` and `-rtv SRC DEST`: the value of our `-r` is not a list of options.
 pub(super) fn refuse_paths_for_options(matches: &ArgMatches, words: &[OsString]) -> Result<()> {
     let Some(typed) = matches.get_one::<OsString>("rsync") else { return Ok(()) };
     let text = typed.as_bytes().trim_ascii();
-    // Quotes may stand around the first.
+    // The first one may be quoted.
     if text.is_empty() || matches!(text[0], b'-' | b'\'' | b'"' | b'\\') {
         return Ok(());
     }
@@ -267,7 +267,7 @@ pub(super) fn refuse_paths_for_options(matches: &ArgMatches, words: &[OsString])
     })
 }
 
-/// `ssh://HOST/PATH` would be the path `//HOST/PATH` on a machine called `ssh`.
+/// Refuses `ssh://HOST/PATH`, which would be the path `//HOST/PATH` on a machine called `ssh`.
 pub(super) fn refuse_scheme(destination: &OsStr) -> Result<()> {
     let text = destination.to_str().unwrap_or_default();
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
@@ -285,7 +285,7 @@ pub(super) fn refuse_scheme(destination: &OsStr) -> Result<()> {
     Err(Error::usage(format!("rsync cannot copy to {scheme}:// ('{}')", Printable::os(destination))).remedy(remedy))
 }
 
-/// No SRC, or no DEST.
+/// The error for a missing SRC or DEST.
 pub(super) fn too_few(matches: &ArgMatches, words: &[OsString]) -> Error {
     let error = Error::usage("a source and a destination are needed");
     let mut paths = matches.get_many::<OsString>("paths").into_iter().flatten();

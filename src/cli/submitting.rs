@@ -1,4 +1,4 @@
-//! What is asked of a batch job: `--submit`, and the options that go with it.
+//! Batch jobs: `--submit`, and the options that belong to it.
 
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
@@ -16,11 +16,11 @@ use super::line::{Line, without};
 use super::{Request, Run, about, outlets, run, text_of};
 use crate::batch::{Script, Submission};
 
-/// The options of the job, which are no part of the run.
+/// The options of the job, which are not part of the run.
 const OF_THE_JOB: [&str; 7] = ["submit", "print-job", "nodes", "partition", "time", "sbatch", "requeue"];
-/// More nodes than any site has.
+/// No site has more nodes.
 const MOST_NODES: usize = 1 << 16;
-/// Options of sbatch that would make something else than one job that goes on with the run.
+/// Options of sbatch that would result in something else than a single job that continues the run.
 const NOT_OF_SBATCH: [(&str, &str, &str); 10] = [
     ("--array", "-a", "several jobs would work on one run"),
     ("--wrap", "", "the script is that of the run"),
@@ -34,7 +34,7 @@ const NOT_OF_SBATCH: [(&str, &str, &str); 10] = [
     ("--help", "-h", "nothing would be submitted"),
 ];
 
-/// What is to be submitted, or printed.
+/// The request to submit a job, or to print its script.
 pub(super) fn request(matches: &ArgMatches, line: Line, cwd: PathBuf) -> Result<Request> {
     if let Some(dir) = matches.get_one::<OsString>("resume") {
         return again(matches, dir.into());
@@ -52,11 +52,11 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: PathBuf) -> Result<
     if !matches.contains_id("mode") {
         insert(format!("--mode={MANY_TO_ONE}"));
     }
-    // What is understood outside of a job too says whether all the rest is.
+    // Outside of a job, a run with hosts is used to check all other options.
     let mut anywhere = line_with(&words, &["--engine=ssh", "--hosts=localhost"]);
     words = line_with(&words, &["--engine=slurm"]);
     if !prints && !matches.get_flag("keep") {
-        // How it ended is read there.
+        // The end of the run is read from its directory.
         (anywhere, words) = (line_with(&anywhere, &["--keep"]), line_with(&words, &["--keep"]));
     }
     let understood = command().try_get_matches_from(&anywhere);
@@ -87,7 +87,7 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: PathBuf) -> Result<
     Ok(Request::Submit(Box::new(Submission { run, script, prints })))
 }
 
-/// One more job for a run that was submitted before.
+/// Submits another job for a run that was submitted before.
 fn again(matches: &ArgMatches, dir: PathBuf) -> Result<Request> {
     let typed = |name: &&str| matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine);
     let definition = command();
@@ -103,7 +103,7 @@ fn again(matches: &ArgMatches, dir: PathBuf) -> Result<Request> {
     }
 }
 
-/// What belongs to submitting, without it.
+/// Refuses options of submitting without `--submit`.
 pub(super) fn refuse_without(matches: &ArgMatches) -> Result<()> {
     let values = ["nodes", "partition", "time", "sbatch"].into_iter().find(|name| matches.contains_id(name));
     if let Some(name) = values {
@@ -120,7 +120,7 @@ pub(super) fn refuse_without(matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
-/// `--requeue` where it could do nothing.
+/// Refuses `--requeue` if it could have no effect.
 pub(super) fn refuse_requeue(run: &Run) -> Result<()> {
     if !run.requeues {
         return Ok(());
@@ -133,7 +133,7 @@ pub(super) fn refuse_requeue(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// `--requeue` outside of a job.
+/// Refuses `--requeue` outside of a job.
 pub(super) fn refuse_requeue_here() -> Result<()> {
     if std::env::var_os("SLURM_JOB_ID").is_some() {
         return Ok(());
@@ -147,7 +147,7 @@ fn line_with(words: &[OsString], more: &[&str]) -> Vec<OsString> {
     words.iter().take(1).cloned().chain(more).chain(words.iter().skip(1).cloned()).collect()
 }
 
-/// What makes no sense in a job of its own.
+/// Refuses options that make no sense in a batch job.
 fn refuse_others(matches: &ArgMatches) -> Result<()> {
     if matches.get_one::<String>("mode").is_some_and(|mode| mode != MANY_TO_ONE) {
         return Err(Error::usage("--submit with another mode than many-to-one")
@@ -189,7 +189,7 @@ fn script(matches: &ArgMatches) -> Result<Script> {
     });
     Ok(Script {
         nodes: nodes.transpose()?.unwrap_or(NonZero::<usize>::MIN),
-        // What is no number is refused with the rest of the copy.
+        // An invalid number is refused together with the other options of the copy.
         rsyncs: word("processes").and_then(|count| size::parse_count(count).ok()),
         partition: partition.transpose()?,
         time: word("time").map(|text| time(text)).transpose()?,
@@ -197,7 +197,7 @@ fn script(matches: &ArgMatches) -> Result<Script> {
     })
 }
 
-/// In the notation of sbatch, or with a letter for each unit.
+/// A time in the notation of sbatch, or with a letter for each unit.
 fn time(word: &OsStr) -> Result<String> {
     let wrong = || {
         Error::usage(format!("--time: not a time limit: {}", Printable::os(word)))
@@ -208,7 +208,7 @@ fn time(word: &OsStr) -> Result<String> {
     let (days, rest) = text.split_once('-').map_or((None, text), |(days, rest)| (Some(days), rest));
     let parts = rest.split(':').count();
     if days.is_none_or(digits) && rest.split(':').all(digits) && parts <= 3 {
-        // Slurm takes 0 for no limit at all.
+        // Slurm takes 0 as no limit at all.
         return if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { Ok(text.to_owned()) } else { Err(wrong()) };
     }
     if !text.ends_with(|c: char| c.is_ascii_alphabetic()) {
@@ -219,7 +219,7 @@ fn time(word: &OsStr) -> Result<String> {
     Ok(format!("{}-{:02}:{:02}:{:02}", seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60))
 }
 
-/// The further words for sbatch.
+/// The additional arguments for sbatch.
 fn sbatch(word: &OsStr) -> Result<Vec<String>> {
     let text = text_of("--sbatch", word)?;
     let remedy = "give options of sbatch, such as --sbatch '--account=x --mem=4G'";
@@ -230,7 +230,7 @@ fn sbatch(word: &OsStr) -> Result<Vec<String>> {
     }
     for word in &words {
         let name = word.split('=').next().unwrap_or(word);
-        // Long ones may be shortened.
+        // Long options may be abbreviated.
         let is = |long: &str, short: &str| {
             name == long
                 || name.len() >= 4 && long.starts_with(name) && name.starts_with("--")

@@ -1,4 +1,4 @@
-//! What is asked of a survey.
+//! Surveys on the command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use super::line::Line;
 use super::outlets;
 use super::{Request, run, seconds_of};
 
-/// The destination of what has none.
+/// The destination if none is given.
 const NOWHERE: &str = "/dev/null/nowhere";
 
-/// What goes with a survey.
+/// The options that can be used with a survey.
 const MAY: [&str; 16] = [
     "survey",
     "json",
@@ -37,7 +37,7 @@ const MAY: [&str; 16] = [
     "config",
 ];
 
-/// The survey of a copy, or of a source alone.
+/// The survey for a copy, or for a source alone.
 pub(super) fn request(matches: &ArgMatches, line: Line, cwd: impl FnOnce() -> Result<PathBuf>) -> Result<Request> {
     let names = command();
     let names = names.get_arguments().map(|argument| argument.get_id().as_str());
@@ -70,7 +70,7 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: impl FnOnce() -> Re
     Ok(Request::Survey { request, json: matches.get_flag("json") })
 }
 
-/// What is a survey's alone.
+/// Refuses options that only a survey has.
 pub(super) fn refuse_without(matches: &ArgMatches) -> Result<()> {
     if matches.contains_id("trial-seconds") {
         return Err(Error::usage("--trial-seconds without --survey").remedy("write multi-sync survey, or leave it out"));

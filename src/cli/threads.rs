@@ -12,10 +12,10 @@ use multi_sync::{Error, Result};
 use super::about;
 use super::definition::{AUTO, ON};
 
-/// Threads look for work at each other: 1024 of them took 17 s for eight files, 256 less than one.
+/// Idle threads search each other for work: 1024 threads took 17 s for eight files, 256 threads less than one second.
 const MOST: usize = 256;
 
-/// Takes over what is asked for.
+/// Applies the options.
 pub(super) fn set(config: &mut Config, matches: &ArgMatches) -> Result<()> {
     let count = |name: &str, option: &str| {
         let word = matches.get_one::<OsString>(name);

@@ -19,7 +19,7 @@ use super::definition::command;
 use super::refusal::suggestion;
 use super::{Request, about, parse};
 
-/// What is done: each has options of its own.
+/// The mode: each one has options of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Copy,
@@ -55,7 +55,7 @@ impl Mode {
         }
     }
 
-    /// An option that would change nothing is refused.
+    /// Refuses an option that would have no effect.
     pub fn refuse_others(self, matches: &ArgMatches, words: &[OsString]) -> Result<()> {
         let typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
         let command = command();
@@ -63,7 +63,7 @@ impl Mode {
         let Some(other) = names.filter(|name| typed(name)).find(|name| !self.takes(name)) else { return Ok(()) };
         let shown = if other == "paths" { "SRC and DEST".to_owned() } else { format!("--{other}") };
         let error = Error::usage(format!("{shown} cannot be used {}", self.shown()));
-        // Letters that mean something else to rsync.
+        // Letters that have another meaning for rsync.
         Err(match suggestion(words).filter(|_| self != Mode::Copy) {
             Some(line) => error.remedy(format!("for a copy with rsync's own options write: {line}")),
             None => error.remedy("see multi-sync help all"),
@@ -101,13 +101,13 @@ fn this_command() -> Result<PathBuf> {
     std::env::current_exe().map_err(|cause| Error::usage("cannot find this program").because(cause))
 }
 
-/// In memory.
+/// A benchmark in memory.
 pub(super) fn benchshm(matches: &ArgMatches, cwd: PathBuf) -> Result<bench::Request> {
     let place = std::env::var_os("SHM").filter(|shm| !shm.is_empty()).unwrap_or_else(|| SHM.into());
     Ok(bench::Request { in_memory: true, ..bench(matches, cwd, place.into())? })
 }
 
-/// Where file systems in memory are, if the environment does not say.
+/// The usual place of a file system in memory, unless the environment names another one.
 const SHM: &str = "/dev/shm";
 
 pub(super) fn bench(matches: &ArgMatches, cwd: PathBuf, place: PathBuf) -> Result<bench::Request> {
@@ -133,7 +133,7 @@ pub(super) fn bench(matches: &ArgMatches, cwd: PathBuf, place: PathBuf) -> Resul
     })
 }
 
-/// Command lines of which it is known what they mean, for the self-test.
+/// Checks the parsing of command lines whose meaning is known, for the self-test.
 pub(super) fn reads_itself() -> std::result::Result<(), String> {
     let read = |words: &[&str]| {
         let words = std::iter::once("multi-sync").chain(words.iter().copied()).map(OsString::from).collect();

@@ -1,5 +1,5 @@
-//! Modes as words: `multi-sync resume DIR`. The first word that is no option is one, unless it comes after `--`; a source of such a name is written
-//! `./resume`.
+//! Modes as words: `multi-sync resume DIR`. The first word that is not an option is the mode, unless it comes after `--`. A source with the name of a mode is
+//! written `./resume`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -11,7 +11,7 @@ use multi_sync::{Error, Result};
 use super::definition::{self, command};
 use super::line::operands;
 
-/// What the first word asks for.
+/// The mode that the first word selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     Resume,
@@ -28,7 +28,7 @@ pub(super) enum Word {
     Help,
 }
 
-/// What `--help` of a word says, and the options that it shows.
+/// The help of a word, and the options that it shows.
 pub(super) struct Told {
     pub name: &'static str,
     word: Word,
@@ -225,7 +225,7 @@ pub(super) const WORDS: [Told; 12] = [
     },
 ];
 
-/// Modes that were flags before they were words, and take a name.
+/// Options that selected a mode before there were words, and take a name.
 const FLAGS: [&str; 3] = ["--runs", "--selftest", "-t"];
 
 impl Word {
@@ -233,21 +233,21 @@ impl Word {
         WORDS.iter().find(|told| name == told.name)
     }
 
-    /// The word, and the command line that means the same without it.
+    /// The word, and an equivalent command line without it.
     ///
     /// # Errors
-    /// It cannot be told whether the word is one, or it lacks what it needs.
+    /// It is ambiguous whether the word is a mode, or it lacks an operand.
     pub fn take(words: &[OsString]) -> Result<Option<(Word, Vec<OsString>)>> {
         let found = operands(words, &command());
         let Some((&at, others)) = found.places.split_first() else { return Ok(None) };
-        // The word belongs to a mode that was asked for by its flag: `--runs runs`.
+        // The word is the name for a mode that was selected by an option: `--runs runs`.
         if words[1..at].iter().any(|word| FLAGS.iter().any(|flag| word == flag)) {
             return Ok(None);
         }
         let Some(told) = Word::named(&words[at]).filter(|_| found.end.is_none_or(|end| at < end)) else {
             return Ok(None);
         };
-        // An rsync command follows, or what lies here would be copied into itself.
+        // Otherwise it must be a mode if an rsync command follows, or if the entry of this name would be copied into itself.
         let is_mode = others.first().is_some_and(|other| words[*other] == PROGRAM || words[*other] == words[at]);
         if !others.is_empty() && !is_mode && Path::new(&words[at]).symlink_metadata().is_ok() {
             return Err(ambiguous(told));
@@ -258,7 +258,7 @@ impl Word {
         Ok(Some((told.word, told.word.in_options(rest))))
     }
 
-    /// What asks for help before anything else is looked at.
+    /// The help, if it is requested. This is checked before anything else.
     pub fn help(self, rest: &[OsString]) -> Result<Option<String>> {
         let told = WORDS.iter().find(|told| told.word == self).expect("every word is in the table");
         if self != Word::Help {
