@@ -1,8 +1,8 @@
-//! The benchmark: how fast are one rsync and multi-sync on this machine, on one tree, to one destination?
+//! The benchmark: how fast are one rsync and multi-sync on this machine, with one tree and one destination?
 //!
-//! Honest by construction: source and destination are separate, rounds are interleaved so that a change of the machine's load hits
-//! all alike, the limits of buckets are the defaults of the command, and a time counts only after the copy was compared
-//! with the source. After each fresh copy the same is run once more, with nothing to do. Whatever was made is gone afterwards.
+//! The comparison is fair by construction: source and destination are separate, rounds are interleaved so that a change of the machine's load affects all
+//! tools alike, the limits of buckets are the defaults of the command, and a time counts only after the copy was compared with the source. After each fresh
+//! copy the same command runs again, with nothing to do. Everything that was created is removed afterwards.
 
 mod chart;
 mod machine;
@@ -34,11 +34,11 @@ use record::{Facts, Measurement, Record};
 pub use record::{Tool, Work};
 pub use shape::{Scale, Shape, Tree};
 
-/// Names of msrsync's tree.
+/// The number of names in msrsync's tree.
 pub const DEFAULT_ENTRIES: u64 = 100_000;
-/// Rounds: with one, nobody knows what chance has added.
+/// The number of rounds. With a single round, the influence of chance would be unknown.
 pub const DEFAULT_RUNS: NonZero<u32> = NonZero::new(3).unwrap();
-/// Numbers of processes that are compared with one rsync, as in msrsync.
+/// The numbers of processes that are compared with one rsync, as in msrsync.
 pub const PROCESSES: [usize; 5] = [1, 2, 4, 8, 16];
 
 const SEED: u64 = 1;
@@ -49,42 +49,42 @@ const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 pub struct Request {
     /// The tree.
     pub shape: Shape,
-    /// How many names it has, if not as many as its shape says.
+    /// The number of names, if it differs from that of the shape.
     pub entries: Option<NonZero<u64>>,
-    /// Rounds.
+    /// The number of rounds.
     pub runs: NonZero<u32>,
     /// The multi-sync that is measured: the command, as a user would start it.
     pub command: PathBuf,
-    /// rsync's options of all, as one word.
+    /// rsync's options for all tools, as one word.
     pub rsync: OsString,
-    /// The directory the user is in.
+    /// The user's working directory.
     pub cwd: PathBuf,
-    /// Where the tree is made, and copied to without a destination.
+    /// Where the tree is created and, without a destination, copied to.
     pub place: PathBuf,
-    /// The place is in memory.
+    /// Whether this place is in memory.
     pub in_memory: bool,
     /// Copies go into a new folder here.
     pub destination: Option<Destination>,
-    /// File for the results.
+    /// A file for the results.
     pub json: Option<PathBuf>,
-    /// File for a picture of them.
+    /// A file for a chart of the results.
     pub chart: Option<PathBuf>,
 }
 
-/// Something to print.
+/// A line to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// A result.
     Line(String),
-    /// What goes on, or what the results do not mean.
+    /// Progress, or a caution about the results.
     Note(String),
 }
 
-/// Measures. Each time is told as soon as the copy was compared; the tables come last.
+/// Carries out the benchmark. Each time is reported as soon as the copy was compared; the tables come last.
 ///
 /// # Errors
-/// There is not enough room, which is told with the figure; a copy failed or differs from the source: then its time is not told; stopped
-/// (exit code 20). Nothing is left in any case.
+/// There is not enough room (the message says how much is needed); a copy failed, or differs from the source: then its time is not reported; the benchmark
+/// was stopped (exit code 20). Nothing is left behind in any case.
 pub fn run(request: &Request, stopper: &Stopper, tell: &mut dyn FnMut(Told)) -> Result<()> {
     for file in request.json.iter().chain(&request.chart) {
         check_can_write(file)?;
@@ -109,17 +109,17 @@ struct Bench<'a> {
     options: Options,
     stopper: &'a Stopper,
     source: PathBuf,
-    /// Both trees are on this machine, all ours, and copied with options whose result is known.
+    /// Whether the copy can be compared: both trees are on this machine and were created here, with options whose result is known.
     compares: bool,
     work: Site,
     there: Site,
     facts: Facts,
     drops: bool,
-    /// Nobody has read the source yet, and the first to do so would pay for all.
+    /// Whether the source has to be read once before the first round, because otherwise the first tool would pay for an empty cache.
     warms: bool,
 }
 
-/// The copy in its site.
+/// The name of the copy in its site.
 const COPY: &str = "copy";
 
 impl<'a> Bench<'a> {
@@ -230,7 +230,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Whether the copy is what the source is. A time before that is worth nothing.
+    /// Checks that the copy equals the source. The time of a wrong copy is worthless.
     fn check(&self, tool: Tool) -> Result<()> {
         let wrong = |how: String| Error::usage(format!("the copy of {tool} differs from the source: {how}"));
         if let Some(copy) = self.there.local(COPY).filter(|_| self.compares) {
@@ -254,7 +254,7 @@ impl<'a> Bench<'a> {
         words
     }
 
-    /// What was written before is not charged to what comes next.
+    /// Prepares the caches, so that data written before do not slow down the next measurement.
     fn prepare_caches(&self) -> Result<()> {
         let folders = [Some(self.source.clone()), self.there.local("")];
         for folder in folders.into_iter().flatten().filter(|_| !self.request.in_memory) {
@@ -270,7 +270,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A copy of a folder into itself would have no end.
+/// Refuses a place inside the folder, because a copy of a folder into itself would not end.
 fn check_outside(place: &Path, folder: &Path) -> Result<()> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if !real(place).starts_with(real(folder)) {
@@ -281,7 +281,7 @@ fn check_outside(place: &Path, folder: &Path) -> Result<()> {
         .remedy("set TMPDIR to a folder elsewhere, and --bench-dest"))
 }
 
-/// What a copy of `folder` has to carry, by the scan that a copy would make.
+/// The weight of `folder`, found by the scan that a copy would make.
 fn weigh(folder: &Path, options: &Options, cwd: &Path, nowhere: &Path, stopper: &Stopper) -> Result<Weight> {
     let source = Source::parse(folder.join("").as_os_str())?;
     let destination = Destination::parse(nowhere.as_os_str())?;
@@ -290,7 +290,7 @@ fn weigh(folder: &Path, options: &Options, cwd: &Path, nowhere: &Path, stopper: 
     Ok(trial::copy(&config, stopper, &Arc::<Control>::default(), &|_| {})?.summary.found)
 }
 
-/// Whether they can be dropped, and in words.
+/// Whether caches can be dropped, and a text that says so.
 fn can_drop_caches(in_memory: bool) -> (bool, &'static str) {
     if in_memory {
         return (false, "not dropped: everything is in memory");
@@ -298,14 +298,14 @@ fn can_drop_caches(in_memory: bool) -> (bool, &'static str) {
     if !rustix::process::geteuid().is_root() {
         return (false, "not dropped before each run: only root can");
     }
-    // Writing nothing asks for nothing.
+    // Opening without writing has no effect.
     match File::options().write(true).open(DROP_CACHES) {
         Ok(_) => (true, "dropped before each run"),
         Err(_) => (false, "not dropped before each run: this system does not allow it"),
     }
 }
 
-/// Before minutes of work, and without making the file.
+/// Checked before minutes of work, and without creating the file.
 fn check_can_write(file: &Path) -> Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let target = if file.exists() { file } else { folder };

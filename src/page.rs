@@ -1,7 +1,8 @@
-//! The report of a run (`--report`): a page that needs no network, its data, or a line for each launch. It is made of the events of the run and of nothing
-//! else, so that a file of events gives the same.
+//! The report of a run (`--report`): a page that needs no network, its data, or a line for each launch. It is made from the events of the run and nothing
+//! else, so that a file of events gives the same report.
 //!
-//! Memory does not grow with the run: events are read twice, and what is drawn or listed is bounded; what is more than that is summed up, and said.
+//! Memory does not grow with the run: events are read twice, and everything that is drawn or listed is bounded. The rest is summed up, and the report says
+//! so.
 
 mod data;
 mod dirs;
@@ -18,13 +19,13 @@ use crate::outlet::{Form, ReportFile};
 
 use data::{Report, Survey};
 
-/// A line is no longer than that: what is longer is passed over, and counted.
+/// The longest line. Longer ones are skipped, and counted.
 const LONGEST_LINE: u64 = 16 << 20;
 
-/// Makes the report of these events.
+/// Writes the report of these events.
 ///
 /// # Errors
-/// The events cannot be read or are none, or the report cannot be written.
+/// The events cannot be read, there are none, or the report cannot be written.
 pub fn make(events: &File, report: &ReportFile) -> Result<()> {
     let unreadable = |cause: io::Error| Error::usage("cannot read the events").because(cause);
     let mut survey = Survey::default();
@@ -58,7 +59,7 @@ pub fn make(events: &File, report: &ReportFile) -> Result<()> {
     }
 }
 
-/// Gives every line that is one of events. How many others there are.
+/// Passes on every line that is an event. Returns the number of other lines.
 fn read(mut events: &File, each: &mut dyn FnMut(&Line)) -> io::Result<u64> {
     events.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::with_capacity(64 << 10, events);
@@ -70,7 +71,7 @@ fn read(mut events: &File, each: &mut dyn FnMut(&Line)) -> io::Result<u64> {
         }
         match serde_json::from_slice::<Line>(&text) {
             Ok(line) => each(&line),
-            // A kill cuts off a line.
+            // If multi-sync is killed, its last line may be incomplete.
             Err(_) => unread += u64::from(!text.trim_ascii().is_empty()),
         }
     }

@@ -1,8 +1,9 @@
 //! The self-test: does multi-sync work on this machine, with this rsync, and to this destination?
 //!
-//! Named checks through the public API and, where a run has to be interrupted from outside, the command, in temporary folders that are gone afterwards. The comparison of trees comes first and has to
-//! find planted differences of every kind: a check that cannot fail proves nothing. Then what multi-sync needs of the
-//! machine, then the checks of msrsync's built-in tests, then what one rsync does that lists of files do not.
+//! It consists of named checks through the public API and, if a run has to be interrupted from outside, with the command, in temporary folders that are
+//! removed afterwards. The comparison of trees comes first and has to find planted differences of every kind, because a check that cannot fail proves
+//! nothing. Then come checks of the machine, then those of msrsync's built-in tests, then checks of properties that one rsync has and lists of files easily
+//! lose.
 
 mod copies;
 mod environment;
@@ -23,41 +24,41 @@ use ground::Ground;
 
 /// What is tested.
 pub struct Request {
-    /// Where copies go: a new folder in this place, or in the folder for temporary files.
+    /// Where copies go: a new folder in this place, or in the temporary folder.
     pub destination: Option<Destination>,
     /// rsync's options for every copy, such as how to reach the destination.
     pub options: Options,
-    /// The directory the user is in.
+    /// The user's working directory.
     pub cwd: PathBuf,
-    /// Parent of the trees that are copied, and of bucket directories.
+    /// The parent of the trees that are copied, and of bucket directories.
     pub temporary: PathBuf,
-    /// The command, which is interrupted and goes on.
+    /// The command, for the check that interrupts and continues a run.
     pub command: PathBuf,
-    /// What the command has to say of the reading of its own command line.
+    /// The command's own check of its command line parser.
     pub command_line: fn() -> std::result::Result<(), String>,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It passed; something worth knowing, or nothing.
+    /// It passed; possibly with a remark.
     Passed(String),
-    /// It failed, and how.
+    /// It failed, for this reason.
     Failed(String),
-    /// It could not be made, and why.
+    /// It could not be carried out, for this reason.
     Skipped(String),
 }
 
-/// A check that was made. Prints as one line.
+/// A check that was carried out. Prints as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Which.
+    /// The name of the check.
     pub name: String,
-    /// What came of it.
+    /// Its result.
     pub verdict: Verdict,
 }
 
-/// Checks by what came of them. Prints as `N passed, N failed, N skipped`.
+/// The number of checks by result. Prints as `N passed, N failed, N skipped`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Passed.
@@ -68,10 +69,10 @@ pub struct Tally {
     pub skipped: u32,
 }
 
-/// Makes all checks, and tells each as soon as it is known. A check that fails does not end the test.
+/// Carries out all checks, and reports each as soon as its result is known. A check that fails does not end the test.
 ///
 /// # Errors
-/// The folders for it cannot be made, or are left behind; stopped (exit code 20). Nothing is left then either.
+/// The folders for it cannot be created or removed; or it was stopped (exit code 20), and then nothing is left behind either.
 pub fn run(request: &Request, stopper: &Stopper, tell: &mut dyn FnMut(&Outcome)) -> Result<Tally> {
     if request.options.meaning().remove_source_files {
         return Err(Error::usage("the self-test removes nothing from its sources").remedy("leave out that option"));
@@ -90,7 +91,7 @@ pub fn run(request: &Request, stopper: &Stopper, tell: &mut dyn FnMut(&Outcome))
             Ok(verdict) => verdict,
             Err(failure) => Verdict::Failed(failure.0),
         };
-        // What fails because of the stop did not fail by itself.
+        // A check that fails because of the stop has not failed by itself.
         stopper.go_on()?;
         *match verdict {
             Verdict::Passed(_) => &mut tally.passed,
@@ -104,7 +105,7 @@ pub fn run(request: &Request, stopper: &Stopper, tell: &mut dyn FnMut(&Outcome))
 }
 
 impl Tally {
-    /// 0 if nothing failed, else 1.
+    /// 0 if nothing failed, otherwise 1.
     pub fn exit_code(self) -> u8 {
         if self.failed == 0 { exit::OK } else { exit::USAGE }
     }

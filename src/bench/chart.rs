@@ -1,4 +1,4 @@
-//! The results as a picture: speedup by number of processes, with the spread of the runs. SVG 1.1, readable on light and dark pages.
+//! The results as a chart: speedup by number of processes, with the spread of the runs. SVG 1.1, readable on light and dark pages.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::record::{Record, Row, Spread, Tool, Work};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 456.0;
-/// Of the area that is drawn in.
+/// The edges of the plot area.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 84.0;
 const TOP: f64 = 92.0;
@@ -17,7 +17,7 @@ const PALE: &str = "#66727f";
 const GRID: &str = "#e3e7eb";
 const FONT: &str = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
-/// A line of the chart: colour, a shape for its points, and a shift that keeps the spreads of two lines apart.
+/// The style of a line: its colour, the shape of its points, and a shift that keeps the spreads of two lines apart.
 struct Style {
     colour: &'static str,
     round: bool,
@@ -31,7 +31,7 @@ const fn style(work: Work) -> Style {
     }
 }
 
-/// Draws it.
+/// Draws the chart.
 pub(super) fn svg(record: &Record) -> String {
     let lines: Vec<(Work, Vec<(usize, Spread)>)> =
         Work::ALL.into_iter().map(|work| (work, points(&record.rows(work)))).collect();
@@ -87,7 +87,7 @@ fn points(rows: &[Row]) -> Vec<(usize, Spread)> {
     rows.iter().filter_map(point).collect()
 }
 
-/// The distance of grid lines, and the end of the axis: some room above the highest value.
+/// The distance of grid lines, and the end of the axis, which leaves some room above the highest value.
 fn scale(highest: f64) -> (f64, f64) {
     const MOST_LINES: f64 = 8.0;
     let top = highest * 1.12;
@@ -153,7 +153,7 @@ impl Chart {
         }
     }
 
-    /// The higher of two points has its value above it, the lower one below.
+    /// The higher of two points has its value above it, the lower one below it.
     fn labels(&self, out: &mut String, style: &Style, points: &[(usize, Spread)], others: &[&(usize, Spread)]) {
         for (processes, Spread { median, min, max }) in points {
             let lower = others.iter().any(|(other, spread)| other == processes && spread.median > *median);
@@ -184,7 +184,7 @@ fn legend(out: &mut String, lines: &[(Work, Vec<(usize, Spread)>)]) {
     }
 }
 
-/// With a white edge, so that it can be read where it crosses a line.
+/// Text with a white edge, so that it can be read where it crosses a line.
 #[expect(clippy::too_many_arguments, reason = "the attributes of an SVG element")]
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, size: u32, colour: &str, weight: &str, words: &str) {
     let _ = write!(

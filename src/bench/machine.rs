@@ -1,4 +1,4 @@
-//! What the figures were measured on: without it they mean nothing to anybody else.
+//! The machine of the measurements. Without it, the figures mean nothing to others.
 
 use std::fs;
 use std::num::NonZero;
@@ -22,7 +22,7 @@ pub(super) struct Machine {
     pub processor: String,
     pub cores: usize,
     pub memory: String,
-    /// Average load of the last minute, before the first run.
+    /// The load average of the last minute, before the first run.
     pub load: String,
 }
 
@@ -50,20 +50,20 @@ impl Machine {
     }
 }
 
-/// `rsync  version 3.2.7  protocol version 31`
+/// The version in a line such as `rsync  version 3.2.7  protocol version 31`.
 fn version(line: &str) -> String {
     let found = line.split("version").nth(1).and_then(|rest| rest.split_whitespace().next());
     found.unwrap_or("unknown").to_owned()
 }
 
-/// Kind of the file system that `path` is on, by proc_pid_mountinfo(5).
+/// The type of the file system of `path`, from proc_pid_mountinfo(5).
 pub(super) fn file_system(path: &Path) -> String {
     let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     kind_at(&mounts, &path).unwrap_or_else(|| "unknown file system".into())
 }
 
-/// The longest mount point above the path has it; of several at one place the last.
+/// The type for the longest mount point above the path; if several have the same mount point, for the last one.
 fn kind_at(mounts: &[u8], path: &Path) -> Option<String> {
     let mounted = |line: &[u8]| {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
@@ -76,7 +76,7 @@ fn kind_at(mounts: &[u8], path: &Path) -> Option<String> {
     Some(Printable::bytes(&kind).to_string())
 }
 
-/// Blanks and the like are octal there.
+/// Decodes a field, in which blanks and some other characters are written as octal numbers.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -1,4 +1,4 @@
-//! Results: every time that was measured, and what can be said of them.
+//! The results: every time that was measured, and statistics of them.
 
 use std::fmt::{self, Write};
 
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::machine::Machine;
 use crate::size;
 
-/// What was to be done.
+/// The work that was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
@@ -17,27 +17,27 @@ pub enum Work {
     NothingToDo,
 }
 
-/// Who did it. Prints as the command without its paths and rsync's options.
+/// The tool that did it. Prints as the command without its paths and rsync's options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// One rsync.
     Rsync,
-    /// multi-sync with so many processes.
+    /// multi-sync with this number of processes.
     MultiSync(usize),
 }
 
-/// Everything about a benchmark but its times.
+/// All facts about a benchmark except its times.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Facts {
     pub machine: Machine,
     pub tree: String,
     pub entries: u64,
     pub bytes: u64,
-    /// rsync's, quoted.
+    /// rsync's options, quoted.
     pub options: String,
-    /// File system of the source.
+    /// The file system of the source.
     pub source: String,
-    /// File system of the copies, or where they went.
+    /// The file system of the copies, or where they went.
     pub destination: String,
     pub caches: String,
     /// How copies were compared.
@@ -45,7 +45,7 @@ pub(super) struct Facts {
     pub runs: u32,
 }
 
-/// One time.
+/// A measured time.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Measurement {
     pub work: Work,
@@ -54,7 +54,7 @@ pub(super) struct Measurement {
     pub seconds: f64,
 }
 
-/// All of it.
+/// The whole record.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Record {
     #[serde(flatten)]
@@ -62,7 +62,7 @@ pub(super) struct Record {
     pub measurements: Vec<Measurement>,
 }
 
-/// Of one work and one tool: seconds, and how many times as fast as one rsync in the same run.
+/// The statistics of one kind of work and one tool: seconds, and the speedup over one rsync in the same round.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Row {
     pub tool: Tool,
@@ -70,7 +70,7 @@ pub(super) struct Row {
     pub speedup: Spread,
 }
 
-/// Of several values.
+/// The median and range of several values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Spread {
     pub median: f64,
@@ -79,7 +79,7 @@ pub(super) struct Spread {
 }
 
 impl Work {
-    /// In the order in which they are done.
+    /// In the order in which they are measured.
     pub const ALL: [Work; 2] = [Work::Fresh, Work::NothingToDo];
 }
 
@@ -108,13 +108,13 @@ impl Serialize for Tool {
 }
 
 impl Facts {
-    /// The tree, and how large it is.
+    /// The tree and its size as text.
     pub fn tree_in_words(&self) -> String {
         let content = if self.bytes == 0 { "all files empty".to_owned() } else { size::human(self.bytes) };
         format!("{}: {} entries, {content}", self.tree, self.entries)
     }
 
-    /// For a person.
+    /// The results as text for users.
     pub fn lines(&self) -> Vec<String> {
         let Facts { machine, source, destination, caches, checked, runs, .. } = self;
         let Machine { date, multi_sync, rsync, kernel, processor, cores, memory, load } = machine;
@@ -132,7 +132,7 @@ impl Record {
         Record { facts, measurements: Vec::new() }
     }
 
-    /// The last measurement, as msrsync says it.
+    /// The last measurement, in the form of msrsync.
     pub fn last_line(&self) -> Option<String> {
         let last = self.measurements.last()?;
         let mut line = String::new();
@@ -170,13 +170,13 @@ impl Record {
         tools.into_iter().filter_map(row).collect()
     }
 
-    /// One rsync in the same run is 1.
+    /// The speedup over one rsync in the same round.
     fn speedup(&self, of: &Measurement) -> Option<f64> {
         let is_base = |other: &&Measurement| (other.run, other.work, other.tool) == (of.run, of.work, Tool::Rsync);
         Some(self.measurements.iter().find(is_base)?.seconds / of.seconds)
     }
 
-    /// Markdown.
+    /// A table in Markdown.
     pub fn table(&self, work: Work) -> String {
         let mut table = format!("\n| {work} | median | min | max | speedup |\n|---|--:|--:|--:|--:|\n");
         for Row { tool, seconds, speedup } in self.rows(work) {

@@ -1,4 +1,4 @@
-//! Whether there is room for the trees, asked before they are made.
+//! Checks that there is enough room for the trees before they are created.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,10 +10,10 @@ use crate::error::{EXIT_FILE_IO, Error, Result};
 use crate::scan::Weight;
 use crate::size;
 
-/// What an entry occupies besides its content: an inode, its name, and in memory what the kernel knows of it.
+/// How much space an entry occupies besides its content: an inode, its name, and in memory the kernel's data about it.
 const PER_ENTRY: u64 = 1536;
 
-/// Each of `places` gets a tree of this weight; several may be on one file system.
+/// Checks the room for a tree of this weight in each of `places`, several of which may be on one file system.
 ///
 /// # Errors
 /// There is not enough room on one of them, in bytes or in inodes; the figures are in the message.
@@ -37,7 +37,7 @@ pub(super) fn check(places: &[PathBuf], weight: Weight, in_memory: bool) -> Resu
             )));
         }
         let inodes = weight.entries.saturating_mul(trees);
-        // A file system without a fixed number of inodes says 0 of 0.
+        // A file system without a fixed number of inodes reports 0 of 0.
         if found.f_files > 0 && inodes > found.f_favail {
             return Err(too_little(format!(
                 "{shown} has too few inodes: {inodes} are needed for {trees} trees, and {} are free",
@@ -52,7 +52,7 @@ fn too_little(message: String) -> Error {
     Error::usage(message).remedy("measure fewer entries, or another place").exit(EXIT_FILE_IO)
 }
 
-/// Bytes, by proc_meminfo(5).
+/// The available memory in bytes, from proc_meminfo(5).
 fn available_memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

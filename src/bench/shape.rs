@@ -1,6 +1,6 @@
-//! The tree of a benchmark: msrsync's, one that a specification describes, or a real folder.
+//! The tree of a benchmark: msrsync's tree, a tree from a specification, or a real folder.
 //!
-//! `bench-data/README.md` has the format of specifications.
+//! `bench-data/README.md` describes the format of specifications.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,49 +20,49 @@ use crate::supervise::Stream;
 use crate::treegen::{Fill, Sizes, Spec, Totals, from_manifest, generate};
 use crate::trial::{self, Stopper};
 
-/// Directories that hold parts are no part themselves; they get this time (2001-09-09), so that the whole tree is reproducible.
+/// Directories that contain parts, but are not part of one, get this time (2001-09-09), so that the whole tree is reproducible.
 const MTIME: Duration = Duration::from_secs(1_000_000_000);
-/// What a file occupies is a multiple of this.
+/// The space of a file is a multiple of this.
 const BLOCK: u64 = 4096;
-/// Unpacks listings.
+/// The program that unpacks listings.
 const UNPACK: &str = "zstd";
 
-/// What tree is asked for.
+/// Which tree is requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
-    /// That of msrsync's benchmark: 95 % files, at most 128 names in a directory, five levels, all files empty.
+    /// The tree of msrsync's benchmark: 95 % files, at most 128 names in a directory, five levels, all files empty.
     Msrsync,
-    /// A specification in this file, or everything in this folder, which is only read.
+    /// The tree of the specification in this file, or this folder, which is only read.
     At(PathBuf),
 }
 
-/// How large a specified tree is.
+/// The size of a specified tree.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scale {
-    /// So many times what the specification says.
+    /// This number of times as large as specified.
     By(f64),
-    /// About so many names.
+    /// With about this number of names.
     To(NonZero<u64>),
 }
 
-/// A tree that can be made. Prints as its name.
+/// A tree that can be created. Prints as its name.
 #[derive(Debug, Clone)]
 pub enum Tree {
-    /// A regular one.
+    /// A regular tree.
     Regular(Spec),
-    /// Regular ones in several places.
+    /// Regular trees in several places.
     Parts(String, Vec<Part>),
-    /// One that is listed, as [`from_manifest`] reads it.
+    /// A tree from a listing, as [`from_manifest`] reads it.
     Listed(String, Vec<u8>),
-    /// One that is there.
+    /// A folder that exists.
     Folder(PathBuf),
 }
 
-/// Regular trees of one kind, as they are made.
+/// Regular trees of one kind.
 #[derive(Debug, Clone)]
 pub struct Part {
     at: String,
-    /// `None`: one, at `at` itself.
+    /// The number of trees; `None` means one, at `at` itself.
     copies: Option<u64>,
     spec: Spec,
 }
@@ -70,14 +70,14 @@ pub struct Part {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Specification {
-    /// What is imitated, where the figures are from, and what differs: for readers only.
+    /// The tree that is imitated, the origin of the figures, and the differences: only for readers.
     #[serde(rename = "about")]
     _about: String,
     #[serde(rename = "source")]
     _source: String,
     #[serde(rename = "approximated")]
     _approximated: String,
-    /// A listing, compressed with zstd, beside the specification; then there are no parts, and it has no scale.
+    /// A listing, compressed with zstd, next to the specification. Then there are no parts, and the tree cannot be scaled.
     manifest: Option<PathBuf>,
     #[serde(default)]
     parts: Vec<SpecifiedPart>,
@@ -86,14 +86,14 @@ struct Specification {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SpecifiedPart {
-    /// Where: a path below the root, to which the number of the copy is added if there are several; the empty path is the root.
+    /// The place: a path below the root, to which the number of the copy is added if there are several; an empty path means the root.
     #[serde(default)]
     at: String,
-    /// How many. A scale multiplies this if it is given, else `entries`.
+    /// The number of copies. If it is given, a scale multiplies it, otherwise `entries`.
     copies: Option<u64>,
     entries: u64,
     files_percent: u8,
-    /// Not limited if missing.
+    /// No limit if missing.
     max_per_dir: Option<u64>,
     depth: u32,
     sizes: SpecifiedSizes,
@@ -119,10 +119,10 @@ enum SpecifiedFill {
 }
 
 impl Tree {
-    /// Reads what has to be read, and makes nothing yet. Relative names are relative to `cwd`.
+    /// Reads the files that are needed, and creates nothing yet. Relative names are relative to `cwd`.
     ///
     /// # Errors
-    /// There is no such file or folder, it is no specification, or it cannot have another number of entries.
+    /// The file or folder does not exist, it is not a specification, or the tree cannot have another number of entries.
     pub fn of(shape: &Shape, entries: Option<NonZero<u64>>, cwd: &Path, stopper: &Stopper) -> Result<Tree> {
         let path = match shape {
             Shape::Msrsync => {
@@ -165,7 +165,7 @@ impl Tree {
         Ok(Tree::Listed(name, unpack(&file.with_file_name(manifest), stopper)?))
     }
 
-    /// What it will have: names, and bytes of space. Nothing for a folder, which would have to be read.
+    /// The expected number of names and bytes. Zero for a folder, which would have to be read.
     pub fn weight(&self) -> Weight {
         match self {
             Tree::Regular(spec) => weight(spec),
@@ -183,7 +183,7 @@ impl Tree {
         }
     }
 
-    /// Makes it in `root`, which must be empty or not exist. A folder is there already.
+    /// Creates the tree in `root`, which must be empty or not exist. A folder already exists.
     ///
     /// # Errors
     /// As [`generate`] and [`from_manifest`].
@@ -243,7 +243,7 @@ fn weight_of(parts: &[Part]) -> Weight {
     sum
 }
 
-/// Expected: sizes are random.
+/// The expected weight, because sizes are random.
 fn weight(spec: &Spec) -> Weight {
     let mean = match spec.sizes {
         Sizes::Empty => 0.0,
@@ -269,7 +269,7 @@ fn make_parts(root: &Path, parts: &[Part], seed: u64) -> Result<Totals> {
                 fs::create_dir_all(parent).map_err(|cause| Error::io("make", parent, cause))?;
                 above.extend(parent.ancestors().take_while(|dir| dir.starts_with(root)).map(Path::to_owned));
             }
-            // Parts and copies must not resemble each other.
+            // Different seeds, so that parts and copies are not alike.
             totals += generate(&path, &part.spec, seed.wrapping_add(number << 32).wrapping_add(copy << 40))?;
             totals.dirs += u64::from(!at.is_empty());
         }
@@ -328,7 +328,7 @@ mod tests {
             }
             let entries = NonZero::new(500).unwrap();
             match Tree::specified(&path, Scale::To(entries), &Stopper::default()) {
-                // Copies are whole.
+                // Only the number of whole copies can be scaled.
                 Ok(tree) => assert!(tree.weight().entries > 0, "{tree}"),
                 Err(error) => assert!(error.to_string().contains("neither parts nor a scale"), "{error}"),
             }

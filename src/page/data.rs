@@ -1,4 +1,4 @@
-//! What a report says, taken from events in two goes: the first one finds how much there is, the second one takes what is shown of it.
+//! The contents of a report, computed from the events in two passes: the first one finds out how much there is, the second one takes what is shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -12,32 +12,32 @@ use crate::events::{Adjusted, Host, Launch, LaunchEnd, Line, Record, Slow, Start
 use super::dirs::{Dir, Dirs};
 use super::timeline::{Bar, Bars, Lane, MOST_LANES, Point, Points, bar};
 
-/// So many rows has a table at most.
+/// The most rows of a table.
 const ROWS: usize = 20;
-/// So many failures, notes and differences are listed.
+/// The most failures, notes and differences that are listed.
 const LISTED: usize = 1000;
 
-/// How much there is.
+/// The results of the first pass.
 #[derive(Default)]
 pub struct Survey {
     began: Option<Timestamp>,
     ended: Option<Timestamp>,
     launches: u64,
     lanes: BTreeSet<Lane>,
-    /// How long launches ran, at least and at most.
+    /// The shortest and the longest time of a launch.
     shortest: Option<f64>,
     longest: f64,
 }
 
 impl Survey {
-    /// Takes note of a line.
+    /// Processes a line in the first pass.
     pub fn see(&mut self, line: &Line) {
         self.began = Some(self.began.map_or(line.time, |began| began.min(line.time)));
         self.ended = Some(self.ended.map_or(line.time, |ended| ended.max(line.time)));
         match &line.record {
             Record::LaunchStart(launch) => {
                 self.lanes.insert(lane(launch));
-                // More than these are not drawn.
+                // More lanes are not drawn.
                 if self.lanes.len() > MOST_LANES {
                     self.lanes.pop_last();
                 }
@@ -51,7 +51,7 @@ impl Survey {
         }
     }
 
-    /// There was no line.
+    /// Whether there was no line.
     pub fn is_empty(&self) -> bool {
         self.began.is_none()
     }
@@ -69,85 +69,85 @@ fn lane(launch: &Launch) -> Lane {
     Lane { host: launch.host.clone(), slot: launch.slot }
 }
 
-/// What a report says.
+/// The contents of a report.
 #[derive(Serialize)]
 pub struct Report {
-    /// The version of this form.
+    /// The version of this format.
     pub v: u32,
-    /// When it began and ended.
+    /// The beginning of the run.
     #[serde(serialize_with = "rfc3339")]
     pub began: Timestamp,
-    /// See above.
+    /// The end of the run.
     #[serde(serialize_with = "rfc3339")]
     pub ended: Timestamp,
-    /// Seconds in between.
+    /// The seconds between them.
     pub seconds: f64,
-    /// What was asked for; by the last part of a run that went on.
+    /// What was requested; from the last part if the run was continued.
     pub start: Option<Start>,
-    /// How many parts it had: it was begun, and gone on with.
+    /// The number of parts: one, and one more each time the run was continued.
     pub parts: u64,
-    /// How it ended; none if it was killed, or still goes on.
+    /// How it ended; `None` if it was killed, or is still running.
     pub summary: Option<Summary>,
-    /// Why one rsync did something alone: the part, and the reason.
+    /// Why a single rsync did a part: the part, and the reason.
     pub singles: Vec<(String, String)>,
     /// How long each step took.
     pub steps: Vec<StepTime>,
-    /// What was changed meanwhile, by the second.
+    /// The settings that were changed meanwhile, with the time in seconds.
     pub adjusted: Vec<(f64, Adjusted)>,
     /// What each host has done.
     pub hosts: Vec<Host>,
-    /// How many launches have ended.
+    /// The number of launches that have ended.
     pub launches: u64,
     /// The slots.
     pub lanes: Vec<Lane>,
-    /// Launches in slots that are not drawn.
+    /// The number of launches in slots that are not drawn.
     pub undrawn: u64,
-    /// A bar may stand for several launches.
+    /// Whether a bar may stand for several launches.
     pub sums_up: bool,
     /// The bars.
     pub bars: Vec<Bar>,
-    /// What was done in the course of time.
+    /// The progress over time.
     pub points: Vec<Point>,
-    /// How many launches took how long: the upper bound in seconds, and their number.
+    /// The distribution of the launches' times: upper bounds in seconds, and the number of launches.
     pub lengths: Vec<(f64, u64)>,
     /// The launches that took the longest.
     pub slowest: Vec<Slow>,
-    /// The directories in which the time went.
+    /// The directories that took the most time.
     pub directories: Vec<Dir>,
-    /// What could not be done.
+    /// Failures.
     pub failed: List,
-    /// What changed no result.
+    /// Information that changed no result.
     pub notes: List,
-    /// What rsync would still do.
+    /// What rsync would still change.
     pub differences: List,
-    /// Lines that are missing because they were not taken in time.
+    /// The number of lines that are missing because they were not read in time.
     pub dropped: u64,
-    /// Lines that are no events: cut off, or somebody else's.
+    /// The number of lines that are not events: incomplete, or from another program.
     pub unread: u64,
     #[serde(skip)]
     work: Work,
 }
 
-/// A list, and how much there would be.
+/// The first items of a list, and their total number.
 #[derive(Default, Serialize)]
 pub struct List {
-    /// How many there are.
+    /// The total number.
     pub count: u64,
-    /// The first of them.
+    /// The first items.
     pub first: Vec<Item>,
 }
 
-/// One of a list.
+/// An item of a list.
 #[derive(Serialize)]
 pub struct Item {
     /// Seconds since the beginning.
     pub at: f64,
-    /// A word for it.
+    /// A word for its kind.
     pub kind: String,
-    /// What it is about.
+    /// The name of the entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Text>,
-    /// What it says.
+    /// The text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<Text>,
 }
@@ -161,22 +161,22 @@ impl List {
     }
 }
 
-/// What is added up on the way.
+/// Intermediate results of the second pass.
 struct Work {
     bars: Bars,
     points: Points,
     lanes: BTreeMap<Lane, usize>,
     dirs: Dirs,
     hosts: BTreeMap<Option<String>, Host>,
-    /// Launches that have not ended: since when, and what they are.
+    /// Launches that have not ended: their start, and what they are.
     running: BTreeMap<(String, u64), (f64, Launch)>,
-    /// The step that goes on.
+    /// The present step.
     step: Option<(f64, String, String)>,
     edges: Vec<f64>,
 }
 
 impl Report {
-    /// A report of what `survey` has found.
+    /// An empty report with the results of the first pass.
     pub fn new(survey: &Survey, unread: u64) -> Report {
         let (began, ended) = (survey.began.unwrap_or_default(), survey.ended.unwrap_or_default());
         let lanes: Vec<Lane> = survey.lanes.iter().cloned().collect();
@@ -221,7 +221,7 @@ impl Report {
         }
     }
 
-    /// Takes a line.
+    /// Processes a line in the second pass.
     pub fn take(&mut self, line: &Line) {
         let at = between(self.began, line.time);
         match &line.record {
@@ -280,7 +280,7 @@ impl Report {
         }
     }
 
-    /// After the last line.
+    /// Completes the report after the last line.
     pub fn finish(&mut self) {
         let end = self.seconds;
         self.end_step(end);
@@ -358,7 +358,7 @@ impl Report {
         self.slowest.truncate(ROWS);
     }
 
-    /// Those that run have no end: the run was killed, or still goes on.
+    /// Adds bars for launches without an end: the run was killed, or is still running.
     fn leave_running(&mut self, at: f64) {
         for (_, (from, launch)) in std::mem::take(&mut self.work.running) {
             let Some(lane) = self.work.lanes.get(&lane(&launch)) else { continue };
@@ -375,13 +375,13 @@ impl Report {
         }
     }
 
-    /// The sums, as far as they are known.
+    /// The sums, if they are known.
     pub fn totals(&self) -> Option<&Totals> {
         self.summary.as_ref().map(|summary| &summary.totals)
     }
 }
 
-/// Upper bounds of so many seconds, 2 to 3 for each power of ten.
+/// Upper bounds of classes in seconds, 2 to 3 for each power of ten.
 fn edges(shortest: f64, longest: f64) -> Vec<f64> {
     const STEPS: [f64; 3] = [1.0, 2.0, 5.0];
     let all = (-3..7).flat_map(|power| STEPS.map(|step| step * 10f64.powi(power)));
@@ -405,7 +405,7 @@ fn rfc3339<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::O
 pub const CSV_HEADER: &str =
     "part,launch,slot,host,kind,result,code,ended,seconds,buckets,units,entries,bytes,moved,below,first";
 
-/// A line for a launch (RFC 4180). Names are printable, as they are on a terminal.
+/// Writes a line for a launch (RFC 4180). Names are printable, as on a terminal.
 pub fn csv(out: &mut dyn Write, line: &Line, end: &LaunchEnd) -> io::Result<()> {
     let LaunchEnd { launch, result, code, seconds, moved, .. } = end;
     let code = code.map_or(String::new(), |code| code.to_string());
@@ -429,7 +429,7 @@ pub fn csv(out: &mut dyn Write, line: &Line, end: &LaunchEnd) -> io::Result<()> 
 
 fn quoted(name: &[u8]) -> String {
     let shown = Printable::bytes(name).to_string();
-    // What a spreadsheet would take for a formula is text.
+    // A quotation mark keeps a spreadsheet from taking the text for a formula.
     let shown = if shown.starts_with(['=', '+', '-', '@']) { format!("'{shown}") } else { shown };
     if shown.contains([',', '"', ' ', '\'']) { format!("\"{}\"", shown.replace('"', "\"\"")) } else { shown }
 }

@@ -1,5 +1,5 @@
-//! Where the time went: launches by the directory that all they were given is in. Bounded: with too many directories those deep below are added to the
-//! ones above them, and then the least to the rest.
+//! Which directories took the time: launches are added up by the directory that contains all their units. The number of directories is bounded: if there are
+//! too many, deep ones are added to the directories above them, and finally the least ones to the rest.
 
 use std::collections::HashMap;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 
 use crate::events::{LaunchEnd, Text};
 
-/// So many are kept apart.
+/// How many directories are counted separately.
 const MOST: usize = 5000;
-/// So many levels at the beginning, and at least.
+/// How many levels are distinguished at first, and at least.
 const LEVELS: [usize; 2] = [12, 2];
 
 /// Sums of the launches in a directory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Dir {
-    /// Which; empty for launches all over the tree.
+    /// Its path; empty for launches all over the tree.
     pub below: Text,
-    /// How many launches.
+    /// The number of launches.
     pub launches: u64,
-    /// How long they ran together.
+    /// The sum of the times that they ran.
     pub seconds: f64,
-    /// What they were to deal with.
+    /// The number of entries that they had to process.
     pub entries: u64,
-    /// What they were to deal with.
+    /// The number of bytes that they had to process.
     pub bytes: u64,
 }
 
@@ -34,7 +34,7 @@ pub struct Dirs {
 }
 
 impl Dirs {
-    /// Knows of none.
+    /// Without any launches.
     pub fn new() -> Dirs {
         Dirs { levels: LEVELS[0], of: HashMap::new() }
     }
@@ -76,7 +76,7 @@ impl Dirs {
         all.into_iter().for_each(|(path, dir)| self.merge(&path, dir));
     }
 
-    /// Those in which launches ran the longest.
+    /// The directories whose launches ran the longest.
     pub fn slowest(self, most: usize) -> Vec<Dir> {
         let mut all: Vec<Dir> = self.of.into_iter().map(|(path, dir)| Dir { below: Text(path), ..dir }).collect();
         all.sort_by(|one, two| two.seconds.total_cmp(&one.seconds).then_with(|| one.below.cmp(&two.below)));

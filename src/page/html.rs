@@ -1,4 +1,4 @@
-//! The page of a run: tables as they are, and charts of the data in it.
+//! The page of a run: tables, and charts of the data in the page.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -13,11 +13,11 @@ use super::sheet::{self, escape, figure, grouped, seconds, table};
 use super::timeline::{Bar, Lane, Point};
 
 const SCRIPT: &str = include_str!("draw.js");
-/// A name that is longer is cut off.
+/// Longer names are cut off.
 const LONGEST: usize = 300;
-/// In a chart.
+/// The same for names in a chart.
 const BRIEF: usize = 80;
-/// So many items of a list are shown before the rest is folded away.
+/// How many items of a list are shown before the rest is folded away.
 const SHOWN: usize = 20;
 
 /// Writes the page.
@@ -30,7 +30,7 @@ pub fn write(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     sheet::write(out, &title, &body(report), &data, SCRIPT)
 }
 
-/// What the charts are drawn of.
+/// The data for the charts.
 #[derive(Serialize)]
 struct Drawn<'a> {
     seconds: f64,
@@ -154,7 +154,7 @@ fn charts(page: &mut String, report: &Report) {
         page,
         "<div class=\"lanes\"><canvas id=\"timeline\" role=\"img\" aria-label=\"launches over time\"></canvas></div>\n</section>"
     );
-    // Two points are no course.
+    // Two points are not enough for a curve.
     let has_course = report.points.iter().filter(|point| point.bytes.is_some()).count() > 2;
     if has_course {
         for (id, name) in [("bytes", "Bytes a second"), ("entries", "Entries a second")] {
@@ -231,7 +231,7 @@ fn hosts(page: &mut String, hosts: &[Host]) {
 fn slowest(page: &mut String, report: &Report) {
     let _ = writeln!(page, "<section>\n<h2>The slowest launches</h2>");
     let on_hosts = report.slowest.iter().any(|slow| slow.host.is_some());
-    // What is the same everywhere takes the place of the names on a narrow screen.
+    // A column that would be the same in all rows is left out, so that names have more room on narrow screens.
     let in_parts = report.slowest.iter().any(|slow| slow.part != "copy");
     let head = ["took", "entries", "bytes"].into_iter().chain(in_parts.then_some("part")).chain(["launch"]);
     let head: Vec<&str> = head.chain(on_hosts.then_some("host")).chain(["first name"]).collect();
@@ -319,7 +319,7 @@ fn sources(sources: &[Text]) -> String {
     }
 }
 
-/// UTC: a report is read elsewhere, and made again it is the same.
+/// In UTC, because a report may be read elsewhere, and must be the same if it is written again.
 fn moment(report: &Report) -> String {
     report.began.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

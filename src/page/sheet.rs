@@ -1,5 +1,4 @@
-//! What all pages have in common: a document that needs no network and forbids it, with Chart.js in it, which draws of the data that is in it as well;
-//! tables and figures.
+//! The parts that all pages share: a document that needs no network and forbids it, with Chart.js, which draws the data in the document; tables and figures.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -8,7 +7,7 @@ use std::io::{self, Write};
 const CHARTS: &str = include_str!("vendor/chart.umd.min.js");
 const STYLE: &str = include_str!("style.css");
 const COMMON: &str = include_str!("sheet.js");
-/// What is longer may be broken into lines.
+/// Longer texts may be broken into lines.
 const SHORT: usize = 24;
 
 /// Writes a document. `data` is JSON, which `script` finds in the element `data`.
@@ -23,11 +22,11 @@ pub fn write(out: &mut dyn Write, title: &str, body: &str, data: &str, script: &
     writeln!(out, "<meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>", escape(title))?;
     writeln!(out, "<style>\n{STYLE}</style>\n</head>\n<body>")?;
     out.write_all(body.as_bytes())?;
-    // A name must not end the element.
+    // A `<` in a name must not end the element.
     let data = data.replace('<', "\\u003c");
     writeln!(out, "<script type=\"application/json\" id=\"data\">{data}</script>")?;
     out.write_all(b"<script>\n")?;
-    // The map of the sources would be looked for beside the page.
+    // Browsers would search for the source map next to the page.
     let lines = CHARTS.lines().filter(|line| !line.starts_with("//# sourceMappingURL="));
     for line in lines {
         writeln!(out, "{line}")?;
@@ -35,7 +34,7 @@ pub fn write(out: &mut dyn Write, title: &str, body: &str, data: &str, script: &
     writeln!(out, "</script>\n<script>\n{COMMON}{script}</script>\n</body>\n</html>")
 }
 
-/// A table; `right` are the columns of numbers.
+/// Adds a table; `right` are the columns with numbers.
 pub fn table<R: AsRef<[String]>>(page: &mut String, head: &[&str], rows: impl Iterator<Item = R>, right: &[usize]) {
     let class = |column: usize, cell: &str| match right.contains(&column) {
         true => " class=\"n\"",
@@ -62,12 +61,12 @@ pub fn table<R: AsRef<[String]>>(page: &mut String, head: &[&str], rows: impl It
     page.push_str("</tbody>\n</table></div>\n");
 }
 
-/// A figure at the head of a page.
+/// Adds a figure at the top of a page.
 pub fn figure(page: &mut String, name: &str, value: &str) {
     let _ = writeln!(page, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(value));
 }
 
-/// `0.053 s`, `12.3 s`, `1:02:03`.
+/// A time such as `0.053 s`, `12.3 s`, `1:02:03`.
 pub fn seconds(seconds: f64) -> String {
     let whole = seconds as u64;
     match seconds {
@@ -77,13 +76,13 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// With narrow spaces between thousands.
+/// A number with narrow spaces between thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            // A space that breaks no line.
+            // A space that does not break lines.
             text.push('\u{202f}');
         }
         text.push(digit);
@@ -91,7 +90,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A text that is no markup.
+/// Escapes a text for HTML.
 pub fn escape(text: &(impl Display + ?Sized)) -> String {
     let mut safe = String::new();
     for c in text.to_string().chars() {

@@ -1,4 +1,4 @@
-//! What is drawn over the time: a bar for each launch in the lane of its slot, or for several, and what was done in each second.
+//! The charts over time: a bar for each launch, or for several, in the lane of its slot, and the progress.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use crate::events::{LaunchEnd, Progress, Text};
 
-/// So many bars are drawn at most.
+/// The most bars that are drawn.
 const MOST_BARS: u64 = 4000;
-/// So many lanes. The slots beyond are counted.
+/// The most lanes. Launches in further slots are only counted.
 pub const MOST_LANES: usize = 128;
-/// So many points in a line.
+/// The most points of a curve.
 const POINTS: f64 = 400.0;
 
 /// A slot, in the order in which they are drawn.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Lane {
-    /// The host; none if it is this machine.
+    /// The host; `None` if it is this machine.
     pub host: Option<String>,
     /// The slot.
     pub slot: usize,
@@ -25,48 +25,48 @@ pub struct Lane {
 /// Launches in a lane: one, or several that are too short to be drawn alone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bar {
-    /// The place of the lane.
+    /// The index of the lane.
     pub lane: usize,
-    /// Seconds since the beginning.
+    /// The start, in seconds since the beginning of the run.
     pub from: f64,
-    /// Seconds since the beginning.
+    /// The end, in seconds since the beginning of the run.
     pub to: f64,
-    /// How it ended; of several the worst.
+    /// How it ended; of several launches, the worst result.
     pub result: String,
-    /// How many launches.
+    /// The number of launches.
     pub launches: u64,
-    /// What they were to deal with.
+    /// The number of entries that they had to process.
     pub entries: u64,
-    /// What they were to deal with.
+    /// The number of bytes that they had to process.
     pub bytes: u64,
-    /// What it does, of one.
+    /// The task, if it is a single launch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Its number, of one.
+    /// Its number, if it is a single launch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch: Option<u64>,
-    /// Its exit code, of one.
+    /// Its exit code, if it is a single launch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u8>,
-    /// The first of its arguments, of one.
+    /// Its first argument, if it is a single launch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<Text>,
 }
 
-/// What was done up to a moment.
+/// The progress at a moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
     /// Seconds since the beginning.
     pub at: f64,
-    /// Bytes a second since the point before; none where the run began or went on.
+    /// Bytes per second since the point before; `None` where the run began or was continued.
     pub bytes: Option<f64>,
-    /// Entries a second.
+    /// Entries per second.
     pub entries: Option<f64>,
-    /// rsyncs that ran.
+    /// The number of running rsyncs.
     pub running: usize,
 }
 
-/// How bad an end is.
+/// How bad a result is.
 fn badness(result: &str) -> u8 {
     ["done", "unused", "again", "partial", "stopped", "unfinished", "failed"]
         .iter()
@@ -76,14 +76,14 @@ fn badness(result: &str) -> u8 {
 
 /// The bars.
 pub struct Bars {
-    /// How long a bar of several launches is; `None` if each has its own.
+    /// The length of a bar that stands for several launches; `None` if each launch has its own bar.
     width: Option<f64>,
     alone: Vec<Bar>,
     together: BTreeMap<(usize, u64), Bar>,
 }
 
 impl Bars {
-    /// For so many launches in so many lanes that take so many seconds.
+    /// For this number of launches in this number of lanes and this time.
     pub fn new(launches: u64, lanes: usize, seconds: f64) -> Bars {
         let of_lane = (MOST_BARS / lanes.max(1) as u64).max(1);
         let width = (launches > MOST_BARS).then_some((seconds / of_lane as f64).max(0.001));
@@ -108,18 +108,18 @@ impl Bars {
         }
     }
 
-    /// All of them.
+    /// All bars.
     pub fn finish(self) -> Vec<Bar> {
         self.alone.into_iter().chain(self.together.into_values()).collect()
     }
 
-    /// One bar stands for several launches.
+    /// Whether a bar may stand for several launches.
     pub fn sums_up(&self) -> bool {
         self.width.is_some()
     }
 }
 
-/// A bar for a launch that has ended.
+/// The bar of a launch that has ended.
 pub fn bar(lane: usize, from: f64, to: f64, end: &LaunchEnd) -> Bar {
     let launch = &end.launch;
     Bar {
@@ -137,26 +137,26 @@ pub fn bar(lane: usize, from: f64, to: f64, end: &LaunchEnd) -> Bar {
     }
 }
 
-/// The line of what was done.
+/// The curves of the progress.
 pub struct Points {
     width: f64,
     points: Vec<Point>,
-    /// The last one, and what was done by then.
+    /// The time of the last point, and the entries and bytes done by then.
     last: Option<(f64, f64, f64)>,
 }
 
 impl Points {
-    /// Over so many seconds.
+    /// For this number of seconds.
     pub fn new(seconds: f64) -> Points {
         Points { width: seconds / POINTS, points: Vec::new(), last: None }
     }
 
-    /// The run begins, or goes on: what was done meanwhile is not known.
+    /// The run begins, or is continued: the progress up to here is not known.
     pub fn begin(&mut self, at: f64) {
         self.last = Some((at, 0.0, 0.0));
     }
 
-    /// Where the run stands.
+    /// Adds the progress at a moment.
     pub fn add(&mut self, at: f64, progress: &Progress) {
         let (entries, bytes) = (progress.done_entries as f64, progress.done_bytes as f64);
         let Some((before, had_entries, had_bytes)) = self.last else {
@@ -177,13 +177,13 @@ impl Points {
         });
     }
 
-    /// Nothing is known from here to the next point.
+    /// Ends the curves: nothing is known from here to the next point.
     pub fn cut(&mut self, at: f64) {
         self.last = None;
         self.points.push(Point { at, bytes: None, entries: None, running: 0 });
     }
 
-    /// All of them.
+    /// All points.
     pub fn finish(self) -> Vec<Point> {
         self.points
     }

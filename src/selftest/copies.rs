@@ -6,7 +6,7 @@ use super::ground::{Check, Checked, Ground, Job, check, expect, passed_with};
 use crate::treegen::{Sizes, Spec, generate};
 use crate::verify::Options;
 
-/// msrsync's tree: so many entries, most of them files, in directories that are nested a few levels deep.
+/// msrsync's tree: this number of entries, most of them files, in directories nested a few levels deep.
 const ENTRIES: u64 = 1234;
 const FILES_PERCENT: u8 = 95;
 const DEPTH: u32 = 5;
@@ -48,7 +48,7 @@ fn copy(ground: &Ground<'_>, processes: usize, progress: bool) -> Checked {
     config.progress = progress;
     let copied = ground.copy_is_same(&job, &config, &Options::archive())?;
     let summary = &copied.summary;
-    // The root is one too.
+    // The root is an entry too.
     expect(summary.found.entries == ENTRIES + 1, || format!("the scan found {} entries", summary.found.entries))?;
     if let Some(why) = &summary.plain {
         expect(processes == 1, || format!("one rsync did it: {why}"))?;

@@ -1,4 +1,4 @@
-//! What multi-sync needs of the machine: an rsync that knows its options, room for arguments, files and processes, and ssh where it is used.
+//! The requirements of multi-sync: an rsync that supports its options, enough arguments, files and processes, and ssh if it is used.
 
 use std::ffi::OsString;
 
@@ -35,7 +35,7 @@ const ADDED: [&str; 16] = [
 const DESCRIPTORS: u64 = 256;
 /// A local rsync is three processes.
 const PROCESSES: u64 = 64;
-/// The least that POSIX systems with long names are worth starting an rsync for.
+/// With less room for arguments, an rsync would get too little work to be worth starting.
 const ARGUMENTS: usize = 64 << 10;
 
 pub(super) fn checks() -> Vec<Check> {
@@ -80,19 +80,19 @@ fn attributes(ground: &Ground<'_>) -> Checked {
     }
 }
 
-/// What rsync says if it does not know one of these.
+/// The message of rsync if it does not know one of these options.
 fn unknown(ground: &Ground<'_>, options: &[&str]) -> crate::Result<Option<String>> {
     let words = options.iter().copied().chain(["--version"]).map(OsString::from).collect();
     let ran = trial::rsync(words, ground.cwd, ground.stopper)?;
     Ok((ran.ended.code() != exit::OK).then(|| ran.output.gist()))
 }
 
-/// As many bytes as a launch may have are really given to rsync.
+/// Checks that rsync can really be started with as many bytes of arguments as a launch may have.
 fn arguments(ground: &Ground<'_>) -> Checked {
     const WORD: usize = 1000;
     let room = plan(ground)?.recipe.argument_room();
     expect(room >= ARGUMENTS, || format!("{room} bytes are too little"))?;
-    // A word costs its end and a pointer too.
+    // Each word also costs its NUL and a pointer.
     let each = WORD + 1 + size_of::<usize>();
     let mut words: Vec<OsString> = Vec::new();
     words.resize(room / each, format!("--exclude={}", "x".repeat(WORD - "--exclude=".len())).into());

@@ -1,4 +1,4 @@
-//! What checks stand on: the folders they may write, copies by multi-sync and by one rsync, and the comparison of what arrived.
+//! What the checks use: folders for writing, copies by multi-sync and by one rsync, and the comparison of the results.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
@@ -19,10 +19,10 @@ use crate::scan::Limits;
 use crate::trial::{self, Copied, Ran, Site, Stopper};
 use crate::verify::{self, Difference, DifferenceKind, Report};
 
-/// Differences that are shown.
+/// How many differences are shown.
 const SHOWN: usize = 3;
 
-/// A check, to be made.
+/// A check.
 pub(super) struct Check {
     pub name: String,
     pub run: Box<dyn Fn(&Ground<'_>) -> Checked>,
@@ -34,7 +34,7 @@ pub(super) fn check(name: impl Into<String>, run: impl Fn(&Ground<'_>) -> Checke
 
 pub(super) type Checked = std::result::Result<Verdict, Failure>;
 
-/// How a check failed.
+/// The reason why a check failed.
 #[derive(Debug)]
 pub(super) struct Failure(pub String);
 
@@ -64,14 +64,14 @@ pub(super) fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> std::re
     if holds { Ok(()) } else { failed(otherwise()) }
 }
 
-/// Folders and a destination for checks.
+/// Folders and a destination for the checks.
 pub(super) struct Ground<'a> {
     pub stopper: &'a Stopper,
     pub cwd: &'a Path,
     work: Site,
     there: Site,
     more: &'a Options,
-    /// The multi-sync that the user started.
+    /// The multi-sync that the user has started.
     command: &'a Path,
     count: AtomicU32,
 }
@@ -83,7 +83,7 @@ pub(super) struct Job<'a> {
     pub name: &'a str,
     pub options: &'a str,
     pub processes: usize,
-    /// Entries in a bucket: few, so that there are several of them.
+    /// The number of entries in a bucket: few, so that there are several buckets.
     pub entries: u64,
 }
 
@@ -133,21 +133,21 @@ impl<'a> Ground<'a> {
         &self.there
     }
 
-    /// rsync's options with those that the user gave for all.
+    /// These options, together with those that the user has given for all copies.
     pub fn options(&self, text: &str) -> Result<Options> {
         let mut words = Options::parse_str(OsStr::new(text))?.argv();
         words.extend(self.more.argv());
         Options::parse(&words)
     }
 
-    /// `SOURCE/ NAME` with these options.
+    /// The configuration for copying `SOURCE/` to `NAME` with these options.
     pub fn config(&self, job: &Job<'_>) -> Result<Config> {
         let source = Source::parse(job.source.join("").as_os_str())?;
         let destination = Destination::parse(&self.there.at(job.name))?;
         let mut config = Config::new(vec![source], destination, self.options(job.options)?, self.cwd.to_owned());
         config.processes = NonZero::new(job.processes).unwrap_or(NonZero::<usize>::MIN);
         config.limits = Limits { entries: NonZero::new(job.entries).unwrap_or(NonZero::<u64>::MIN), ..config.limits };
-        // Without it what is so small would be one launch, and there would be nothing to test.
+        // Without this, so small a tree would be a single launch, and nothing would be tested.
         config.limits_given = true;
         config.buckets = Some(self.buckets());
         Ok(config)
@@ -167,14 +167,14 @@ impl<'a> Ground<'a> {
         Ok(copied)
     }
 
-    /// One rsync does what multi-sync would do, to `name`.
+    /// Lets one rsync do the same job, to `name`.
     pub fn one_rsync(&self, job: &Job<'_>) -> Result<Ran> {
         let mut words = self.options(job.options)?.argv();
         words.extend(["--".into(), job.source.join("").into_os_string(), self.there.at(job.name)]);
         trial::rsync(words, self.cwd, self.stopper)
     }
 
-    /// Runs the command with these words; `control` can interrupt it.
+    /// Runs the command with these arguments; `control` can interrupt it.
     pub fn run_command(&self, words: Vec<OsString>, control: &Arc<Control>) -> Result<Ran> {
         let program = self.command;
         let invocation = Invocation::new(program, words, self.cwd);
@@ -191,7 +191,7 @@ impl<'a> Ground<'a> {
         Ok(path)
     }
 
-    /// Copies, and expects that the copy is what the source is. What a daemon makes of it is for one rsync to say.
+    /// Copies, and expects that the copy equals the source. If a daemon is used, which may change attributes, the copy has to equal that of one rsync.
     pub fn copy_is_same(
         &self,
         job: &Job<'_>,
@@ -203,7 +203,7 @@ impl<'a> Ground<'a> {
         Ok(copied)
     }
 
-    /// Expects that `name` is what the source is.
+    /// Expects that `name` equals the source.
     pub fn is_same(&self, job: &Job<'_>, counts: &verify::Options) -> std::result::Result<(), Failure> {
         if self.there.is_daemon() {
             return self.is_as_one_rsync(job, counts);
@@ -212,7 +212,7 @@ impl<'a> Ground<'a> {
         expect(report.is_same(), || format!("the copy differs from the source: {}", gist(&report)))
     }
 
-    /// Expects that `name` is what one rsync makes in another place.
+    /// Expects that `name` equals the copy that one rsync makes in another place.
     pub fn is_as_one_rsync(&self, job: &Job<'_>, counts: &verify::Options) -> std::result::Result<(), Failure> {
         let twin = format!("{}-one", job.name);
         let ran = self.one_rsync(&Job { name: &twin, ..*job })?;
@@ -221,13 +221,13 @@ impl<'a> Ground<'a> {
         expect(report.is_same(), || format!("the copy differs from that of one rsync: {}", gist(&report)))
     }
 
-    /// Who owns what on another machine depends on who may give it away there.
+    /// Without the comparison of owners for another machine, where it depends on the login whether they can be set.
     fn countable(&self, counts: &verify::Options) -> verify::Options {
         let here = self.there.local("").is_some();
         verify::Options { owner: counts.owner && here, group: counts.group && here, ..counts.clone() }
     }
 
-    /// Expects that nothing is left of bucket directories.
+    /// Expects that no bucket directory is left.
     pub fn no_buckets_left(&self) -> std::result::Result<(), Failure> {
         let folder = self.buckets();
         let left = std::fs::read_dir(&folder).map_err(|cause| Error::io("list", &folder, cause))?.count();
@@ -235,7 +235,7 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// The first differences, on one line. Times last: what is missing changes that of its directory too.
+/// The first differences, on one line. Times come last, because a missing entry also changes the time of its directory.
 pub(super) fn gist(report: &Report) -> String {
     let mut differences: Vec<&Difference> = report.differences.iter().collect();
     differences.sort_by_key(|found| matches!(found.kind, DifferenceKind::Mtime { .. }));

@@ -1,5 +1,5 @@
-//! What one rsync does and a copy in several pieces easily loses: deletion, hard links, filter rules, odd names, true exit codes, and
-//! a source that is done when nothing is left to do.
+//! Properties that one rsync has and a copy in several pieces easily loses: deletion, hard links, filter rules, odd names, correct exit codes, and a source
+//! that is finished when nothing is left to do.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -65,7 +65,7 @@ fn deletion(ground: &Ground<'_>) -> Checked {
     let config = ground.config(&job)?;
     ground.copy_is_same(&job, &config, &Options::archive())?;
     let changes = mutate(&source, 3, CHANGES)?;
-    // rsync 3.2 does not count what it deletes in a daemon's module.
+    // Not taken from rsync's figures, because rsync 3.2 does not count its deletions in a daemon's module.
     let removed = changes.iter().filter(|change| change.kind == ChangeKind::Remove).count();
     expect(removed > 0, || "nothing was to be deleted".into())?;
     let again = ground.copy_is_same(&job, &config, &Options::archive())?;
@@ -87,7 +87,7 @@ fn hard_links(ground: &Ground<'_>) -> Checked {
     passed_with(format_args!("{} buckets", copied.summary.buckets))
 }
 
-/// Rules of each kind, with deletion of what they do not protect.
+/// Filter rules of each kind, with deletion of what they do not protect.
 fn filters(ground: &Ground<'_>) -> Checked {
     const RULES: &str = "-a --delete --include=d1 --exclude=*1 --exclude=/d2/*/ --include=*3 --exclude=f?3*";
     let source = ground.new_path("tree");
@@ -111,7 +111,7 @@ fn names(ground: &Ground<'_>, top: TopLevel, name: &str) -> Checked {
     passed_with(format_args!("{} entries", copied.summary.found.entries))
 }
 
-/// rsync does not remove a directory with something in it to make room for a file, and says so in its exit code.
+/// rsync does not remove a directory with contents to make room for a file, and its exit code says so.
 fn in_the_way(ground: &Ground<'_>) -> Checked {
     let source = ground.new_path("tree");
     generate(&source, &Spec::bench(40, Sizes::Empty), 15)?;
@@ -145,7 +145,7 @@ fn unreadable(ground: &Ground<'_>) -> Checked {
     checked
 }
 
-/// Copies, and expects 23, a complaint that has this name, and that everything else arrives.
+/// Copies, and expects exit code 23, an error about this name, and that everything else arrives.
 fn only_missing(ground: &Ground<'_>, job: &Job<'_>, name: &str) -> Checked {
     let copied = ground.copy_ends(&ground.config(job)?, exit::PARTIAL)?;
     let named = copied.output.complained_last().any(|line| line.contains(name));
@@ -160,7 +160,7 @@ fn only_missing(ground: &Ground<'_>, job: &Job<'_>, name: &str) -> Checked {
     passed()
 }
 
-/// A tree that is on its way long enough to be interrupted: see [`SLOWLY`].
+/// A tree whose copy takes long enough to be interrupted: see [`SLOWLY`].
 fn make_slow_tree(root: &Path) -> crate::Result<()> {
     const FILES: u64 = 16;
     const DIRS: u64 = 4;
@@ -171,7 +171,7 @@ fn make_slow_tree(root: &Path) -> crate::Result<()> {
     generate(root, &spec, 17).map(drop)
 }
 
-/// For about two seconds.
+/// Makes the copy take about two seconds.
 const SLOWLY: &str = "-a --bwlimit=8M";
 
 fn interruption(ground: &Ground<'_>) -> Checked {
@@ -180,7 +180,7 @@ fn interruption(ground: &Ground<'_>) -> Checked {
     let slow = Job { source: &source, name: "slow", options: SLOWLY, processes: PROCESSES, entries: 3 };
     let mut config = ground.config(&slow)?;
     config.progress = true;
-    // What is on its way is to be seen.
+    // The temporary files of rsync must be visible, so there must be no first pass.
     config.first_pass = Wish::Off;
     let running = AtomicBool::new(false);
     let watch = |event: &Event<'_>| {
@@ -224,7 +224,7 @@ fn resumption(ground: &Ground<'_>) -> Checked {
     passed()
 }
 
-/// Another machine learns of the end a moment later.
+/// On another machine rsync notices the end a moment later, so this waits for it.
 fn no_temporary_files(ground: &Ground<'_>, job: &Job<'_>) -> Result<(), Failure> {
     let patience = if ground.there().local("").is_some() { Duration::ZERO } else { REMOTE_PATIENCE };
     let end = Instant::now() + patience;
@@ -241,10 +241,10 @@ fn no_temporary_files(ground: &Ground<'_>, job: &Job<'_>) -> Result<(), Failure>
 
 const POLL: Duration = Duration::from_millis(20);
 const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
-/// Where temporary files cannot be seen, they are there after this long.
+/// If temporary files cannot be seen, it is assumed that they exist after this time.
 const BLIND: Duration = Duration::from_millis(1500);
 
-/// Does `job`, and interrupts it when it has `begun` and files are on their way to `name`.
+/// Does `job`, and interrupts it when it has `begun` and temporary files exist for `name`.
 fn interrupt<T>(
     ground: &Ground<'_>,
     name: &str,
@@ -255,7 +255,7 @@ fn interrupt<T>(
     let done = AtomicBool::new(false);
     let copy = ground.there().local(name);
     std::thread::scope(|scope| {
-        // The scope waits for the thread below, also if something panics.
+        // The scope waits for the thread below, which must end even if something panics.
         let _done = SetWhenDropped(&done);
         thread::start(scope, || {
             let mut since = None;
@@ -282,7 +282,7 @@ impl Drop for SetWhenDropped<'_> {
     }
 }
 
-/// `.NAME.XXXXXX`, as rsync calls a file that is on its way; no name of the tree begins with a dot.
+/// Whether there is a file `.NAME.XXXXXX`, which is rsync's form for temporary files; no name in the tree begins with a dot.
 fn has_temporary_file(dir: &Path) -> bool {
     fs::read_dir(dir).into_iter().flatten().flatten().any(|entry| {
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());

@@ -1,6 +1,6 @@
-//! The comparison of trees is tried first: two equal trees, then one planted difference of each kind, which it has to find and to name.
+//! Tests the comparison of trees first: with two equal trees, and then with one planted difference of each kind, which it has to find and to name.
 //!
-//! rsync has no part in it: both trees are made from one seed.
+//! rsync is not involved: both trees are created from the same seed.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -15,18 +15,18 @@ use super::ground::{Check, Checked, Failure, Ground, check, expect, failed, gist
 use crate::error::Error;
 use crate::verify::{DifferenceKind, Options, compare};
 
-/// A kind of difference: how it is planted, and how it is told.
+/// A kind of difference: how it is planted, and how it is reported.
 struct Kind {
     name: &'static str,
     plant: fn(&Path) -> io::Result<Planted>,
     is: fn(&DifferenceKind) -> bool,
 }
 
-/// What a plant came to.
+/// The result of planting a difference.
 enum Planted {
-    /// In the entry of this name.
+    /// It was planted in the entry of this name.
     In(&'static str),
-    /// It cannot be done here.
+    /// It is not possible here.
     Impossible(&'static str),
 }
 
@@ -178,7 +178,7 @@ fn finds(ground: &Ground<'_>, kind: &Kind) -> Checked {
         In(name) => name,
         Impossible(why) => return skipped(why),
     };
-    // The change of a name is also one of its directory.
+    // A change of a name is also a change of its directory.
     for dir in ["left", "right", "right/d"].map(|dir| both.join(dir)).iter().filter(|dir| **dir != right.join(name)) {
         set_time(dir, TIME).map_err(|cause| Error::io("set the time of", dir, cause))?;
     }
@@ -206,7 +206,7 @@ fn finds_unreadable(ground: &Ground<'_>) -> Checked {
     passed()
 }
 
-/// The same small tree twice, `left` and `right`.
+/// Creates the same small tree twice, `left` and `right`.
 fn make_both(both: &Path) -> Result<(), Failure> {
     for side in ["left", "right"] {
         let tree = both.join(side);
@@ -231,7 +231,7 @@ fn make(tree: &Path) -> io::Result<()> {
     set_time(tree, TIME)
 }
 
-/// Of a link, its own.
+/// Sets the time of an entry; a link is not followed.
 fn set_time(path: &Path, seconds: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };

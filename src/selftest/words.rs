@@ -1,4 +1,4 @@
-//! What is typed: sizes, the command line, rsync's options. Wrong ones are refused before anything is written.
+//! Checks what users type: sizes, the command line, rsync's options. Invalid ones have to be refused before anything is written.
 
 use std::ffi::OsStr;
 use std::time::Duration;
