@@ -1,13 +1,13 @@
-//! How many rsync processes: found by trying more and fewer and looking at what gets done (`-p auto`).
+//! How many rsync processes run at once: this is found by trying more and fewer, and measuring the throughput (`-p auto`).
 //!
-//! Hill climbing on the measured rate. More processes stay if they bring at least a part of what they could bring at best, fewer stay if
-//! hardly anything is lost. Pure: who calls measures the rate.
+//! Hill climbing on the measured rate. More processes are kept if they bring at least a part of the largest possible gain, fewer are kept if hardly anything
+//! is lost. This module has no clock: the caller measures the rate.
 
-/// So much of the gain that is possible must come true for more processes to stay.
+/// This part of the possible gain must be reached for more processes to be kept.
 const WORTH: f64 = 0.25;
-/// Fewer processes stay if no more than this part of the rate is lost.
+/// Fewer processes are kept if no more than this part of the rate is lost.
 const LOSS: f64 = 0.04;
-/// Observations without a try after one that did not help.
+/// How many observations to wait after an attempt that did not help.
 const RESTS: u32 = 6;
 
 /// The search for a good number of processes, from 1 to a bound.
@@ -18,7 +18,7 @@ pub struct Adapt {
     /// The number that is known to be good, and its rate.
     good: Option<(usize, f64)>,
     rests: u32,
-    /// The next try is with more.
+    /// Whether the next attempt is with more processes.
     up: bool,
 }
 
@@ -29,12 +29,12 @@ impl Adapt {
         Adapt { bound, now: bound.min(2), good: None, rests: 0, up: true }
     }
 
-    /// Sets another bound. What was found below it stays.
+    /// Sets another bound. Results below it are kept.
     pub fn bound(&mut self, bound: usize) {
         self.bound = bound.max(1);
         self.now = self.now.min(self.bound);
         self.good = self.good.filter(|(good, _)| *good <= self.bound);
-        // There may be something to win at once.
+        // With the new bound, an attempt may help at once.
         self.rests = 0;
     }
 
@@ -43,7 +43,7 @@ impl Adapt {
         self.now
     }
 
-    /// Takes in what got done per second while [`Adapt::processes`] were running, in any unit that stays the same.
+    /// Takes the rate that was measured while [`Adapt::processes`] were running, in any unit that stays the same.
     pub fn observe(&mut self, rate: f64) {
         let Some((good, before)) = self.good else {
             self.good = Some((self.now, rate));
@@ -51,7 +51,7 @@ impl Adapt {
             return;
         };
         if self.now == good {
-            // The storage and the files change: an old rate is no measure.
+            // Storage and files change, so an old rate loses its significance.
             self.good = Some((good, (before + rate) / 2.0));
             self.rests = self.rests.saturating_sub(1);
             if self.rests == 0 {
@@ -89,7 +89,7 @@ impl Adapt {
 mod tests {
     use super::*;
 
-    /// The number it works with most of the time in the second half of many observations, with some noise in the rates.
+    /// The number that is used most of the time in the second half of many observations, with some noise in the rates.
     fn settles(bound: usize, rate: impl Fn(usize) -> f64) -> usize {
         let mut adapt = Adapt::new(bound);
         let mut used = vec![0; bound + 1];
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn it_shrinks_where_more_hurt() {
-        // A disk that has to seek: four are best, and each more costs.
+        // A disk that has to seek: four processes are best, and each further one is a loss.
         let seeks = |n: usize| if n <= 4 { n as f64 } else { 16.0 / n as f64 };
         assert!((3..=5).contains(&settles(32, seeks)), "{}", settles(32, seeks));
         assert!(settles(32, |n| 1.0 / n as f64) == 1);

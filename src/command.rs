@@ -1,5 +1,5 @@
-//! What the command `multi-sync` uses beside [`job`](crate::job): it reads sizes, hosts and rsync's options as the library does, and prints names as it
-//! does. No part of the public API: it changes without notice.
+//! The parts of the library that the command `multi-sync` uses in addition to [`job`](crate::job): it reads sizes, hosts and rsync's options as the library
+//! does, and prints names as it does. This is not part of the public API, and changes without notice.
 
 pub mod batch {
     pub use crate::hosts::{JobState, PATIENCE};

@@ -1,9 +1,9 @@
-//! One ssh connection for each slot, which its launches share: a launch through an open connection costs a third of one that shakes hands
-//! (155 against 414 ms on loopback).
+//! One ssh connection for each slot, shared by its launches: a launch through an open connection takes a third of the time of one with its own handshake (155
+//! instead of 414 ms on loopback).
 //!
-//! The connection of a slot is an `ssh -N` of its own that is master of a control socket (ssh_config(5), `ControlMaster`); it is a child
-//! like any other and ends with this process. A launch that finds no socket connects by itself, so a master that fails costs time and
-//! nothing else. Only where the remote shell is ssh and nobody has chosen its control socket.
+//! The connection of a slot is a separate `ssh -N`, which is the master of a control socket (ssh_config(5), `ControlMaster`). It is a child like any other
+//! and ends with this process. A launch that finds no socket connects by itself, so a master that fails only costs time. Connections are shared only if the
+//! remote shell is ssh and the user has not chosen a control socket.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -19,41 +19,41 @@ use crate::supervise::{Stop, Stream, Supervisor, leave_no_folder};
 use crate::temporary;
 use crate::thread;
 
-/// A handshake that takes longer is not waited for.
+/// A longer handshake is not waited for.
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(20);
-/// What the user's configuration forwards can be had once only, by whoever comes first (ssh_config(5), `ExitOnForwardFailure`).
+/// Forwardings in the user's configuration can exist only once, for the first connection (ssh_config(5), `ExitOnForwardFailure`).
 const NO_FORWARDS: &str = "ClearAllForwardings=yes";
-/// So long the end of all connections is waited for.
+/// How long to wait for the end of all connections.
 const LONGEST_END: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// A socket's path with what ssh adds while it makes one must fit `sun_path` (unix(7)).
+/// The path of a socket, with the suffix that ssh adds while creating it, must fit into `sun_path` (unix(7)).
 const LONGEST_SOCKET: usize = 107 - 17;
-/// The name of a socket, which is the number of its slot, is not longer.
+/// The longest name of a socket, which is the number of its slot.
 const LONGEST_NAME: &str = "9999";
-/// A slot whose master ended this often does without.
+/// After its master has ended this often, a slot gets no connection.
 const TRIES: u32 = 3;
 
-/// How to reach the other machine: the words of the remote shell and those that name user and host.
+/// How the other machine is reached: the words of the remote shell, and those that name user and host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// `ssh` and the user's options for it.
     command: Vec<OsString>,
-    /// As rsync gives them: `-l USER HOST`.
+    /// User and host as rsync passes them: `-l USER HOST`.
     machine: Vec<OsString>,
-    /// The directory the command runs in.
+    /// The working directory of the command.
     cwd: PathBuf,
     /// The same command as launches get it (`--rsh`).
     rsh: OsString,
-    /// What is added of [`WATCHES`].
+    /// The options from [`WATCHES`] that are added.
     watches: &'static [&'static str],
 }
 
-/// What notices that a machine does not answer, or that it is cut off, within 15 seconds (ssh_config(5)).
+/// Options with which ssh notices within 15 seconds that a machine does not answer, or was cut off (ssh_config(5)).
 pub const WATCHES: [&str; 3] = ["ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3"];
 
 impl Route {
-    /// The route to a target through this remote shell; `None` if it is not ssh's, or if the user or ssh's own configuration has chosen
-    /// a control socket. Asks ssh for its configuration, and connects nowhere. `rsh` is the command as launches get it.
+    /// The route to a target through this remote shell; `None` if the shell is not ssh, or if the user or ssh's own configuration has chosen a control
+    /// socket. This asks ssh for its configuration, but does not connect. `rsh` is the command as launches get it.
     pub fn find(
         target: &Target,
         command: Vec<OsString>,
@@ -77,7 +77,7 @@ impl Route {
         route.has_no_socket(supervisor).then_some(route)
     }
 
-    /// The same, and a machine that is cut off is noticed soon: also one that never answers, if there are other addresses.
+    /// With options that make ssh notice soon if the machine is cut off and, if there are other addresses, if it does not answer at all.
     #[must_use]
     pub fn watched(self, has_others: bool) -> Route {
         Route { watches: if has_others { &WATCHES } else { &WATCHES[1..] }, ..self }
@@ -111,10 +111,10 @@ impl Route {
 /// The open connections of a run.
 #[derive(Debug)]
 pub struct Connections {
-    /// One for each address.
+    /// One route for each address.
     routes: Vec<Route>,
     folder: tempfile::TempDir,
-    /// Not that of the rsyncs: a connection ends after what goes through it.
+    /// Not the supervisor of the rsyncs, because a connection has to end after the rsyncs that use it.
     supervisor: Arc<Supervisor>,
     slots: Mutex<Vec<Slot>>,
 }
@@ -122,17 +122,17 @@ pub struct Connections {
 #[derive(Debug, Default, Clone)]
 struct Slot {
     tries: u32,
-    /// Its master, if one was started.
+    /// Whether its master has ended; `None` if none was started.
     ended: Option<Arc<AtomicBool>>,
 }
 
 impl Connections {
-    /// Connections along routes, one of which each slot takes; none is open yet. `None` if no folder has a path that is short enough for a socket.
+    /// Connections along these routes, one for each slot; none is open yet. `None` if no temporary folder has a path that is short enough for a socket.
     pub fn new(routes: Vec<Route>, slots: usize) -> Option<Connections> {
         let folder = temporary::places().into_iter().find_map(|place| {
             let made = temporary::folder_in(&place, "ms-").ok()?;
             let path = made.path().join(LONGEST_NAME);
-            // rsync splits the remote shell's command at blanks.
+            // rsync splits the command of the remote shell at blanks.
             let bytes = path.as_os_str().as_bytes();
             let plain = !bytes.iter().any(|byte| matches!(byte, b' ' | b'\'' | b'"' | b'%' | b'$'));
             (bytes.len() <= LONGEST_SOCKET && plain).then_some(made)
@@ -142,10 +142,10 @@ impl Connections {
         Some(Connections { routes, folder, supervisor: Arc::default(), slots })
     }
 
-    /// Opens the connection of a slot along this route, unless it is open, and returns at once.
+    /// Opens the connection of a slot along this route, unless it is already open. Returns at once.
     pub fn open(&self, slot: usize, route: usize) {
         let mut slots = self.slots.lock().expect("a thread that opens a connection panicked");
-        // There may be more than there were.
+        // The number of slots may have grown.
         if slots.len() <= slot {
             slots.resize(slot + 1, Slot::default());
         }
@@ -159,7 +159,7 @@ impl Connections {
         let has_ended = Arc::clone(&ended);
         let (master, supervisor) = (self.routes[route].master(&self.socket(slot)), Arc::clone(&self.supervisor));
         let started = thread::detach(move || {
-            // What it complains of, the launches will complain of.
+            // Errors are ignored, because the launches will report them too.
             let _ = supervisor.run(&master, &mut |_, _| {});
             has_ended.store(true, Ordering::SeqCst);
         });
@@ -168,7 +168,7 @@ impl Connections {
         }
     }
 
-    /// Whether the connection of a slot is there.
+    /// Whether the connection of a slot is open.
     pub fn is_open(&self, slot: usize) -> bool {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let runs =
@@ -176,8 +176,8 @@ impl Connections {
         runs && self.socket(slot).exists()
     }
 
-    /// The remote shell's command of a launch in this slot, along this route: waits until the connection is open, and goes without one that cannot be,
-    /// or if `launches` are stopped.
+    /// The remote shell command for a launch in this slot, along this route. Waits until the connection is open. If it cannot be opened, or `launches` are
+    /// stopped, the command connects by itself.
     pub fn wait(&self, slot: usize, route: usize, launches: &Supervisor) -> OsString {
         let route = &self.routes[route];
         let mut command = route.rsh.clone();
@@ -190,7 +190,7 @@ impl Connections {
         command
     }
 
-    /// The control socket of a slot, when it is there; `None` as for [`Connections::wait`].
+    /// The control socket of a slot, as soon as it exists; `None` in the cases in which [`Connections::wait`] does without.
     pub fn wait_for_socket(&self, slot: usize, launches: &Supervisor) -> Option<PathBuf> {
         let began = Instant::now();
         let socket = self.socket(slot);
@@ -222,7 +222,7 @@ impl Connections {
     }
 }
 
-/// Where they are opened before it is known whether anything is launched.
+/// For connections that were opened before it turned out that nothing is launched.
 impl Drop for Connections {
     fn drop(&mut self) {
         self.close();

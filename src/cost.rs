@@ -1,14 +1,14 @@
-//! What a launch is expected to take, and how that is learned from the launches that have ended.
+//! The expected time of a launch, and how it is learned from finished launches.
 //!
-//! Seconds = launch + entries * a + bytes * b. Nobody knows beforehand whether files will be copied or only looked at, nor how fast the
-//! storage and the network are: the first launches go by a guess, and each that ends corrects it. Pure: no clock.
+//! Seconds = launch + entries * a + bytes * b. It is not known beforehand whether files will be copied or only checked, nor how fast the storage and the
+//! network are: the first launches use a guess, and each finished launch corrects it. This module has no clock.
 
 use crate::scan::Weight;
 
-/// Expected seconds of a launch.
+/// The expected seconds of a launch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CostModel {
-    /// Seconds for a launch that does nothing.
+    /// Seconds of a launch without work.
     pub launch: f64,
     /// Seconds per entry.
     pub entry: f64,
@@ -17,44 +17,44 @@ pub struct CostModel {
 }
 
 impl Default for CostModel {
-    /// Between a fresh copy and a run that finds nothing to do, rsync 3.5 on tmpfs.
+    /// Between a fresh copy and a run with nothing to do, measured with rsync 3.5 on tmpfs.
     fn default() -> Self {
         CostModel { launch: 0.06, entry: 20e-6, byte: 1.5e-9 }
     }
 }
 
 impl CostModel {
-    /// Seconds of work, without the launch.
+    /// The seconds of work, without the launch itself.
     pub fn work(&self, weight: Weight) -> f64 {
         weight.entries as f64 * self.entry + weight.bytes as f64 * self.byte
     }
 
-    /// The same, where each entry takes so many seconds at least.
+    /// The same model, but with at least this number of seconds per entry.
     #[must_use]
     pub fn with_entries_of(self, seconds: f64) -> CostModel {
         CostModel { entry: self.entry.max(seconds), ..self }
     }
 }
 
-/// The three terms of a model, as factors of the guess.
+/// The number of terms of a model; they are computed as factors of the guess.
 const TERMS: usize = 3;
-/// A finished launch counts this much less with each that ends after it: what is copied now says more than what was copied first.
+/// The weight of a finished launch decreases by this factor with each later one, because recent launches are more significant.
 const FADES: f64 = 0.95;
-/// The guess counts as much as so many launches.
+/// The weight of the guess, as a number of launches.
 const GUESS_COUNTS: f64 = 0.5;
-/// No term becomes smaller or larger than the guess by more than this.
+/// The bounds of each term, as factors of the guess.
 const FACTORS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 
-/// A model that learns: weighted least squares over the launches that have ended, each by its error over the root of its time, held near the guess by a
-/// ridge where they say little (Hoerl and Kennard 1970).
+/// A model that learns: weighted least squares over the finished launches. Each is weighted by its error over the square root of its time. A ridge keeps
+/// terms near the guess if the launches say little about them (Hoerl and Kennard 1970).
 #[derive(Debug, Clone)]
 pub struct Fit {
-    /// What was guessed before anything was seen.
+    /// The guess before anything was known.
     first: CostModel,
     guess: CostModel,
-    /// Normal equations: the upper left is symmetric, the last column the right side.
+    /// The normal equations: the left part is symmetric, the last column is the right side.
     sums: [[f64; TERMS + 1]; TERMS],
-    /// Seconds of the shortest launch: none costs more by itself.
+    /// The seconds of the shortest launch, which is an upper bound for the cost of a launch itself.
     shortest: f64,
     model: CostModel,
 }
@@ -70,7 +70,7 @@ impl Fit {
         self.model
     }
 
-    /// Expects that each entry takes so many seconds at least, until launches say otherwise. What is said later counts.
+    /// Sets the least expected seconds per entry, as long as no launch has finished. A later call replaces an earlier one.
     pub fn expect(&mut self, entry: f64) {
         let has_learned = self.sums[0][0] > 0.0;
         if !has_learned && entry.is_finite() {
@@ -79,7 +79,7 @@ impl Fit {
         }
     }
 
-    /// Takes in a launch of another kind, which says only how little a launch may take.
+    /// Uses a launch of another kind, which only shows how little time a launch may take.
     pub fn bound(&mut self, seconds: f64) {
         if seconds > 0.0 {
             self.shortest = self.shortest.min(seconds);
@@ -87,7 +87,7 @@ impl Fit {
         }
     }
 
-    /// Takes in a launch that has ended: what it weighed and the seconds it took.
+    /// Learns from a finished launch: its weight, and the seconds that it took.
     pub fn learn(&mut self, weight: Weight, seconds: f64) {
         if !(seconds.is_finite() && seconds > 0.0) {
             return;
@@ -109,7 +109,7 @@ impl Fit {
         };
     }
 
-    /// Cyclic coordinate descent, each factor kept in its range: with three of them it is there after a few rounds.
+    /// Cyclic coordinate descent with bounds for each factor. For three factors it converges after a few rounds.
     fn solve(&self) -> [f64; TERMS] {
         const ROUNDS: usize = 200;
         let trace: f64 = (0..TERMS).map(|term| self.sums[term][term]).sum();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn launches_correct_the_guess() {
-        // A long fat link: bytes cost a hundred times the guess, entries five times.
+        // A fast network with high latency: bytes cost a hundred times the guess, entries five times.
         let truth = CostModel { launch: 0.3, entry: 100e-6, byte: 150e-9 };
         let mut fit = Fit::new(CostModel::default());
         for (entries, bytes) in [(1000, 1 << 20), (10, 1 << 28), (20_000, 1 << 24), (1, 1000), (500, 1 << 26)].repeat(4)
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn one_kind_of_launch_says_little_about_another() {
         let mut fit = Fit::new(CostModel::default());
-        // Nothing to do: only entries cost, and less than was thought. How fast bytes are is still not known.
+        // With nothing to do, only entries cost time, and less than guessed. The cost of bytes is still unknown.
         (0..20).for_each(|_| fit.learn(weight(10_000, 0), 0.05));
         let model = fit.model();
         assert!(model.entry < CostModel::default().entry / 3.0, "{model:?}");
@@ -169,7 +169,7 @@ mod tests {
     fn a_launch_by_itself_costs_no_more_than_the_shortest() {
         let mut fit = Fit::new(CostModel::default());
         fit.bound(0.06);
-        // Names that take long one by one, in launches of like size: that is no price of the launch.
+        // Names that each take long, in launches of similar size, must not be taken for the cost of a launch.
         [9_000, 12_000, 20_000].into_iter().for_each(|entries| fit.learn(weight(entries, 0), 1.4));
         assert!(fit.model().launch <= 0.06, "{:?}", fit.model());
         assert!(fit.model().work(weight(50_000, 0)) > 1.0, "{:?}", fit.model());
@@ -178,13 +178,13 @@ mod tests {
     #[test]
     fn what_is_expected_is_what_was_said_last() {
         let mut fit = Fit::new(CostModel::default());
-        // A scan that hangs for a moment when it begins.
+        // A scan that hangs for a moment at its beginning.
         fit.expect(0.2);
         fit.expect(1e-3);
         assert_eq!(fit.model().entry, 1e-3);
         fit.expect(1e-9);
         assert_eq!(fit.model(), CostModel::default());
-        // One that makes directories says nothing of entries.
+        // A launch that creates directories says nothing about the cost of entries.
         fit.bound(0.01);
         fit.expect(1e-3);
         assert_eq!((fit.model().launch, fit.model().entry), (0.01, 1e-3));

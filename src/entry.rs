@@ -1,4 +1,4 @@
-//! Entries: what kind of thing a name is, and how a name (bytes, never text) is shown to a person.
+//! Entries: the kind of a name, and how a name (bytes, never text) is shown to users.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// What a name is, as far as scanning and copying care.
+/// The kind of a name, as far as it matters for scanning and copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A directory.
@@ -21,7 +21,7 @@ pub enum Kind {
     Special,
 }
 
-/// A name for a program: text, and where it is not UTF-8 an object with its bytes in base64 (RFC 4648, section 4).
+/// A name for programs: text, or if it is not UTF-8 an object with its bytes in base64 (RFC 4648, section 4).
 pub fn as_json(name: &[u8]) -> serde_json::Value {
     match std::str::from_utf8(name) {
         Ok(text) => text.into(),
@@ -29,8 +29,8 @@ pub fn as_json(name: &[u8]) -> serde_json::Value {
     }
 }
 
-/// A name made printable: control characters, the backslash and bytes that are not UTF-8 become `\xNN`, so that a name can
-/// neither break a line nor steer a terminal. For people only; never parsed again.
+/// A name made printable: control characters, the backslash and bytes that are not UTF-8 become `\xNN`, so that a name can neither break a line nor control a
+/// terminal. Only for users; it is never parsed again.
 pub struct Printable<'a>(&'a [u8]);
 
 impl<'a> Printable<'a> {

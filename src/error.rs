@@ -1,8 +1,7 @@
-//! The one error type of the library: what was attempted, on what, why it failed, what to do.
+//! The error type of the library: what was attempted, on what, why it failed, and what the user can do.
 //!
-//! It prints as `attempted: cause` (the whole chain, one line); the remedy is kept apart so that the command can print it on a
-//! line of its own. Nothing here decides whether an error is fatal: an error that stops a run is returned, an error about one entry
-//! is a result and travels in events.
+//! It prints as `attempted: cause` (the whole chain, one line). The remedy is separate, so that the command can print it on a line of its own. This module
+//! does not decide whether an error is fatal: an error that ends a run is returned, an error about one entry is a result and part of events.
 
 use std::fmt;
 use std::path::Path;
@@ -11,11 +10,11 @@ use std::path::Path;
 pub const EXIT_USAGE: u8 = 1;
 /// Exit code of rsync for "error in file I/O".
 pub const EXIT_FILE_IO: u8 = 11;
-/// Exit code of rsync for "error in IPC code": a process or the way to one could not be had.
+/// Exit code of rsync for "error in IPC code": a process could not be started, or communication with it failed.
 pub const EXIT_IPC: u8 = 14;
 /// Exit code of rsync for "partial transfer due to error".
 pub const EXIT_PARTIAL: u8 = 23;
-/// Exit code of rsync for a child that was lost; ours for a fault of our own.
+/// Exit code of rsync for a child that was lost; here also used for internal errors.
 pub const EXIT_TERMINATED: u8 = 16;
 /// Exit code of rsync for "received SIGUSR1 or SIGINT".
 pub const EXIT_INTERRUPTED: u8 = 20;
@@ -25,15 +24,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// What sort of thing went wrong, for a program that decides by it. A person reads the [`Error`] itself.
+/// The kind of an error, for programs that decide by it. The [`Error`] itself contains the text for users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// What was asked for is wrong, contradicts itself, or is not supported. Asked the same again it fails again.
+    /// The request is wrong, contradictory, or not supported. The same request will fail again.
     Usage,
     /// A file or directory could not be found, read, written or removed.
     Io,
-    /// The system gave no process, thread or pipe, or the way to one failed.
+    /// A process, thread or pipe could not be created, or communication failed.
     System,
     /// An rsync that was asked something, or does a part of the work, ended with [this exit code](Error::exit_code).
     Rsync,
@@ -43,11 +42,11 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// What was attempted on what, its cause, what to do about it, and the exit code (rsync's numbers) it stands for.
+/// What was attempted on what, its cause, what the user can do, and the exit code (one of rsync's) for it.
 #[derive(Debug)]
 pub struct Error {
     attempted: String,
-    /// A system call or an operation on a file has failed, whatever exit code one rsync gives for it.
+    /// Whether a system call or an operation on a file has failed, whatever exit code one rsync has for it.
     of_io: bool,
     cause: Option<Cause>,
     remedy: Option<String>,
@@ -55,7 +54,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Bad input: the message names the culprit. Exit code [`EXIT_USAGE`].
+    /// Invalid input: the message names the culprit. Exit code [`EXIT_USAGE`].
     #[doc(hidden)]
     pub fn usage(message: impl Into<String>) -> Self {
         Error { attempted: message.into(), of_io: false, cause: None, remedy: None, exit: EXIT_USAGE }
@@ -74,7 +73,7 @@ impl Error {
         }
     }
 
-    /// Adds the error behind this one.
+    /// Adds the underlying error.
     #[doc(hidden)]
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -98,7 +97,7 @@ impl Error {
         self
     }
 
-    /// What sort of thing went wrong.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self.exit {
             EXIT_INTERRUPTED => ErrorKind::Interrupted,
@@ -111,7 +110,7 @@ impl Error {
         }
     }
 
-    /// The exit code a command should end with, in rsync's numbers.
+    /// The exit code with which a command should end, one of rsync's.
     pub fn exit_code(&self) -> u8 {
         self.exit
     }
@@ -128,7 +127,7 @@ impl fmt::Display for Error {
         let mut next: Option<&(dyn std::error::Error + 'static)> = self.cause.as_deref().map(|c| c as _);
         while let Some(cause) = next {
             write!(f, ": {cause}")?;
-            // An `Error` prints its own chain.
+            // An `Error` prints its own chain, so the loop ends here.
             next = if cause.is::<Error>() { None } else { cause.source() };
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The configuration folder of the Python tool of this name: what is to be copied, where to, and by whom, a file each.
+//! The configuration folder of the Python tool of this name: one file each for what is copied, where to, and by which hosts.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use multi_sync::command::entry::Printable;
 use multi_sync::{Error, Result};
 
-/// What is asked for, by words or by these files.
+/// What is requested, by arguments or by these files.
 pub struct Typed {
     /// SRC.
     pub sources: Vec<OsString>,
     /// DEST.
     pub destination: OsString,
-    /// Parent of the bucket directory.
+    /// The parent of the bucket directory.
     pub buckets: Option<PathBuf>,
     /// The file that names the hosts; it may not exist.
     pub hosts_file: Option<OsString>,
 }
 
 impl Typed {
-    /// The files of the Python tool of this name.
+    /// Reads the files of the Python tool of this name.
     pub fn from_folder(folder: &Path, buckets: Option<PathBuf>) -> Result<Typed> {
         let lines = |name: &str, names: &[&str]| {
             let path = folder.join(name);

@@ -1,9 +1,9 @@
-//! Sources that are held open: rsync reads what was found at the beginning, also where the path leads elsewhere meanwhile.
+//! Sources that are held open: rsync reads the directory that was found at the beginning, even if its path leads elsewhere later.
 //!
-//! One rsync stays in the directory that it has entered: a snapshot that is rotated (`mv daily.0 daily.1`), replaced or lazily unmounted is
-//! copied to its end. Of several arguments rsync opens each by its absolute path when its turn comes (3.5.0), so they lead through
-//! `/proc/PID/fd` of this process, whose entries lead to the directories themselves (proc(5)). A source with a name cannot be held that
-//! way, because the name is part of what is sent: a link of that name in a directory of our own leads to it.
+//! A single rsync stays in the directory that it has entered: a snapshot that is rotated (`mv daily.0 daily.1`), replaced or lazily unmounted is copied
+//! completely. With several arguments, rsync opens each by its absolute path when its turn comes (3.5.0). Therefore the paths lead through `/proc/PID/fd` of
+//! this process, whose entries lead to the directories themselves (proc(5)). A source that is sent with its name cannot be held in this way, because the name
+//! is part of what is sent: instead, a link of that name in a temporary directory of multi-sync leads to it.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -21,9 +21,9 @@ use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 use tempfile::TempDir;
 
-/// Of more directories than this the others are found by their paths.
+/// The most directories that are held. Others are found by their paths.
 const MOST: u64 = 64;
-/// What is held takes this part of the files that a process may open.
+/// Held directories use at most this part (as a divisor) of the files that a process may open.
 const SHARE: u64 = 8;
 const SPLIT: &[u8] = b"/./";
 
@@ -31,21 +31,21 @@ const SPLIT: &[u8] = b"/./";
 #[derive(Debug, Clone, Default)]
 pub struct Handles {
     bases: Arc<Vec<Base>>,
-    /// Processes that are started cannot follow.
+    /// Whether started processes cannot access the held directories.
     given_up: Arc<AtomicBool>,
     /// A directory of another machine as rsync prints it, and as the user knows it.
     printed: Option<Arc<(Vec<u8>, Vec<u8>)>>,
 }
 
-/// A directory that names are relative to.
+/// A directory to which names are relative.
 #[derive(Debug, Clone)]
 struct Base {
-    /// As arguments have it: absolute, without a slash at its end.
+    /// The path as in arguments: absolute, without a trailing slash.
     path: Vec<u8>,
-    /// Device and inode at the beginning.
+    /// Its device and inode at the beginning.
     identity: Option<(u64, u64)>,
     held: Option<Arc<Held>>,
-    /// Sources in it that are sent by their names.
+    /// Sources in it that are sent with their names.
     view: Option<Arc<View>>,
 }
 
@@ -53,11 +53,11 @@ struct Base {
 #[derive(Debug)]
 struct Held {
     dir: OwnedFd,
-    /// The way through `/proc`.
+    /// The path through `/proc`.
     path: Vec<u8>,
 }
 
-/// A directory of our own with a link to each source that is held.
+/// A temporary directory of multi-sync with a link to each source that is held.
 #[derive(Debug)]
 struct View {
     held: Held,
@@ -93,7 +93,7 @@ impl Held {
         Some((found.st_dev, found.st_ino))
     }
 
-    /// Whether the way through `/proc` leads to it.
+    /// Whether the path through `/proc` leads to it.
     fn is_reached(&self) -> bool {
         self.identity().is_some() && identity(OsStr::from_bytes(&self.path).as_ref()) == self.identity()
     }
@@ -105,20 +105,20 @@ fn most() -> usize {
     allowed as usize
 }
 
-/// Device and inode of what a path leads to.
+/// The device and inode of the file to which a path leads.
 pub fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 impl Handles {
-    /// Looks at directories that arguments are relative to. With `hold` they are held open, where processes that are started can follow.
+    /// Looks up the directories to which arguments are relative. If `hold`, they are held open, provided that started processes can access them.
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a [u8]>, hold: bool) -> Handles {
-        // Another process that shares our user may look into /proc/PID/fd only of one that may dump core (ptrace(2)).
+        // /proc/PID/fd is accessible to other processes of the same user only if this process is dumpable (ptrace(2)).
         let hold = hold && dumpable_behavior().is_ok_and(|found| found == DumpableBehavior::Dumpable);
         let mut bases: Vec<Base> = Vec::new();
         for path in paths {
             let path = without_slash(path);
-            // What is called "/" stays that.
+            // "/" is not held.
             if path.is_empty() || bases.iter().any(|base| base.path == path) {
                 continue;
             }
@@ -131,7 +131,7 @@ impl Handles {
         Handles { bases: Arc::new(bases), ..Handles::default() }
     }
 
-    /// The same, which hold these sources too: names in these directories. What they need is made in `dir`.
+    /// The same, but also with these sources held: names in these directories. The links for them are created in `dir`.
     pub fn with_sources(&self, sources: &[(&[u8], &[u8])], dir: &Path) -> Handles {
         let mut left = most();
         let bases = self.bases.iter().map(|base| {
@@ -139,14 +139,14 @@ impl Handles {
             let names: Vec<&[u8]> = names.map(|(_, name)| *name).take(left).collect();
             left -= names.len();
             let held = base.held.as_ref().filter(|_| !names.is_empty());
-            // Without it sources are found by their paths.
+            // If the links cannot be created, the sources are found by their paths.
             let view = held.and_then(|held| View::make(held, &names, dir).ok());
             Base { view: view.map(Arc::new), ..base.clone() }
         });
         Handles { bases: Arc::new(bases.collect()), ..self.clone() }
     }
 
-    /// The same, with a directory of another machine that rsync prints in another way than the user knows it.
+    /// The same, with a directory of another machine that rsync prints differently from what the user has typed.
     #[must_use]
     pub fn showing(self, printed: (Vec<u8>, Vec<u8>)) -> Handles {
         Handles { printed: Some(Arc::new(printed)), ..self }
@@ -156,12 +156,13 @@ impl Handles {
         !self.given_up.load(Ordering::SeqCst)
     }
 
-    /// Sources are found by their paths from now on. False if they were already.
+    /// From now on sources are found by their paths. Returns false if they already were.
     pub fn give_up(&self) -> bool {
         !self.given_up.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether rsync says in this line that it cannot enter what is held: another user, who must not look into `/proc/PID/fd` of this one.
+    /// Whether rsync reports in this line that it cannot enter a held directory, because it runs as another user, who may not access `/proc/PID/fd` of this
+    /// process.
     pub fn is_out_of_reach(&self, line: &[u8]) -> bool {
         let Some(said) = line.strip_prefix(b"rsync: ") else { return false };
         let said = said.strip_prefix(b"[sender] ").unwrap_or(said);
@@ -169,7 +170,7 @@ impl Handles {
         self.held_ways().any(|(way, _)| rest.strip_prefix(way).is_some_and(ends_name))
     }
 
-    /// The ways to what is held, and what the user calls it.
+    /// The paths to held directories, and the paths that the user knows.
     fn ways(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.held_ways().chain(self.printed.iter().map(|printed| (&printed.0[..], &printed.1[..])))
     }
@@ -186,14 +187,15 @@ impl Handles {
         self.bases.iter().find(|base| base.path == path)
     }
 
-    /// The way to a directory that names are relative to.
+    /// The path for entering a directory to which names are relative.
     pub fn dir(&self, path: &Path) -> PathBuf {
         let base = self.base(path.as_os_str().as_bytes()).filter(|_| self.are_used());
         let held = base.and_then(|base| base.held.as_deref());
         held.map_or_else(|| path.to_owned(), |held| OsString::from_vec(held.path.clone()).into())
     }
 
-    /// An argument that leads to what is held; `base` is what those that are not absolute are relative to. What is not held stays as it is.
+    /// An argument that leads through a held directory; `base` is the directory to which relative arguments are relative. An argument that is not held stays
+    /// as it is.
     pub fn argument<'a>(&self, base: &Path, argument: &'a [u8]) -> Cow<'a, [u8]> {
         match self.way(base, argument) {
             Some((way, name)) => Cow::Owned([way, SPLIT, name].concat()),
@@ -213,7 +215,7 @@ impl Handles {
         common.map(|way| OsString::from_vec([way, b"/"].concat()).into())
     }
 
-    /// What leads to what is held, and what is sent of an argument.
+    /// The path to the held directory, and the part of the argument that is sent.
     fn way<'a>(&self, base: &Path, argument: &'a [u8]) -> Option<(&[u8], &'a [u8])> {
         if !self.are_used() {
             return None;
@@ -222,25 +224,25 @@ impl Handles {
             let (above, name) = split(argument)?;
             (self.base(above)?, name)
         } else {
-            // What `././` keeps out of the transfer, `/./` does.
+            // `/./` does what `././` does in arguments: it keeps directories out of the transfer.
             (self.base(base.as_os_str().as_bytes())?, argument.strip_prefix(b"././").unwrap_or(argument))
         };
         Some((base.way(name)?, name))
     }
 
-    /// Where we ourselves find what an argument names.
+    /// The local path of the entry that an argument names.
     pub fn local(&self, base: &Path, argument: &[u8]) -> PathBuf {
         let held = self.argument(base, argument);
         base.join(OsStr::from_bytes(&held))
     }
 
-    /// Whether an argument is a source that is held by its name: what is below it does not depend on what has this name now.
+    /// Whether an argument is a source that is held with its name: what is below it does not depend on what has this name now.
     pub fn is_held_source(&self, base: &Path, argument: &[u8]) -> bool {
         let below = |argument: &[u8]| self.local(base, &[argument, b"/."].concat());
         below(argument) != self.local(base, argument).join(".")
     }
 
-    /// Directories that are not held, whose path leads elsewhere now.
+    /// The directories that are not held and whose path now leads elsewhere.
     pub fn lost(&self) -> impl Iterator<Item = &[u8]> {
         let by_path = self.bases.iter().filter(|base| base.held.is_none() || !self.are_used());
         let lost = by_path.filter(|base| {
@@ -251,7 +253,7 @@ impl Handles {
         lost.map(|base| &base.path[..])
     }
 
-    /// A line of rsync's with the paths that the user knows.
+    /// A line of rsync with the paths that the user knows.
     pub fn shown<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
         const PROC: &[u8] = b"\"/proc/";
         if self.printed.is_none() && !line.contains_str(PROC) {
@@ -277,7 +279,7 @@ impl Handles {
 }
 
 impl Base {
-    /// What leads to a name: for what is below a source that is held, another directory than for the source itself.
+    /// The path to the directory for a name: for entries below a held source, it differs from that for the source itself.
     fn way(&self, name: &[u8]) -> Option<&[u8]> {
         let slash = name.iter().position(|byte| *byte == b'/');
         let view = slash.zip(self.view.as_deref()).map(|(end, view)| (&name[..end], view));
@@ -299,13 +301,13 @@ impl View {
     }
 }
 
-/// The directory that what follows in an argument is relative to; `base` is that of arguments that are not absolute.
+/// The directory to which the rest of an argument is relative; `base` is the one for relative arguments.
 pub fn base_of<'a>(base: &'a Path, prefix: &'a [u8]) -> &'a [u8] {
     let absolute = prefix.starts_with(b"/").then(|| split(prefix)).flatten();
     absolute.map_or_else(|| base.as_os_str().as_bytes(), |(above, _)| above)
 }
 
-/// What is only where an argument is, and what is sent (rsync(1), `--relative`).
+/// Splits an argument into the part that only says where it is, and the part that is sent (rsync(1), `--relative`).
 fn split(argument: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = argument.find(SPLIT)?;
     Some((&argument[..at], &argument[at + SPLIT.len()..]))
@@ -322,8 +324,8 @@ fn without_slash(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// Whether the file system of a directory makes up inode numbers, and others after it has forgotten one (such as overlayfs without
-/// `xino`, and most of FUSE): then another number does not mean another directory.
+/// Whether the file system of a directory invents inode numbers, and new ones after it has forgotten one (such as overlayfs without `xino`, and most of
+/// FUSE): then another number does not mean another directory.
 pub fn renumbers(dir: &Path) -> bool {
     const CIFS: u64 = 0xff53_4d42;
     const EXFAT: u64 = 0x2011_bab0;

@@ -1,10 +1,10 @@
-//! The test kit, the measuring, and what tests look at inside: for the tests, benches, fuzz targets, examples and scripts of this package. No part of
-//! the public API: it changes without notice.
+//! The test kit, the benchmark, and internals for tests: for the tests, benches, fuzz targets, examples and scripts of this package. This is not part of the
+//! public API, and changes without notice.
 
 use crate::bucket::{Bucket, Content};
 use crate::scan::Weight;
 
-/// A bucket without a file, for what only looks at weights.
+/// A bucket without a file, for tests that only need weights.
 pub fn bucket(id: u64, weight: Weight, spine_before: u32) -> Bucket {
     let content = Content::default();
     Bucket { id, weight, units: 10, argument_bytes: 400, spine_before, exposed: false, singles: false, content }

@@ -1,4 +1,4 @@
-//! A program in the place of this one: with its process number, terminal, standard streams and signals.
+//! Starts a program in place of this one: with its process ID, terminal, standard streams and signals.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -1,4 +1,4 @@
-//! How much a run may delete: what was asked for, and whether a count is within it.
+//! How much a run may delete: the limit that was requested, and whether a count is within it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
-/// How much a run may delete at the destination. It is counted before the first deletion; where it is more, nothing is deleted.
+/// How much a run may delete at the destination. Deletions are counted before the first one; if there are more than allowed, nothing is deleted.
 ///
 /// ```
 /// use multi_sync::job::DeleteLimit;
@@ -20,16 +20,16 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum DeleteLimit {
-    /// So many entries.
+    /// This number of entries.
     Entries(u64),
-    /// So much of a hundred of what the destination has of the transfer: what stays there and what is deleted.
+    /// This percentage of the entries of the transfer at the destination: those that stay and those that are deleted.
     Percent(f64),
-    /// Everything, also because of a source that is empty or on another file system than in the last run.
+    /// Everything, even if a source is empty or on another file system than in the last run.
     Unlimited,
 }
 
 impl DeleteLimit {
-    /// Whether `count` deletions are more than is allowed where `stay` entries stay.
+    /// Whether `count` deletions are more than allowed if `stay` entries stay.
     pub(crate) fn forbids(self, count: u64, stay: u64) -> bool {
         match self {
             DeleteLimit::Entries(most) => count > most,

@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     ExitCode::from(told(done))
 }
 
-/// The exit code, once what went wrong was told.
+/// The exit code. Reports the error, if there is one.
 fn told(done: Result<u8>) -> u8 {
     done.unwrap_or_else(|error| {
         complain(&error);
@@ -91,7 +91,7 @@ fn told(done: Result<u8>) -> u8 {
     })
 }
 
-/// The walker of ignore rules knows no other word for a thread that cannot be had; it is told as an error.
+/// The walker of ignore rules panics if a thread cannot be started. The panic message is hidden, because this is reported as an error.
 fn hide_refused_threads() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -112,7 +112,7 @@ fn make_report(events: Option<&Path>, report: &ReportFile) -> Result<u8> {
     Ok(exit::OK)
 }
 
-/// Ends with its standard input: whoever has started it is gone then.
+/// Ends when its standard input ends, because then the process that has started it is gone.
 fn scan_for_another() -> Result<u8> {
     let output = io::stdout().as_fd().try_clone_to_owned();
     let output = output.map_err(|cause| Error::usage("cannot use standard output").because(cause).exit(exit::IPC))?;
@@ -126,13 +126,13 @@ fn print(text: &str) -> Result<u8> {
     Ok(exit::OK)
 }
 
-/// A run that is gone on with.
+/// A run that is continued.
 struct Begun {
     run: BegunRun,
     failed_only: bool,
 }
 
-/// Goes on with a run.
+/// Continues a run.
 fn resume(run: BegunRun, failed_only: bool, overrides: &cli::Overrides, words: &[OsString]) -> Result<u8> {
     let typed = words.iter().take(1).cloned().chain(run.arguments()).collect();
     let again = cli::parse_again(typed, run.current_dir(), overrides)?;
@@ -145,13 +145,13 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     let Run { mut config, show, stats, keep_runs, requeues, alone, again, wanted } = run;
     config.asks = terminal.is_some();
     if let Some(Outlet::Stdout) = config.outlets.events {
-        // It is for programs from now on.
+        // From now on standard output is for programs.
         streams::divert_out();
     }
     let asked = config.options.meaning();
-    // Our progress and statistics are had of one rsync too.
+    // These are also available if a single rsync does everything.
     let ours = config.progress && !asked.progress || stats;
-    // Where one process was asked for, that one does it all is no news.
+    // If one process was requested, it is no news that one rsync does everything.
     let tells_of_one = config.tells_how && config.processes.get() > 1 && !asked.quiet;
     let tells_amount = config.dry_run && !stats && (asked.quiet || config.options.shows().stats == 0);
     let subject = Subject::of(&config);
@@ -200,7 +200,7 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
             }
             conclude(summary, &outcome);
         }
-        // What is left of the directory is no part of the outcome.
+        // A run directory that could not be removed is not part of the outcome.
         if let Some(error) = outcome.leftover() {
             complain(error);
         }
@@ -220,7 +220,7 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     let done = while_listening(&stop, &|| cancel.ask_progress(), copy);
     match (alone, instead) {
         (Some(alone), Some(why)) if !cancel.is_cancelled() => {
-            // Its threads end before another program is here.
+            // Its threads must end before another program takes the place of this one.
             drop(monitor);
             become_rsync(&Alone { why: Some(why), tells: tells_of_one, ..alone })
         }
@@ -228,7 +228,7 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     }
 }
 
-/// Nobody is told of a run that copies nothing: a monitor would take it for the night's mirror.
+/// Reports nothing to others about a run that copies nothing: a monitor would take it for the nightly mirror.
 fn wanted_of(wanted: Wanted, copies_nothing: bool) -> Wanted {
     match wanted.named().filter(|_| copies_nothing) {
         Some(option) => {
@@ -247,7 +247,7 @@ fn become_rsync(rsync: &Alone) -> Result<u8> {
     Err(in_place::start(&rsync.program, &rsync.words))
 }
 
-/// What would become of a command line.
+/// Explains how a command line would be carried out.
 fn explain(request: Request) -> Result<String> {
     match request {
         Request::Run(run) => {
@@ -310,12 +310,12 @@ fn measure(request: &bench::Request) -> Result<u8> {
     yes_or_no(while_listening(&|| stopper.stop(), &|| {}, || yes_or_no(job())))
 }
 
-/// Trees are made and compared by threads that would otherwise be started where nobody can be told that they were refused.
+/// Starts the threads that create and compare trees here, because where they would otherwise be started, a failure could not be reported.
 fn start_pool() -> Result<()> {
     rayon::ThreadPoolBuilder::new().build_global().map_err(|cause| thread::refused().because(cause))
 }
 
-/// Self-test and benchmark end with 1 whatever went wrong, and with 20 when they were interrupted.
+/// Self-test and benchmark end with 1 after any error, and with 20 if they were interrupted.
 fn yes_or_no(done: Result<u8>) -> Result<u8> {
     done.map_err(|error| if error.exit_code() == exit::INTERRUPTED { error } else { error.exit(exit::USAGE) })
 }
@@ -323,13 +323,13 @@ fn yes_or_no(done: Result<u8>) -> Result<u8> {
 /// How long the end may take after a second signal: everything that runs has been killed by then.
 const LONGEST_END: Duration = Duration::from_secs(5);
 
-/// Does `job`, and tells what went wrong; each signal that asks for the end calls `stop`, and SIGUSR1 calls `ask`, from another thread.
+/// Does `job`, and reports its error. Each signal that asks for the end calls `stop`, and SIGUSR1 calls `ask`, both in another thread.
 fn while_listening(stop: &(dyn Fn() + Sync), ask: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -> Result<u8> {
-    // Before the first thread.
+    // Must come before the first thread.
     let _guardian = Guardian::start();
     let mut signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
     std::thread::scope(|scope| {
-        // The scope waits for the thread below, also if something panics.
+        // The scope waits for the thread below, which must end even if something panics.
         let _listening = Listening(signals.handle());
         thread::start(scope, move || {
             let mut earlier = 0;
@@ -342,7 +342,7 @@ fn while_listening(stop: &(dyn Fn() + Sync), ask: &(dyn Fn() + Sync), job: impl 
                 streams::stop();
                 stop();
                 if earlier == 2 {
-                    // Whatever hangs then, such as a file system: the guardian does the rest.
+                    // If something hangs then, such as a file system, the process exits anyway: the guardian does the rest.
                     let _ = std::thread::Builder::new().spawn(|| {
                         std::thread::sleep(LONGEST_END);
                         std::process::exit(exit::INTERRUPTED.into())
@@ -354,7 +354,7 @@ fn while_listening(stop: &(dyn Fn() + Sync), ask: &(dyn Fn() + Sync), job: impl 
     })
 }
 
-/// Ends the thread that waits for signals when it goes.
+/// Ends the thread that waits for signals when it is dropped.
 struct Listening(Handle);
 
 impl Drop for Listening {
@@ -363,24 +363,24 @@ impl Drop for Listening {
     }
 }
 
-/// SIGHUP that was ignored when we started stays so: `nohup multi-sync ...` must go on. SIGCHLD does not: the system would forget how
-/// an rsync ended.
+/// SIGHUP stays ignored if it was ignored at the start: `nohup multi-sync ...` must continue. SIGCHLD does not, because the system would forget how an rsync
+/// ended.
 fn listen() -> io::Result<Signals> {
     signal_hook::flag::register(SIGCHLD, Arc::default())?;
-    // A file that is larger than is allowed (`ulimit -f`) is an error of who writes it.
+    // A file that grows beyond `ulimit -f` is then an error of the write, rather than the end of this process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let nohup = signal_is_ignored(SIGHUP);
     Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain((!nohup).then_some(SIGHUP)))
 }
 
-/// As it was when we started: we ignore none.
+/// As it was when this process was started, because multi-sync itself ignores no signal.
 fn signal_is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     ignored.is_some_and(|ignored| ignored & (1 << (signal - 1)) != 0)
 }
 
-/// Silence would be read as "nothing to do".
+/// Prints the result of a dry run, because silence would be read as "nothing to do".
 fn tell_of_dry_run(summary: &Summary) {
     let count = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     let (entries, buckets) =
@@ -390,7 +390,7 @@ fn tell_of_dry_run(summary: &Summary) {
     complain_text("to do: for what rsync would change leave out -d, --dry-run, and add -n -i to rsync's options");
 }
 
-/// Tells how the run ended.
+/// Reports how the run ended.
 fn conclude(summary: &Summary, outcome: &Outcome) {
     let code = summary.code;
     match summary.differences {
@@ -411,7 +411,7 @@ fn conclude(summary: &Summary, outcome: &Outcome) {
         complain_text(&format!("exit code {code}"));
         outcome.remedy().iter().for_each(|todo| complain_text(&format!("to do: {todo}")));
     } else if code.get() == exit::OK && summary.retried > 0 {
-        // The last line on the screen would be about the trouble.
+        // Otherwise the last line on the screen would be about the failure.
         let rsyncs = if summary.retried == 1 { "1 rsync" } else { &format!("{} rsyncs", summary.retried) };
         complain_text(&format!("everything was copied; {rsyncs} had to be retried"));
     }
@@ -428,14 +428,14 @@ fn complain_text(text: &str) {
     streams::err(format!("multi-sync: {text}\n"));
 }
 
-/// Prints events: rsync's own lines as they are, everything else with our name.
+/// Prints events: rsync's own lines unchanged, everything else with our name.
 #[derive(Default)]
 struct Printer {
     shows_directory: bool,
     live: Mutex<LiveLine>,
 }
 
-/// What is shown while a run goes on, and the last that was.
+/// The live lines while a run is going on, and the progress that was shown last.
 #[derive(Default)]
 struct LiveLine {
     line: Option<(ProgressLine, Progress)>,
@@ -474,7 +474,7 @@ impl Printer {
         }
         line.iter_mut().filter_map(|(shown, _)| shown.makes_way()).for_each(streams::err);
         if let Event::Output(..) = event {
-            // From now on it is rsync that shows progress, if anybody does.
+            // From now on rsync itself shows progress, if it was asked to.
             *line = None;
         }
         match event {

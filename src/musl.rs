@@ -1,10 +1,10 @@
-//! memcpy(3) and memmove(3) for a static program with musl on x86_64, whose own copy each few bytes with string instructions. These take tens of
-//! cycles before the first byte, and a scan copies two short names for each entry: a third of its own time (bench-data/runs/2026-11-29-musl).
+//! memcpy(3) and memmove(3) for a static program with musl on x86_64. musl's own functions copy the last few bytes with string instructions, which take tens
+//! of cycles before the first byte. A scan copies two short names for each entry, and spent a third of its own time there (bench-data/runs/2026-11-29-musl).
 //!
-//! One function is both: what is short is loaded whole before anything is stored, and what is long goes in the direction in which nothing is
-//! overwritten before it was read. Both names are defined, so that the linker takes neither from the C library. Elsewhere nothing of this is built but for the test.
+//! One function serves as both: short data are loaded completely before anything is stored, and long data are copied in the direction in which nothing is
+//! overwritten before it was read. Both names are defined, so that the linker takes neither from the C library. On other platforms only the test is built.
 
-// There is no other way to name a symbol of the C library.
+// There is no other way to define a symbol of the C library.
 #![allow(unsafe_code)]
 
 #[cfg(all(not(test), target_env = "musl", target_feature = "crt-static"))]
@@ -15,7 +15,7 @@ std::arch::global_asm!(
     ".set memmove, multi_sync_move"
 );
 
-// rdi: to, rsi: from, rdx: how many bytes; rax: to. Changes rcx, rdx, rsi, rdi, r8 to r10, xmm0 and xmm1, which are the callee's.
+// rdi: destination, rsi: source, rdx: number of bytes; rax: destination. Changes rcx, rdx, rsi, rdi, r8 to r10, xmm0 and xmm1, which belong to the callee.
 std::arch::global_asm!(
     ".pushsection .text.multi_sync_move, \"ax\", @progbits",
     ".p2align 5",
@@ -32,7 +32,7 @@ std::arch::global_asm!(
     "jae 20f",
     "test edx, edx",
     "je 10f",
-    // 1 to 3: the first, the last, and the one in the middle.
+    // 1 to 3 bytes: the first, the last, and the middle one.
     "mov r9, rdx",
     "shr r9, 1",
     "movzx ecx, byte ptr [rsi]",
@@ -42,7 +42,7 @@ std::arch::global_asm!(
     "mov byte ptr [rdi + rdx - 1], r8b",
     "mov byte ptr [rdi], cl",
     "10: ret",
-    // 4 to 7, 8 to 15, 16 to 32: two words that may overlap.
+    // 4 to 7, 8 to 15, 16 to 32 bytes: two words that may overlap.
     "20: mov ecx, dword ptr [rsi]",
     "mov r8d, dword ptr [rsi + rdx - 4]",
     "mov dword ptr [rdi], ecx",
@@ -60,7 +60,7 @@ std::arch::global_asm!(
     "movups xmmword ptr [rdi], xmm0",
     "movups xmmword ptr [rdi + rdx - 16], xmm1",
     "ret",
-    // More: backwards if the destination begins inside of the source.
+    // More: backwards if the destination begins inside the source.
     "50: mov rcx, rdi",
     "sub rcx, rsi",
     "cmp rcx, rdx",
@@ -104,7 +104,7 @@ mod tests {
 
     const ROOM: usize = 7000;
 
-    /// Every length around the limits, at odd places, apart and overlapping in both directions, against what safe Rust does.
+    /// Every length around the limits, at unaligned places, apart and overlapping in both directions, compared with safe Rust.
     #[test]
     fn moves_what_is_asked_and_nothing_else() {
         let filled: Vec<u8> = (0..ROOM).map(|at| (at * 31 % 251) as u8).collect();
@@ -116,7 +116,7 @@ mod tests {
                 for to in places.into_iter().chain([from + 31, from + length, from + length + 3]) {
                     let (mut bytes, mut expected) = (filled.clone(), filled.clone());
                     expected.copy_within(from..from + length, to);
-                    // SAFETY: both ranges are inside of the buffer.
+                    // SAFETY: both ranges are inside the buffer.
                     let told = unsafe {
                         let start = bytes.as_mut_ptr();
                         multi_sync_move(start.add(to), start.add(from), length).offset_from(start)

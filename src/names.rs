@@ -1,9 +1,9 @@
-//! Names that some file systems take for one: letters that differ in case only, the composed and the decomposed form of a letter, and (on
-//! FAT) dots and blanks at the end.
+//! Names that some file systems regard as equal: letters that differ only in case, the composed and the decomposed form of a letter, and (on FAT) dots and
+//! blanks at the end.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// What all names have in common that a file system may take for this one. Names that it tells apart may have it in common as well.
+/// A form that is equal for all names that a file system may regard as equal to this one. It may be equal for names that the file system distinguishes.
 ///
 /// ```
 /// use multi_sync::harness::names::fold;
@@ -27,7 +27,7 @@ pub fn fold(name: &[u8]) -> Vec<u8> {
 pub fn swapped(name: &[u8]) -> Option<Vec<u8>> {
     let at = name.iter().position(u8::is_ascii_alphabetic)?;
     let mut other = name.to_vec();
-    // A letter's bit of case.
+    // The bit that distinguishes upper and lower case.
     other[at] ^= 0x20;
     Some(other)
 }

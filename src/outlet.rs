@@ -1,5 +1,5 @@
-//! Where the records of a run go that its user asked for: the events (`--events`) and the report (`--report`). What cannot be written there is refused
-//! before the run begins.
+//! Where the records of a run that the user has requested are written: the events (`--events`) and the report (`--report`). If they cannot be written, this
+//! is refused before the run begins.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -17,48 +17,48 @@ use rustix::io::Errno;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
-/// How often progress is recorded if the user does not say.
+/// How often progress is recorded by default.
 pub const USUAL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is recorded of a run, and where.
+/// What is recorded about a run, and where.
 #[derive(Debug, Clone)]
 pub struct Outlets {
     /// The events.
     pub events: Option<Outlet>,
-    /// How often progress is among them.
+    /// How often they contain progress.
     pub interval: Duration,
     /// The report.
     pub report: Option<ReportFile>,
 }
 
-/// Where events go.
+/// Where events are written.
 #[derive(Debug, Clone)]
 pub enum Outlet {
-    /// A file: a run that goes on writes behind what is there, a new one writes it anew.
+    /// A file: a run that is continued appends to it, a new run overwrites it.
     File(PathBuf),
-    /// Standard output, which then has nothing else.
+    /// Standard output, which then gets nothing else.
     Stdout,
-    /// A descriptor that this process was started with.
+    /// A file descriptor with which this process was started.
     Descriptor(i32, Arc<OwnedFd>),
 }
 
-/// What a report is written as.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A page.
     Html,
-    /// What is in the page.
+    /// The data of the page.
     Json,
     /// A line for each launch.
     Csv,
 }
 
-/// Where a report goes.
+/// Where a report is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportFile {
     /// The file.
     pub path: PathBuf,
-    /// As its name says.
+    /// The format, from the extension of the file.
     pub form: Form,
 }
 
@@ -69,15 +69,15 @@ impl Default for Outlets {
 }
 
 impl Outlets {
-    /// Nothing is recorded.
+    /// Whether nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.events.is_none() && self.report.is_none()
     }
 
-    /// Each would write over the other.
+    /// Refuses one file for both, because each would overwrite the other.
     ///
     /// # Errors
-    /// Events and report are one file.
+    /// Events and report are the same file.
     pub fn refuse_one_file(&self) -> Result<()> {
         match (&self.events, &self.report) {
             (Some(Outlet::File(path)), Some(report)) if *path == report.path => {
@@ -87,10 +87,10 @@ impl Outlets {
         }
     }
 
-    /// Files in a directory where what the source does not have is deleted.
+    /// Refuses files in a directory in which extraneous entries are deleted.
     ///
     /// # Errors
-    /// One lies there.
+    /// One of the files lies there.
     pub fn refuse_below(&self, deleted: &Path) -> Result<()> {
         let Ok(deleted) = deleted.canonicalize() else { return Ok(()) };
         let events = match &self.events {
@@ -110,7 +110,7 @@ impl Outlets {
         }
     }
 
-    /// Words that ask for what goes to files; what goes to streams of one process is not asked for again.
+    /// Arguments that request the same files. Streams of this process are left out, because another process does not have them.
     pub fn words(&self) -> Vec<OsString> {
         let word = |name: &str, path: &Path| [OsStr::new(name), path.as_os_str()].into_iter().collect();
         let events = match &self.events {
@@ -123,10 +123,10 @@ impl Outlets {
 }
 
 impl Outlet {
-    /// Reads `FILE`, `-` or `fd:N`. A descriptor is taken at once: later the number may be that of a file of ours.
+    /// Reads `FILE`, `-` or `fd:N`. A file descriptor is taken at once, because its number may later be that of a file of multi-sync.
     ///
     /// # Errors
-    /// There is no such descriptor, or it cannot be written to.
+    /// There is no such file descriptor, or it cannot be written to.
     pub fn parse(word: &OsStr, cwd: &Path) -> Result<Outlet> {
         const WRITE: &str = "write --events FILE, --events - for standard output, or --events fd:N";
         let bytes = word.as_bytes();
@@ -163,7 +163,7 @@ impl Outlet {
         }
     }
 
-    /// Opens it. A run that goes on writes behind what is `kept` there.
+    /// Opens it. If `kept`, the run is continued, and lines are appended.
     ///
     /// # Errors
     /// It cannot be written to, or it is where messages go.
@@ -191,7 +191,7 @@ impl Outlet {
     }
 }
 
-/// A FIFO that nobody reads would hold up the run: `ENXIO` says so (fifo(7)). Nothing is changed yet.
+/// Opens a file without changing it. A FIFO without a reader would block the run: opened without blocking, it gives `ENXIO` (fifo(7)).
 fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
@@ -202,7 +202,7 @@ fn open_file(path: &Path) -> io::Result<File> {
     })
 }
 
-/// Empties it, or ends a line that a kill has cut off.
+/// Empties the file, or completes a last line that was cut off when multi-sync was killed.
 fn make_ready(mut file: &File, kept: bool) -> io::Result<()> {
     let found = file.metadata()?;
     if !found.is_file() {
@@ -220,13 +220,13 @@ fn make_ready(mut file: &File, kept: bool) -> io::Result<()> {
     if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
-/// A descriptor of ours with this number, under another one that children do not get.
+/// A duplicate of the file descriptor with this number, which children do not inherit.
 fn taken(number: i32) -> std::result::Result<OwnedFd, Errno> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     let direct =
         pidfd_open(getpid(), PidfdFlags::empty()).and_then(|us| pidfd_getfd(us, number, PidfdGetfdFlags::empty()));
     match direct {
-        // What a container may forbid, or an old kernel does not have. A socket cannot be opened so.
+        // A container may forbid this, or the kernel may be too old. A socket cannot be opened in the other way.
         Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
             let path = format!("/proc/self/fd/{number}");
             let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -243,7 +243,7 @@ fn is_written(fd: &OwnedFd) -> bool {
     })
 }
 
-/// Both are the same file or pipe. A device such as `/dev/null` may be opened by many.
+/// Whether both are the same file or pipe. A device such as `/dev/null` may be used for both.
 fn same(file: &File, other: impl AsFd) -> bool {
     let (Ok(one), Ok(two)) = (file.metadata(), rustix::fs::fstat(other)) else { return false };
     let is_device = one.file_type().is_char_device();
@@ -251,10 +251,10 @@ fn same(file: &File, other: impl AsFd) -> bool {
 }
 
 impl ReportFile {
-    /// Reads the name of a report: its ending says what it is written as.
+    /// Reads the name of a report, whose extension selects the format.
     ///
     /// # Errors
-    /// Another ending.
+    /// The extension is another one.
     pub fn parse(word: &OsStr, cwd: &Path) -> Result<ReportFile> {
         let path = cwd.join(word);
         let ending = path.extension().map(OsStr::to_ascii_lowercase);
@@ -270,12 +270,13 @@ impl ReportFile {
         Ok(ReportFile { path, form })
     }
 
-    /// The directory that it is made in.
+    /// The directory in which the report is written.
     fn folder(&self) -> PathBuf {
         self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned)
     }
 
-    /// A file without a name where the report will be: what it is made of. Its size is not that of the memory.
+    /// An unnamed temporary file in the directory of the report, for the events from which it is made. They are not kept in memory, because their size is
+    /// unlimited.
     ///
     /// # Errors
     /// Nothing can be written there.
@@ -292,7 +293,7 @@ impl ReportFile {
             .map_err(|cause| refused(cause).remedy("give a name in a directory that can be written to"))
     }
 
-    /// Writes the report: it is there whole, or as it was before.
+    /// Writes the report atomically: afterwards the file is either complete, or as it was before.
     ///
     /// # Errors
     /// It cannot be written.
@@ -303,7 +304,7 @@ impl ReportFile {
         let write = || -> io::Result<()> {
             let mut builder = tempfile::Builder::new();
             builder.prefix(".multi-sync-report-");
-            // As any file that is made, the umask permitting.
+            // The usual mode of a new file; the umask applies.
             let mut file =
                 builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)).tempfile_in(self.folder())?;
             let mut buffered = io::BufWriter::new(&mut file);

@@ -1,8 +1,8 @@
-//! Before a many-to-one run: can each host do its part? All are asked at the same time, and each has a limited time to answer.
+//! Checks before a many-to-one run whether each host can do its part. All hosts are asked at the same time, and each has a limited time to answer.
 //!
-//! Each host runs one script that looks and changes nothing: rsync and its version, the user, the clock, the sources, the files
-//! that rsync's options name, the destination, the bucket directory. The sources and files are those of this run if the same questions have the same answers
-//! here. Of the destination the hosts' answers are compared with each other: this machine may not see it.
+//! Each host runs one script that looks and changes nothing: rsync and its version, the user, the clock, the sources, the files that rsync's options name,
+//! the destination, the bucket directory. The sources and files are those of this run if the same questions have the same answers here. For the destination,
+//! the answers of the hosts are compared with each other, because this machine may not see it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -23,15 +23,16 @@ use crate::shell;
 use crate::supervise::{Ended, Stream, Supervisor};
 use crate::thread;
 
-/// A host that says nothing for so long is left out.
+/// A host that prints nothing for this time is left out.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Clocks that differ by more than this are worth a word: rsync's `--update` compares times of two machines.
+/// Clocks that differ by more than this are reported, because rsync's `--update` compares times of two machines.
 const SKEW: Duration = Duration::from_secs(2);
-/// Lines of an error that are shown.
+/// How many lines of an error are shown.
 const SHOWN: usize = 2;
 
-/// Arguments: a file that shows whether the bucket directory is seen (or nothing), number of sources, sources, number of files, files, and the destination (none: it is not asked): its path if it is on that machine, its name, rsync's options that lead there.
-/// A root directory is known by its inode, its owner and the first of its names: its times change while it is used.
+/// Arguments: a file that shows whether the bucket directory is visible (or nothing), the number of sources, the sources, the number of files, the files, and
+/// the destination (if it is checked): its path if it is on that machine, its name, and rsync's options to reach it. A root directory is identified by its
+/// inode, its owner and its first name, because its times change while it is used.
 const QUESTIONS: &str = r#"
 LC_ALL=C; export LC_ALL
 newline='
@@ -91,24 +92,24 @@ there "$@" | { here "$@"; cat; }
 echo end
 "#;
 
-/// What one host has answered.
+/// The result for one host.
 #[derive(Debug, Clone)]
 pub struct Checked {
     /// The host.
     pub host: Host,
-    /// Why it cannot be used, if it cannot, with the exit code that says so.
+    /// Why it cannot be used, if so, with an exit code for the reason.
     pub refused: Option<(String, u8)>,
-    /// Its rsync.
+    /// The version of its rsync.
     pub version: Option<Version>,
-    /// Its rsync runs as root.
+    /// Whether its rsync runs as root.
     pub is_root: bool,
-    /// Numbers of its user, and of the groups that count.
+    /// The IDs of its user and of the relevant groups.
     pub login: String,
-    /// It may write at a destination that is on its own machine.
+    /// Whether it may write at a destination that is on its own machine.
     pub may_write: bool,
-    /// Its clock differs from ours by more than is explained by the time it took.
+    /// The difference of its clock from ours, if it is larger than the duration of the check explains.
     pub skew: Option<Duration>,
-    /// Time until it had answered.
+    /// How long it took to answer.
     pub took: Duration,
 }
 
@@ -128,14 +129,14 @@ impl fmt::Display for Checked {
     }
 }
 
-/// What is true of all hosts that can be used; `None` if there are none.
+/// The common properties of all usable hosts; `None` if there are none.
 pub fn workers(checked: &[Checked]) -> Option<Workers> {
     let fit = || checked.iter().filter(|host| host.refused.is_none());
     let version = fit().filter_map(|host| host.version).min()?;
     Some(Workers { version, are_root: fit().all(|host| host.is_root) })
 }
 
-/// Asks all hosts of a run. `shared` is where its bucket directory is or will be, if they may see it.
+/// Asks all hosts of a run. `shared` is where the bucket directory is or will be, if hosts may see it.
 ///
 /// # Errors
 /// This machine itself cannot answer.
@@ -157,7 +158,7 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
         let answer = ask(|each| config.agents.run(supervisor, host, &question, Some(LONGEST), each));
         (answer, asked, began.elapsed())
     };
-    // This machine answers while the hosts do.
+    // This machine answers at the same time as the hosts.
     let (here, answers) = std::thread::scope(|scope| {
         let threads = config.hosts.iter().map(|host| thread::start(scope, move || ask_one(host)));
         let threads = threads.collect::<Result<Vec<_>>>()?;
@@ -173,7 +174,7 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
     let judged = config.hosts.iter().zip(answers);
     let mut answers: Vec<(Checked, Option<String>)> =
         judged.map(|(host, (answer, asked, took))| judge(host, answer, &here, asked, took)).collect();
-    // All must mean the same by DEST.
+    // DEST must be the same directory for all of them.
     let first = answers.iter().find(|(host, _)| host.refused.is_none()).and_then(|(_, dest)| dest.clone());
     for (host, dest) in answers.iter_mut().filter(|(host, _)| host.refused.is_none()) {
         if *dest != first {
@@ -189,7 +190,7 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
     Ok(checked)
 }
 
-/// Where nobody may write, it is for rsync to say so.
+/// Leaves out hosts that may not write at the destination, unless none may: then rsync will report it.
 fn leave_out_who_may_not_write(checked: &mut [Checked]) {
     let may = |host: &Checked| host.refused.is_none() && host.may_write;
     if checked.iter().any(may) {
@@ -199,7 +200,7 @@ fn leave_out_who_may_not_write(checked: &mut [Checked]) {
     }
 }
 
-/// What a file may be read by, and whose it is in the end, would depend on the host that copies it.
+/// Refuses different users, because the readable files, and the owners of the copies, would depend on the host that copies.
 fn refuse_mixed_users(checked: &[Checked]) -> Result<()> {
     let mut fit = checked.iter().filter(|host| host.refused.is_none());
     let Some(first) = fit.next() else { return Ok(()) };
@@ -218,14 +219,14 @@ fn paths(config: &Config) -> Vec<OsString> {
     config.sources.iter().map(path).collect()
 }
 
-/// DEST as the script wants it.
+/// DEST in the form that the script takes.
 fn list(config: &Config) -> Vec<OsString> {
     let to = config.destination.as_directory(&config.cwd);
     let place = if config.destination.is_local() { to.clone() } else { OsString::new() };
     [vec![place, to], way(config)].concat()
 }
 
-/// rsync, to list one name below DEST: it says if that is not there.
+/// An rsync that lists one name below DEST, and reports if it does not exist.
 pub fn listing(config: &Config, name: &OsStr) -> Invocation {
     let mut path = config.destination.as_directory(&config.cwd);
     path.push(name);
@@ -233,14 +234,14 @@ pub fn listing(config: &Config, name: &OsStr) -> Invocation {
     Invocation::new(&config.program, words, &config.cwd)
 }
 
-/// The user's options that lead to DEST.
+/// The user's options that are needed to reach DEST.
 fn way(config: &Config) -> Vec<OsString> {
     let options = config.options.absolute_files(&config.cwd).connection_options();
-    // A question goes the other way: what is meant for the receiving side would be said to a sender.
+    // A listing is sent in the other direction, so options for the receiving side would reach a sender.
     options.without(|setting| setting.spec.id == Opt::RemoteOption).argv()
 }
 
-/// What was printed, and how it ended.
+/// The output of a command, and how it ended.
 struct Answer {
     ended: Ended,
     lines: Vec<String>,
@@ -248,7 +249,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The code that it ended with, if it did not come to its end.
+    /// Its exit code, if it did not finish.
     fn failed(&self) -> Option<u8> {
         (self.ended != Ended::Code(0) || self.lines.last().is_none_or(|line| line != "end")).then(|| self.ended.code())
     }
@@ -271,7 +272,7 @@ fn ask(run: impl FnOnce(&mut dyn FnMut(Stream, &[u8])) -> Result<Ended>) -> Resu
     Ok(Answer { ended, lines, said })
 }
 
-/// Also what it said of DEST.
+/// The result for a host, and what it reported about DEST.
 fn judge(
     host: &Host,
     answer: Result<Answer>,
@@ -304,7 +305,7 @@ fn judge(
     checked.skew = skew(answer.all("clock").first().copied(), asked, took);
     let dest = answer.all("dest").first().map(|line| (*line).to_owned());
     checked.refused = refusal(&answer, here, &checked, dest.as_deref());
-    // A destination that does not exist yet is the same for all.
+    // A destination that does not exist yet is the same for all hosts.
     let seen = dest.filter(|dest| dest.starts_with("0 "));
     (checked, seen)
 }
@@ -337,7 +338,7 @@ fn refusal(answer: &Answer, here: &Answer, checked: &Checked, dest: Option<&str>
     let code = dest.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(exit::IPC);
     match code {
         exit::OK => None,
-        // It does not exist yet.
+        // The destination does not exist yet.
         exit::PARTIAL => None,
         code => Some((format!("cannot reach the destination (code {code}): {}", said("it said nothing")), code)),
     }

@@ -1,8 +1,8 @@
-//! After a copy: what would one more rsync still do? (`--verify`)
+//! After a copy: what would one more rsync still change? (`--verify`)
 //!
-//! The answer is a run like any other, with `-n -i` added to the user's options and with everything left out that would only print
-//! more or decide less: what several rsyncs list is what one `rsync -n -i` lists. It scans the source again, so it speaks of the
-//! source as it is then. Not to be confused with [`crate::verify`], which compares trees without rsync.
+//! The answer is a run like any other, with `-n -i` added to the user's options, and without options that would only print more or compare less: several
+//! rsyncs together list the same as one `rsync -n -i`. The source is scanned again, so the answer is about the source at that time. Not to be confused with
+//! [`crate::verify`], which compares trees without rsync.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use crate::report::Event;
 use crate::rsync::options::{Group, Opt, Options, Spec};
 use crate::run_dir::layout::DIFFERENCES;
 
-/// Options that are about how or when files are copied, or that would hide a difference or make one up.
+/// Options that concern how or when files are copied, or that would hide a difference or report a false one.
 const COPYING: [Opt; 7] =
     [Opt::IgnoreTimes, Opt::Fuzzy, Opt::MaxDelete, Opt::StopAfter, Opt::StopAt, Opt::Mkpath, Opt::Preallocate];
 /// Options after which there is nothing to compare.
@@ -26,10 +26,10 @@ const WITHOUT_A_RESULT: [(Opt, &str); 4] = [
     (Opt::ReadBatch, "there is no source"),
 ];
 
-/// The options that ask what is still different.
+/// The options that ask for the remaining differences.
 ///
 /// # Errors
-/// With these options there is nothing to compare, or a quick look decides nothing.
+/// With these options there is nothing to compare, or a quick check cannot decide.
 ///
 /// ```
 /// use multi_sync::harness::{recheck, rsync::options::Options};
@@ -51,11 +51,11 @@ pub fn options(copied_with: &Options, depth: Depth) -> Result<Options> {
         return Err(Error::usage("--verify compares times, and without -t they are not copied")
             .remedy("give --verify=checksum, or add -t to the rsync options"));
     }
-    // What prints more, or in another way.
+    // Options that print more, or in another format.
     let left_out = |spec: &Spec| spec.group == Group::Printing || COPYING.contains(&spec.id);
     let mut words = Vec::new();
     for setting in copied_with.settings() {
-        // -P is --partial --progress.
+        // -P is --partial --progress. Only --partial is kept.
         match setting.spec.id {
             Opt::P => words.push("--partial".into()),
             _ if !left_out(setting.spec) => words.extend(setting.argv()),
@@ -69,13 +69,12 @@ pub fn options(copied_with: &Options, depth: Depth) -> Result<Options> {
     Options::parse(&words)
 }
 
-/// Whether a line that rsync printed is one of `-i`: eleven characters (nine by old versions) that say what would be done, a blank, and
-/// the name.
+/// Whether a line of rsync is one of `-i`: eleven characters (nine in old versions) for the change, a blank, and the name.
 pub fn is_difference(line: &[u8]) -> bool {
     difference(line).is_some()
 }
 
-/// What would be done, and what rsync prints of the name; `None` if the line is no difference.
+/// The change and the name as rsync prints them; `None` if the line is not a difference.
 pub fn difference(line: &[u8]) -> Option<(&[u8], &[u8])> {
     const DELETING: &[u8] = b"*deleting ";
     let of_width = |width: usize| {
@@ -86,13 +85,13 @@ pub fn difference(line: &[u8]) -> Option<(&[u8], &[u8])> {
     };
     if line.starts_with(DELETING) {
         let (what, name) = line.split_at(DELETING.len() - 1);
-        // The word is as wide as the others are, in new versions and in old ones.
+        // The word is padded to the width of the other changes, which differs between versions.
         return Some((what, name.strip_prefix(b"   ").or(name.strip_prefix(b" ")).unwrap_or(name)));
     }
     of_width(11).or_else(|| of_width(9))
 }
 
-/// Takes note of differences as they are told.
+/// Collects differences as they are reported.
 #[derive(Debug)]
 pub struct Differences {
     path: Option<PathBuf>,
@@ -107,12 +106,12 @@ struct Seen {
 }
 
 impl Differences {
-    /// Counts only.
+    /// Only counts them.
     pub fn counted() -> Differences {
         Differences { path: None, seen: Mutex::default() }
     }
 
-    /// Writes them to [`DIFFERENCES`] in a run directory too, in the place of what was found before.
+    /// Also writes them to [`DIFFERENCES`] in a run directory, in place of an earlier list.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -124,7 +123,7 @@ impl Differences {
         }
     }
 
-    /// Tells as `tell` does, and takes note.
+    /// Passes each event to `tell`, and collects differences.
     pub fn noted<'a>(&'a self, tell: &'a (dyn Fn(Event<'_>) + Sync)) -> impl Fn(Event<'_>) + Sync + 'a {
         move |event: Event<'_>| {
             if let Event::Said(line) = event
@@ -142,14 +141,14 @@ impl Differences {
         seen.count += 1;
         let Some(path) = &self.path else { return };
         match seen.append(path, line) {
-            // The run directory made way for one rsync that would have come upon it.
+            // The run directory was removed to make way for one rsync that would have copied it.
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
             Err(cause) => drop(seen.failed.get_or_insert(cause)),
             Ok(()) => {}
         }
     }
 
-    /// How many there are.
+    /// The number of differences.
     ///
     /// # Errors
     /// The list could not be written.
@@ -167,7 +166,7 @@ impl Differences {
 }
 
 impl Seen {
-    /// At once: a launch is recorded as done after its lines.
+    /// Written at once, because a launch is recorded as done after its lines.
     fn append(&mut self, path: &Path, line: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,

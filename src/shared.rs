@@ -1,7 +1,7 @@
-//! A bucket directory that source hosts see as well (NFS or alike): they read their scripts there, and one line travels instead.
+//! A bucket directory that source hosts also see (by NFS or similar): they read their scripts there, so that only one line has to be sent.
 //!
-//! A host may log in as another user, so files in it can be read by everybody who knows their names, and those are long, random, and
-//! cannot be listed.
+//! A host may log in as another user. Therefore files in it can be read by everybody who knows their names, but the names are long, random, and cannot be
+//! listed.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,17 +17,17 @@ use crate::run_dir::layout::SCRIPTS;
 use crate::shell;
 
 const FILE_MODE: u32 = 0o644;
-/// Characters of a name that nobody guesses.
+/// The length of a name that cannot be guessed.
 const RANDOM: usize = 16;
-/// Seconds that a host waits for a script: a network file system may show it late.
+/// How many seconds a host waits for a script, because a network file system may show it late.
 const LATEST: u32 = 10;
 
-/// A file below `--buckets DIR` by which a host shows that it sees it; gone with this value.
+/// A file below `--buckets DIR`, by which a host shows that it sees the directory. It is removed with this value.
 #[derive(Debug)]
 pub struct Token(NamedTempFile);
 
 impl Token {
-    /// Makes it. `None` where it cannot be made, or where others could put a script of theirs into the place of ours.
+    /// Creates the file. `None` if it cannot be created, or if other users could replace our scripts.
     pub fn place(parent: &Path) -> Option<Token> {
         let parent = std::path::absolute(parent).ok()?;
         if !parent.canonicalize().ok()?.ancestors().all(only_we_replace_in) {
@@ -39,21 +39,21 @@ impl Token {
         Some(Token(file))
     }
 
-    /// Where it is; absolute.
+    /// Its absolute path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
-/// Where the scripts of a run are.
+/// The folder for the scripts of a run.
 #[derive(Debug)]
 pub struct Scripts(PathBuf);
 
 impl Scripts {
-    /// A folder in the bucket directory.
+    /// Creates the folder in the bucket directory.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn create(buckets: &BucketDir) -> Result<Scripts> {
         buckets.passable(SCRIPTS).map(Scripts)
     }
@@ -61,16 +61,16 @@ impl Scripts {
     /// Writes a script for hosts to read.
     ///
     /// # Errors
-    /// The file cannot be written: then the script itself has to travel.
+    /// The file cannot be written: then the script itself has to be sent.
     pub fn write(&self, script: &[u8]) -> io::Result<Script> {
         let mut file = readable(&self.0, "")?;
         file.write_all(script)?;
-        // Closed, so that other machines see all of it (nfs(5), close-to-open).
+        // The file is closed, so that other machines see its complete contents (nfs(5), close-to-open).
         Ok(Script { path: file.into_temp_path(), size: script.len() })
     }
 }
 
-/// A script that a host reads; gone with this value.
+/// A script that a host reads. It is removed with this value.
 #[derive(Debug)]
 pub struct Script {
     path: tempfile::TempPath,
@@ -78,7 +78,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// What travels instead, as [`shell::body`]: it does what is written there. [`shell::NO_SCRIPT`] is its end where that cannot be seen.
+    /// The command that is sent instead, in the form of [`shell::body`]: it runs the script, or ends with [`shell::NO_SCRIPT`] if the script cannot be seen.
     pub fn that_reads(&self) -> Vec<u8> {
         let mut script = b"o=".to_vec();
         script.extend(shell::quote(self.path.as_os_str()));
@@ -95,7 +95,7 @@ impl Script {
     }
 }
 
-/// Whether nobody but this user and root can rename what is ours in a directory (inode(7), on the sticky bit; its owner always can).
+/// Whether only this user and root can rename our files in a directory (inode(7), on the sticky bit; the owner of the directory always can).
 fn only_we_replace_in(dir: &Path) -> bool {
     const GROUP_OR_OTHERS: u32 = 0o022;
     const STICKY: u32 = 0o1000;
@@ -108,7 +108,7 @@ fn only_we_replace_in(dir: &Path) -> bool {
 fn readable(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
     let mode = fs::Permissions::from_mode(FILE_MODE);
     let made = Builder::new().prefix(prefix).rand_bytes(RANDOM).permissions(mode.clone()).tempfile_in(folder)?;
-    // Whatever the umask is.
+    // Set explicitly, because the umask does not apply.
     made.as_file().set_permissions(mode)?;
     Ok(made)
 }
@@ -143,7 +143,7 @@ mod tests {
         let script = scripts.write(&shell::body(&told)).unwrap();
         let path = script.path.to_path_buf();
         assert_eq!(run(script.that_reads()), (Ended::Code(23), vec![b"a b".to_vec()]));
-        // Another login gets to a file whose name it knows, and finds no name.
+        // Another user can open a file with a known name, but cannot find names.
         assert_eq!((mode(&path), mode(path.parent().unwrap()), mode(buckets.path())), (0o644, 0o711, 0o711));
         drop(script);
         assert!(!path.exists());
@@ -166,7 +166,7 @@ mod tests {
             let token = Token::place(parent.path());
             assert_eq!(token.is_some(), shared, "{mode:o}");
         }
-        // The same of a directory above it, and of one that belongs to somebody else.
+        // The same for a directory above it, and for one that belongs to another user.
         let below = parent.path().join("below");
         fs::create_dir(&below).unwrap();
         assert!(Token::place(&below).is_none());

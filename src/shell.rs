@@ -1,8 +1,7 @@
-//! Commands for the POSIX shell of another machine: a command line with its directory and its input, quoted so that nothing in it means
-//! anything to a shell.
+//! Commands for the POSIX shell of another machine: a command line with its working directory and its input, quoted so that the shell expands nothing in it.
 //!
-//! A shell that stays ([`crate::hosts::Agents`]) reads them from its standard input, so no limit of one argument counts and any login shell will do that
-//! can start `sh`. The command itself reads nothing, or what its input holds.
+//! A shell that stays ([`crate::hosts::Agents`]) reads them from its standard input. Therefore the length limit of an argument does not matter, and every
+//! login shell works that can start `sh`. The command itself has no standard input, or the input that is given here.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,14 +10,14 @@ use crate::rsync::command::Invocation;
 
 pub use crate::supervise::FOR_255;
 use crate::supervise::once;
-/// The directory of a command cannot be entered.
+/// The exit code if the working directory of a command cannot be entered.
 pub const NO_DIRECTORY: u8 = 124;
-/// A script that should be read there ([`crate::shared`]) cannot be seen.
+/// The exit code if a script that should be read there ([`crate::shared`]) cannot be seen.
 pub const NO_SCRIPT: u8 = 123;
-/// Bytes of input in one `printf`.
+/// The bytes of input in one `printf`.
 const PIECE: usize = 4096;
 
-/// One word, as a shell reads it back.
+/// Quotes a word for a shell.
 pub fn quote(word: &OsStr) -> Vec<u8> {
     let mut quoted = vec![b'\''];
     for byte in word.as_bytes() {
@@ -31,7 +30,7 @@ pub fn quote(word: &OsStr) -> Vec<u8> {
     quoted
 }
 
-/// Starts a command in the background: `r` is its number then, or `c` says why there is none.
+/// Starts a command in the background: sets `r` to its PID, or `c` to an exit code if it cannot be started.
 pub fn body(invocation: &Invocation) -> Vec<u8> {
     let mut script = b"if cd -- ".to_vec();
     script.extend(quote(invocation.cwd.as_os_str()));
@@ -57,12 +56,12 @@ pub fn body(invocation: &Invocation) -> Vec<u8> {
     script
 }
 
-/// The script that runs a command and nothing else, and ends with its exit code.
+/// A script that runs a single command, and ends with its exit code.
 pub fn script(invocation: &Invocation) -> Vec<u8> {
     once(&body(invocation))
 }
 
-/// A byte in the format of printf(1).
+/// Writes a byte in the format of printf(1).
 fn printf(byte: u8, script: &mut Vec<u8>) {
     match byte {
         b'%' => script.extend(b"%%"),
@@ -84,7 +83,7 @@ mod tests {
         Agent::start(&Invocation::new("sh", vec!["-s".into()], "/"), &Supervisor::default()).unwrap().unwrap()
     }
 
-    /// By a shell that stays, as on another machine.
+    /// Runs a command by a shell that stays, as on another machine.
     fn run_by(agent: &mut Agent, invocation: &Invocation) -> (Ended, Vec<u8>) {
         let mut out = Vec::new();
         let ended = Supervisor::default().run_there(agent, &body(invocation), None, &|_| {}, &mut |stream, bytes| {
@@ -124,7 +123,7 @@ mod tests {
         for (text, code) in [("exit 23", 23), ("exit 255", FOR_255), ("kill -9 $$", KILLED)] {
             assert_eq!(once(text, true), Ended::Code(code), "{text}");
         }
-        // Not held: the input ends behind the script.
+        // Not held: the input ends after the script.
         let began = std::time::Instant::now();
         assert_eq!(once("sleep 30", false), Ended::Code(KILLED));
         assert!(began.elapsed() < Duration::from_secs(20));

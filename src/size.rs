@@ -1,9 +1,9 @@
-//! Sizes and counts: how `--size`, `--files` and `--processes` are typed, and how bytes and rates are shown to a person.
+//! Sizes and counts: how `--size`, `--files` and `--processes` are typed, and how bytes and rates are shown to users.
 //!
-//! Owns the grammar `DIGITS[KMGTPEZY]`, powers of 1024, as msrsync's `-s` and the one-letter suffixes of rsync(1) `--max-size`.
-//! Refuses everything else by name: zero, signs, blanks, fractions, exponents, and the suffixes `KB` and `KiB`, because rsync reads
-//! the first as a power of 1000, the second as a power of 1024, and a limit must not depend on who remembers which.
-//! The crate `bytesize` prints here but never parses: it reads `1G` as 10^9.
+//! This module owns the grammar `DIGITS[KMGTPEZY]`, with powers of 1024, as in msrsync's `-s` and the one-letter suffixes of rsync(1) `--max-size`. It
+//! refuses everything else with a specific message: zero, signs, blanks, fractions, exponents, and the suffixes `KB` and `KiB`, because rsync reads the first
+//! as a power of 1000 and the second as a power of 1024, and users should not have to remember which is which. The crate `bytesize` is used only for
+//! printing, because it reads `1G` as 10^9.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// The suffixes in order: the one at index `i` stands for 1024 to the power `i + 1`.
 const SUFFIXES: &[u8; 8] = b"KMGTPEZY";
 
-/// A limit in bytes, at least one. Its `Display` is exact: the largest suffix that divides it, and [`Size::parse`] reads it back.
+/// A limit in bytes, at least one. Its `Display` is exact: it uses the largest suffix that divides it, and [`Size::parse`] reads it back.
 ///
 /// ```
 /// use multi_sync::harness::size::Size;
@@ -42,7 +42,7 @@ impl Size {
 
     /// Reads a word such as `500`, `64k` or `1G`. Suffixes are powers of 1024 in either case.
     ///
-    /// `Z` and `Y` belong to the grammar, but no 64-bit value reaches them: they are refused as too large, not as unknown.
+    /// `Z` and `Y` are valid suffixes, but exceed 64 bits: they are refused as too large, not as unknown.
     pub fn parse(word: &OsStr) -> Result<Self> {
         let (digits, suffix) = split_digits(word.as_bytes());
         let power = match suffix {
@@ -82,7 +82,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// Reads a number of things: digits only, at least one, as many as memory can count.
+/// Reads a count: only digits, at least one, at most `usize::MAX`.
 ///
 /// ```
 /// assert_eq!(multi_sync::harness::size::parse_count("1000".as_ref())?.get(), 1000);
@@ -101,12 +101,12 @@ pub fn parse_count(word: &OsStr) -> Result<NonZeroUsize> {
     NonZeroUsize::new(number).ok_or_else(|| refused("is zero"))
 }
 
-/// Bytes for a person, in powers of 1024 and rounded: `1.5 GiB`, `17 B`. [`Size`] prints exactly.
+/// Bytes for users, in powers of 1024 and rounded: `1.5 GiB`, `17 B`. [`Size`] prints exactly.
 pub fn human(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// Bytes per second for a person: `12.3 MiB/s`; `-` while no time has passed.
+/// Bytes per second for users: `12.3 MiB/s`; `-` if no time has passed.
 pub fn human_rate(bytes: u64, elapsed: Duration) -> String {
     const NANOS_PER_SECOND: u128 = 1_000_000_000;
     match (u128::from(bytes) * NANOS_PER_SECOND).checked_div(elapsed.as_nanos()) {
@@ -127,7 +127,7 @@ fn split_digits(word: &[u8]) -> (&[u8], &[u8]) {
     word.split_at(word.iter().take_while(|byte| byte.is_ascii_digit()).count())
 }
 
-/// The value of ASCII digits, if 64 bits hold it.
+/// The value of ASCII digits, if it fits into 64 bits.
 fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
@@ -141,7 +141,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// `12,345`, as rsync writes numbers.
+/// A number such as `12,345`, as rsync prints it.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

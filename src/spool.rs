@@ -1,7 +1,7 @@
-//! Files of rsync's options that can be read only once: standard input, a FIFO, a pipe of the shell (`<(command)`), a terminal.
+//! Files in rsync's options that can be read only once: standard input, a FIFO, a pipe of the shell (`<(command)`), a terminal.
 //!
-//! Neither can many rsyncs read one stream, nor this program and one rsync. So each is read once, in the order in which rsync would come to it,
-//! into a file that every rsync is given. A run that can be resumed keeps these files.
+//! Neither several rsyncs, nor this program and one rsync, can read the same stream. Therefore each stream is read once, in rsync's order, into a file that
+//! every rsync gets. A run that can be resumed keeps these files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -21,25 +21,25 @@ use crate::rsync::options::{InputFile, Opt, Options, merged_files};
 use crate::run_dir::layout::INPUTS;
 use crate::temporary;
 
-/// How often somebody who waits for a stream looks whether he should go on waiting.
+/// How often it is checked whether to continue waiting for a stream.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After so many looks it is said what is waited for.
+/// After this number of checks a note says what is waited for.
 const PATIENCE: u32 = 20;
 
-/// What was read from streams, and the options that name it.
+/// The copies of streams, and options that name the copies.
 #[derive(Debug)]
 pub struct Spool {
     options: Options,
-    /// Where each is, and the place of its option.
+    /// The index of the option, and the path of the copy.
     copies: Vec<(usize, PathBuf)>,
     _folder: Option<TempDir>,
 }
 
 impl Spool {
-    /// Reads the streams that the options of a run name. A FIFO is waited for, until `stopped`; `note` is told what is waited for.
+    /// Reads the streams that the options of a run name. Waits for a FIFO until `stopped`; `note` gets the name of a stream that has to be waited for.
     ///
     /// # Errors
-    /// A stream cannot be read, or its copy cannot be written; there are hosts, which could not read the copies.
+    /// A stream cannot be read, or its copy cannot be written; or there are hosts, which could not read the copies.
     pub fn read(config: &Config, stopped: impl Fn() -> bool, note: impl Fn(String)) -> Result<Spool> {
         let streams = streams(&config.options, &config.cwd);
         let Some(first) = streams.first() else {
@@ -66,10 +66,10 @@ impl Spool {
         Ok(spool)
     }
 
-    /// What a run that goes on has kept.
+    /// The copies that a run has kept, for continuing it.
     ///
     /// # Errors
-    /// The options name a stream of which nothing was kept.
+    /// The options name a stream without a copy.
     pub fn of_run(config: &Config, dir: &Path) -> Result<Spool> {
         let mut options = config.options.clone();
         let dir = std::path::absolute(dir).map_err(|cause| Error::io("find", dir, cause))?;
@@ -85,20 +85,20 @@ impl Spool {
         Ok(Spool { options, copies: Vec::new(), _folder: None })
     }
 
-    /// The options, with files in the place of streams.
+    /// The options, with files in place of streams.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Whether a stream was read, which nobody can read again.
+    /// Whether a stream was read, which cannot be read again.
     pub fn has_read(&self) -> bool {
         !self.copies.is_empty()
     }
 
-    /// Writes what was read into a run directory.
+    /// Writes the copies into a run directory.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// They cannot be written.
     pub fn keep_in(&self, dir: &Path) -> Result<()> {
         if self.copies.is_empty() {
             return Ok(());
@@ -118,22 +118,22 @@ impl Spool {
     }
 }
 
-/// Two that cannot both have what is in standard input: rsync reads names from it as they come, and closes it after it has read rules, so that
-/// a path that leads to it is gone (11).
+/// Two options that cannot both use standard input: rsync reads names from it as they come, and closes it after it has read rules, so that a path that leads
+/// to it then fails (exit code 11).
 fn read_twice(streams: &[InputFile]) -> Option<(&InputFile, &InputFile)> {
     const PATHS: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
     let (at, one) = streams.iter().enumerate().find(|(_, stream)| stream.is_stdin)?;
-    // rsync fails where its list and something else come from standard input; of two files of rules the second is empty.
+    // rsync fails if both its list and something else come from standard input; the second of two rule files is empty.
     let of_names = streams.iter().any(|stream| stream.is_stdin && stream.opt == Opt::FilesFrom);
     let last = streams.iter().rfind(|stream| stream.is_stdin && stream.at != one.at).filter(|_| of_names);
     let by_path = || streams[at + 1..].iter().find(|stream| PATHS.iter().any(|path| stream.name == **path));
     last.or_else(by_path).map(|other| (one, other))
 }
 
-/// Fails if the options name a stream: what comes later, and elsewhere, cannot read it.
+/// Fails if the options name a stream, because a run at a later time or in another place cannot read it.
 ///
 /// # Errors
-/// They do.
+/// The options name a stream.
 pub fn refuse_streams_of_later(config: &Config) -> Result<()> {
     streams(&config.options, &config.cwd).first().map_or(Ok(()), |stream| {
         Err(Error::usage(format!("{} is a stream: a batch job cannot read it", shown(stream)))
@@ -141,10 +141,10 @@ pub fn refuse_streams_of_later(config: &Config) -> Result<()> {
     })
 }
 
-/// Fails if the options still name a stream, or a file of rules that merges one.
+/// Fails if the options still name a stream, or a rule file that merges one.
 ///
 /// # Errors
-/// They do: what options name has to be read by [`Spool::read`] first.
+/// They do: the streams have to be read by [`Spool::read`] first.
 pub fn refuse_streams(config: &Config) -> Result<()> {
     match streams(&config.options, &config.cwd).first() {
         Some(stream) if config.hosts.is_empty() => {
@@ -161,7 +161,7 @@ pub fn refuse_streams(config: &Config) -> Result<()> {
     }
 }
 
-/// Every rsync that is only asked something would read it as well.
+/// Refuses rule files that merge a stream, because an rsync that only answers a question would consume it.
 fn refuse_merged(file: &InputFile, text: &[u8], cwd: &Path, depth: u32) -> Result<()> {
     const DEEPEST: u32 = 16;
     merged_files(text).into_iter().filter(|_| depth < DEEPEST).try_for_each(|name| {
@@ -185,7 +185,7 @@ fn shown(file: &InputFile) -> String {
     format!("{name} ({})", file.opt.spec().shown())
 }
 
-/// Whether rsync could not read it again. What cannot be looked at is rsync's to complain about, and a socket cannot be opened.
+/// Whether rsync could not read the file a second time. A file that cannot be looked up is left to rsync's error message, and a socket cannot be opened.
 fn is_stream(file: &InputFile, cwd: &Path) -> bool {
     if file.is_stdin {
         return true;
@@ -200,7 +200,7 @@ fn is_stream(file: &InputFile, cwd: &Path) -> bool {
     !(kind.is_dir() || kind.is_socket() || null)
 }
 
-/// Whether a name is one of an open descriptor, such as `/dev/stdin`: rsync has others.
+/// Whether a name means an open file descriptor, such as `/dev/stdin`: in rsync it would be another one.
 fn leads_through_proc(path: &Path) -> bool {
     const PROC: u64 = 0x9fa0;
     const MOST_LINKS: u32 = 40;
@@ -219,7 +219,7 @@ fn leads_through_proc(path: &Path) -> bool {
     false
 }
 
-/// A folder of this run that no rsync copies or deletes.
+/// A folder for this run that no rsync copies or deletes.
 fn folder(config: &Config) -> Result<TempDir> {
     let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path);
     let listed = config.options.meaning().files_from.is_some();
@@ -249,7 +249,7 @@ fn folder(config: &Config) -> Result<TempDir> {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    // It may hold a password.
+    // It may contain a password.
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
@@ -263,7 +263,7 @@ fn copy_stream(
     let (sender, receiver) = mpsc::channel();
     let from = (!stream.is_stdin).then(|| cwd.join(&stream.name));
     let to = copy.to_owned();
-    // Nothing ends a thread that waits for a stream but the end of the process, so nobody waits for the thread.
+    // A thread that waits for a stream can only be ended by ending the process, so it is not waited for.
     let reader = std::thread::Builder::new().name("stream".into()).spawn(move || {
         let read = || {
             let mut input = match &from {

@@ -1,5 +1,4 @@
-//! Where a run keeps its directory if the user names no place for it: a folder of this user that outlives the session and a restart of the
-//! machine.
+//! Where a run keeps its directory if the user names no place for it: in a folder of this user that outlives the session and a restart of the machine.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Metadata};
@@ -9,28 +8,28 @@ use std::path::{Path, PathBuf};
 
 use crate::entry::Printable;
 
-/// Its name, in the folder that programs have for their state.
+/// The name of the folder, below the folder in which programs keep their state.
 const NAME: &str = "multi-sync";
-/// Where root's programs have it (hier(7)).
+/// The folder for root's programs (hier(7)).
 const OF_ROOT: &str = "/var/lib";
-/// Where those of other users have it, below HOME (XDG Base Directory Specification).
+/// The folder for other users, below HOME (XDG Base Directory Specification).
 const OF_USER: &str = ".local/state";
 const MODE: u32 = 0o700;
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
-/// The place for run directories; it need not exist. `XDG_STATE_HOME` decides for root as well.
+/// The place for run directories; it need not exist. `XDG_STATE_HOME` is used for root as well.
 ///
 /// # Errors
-/// The environment names none: the text says why.
+/// The environment names no place: the text says why.
 pub fn place() -> Result<PathBuf, String> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     place_of(set("XDG_STATE_HOME"), set("HOME"), rustix::process::geteuid().is_root())
 }
 
 fn place_of(state_home: Option<PathBuf>, home: Option<PathBuf>, is_root: bool) -> Result<PathBuf, String> {
-    // A relative one is no valid one, says the specification.
+    // A relative path is invalid according to the specification.
     if let Some(state_home) = state_home.filter(|path| path.is_absolute()) {
         return Ok(state_home.join(NAME));
     }
@@ -38,17 +37,17 @@ fn place_of(state_home: Option<PathBuf>, home: Option<PathBuf>, is_root: bool) -
         return Ok(Path::new(OF_ROOT).join(NAME));
     }
     let home = home.ok_or("HOME is not set")?;
-    // Whoever has no home gets none by this.
+    // If the home directory does not exist, it must not be created.
     match home.is_absolute() && home.is_dir() {
         true => Ok(home.join(OF_USER).join(NAME)),
         false => Err(format!("HOME ({}) is no directory", Printable::path(&home))),
     }
 }
 
-/// Makes the place, and the directories above it, if they are not there. Gives its real path.
+/// Creates the place, and the directories above it, if they do not exist. Returns its real path.
 ///
 /// # Errors
-/// It cannot be made, or others could put something into it, or in its place.
+/// It cannot be created, or other users could replace it, or put something into it.
 pub fn make(place: &Path) -> io::Result<PathBuf> {
     let existing = place.ancestors().find(|dir| dir.exists()).unwrap_or(place);
     existing.canonicalize()?.ancestors().try_for_each(|dir| refuse_others(dir, &fs::metadata(dir)?))?;
@@ -58,12 +57,12 @@ pub fn make(place: &Path) -> io::Result<PathBuf> {
     Ok(real)
 }
 
-/// The real path of a place that is there, if it is this user's and nobody else can put something into it, or in its place.
+/// The real path of an existing place, if it belongs to this user and no other user can replace it, or put something into it.
 ///
 /// # Errors
-/// It is not there, or it is not so.
+/// It does not exist, or these conditions are not met.
 pub fn check(place: &Path) -> io::Result<PathBuf> {
-    // A link may be this user's own; in a directory such as /tmp it may be anybody's.
+    // A link is accepted only if it belongs to this user, because in a directory such as /tmp it may belong to anybody.
     let link = fs::symlink_metadata(place)?;
     if !is_own(&link) {
         return Err(refused(place, "belongs to another user"));
@@ -83,7 +82,7 @@ pub fn check(place: &Path) -> io::Result<PathBuf> {
     Ok(real)
 }
 
-/// Whether this is a directory of this user's that no other user can write.
+/// Whether this is a directory that belongs to this user and that no other user can write.
 pub fn is_own_dir(path: &Path) -> bool {
     fs::symlink_metadata(path)
         .is_ok_and(|found| found.is_dir() && is_own(&found) && found.mode() & (GROUP_WRITES | OTHERS_WRITE) == 0)
@@ -93,8 +92,8 @@ fn is_own(found: &Metadata) -> bool {
     found.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Nobody but this user and root may rename what is ours in a directory above: its owner always can, others where it is writable and not sticky
-/// (inode(7)). A user's own group, of which homes are on many systems, is taken for the user.
+/// Refuses a directory above in which other users may rename our entries: its owner always can, others can if it is writable and not sticky (inode(7)). A
+/// user's private group, to which homes belong on many systems, is regarded as the user.
 fn refuse_others(dir: &Path, found: &Metadata) -> io::Result<()> {
     if !is_own(found) && found.uid() != 0 {
         return Err(refused(dir, "belongs to another user"));
@@ -111,12 +110,12 @@ fn refused(path: &Path, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", Printable::path(path)))
 }
 
-/// The name of a run directory begins with this: the local time, so that names sort by it.
+/// The beginning of the name of a run directory: the local time, so that names sort by it.
 pub fn prefix() -> String {
     jiff::ZonedDateTime::now().strftime("%Y-%m-%dT%H%M-").to_string()
 }
 
-/// Whether a run directory that was made in such a place may have this name.
+/// Whether the directory of a run in such a place may have this name.
 pub fn is_name_of_run(name: &OsStr) -> bool {
     const SHAPE: &str = "dddd-dd-ddTdddd-";
     const RANDOM: usize = 6;
@@ -170,7 +169,7 @@ mod tests {
             assert_eq!((make(&place).is_ok(), check(&place).is_ok()), (usable, usable), "{mode:o}");
             set_mode(dir, 0o700);
         }
-        // A link of one's own is followed.
+        // A link that belongs to the user is followed.
         let link = above.path().join("link");
         symlink(&place, &link).unwrap();
         assert_eq!(make(&link).unwrap(), made);
@@ -182,7 +181,7 @@ mod tests {
             }
             chown(&place, Some(0), None).unwrap();
         }
-        // Nothing is made below what others may write.
+        // Nothing is created below a directory that others may write.
         let open = above.path().join("open");
         fs::create_dir(&open).unwrap();
         set_mode(&open, 0o777);

@@ -1,5 +1,5 @@
-//! Standard output and standard error of the command. Who does not read them holds up a run, as with any program, but not its end: after a
-//! signal a stream that takes nothing for a second is given up.
+//! Standard output and standard error of the command. A reader that does not read blocks a run, as with any program, but not its end: after a signal, a
+//! stream that accepts nothing for a second is given up.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -11,11 +11,11 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-/// How long a stream that nobody reads is waited for after a signal.
+/// How long a stream that is not read is waited for after a signal.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is asked whether there was one.
+/// How often it is checked whether there was a signal.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A pipe that is ready takes so much at once (pipe(7), `PIPE_BUF`).
+/// A pipe that is ready accepts this many bytes at once (pipe(7), `PIPE_BUF`).
 const PIECE: usize = 4096;
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -23,16 +23,16 @@ static DIVERTED: AtomicBool = AtomicBool::new(false);
 static OUT: Stream = Stream::new(1);
 static ERR: Stream = Stream::new(2);
 
-/// Standard output takes this.
+/// Writes to standard output.
 pub fn out(text: impl AsRef<[u8]>) {
     let stream = if DIVERTED.load(Ordering::SeqCst) { &ERR } else { &OUT };
     let _ = stream.write(text.as_ref());
 }
 
-/// Standard output takes what was asked for and nothing else.
+/// Writes a requested answer, and nothing else, to standard output.
 ///
 /// # Errors
-/// Something of it is lost, and whoever reads it has not gone away by itself.
+/// A part of it is lost, although the reader has not closed the stream.
 pub fn answer(text: impl AsRef<[u8]>) -> std::io::Result<()> {
     match OUT.write(text.as_ref()) {
         Err(Errno::PIPE) | Ok(()) => Ok(()),
@@ -40,22 +40,22 @@ pub fn answer(text: impl AsRef<[u8]>) -> std::io::Result<()> {
     }
 }
 
-/// From now on standard error takes what is for standard output.
+/// From now on text for standard output goes to standard error.
 pub fn divert_out() {
     DIVERTED.store(true, Ordering::SeqCst);
 }
 
-/// Standard error takes this.
+/// Writes to standard error.
 pub fn err(text: impl AsRef<[u8]>) {
     let _ = ERR.write(text.as_ref());
 }
 
-/// Standard error would take something now.
+/// Whether standard error would accept something now.
 pub fn err_is_ready() -> bool {
     !ERR.given_up.load(Ordering::SeqCst) && is_ready(ERR.way().as_fd(), Duration::ZERO)
 }
 
-/// From now on nobody is waited for.
+/// From now on a stream that accepts nothing is given up.
 pub fn stop() {
     STOPPED.store(true, Ordering::SeqCst);
 }
@@ -66,12 +66,12 @@ struct Stream {
     given_up: AtomicBool,
 }
 
-/// How a stream is written to without waiting.
+/// How a stream is written to without blocking.
 enum Way {
-    /// A description of our own, so that nobody else's writes fail because nothing waits. Of a pipe or a terminal.
+    /// For a pipe or a terminal: a file description of our own, because O_NONBLOCK on the shared one would make writes of other processes fail.
     Own(OwnedFd),
     Socket(OwnedFd),
-    /// Files, which are always ready.
+    /// Regular files, which are always ready.
     Shared(OwnedFd),
     Closed,
 }
@@ -119,7 +119,7 @@ impl Stream {
         self.way.get_or_init(|| Way::find(self.number))
     }
 
-    /// All of it, unless the stream is closed or full, which must not end the run, or is given up.
+    /// Writes all bytes, unless the stream is closed or full, which must not end the run, or was given up.
     fn write(&self, mut bytes: &[u8]) -> rustix::io::Result<()> {
         let way = self.way();
         let mut waited: Option<Instant> = None;
@@ -141,7 +141,7 @@ impl Stream {
                         self.given_up.store(true, Ordering::SeqCst);
                     }
                 }
-                // A terminal may be ready for less than a piece.
+                // A terminal may be ready but accept less than a piece.
                 Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
                 Err(errno) => return Err(errno),
             }

@@ -1,4 +1,4 @@
-//! Where temporary folders are made.
+//! Where temporary folders are created.
 
 use std::fs::Permissions;
 use std::io::{self, Write};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// Where they are made if the environment does not say.
+/// The default, if the environment does not name a place.
 const USUAL: &str = "/tmp";
-/// Where else, in this order.
+/// Other places, in this order.
 const OTHERS: [&str; 5] = [USUAL, "/var/tmp", "/dev/shm", "/run", "/var/run"];
 const MODE: u32 = 0o700;
-/// A place that does not take so much is full.
+/// A place with less room than this is regarded as full.
 const LEAST_ROOM: usize = 64 << 10;
 
 /// The user's temporary folder: `TMPDIR`, unless it is not set or empty.
@@ -20,7 +20,7 @@ pub fn usual() -> PathBuf {
     std::env::var_os("TMPDIR").filter(|set| !set.is_empty()).map_or_else(|| USUAL.into(), PathBuf::from)
 }
 
-/// Places for temporary folders: [`usual`], then others that are there, for when it is gone, full, or closed to this user.
+/// Places for temporary folders: [`usual`], then other existing places, in case the first one is missing, full, or inaccessible to this user.
 pub fn places() -> Vec<PathBuf> {
     let of_session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let others = OTHERS.iter().map(PathBuf::from).chain(of_session);
@@ -33,7 +33,7 @@ pub fn places() -> Vec<PathBuf> {
     places
 }
 
-/// Those [`places`] that lie in none of these directories. Paths of both are real ones.
+/// Those [`places`] that lie in none of these directories. All paths are real paths.
 pub fn places_outside(sources: &[PathBuf], destination: Option<&Path>) -> Vec<PathBuf> {
     let mut places = places();
     places.retain(|place| {
@@ -43,10 +43,10 @@ pub fn places_outside(sources: &[PathBuf], destination: Option<&Path>) -> Vec<Pa
     places
 }
 
-/// A new folder in this place, which only this user can enter, and in which something can be written.
+/// Creates a folder in this place that only this user can enter, and checks that something can be written in it.
 ///
 /// # Errors
-/// The place is gone, full, or closed to this user.
+/// The place is missing, full, or inaccessible to this user.
 pub fn folder_in(place: &Path, prefix: &str) -> io::Result<TempDir> {
     let own = Permissions::from_mode(MODE);
     let made = tempfile::Builder::new().prefix(prefix).permissions(own).tempdir_in(std::path::absolute(place)?)?;
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(made.path()).unwrap().count(), 0);
         assert_eq!(std::fs::metadata(made.path()).unwrap().permissions().mode() & 0o777, MODE);
         assert!(folder_in(&place.path().join("gone"), "x-").is_err());
-        // A file system in which nothing can be made.
+        // A file system in which nothing can be created.
         assert!(folder_in(Path::new("/proc"), "x-").is_err());
     }
 }

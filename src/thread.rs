@@ -1,4 +1,4 @@
-//! Threads, which a system may refuse: that is an error like any other, and never a panic in the middle of a run.
+//! Threads. The system may refuse to start one: this is an error like any other, and never a panic in the middle of a run.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
@@ -17,7 +17,7 @@ pub fn start<'scope, T: Send + 'scope>(
     Builder::new().spawn_scoped(scope, work).map_err(|cause| refused().because(cause))
 }
 
-/// Starts a thread that nobody waits for: what it waits for may never come, such as an answer of a server that a source is mounted from.
+/// Starts a thread that is never waited for, because it may hang forever, for example if the server of a mounted source does not answer.
 ///
 /// # Errors
 /// The system allows no more threads.
@@ -25,7 +25,7 @@ pub fn detach(work: impl FnOnce() + Send + 'static) -> Result<()> {
     Builder::new().spawn(work).map(drop).map_err(|cause| refused().because(cause))
 }
 
-/// Does work that may hang in a thread of its own, and waits for it until it is `given_up` and half a second more. `None` if it was not done by then.
+/// Does work that may hang in a thread of its own, and waits for it until `given_up`, and half a second longer. `None` if it was not finished by then.
 ///
 /// # Errors
 /// The system allows no more threads, or the work panicked.
@@ -33,12 +33,12 @@ pub fn apart<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
     given_up: impl Fn() -> bool,
 ) -> Result<Option<T>> {
-    /// How often it is asked.
+    /// How often `given_up` is checked.
     const LOOK_EVERY: Duration = Duration::from_millis(100);
-    /// What does not hang is done by then.
+    /// Work that does not hang is finished by then.
     const GRACE: Duration = Duration::from_millis(500);
     let (sender, receiver) = mpsc::sync_channel(1);
-    // Who has given up hears nothing.
+    // The receiver may have given up.
     detach(move || drop(sender.send(work())))?;
     let mut since: Option<Instant> = None;
     loop {
@@ -56,7 +56,7 @@ pub fn apart<T: Send + 'static>(
     }
 }
 
-/// The system allows no more threads.
+/// The error if the system allows no more threads.
 pub fn refused() -> Error {
     Error::usage("cannot start a thread").remedy("allow more processes (`ulimit -u`), or start fewer").exit(EXIT_IPC)
 }
