@@ -1,4 +1,4 @@
-//! Packing: units into bucket files, by one thread and by several, and the reading of such a file.
+//! Packing: units into bucket files, with one thread and with several, and reading such a file.
 
 mod common;
 
@@ -14,9 +14,9 @@ use multi_sync::scan::{Limits, Unit, Weight};
 use common::{Random, entries};
 
 const LIMITS: Limits = Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE };
-/// What the arguments of one launch may take where the stack is limited to 8 MiB.
+/// The room for arguments of one launch if the stack is limited to 8 MiB.
 const ROOM: usize = 2 << 20;
-/// Units that a directory gives at once.
+/// How many units a directory provides at once.
 const BATCH: u64 = 1000;
 const PREFIX: &[u8] = b"./projects/2024/measurements/raw/";
 
@@ -27,7 +27,7 @@ fn main() {
     });
 }
 
-/// Names and weights of one directory.
+/// The names and weights of one directory.
 struct Units {
     names: Vec<String>,
     weights: Vec<Weight>,
@@ -84,7 +84,7 @@ fn pack(criterion: &mut Criterion, above: &Path) {
                             }
                         });
                         packer.finish().expect("write the last bucket");
-                        // Removed outside of what is timed.
+                        // Returned, so that its removal is not timed.
                         dir
                     },
                     BatchSize::PerIteration,

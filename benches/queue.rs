@@ -1,7 +1,7 @@
-//! The queue: what a launch costs while many buckets wait, and by simulation how evenly slots end.
+//! The queue: the cost of a launch while many buckets wait and, by simulation, how evenly slots end.
 //!
-//! The simulation runs slots that draw launches from the real queue, filled by the real packer, through time that passes only by the
-//! cost model. It prints makespans divided by a lower bound that no schedule can beat, and asserts nothing.
+//! The simulation runs slots that take launches from the real queue, filled by the real packer. Time passes only by the cost model. It prints makespans
+//! divided by a lower bound that no schedule can beat, and asserts nothing.
 
 mod common;
 
@@ -22,7 +22,7 @@ use multi_sync::scan::{Limits, Unit, Weight};
 
 use common::{Random, entries, quick};
 
-/// What the arguments of one launch may take where the stack is limited to 8 MiB.
+/// The room for arguments of one launch if the stack is limited to 8 MiB.
 const ROOM: usize = 2 << 20;
 const WAITING: [u64; 3] = [10_000, 100_000, 1_000_000];
 const MODES: [(&str, Coalesce); 2] = [("by cost", Coalesce::ByCost), ("one bucket a launch", Coalesce::Never)];
@@ -41,7 +41,7 @@ fn slots(count: usize) -> NonZero<usize> {
     NonZero::new(count).expect("not zero")
 }
 
-/// Buckets as they come from trees of small files, each behind one more spine directory than the one before.
+/// Buckets as they come from trees of small files, each needing one more spine directory than the one before.
 fn waiting(count: u64, coalesce: Coalesce) -> Queue {
     let mut queue = Queue::new(CostModel::default(), coalesce);
     let mut random = Random(3);
@@ -52,7 +52,7 @@ fn waiting(count: u64, coalesce: Coalesce) -> Queue {
     queue
 }
 
-/// Everything leaves; the time is that of `take` for all buckets.
+/// Takes everything; the time is that of `take` for all buckets.
 fn drain(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("queue/take all");
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
@@ -77,13 +77,13 @@ fn drain(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One launch while so many buckets wait, with what the engine asks before it. What was taken is put back untimed.
+/// One launch while this number of buckets waits, with the questions that the engine asks before it. The launch is put back untimed.
 fn one_launch(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("queue/one launch");
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(500));
     for count in WAITING.map(entries) {
-        // All spine directories are there; then only one bucket has its own, as when the scan is far ahead.
+        // First all spine directories exist; then only one bucket has its own, as when the scan is far ahead.
         for (what, created) in [("ready", u32::MAX), ("one ready", 0)] {
             group.bench_function(BenchmarkId::new(what, count), |bencher| {
                 let mut queue = waiting(count, Coalesce::Never);
@@ -105,17 +105,17 @@ fn one_launch(criterion: &mut Criterion) {
 }
 
 const SLOTS: [usize; 7] = [1, 2, 4, 8, 16, 64, 256];
-/// Entries per second of a scan with two threads in memory.
+/// The entries per second of a scan with two threads in memory.
 const SCAN_RATE: f64 = 750_000.0;
-/// As the engine: while the scan goes on, what is there is launched after this long.
+/// As in the engine: while the scan is running, waiting buckets are launched after this time.
 const LONGEST_WAIT: f64 = 0.9;
 
 /// A bucket of the simulation.
 struct Task {
     bucket: Bucket,
-    /// When the scan has found it.
+    /// The time at which the scan finds it.
     found: f64,
-    /// What it really takes, which the queue does not know.
+    /// The real time that it takes, which the queue does not know.
     takes: f64,
 }
 
@@ -184,7 +184,7 @@ fn simulate(above: &Path) {
     println!();
 }
 
-/// Has the packer make buckets of so many units.
+/// Lets the packer make buckets from this number of units.
 fn pack(above: &Path, units: u64, draw: &dyn Fn(&mut Random) -> Weight, cost: &CostModel) -> Vec<Task> {
     let limits = Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE };
     let dir = BucketDir::create(Some(above), &[], None).expect("make a bucket directory");
@@ -200,7 +200,7 @@ fn pack(above: &Path, units: u64, draw: &dyn Fn(&mut Random) -> Weight, cost: &C
     for number in 0..units {
         let mut weight = draw(&mut random);
         if !limits.hold(weight) {
-            // Only one single file may be so large.
+            // Only a single file may be this large.
             weight.entries = 1;
         }
         scanned += weight.entries;
@@ -215,7 +215,7 @@ fn pack(above: &Path, units: u64, draw: &dyn Fn(&mut Random) -> Weight, cost: &C
     tasks
 }
 
-/// What no schedule can beat, and whether that is because of one unit.
+/// A lower bound for all schedules, and whether a single unit causes it.
 fn lower_bound(tasks: &[Task], slots: usize) -> (f64, bool) {
     let spread = tasks.iter().map(|task| task.takes).sum::<f64>() / slots as f64;
     // A bucket of several units could be split, so it does not count here.
@@ -224,11 +224,11 @@ fn lower_bound(tasks: &[Task], slots: usize) -> (f64, bool) {
     (spread.max(longest), longest > spread)
 }
 
-/// Slots draw launches until nothing is left.
+/// Runs slots that take launches until nothing is left.
 fn run(tasks: &[Task], count: usize, cost: &CostModel) -> Outcome {
     let mut queue = Queue::new(*cost, Coalesce::ByCost);
     let mut coming = tasks.iter().peekable();
-    // Positive times compare as their bits.
+    // Positive floating-point numbers compare like their bits.
     let mut running: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
     let (mut now, mut last_start, mut launches) = (0.0, 0.0, 0);
     loop {
@@ -257,7 +257,7 @@ fn run(tasks: &[Task], count: usize, cost: &CostModel) -> Outcome {
         now = next;
         while running.peek().is_some_and(|Reverse(bits)| f64::from_bits(*bits) <= now) {
             running.pop();
-            // As the engine, which learns from each launch that has ended.
+            // As the engine does, which learns from each finished launch.
             queue.learned(*cost);
         }
     }

@@ -1,6 +1,6 @@
-//! The scan: `Scan::run` over trees of different shape with both walkers and 1 to 32 threads, beside the least that one thread can do with
-//! the same system calls (`getdents64` and `statx`, nothing kept). One more measurement writes bucket files too, as `multi-sync -d`
-//! does, for a million entries; and one shows what the sums of subtrees cost, by limits with which nothing, little, or all is split.
+//! The scan: `Scan::run` over trees of different shape with both walkers and 1 to 32 threads, compared with the least that one thread can do with the same
+//! system calls (`getdents64` and `statx`, nothing kept). Another measurement also writes bucket files, as `multi-sync -d` does, for a million entries. One
+//! more shows the cost of subtree sums, with limits with which nothing, little, or everything is split.
 
 mod common;
 
@@ -25,10 +25,10 @@ use common::{Lazy, bare, entries, tree};
 const SEED: u64 = 1;
 const LIMITS: Limits = Limits { entries: DEFAULT_FILES, bytes: DEFAULT_SIZE };
 const THREADS: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// The manifest of a Linux 6.1 source tree, and the uncompressed copy in the folder of the trees.
+/// The manifest of a Linux 6.1 source tree, and its uncompressed copy in the folder of the trees.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench-data/linux-6.1.tree.zst");
 const MANIFEST_COPY: &str = "linux-6.1.tree";
-/// What the arguments of one launch may take where the stack is limited to 8 MiB.
+/// The room for arguments of one launch if the stack is limited to 8 MiB.
 const ROOM: usize = 2 << 20;
 
 fn main() {
@@ -48,7 +48,7 @@ fn main() {
         };
         let wide = entries(100_000);
         scan(criterion, "directories, wide", wide, &shape("wide", dirs(2, 1000, wide)));
-        // 200 chains, because one of 100,000 would have names that nothing can work with.
+        // 200 chains, because the paths in a single one of 100,000 levels would be too long for any tool.
         let (chains, deep) = (200, 500);
         let deep = if common::quick() { 5 } else { deep };
         let chained = tree(above, "deep", |path| {
@@ -70,7 +70,7 @@ fn make(path: &Path, spec: &Spec) {
     generate(path, spec, SEED).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Uncompresses the manifest and gives its number of lines, one of which is the root.
+/// Uncompresses the manifest and returns its number of lines, one of which is the root.
 #[expect(clippy::disallowed_methods, reason = "zstd is a tool of the bench")]
 fn read_manifest(above: &Path) -> Result<u64, String> {
     let output = Command::new("zstd").args(["-dc", MANIFEST]).stderr(Stdio::piped()).output();
@@ -83,7 +83,7 @@ fn read_manifest(above: &Path) -> Result<u64, String> {
     Ok(output.stdout.iter().filter(|&&byte| byte == b'\n').count() as u64)
 }
 
-/// Files are holes: their content does not matter to a scan.
+/// Files are holes, because their content does not matter for a scan.
 fn make_linux(path: &Path) {
     let manifest = File::open(path.with_file_name(MANIFEST_COPY)).expect("the manifest was written");
     from_manifest(path, BufReader::new(manifest), Fill::Hole, SEED).unwrap_or_else(|error| panic!("{error}"));
@@ -150,7 +150,7 @@ fn with_buckets(criterion: &mut Criterion, above: &Path, entries: u64, path: &La
                         black_box(packer.pack(&prefix, Place::default(), found.iter()).expect("write buckets"));
                     });
                     packer.finish().expect("write the last bucket");
-                    // Removed outside of what is timed.
+                    // Returned, so that its removal is not timed.
                     dir
                 },
                 BatchSize::PerIteration,

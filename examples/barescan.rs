@@ -1,5 +1,5 @@
-//! The least that a scan costs, for `scripts/compare.sh`: lists and looks up everything below a directory with one thread, keeps nothing,
-//! and prints how much there was.
+//! The lowest possible cost of a scan, for `scripts/compare.sh`: lists and looks up everything below a directory with one thread, keeps nothing, and prints
+//! the number of entries.
 //!
 //! ```text
 //! cargo run --release --example barescan -- DIR

@@ -1,10 +1,10 @@
-//! What a scan of another machine costs by each means: scans one directory there, and prints seconds, entries and units.
+//! The cost of scanning another machine, by each means: scans one directory there, and prints seconds, entries and units.
 //!
 //! ```text
 //! cargo run --release --example farscan -- agent|find|rsync|here 'ssh HOST' HOST DIR
 //! ```
 //!
-//! The first word of the command that reaches it is the program, and all that follows is for it. `here` scans the directory on this machine.
+//! The first word of the command that connects to the machine is the program, and the others are its arguments. `here` scans the directory on this machine.
 
 use std::error::Error;
 use std::ffi::OsString;

@@ -1,12 +1,11 @@
-//! Makes a tree from a specification of `bench-data/`: an example of the public API [`multi_sync::harness::bench::Tree`], and what
-//! `scripts/compare.sh` makes its trees with.
+//! Creates a tree from a specification in `bench-data/`: an example for [`multi_sync::harness::bench::Tree`]. `scripts/compare.sh` creates its trees with it.
 //!
 //! ```text
 //! cargo run --release --example maketree -- SPEC.json DIR [SEED [SCALE]]
 //! ```
 //!
-//! DIR must be empty or not exist. The same SPEC, SEED (default 1) and SCALE (default 1) make the same tree on any machine. What
-//! was made is printed on one line. `bench-data/README.md` describes the specifications.
+//! DIR must be empty or not exist. The same SPEC, SEED (default 1) and SCALE (default 1) give the same tree on any machine. One line with the totals is
+//! printed. `bench-data/README.md` describes the specifications.
 
 use std::error::Error;
 use std::path::Path;

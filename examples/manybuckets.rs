@@ -1,12 +1,12 @@
-//! What a run costs per bucket, for `scripts/compare.sh`: a run by the library over SRC with one entry in a bucket, whatever rsync is in
-//! `PATH`. Prints, with commas: buckets, launches, seconds, own seconds of processor, peak memory in KiB, bytes of the journal.
+//! The cost of a run per bucket, for `scripts/compare.sh`: a run by the library over SRC with one entry in each bucket, with the rsync in `PATH`, whatever it
+//! is. Prints, separated by commas: buckets, launches, seconds, own processor seconds, peak memory in KiB, bytes of the journal.
 //!
 //! ```text
 //! PATH=FOLDER_OF_AN_RSYNC_THAT_DOES_NOTHING:$PATH cargo run --release --example manybuckets -- SRC DEST RUNS [alone] [EVENTS REPORT.html]
 //! ```
 //!
-//! With `alone` each bucket is a launch; else a launch takes as many as are worth it. With two files the run writes events and a report, and its
-//! directory stays.
+//! With `alone` each bucket is a launch; otherwise a launch takes as many buckets as are worth it. With two files the run writes events and a report, and its
+//! directory is kept.
 
 use std::error::Error;
 use std::ffi::OsString;

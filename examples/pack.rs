@@ -1,11 +1,11 @@
-//! Scan and packing without any copy: balanced lists of names, each ended by a NUL, for whatever program takes them
-//! (`xargs -0`, `tar --null -T`, a batch system).
+//! Scan and packing without a copy: balanced lists of names, each terminated by a NUL, for any program that reads them (`xargs -0`, `tar --null -T`, a batch
+//! system).
 //!
 //! ```text
 //! cargo run --release --example pack -- DIR LISTS
 //! ```
 //!
-//! LISTS must exist, and not be in DIR. Each line that is printed is a list: entries, bytes, file.
+//! LISTS must exist, and must not be in DIR. Each printed line is a list: entries, bytes, file.
 
 use std::error::Error;
 use std::num::NonZero;
@@ -16,7 +16,7 @@ use multi_sync::Result;
 use multi_sync::bucket::{BucketDir, Packer, Place};
 use multi_sync::scan::{Event, Limits, Root, Scan, Watch, usual_threads};
 
-/// What the arguments of one process may take on any Linux.
+/// The limit for the arguments of a process that every Linux allows.
 const ROOM: usize = 128 << 10;
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
@@ -28,7 +28,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes the lists: the entries, bytes and file of each.
+/// Writes the lists, and returns the entries, bytes and file of each.
 pub fn pack(dir: PathBuf, lists: &std::path::Path) -> Result<Vec<(u64, u64, PathBuf)>> {
     let limits = Limits { entries: NonZero::new(1000).unwrap(), bytes: NonZero::new(1 << 30).unwrap() };
     let mut written = BucketDir::create(Some(lists), &[], None)?;

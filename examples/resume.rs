@@ -1,11 +1,10 @@
-//! A copy that tells what goes on, is cancelled after a second, and goes on where it was: the whole of what a program needs of
-//! [`multi_sync::job`].
+//! A copy that reports its events, is cancelled after a second, and then resumed: this is all that a program needs of [`multi_sync::job`].
 //!
 //! ```text
 //! cargo run --example resume -- SRC DEST RUNS
 //! ```
 //!
-//! RUNS is a directory for what is known of runs that did not come to their end.
+//! RUNS is a directory for the data of unfinished runs.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -21,7 +20,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Copies, cancels after `pause` (with 0 once something was copied), and goes on. Gives the exit code.
+/// Copies, cancels after `pause` (if it is 0, as soon as something was copied), and resumes. Returns the exit code.
 pub fn copy([source, destination, runs]: [&OsString; 3], pause: Duration) -> Result<u8> {
     let describe =
         || Job::builder().source(source).destination(destination).run_parent(runs).processes(4).progress().build();

@@ -1,12 +1,11 @@
-//! Says whether two trees are the same: an example of the public API [`multi_sync::harness::verify`], and what `scripts/compare.sh` checks
-//! results with.
+//! Says whether two trees are the same: an example for [`multi_sync::harness::verify`]. `scripts/compare.sh` checks results with it.
 //!
 //! ```text
 //! cargo run --release --example sametree -- [--hard-links] LEFT RIGHT
 //! ```
 //!
-//! Compared is what `rsync -a` preserves, and with `--hard-links` which names are one file. One line per difference; the exit code is 1
-//! if there is one.
+//! It compares what `rsync -a` preserves, and with `--hard-links` also which names are one file. One line is printed per difference; the exit code is 1 if
+//! there is one.
 
 use std::path::Path;
 use std::process::ExitCode;

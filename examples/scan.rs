@@ -1,4 +1,4 @@
-//! The parallel scan alone: how much is below a directory, and which of its parts are the largest that need no splitting.
+//! The parallel scan alone: how much is below a directory, and which of its parts are the largest ones that need no splitting.
 //!
 //! ```text
 //! cargo run --release --example scan -- DIR
@@ -18,14 +18,14 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What is below a directory, as text.
+/// The contents of a directory, as text.
 pub fn report(dir: OsString) -> Result<String> {
     let roots = vec![Root { base: dir.into(), name: None }];
     let threads = usual_threads(&roots);
-    // A part has at most a thousand entries and a gigabyte, unless it is one single file.
+    // A part has at most a thousand entries and a gigabyte, unless it is a single file.
     let limits = Limits { entries: NonZero::new(1000).unwrap(), bytes: NonZero::new(1 << 30).unwrap() };
     let (watch, parts, unread) = (Watch::default(), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-    // Events come from several threads, while the scan goes on.
+    // Events come from several threads while the scan is running.
     Scan::new(roots, limits, threads).run(&watch, &|event| match event {
         Event::Units(units) => {
             let name = |name: &[u8]| String::from_utf8_lossy(&[units.dir, b"/", name].concat()).into_owned();

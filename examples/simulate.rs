@@ -1,11 +1,11 @@
-//! A run on many hosts on paper: 10^9 entries, 100 hosts with 8 rsyncs each, some of them slow, some lost. Prints how near it comes to the least time that
-//! any schedule could have, and what the machine that coordinates it needs.
+//! A simulated run on many hosts: 10^9 entries, 100 hosts with 8 rsyncs each, some of them slow, some lost. Prints how near it comes to the least time that
+//! any schedule could have, and the resources of the coordinating machine.
 //!
 //! ```text
 //! cargo run --release --example simulate -- [ENTRIES [CASE...]]
 //! ```
 //!
-//! Each case runs in a process of its own, so that its peak of memory is its own.
+//! Each case runs in a process of its own, so that its peak memory is its own.
 
 use std::error::Error;
 use std::process::Command;
@@ -15,7 +15,7 @@ use multi_sync::harness::config::{DEFAULT_FILES, DEFAULT_SIZE};
 use multi_sync::harness::simulation::{self, Chance, Figures, Site};
 use multi_sync::scan::Weight;
 
-/// 200 files a second and 40 MB a second for each rsync, 20 ms for a launch.
+/// 200 files and 40 MB per second for each rsync, 20 ms for a launch.
 fn plain() -> Site {
     Site {
         hosts: 100,
@@ -35,7 +35,7 @@ fn plain() -> Site {
     }
 }
 
-/// Name, what it is, and how it differs from the plain one.
+/// The name, a description, and how it differs from the plain case.
 type Case = (&'static str, &'static str, fn(&mut Site));
 
 const CASES: [Case; 6] = [
@@ -119,8 +119,8 @@ fn hours(seconds: f64) -> String {
     if seconds < 600.0 { format!("{seconds:.0} s") } else { format!("{:.2} h", seconds / 3600.0) }
 }
 
-/// Buckets as the packer closes them, at 1000 entries or 1 GiB, of files as they are in practice: directories have files of one kind, medians are spread
-/// over the kinds (16 KiB, sigma 2), and sizes over the files of one (sigma 1.5). What is larger than a bucket is one by itself.
+/// Buckets as the packer closes them, at 1000 entries or 1 GiB, of realistic files: directories have files of one kind, medians are spread over the kinds (16
+/// KiB, sigma 2), and sizes over the files of one kind (sigma 1.5). A file that is larger than a bucket is a bucket by itself.
 fn weights(entries: u64) -> impl Iterator<Item = Weight> {
     let mut chance = Chance::new(11);
     let mut left = entries;
@@ -137,7 +137,7 @@ fn weights(entries: u64) -> impl Iterator<Item = Weight> {
     })
 }
 
-/// Peak memory in MiB and seconds of processor of this process.
+/// The peak memory in MiB and the processor seconds of this process.
 fn used() -> Result<(u64, f64), Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;

@@ -1,4 +1,4 @@
-//! The least that a scan costs: one thread, `getdents64` and `statx`, nothing kept.
+//! The lowest possible cost of a scan: one thread, `getdents64` and `statx`, nothing kept.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, opena
 
 const READ_AT_ONCE: usize = 64 * 1024;
 
-/// Lists and looks at everything below `root`, and returns how much that is.
+/// Lists and looks up everything below `root`, and returns the number of entries.
 pub fn walk(root: &Path) -> rustix::io::Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut buffer = vec![MaybeUninit::uninit(); READ_AT_ONCE];
