@@ -1,8 +1,8 @@
-//! The integration tests: one crate, so that what they share is built and linked once.
+//! The integration tests: a single crate, so that shared code is built and linked once.
 //!
-//! A module is a file of tests about one subject; `cargo test --test it resume::` runs those of `resume.rs`. What they share is in [`support`], and
-//! [`oracle`] compares random cases with one rsync. The tests of a crate run side by side, as many as there are cores: a test that needs
-//! something of which a machine has one only takes a lock.
+//! A module is a file of tests about one subject; `cargo test --test it resume::` runs those in `resume.rs`. Shared code is in [`support`], and [`oracle`]
+//! compares random cases with one rsync. The tests of a crate run in parallel, as many as there are cores: a test that needs a unique resource of the machine
+//! takes a lock.
 
 mod oracle;
 mod support;
@@ -68,7 +68,7 @@ mod turns;
 mod up_to_date;
 mod verify;
 
-/// A file that is no module would be no test, and nobody would say so.
+/// A file that is not declared as a module would not be tested, without any message.
 #[test]
 fn every_file_is_a_module() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");

@@ -1,4 +1,4 @@
-//! The support of the tests is checked before it is believed: each promise of `support` is tried with plain rsync, ssh and sh.
+//! Checks the test support itself: each promise of `support` is tried with plain rsync, ssh and sh.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,10 +17,10 @@ use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::{Sshd, joint_rsh};
 use crate::support::work::Work;
 
-/// Long enough for a busy machine; reached only by a failure.
+/// Long enough for a busy machine; reached only if the test fails.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Names that a shell, a list or a terminal could spoil.
+/// Names that a shell, a list or a terminal could damage.
 const ODD_NAMES: [&[u8]; 8] =
     [b"with space", b"new\nline", b"-n", b"quote'\"", b"$HOME;*?", b"not utf8 \xff\xfe", b"host:path", b"back\\slash"];
 
@@ -37,7 +37,7 @@ fn odd_tree(work: &Work) -> std::path::PathBuf {
     top
 }
 
-/// Each path with its mode, its modification time, and its bytes or target; text, for a legible failure.
+/// Each path with its mode, its modification time, and its content or target; as text, for a readable failure.
 fn picture(top: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![top.to_path_buf()];
@@ -59,7 +59,7 @@ fn picture(top: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// Panics unless both trees are the odd tree, `but` for these paths, which are given back as the copy has them.
+/// Panics unless both trees are the odd tree, except for the paths in `but`, whose values in the copy are returned.
 #[track_caller]
 fn assert_copied<const N: usize>(source: &Path, copy: &Path, but: [&str; N]) -> [String; N] {
     let (mut source, mut copy) = (picture(source), picture(copy));
@@ -141,7 +141,7 @@ fn rsync_through_daemon_copies_odd_names() {
     let mut url = rsync(&work);
     url.arg("-a").arg(with_slash(&source)).arg(rsyncd.url("data") + "/url/");
     run(url).listing([&copy]).expect_code(0);
-    // A daemon that is not in a chroot makes absolute links relative to the module.
+    // Without chroot, a daemon makes absolute links relative to the module.
     let [link] = assert_copied(&source, &copy.join("url"), ["dirs/link"]);
     assert!(link.ends_with(" absolute"), "{link}");
 
@@ -219,7 +219,7 @@ fn a_started_command_is_seen_signalled_and_killed() {
     started.signal(Signal::TERM);
     let run = started.finish(SOON).expect_code(7);
     assert_eq!(run.stdout_text(), "ready\ncaught\n");
-    // What a command leaves on its own account is to be seen until the end of the test, and not longer.
+    // Processes that a command leaves behind can be observed until the end of the test, and not longer.
     assert!(run.leaked && !processes::marked(&run.mark).is_empty(), "{}", run.report());
     let dropped = start(sh(&work, "sleep 1000 & setsid sleep 1001 & wait"));
     let mark = dropped.mark().to_owned();
@@ -360,7 +360,7 @@ fn dropped_servers_leave_no_process() {
     processes::expect_gone(&folder, Duration::ZERO);
 }
 
-/// Not a check, but the victim of the next test: holds a server until it is killed.
+/// Not a test, but the victim of the next one: holds a server until it is killed.
 #[test]
 fn victim_holding_a_server() {
     let Ok(file) = std::env::var("LAB_VICTIM") else { return };
@@ -382,7 +382,7 @@ fn a_killed_test_leaves_no_server() {
     assert!(server.exists());
     victim.signal(Signal::KILL);
     let end = Instant::now() + SOON;
-    // Where nobody reaps orphans it stays as a zombie, without a command line.
+    // If orphans are not reaped, it stays as a zombie, without a command line.
     while fs::read(server.join("cmdline")).is_ok_and(|line| !line.is_empty()) {
         assert!(Instant::now() < end, "the server outlives a killed test");
         std::thread::sleep(Duration::from_millis(10));

@@ -1,8 +1,7 @@
-//! Running a command under a time limit, and a failure that tells all that is needed to repeat it by hand.
+//! Runs a command with a time limit. A failure prints everything that is needed to repeat it by hand.
 //!
-//! A command is a `std::process::Command` built here ([`multi_sync`], [`rsync`], [`sh`]) with an environment in which nothing of
-//! the user's is left that could change what rsync or ssh do. [`run`] waits for it; [`start`] hands it out while it runs, for tests
-//! that send signals. Both take away standard input.
+//! A command is a `std::process::Command` built here ([`multi_sync`], [`rsync`], [`sh`]) with an environment without any settings of the user that could
+//! change what rsync or ssh do. [`run`] waits for it; [`start`] returns it while it runs, for tests that send signals. Neither passes on standard input.
 #![expect(clippy::disallowed_methods, reason = "tests start real programs")]
 
 use std::ffi::OsStr;
@@ -27,18 +26,18 @@ use super::work::{NOBODY, Work, reachable_by_all, set_mode};
 /// The time limit of [`run`]: far more than a test needs, short enough for a hanging one to be noticed.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// The environment variable by which [`processes::marked`] finds everything a command has started.
+/// The environment variable by which [`processes::marked`] finds all processes that a command has started.
 pub const MARK: &str = "MULTI_SYNC_LAB_MARK";
 
-/// How long pipes may stay open after the command itself has ended, held by a process it left behind.
+/// How long pipes may stay open after the command itself has ended, if a process that it left behind holds them.
 const LEAK_LIMIT: Duration = Duration::from_secs(2);
 
-/// The multi-sync of this build, in a clean environment, with the work folder as current directory.
+/// The multi-sync of this build, in a clean environment, with the work folder as working directory.
 pub fn multi_sync(work: &Work) -> Command {
     command(work, env!("CARGO_BIN_EXE_multi-sync"))
 }
 
-/// The version of the rsync that is installed: its first two numbers.
+/// The first two numbers of the version of the installed rsync.
 pub fn rsync_version(work: &Work) -> (u32, u32) {
     let mut command = rsync(work);
     command.arg("--version");
@@ -76,9 +75,9 @@ pub fn command(work: &Work, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A program that everybody can reach: itself, or a copy in `work` of one that was built under /root.
+/// A program that every user can execute: itself, or a copy in `work` if it was built under /root.
 pub fn for_all(work: &Work, program: &OsStr) -> PathBuf {
-    // Nobody may start the copy while it is being written.
+    // No thread may start the copy while it is being written.
     static COPYING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let program = PathBuf::from(program);
     if !program.is_absolute() || reachable_by_all(&program) {
@@ -92,8 +91,8 @@ pub fn for_all(work: &Work, program: &OsStr) -> PathBuf {
     copy
 }
 
-/// By a process of its own: a child that another thread starts while this one writes would hold the file open, and a file that is open
-/// for writing cannot be run (execve(2), `ETXTBSY`).
+/// Copies with a separate process: otherwise a child that another thread starts at the same time would hold the file open for writing, and such a file cannot
+/// be executed (execve(2), `ETXTBSY`).
 pub fn copy_program(program: &Path, copy: &Path) {
     let new = copy.with_extension("new");
     helper(Command::new("cp").arg(program).arg(&new)).expect("copy a program");
@@ -103,8 +102,8 @@ pub fn copy_program(program: &Path, copy: &Path) {
 
 /// The same command as user and group nobody, without other groups, if the tests run as root; unchanged otherwise.
 ///
-/// The folders it needs are the caller's business ([`Work::public`], [`Work::dir_for_nobody`]); a program that nobody cannot
-/// reach, such as one built under /root, is copied into `work`.
+/// The caller must provide the folders that it needs ([`Work::public`], [`Work::dir_for_nobody`]). A program that nobody cannot reach, such as one built
+/// under /root, is copied into `work`.
 pub fn as_nobody(work: &Work, command: Command) -> Command {
     as_user(work, command, NOBODY)
 }
@@ -130,19 +129,19 @@ pub fn as_user(work: &Work, command: Command, user: u32) -> Command {
     other
 }
 
-/// Runs to the end, at most [`LIMIT`].
+/// Runs to the end, for at most [`LIMIT`].
 #[track_caller]
 pub fn run(command: Command) -> Run {
     run_within(command, LIMIT)
 }
 
-/// Runs to the end, at most `limit`: then everything it has started is killed.
+/// Runs to the end, for at most `limit`; then all processes that it has started are killed.
 #[track_caller]
 pub fn run_within(command: Command, limit: Duration) -> Run {
     start(command).finish(limit)
 }
 
-/// Starts in a process group of its own. What it leaves is killed when the [`Started`] goes.
+/// Starts in a process group of its own. Remaining processes are killed when the [`Started`] is dropped.
 #[track_caller]
 pub fn start(mut command: Command) -> Started {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -154,7 +153,7 @@ pub fn start(mut command: Command) -> Started {
     let mut child = loop {
         match command.spawn() {
             Ok(child) => break child,
-            // A program that was just copied stays open for writing in a child that another thread is forking, until that execs.
+            // A program that was just copied stays open for writing in a child that another thread is forking, until this child executes its program.
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::TXTBSY.raw_os_error()) => {
                 std::thread::sleep(Duration::from_millis(20))
             }
@@ -166,7 +165,7 @@ pub fn start(mut command: Command) -> Started {
     Started { child, mark, shown, since: Instant::now(), stdout, stderr }
 }
 
-/// A command on its way.
+/// A running command.
 pub struct Started {
     child: Child,
     mark: String,
@@ -181,7 +180,7 @@ impl Started {
         self.child.id()
     }
 
-    /// What [`processes::marked`] needs to find this command and everything started by it.
+    /// The mark by which [`processes::marked`] finds this command and all processes that it has started.
     pub fn mark(&self) -> &str {
         &self.mark
     }
@@ -197,7 +196,7 @@ impl Started {
             .unwrap_or_else(|e| panic!("signal {}: {e}", self.shown));
     }
 
-    /// Polls `condition` until it holds; panics if the command ends or `limit` passes before.
+    /// Polls `condition` until it is true; panics if the command ends or `limit` is over before.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, limit: Duration, mut condition: impl FnMut(&Started) -> bool) {
         let end = Instant::now() + limit;
@@ -219,7 +218,7 @@ impl Started {
         self.stdout.bytes.lock().expect("a reader panicked").clone()
     }
 
-    /// Waits for the end, at most `limit`: then everything is killed, and the run says so.
+    /// Waits for the end, for at most `limit`; then everything is killed, and the result says so.
     pub fn finish(mut self, limit: Duration) -> Run {
         let end = Instant::now() + limit;
         let mut pause = Duration::from_millis(1);
@@ -252,7 +251,7 @@ impl Started {
     }
 
     fn kill_all(&self) {
-        // The group first, at once; then those that made groups or sessions of their own.
+        // The group first, at once; then processes with groups or sessions of their own.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         processes::kill_until_gone(|| processes::marked(&self.mark));
     }
@@ -260,7 +259,7 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // A command that was waited for may have left something on purpose, such as a connection master: that is for the test.
+        // After a command was waited for, remaining processes, such as a connection master, may be intended: the test has to deal with them.
         if let Ok(None) = self.child.try_wait() {
             self.kill_all();
             let _ = self.child.wait();
@@ -268,7 +267,7 @@ impl Drop for Started {
     }
 }
 
-/// A pipe read to its end by a thread, readable meanwhile.
+/// A pipe that a thread reads to its end. Its contents are available meanwhile.
 struct Capture {
     bytes: Arc<Mutex<Vec<u8>>>,
     end: mpsc::Receiver<()>,
@@ -289,7 +288,7 @@ impl Capture {
         Capture { bytes, end }
     }
 
-    /// Whether the pipe reached its end; waits [`LEAK_LIMIT`] for it.
+    /// Whether the pipe has ended; waits for at most [`LEAK_LIMIT`].
     fn ended(&self) -> bool {
         self.end.recv_timeout(LEAK_LIMIT).is_ok()
     }
@@ -301,25 +300,25 @@ pub struct Run {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     pub elapsed: Duration,
-    /// It was killed because it took too long.
+    /// Whether it was killed because it took too long.
     pub over_limit: bool,
-    /// Something it left behind still held one of its pipes.
+    /// Whether a process that it left behind still held one of its pipes.
     pub leaked: bool,
-    /// For [`processes::marked`].
+    /// The mark for [`processes::marked`].
     pub mark: String,
     shown: String,
     listed: Vec<PathBuf>,
 }
 
 impl Run {
-    /// Folders to be listed if an expectation fails.
+    /// Folders that are listed if an expectation fails.
     #[must_use]
     pub fn listing<P: AsRef<Path>>(mut self, dirs: impl IntoIterator<Item = P>) -> Run {
         self.listed.extend(dirs.into_iter().map(|dir| dir.as_ref().to_path_buf()));
         self
     }
 
-    /// Panics with everything known unless the command ended by itself with this exit code.
+    /// Panics with all details unless the command ended by itself with this exit code.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Run {
         if self.over_limit || self.status.code() != Some(code) {
@@ -328,7 +327,7 @@ impl Run {
         self
     }
 
-    /// Panics with everything known, and `message`, unless `condition`.
+    /// Panics with all details, and `message`, unless `condition`.
     #[track_caller]
     pub fn expect(self, condition: bool, message: &str) -> Run {
         if !condition {
@@ -409,7 +408,7 @@ fn list(top: &Path, dir: &Path, left: &mut u32, text: &mut String) {
     }
 }
 
-/// The command as a line for a shell (bash where a name is not plain text), current directory and environment included.
+/// The command as a line for a shell (bash if a name is not plain text), including working directory and environment.
 pub fn shown(command: &Command) -> String {
     let mut line = String::new();
     if let Some(dir) = command.get_current_dir() {
@@ -428,7 +427,7 @@ pub fn shown(command: &Command) -> String {
     line
 }
 
-/// One word for a shell: bare, in single quotes, or as `$'...'` where it is not printable ASCII.
+/// A word for a shell: bare, in single quotes, or as `$'...'` if it is not printable ASCII.
 pub fn quoted(word: &OsStr) -> String {
     let bytes = word.as_bytes();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:=@,+%".contains(byte);
@@ -437,7 +436,7 @@ pub fn quoted(word: &OsStr) -> String {
     } else if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
         format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
     } else {
-        // escape_ascii quotes double quotes too, which bash takes as well.
+        // escape_ascii also escapes double quotes, which bash accepts.
         format!("$'{}'", bytes.escape_ascii())
     }
 }

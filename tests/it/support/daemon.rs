@@ -1,4 +1,4 @@
-//! A server in the foreground as our child: it is ready before a test goes on, and gone afterwards, even if the test is killed.
+//! A server in the foreground as a child of the test: it is ready before the test continues, and ends afterwards, even if the test is killed.
 #![expect(clippy::disallowed_methods, reason = "tests start real programs")]
 
 use std::fs::{self, File};
@@ -25,16 +25,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts what `command` makes for a free port of `address`, and waits until a connection is greeted with `greeting`.
-    /// Both its streams go to `log`. `mark` must also get into the environment of what the server starts for its clients.
+    /// Starts the command that `command` makes for a free port of `address`, and waits until a connection is greeted with `greeting`. Both its streams go to
+    /// `log`. `mark` must also be in the environment of the processes that the server starts for its clients.
     ///
-    /// Another process can take the port between its choice and its use: then the next one is tried. Panics with the log if the
-    /// server ends or says nothing.
+    /// Another process can take the port between its choice and its use: then the next one is tried. Panics with the log if the server ends or prints
+    /// nothing.
     pub fn start(address: IpAddr, greeting: &[u8], mark: &str, log: &Path, command: impl Fn(u16) -> Command) -> Daemon {
         Daemon::start_on(None, address, greeting, mark, log, command)
     }
 
-    /// The same on a port that is known to be free, such as any on a host of its own.
+    /// The same on a port that is known to be free, such as any port on a host of its own.
     pub fn start_on(
         port: Option<u16>,
         address: IpAddr,
@@ -85,7 +85,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Sessions have process groups of their own, and lose their ancestor when the listener dies: find them before.
+        // Sessions have process groups of their own, and lose their ancestor when the listener dies, so they are searched before.
         let (server, mark) = (self.child.id(), self.mark.as_str());
         let family = || {
             let mut found = processes::descendants(server);
@@ -104,12 +104,12 @@ impl Drop for Daemon {
     }
 }
 
-/// The server's process group is killed: being in a group of its own, it does not get the terminal's signals.
+/// Kills the process group of the server when this process dies: it does not get the terminal's signals, because it has a group of its own.
 fn leash_on(child: &Child) -> Child {
     leash(&format!("kill -s KILL -- -{}", child.id()))
 }
 
-/// A shell that cleans up when the pipe from this process breaks: a test that is interrupted or killed runs no `Drop`.
+/// A shell that cleans up when the pipe from this process breaks, because a test that is interrupted or killed runs no `Drop`.
 pub fn leash(cleanup: &str) -> Child {
     Command::new("sh")
         .args(["-c", &format!("read -r _; {cleanup}"), "leash"])
@@ -133,7 +133,7 @@ fn greets(address: SocketAddr, greeting: &[u8]) -> bool {
     stream.read_exact(&mut start).is_ok() && start == greeting
 }
 
-/// The path of a program, looked for where system programs are too: PATH of a normal user often lacks /usr/sbin.
+/// The path of a program, also searched in the directories of system programs, because the PATH of a normal user often lacks /usr/sbin.
 pub fn find_program(name: &str) -> Result<PathBuf, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
@@ -144,7 +144,7 @@ pub fn find_program(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("{name} is not installed (scripts/setup.sh test)"))
 }
 
-/// Runs a helper program to its end; its standard output and error.
+/// Runs a helper program to its end; returns its standard output and error.
 pub fn helper(command: &mut Command) -> Result<(Vec<u8>, String), String> {
     let shown = shown(command);
     let output = match command.stdin(Stdio::null()).output() {

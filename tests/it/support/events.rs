@@ -1,4 +1,4 @@
-//! Lines that `--events` wrote: read, and checked against the schema that others rely on.
+//! Lines that `--events` has written: reads them, and checks them with the public schema.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-/// The schema. A crate that knows all of JSON Schema takes longer to build than the rest of the tests; this knows what the schema uses, and a word that it does
-/// not know is an error.
+/// The schema. A crate for the complete JSON Schema takes longer to build than all other tests. This code supports what the schema uses, and an unknown
+/// keyword is an error.
 struct Schema(Value);
 
 impl Schema {
@@ -21,7 +21,7 @@ impl Schema {
         })
     }
 
-    /// What is wrong with a line, also a field that its type does not name: what is written and not in the schema is noticed.
+    /// What is wrong with a line. A field that its type does not have is also wrong, so that a written field that is missing in the schema is noticed.
     fn wrong(&self, line: &Value) -> Option<String> {
         let rules = self.0.as_object().expect("the schema is an object");
         let common = rules["properties"].as_object().expect("all lines have fields");
@@ -88,7 +88,7 @@ impl Schema {
                 (word, rule) => panic!("the schema says {word}: {rule}, and nobody here knows what that means"),
             }
         }
-        // An object within a line has no other fields either.
+        // An object within a line must not have other fields either.
         if let (Some(Value::Object(named)), Value::Object(fields)) = (rules.get("properties"), value)
             && rules.get("type") == Some(&json!("object"))
             && !rules.contains_key("$defs")
@@ -113,13 +113,13 @@ fn is_a(name: &str, value: &Value) -> bool {
     }
 }
 
-/// All lines of a file, each of which is as the schema says.
+/// All lines of a file; each must match the schema.
 #[track_caller]
 pub fn read(path: &Path) -> Vec<Value> {
     check(&fs::read(path).unwrap())
 }
 
-/// The same of what was written elsewhere.
+/// The same for text from elsewhere.
 #[track_caller]
 pub fn check(text: &[u8]) -> Vec<Value> {
     assert!(text.is_empty() || text.ends_with(b"\n"), "the last line has no end");
@@ -139,7 +139,7 @@ pub fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["type"] == kind).collect()
 }
 
-/// The last line, which is the summary; launches that have started have ended.
+/// The last line, which is the summary. Also checks that all launches that have started have ended.
 #[track_caller]
 pub fn summary(lines: &[Value]) -> &Value {
     let number = |line: &&Value| (line["part"].to_string(), line["launch"].as_u64().unwrap());

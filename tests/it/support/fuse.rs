@@ -1,4 +1,4 @@
-//! File systems of the tests' own, each a program in C beside this file.
+//! FUSE file systems for the tests, each a C program next to this file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use super::work::Work;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A mounted file system; it goes with this value.
+/// A mounted file system; it is unmounted when this value is dropped.
 pub struct Fuse<'a> {
     work: &'a Work,
     pub path: PathBuf,
@@ -22,13 +22,13 @@ pub struct Fuse<'a> {
 }
 
 impl<'a> Fuse<'a> {
-    /// Builds `program`, the name of a file in C here, and mounts it on `name` in the work folder. `words` come before the place. `Err` says what is
-    /// missing where it cannot be had.
+    /// Builds `program`, the name of a C file in this directory, and mounts it on `name` in the work folder. `words` come before the mount point. `Err` says
+    /// what is missing.
     pub fn mount(work: &'a Work, program: &str, words: &[OsString], name: &str) -> Result<Fuse<'a>, String> {
         Fuse::mount_told(work, program, words, &[], name)
     }
 
-    /// The same for a program that is told by variables.
+    /// The same for a program that is configured by environment variables.
     pub fn mount_told(
         work: &'a Work,
         program: &str,
@@ -56,7 +56,7 @@ impl<'a> Fuse<'a> {
     }
 }
 
-/// Builds a program in C that is here, once for all tests of a process.
+/// Builds a C program in this directory, once for all tests of a process.
 ///
 /// # Errors
 /// What is missing.

@@ -1,11 +1,11 @@
-//! Small file systems of other kinds, in files, where the system has them.
+//! Small file systems of other types, in files, if the system supports them.
 
 use std::path::PathBuf;
 
 use super::command::{run, sh};
 use super::work::Work;
 
-/// A mounted file system; it goes with this value.
+/// A mounted file system; it is unmounted when this value is dropped.
 pub struct Mounted<'a> {
     work: &'a Work,
     name: String,
@@ -13,8 +13,8 @@ pub struct Mounted<'a> {
 }
 
 impl<'a> Mounted<'a> {
-    /// On `name` in the work folder. `make` makes a file system in "$1", `mount` mounts the block device "$1" on "$2". `Err` says why it
-    /// cannot be had here.
+    /// A file system on `name` in the work folder. `make` creates it in "$1", `mount` mounts the block device "$1" on "$2". `Err` says why this is not
+    /// possible here.
     pub fn new(work: &'a Work, name: &str, megabytes: u32, make: &str, mount: &str) -> Result<Mounted<'a>, String> {
         if !super::is_root() {
             return Err("needs root".into());
@@ -33,17 +33,17 @@ impl<'a> Mounted<'a> {
         }
     }
 
-    /// exFAT, which does not tell names apart by case, has no links and no owners.
+    /// exFAT, which does not distinguish names by case, and has no links and no owners.
     pub fn exfat(work: &'a Work, name: &str) -> Result<Mounted<'a>, String> {
         Mounted::new(work, name, 32, "mkfs.exfat \"$1\"", "mount.exfat-fuse \"$1\" \"$2\" 2>&1 >/dev/null")
     }
 
-    /// btrfs, whose subvolumes are no mounts and have devices of their own.
+    /// btrfs, whose subvolumes are not mount points but have devices of their own.
     pub fn btrfs(work: &'a Work, name: &str) -> Result<Mounted<'a>, String> {
         Mounted::new(work, name, 128, "mkfs.btrfs -q \"$1\"", "mount \"$1\" \"$2\"")
     }
 
-    /// ext2 with inodes of 128 bytes, whose times are whole seconds.
+    /// ext2 with inodes of 128 bytes, whose times are in whole seconds.
     pub fn whole_seconds(work: &'a Work, name: &str) -> Result<Mounted<'a>, String> {
         Mounted::new(work, name, 16, "mkfs.ext2 -q -I 128 \"$1\" 2>/dev/null", "mount \"$1\" \"$2\"")
     }

@@ -1,6 +1,6 @@
-//! A host with a network of its own: a network namespace behind a link of 100 Mbit/s that can be cut.
+//! A host with its own network: a network namespace behind a link of 100 Mbit/s that can be cut.
 //!
-//! Names and addresses belong to this process: the addresses are of the block for measurements (RFC 2544), which no real network has.
+//! Names and addresses are specific to this process: the addresses are from the block for measurements (RFC 2544), which no real network uses.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -8,14 +8,14 @@ use std::process::{Child, Command};
 
 use super::daemon::{find_program, helper, leash};
 
-/// The machine in the middle: this one, with an address that is in reach of each [`Space`].
+/// The machine in the middle: this machine, with an address that each [`Space`] can reach.
 pub struct Hub {
     address: Ipv4Addr,
     leash: Child,
 }
 
 impl Hub {
-    /// `Err` with the reason where namespaces or links cannot be made.
+    /// `Err` with the reason if namespaces or links cannot be created.
     pub fn start() -> Result<Hub, String> {
         if !super::is_root() {
             return Err("network namespaces need root".into());
@@ -39,7 +39,7 @@ impl Drop for Hub {
     }
 }
 
-/// One host.
+/// A host.
 pub struct Space {
     name: String,
     link: String,
@@ -48,7 +48,7 @@ pub struct Space {
 }
 
 impl Space {
-    /// The host of this number, from 1 to 60.
+    /// The host with this number, from 1 to 60.
     pub fn start(hub: &Hub, number: u8) -> Result<Space, String> {
         let pid = std::process::id();
         let (name, link) = (format!("multi-sync-{pid}-{number}"), format!("ms{pid}n{number}"));
@@ -85,7 +85,7 @@ impl Space {
         command
     }
 
-    /// Nothing goes in or out until [`Space::mend`].
+    /// Cuts the link in both directions until [`Space::mend`].
     pub fn cut(&self) {
         ip(&format!("link set {} down", self.link)).expect("cut a link");
     }
@@ -101,7 +101,7 @@ impl Drop for Space {
     }
 }
 
-/// Processes with different numbers have different networks, as good as always.
+/// Processes with different numbers have different networks, almost always.
 fn third() -> u8 {
     (std::process::id() % 256) as u8
 }

@@ -1,14 +1,14 @@
-//! Who is alive: the process table read from /proc, searched by ancestry or by a mark.
+//! Living processes: the process table read from /proc, searched by ancestry or by a mark.
 //!
-//! A mark is a text that no other process has in its command line or environment: the path of a temporary folder, or the value
-//! that [`command`](super::command) puts into the environment of what it starts. Children inherit it, so it finds orphans too.
+//! A mark is a text that no other process has in its command line or environment: the path of a temporary folder, or the value that
+//! [`command`](super::command) adds to the environment of its processes. Children inherit it, so that orphans are found too.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A process that had not ended when the table was read. Zombies are not in it.
+/// A process that had not ended when the table was read. Zombies are not included.
 #[derive(Debug)]
 pub struct Live {
     pub pid: i32,
@@ -18,9 +18,9 @@ pub struct Live {
     cmdline: Vec<u8>,
 }
 
-/// Processes with `mark` in their command line or environment, this one excepted.
+/// Processes with `mark` in their command line or environment, except this one.
 ///
-/// The environment is the one a process was started with, and is readable only for root or the same user.
+/// The environment is that with which a process was started, and is readable only for root or the same user.
 pub fn marked(mark: &str) -> Vec<Live> {
     let mark = mark.as_bytes();
     let has = |text: &[u8]| text.windows(mark.len()).any(|window| window == mark);
@@ -64,7 +64,7 @@ pub fn expect_gone(mark: &str, limit: Duration) {
     }
 }
 
-/// Ends what `find` finds with SIGKILL, again and again, because what is being killed may be forking.
+/// Kills the processes that `find` returns with SIGKILL, again and again, because a process may fork while it is being killed.
 pub fn kill_until_gone(find: impl Fn() -> Vec<Live>) {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
@@ -90,10 +90,10 @@ fn all() -> Vec<Live> {
         .collect()
 }
 
-/// `None` for a process that has ended meanwhile, zombies included.
+/// `None` for a process that has ended meanwhile, including zombies.
 fn read(pid: i32) -> Option<Live> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // proc_pid_stat(5): "pid (name) state ppid ..."; the name may hold anything, brackets too.
+    // proc_pid_stat(5): "pid (name) state ppid ..."; the name may contain anything, including brackets.
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let mut fields = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace();
     if matches!(fields.next()?, "Z" | "X") {

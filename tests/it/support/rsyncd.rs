@@ -1,4 +1,4 @@
-//! A real rsync daemon on the loopback network, with modules that keep attributes as given.
+//! A real rsync daemon on the loopback network, with modules that keep attributes unchanged.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,10 +8,10 @@ use std::process::Command;
 use super::daemon::{Daemon, find_program};
 use super::work::{Work, set_mode};
 
-/// A module to be served: writable, without chroot, symlinks not munged, ids numeric, as root if the tests are root.
+/// A module to be served: writable, without chroot, symlinks not munged, ids numeric, as root if the tests run as root.
 ///
-/// Without chroot, rsync itself changes symlinks that are absolute or lead out of the module, so a copy is like another copy
-/// through the daemon but not like a local one. Root can have exact ones with `.line("use chroot = yes")`.
+/// Without chroot, rsync itself changes symlinks that are absolute or lead out of the module, so that a copy equals another copy through the daemon but not a
+/// local one. Root can get exact ones with `.line("use chroot = yes")`.
 pub struct Module {
     name: String,
     path: PathBuf,
@@ -32,14 +32,14 @@ impl Module {
         self
     }
 
-    /// Ask for this user and password.
+    /// Requires this user and password.
     #[must_use]
     pub fn login(mut self, user: &str, password: &str) -> Module {
         self.login = Some((user.to_owned(), password.to_owned()));
         self
     }
 
-    /// One more line of rsyncd.conf(5), such as `read only = yes`; it wins over the defaults.
+    /// Adds a line of rsyncd.conf(5), such as `read only = yes`; it overrides the defaults.
     #[must_use]
     pub fn line(mut self, line: &str) -> Module {
         self.extra.push(line.to_owned());
@@ -47,9 +47,9 @@ impl Module {
     }
 }
 
-/// A running daemon; it ends, with its connections, when this value goes.
+/// A running daemon; it ends, with its connections, when this value is dropped.
 pub struct Rsyncd {
-    // Before the folder: the daemon must be gone when its files go.
+    // Declared before the folder, because the daemon must end before its files are removed.
     daemon: Daemon,
     folder: Work,
     address: IpAddr,
@@ -110,7 +110,7 @@ impl Rsyncd {
         self.daemon.pid()
     }
 
-    /// In the command line of the daemon and its connections: a mark for [`processes`](super::processes).
+    /// A path in the command line of the daemon and its connections: a mark for [`processes`](super::processes).
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -127,9 +127,9 @@ fn configuration(folder: &Work, modules: &[Module]) -> String {
     let _ = writeln!(text, "pid file = {}", inside("pid"));
     let _ = writeln!(text, "lock file = {}", inside("lock"));
     let _ = writeln!(text, "log file = {}", inside("log"));
-    // Names of addresses would be asked from a name server.
+    // Otherwise a name server would be asked for the names of addresses.
     text.push_str("reverse lookup = no\nforward lookup = no\nhosts allow = 127.0.0.0/8\n");
-    // Without chroot, rsync puts /rsyncd-munged/ before the target of each symlink unless told not to.
+    // Without chroot, rsync puts /rsyncd-munged/ before the target of each symlink unless this is disabled.
     text.push_str("use chroot = no\nmunge symlinks = no\nread only = no\nnumeric ids = yes\n");
     if super::is_root() {
         text.push_str("uid = root\ngid = root\n");

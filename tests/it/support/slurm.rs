@@ -1,5 +1,5 @@
-//! A real Slurm on this machine: one slurmctld, and a slurmd for each node, with files and ports of their own. It authenticates nobody, so that no
-//! service of the system is needed, and runs as the user of the tests.
+//! A real Slurm on this machine: one slurmctld, and a slurmd for each node, with files and ports of their own. It uses no authentication, so that no system
+//! service is needed, and runs as the user of the tests.
 #![expect(clippy::disallowed_methods, reason = "tests start real programs")]
 
 use std::fs::{self, File};
@@ -15,11 +15,11 @@ use super::command::MARK;
 use super::daemon::{find_program, helper, leash};
 use super::processes;
 
-/// Processors of a node.
+/// The number of processors of a node.
 pub const CPUS: usize = 2;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// A cluster with nodes n1, n2, ...; it ends, with all that it runs, when this goes.
+/// A cluster with nodes n1, n2, ...; it ends, with everything that it runs, when this value is dropped.
 pub struct Slurm {
     folder: tempfile::TempDir,
     daemons: Vec<Child>,
@@ -27,12 +27,12 @@ pub struct Slurm {
 }
 
 impl Slurm {
-    /// `Err` with the reason where it is not installed or does not come up.
+    /// `Err` with the reason if Slurm is not installed or does not start.
     pub fn start(nodes: usize) -> Result<Slurm, String> {
         Slurm::start_with(nodes, "")
     }
 
-    /// With more lines in its configuration.
+    /// With additional lines in its configuration.
     pub fn start_with(nodes: usize, more: &str) -> Result<Slurm, String> {
         for program in ["srun", "salloc", "sbatch", "scontrol", "scancel"] {
             find_program(program)?;
@@ -89,20 +89,20 @@ impl Slurm {
         command
     }
 
-    /// What a command of Slurm prints.
+    /// The output of a command of Slurm.
     pub fn ask(&self, program: &str, words: &[&str]) -> String {
         let said = helper(self.tool(program).args(words)).unwrap_or_else(|why| panic!("{why}"));
         String::from_utf8_lossy(&said.0).trim().to_owned()
     }
 
-    /// The same command inside of an allocation of this many nodes.
+    /// The same command inside an allocation of this number of nodes.
     pub fn allocated(&self, nodes: usize, inner: &Command) -> Command {
         let mut command = Command::new("salloc");
         command.args(["-Q", "--no-kill", &format!("-N{nodes}"), &format!("--ntasks-per-node={CPUS}")]);
         self.around(command, inner)
     }
 
-    /// With the words, variables and directory of another.
+    /// `command` with the arguments, variables and directory of `inner`.
     pub fn around(&self, mut command: Command, inner: &Command) -> Command {
         command.arg(inner.get_program()).args(inner.get_args());
         for (name, value) in inner.get_envs() {
@@ -118,12 +118,12 @@ impl Slurm {
         command
     }
 
-    /// The job that runs now.
+    /// The job that is running.
     pub fn job(&self) -> String {
         self.ask("squeue", &["-h", "-o", "%i"])
     }
 
-    /// A node dies, with all that it runs.
+    /// Kills a node, with everything that it runs.
     pub fn kill_node(&mut self, number: usize) {
         let name = format!("SLURMD_NODENAME=n{number}");
         let is_its = |live: &processes::Live| {
@@ -131,7 +131,7 @@ impl Slurm {
             environment.split(|byte| *byte == 0).any(|word| word == name.as_bytes())
         };
         let tasks: Vec<_> = processes::marked(&self.configuration()).into_iter().filter(is_its).collect();
-        // slurmd first, so that nobody tells of the end of what it has started.
+        // slurmd first, so that the end of its processes is not reported.
         let daemon = Pid::from_child(&self.daemons[number]);
         let starters =
             tasks.iter().filter_map(|live| Pid::from_raw(live.parent)).filter(|pid| pid.as_raw_nonzero().get() > 1);
@@ -156,7 +156,7 @@ impl Drop for Slurm {
 }
 
 fn configuration(folder: &Path, nodes: usize) -> Result<String, String> {
-    // All held until each has another one.
+    // All listeners are kept until each has another port.
     let listeners: Vec<TcpListener> = (0..=nodes)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|cause| format!("no free port: {cause}")))
         .collect::<Result<_, _>>()?;

@@ -1,4 +1,4 @@
-//! The sources of the library, read by a parser: what a module holds without its unit tests, and what a name in it means.
+//! The sources of the library, read by a parser: the contents of a module without its unit tests, and the meaning of names in it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Whether an item is there for unit tests only.
+/// Whether an item exists only for unit tests.
 pub fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
@@ -81,7 +81,7 @@ impl Sources {
         all
     }
 
-    /// Where a name that is written in a module is defined: module and name there. `None` if it is of another crate.
+    /// Where a name that is written in a module is defined: module and name there. `None` if it belongs to another crate.
     pub fn definition(&self, module: &str, name: &str) -> Option<(String, String)> {
         self.definition_within(module, name, 0)
     }
@@ -96,7 +96,7 @@ impl Sources {
         self.follow(module, &import.path, depth + 1)
     }
 
-    /// Where a path that is written in a module leads.
+    /// The definition to which a path in a module leads.
     pub fn follow(&self, module: &str, path: &[String], depth: u32) -> Option<(String, String)> {
         let (last, above) = path.split_last()?;
         let mut at = module.to_owned();

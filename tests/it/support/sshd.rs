@@ -1,7 +1,7 @@
-//! A real sshd on the loopback network with keys and configuration of its own: nothing of ~/.ssh or /etc/ssh is read or written.
+//! A real sshd on the loopback network with its own keys and configuration: nothing in ~/.ssh or /etc/ssh is read or written.
 //!
-//! It runs as the user of the tests, who logs in by key. Root's sshd wants the folder for privilege separation that the package's
-//! service makes at boot; it is made here where there was no boot.
+//! It runs as the user of the tests, who logs in by key. For root, sshd needs the folder for privilege separation, which the package's service creates at
+//! boot; if there was no boot, it is created here.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,12 +15,12 @@ use super::daemon::{Daemon, find_program, helper};
 use super::netns::Space;
 use super::work::set_mode;
 
-/// On a host of its own all are free.
+/// All ports are free on a host of its own.
 const OWN_PORT: u16 = 22;
 
-/// A running sshd; it ends, with its sessions and what they run, when this value goes.
+/// A running sshd; it ends, with its sessions and their processes, when this value is dropped.
 pub struct Sshd {
-    // Before the folder: the server must be gone when its files go.
+    // Declared before the folder, because the server must end before its files are removed.
     daemon: Daemon,
     folder: tempfile::TempDir,
     alias: String,
@@ -38,17 +38,17 @@ impl Sshd {
         Sshd::start_in(address, &std::env::temp_dir())
     }
 
-    /// The same with its folder under `parent`, which may have an odd name.
+    /// The same with its folder below `parent`, which may have an odd name.
     pub fn start_in(address: Ipv4Addr, parent: &Path) -> Result<Sshd, String> {
         Sshd::launch(address, parent, None, "")
     }
 
-    /// With lines of sshd_config(5) that win over the others.
+    /// With lines of sshd_config(5) that override the others.
     pub fn start_with(address: Ipv4Addr, lines: &str) -> Result<Sshd, String> {
         Sshd::launch(address, &std::env::temp_dir(), None, lines)
     }
 
-    /// On a host with its own network: that of number 3 is `net3`.
+    /// On a host with its own network: the host with number 3 is `net3`.
     pub fn start_on(space: &Space) -> Result<Sshd, String> {
         Sshd::launch(space.address(), &std::env::temp_dir(), Some(space), "")
     }
@@ -89,7 +89,7 @@ impl Sshd {
         Ok(Sshd { daemon, folder, alias, hosts })
     }
 
-    /// The value of rsync's `-e`: an ssh that knows [`Sshd::host`] and nothing else.
+    /// The value of rsync's `-e`: an ssh that knows only [`Sshd::host`].
     pub fn rsh(&self) -> String {
         rsh(&self.folder.path().join("ssh_config"))
     }
@@ -115,8 +115,7 @@ impl Sshd {
         self.daemon.pid()
     }
 
-    /// In the command line of each ssh of [`Sshd::rsh`] and the environment of each remote command: a mark for
-    /// [`processes`](super::processes).
+    /// A path in the command line of each ssh of [`Sshd::rsh`] and the environment of each remote command: a mark for [`processes`](super::processes).
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -127,7 +126,7 @@ impl Sshd {
     }
 }
 
-/// The value of rsync's `-e` that knows all these servers by their names. They must have different addresses.
+/// A value of rsync's `-e` that knows all these servers by their names. They must have different addresses.
 pub fn joint_rsh(servers: &[&Sshd]) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("ssh_config.{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -141,7 +140,7 @@ fn rsh(config: &Path) -> String {
     format!("ssh -F '{}'", text(config).replace('\'', "''"))
 }
 
-/// Writes the configuration and has sshd check it. Needs of one release or system are met when sshd names them.
+/// Writes the configuration and lets sshd check it. Special requirements of a release or system are handled when sshd reports them.
 fn write_server_config(
     program: &Path,
     config: &Path,
@@ -152,7 +151,7 @@ fn write_server_config(
 ) -> Result<(), String> {
     let inside = |name: &str| conf_path(&folder.path().join(name));
     let path = std::env::var("PATH").unwrap_or_default();
-    // What this user's shell does at each login is no part of a test, and may wait for a lock.
+    // The startup files of this user's shell are not part of a test, and may wait for a lock.
     let home = text(folder.path());
     let lines = format!(
         "{first}ListenAddress {address}\n\
@@ -175,7 +174,7 @@ fn write_server_config(
         inside("authorized_keys"),
         inside("pid"),
     );
-    // OpenSSH 9.8 and later shut out an address whose connections break off, as those of killed tests do. Older ones do not know it.
+    // OpenSSH 9.8 and later block an address whose connections break off, as those of killed tests do. Older versions do not know this option.
     for penalties in ["PerSourcePenalties no\n", ""] {
         fs::write(config, format!("{lines}{penalties}")).expect("write sshd_config");
         set_mode(config, 0o600);
@@ -224,19 +223,19 @@ fn client_config(folder: &tempfile::TempDir, alias: &str, address: IpAddr, port:
     )
 }
 
-/// A path as one argument of sshd_config(5) and ssh_config(5).
+/// A path as an argument in sshd_config(5) and ssh_config(5).
 fn conf_path(path: &Path) -> String {
     format!("\"{}\"", text(path))
 }
 
 fn text(path: &Path) -> String {
     let text = path.to_str().expect("the folder of a server is UTF-8");
-    // `%` begins a token for some keywords and not for others.
+    // `%` begins a token in some options and not in others.
     assert!(!text.contains(['"', '\\', '\n', '%']), "{text:?} cannot be written in an OpenSSH configuration");
     text.to_owned()
 }
 
-/// The user of the tests, if the account lets a command run: sshd gives it to the login shell.
+/// The user of the tests, if the account can run a command: sshd gives it to the login shell.
 fn login_name() -> Result<String, String> {
     let uid = rustix::process::getuid().as_raw();
     let (entry, _) = helper(Command::new("getent").arg("passwd").arg(uid.to_string()))

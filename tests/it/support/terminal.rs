@@ -1,4 +1,4 @@
-//! A terminal of a given size with a command in it: its controlling terminal, as for somebody who sits there (setsid(1), `--ctty`).
+//! A terminal of a given size with a command in it, for which it is the controlling terminal (setsid(1), `--ctty`).
 #![expect(clippy::disallowed_methods, reason = "tests start real programs")]
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use super::command::{MARK, shown};
 use super::processes;
 
-/// A terminal and the command that was started in it. Everything ends when this goes.
+/// A terminal and the command that was started in it. Both end when this value is dropped.
 pub struct Terminal {
     master: Option<Arc<OwnedFd>>,
     child: Child,
@@ -27,7 +27,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// `Err` with the reason where that cannot be had.
+    /// `Err` with the reason if this is not possible.
     pub fn start(command: Command, columns: u16) -> Result<Terminal, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let why = |errno: rustix::io::Errno| format!("cannot make a terminal: {errno}");
@@ -60,7 +60,7 @@ impl Terminal {
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             let patience = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-            // Holds the terminal for a moment only: it is closed when its owner lets it go.
+            // The terminal is held only for a moment, so that it is closed when its owner drops it.
             while let Some(master) = its.upgrade() {
                 if !goes_on.load(Ordering::SeqCst) {
                     drop(master);
@@ -69,7 +69,7 @@ impl Terminal {
                 }
                 let ready = poll(&mut [PollFd::new(&*master, PollFlags::IN)], Some(&patience));
                 if ready.is_ok_and(|count| count > 0) {
-                    // An error while nobody has the other end open.
+                    // An error while no process has the other end open.
                     match rustix::io::read(&*master, &mut buffer) {
                         Ok(count @ 1..) => {
                             filled.lock().expect("the test panicked").extend_from_slice(&buffer[..count])
@@ -95,17 +95,17 @@ impl Terminal {
         tcsetwinsize(self.master(), size).expect("resize");
     }
 
-    /// What was typed is shown.
+    /// Whether typed text is shown.
     pub fn echoes(&self) -> bool {
         tcgetattr(self.master()).expect("settings").local_modes.contains(LocalModes::ECHO | LocalModes::ICANON)
     }
 
-    /// Nobody looks at the screen any more, as with ^S or a connection that hangs.
+    /// Stops reading the screen, as with ^S or a connection that hangs.
     pub fn stops_reading(&self) {
         self.reads.store(false, Ordering::SeqCst);
     }
 
-    /// The window is closed.
+    /// Closes the window.
     pub fn closes(&mut self) {
         self.master = None;
     }
@@ -132,13 +132,13 @@ impl Terminal {
         }
     }
 
-    /// The exit code, and how long that took.
+    /// Waits for the end; returns the exit code and the time.
     #[track_caller]
     pub fn ends(&mut self, limit: Duration) -> (Option<i32>, Duration) {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("wait for a child") {
-                // What it wrote last.
+                // Waits for its last output.
                 std::thread::sleep(Duration::from_millis(60));
                 return (status.code(), began.elapsed());
             }

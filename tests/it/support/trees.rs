@@ -1,4 +1,4 @@
-//! `src` in a work folder for copies by hosts, and whether `D` is the same.
+//! `src` in a work folder for copies by hosts, and checks that `D` is the same.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ pub fn tree(work: &Work, entries: u64) {
     treegen::generate(&work.join("src"), &Spec::bench(entries, Sizes::Uniform { min: 0, max: 3000 }), 7).unwrap();
 }
 
-/// Files that take a while, with `--bwlimit` for each rsync.
+/// Files whose copy takes a while, with `--bwlimit` for each rsync.
 pub fn slow_tree(work: &Work) {
     for number in 0..36 {
         let file = fs::File::create(work.file(format!("src/d{}/f{number}", number % 4), "")).unwrap();
@@ -21,7 +21,7 @@ pub fn slow_tree(work: &Work) {
     }
 }
 
-/// Nothing would be copied or deleted, not by content either.
+/// Checks that nothing would be copied or deleted, also by content.
 #[track_caller]
 pub fn expect_same(work: &Work, ran: &Run) {
     let mut check = rsync(work);
@@ -29,7 +29,7 @@ pub fn expect_same(work: &Work, ran: &Run) {
     assert_eq!(run(check).stdout_text(), "", "{}", ran.report());
 }
 
-/// What a killed rsync leaves nobody removes, also after one rsync.
+/// The same for the slow tree, without temporary files of a killed rsync, which are not removed, as with one rsync.
 #[track_caller]
 pub fn expect_slow_tree(work: &Work, ran: &Run) {
     for left in temporary_files(&work.join("D")) {

@@ -1,8 +1,7 @@
-//! The same copy twice, by one plain rsync and by multi-sync, and every difference between what the two left.
+//! The same copy twice, by one plain rsync and by multi-sync, and all differences between the results.
 //!
-//! Each side writes into a folder of its own, whose name stands for `SIDE` in the words of the command line. Compared are the exit
-//! codes and the two folders, with [`multi_sync::harness::verify`]. Times later than the start of the test count as equal: there rsync leaves
-//! the moment of writing.
+//! Each side writes into a folder of its own, whose name stands for `SIDE` in the words of the command line. The exit codes and the two folders are compared,
+//! with [`multi_sync::harness::verify`]. Times later than the start of the test count as equal, because rsync sets the time of writing in some cases.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -21,10 +20,10 @@ use super::command::{Run, as_nobody, multi_sync, quoted, rsync, run, run_within}
 use super::daemon::find_program;
 use super::work::Work;
 
-/// Far more than any of the two needs: rsync 3.5.0 itself may sleep for 60 s before it ends (see the limit of the oracle's judge).
+/// Far more than either needs: rsync 3.5.0 itself may sleep for 60 s before it ends (see the limit in the oracle's judge).
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// What is to be copied twice.
+/// A copy that is done twice.
 pub struct Twin<'a> {
     pub work: &'a Work,
     sides: [String; 2],
@@ -42,8 +41,8 @@ pub struct Twin<'a> {
 }
 
 impl<'a> Twin<'a> {
-    /// `SRC... DEST`, with `SIDE` for the folder of a side, which is below the work folder. In tiny buckets and with four rsyncs
-    /// unless [`Twin::flags`] says otherwise.
+    /// `SRC... DEST`, with `SIDE` for the folder of a side, which is below the work folder. Tiny buckets and four rsyncs are used unless [`Twin::flags`] says
+    /// otherwise.
     pub fn new<W: AsRef<OsStr>>(work: &'a Work, words: impl IntoIterator<Item = W>) -> Twin<'a> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -85,7 +84,7 @@ impl<'a> Twin<'a> {
         self
     }
 
-    /// One more variable for both.
+    /// An additional environment variable for both.
     #[must_use]
     pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.env.push((name, value.into()));
@@ -105,7 +104,7 @@ impl<'a> Twin<'a> {
         self
     }
 
-    /// Both as user nobody, who owns the folders of the sides, if the tests run as root.
+    /// Runs both as user nobody, who owns the folders of the sides, if the tests run as root.
     #[must_use]
     pub fn nobody(mut self) -> Self {
         self.nobody = true;
@@ -119,14 +118,14 @@ impl<'a> Twin<'a> {
         self
     }
 
-    /// Also counts extended attributes with ACLs, holes, or both.
+    /// Also compares extended attributes with ACLs, holes, or both.
     #[must_use]
     pub fn count(mut self, xattrs: bool, holes: bool) -> Self {
         self.counted = verify::Options { xattrs, holes, ..self.counted };
         self
     }
 
-    /// Differences that are as good as none.
+    /// Differences that are accepted.
     #[must_use]
     pub fn allow(mut self, allowed: impl Fn(&Difference) -> bool + Sync + 'a) -> Self {
         self.allowed = Box::new(allowed);
@@ -143,14 +142,14 @@ impl<'a> Twin<'a> {
         self.work.join(&self.sides[0])
     }
 
-    /// Copies twice, and panics with everything known unless both ended with the same exit code and left the same. Gives the run of
-    /// the one rsync and that of multi-sync.
+    /// Copies twice, and panics with all details unless both ended with the same exit code and the same result. Returns the run of the one rsync and that of
+    /// multi-sync.
     #[track_caller]
     pub fn same(&self) -> (Run, Run) {
         self.copy().unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// Copies twice; everything known if the two differ. For tables, which go on.
+    /// Copies twice; returns all details if the two differ. For tables, which continue with the next case.
     pub fn difference(&self) -> Option<String> {
         self.copy().err()
     }
@@ -162,7 +161,7 @@ impl<'a> Twin<'a> {
         Err(format!("one rsync (left) and multi-sync (right) differ\n{different}{}\n{}", one.report(), many.report()))
     }
 
-    /// Copies twice: both runs, and what differs. For copies that one rsync itself cannot be relied on to do.
+    /// Copies twice; returns both runs and the difference. For copies whose result varies even with one rsync.
     pub fn attempt(&self) -> (Run, Run, Option<String>) {
         let floor = self.now();
         let mut one = rsync(self.work);
@@ -229,7 +228,7 @@ impl<'a> Twin<'a> {
     }
 }
 
-/// Differences but for what cannot be read on either side: only root sees everything.
+/// Differences without entries that cannot be read on either side: only root sees everything.
 pub fn but_for_the_unseen(differences: Vec<Difference>) -> Vec<Difference> {
     let is_unseen = |one: &Difference| match one.kind {
         DifferenceKind::Unreadable { side, errno } => differences.iter().any(|other| {
@@ -253,7 +252,7 @@ fn replace(word: &OsStr, what: &[u8], with: &[u8]) -> OsString {
     OsString::from_vec(out)
 }
 
-/// Checks each case of a table, four at a time because most of the time is waiting, and panics with all that failed.
+/// Checks each case of a table, four at a time because most of the time is waiting, and panics with all failures.
 #[track_caller]
 pub fn table<T: Sync>(cases: &[T], check: impl Fn(&T) -> Option<String> + Sync) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("start threads");
@@ -261,25 +260,25 @@ pub fn table<T: Sync>(cases: &[T], check: impl Fn(&T) -> Option<String> + Sync) 
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), cases.len(), failed.join("\n"));
 }
 
-/// Puts a shell script in the place of rsync, for commands that look it up in `PATH`. In the script, `REAL` is the real rsync, and
-/// the question for the version is answered by it already.
+/// Puts a shell script in place of rsync, for commands that look it up in `PATH`. In the script, `REAL` is the real rsync, and the question for the version
+/// is already answered.
 pub fn fake_rsync(command: &mut Command, work: &Work, script: &str) {
     let script = format!("#!/bin/sh\ncase \" $* \" in *' --version '*) exec REAL \"$@\" ;; esac\n{script}\n");
     faked_rsync(command, work, &script);
 }
 
-/// The same without an answer to the question for the version: `script` is everything.
+/// The same without the answer to the question for the version: `script` is everything.
 pub fn faked_rsync(command: &mut Command, work: &Work, script: &str) {
     command.env("PATH", path_to_fake(work, script));
 }
 
-/// The `PATH` by which the script is found.
+/// The `PATH` with the script.
 pub fn path_to_fake(work: &Work, script: &str) -> OsString {
     let real = find_program("rsync").expect("rsync is installed");
     let script = script.replace("REAL", real.to_str().expect("the path of rsync is UTF-8"));
     let dir = work.dir("fake");
-    // Written by another process: a script that this one holds open for writing, or a child forked meanwhile, cannot be started. A second time under
-    // another name first: what is being started cannot be written.
+    // Written by another process: a script that this process, or a child forked meanwhile, holds open for writing cannot be started. It is first written
+    // under another name, because a running script cannot be overwritten.
     let script_of = "printf %s \"$1\" >\"$2/new\" && chmod 755 \"$2\" \"$2/new\" && mv \"$2/new\" \"$2/rsync\"";
     let mut write = super::command::sh(work, script_of);
     write.arg("sh").arg(script).arg(&dir);
@@ -290,7 +289,7 @@ pub fn path_to_fake(work: &Work, script: &str) -> OsString {
     path
 }
 
-/// Everything that a run may not touch when it is refused: all names below a folder, with type, size, mode, and time.
+/// Everything that a refused run may not change: all names below a folder, with type, size, mode, and time.
 pub fn snapshot(dir: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut todo = vec![dir.to_owned()];
@@ -306,7 +305,7 @@ pub fn snapshot(dir: &Path) -> Vec<String> {
     lines
 }
 
-/// Names below `dir` that look like a file in transfer: `.NAME.XXXXXX`, as rsync calls it (rsync(1), `--temp-dir`).
+/// Names below `dir` that look like temporary files of rsync: `.NAME.XXXXXX` (rsync(1), `--temp-dir`).
 pub fn temporary_files(dir: &Path) -> Vec<PathBuf> {
     let looks = |name: &[u8]| {
         let end = name.len().saturating_sub(7);

@@ -1,4 +1,4 @@
-//! Temporary folders of tests: where they are, who may enter, and their removal whatever modes a test left in them.
+//! Temporary folders of tests: where they are, who may enter them, and their removal whatever modes a test left in them.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,8 +9,8 @@ use super::processes;
 /// User and group of [`as_nobody`](super::command::as_nobody).
 pub const NOBODY: u32 = 65534;
 
-/// A folder with the processes' own corners already in it: `tmp` (TMPDIR), `home` (HOME) and `state` (XDG_STATE_HOME). When this value goes, so does the
-/// folder, and before it every process with its path in the command line or environment.
+/// A folder that already contains `tmp` (TMPDIR), `home` (HOME) and `state` (XDG_STATE_HOME). When this value is dropped, every process with its path in the
+/// command line or environment is killed, and then the folder is removed.
 pub struct Work {
     dir: tempfile::TempDir,
 }
@@ -28,7 +28,7 @@ impl Work {
         Work::inside(parent.unwrap_or_else(|| panic!("none of {tried:?} can be entered by every user")), 0o755)
     }
 
-    /// On tmpfs, which every user can reach; `None` where /dev/shm is missing or cannot be written.
+    /// On tmpfs, which every user can reach; `None` if /dev/shm is missing or not writable.
     pub fn on_tmpfs() -> Option<Work> {
         let parent = Path::new("/dev/shm");
         let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_ok();
@@ -38,7 +38,7 @@ impl Work {
     fn inside(parent: &Path, mode: u32) -> Work {
         let dir =
             tempfile::Builder::new().prefix("multi-sync-lab.").tempdir_in(parent).expect("make a temporary folder");
-        // The path that processes will report, also where the temporary folder is a symlink.
+        // The path that processes will report, even if the temporary folder is a symlink.
         let real = dir.path().canonicalize().expect("resolve the temporary folder");
         assert_eq!(real.file_name(), dir.path().file_name());
         set_mode(dir.path(), mode);
@@ -53,19 +53,19 @@ impl Work {
         self.dir.path()
     }
 
-    /// The path of `name` in the folder, made or not.
+    /// The path of `name` in the folder, whether it exists or not.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path().join(name)
     }
 
-    /// Makes the folder `name` and its parents.
+    /// Creates the folder `name` and its parents.
     pub fn dir(&self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.join(name);
         fs::create_dir_all(&path).unwrap_or_else(|e| panic!("make {}: {e}", path.display()));
         path
     }
 
-    /// Makes the folder `name`, owned by nobody if the tests run as root.
+    /// Creates the folder `name`, owned by nobody if the tests run as root.
     pub fn dir_for_nobody(&self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.dir(name);
         if super::is_root() {
@@ -74,7 +74,7 @@ impl Work {
         path
     }
 
-    /// Writes the file `name`, making its parents.
+    /// Writes the file `name`, and creates its parents.
     pub fn file(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.join(name);
         fs::create_dir_all(path.parent().expect("a file has a parent")).expect("make the parents of a file");
@@ -85,11 +85,11 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // Commands have this path in their environment: what they left, perhaps because a test failed, is ended here.
+        // Commands have this path in their environment: processes that they left, perhaps because a test failed, are killed here.
         if let Some(path) = self.path().to_str() {
             processes::kill_until_gone(|| processes::marked(path));
         }
-        // Without root, folders that a test made unreadable have to be opened first.
+        // Without root, folders that a test made unreadable have to be made readable first.
         if fs::remove_dir_all(self.path()).is_err() {
             open_folders(self.path());
             let _ = fs::remove_dir_all(self.path());
@@ -112,7 +112,7 @@ pub fn set_mode(path: &Path, mode: u32) {
         .unwrap_or_else(|e| panic!("chmod {mode:o} {}: {e}", path.display()));
 }
 
-/// Whether other users can get to `path`: each folder on the way, and the path itself, has `x` for others.
+/// Whether other users can reach `path`: each folder in it, and the path itself, has `x` for others.
 pub fn reachable_by_all(path: &Path) -> bool {
     path.canonicalize().is_ok_and(|real| {
         real.ancestors().all(|step| fs::metadata(step).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0))
