@@ -1,12 +1,11 @@
-//! The promise of multi-sync, tried on random trees and options: the destination and the exit code are those of one rsync.
+//! The promise of multi-sync, checked with random trees and options: the destination and the exit code are those of one rsync.
 //!
-//! `ORACLE_SEED=N cargo test --test it one_rsync::one_case -- --ignored --nocapture` repeats one case and tells everything about it,
-//! `ORACLE_CASE=FILE` one of a file as in tests/it/oracle/cases; with
-//! `ORACLE_SHRINK=SECONDS` also a smaller one that differs in the same way; `ORACLE_KEEP=FOLDER` keeps both worlds there, and
-//! `ORACLE_TRIES=N` tries each case that often until it differs.
-//! `ORACLE_CASES=N` and `ORACLE_FROM=SEED` make `random_cases` and `pulled_cases` (in turn by each means that scans a source elsewhere) a long run, `ORACLE_ONLY=TEXT` takes only cases whose options contain
-//! the text; `make fuzz-oracle` does it in a release build. With `ORACLE_FIRST_PASS=1` there is a first pass wherever that is exact, in cases that have more
-//! for it to do.
+//! `ORACLE_SEED=N cargo test --test it one_rsync::one_case -- --ignored --nocapture` repeats a case and prints everything about it; `ORACLE_CASE=FILE`
+//! repeats one from a file as in tests/it/oracle/cases. With `ORACLE_SHRINK=SECONDS` a smaller case is searched that differs in the same way;
+//! `ORACLE_KEEP=FOLDER` keeps both worlds there, and `ORACLE_TRIES=N` tries each case this often until it differs. `ORACLE_CASES=N` and `ORACLE_FROM=SEED`
+//! make `random_cases` and `pulled_cases` (with each means of a remote scan in turn) a long run, `ORACLE_ONLY=TEXT` selects cases whose options contain the
+//! text; `make fuzz-oracle` does this in a release build. With `ORACLE_FIRST_PASS=1` there is a first pass whenever that is exact, in cases with more work
+//! for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -49,7 +48,7 @@ fn random_cases() {
 
 const ONE_CASE: &str = "cargo test --test it one_rsync::one_case -- --ignored --nocapture";
 
-/// `ORACLE_PLACES` of a hundred are in another place; with `ORACLE_OTHER_RSYNC` all go to that rsync.
+/// Of a hundred cases, `ORACLE_PLACES` run in another place; with `ORACLE_OTHER_RSYNC` all use that rsync.
 fn generated(seed: u64) -> Option<Case> {
     let place = if std::env::var_os("ORACLE_OTHER_RSYNC").is_some() {
         Place::OtherRsync
@@ -61,12 +60,12 @@ fn generated(seed: u64) -> Option<Case> {
     Some(passed(generate::case_in(place, seed)))
 }
 
-/// The case for the first pass, if that is what is tried.
+/// The case changed for a first pass, if that is tested.
 fn passed(case: Case) -> Case {
     if std::env::var_os(FIRST_PASS).is_some() { generate::for_first_pass(case) } else { case }
 }
 
-/// Those that this machine has.
+/// The places that this machine has.
 fn places() -> &'static [Place] {
     static PLACES: OnceLock<Vec<Place>> = OnceLock::new();
     PLACES.get_or_init(|| {
@@ -81,7 +80,7 @@ fn places() -> &'static [Place] {
     })
 }
 
-/// One rsync and many on other file systems, with another user at the other side, in another locale.
+/// One rsync and several on other file systems, with another user at the other side, in another locale.
 #[test]
 fn cases_in_other_places() {
     if places().is_empty() {
@@ -99,19 +98,19 @@ fn cases_in_other_places() {
     tally.expect_floors(&Floors { cases: sweep.cases, unstable: 10, known: 5, ..FLOORS });
 }
 
-/// Sources on another machine: `ORACLE_CASES` fresh ones, or some that are always the same.
+/// Sources on another machine: `ORACLE_CASES` new cases, or some that are always the same.
 #[test]
 fn pulled_cases() {
     sweep_places(16, &|seed| generate::case_pulled(Place::PULLED[seed as usize % Place::PULLED.len()], seed));
 }
 
-/// Sources that two hosts copy and scan: `ORACLE_CASES` fresh ones, or some that are always the same.
+/// Sources that two hosts copy and scan: `ORACLE_CASES` new cases, or some that are always the same.
 #[test]
 fn cases_that_hosts_scan() {
     sweep_places(4, &|seed| generate::case_by_hosts(Place::HOSTS[seed as usize % Place::HOSTS.len()], seed));
 }
 
-/// Cases of these places, one after the other: none is different.
+/// Runs cases of these places one after the other; none may differ.
 fn sweep_places(usually: u64, of: &(dyn Fn(u64) -> Case + Sync)) {
     let sweep = Sweep::from_env(usually);
     println!("ORACLE_FROM={} ORACLE_CASES={}", sweep.from, sweep.cases);
@@ -129,7 +128,7 @@ fn sweep_places(usually: u64, of: &(dyn Fn(u64) -> Case + Sync)) {
     assert!(tally.different.is_empty(), "repeat with ORACLE_CASE=FILE {ONE_CASE}");
 }
 
-/// Judges again after an identical result as often as is asked for: a race is not lost every time.
+/// Judges a case again after an identical result, as often as requested, because a race condition does not occur every time.
 fn judge(court: &Court, case: &Case) -> Verdict {
     let mut verdict = court.judge(case);
     for _ in 1..tries() {
@@ -166,7 +165,7 @@ fn one_case() {
     assert!(!is_wrong(&verdict), "the case differs");
 }
 
-/// Random cases that differed and could not be made small, with those that taught the judge what one rsync does.
+/// Random cases that once differed and could not be made small, and cases from which the judge has learned what one rsync does.
 #[test]
 fn saved_cases_that_once_differed() {
     let cases = saved::all();
@@ -202,8 +201,8 @@ fn cases_that_once_differed() {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
-/// A program for `ORACLE_PROGRAM` that understands the command line of multi-sync and does it with one rsync, and then `damage`.
-/// The damage is a shell script in the world: `$d` is DEST, `$code` the exit code.
+/// A program for `ORACLE_PROGRAM` that understands the command line of multi-sync, does the copy with one rsync, and then does `damage`, a shell script in
+/// the world: `$d` is DEST, `$code` the exit code.
 fn stand_in(work: &Work, name: &str, damage: &str) -> PathBuf {
     let script = format!(
         r#"#!/bin/sh

@@ -1,4 +1,4 @@
-//! A case: a world, the arguments of one rsync in it, and the limits of multi-sync; as a value, as two command lines, as a script.
+//! A case: a world, the arguments of one rsync in it, and the limits of multi-sync; as a value, as two command lines, and as a script.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -14,25 +14,25 @@ use crate::support::work::NOBODY;
 pub struct Case {
     pub seed: u64,
     pub world: World,
-    /// Words that only make sense together are one group; the shrinker drops whole groups.
+    /// Words that only make sense together form a group; the shrinker drops whole groups.
     pub options: Vec<Vec<String>>,
-    /// Relative to the world.
+    /// The working directory, relative to the world.
     pub cwd: String,
-    /// As typed; a leading [`ABSOLUTE`] stands for the path of the world.
+    /// The sources as typed; a leading [`ABSOLUTE`] stands for the path of the world.
     pub sources: Vec<Vec<u8>>,
     pub destination: Vec<u8>,
     pub files: u64,
     pub bytes: Option<u64>,
     pub processes: u64,
-    /// Run as nobody instead of root.
+    /// Whether it runs as nobody instead of root.
     pub nobody: bool,
     pub umask: u32,
-    /// The file in the working directory that comes through a pipe as standard input.
+    /// The file in the working directory that is passed as standard input, through a pipe.
     pub stdin: Option<String>,
     pub place: Place,
 }
 
-/// With this variable there is a first pass wherever that is exact.
+/// With this variable there is a first pass whenever that is exact.
 pub const FIRST_PASS: &str = "ORACLE_FIRST_PASS";
 
 pub const ABSOLUTE: u8 = b'%';
@@ -42,22 +42,22 @@ impl Case {
         self.options.iter().flatten().map(String::as_str)
     }
 
-    /// Whether one of the words is this one.
+    /// Whether this is one of the words.
     pub fn has(&self, word: &str) -> bool {
         self.words().any(|other| other == word)
     }
 
-    /// Whether a word begins so.
+    /// Whether a word begins with this.
     pub fn has_prefix(&self, prefix: &str) -> bool {
         self.words().any(|word| word.starts_with(prefix))
     }
 
-    /// Whether a group of letters has this one.
+    /// Whether a group of letters contains this one.
     pub fn has_letter(&self, letter: char) -> bool {
         self.words().any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter))
     }
 
-    /// Whether rsync prints what it does.
+    /// Whether rsync prints its changes.
     pub fn itemizes(&self) -> bool {
         self.has_letter('i') || self.has_prefix("--out-format")
     }
@@ -95,7 +95,7 @@ impl Case {
         paths
     }
 
-    /// A source as a word for another machine, of which only the first names it.
+    /// A source as a word for another machine. Only the first source names the machine.
     fn pulled(&self, world: &Path, typed: &OsStr, first: bool) -> OsString {
         let typed = typed.as_bytes();
         let slash = if world.as_os_str().as_bytes().ends_with(b"/") { &b""[..] } else { b"/" };
@@ -114,7 +114,7 @@ impl Case {
         OsString::from_vec([machine.as_bytes(), &path].concat())
     }
 
-    /// Arguments of the one rsync.
+    /// The arguments of the single rsync.
     pub fn one(&self, world: &Path) -> Vec<OsString> {
         let mut words: Vec<OsString> = self.words().map(OsString::from).collect();
         words.push("--".into());
@@ -122,13 +122,13 @@ impl Case {
         words
     }
 
-    /// Arguments of multi-sync.
+    /// The arguments of multi-sync.
     pub fn many(&self, world: &Path) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["-r".into(), shell_words::join(self.words()).into()];
         words.extend(["-p".into(), self.processes.to_string().into(), "-f".into(), self.files.to_string().into()]);
         words.extend(self.bytes.iter().flat_map(|bytes| ["-s".into(), bytes.to_string().into()]));
         let forced = std::env::var_os(FIRST_PASS).map(|_| "--first-pass=on");
-        // Who does not want it is in the minority.
+        // A minority of the cases has no first pass.
         words.extend(forced.or(self.seed.is_multiple_of(3).then_some("--first-pass=off")).map(OsString::from));
         words.extend(self.place.remote_scan().map(|means| format!("--remote-scan={means}").into()));
         if self.place.has_hosts() {
@@ -146,7 +146,7 @@ impl Case {
         if self.nobody { NOBODY } else { 0 }
     }
 
-    /// Commands for bash that repeat it by hand.
+    /// Bash commands that repeat the case.
     pub fn script(&self) -> String {
         let world = Path::new("/tmp/w");
         let line = |words: Vec<OsString>| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");

@@ -1,5 +1,5 @@
-//! Runs a case both ways and judges it. A difference stands only if one rsync does the same thing three times: what it leaves to
-//! chance cannot be repeated by many.
+//! Runs a case with one rsync and with multi-sync, and compares. A difference counts only if one rsync has the same result three times: results that depend
+//! on chance cannot be reproduced by several rsyncs.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -22,13 +22,13 @@ use crate::support::is_root;
 use crate::support::twin::but_for_the_unseen;
 use crate::support::work::{Work, reachable_by_all};
 
-/// No case takes a tenth of this, but the receiver of rsync 3.5.0 can miss the signal that it is to end, and then waits for 60 s (io.c: between the
-/// look at `got_sigusr2` and poll(2); about one in 10^5 launches on a busy machine). `ORACLE_LIMIT` is another number of seconds.
+/// No case takes a tenth of this, but the receiver of rsync 3.5.0 can miss the signal that tells it to end, and then waits for 60 s (io.c: between checking
+/// `got_sigusr2` and poll(2); about one in 10^5 launches on a busy machine). `ORACLE_LIMIT` sets another number of seconds.
 fn limit() -> Duration {
     Duration::from_secs(super::number("ORACLE_LIMIT").unwrap_or(90))
 }
 
-/// One thing that differs.
+/// A single difference.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
     Tree(Difference),
@@ -41,13 +41,13 @@ pub enum Finding {
         by_one: bool,
         text: String,
     },
-    /// Something stayed in the temporary folder.
+    /// Something was left in the temporary folder.
     Left(String),
     Hung,
 }
 
 impl Finding {
-    /// What sort of thing it is, without names and values.
+    /// The kind of the difference, without names and values.
     pub fn sort(&self) -> String {
         match self {
             Finding::Tree(difference) => {
@@ -81,23 +81,23 @@ impl fmt::Display for Finding {
 pub enum Outcome {
     Identical,
     Different,
-    /// One rsync differs from itself.
+    /// Repeated runs of one rsync differ from each other.
     Unstable,
-    /// It differs for this known reason.
+    /// The difference has this known reason.
     Known(&'static str),
-    /// Refused for good.
+    /// multi-sync refuses the case permanently.
     Refused(String),
 }
 
-/// How multi-sync did it, by its own statistics.
+/// How multi-sync carried it out, according to its own statistics.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Way {
     pub plain: Option<String>,
     pub split: u64,
     pub launches: u64,
-    /// Something was made by the first pass.
+    /// Whether the first pass created something.
     pub made: bool,
-    /// Reasons for which directories were left whole.
+    /// The reasons for which directories were kept whole.
     pub whole: Vec<String>,
 }
 
@@ -121,11 +121,11 @@ impl Verdict {
     }
 }
 
-/// A place to run cases one after the other.
+/// A place in which cases run one after the other.
 pub struct Court {
     work: Work,
     program: PathBuf,
-    /// By which `rsync` is found, if it is not the usual one.
+    /// The `PATH` with another `rsync`, if not the usual one is used.
     path: Option<OsString>,
 }
 
@@ -136,7 +136,7 @@ struct Ran {
 }
 
 impl Court {
-    /// `program` is what is judged.
+    /// `program` is the program that is judged.
     pub fn new(program: &Path) -> Court {
         let work = Work::on_tmpfs().unwrap_or_else(Work::public);
         let program = if reachable_by_all(program) {
@@ -146,7 +146,7 @@ impl Court {
             command::copy_program(program, &copy);
             copy
         };
-        // Both use it: `ORACLE_RSYNC` is the path of another rsync.
+        // Both sides use it: `ORACLE_RSYNC` is the path of another rsync.
         let path = std::env::var_os("ORACLE_RSYNC").map(|rsync| {
             let dir = work.dir("rsync");
             command::copy_program(Path::new(&rsync), &dir.join("rsync"));
@@ -161,11 +161,11 @@ impl Court {
         Court { work, program, path }
     }
 
-    /// Leaves `many` and `one` in the folder until the next case.
+    /// Judges a case. Its worlds `many` and `one` stay in the folder until the next case.
     pub fn judge(&self, case: &Case) -> Verdict {
         let since =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64 - 2);
-        // What the case before was repeated for.
+        // Removes what the previous case has left.
         self.empty_temporary();
         let (many, way) = self.run_many(case, "many");
 
@@ -173,7 +173,7 @@ impl Court {
         if many.run.status.code() == Some(1)
             && let Some(refusal) = refusal(&stderr)
         {
-            // Nothing may have been touched.
+            // Nothing may have been changed.
             self.make(case, "w");
             let untouched = self.keep("one");
             let findings = trees(&untouched, &many.tree, i64::MAX);
@@ -192,7 +192,7 @@ impl Court {
                 let again = self.run(case, name, false);
                 !differences(&one, &again, since).is_empty()
             };
-            // The same command twice: it is rsync that does not do the same.
+            // Runs one rsync again, because its own results may vary.
             let may_be_same = || {
                 let (again, _) = self.run_many(case, "again");
                 differences(&one, &again, since).is_empty()
@@ -223,7 +223,7 @@ impl Court {
         let world = self.work.join(name);
         remove(&world);
         let mount = |at: &Path| case.place.mount(&self.work, at, case.owner()).map_err(std::io::Error::other);
-        // What an overlay hides has to be there before.
+        // An overlay needs the entries that it hides before it is mounted.
         let (at_once, late) = (case.place.is_mounted() && case.place != Place::Overlay, case.place == Place::Overlay);
         let at_once: Option<Mount> = if at_once { Some(&mount) } else { None };
         let made = case.world.make(&world, case.owner(), at_once);
@@ -232,7 +232,7 @@ impl Court {
         world
     }
 
-    /// Always in the same place, so that absolute names are the same; then moved away.
+    /// Runs a case always in the same place, so that absolute names are the same, and then moves the world away.
     fn run(&self, case: &Case, name: &str, many: bool) -> Ran {
         let run = match many {
             true => self.run_words(case, name, many, |world| case.many(world)),
@@ -242,7 +242,7 @@ impl Court {
         Ran { run, tree: self.work.join(name), lines }
     }
 
-    /// Starts rsync or multi-sync with these arguments in the world of a case, which is left in the folder of this name.
+    /// Starts rsync or multi-sync with these arguments in the world of a case, which stays in the folder of this name.
     pub fn run_words(&self, case: &Case, name: &str, many: bool, words: impl Fn(&Path) -> Vec<OsString>) -> Run {
         let arguments = words;
         let world = self.make(case, "w");
@@ -284,7 +284,7 @@ impl Court {
         run
     }
 
-    /// Where the world of this name was left.
+    /// The path where the world of this name was left.
     pub fn kept(&self, name: &str) -> PathBuf {
         self.work.join(name)
     }
@@ -296,7 +296,7 @@ impl Court {
         kept
     }
 
-    /// Returns what was there.
+    /// Empties the temporary folder, and returns what it contained.
     fn empty_temporary(&self) -> Vec<PathBuf> {
         let tmp = self.work.join("tmp");
         let names: Vec<PathBuf> =
@@ -308,7 +308,7 @@ impl Court {
         names
     }
 
-    /// But for the directory of a run that is kept, which it names: where links are followed that is here.
+    /// What multi-sync has left in the temporary folder, except for a kept run directory, which it reports: if links are followed, that is here.
     fn left_behind(&self, many: &Run) -> Vec<Finding> {
         let names = self.empty_temporary();
         let said = many.stderr_text();
@@ -320,7 +320,7 @@ impl Court {
         untold.map(|path| Finding::Left(format!("{}; it said: {}", Printable::path(path), said.trim()))).collect()
     }
 
-    /// Takes the folders out of the reach of the next case and of the end of the tests.
+    /// Moves the worlds to a place where neither the next case nor the end of the tests removes them.
     pub fn save(&self, to: &Path) {
         fs::create_dir_all(to).expect("make a folder for what is kept");
         for name in ["one", "many"] {
@@ -349,7 +349,7 @@ fn refusal(stderr: &str) -> Option<Outcome> {
     if line.starts_with("source '") && line.ends_with("has a control character in its remote path") {
         return Some(Outcome::Refused("a control character in the name of a source on another machine".into()));
     }
-    // One rsync fails as well, with 1 or 11.
+    // One rsync fails in this case as well, with 1 or 11.
     if line.contains("standard input is read twice") {
         return Some(Outcome::Refused("standard input twice".into()));
     }
@@ -377,7 +377,7 @@ impl Way {
     }
 }
 
-/// Without what `-v`, `--progress` and `--stats` say about the process: the bytes and steps of many are not those of one.
+/// The lines of output without those of `-v`, `--progress` and `--stats` about the process: several rsyncs transfer other numbers of bytes.
 fn lines(output: &[u8]) -> BTreeSet<Vec<u8>> {
     const ABOUT_THE_PROCESS: [&[u8]; 11] = [
         b"sending incremental file list",
@@ -397,7 +397,7 @@ fn lines(output: &[u8]) -> BTreeSet<Vec<u8>> {
     output.split(|&byte| byte == b'\n').filter(counts).map(<[u8]>::to_vec).collect()
 }
 
-/// What rsync would have printed, and the block of statistics that `--stats` adds at the end.
+/// The output that rsync would print, and the block of statistics that `--stats` adds at the end.
 fn split_statistics(output: &[u8]) -> (BTreeSet<Vec<u8>>, &str) {
     const BEGIN: &[u8] = b"Status: ";
     let starts = |at: &usize| (*at == 0 || output[at - 1] == b'\n') && output[*at..].starts_with(BEGIN);
@@ -421,11 +421,11 @@ fn differences(one: &Ran, many: &Ran, since: i64) -> Vec<Finding> {
     findings
 }
 
-/// Two times of this run are equal: both mean "now".
+/// Compares the trees. Two times after the start of the run count as equal, because both mean "now".
 fn trees(one: &Path, many: &Path, since: i64) -> Vec<Finding> {
     let report = verify::compare(one, many, &verify::Options::default()).expect("compare two worlds");
-    // With -R and an absolute source the world and the folders above it come along: others write into those meanwhile, and rsync looks
-    // at the world before or after it makes DEST there.
+    // With -R and an absolute source, the world and the directories above it are sent too. Other processes write into these meanwhile, and rsync may look at
+    // the world before or after it creates DEST there.
     let above = &one.with_file_name("w");
     let is_above = |path: &[u8]| path.strip_prefix(b"d").is_some_and(|rest| above.starts_with(OsStr::from_bytes(rest)));
     let counts = |difference: &Difference| match &difference.kind {
@@ -436,7 +436,7 @@ fn trees(one: &Path, many: &Path, since: i64) -> Vec<Finding> {
     but_for_the_unseen(report.differences).into_iter().filter(counts).map(Finding::Tree).collect()
 }
 
-/// Removes a folder, if it is there, whatever the modes in it, and with what is mounted as `d` in it.
+/// Removes a folder, if it exists, whatever modes it contains, and unmounts its `d`.
 pub fn remove(dir: &Path) {
     if fs::symlink_metadata(dir).is_err() {
         return;

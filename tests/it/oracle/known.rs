@@ -1,5 +1,5 @@
-//! Differences that are explained: cases in which one rsync's own result depends on the order in which it goes through a tree, or on a
-//! failure of its own. Each is recognised by its cause, and each finding of a case must have one.
+//! Known differences: cases in which one rsync's own result depends on the order in which it processes a tree, or on a failure of its own. Each is recognised
+//! by its cause, and each finding of a case must have one.
 
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +12,7 @@ use super::judge::Finding;
 use super::world::{Kind, Node, parent};
 use crate::support::command::Run;
 
-/// What ran.
+/// The two runs.
 pub struct Runs<'a> {
     pub one: &'a Run,
     pub many: &'a Run,
@@ -68,7 +68,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
     causes?.first().map(|(name, _)| *name)
 }
 
-/// With `--delete-before` one rsync cannot delete inside its own directories that lack `u+w`, ends with 23 and keeps what is there.
+/// With `--delete-before` one rsync cannot delete inside its own directories without `u+w`, ends with 23 and keeps their contents.
 fn locked_before_delete(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let locked = |path: &[u8]| {
         let mut above = parent(path);
@@ -90,19 +90,18 @@ fn locked_before_delete(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
 }
 
-/// Files of the destination that share an inode which the source does not, and options that write into it or set its attributes in
-/// place.
+/// Files of the destination share an inode, those of the source do not, and options write into the files or set their attributes in place.
 fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let in_place =
         case.has_prefix("--inplace") || case.has_prefix("--append") || !case.has_letter('p') && !case.has_letter('a');
-    // With --update the time that one name gets decides about the other.
+    // With --update, the time that one name gets decides about the other one.
     let in_place = in_place || case.has("--no-p") || case.has("--no-perms") || case.has_letter('u');
     let shared = shared(case);
     let linked = linked_to(case, &shared);
     match finding {
         Finding::Tree(difference) => {
             use DifferenceKind::{Group, Mode, Mtime, OnlyLeft, OnlyRight, Owner, Type, Xattr};
-            // rsync 3.2.7 asks --update also of what is no file.
+            // rsync 3.2.7 applies --update also to entries that are not files.
             let about_inode = match difference.kind {
                 Type { .. } => case.has_letter('u'),
                 OnlyLeft | OnlyRight => false,
@@ -112,10 +111,10 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             let attribute =
                 matches!(difference.kind, Mode { .. } | Owner { .. } | Group { .. } | Mtime { .. } | Xattr(_));
             let is_shared = shared.contains(&difference.path[..]) || linked.contains(base_name(&difference.path));
-            // What was written through another name is not up to date when it is to be removed from the source.
+            // A file that was written through another name is not up to date when it is to be removed from the source.
             let copy = difference.path.strip_prefix(b"s/").map(|rest| [b"d/", rest].concat());
             let stays = difference.kind == OnlyRight && case.has("--remove-source-files");
-            // Nor is it when others would be backed up.
+            // Nor is it up to date when others would be backed up.
             let path = &difference.path;
             let backed_up = path.strip_suffix(b"~").or(path.strip_suffix(b".bak"));
             let backup = matches!(difference.kind, OnlyLeft | OnlyRight) && case.has_letter('b');
@@ -125,11 +124,11 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 || attribute && backed_up.is_some_and(|path| shared.contains(path))
                 || in_place && stays && copy.is_some_and(|copy| shared.contains(&copy[..]))
         }
-        // What is appended to one name is not what the other expects.
+        // After appending to one name, the content of the other one is not as expected.
         Finding::Code { one, many } => {
             let said = runs.one.stderr_text();
             let failed = said.contains("failed verification");
-            // Nor is a backup that cannot be made needed once it has the new content.
+            // A backup that cannot be created is not needed any more if the file has the new content.
             let is_backup = |line: &&str| {
                 shared
                     .iter()
@@ -139,14 +138,14 @@ fn shared_inode(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             let backed_up = case.has_letter('b') && errors.peek().is_some() && errors.all(|line| is_backup(&line));
             in_place && (failed || backed_up) && !shared.is_empty() && (*one, *many) == (Some(23), Some(0))
         }
-        // The first of them to be looked at is the one that is printed.
+        // The first of them that is processed is printed.
         Finding::Line { text, .. } => {
             let shown = |path: &&[u8]| {
                 let name = Printable::bytes(&escaped(base_name(path))).to_string();
-                // A link is printed with where it leads, and a name may look like that.
+                // A link is printed with its target, and a name may look like that.
                 text.ends_with(&name) || text.split(" -> ").next().is_some_and(|text| text.ends_with(&name))
             };
-            // Another name of it may have got its mode, its owner and other attributes by then.
+            // Its mode, owner and other attributes may already have been set through another name.
             (text.starts_with('.') || text.starts_with('>')) && shared.iter().any(shown)
         }
         _ => false,
@@ -169,7 +168,7 @@ fn dest_in_world(case: &Case) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// Whether a path outside of DEST is that of one of these in another directory, or that of a directory above one.
+/// Whether a path outside of DEST is one of these names in another directory, or a directory above such a path.
 fn is_backup_of(path: &[u8], names: &HashSet<&[u8]>) -> bool {
     let is_called = |name: &[u8]| path.strip_suffix(name).is_some_and(|above| above.ends_with(b"/"));
     let leads_to = |name: &&[u8]| {
@@ -180,7 +179,7 @@ fn is_backup_of(path: &[u8], names: &HashSet<&[u8]>) -> bool {
     !path.starts_with(b"d/") && names.iter().any(leads_to)
 }
 
-/// A name as rsync prints it where `LC_ALL` is C.
+/// A name as rsync prints it if `LC_ALL` is C.
 fn escaped(name: &[u8]) -> Vec<u8> {
     let code = |at: usize, byte: u8| match byte {
         b'\\' if name.get(at + 1) == Some(&b'#') => true,
@@ -193,7 +192,7 @@ fn escaped(name: &[u8]) -> Vec<u8> {
     name.iter().enumerate().flat_map(shown).collect()
 }
 
-/// Names of the destination that have an inode in common.
+/// Names of the destination that share an inode.
 fn shared(case: &Case) -> HashSet<&[u8]> {
     let links = case.world.below(b"d").filter_map(|node| match &node.kind {
         Kind::Link(first) => Some([&node.path[..], first]),
@@ -202,7 +201,7 @@ fn shared(case: &Case) -> HashSet<&[u8]> {
     links.flatten().collect()
 }
 
-/// Own names of files that `-H` makes names of the same inodes, because they are names of one file in the source.
+/// The names of files that `-H` links to the same inodes, because they are names of one file in the source.
 fn linked_to<'a>(case: &'a Case, shared: &HashSet<&'a [u8]>) -> HashSet<&'a [u8]> {
     if !case.has_letter('H') {
         return HashSet::new();
@@ -228,7 +227,7 @@ fn linked_to<'a>(case: &'a Case, shared: &HashSet<&'a [u8]>) -> HashSet<&'a [u8]
     }
 }
 
-/// What is written below a link changes the time of the directory it leads to, before or after that is set.
+/// Writing below a link changes the time of the directory to which it leads, before or after this time is set.
 fn written_through_link(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let stays = case.has("--ignore-existing") || case.has("-K");
     let dirs = || case.world.below(b"s").filter(|node| node.is_dir()).map(|node| base_name(&node.path));
@@ -259,7 +258,7 @@ fn opened_to_delete(case: &Case, finding: &Finding, _: &Runs) -> bool {
     matches!(finding, Finding::Tree(Difference { path, kind }) if case.nobody && about_modes(kind) && is_shared(path))
 }
 
-/// A link to a file of the source is copied as a file, unless that was copied and removed before.
+/// A link to a file of the source is copied as a file, unless the file was copied and removed before.
 fn target_removed(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let follows = case.has("--copy-unsafe-links") || case.has_letter('L');
     let is_link = |path: &[u8]| {
@@ -287,7 +286,7 @@ fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
         case.world.nodes.iter().filter(|node| special(node)).map(|node| base_name(&node.path)).collect();
     let is_acl =
         |kind: &DifferenceKind| matches!(kind, DifferenceKind::Xattr(name) if name == b"system.posix_acl_access");
-    // DEST gets those of a source whose contents it gets.
+    // DEST gets the attributes of a source whose contents it gets.
     let is_top = |path: &[u8]| {
         !path.contains(&b'/') && case.world.nodes.iter().any(|node| special(node) && !node.path.contains(&b'/'))
     };
@@ -296,7 +295,7 @@ fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
             if is_acl(kind) && (named.contains(base_name(path)) || is_top(path)))
 }
 
-/// Many come again to what has failed, and then the group is that which it got.
+/// Several rsyncs retry what has failed. The group is then the one that the entry got the first time.
 fn time_without_group(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let Finding::Tree(Difference { path, kind: DifferenceKind::Mtime { .. } }) = finding else { return false };
     let said = runs.one.stderr_text();
@@ -311,7 +310,7 @@ fn time_without_group(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     case.nobody && (refused(base_name(path)) || first.is_some_and(refused))
 }
 
-/// Many create such directories with `u+w` and take that back at the end.
+/// Several rsyncs create such directories with `u+w` and remove it at the end.
 fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     // --copy-dest takes them from a directory of that name.
     let dirs = || case.world.nodes.iter().filter(|node| node.is_dir());
@@ -324,13 +323,13 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         && match finding {
             Finding::Tree(difference) => {
                 let below = difference.path.strip_prefix(&dest_in_world(case)[..]);
-                // The attribute itself may be there or not, where setting it failed.
+                // If setting it failed, the attribute itself may exist or not.
                 let is_itself = || {
                     matches!(difference.kind, DifferenceKind::Xattr(_))
                         && runs.one.stderr_text().contains("copy_xattrs")
                         && has_xattr(base_name(&difference.path))
                 };
-                // What is there already stays as it is.
+                // An entry that already exists stays as it is.
                 let stays = || {
                     let name = Printable::bytes(&escaped(base_name(&difference.path))).to_string();
                     let is_denied = |line: &str| line.contains("mkstemp") && line.contains(&format!("/.{name}."));
@@ -345,8 +344,8 @@ fn locked_with_xattrs(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
 }
 
-/// After such an error one rsync deletes nothing more, wherever it is in the tree then; many delete nothing in the directories they
-/// split, and in the others as it comes. It is about names that were at the destination before, and about their backups.
+/// After such an error, one rsync deletes nothing more, at whatever point of the tree it is. Several rsyncs delete nothing in split directories, and in the
+/// others as it happens. The findings concern names that were at the destination before, and their backups.
 fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let said = |run: &Run, text: &str| run.stdout_text().contains(text) || run.stderr_text().contains(text);
     let stopped = said(runs.one, "skipping file deletion")
@@ -363,7 +362,7 @@ fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
             Finding::Tree(Difference { path, kind }) => match kind {
                 DifferenceKind::OnlyLeft | DifferenceKind::OnlyRight => old(path),
                 DifferenceKind::Mtime { .. } => path == b"." || path.starts_with(b"bak") || case.world.has_dir(path),
-                // What rsync makes writable in order to delete it stays so where backups in it keep it from that.
+                // rsync makes a directory writable in order to delete it; it stays writable if backups in it prevent the deletion.
                 DifferenceKind::Mode { left, right } if left ^ right == 0o200 && case.nobody => {
                     let not_deleted = format!("{}) failed: Permission denied", Printable::bytes(base_name(path)));
                     case.world.has_dir(path) && said(runs.many, "cannot delete non-empty directory")
@@ -378,7 +377,7 @@ fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
 }
 
-/// One rsync makes the directories of its backups with the modes of its own, and races with itself for those.
+/// One rsync creates the directories for its backups with the modes of its own directories, and has race conditions with itself for those.
 fn backup_below_locked(case: &Case, _: &Finding, runs: &Runs) -> bool {
     let failed =
         |run: &Run| run.stderr_text().contains("backup mkdir") && run.stderr_text().contains("Permission denied");
@@ -391,8 +390,8 @@ fn mkpath(case: &Case, _: &Finding, runs: &Runs) -> bool {
         && runs.one.stderr_text().contains("failed: Invalid argument")
 }
 
-/// Without `--perms`, a user other than root and a source directory that lacks `u+w`: rsync takes the bit away again after the first
-/// of its directories, and the next one cannot be made; in a larger tree it has made that before.
+/// Without `--perms`, with a user other than root and a source directory without `u+w`: rsync removes the bit after the first of its sub-directories, so that
+/// the next one cannot be created; in a larger tree it has already created it.
 fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let locked = Locked::of(case);
     case.nobody
@@ -404,7 +403,7 @@ fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 own_time || path.starts_with(b"d/") && locked.is_above(path)
             }
             Finding::Code { one, many } => matches!((one, many), (Some(0 | 23), Some(0 | 23))),
-            // A launch that was denied something is repeated, and copies again what it had made and has no times to compare.
+            // A launch that was denied something is repeated, and copies again what it had created, because there are no times to compare.
             Finding::Line { by_one: false, text } => {
                 let made = text.strip_prefix(">f..T...... ").map(|name| format!(">f+++++++++ {name}"));
                 let was_made = made.is_some_and(|made| runs.many.stdout_text().lines().any(|line| line == made));
@@ -414,8 +413,8 @@ fn locked_without_perms(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
 }
 
-/// The same with `--perms`: many create such directories with `u+w`, and have all that one rsync says it could not make. With
-/// `--remove-source-files` what one rsync could not copy stays in the source.
+/// The same with `--perms`: several rsyncs create such directories with `u+w`, and have everything that one rsync says it could not create. With
+/// `--remove-source-files`, entries that one rsync could not copy stay in the source.
 fn denied_below_locked(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let denied = |run: &Run| {
         run.stderr_text().lines().any(|line| line.contains("[generator]") && line.ends_with(": Permission denied (13)"))
@@ -437,9 +436,9 @@ fn denied_below_locked(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
 }
 
-/// Where rsync sets no times of directories it makes those below a read-only one when their turn comes, and locks that again as soon as the
-/// files in it have arrived: of 15 times the same command on the same tree ended with 0 nine times, and with 23 six times. Several rsyncs keep
-/// such directories unlocked, and make what is below them.
+/// If rsync sets no times of directories, it creates directories below a read-only one when it comes to them, and makes that one read-only again as soon as
+/// its files have arrived: of 15 runs of the same command on the same tree, nine ended with 0 and six with 23. Several rsyncs keep such directories writable,
+/// and create everything below them.
 fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
     let said = runs.one.stderr_text();
     let denied = said.lines().any(|line| line.contains("[generator] ") && line.ends_with(": Permission denied (13)"));
@@ -454,7 +453,7 @@ fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 (path == b"d" || path.starts_with(b"d/"))
                     && match kind {
                         DifferenceKind::OnlyRight | DifferenceKind::Type { .. } => below,
-                        // Nobody sets the time of a directory after something was made in it.
+                        // The time of a directory is not set after something was created in it.
                         DifferenceKind::Mtime { .. } => below || locked.0.contains(base_name(path)),
                         _ => false,
                     }
@@ -468,7 +467,7 @@ fn locked_early(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         }
 }
 
-/// Directories without `u+w`, by their own names: they may be anywhere at the destination.
+/// Directories without `u+w`, by their own names, because they may be anywhere at the destination.
 struct Locked<'a>(HashSet<&'a [u8]>);
 
 impl<'a> Locked<'a> {
@@ -515,8 +514,8 @@ fn in_the_place_of_a_directory(case: &Case, finding: &Finding, runs: &Runs) -> b
             if case.world.get(path).is_some_and(|node| !node.is_dir()) && named(path))
 }
 
-/// The system follows 40 links of a path (path_resolution(7)), and those that lead to a source that is held open count.
-/// What a link out of the source brings is the world, with DEST in it, and that is found as it is just then.
+/// The system follows 40 links of a path (path_resolution(7)), and those that lead to a source that is held open count. A link out of the source may send the
+/// world, including DEST, in the state of that moment.
 fn reads_dest(case: &Case, finding: &Finding, _: &Runs) -> bool {
     let follows = case.has("--copy-unsafe-links") || case.has_letter('L') || case.has_letter('k');
     let leads_out = |name: &[u8]| {
@@ -526,7 +525,7 @@ fn reads_dest(case: &Case, finding: &Finding, _: &Runs) -> bool {
         )
     };
     let Finding::Tree(difference) = finding else {
-        // What leads to a directory above DEST finds there what it has made, and rsyncs of which each begins anew go down further than one.
+        // A link that leads to a directory above DEST finds there what was already copied, and several rsyncs, each beginning anew, descend further than one.
         let leads_above = |target: &[u8]| target.split(|&byte| byte == b'/').all(|part| part == b"..");
         let is_above = |node: &Node| matches!(&node.kind, Kind::Symlink(target) if leads_above(target));
         return follows && !matches!(finding, Finding::Line { .. }) && case.world.nodes.iter().any(is_above);
@@ -546,22 +545,23 @@ fn circle_of_links(case: &Case, finding: &Finding, _: &Runs) -> bool {
     about_depth && ["-k", "-L", "--copy-unsafe-links"].iter().any(|word| case.has(word))
 }
 
-/// A per-directory file that is no list of rules is a usage error (1) of the side that reads it, which ends at once: how far the others are is chance.
+/// A per-directory file that is not a list of rules is a usage error (1) on the side that reads it, which ends at once: how far the other processes are is
+/// chance.
 fn ended_by_rules(_: &Case, finding: &Finding, runs: &Runs) -> bool {
     let is_so = |run: &Run| run.status.code() == Some(1) && run.stderr_text().contains("Unknown filter rule: ");
     matches!(finding, Finding::Tree(_) | Finding::Line { .. }) && is_so(runs.one) && is_so(runs.many)
 }
 
-/// rsync 3.5.0 can lose its own file list with `-H`. Where it cannot open a file with several names it may end before the other side has,
-/// with 2: the same command on the same tree did so 12 of 15 times, and else ended with 23.
+/// rsync 3.5.0 can lose its own file list with `-H`. If it cannot open a file with several names, it may end before the other side has, with 2: the same
+/// command on the same tree did so 12 of 15 times, and otherwise ended with 23.
 fn crashed(case: &Case, _: &Finding, runs: &Runs) -> bool {
     let said = runs.one.stderr_text();
     let too_early = said.contains("Invalid packet at end of run") && said.contains("send_files failed to open");
-    // A file that --fuzzy took for the basis is gone when the receiver comes to it (3.5.0).
+    // A file that --fuzzy has chosen as the basis is gone when the receiver opens it (3.5.0).
     let no_basis = case.has_letter('y') && said.contains("got a block match with no basis file");
-    // Links among several sources, of which one is missing (3.2.7).
+    // Links among several sources, one of which is missing (3.2.7).
     let asserts = case.has_letter('H') && said.contains("hlink.c:") && said.contains(": Assertion ");
-    // `-b -H --link-dest` with a file in the way that cannot be made room for (3.5.0): multi-sync says that its rsync was killed as well.
+    // `-b -H --link-dest` with a file that cannot be moved out of the way (3.5.0): multi-sync also reports that its rsync was killed.
     let faults = runs.one.status.signal() == Some(11) && runs.many.status.code() == Some(16);
     said.contains("File-list index") || no_basis || asserts || faults || case.has_letter('H') && too_early
 }

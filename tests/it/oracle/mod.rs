@@ -1,7 +1,7 @@
-//! The oracle: does multi-sync leave what one rsync would have left?
+//! The oracle: does multi-sync have the result of one rsync?
 //!
-//! [`generate`] makes a [`case`] from a seed, [`judge`] runs it both ways and compares everything that can be compared, [`known`] says
-//! which differences are one rsync's own, [`place`] is where it runs, [`saved`] keeps cases in files, [`shrink`] makes a case that differs small, [`tally`] counts.
+//! [`generate`] makes a [`case`] from a seed, [`judge`] runs it both ways and compares everything that can be compared, [`known`] recognises differences that
+//! are caused by one rsync itself, [`place`] is where it runs, [`saved`] keeps cases in files, [`shrink`] makes a differing case small, [`tally`] counts.
 
 pub mod case;
 pub mod generate;
@@ -26,28 +26,27 @@ use judge::{Court, Outcome, Verdict};
 use random::Random;
 use tally::Tally;
 
-/// First seed of a run of all tests: what has passed there does not fail elsewhere.
+/// The first seed of a normal test run, which is always the same, so that it does not fail by chance.
 const USUAL: u64 = 7_000_000;
 
-/// Many cases, one after another seed.
+/// A run of many cases, one for each seed.
 pub struct Sweep {
     pub from: u64,
     pub cases: u64,
-    /// No new case after this time.
+    /// No new case begins after this time.
     pub within: Duration,
     pub program: PathBuf,
-    /// Only cases in whose options this occurs; the others are not counted.
+    /// Only cases whose options contain this; the others are not counted.
     pub only: Option<String>,
 }
 
 impl Sweep {
-    /// So many cases from 0 on.
+    /// This number of cases, beginning with seed 0.
     pub fn of(cases: u64) -> Sweep {
         Sweep { from: 0, cases, within: Duration::from_secs(600), program: program(), only: None }
     }
 
-    /// As the environment wants it: without `ORACLE_CASES` so many cases of seeds that are always the same, with it as many as it says,
-    /// of fresh ones.
+    /// From the environment: without `ORACLE_CASES`, this number of cases with seeds that are always the same; with it, the given number of new cases.
     pub fn from_env(cases: u64) -> Sweep {
         let wanted = number("ORACLE_CASES");
         let fresh = || {
@@ -64,14 +63,14 @@ impl Sweep {
         }
     }
 
-    /// Several at once, until `make` has no more. `seen` gets each case that was judged.
+    /// Runs several cases at once, until `make` has no more. `seen` gets each case that was judged.
     pub fn run(
         &self,
         make: &(dyn Fn(u64) -> Option<Case> + Sync),
         seen: &(dyn Fn(&Case, &Verdict, &Court) + Sync),
     ) -> Tally {
         let began = Instant::now();
-        // Most of the time of a case rsync sleeps.
+        // During most of the time of a case rsync sleeps.
         let threads = std::thread::available_parallelism().map_or(2, |count| (2 * count.get()).clamp(1, 16));
         let (next, started) = (AtomicU64::new(self.from), AtomicU64::new(0));
         let tally = Mutex::new(Tally::default());
@@ -106,7 +105,7 @@ pub fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
 }
 
-/// What is judged: `ORACLE_PROGRAM`, or the multi-sync of this build.
+/// The program that is judged: `ORACLE_PROGRAM`, or the multi-sync of this build.
 pub fn program() -> PathBuf {
     env::var_os("ORACLE_PROGRAM").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_multi-sync")), PathBuf::from)
 }
@@ -124,7 +123,7 @@ pub fn describe(case: &Case, verdict: &Verdict) -> String {
     text
 }
 
-/// Whether a case has to be looked at.
+/// Whether a case has to be investigated.
 pub fn is_wrong(verdict: &Verdict) -> bool {
     verdict.outcome == Outcome::Different
 }

@@ -1,5 +1,5 @@
-//! Where a case is run: destinations on other file systems, a receiver that is another user, another locale. One rsync runs in the same
-//! place: what it cannot do there fails twice, and is no difference.
+//! Where a case runs: destinations on other file systems, a receiver that is another user, another locale. One rsync runs in the same place, so that a
+//! failure of both is no difference.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -20,33 +20,33 @@ pub enum Place {
     /// On tmpfs, in the locale C.
     #[default]
     Here,
-    /// A receiver that is nobody, reached by a stand-in for ssh.
+    /// The receiver runs as nobody, reached by a stand-in for ssh.
     OtherUser,
-    /// A receiver that is another rsync: `ORACLE_OTHER_RSYNC`.
+    /// The receiver is another rsync: `ORACLE_OTHER_RSYNC`.
     OtherRsync,
-    /// Sources that are pulled, through a stand-in for ssh: by [`Place::OtherRsync`]'s rsync if there is one. `find` lists them.
+    /// The sources are pulled through a stand-in for ssh, from the rsync of [`Place::OtherRsync`] if there is one. `find` lists them.
     Pulled,
-    /// The same, and what is judged lists them there itself.
+    /// The same, but the program that is judged lists them there.
     PulledByAgent,
-    /// The same, and rsync lists them.
+    /// The same, but rsync lists them.
     PulledByListing,
-    /// Sources of a daemon that a pipe leads to.
+    /// The sources are in a daemon that is reached by a pipe.
     PulledModule,
-    /// Two hosts copy what both see, and scan it: with what is judged.
+    /// Two hosts copy the sources, which both see, and scan them with the program that is judged.
     ByHosts,
-    /// The same, with `find`.
+    /// The same, but with `find`.
     ByHostsWithFind,
     /// The locale C.UTF-8.
     Utf8,
     /// ext4 with times of one second.
     Seconds,
     Overlay,
-    /// A file system of a process: each name takes a temporary one first.
+    /// FUSE, where each name first gets a temporary one.
     Fuse,
-    /// exFAT: no owners, modes or links, and names that differ by case only are one.
+    /// exFAT: no owners, modes or links, and names that differ only by case are equal.
     Exfat,
     Vfat,
-    /// ext4 in which names that differ by case only are one.
+    /// ext4 in which names that differ only by case are equal.
     CaseFold,
 }
 
@@ -66,10 +66,10 @@ impl Place {
         *self == Place::Here
     }
 
-    /// Where the sources are on another machine.
+    /// Places with the sources on another machine.
     pub const PULLED: [Place; 4] = [Place::Pulled, Place::PulledModule, Place::PulledByAgent, Place::PulledByListing];
 
-    /// Where source hosts copy.
+    /// Places in which source hosts copy.
     pub const HOSTS: [Place; 2] = [Place::ByHosts, Place::ByHostsWithFind];
 
     /// Whether source hosts copy.
@@ -77,12 +77,12 @@ impl Place {
         Place::HOSTS.contains(&self)
     }
 
-    /// Whether the sources are reached as on another machine.
+    /// Whether the sources are reached as if they were on another machine.
     pub fn is_pulled(self) -> bool {
         Place::PULLED.contains(&self)
     }
 
-    /// What multi-sync is told to list the sources by (`--remote-scan`).
+    /// The means with which multi-sync has to list the sources (`--remote-scan`).
     pub fn remote_scan(self) -> Option<&'static str> {
         match self {
             Place::Pulled => Some("find"),
@@ -92,12 +92,12 @@ impl Place {
         }
     }
 
-    /// The name of what leads to a host.
+    /// The name of the command that connects to a host.
     pub fn login(self) -> &'static str {
         if self == Place::ByHosts { "login" } else { "login-without-agent" }
     }
 
-    /// Whether DEST is reached as on another machine.
+    /// Whether DEST is reached as if it were on another machine.
     pub fn is_remote(self) -> bool {
         matches!(self, Place::OtherUser | Place::OtherRsync)
     }
@@ -106,16 +106,16 @@ impl Place {
         if self == Place::Utf8 { "C.UTF-8" } else { "C" }
     }
 
-    /// Whether `d` is a file system of its own.
+    /// Whether `d` is a separate file system.
     pub fn is_mounted(self) -> bool {
         let is_there = matches!(self, Place::Here | Place::OtherUser | Place::OtherRsync | Place::Utf8);
         !is_there && !self.is_pulled() && !self.has_hosts()
     }
 
-    /// Whether there is such a place on this machine.
+    /// Whether this place exists on this machine.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why it does not.
     pub fn check(self) -> Result<(), String> {
         match self {
             Place::Here | Place::Pulled | Place::PulledByAgent | Place::PulledByListing | Place::PulledModule => Ok(()),
@@ -152,7 +152,7 @@ impl Place {
             for name in ["upper", "work"] {
                 fs::create_dir_all(side.join(name)).map_err(|e| e.to_string())?;
             }
-            // Upper has to look like what it hides.
+            // The upper directory must have the same attributes as the one that it hides.
             let found = fs::metadata(at).map_err(|e| e.to_string())?;
             let upper = side.join("upper");
             fs::set_permissions(&upper, found.permissions()).map_err(|e| e.to_string())?;
@@ -167,7 +167,7 @@ impl Place {
                 let layers = format!("lowerdir={},upperdir={},workdir={}", at.display(), name("upper"), name("work"));
                 helper(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(at))?;
             }
-            // As before: it is made anew.
+            // Restores the time, because the directory was created again.
             return helper(Command::new("touch").args(["-d", &format!("@{}", super::world::OLD)]).arg(at)).map(|_| ());
         }
         let image = work.join("image");
@@ -199,7 +199,7 @@ impl Place {
     }
 }
 
-/// Takes away what is mounted at a directory, if anything is.
+/// Unmounts the file system at a directory, if there is one.
 pub fn unmount(at: &Path) {
     let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev()).ok();
     let above = at.parent().and_then(device);
@@ -210,13 +210,13 @@ pub fn unmount(at: &Path) {
     }
 }
 
-/// The name of the module that the world is to [`Place::PulledModule`].
+/// The name of the module that contains the world for [`Place::PulledModule`].
 pub const MODULE: &str = "w";
 
-/// Names that some modules leave out. `.` is one of the first and one of the second.
+/// Names that some modules hide. `.` matches the first and the second pattern.
 const HIDDEN: [&str; 3] = [".*", "?", "*1*"];
 
-/// What leads to a daemon in place of a connection: `world` is its module, which leaves out names for some seeds.
+/// The command that connects to a daemon: `world` is its module, which hides names for some seeds.
 pub fn daemon(work: &Work, world: &Path, is_root: bool, seed: u64) -> String {
     let path = work.join("pulled.conf");
     let user = if is_root { "uid = 0\ngid = 0\n" } else { "" };
@@ -228,7 +228,7 @@ pub fn daemon(work: &Work, world: &Path, is_root: bool, seed: u64) -> String {
     format!("{program} --daemon --config={}", path.display())
 }
 
-/// What leads to a host, which is this machine. `program` is found there if its place says so.
+/// Writes the command that connects to a host, which is this machine. It has `program` in its `PATH` if the place requires this.
 pub fn login(work: &Work, place: Place, program: &Path) {
     let folder = match place {
         Place::ByHosts => program.parent().map_or_else(String::new, |folder| folder.display().to_string()),
@@ -238,7 +238,7 @@ pub fn login(work: &Work, place: Place, program: &Path) {
     write_program(work, place.login(), &text);
 }
 
-/// A stand-in for ssh that becomes nobody if it is told so. `program` is found there if its place says so.
+/// A stand-in for ssh that becomes nobody if requested. It has `program` in its `PATH` if the place requires this.
 pub fn shell(work: &Work, place: Place, program: &Path) -> std::path::PathBuf {
     let user = match place {
         Place::OtherUser => format!("setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "),
@@ -246,7 +246,7 @@ pub fn shell(work: &Work, place: Place, program: &Path) -> std::path::PathBuf {
             let folder = program.parent().unwrap_or(program);
             format!("env PATH={}:\"$PATH\":{} ", work.join("other").display(), folder.display())
         }
-        // Its rsync is found first there.
+        // Its rsync is first in its `PATH`.
         _ => format!("env PATH={}:\"$PATH\" ", work.join("other").display()),
     };
     let text = format!("#!/bin/sh\n[ \"$1\" != -l ] || shift 2\nshift\nexec {user}sh -c \"$*\"\n");
@@ -262,7 +262,7 @@ fn write_program(work: &Work, name: &str, text: &str) -> std::path::PathBuf {
     let path = work.join("bin").join(name);
     if !path.exists() {
         work.dir("bin");
-        // By another process: a script that is open for writing somewhere cannot be run.
+        // Written by another process, because a script that is open for writing anywhere cannot be executed.
         let mut write = Command::new("sh");
         write.args(["-c", "printf %s \"$1\" >\"$2.new\" && chmod 755 \"$2.new\" && mv \"$2.new\" \"$2\"", "sh"]);
         helper(write.arg(text).arg(&path)).expect("write a stand-in for ssh");

@@ -1,4 +1,4 @@
-//! Numbers from a seed, the same on every machine: SplitMix64, so that a case can be repeated from its seed alone.
+//! Random numbers from a seed, the same on every machine: SplitMix64, so that a case can be repeated from its seed alone.
 
 pub struct Random {
     state: u64,
@@ -17,12 +17,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number less than `bound`, 0 if that is 0.
+    /// A number less than `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// From the one to the other, both included; small numbers are as likely as large ones by their magnitude.
+    /// A number from `least` to `most`, both included; each order of magnitude is equally likely.
     pub fn skewed(&mut self, least: u64, most: u64) -> u64 {
         let span = (most as f64 / least as f64).ln();
         let share = self.below(1_000_000) as f64 / 1_000_000.0;

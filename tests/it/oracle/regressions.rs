@@ -1,13 +1,13 @@
-//! Cases that once differed, as small as they became. Each must stay identical.
+//! Cases that once differed, made as small as possible. Each must stay identical.
 
 use super::case::Case;
 use super::place::Place;
 use super::world::{Kind, Node, OLD, World};
 
-/// Builds a world and a case, so that a case fits a few lines.
+/// Builds a world and a case, so that a case fits into a few lines.
 pub struct Builder(Case);
 
-/// A case as root with one entry in a bucket; `at` is the working directory.
+/// A case that runs as root with one entry in a bucket; `at` is the working directory.
 pub fn case(options: &str, at: &str, sources: &[&str], destination: &str) -> Builder {
     let words = shell_words::split(options).expect("the options are quoted well");
     Builder(Case {
@@ -30,7 +30,7 @@ pub fn case(options: &str, at: &str, sources: &[&str], destination: &str) -> Bui
 impl Builder {
     fn add(mut self, path: &str, kind: Kind) -> Builder {
         let mut node = Node::new(path, kind);
-        // No two times are the same.
+        // All times are different.
         node.mtime.0 = OLD + self.0.world.nodes.len() as i64;
         assert!(self.0.world.add(node), "{path} has no place");
         self
@@ -52,13 +52,13 @@ impl Builder {
         self.add(path, Kind::Text(text.to_owned()))
     }
 
-    /// The mode of what was added last.
+    /// Sets the mode of the node that was added last.
     pub fn mode(mut self, mode: u32) -> Builder {
         self.last().mode = mode;
         self
     }
 
-    /// Another content of what was added last.
+    /// Sets another content for the node that was added last.
     pub fn size(mut self, size: u64) -> Builder {
         self.last().kind = Kind::File { letter: b'y', size };
         self
@@ -68,7 +68,7 @@ impl Builder {
         self.add(path, Kind::Symlink(target.into()))
     }
 
-    /// The same tree once more, under another name.
+    /// Adds the same tree again under another name.
     fn like(mut self, top: &str, model: &str) -> Builder {
         let nodes = self.0.world.nodes.clone();
         for mut node in nodes.into_iter().filter(|node| node.path.starts_with(model.as_bytes())) {
@@ -88,7 +88,7 @@ impl Builder {
     }
 }
 
-/// All of them, with what was wrong.
+/// All cases, each with what was wrong.
 pub fn all() -> Vec<(&'static str, Case)> {
     let all = [
         (

@@ -1,5 +1,5 @@
-//! Cases in files: they stay what they were when the generator changes. JSON, an entry of the world a line; a name that is not UTF-8 is
-//! a list of its bytes.
+//! Cases in files: they do not change when the generator does. The format is JSON, with one line for each entry of the world; a name that is not UTF-8 is a
+//! list of its bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::case::Case;
 use super::place::Place;
 use super::world::{Node, World};
 
-/// A case without its entries, as it stands in a file.
+/// A case without its entries, in the form of a file.
 #[derive(Serialize, Deserialize)]
 struct Head {
     seed: u64,
@@ -58,7 +58,7 @@ pub fn text(case: &Case) -> String {
     format!("{{\"case\": {head},\n\"nodes\": [\n{}\n]}}\n", nodes.collect::<Vec<_>>().join(",\n"))
 }
 
-/// The case that [`text`] wrote.
+/// Reads a case that [`text`] has written.
 pub fn read(text: &str) -> serde_json::Result<Case> {
     let Saved { case, nodes } = serde_json::from_str(text)?;
     Ok(Case {
@@ -83,12 +83,12 @@ pub fn read_file(path: &Path) -> Case {
     read(&content).unwrap_or_else(|e| panic!("read the case {}: {e}", path.display()))
 }
 
-/// Where the cases are that once differed.
+/// The folder with the cases that once differed.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/oracle/cases")
 }
 
-/// All of them, in the order of their names.
+/// All saved cases, ordered by name.
 pub fn all() -> Vec<(String, Case)> {
     let entries = fs::read_dir(folder()).expect("list the saved cases");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("list the saved cases").path()).collect();

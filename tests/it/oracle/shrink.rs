@@ -1,4 +1,4 @@
-//! Makes a case that differs as small as it can be while it still differs in the same way.
+//! Makes a differing case as small as possible while it still differs in the same way.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use super::world::{Kind, Node, OLD, join, parent};
 struct Shrinker<'a> {
     court: &'a Court,
     sorts: BTreeSet<String>,
-    /// How one rsync ends: without its sources it would end in another way.
+    /// The exit code of one rsync: without its sources it would end in another way.
     code: Option<i32>,
-    /// A race is not lost every time.
+    /// How often to try, because a race condition does not occur every time.
     tries: u64,
     missing: Vec<Vec<u8>>,
     best: Case,
     end: Instant,
 }
 
-/// Sources that are not there.
+/// The sources that do not exist.
 fn missing(case: &Case) -> Vec<Vec<u8>> {
     let is_there = |source: &Vec<u8>| {
         let parts = source.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"." | [ABSOLUTE]));
@@ -32,7 +32,7 @@ fn missing(case: &Case) -> Vec<Vec<u8>> {
     case.sources.iter().filter(|source| !is_there(source)).cloned().collect()
 }
 
-/// The smallest case found within this time that differs like this verdict in one of so many tries.
+/// The smallest case found within this time that differs like this verdict in one of `tries` runs.
 pub fn shrink(court: &Court, case: &Case, verdict: &Verdict, tries: u64, within: Duration) -> Case {
     let (sorts, code, end) = (verdict.sorts(), verdict.code(), Instant::now() + within);
     let mut shrinker = Shrinker { court, sorts, code, tries, missing: missing(case), best: case.clone(), end };
@@ -52,7 +52,7 @@ impl Shrinker<'_> {
 
     fn keep(&mut self, case: Case) -> bool {
         let homeless = !case.cwd.is_empty() && !case.world.has_dir(case.cwd.as_bytes());
-        // A source that is gone is another story.
+        // A case with a missing source would be another case.
         let loses = missing(&case).iter().any(|source| !self.missing.contains(source));
         if case == self.best || homeless || loses || Instant::now() >= self.end {
             return false;
@@ -120,7 +120,7 @@ impl Shrinker<'_> {
         });
     }
 
-    /// Does it to as many nodes as possible, large parts first.
+    /// Changes as many nodes as possible, large parts first.
     fn simplify(&mut self, change: impl Fn(&mut Node)) {
         let count = self.best.world.nodes.len();
         let mut size = count;

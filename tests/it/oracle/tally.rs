@@ -1,4 +1,4 @@
-//! Counts what became of many cases, and prints it.
+//! Counts the results of many cases, and prints the counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,21 +21,21 @@ pub struct Tally {
     split: u64,
     unsplit: u64,
     whole: BTreeMap<String, u64>,
-    /// For each reason: how many, and with which options.
+    /// For each reason: the number of cases, and their options.
     plain: BTreeMap<String, (u64, BTreeSet<String>)>,
     launches: u64,
-    /// With something that a first pass has made.
+    /// Cases in which a first pass created something.
     made: u64,
     pub elapsed: Duration,
 }
 
-/// What a run of many cases has to reach to say anything.
+/// What a run of many cases must reach to be significant.
 pub struct Floors {
-    /// Really ran.
+    /// Cases that really ran.
     pub cases: u64,
-    /// At least so many of a hundred were split.
+    /// The least percentage of cases that were split.
     pub split: u64,
-    /// At most so many of a hundred each.
+    /// The largest percentage for each of these.
     pub unstable: u64,
     pub known: u64,
     pub refused: u64,
@@ -44,7 +44,7 @@ pub struct Floors {
 pub const FLOORS: Floors = Floors { cases: 1, split: 30, unstable: 3, known: 1, refused: 10 };
 
 impl Tally {
-    /// Panics with the figures that are not what they must be.
+    /// Panics with the figures that are not as required.
     #[track_caller]
     pub fn expect_floors(&self, floors: &Floors) {
         let missed = self.missed(floors);
@@ -65,7 +65,7 @@ impl Tally {
             ("known", known, floors.known),
             ("refused", self.refused.values().sum(), floors.refused),
         ] {
-            // A part of a case is a whole one.
+            // Fractions of cases are rounded up.
             if count > (self.cases * percent).div_ceil(100) {
                 missed.push(format!("{count} of {} were {what}, more than {percent} %", self.cases));
             }
@@ -104,7 +104,7 @@ impl Tally {
     }
 }
 
-/// The options that are more than handed on, without their values, and the form of the sources.
+/// The options that multi-sync has to understand, without their values, and the form of the sources.
 fn combination(case: &Case) -> String {
     let short = |word: &String| word.split_once('=').map_or(word.clone(), |(name, _)| format!("{name}="));
     let special = case.options.iter().skip(1).filter(|group| !is_native(group));

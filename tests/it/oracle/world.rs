@@ -1,5 +1,5 @@
-//! The world of a case as a value: sources, destination and what lies beside them, made on disk as often as wanted, cut down by the
-//! shrinker, and printed as a shell script.
+//! The world of a case as a value: sources, destination and what lies next to them. It can be created on disk repeatedly, reduced by the shrinker, and
+//! printed as a shell script.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -20,19 +20,19 @@ use rustix::fs::{
 use super::saved::name;
 use crate::support::command::quoted;
 
-/// 2001-09-09, the time of everything that has no other: old enough never to be taken for "now".
+/// 2001-09-09, the default time: old enough never to be taken for "now".
 pub const OLD: i64 = 1_000_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Dir,
-    /// So many times the letter.
+    /// This number of times the letter.
     File {
         letter: u8,
         size: u64,
     },
-    /// A block of letters and a hole up to the size.
+    /// A block of letters, followed by a hole up to the size.
     Sparse {
         letter: u8,
         size: u64,
@@ -51,7 +51,7 @@ pub enum Kind {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Relative to the world.
+    /// The path, relative to the world.
     #[serde(with = "name")]
     pub path: Vec<u8>,
     pub kind: Kind,
@@ -60,13 +60,13 @@ pub struct Node {
     /// User and group.
     #[serde(default, skip_serializing_if = "is_default")]
     pub owner: (u32, u32),
-    /// Value of `user.oracle`.
+    /// The value of `user.oracle`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub xattr: Option<String>,
-    /// An access ACL with one more user.
+    /// Whether it has an access ACL with an additional user.
     #[serde(default, skip_serializing_if = "is_default")]
     pub acl: bool,
-    /// Nothing can be made or removed in it, even by root (chattr +i).
+    /// Whether nothing can be created or removed in it, even by root (chattr +i).
     #[serde(default, skip_serializing_if = "is_default")]
     pub immutable: bool,
 }
@@ -94,7 +94,7 @@ impl Node {
         self.kind == Kind::Dir
     }
 
-    /// User and group in a world made for this user: only root can have things of others.
+    /// The user and group in a world for this user: only root can have files of others.
     fn ids(&self, owner: u32) -> (u32, u32) {
         match self.owner {
             (FOREIGN, _) => (0, 0),
@@ -104,10 +104,10 @@ impl Node {
     }
 }
 
-/// Puts a file system at a path.
+/// Mounts a file system at a path.
 pub type Mount<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
 
-/// Nodes, parents before what is in them.
+/// Nodes, each parent before its contents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct World {
     pub nodes: Vec<Node>,
@@ -122,7 +122,7 @@ impl World {
         self.get(path).is_some_and(Node::is_dir)
     }
 
-    /// Adds a node unless there is one of this name, or no directory to hold it.
+    /// Adds a node, unless its name exists or its directory does not.
     pub fn add(&mut self, node: Node) -> bool {
         let above = parent(&node.path);
         let free = self.get(&node.path).is_none() && (above.is_empty() || self.has_dir(above));
@@ -132,17 +132,17 @@ impl World {
         free
     }
 
-    /// Lets the owner of a directory enter it: nothing can be started in any other.
+    /// Lets the owner of a directory enter it, because a process can only be started in such a directory.
     pub fn let_in(&mut self, dir: &[u8]) {
         self.nodes.iter_mut().filter(|node| node.path == dir).for_each(|node| node.mode |= 0o100);
     }
 
-    /// Everything below a directory, without itself.
+    /// Everything below a directory, without the directory itself.
     pub fn below<'a>(&'a self, dir: &'a [u8]) -> impl Iterator<Item = &'a Node> + 'a {
         self.nodes.iter().filter(move |node| is_below(&node.path, dir))
     }
 
-    /// Removes names with all that is below them. A name that was linked to one of them becomes what that was.
+    /// Removes names with everything below them. A link to a removed name becomes a node like it.
     pub fn remove(&mut self, gone: &HashSet<Vec<u8>>) {
         let is_gone = |path: &[u8]| {
             let mut path = path;
@@ -178,14 +178,14 @@ impl World {
         }
     }
 
-    /// Makes all of it in `root`, which is made too, for this user if the tests run as root. `mount` is done to `d` when it is still
-    /// empty; some of what is to be in it may be impossible then.
+    /// Creates everything in `root`, which is created too, for this user if the tests run as root. `mount` is called for `d` while it is still empty; some of
+    /// its contents may then be impossible.
     pub fn make(&self, root: &Path, owner: u32, mount: Option<Mount>) -> io::Result<()> {
         fs::create_dir(root)?;
         for node in &self.nodes {
             let made = self.make_node(root, node).map_err(|e| io::Error::new(e.kind(), format!("{node:?}: {e}")));
             match mount {
-                // Nor does a link lead from one file system into another.
+                // Links between file systems are impossible too.
                 Some(_) if is_below(&node.path, b"d") || matches!(node.kind, Kind::Link(_)) => {}
                 _ => made?,
             }
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// Shell commands that make it in the current directory.
+    /// Shell commands that create the world in the current directory.
     pub fn script(&self, owner: u32) -> String {
         let mut text = String::new();
         let name = |path: &[u8]| {
@@ -280,7 +280,7 @@ impl World {
     }
 }
 
-/// An owner that is root whoever runs the case.
+/// An owner that becomes root, whoever runs the case.
 pub const FOREIGN: u32 = u32::MAX;
 
 pub fn parent(path: &[u8]) -> &[u8] {
@@ -301,7 +301,7 @@ fn write(path: &Path, content: &[u8], size: Option<u64>) -> io::Result<()> {
     size.map_or(Ok(()), |size| file.set_len(size))
 }
 
-/// `lenient` where the file system may not be able to.
+/// `lenient` ignores errors that the file system may cause.
 fn set_attributes(root: &Path, node: &Node, owner: u32, lenient: bool) -> io::Result<()> {
     let path = root.join(OsStr::from_bytes(&node.path));
     if matches!(node.kind, Kind::Link(_)) {
@@ -314,7 +314,7 @@ fn set_attributes(root: &Path, node: &Node, owner: u32, lenient: bool) -> io::Re
     }
     if !matches!(node.kind, Kind::Symlink(_)) {
         if let Some(value) = &node.xattr {
-            // Not every file system has them, and no FIFO.
+            // Not every file system supports them, and FIFOs do not.
             let _ = setxattr(&path, "user.oracle", value.as_bytes(), XattrFlags::empty());
         }
         must(fs::set_permissions(&path, fs::Permissions::from_mode(node.mode)))?;
@@ -329,7 +329,7 @@ fn set_attributes(root: &Path, node: &Node, owner: u32, lenient: bool) -> io::Re
     Ok(())
 }
 
-/// Only root can, and not every file system knows it.
+/// Only root can do this, and not every file system supports it.
 pub fn set_immutable(path: &Path, immutable: bool) -> io::Result<()> {
     let dir = fs::File::open(path)?;
     let flags = ioctl_getflags(&dir)?;
@@ -346,7 +346,7 @@ fn touch(path: &Path, (seconds, nanos): (i64, u32)) -> io::Result<()> {
     Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// acl(5) as Linux stores it: version 2, then tag, permissions and id of each entry.
+/// An ACL (acl(5)) as Linux stores it: version 2, then tag, permissions and id of each entry.
 fn acl(mode: u32) -> Vec<u8> {
     const NO_ID: u32 = u32::MAX;
     let entries = [

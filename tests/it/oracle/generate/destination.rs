@@ -1,9 +1,9 @@
-//! What is at the destination before, and which of it is in the way.
+//! The previous contents of the destination, including entries that are in the way.
 
 use super::{ABSOLUTE, Draw, FOREIGN, Kind, Node, Theme, is_below, join, parent};
 
 impl Draw {
-    /// Makes the destination and says how it is typed.
+    /// Creates the destination, and returns it as it is typed.
     pub(super) fn destination(&mut self, cwd: &str, copies: &[(Vec<u8>, Vec<u8>)], mkpath: bool) -> Vec<u8> {
         let up = if cwd.is_empty() { "" } else { "../" };
         let slash = if self.random.percent(50) { "/" } else { "" };
@@ -50,7 +50,7 @@ impl Draw {
         format!("{up}d{slash}").into()
     }
 
-    /// A copy of a tree that has gone its own way since.
+    /// Adds a copy of a tree that was changed since.
     pub(super) fn copy(&mut self, from: &[u8], to: &[u8], alike: u64) {
         let mut above = Vec::new();
         for name in parent(to).split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
@@ -84,7 +84,7 @@ impl Draw {
         }
     }
 
-    /// The node after something happened to it; `None` if it is gone.
+    /// The node after a change; `None` if it was removed.
     fn changed(&mut self, mut node: Node) -> Option<Node> {
         let dir = parent(&node.path).to_vec();
         match self.random.below(12) {
@@ -121,7 +121,7 @@ impl Draw {
                 }
             }
             _ => {
-                // Another type; what would have been in a directory is left out by itself.
+                // Another type; contents of a former directory are left out automatically.
                 node.kind = match self.random.below(6) {
                     0 | 1 if !node.is_dir() => Kind::Dir,
                     2 => Kind::Symlink(self.target(&dir)),
@@ -134,7 +134,7 @@ impl Draw {
         Some(node)
     }
 
-    /// Makes some directories ones in which nothing can be made or removed.
+    /// Makes some directories immutable.
     fn obstruct(&mut self) {
         let dirs: Vec<usize> =
             (0..self.world.nodes.len()).filter(|&at| is_below(&self.world.nodes[at].path, b"d")).collect();

@@ -1,4 +1,4 @@
-//! How the sources are typed.
+//! The forms in which sources are typed.
 
 use super::{ABSOLUTE, Draw, Forms, Kind, Theme, join, parent};
 
@@ -36,7 +36,7 @@ impl Draw {
             typed.push(format!("{top}{}", if content { "/" } else { "" }).into());
         }
         if self.random.percent(if self.theme == Some(Theme::Sources) { 25 } else { 4 }) {
-            // Another of the same name.
+            // Another source of the same name.
             let inside = join(b"out", tops[0].as_bytes());
             let node = self.node(&inside, Kind::Dir);
             self.world.add(node);
@@ -54,7 +54,7 @@ impl Draw {
         Forms { cwd: String::new(), typed, copies }
     }
 
-    /// Some of what is in a source, each as an argument.
+    /// Some entries of a source, each as an argument.
     fn children(&mut self, top: &str) -> Forms {
         let mut names: Vec<Vec<u8>> = self
             .world
@@ -68,7 +68,7 @@ impl Draw {
             names.remove(at);
         }
         let copies = names.iter().map(|path| (path.clone(), join(b"d", &path[top.len() + 1..]))).collect();
-        // A colon makes a host of it.
+        // A colon would make a host of the name.
         let typed = names.into_iter().map(|path| [b"./", &path[..]].concat()).collect();
         Forms { cwd: String::new(), typed, copies }
     }
@@ -83,7 +83,7 @@ impl Draw {
                 _ if all.is_empty() => b"s".to_vec(),
                 _ => self.random.pick(&all).clone(),
             };
-            // Where the part begins that is sent.
+            // The position at which the part that is sent begins.
             let slashes: Vec<usize> = (0..path.len()).filter(|&at| path[at] == b'/').collect();
             let mut argument =
                 match (self.random.below(if self.theme == Some(Theme::Chain) { 5 } else { 6 }), slashes.is_empty()) {
@@ -105,7 +105,7 @@ impl Draw {
                         copies.push((path.clone(), join(b"d", &path[at + 1..])));
                         [&[ABSOLUTE, b'/'], &path[..at], b"/./", &path[at + 1..]].concat()
                     }
-                    // All that is above the world comes along.
+                    // All directories above the world are sent too.
                     (4, _) => [&[ABSOLUTE, b'/'], &path[..]].concat(),
                     _ => {
                         copies.push((path.clone(), join(b"d", &path)));

@@ -1,4 +1,4 @@
-//! From a seed to a case: nasty trees, destinations that disagree with them, and options that disagree with both.
+//! Generates a case from a seed: difficult trees, destinations that conflict with them, and options that conflict with both.
 
 mod destination;
 mod forms;
@@ -17,7 +17,7 @@ use options::{SPECIAL_PERCENT, add_special, add_theme, base};
 
 pub use options::is_native;
 
-/// Names that filters and several trees have in common.
+/// Names that occur in filters and in several trees.
 #[rustfmt::skip] // A table.
 const NAMES: &[&str] = &[
     "a", "b", "c", "d", "sub", "dir", "tmp", "cache", "core", "x.o", "y.o", "z.c", "w.c", "f1", "f2", "f3", "keep",
@@ -29,7 +29,7 @@ const ODD_NAMES: &[&[u8]] = &[
     b"[ab]", b"?", b"back\\slash", b"quo'te", b"dq\"", b"$HOME", b"`id`", b"!", b"a:b", b"\\#012", b"tab\t", b"~",
     b"...", b"\xc3\xa4", b"- x", b"\x01", b"{a,b}", b"%n", b"@",
 ];
-/// What rsync, and what reads its lines, says.
+/// Texts that rsync prints, or that programs look for in its output.
 #[rustfmt::skip] // A table.
 const WORDS_OF_RSYNC: &[&[u8]] = &[
     b"[receiver]", b"[generator]", b"[sender]", b"a -> b", b" -> ", b"x failed: y", b" failed: ", b"(13)", b"(code 23)",
@@ -39,10 +39,10 @@ const WORDS_OF_RSYNC: &[&[u8]] = &[
     b"a\nrsync: x", b"sent 1 bytes", b"a => b", b"symlink has no referent: \"a\"", b".a.AbCdEf", b"a is uptodate",
 ];
 
-/// How standard input is named.
+/// The names of standard input.
 const STDIN: &[&str] = &["=-", "merge -", "/dev/stdin", "/dev/fd/0"];
 
-/// The case of a seed in another place, where that makes sense.
+/// The case of a seed in another place, if that makes sense.
 pub fn case_in(place: Place, seed: u64) -> Case {
     let mut case = case(seed);
     let is_d = case.destination.strip_suffix(b"/").unwrap_or(&case.destination).ends_with(b"d");
@@ -55,13 +55,13 @@ pub fn case_in(place: Place, seed: u64) -> Case {
         case.world.add(Node::new("d", Kind::Dir));
     }
     if place == Place::OtherUser {
-        // Its own, as a home is.
+        // It belongs to the other user, like a home directory.
         case.world.nodes.iter_mut().filter(|node| node.path == b"d").for_each(|node| node.owner = (65534, 65534));
     }
     case
 }
 
-/// A case for the first pass: mostly with options that it goes together with, and a destination that has little.
+/// A case for the first pass: mostly with options that allow one, and a destination with little contents.
 pub fn for_first_pass(case: Case) -> Case {
     let mut random = Random::new(case.seed);
     let mut case = case;
@@ -85,7 +85,7 @@ pub fn for_first_pass(case: Case) -> Case {
     case
 }
 
-/// The case of a seed with its sources on another machine: and without the options that one rsync does there.
+/// The case of a seed with its sources on another machine, and without options that are left to one rsync then.
 pub fn case_pulled(place: Place, seed: u64) -> Case {
     let mut case = case(seed);
     case.place = place;
@@ -102,7 +102,7 @@ pub fn case_pulled(place: Place, seed: u64) -> Case {
             case.options.push(vec!["-H".into()]);
         }
     }
-    // rsync 3.5.0 waits for ever in a pull where links are to be made of what had no place for its temporary file.
+    // In a pull, rsync 3.5.0 waits forever if links are to be made to a file for whose temporary file there was no space.
     if case.has_letter('H') {
         case.options.retain(|group| !group.iter().any(|word| word.starts_with("--temp-dir")));
     }
@@ -114,7 +114,7 @@ pub fn case_pulled(place: Place, seed: u64) -> Case {
     if place == Place::Pulled && one && !case.options.iter().any(deletes) && random.percent(50) {
         case.options.push(vec![random.pick(DELETES).to_owned()]);
     }
-    // Rsyncs that delete are held in a source that is sent without its name.
+    // Rsyncs that delete can only be held in a source that is sent without its name.
     if place == Place::Pulled && case.options.iter().any(deletes) && random.percent(80) {
         case.sources.truncate(1);
         case.sources.iter_mut().filter(|source| !source.ends_with(b"/")).for_each(|source| source.push(b'/'));
@@ -123,7 +123,7 @@ pub fn case_pulled(place: Place, seed: u64) -> Case {
     case
 }
 
-/// The case of a seed whose sources two hosts see.
+/// The case of a seed with sources that two hosts see.
 pub fn case_by_hosts(place: Place, seed: u64) -> Case {
     let mut case = case(seed);
     case.place = place;
@@ -136,11 +136,11 @@ pub fn case_by_hosts(place: Place, seed: u64) -> Case {
     case
 }
 
-/// What several rsyncs delete with.
+/// Options with which several rsyncs delete.
 const DELETES: &[&str] =
     &["--delete", "--del", "--delete-during", "--delete-delay", "--delete-after", "--delete-excluded"];
 
-/// Whether several rsyncs pull with this word.
+/// Whether several rsyncs pull with this option.
 fn is_pulled_by_several(word: &str, place: Place) -> bool {
     const ALONE: &[&str] = &["-L", "-k", "-K", "-R", "-m", "-x", "-xx", "-F", "-FF", "-C", "-d"];
     #[rustfmt::skip] // A table.
@@ -152,32 +152,32 @@ fn is_pulled_by_several(word: &str, place: Place) -> bool {
     deletes || !ALONE.contains(&word) && !BEGIN_ALONE.iter().any(|begin| word.starts_with(begin))
 }
 
-/// What a case is drawn from.
+/// The state while a case is drawn.
 struct Draw {
     random: Random,
     world: World,
     nobody: bool,
-    /// Symbolic links that lead round in circles would never end.
+    /// Whether links are followed: then symbolic links must not form loops, which would never end.
     follows: bool,
     attributes: bool,
     locked: bool,
-    /// Options that write into a file that is there: what has several names at the destination then depends on the order.
+    /// Whether options write into existing files: then the result for files with several names at the destination depends on the order.
     in_place: bool,
-    /// Names with what rsync says in them, of a hundred.
+    /// How many names of a hundred contain texts that rsync prints.
     spoken: u64,
     theme: Option<Theme>,
-    /// rsync may wait for ever for the first of some names that could not be made.
+    /// Whether hard links are preserved: rsync may wait forever for the first of several names if it could not be created.
     hard_links: bool,
 }
 
-/// Things that go wrong only together: a part of the cases has all of them.
+/// Situations that only go wrong together: some cases have all parts of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Theme {
-    /// `-R`, and modes in the chain of directories above and below a source.
+    /// `-R`, and modes in the directories above and below a source.
     Chain,
-    /// Names with rsync's words, files that cannot be read, deletion.
+    /// Names with rsync's texts, unreadable files, deletion.
     Words,
-    /// Directories at the destination in which nothing can be made.
+    /// Directories at the destination in which nothing can be created.
     Obstructed,
     /// Links that are followed, and rules for directories.
     Links,
@@ -191,7 +191,7 @@ impl Theme {
     const ALL: [Theme; 6] = [Theme::Chain, Theme::Words, Theme::Obstructed, Theme::Links, Theme::Rules, Theme::Sources];
 }
 
-/// How the sources are typed.
+/// The form in which the sources are typed.
 struct Forms {
     cwd: String,
     typed: Vec<Vec<u8>>,
@@ -283,7 +283,7 @@ impl Draw {
             stdin = from_stdin.map(|word| if word.starts_with("--files-from") { "list" } else { "rules" }.to_owned());
         }
         let entries = self.world.below(b"s").count() as u64;
-        // A launch costs 10 ms of processor time: not too many of them.
+        // A launch costs 10 ms of processor time, so there must not be too many.
         let files = self.random.skewed((entries / 25).max(1), 20.max(entries / 25));
         let bytes = self.random.percent(35).then(|| self.random.pick(&[1, 500, 3000, 20_000, 200_000]));
         let processes = 1 + self.random.below(4);
@@ -311,7 +311,7 @@ impl Draw {
         self.world.add(Node::new(path, Kind::Dir));
     }
 
-    /// What links and arguments that leave the sources can reach.
+    /// Creates targets outside of the sources for links and arguments.
     fn make_outside(&mut self) {
         self.dir(b"out");
         self.world.add(Node::new("out/f", Kind::File { letter: b'o', size: 10 }));
@@ -333,7 +333,7 @@ impl Draw {
         (seconds, if random.percent(50) { 0 } else { random.below(1_000_000_000) as u32 })
     }
 
-    /// A node with drawn attributes.
+    /// A node with random attributes.
     fn node(&mut self, path: &[u8], kind: Kind) -> Node {
         let mut node = Node::new(path, kind);
         self.draw_attributes(&mut node);
@@ -381,7 +381,7 @@ impl Draw {
         }
     }
 
-    /// A free name in a directory, with its path.
+    /// An unused name in a directory, with its path.
     fn free(&mut self, dir: &[u8]) -> Vec<u8> {
         loop {
             let path = join(dir, &self.name());
@@ -395,13 +395,13 @@ impl Draw {
         }
     }
 
-    /// Adds so many entries somewhere below a directory.
+    /// Adds this number of entries below a directory.
     fn grow(&mut self, top: &[u8], count: u64) {
         let mut dirs: Vec<Vec<u8>> = vec![top.to_vec()];
         dirs.extend(self.world.below(top).filter(|node| node.is_dir()).map(|node| node.path.clone()));
         let dir_percent = self.random.pick(&[10, 25, 25, 40]);
         for _ in 0..count {
-            // Some directories become deep, some large.
+            // Makes some directories deep, and some large.
             let at = if self.random.percent(35) { dirs.len() - 1 } else { self.random.index(dirs.len()) };
             let dir = dirs[at].clone();
             let path = self.free(&dir);
@@ -450,14 +450,14 @@ impl Draw {
         }
     }
 
-    /// Something that can have one more name: mostly of the same tree.
+    /// An entry that can get another name, mostly in the same tree.
     fn linkable(&mut self, top: &[u8]) -> Option<Vec<u8>> {
         let at_destination = top.starts_with(b"d");
         if at_destination && self.in_place && !self.random.percent(8) {
             return None;
         }
         let anywhere = self.random.percent(if self.theme == Some(Theme::Sources) { 40 } else { 10 });
-        // A destination that shares inodes with its source would change it.
+        // If a destination shared inodes with its source, the copy would change the source.
         let is_source = |path: &[u8]| at_destination && !is_below(path, b"d") && !is_below(path, b"ref");
         let good = |node: &&Node| {
             let named = !matches!(node.kind, Kind::Dir | Kind::Link(_));
@@ -493,7 +493,7 @@ impl Draw {
         }
     }
 
-    /// Names that mean something to the options.
+    /// Adds names that have a meaning for the options.
     fn marked_names(&mut self, tops: &[&str], options: &[Vec<String>]) {
         let has = |prefix: &str| options.iter().flatten().any(|word| word.starts_with(prefix));
         let mut dirs = Vec::new();
@@ -553,7 +553,7 @@ impl Draw {
         }
     }
 
-    /// Takes away symbolic links that, if they are followed, lead to directories they lie in or to other such links.
+    /// Removes symbolic links that, if followed, lead to directories that contain them or to other such links.
     fn cut_circles(&mut self) {
         let resolve = |node: &Node| -> Option<Vec<u8>> {
             let Kind::Symlink(target) = &node.kind else { return None };
@@ -593,7 +593,7 @@ impl Draw {
         self.world.has_dir(path) && path.contains(&b'/') && !self.world.below(path).any(links)
     }
 
-    /// Files that options name: rules, and a list of names in the first source.
+    /// Creates files that options name: rules, and a list of names in the first source.
     fn option_files(&mut self, cwd: &str, typed: &[Vec<u8>]) {
         let rules = self.random.pick(&[
             "*.o\n",

@@ -1,15 +1,15 @@
-//! Which options a case has.
+//! The options of a case.
 
 use super::{Random, Theme};
 
-/// So many of the cases have options that need more than being handed on.
+/// The percentage of cases with options that multi-sync has to understand.
 pub(super) const SPECIAL_PERCENT: u64 = 65;
 
 pub(super) fn words(text: &str) -> Vec<String> {
     shell_words::split(text).expect("the tables are quoted well")
 }
 
-/// Options whose effect is in one entry.
+/// Options that affect each entry separately.
 #[rustfmt::skip] // A table.
 const MORE: &[&str] = &[
     "--inplace", "-u", "-c", "--size-only", "-I", "--existing", "--ignore-existing", "--no-p", "--chmod=D2755,F640",
@@ -24,12 +24,12 @@ const MORE: &[&str] = &[
     "--no-implied-dirs", "--copy-devices", "--drop-D",
 ];
 
-/// Whether a group is one whose effect is in one entry.
+/// Whether a group is one of these options.
 pub fn is_native(group: &[String]) -> bool {
     MORE.iter().any(|text| words(text) == group)
 }
 
-/// Letters, and options whose effect is in one entry.
+/// Single letters, and options that affect each entry separately.
 pub(super) fn base(random: &mut Random, nobody: bool) -> Vec<Vec<String>> {
     const LETTERS: &[&str] =
         &["-rlt", "-r", "-rp", "-rtp", "-rl", "-rlptgoD", "-rltD", "-aA", "-aX", "-aAX", "-aS", "-rlptE", "-rE"];
@@ -44,7 +44,7 @@ pub(super) fn base(random: &mut Random, nobody: bool) -> Vec<Vec<String>> {
     for _ in 0..count {
         let group = words(random.pick(MORE));
         let needs_root = ["--chown", "--usermap", "--groupmap"].iter().any(|prefix| group[0].starts_with(prefix));
-        // Without -o and -g rsync stores owners that nobody has set.
+        // Without -o and -g rsync stores owners that were never set.
         let undefined = group[0] == "--fake-super" && !letters.contains('a') && !letters.contains('o');
         let undefined = undefined || group[0] == "--no-o" && options.iter().any(|other| other[0] == "--fake-super");
         let in_vain = needs_root && nobody && !random.percent(10);
@@ -125,7 +125,7 @@ fn add(options: &mut Vec<Vec<String>>, groups: &[&str]) {
     }
 }
 
-/// What goes with a theme.
+/// Adds options for a theme.
 pub(super) fn add_theme(random: &mut Random, options: &mut Vec<Vec<String>>, theme: Theme) {
     const DELETES: &[&str] = &["--delete", "--delete-before", "--delete-after", "--delete-delay", "--delete-excluded"];
     let mut more: Vec<&str> = Vec::new();
