@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets on stable: on the committed corpus, on mixtures of it, and on random bytes.
+//! The bodies of the fuzz targets, run with stable Rust: over the committed corpus, mixtures of it, and random bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ macro_rules! drive {
 }
 
 const MANY: u32 = 4096;
-/// Where each starts rsync.
+/// The number of cases for targets that start rsync for each case.
 const FEW: u32 = 64;
 
 #[path = "../fuzz/bodies/bucket.rs"]
@@ -81,7 +81,7 @@ fn word_of_a_command_line() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Rules of few letters, so that they meet, in files whose lines end in any way; `\u{1}` stands for a NUL.
+/// Rules made of few letters, so that they interact, in files with all kinds of line ends; `\u{1}` stands for a NUL.
 fn word_with_rules() -> impl Strategy<Value = String> {
     let rule = || "[-+#;]{0,1}[ _]{0,1}/{0,1}[ab]{1,2}[*?/]{0,1}[ab]{0,1}/{0,1}";
     let end = "[\n\n\n\r\u{1}]";
@@ -118,7 +118,7 @@ fn drive(name: &str, cases: u32, check: fn(&[u8])) {
     proptest!(config(cases), |(data in input)| check(&data));
 }
 
-/// Failures are kept as corpus files with a name, not as seeds.
+/// Failures are saved as named corpus files, not as seeds.
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -1,4 +1,5 @@
-//! Several addresses of one machine: launches go through all of them, one that is lost loses nothing, and what does not lead to one directory is refused.
+//! Several addresses of one machine: launches go through all of them, the loss of one loses no data, and addresses that do not lead to the same directory are
+//! refused.
 //!
 //! The addresses are sshds and daemons on addresses of this machine, or behind links of their own.
 
@@ -49,12 +50,13 @@ fn expect_equal(work: &Work, ran: &Run) {
     assert!(there == here, "{differ:?}: {}", ran.report());
 }
 
-/// rsync takes times within one second for the same: what is made in the second in which the source was made may keep its own.
+/// Makes the times of the source older. rsync regards times within one second as equal, so that entries created in the same second as the source may keep
+/// their own time.
 fn age(work: &Work) {
     run(sh(work, "find src -depth -exec touch -d @1000000000 {} +")).expect_code(0);
 }
 
-/// Buckets that `--stats` tells of an address.
+/// The number of buckets that `--stats` reports for an address.
 #[track_caller]
 fn buckets(ran: &Run, address: &str) -> u64 {
     let text = ran.stdout_text();
@@ -76,7 +78,7 @@ fn launches_go_through_all_addresses() {
     for (from, to, more) in [
         (format!("{{lab21,lab22}}:{src}"), "D".to_owned(), "-t"),
         ("src/".to_owned(), format!("lab{{21..22}}:{dest}"), "-t"),
-        // No shell answers where rsync is called otherwise.
+        // With another command for rsync, no shell answers.
         (format!("lab2{{1,2}}:{src}"), "D".to_owned(), "--rsync-path=/usr/bin/rsync"),
     ] {
         let words = ["-p", "4", "-f", "20", "--stats", "rsync", "-a", more, &from, &to];
@@ -137,7 +139,7 @@ fn what_does_not_lead_to_one_directory_is_refused() {
     assert!(servers.iter().all(|server| !server.folder().join("new").exists()));
 }
 
-/// Machines that share a file system are not one: a file that is made through one has to be seen through the other.
+/// Machines that share a file system are different machines: a file that is created through one must be visible through the other.
 #[test]
 fn of_two_machines_a_file_tells() {
     let work = Work::new();
@@ -169,7 +171,7 @@ fn an_address_that_is_lost_loses_nothing() {
     let words = ["-p", "4", "-f", "1", "--stats", "rsync", "-a", "--bwlimit=30000", &from, "D"];
     let mut started = start(copy(&work, &rsh, &words));
     started.wait_for("files in transfer", SOON, |_| temporary_files(&work.join("D")).len() > 1);
-    // The one that was scanned through.
+    // The machine through which the tree was scanned.
     let victim = servers.remove(0);
     let pid = Pid::from_raw(victim.pid() as i32).unwrap();
     kill_process(pid, rustix::process::Signal::STOP).unwrap();
@@ -178,7 +180,7 @@ fn an_address_that_is_lost_loses_nothing() {
     let ran = started.finish(SOON).expect_code(0);
     assert!(ran.stderr_text().contains("lab26 is set aside"), "{}", ran.report());
     for left in temporary_files(&work.join("D")) {
-        // That changes the time of its directory, which is not what is compared.
+        // Creating the file changes the time of its directory, which is not compared.
         let dir = fs::File::open(left.parent().unwrap()).unwrap();
         let time = dir.metadata().unwrap().modified().unwrap();
         fs::remove_file(left).unwrap();
@@ -188,7 +190,7 @@ fn an_address_that_is_lost_loses_nothing() {
     assert!(buckets(&ran, "lab27") > 20, "{}", ran.report());
 }
 
-/// One that was lost and answers again may lead to another machine by then.
+/// An address that was lost and answers again may lead to another machine by then.
 #[test]
 fn an_address_that_comes_back_has_to_lead_to_the_same_directory() {
     for elsewhere in [false, true] {
@@ -196,7 +198,7 @@ fn an_address_that_comes_back_has_to_lead_to_the_same_directory() {
         tree(&work, 120);
         work.file("other/src/wrong", "of another machine");
         let top = work.path().display().to_string();
-        // The first launch through it cuts it. When it was asked once it is there again, and a login may begin somewhere else.
+        // The first launch through this address breaks it. After one question it works again, but a login may begin in another directory.
         let begins = if elsewhere { "other" } else { "." };
         let script = format!(
             "#!/bin/sh\nat=$1; shift; cd '{top}'\nif [ $at = a ]; then\n\
@@ -242,7 +244,7 @@ fn daemons_have_addresses_too() {
     }
 }
 
-/// Three links of 100 Mbit/s, one of which is cut in the middle, and says nothing any more.
+/// Three links of 100 Mbit/s, one of which is cut in the middle of the copy, without any error message.
 #[test]
 #[ignore = "takes a minute: cargo test --test it addresses:: -- --ignored --nocapture"]
 fn three_links_are_nearly_three_times_one() {

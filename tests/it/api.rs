@@ -1,4 +1,5 @@
-//! The public API is what `docs/api.txt` lists: a change of it is seen in a review. `UPDATE_API=1 cargo test --test it api::` writes the list anew.
+//! The public API is what `docs/api.txt` lists, so that each change of it is seen in a review. `UPDATE_API=1 cargo test --test it api::` writes the list
+//! again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -45,7 +46,7 @@ fn signatures_name_public_types_and_no_other_crate() {
             }
         }
     }
-    // A path that is written out needs no import.
+    // Paths with the crate's name are found too, because they need no import.
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let dependencies = manifest.split("[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
     for other in dependencies.lines().filter_map(|line| line.split_once(" = ")) {
@@ -62,9 +63,9 @@ fn signatures_name_public_types_and_no_other_crate() {
 struct Api {
     sources: Sources,
     lines: Vec<String>,
-    /// What is listed: module and name where it is defined.
+    /// The items that are listed: module and name where they are defined.
     listed: BTreeSet<(String, String)>,
-    /// Names in signatures, with the module in which they are written.
+    /// Names in signatures, with the module that contains the signature.
     named: BTreeSet<(String, String)>,
 }
 
@@ -172,12 +173,12 @@ impl Api {
         let name = path.rsplit_once("::").map_or(path, |(_, name)| name).to_owned();
         signature.ident = syn::Ident::new(&name, proc_macro2::Span::call_site());
         let text = self.shown(module, signature.to_token_stream());
-        // How a value is bound inside is nobody's business.
+        // `mut` in a parameter is not part of the API.
         let text = text.replacen(&format!("fn {name}"), &format!("fn {path}"), 1).replace("(mut self", "(self");
         self.lines.push(format!("{indent}{text}"));
     }
 
-    /// What is implemented for a type, wherever in the crate that is.
+    /// The implementations for a type, wherever they are in the crate.
     fn implementations(&mut self, of: &(String, String), path: &str) {
         let mut lines = Vec::new();
         std::mem::swap(&mut lines, &mut self.lines);
@@ -220,7 +221,7 @@ impl Api {
         self.lines.extend(lines);
     }
 
-    /// Tokens as they are usually written. Remembers the names in them.
+    /// Formats tokens in the usual way, and remembers the names in them.
     fn shown(&mut self, module: &str, tokens: TokenStream) -> String {
         if !module.is_empty() {
             names(tokens.clone(), &mut |name| {
@@ -233,7 +234,7 @@ impl Api {
     }
 }
 
-/// Calls `each` with every name that begins as types do.
+/// Calls `each` with every name that begins like the name of a type.
 fn names(tokens: TokenStream, each: &mut dyn FnMut(String)) {
     for token in tokens {
         match token {
@@ -249,7 +250,7 @@ fn after_lifetime(text: &str) -> bool {
     last.is_some_and(|last| last.starts_with('\'') && last.len() > 1)
 }
 
-/// With spaces where a person would put them.
+/// Formats tokens with spaces where a person would put them.
 fn write(tokens: TokenStream, text: &mut String) {
     use proc_macro2::{Delimiter, Spacing};
     for token in tokens {

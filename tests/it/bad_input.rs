@@ -1,4 +1,4 @@
-//! Bad input is refused before anything is written: with rsync's exit code, a message that names the culprit, and what to do.
+//! Bad input is refused before anything is written: with rsync's exit code, a message that names the culprit, and a remedy.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::support::command::{Run, as_nobody, multi_sync, rsync, run};
 use crate::support::twin::{fake_rsync, faked_rsync, snapshot};
 use crate::support::work::{Work, set_mode};
 
-/// Folders that a refused command must leave as they are: a source, a destination with content, a place for buckets.
+/// Folders that a refused command must not change: a source, a destination with contents, a place for buckets.
 fn scene() -> Work {
     let work = Work::public();
     for file in ["src/a", "src/sub/b", "dest/old", "file"] {
@@ -19,7 +19,7 @@ fn scene() -> Work {
     work
 }
 
-/// Runs and checks that nothing at all has changed in the work folder, and what was said.
+/// Runs a command, and checks that nothing at all has changed in the work folder, and that the message is right.
 fn refused(work: &Work, command: Command, code: i32, culprit: &str) -> Result<Run, String> {
     let before = snapshot(work.path());
     let ran = run(command);
@@ -110,11 +110,11 @@ fn words_that_mean_nothing() {
     check(failed);
 }
 
-/// Not all of it can be known before a launch; then rsync's own message and exit code come through.
+/// Not everything can be known before a launch. In these cases the user gets rsync's own message and exit code.
 #[test]
 fn values_that_rsync_itself_refuses() {
     let work = scene();
-    // Nothing has to be made before the first launch that copies.
+    // Then nothing has to be created before the first launch that copies.
     work.file("dest/sub/b", "other");
     let mut failed = Vec::new();
     for (options, culprit) in [
@@ -264,7 +264,7 @@ fn an_rsync_that_cannot_be_used() {
             Err(why) => failed.push(why),
         }
     }
-    // A version that lacks an option the user gave is told before the copy.
+    // If the installed rsync lacks an option of the user, this is reported before the copy.
     let mut command = multi_sync(&work);
     command.args(["-f", "1", "-r", "-a --mkpath", "src/", "dest"]);
     let script = "#!/bin/sh\necho \"rsync: $*: unknown option\" >&2\nexit 1\n";
@@ -338,14 +338,14 @@ fn help_and_version_need_nothing() {
             }
         }
     }
-    // The help of a refused command starts no rsync either.
+    // The help of a refused command must not start rsync either.
     let mut command = multi_sync(&work);
     command.args(["-p", "0", "src/", "dest"]);
     fake_rsync(&mut command, &work, &format!("echo >{}/started", work.path().display()));
     run(command).expect_code(1).expect(!work.join("started").exists(), "no rsync was started");
 }
 
-/// Nobody has asked for it by name: where it cannot be used another place will do.
+/// A temporary folder that the user has not named: if it cannot be used, another place is used.
 #[test]
 fn a_temporary_folder_that_cannot_be_used() {
     let work = Work::public();
@@ -369,7 +369,7 @@ fn a_temporary_folder_that_cannot_be_used() {
             assert!(!gone.exists() && fs::read_dir(&closed).unwrap().next().is_none());
         }
     }
-    // A place with a name is meant.
+    // A place that the user has named is not replaced.
     let mut command = multi_sync(&work);
     command.args(["-p", "3", "-f", "4", "-b", "gone", "src/", "dest"]);
     run(command).expect_code(1);

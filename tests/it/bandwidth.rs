@@ -1,4 +1,4 @@
-//! `--bwlimit` is the total of all that runs, and what runs alone has all of it.
+//! `--bwlimit` is the total for all running rsyncs, and a single running rsync gets all of it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,7 +7,7 @@ use crate::support::command::{Run, multi_sync, run};
 use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 
-/// A large file beside directories of small ones.
+/// A large file next to directories of small ones.
 fn grow(work: &Work) {
     work.file("src/large", vec![7; 3_000_000]);
     for number in 0..24 {
@@ -15,7 +15,7 @@ fn grow(work: &Work) {
     }
 }
 
-/// What each launch had of the limit, with its words, after a look at what ran at the same time.
+/// The share of the limit of each launch, with its arguments. Also checks the sum of the launches that ran at the same time.
 fn shares(ran: &Run, log: &str, limit: u64) -> Vec<(u64, String)> {
     let mut running: HashMap<&str, u64> = HashMap::new();
     let mut shares = Vec::new();
@@ -54,7 +54,7 @@ fn the_largest_gets_nearly_all_and_the_total_holds() {
     assert_eq!(fs::read_dir(work.join("D/d5")).unwrap().count(), 4);
 }
 
-/// It is one rsync's for everything as well, in whose seconds more than its limit may pass.
+/// The limit also holds for a single rsync that does everything. In single seconds rsync may exceed its limit, so it gets a little less.
 #[test]
 fn one_rsync_for_everything_is_told_a_little_less() {
     let work = Work::new();

@@ -1,4 +1,4 @@
-//! Runs in batch jobs of a real Slurm: submitted from a login node, followed, queued again until all is copied.
+//! Runs in batch jobs of a real Slurm: submitted from a login node, followed, and queued again until everything is copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn slurm(nodes: usize, more: &str) -> Option<Slurm> {
     Slurm::start_with(nodes, more).map_err(|why| support::skip(&support::this_test(), &why)).ok()
 }
 
-/// On a login node.
+/// A command as typed on a login node.
 fn login(slurm: &Slurm, work: &Work, words: &[&str]) -> Command {
     let mut command = multi_sync(work);
     command.args(words).env("SLURM_CONF", slurm.configuration()).env_remove("SLURM_JOB_ID");
@@ -49,7 +49,7 @@ fn a_copy_is_submitted_and_watched_until_its_end() {
     let Some(slurm) = slurm(1, "") else { return };
     let work = Work::new();
     tree(&work, 60);
-    // Whatever it is called.
+    // With an odd name.
     let runs = "r u%j's\\n";
     work.dir(runs);
     let words = ["--submit", "--time", "5m", "--sbatch", "--comment='a # b'", "-p", "2", "-b", runs];
@@ -65,7 +65,7 @@ fn a_copy_is_submitted_and_watched_until_its_end() {
     let printed = fs::read_to_string(dir.join("job.out")).unwrap();
     assert!(printed.contains("job 1 of Slurm: 1 node of it copies, with 2 rsyncs at once"), "{printed}");
     assert_eq!(slurm.ask("scontrol", &["show", "job", "1"]).matches("Comment=a # b").count(), 1, "it is the user's");
-    // How it ended is known later too.
+    // The result is also available later.
     let mut follows = login(&slurm, &work, &["status", "--follow"]);
     follows.arg(&dir);
     let ran = run_within(follows, SOON).expect_code(0);
@@ -75,7 +75,7 @@ fn a_copy_is_submitted_and_watched_until_its_end() {
     assert!(run_within(again, SOON).expect_code(1).stderr_text().contains("was not submitted"));
 }
 
-/// A folder with stand-ins for Slurm's commands, before all others.
+/// Puts stand-ins for Slurm's commands first in `PATH`.
 fn with_stand_ins(work: &Work, command: &mut Command, sbatch: &str) {
     let path = work.file("bin/sbatch", format!("#!/bin/sh\n[ \"$1\" != --version ] || exit 0\n{sbatch}\n"));
     set_mode(&path, 0o755);
@@ -155,7 +155,7 @@ fn a_job_that_sbatch_does_not_name_keeps_its_directory() {
     );
 }
 
-/// Not for one that ended well, which removes its own.
+/// Except for a run that ended well, because that removes its own directory.
 #[test]
 fn a_run_whose_directory_is_gone_is_not_taken_for_done() {
     let work = Work::new();
@@ -174,7 +174,7 @@ fn a_run_whose_directory_is_gone_is_not_taken_for_done() {
     fs::rename(work.join("runs"), work.join("away")).unwrap();
     let ran = follows.finish(SOON).expect_code(23);
     assert!(ran.stderr_text().contains("scontrol show job 17"), "{}", ran.report());
-    // What the user has asked for here counts, and what was not said is the environment's.
+    // Options of the user override environment variables; the other variables stay.
     let env = fs::read_to_string(work.join("env")).unwrap();
     assert!(!env.contains("SBATCH_PARTITION") && env.contains("SBATCH_TIMELIMIT=7"), "{env}");
 }
@@ -215,7 +215,7 @@ fn a_copy_that_takes_several_limits_needs_no_hand() {
     let work = Work::new();
     slow_tree(&work);
     work.dir("runs");
-    // The smallest limit is a minute, and all takes three of them.
+    // Slurm's smallest limit is a minute, and the whole copy takes three.
     let words = ["--submit", "--nodes", "3", "--time", "1", "-b", "runs", "-f", "1"];
     let mut submits = login(&slurm, &work, &words);
     submits.args(["-r", "-a --bwlimit=100", "src/", "D"]);
@@ -227,7 +227,7 @@ fn a_copy_that_takes_several_limits_needs_no_hand() {
     let printed = fs::read_to_string(dir.join("job.out")).unwrap();
     let parts = printed.matches("has job 1 queued again").count();
     assert!(parts >= 2, "{parts} {printed}");
-    // Each bucket was done once.
+    // Each bucket was copied once.
     let journal = fs::read_to_string(dir.join("journal.jsonl")).unwrap();
     let records = journal.lines().map(|line| serde_json::from_str(line.split_once(' ').unwrap().1).unwrap());
     let done = records.filter(|record: &serde_json::Value| record["is"] == "done");
@@ -257,7 +257,7 @@ fn who_watches_may_go_and_come_back() {
     twice.arg(&dir);
     let twice = run_within(twice, SOON).expect_code(1);
     assert!(twice.stderr_text().contains("job 1 goes on"), "{}", twice.report());
-    // An administrator has it queued again, and it is followed until it is at its end.
+    // An administrator queues the job again, and it is followed until its end.
     let mut follows = login(&slurm, &work, &["status", "--follow"]);
     follows.arg(&dir);
     let watching = start(follows);
@@ -324,7 +324,7 @@ fn example(heading: &str) -> String {
     below.split("```").nth(1).unwrap().strip_prefix("sh\n").unwrap().to_owned()
 }
 
-/// As they stand there, but for paths, and for numbers that these small nodes do not have.
+/// The commands of the page, except for paths, and for numbers that are too large for these small nodes.
 #[test]
 #[ignore = "waits for most of a minute: cargo test --test it batch:: -- --ignored"]
 fn the_examples_of_the_documentation_do_what_it_says() {
@@ -402,7 +402,7 @@ fn a_job_in_which_nothing_comes_to_its_end_is_not_queued_again_for_ever() {
         ]);
         run_within(command, SOON).expect_code(code)
     };
-    // A run of another job, begun by the same words.
+    // A run of another job that was begun with the same arguments.
     let other = part("0", 30);
     let others = only_run(&work.join("runs"));
     fs::write(others.join("job.id"), "16\n").unwrap();

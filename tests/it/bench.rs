@@ -1,4 +1,4 @@
-//! The benchmark tells no time of a copy that is not right, says what it measured on, and leaves nothing.
+//! The benchmark reports no time of a wrong copy, describes the machine on which it measured, and leaves nothing behind.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Real trees: after a copy with several rsyncs, a plain rsync finds nothing to do, and the copy is the same byte by byte.
+//! Real trees: after a copy with several rsyncs, a plain rsync finds nothing to do, and the copy is identical byte by byte.
 
 use std::fs;
 use std::io::BufReader;
@@ -12,7 +12,7 @@ use crate::support::work::Work;
 use multi_sync::harness::treegen::{Fill, from_manifest};
 use multi_sync::harness::verify::{Options, compare};
 
-/// The names, sizes, and times of the Linux source, each file one hole: about 78,600 files in memory only.
+/// The names, sizes, and times of the Linux source, each file being one hole: about 78,600 files in memory only.
 fn linux_tree(work: &Work) -> Result<(), String> {
     let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench-data/linux-6.1.tree.zst");
     if !packed.is_file() {
@@ -30,7 +30,7 @@ fn linux_tree(work: &Work) -> Result<(), String> {
     Ok(())
 }
 
-/// Copies, and has a plain rsync look for differences.
+/// Copies, and then lets a plain rsync look for differences.
 #[track_caller]
 fn copy_and_check(work: &Work, copy: Command, check: &[&str]) {
     let ran = run(copy).expect_code(0);
@@ -52,7 +52,7 @@ fn the_linux_source_locally_and_through_sshd() {
     let mut copy = multi_sync(&work);
     copy.args(["-p", "4", "--stats", "src/", "local"]);
     copy_and_check(&work, copy, &["src/", "local/"]);
-    // Again with nothing to do, under its own name.
+    // Again with nothing to do, with the source under its own name.
     let mut copy = multi_sync(&work);
     copy.args(["-p", "4", "--stats", "src/", "local"]);
     copy_and_check(&work, copy, &["src/", "local/"]);
@@ -76,7 +76,7 @@ fn usr_share_is_identical() {
     measure.args(["-sk", "/usr/share"]);
     let measured = run(measure).stdout_text();
     let kilobytes: u64 = measured.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
-    // A part of it does where it is large: these tests are to be short.
+    // If the source is large, a part of it is enough, because these tests should be short.
     let source = if kilobytes > 2_000_000 { source.join("doc") } else { source.to_owned() };
     if !source.is_dir() || !support::is_root() {
         return support::skip("usr_share_is_identical", "it cannot be read as a whole without root");

@@ -1,4 +1,4 @@
-//! What people type: modes as words, the help, and mistakes that are answered with the line that would have been right.
+//! What users type: modes as words, the help, and mistakes, which are answered with the correct line.
 
 use std::fs;
 
@@ -23,13 +23,13 @@ fn typed(work: &Work, words: &[&str]) -> Run {
     run(command)
 }
 
-/// The line that is proposed.
+/// The suggested line.
 fn proposed(said: &str) -> Option<String> {
     let advice = said.lines().find_map(|line| line.strip_prefix("multi-sync: to do: "))?;
     Some(advice[advice.find("multi-sync ")?..].to_owned())
 }
 
-/// Options of rsync among ours: nothing is done, and the line that is proposed copies.
+/// With options of rsync among ours nothing is done, and the suggested line copies.
 #[test]
 fn options_of_rsync_are_answered_with_the_right_line() {
     let work = scene();
@@ -104,7 +104,7 @@ fn other_mistakes_are_answered_with_what_to_do() {
     }
 }
 
-/// Silence would be read as "nothing to do".
+/// A dry run must print something, because silence would be read as "nothing to do".
 #[test]
 fn a_dry_run_says_that_it_copied_nothing() {
     let work = scene();
@@ -208,7 +208,7 @@ fn explain_says_who_would_do_it_and_touches_nothing() {
         assert!(told.iter().all(|told| text.contains(told)) && ran.stderr.is_empty(), "{}", ran.report());
     }
     assert!(before == snapshot(work.path()));
-    // A source elsewhere is asked about, through a socket in TMPDIR.
+    // Sources on another machine are checked through a control socket in TMPDIR.
     let ran = typed(&work, &["explain", "-p", "4", "rsync", "-a", "host:src", "dst"]).expect_code(0);
     let text = ran.stdout_text();
     assert!(text.contains("as it was typed") && text.contains("on the other machine"), "{}", ran.report());

@@ -1,5 +1,5 @@
-//! A local copy by multi-sync leaves what one rsync leaves, and ends as it ends: every form of source and destination, every kind of
-//! entry, with buckets so small that everything is split. Then what the command writes beside the copy: buckets, and nothing else.
+//! A local copy by multi-sync has the result and the exit code of one rsync: every form of source and destination, every kind of entry, with buckets so small
+//! that everything is split. Also what the command writes besides the copy: buckets, and nothing else.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use multi_sync::harness::treegen::{self, Odd, Sizes, Spec, TopLevel};
 use multi_sync::harness::verify;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, setxattr, utimensat};
 
-/// Two levels, a link of each kind, an empty directory, and times long ago.
+/// Two levels, a link of each kind, an empty directory, and old times.
 fn small_tree(root: &Path) {
     for dir in ["a/deep/deeper", "b", "empty", "c"] {
         fs::create_dir_all(root.join(dir)).unwrap();
@@ -41,11 +41,11 @@ fn small_tree(root: &Path) {
     age(root, 1_000_000_000);
 }
 
-/// Gives everything a time of its own, children first.
+/// Gives each entry a time of its own, children first.
 fn age(path: &Path, base: i64) -> i64 {
     let mut next = base;
     if path.symlink_metadata().unwrap().is_dir() {
-        // Not everybody may look into each.
+        // Some directories cannot be read by every user.
         let listed = fs::read_dir(path).into_iter().flatten();
         let mut names: Vec<_> = listed.map(|entry| entry.unwrap().path()).collect();
         names.sort();
@@ -90,7 +90,7 @@ fn dest_file(side: &Path) {
     fs::write(side.join("D"), "a file").unwrap();
 }
 
-/// Working directory, `SRC... DEST`, and what is at the destination before.
+/// The working directory, `SRC... DEST`, and a function that creates the previous contents of the destination.
 type Form<'a> = (&'a str, &'a [&'a str], fn(&Path));
 
 #[test]
@@ -196,7 +196,7 @@ fn every_form_of_source_and_destination() {
     });
 }
 
-/// Sets of rsync options that are exact as they are, each over an odd tree that meets another odd tree at the destination.
+/// Sets of rsync options that are exact when they are simply passed on, each for an odd tree with another odd tree at the destination.
 #[test]
 fn every_option_that_is_passed_on() {
     let work = Work::new();
@@ -343,7 +343,7 @@ fn odd_names_on_the_command_line() {
     let mut words = vec![];
     let mut failed = Vec::new();
     for name in treegen::all_odd_names() {
-        // What is read as a remote source is refused, as a test of bad input shows.
+        // A name with a colon is read as a remote source, which a test of bad input covers.
         let remote = name.contains(&b':');
         let path = work.dir("all").join(OsStr::from_bytes(&name));
         fs::create_dir(&path).unwrap();
@@ -356,7 +356,7 @@ fn odd_names_on_the_command_line() {
     }
     words.push("../SIDE/D".into());
     failed.extend(Twin::new(&work, &words).cwd("all").flags("-p 4 -f 40").difference());
-    // One at a time with DEST of that name too, every eighth.
+    // Every eighth name, with DEST of the same name as well.
     for name in treegen::all_odd_names().into_iter().step_by(8) {
         let name = OsStr::from_bytes(&name);
         let source = Path::new("./all").join(name).join("");
@@ -418,7 +418,7 @@ fn extended_attributes_and_access_lists() {
     let work = Work::new();
     let src = work.dir("src");
     small_tree(&src);
-    // acl(5) as linux/posix_acl_xattr.h stores it: owner rwx, user 12 r--, group r-x, mask r-x, others none.
+    // An ACL (acl(5)) as linux/posix_acl_xattr.h stores it: owner rwx, user 12 r--, group r-x, mask r-x, others none.
     let entries: [(u16, u16, u32); 5] =
         [(1, 7, u32::MAX), (2, 4, 12), (4, 5, u32::MAX), (16, 5, u32::MAX), (32, 0, u32::MAX)];
     let mut list = 2u32.to_le_bytes().to_vec();
@@ -446,7 +446,7 @@ fn extended_attributes_and_access_lists() {
         Twin::new(&work, ["src", "SIDE/D"]).options(options).count(true, false).flags("-p 8 -f 2").same();
     }
     if lists {
-        // The default list of the parent is inherited by what is made in it.
+        // New entries inherit the default ACL of their parent.
         let inherit = |side: &Path| setxattr(side, "system.posix_acl_default", &list, XattrFlags::empty()).unwrap();
         for options in ["-r", "-a", "-aAX"] {
             Twin::new(&work, ["src/", "SIDE/D"]).options(options).count(true, false).prepare(inherit).same();
@@ -483,7 +483,7 @@ fn directories_without_write_permission_for_a_normal_user() {
     }
     set_mode(&src, 0o555);
     own(&work, "src");
-    // What is there before: the same directories, locked, with old files.
+    // The previous contents: the same directories, read-only, with old files.
     let locked = |side: &Path| {
         for file in ["D/a/one", "D/a/deep/x", "D/c/f", "D/empty/old", "D/src/a/deep/y"] {
             fs::create_dir_all(side.join(file).parent().unwrap()).unwrap();
@@ -502,8 +502,8 @@ fn directories_without_write_permission_for_a_normal_user() {
                     let fresh = Twin::new(&work, [source, "SIDE/D"]).options(options).flags(flags).nobody();
                     if over { fresh.prepare(locked) } else { fresh }
                 };
-                // One rsync itself now and then fails to write into a directory that it has locked again: then once more, also
-                // where one does it for multi-sync. Many never do.
+                // Sometimes one rsync itself fails to write into a directory that it has made read-only again, and so does a single rsync that multi-sync
+                // starts. Then the comparison is repeated. With several rsyncs it must not happen.
                 let denied = |run: &Run| run.stderr_text().contains("recv_generator: mkdir");
                 let by_one = |many: &Run| many.stdout_text().contains("One rsync for everything");
                 let mut tries = (0..8).map(|_| twin()).map(|twin| (twin.attempt(), twin));
@@ -543,7 +543,7 @@ fn what_a_normal_user_may_not_read() {
     {
         set_mode(&src.join(name), mode);
     }
-    // Not to be listed, but what is in them can be copied by name.
+    // Directories that cannot be listed, but whose entries can be copied by name.
     for parent in ["closed", "closed-root"] {
         small_tree(&work.dir_for_nobody(Path::new(parent).join("tree")));
     }
@@ -569,14 +569,14 @@ fn what_a_normal_user_may_not_read() {
             failed.extend(Twin::new(&work, words).options(options).flags(flags).nobody().difference());
         }
     }
-    // And a destination that may not be written.
+    // Also a destination that is not writable.
     let forbidden = |side: &Path| set_mode(side, 0o555);
     failed.extend(Twin::new(&work, ["src/", "SIDE/D"]).nobody().prepare(forbidden).difference());
     failed.extend(Twin::new(&work, ["src/", "SIDE"]).nobody().prepare(forbidden).difference());
     for options in ["-a", "-rlt"] {
         let inside = |side: &Path| {
             fs::create_dir(side.join("D")).unwrap();
-            // Owned by root: it cannot be helped.
+            // Owned by root, so that its mode cannot be changed.
             set_mode(&side.join("D"), 0o755);
         };
         failed.extend(Twin::new(&work, ["src/", "SIDE/D"]).options(options).nobody().prepare(inside).difference());
@@ -630,7 +630,7 @@ fn a_second_run_has_nothing_to_do() {
     }
 }
 
-/// The number behind `NAME: ` in statistics.
+/// The number after `NAME: ` in statistics.
 #[track_caller]
 fn figure(text: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -675,7 +675,7 @@ fn statistics_have_every_line_and_add_up_to_what_one_rsync_says() {
     }
 }
 
-/// With these options rsync says everything on standard error, also its version and its statistics.
+/// With these options rsync prints everything on standard error, including its version and its statistics.
 #[test]
 fn an_rsync_that_speaks_on_standard_error_is_understood() {
     let work = Work::new();
@@ -696,13 +696,13 @@ fn buckets(dir: &Path) -> Vec<Vec<Vec<u8>>> {
             if entry.is_dir() { todo.push(entry) } else { files.push(entry) }
         }
     }
-    // Beside them lies what is known of the run.
+    // The directory also contains the records of the run.
     files.retain(|file| file.extension().is_some_and(|end| end == "bucket"));
     files.sort();
     files.iter().map(|file| bucket::arguments(&fs::read(file).unwrap()).map(<[u8]>::to_vec).collect()).collect()
 }
 
-/// Entries and bytes of a path with all that is below.
+/// The number of entries and bytes of a path, with everything below it.
 fn weigh(path: &Path) -> (u64, u64) {
     let meta = path.symlink_metadata().unwrap();
     let mut sum = (1, if meta.is_file() { meta.len() } else { 0 });
@@ -776,7 +776,7 @@ fn kept_buckets_hold_each_entry_once_and_keep_the_limits() {
                     ran.report()
                 );
             }
-            // What is not in a unit must be a directory with units below it: it was split.
+            // An entry that is in no unit must be a split directory, with units below it.
             for path in all.iter().filter(|path| !covered.contains(*path)) {
                 assert!(src.join(path).symlink_metadata().unwrap().is_dir(), "in no bucket: {}", path.display());
                 let (entries_below, bytes_below) = weigh(&src.join(path));
@@ -843,7 +843,7 @@ fn the_temporary_folder_is_empty_afterwards() {
     }
 }
 
-/// The bucket directory is no part of the source, wherever it is: one rsync would not have found it there.
+/// The bucket directory is not part of the source, wherever it is, because one rsync would not have found it there.
 #[test]
 fn buckets_below_the_source_are_not_copied() {
     let work = Work::new();
@@ -854,7 +854,7 @@ fn buckets_below_the_source_are_not_copied() {
     for (place, source) in [("src/tmp", "src/"), ("src/tmp/deep/er", "src"), ("src", "src/")] {
         for flags in ["-p 4 -f 3", "-p 4 -f 1000", "-p 2 -s 1"] {
             let place = work.join(place);
-            // Making the bucket directory changes the time of its parent, for one rsync too then.
+            // Creating the bucket directory changes the time of its parent, so the same is done for one rsync.
             let touch = |_: &Path| {
                 fs::write(place.join("touch"), "").unwrap();
                 fs::remove_file(place.join("touch")).unwrap();
@@ -893,7 +893,7 @@ fn the_oracle_of_these_tests_finds_a_planted_difference() {
     assert!(report.is_same(), "{report}");
 }
 
-/// It would start one rsync anyway, and does not wait for the scan; what makes a run more than that is heeded.
+/// With one process, one rsync does everything, and it does not wait for the scan. Options that need more than that are respected.
 #[test]
 fn one_process_is_one_rsync_at_once() {
     let more: [&[&str]; 5] = [&["-p", "2"], &["-f", "3"], &["-s", "1K"], &["-b", "runs"], &["--keep"]];
@@ -911,7 +911,8 @@ fn one_process_is_one_rsync_at_once() {
     }
 }
 
-/// Within the usual limits they go together, within small ones they are split; a name in a split directory goes with them.
+/// Within the usual limits these directories are copied together; with small limits they are split, and a name in a split directory is copied together with
+/// them.
 #[test]
 fn directories_that_share_files_keep_their_links() {
     for options in [&["-p", "2"][..], &["-p", "2", "-f", "200"], &["-p", "3", "-f", "3"]] {
@@ -929,7 +930,7 @@ fn directories_that_share_files_keep_their_links() {
     }
 }
 
-/// Where the destination has the split directories already each slot gets one launch; otherwise there are more.
+/// If the destination already has the split directories, each slot gets one launch; otherwise there are more.
 #[test]
 fn where_it_seems_to_be_there_each_slot_gets_one_launch() {
     let name = "where_it_seems_to_be_there_each_slot_gets_one_launch";
@@ -945,7 +946,7 @@ fn where_it_seems_to_be_there_each_slot_gets_one_launch() {
     copy.args(["-aS", "src/", "dest/"]);
     run(copy).expect_code(0);
     work.dir("kept");
-    // Those that copy are in the journal.
+    // Launches that copy are in the journal.
     let launches = |dest: &str| {
         let mut many = multi_sync(&work);
         many.args(["-p", "2", "--keep", "--buckets", "kept", "src/", dest]);
@@ -959,7 +960,7 @@ fn where_it_seems_to_be_there_each_slot_gets_one_launch() {
     assert!(launches("fresh") > 2);
 }
 
-/// A small tree is divided into smaller units than others, which is known only when all of it was scanned.
+/// A small tree is divided into smaller units than others, which is decided only after the complete scan.
 #[test]
 fn each_name_is_looked_at_once_whatever_the_size_of_the_tree() {
     let work = Work::new();

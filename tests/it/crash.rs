@@ -1,7 +1,7 @@
-//! The power fails: the run directory lies on a file system that loses what was not synced (`tests/it/support/losing_fs.c`). Whatever is left of it, a run that
-//! goes on makes an identical copy, or ends with an error that says what to do.
+//! A power failure: the run directory is on a file system that loses data which were not synced (`tests/it/support/losing_fs.c`). Whatever is left of it, a
+//! resumed run makes an identical copy, or ends with an error that says what to do.
 //!
-//! `CRASHES=200 cargo test --test it crash::` tries more of them; `CRASH_SEED` where to begin.
+//! `CRASHES=200 cargo test --test it crash::` tries more of them; `CRASH_SEED` sets the first seed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +16,10 @@ use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 use multi_sync::harness::treegen::{self, Sizes, Spec};
 
-/// rsync 3.5.0 itself may sleep for 60 s before it ends (see the limit of the oracle's judge).
+/// rsync 3.5.0 itself may sleep for 60 s before it ends (see the limit in the oracle's judge).
 const SOON: Duration = Duration::from_secs(120);
 const CRASHES: u64 = 5;
-/// A run takes about so long.
+/// The approximate duration of a run in milliseconds.
 const LONGEST: u64 = 900;
 
 struct Random(u64);
@@ -35,12 +35,12 @@ impl Random {
 struct Losing<'a>(Fuse<'a>);
 
 impl<'a> Losing<'a> {
-    /// What is missing, if it cannot be mounted here.
+    /// Mounts it. The error says why this is not possible here.
     fn mount(work: &'a Work) -> Result<Losing<'a>, String> {
         Ok(Losing(Fuse::mount(work, "losing_fs", &["-s".into()], "runs")?))
     }
 
-    /// What was not synced is gone.
+    /// Loses everything that was not synced.
     fn crash(&self, seed: u64) {
         let _ = fs::create_dir(self.0.path.join(format!(".crash-{seed}")));
     }
@@ -71,7 +71,7 @@ fn resume(work: &Work, dir: &Path) -> Command {
     command
 }
 
-/// Lets it run for a while and kills it; whether that was before its end.
+/// Lets a command run for a while and kills it. Also returns whether this was before its end.
 fn killed(command: Command, random: &mut Random) -> (Run, bool) {
     let running = start(command);
     std::thread::sleep(Duration::from_millis(random.below(LONGEST)));
@@ -108,7 +108,7 @@ fn what_was_not_synced_is_lost_and_nothing_else() {
         let Some(dir) = losing.run_dir() else { continue };
         losing.crash(random.below(1 << 30));
         kills += 1;
-        // One of three fails once more while it goes on.
+        // In one of three cases the resumed run is killed as well.
         if seed.is_multiple_of(3) && killed(resume(&work, &dir), &mut random).1 {
             losing.crash(random.below(1 << 30));
             kills += 1;

@@ -1,7 +1,8 @@
-//! The other end of a pull is cut: its rsync, its `find`, its shell, the session of its sshd or the process of its daemon is killed at a random moment. Whatever that
-//! was, exit code 0 means that all is here, anything else can be gone on with until it is, and nothing stays at the source.
+//! The other end of a pull is killed: its rsync, its `find`, its shell, the session of its sshd or the process of its daemon, at a random moment. In each
+//! case exit code 0 means that everything was copied, with any other code the run can be resumed until it is, and no process of multi-sync is left at the
+//! source.
 //!
-//! `CUTS=100 cargo test --test it cut_sender::` cuts more often, `CUT_SEED` says where to begin.
+//! `CUTS=100 cargo test --test it cut_sender::` kills more often, `CUT_SEED` sets the first seed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,9 +22,9 @@ use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::sshd::Sshd;
 use crate::support::work::Work;
 
-/// So often in a run of all tests.
+/// The number of kills in a normal test run.
 const USUAL: u64 = 2;
-/// Nothing of ours is there for longer.
+/// After this time no process of multi-sync may be left.
 const GONE: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(120);
 
@@ -32,7 +33,7 @@ struct Ground {
     source: String,
     options: &'static str,
     rsh: String,
-    /// The server.
+    /// The process ID of the server.
     pid: u32,
 }
 
@@ -43,7 +44,7 @@ impl Ground {
         command
     }
 
-    /// A run that tries again so often what has broken off.
+    /// A run that retries broken launches this often.
     fn copy(&self, retries: &str) -> Command {
         let runs = self.work.join("runs").display().to_string();
         self.command(&[
@@ -67,7 +68,7 @@ impl Ground {
         run(sh(&self.work, script)).expect_code(0);
     }
 
-    /// The run that was begun, if it came so far.
+    /// The directory of the run, if it was created.
     fn run_dir(&self) -> Option<PathBuf> {
         let all = fs::read_dir(self.work.join("runs")).unwrap().flatten().map(|entry| entry.path());
         all.into_iter().find(|dir| dir.join("plan.json").exists())
@@ -81,12 +82,12 @@ impl Ground {
         ran.expect(differs.is_empty(), &format!("what is here is not what is there:\n{differs}"));
     }
 
-    /// What the server has started.
+    /// The processes that the server has started.
     fn there(&self) -> Vec<Live> {
         processes::descendants(self.pid)
     }
 
-    /// Cuts a run so often, each time at another moment.
+    /// Kills this number of times, each time at another moment.
     fn cut(&self, times: u64) {
         self.prepare();
         let began = Instant::now();

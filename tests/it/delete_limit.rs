@@ -1,6 +1,6 @@
-//! `--delete-limit`: what would be deleted is counted as one `rsync -n --delete` counts it, and over the limit nothing is deleted.
+//! `--delete-limit`: deletions are counted as one `rsync -n --delete` counts them, and over the limit nothing is deleted.
 //!
-//! `DELETE_LIMIT_CASES=300` makes `random_counts` longer, `DELETE_LIMIT_FROM=SEED` begins elsewhere.
+//! `DELETE_LIMIT_CASES=300` makes `random_counts` longer, `DELETE_LIMIT_FROM=SEED` sets the first seed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -19,7 +19,7 @@ use crate::support::command::{Run, multi_sync, run, sh};
 use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 
-/// What prints otherwise, or ends the count before its time.
+/// Options that print in another format, or end the count early.
 const LEFT_OUT: [&str; 9] = [
     "--out-format",
     "--log-f",
@@ -32,7 +32,7 @@ const LEFT_OUT: [&str; 9] = [
     "--stderr",
 ];
 
-/// A case that deletes, or `None`.
+/// A case with deletions, or `None`.
 fn deleting(seed: u64) -> Option<Case> {
     let mut case = generate::case(seed);
     let is_other = |word: &str| {
@@ -47,7 +47,7 @@ fn deleting(seed: u64) -> Option<Case> {
     Some(case)
 }
 
-/// The arguments by which one rsync says what it would delete.
+/// The arguments with which one rsync reports its deletions.
 fn one_count(case: &Case, world: &Path) -> Vec<OsString> {
     let is_left_out = |word: &OsString| {
         let text = word.to_string_lossy();
@@ -69,7 +69,7 @@ fn deletions(ran: &Run) -> u64 {
     deleted(ran).count() as u64
 }
 
-/// How many were counted, and whether that is all; `None` if nothing is said of it.
+/// The reported number, and whether the count is complete; `None` if nothing is reported.
 fn told(ran: &Run) -> Option<(u64, bool)> {
     let text = ran.stderr_text();
     let line = text.lines().find_map(|line| line.strip_prefix("multi-sync: nothing is deleted: "))?;
@@ -77,12 +77,12 @@ fn told(ran: &Run) -> Option<(u64, bool)> {
     Some((count, !line.contains("the count is not complete")))
 }
 
-/// What is wrong with the answer to one case.
+/// What is wrong with the answer to a case.
 fn wrong(court: &Court, case: &Case, counted: &AtomicU64) -> Option<String> {
     let one = court.run_words(case, "one", false, |world| one_count(case, world));
     let many = court
         .run_words(case, "many", true, |world| [vec!["--delete-limit".into(), "0".into()], case.many(world)].concat());
-    // rsync may wait for ever where nothing makes way.
+    // rsync may wait forever if an entry cannot make way for another.
     if one.over_limit || many.over_limit {
         return None;
     }
@@ -97,11 +97,11 @@ fn wrong(court: &Court, case: &Case, counted: &AtomicU64) -> Option<String> {
         Some(format!("seed {}: {what}: {count} by one rsync\n{script}--- one\n{one}--- many\n{many}", case.seed))
     };
     match told(&many) {
-        // Refused: what would be deleted is there.
+        // Refused: the entries that would have been deleted still exist.
         None if code == Some(1) => {}
         None if count == 0 || one_code == 23 && !case.has("--ignore-errors") => return None,
         None => return report("nothing is said of deletions"),
-        // What is not complete is said to be no number, and allows nothing.
+        // An incomplete count is reported as such, and allows no deletion.
         Some((_, false)) => {}
         Some((found, true)) if found != count => return report(&format!("{found} are told")),
         Some(_) => {
@@ -145,7 +145,7 @@ fn random_counts() {
     assert!(counted * 3 >= cases, "only {counted} of {cases} cases would delete something");
 }
 
-/// A source of 60 files in six directories, and a destination that has them and twelve more entries.
+/// A source of 60 files in six directories, and a destination with these and twelve more entries.
 fn pair(work: &Work) {
     run(sh(
         work,
@@ -208,7 +208,7 @@ fn over_the_limit_nothing_is_deleted_and_the_copy_is_kept() {
     }
 }
 
-/// What has to make way for something of another kind is deleted by one rsync as well, and counted.
+/// One rsync also deletes entries that are in the way of an entry of another kind. They are counted, and stay.
 #[test]
 fn what_would_make_way_is_counted_and_stays() {
     let work = Work::new();
@@ -244,7 +244,7 @@ fn an_empty_source_and_another_file_system_need_none() {
     let Some(other) = Work::on_tmpfs() else { return crate::support::skip("another file system", "no tmpfs") };
     run(sh(&work, "mv s one && ln -s one s")).expect_code(0);
     run(limited(&work, "100%", &[])).expect_code(0);
-    // The link leads to a copy on tmpfs now.
+    // The link now leads to a copy on tmpfs.
     run(sh(&work, "rm s && echo >d/extra")).expect_code(0);
     std::os::unix::fs::symlink(other.path().join("copy"), work.join("s")).unwrap();
     run(sh(&work, &format!("cp -a one '{}'", other.path().join("copy").display()))).expect_code(0);
@@ -257,7 +257,7 @@ fn an_empty_source_and_another_file_system_need_none() {
         );
         assert!(work.join("d/extra").exists());
     }
-    // However it is spelt it is the same source.
+    // It is the same source however it is spelt.
     for spelling in ["./s/", "s/.", "s//"] {
         let mut command = multi_sync(&work);
         command.args(["-p", "3", "-f", "9", "--delete-limit", "100%", "-r", "-a --delete", spelling, "d/"]);
@@ -266,11 +266,11 @@ fn an_empty_source_and_another_file_system_need_none() {
     }
     run(limited(&work, "none", &[])).expect_code(0);
     assert!(!work.join("d/extra").exists());
-    // That is what is usual now.
+    // From now on this is the usual state.
     run(sh(&work, "echo >d/extra")).expect_code(0);
     run(limited(&work, "100%", &[])).expect_code(0);
     assert!(!work.join("d/extra").exists());
-    // Suddenly there is nothing.
+    // Now the source is empty.
     run(sh(&work, "rm -r s/*")).expect_code(0);
     let ran = run(limited(&work, "100%", &[])).expect_code(25);
     assert!(ran.stderr_text().contains("source s/ is empty"), "{}", ran.report());
@@ -284,7 +284,8 @@ fn an_empty_source_and_another_file_system_need_none() {
     assert_eq!(files, 1);
 }
 
-/// What an earlier part has copied without deleting is not looked at again: a part that deletes would leave something, and say that all is well.
+/// A resumed run does not look again at what an earlier part has copied without deleting. If it deleted, extraneous entries would remain although the run
+/// reports success.
 #[test]
 fn a_run_that_began_without_deleting_goes_on_without() {
     let work = Work::new();
@@ -321,7 +322,7 @@ fn what_cannot_be_counted_ends_the_run_before_it_begins() {
     assert!(!work.join("d/d2/new").exists());
 }
 
-/// Nothing of what a part of the count did not see is deleted.
+/// If a part of the count could not see everything, nothing is deleted.
 #[test]
 fn a_count_that_is_not_complete_allows_nothing() {
     let work = Work::new();
@@ -333,7 +334,7 @@ fn a_count_that_is_not_complete_allows_nothing() {
     assert_eq!(count(&work), 67 + EXTRA as usize);
 }
 
-/// A link to a directory that is copied as a link says nothing of what it leads to.
+/// A link to a directory that is copied as a link says nothing about the contents of the directory.
 #[test]
 fn a_source_that_is_a_link_is_no_empty_one() {
     let work = Work::new();
@@ -365,7 +366,7 @@ fn a_limit_that_limits_nothing_is_refused() {
         assert!(ran.stderr_text().contains(part), "{words:?}: {}", ran.report());
     }
     assert!(!work.join("d/d2/new").exists());
-    // In front of an rsync command, also of one that would take our place.
+    // Before an rsync command, even one that would take the place of multi-sync.
     let mut command = multi_sync(&work);
     command.args(["--delete-limit", "5", "rsync", "-aK", "--delete", "s/", "d"]);
     let ran = run(command).expect_code(25);

@@ -1,4 +1,4 @@
-//! Destinations that are not like the source's file system: names that are one there, coarse times, no links, no room.
+//! Destinations that differ from the source's file system: names that are equal there, coarse times, no links, no room.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ macro_rules! or_skip {
     };
 }
 
-/// Every pair of names that may be one, with six files below each.
+/// All pairs of names that may be equal, with six files below each.
 fn twins(work: &Work, pairs: &[(&str, &str)]) {
     for (pair, (one, other)) in pairs.iter().enumerate() {
         for number in 0..6 {
@@ -39,7 +39,7 @@ fn copy(work: &Work, flags: &str, options: &str, to: &str) -> Run {
     run(command)
 }
 
-/// One rsync deletes half of it in a second run, and with `--delete-after` everything in the first.
+/// One rsync deletes half of the files in a second run, and with `--delete-after` all of them in the first.
 #[test]
 fn names_that_are_one_are_not_deleted() {
     let work = Work::new();
@@ -51,7 +51,7 @@ fn names_that_are_one_are_not_deleted() {
     let old = rsync_version(&work) < (3, 5);
     for base in [mounted.path.display().to_string(), remote] {
         for options in ["-rt --delete", "-rt --delete-after", "-rt --delete --ignore-errors"] {
-            // Split both, or one of them, or none.
+            // With limits that split both directories, one of them, or none.
             for flags in ["-p 3 -f 3", "-p 3 -f 8"] {
                 if flags.ends_with('8') && options.ends_with("errors") {
                     continue;
@@ -60,7 +60,7 @@ fn names_that_are_one_are_not_deleted() {
                 let to = format!("{base}/D{number}/");
                 for _ in 0..2 {
                     let ran = copy(&work, flags, options, &to);
-                    // An older daemon does not tell how it reads names: then one rsync does it, as well or as badly as it does.
+                    // An older daemon does not tell how it treats names: then one rsync does everything, with its own result.
                     if old && to.starts_with("rsync:") && ran.stderr_text().contains("one rsync does it all") {
                         continue;
                     }
@@ -75,7 +75,7 @@ fn names_that_are_one_are_not_deleted() {
     }
 }
 
-/// Where names are told apart, several rsyncs copy and delete.
+/// If the destination distinguishes the names, several rsyncs copy and delete.
 #[test]
 fn names_that_are_told_apart_cost_nothing() {
     let work = Work::new();
@@ -93,7 +93,7 @@ fn names_that_are_told_apart_cost_nothing() {
     }
 }
 
-/// A directory keeps the time of its source also where changes within a second look alike.
+/// A directory gets the time of its source even if changes within a second cannot be distinguished.
 #[test]
 fn whole_seconds_tell_no_changes() {
     let work = Work::new();
@@ -113,7 +113,7 @@ fn whole_seconds_tell_no_changes() {
     }
 }
 
-/// A remote shell that runs one command, whatever it is asked for.
+/// A remote shell that always runs the same command, whatever it is asked for.
 fn forced(work: &Work, name: &str, command: &str) -> String {
     let shell = work.file(name, format!("#!/bin/sh\nexec {command}\n"));
     support::work::set_mode(&shell, 0o755);
@@ -152,7 +152,7 @@ fn a_server_that_allows_one_rsync_gets_one() {
     let daemon = or_skip!(Rsyncd::start(&modules), "a_server_that_allows_one_rsync_gets_one");
     for (number, refused) in refusals.iter().enumerate() {
         for options in ["-a", "-a --delete-after"] {
-            // What is refused to one rsync as well.
+            // This is refused to one rsync as well.
             if number == 0 && options != "-a" {
                 continue;
             }
@@ -171,7 +171,7 @@ fn a_server_that_allows_one_rsync_gets_one() {
     run(sh(&work, "diff -r src to")).expect_code(0);
 }
 
-/// rsync prints nothing of a file that it links or copies at the destination as it is; the directory changes all the same.
+/// rsync prints nothing about a file that it links or copies from elsewhere at the destination, but the time of its directory changes.
 #[test]
 fn what_comes_from_the_destination_changes_directories() {
     let work = Work::new();
@@ -182,9 +182,9 @@ fn what_comes_from_the_destination_changes_directories() {
     let cases = [
         ("--link-dest=../LD", None),
         ("--copy-dest=../LD", None),
-        // What is elsewhere already goes.
+        // An entry that already exists elsewhere is deleted.
         ("--compare-dest=../LD", Some("echo more >$d/f0")),
-        // What is left of a file that is complete goes.
+        // The partial file of a complete file is deleted.
         ("--partial-dir=.part", Some("mkdir $d/.part; echo half >$d/.part/f0")),
     ];
     for (number, (option, change)) in cases.into_iter().enumerate() {
@@ -201,7 +201,7 @@ fn what_comes_from_the_destination_changes_directories() {
     }
 }
 
-/// What the user has typed is refused by rsync in its own words, once.
+/// If one rsync is refused too, the user gets rsync's own message, once.
 #[test]
 fn what_is_refused_to_one_rsync_is_refused() {
     let work = Work::new();
@@ -223,7 +223,7 @@ fn what_is_refused_to_one_rsync_is_refused() {
         let many = copy(&work, "-p 3 -f 4", &options, &format!("{to}/D"));
         assert_eq!(many.status.code(), one.status.code(), "{}\n{}", one.report(), many.report());
         let said = many.stderr_text();
-        // Whether it has something to send when the other side has gone is chance.
+        // It depends on timing whether rsync still has something to send when the other side is gone.
         let by_chance = |line: &str| line.ends_with("Broken pipe (32)");
         for line in one.stderr_text().lines().filter(|line| !line.is_empty() && !by_chance(line)) {
             assert_eq!(said.lines().filter(|other| *other == line).count(), 1, "{line}: {}", many.report());

@@ -1,5 +1,5 @@
-//! The documentation is true: its tables are those of the sources (`UPDATE_DOCS=1 cargo test --test it documentation::` writes them anew), its links lead
-//! somewhere, and its commands are understood.
+//! The documentation is correct: its tables are those of the sources (`UPDATE_DOCS=1 cargo test --test it documentation::` writes them again), its links lead
+//! somewhere, and its commands are valid.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// README, and everything in `docs/`.
+/// README, and all pages in `docs/`.
 fn pages() -> BTreeMap<PathBuf, String> {
     let docs = root().join("docs").read_dir().unwrap().map(|entry| entry.unwrap().path());
     let others = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench-data/README.md"].map(|name| root().join(name));
@@ -27,7 +27,7 @@ fn pages() -> BTreeMap<PathBuf, String> {
     pages.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Compares what stands between two marks of a page with what should, or writes it.
+/// Compares the text between two marks of a page with the expected text, or writes it.
 #[track_caller]
 fn expect_table(page: &str, name: &str, table: &str) {
     let path = root().join(page);
@@ -106,7 +106,7 @@ fn readme_is_read_in_five_minutes() {
     );
 }
 
-/// What GitHub makes of a heading.
+/// The anchor that GitHub makes for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading
         .trim()
@@ -145,7 +145,7 @@ fn links_lead_somewhere() {
     assert!(count > 30, "only {count} links were found");
 }
 
-/// What `make` is asked for in README and the pages is a target.
+/// The targets of `make` that README and the pages mention exist.
 #[test]
 fn make_has_the_targets() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
@@ -171,7 +171,7 @@ fn blocks_of_shell(page: &str) -> Vec<&str> {
     begins.filter_map(|(at, mark)| page[at + mark.len()..].split("```").next()).collect()
 }
 
-/// Lines in blocks of shell that begin with `multi-sync`, with those that go on.
+/// The lines in shell blocks that begin with `multi-sync`, with their continuation lines.
 fn commands(page: &str) -> Vec<String> {
     let blocks = blocks_of_shell(page).into_iter();
     let lines = blocks.map(|block| block.replace("\\\n", " "));
@@ -179,7 +179,7 @@ fn commands(page: &str) -> Vec<String> {
     lines.into_iter().filter(|line| line.starts_with("multi-sync ")).collect()
 }
 
-/// A copy is explained, in a directory with what it is about; what tells only is run as it is.
+/// A copy is explained, in a directory that has its files; a command that only prints is run unchanged.
 #[test]
 fn commands_are_understood() {
     let work = Work::new();
@@ -193,16 +193,16 @@ fn commands_are_understood() {
     for (path, text) in pages() {
         for line in commands(&text) {
             let rest = line.strip_prefix("multi-sync ").expect("it begins so");
-            // A comment, and a pipe behind it.
+            // Removes a comment, and a pipe after the command.
             let rest = rest.split("  #").next().unwrap_or_default().split(" | ").next().unwrap_or_default().trim();
-            // A trial would go to DEST.
+            // A trial would write to DEST.
             let rest = rest.replace("3> >(my-monitor)", "3>/dev/null").replace("--trial-seconds 60 ", "");
             let begins = rest.split_whitespace().next().unwrap_or_default();
             if ["selftest", "bench", "--bench", "--benchshm", "--selftest"].contains(&begins) {
                 continue;
             }
             count += 1;
-            // Of a run that there is not: everything else has been understood by then.
+            // For a run that does not exist: the error shows that everything else was understood.
             if ["resume", "retry", "status", "set", "--forget", "report", "runs"].contains(&begins) {
                 let mut command = sh(&work, &format!("PATH={}:$PATH; multi-sync {rest}", work.join("bin").display()));
                 command.env("HOME", work.path());
@@ -221,14 +221,14 @@ fn commands_are_understood() {
                 "--submit" => "--print-job ",
                 _ => "explain ",
             };
-            // Absolute names are those below here.
+            // Absolute names are replaced by names in the work folder.
             let script = ["/data", "/export", "/mnt", "/scratch"].iter().fold(rest.to_owned(), |line, name| {
                 line.replace(&format!(" {name}"), &format!(" {}{name}", work.path().display()))
             });
             let mut command =
                 sh(&work, &format!("PATH={}:$PATH; multi-sync {explains}{script}", work.join("bin").display()));
             command.env("HOME", work.path());
-            // As in a job.
+            // As in a Slurm job.
             command.env("SLURM_JOB_ID", "1").env("SLURM_JOB_NODELIST", "n[1-4]");
             command.env("PBS_NODEFILE", work.join("nodes")).env("LSB_DJOB_HOSTFILE", work.join("nodes"));
             let ran = run(command);
@@ -239,7 +239,7 @@ fn commands_are_understood() {
     assert!(count > 10, "only {count} commands were found");
 }
 
-/// The functions of the completion are there, and offer what belongs to a place.
+/// The functions of the bash completion exist, and offer suitable words.
 #[test]
 fn bash_completes() {
     let work = Work::new();

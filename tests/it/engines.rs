@@ -1,4 +1,4 @@
-//! Ways to source hosts other than ssh: the steps of a job of a real Slurm, and commands that lead to a shell.
+//! Ways to reach source hosts other than ssh: steps of a job of a real Slurm, and commands that connect to a shell.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -23,7 +23,7 @@ fn many(work: &Work, words: &[&str]) -> Command {
     command
 }
 
-/// What `--stats` says of a host.
+/// The line of `--stats` about a host.
 fn told(ran: &Run, host: &str) -> String {
     let text = ran.stdout_text();
     let line = text.lines().find(|line| line.starts_with(&format!("Host {host}: ")));
@@ -48,7 +48,7 @@ fn the_nodes_of_a_job_copy_and_take_a_step_for_each_slot() {
         assert!(told(&ran, node).contains(&format!("{CPUS} slots")), "{}", ran.report());
         assert!(!told(&ran, node).contains(" 0 buckets"), "{}", ran.report());
     }
-    // Steps are numbered from 0: the next one tells how many there were.
+    // Steps are numbered from 0, so the number of the next one tells how many there were.
     let binary = env!("CARGO_BIN_EXE_multi-sync");
     let both = format!(
         "'{binary}' -m many-to-one -p 3 -f 30 -r -a src/ E && srun -Q --overlap -N1 -n1 sh -c 'echo steps=$SLURM_STEP_ID'"
@@ -133,7 +133,7 @@ fn a_run_ends_in_time_and_can_be_resumed() {
     expect_slow_tree(&work, &ran);
 }
 
-/// `to HOST WORD...` runs the words as a child of its own, as programs do that lead to another machine. On host `bad` it ends at once.
+/// `to HOST WORD...` runs the words as its child, as programs do that connect to another machine. On host `bad` it ends at once.
 fn leader(work: &Work) -> String {
     let path = work.file("to", "#!/bin/sh\nhost=$1; shift\n[ $host != bad ] || exit 233\necho motd\n\"$@\"\n");
     set_mode(&path, 0o755);
@@ -201,7 +201,7 @@ fn a_command_that_is_killed_is_a_host_that_is_lost() {
     expect_slow_tree(&work, &ran);
 }
 
-/// Stand-ins that do with their words and streams what the documentation says of the real ones.
+/// Stand-ins that treat their arguments and streams as the documentation of the real programs says.
 fn stand_ins(work: &Work) -> String {
     let inputs = "Input and output go both ways, and the words are one line for a shell there.";
     let ssh = format!(
@@ -210,11 +210,11 @@ fn stand_ins(work: &Work) -> String {
     let attach =
         "# It makes what it starts a part of the job.\n[ \"$1 $2\" = '-j 17' ] || exit 9; shift 2\nexec \"$@\"";
     let blaunch = format!("# {inputs}\nh=$1; shift\n[ \"$h\" != gone ] || exit 255\nsh -c \"$*\"");
-    // Without -i there is no input. What was started there does not end with it.
+    // Without -i there is no input. The process that was started there does not end together with it.
     let kubectl = "[ \"$1\" = exec ] || exit 9; shift; in=\nwhile :; do case $1 in -i) in=1;; -n) shift;; --) break;; *) pod=$1;; esac; shift; done; shift\n\
                    [ \"$pod\" != gone ] || { echo 'Error from server (NotFound)' >&2; exit 1; }\n\
                    if [ $in ]; then cat | setsid \"$@\"; else setsid \"$@\" </dev/null; fi";
-    // Tasks of PBS have no input, and what they print is the job's.
+    // PBS tasks have no input, and their output goes to that of the job.
     let task = "while [ \"$1\" != sh ]; do shift; done\nexec \"$@\" </dev/null >>out 2>&1";
     for (name, text) in [
         ("ssh", &*ssh),
@@ -255,7 +255,7 @@ fn schedulers_other_than_slurm_are_reached_as_the_documentation_says() {
         assert!(ran.stderr_text().contains("gone: left out"), "{}", ran.report());
         fs::remove_dir_all(work.join("D")).unwrap();
     }
-    // What hands on no input is no way, and that is said before anything is copied.
+    // A command that does not pass on input cannot be used, and this is reported before anything is copied.
     for engine in ["pbs_tmrsh {host} sh -s", "pbsdsh -h {host} sh -s", "kubectl exec -n data {host} -- sh -s"] {
         let ran = copy(engine);
         assert_ne!(ran.status.code(), Some(0), "{engine}: {}", ran.report());
@@ -264,7 +264,7 @@ fn schedulers_other_than_slurm_are_reached_as_the_documentation_says() {
     }
 }
 
-/// What one more launch takes in a run with one slot, in seconds: the median of five.
+/// The seconds that an additional launch takes in a run with one slot: the median of five.
 fn seconds_of_a_launch(work: &Work, copy: &dyn Fn(&[&str]) -> Command) -> f64 {
     let once = |source: &str| {
         let _ = fs::remove_dir_all(work.join("D"));
@@ -280,7 +280,7 @@ fn median(mut seconds: Vec<f64>) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-/// The table of `docs/engines.md`: `cargo test --release --test it engines::what_a_launch_costs -- --ignored --nocapture` on a quiet machine.
+/// Measures the table in `docs/engines.md`: `cargo test --release --test it engines::what_a_launch_costs -- --ignored --nocapture` on an idle machine.
 #[test]
 #[ignore = "a measurement: cargo test --release --test it engines::what_a_launch_costs -- --ignored --nocapture"]
 fn what_a_launch_costs() {
@@ -302,7 +302,7 @@ fn what_a_launch_costs() {
         median((0..21).map(|_| once(ask())).collect())
     };
     let alone = asked(&mut || sh(&work, "exec rsync --version"));
-    // From its start to its end, in which it sleeps for 20 to 40 ms. On this machine the next launch begins before that.
+    // From its start to its end, including the 20 to 40 ms for which it sleeps. On this machine the next launch begins before that.
     let plain = asked(&mut || sh(&work, "rm -f E/0; exec rsync -a few/0 E/"));
     println!("| rsync for one file | {:.1} ms | |", 1e3 * plain);
     let tell =

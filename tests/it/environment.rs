@@ -1,5 +1,5 @@
-//! What rsync reads besides its arguments, and where: streams in the place of files, standard input, the working directory, popt's files, the
-//! locale. Each as one rsync that is started where the user is.
+//! What rsync reads besides its arguments, and from where: streams in place of files, standard input, the working directory, popt's files, the locale. The
+//! result is always that of one rsync started in the user's directory.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use crate::support::work::{Work, set_mode};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Four directories of files; each has one with the name `skip`.
+/// Four directories of files; each contains a file called `skip`.
 fn grow(root: &Path) {
     for dir in ["a", "b", "c", "d"] {
         fs::create_dir_all(root.join(dir).join("skip")).unwrap();
@@ -71,7 +71,7 @@ fn rules_from_a_stream_count_for_every_rsync() {
     .into_iter()
     .enumerate()
     {
-        // What the rules protect stays.
+        // Entries that the rules protect stay.
         let dest = format!("D{number}");
         fs::create_dir_all(work.join(&dest).join("a/skip/kept")).unwrap();
         fs::create_dir_all(work.join(&dest).join("a/extra")).unwrap();
@@ -94,7 +94,7 @@ fn a_list_may_come_from_standard_input() {
     script(&work, "printf 'a/f1\\nb\\n' | $MS -r '-a --files-from=-' s/ D").expect_code(0);
     let found = names(&work.join("D"));
     assert_eq!(found, ["a", "a/f1", "b"].map(String::from).into());
-    // rsync fails with this code.
+    // rsync fails with this exit code.
     let twice = script(&work, "echo a | $MS -r '-a --files-from=- --exclude-from=-' s/ E").expect_code(1);
     twice.expect(!work.join("E").exists(), "nothing is copied");
     let hosts =
@@ -157,7 +157,7 @@ fn programs_are_those_of_the_user_and_not_of_the_source() {
         program(&dir.join("ssh"), &format!("pwd -P >{}/{mark}; exit 1", work.path().display()));
         program(&dir.join("rsync"), &format!("pwd -P >{}/{mark}; exit 1", work.path().display()));
     }
-    // An ssh that tells where it was started: there it looks for what its configuration names.
+    // An ssh that reports in which directory it was started, because it resolves the names in its configuration there.
     program(&work.dir("bin").join("ssh"), &format!("pwd -P >{}/own; exit 1", work.path().display()));
     let bin = work.join("bin").display().to_string() + ":" + &std::env::var("PATH").unwrap();
     for (name, value, options, dest) in [
@@ -176,7 +176,7 @@ fn programs_are_those_of_the_user_and_not_of_the_source() {
         let own = fs::read(work.join("own")).unwrap_or_default();
         let wanted = [cwd.as_os_str().as_bytes(), b"\n"].concat();
         let evil = work.join("evil").exists();
-        // A shell that looks for `prog/../prog` finds nothing.
+        // A shell cannot find `prog/../prog`.
         let right = own == wanted || value.contains("/..");
         failed.expect(!evil && right, &format!("{name}={value} {options}: {}", String::from_utf8_lossy(&own)));
     }
@@ -188,7 +188,7 @@ fn a_receivers_log_does_not_land_in_the_source() {
     grow(&work.join("s"));
     let mut command = multi_sync(&work);
     command.args(["-p", "3", "-f", "4", "-r", "-a -M--log-file=log", "s/", "D"]);
-    // rsync 3.2.7 goes into DEST before it is made, and ends with 3.
+    // rsync 3.2.7 enters DEST before it is created, and ends with 3.
     let one = run(sh(&work, "rsync -a -M--log-file=log s/ one; c=$?; rm -f log; exit $c"));
     run(command).expect_code(one.status.code().unwrap());
     assert!(work.join("log").exists() && !work.join("s/log").exists());
@@ -217,7 +217,7 @@ fn aliases_of_popt_mean_what_they_mean_to_rsync() {
         command.args(["-p", "3", "-f", "4", "-r", options, "s/", dest]);
         run(command)
     };
-    // -H is an alias: one rsync does it.
+    // -H is an alias here, so one rsync does everything.
     let plain = copy("-a", "D1").expect_code(0);
     let said = plain.stderr_text();
     plain.expect(said.contains("-H is an alias"), "one rsync does it");
@@ -257,7 +257,7 @@ fn names_are_printed_and_converted_in_the_users_character_set() {
             ended.stdout_text().lines().map(str::to_owned).filter(|line| !line.is_empty()).collect::<BTreeSet<_>>()
         };
         if options.contains("--iconv") {
-            // Which cannot be converted.
+            // This name cannot be converted.
             fs::remove_file(work.join("s/a").join(OsStr::from_bytes(b"\xff\\#101"))).unwrap();
         }
         let (one, many) = (format!("R-{variable}"), format!("D-{variable}"));

@@ -1,4 +1,4 @@
-//! `--events`: runs of every kind write lines as the schema says, each launch that starts ends, and who reads them changes nothing.
+//! `--events`: runs of every kind write lines that match the schema, each launch that starts also ends, and readers have no influence on the run.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -20,14 +20,14 @@ fn tree(work: &Work, entries: u64) {
     treegen::generate(&work.join("src"), &Spec::bench(entries, Sizes::Uniform { min: 0, max: 300 }), 9).unwrap();
 }
 
-/// A copy of it that writes events.
+/// A copy of the tree that writes events.
 fn copy(work: &Work, words: &[&str]) -> Command {
     let mut command = multi_sync(work);
     command.args(["-p", "2", "-f", "30", "--events", "events"]).args(words);
     command
 }
 
-/// rsync takes some time, or ends otherwise.
+/// Replaces rsync by a script that is slow, or ends in another way.
 fn with_rsync(work: &Work, command: &mut Command, script: &str) {
     command.env("PATH", path_to_fake(work, &format!("#!/bin/sh\n{script}\n")));
 }
@@ -59,7 +59,7 @@ fn a_copy_that_deletes_and_one_that_fails() {
     assert_eq!(end["totals"]["launches"], ends.len());
     let copied: u64 = ends.iter().map(|end| end["figures"]["transferred"].as_u64().unwrap()).sum();
     assert_eq!(end["totals"]["figures"]["transferred"], copied);
-    // What is in the way is not deleted without --force.
+    // Without --force, an entry that is in the way is not deleted.
     fs::remove_dir(work.join("src/full")).unwrap();
     work.file("src/full", "a file");
     work.file("D/full/of/something", "");
@@ -86,7 +86,7 @@ fn a_copy_that_deletes_and_one_that_fails() {
 fn what_vanishes_what_is_tried_again_and_what_would_still_be_done() {
     let work = Work::new();
     tree(&work, 150);
-    // The first launch that copies breaks off, and something vanishes.
+    // The first launch that copies breaks off, and a file vanishes.
     let script = "case \" $* \" in *' --no-implied-dirs '*)\n\
                   mkdir WORK/once 2>/dev/null && exit 12\nREAL \"$@\"; exit 24 ;;\nesac\nexec REAL \"$@\"";
     let script = script.replace("WORK", work.path().to_str().unwrap());
@@ -100,7 +100,7 @@ fn what_vanishes_what_is_tried_again_and_what_would_still_be_done() {
     let results: Vec<_> = of(&lines, "launch_end").iter().map(|end| end["result"].clone()).collect();
     assert_eq!(results.iter().filter(|result| **result == "again").count(), 1, "{results:?}");
     assert!(results.contains(&json!("partial")));
-    // A copy that is verified, and one that is only asked.
+    // A copy that is verified, and one that is only verified.
     run(copy(&work, &["--verify", "-r", "-a", "src/", "D"])).expect_code(0);
     let lines = read(&work.join("events"));
     assert_eq!(summary(&lines)["differences"], 0);
@@ -136,7 +136,7 @@ fn a_run_that_is_interrupted_and_goes_on() {
     let advice = end["advice"].as_array().unwrap().last().unwrap().as_str().unwrap();
     assert!(advice.starts_with("to go on: "), "{advice}");
     let run_directory = end["run_directory"].as_str().unwrap().to_owned();
-    // A kill may cut a line off.
+    // If multi-sync is killed, its last line may be cut off.
     let mut text = fs::read(work.join("events")).unwrap();
     text.truncate(text.len() - 10);
     fs::write(work.join("events"), &text).unwrap();
@@ -164,14 +164,14 @@ fn one_rsync_and_a_run_that_is_refused() {
     assert!(of(&lines, "single")[0]["reason"].as_str().unwrap().contains("max-delete"), "{lines:?}");
     assert!(of(&lines, "launch_end").iter().any(|end| end["kind"] == "everything"));
     assert_eq!(code(summary(&lines)), 0);
-    // As it is put in front of an rsync command: the rsync that was typed would have no events.
+    // Before an rsync command: the rsync that was typed would write no events.
     let mut prefixed = copy(&work, &["rsync", "-a", "--delete", "--max-delete=5", "src/", "D"]);
     prefixed.env("COLUMNS", "80");
     run(prefixed).expect_code(0);
     assert_eq!(of(&read(&work.join("events")), "single").len(), 1);
     let ran = run(copy(&work, &["rsync", "--version"])).expect_code(1);
     assert!(ran.stderr_text().contains("--events cannot be had"), "{}", ran.report());
-    // Refused before anything was begun.
+    // Refused before the run began.
     run(copy(&work, &["-r", "-t", "src/", "D"])).expect_code(1);
     let lines = read(&work.join("events"));
     assert_eq!((lines.len(), code(&lines[0])), (1, 1), "{lines:?}");
@@ -182,7 +182,7 @@ fn one_rsync_and_a_run_that_is_refused() {
 fn a_host_that_is_lost_and_comes_back() {
     let work = Work::new();
     tree(&work, 400);
-    // The first launch that copies on one of the hosts ends with what is ssh's code, which an rsync has as 254 here.
+    // On one of the hosts, the first launch that copies ends with ssh's code 255, which is reported as 254 if an rsync ended with it.
     let script = "#!/bin/sh\nfor word; do case $word in lame|sound) export LAB_HOST=$word ;; esac; done\nexec sh -s\n";
     work.file("ssh", script);
     set_mode(&work.join("ssh"), 0o755);
@@ -221,7 +221,7 @@ fn standard_output_has_nothing_else_and_other_streams_are_kept_apart() {
         let script = script.replace("MULTI_SYNC", &format!("'{}' -p 2 -f 20", env!("CARGO_BIN_EXE_multi-sync")));
         run_within(sh(&work, &script), SOON)
     };
-    // Through a descriptor, to somebody who does not read, to a disk that is full, and to nobody.
+    // Through a file descriptor, to a reader that does not read, to a full disk, and to a closed pipe.
     shell("MULTI_SYNC --events fd:7 -r -a src/ D 7>events").expect_code(0);
     assert_eq!(code(summary(&read(&work.join("events")))), 0);
     let full = shell("MULTI_SYNC --events /dev/full -r -a src/ D2").expect_code(0);
@@ -266,7 +266,7 @@ fn a_program_has_them_too_and_the_command_goes_on_with_them() {
             .events("events")
             .report("report.json")
     };
-    // Something that cannot be copied.
+    // An entry that cannot be copied.
     work.file("src/d1/in the way", "");
     work.file("D/d1/in the way/full", "");
     let outcome = job().build().unwrap().run(|_| {}).unwrap();

@@ -1,4 +1,4 @@
-//! The programs in `examples/` that use the library: they do what they say.
+//! The programs in `examples/` that use the library work as described.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -67,7 +67,7 @@ fn lists_hold_each_name_once() {
             assert!(names.insert(path), "a name is in two lists");
         }
     }
-    // Everything but the directories that were split is in a list, or below a name in one.
+    // Everything except split directories is in a list, or below a name in one.
     let sum: u64 = lists.iter().map(|(entries, ..)| entries).sum();
     assert!((2900..=3001).contains(&sum), "{sum} entries");
 }

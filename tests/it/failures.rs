@@ -1,4 +1,4 @@
-//! What was not copied is named, by its name in the source, and nothing else is left out because of it.
+//! Entries that were not copied are listed by their names in the source, and nothing else is left out because of them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use crate::support::work::{Work, set_mode};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A remote shell that runs everything here, with the folder as its home, and says something first.
+/// A remote shell that runs everything on this machine, with the folder as its home, and prints something first.
 fn local_shell(work: &Work, says: &str) -> PathBuf {
     let script =
         work.file("rsh", format!("#!/bin/sh\n{says}\nshift\ncd {}\nexec sh -c \"$*\"\n", work.path().display()));
@@ -23,7 +23,7 @@ fn local_shell(work: &Work, says: &str) -> PathBuf {
     script
 }
 
-/// The names in the one list below a folder of runs.
+/// The names in the only list below a folder of runs.
 fn listed(runs: &Path) -> BTreeSet<Vec<u8>> {
     let mut dirs = fs::read_dir(runs).unwrap().map(|entry| entry.unwrap().path());
     let dir = dirs.find(|dir| dir.join("failed.nul").exists()).expect("there is a list");
@@ -62,7 +62,7 @@ fn names_are_those_of_the_source_whoever_complains() {
     // The time of `a` is not set either.
     expected.extend([b"a".to_vec(), b"a/link\" -> \"x".to_vec(), b"a/sub".to_vec(), b"free/taken".to_vec()]);
     for name in odd {
-        // What is in a directory that could not be made is named where it was to be copied by itself.
+        // If a directory could not be created, its entries are listed if they were to be copied separately.
         expected.insert([b"a/sub/", name].concat());
     }
     let daemon = work.dir_for_nobody("module");
@@ -97,10 +97,10 @@ fn names_are_those_of_the_source_whoever_complains() {
             missing.into_iter().filter(|name| name != b"a" && !name.starts_with(b"a/sub/")).collect();
         assert!(needed.is_empty(), "{way}: {:?} are missing\n{}", shown(&needed), ran.report());
         assert!(names.is_subset(&expected), "{way}: {:?}\n{}", shown(&names), ran.report());
-        // What could be copied was.
+        // Everything that could be copied was copied.
         assert_eq!(fs::read_dir(at.join("free/sub")).unwrap().count(), odd.len(), "{way}");
     }
-    // The list is one of rsync's.
+    // The list can be used by rsync.
     let mut again = rsync(&work);
     let list = fs::read_dir(work.join("runs-local")).unwrap().next().unwrap().unwrap().path().join("failed.nul");
     again.arg(format!("--files-from={}", list.display())).args(["--from0", "-rlt", "src/", "again/"]);
@@ -161,7 +161,7 @@ fn a_directory_that_cannot_be_made_takes_no_other_with_it() {
             let of_dir = names.contains(&b"x/a"[..]);
             assert!(names.contains(format!("x/h{n}").as_bytes()), "{n}: {}", ran.report());
             assert!(of_dir, "{}", ran.report());
-            // Where DEST is known as rsync prints it they are left out, otherwise their launches meet it.
+            // If multi-sync knows how rsync prints DEST, these entries are left out; otherwise their launches fail.
             let named = names.contains(format!("x/a/g{n}").as_bytes());
             assert!(named || dest != "D", "{n}: {}", ran.report());
         }
@@ -209,7 +209,7 @@ fn what_a_remote_shell_says_is_no_error() {
     assert_eq!(fs::read_dir(work.join("D")).unwrap().count(), 7);
 }
 
-/// What `--status` and `--runs` say of the one run below `runs`.
+/// What `--status` and `--runs` report about the only run below `runs`.
 fn told(work: &Work, dir: &Path) -> [String; 2] {
     let ask = |words: &[&OsStr]| {
         let mut command = multi_sync(work);
@@ -219,7 +219,7 @@ fn told(work: &Work, dir: &Path) -> [String; 2] {
     [ask(&["--status".as_ref(), dir.as_os_str()]), ask(&["--runs", "-b", "runs"].map(OsStr::new))]
 }
 
-/// The one run below `runs`, if there is one.
+/// The only run below `runs`, if there is one.
 fn kept(work: &Work) -> Option<PathBuf> {
     let mut dirs = fs::read_dir(work.join("runs")).unwrap().map(|entry| entry.unwrap().path());
     let dir = dirs.next();
@@ -248,7 +248,7 @@ fn a_run_of_one_rsync_leaves_the_list_as_well() {
     for (way, words) in ways {
         let work = Work::new();
         small(&work);
-        // A directory that is not empty is not replaced by a file.
+        // A directory with contents is not replaced by a file.
         work.file("D/a/1/full", "");
         // Its standard input is the list.
         let mut command = sh(&work, "exec \"$0\" -b runs \"$@\" src/ D/ <names");
@@ -268,7 +268,7 @@ fn a_run_of_one_rsync_leaves_the_list_as_well() {
         };
         let dir = look(&ran);
         assert!(work.join("D/b/2").exists(), "{way}");
-        // All of it, once more.
+        // Copies everything again.
         fs::remove_file(work.join("D/b/2")).unwrap();
         for how in ["--resume", "--retry-failed"] {
             let mut again = multi_sync(&work);
@@ -377,8 +377,8 @@ fn one_rsync_lists_what_differs() {
     }
 }
 
-/// A directory is in the way of a file, and holds nothing but an older backup, or something that gets one now. Its user may not remove what is in it, and
-/// the launch that met it is repeated for that reason.
+/// A directory is in the way of a file, and contains nothing but an older backup, or an entry that becomes a backup now. Its user may not remove its
+/// contents, and therefore the launch is repeated.
 #[test]
 fn backups_in_what_is_in_the_way_stay() {
     if !support::is_root() {

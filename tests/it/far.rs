@@ -1,4 +1,4 @@
-//! The scan of another machine (`multi_sync::harness::far`): each means must tell what a scan of this machine tells, or fail. The other machine is this
+//! The scan of another machine (`multi_sync::harness::far`): each means must report what a scan of this machine reports, or fail. The other machine is this
 //! one, behind a shell, an sshd or a daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,9 +32,9 @@ type Sink<'a> = &'a (dyn Fn(Event<'_>) + Sync);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Agent,
-    /// With `-printf`.
+    /// `find` with `-printf`.
     Find,
-    /// With `stat`, as where there is no `-printf`.
+    /// `find` with `stat`, for systems without `-printf`.
     Stat,
     Rsync,
 }
@@ -59,7 +59,7 @@ struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    /// A program of the other machine that is found before all others.
+    /// Adds a program to the other machine that is first in its `PATH`.
     fn program(&self, folder: &str, name: &str, text: &str) {
         let path = self.work.file(format!("{folder}/{name}"), format!("#!/bin/sh\n{text}"));
         fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
@@ -100,7 +100,7 @@ fn run_on(reach: &Reach, means: Means, scan: &Scan, small: Option<Small<'_>>) ->
     Ok((told.into_inner().unwrap(), watch))
 }
 
-/// What leads to a host: what its name begins with says what reads there. One of them loses its connection after so many bytes.
+/// Connects to a host. The beginning of the host's name selects the program that reads there. One host loses its connection after a number of bytes.
 const LOGIN: &str = r#"HOME=/nonexistent; export HOME
 case $1 in
 none*) exit 3;;
@@ -115,7 +115,7 @@ case $1 in
 esac
 "#;
 
-/// A scan by hosts, and what was told of them.
+/// Runs a scan by hosts. Also returns the news about the hosts.
 fn run_crew(lab: &Lab<'_>, names: &[&str], scan: &Scan, small: Option<Small<'_>>) -> Result<(Told, Watch, Vec<News>)> {
     let (told, watch) = (Mutex::new(Told::default()), Watch::default());
     let news = call_crew(lab, names, scan, small, &watch, &|event| told.lock().unwrap().hear(event))?;
@@ -160,18 +160,18 @@ fn call_crew(
     Ok(news.into_inner().unwrap())
 }
 
-/// Hosts that read what these ways list.
+/// Hosts that read with these programs.
 fn crew_of(ways: &[Way], how: &str) -> &'static [&'static str] {
     let number = how.bytes().map(usize::from).sum::<usize>();
     match ways {
         [Agent] => &["agent1", "agent2"],
-        // A find for each directory takes its time.
+        // Only in some cases, because a find for each directory takes time.
         _ if number % 8 == 0 => &["find1*2", "stat1"],
         _ => [&["agent1", "find1"][..], &["agent1", "agent2"]][number % 2],
     }
 }
 
-/// A scan of this machine, and the same by other means.
+/// Compares a scan of this machine with scans by other means.
 #[track_caller]
 fn compare(lab: &Lab<'_>, ways: &[Way], how: &str, scan: &Scan) -> Told {
     let (told, watch) = crate::scan::run_sized(scan, None);
@@ -189,7 +189,7 @@ fn compare(lab: &Lab<'_>, ways: &[Way], how: &str, scan: &Scan) -> Told {
     told
 }
 
-/// What hosts read is what was told of this machine.
+/// Checks that hosts report the same as a scan of this machine.
 #[track_caller]
 fn same_by_crew(lab: &Lab<'_>, names: &[&str], how: &str, scan: &Scan, told: &Told, watch: &Watch) -> Vec<News> {
     let ran = run_crew(lab, names, scan, None);
@@ -200,7 +200,7 @@ fn same_by_crew(lab: &Lab<'_>, names: &[&str], how: &str, scan: &Scan, told: &To
     news
 }
 
-/// As [`compare`], with limits that are known late.
+/// Like [`compare`], with limits that are known late.
 #[track_caller]
 fn compare_late(lab: &Lab<'_>, ways: &[Way], how: &str, scan: &Scan) {
     let (told, watch) = crate::scan::run_sized(scan, None);
@@ -238,7 +238,7 @@ fn scan_of(roots: Vec<Root>, entries: u64) -> Scan {
     Scan::new(roots, limits(entries, 1 << 20), NonZero::new(2).unwrap())
 }
 
-/// A scan by this means, of whose user nothing is known.
+/// A scan by this means, with an unknown user.
 fn far_of<'a>(scan: &'a Scan, reach: &'a Reach, way: Way, supervisor: &'a Supervisor) -> Far<'a> {
     Far { scan, reach, means: way.means(), user: None, identity: None, begun: None, supervisor }
 }
@@ -275,7 +275,7 @@ fn each_means_tells_what_a_scan_of_this_machine_tells() {
         }
     }
     compare(&lab, &ALL, "whole", &scan_of(vec![named(&trees, "odd0")], 100_000));
-    // Several roots, some of odd names.
+    // Several roots, some with odd names.
     let names = treegen::all_odd_names().into_iter().take(40);
     let roots = names.map(|name| named(&trees.join("dirs"), OsString::from_vec(name)));
     let scan = with(scan_of(roots.collect(), 1), |scan| scan.keep_locked_whole = true);
@@ -295,7 +295,7 @@ fn what_a_lost_host_was_reading_is_read_by_others_or_here() {
     let (told, watch) = crate::scan::run_sized(&scan, None);
     let is_lost =
         |news: &[News], name: &str| news.iter().any(|one| matches!(one, News::Lost { host, .. } if host == name));
-    // The greeting takes some, and a shell that runs find says more than one.
+    // The greeting needs some bytes, and a shell that runs find prints more than one.
     for (name, at) in [("agent", [30, 900, 9000, 20_000]), ("find", [100, 1500, 9000, 30_000])] {
         for bytes in at {
             let cut = format!("{name}cut{bytes}");
@@ -343,7 +343,7 @@ fn hard_links_are_told_by_each_and_by_rsync_within_a_root() {
     }
 }
 
-/// rsync's listing tells inodes by numbers of its own, and no names that are elsewhere than in the source.
+/// rsync's listing invents inode numbers, and knows only names in the source.
 #[track_caller]
 fn same_but_for_inodes(far: &Told, told: &Told) {
     let groups = |told: &Told| {
@@ -480,7 +480,7 @@ fn who_may_swap_a_directory_is_known_where_owners_are() {
         };
         let there = exposed(&|sink| far::scan(far, None, &Watch::default(), sink).unwrap());
         if way == Rsync {
-            // Nobody knows: all that somebody else could own.
+            // The owners are unknown, so every directory that another user could own is regarded as exposed.
             assert!(
                 here.iter().all(|(path, exposed, _)| there.iter().any(|other| other.0 == *path && other.1 >= *exposed))
             );
@@ -518,7 +518,7 @@ fn what_cannot_be_read_is_told() {
     for way in ALL {
         let mut reach = lab.reach(way, &roots);
         if way == Agent {
-            // A copy that nobody may run.
+            // A copy of the program that cannot be executed.
             let built = work.dir("built").join("multi-sync");
             fs::copy(env!("CARGO_BIN_EXE_multi-sync"), &built).unwrap();
             reach.shell = Some(lab.shell("built", &["sh", "-s"]));
@@ -538,11 +538,11 @@ fn what_cannot_be_read_is_told() {
         }
         assert_eq!(watch.found().entries, 8, "{way:?}");
         if way == Rsync {
-            // A root of which nothing but its name is listed is in no unit that rsync is given for it.
+            // If only the name of a root is listed, it is in no unit that rsync gets for it.
             expected[1].2 = false;
         }
         if way == Stat {
-            // How find prints a name is for people.
+            // The format in which find prints names is meant for people.
             assert_eq!(errors.len(), 4, "{way:?}: {errors:?}");
             assert!(expected[..3].iter().all(|error| errors.contains(error)), "{way:?}: {errors:?}");
         } else {
@@ -565,7 +565,7 @@ fn a_root_that_is_no_directory_is_one_unit_and_an_error() {
     ] {
         compare(&lab, &ALL, &format!("{roots:?}"), &scan_of(roots.clone(), 10));
     }
-    // Where the base is missing a scan of this machine does not begin.
+    // If the base does not exist, a scan of this machine does not begin.
     let scan =
         scan_of(vec![root(&work.join("gone")), named(&work.join("no/where"), "x"), root(&work.join("home"))], 10);
     for way in [Way::Find, Stat, Rsync] {
@@ -576,7 +576,7 @@ fn a_root_that_is_no_directory_is_one_unit_and_an_error() {
     assert!(run_on(&lab.reach(Agent, &scan.roots), Means::Agent, &scan, None).is_err());
 }
 
-/// A listing that was cut, in each means and at each place, is an error.
+/// A listing that was cut off is an error, with each means and at each place.
 #[test]
 fn a_listing_that_was_cut_is_never_complete() {
     let work = Work::new();
@@ -592,7 +592,7 @@ fn a_listing_that_was_cut_is_never_complete() {
         let whole = lab.reach(way, &roots);
         assert!(run_on(&whole, way.means(), &scan, None).is_ok());
         for (place, cut) in [0, 20, 40, 80, 130, 210, 300, 700, 1_000_000].into_iter().enumerate() {
-            // How a connection ends: in order, by a signal, or with a code of ssh or rsync.
+            // The ways in which a connection can end: normally, by a signal, or with an exit code of ssh or rsync.
             let how = ["exit 0", "kill -KILL $$", "exit 255", "exit 12"][place % 4];
             let cut_short = |command: &str| {
                 format!(
@@ -608,7 +608,7 @@ fn a_listing_that_was_cut_is_never_complete() {
                 reach.shell = Some(Invocation { arguments: vec!["-c".into(), cut_short("sh -s").into()], ..shell });
             }
             if let Ok((told, _)) = run_on(&reach, way.means(), &scan, None) {
-                // rsync never ends with code 0 before its list does.
+                // rsync never ends with code 0 before its list is complete.
                 assert!(how == "exit 0", "{way:?}, {cut} bytes, {how}");
                 assert!(told.shape() == all.shape() || way == Rsync, "{way:?}, {cut} bytes, {how}");
                 complete += 1;
@@ -641,7 +641,7 @@ fn a_scan_that_is_stopped_ends_with_all_its_processes() {
     let lab = Lab { work: &work };
     let spec = Spec { files_percent: 50, max_per_dir: 20, ..Spec::bench(8000, Sizes::Empty) };
     treegen::generate(&work.join("tree"), &spec, 1).unwrap();
-    // Each waits when it has begun.
+    // Each program waits after it has begun.
     lab.program("slow", "find", "/usr/bin/find \"$@\"; case $* in *mindepth*) sleep 600;; esac\n");
     lab.program("slow", "rsync", "/usr/bin/rsync \"$@\"; sleep 600\n");
     let scan = scan_of(vec![root(&work.join("tree"))], 10);
@@ -713,7 +713,7 @@ fn a_pruned_directory_is_not_told_on() {
         call_crew(&lab, names, &scan, None, &Watch::default(), &prunes).unwrap();
         let told = told.into_inner().unwrap();
         assert!(told.paths().contains(&b"kept"[..]) || told.paths().contains(&b"kept/f"[..]), "{names:?}");
-        // Stopped in the middle it ends as well.
+        // It also ends if it is stopped in the middle.
         let (watch, began) = (Watch::default(), Instant::now());
         call_crew(&lab, names, &scan, None, &watch, &|_| watch.stop()).unwrap();
         assert!(began.elapsed() < Duration::from_secs(20), "{names:?}: {:?}", began.elapsed());
@@ -729,7 +729,7 @@ fn the_best_means_is_found_and_taken() {
     let user = Some(rustix::process::geteuid().as_raw());
     let found = look(&lab.reach(Way::Find, &roots));
     assert_eq!((&found.means[..], found.user), (&[Means::Agent, Means::Find, Means::Rsync][..], user));
-    // Another version, and a find that is none.
+    // Another version, and a program called find that is none.
     lab.program("poor", "multi-sync", "echo multi-sync-scan 0.0.1 1\n");
     lab.program("poor", "find", "exit 127\n");
     let other = Reach { shell: Some(lab.shell("poor", &["sh", "-s"])), ..lab.reach(Agent, &roots) };
@@ -742,7 +742,7 @@ fn the_best_means_is_found_and_taken() {
     assert_eq!(look(&Reach { shell: Some(lab.shell("no-stat", &["sh", "-s"])), ..poor.clone() }).means[0], Means::Find);
     lab.program("no-stat", "stat", "exit 1\n");
     assert_eq!(look(&Reach { shell: Some(lab.shell("no-stat", &["sh", "-s"])), ..poor.clone() }).means, [Means::Rsync]);
-    // A login that runs nothing but rsync.
+    // A login that runs only rsync.
     for words in [&["false"][..], &["sh", "-c", "echo only rsync; exit 1"], &["echo", "end"]] {
         let only = Reach { shell: Some(lab.shell("none", words)), ..poor.clone() };
         assert_eq!(look(&only).means, [Means::Rsync], "{words:?}");

@@ -1,5 +1,5 @@
-//! What fails while a run goes on: storage, connections, single rsyncs, and a source that changes. The exit code is true, nothing is lost
-//! at the destination, and the run can go on.
+//! Failures during a run: storage, connections, single rsyncs, and a source that changes. The exit code is correct, nothing is lost at the destination, and
+//! the run can be resumed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use crate::support::work::Work;
 use multi_sync::harness::treegen::{self, Sizes, Spec};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Reached only by a failure.
+/// Reached only if the test fails.
 const SOON: Duration = Duration::from_secs(120);
 
 fn expect_same(work: &Work, dest: &Path, ran: &Run) {
@@ -37,7 +37,7 @@ fn slow(work: &Work, more: &[&str], dest: &str) -> Command {
     command
 }
 
-/// The rsyncs that multi-sync has started itself.
+/// The rsyncs that multi-sync itself has started.
 fn leaders(multi_sync: u32) -> Vec<Pid> {
     let all = processes::descendants(multi_sync);
     let own = all.iter().filter(|live| live.parent == multi_sync as i32 && live.command.contains("--no-implied-dirs"));
@@ -94,7 +94,7 @@ fn a_launch_is_tried_again_as_often_as_is_asked_for() {
     }
 }
 
-/// A half-written file would be newer, existing or of the right size for the next rsync, and the run would end with 0.
+/// The next rsync would regard a half-written file as newer, existing or of the right size, and the run would end with 0.
 #[test]
 fn what_would_be_passed_over_is_not_tried_again() {
     for (options, code) in [("-a --inplace -u", 12), ("-aP --ignore-existing", 12), ("-a --inplace", 0), ("-a -u", 0)] {
@@ -117,7 +117,7 @@ fn what_would_be_passed_over_is_not_tried_again() {
     }
 }
 
-/// The first answer of a server may be an error; the second is the file.
+/// The first answer of a server may be an error, although the second one is the file.
 #[test]
 fn an_input_error_that_passes_is_no_failure() {
     for (options, code) in [("-a", 0), ("-a -i", 23)] {
@@ -201,7 +201,7 @@ fn a_destination_that_cannot_be_written_is_as_for_one_rsync() {
     run(sh(&work, "umount -l D"));
 }
 
-/// Contents by name.
+/// The contents of files, by name.
 fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut todo = vec![dir.to_owned()];
@@ -220,8 +220,8 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Entries appear, vanish, grow and change their type while the run goes on: what nobody touched is there, and the code says no less than
-/// that something was missed.
+/// Entries appear, vanish, grow and change their type during the run: everything that was not touched is copied, and the exit code says if something was
+/// missed.
 #[test]
 fn a_source_that_changes_meanwhile() {
     for (seed, options) in [(1, "-a"), (2, "-a --delete"), (3, "-aH"), (4, "-a --delete-after")] {
@@ -259,7 +259,7 @@ fn a_source_that_changes_meanwhile() {
     }
 }
 
-/// The daemon's processes are killed in the middle; it is there again at once.
+/// The daemon's processes are killed in the middle of a copy. It is available again at once.
 #[test]
 fn connections_to_a_daemon_that_are_cut() {
     let work = Work::new();
@@ -283,7 +283,7 @@ fn connections_to_a_daemon_that_are_cut() {
     }
     started.wait_for("another try", SOON, |it| String::from_utf8_lossy(&it.stderr_so_far()).contains("trying again"));
     let ran = started.finish(SOON).expect_code(0);
-    // What a killed receiver leaves is removed by nobody, also after one rsync.
+    // Temporary files of a killed receiver are not removed, as with one rsync.
     for left in temporary_files(&target.join("D")) {
         fs::remove_file(left).unwrap();
     }

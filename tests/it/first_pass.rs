@@ -1,5 +1,5 @@
-//! The first pass: what is new at a destination on this machine is made before rsyncs look at it, and the result is that of one rsync. Random cases:
-//! `ORACLE_FIRST_PASS=1 ORACLE_CASES=3000 cargo test --test it one_rsync::random_cases`.
+//! The first pass: entries that are new at a destination on this machine are created before rsyncs look at them, and the result is that of one rsync. For
+//! random cases: `ORACLE_FIRST_PASS=1 ORACLE_CASES=3000 cargo test --test it one_rsync::random_cases`.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -20,7 +20,7 @@ use multi_sync::harness::treegen::{self, Sizes, Spec};
 const SOON: Duration = Duration::from_secs(60);
 const ON: &str = "-p 3 -f 6 --first-pass=on --stats";
 
-/// Directories, files of all sizes, links, hard links, a FIFO and holes; all of it old.
+/// Directories, files of all sizes, links, hard links, a FIFO and holes; all of them old.
 fn tree(work: &Work) {
     let root = work.dir("src");
     for at in 0..40 {
@@ -40,7 +40,7 @@ fn tree(work: &Work) {
     run(sh(work, script)).expect_code(0);
 }
 
-/// There is no first pass on this system (an old kernel in a container).
+/// Whether there is no first pass on this system (an old kernel in a container).
 fn has_none() -> bool {
     let none = !can_be_apart();
     if none {
@@ -49,7 +49,7 @@ fn has_none() -> bool {
     none
 }
 
-/// What the statistics say of the first pass.
+/// What the statistics report about the first pass.
 fn made(ran: &Run) -> Option<String> {
     ran.stdout_text().lines().find_map(|line| line.strip_prefix("Made by the first pass: ")).map(str::to_owned)
 }
@@ -87,7 +87,7 @@ fn what_cannot_be_read_is_reported_by_rsync() {
     for name in ["a/empty", "a/open", "b/full"] {
         work.file(format!("src/{name}"), if name == "b/full" { "1" } else { "" });
     }
-    // Content or not: rsync opens what it copies.
+    // With or without content, because rsync opens every file that it copies.
     ["a/empty", "b/full"].iter().for_each(|name| set_mode(&work.join("src").join(name), 0));
     run(sh(&work, "find src -depth -exec touch -h -d @1000000000 {} +")).expect_code(0);
     for options in ["-a", "-rpt"] {
@@ -112,7 +112,7 @@ fn what_is_there_is_rsyncs_alone() {
     for options in ["-a", "-aH --delete"] {
         Twin::new(&work, ["src/", "SIDE/D"]).options(options).flags(ON).prepare(there).same();
     }
-    // A second run makes nothing.
+    // A second run creates nothing.
     let mut copy = multi_sync(&work);
     copy.args(ON.split(' ')).args(["-r", "-aH", "src/", "D"]);
     assert!(made(&run(copy).expect_code(0)).is_some());
@@ -130,7 +130,7 @@ fn each_option_is_followed_or_turns_it_off() {
     }
     tree(&work);
     let off: Vec<_> = listed().filter(|(_, role, _)| *role == Role::Off).flat_map(|(opts, ..)| opts.to_vec()).collect();
-    // They are for a daemon only.
+    // These options are only for a daemon.
     let apart = ["password-file", "early-input"];
     let words: Vec<String> = specs()
         .iter()
@@ -179,12 +179,12 @@ fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
         running.signal(signal);
         let mark = running.mark().to_owned();
         let stopped = running.finish(SOON);
-        // What was killed is ended by its guardian, and changes directories until then.
+        // Killed launches are ended by the guardian, and may change directories until then.
         expect_gone(&mark, SOON);
         if at % 2 == 1 {
             assert_eq!(temporary_files(&work.join("D")), Vec::<std::path::PathBuf>::new(), "{}", stopped.report());
         }
-        // No file has its name before all of it is right.
+        // No file has its final name before it is complete.
         expect_whole(&work.join("src"), &work.join("D"));
         let dir = fs::read_dir(work.join("runs")).unwrap().next().map(|entry| entry.unwrap().path());
         let mut resumed = multi_sync(&work);
@@ -199,7 +199,7 @@ fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
     }
 }
 
-/// Whatever has a name of the source has its content.
+/// Checks that every file with a name of the source has its content.
 fn expect_whole(source: &Path, dest: &Path) {
     for entry in fs::read_dir(source).unwrap().map(|entry| entry.unwrap()) {
         let there = dest.join(entry.file_name());
@@ -287,10 +287,10 @@ fn events_and_statistics_tell_it_apart() {
     assert!(!lines.iter().any(|line| line["kind"] == "create"), "{text}");
     assert!(summary["bytes"].as_u64() > Some(500_000) && summary["directories"].as_u64() > Some(4), "{summary}");
     assert!(fs::read_to_string(work.join("run.html")).unwrap().contains("made before rsync looked"));
-    // Of what was made rsync has transferred nothing.
+    // rsync has transferred nothing of what the first pass created.
     let transferred = lines.last().unwrap()["totals"]["figures"]["transferred"].as_u64();
     assert!(transferred < Some(5), "{transferred:?}");
-    // One large file is worth it too, and gets its time.
+    // A first pass is also worthwhile for a single large file, which gets its time.
     let large = work.dir("large").join("file");
     fs::File::create(&large).unwrap().set_len(400 << 20).unwrap();
     run(sh(&work, "touch -d @1000000000 large/file")).expect_code(0);
@@ -301,7 +301,7 @@ fn events_and_statistics_tell_it_apart() {
     assert_eq!(fs::metadata(work.join("L/file")).unwrap().mtime(), 1_000_000_000);
 }
 
-/// rsync 3.5.0 refuses to write through a link of another user on the way to DEST, and one of before follows it: the first pass leaves that to it.
+/// rsync 3.5.0 refuses to write through a link of another user on the way to DEST, and older versions follow it: the first pass leaves such a DEST to rsync.
 #[test]
 fn a_link_of_another_user_on_the_way_leads_where_rsync_lets_it() {
     const NAME: &str = "a_link_of_another_user_on_the_way_leads_where_rsync_lets_it";
@@ -352,8 +352,8 @@ fn a_link_of_another_user_on_the_way_leads_where_rsync_lets_it() {
     }
 }
 
-/// A network or a process may say only when a file is closed that its bytes were lost, once: one rsync fails then, and what it is told of has no name. Of many
-/// launches one begins while a file is open that is lost. FUSE itself is rsync's alone.
+/// A network file system or FUSE may report only when a file is closed that its bytes were lost, and only once. One rsync fails then, with a message without
+/// a name. With several launches, one may begin while such a file is open. A destination on FUSE has no first pass.
 #[test]
 fn what_is_lost_on_the_way_is_not_called_done() {
     const FILES: usize = 600;
@@ -372,7 +372,7 @@ fn what_is_lost_on_the_way_is_not_called_done() {
         work.dir(format!("real-{name}/upper"));
         work.dir(format!("real-{name}/work"));
         let variables = [("FAILING_SOURCE", real.as_os_str()), ("FAILING_LOST_PER_MILLE", "50".as_ref())];
-        // What was made is believed to be there.
+        // The kernel caches that created entries exist.
         let words = ["-o".into(), "entry_timeout=60,attr_timeout=60".into()];
         let lossy = match Fuse::mount_told(&work, "failing_fs", &words, &variables, &format!("lossy-{name}")) {
             Ok(lossy) => lossy,
@@ -405,7 +405,7 @@ fn what_is_lost_on_the_way_is_not_called_done() {
     }
 }
 
-/// With `-x` a subvolume is another file system, although nothing is mounted there.
+/// For `-x` a subvolume is another file system, although it is not a mount point.
 #[test]
 fn a_subvolume_is_another_file_system() {
     let work = Work::new();
@@ -432,7 +432,7 @@ for f in 1 2 3 4 5 6; do for d in s s/c s/d s/a s/a/b s/a/sub s/a/sub/inner; do 
     }
 }
 
-/// A first pass may take long, and what comes into the place of DEST meanwhile is not written to, and nothing is deleted there.
+/// A first pass may take long. If another directory takes the place of DEST meanwhile, nothing is written or deleted there.
 #[test]
 fn a_destination_that_is_replaced_while_something_is_made_is_left_alone() {
     if has_none() {

@@ -1,4 +1,5 @@
-//! The floors of `docs/architecture.md` hold: a module of `src/` imports from lower floors only, so there is no circle; and no file is long without a reason.
+//! The floors of `docs/architecture.md` are respected: a module of `src/` imports only from lower floors, so that there is no cycle; and no file is long
+//! without a reason.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,16 +11,16 @@ use syn::Item;
 
 use crate::support::sources::{Sources, folder, is_test};
 
-/// The modules of the command, which is a crate of its own.
+/// The modules of the command, which is a separate crate.
 const COMMAND: &str = "command";
-/// What the command uses of the library.
+/// The parts of the library that the command may use.
 const FOR_THE_COMMAND: [&str; 5] = ["job", "command", "harness", "Error", "Result"];
-/// Longest file, without its unit tests.
+/// The most lines of a file, without its unit tests.
 const LONGEST: usize = 500;
-/// Files that are longer, and will not be.
+/// Files that are still longer, and have to become shorter.
 const STILL_LONG: [&str; 0] = [];
 
-/// The floor of each module, from the table in the documentation: the higher, the larger.
+/// The floor of each module, from the table in the documentation; higher floors have larger numbers.
 fn floors() -> BTreeMap<String, usize> {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
     let table = page.split("```floors\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it has the table");
@@ -27,7 +28,7 @@ fn floors() -> BTreeMap<String, usize> {
     for (floor, line) in table.lines().rev().enumerate() {
         let (name, modules) = line.split_once(' ').expect("a floor has a name and modules");
         for module in modules.split_whitespace() {
-            // The command's modules may be called as modules of the library.
+            // The command's modules may have the same names as modules of the library.
             let module = if name == COMMAND { format!("{COMMAND}/{module}") } else { module.to_owned() };
             assert!(floors.insert(module.clone(), floor).is_none(), "{module} is on two floors");
         }
@@ -35,7 +36,7 @@ fn floors() -> BTreeMap<String, usize> {
     floors
 }
 
-/// Calls `each` with the first name of each path below `root`, also in macros.
+/// Calls `each` with the first name of each path below `root`, including paths in macros.
 fn paths(tokens: TokenStream, root: &str, each: &mut dyn FnMut(String)) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
@@ -69,7 +70,7 @@ fn firsts(tokens: TokenStream, each: &mut dyn FnMut(String)) {
     }
 }
 
-/// Items of a module without its unit tests and without the modules in it, which are looked at by themselves.
+/// The items of a module without its unit tests and submodules, which are checked separately.
 fn own(items: &[Item]) -> impl Iterator<Item = TokenStream> {
     items.iter().filter_map(|item| match item {
         Item::Mod(_) => None,
@@ -95,7 +96,7 @@ fn modules_import_from_lower_floors_only() {
         for item in own(items) {
             let mut look = |name: String| {
                 looked_at += 1;
-                // What the root shows is of the floor where it is defined.
+                // A re-export of the root belongs to the floor where it is defined.
                 let name = match name.as_str() {
                     "Error" | "ErrorKind" | "Result" => "error".to_owned(),
                     _ => name,
@@ -108,7 +109,7 @@ fn modules_import_from_lower_floors_only() {
                 }
             };
             paths(item.clone(), "crate", &mut look);
-            // In a module that is directly below the root, that is the root.
+            // In a module directly below the root, `super` is the root.
             if !path.contains("::") {
                 paths(item, "super", &mut look);
             }
@@ -165,7 +166,7 @@ fn no_file_is_long_without_a_reason() {
     assert_eq!(long, STILL_LONG, "a file that is long says in its first lines why: `One file, because ...`");
 }
 
-/// The names in a run directory are written in one file.
+/// Only one file contains the names of files in a run directory.
 #[test]
 fn only_the_run_directory_knows_its_names() {
     let layout = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/run_dir/layout.rs")).unwrap();

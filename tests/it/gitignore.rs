@@ -1,6 +1,6 @@
-//! `--gitignore`: what the rules ignore does not arrive, everything else does, and what cannot be done that way is refused.
+//! `--gitignore`: ignored entries are not copied, everything else is, and combinations that are impossible are refused.
 //!
-//! The reference is one rsync with the same rules as its own. Both mean the same by them as long as no rule takes another one back.
+//! The reference is one rsync with the same rules as filter rules. Both have the same meaning as long as no rule cancels another one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use multi_sync::harness::verify::{Options, compare};
 
 const RULES: &str = "--filter=:- .gitignore";
 
-/// Rules in some directories, in the root among them; most subtrees hold nothing ignored.
+/// Rules in some directories, including the root; most subtrees contain nothing that is ignored.
 fn tree(top: &Path) {
     treegen::generate(top, &Spec { files_percent: 80, ..Spec::bench(1500, Sizes::Uniform { min: 0, max: 2000 }) }, 7)
         .unwrap();
@@ -76,7 +76,7 @@ fn rules_of_rsync_and_other_options_hold_as_well() {
         let link = pair[20].with_file_name("linked");
         fs::hard_link(&pair[0], link).unwrap();
     }
-    // Without --perms it is refused for anybody else: directories without u+rwx would have to stay whole.
+    // Without --perms it is refused for users other than root, because directories without u+rwx would have to stay whole.
     let few = if support::is_root() { "-rlt" } else { "-rltp" };
     for (number, options) in
         ["-aS --exclude=f3*", "-aH", "-aH --exclude=d2 -x", "-aS --delay-updates", few].into_iter().enumerate()
@@ -128,7 +128,7 @@ fn a_small_tree_is_not_left_to_one_rsync_that_knows_no_rules() {
     assert!(there.iter().all(|file| work.join("dest").join(file).exists()));
     assert!(!work.join("dest/sub/out").exists());
     assert_eq!(fs::read_to_string(work.join("dest/a.o")).unwrap(), "of the destination");
-    // Where nothing is ignored, one rsync does it.
+    // If nothing is ignored, one rsync does everything.
     let mut copy = multi_sync(&work);
     copy.args(["--gitignore", "--stats", "src/clean/", "clean"]);
     assert!(run(copy).expect_code(0).stdout_text().contains("too small for several rsyncs"));

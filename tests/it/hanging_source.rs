@@ -1,5 +1,5 @@
-//! A source of which one directory hangs, as a hard NFS mount whose server does not answer (`support/hanging_fs.c`): whatever has nothing to do with it
-//! is copied meanwhile, the progress goes on, ^C ends the run at once, and a killed run goes on when the server answers again.
+//! A source with one directory that hangs, like a hard NFS mount whose server does not answer (`support/hanging_fs.c`): everything else is copied meanwhile,
+//! progress continues, ^C ends the run at once, and a killed run can be resumed when the server answers again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,26 +14,26 @@ use crate::support::processes::expect_gone;
 use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 
-/// Reached only by a failure.
+/// Reached only if the test fails.
 const SOON: Duration = Duration::from_secs(60);
-/// What ^C may take is 2 s; a machine with much to do takes longer.
+/// ^C should take at most 2 s; on a busy machine it takes longer.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
 const FREE: [&str; 4] = ["d0", "d1", "d2", "d3"];
-/// More than a bucket holds, so that this directory is split.
+/// More than a bucket may have, so that this directory is split.
 const FILES: usize = 8;
 const FILES_OF_A_BUCKET: usize = 4;
-/// Those of the directories that do not hang.
+/// The number of buckets of the directories that do not hang.
 const BUCKETS: usize = FREE.len() * FILES / FILES_OF_A_BUCKET;
 
 /// When the directory begins to hang.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
-    /// From the beginning: whoever scans it waits.
+    /// From the beginning: the scan waits.
     Scan,
-    /// After the scan, before anything in it is launched: the look at the directory before the launch waits, or rsync does.
+    /// After the scan, before anything in it is launched: the check of the directory before the launch waits, or rsync does.
     BeforeLaunch,
-    /// When rsync has copied what is in it: only what comes after the launch waits.
+    /// After rsync has copied its contents: only what follows the launch waits.
     AfterLaunch,
 }
 
@@ -45,7 +45,7 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    /// `Err` says what is missing where it cannot be had.
+    /// `Err` says why it is not possible here.
     fn new(work: &'a Work, phase: Phase) -> Result<Scene<'a>, String> {
         for dir in FREE.iter().chain(&["stuck/inner"]) {
             for number in 0..FILES {
@@ -70,7 +70,7 @@ impl<'a> Scene<'a> {
         let _ = fs::remove_file(self.work.join("hangs"));
     }
 
-    /// Several buckets for each directory, and more processes than what hangs can keep busy. Each bucket is a launch.
+    /// Several buckets for each directory, and more processes than hanging work can occupy. Each bucket is a launch.
     fn copy(&self) -> Command {
         let mut command = multi_sync(self.work);
         command.args(["-P", "--stats", "-p", "4", "-f", "4", "-b", "runs", "src/", "D"]);
@@ -85,8 +85,8 @@ impl<'a> Scene<'a> {
         command
     }
 
-    /// So that the directory hangs at the right moment launches of units wait for `go`: before they copy, or when they have copied. In the second case
-    /// the first ones of the rest do not wait, or none that is to hang might be among those that run.
+    /// To make the directory hang at the right moment, launches of units wait for `go`: before they copy, or after they have copied. In the second case, the
+    /// first launches of other directories do not wait, because otherwise no launch of the hanging directory might be running.
     fn gate(&self, command: &mut Command) {
         let wait = "while [ ! -e WORK/go ]; do sleep 0.05; done";
         let (before, after) = match self.phase {
@@ -105,13 +105,13 @@ impl<'a> Scene<'a> {
         fake_rsync(command, self.work, &script);
     }
 
-    /// Starts a copy, and gives it when the directory hangs and every launch of the rest has ended.
+    /// Starts a copy, and returns it when the directory hangs and every other launch has ended.
     #[track_caller]
     fn start(&self) -> Started {
         let mut started = start(self.copy());
         match self.phase {
             Phase::Scan => {}
-            // Its name is at the destination by then: who makes it there looks at it as well.
+            // By then its name exists at the destination: the launch that creates it there also looks at the source.
             Phase::BeforeLaunch => started.wait_for("end of the scan", SOON, |_| {
                 self.records("scanned") > 0 && self.work.join("D/stuck/inner").exists()
             }),
@@ -123,7 +123,7 @@ impl<'a> Scene<'a> {
             self.hang();
             self.work.file("go", "");
         }
-        // Until the scan ends its last bucket is open.
+        // The last bucket stays open until the end of the scan.
         let least = BUCKETS - usize::from(self.phase == Phase::Scan);
         started.wait_for("end of the launches that do not hang", SOON, |_| self.records("done") >= least);
         let files = FREE.iter().flat_map(|dir| (0..FILES).map(move |number| format!("D/{dir}/f{number}")));
@@ -136,7 +136,7 @@ impl<'a> Scene<'a> {
         fs::read_dir(self.work.join("runs")).unwrap().map(|entry| entry.unwrap().path()).next()
     }
 
-    /// So many records of this kind the journal has.
+    /// The number of records of this kind in the journal.
     fn records(&self, kind: &str) -> usize {
         let file = self.run_dir().map(|dir| dir.join("journal.jsonl"));
         let journal = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
@@ -158,7 +158,7 @@ impl Drop for Scene<'_> {
     }
 }
 
-/// Ends as a terminal ends it.
+/// Ends the run as a terminal does.
 #[track_caller]
 fn interrupt(scene: &Scene, started: Started) {
     let mark = started.mark().to_owned();
@@ -176,7 +176,7 @@ fn lines_of_progress(started: &Started) -> usize {
     String::from_utf8_lossy(&started.stderr_so_far()).matches(" elapsed").count()
 }
 
-/// Others start and end, the progress goes on, and when the directory answers the copy is whole. `HANG_SECONDS=60` lets it hang for longer.
+/// Other launches start and end, progress continues, and when the directory answers, the copy is complete. `HANG_SECONDS=60` lets it hang longer.
 #[track_caller]
 fn the_rest_goes_on(name: &str, phase: Phase) {
     let work = Work::new();
@@ -222,7 +222,7 @@ fn a_killed_run_resumes(name: &str, phase: Phase) {
     expect_gone(&mark, Duration::from_secs(10));
     let done = scene.records("done");
 
-    // While the directory still hangs the run goes on as far as it can.
+    // While the directory still hangs, the resumed run continues as far as possible.
     let mut resumed = start(scene.resume());
     resumed.wait_for("progress", SOON, |started| lines_of_progress(started) > 0);
     interrupt(&scene, resumed);
@@ -233,7 +233,7 @@ fn a_killed_run_resumes(name: &str, phase: Phase) {
     scene.expect_same(&ran);
 }
 
-/// Not the source hangs, but what has to answer before an rsync is started: a folder of `PATH`, or the directory that the copy was begun in.
+/// Not the source hangs, but something that is needed for starting an rsync: a directory in `PATH`, or the directory in which the copy was started.
 #[test]
 fn an_interrupt_ends_a_copy_whose_rsync_cannot_be_started() {
     for hanging in ["folder of PATH", "directory"] {
@@ -320,11 +320,11 @@ fn a_killed_run_resumes_when_it_was_copied() {
     a_killed_run_resumes("a_killed_run_resumes_when_it_was_copied", Phase::AfterLaunch);
 }
 
-/// Where each look-up takes a while, one rsync takes long for what it does in a moment elsewhere.
+/// If each lookup takes a while, one rsync needs long for a tree that is otherwise copied in a moment.
 #[test]
 fn a_slow_source_is_worth_several_rsyncs() {
     let work = Work::new();
-    // One of them fits into the usual buckets of four slots, and the other does not.
+    // The first tree fits into the usual buckets of four slots, the other one does not.
     for (name, count) in [("real/few", 1200), ("real/more", 5000)] {
         (0..count).for_each(|number| drop(work.file(format!("{name}/{}/{number}", number / 30), "")));
     }
@@ -343,7 +343,7 @@ fn a_slow_source_is_worth_several_rsyncs() {
     }
 }
 
-/// The same of a destination: what is new there is asked for several times, what is there once.
+/// The same for a destination: names that are new there are looked up several times, existing ones once.
 #[test]
 fn a_slow_destination_is_worth_several_rsyncs() {
     let work = Work::new();
@@ -365,7 +365,7 @@ fn a_slow_destination_is_worth_several_rsyncs() {
     }
 }
 
-/// What is found is worth launches before the scan ends, if it takes long to look up.
+/// If the scan takes long because of slow lookups, what it has found is launched before its end.
 #[test]
 fn launches_begin_while_a_slow_source_is_scanned() {
     let work = Work::new();

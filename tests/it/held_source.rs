@@ -1,7 +1,7 @@
-//! Rsyncs that delete what a source on another machine does not have: each is held in the directory that was scanned, sends nothing from another one, and
-//! is gone when the run is, whatever ended it.
+//! Rsyncs that delete entries which a source on another machine does not have: each is held in the directory that was scanned, sends nothing from another
+//! one, and ends with the run, whatever ended it.
 //!
-//! `KILLS=100 cargo test --test it held_source::killed -- --ignored` kills a pull so often, at random moments.
+//! `KILLS=100 cargo test --test it held_source::killed -- --ignored` kills a pull this often, at random moments.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,7 +18,7 @@ use crate::support::sshd::Sshd;
 use crate::support::twin::{Twin, table};
 use crate::support::work::Work;
 
-/// A stand-in for ssh that does something to the source when the `launch`-th rsync is started that gets names.
+/// A stand-in for ssh that changes the source when the `launch`-th rsync that gets names is started.
 fn at_launch(work: &Work, launch: u32, does: &str) -> String {
     let top = work.path().display();
     let script = format!(
@@ -31,14 +31,14 @@ fn at_launch(work: &Work, launch: u32, does: &str) -> String {
     shell.display().to_string()
 }
 
-/// What DEST had of the source and has no more.
+/// The entries of the source that DEST had and has no longer.
 fn lost(work: &Work, before: &[String]) -> Vec<String> {
     let old = if work.join("old").exists() { "old" } else { "first" };
     let is_lost = |name: &&String| work.join(old).join(name).exists() && !work.join("dest").join(name).exists();
     before.iter().filter(is_lost).cloned().collect()
 }
 
-/// Each rsync is in the directory that was there at the beginning, or sends nothing and deletes nothing.
+/// Each rsync runs in the directory that was there at the beginning, or sends nothing and deletes nothing.
 #[test]
 fn nothing_is_deleted_because_of_a_source_that_is_replaced() {
     const SWITCH: &str = "ln -sfn second current";
@@ -88,7 +88,7 @@ fn nothing_is_deleted_because_of_a_source_that_is_replaced() {
             run(check).stdout_text()
         };
         if resumed.status.code() == Some(0) && differs_from("current/").is_empty() {
-            // The scan had not come to its end: what goes on begins anew, with what is there now.
+            // The scan had not finished, so the resumed run starts again with the present directory.
             return None;
         }
         let gone = lost(&work, &before);
@@ -103,7 +103,7 @@ fn nothing_is_deleted_because_of_a_source_that_is_replaced() {
     });
 }
 
-/// Several rsyncs delete through whatever starts rsync there, and one does it where they cannot be held.
+/// Several rsyncs delete through any command that starts rsync there. If they cannot be held, a single rsync does.
 #[test]
 fn what_deletes_is_held_or_is_one() {
     let work = Work::new();
@@ -144,11 +144,11 @@ fn what_deletes_is_held_or_is_one() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// A daemon does not tell which directory it serves, but how that looks: older than at the beginning is another one.
+/// A daemon does not tell which directory it serves, but it shows the attributes: if the directory is older than at the beginning, it is another one.
 #[test]
 fn a_module_that_is_replaced_is_told() {
     for (switch, code, said) in [
-        // At once: who looks meanwhile finds the one or the other.
+        // Atomically, so that either the old or the new directory is found at any time.
         ("ln -s second n; mv -T n m", 23, "was replaced while multi-sync ran"),
         ("touch m", 0, "has changed while multi-sync ran"),
         ("true", 0, ""),
@@ -171,7 +171,7 @@ fn a_module_that_is_replaced_is_told() {
     }
 }
 
-/// What a daemon refuses that several need, one does not need.
+/// If a daemon refuses something that only several rsyncs need, a single rsync is used.
 #[test]
 fn a_daemon_that_refuses_lists_is_asked_by_one() {
     let work = Work::new();

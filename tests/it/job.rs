@@ -1,4 +1,4 @@
-//! The facade of the library: a program copies, cancels, goes on, tries again, verifies, counts and explains, and is refused what contradicts itself.
+//! The facade of the library: a program copies, cancels, resumes, retries, verifies, counts and explains, and contradictions are refused.
 
 use std::fs;
 use std::io::ErrorKind as ErrorKindOfIo;
@@ -16,13 +16,13 @@ use multi_sync::ErrorKind;
 use multi_sync::harness::treegen::{self, Sizes, Spec};
 use multi_sync::job::{BegunRun, Depth, Event, Failed, Job, JobBuilder, NextStep, Note, Phase};
 
-/// A tree of some launches.
+/// A tree for several launches.
 fn tree(work: &Work, entries: u64) {
     treegen::generate(&work.join("src"), &Spec::bench(entries, Sizes::Uniform { min: 0, max: 300 }), 9).unwrap();
     work.dir("runs");
 }
 
-/// A copy of it, with names relative to the folder of the test.
+/// A copy of the tree, with names relative to the folder of the test.
 fn copy(work: &Work) -> JobBuilder {
     Job::builder()
         .source("src/")
@@ -34,18 +34,18 @@ fn copy(work: &Work) -> JobBuilder {
         .bucket_entries(8)
 }
 
-/// The program that is called in place of rsync.
+/// A program that is started in place of rsync.
 fn fake(work: &Work, script: &str) -> PathBuf {
     path_to_fake(work, &format!("#!/bin/sh\n{script}\n"));
     work.join("fake/rsync")
 }
 
-/// Each launch that copies takes some time.
+/// An rsync whose launches that copy take some time.
 fn slow(work: &Work) -> PathBuf {
     fake(work, "case \" $* \" in *' --no-implied-dirs '*) sleep 0.1 ;; esac\nexec REAL \"$@\"")
 }
 
-/// What one rsync would still do.
+/// What one rsync would still change.
 fn differences(work: &Work) -> String {
     let mut check = rsync(work);
     check.args(["-ani", "--delete", "src/", "D/"]);
@@ -107,7 +107,7 @@ fn a_cancelled_job_is_gone_on_with_by_the_program_and_by_the_command() {
         assert_ne!(differences(&work), "");
         let dir = outcome.run_directory().expect("the run directory is kept").to_owned();
 
-        // Another job is not taken for it.
+        // Another job cannot resume this run.
         let other = copy(&work).rsync_options(["-a", "--delete"]).rsync_program(slow(&work)).build().unwrap();
         assert_eq!(other.resume(&dir, |_| ()).unwrap_err().kind(), ErrorKind::Usage);
 
@@ -116,7 +116,7 @@ fn a_cancelled_job_is_gone_on_with_by_the_program_and_by_the_command() {
             command.arg("--resume").arg(&dir);
             run(command).expect_code(0);
         } else {
-            // How many do it may differ.
+            // The number of processes may differ.
             let again = copy(&work).rsync_program(slow(&work)).processes(4).build().unwrap();
             let outcome = again.resume(&dir, |_| ()).unwrap();
             assert_eq!((outcome.exit_code(), outcome.next_step()), (0, NextStep::Nothing), "{outcome:?}");
@@ -142,7 +142,7 @@ fn a_job_that_is_cancelled_before_it_begins_copies_nothing() {
 fn what_failed_is_named_and_copied_once_more() {
     if support::is_root() {
         return what_failed_is_copied_once_more(|work, fails| {
-            // Root may read everything: the transfer itself fails, by a directory in the place of a file.
+            // Root may read everything, so the transfer itself has to fail: a directory is in the place of a file.
             let place = work.join("D/second");
             if fails {
                 work.file("D/second/in the way", "");
@@ -207,7 +207,7 @@ fn verifying_tells_what_differs_and_changes_nothing() {
     assert!(outcome.differences().is_some_and(|count| count > 0), "{outcome:?}");
     assert!(said.into_inner() && !work.join("D/less").exists());
 
-    // By content, after a copy.
+    // Verification by content, after a copy.
     let content = work.join("D/less");
     let outcome = copy(&work).verify(Depth::Checksum).build().unwrap().run(|_| ()).unwrap();
     assert_eq!((outcome.exit_code(), outcome.differences()), (0, Some(0)), "{outcome:?}");

@@ -1,5 +1,5 @@
-//! The journal against a decision table that was written without it: whatever happened in whatever order, what it says of a bucket
-//! is what the last events about it mean. And journals of older versions stay readable.
+//! Checks the journal with a decision table that was written independently: whatever happened in whatever order, the journal reports about a bucket what the
+//! last events about it mean. Also, journals of older versions stay readable.
 
 use std::path::Path;
 
@@ -21,14 +21,14 @@ enum Happens {
     Finishes(u8),
 }
 
-/// What is to become of a bucket when the run goes on.
+/// What happens to a bucket when the run is resumed.
 #[derive(Debug, PartialEq)]
 enum Fate {
-    /// Nobody knows it.
+    /// The journal does not know it.
     Unknown,
     /// It is launched.
     Launched,
-    /// It is not.
+    /// It is not launched again.
     Done(u8),
 }
 
@@ -39,7 +39,7 @@ fn fate(events: &[Happens], id: u64) -> Fate {
         match event {
             Happens::Ends(ids, code) if ids.contains(&id) => return Fate::Done(*code),
             Happens::Writes(written) if *written == id => {
-                // Done before, it stays done: nobody writes it again, and a number is given once.
+                // A bucket that is done stays done: it is not written again, and its number is not reused.
                 let before = events[..at].iter().rev().find_map(|event| match event {
                     Happens::Ends(ids, code) if ids.contains(&id) => Some(*code),
                     _ => None,
@@ -47,7 +47,7 @@ fn fate(events: &[Happens], id: u64) -> Fate {
                 return before.map_or(Fate::Launched, Fate::Done);
             }
             Happens::Begins if !scanned_by(at) => {
-                // The scan begins again, and what is not done by then is packed into other buckets.
+                // The scan begins again, and everything that is not done is packed into other buckets.
                 let done = events[..at].iter().rev().find_map(|event| match event {
                     Happens::Ends(ids, code) if ids.contains(&id) => Some(*code),
                     _ => None,
@@ -113,7 +113,7 @@ proptest! {
         }
     }
 
-    /// Written to a file that is cut off anywhere, it never says that a bucket is done of which the whole does not.
+    /// A journal that was cut off at any place never reports a bucket as done that the complete journal does not.
     #[test]
     fn a_cut_never_makes_a_bucket_done(events in prop::collection::vec(happens(), 1..20), cut in any::<prop::sample::Index>()) {
         let dir = tempfile::tempdir().unwrap();
@@ -149,7 +149,7 @@ fn a_run_of_version_1_is_read() {
     assert_eq!(state.done.values().copied().collect::<Vec<_>>(), [0, 23]);
     let left: Vec<&Bucket> = state.buckets.values().filter(|bucket| !state.done.contains_key(&bucket.id)).collect();
     assert_eq!(left.len(), 2);
-    // Its buckets have no checksum, and are known by their lengths.
+    // Its buckets have no checksum, and are recognised by their lengths.
     let lengths = state.buckets.values().map(|bucket| (bucket.content.length, bucket.content.sum));
     assert_eq!(lengths.collect::<Vec<_>>(), [(4, None), (18, None), (6, None), (4, None)]);
     assert!(state.started.contains(&left[0].id) || state.started.contains(&left[1].id));

@@ -1,7 +1,7 @@
-//! Many-to-one: hosts that see the same source push to one destination, and a host that is lost loses nothing.
+//! Many-to-one: hosts that see the same source copy to one destination, and the loss of a host loses no data.
 //!
-//! The hosts are sshds on addresses of this machine, so that all of them see the same tree without a network file system. What a host does
-//! differently is done by the command that its `authorized_keys` forces.
+//! The hosts are sshds on addresses of this machine, so that all of them see the same tree without a network file system. If a host has to behave
+//! differently, the command that its `authorized_keys` forces does this.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -23,14 +23,14 @@ use rustix::process::{Pid, kill_process};
 
 const SOON: Duration = Duration::from_secs(40);
 
-/// Hosts lab11, lab12, ... and what reaches them.
+/// Hosts lab11, lab12, ... and the command to reach them.
 struct Hosts {
     servers: Vec<Sshd>,
     ssh: String,
 }
 
 impl Hosts {
-    /// `None`, and it says why, where no sshd can be started.
+    /// `None`, with a message, if no sshd can be started.
     fn start(count: u8) -> Option<Hosts> {
         let servers: Result<Vec<Sshd>, String> =
             (0..count).map(|n| Sshd::start_at(Ipv4Addr::new(127, 0, 0, 11 + n))).collect();
@@ -50,7 +50,7 @@ impl Hosts {
         self.servers.iter().map(|server| server.host().to_owned()).collect::<Vec<_>>().join(",")
     }
 
-    /// On this host every login runs a script instead of what it asks for; `ASKED` in it is that.
+    /// Makes every login on this host run a script in place of the requested command, which is `ASKED` in the script.
     fn force(&self, host: usize, script: &str) {
         let path = self.servers[host].folder().join("authorized_keys");
         let key = fs::read_to_string(&path).unwrap();
@@ -64,7 +64,7 @@ impl Hosts {
         command
     }
 
-    /// rsyncs and shells that the hosts run.
+    /// The rsyncs and shells that run on the hosts.
     fn remote(&self) -> Vec<String> {
         let marked = |server: &Sshd| processes::marked(&format!("sshd:{}", server.folder().display()));
         let all = self.servers.iter().flat_map(marked);
@@ -74,7 +74,7 @@ impl Hosts {
     }
 }
 
-/// What `--stats` says of a host.
+/// The line of `--stats` about a host.
 fn told(ran: &Run, host: &str) -> String {
     let text = ran.stdout_text();
     let line = text.lines().find(|line| line.starts_with(&format!("Host {host}: ")));
@@ -118,7 +118,7 @@ fn all_hosts_take_part() {
         for server in &hosts.servers {
             assert!(buckets(&told(&ran, server.host())) > 3, "{}", ran.report());
         }
-        // Something to delete at the top, in what is split and below, and something to copy.
+        // Something to delete at the top, in split directories and below, and something to copy.
         fs::remove_dir_all(work.join("D/d1")).unwrap();
         for extra in ["D/extra", "D/d2/extra", "D/extras/deep/extra"] {
             work.file(extra, "");
@@ -163,7 +163,7 @@ fn hosts_that_cannot_do_their_part_are_left_out() {
     let Some(hosts) = Hosts::start(4) else { return };
     let work = Work::new();
     tree(&work, 600);
-    // One answers late, one has another tree (its own file system in the place of the source), one has no rsync.
+    // One host answers late, one has another tree (a file system of its own in place of the source), one has no rsync.
     hosts.force(1, "sleep 3; ASKED");
     let broken = work.dir("broken");
     work.file("broken/rsync", "#!/bin/sh\nexit 127\n");
@@ -213,7 +213,7 @@ fn a_host_whose_sshd_dies_loses_nothing() {
     expect_slow_tree(&work, &ran);
 }
 
-/// rsync ends with 12 at once on one host: it is not given the queue.
+/// On one host rsync ends with 12 at once: this host must not consume the whole queue.
 #[test]
 fn a_host_that_fails_fast_gets_three_launches() {
     let Some(hosts) = Hosts::start(2) else { return };
@@ -294,7 +294,7 @@ fn hosts_fail_in_every_way_at_once() {
     }
 }
 
-/// The hosts log in as another user than the one whose bucket directory it is.
+/// The hosts log in as a user other than the owner of the bucket directory.
 #[test]
 fn who_sees_the_bucket_directory_reads_there() {
     let Some(hosts) = Hosts::start(2) else { return };
@@ -412,7 +412,7 @@ fn a_folder_of_the_python_tool_says_it_all() {
     assert_eq!([snapshot(&work.join("D")), snapshot(&work.join("runs"))], before, "a run that was refused has written");
 }
 
-/// Whose the copies are must not depend on the host that made them.
+/// The owner of the copies must not depend on the host that made them.
 #[test]
 fn hosts_that_log_in_as_different_users_are_refused() {
     let Some(hosts) = Hosts::start(2) else { return };
@@ -430,7 +430,7 @@ fn hosts_that_log_in_as_different_users_are_refused() {
     let mixed = [&["--mixed-users"][..], &words].concat();
     let ran = run_within(hosts.copy(&work, &hosts.list(), &mixed), SOON).expect_code(0);
     run(sh(&work, "diff -r src D")).expect(true, &ran.report()).expect_code(0);
-    // Who may not write is left out, also where users may be mixed.
+    // A host that may not write is left out, even if users may be mixed.
     support::work::set_mode(&work.dir("E"), 0o755);
     let mixed = ["--mixed-users", "-f", "20", "-r", "-rlt", "src/", "E/"];
     let ran = run_within(hosts.copy(&work, &hosts.list(), &mixed), SOON).expect_code(0);

@@ -1,4 +1,4 @@
-//! Who hears of a run beside its user: hooks, metrics in a file and over HTTP, and the service manager.
+//! Reporting a run to others than its user: hooks, metrics in a file and over HTTP, and the service manager.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,9 +13,9 @@ use crate::support::command::{Run, Signal, multi_sync, run, sh, start};
 use crate::support::twin::temporary_files;
 use crate::support::work::Work;
 
-/// Reached only by a failure.
+/// Reached only if the test fails.
 const SOON: Duration = Duration::from_secs(60);
-/// What a hook writes down: its variables, and what it reads.
+/// A hook that records its variables and its input.
 const HOOK: &str = "env | grep ^MULTI_SYNC_ | sort >env; cat >json; echo told";
 
 fn some(work: &Work) {
@@ -24,7 +24,7 @@ fn some(work: &Work) {
     }
 }
 
-/// Files that are on their way for longer than any test, and need no room.
+/// Files whose copy takes longer than any test, and that need no space.
 fn slow(work: &Work) {
     for name in ["src/a/1", "src/b/2"] {
         File::create(work.file(name, "")).unwrap().set_len(64 << 30).unwrap();
@@ -76,7 +76,7 @@ fn a_hook_hears_how_a_run_ended() {
     assert!(!work.join("failed").exists());
 }
 
-/// Also of one that could not begin, that one rsync does, and that is gone on with.
+/// Also for a run that could not begin, that one rsync does, and that is resumed.
 #[test]
 fn a_hook_hears_of_every_failure() {
     let work = Work::new();
@@ -87,14 +87,14 @@ fn a_hook_hears_of_every_failure() {
     assert_eq!(variable(&work, "RESULT").as_deref(), Some("failed"));
     assert!(ran.stderr_text().ends_with("told\nlast\n"), "{}", ran.report());
 
-    // `-K` is one rsync's.
+    // `-K` is left to one rsync.
     let words = ["-p", "2", "--on-failure", HOOK, "rsync", "-aK", "src/", "gone", "one"];
     let ran = told(&work, &words).expect_code(23);
     assert!(ran.stderr_text().contains("told\n"), "{}", ran.report());
     assert_eq!(variable(&work, "EXIT_CODE").as_deref(), Some("23"));
     assert!(work.join("one/d0").exists());
 
-    // The run knows its hook when it is gone on with, unless another is given.
+    // A resumed run remembers its hook, unless another one is given.
     let dir = variable(&work, "RUN");
     let words = ["-p", "2", "-f", "3", "-b", "runs", "--on-failure", HOOK, "src/", "gone", "many"];
     fs::create_dir(work.join("runs")).unwrap();
@@ -139,7 +139,7 @@ fn a_hook_runs_after_an_interrupt_and_a_signal_ends_it() {
     says(ran, "was ended by a signal");
 }
 
-/// A dry run is no night's mirror.
+/// A dry run must not look like the nightly mirror.
 #[test]
 fn nobody_is_told_of_a_dry_run() {
     let work = Work::new();
@@ -178,7 +178,7 @@ fn what_cannot_be_had_is_refused_before_anything_is_written() {
     says(told(&work, &["resume", "--hook-seconds", "3", kept.to_str().unwrap()]).expect_code(1), "without --on-end");
 }
 
-/// The grammar of Prometheus' text format (0.0.4), as far as this program uses it. Gives the samples.
+/// The grammar of Prometheus' text format (0.0.4), as far as this program uses it. Returns the samples.
 #[track_caller]
 fn samples(text: &str) -> Vec<(String, f64)> {
     let name = |text: &str| {
@@ -250,7 +250,7 @@ fn the_file_of_metrics_is_as_the_collector_wants_it() {
     let success = sample(&text, "multi_sync_last_success_time_seconds{");
     assert!(success > 1.7e9, "{success}");
 
-    // A failure keeps the time of the last success, and leaves no other file.
+    // After a failure the time of the last success stays, and no other file is left.
     fs::write(work.join("in-the-way"), "").unwrap();
     let ran = told(&work, &["--metrics", "m.prom", "--", source, "in-the-way/dest"]);
     assert_ne!(ran.status.code(), Some(0));
@@ -258,7 +258,7 @@ fn the_file_of_metrics_is_as_the_collector_wants_it() {
     assert!(!other.contains("last_success"), "of another pair: {other}");
     told(&work, &["--metrics", "m.prom", "--", source, "dest"]).expect_code(0);
     let earlier = sample(&fs::read_to_string(&file).unwrap(), "multi_sync_last_success_time_seconds{");
-    // What an rsync complains of is a failure as well.
+    // An error that rsync reports is a failure as well.
     run(sh(&work, "mkdir -p odd/f && touch odd/f/x odd/g && mkdir -p dest2/g/full/x")).expect_code(0);
     for many in [&["-p", "1"][..], &["-p", "3", "-f", "1"]] {
         let words = [many, &["-r", "-a", "--metrics", "f.prom", "--", "odd/", "dest2"]].concat();
@@ -305,7 +305,7 @@ fn prometheus_and_others_get_an_answer() {
     assert!(ask(port, "POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc").starts_with("HTTP/1.1 405"));
     assert!(ask(port, "GET /other HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
     assert!(ask(port, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
-    // Who says nothing does not keep others waiting for long, and goes unanswered.
+    // A client that sends nothing does not delay others for long, and gets no answer.
     let silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert!(ask(port, "GET /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 200"));
     started.signal(Signal::INT);
@@ -344,7 +344,7 @@ fn the_service_manager_is_told() {
     ran.expect(silent, "what the manager is told is not printed");
 }
 
-/// `multi-sync rsync ...` gives its place to rsync: the unit has begun all the same, and nothing looks whether it lives.
+/// `multi-sync rsync ...` is replaced by rsync: the unit counts as started nevertheless, and its watchdog is off.
 #[test]
 fn the_service_manager_is_told_of_an_rsync_in_our_place() {
     let work = Work::new();

@@ -1,5 +1,5 @@
-//! A source or a destination whose path leads elsewhere while it is copied: renamed, replaced, or unmounted. Like one rsync, which stays in the directory that it
-//! has entered, multi-sync copies what it found at the beginning, and deletes nothing because of it.
+//! A source or a destination whose path leads elsewhere during the copy: renamed, replaced, or unmounted. Like one rsync, which stays in the directory that
+//! it has entered, multi-sync copies the directory that it found at the beginning, and deletes nothing because of the change.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ const WAYS: [(&str, &str); 4] = [
     ("and a link put in its place", "mv src old; ln -s other src"),
 ];
 
-/// A source of several launches, and a destination that has it with other times and some entries more.
+/// A source for several launches, and a destination that has it with other times and some extraneous entries.
 fn fill(work: &Work, below: &str) {
     let script = r#"
         mkdir -p src other/d1 "$1"
@@ -32,7 +32,7 @@ fn fill(work: &Work, below: &str) {
     run(fill).expect_code(0);
 }
 
-/// Does something to the source when the `launch`-th rsync that copies is started.
+/// Changes the source when the `launch`-th rsync that copies is started.
 fn at_launch(command: &mut Command, work: &Work, launch: u32, what: &str) {
     let script = format!(
         "case \" $* \" in *' --server '*) ;; *' --no-implied-dirs '*)\n\
@@ -43,7 +43,7 @@ fn at_launch(command: &mut Command, work: &Work, launch: u32, what: &str) {
     fake_rsync(command, work, &script);
 }
 
-/// What differs from the source as it was.
+/// The differences from the original source.
 fn differences(work: &Work, old: &str, dest: &str) -> String {
     let mut check = rsync(work);
     check.args(["-anic", "--delete"]).arg(format!("{old}/")).arg(format!("{dest}/"));
@@ -53,7 +53,7 @@ fn differences(work: &Work, old: &str, dest: &str) -> String {
 fn judge(work: &Work, ran: Run, named: bool, what: &str) -> Option<String> {
     let (dest, codes) = if named { ("dest/src", &[0, 23][..]) } else { ("dest", &[0][..]) };
     let differs = differences(work, "old", dest);
-    // Of a source that is sent by its name the attributes are set by that name.
+    // If a source is sent with its name, its attributes are set by that name.
     let wrong = differs.lines().filter(|line| !(named && *line == ".d..t...... ./")).collect::<Vec<_>>().join("\n");
     let code = ran.status.code().unwrap_or(-1);
     let said = ran.stderr_text();
@@ -85,7 +85,7 @@ fn a_source_that_is_moved_between_launches_is_copied_to_its_end() {
     });
 }
 
-/// rsync has read its arguments, and not yet the directories that they name.
+/// rsync has read its arguments, but not yet opened the directories that they name.
 #[test]
 fn a_source_that_is_moved_in_the_middle_of_a_launch_is_copied_to_its_end() {
     let cases: Vec<_> = WAYS.iter().flat_map(|way| ["src/", "src"].map(|source| (*way, source))).collect();
@@ -128,7 +128,7 @@ fn a_source_that_is_unmounted_lazily_is_copied_to_its_end() {
     assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
 }
 
-/// What cannot be held: the name with what is above it is what is sent.
+/// A source that cannot be held, because its name and the directories above are part of what is sent.
 #[test]
 fn nothing_is_deleted_because_of_a_source_under_relative_that_is_moved() {
     for does in ["mv up/src old", "mv up/src old; mkdir up/src", "mv up/src old; ln -s other up/src"] {
@@ -159,7 +159,7 @@ fn a_split_directory_that_is_replaced_stays_at_the_destination() {
     ran.expect(snapshot(&work.join("dest/d2/deep")) == before, "it was deleted").expect(named, "it is not named");
 }
 
-/// One rsync would write all of it into the directory that it has entered: a part is not to be taken for all.
+/// One rsync would write everything into the directory that it has entered. A part of the copy must not be taken for all of it.
 #[test]
 fn a_destination_that_is_moved_is_an_error() {
     for does in ["mv dest old", "mv dest old; mkdir dest", "mv dest old; ln -s other dest"] {
@@ -184,7 +184,7 @@ fn an_rsync_of_another_user_copies_too() {
     for (lists, code) in [(false, 0), (true, 0)] {
         let work = Work::public();
         fill(&work, "dest");
-        // What others may change is handed over as a list.
+        // Names that others may change are passed as a list.
         let owner = if lists { "65534:65534 src dest" } else { "65534:65534 dest" };
         run(sh(&work, &format!("chmod -R a+rX src dest; chown -R {owner}"))).expect_code(0);
         let mut command = multi_sync(&work);

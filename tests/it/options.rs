@@ -1,5 +1,5 @@
-//! Options that need more than being handed on, in places where random trees seldom lead: mounts, links that go round in circles,
-//! sources that are removed, groups of names that no process can take as arguments. Each compared with one rsync.
+//! Options that have to be understood, not just passed on, in situations that random trees rarely contain: mounts, links that form loops, sources that are
+//! removed, groups of names that do not fit the arguments of a process. Each is compared with one rsync.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ fn grow(root: &Path) {
     old(root);
 }
 
-/// Times long ago, the deepest names first.
+/// Sets old times, beginning with the deepest names.
 fn old(root: &Path) {
     let work = Work::new();
     let mut touch = sh(&work, "find \"$1\" -depth -exec touch -h -d '2003-04-05 06:07:08' {} +");
@@ -33,7 +33,7 @@ fn old(root: &Path) {
     run(touch).expect_code(0);
 }
 
-/// A file system of its own below a directory, until the end of the test.
+/// A file system below a directory, until the end of the test.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -54,7 +54,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Both sides have a source and a destination that hold a mount each, if wanted.
+/// Each side has a source and a destination, and each of these contains a mount if requested.
 fn one_file_system(test: &str, options: &str, in_dest: bool, plain: bool) {
     let work = Work::public();
     let mounts = std::cell::RefCell::new(Vec::new());
@@ -137,7 +137,7 @@ fn a_link_that_leads_round_in_a_circle_ends() {
     grow(&src);
     symlink(".", src.join("a/b/round")).unwrap();
     old(&src);
-    // Too deep for one rsync as well: both say so.
+    // Too deep for one rsync as well: both report it.
     Twin::new(&work, ["src/", "SIDE/D"]).options("-aL").flags("-p 3 -f 3").same();
 }
 
@@ -269,7 +269,7 @@ fn a_dry_run_says_what_one_would_say_and_touches_nothing() {
     }
 }
 
-/// More names of one file than the arguments of a process can hold.
+/// One file with more names than fit into the arguments of a process.
 #[test]
 fn a_group_of_names_that_no_process_can_take() {
     let work = Work::on_tmpfs().unwrap_or_else(Work::public);
@@ -302,7 +302,7 @@ fn a_number_of_processes_that_is_found() {
         let (_, many) = Twin::new(&work, ["src/", "SIDE/D"]).options("-a").flags(flags).same();
         assert!(many.stderr_text().contains("finding the best number of rsyncs, at most "), "{}", many.report());
     }
-    // It begins with two. Those that carry buckets wait until there are three, as if they were slow.
+    // multi-sync begins with two rsyncs. Those with buckets wait until there are three, as if they were slow.
     let mut many = multi_sync(&work);
     many.args(["-p", "auto", "-f", "2", "--stats", "-r", "-a", "src/", "D"]);
     let begun = work.dir("begun");
@@ -321,7 +321,7 @@ fn a_number_of_processes_that_is_found() {
     assert!(ran.stderr_text().contains(&format!("at most {most}\n")), "{}", ran.report());
 }
 
-/// Looked at by --fuzzy, what another rsync is writing would be gone a moment later.
+/// With --fuzzy an rsync may choose a temporary file of another rsync as the basis, which is gone a moment later.
 #[test]
 fn names_of_one_directory_are_copied_by_one_rsync_with_fuzzy() {
     let work = Work::new();
@@ -361,7 +361,7 @@ fn absolute_names_are_printed_with_their_slash() {
         let sums = |line: &&str| {
             !["sending incremental ", "sent ", "total size is "].iter().any(|begin| line.starts_with(begin))
         };
-        // Other tests change the time of what is above.
+        // Other tests change the time of the directories above.
         let above = |line: &&str| {
             let mut dirs = work.path().ancestors().skip(1).map(|dir| format!("{}/", dir.display()));
             dirs.any(|dir| *line == dir || line.ends_with(&format!(" {dir}")))
@@ -386,7 +386,7 @@ fn absolute_names_are_printed_with_their_slash() {
         });
         let [one, many] = printed.each_mut().map(|ran| ran.stdout_text());
         assert_eq!(sorted(many), sorted(one), "{options}");
-        // It says so only where several would do.
+        // multi-sync prints the reason only if several rsyncs were requested.
         let mut counts = multi_sync(&work);
         counts.args(["-p", "2", "-f", "3", "--stats", "-r", options]).arg(source).arg("D/");
         let told = run(counts).expect_code(0).stderr_text();

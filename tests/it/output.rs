@@ -1,4 +1,4 @@
-//! What reaches the user: both streams and the log file have the lines of one rsync, and nothing that multi-sync asks for itself.
+//! The output for the user: both streams and the log file have the lines of one rsync, and nothing that multi-sync requests for itself.
 
 use std::fs;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn tree(work: &Work, name: &str) {
     }
 }
 
-/// `s` copied to `D` by one rsync, in a folder of its own, and by several.
+/// Copies `s` to `D` with one rsync, in a folder of its own, and with several.
 fn both(work: &Work, options: &str, words: &[&str]) -> (Run, Run) {
     let mut one = rsync(work);
     one.args(options.split(' ')).args(words);
@@ -36,7 +36,7 @@ fn beside(work: &Work, side: &str, mut command: Command) -> Command {
     command
 }
 
-/// Lines in any order, without the name of the side.
+/// The sorted lines, without the name of the side.
 fn sorted(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes).replace("/one/", "/SIDE/").replace("/many/", "/SIDE/");
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -91,7 +91,7 @@ fn trouble_that_was_overcome_has_a_closing_line() {
     assert_eq!(run(several(&work, "-a", &["s/", "other/"])).stderr_text(), "");
 }
 
-/// What differs from one run of rsync to the next.
+/// Replaces what differs from one run of rsync to the next.
 fn steady(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes).replace("/one/", "/SIDE/").replace("/many/", "/SIDE/");
     let lines = text.split_inclusive(['\n', '\r']).map(|line| {
@@ -104,7 +104,7 @@ fn steady(bytes: &[u8]) -> String {
             return format!("{begin}{end}");
         }
         match line.split_once('%') {
-            // How fast, and how long.
+            // The rate and the time.
             Some((bytes, rest)) if rest.contains("B/s") => format!("{bytes}{}{end}", rest.trim().ends_with(')')),
             _ => line.to_owned(),
         }
@@ -152,7 +152,7 @@ fn what_one_rsync_does_for_all_is_printed_as_it_prints_it() {
     }
 }
 
-/// Figures that multi-sync has asked for itself are not shown, and what the user has asked for is.
+/// Statistics that multi-sync requests for itself are not shown, and those that the user requests are.
 #[test]
 fn statistics_of_our_own_leave_the_lines_of_rsync_alone() {
     let work = Work::new();
@@ -171,13 +171,13 @@ fn statistics_of_our_own_leave_the_lines_of_rsync_alone() {
     }
 }
 
-/// A destination in which something is there already, something else, and something too much.
+/// A destination with some entries that are up to date, some that differ, and some extraneous ones.
 fn used(work: &Work, name: &str) {
     run(sh(work, &format!("mkdir -p {name} && cp -a s/b {name}/"))).expect_code(0);
     work.file(format!("{name}/a/f1"), "older");
     work.file(format!("{name}/a/extra/f"), "too much");
     work.file(format!("{name}/extra"), "too much");
-    // Otherwise it depends on the second whether they have the time of the source.
+    // Otherwise it would depend on the second whether they have the time of the source.
     run(sh(work, &format!("find {name} -exec touch -h -d 2001-02-03 {{}} +; cp -a s/b {name}/"))).expect_code(0);
 }
 
@@ -187,7 +187,7 @@ fn all_lines(bytes: &[u8]) -> Vec<String> {
     lines
 }
 
-/// Command lines from manuals and forums, and what they are to be compared for.
+/// Command lines from manuals and forums, and which outputs are compared.
 const USUAL: [(&str, &str); 18] = [
     ("-av", "SRC/s/"),
     ("-avz", "SRC/s"),
@@ -209,7 +209,7 @@ const USUAL: [(&str, &str); 18] = [
     ("-avb --out-format=%i_%n_%l_%B_%o", "SRC/s"),
 ];
 
-/// Both streams as a set of lines, and the exit code: `to` is what stands before DEST.
+/// Compares both streams as sets of lines, and the exit code; `to` is the prefix of DEST.
 fn usual_lines(work: &Work, to: &str, rsh: Option<&str>) {
     tree(work, "s");
     std::os::unix::fs::symlink("f1", work.join("s/a/link")).unwrap();
@@ -281,7 +281,7 @@ fn a_log_file_has_the_lines_of_one_rsync() {
     }
 }
 
-/// Names with --progress, as rsync prints them; how far it is is told on standard error.
+/// With --progress, names are printed as rsync prints them, and the progress goes to standard error.
 #[test]
 fn progress_shows_names_where_rsync_does() {
     let work = Work::new();

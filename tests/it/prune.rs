@@ -1,5 +1,5 @@
-//! What is said to be excluded for certain is excluded by rsync, over random rules and names; and with rules that are all certain nothing
-//! else is.
+//! A directory that is reported as certainly excluded is excluded by rsync, for random rules and names; and if all rules are certain, no other directory is
+//! excluded.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 const NAMES: [&str; 9] = ["a", "b", "ab", ".snap", "tmp", "x y", "a.b", "-", "abab"];
 
-/// Parts of patterns, most of them for certain about a name.
+/// Parts of patterns, most of them with a certain meaning for a name.
 fn part() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => proptest::sample::select(&NAMES[..]).prop_map(str::to_owned),
@@ -32,7 +32,7 @@ fn pattern() -> impl Strategy<Value = String> {
         .prop_map(|(before, parts, after)| format!("{before}{}{after}", parts.join("/")))
 }
 
-/// A rule as an option, or as a line of the file that is named by the option before it.
+/// A rule as an option, or as a line of the file that the option before it names.
 fn rule() -> impl Strategy<Value = String> {
     let option = proptest::sample::select(
         &[
@@ -81,7 +81,7 @@ fn rsync_excludes_what_is_certain() {
     let mut all = BTreeSet::new();
     directories(&work.join("src"), Path::new(""), &mut all);
     let (excluded, known) = (Cell::new(0), Cell::new(0));
-    // The same cases each time; `PRUNE_CASES` tries more.
+    // The cases are always the same; `PRUNE_CASES` sets their number.
     let cases = std::env::var("PRUNE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
@@ -102,7 +102,7 @@ fn rsync_excludes_what_is_certain() {
         for path in &all {
             let path = Path::new(OsStr::from_bytes(path));
             let above = path.parent().unwrap().as_os_str();
-            // What is below an excluded directory is never asked.
+            // Entries below an excluded directory are never checked.
             if !above.is_empty() && !copied.contains(above.as_bytes()) {
                 continue;
             }

@@ -86,7 +86,7 @@ fn from_a_daemon_every_form_of_source() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Nothing is written, nothing is reached: the words alone are wrong.
+/// Nothing is written or contacted, because the words themselves are invalid.
 #[test]
 fn bad_words_for_sources_are_refused() {
     let work = Work::new();
@@ -144,7 +144,7 @@ fn bad_words_for_sources_are_refused() {
     assert!(cases.len() >= 26 && failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// What scans the source changes nothing of the copy, and is what was asked for.
+/// The program that scans the source does not affect the copy, and it is the requested one.
 #[test]
 fn each_scan_copies_the_same() {
     let built = Path::new(env!("CARGO_BIN_EXE_multi-sync")).parent().unwrap().display().to_string();
@@ -177,7 +177,7 @@ fn each_scan_copies_the_same() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// What fails at the other side, or on the way, fails with the code of one rsync, and DEST is not made.
+/// Failures at the other side, or of the connection, give the exit code of one rsync, and DEST is not created.
 #[test]
 fn what_fails_on_the_way_fails_as_one_rsync() {
     let sshd = or_skip!(Sshd::start(), "what_fails_on_the_way_fails_as_one_rsync");
@@ -199,7 +199,7 @@ fn what_fails_on_the_way_fails_as_one_rsync() {
     }
 }
 
-/// A rule that the reader of a list may not lose: what is printed is what one rsync prints.
+/// The lines that are printed are those of one rsync.
 #[test]
 fn what_is_printed_is_what_one_rsync_prints() {
     let sshd = or_skip!(Sshd::start(), "what_is_printed_is_what_one_rsync_prints");
@@ -213,7 +213,7 @@ fn what_is_printed_is_what_one_rsync_prints() {
     assert!(Path::new(&work.join("src")).is_dir());
 }
 
-/// Without the sums, which count bytes of one connection, and the name of DEST, which each has of its own.
+/// Lines without the sums, which count bytes of one connection, and without the name of DEST, which differs.
 fn lines(output: &[u8]) -> Vec<&[u8]> {
     const OTHERS: [&[u8]; 3] = [b"sent ", b"total size is ", b"created directory "];
     let is_other = |line: &&[u8]| OTHERS.iter().any(|begin| line.starts_with(begin));
@@ -222,7 +222,7 @@ fn lines(output: &[u8]) -> Vec<&[u8]> {
     lines
 }
 
-/// Resumed, verified, and in the form of an rsync command.
+/// A pull that is resumed, verified, and in the form of an rsync command.
 #[test]
 fn what_is_around_a_copy_works_for_a_pull_too() {
     let sshd = or_skip!(Sshd::start(), "what_is_around_a_copy_works_for_a_pull_too");
@@ -246,7 +246,8 @@ fn what_is_around_a_copy_works_for_a_pull_too() {
     assert!(differs.stdout_text().contains("more"), "{}", differs.report());
 }
 
-/// The link that leads to the source is switched while several copy: what has arrived is of both, and one rsync would have stayed in the first.
+/// The link that leads to the source is switched during a copy with several rsyncs. The result may be mixed, whereas one rsync would have stayed in the first
+/// directory.
 #[test]
 fn a_source_that_is_replaced_meanwhile_is_noticed() {
     let sshd = or_skip!(Sshd::start(), "a_source_that_is_replaced_meanwhile_is_noticed");
@@ -259,7 +260,7 @@ fn a_source_that_is_replaced_meanwhile_is_noticed() {
         fs::rename(work.join("next"), work.join("current")).unwrap();
     };
     let source = format!("{}:{}/current/", sshd.host(), work.path().display());
-    // With -r nothing is left to be done for the divided directories.
+    // With -r nothing is left to be done for split directories.
     for (options, dest, killed) in [("-a", "A/", false), ("-r", "R/", false), ("-a", "K/", true)] {
         lead_to("first");
         let options = format!("{options} --bwlimit=200");

@@ -1,4 +1,4 @@
-//! Several sources on one machine: launches name them below one directory, and what arrives is what one rsync brings.
+//! Several sources on one machine: launches name them below a common directory, and the result is that of one rsync.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn shell(work: &Work) -> String {
     path.display().to_string()
 }
 
-/// Trees beside each other and below each other, with names that others have too, and a link that leads to one.
+/// Trees next to each other and inside each other, with equal names, and a link to one of them.
 fn fill(work: &Work) {
     let script = r#"
         for d in 1 2 3 4 5; do mkdir -p m/a/x$d/deep m/up/b/y$d; for f in 1 2; do echo "$d$f" >m/a/x$d/f$f; ln m/a/x$d/f$f m/up/b/y$d/h$f; done; done
@@ -55,11 +55,11 @@ fn several_sources_arrive_as_one_rsync_brings_them() {
     let connect = format!("rsync --daemon --config={top}/conf");
     let mut cases = Vec::new();
     for (at, (names, several)) in FORMS.iter().enumerate() {
-        // With a file among them some options are one rsync's.
+        // If one of them is a file, some options are left to one rsync.
         let has_file = names.iter().any(|name| ["file", "gone-link", "link"].contains(name));
         let options = if has_file { "-a" } else { ["-aH", "-a --no-perms", "-rlpt --exclude=deep"][at % 3] };
         cases.push((format!("there:{top}/m/"), format!(":{top}/m/"), names, *several, options));
-        // Of a daemon it is not known which names of several sources are one file.
+        // For a daemon it is unknown which names in several sources are one file.
         let options = options.trim_end_matches('H');
         match at % 3 {
             0 => cases.push(("rsync://there/m/".into(), "rsync://there/m/".into(), names, *several, options)),
@@ -84,7 +84,7 @@ fn several_sources_arrive_as_one_rsync_brings_them() {
     });
 }
 
-/// Where several cannot do it the reason is told.
+/// If several rsyncs cannot do it, the reason is printed.
 #[test]
 fn sources_without_a_directory_in_common_are_one_rsyncs() {
     let work = Work::new();
@@ -103,7 +103,7 @@ fn sources_without_a_directory_in_common_are_one_rsyncs() {
     }
 }
 
-/// Each of them is looked at again when the run ends; what gives no answer any more is told.
+/// Each source is looked up again at the end of the run; if one does not answer any more, this is reported.
 #[test]
 fn each_of_several_sources_is_looked_at_again() {
     for (does, code, said) in [
@@ -139,7 +139,7 @@ fn each_of_several_sources_is_looked_at_again() {
     }
 }
 
-/// `.` is one of the names that a module leaves out which hides what begins with a dot, and lists of names bring it. Others refuse such lists.
+/// If a module hides names that begin with a dot, it hides `.` as well, but sends it when a list of names contains it. Other modules refuse such lists.
 #[test]
 fn a_module_that_hides_names_or_refuses_lists_gives_what_one_rsync_gets() {
     let work = Work::new();
@@ -177,7 +177,7 @@ fn a_module_that_hides_names_or_refuses_lists_gives_what_one_rsync_gets() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// An rsync there that knows no lists, or not what goes with them, ends while several have begun.
+/// A remote rsync without support for lists, or for options that they need, ends after several launches have begun.
 #[test]
 fn where_a_login_refuses_lists_one_rsync_copies() {
     let work = Work::new();
@@ -202,14 +202,14 @@ exec sh -c "$*"
     }
 }
 
-/// The client of a daemon that a shell has started ends with 0 where a name of its list is not there any more.
+/// With a daemon that was started by a shell, the client ends with 0 even if a name in its list has vanished.
 #[test]
 fn what_vanishes_from_a_daemon_is_told() {
     let work = Work::new();
     fill(&work);
     let (top, user) = (work.path().display(), rustix::process::geteuid().as_raw());
     work.file("conf", format!("use chroot = no\nuid = {user}\ngid = {user}\n[m]\npath = {top}/m\n"));
-    // As soon as something was copied: the names of all others are known then.
+    // As soon as something was copied, because then the names of all others are known.
     let script = format!(
         "#!/bin/sh\n[ ! -e {top}/D/a ] || rm -rf {top}/m/up/b/y*\nexec rsync --server --daemon --config={top}/conf .\n"
     );
@@ -224,7 +224,7 @@ fn what_vanishes_from_a_daemon_is_told() {
     assert!(matches!(run.status.code(), Some(23 | 24)), "{text}");
 }
 
-/// What a daemon says to each client is not told by each rsync.
+/// The greeting that a daemon sends to each client is not printed for each rsync.
 #[test]
 fn a_daemon_greets_once_at_most() {
     let work = Work::new();

@@ -1,4 +1,4 @@
-//! Who writes at the destination may be another user than who reads the source: the result is that of one rsync all the same.
+//! The user who writes at the destination may differ from the one who reads the source: the result is that of one rsync nevertheless.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,7 +9,7 @@ use crate::support::rsyncd::{Module, Rsyncd};
 use crate::support::twin::{Twin, table};
 use crate::support::work::{NOBODY, Work, set_mode};
 
-/// Directories that their owner may not write, or enter, and such with special bits: each is split.
+/// Directories that their owner may not write, or enter, and directories with special bits: each is split.
 const MODES: [(&str, u32); 7] = [
     ("ro", 0o555),
     ("ro/in", 0o755),
@@ -32,7 +32,7 @@ fn fill(dir: &Path, content: &str) {
     }
 }
 
-/// A destination with other modes, and names that the source lacks; of nobody, if nobody writes there.
+/// A destination with other modes, and with names that the source lacks. It belongs to nobody if nobody writes there.
 fn old(dir: &Path, owner: u32) {
     fs::create_dir(dir.join("D")).unwrap();
     for (name, mode) in [("ro", 0o755), ("setgid", 0o555), ("gone", 0o555), ("sticky", 0o500)] {
@@ -96,7 +96,7 @@ fn root_here_and_nobody_there_through_a_shell() {
     copies(&work, Some(&shell), &to, NOBODY, false);
 }
 
-/// What others own could be swapped by them: then names are a list, which brings the directories above them along.
+/// Other users could swap directories that they own: then names are passed as a list, and the directories above them are sent too.
 #[test]
 fn trees_of_users_reach_nobody_there() {
     needs_root!("trees_of_users_reach_nobody_there");

@@ -1,4 +1,4 @@
-//! `--verify`: what differs is found, listed and said in the exit code; nothing is said of a copy that is right.
+//! `--verify`: differences are found, listed and reflected in the exit code; nothing is reported for a correct copy.
 
 use std::fs;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn keeping_time(path: &Path, change: impl FnOnce()) {
     fs::File::open(path).unwrap().set_modified(before).unwrap();
 }
 
-/// Name, command of a shell in the folder of the destination, and what the list has to name.
+/// The name, a shell command that runs in the folder of the destination, and the names that the list must contain.
 const PLANTED: [(&str, &str, &str); 24] = [
     ("a missing file", "rm a/b/f7", "a/b/f7"),
     ("an extra file", "echo >a/c/extra", "a/c/extra"),
@@ -111,7 +111,7 @@ fn content_of_the_same_size_and_time_needs_checksums() {
     assert_eq!(fs::read(&path).unwrap(), b"XX\n");
 }
 
-/// The copy itself does not see it, and the exit code says that something is wrong.
+/// The copy itself does not notice the error, but the exit code reports it.
 #[test]
 fn a_copy_that_is_not_right_is_listed_in_the_run_directory() {
     let work = Work::new();
@@ -132,7 +132,7 @@ fn a_copy_that_is_not_right_is_listed_in_the_run_directory() {
     assert!(text.lines().all(|line| line.contains("a/b")), "{text}");
 }
 
-/// Interrupted while rsync is asked, it goes on; what was found before is not forgotten.
+/// A verification that was interrupted is continued, and differences that were already found are kept.
 #[test]
 fn it_goes_on_after_an_interruption() {
     let work = Work::new();
@@ -179,7 +179,7 @@ fn what_cannot_be_verified_is_refused_before_anything_is_copied() {
     }
 }
 
-/// A mode that nobody can read is an error of the copy and of the question.
+/// If a file cannot be read, both the copy and the verification report an error.
 #[test]
 fn an_unreadable_file_is_no_right_copy() {
     if rustix::process::geteuid().is_root() {
@@ -200,7 +200,7 @@ fn an_unreadable_file_is_no_right_copy() {
     }
 }
 
-/// An answer is about now: after what failed was tried again nothing of before is printed, and the code that is kept is that of the whole run.
+/// Old answers are not printed again after failed entries were retried, and the recorded exit code is that of the whole run.
 #[test]
 fn an_answer_of_before_is_not_given_again() {
     let work = Work::new();

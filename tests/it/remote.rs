@@ -1,5 +1,4 @@
-//! Copies to another machine leave what one rsync leaves there, and fail with its code: through a real sshd and a real rsync daemon
-//! on this machine.
+//! Copies to another machine have the result and the exit codes of one rsync: through a real sshd and a real rsync daemon on this machine.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
@@ -25,7 +24,7 @@ macro_rules! or_skip {
     };
 }
 
-/// The shell comes from the environment: quotes of `--rsh` are not those of a command line.
+/// The shell comes from the environment, because quotes in `--rsh` differ from those of a command line.
 fn twin<'a>(work: &'a Work, sshd: &Sshd, words: &[&str]) -> Twin<'a> {
     Twin::new(work, words).options("-aS --numeric-ids").env("RSYNC_RSH", sshd.rsh())
 }
@@ -65,7 +64,7 @@ fn through_ssh_every_form_of_destination() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Files that the remote shell command names are those of the user's directory, in which no launch starts.
+/// Files in the remote shell command are relative to the user's directory, in which no launch starts.
 #[test]
 fn through_ssh_with_files_of_the_working_directory() {
     let sshd = or_skip!(Sshd::start(), "through_ssh_with_files_of_the_working_directory");
@@ -92,7 +91,7 @@ fn through_ssh_relative_to_the_home_directory() {
     let sshd = or_skip!(Sshd::start(), "through_ssh_relative_to_the_home_directory");
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(40, Sizes::Uniform { min: 0, max: 99 }), 1).unwrap();
-    // The home directory of the login is not ours to write into: another one, in the same way.
+    // The home directory of the login must not be written, so another directory is entered in the same way.
     let homes = |side: &str| format!("--rsync-path=cd {}/SIDE/{side} && rsync", work.path().display());
     let make_home = |side: &Path| fs::create_dir(side.join("home")).unwrap();
     for dest in [":", ":D", ":./D", ":D/"] {
@@ -120,7 +119,7 @@ fn through_ssh_what_fails_fails_as_one_rsync() {
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(20, Sizes::Empty), 1).unwrap();
     let at = |path: &str| format!("{}:{}/{path}", sshd.host(), work.path().display());
-    // Where the remote command ends at once, one rsync too gives its code or that of the broken stream, as it happens to notice first.
+    // If the remote command ends at once, one rsync also returns either its code or that of the broken stream, whichever it notices first.
     for (options, dest, codes) in [
         ("-a --rsync-path=/nonexistent", at("D"), &[127, 12][..]),
         ("-a --rsync-path=/dev/null", at("D"), &[126, 12]),
@@ -144,7 +143,7 @@ fn through_ssh_what_fails_fails_as_one_rsync() {
             assert!(many.status.code().is_some_and(|code| codes.contains(&code)), "{codes:?}\n{}", many.report());
             let said = many.stderr_text();
             assert!(!said.contains("trying again"), "{}", many.report());
-            // One launch says it, and some rsyncs say it twice.
+            // A single launch reports it, and some versions of rsync report it twice.
             let lines = said.lines().filter(|line| line.starts_with("rsync error")).count();
             assert!(lines <= 2, "said {lines} times\n{}", many.report());
             assert!(!work.join("D").exists(), "{}", many.report());
@@ -160,7 +159,7 @@ fn through_ssh_at_an_ipv6_address() {
     drop(listener);
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(30, Sizes::Empty), 1).unwrap();
-    // No sshd of these tests listens there: a shell that takes the address and runs the command.
+    // No sshd of these tests listens at this address: a shell takes the address and runs the command.
     let shell = work.file(
         "shell",
         "#!/bin/sh\n[ \"$1\" != -l ] || shift 2\necho \"$1\" >>\"$(dirname \"$0\")/hosts\"\nshift\nexec sh -c \"$*\"\n",
@@ -215,7 +214,7 @@ fn through_a_daemon_every_form_of_destination() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Nobody can look at the destination: rsync tells whether it changes anything.
+/// The destination cannot be checked directly: rsync reports whether it changes something.
 #[test]
 fn through_a_daemon_attributes_are_set_again_only_where_something_changed() {
     let work = Work::new();
@@ -233,7 +232,7 @@ fn through_a_daemon_attributes_are_set_again_only_where_something_changed() {
     let sh = |script: String| drop(run(support::command::sh(&work, &script)).expect_code(0));
     sh("touch -d @1000000000 src/sub src".to_owned());
     let dest = format!("{}/SIDE/D", daemon.url("all").trim_end_matches('/'));
-    // Launches that set attributes.
+    // The launches that set attributes.
     let settings = |change: &dyn Fn(&Path)| {
         let prepare = |side: &Path| {
             sh(format!("cp -a src '{}'", side.join("D").display()));
@@ -244,7 +243,7 @@ fn through_a_daemon_attributes_are_set_again_only_where_something_changed() {
         let twin = Twin::new(&work, ["src/", &dest]).options("-aH").flags("-p 2 -f 5").prepare(prepare);
         let (_, many) = twin.env("PATH", path_to_fake(&work, &script)).same();
         many.expect_code(0);
-        // As arguments or as a list.
+        // With names as arguments or as a list.
         let sets = |line: &&str| line.contains(" -q ") || line.contains(" --info=nonreg0 ");
         fs::read_to_string(&log).unwrap().lines().filter(sets).count()
     };
@@ -306,7 +305,7 @@ fn nobody_listens() {
     }
 }
 
-/// A daemon that takes fewer connections than there are slots, or no more, must not make a copy fail: what is refused is tried again.
+/// If a daemon accepts fewer connections than there are slots, or none for a moment, the copy must not fail: refused connections are retried.
 #[test]
 fn a_daemon_with_few_connections() {
     let work = Work::new();
@@ -325,8 +324,7 @@ fn a_daemon_with_few_connections() {
     }
 }
 
-/// The launch that makes the spine is not let in, or finds that another one has just made DEST, while those that wait for it have everything
-/// that is to be copied.
+/// The launch that creates the spine is refused, or finds that another one has just created DEST, while waiting launches already have all buckets.
 #[test]
 fn a_spine_that_is_not_let_in() {
     let made = "rsync: [Receiver] mkdir \"D\" (in all) failed: File exists (17)";
@@ -339,7 +337,7 @@ fn a_spine_that_is_not_let_in() {
         work.dir("bin");
         let path = std::env::var("PATH").unwrap();
         let refused = work.join("refused");
-        // Once, after the others have connected.
+        // Refuses once, after the others have connected.
         let refuses =
             format!("if mkdir '{}' 2>/dev/null; then sleep 0.5; echo '{said}' >&2; exit {code}; fi", refused.display());
         let script = format!("case \" $* \" in *' --info=nonreg '*) {refuses};; esac; exec rsync \"$@\"");
@@ -359,7 +357,7 @@ fn a_spine_that_is_not_let_in() {
     }
 }
 
-/// Names that were handed over on standard input have to arrive.
+/// Names that were passed on standard input must arrive.
 #[test]
 fn an_rsync_that_does_not_hand_on_its_input() {
     let work = Work::new();
@@ -387,13 +385,13 @@ fn an_rsync_that_does_not_hand_on_its_input() {
     }
 }
 
-/// The last launch prints nothing that was printed before, also after one that failed.
+/// The last launch prints no line again, even after a launch that failed.
 #[test]
 fn through_a_daemon_lines_come_once() {
     let work = Work::new();
     let daemon = or_skip!(Rsyncd::start(&modules(&work)), "through_a_daemon_lines_come_once");
     treegen::generate(&work.join("src"), &Spec::bench(120, Sizes::Empty), 1).unwrap();
-    // It cannot make way.
+    // This entry cannot make way.
     let prepare = |side: &Path| {
         let full = side.join("D/f0/full");
         fs::create_dir_all(full).unwrap();
@@ -427,7 +425,7 @@ fn a_read_only_daemon_refuses_and_nothing_is_written() {
     assert_eq!(before, snapshot(&work.join("served")), "{}", many.report());
 }
 
-/// The other machine may have an rsync that is older than the one here.
+/// The other machine may have an older rsync.
 #[test]
 fn an_old_rsync_on_the_other_side_is_not_a_success() {
     let sshd = or_skip!(Sshd::start(), "an_old_rsync_on_the_other_side_is_not_a_success");
@@ -469,9 +467,9 @@ fn a_connection_that_breaks_is_made_again() {
     let sshd = or_skip!(Sshd::start(), "a_connection_that_breaks_is_made_again");
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(60, Sizes::Uniform { min: 0, max: 100 }), 6).unwrap();
-    // Of the rsyncs over there that recurse, that is of those that copy, the first ends while it waits for its names, which is replaced and nobody
-    // hears of it (directories take a second to make, so that it does wait); of all the sixth kills the server's end of its connection. With
-    // --timeout none waits for its names, so that it had begun.
+    // Of the remote rsyncs that recurse, which are those that copy, the first one ends while it waits for its names; it is replaced without a message
+    // (creating directories takes a second here, so that it does wait). Of all remote rsyncs, the sixth kills the server's end of its connection. With
+    // --timeout no rsync waits for its names, so the first one has already begun.
     let first = "case $2 in *r*e.*) echo >>COUNT; [ $(wc -l <COUNT) != 1 ] || exit 12;; *) sleep 1;; esac";
     let sixth = "echo >>COUNT; [ $(wc -l <COUNT) != 6 ] || kill -9 $PPID";
     for (name, script, more, is_told) in [("first", first, "", false), ("sixth", sixth, " --timeout=60", true)] {
@@ -491,7 +489,7 @@ fn a_connection_that_breaks_is_made_again() {
     }
 }
 
-/// What the configuration forwards can be had once, and only the one rsync of a user may need it.
+/// Forwardings of the configuration can exist only once, and only a single rsync of the user may need them.
 #[test]
 fn through_ssh_with_forwards_and_without_sessions() {
     let name = "through_ssh_with_forwards_and_without_sessions";

@@ -1,4 +1,4 @@
-//! `--report`: the report of a run is that of its events, needs no network, and does not grow with the run.
+//! `--report`: the report of a run contains the same as its events, needs no network, and has a bounded size.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +17,7 @@ use multi_sync::harness::treegen::{self, Sizes, Spec};
 fn the_report_of_a_run_is_that_of_its_events() {
     let work = Work::new();
     treegen::generate(&work.join("src"), &Spec::bench(200, Sizes::Uniform { min: 0, max: 300 }), 9).unwrap();
-    // Names that would break a page.
+    // Names that would break an HTML page.
     work.file(std::ffi::OsStr::from_bytes(b"src/d1/\xff<b>&\"'"), "x");
     work.file("src/</script><img src=x onerror=alert(1)>", "x");
     work.file("D/</script><img src=x onerror=alert(1)>/full", "x");
@@ -46,7 +46,7 @@ fn the_report_of_a_run_is_that_of_its_events() {
     let data: Value = serde_json::from_slice(&fs::read(work.join("run.json")).unwrap()).unwrap();
     let launches = data["launches"].as_u64().unwrap();
     assert_eq!((data["bars"].as_array().unwrap().len() as u64, data["undrawn"].as_u64()), (launches, Some(0)));
-    // Of the last run: another one may have divided the tree otherwise.
+    // Only of the last run, because another one may have divided the tree in another way.
     let ended = fs::read_to_string(work.join("events")).unwrap().matches("\"type\":\"launch_end\"").count();
     assert_eq!(fs::read_to_string(work.join("run.csv")).unwrap().lines().count(), ended + 1);
     let left: Vec<_> = fs::read_dir(work.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -77,7 +77,7 @@ fn what_is_no_report_or_no_events_is_refused_and_a_report_that_cannot_be_written
     refused(&["report", "none", "r.html"], "No such file");
     refused(&["report", "empty"], "two names are needed");
     assert!(!work.join("N").exists() && !work.join("r.html").exists());
-    // The directory is gone when the run has ended.
+    // This directory is removed before the run ends.
     work.dir("gone");
     let script = format!(
         "'{}' --report gone/r.html --rsync -a --events - src/ D | {{ read line; rm -r gone; cat >/dev/null; }}",
@@ -88,7 +88,7 @@ fn what_is_no_report_or_no_events_is_refused_and_a_report_that_cannot_be_written
     assert!(work.join("D/f").exists());
 }
 
-/// Events of a run with many launches, one of which failed and one of which has no end.
+/// The events of a run with many launches, one of which failed and one of which has no end.
 fn many(launches: u64) -> String {
     let mut text = String::new();
     let time = |at: u64| format!("2026-11-29T{:02}:{:02}:{:02}.000Z", at / 3600, at / 60 % 60, at % 60);
@@ -143,7 +143,7 @@ fn a_report_of_many_launches_is_no_larger() {
     assert_eq!((&data["launches"], &data["summary"], &data["unread"]), (&json!(11_999), &Value::Null, &json!(0)));
     assert_eq!(data["directories"].as_array().unwrap().len(), 20);
     assert!(fs::read_to_string(work.join("r.html")).unwrap().contains("it was killed, or still goes on"));
-    // It is drawn, in a browser that is not always there.
+    // The page is drawn, if there is a browser.
     let Some(browser) = ["chromium", "google-chrome"].iter().find(|name| find_program(name).is_ok()) else {
         return support::skip(&support::this_test(), "there is no Chromium");
     };

@@ -1,5 +1,5 @@
-//! A run that was killed at any moment goes on: the destination ends as one rsync's, no bucket that was finished is launched again, and
-//! what was not copied is named.
+//! A run that was killed at any moment can be resumed: the destination becomes that of one rsync, no finished bucket is launched again, and entries that were
+//! not copied are listed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ fn tree(work: &Work, entries: u64) {
     work.dir("runs");
 }
 
-/// The one run directory.
+/// The only run directory.
 fn run_dir(work: &Work) -> Option<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(work.join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(found.len() <= 1, "{found:?}");
@@ -33,7 +33,7 @@ fn expect_same(work: &Work, ran: &Run) {
     assert_eq!(run(check).stdout_text(), "", "{}", ran.report());
 }
 
-/// A fake rsync that writes down the last units of each launch of buckets, is slow, and then the real one.
+/// A fake rsync that records the last units of each launch of buckets, is slow, and then runs the real one.
 fn counted(command: &mut std::process::Command, work: &Work) {
     let script = format!(
         "case \" $* \" in *' --no-implied-dirs '*) echo \"$*\" >>{}/launched; sleep 0.0$(($$ % 5)) ;; esac\nexec REAL \"$@\"",
@@ -60,13 +60,13 @@ fn resume(work: &Work, dir: &Path) -> std::process::Command {
 fn launched(work: &Work) -> BTreeMap<String, u32> {
     let text = fs::read_to_string(work.join("launched")).unwrap_or_default();
     let mut counts = BTreeMap::new();
-    // What rsync is only asked is asked again.
+    // Launches that only ask rsync something may be repeated.
     let copies = text.lines().filter(|line| !line.contains(" -n "));
     copies.for_each(|line| *counts.entry(line.to_owned()).or_insert(0) += 1);
     counts
 }
 
-/// Kills at random moments until the run is complete.
+/// Kills a run at random moments and resumes it until it is complete.
 fn kill_and_resume(seed: u64, options: &str) -> u32 {
     let work = Work::new();
     tree(&work, 220);
@@ -88,7 +88,7 @@ fn kill_and_resume(seed: u64, options: &str) -> u32 {
                     let was_complete = half.join("journal.jsonl").exists();
                     fs::remove_dir_all(half).unwrap();
                     if was_complete {
-                        // Killed while it removed what it needs no more.
+                        // It was killed while it removed files that are not needed any more.
                         break;
                     }
                 }
@@ -115,7 +115,7 @@ fn kill_and_resume(seed: u64, options: &str) -> u32 {
     let differences = run(check).stdout_text();
     assert_eq!(differences, "", "seed {seed}");
     assert_eq!(run_dir(&work), None, "a complete run leaves nothing");
-    // Only what was running when it was killed is launched again, under the same number of the bucket or, in mid-scan, another one.
+    // Only launches that were running at the time of a kill are repeated, under the same bucket number or, during the scan, another one.
     let again: u32 = launched(&work).values().map(|count| count - 1).sum();
     assert!(
         again <= in_flight,
@@ -158,7 +158,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     let runs = run(runs).expect_code(0).stdout_text();
     assert!(runs.contains(dir.file_name().unwrap().to_str().unwrap()) && runs.contains("can be resumed"), "{runs}");
 
-    // What was asked for stays as it is; how many do it may change.
+    // The task cannot be changed, but the number of processes can.
     for (more, culprit) in [
         (&["src/", "D"][..], "SRC and DEST"),
         (&["-r", "-a"], "--rsync"),
@@ -248,7 +248,7 @@ fn one_unreadable_file_is_named_and_everything_else_is_copied() {
     let listed = fs::read_to_string(dir.join("failed.txt")).unwrap();
     assert!(listed.lines().count() == 1 && listed.contains("Permission denied"), "{listed}");
     assert!(ran.stderr_text().contains("--retry-failed"), "{}", ran.report());
-    // Beside the buckets only the spine is launched, at its creation and at the end, and in parts that fit a launch.
+    // Besides the buckets only the spine is launched, when it is created and at the end, in parts that fit a launch.
     let figure = |name: &str| -> u64 {
         let text = ran.stdout_text();
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).expect(name)
@@ -302,7 +302,7 @@ fn killed_after_the_scan(work: &Work) -> PathBuf {
     dir
 }
 
-/// Files of the buckets that are not done, or of those that are.
+/// The files of the buckets that are not done, or of those that are.
 fn bucket_files(dir: &Path, done: bool) -> Vec<PathBuf> {
     let read = Read::from(dir).unwrap();
     let state = read.state();
@@ -310,7 +310,7 @@ fn bucket_files(dir: &Path, done: bool) -> Vec<PathBuf> {
     ids.map(|id| dir.join(format!("0000/0000/{id:06}.bucket"))).collect()
 }
 
-/// What is done with the files of two buckets.
+/// A change of the files of two buckets.
 type Damage = fn(&Path, &Path);
 
 const DAMAGES: [(&str, Damage); 7] = [
@@ -375,7 +375,7 @@ fn a_damaged_journal_is_no_shorter_one() {
     expect_same(&work, &ran);
 }
 
-/// Files of two runs in one directory: nothing is taken for what it is not.
+/// Files of two runs in one directory: the mixture is recognised.
 #[test]
 fn the_journal_of_another_run_is_refused() {
     let work = Work::new();
@@ -390,7 +390,7 @@ fn the_journal_of_another_run_is_refused() {
     assert!(ran.stderr_text().contains("another run") && ran.stderr_text().contains("to do: "), "{}", ran.report());
 }
 
-/// What the journal calls done is looked for before it is believed.
+/// Before the journal is believed, it is checked that finished work still exists at the destination.
 #[test]
 fn a_destination_that_is_not_what_it_was_is_filled_again() {
     for (how, script, said) in [
@@ -412,7 +412,7 @@ fn a_destination_that_is_not_what_it_was_is_filled_again() {
     }
 }
 
-/// A disk that comes back has another device number, and is the same.
+/// A disk that was mounted again has another device number, but is the same.
 #[test]
 fn a_source_that_was_mounted_again_is_still_the_source() {
     const NAME: &str = "a_source_that_was_mounted_again_is_still_the_source";
@@ -449,7 +449,7 @@ fn a_source_that_was_mounted_again_is_still_the_source() {
     ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// Two sources of which none can be split, because rules may be about what their links lead to, and what is too much at DEST.
+/// Two sources that cannot be split, because rules may concern the targets of their links, and extraneous entries at DEST.
 fn whole_sources(work: &Work) {
     fs::create_dir_all(work.join("out/dir")).unwrap();
     for source in ["s", "t"] {
@@ -501,7 +501,7 @@ fn a_run_that_has_only_to_delete_goes_on_with_that() {
         "case \" $* \" in *' --ignore-existing '*) exec sleep 60 ;; esac; exec REAL \"$@\"",
     );
     let mut running = start(command);
-    // All is copied when what deletes is started.
+    // Everything was copied before the launch that deletes is started.
     let copied = |work: &Work| {
         let dir = run_dir(work);
         dir.and_then(|dir| Read::from(&dir).ok()).is_some_and(|read| read.state().done.len() >= 2)

@@ -1,4 +1,4 @@
-//! `multi-sync [OPTIONS] rsync ...`: an rsync command with a word in front is that rsync command.
+//! `multi-sync [OPTIONS] rsync ...`: an rsync command with multi-sync in front has the result of that command.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +12,7 @@ use multi_sync::harness::rsync::options::{Aliases, CommandLine};
 use multi_sync::harness::verify::{self, compare};
 use proptest::prelude::*;
 
-/// A source that several rsyncs divide, and some that they do not.
+/// A source that several rsyncs divide, and sources that are left to one.
 fn scene() -> Work {
     let work = Work::new();
     for dir in ["src/docs", "src/docs/old", "src/photos/2024", "src/.cache"] {
@@ -31,7 +31,7 @@ fn with(mut command: Command, words: &[&str]) -> Run {
     run(command)
 }
 
-/// The same words to one rsync and to several, each with a destination of its own in the place of `DEST`.
+/// Runs the same arguments with one rsync and with several, each with its own destination in place of `DEST`.
 fn both(work: &Work, words: &[&str]) -> (Run, Run) {
     let to = |side: &str| words.iter().map(|word| word.replace("DEST", side)).collect::<Vec<_>>();
     let mut one = rsync(work);
@@ -68,7 +68,7 @@ fn options_stand_anywhere() {
     }
 }
 
-/// What one rsync alone can do passes with every byte, exit codes too, and nobody adds a word.
+/// Commands that only one rsync can do are passed on unchanged, including output and exit codes, and nothing is added.
 #[test]
 fn what_one_rsync_does_is_its_own() {
     let work = scene();
@@ -92,7 +92,7 @@ fn what_one_rsync_does_is_its_own() {
         let (one, many) = both(&work, words);
         let text = |run: &Run, side: &str| {
             let plain = |bytes: &[u8]| {
-                // The moment, and who was asked.
+                // Replaces the time, and the program that was started.
                 let text = String::from_utf8_lossy(bytes).replace(side, "DEST");
                 text.split_inclusive(' ').filter(|word| !word.contains(':')).collect::<String>()
             };
@@ -159,7 +159,7 @@ fn our_words_count_before_rsync_only() {
     }
 }
 
-/// Also where the environment reads the words of the command in another way by then.
+/// Also if the environment changes how the arguments of the command are parsed.
 #[test]
 fn such_a_run_goes_on() {
     let work = scene();
@@ -195,7 +195,7 @@ fn such_a_run_goes_on() {
     same_tree(&work, &words);
 }
 
-/// Words of rsync command lines, and what popt has to make of them.
+/// Words of rsync command lines, and how popt has to parse them.
 fn words() -> impl Strategy<Value = Vec<String>> {
     let one = |words: &'static [&'static str]| prop::sample::select(words).prop_map(|word| vec![word.to_owned()]);
     let flags = one(&[
@@ -223,7 +223,7 @@ fn words() -> impl Strategy<Value = Vec<String>> {
     let end = one(&["--"]);
     let some = prop_oneof![4 => flags, 3 => valued, 5 => operands, 1 => end];
     prop::collection::vec(some, 1..8).prop_map(|words| {
-        // Two for certain; all options of the table go together with -a.
+        // At least two operands; all options of the table are compatible with -a.
         [vec!["-a".to_owned(), "first".into()], words.concat(), vec!["last".into()]].concat()
     })
 }
@@ -231,7 +231,7 @@ fn words() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// rsync says of each source that it is not there.
+    /// rsync reports for each source that it does not exist.
     #[test]
     fn words_are_divided_as_popt_divides_them(words in words(), posix: bool) {
         let work = Work::new();
@@ -254,7 +254,7 @@ proptest! {
     }
 }
 
-/// Lines from rsync's manual, from other manuals and from forums.
+/// Command lines from rsync's manual, from other manuals and from forums.
 #[test]
 fn lines_that_people_have() {
     for words in [
@@ -276,7 +276,7 @@ fn lines_that_people_have() {
         with(rsync(&work), &["-a", "by-one/", "by-many"]).expect_code(0);
         let (one, many) = both(&work, words);
         assert_eq!(one.status.code(), many.status.code(), "{words:?}: {}", many.report());
-        // Progress goes there, where it was asked for.
+        // Progress goes there, if it was requested.
         let progress = words.iter().any(|word| word.ends_with('P'));
         assert!(progress || many.stderr.is_empty(), "{words:?}: {}", many.report());
         same_tree(&work, words);

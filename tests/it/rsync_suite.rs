@@ -1,5 +1,5 @@
-//! The script that runs rsync's own test suite tells what failed against the list, which way copies went, and what was left behind. The
-//! suite is a stand-in here: that of rsync is not fetched for tests.
+//! The script that runs rsync's own test suite compares failures with the list of expected ones, and reports how copies were made and what was left behind.
+//! The suite is replaced by a stand-in, because tests do not download rsync's.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::support::command::{Run, command, run, sh};
 use crate::support::work::{Work, set_mode};
 use crate::support::{skip, this_test};
 
-/// Takes the arguments that the script gives, and runs "tests" whose names say what comes of them.
+/// Takes the arguments that the script passes, and runs "tests" whose names determine their results.
 const STAND_IN: &str = r#"
 import os, subprocess, sys
 words = dict(word[2:].split("=", 1) for word in sys.argv[1:] if word.startswith("--"))

@@ -1,5 +1,4 @@
-//! The guarantees of the scan (`multi_sync::scan`), over both walkers and several numbers of threads, against a model that reads the
-//! tree by itself.
+//! The guarantees of the scan (`multi_sync::scan`), for both walkers and several numbers of threads, compared with a model that reads the tree independently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -21,13 +20,13 @@ use multi_sync::scan::{Event, KeptWhole, Limits, LinkedDir, Root, Scan, ScanErro
 
 pub type Name = Vec<u8>;
 
-/// What a scan told, in the order of its events.
+/// The events of a scan, in order.
 #[derive(Default)]
 pub struct Told {
-    /// Root, path.
+    /// Root and path.
     spine: Vec<(u32, Name)>,
     pub mounts: Vec<Name>,
-    /// Root, path, weight; the number of spine directories told before it.
+    /// Root, path, weight, and the number of spine directories reported before it.
     units: Vec<(u32, Name, Weight, usize)>,
     pub linked: Vec<(Name, (u64, u64))>,
     pub linked_dirs: Vec<Together>,
@@ -93,7 +92,7 @@ impl Told {
         }
     }
 
-    /// Everything but the order.
+    /// Everything except the order.
     pub fn shape(&self) -> impl std::fmt::Debug + PartialEq + use<> {
         let units: BTreeSet<_> = self
             .units
@@ -135,7 +134,7 @@ pub fn run_sized(scan: &Scan, small: Option<Small<'_>>) -> (Told, Watch) {
     (told.into_inner().unwrap(), watch)
 }
 
-/// Runs a scan: also as one that learns its limits when it has found half of the tree, or all of it, and must tell the same then.
+/// Runs a scan, also as one that learns its limits after half of the tree, or all of it, and must report the same.
 fn run(scan: &Scan) -> (Told, Watch) {
     let (told, watch) = run_sized(scan, None);
     let all = watch.found();
@@ -157,13 +156,13 @@ fn run(scan: &Scan) -> (Told, Watch) {
     (told, watch)
 }
 
-/// A scan with something else than usual.
+/// A scan with a changed setting.
 pub fn with(mut scan: Scan, change: impl FnOnce(&mut Scan)) -> Scan {
     change(&mut scan);
     scan
 }
 
-/// Both walkers, alone and with others.
+/// Both walkers, with one thread and with several.
 fn every_way(scan: impl Fn(NonZero<usize>) -> Scan, each: impl Fn(&str, &Scan)) {
     for gitignore in [false, true] {
         for threads in [1, 2, 8] {
@@ -173,7 +172,7 @@ fn every_way(scan: impl Fn(NonZero<usize>) -> Scan, each: impl Fn(&str, &Scan)) 
     }
 }
 
-/// Everything in a tree: whether it is a directory, and what it weighs with all that is in it.
+/// Everything in a tree: whether it is a directory, and its weight with its contents.
 struct Model(BTreeMap<Name, (bool, Weight)>);
 
 impl Model {
@@ -196,7 +195,7 @@ impl Model {
         weight
     }
 
-    /// A path and all that is below it.
+    /// A path and everything below it.
     fn below(&self, path: &[u8]) -> impl Iterator<Item = &Name> {
         let inside = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
         let end = [path, b"0"].concat();
@@ -230,7 +229,7 @@ fn check(how: &str, scan: &Scan, model: &Model) -> Told {
         let shown = path.escape_ascii();
         assert_eq!(model.0.get(path).map(|found| found.1), Some(*weight), "{how}: weight of {shown}");
         let single = !model.0[path].0 || weight.entries == 1;
-        // No argument of rsync may be longer than what a system call takes, with a name of 255 bytes at its end.
+        // An argument of rsync may not be longer than the path limit of system calls, including a name of 255 bytes at its end.
         let too_long = scan.roots[0].base.as_os_str().len() + path.len() > 3700;
         assert!(single || too_long || scan.limits.hold(*weight), "{how}: {shown} is too large");
         if let Some(at) = path.iter().rposition(|byte| *byte == b'/') {
@@ -320,7 +319,7 @@ fn a_large_directory_is_told_in_small_batches() {
     every_way(scan, |how, scan| {
         let (told, _) = run(scan);
         assert_eq!(told.units.len(), 20_000, "{how}");
-        // What was held until it was known to be too much, and a batch more.
+        // The entries that were held until the directory outgrew the limits, and one more batch.
         assert!(told.largest_batch <= 2500, "{how}: {}", told.largest_batch);
     });
 }
@@ -345,7 +344,7 @@ fn names_of_one_inode_are_told_wherever_their_directories_are_split() {
         |how, scan| {
             let told = check(how, scan, &model);
             let names: BTreeMap<Name, (u64, u64)> = told.linked.into_iter().collect();
-            // `own` is a unit: all names are in it. The others meet in no directory but the root.
+            // `own` is a unit that contains all names of its file. The names of the other files have no common directory except the root.
             let expected = [(b"a/one".to_vec(), inode("a/one")), (b"b/c/two-of-a".to_vec(), inode("a/one"))];
             assert_eq!(names, BTreeMap::from(expected), "{how}");
         },
@@ -383,7 +382,7 @@ fn directories_that_share_files_go_together_unless_they_are_too_much() {
             scan.linked_parts = NonZero::new(parts)
         })
     };
-    // 12 entries are within a half of all.
+    // 12 entries are within half of all entries.
     every_way(
         |threads| farm(2, threads),
         |how, scan| {
@@ -418,7 +417,7 @@ fn a_directory_and_a_name_that_share_a_file_are_told_as_such() {
         with(Scan::new(vec![root(&top)], limits(entries, 1 << 20), threads), |scan| scan.hard_links = true)
     };
     let shared = inode(&top.join("name"));
-    // With the name the directory weighs 4.
+    // With this name the directory weighs 4.
     every_way(
         |threads| scan(4, threads),
         |how, scan| {
@@ -443,7 +442,7 @@ fn directories_that_are_not_entered() {
     for file in ["tree/cache/a", "tree/sub/cache/b", "tree/sub/path/d", "tree/sub/f", "tree/out/c", "tree/file"] {
         work.file(file, "text");
     }
-    // Only a directory is meant.
+    // The rule only applies to a directory.
     work.file("tree/sub/out/cache", "text");
     let out = fs::metadata(work.join("tree/out")).unwrap();
     let rules = Options::parse(&["--exclude=cache/", "--exclude=/sub/path"]).unwrap();
@@ -521,7 +520,7 @@ fn a_panic_of_the_sink_ends_the_scan() {
 
 #[test]
 fn a_mount_point_is_entered_or_not() {
-    // A place where things are mounted on every Linux.
+    // A directory that contains mount points on every Linux.
     let top = Path::new("/dev");
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)?.strip_prefix("/dev/"));
@@ -605,7 +604,7 @@ fn kept_by_git(work: &Work, top: &Path) -> BTreeSet<Name> {
     listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// Files and links that a scan told, `.git` left out.
+/// Files and links that a scan reported, without `.git`.
 fn kept_by_scan(told: &Told, model: &Model) -> BTreeSet<Name> {
     let mut kept = BTreeSet::new();
     for (_, path, ..) in &told.units {
@@ -616,7 +615,7 @@ fn kept_by_scan(told: &Told, model: &Model) -> BTreeSet<Name> {
     kept
 }
 
-/// A tree of a few names that meet rules in most of its directories.
+/// A tree with few different names, which match rules in most of its directories.
 fn ignored_tree(top: &Path, seed: u64) {
     const NAMES: [&str; 10] = ["a", "b.o", "keep.o", "build", "doc", "tmp", "#x", "d1", "x.txt", "z z"];
     const RULES: [&str; 18] = [

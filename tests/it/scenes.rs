@@ -1,6 +1,5 @@
-//! Days on which something goes wrong, beside one rsync: deletions that hit their limit, directories that cannot be read or go away,
-//! a destination that is full. What is at the destination afterwards and the exit code are those of one rsync, and nothing is
-//! deleted that it keeps.
+//! Runs in which something goes wrong, compared with one rsync: deletions that reach their limit, directories that cannot be read or vanish, a full
+//! destination. The destination and the exit code are those of one rsync, and nothing is deleted that one rsync keeps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use crate::support::twin::{Twin, fake_rsync, table, temporary_files};
 use crate::support::work::{Work, set_mode};
 use multi_sync::harness::verify::{Difference, DifferenceKind, Options, compare};
 
-/// Directories enough for several launches, each with a few files; `name` tells trees apart.
+/// Enough directories for several launches, each with a few files; `name` distinguishes trees.
 fn tree(root: &Path, name: &str) {
     for dir in ["a", "a/deep", "a/deep/er", "b", "c/1", "c/2", "c/3", "d"] {
         fs::create_dir_all(root.join(dir)).unwrap();
@@ -24,7 +23,7 @@ fn tree(root: &Path, name: &str) {
     fs::write(root.join(name), name).unwrap();
 }
 
-/// What the source has and more of it, everywhere.
+/// A destination with everything that the source has, and additional entries everywhere.
 fn full(side: &Path) {
     tree(&side.join("D"), "f");
     tree(&side.join("D"), "extra");
@@ -50,8 +49,8 @@ fn deletions_up_to_a_limit() {
     });
 }
 
-/// One rsync stops deleting once it has met something it cannot read, also elsewhere. What it has deleted by then depends on the order
-/// of names if it deletes as it goes: then multi-sync may have kept more, and never less.
+/// One rsync stops deleting everywhere once it has met something that it cannot read. If it deletes during the copy, it depends on the order of names how
+/// much it has deleted by then: multi-sync may have kept more, but never less.
 #[test]
 fn deletion_with_a_source_directory_that_cannot_be_read() {
     let work = Work::public();
@@ -85,7 +84,7 @@ fn deletion_with_a_source_directory_that_cannot_be_read() {
     });
 }
 
-/// A directory that the scan has found is removed just before the launch of this number, of those that copy.
+/// Removes a directory that the scan has found just before this launch (counting those that copy).
 fn vanish(options: &str, flags: &str, victim: &str, launch: u32) -> Option<String> {
     let work = Work::new();
     tree(&work.join("src"), "f");
@@ -105,7 +104,7 @@ fn vanish(options: &str, flags: &str, victim: &str, launch: u32) -> Option<Strin
     );
     let ran = run(command).listing([work.join("src"), work.join("D")]);
     let report = compare(&work.join("src"), &work.join("D"), &Options::archive()).unwrap();
-    // Without deletion what was made of it, or what was there before, stays. rsync leaves the time of what it wrote into.
+    // Without deletion, the directory, or an older version of it, stays. rsync does not set its time after writing into it.
     let left = |difference: &&Difference| {
         let kept = difference.kind == DifferenceKind::OnlyRight && difference.path == victim.as_bytes();
         let touched = Path::new(victim).parent().is_some_and(|parent| {
@@ -129,15 +128,15 @@ fn a_directory_that_vanishes_between_scan_and_copy_is_24() {
     table(&cases, |(options, (victim, launch))| vanish(options, "-p 2 -f 5", victim, *launch));
 }
 
-/// A file system of a few megabytes that can grow.
+/// A file system of a few megabytes that can be enlarged.
 struct Small {
     work: Work,
-    /// The file that holds it, if not memory.
+    /// The file that contains it, unless it is in memory.
     image: Option<PathBuf>,
 }
 
 impl Small {
-    /// `None` where it is not allowed to mount one.
+    /// `None` if mounting is not allowed.
     fn mount(kind: &str) -> Option<Small> {
         let work = Work::new();
         let image = (kind == "ext4").then(|| work.join("image"));
@@ -158,7 +157,8 @@ impl Small {
 
     fn grow(&self) {
         let script = match self.image {
-            // What another test is starting at this moment has the open files of this process until it is another program.
+            // The image is written by another process: a process that another test is just starting has a copy of the open files of this one until it
+            // executes its program.
             Some(_) => {
                 "n=0; until umount small; do n=$((n + 1)); [ $n -lt 20 ] || exit 1; sleep 0.1; done; truncate -s 64M image && e2fsck -pf image; resize2fs image && mount -o loop image small"
             }
@@ -174,7 +174,7 @@ impl Drop for Small {
     }
 }
 
-/// What was there before a failed run, and is no more or has a content of neither time.
+/// Files that existed before a failed run, and have vanished or have neither their old nor their new content.
 fn lost(before: &Path, source: &Path, after: &Path) -> Vec<PathBuf> {
     let mut lost = Vec::new();
     for entry in fs::read_dir(before).unwrap().map(|entry| entry.unwrap()) {
@@ -224,7 +224,7 @@ fn a_full_destination_loses_nothing_and_is_completed_when_it_has_grown() {
                 let ran = copy();
                 let left = temporary_files(&dest);
                 let gone = lost(&work.join("before"), &work.join("src"), &dest);
-                // With deletion each launch deletes in what it has copied.
+                // With deletion, each launch deletes inside what it has copied.
                 let extra = |path: &&PathBuf| path.to_string_lossy().contains("extra") && options.contains("--delete");
                 let gone: Vec<_> = gone.iter().filter(|path| !extra(path)).collect();
                 codes.push(ran.status.code());
@@ -249,7 +249,7 @@ fn a_full_destination_loses_nothing_and_is_completed_when_it_has_grown() {
     }
 }
 
-/// Snapshots of a file server, as many entries as may be: `.snapshot` in `dir`.
+/// Snapshots of a file server: `.snapshot` in `dir`, with this number of entries.
 fn snapshots(dir: &Path, entries: usize) {
     for number in 0..entries / 100 {
         let snapshot = dir.join(format!(".snapshot/hourly.{}/{number}", number % 10));
@@ -260,7 +260,7 @@ fn snapshots(dir: &Path, entries: usize) {
     }
 }
 
-/// `SNAPSHOT_ENTRIES` makes it larger.
+/// `SNAPSHOT_ENTRIES` sets the number of entries.
 #[test]
 fn excluded_snapshots_are_not_scanned() {
     let entries = std::env::var("SNAPSHOT_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
@@ -284,7 +284,7 @@ fn excluded_snapshots_are_not_scanned() {
         let (_, many) = twin.same();
         let found =
             many.stdout_text().lines().find_map(|line| line.strip_prefix("Total entries: ")?.parse::<u64>().ok());
-        // What is to be copied, and less than two buckets more.
+        // The entries to be copied, and less than two additional buckets.
         let most = if source == "src/" { 6200 } else { 3100 } + 2000;
         let many = many.expect(found.is_some_and(|found| found < most), options);
         println!("{options}: {found:?} entries in {:?}", many.elapsed);

@@ -1,4 +1,4 @@
-//! The self-test passes with a real rsync, fails with one that lies, and leaves nothing; through ssh and a daemon too.
+//! The self-test passes with a real rsync, fails with a wrong one, and leaves nothing behind; also through ssh and a daemon.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::sshd::Sshd;
 use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 
-/// It takes a tenth of that on a machine that does nothing else.
+/// It takes a tenth of this on an idle machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
 fn left_in(dir: &Path) -> Vec<std::ffi::OsString> {
@@ -26,7 +26,7 @@ fn expect_clean(work: &Work, ran: &Run) {
     expect_gone(&ran.mark, Duration::from_secs(2));
 }
 
-/// The numbers of the last line.
+/// The numbers in the last line.
 #[track_caller]
 fn tally(ran: &Run) -> (u32, u32, u32) {
     let text = ran.stdout_text();
@@ -51,7 +51,7 @@ fn it_passes_on_this_machine() {
     let (passed, failed, _) = tally(&ran);
     assert!(passed > 35 && failed == 0, "{}", ran.report());
     expect_clean(&work, &ran);
-    // What could not be made here counts as skipped in a run of all tests.
+    // Checks that are impossible here count as skipped tests.
     for line in ran.stdout_text().lines().filter_map(|line| line.strip_prefix("SKIP: ")) {
         support::skip("self-test", line);
     }
@@ -105,7 +105,7 @@ fn an_rsync_that_lies_is_found_out_and_the_check_is_named() {
                 let named = failed.iter().any(|line| line.starts_with(&format!("FAIL: {check}")) && line.contains(how));
                 assert!(named, "{check}, {how}: {failed:#?}\n{}", ran.report());
                 assert_eq!(tally(&ran).1 as usize, failed.len(), "{}", ran.report());
-                // The comparison does not depend on rsync.
+                // The comparison of trees does not depend on rsync.
                 assert!(!failed.iter().any(|line| line.contains("comparison")), "{failed:#?}");
                 expect_clean(&work, &ran);
             });

@@ -1,5 +1,5 @@
-//! Processes that could live longer than they should: what a wrapper in the place of rsync starts, an rsync with capabilities, what a remote
-//! shell leaves behind, rsyncs of a multi-sync that was stopped. And those that must live on.
+//! Processes that could live too long: those that a wrapper in place of rsync starts, an rsync with capabilities, processes that a remote shell leaves
+//! behind, rsyncs of a stopped multi-sync. And processes that must survive.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::support::twin::{fake_rsync, temporary_files};
 use crate::support::work::{Work, set_mode};
 use multi_sync::harness::verify::{Options, compare};
 
-/// Reached only by a failure.
+/// Reached only if the test fails.
 const SOON: Duration = Duration::from_secs(60);
 /// A script that waits for rsync, as wrappers do that log or count.
 const WAITS: &str = "REAL \"$@\"; exit $?";
-/// Launches that carry units.
+/// Limits a script to launches with units.
 const IF_UNITS: &str = "case \" $* \" in *' --no-implied-dirs '*) ;; *) exec REAL \"$@\" ;; esac\n";
 
-/// Files that are on their way for longer than any test, and need no room.
+/// Files whose copy takes longer than any test, and that need no space.
 fn slow(work: &Work) {
     for name in ["src/a/1", "src/a/2", "src/b/3", "src/b/4"] {
         File::create(work.file(name, "")).unwrap().set_len(64 << 30).unwrap();
@@ -66,7 +66,7 @@ fn what_a_wrapper_has_started_ends_when_multi_sync_is_killed() {
     assert!(temporary_files(&work.join("dest")).is_empty());
 }
 
-/// In groups of their own, too, and deaf to everything that can be ignored.
+/// Processes in groups of their own, which ignore all signals that can be ignored.
 #[test]
 fn what_ignores_every_request_is_killed() {
     let deaf = "trap '' TERM INT HUP; echo >>WORK/up; while :; do sleep 1; done";
@@ -91,7 +91,7 @@ fn what_ignores_every_request_is_killed() {
     }
 }
 
-/// The lock of a run is held until the last of its rsyncs has ended, though the run itself says nothing any more.
+/// The lock of a run is held until the last of its rsyncs has ended, even if the run itself was killed.
 #[test]
 fn a_run_that_goes_on_waits_for_the_rsyncs_of_the_one_that_was_killed() {
     let work = Work::new();
@@ -113,7 +113,7 @@ fn a_run_that_goes_on_waits_for_the_rsyncs_of_the_one_that_was_killed() {
     };
     let mut started = start(with_wrapper(&["-p", "1", "-f", "2", "-b", "runs", "src/", "dest"].map(AsRef::as_ref)));
     started.wait_for("a launch", SOON, |_| work.join("up").exists());
-    // It stays a zombie until this test waits for it, at its end.
+    // The killed process stays a zombie until the end of this test, which waits for it.
     started.signal(Signal::KILL);
     let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
     let status = run(with_wrapper(&["status".as_ref(), dir.as_os_str()])).expect_code(0);
@@ -132,7 +132,7 @@ fn what_a_killed_wrapper_has_started_is_not_there_when_its_work_is_done_again() 
     for number in 0..8 {
         work.file(format!("src/d/{number}"), "");
     }
-    // The first one is killed by somebody else, and its child would go on.
+    // The first rsync is killed from outside, and its child would continue.
     let script = format!(
         "{IF_UNITS} if mkdir WORK/first 2>/dev/null; then sleep 100 & echo $! >WORK/child; kill -KILL $$; fi\n\
          read -r child <WORK/child
@@ -155,7 +155,7 @@ fn a_wrapper_that_stalls_ends_with_what_it_has_started() {
     expect_gone(&ran.mark, Duration::ZERO);
 }
 
-/// Its own session says that it is to live on, as a master connection of ssh does.
+/// A process with a session of its own is meant to survive, like a master connection of ssh.
 #[test]
 fn a_daemon_that_a_wrapper_has_started_lives_on_and_holds_nobody_up() {
     let work = Work::new();
@@ -170,7 +170,7 @@ fn a_daemon_that_a_wrapper_has_started_lives_on_and_holds_nobody_up() {
     ran.expect(all_sleep, &format!("daemons live on, and nothing else: {left:?}"));
 }
 
-/// A program with capabilities (setcap(8)) is not ended by the system when its parent dies.
+/// The system does not end a program with capabilities (setcap(8)) when its parent dies.
 #[test]
 fn an_rsync_with_capabilities_ends_when_multi_sync_is_killed() {
     let work = Work::public();
@@ -186,7 +186,7 @@ fn an_rsync_with_capabilities_ends_when_multi_sync_is_killed() {
     expect_gone(started.mark(), Duration::from_secs(3));
 }
 
-/// What a program with capabilities reads and writes is nobody's business: it is busy all the same.
+/// The system does not show how much a program with capabilities reads and writes: it counts as active nevertheless.
 #[test]
 fn an_rsync_with_capabilities_is_not_taken_for_stalled() {
     let work = Work::public();
@@ -204,7 +204,7 @@ fn an_rsync_with_capabilities_is_not_taken_for_stalled() {
     ran.expect(fs::read_dir(work.join("out/dest")).unwrap().count() == 2, "both are copied");
 }
 
-/// The `PATH` to a copy of rsync that may read everything.
+/// A `PATH` with a copy of rsync that may read everything.
 fn capable(work: &Work) -> Option<String> {
     if !support::is_root() {
         return None;
@@ -216,7 +216,7 @@ fn capable(work: &Work) -> Option<String> {
     given.status.success().then_some(path)
 }
 
-/// Whatever is printed: the end of a launch is that of rsync.
+/// Output of other processes does not matter: a launch ends when its rsync ends.
 #[test]
 fn what_a_remote_shell_leaves_behind_may_print_for_ever() {
     let work = Work::new();
@@ -239,7 +239,7 @@ fn what_a_remote_shell_leaves_behind_may_print_for_ever() {
     }
 }
 
-/// As `^Z` and `fg` do, to the group of the command: its launches lead sessions of their own.
+/// As `^Z` and `fg` do, with signals to the process group of the command: its launches have sessions of their own.
 #[test]
 fn launches_stop_and_go_on_with_multi_sync() {
     let work = Work::new();
@@ -253,7 +253,7 @@ fn launches_stop_and_go_on_with_multi_sync() {
     };
     let all_stopped = |mark: &str| states(mark).iter().all(|state| *state == 'T');
     started.wait_for("stop", Duration::from_secs(10), |started| all_stopped(started.mark()));
-    // Longer than a stall.
+    // Longer than the stall limit.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(all_stopped(started.mark()));
     started.signal_group(Signal::CONT);
@@ -263,7 +263,7 @@ fn launches_stop_and_go_on_with_multi_sync() {
     std::thread::sleep(Duration::from_millis(300));
     let written = started.stderr_so_far();
     assert!(written.is_empty(), "none was taken for stalled: {}", String::from_utf8_lossy(&written));
-    // A stopped one can be killed.
+    // A stopped process can be killed.
     started.signal_group(Signal::STOP);
     started.wait_for("second stop", Duration::from_secs(10), |started| all_stopped(started.mark()));
     started.signal(Signal::KILL);

@@ -1,5 +1,5 @@
-//! Odd sources beside one rsync: what lies above a source of `--relative`, forms that are typed rarely, links that lead elsewhere, paths
-//! that are too long, many sources at once.
+//! Odd sources compared with one rsync: directories above a source with `--relative`, unusual forms, links that lead elsewhere, paths that are too long, many
+//! sources at once.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,21 +14,21 @@ use crate::support::work::{Work, set_mode};
 use crate::support::{is_root, skip};
 use multi_sync::harness::verify::{Difference, DifferenceKind};
 
-/// `s/p/q/r` with directories enough for several launches in it, and one more beside `p`.
+/// Creates `s/p/q/r` with enough directories for several launches, and one more directory next to `p`.
 fn chain(root: &Path) {
     for dir in ["s/p/q/r/a", "s/p/q/r/b", "s/x"] {
         fs::create_dir_all(root.join(dir)).unwrap();
         for number in 0..3 {
             let file = root.join(dir).join(format!("f{number}"));
             fs::write(&file, dir).unwrap();
-            // The same for all sides, whenever they are made.
+            // The same time for all sides, whenever they are created.
             let time = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
             fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
         }
     }
 }
 
-/// Without recursion rsync gets what lies in a source, and nothing below that is counted.
+/// Without recursion rsync gets the entries of a source, and nothing below them is counted.
 #[test]
 fn what_no_rsync_was_given_is_not_counted() {
     let work = Work::public();
@@ -50,8 +50,8 @@ fn what_no_rsync_was_given_is_not_counted() {
     }
 }
 
-/// What is above a source of `--relative` arrives with its own attributes, or with none under `--no-implied-dirs`; DEST never gets those
-/// of the directory that the names start at.
+/// Directories above a source of `--relative` arrive with their own attributes, or without with `--no-implied-dirs`; DEST never gets the attributes of the
+/// directory at which the names start.
 #[test]
 fn the_chain_above_a_relative_source() {
     const CHAIN: [&str; 4] = ["s", "s/p", "s/p/q", "s/p/q/r"];
@@ -86,7 +86,7 @@ fn the_chain_above_a_relative_source() {
     }
     table(&cases, |(names, options, mode, special)| {
         let words = names.iter().map(String::as_str).chain(["SIDE/D/"]);
-        // What is above the work folder changes while others use it.
+        // Other tests change the directories above the work folder.
         let moves = |different: &Difference| {
             let above = different.path.strip_prefix(b"D").map(|path| Path::new(OsStr::from_bytes(path)));
             let above = above.is_some_and(|path| work.path().starts_with(path) && path != work.path());
@@ -100,7 +100,7 @@ fn the_chain_above_a_relative_source() {
     });
 }
 
-/// Options and rules under which a link that leads out of the source is a directory, and is asked about as one.
+/// Options and rules with which a link that leads out of the source counts as a directory.
 #[test]
 fn links_that_become_directories_under_rules() {
     let work = Work::new();
@@ -140,7 +140,7 @@ fn links_that_become_directories_under_rules() {
     many.expect(twin.many().join("D/link/sub/deep/a").exists(), "what the link leads to was copied");
 }
 
-/// With `--relative` slashes behind a name that is no directory mean nothing.
+/// With `--relative`, slashes after a name that is not a directory have no meaning.
 #[test]
 fn slashes_behind_what_is_no_directory() {
     let work = Work::new();
@@ -160,7 +160,7 @@ fn slashes_behind_what_is_no_directory() {
     });
 }
 
-/// Directories at the destination that options name, when they lead back into DEST by way of what is above it, or of a link.
+/// Directories at the destination that options name, if they lead back into DEST by way of a directory above it, or of a link.
 #[test]
 fn directories_of_options_that_lead_into_dest() {
     let work = Work::new();
@@ -204,7 +204,7 @@ fn script(work: &Work, text: &str) -> Run {
     run(command)
 }
 
-/// The launch that deletes gets the names of all sources: as a list if they do not fit its arguments.
+/// The launch that deletes gets the names of all sources: as a list if they do not fit into its arguments.
 #[test]
 fn deletion_beside_more_sources_than_arguments_take() {
     let work = Work::new();
@@ -221,7 +221,7 @@ diff -r r m"#,
     run.expect_code(0);
 }
 
-/// A directory whose path leaves no room for names of its own stays whole; what a path is too long for is named, and all the rest is copied.
+/// A directory whose path leaves no room for names in it stays whole; entries whose paths are too long are reported, and everything else is copied.
 #[test]
 fn paths_near_the_longest() {
     let work = Work::new();
@@ -240,7 +240,7 @@ done; rm -rf s r m"#,
     run.expect_code(0);
 }
 
-/// DEST is seen inside the source by a bind mount: one rsync copies, and nothing that it has copied is copied again.
+/// DEST is also inside the source, through a bind mount: one rsync copies, and nothing that it has copied is copied again.
 #[test]
 fn a_destination_that_is_seen_inside_the_source() {
     let work = Work::new();
@@ -262,7 +262,7 @@ unshare -m sh in.sh"#,
     run.expect_code(0);
 }
 
-/// A file with two names is found four times where its directories are also seen elsewhere: all four are one file for one rsync.
+/// A file with two names is found four times if its directories are also mounted elsewhere: one rsync regards all four as one file.
 #[test]
 fn hard_links_that_are_found_on_several_paths() {
     let work = Work::new();
@@ -291,7 +291,7 @@ unshare -m bash in.sh"#,
     run.expect_code(0);
 }
 
-/// Where there is no room for old and new, what deletes first succeeds.
+/// If there is not enough room for old and new files, a copy that deletes first succeeds.
 #[test]
 fn room_that_deletion_makes() {
     let work = Work::new();

@@ -1,4 +1,4 @@
-//! A run that did not come to its end can be taken up again, also where nobody has named a place for its directory.
+//! A run that did not finish can be resumed, even if the user has named no place for its directory.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -41,13 +41,13 @@ fn copy(work: &Work, words: &[&str]) -> Command {
     command
 }
 
-/// With an rsync that needs half a second for its buckets.
+/// Uses an rsync that needs half a second for its buckets.
 fn slowly(work: &Work, mut command: Command) -> Command {
     let script = format!(
         "case \" $* \" in *' --no-implied-dirs '*) echo >>{}/launched; sleep 0.5 ;; esac; exec REAL \"$@\"",
         work.dir("log").display()
     );
-    // For other users too.
+    // Writable for other users too.
     set_mode(&work.join("log"), 0o777);
     fake_rsync(&mut command, work, &script);
     command
@@ -104,7 +104,7 @@ fn whatever_ends_a_run_it_can_be_gone_on_with_by_its_name() {
         }
         let runs = ask(&work, &["--runs"]);
         assert!(runs.contains(&id(dir)) && runs.contains("interrupted") && runs.contains("src/ -> D"), "{runs}");
-        // The beginning of a name is enough, where it is the beginning of one only.
+        // The beginning of a name is enough, if it is unambiguous.
         let word = &id(dir)[..18];
         let how = if signal == Signal::KILL { "not running" } else { "interrupted" };
         let status = ask(&work, &["--status", word]);
@@ -148,12 +148,12 @@ fn where_nothing_is_worth_keeping_nothing_is_kept() {
     tree(&work);
     work.file("D/d1/f1/full", "");
     for (words, code) in [
-        // All of it was copied.
+        // Everything was copied.
         (&["-p", "2", "-f", "7", "src/", "E"][..], 0),
         // Nothing was begun.
         (&["-p", "2", "-f", "7", "-r", "-a --rsync-path=/nonexistent -e false", "src/", "nohost:D"], 12),
         (&["-p", "2", "-r", "-a --rsync-path=/nonexistent -e false", "src/", "nohost:D"], 12),
-        // Nobody has asked for more than one rsync.
+        // Only one rsync was requested.
         (&["-r", "-a", "src/", "D"], 23),
         // Nothing would have been copied.
         (&["-p", "2", "-f", "7", "-r", "-an", "src/", "D"], 23),
@@ -170,7 +170,7 @@ fn where_nothing_is_worth_keeping_nothing_is_kept() {
     }
 }
 
-/// A copy never fails because its directory cannot be where it should be, and says so only where that matters.
+/// A copy never fails because its directory cannot be in the usual place, and reports that only if it matters.
 #[test]
 fn a_place_that_cannot_be_used_is_replaced() {
     const NAME: &str = "a_place_that_cannot_be_used_is_replaced";
@@ -240,11 +240,11 @@ fn a_user_has_a_place_below_home() {
     let kept = listed(&home.join(".local/state/multi-sync"));
     assert_eq!(kept.len(), 1, "{}", ran.report());
     assert!(last(&ran).ends_with(&id(&kept[0])), "{}", ran.report());
-    // root finds those of root.
+    // root finds the runs of root.
     assert!(!ask(&work, &["--runs"]).contains(&id(&kept[0])));
 }
 
-/// What is full takes no more; the copy goes on.
+/// If the place becomes full, the copy continues without it.
 #[test]
 fn a_full_place_does_not_end_a_copy() {
     const NAME: &str = "a_full_place_does_not_end_a_copy";
@@ -266,7 +266,7 @@ fn a_full_place_does_not_end_a_copy() {
     assert_eq!(listed(&work.join("tmp")), [] as [PathBuf; 0]);
 }
 
-/// Neither does a disk that does not keep what was written, where nobody has asked for a run directory; with `--buckets` the run ends, and says why.
+/// The same if the disk cannot sync what was written, and the user has not asked for a run directory; with `--buckets` the run ends, with the reason.
 #[test]
 fn a_place_that_cannot_be_synced_does_not_end_a_copy() {
     let work = Work::new();
@@ -288,7 +288,7 @@ fn a_place_that_cannot_be_synced_does_not_end_a_copy() {
     assert!(ran.stderr_text().contains("quota"), "{}", ran.report());
 }
 
-/// The place is a part of what is copied, or of where to: nothing of it is touched, and nothing of the run is in the copy.
+/// The place is part of the source, or of the destination: nothing in it is changed, and nothing of the run is copied.
 #[test]
 fn the_place_is_not_used_where_a_copy_comes_upon_it() {
     let inside: [(&str, &[&str]); 8] = [
@@ -318,7 +318,7 @@ fn the_place_is_not_used_where_a_copy_comes_upon_it() {
         command.env("XDG_STATE_HOME", state);
         let ran = run_within(command, SOON).expect_code(0);
         if number == 7 {
-            // It is a directory above SRC that is listed.
+            // A directory above SRC is listed.
             assert!(listed(&state.join("multi-sync")).is_empty(), "{}", ran.report());
             continue;
         }
@@ -331,7 +331,7 @@ fn the_place_is_not_used_where_a_copy_comes_upon_it() {
     }
 }
 
-/// What is interrupted while the place is in the source stays where the copy does not come upon it.
+/// If the place is in the source, an interrupted run keeps its directory where the copy does not find it.
 #[test]
 fn a_run_with_its_place_in_the_source_is_resumed() {
     let work = Work::new();
@@ -360,7 +360,7 @@ fn of_two_runs_each_is_its_own() {
     let runs = ask(&work, &["--runs"]);
     let mine = |line: &&str| listed(&place(&work)).iter().any(|dir| line.starts_with(&id(dir)));
     assert_eq!(runs.lines().filter(mine).filter(|line| line.contains("running")).count(), 2, "{runs}");
-    // Both names begin so.
+    // Both names begin like this.
     let ambiguous = run(copy(&work, &["--status", "2"])).expect_code(1);
     assert!(ambiguous.stderr_text().contains("may be any of"), "{}", ambiguous.report());
     let of_first =
@@ -382,7 +382,7 @@ fn of_two_runs_each_is_its_own() {
     assert_eq!(listed(&place(&work)), [] as [PathBuf; 0]);
 }
 
-/// A copy of one that was interrupted, as old as that.
+/// A copy of the directory of an interrupted run, with this age.
 fn aged(work: &Work, from: &Path, name: &str, days: u64) -> PathBuf {
     let to = place(work).join(name);
     run(sh(work, &format!("cp -a {} {}", from.display(), to.display()))).expect_code(0);
@@ -447,7 +447,7 @@ fn what_is_no_run_is_not_forgotten() {
     assert!(work.join("dir/plan.txt").exists() && work.join("other/plan.json").exists());
 }
 
-/// Others may make directories in /tmp: what they ask for is not done.
+/// Other users may create directories in /tmp: their requests are not executed.
 #[test]
 fn a_run_of_another_user_is_not_found_by_its_name() {
     if !support::is_root() {
@@ -466,7 +466,7 @@ fn a_run_of_another_user_is_not_found_by_its_name() {
         let ran = run(copy(&work, &[how, "2026-01-01T0000-planted"])).expect_code(1);
         assert!(ran.stderr_text().contains("there is no run"), "{}", ran.report());
     }
-    // Neither by its path, nor by its name where the user is.
+    // Neither by its path, nor by its name in the user's working directory.
     let here = work.join("2026-01-01T0000-planted");
     fs::rename(&planted, &here).unwrap();
     for how in ["--resume", "--retry-failed"] {
@@ -508,7 +508,7 @@ fn who_asks_is_told_how_far_a_run_is() {
     assert!(!status.contains("Progress: ") && status.contains("To go on: "), "{status}");
 }
 
-/// What was found was done, all of it.
+/// Everything that was found was also processed.
 #[test]
 fn the_figures_of_a_run_that_has_ended_add_up() {
     let work = Work::new();
@@ -528,7 +528,7 @@ fn runs_takes_a_directory_and_refuses_what_it_cannot_use() {
     for words in [&["--runs", "runs"][..], &["-b", "runs", "--runs"], &["--runs", "-b", "runs"]] {
         assert_eq!(ask(&work, words), "no runs in runs\n");
     }
-    // What nobody gets is no answer.
+    // An answer that cannot be written is an error.
     let program = multi_sync(&work).get_program().to_owned();
     let full = run(sh(&work, &format!("{} runs --json runs >/dev/full", program.display()))).expect_code(1);
     assert!(full.stderr_text().contains("cannot write to standard output"), "{}", full.report());

@@ -1,4 +1,4 @@
-//! A run that is changed while it goes on: by `set`, by a timetable, and by throttles.
+//! Changing the settings of a run while it runs: by `set`, by a timetable, and by throttles.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -17,7 +17,7 @@ use crate::support::work::{Work, set_mode};
 use rustix::process::{Pid, kill_process};
 
 const SOON: Duration = Duration::from_secs(30);
-/// An rsync that takes its time before it copies, and writes down when it begins and ends.
+/// An rsync that waits before it copies, and records when it begins and ends.
 const SLOW: &str = "case \" $* \" in *' --server '*) exec REAL \"$@\" ;; esac\n\
                     echo + >>LOG; sleep 0.4; REAL \"$@\"; code=$?; echo - >>LOG; exit $code";
 
@@ -47,7 +47,7 @@ fn set(work: &Work, words: &[&str]) -> Run {
     run(command)
 }
 
-/// How many launches run now, and the most that did in what was written since `from`.
+/// How many launches are running, and the largest number at once in the log since `from`.
 fn launches(work: &Work, from: usize) -> (usize, usize, usize) {
     let log = fs::read_to_string(work.join("log")).unwrap_or_default();
     let (mut now, mut most) = (0_usize, 0);
@@ -129,7 +129,7 @@ fn a_timetable_is_followed_from_the_beginning() {
     let told = set(&work, &[]).expect_code(0).stdout_text();
     assert!(told.contains("Processes: 1 at most") && told.contains("Timetable: else p=1"), "{told}");
     let before = launches(&work, 0);
-    // One that only ends may still be there.
+    // A launch that is just ending may still exist.
     assert!(before.1 <= 2, "{before:?}");
     set(&work, &["--schedule", "none"]).expect_code(0);
     let ran = started.finish(SOON).expect_code(0);
@@ -143,7 +143,7 @@ fn bytes_in(dir: &Path) -> u64 {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| count(entry.path())).sum()
 }
 
-/// Nothing arrives in a second.
+/// Nothing arrives within a second.
 #[track_caller]
 fn expect_still(dir: &Path) {
     std::thread::sleep(Duration::from_millis(700));
@@ -173,7 +173,7 @@ fn a_pause_over_ssh_changes_nothing() {
     expect_still(&work.join("D"));
     let stopped = processes::marked(started.mark());
     assert!(stopped.iter().any(|live| live.command.contains("rsync")), "{stopped:?}");
-    // The other side gives one of them up.
+    // The other side drops one of them.
     let there = processes::marked(&format!("sshd:{}", sshd.folder().display()));
     let given_up = there.iter().find(|live| live.command.starts_with("rsync --server")).expect("rsyncs there");
     kill_process(Pid::from_raw(given_up.pid).unwrap(), rustix::process::Signal::KILL).unwrap();
@@ -190,7 +190,7 @@ fn a_pause_over_ssh_changes_nothing() {
     expect_same(&work, "D/", &ran);
 }
 
-/// What a pause has ended is no failure.
+/// A launch that ended because of a pause is no failure.
 #[track_caller]
 fn expect_no_failure(work: &Work, ran: &Run) {
     let lines = events::read(&work.join("events"));
@@ -198,7 +198,7 @@ fn expect_no_failure(work: &Work, ran: &Run) {
     assert!(!ran.stderr_text().contains("rsync error"), "{}", ran.report());
 }
 
-/// What a pause has ended is told as that.
+/// A launch that ended because of a pause is reported as such.
 #[track_caller]
 fn expect_ended_by_pause(work: &Work, ran: &Run) {
     let lines = events::read(&work.join("events"));
@@ -206,7 +206,7 @@ fn expect_ended_by_pause(work: &Work, ran: &Run) {
     assert!(ended > 0, "{}", ran.report());
 }
 
-/// As by `^Z`: nobody has told the run of it.
+/// As by `^Z`, of which the run is not told.
 #[test]
 fn what_times_out_because_all_was_stopped_is_no_failure() {
     let work = Work::new();
@@ -228,7 +228,7 @@ fn what_times_out_because_all_was_stopped_is_no_failure() {
     started.signal(Signal::CONT);
     let ran = started.finish(SOON).expect_code(0);
     expect_no_failure(&work, &ran);
-    // Its `--timeout` passes over the time in which it was stopped (rsync 3.2.7), or counts it (3.5.0).
+    // `--timeout` of rsync 3.2.7 does not count the time during which it was stopped, that of 3.5.0 does.
     if rsync_version(&work) >= (3, 5) {
         expect_ended_by_pause(&work, &ran);
     }
@@ -287,7 +287,7 @@ fn a_run_of_another_user_is_not_asked() {
     };
     let told = stranger(&dir);
     assert!(told.stderr_text().contains("belongs to user 0, and this is user"), "{}", told.report());
-    // One that cannot even be looked at.
+    // A directory that this user cannot even look up.
     set_mode(&work.join("runs"), 0o700);
     let told = stranger(&dir);
     assert!(told.stderr_text().contains("as the user whose run it is"), "{}", told.report());
@@ -351,7 +351,7 @@ fn a_full_destination_is_waited_for() {
     assert!(set(&work, &[]).expect_code(0).stdout_text().contains("Paused: the destination is 9"));
     fs::remove_file(mounted.path.join("ballast")).unwrap();
     started.wait_for("it goes on", Duration::from_secs(5), |_| launches(&work, 0).2 > 0);
-    // And again while it runs.
+    // And again while it is running.
     fs::write(mounted.path.join("ballast"), vec![7; 3_800_000]).unwrap();
     started.wait_for("it pauses again", Duration::from_secs(5), |started| {
         String::from_utf8_lossy(&started.stderr_so_far()).matches("% full").count() == 2
@@ -386,7 +386,7 @@ fn one_rsync_can_be_paused_and_not_be_more() {
         status.arg("status").arg(run_dir(&work).expect("it runs"));
         run(status).stdout_text().contains("running, and paused")
     });
-    // An end ends the pause too, and what runs comes to its end.
+    // A request to end also ends the pause, and running rsyncs finish.
     set(&work, &["--stop"]).expect_code(0);
     let ran = started.finish(SOON).expect_code(0);
     expect_same(&work, "D/", &ran);

@@ -1,5 +1,5 @@
-//! Whatever happens to multi-sync or to an rsync, nothing is left running, nothing is left lying about, and the exit code is true:
-//! signals, dying and misbehaving rsyncs, files that cannot be read or vanish, broken standard streams.
+//! Whatever happens to multi-sync or to an rsync, no process and no file is left behind, and the exit code is correct: signals, rsyncs that die or misbehave,
+//! files that cannot be read or vanish, broken standard streams.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::support::twin::{Twin, fake_rsync, temporary_files};
 use crate::support::work::{Work, set_mode};
 use multi_sync::harness::verify::{Options, compare};
 
-/// Long enough for a busy machine; reached only by a failure.
+/// Long enough for a busy machine; reached only if the test fails.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Files so large that they are on their way for seconds, and so empty that they need no room.
+/// Files so large that their copy takes seconds, but that are holes and need no space.
 fn slow_tree(work: &Work) {
     for name in ["src/a/big1", "src/a/big2", "src/b/big3", "src/b/big4", "src/big5"] {
         let file = File::create(work.file(name, "")).unwrap();
@@ -68,7 +68,7 @@ fn a_killed_multi_sync_leaves_no_ssh() {
     let started = copying(&work, &format!("{}:{}", sshd.host(), dest.display()), &dest, &["-r", &options]);
     started.signal(Signal::KILL);
     expect_gone(started.mark(), Duration::from_secs(1));
-    // The other machine's rsyncs are not ours, but they must notice.
+    // The other machine's rsyncs are not our children, but they must notice the end.
     expect_gone(dest.to_str().unwrap(), Duration::from_secs(10));
 }
 
@@ -78,7 +78,7 @@ fn signals_end_the_run_with_20_and_leave_nothing() {
         (Signal::INT, false),
         (Signal::TERM, false),
         (Signal::HUP, false),
-        // As a terminal does for ^C.
+        // To the whole group, as a terminal does for ^C.
         (Signal::INT, true),
     ];
     for (signal, group) in signals {
@@ -118,18 +118,18 @@ fn signals_through_ssh() {
     let mark = started.mark().to_owned();
     let ran = started.finish(SOON).expect_code(20);
     expect_gone(&mark, Duration::ZERO);
-    // The remote side learns it from the broken connection.
+    // The remote side notices it from the broken connection.
     expect_gone(dest.to_str().unwrap(), Duration::from_secs(10));
     expect_clean(&work, &dest, &ran);
 }
 
-/// A source of many files, and a fake rsync; started with small buckets.
+/// A source of many files, and a fake rsync; small buckets.
 fn faked(work: &Work, script: &str, flags: &[&str]) -> Command {
     for number in 0..30 {
         work.file(format!("src/d{}/f{number}", number % 3), format!("{number}"));
     }
     let mut command = multi_sync(work);
-    // What these do as rsync is not to be done before.
+    // A first pass would do the work before the fake rsync.
     command.arg("--first-pass=off").args(flags).args(["src/", "dest"]);
     fake_rsync(&mut command, work, &script.replace("WORK", work.path().to_str().unwrap()));
     command
@@ -137,11 +137,11 @@ fn faked(work: &Work, script: &str, flags: &[&str]) -> Command {
 
 const SMALL: &[&str] = &["-p", "4", "-f", "5"];
 
-/// Launches that carry units are told from those for directories by `--no-implied-dirs`; `$*` has a blank around it.
+/// Launches with units are distinguished from those for directories by `--no-implied-dirs`; `$*` has a blank before and after it.
 const IF_UNITS: &str = "case \" $* \" in *' --no-implied-dirs '*) ;; *) exec REAL \"$@\" ;; esac\n";
 
-/// An rsync that has done everything sleeps before it ends: the next one does not wait for that, unless something went wrong that it has to
-/// know of. Launches of `more` end when the next has begun, or after `patience` times 50 ms.
+/// An rsync that has done everything sleeps before it ends. The next one does not wait for that, unless an error occurred that has to be known first.
+/// Launches with `more` end when the next one has begun, or after `patience` times 50 ms.
 fn followed(more: &str, patience: u32, flags: &[&str]) -> (usize, usize, Run) {
     let work = Work::new();
     let script = format!(
@@ -259,8 +259,8 @@ fn expect_same(work: &Work) {
     assert!(report.is_same(), "{report}");
 }
 
-/// A relative folder in PATH is one of the user's working directory, not of the source that a launch starts in: what lies there
-/// belongs to somebody else.
+/// A relative directory in PATH is relative to the user's working directory, not to the source in which a launch starts: programs there may belong to another
+/// user.
 #[test]
 fn a_program_in_the_source_is_not_started() {
     for path in [".:PATH", ":PATH", "PATH:.", "./:PATH:"] {
@@ -281,7 +281,7 @@ fn a_program_in_the_source_is_not_started() {
     }
 }
 
-/// Neither is wrong usage, and rsync is installed.
+/// It is neither wrong usage nor a missing rsync.
 #[test]
 fn an_rsync_that_cannot_be_started_any_more() {
     let work = Work::new();
@@ -298,19 +298,19 @@ fn an_rsync_that_cannot_be_started_any_more() {
     assert!(ran.stderr_text().contains("ulimit -n"), "{}", ran.report());
 }
 
-/// Wherever it happens: no panic, no waiting for a thread that is not there.
+/// Wherever it happens, there is no panic, and no waiting for a thread that could not be started.
 #[test]
 fn a_system_that_allows_few_processes_ends_the_run() {
     let work = Work::public();
     let out = work.dir("out");
     set_mode(&out, 0o1777);
-    // The limit is on all that a user runs: nobody else may be this one.
+    // The limit applies to all processes of a user, so no other process may have this user.
     let user = 1_000_000_000 + std::process::id();
     for number in 0..30 {
         work.file(format!("src/d{}/f{number}", number % 3), format!("{number}"));
     }
     let tried = [1, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24].map(|limit| (limit, "--stats"));
-    // The walker of ignore rules is another one.
+    // With ignore rules, another walker is used.
     for (limit, walker) in tried.into_iter().chain([3, 5, 8, 16].map(|limit| (limit, "--gitignore"))) {
         let command = multi_sync(&work);
         let mut limited = sh(&work, &format!("ulimit -u {limit} 2>/dev/null || ulimit -p {limit}; exec \"$@\""));
@@ -338,7 +338,7 @@ fn an_rsync_that_fails_once_is_tried_again() {
     }
 }
 
-/// A failure that stays is the end: with rsync's code, once nothing runs any more, and not after trying for ever.
+/// A permanent failure ends the run with rsync's code, once no process is left, and not after endless retries.
 #[test]
 fn an_rsync_that_always_fails_ends_the_run_with_its_code() {
     for (how, code) in [
@@ -367,7 +367,7 @@ fn an_rsync_that_always_fails_ends_the_run_with_its_code() {
         expect_clean(&work, &work.join("dest"), &ran);
         expect_gone(&ran.mark, Duration::ZERO);
         assert!(started.elapsed() < SOON, "{how}");
-        // The same at once, in the very first launch: no waiting and no second try.
+        // The same, but at once in the very first launch: no pause and no retry.
         let work = Work::new();
         let ran =
             run_within(faked(&work, &format!("echo 'rsync: this is why' >&2; {how}"), SMALL), SOON).expect_code(code);
@@ -375,7 +375,7 @@ fn an_rsync_that_always_fails_ends_the_run_with_its_code() {
     }
 }
 
-/// Exit code 0 of multi-sync means that every rsync ended with 0: none of these may be lost, in whatever launch it happens.
+/// Exit code 0 of multi-sync means that every rsync ended with 0: none of these codes may be lost, whatever launch has it.
 #[test]
 fn the_code_of_any_one_launch_reaches_the_user() {
     for (how, code) in [("REAL \"$@\"; exit 23", 23), ("REAL \"$@\"; exit 24", 24), ("REAL \"$@\"; exit 25", 25)] {
@@ -430,7 +430,7 @@ fn a_file_that_vanishes_between_scan_and_launch_is_24() {
         assert!(ran.stderr_text().contains(shown), "{}", ran.report());
         expect_same(&work);
     }
-    // Nothing else may pass as vanished.
+    // Nothing else may count as vanished.
     let work = Work::new();
     let script = "rm -rf WORK/src/d1/f1; REAL \"$@\"; code=$?; echo 'rsync: something else (13)' >&2; exit $code";
     run(faked(&work, script, &["-p", "1", "-f", "3"])).expect_code(23);
@@ -448,7 +448,7 @@ fn an_unreadable_directory_is_23_and_named_on_both_streams() {
     }
     set_mode(&src.join("locked"), 0o000);
     work.dir_for_nobody("out");
-    // By the scan, by an rsync under rules that might exclude it, and by one rsync.
+    // Found by the scan, by an rsync with rules that might exclude it, and by a single rsync.
     let options = ["-aS", "-a --exclude=none", "-a --stderr=all"];
     let flags = [&["-p", "4", "-f", "2"][..], &[]];
     for (number, (flags, options)) in flags.iter().flat_map(|flags| options.map(|options| (flags, options))).enumerate()
@@ -465,7 +465,7 @@ fn an_unreadable_directory_is_23_and_named_on_both_streams() {
     }
 }
 
-/// Backups without root are made by an rsync with `cap_dac_read_search`: it reads what the scan may not.
+/// Backups without root are made by an rsync with `cap_dac_read_search`, which can read files that the scan cannot.
 #[test]
 fn what_only_rsync_may_read_is_copied_and_no_error() {
     let name = "what_only_rsync_may_read_is_copied_and_no_error";
@@ -544,14 +544,14 @@ fn closed_and_full_standard_streams_change_nothing() {
     }
 }
 
-/// A stalled pager, or an ssh session whose other end is gone. One rsync ends at once.
+/// A pager that does not read, or an ssh session whose other end is gone. One rsync ends at once.
 #[test]
 fn a_stream_that_nobody_reads_does_not_hold_up_the_end() {
     for streams in [">p", "2>p", ">p 2>p"] {
         let work = Work::new();
         let script = "case \" $* \" in *' --no-implied-dirs '*) yes line | head -c 300000; yes line | head -c 300000 >&2 ;; esac\nexec REAL \"$@\"";
         let command = faked(&work, script, &["-p", "2", "-f", "5", "-P", "--stats", "-r", "-av"]);
-        // Whoever holds the other end reads nothing.
+        // The process at the other end reads nothing.
         let mut blocked = sh(&work, &format!("mkfifo p && exec 7<>p && exec \"$@\" {streams}"));
         blocked.arg("sh").arg(command.get_program()).args(command.get_args());
         blocked.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -568,7 +568,7 @@ fn a_stream_that_nobody_reads_does_not_hold_up_the_end() {
     }
 }
 
-/// Who reads late gets everything.
+/// A reader that reads late gets everything.
 #[test]
 fn a_stream_that_is_read_late_loses_nothing() {
     let work = Work::new();
@@ -586,7 +586,7 @@ fn a_stream_that_is_read_late_loses_nothing() {
 #[test]
 fn progress_without_a_terminal_is_lines_and_with_one_a_line_that_moves() {
     let work = Work::new();
-    // One launch that carries everything, slow enough to be seen.
+    // A single launch with everything, slow enough to be observed.
     for number in 0..6 {
         let file = File::create(work.file(format!("src/big{number}"), "")).unwrap();
         file.set_len(300 << 20).unwrap();
@@ -623,7 +623,7 @@ fn progress_without_a_terminal_is_lines_and_with_one_a_line_that_moves() {
 fn the_bucket_directory_taken_away_does_not_pass_as_success() {
     let work = Work::new();
     let script = "case \" $* \" in *' --no-implied-dirs '*) rm -rf WORK/state/multi-sync/* ;; esac\nexec REAL \"$@\"";
-    // The second launch finds no bucket.
+    // The second launch does not find its bucket.
     let ran = run_within(faked(&work, script, &["-p", "1", "-f", "2"]), SOON).expect_code(11);
     let said = ran.stderr_text();
     assert!(said.contains("bucket") && said.contains("No such file") && said.contains("to do: "), "{}", ran.report());
@@ -641,7 +641,7 @@ fn a_bucket_directory_that_cannot_be_removed_does_not_hide_the_outcome() {
     for (source, code) in [("src/", 0), ("src/ gone", 23)] {
         let dir = work.path().display();
         let mut command = multi_sync(&work);
-        // After an error it would stay.
+        // After an error it would be kept.
         command
             .args(["-p", "4", "-f", "5", "--stats", "--keep-runs", "0"])
             .args(source.split(' '))
@@ -684,7 +684,7 @@ fn a_full_destination_is_an_error_of_the_same_code() {
     assert!(temporary_files(&small.0).is_empty(), "{}", many.listing([&small.0]).report());
 }
 
-/// Some file systems forget the number of a directory, and give it another when it is next looked at.
+/// Some file systems forget the inode number of a directory, and invent another one at the next lookup.
 #[test]
 fn a_source_whose_inode_numbers_change_is_copied() {
     let work = Work::new();

@@ -1,4 +1,4 @@
-//! `multi-sync survey`: what is in a source is told, what would be lost, how it is divided; a trial leaves nothing.
+//! `multi-sync survey`: it reports the contents of a source, what would be lost, and how it is divided; a trial leaves nothing behind.
 
 use std::fs;
 use std::time::Duration;
@@ -92,7 +92,7 @@ fn what_is_ignored_is_not_counted() {
     for threads in ["1", "3"] {
         let report = json(&work, &["s/", "--gitignore", "--scan-threads", threads]);
         let (figures, kinds) = (&report["figures"], &report["figures"]["kinds"]);
-        // Of the hundred f1, f10 to f19 and f100 are out, and all of `a`.
+        // Of the hundred files, f1, f10 to f19 and f100 are excluded, and all of `a`.
         assert_eq!(
             ["files", "directories", "links", "fifos"].map(|kind| kinds[kind].as_u64().unwrap()),
             [100 - 12 + 5, 3, 1, 0]
@@ -120,7 +120,7 @@ fn a_survey_is_also_a_page() {
     assert_eq!(data["figures"], json(&work, &["-r", "-a", "s/", "d"])["figures"]);
 }
 
-/// Powers of two, and how many directories have so many entries.
+/// Lower bounds of classes (powers of two), and the number of directories with this number of entries.
 const CROWDS: [(usize, u64); 5] = [(0, 1), (2, 2), (4, 1), (5, 1), (7, 1)];
 
 fn losses(report: &Value) -> Vec<String> {
@@ -152,7 +152,7 @@ fn what_the_options_would_lose_is_named() {
         let report = json(&work, &["-r", "-aHAXS", "s/", "nowhere.invalid:d"]);
         assert!(report["losses"][0]["becomes"].as_str().unwrap().ends_with("unless that is root"), "{report}");
     }
-    // One rsync, and why.
+    // A single rsync, with the reason.
     let one = json(&work, &["-p", "4", "rsync", "-aK", "s/", "d"]);
     assert!(one["division"]["one_rsync"].as_str().unwrap().contains("--keep-dirlinks"), "{one}");
     let text = survey(&work, &["-f", "10", "-p", "4", "s/", "d"]).expect_code(0).stdout_text();
@@ -183,7 +183,7 @@ fn a_source_that_cannot_be_read_is_told() {
 fn a_trial_estimates_and_leaves_nothing() {
     let work = Work::new();
     run(sh(&work, "mkdir s d && for d in $(seq 60); do mkdir s/d$d && for f in $(seq 50); do head -c 2000 /dev/zero >s/d$d/f$f; done; done; echo mine >d/mine")).expect_code(0);
-    // Its own time is that of the last change in it.
+    // The time of the directory itself is that of the last change in it.
     let inside = || snapshot(&work.join("d")).into_iter().filter(|line| !line.starts_with("\"\" ")).collect::<Vec<_>>();
     let before = inside();
     let options = "-aH --delete --remove-source-files";
@@ -199,7 +199,7 @@ fn a_trial_estimates_and_leaves_nothing() {
     assert!(work.join("s/d60/f50").exists());
     let text = survey(&work, &["-p", "2", "-f", "60", "--trial-seconds", "1", "s/", "d"]).expect_code(0).stdout_text();
     assert!(text.contains("Trial at the destination"), "{text}");
-    // An error ends it, and it is removed all the same.
+    // After an error it is removed nevertheless.
     let ran = survey(&work, &["--trial-seconds", "2", "-r", "-a --temp-dir=/x --no-such", "s/", "d"]).expect_code(1);
     assert!(ran.stderr_text().contains("--no-such"), "{}", ran.report());
     let ran = survey(&work, &["--trial-seconds", "2", "s/", "none/deep"]);
@@ -213,7 +213,7 @@ fn an_interrupted_trial_leaves_nothing() {
     run(sh(&work, "mkdir s d && for f in $(seq 40); do head -c 3000000 /dev/urandom >s/f$f; done")).expect_code(0);
     let mut command = multi_sync(&work);
     command.args(["survey", "--trial-seconds", "60", "-f", "2", "-r", "-a", "-p", "2", "s/", "d"]);
-    // Slow enough to be caught.
+    // Slow enough to be observed.
     fake_rsync(&mut command, &work, "sleep 1; exec REAL \"$@\"");
     let mut running = start(command);
     let copies = |_: &Started| fs::read_dir(work.join("d")).unwrap().count() > 0;

@@ -1,7 +1,7 @@
-//! A directory of the source that changes places with a link out of the source, again and again, while root or another user copies: what lies
-//! behind the link neither arrives nor changes, nothing is deleted because of it, and an exit code of 0 means a right result.
+//! A directory of the source is swapped with a link out of the source, again and again, while root or another user copies: the target of the link is neither
+//! copied nor changed, nothing is deleted because of it, and exit code 0 means a correct result.
 //!
-//! Needs root and an rsync that refuses such links (3.5). `SWAP_SECONDS` makes it try for longer.
+//! Needs root and an rsync that refuses such links (3.5). `SWAP_SECONDS` makes the tests longer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const GOOD: &str = "what is to be copied";
 const SECRET: &str = "nobody's business!!!";
 
-/// How long all tests of this file together try, in seconds.
+/// How long all tests of this file together run, in seconds.
 fn seconds() -> f64 {
     std::env::var("SWAP_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12.0)
 }
@@ -42,7 +42,7 @@ fn fill(dir: &Path, content: &str, more: &str) {
 
 struct Scene {
     work: Work,
-    /// What the directory holds, kept aside.
+    /// The contents of the directory, kept aside.
     real: PathBuf,
     outside: PathBuf,
     before: Vec<String>,
@@ -69,12 +69,12 @@ impl Scene {
         Scene { real: work.join("real"), outside, before, work }
     }
 
-    /// Lets `copy` run over and over while the two change places, for some time. Gives the number of runs by exit code.
+    /// Runs `copy` again and again while the two are swapped, for some time. Returns the number of runs by exit code.
     fn swap_while(&self, seconds: f64, mut copy: impl FnMut(u64)) -> u64 {
         let (stop, swaps, rests) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| self.swap(&stop, &swaps, &rests));
-            // Also when an assertion fails.
+            // Stopped even if an assertion fails.
             let _stopping = StopAtEnd(&stop);
             let end = Instant::now() + Duration::from_secs_f64(seconds);
             let mut round = 0;
@@ -87,7 +87,8 @@ impl Scene {
         swaps.into_inner()
     }
 
-    /// Out and back, each for a while; with `rests` back for so long that a whole run may see one short swap, in any of its phases.
+    /// Swaps and swaps back, each for a while; with `rests` the original stays for so long that a whole run may see a single short swap, in any of its
+    /// phases.
     fn swap(&self, stop: &AtomicBool, swaps: &AtomicU64, rests: &AtomicBool) {
         let (sp, alt) = (self.work.join("src/sp"), self.work.join("src/alt"));
         let mut random = 88_172_645_463_325_252u64;
@@ -115,7 +116,7 @@ impl Scene {
         }
     }
 
-    /// What is wrong with the destination, as far as the exit code claims that it is right.
+    /// What is wrong with the destination, if the exit code claims that it is correct.
     fn judge(&self, source: &str, options: &str, top: &Path, had: bool, code: i32) -> Vec<String> {
         let deletes = options.contains("--delete");
         let mut wrong: Vec<String> = leaks(top);
@@ -222,7 +223,7 @@ fn nothing_leaks_through_a_directory_that_is_swapped_for_a_link() {
         .collect();
     let mut codes = BTreeMap::new();
     let swaps = scene.swap_while(seconds(), |round| {
-        // 7 has no part in the number of cases: neighbours differ in everything.
+        // 7 has no common factor with the number of cases, so that consecutive cases differ in everything.
         let (set, (source, below), had) = cases[(round * 7) as usize % cases.len()];
         let dest = scene.work.dir("dest");
         let top = dest.join(below);
@@ -245,7 +246,7 @@ fn nothing_leaks_through_a_directory_that_is_swapped_for_a_link() {
     assert!(codes.contains_key(&0) && codes.contains_key(&23), "not all was tried: {codes:?}");
 }
 
-/// A user who copies what another one may change has secrets too.
+/// A user who copies a tree that another user may change also has secrets.
 #[test]
 fn nothing_of_the_copying_user_leaks_through_a_swap_by_another() {
     const NAME: &str = "nothing_of_the_copying_user_leaks_through_a_swap_by_another";
@@ -278,7 +279,7 @@ fn nothing_of_the_copying_user_leaks_through_a_swap_by_another() {
     assert!(swaps > 0);
 }
 
-/// What is removed after it was copied is removed from the source, and nowhere else; and it is somewhere.
+/// Files that are removed after copying are removed from the source, and nowhere else; and each of them exists somewhere.
 #[test]
 fn nothing_outside_is_removed_after_copying() {
     if let Some(why) = unable() {

@@ -1,4 +1,4 @@
-//! multi-sync at a terminal: the line of progress, keys that send signals, a window that is closed, and SIGUSR1.
+//! multi-sync at a terminal: the progress line, keys that send signals, a window that is closed, and SIGUSR1.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -13,10 +13,10 @@ use crate::support::terminal::Terminal;
 use crate::support::twin::{fake_rsync, temporary_files};
 use crate::support::work::Work;
 
-/// Reached only by a failure.
+/// Reached only if the test fails.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Files that are on their way for longer than any test, and need no room.
+/// Files whose copy takes longer than any test, and that need no space.
 fn slow(work: &Work) {
     for name in ["src/a/1", "src/a/2", "src/b/3", "src/b/4"] {
         File::create(work.file(name, "")).unwrap().set_len(64 << 30).unwrap();
@@ -66,7 +66,7 @@ fn the_line_fits_the_terminal_and_keeps_what_matters() {
                 .iter()
                 .any(|end| line.ends_with(end))
                 || line.rsplit_once("ETA ").is_some_and(|(_, time)| time.matches(':').count() == 2);
-            // Beside an estimate of many days there is no room for it.
+            // An estimate of many days leaves no room for the sizes.
             let tells_size = line.contains("/256.0 GiB") || columns == 40 && line.ends_with(" days");
             assert!(ends_whole && tells_size && line.contains("ETA"), "{line:?}");
         }
@@ -75,7 +75,7 @@ fn the_line_fits_the_terminal_and_keeps_what_matters() {
     }
 }
 
-/// Below the line of the whole there is one for each slot, and all of them are drawn again in their places.
+/// Below the line of the whole run there is one for each slot, and all of them are redrawn in place.
 #[test]
 fn each_slot_has_a_line_if_that_is_asked_for() {
     for columns in [120, 40] {
@@ -89,13 +89,13 @@ fn each_slot_has_a_line_if_that_is_asked_for() {
         };
         terminal.wait_for("lines", SOON, is_whole);
         assert!(last(&terminal.seen()).split('\n').all(|line| line.len() < columns.into()));
-        // A window that became narrower has broken each line into two or more.
+        // A window that has become narrower has broken each line into several.
         terminal.resize(30);
         let narrow = |seen: &str| is_whole(seen) && last(seen).split('\n').all(|line| line.len() < 30);
         terminal.wait_for("narrow lines", SOON, narrow);
         terminal.types("\x03");
         terminal.ends(SOON);
-        // The last line is that of the whole, and what comes then stands below it.
+        // The last line is that of the whole run, and later output is below it.
         let seen = terminal.seen();
         let end = last(&seen);
         let lines: Vec<&str> = end.lines().collect();
@@ -106,7 +106,7 @@ fn each_slot_has_a_line_if_that_is_asked_for() {
     }
 }
 
-/// A serial console, the shell of an editor.
+/// Such as a serial console, or the shell of an editor.
 #[test]
 fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
     let work = Work::new();
@@ -122,7 +122,7 @@ fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
     assert!(first.contains("entries") && !first.contains("  0 B/"), "{seen}");
 }
 
-/// What is lost with a launch does not come back as less, and nothing is counted twice.
+/// Progress never decreases when a launch is lost, and nothing is counted twice.
 #[test]
 fn progress_never_goes_back() {
     let work = Work::new();
@@ -158,13 +158,13 @@ fn who_asks_by_sigusr1_is_told_and_the_run_goes_on() {
     let said = ran.stderr_text();
     let mut lines = said.lines();
     let whole = lines.next().is_some_and(|line| line.contains("/46 entries  ") && line.ends_with("elapsed"));
-    // Each launch by its slot, and what it is at.
+    // Each launch with its slot and its current name.
     let launches = lines.all(|line| ["   1  ", "   2  "].iter().any(|slot| line.starts_with(slot)));
     let as_wanted = whole && launches && ran.stdout.is_empty();
     ran.expect(as_wanted, "a line of progress and one for each launch, on standard error");
 }
 
-/// Also before anything runs, and where one rsync does it all.
+/// Also before anything runs, and if one rsync does everything.
 #[test]
 fn sigusr1_ends_nothing() {
     let work = Work::new();
@@ -239,7 +239,7 @@ fn a_job_that_is_stopped_stops_all_and_goes_on() {
             .map(|file| fs::metadata(file).map_or(0, |found| std::os::unix::fs::MetadataExt::blocks(&found)))
             .sum()
     };
-    // The processes of the other side end what is in their pipes.
+    // The processes of the other side process the rest of their pipes.
     std::thread::sleep(Duration::from_secs(1));
     let before = written();
     std::thread::sleep(Duration::from_millis(1500));
@@ -288,7 +288,7 @@ fn a_terminal_that_nobody_reads_does_not_keep_a_signal_from_ending_the_run() {
     terminal.wait_for("output", SOON, |seen| seen.contains("line"));
     terminal.stops_reading();
     std::thread::sleep(Duration::from_millis(500));
-    // ^C would make room in the terminal.
+    // ^C would flush the terminal's buffer.
     let pid = rustix::process::Pid::from_raw(terminal.pid().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     assert_eq!(terminal.ends(SOON / 4).0, Some(20));
@@ -296,7 +296,7 @@ fn a_terminal_that_nobody_reads_does_not_keep_a_signal_from_ending_the_run() {
     expect_clean(&work);
 }
 
-/// As one rsync with a reader that has seen enough.
+/// Like one rsync with a reader that closes the pipe.
 #[test]
 fn a_reader_that_goes_away_changes_nothing() {
     let work = Work::new();
@@ -337,7 +337,7 @@ fn what_one_rsync_does_alone_may_ask_at_the_terminal() {
         let terminal = at_a_terminal(command, 80);
         terminal.wait_for("question", SOON, |seen| seen.contains("word: "));
         terminal.wait_for("secrecy", SOON, |_| !terminal.echoes());
-        // The line of progress leaves the question alone.
+        // The progress line does not overwrite the question.
         std::thread::sleep(Duration::from_millis(600));
         assert!(terminal.seen().ends_with("word: "), "{}", terminal.seen());
         terminal
@@ -354,7 +354,7 @@ fn what_one_rsync_does_alone_may_ask_at_the_terminal() {
     assert!(terminal.echoes() && !terminal.seen().contains("sesame"), "{}", terminal.seen());
     assert_eq!(fs::read_to_string(work.join("dest/d/file")).unwrap(), "content");
 
-    // One that is killed takes what it has started with it, also in the session of others.
+    // A killed run also ends the processes that it has started, even if it shares its session with others.
     let terminal = asked(&[]);
     let pid = rustix::process::Pid::from_raw(terminal.pid().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
@@ -366,7 +366,7 @@ fn several_rsyncs_ask_nothing_and_say_what_to_do() {
     let work = Work::new();
     let options = asking_shell(&work);
     (0..40).for_each(|number| drop(work.file(format!("src/{}/{number}", number % 4), "")));
-    // As ssh does without a terminal. The pipe is held for a moment longer: an rsync that finds it closed before its shell has ended says 12.
+    // As ssh does without a terminal. The pipe is held open for a moment, because an rsync that finds it closed before its shell has ended returns 12.
     let says = "#!/bin/sh\n(exec 3>/dev/tty) 2>/dev/null && exit 3\n\
         for _ in 1 2; do echo 'Permission denied, please try again.' >&2; done\n\
         echo 'u@h: Permission denied (publickey,password).' >&2; sleep 0.3 2>/dev/null & exit 255\n";
@@ -383,14 +383,14 @@ fn several_rsyncs_ask_nothing_and_say_what_to_do() {
     assert!(!seen.contains("--buckets"), "nothing was begun: {seen}");
 }
 
-/// With a real ssh and an rsync daemon: a host key that nobody knows, a password that nobody has given.
+/// With a real ssh and an rsync daemon: an unknown host key, and a password that was not given.
 #[test]
 fn host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several() {
     const NAME: &str = "host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several";
     let work = Work::new();
     (0..40).for_each(|number| drop(work.file(format!("src/{}/{number}", number % 4), "")));
     let several = ["-p", "2", "-f", "5"];
-    // An rsync that finds the pipe closed before its ssh has ended says 12: the pipe is held for a moment longer.
+    // The pipe is held open for a moment, because an rsync that finds it closed before its ssh has ended returns 12.
     let patient = work.file(
         "bin/ssh",
         "#!/bin/sh\nPATH=${PATH#*:}\nssh \"$@\"; code=$?\n[ $code != 255 ] || sleep 0.3 2>/dev/null &\nexit $code\n",
@@ -446,7 +446,7 @@ fn host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several()
     }
 }
 
-/// A host that swallows everything: nothing is done, and no rsync waits for files.
+/// A host that drops all packets: nothing is done, and no rsync waits for files.
 #[test]
 fn who_has_not_been_answered_connects() {
     let work = Work::new();

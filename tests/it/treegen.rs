@@ -1,4 +1,4 @@
-//! Checks that generated trees are what they promise: the same for the same seed, with the totals they claim, within their limits.
+//! Checks that generated trees are as promised: the same for the same seed, with the totals they claim, within their limits.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -17,12 +17,12 @@ use tempfile::TempDir;
 
 const SIZES: Sizes = Sizes::LogNormal { median: 300, sigma: 1.5, max: 100_000 };
 
-/// Everything, to the nanosecond.
+/// Compares everything, times in nanoseconds.
 fn exact() -> Options {
     Options { mtime: Mtime::Nanoseconds, ..Options::default() }
 }
 
-/// Two trees of the same making, compared to the nanosecond.
+/// Creates a tree twice, and compares the two exactly.
 #[track_caller]
 fn make_twice<T: PartialEq + std::fmt::Debug>(make: impl Fn(&Path) -> T) -> (TempDir, PathBuf, T) {
     let dir = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ fn make_twice<T: PartialEq + std::fmt::Debug>(make: impl Fn(&Path) -> T) -> (Tem
     (dir, one, first)
 }
 
-/// Counts what is below, calling `each` for every directory with its level and its number of entries.
+/// Counts everything below, and calls `each` for every directory with its level and its number of entries.
 fn count(root: &Path, level: u32, each: &mut dyn FnMut(u32, u64)) -> Totals {
     let mut totals = Totals::default();
     let mut entries = 0;
@@ -88,7 +88,7 @@ fn a_regular_tree_is_determined_by_its_seed_and_keeps_its_limits() {
         assert_eq!(totals.dirs, spec.entries * u64::from(100 - spec.files_percent) / 100);
         assert!(deepest <= spec.depth && fullest <= spec.max_per_dir, "{spec:?}: {deepest} {fullest}");
         if spec.fill == Fill::Hole {
-            continue; // Nobody wants to read terabytes of zeros.
+            continue; // Reading terabytes of zeros would take too long.
         }
         let again = dir.path().join("again");
         assert_eq!(generate(&again, &spec, seed).unwrap(), totals);
@@ -111,7 +111,7 @@ fn a_tree_does_not_depend_on_the_number_of_threads() {
     assert!(report.is_same(), "{report}");
 }
 
-/// Guards the promise that a seed means the same tree in later versions and on other machines.
+/// A seed means the same tree in later versions and on other machines.
 #[test]
 fn a_seed_means_the_same_tree_for_ever() {
     let dir = tempfile::tempdir().unwrap();
@@ -297,7 +297,7 @@ fn a_manifest_becomes_the_tree_it_lists() {
     }
 }
 
-/// So that the folder can be removed without privileges.
+/// Makes directories writable, so that the folder can be removed without privileges.
 fn unlock(folder: &Path) {
     let unlocked = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
     fs::set_permissions(folder, unlocked).unwrap();
@@ -336,7 +336,7 @@ fn equal_trees_are_changed_in_the_same_way() {
     assert_eq!(seen.len(), 9, "some kind of change was never made");
 }
 
-/// Each single change does what it says and nothing else, apart from the times of the directories it happened in.
+/// Each single change does what it says and nothing else, apart from the times of the directories in which it happens.
 #[test]
 fn a_change_is_what_it_says() {
     let spec = Spec { files_percent: 60, ..Spec::bench(30, Sizes::Uniform { min: 1, max: 50 }) };
@@ -371,7 +371,7 @@ fn a_change_is_what_it_says() {
     }
 }
 
-/// The two modules and a real copier agree: what rsync says it has copied is equal, and what it has not is found.
+/// The two modules agree with a real copy: what rsync says it has copied is equal, and a change is found.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test may start rsync")]
 fn a_copy_by_rsync_is_equal_until_the_tree_changes() {
@@ -394,8 +394,8 @@ fn a_copy_by_rsync_is_equal_until_the_tree_changes() {
 
         let changes = mutate(&from, seed, 20).unwrap();
         assert!(!compare(&from, &to, &options).unwrap().is_same(), "{changes:?}");
-        // Without privileges, rsync gives a file the w bit before it deletes it, and so also the links of it that stay. A second
-        // run, with nothing to delete, puts that right.
+        // Without privileges, rsync gives a file the w bit before it deletes it, and this also affects the hard links that stay. A second run, with nothing
+        // to delete, corrects that.
         copy().unwrap();
         let output = copy().unwrap();
         assert!(output.status.success(), "{output:?}");

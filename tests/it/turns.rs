@@ -1,4 +1,4 @@
-//! Another machine that lets in fewer rsyncs than there are slots, one at a time for instance: so many run, and nothing is lost.
+//! Another machine that accepts fewer rsyncs than there are slots, for example one at a time: only this number runs, and nothing is lost.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -31,7 +31,7 @@ fn copies(work: &Work, sshd: &Sshd, dest: &str) {
 
 #[test]
 fn one_at_a_time_through_rrsync() {
-    // It is a script of Python.
+    // It is a Python script.
     let started = find_program("rrsync").and_then(|rrsync| find_program("python3").map(|_| rrsync));
     let started = started.and_then(|rrsync| Ok((rrsync, Sshd::start()?)));
     let (rrsync, sshd) = match started {

@@ -1,4 +1,4 @@
-//! A pull that finds nothing to do ends with the look of one dry run, and only that does.
+//! A pull with nothing to do ends after a single dry run; no other pull does.
 
 use multi_sync::harness::treegen::{self, Sizes, Spec};
 
@@ -19,7 +19,7 @@ fn source(work: &Work) {
     run(made).expect_code(0);
 }
 
-/// Copies, changes `D` by this script, and copies again.
+/// Copies, changes `D` with this script, and copies again.
 fn after(work: &Work, url: &str, script: &str, options: &str) -> Run {
     run(sh(work, "rm -rf D")).expect_code(0);
     let mut first = rsync(work);
@@ -46,7 +46,7 @@ fn no_difference_is_passed_over() {
         Err(why) => return support::skip("no_difference_is_passed_over", &why),
     };
     let url = format!("{}/", daemon.url("m"));
-    // Another user is not spared the copy.
+    // For another user the copy is always carried out.
     let root = support::is_root();
     for (script, options, needs_root) in [
         ("touch a/f", "-aH", false),
@@ -73,7 +73,7 @@ fn no_difference_is_passed_over() {
         (":", "-aH", true),
         (":", "-a --exclude=none", true),
         ("touch extra && touch -d 2020-01-01 .", "-aH", true),
-        // Who wants lines gets those of a copy.
+        // If lines are requested, they are those of a copy.
         (":", "-aH -i", false),
     ] {
         let again = after(&work, &url, script, options);
@@ -81,7 +81,7 @@ fn no_difference_is_passed_over() {
     }
 }
 
-/// Of a daemon that lets in one client at a time, and of a source that cannot be read, nothing is concluded.
+/// Nothing is concluded if a daemon admits only one client at a time, or the source cannot be read.
 #[test]
 fn who_is_not_let_in_concludes_nothing() {
     let work = Work::new();
@@ -126,6 +126,6 @@ fn what_a_dry_run_does_not_try_is_not_passed_over() {
     many.args(["-p", "3", "-r", "-rl", &url, "D/"]);
     let one = run(as_nobody(&work, one));
     let many = run(as_nobody(&work, many));
-    // 23 by 3.5.0, and 0 by 3.2.7.
+    // 23 with 3.5.0, and 0 with 3.2.7.
     assert_eq!(many.status.code(), one.status.code(), "{}", many.report());
 }

@@ -1,5 +1,5 @@
-//! Proves the oracle: plants each kind of difference in one of two equal trees and checks that exactly this one is found, on
-//! exactly this path, and again with the sides exchanged. The trees are made here, with nothing of the library.
+//! Tests the oracle: plants each kind of difference in one of two equal trees and checks that exactly this one is found, on exactly this path, and again with
+//! the sides exchanged. The trees are created here, without any code of the library.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ const SETTLED: Timespec = Timespec { tv_sec: 1_600_000_000, tv_nsec: 123_456_789
 const SETTLED_TIME: (i64, u32) = (1_600_000_000, 123_456_789);
 const NOBODY: u32 = 65534;
 
-/// Two trees of the same making.
+/// Two trees that were created in the same way.
 struct Trees {
     dir: TempDir,
     left: PathBuf,
@@ -140,7 +140,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Plants something on the right, settles it, and checks that these are the only differences.
+/// Plants a difference on the right, settles the tree, and checks that these are the only differences.
 #[track_caller]
 fn planted(wanted: &[(&[u8], DifferenceKind)], plant: impl FnOnce(&Path)) {
     let trees = Trees::new();
@@ -274,7 +274,7 @@ fn each_mode_bit_is_found_on_files_directories_and_fifos() {
                 let denied = DifferenceKind::Unreadable { side: Side::Right, errno: 13 };
                 match (name, bit, listable) {
                     ("file", 8, _) | ("dir", 8, _) => wanted.push((name.as_bytes(), denied)),
-                    // Without the x bit the names can be listed but not looked at.
+                    // Without the x bit the names can be listed but not looked up.
                     ("dir", ..) => {
                         wanted.extend([b"dir/deeper".as_slice(), b"dir/one3"].map(|path| (path, denied.clone())))
                     }
@@ -447,7 +447,7 @@ fn hard_link_groups_are_found_when_split_merged_or_exchanged() {
         relink(root, "two2", None);
         relink(root, "one2", Some("two2"));
     });
-    // A group that is missing on one side is a missing name, and a link to outside of the tree is nothing.
+    // If one side lacks a name of a group, this is a missing name. A link to a file outside of the tree does not matter.
     planted(&[(b"two2", DifferenceKind::OnlyLeft)], |root| fs::remove_file(root.join("two2")).unwrap());
     planted(&[], |root| fs::hard_link(root.join("file"), root.parent().unwrap().join("outside")).unwrap());
 }
@@ -509,7 +509,7 @@ fn what_cannot_be_read_is_a_difference() {
     assert!(report.to_string().contains("file: unreadable left: Permission denied"), "{report}");
 }
 
-/// Runs this without the privileges of root, which can read everything.
+/// Runs this without the privileges of root, who can read everything.
 fn as_nobody<T: Send>(act: impl FnOnce() -> T + Send) -> T {
     if !is_root() {
         return act();
