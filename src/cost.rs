@@ -45,8 +45,8 @@ const GUESS_COUNTS: f64 = 0.5;
 /// The bounds of each term, as factors of the guess.
 const FACTORS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 
-/// A model that learns: weighted least squares over the finished launches. Each is weighted by its error over the square root of its time. A ridge keeps
-/// terms near the guess if the launches say little about them (Hoerl and Kennard 1970).
+/// A model that learns: weighted least squares over the finished launches. The error of each is divided by the square root of its time. A
+/// ridge keeps terms near the guess if the launches say little about them (Hoerl and Kennard 1970).
 #[derive(Debug, Clone)]
 pub struct Fit {
     /// The guess before anything was known.

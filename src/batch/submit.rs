@@ -16,8 +16,7 @@ use super::follow::follow;
 use crate::cli::Run;
 use crate::{complain_text, streams};
 
-/// Environment variables that would override an option of the script. Each has the option that shows that the override may be intended; it is empty if it
-/// never is.
+/// Environment variables that override options in the script. Each is unset if the script contains the option next to it, or always if there is none.
 const OVERRIDES: [(&str, &str); 12] = [
     ("SBATCH_PARTITION", "--partition="),
     ("SBATCH_TIMELIMIT", "--time="),
@@ -130,7 +129,7 @@ fn look_for_sbatch() -> Result<()> {
 
 /// Submits the script. On success there is a job, and the result is the output of sbatch.
 fn sbatch(batch: &Batch) -> Result<Vec<String>> {
-    // These environment variables override the options of the script (sbatch(1), INPUT ENVIRONMENT VARIABLES).
+    // Environment variables override the options in the script (sbatch(1), INPUT ENVIRONMENT VARIABLES), so those that would are unset.
     let script = batch.script();
     let text = std::fs::read_to_string(&script).unwrap_or_default();
     let says = |option: &str| option.is_empty() || text.contains(&format!("#SBATCH {option}"));

@@ -54,7 +54,7 @@ impl Queue {
         match order {
             Order::Read(dirs) => state.dirs.extend(dirs),
             Order::Give(count) => state.wanted = Some(count),
-            // Not used, because `find` reads neither sub-directories ahead nor knows limits: it always reports all names.
+            // Not needed: results for dropped directories are ignored, and all names are always reported.
             Order::Drop(_) | Order::Limits(_) => {}
         }
         drop(state);
