@@ -247,7 +247,7 @@ impl Word {
         let Some(told) = Word::named(&words[at]).filter(|_| found.end.is_none_or(|end| at < end)) else {
             return Ok(None);
         };
-        // Otherwise it must be a mode if an rsync command follows, or if the entry of this name would be copied into itself.
+        // An rsync command, or the same word again, after it shows that it is a mode: an entry of this name would not be copied into itself.
         let is_mode = others.first().is_some_and(|other| words[*other] == PROGRAM || words[*other] == words[at]);
         if !others.is_empty() && !is_mode && Path::new(&words[at]).symlink_metadata().is_ok() {
             return Err(ambiguous(told));
