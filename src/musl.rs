@@ -1,5 +1,5 @@
-//! memcpy(3) and memmove(3) for a static program with musl on x86_64. musl's own functions copy the last few bytes with string instructions, which take tens
-//! of cycles before the first byte. A scan copies two short names for each entry, and spent a third of its own time there (bench-data/runs/2026-11-29-musl).
+//! memcpy(3) and memmove(3) for a static program with musl on x86_64. musl's own functions copy even a few bytes with string instructions, which take tens of
+//! cycles before the first byte. A scan copies two short names for each entry, and spent a third of its own time there (bench-data/runs/2026-11-29-musl).
 //!
 //! One function serves as both: short data are loaded completely before anything is stored, and long data are copied in the direction in which nothing is
 //! overwritten before it was read. Both names are defined, so that the linker takes neither from the C library. On other platforms only the test is built.
