@@ -58,7 +58,7 @@ pub mod steer {
     pub use crate::steer::{Request, Timetable, until};
 }
 pub mod supervise {
-    pub use crate::supervise::{Ended, Guardian, Stop, Supervisor};
+    pub use crate::supervise::{Ended, Guardian, Masked, Stop, Supervisor, signal_is_ignored};
 }
 pub mod temporary {
     pub use crate::temporary::usual;

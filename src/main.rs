@@ -34,7 +34,7 @@ use multi_sync::command::outlet::{Outlet, ReportFile};
 use multi_sync::command::report::{ProgressLine, Summary};
 use multi_sync::command::runs;
 use multi_sync::command::shell::Quoted;
-use multi_sync::command::supervise::Guardian;
+use multi_sync::command::supervise::{Guardian, Masked, signal_is_ignored};
 use multi_sync::command::{size, thread};
 use multi_sync::harness::bench::{self, Told};
 use multi_sync::harness::trial::Stopper;
@@ -327,11 +327,14 @@ const LONGEST_END: Duration = Duration::from_secs(5);
 fn while_listening(stop: &(dyn Fn() + Sync), ask: &(dyn Fn() + Sync), job: impl FnOnce() -> Result<u8>) -> Result<u8> {
     // Must come before the first thread.
     let _guardian = Guardian::start();
+    let masked = Masked::new();
     let mut signals = listen().map_err(|cause| Error::usage("cannot listen to signals").because(cause))?;
     std::thread::scope(|scope| {
         // The scope waits for the thread below, which must end even if something panics.
         let _listening = Listening(signals.handle());
+        let masked = &masked;
         thread::start(scope, move || {
+            masked.lift();
             let mut earlier = 0;
             for signal in signals.forever() {
                 if signal == SIGUSR1 {
@@ -371,13 +374,6 @@ fn listen() -> io::Result<Signals> {
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let nohup = signal_is_ignored(SIGHUP);
     Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain((!nohup).then_some(SIGHUP)))
-}
-
-/// As it was when this process was started, because multi-sync itself ignores no signal.
-fn signal_is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    ignored.is_some_and(|ignored| ignored & (1 << (signal - 1)) != 0)
 }
 
 /// Prints the result of a dry run, because silence would be read as "nothing to do".

@@ -19,6 +19,7 @@ mod invocation;
 mod pause;
 mod pipes;
 mod session;
+mod signals;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, PipeReader};
@@ -43,6 +44,7 @@ pub use guardian::Guardian;
 pub(crate) use guardian::{Held, hold, leave_no_folder};
 pub use invocation::{Invocation, Quoted};
 pub(crate) use pipes::Lines;
+pub use signals::{Masked, signal_is_ignored};
 
 use child::{Bond, ended, has_died, pid, spawn, wait_until_dead, was_killed};
 use idle::Idle;

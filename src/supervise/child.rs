@@ -15,7 +15,7 @@ use crate::entry::Printable;
 use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
 
 use super::Invocation;
-use super::{Ended, environment, guardian};
+use super::{Ended, environment, guardian, signals};
 
 pub(super) fn pid(child: &Child) -> Pid {
     Pid::from_child(child)
@@ -83,6 +83,7 @@ pub(super) fn spawn(
                 return Err(io::Error::from_raw_os_error(rustix::io::Errno::CANCELED.raw_os_error()));
             }
             rustix::process::chdir(&*cwd)?;
+            signals::restore_in_child();
             Ok(())
         });
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::support;
 use crate::support::command::{Run, Signal, Started, as_nobody, multi_sync, rsync, run, run_within, sh, start};
@@ -286,6 +286,35 @@ fn a_place_that_cannot_be_synced_does_not_end_a_copy() {
     asked.args(["-b", "state/asked"]);
     let ran = run_within(slowly(&work, asked), SOON).expect_code(11);
     assert!(ran.stderr_text().contains("quota"), "{}", ran.report());
+}
+
+/// A second `^C` ends the run also if the main thread waits for the server of the run directory.
+#[test]
+fn a_run_directory_that_hangs_does_not_hold_up_the_end() {
+    const NAME: &str = "a_run_directory_that_hangs_does_not_hold_up_the_end";
+    let work = Work::new();
+    tree(&work);
+    let real = work.dir("real");
+    work.dir("real/asked");
+    let hang = work.join("hang");
+    let variables = [("FAILING_SOURCE", real.as_os_str()), ("FAILING_HANG", hang.as_os_str())];
+    let _mounted = match Fuse::mount_told(&work, "failing_fs", &[], &variables, "state") {
+        Ok(mounted) => mounted,
+        Err(why) => return support::skip(NAME, &why),
+    };
+    let mut copy = copy(&work, &WORDS);
+    copy.args(["-b", "state/asked"]);
+    let running = under_way(&work, copy);
+    work.file("hang", "");
+    running.signal(Signal::INT);
+    std::thread::sleep(Duration::from_secs(2));
+    running.signal(Signal::INT);
+    let began = Instant::now();
+    let ran = running.finish(SOON);
+    fs::remove_file(&hang).unwrap();
+    let ran = ran.expect_code(20);
+    // Five seconds are for whatever still answers.
+    ran.expect(began.elapsed() < Duration::from_secs(10), "it went on waiting");
 }
 
 /// The place is part of the source, or of the destination: nothing in it is changed, and nothing of the run is copied.

@@ -1,6 +1,7 @@
 /*
  * A file system that shows a directory, waits before each answer, and fails reads and writes at random with EIO. With FAILING_LOST_PER_MILLE it loses
- * some of what is written, and says so only when the file is closed, as a network may (close(2)). With FAILING_SYNC every fsync fails, as over a quota.
+ * some of what is written, and says so only when the file is closed, as a network may (close(2)). With FAILING_SYNC=1 every fsync fails, as over a quota. While the file
+ * FAILING_HANG is there every fsync waits until the process is killed, as for a server that does not answer.
  *
  *   cc -o failing_fs failing_fs.c $(pkg-config --cflags --libs fuse3)
  *   FAILING_SOURCE=/some/tree FAILING_DELAY_US=1000 FAILING_PER_MILLE=20 ./failing_fs -f MOUNTPOINT
@@ -11,15 +12,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { PATH_BYTES = 8192 };
-static const char *source;
+static const char *source, *hang;
 static long delay_us, per_mille, lost_per_mille, sync_fails;
 
 #define REAL(path) \
@@ -251,9 +254,28 @@ static int do_removexattr(const char *path, const char *name)
     ANSWER(lremovexattr(real, name));
 }
 
+/* proc_pid_status(5): of each thread of a process that is to end, SIGKILL is among the pending signals. */
+static int is_killed(pid_t thread)
+{
+    char name[64], line[256];
+    int killed = 1;
+    snprintf(name, sizeof name, "/proc/%d/status", (int)thread);
+    FILE *status = fopen(name, "re");
+    if (!status)
+        return 1;
+    while (fgets(line, sizeof line, status))
+        if (!strncmp(line, "SigPnd:", 7))
+            killed = strtoull(line + 7, NULL, 16) >> (SIGKILL - 1) & 1;
+    fclose(status);
+    return killed;
+}
+
 static int do_fsync(const char *path, int data, struct fuse_file_info *file)
 {
     (void)path, (void)data, (void)file;
+    pid_t waits = fuse_get_context()->pid;
+    while (hang && !access(hang, F_OK) && !is_killed(waits))
+        usleep(20000);
     return sync_fails ? -EDQUOT : 0;
 }
 
@@ -288,6 +310,7 @@ int main(int count, char **words)
     delay_us = number("FAILING_DELAY_US");
     per_mille = number("FAILING_PER_MILLE");
     lost_per_mille = number("FAILING_LOST_PER_MILLE");
+    hang = getenv("FAILING_HANG");
     sync_fails = number("FAILING_SYNC");
     umask(0);
     return fuse_main(count, words, &operations, NULL);
