@@ -38,6 +38,11 @@ LC_ALL=C; export LC_ALL
 newline='
 '
 inode_and_owner() { echo "$1 $4 $5"; }
+names() {
+    if [ -d "$1" ]; then
+        { ls -f "$1" 2>/dev/null || (cd "$1" && find . -maxdepth 1 | sed 's,^\./,,'); } | sed -e '/^\.$/d' -e '/^\.\.$/d'
+    fi
+}
 here() {
     aliases='4294967295 0'
     for file in /etc/popt /etc/popt.d/* "$HOME/.popt"; do
@@ -59,7 +64,7 @@ here() {
     while [ "$n" -gt 0 ]; do
         if [ -e "$1" ]; then
             set -f
-            echo "source $(inode_and_owner $(ls -din "$1")) $(ls -f "$1" | head -n 1000 | sort | cksum)"
+            echo "source $(inode_and_owner $(ls -din "$1")) $(names "$1" | head -n 1000 | sort | cksum)"
             set +f
         else echo "source none"; fi
         shift; n=$((n - 1))

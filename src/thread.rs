@@ -1,6 +1,7 @@
 //! Threads. The system may refuse to start one: this is an error like any other, and never a panic in the middle of a run.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,41 @@ pub fn start<'scope, T: Send + 'scope>(
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>> {
     Builder::new().spawn_scoped(scope, work).map_err(|cause| refused().because(cause))
+}
+
+type Work<'scope, T> = Box<dyn FnOnce() -> T + Send + 'scope>;
+
+/// Work that is done in a thread of its own, or when its result is wanted if the system allows no more threads.
+pub enum Beside<'scope, T> {
+    /// It has begun.
+    Thread(ScopedJoinHandle<'scope, Option<T>>),
+    /// There is no thread for it.
+    Later(Work<'scope, T>),
+}
+
+/// Begins work in a thread of its own, if there can be one.
+pub fn beside<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Beside<'scope, T> {
+    // A thread that is refused would take the work with it.
+    let slot = Arc::new(Mutex::new(Some(Box::new(work) as Work<'scope, T>)));
+    let take = |slot: &Mutex<Option<Work<'scope, T>>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let of_thread = Arc::clone(&slot);
+    match start(scope, move || take(&of_thread).map(|work| work())) {
+        Ok(thread) => Beside::Thread(thread),
+        Err(_) => Beside::Later(take(&slot).expect("a thread that was not started has taken nothing")),
+    }
+}
+
+impl<T> Beside<'_, T> {
+    /// The result; `None` if the work panicked.
+    pub fn join(self) -> Option<T> {
+        match self {
+            Beside::Thread(thread) => thread.join().ok().flatten(),
+            Beside::Later(work) => Some(work()),
+        }
+    }
 }
 
 /// Starts a thread that is never waited for, because it may hang forever, for example if the server of a mounted source does not answer.

@@ -26,6 +26,7 @@ use crate::rsync::options::{Meaning, Opt, Options};
 use crate::rsync::prune::Prune;
 use crate::scan::{Root, Scan};
 use crate::supervise::{Stream, Supervisor};
+use crate::thread::{self, Beside};
 
 use super::SourceTree;
 use super::facts::Facts;
@@ -148,15 +149,15 @@ fn look_at_one(
     let mut early = Early::start(way, &reach, comes_first.then_some(&all));
     // All questions are asked at once, because a login takes longer than all of them.
     let (line, lists, held, found) = std::thread::scope(|scope| {
-        let lists = is_daemon.then(|| scope.spawn(|| lists::ask(way, &far, &tree)));
-        let found = scope.spawn(|| far::look_at(&reach, &[&root], supervisor).unwrap_or_default());
+        let lists = is_daemon.then(|| thread::beside(scope, || lists::ask(way, &far, &tree)));
+        let found = thread::beside(scope, || far::look_at(&reach, &[&root], supervisor).unwrap_or_default());
         let entry = if facts.deletes() { entry(config, source) } else { None };
-        let held = entry.map(|entry| scope.spawn(|| try_to_hold(way, source, entry)));
+        let held = entry.map(|entry| thread::beside(scope, || try_to_hold(way, source, entry)));
         let first = early.first_line(way).map(|line| Listed { line: Some(line), ..Listed::default() });
         // Waits first, because a daemon may accept only one client.
-        let lists = lists.and_then(|lists| lists.join().ok());
+        let lists = lists.and_then(Beside::join);
         let line = first.unwrap_or_else(|| early.let_in(list(way, source, None), || list(way, source, None), way));
-        (line, lists, held.and_then(|held| held.join().ok()).flatten(), found.join().unwrap_or_default())
+        (line, lists, held.and_then(Beside::join).flatten(), found.join().unwrap_or_default())
     });
     let Listed { line, greeting, .. } = line;
     // The directory that was entered must be the one that has the source's name.
@@ -214,7 +215,7 @@ fn look_at_several(way: &Way<'_>, sources: &[Source], facts: &mut Facts, rules: 
     let dirs: Vec<&[u8]> = dirs.iter().map(|dir| &dir[..]).collect();
     let mut early = Early::start(way, &reach, None);
     let (asked, found) = std::thread::scope(|scope| {
-        let found = scope.spawn(|| far::look_at(&reach, &dirs, supervisor).unwrap_or_default());
+        let found = thread::beside(scope, || far::look_at(&reach, &dirs, supervisor).unwrap_or_default());
         let asked = several::look(way, &together, sources);
         (asked, found.join().unwrap_or_default())
     });
