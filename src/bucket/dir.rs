@@ -140,7 +140,7 @@ impl BucketDir {
     ///
     /// # Errors
     /// There is no such folder.
-    pub fn open(path: &Path, sources: &[PathBuf]) -> Result<BucketDir> {
+    pub(crate) fn open(path: &Path, sources: &[PathBuf]) -> Result<BucketDir> {
         let fail = |cause| Error::io("use run directory", path, cause).exit(crate::error::EXIT_USAGE);
         let path = path.canonicalize().map_err(fail)?;
         let found = fs::metadata(&path).map_err(fail)?;

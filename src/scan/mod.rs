@@ -174,8 +174,8 @@ impl Scan {
         (LONGEST_PATH - NAME - ADDED).saturating_sub(base)
     }
 
-    /// Scans all roots and returns when everything has been reported to `sink`, or after [`Watch::stop`]. The sink is called from
-    /// several threads, and must not wait for the scan.
+    /// Scans all roots and returns when everything has been reported to `sink`, or after [`Watch::stop`] ([`Watch::stopped`]
+    /// tells). The sink is called from several threads, and must not wait for the scan.
     ///
     /// # Errors
     /// Only if nothing could be scanned at all: the threads could not be started, a root's base could not be opened, ignore rules above a root

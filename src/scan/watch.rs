@@ -78,7 +78,8 @@ impl Watch {
         self.count(0, weight);
     }
 
-    pub(crate) fn stopped(&self) -> bool {
+    /// Whether [`Watch::stop`] was called: then a scan that has ended may not have read everything.
+    pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
