@@ -62,6 +62,7 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
         ("a link that is followed leads to a file that --remove-source-files removes, before or after", target_removed),
         ("a file of rules in the middle of the tree ends every rsync that comes upon it", ended_by_rules),
         ("rsync itself failed", crashed),
+        ("without any source multi-sync writes nothing, and one rsync creates DEST", no_source),
     ];
     let explained = |finding: &Finding| CAUSES.iter().find(|(_, explains)| explains(case, finding, runs));
     let causes: Option<Vec<_>> = findings.iter().map(explained).collect();
@@ -308,6 +309,22 @@ fn time_without_group(case: &Case, finding: &Finding, runs: &Runs) -> bool {
         _ => None,
     });
     case.nobody && (refused(base_name(path)) || first.is_some_and(refused))
+}
+
+/// Both end with 23.
+fn no_source(case: &Case, finding: &Finding, runs: &Runs) -> bool {
+    let said = runs.many.stderr_text();
+    let Finding::Tree(difference) = finding else { return false };
+    let dest = dest_in_world(case);
+    let dest = dest.strip_suffix(b"/").unwrap_or(&dest);
+    let is_dest = match difference.kind {
+        DifferenceKind::OnlyLeft => difference.path == dest,
+        DifferenceKind::Mtime { .. } => {
+            difference.path == parent(dest) || difference.path == b"." && parent(dest).is_empty()
+        }
+        _ => false,
+    };
+    is_dest && said.starts_with("multi-sync: cannot find source ") && said.trim_end().ends_with("; nothing was copied")
 }
 
 /// Several rsyncs create such directories with `u+w` and remove it at the end.
