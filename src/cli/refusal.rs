@@ -90,7 +90,7 @@ fn misspelt(typed: &str, ours: Option<String>, words: &[OsString]) -> String {
             let line = suggestion(&replaced).unwrap_or_else(|| format!("multi-sync -p 4 rsync {meant} ..."));
             format!("if rsync's {meant} is meant, write: {line}")
         }
-        (Some(meant), _) => format!("was {meant} meant?"),
+        (Some(meant), _) => format!("write {meant} if that is meant"),
         (None, _) => format!(
             "{SEE_HELP}; options of rsync stand behind the word rsync (multi-sync -p 4 rsync -a SRC DEST), a name that begins with - goes \
              after --"

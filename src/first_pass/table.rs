@@ -45,32 +45,32 @@ const fn row(role: Role, why: &'static str, options: &'static [Opt]) -> Row {
     Row { role, why, options }
 }
 
-const PRINTS: &str = "rsync would not tell of what was made before it";
-const RULES: &str = "a rule may leave an entry out";
-const COMPARES: &str = "rsync would do something else with a file that is there";
-const OTHER_FILES: &str = "rsync would look at other files than the source";
-const LINKS: &str = "a link may be followed";
-const ATTRIBUTES: &str = "files get other attributes than those of the source";
-const WRITES: &str = "files are written in another way";
-const NO_COPY: &str = "it is no ordinary copy";
-const UNTOUCHED: &str = "it is about entries that a first pass does not make";
-const LATER: &str = "rsync does it when it looks at the entry";
-const NO_DELETION: &str = "nothing is deleted where nothing was";
-const NO_EFFECT: &str = "it changes nothing of the result of a copy to this machine";
+const PRINTS: &str = "rsync would not report what the first pass has created";
+const RULES: &str = "an entry may be left out of the transfer";
+const COMPARES: &str = "rsync may treat a file differently if it exists already";
+const OTHER_FILES: &str = "rsync would use other files besides those of the source";
+const LINKS: &str = "a symbolic link may be followed";
+const ATTRIBUTES: &str = "files get attributes other than those of the source";
+const WRITES: &str = "files are written in a different way";
+const NO_COPY: &str = "this is not an ordinary copy";
+const UNTOUCHED: &str = "it applies to entries that a first pass does not create";
+const LATER: &str = "rsync does this when it checks the entry";
+const NO_DELETION: &str = "a directory that is new holds nothing to delete";
+const NO_EFFECT: &str = "it does not change the result of a copy to this machine";
 
 #[rustfmt::skip] // A table.
 static ROWS: &[Row] = &[
-    row(Role::Followed, "it is what is made: directories and regular files with content, mode and time", &[
+    row(Role::Followed, "this is what a first pass creates: directories, and regular files with content, mode and time", &[
         Opt::Archive, Opt::Recursive, Opt::Perms, Opt::Times,
     ]),
-    row(Role::Followed, "owner and group are set for root; for others only files of their own group are made", &[
+    row(Role::Followed, "root sets owner and group; for other users, only files of their own group are created", &[
         Opt::Owner, Opt::Group,
     ]),
     row(Role::Followed, "a file with several names is left to rsync", &[Opt::HardLinks]),
     row(Role::Followed, "a file that has ACLs or extended attributes is left to rsync", &[Opt::Acls, Opt::Xattrs]),
     row(Role::Followed, "runs of zeros become holes", &[Opt::Sparse]),
     row(Role::Followed, "a mount point is never entered", &[Opt::OneFileSystem]),
-    row(Role::Followed, "a launch has its share for both", &[Opt::Bwlimit]),
+    row(Role::Followed, "the bandwidth share of a launch covers its first pass and its rsync", &[Opt::Bwlimit]),
     row(Role::None, UNTOUCHED, &[
         Opt::Links, Opt::SafeLinks, Opt::MungeLinks, Opt::D, Opt::Devices, Opt::Specials, Opt::DropD,
         Opt::OmitLinkTimes, Opt::IgnoreMissingArgs,
@@ -106,16 +106,16 @@ static ROWS: &[Row] = &[
     row(Role::Off, ATTRIBUTES, &[
         Opt::Chmod, Opt::Usermap, Opt::Groupmap, Opt::Chown, Opt::CopyAs, Opt::Super, Opt::FakeSuper, Opt::Crtimes, Opt::Iconv,
     ]),
-    row(Role::Off, "reading a source changes when it was last read", &[Opt::Atimes, Opt::OpenNoatime]),
+    row(Role::Off, "reading a source file changes its access time", &[Opt::Atimes, Opt::OpenNoatime]),
     row(Role::Off, WRITES, &[
         Opt::Preallocate, Opt::Inplace, Opt::Append, Opt::AppendVerify, Opt::Fsync, Opt::TempDir, Opt::CopyDevices, Opt::WriteDevices,
     ]),
     row(Role::Off, "what is removed or deleted depends on what rsync copies", &[
         Opt::RemoveSourceFiles, Opt::DeleteBefore, Opt::DeleteMissingArgs, Opt::MaxDelete,
     ]),
-    row(Role::Off, "it is for the receiving rsync alone", &[Opt::RemoteOption]),
-    row(Role::Off, "an old protocol has no fractions of a second", &[Opt::Protocol]),
-    row(Role::Off, "it ends rsync, and not what is before it", &[Opt::StopAfter, Opt::StopAt]),
+    row(Role::Off, "it applies only to the receiving rsync", &[Opt::RemoteOption]),
+    row(Role::Off, "an old protocol does not transfer fractions of a second", &[Opt::Protocol]),
+    row(Role::Off, "it stops rsync, but not the first pass before it", &[Opt::StopAfter, Opt::StopAt]),
     row(Role::Off, NO_COPY, &[
         Opt::Help, Opt::Version, Opt::ListOnly, Opt::DryRun, Opt::WriteBatch, Opt::OnlyWriteBatch, Opt::ReadBatch, Opt::Daemon, Opt::Config,
         Opt::Dparam, Opt::Detach, Opt::Server, Opt::Sender,
@@ -137,7 +137,7 @@ pub fn find(options: &Options, meaning: &Meaning, as_root: bool) -> Result<Makes
     if let Some((opt, why)) = typed.find(|(opt, _)| options.has(*opt)) {
         return Err(format!("{}: {why}", opt.spec().shown()));
     }
-    let lacks = |option: Opt| format!("without {} {ATTRIBUTES}", option.spec().shown());
+    let lacks = |option: Opt| format!("without {}, {ATTRIBUTES}", option.spec().shown());
     if !meaning.perms {
         return Err(lacks(Opt::Perms));
     }

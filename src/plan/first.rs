@@ -36,19 +36,19 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
         return off("--gitignore leaves entries out");
     }
     if config.stall.is_some() {
-        return off("--stall ends an rsync that hangs, and not what is before it");
+        return off("--stall ends an rsync that hangs, but not a first pass");
     }
     let makes = first_pass::find(&config.options, meaning, as_root)?;
     let dest = config.destination.as_typed(&config.cwd);
     let waits = |path: &Path| first_pass::is_of_a_process_below(&config.cwd.join(path));
     if waits(Path::new(&dest)) || config.sources.iter().any(|source| waits(Path::new(source.original()))) {
-        return off("another process answers for the file system of a source or of the destination (FUSE)");
+        return off("another process serves the file system of a source or of the destination (FUSE)");
     }
     if !first_pass::can_be_apart() {
-        return off("on this system what is written cannot be kept from the processes that are started");
+        return off("this system cannot hide the files being written from the processes that multi-sync starts");
     }
     if folding::of(Path::new(&dest)) == Folding::Folds {
-        return off("names that differ in case only are one name at the destination");
+        return off("the destination does not distinguish upper and lower case in names");
     }
     Ok(makes)
 }

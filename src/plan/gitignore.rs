@@ -12,18 +12,18 @@ pub(super) fn check(
     unsafe_links_whole: bool,
 ) -> Result<()> {
     let refused = if meaning.delete.is_some() {
-        "what the destination has and the rules ignore would be deleted with --delete".to_owned()
+        "--delete would delete entries at the destination that the ignore rules cover".to_owned()
     } else if meaning.per_dir_merge || meaning.cvs_exclude {
         "directories that hold filter rules of rsync cannot be split".to_owned()
     } else if meaning.copy_links || meaning.copy_dirlinks || unsafe_links_whole {
-        "what a link leads to cannot be split".to_owned()
+        "a directory to which a link leads cannot be split".to_owned()
     } else if locked_whole {
         "directories without u+rwx cannot be split, for a user other than root and without --perms".to_owned()
     } else if let Some(why) = plain {
-        format!("one rsync has to do this run ({why})")
+        format!("one rsync would have to do this run ({why})")
     } else {
         return Ok(());
     };
-    Err(Error::usage(format!("cannot keep to --gitignore: {refused}"))
+    Err(Error::usage(format!("cannot follow --gitignore: {refused}"))
         .remedy("leave out --gitignore, or change the rsync options"))
 }

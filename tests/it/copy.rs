@@ -904,7 +904,7 @@ fn one_process_is_one_rsync_at_once() {
         let mut command = multi_sync(&work);
         command.arg("--stats").args(options).args(["src/", "D"]);
         let ran = run(command).expect_code(0);
-        let at_once = ran.stdout_text().contains("there is one process, and no limit for a bucket");
+        let at_once = ran.stdout_text().contains("one process was asked for, and no bucket limit");
         assert_eq!(at_once, options.is_empty(), "{options:?}: {}", ran.report());
         let report = verify::compare(&work.join("src"), &work.join("D"), &verify::Options::default()).unwrap();
         assert_eq!(report.differences, [], "{options:?}");

@@ -90,7 +90,7 @@ fn the_table_of_the_first_pass_is_that_of_the_sources() {
     }
     let _ = writeln!(
         table,
-        "| without `{}` or `{}` | off | files get other attributes than those of the source |",
+        "| without `{}` or `{}` | off | files get attributes other than those of the source |",
         Opt::Perms.spec().shown(),
         Opt::Times.spec().shown()
     );

@@ -390,6 +390,6 @@ fn absolute_names_are_printed_with_their_slash() {
         let mut counts = multi_sync(&work);
         counts.args(["-p", "2", "-f", "3", "--stats", "-r", options]).arg(source).arg("D/");
         let told = run(counts).expect_code(0).stderr_text();
-        assert_eq!(!told.contains("printed with their slash"), several, "{options}: {told}");
+        assert_eq!(!told.contains("printed with their leading slash"), several, "{options}: {told}");
     }
 }

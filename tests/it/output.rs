@@ -54,7 +54,7 @@ fn paths_from_where_rsync_was_started_are_those_of_one() {
         run(sh(&work, "rm -r one many")).expect_code(0);
     }
     let (_, many) = both(&work, "-a --log-file=log --log-file-format=%f", &["../s/", "D/"]);
-    assert!(many.stderr_text().contains("%f is printed as a path"), "{}", many.report());
+    assert!(many.stderr_text().contains("%f prints paths"), "{}", many.report());
     let (_, many) = both(&work, "-a --out-format=%n%%f", &["../s/", "D/"]);
     many.expect_code(0);
 }

@@ -91,10 +91,10 @@ fn sources_without_a_directory_in_common_are_one_rsyncs() {
     fill(&work);
     let (top, shell) = (work.path().display(), shell(&work));
     for (sources, why) in [
-        ([format!("h:{top}/m/a"), ":up".to_owned()], "no directory in common"),
-        (["rsync://h/m/a".into(), "rsync://h/n/b".into()], "no directory in common"),
-        ([format!("h:{top}/m/a"), format!(":{top}/m/other/a")], "bring the same name"),
-        ([format!("h:{top}/m/a"), format!(":{top}/m/none/x")], "cannot be seen"),
+        ([format!("h:{top}/m/a"), ":up".to_owned()], "not named below one common directory"),
+        (["rsync://h/m/a".into(), "rsync://h/n/b".into()], "not named below one common directory"),
+        ([format!("h:{top}/m/a"), format!(":{top}/m/other/a")], "contain the same name"),
+        ([format!("h:{top}/m/a"), format!(":{top}/m/none/x")], "was not found on the other machine"),
     ] {
         let mut explain = multi_sync(&work);
         explain.args(["explain", "-p", "4", "rsync", "-a"]).args(&sources).arg("D/").env("RSYNC_RSH", &shell);

@@ -146,7 +146,7 @@ fn a_value_that_one_rsync_has_to_have_is_named() {
     world(dir.path());
     for (example, option) in [
         ("-a --partial-dir=/old", "--partial-dir: files of the same name"),
-        ("-a --protocol=29", "--protocol: it cannot transfer a file"),
+        ("-a --protocol=29", "--protocol: this protocol cannot transfer a file"),
         ("-a --exclude=!", "--exclude: a rule that clears the list"),
         ("-lt --dirs", "a transfer without --recursive (-r): there is no tree"),
     ] {

@@ -38,4 +38,4 @@ pub(super) fn ask(way: &Way<'_>, far: &FarSource, tree: &SourceTree) -> Lists {
 }
 
 /// The reason why one rsync copies.
-pub(super) const REFUSED: &str = "the daemon refuses lists of names, or hides from them what they are below";
+pub(super) const REFUSED: &str = "the daemon refuses lists of names, or hides the directory that contains them";

@@ -113,10 +113,10 @@ impl Aliases {
         let typed = options.settings().iter().cloned();
         match settings.chain(typed).find(|setting| !self.list.is_empty() && self.spell(setting).is_none()) {
             Some(setting) => Err(Error::usage(format!(
-                "{} means something else here: an alias of popt has each of its names",
+                "{} has another meaning here: popt aliases redefine each of its names",
                 setting.spec.shown()
             ))
-            .remedy(format!("take the alias out of {SYSTEM} or ~/.popt"))),
+            .remedy(format!("remove the alias from {SYSTEM} or ~/.popt"))),
             None => Ok(()),
         }
     }
@@ -345,6 +345,6 @@ mod tests {
         assert_eq!(Aliases::of("rsync alias -a -H\nrsync alias --mine -v\n").redefined(), None);
         aliases.check(&Options::default()).unwrap();
         let all = Aliases::of("rsync alias -P -v\nrsync alias --stats -v\n");
-        assert!(all.check(&Options::default()).unwrap_err().to_string().starts_with("--stats means"));
+        assert!(all.check(&Options::default()).unwrap_err().to_string().starts_with("--stats has another meaning"));
     }
 }

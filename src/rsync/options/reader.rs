@@ -146,10 +146,10 @@ impl Reader<'_> {
         let Some((at, alias)) = self.aliases.find(name, within) else { return Ok(false) };
         let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", aliases::shown(name))));
         if alias.runs {
-            return refuse("this option runs another program in place of rsync (exec, in a file of popt)");
+            return refuse("this option runs another program in place of rsync (exec, in a popt file)");
         }
         if self.frames.len() == DEEPEST {
-            return refuse("the aliases in the files of popt lead to each other");
+            return refuse("the aliases in the popt files refer to each other");
         }
         let attached = attached.filter(|value| !value.is_empty()).map(OsStr::to_owned);
         let words = alias.words.iter().cloned().chain(attached).collect();
@@ -203,11 +203,11 @@ fn unknown(option: &[u8], cluster: Option<&OsStr>) -> Error {
     let meant =
         option.strip_prefix(b"--").and_then(|name| table::long_names().find(|l| l.as_bytes().starts_with(name)));
     let remedy = match meant {
-        Some(long) => format!("rsync does not take shortened names: write --{long} if that is meant"),
+        Some(long) => format!("write --{long} if that is meant: rsync does not accept abbreviated names"),
         None if let Some(long) = option.strip_prefix(b"--").and_then(|name| similar(str::from_utf8(name).ok()?)) => {
-            format!("was --{long} meant? the options of rsync 3.1 to 3.5 are known here")
+            format!("write --{long} if that is meant: multi-sync knows the options of rsync 3.1 to 3.5")
         }
-        None => "the options of rsync 3.1 to 3.5 are known here; check the spelling in `rsync --help`".into(),
+        None => "check the spelling in `rsync --help`: multi-sync knows the options of rsync 3.1 to 3.5".into(),
     };
     Error::usage(format!("unknown rsync option: {}{place}", Printable::bytes(option))).remedy(remedy)
 }
@@ -219,7 +219,7 @@ fn value_missing(spec: &Spec) -> Error {
 
 pub(super) fn not_an_option(word: &OsStr) -> Error {
     Error::usage(format!("not an rsync option: {}", Printable::os(word)))
-        .remedy("sources and destination are given to multi-sync itself, outside the rsync options")
+        .remedy("give the sources and the destination to multi-sync itself, outside the rsync options")
 }
 
 /// A hint for `-e ssh -p 2222`, where `-p` is read as an option of rsync, because the command was not quoted.
@@ -230,7 +230,7 @@ fn unquoted(setting: &Setting) -> String {
         .short
         .map_or_else(|| format!("--{}", setting.spec.name()), |letter| format!("-{}", char::from(letter)));
     format!(
-        "quote a command with its own options: {shown} '{} ...'; sources and destination are given to multi-sync itself, outside the rsync options",
+        "quote a command with its own options: {shown} '{} ...'; give the sources and the destination to multi-sync itself, outside the rsync options",
         Printable::os(command)
     )
 }

@@ -206,9 +206,9 @@ const fn letter(name: u8) -> Option<u8> {
 
 table! {
     Printing {
-        Verbose:           "verbose"              b'v'  [], ["no-verbose", "no-v"], Nothing, Counts, Special, "the output of many processes has to read like that of one";
-        Info:              "info"                 0     [], [], Text, Adds, Plain, "the output of many processes has to read like that of one";
-        Debug:             "debug"                0     [], [], Text, Adds, Plain, "the output of many processes has to read like that of one";
+        Verbose:           "verbose"              b'v'  [], ["no-verbose", "no-v"], Nothing, Counts, Special, "the output of several rsyncs must read like that of one";
+        Info:              "info"                 0     [], [], Text, Adds, Plain, "the output of several rsyncs must read like that of one";
+        Debug:             "debug"                0     [], [], Text, Adds, Plain, "the output of several rsyncs must read like that of one";
         Stderr:            "stderr"               0     [], [], Text, Once, Plain, "multi-sync reads the errors of every rsync process";
         Msgs2stderr:       "msgs2stderr"          0     [], ["no-msgs2stderr"], Nothing, Once, Plain, "multi-sync reads the errors of every rsync process";
         Quiet:             "quiet"                b'q'  [], [], Nothing, Once, Special, "multi-sync itself decides what is printed";
@@ -221,8 +221,8 @@ table! {
         OutFormat:         "out-format"           0     ["log-format"], [], Text, Once, Special, "directories are visited more than once, so lines would repeat";
         LogFile:           "log-file"             0     [], [], Output, Once, Special, "directories are visited more than once, so lines would repeat";
         LogFileFormat:     "log-file-format"      0     [], [], Text, Once, Native, "";
-        Progress:          "progress"             0     [], ["no-progress"], Nothing, Once, Special, "multi-sync shows the progress of the whole";
-        P:                 ""                     b'P'  [], [], Nothing, Once, Special, "multi-sync shows the progress of the whole; --partial is passed on";
+        Progress:          "progress"             0     [], ["no-progress"], Nothing, Once, Special, "multi-sync shows the progress of the whole run";
+        P:                 ""                     b'P'  [], [], Nothing, Once, Special, "multi-sync shows the progress of the whole run; --partial is passed on";
     }
     Selection {
         Archive:           "archive"              b'a'  [], [], Nothing, Once, Native, "";
@@ -230,20 +230,20 @@ table! {
         IncRecursive:      "inc-recursive"        0     ["i-r"], ["no-inc-recursive", "no-i-r"], Nothing, Once, Native, "";
         Dirs:              "dirs"                 b'd'  [], ["no-dirs", "no-d"], Nothing, Once, Native, "";
         OldDirs:           "old-dirs"             0     ["old-d"], [], Nothing, Once, Native, "";
-        Relative:          "relative"             b'R'  [], ["no-relative", "no-R"], Nothing, Once, Special, "the parents of each source belong to the transfer";
-        ImpliedDirs:       "implied-dirs"         0     ["i-d"], ["no-implied-dirs", "no-i-d"], Nothing, Once, Special, "the parents of each source need a treatment of their own";
-        OneFileSystem:     "one-file-system"      b'x'  [], ["no-one-file-system", "no-x"], Nothing, Counts, Special, "mount points have to be found before the tree is divided";
-        PruneEmptyDirs:    "prune-empty-dirs"     b'm'  [], ["no-prune-empty-dirs", "no-m"], Nothing, Once, Plain, "whether a directory is empty is known only after the whole of it was seen";
-        FilesFrom:         "files-from"           0     [], [], Input, Once, Plain, "the list says what is copied, and is not divided";
+        Relative:          "relative"             b'R'  [], ["no-relative", "no-R"], Nothing, Once, Special, "the directories above each source belong to the transfer";
+        ImpliedDirs:       "implied-dirs"         0     ["i-d"], ["no-implied-dirs", "no-i-d"], Nothing, Once, Special, "the directories above each source are handled separately";
+        OneFileSystem:     "one-file-system"      b'x'  [], ["no-one-file-system", "no-x"], Nothing, Counts, Special, "mount points must be found before the tree is divided";
+        PruneEmptyDirs:    "prune-empty-dirs"     b'm'  [], ["no-prune-empty-dirs", "no-m"], Nothing, Once, Plain, "rsync knows whether a directory is empty only after it has seen everything below it";
+        FilesFrom:         "files-from"           0     [], [], Input, Once, Plain, "multi-sync does not divide the list of what is copied";
         From0:             "from0"                b'0'  [], ["no-from0"], Nothing, Once, Native, "";
-        IgnoreMissingArgs: "ignore-missing-args"  0     [], [], Nothing, Once, Special, "it is about the sources, and every process gets other ones";
-        Exclude:           "exclude"              0     [], [], Pattern, Adds, Special, "a directory that is divided must be tested against the rules first";
-        Include:           "include"              0     [], [], Pattern, Adds, Special, "a directory that is divided must be tested against the rules first";
-        Filter:            "filter"               b'f'  [], [], Rule, Adds, Special, "a directory that is divided must be tested against the rules first";
-        ExcludeFrom:       "exclude-from"         0     [], [], Input, Adds, Special, "a directory that is divided must be tested against the rules first";
-        IncludeFrom:       "include-from"         0     [], [], Input, Adds, Special, "a directory that is divided must be tested against the rules first";
-        F:                 ""                     b'F'  [], [], Nothing, Counts, Whole, "a directory with a .rsync-filter file cannot be divided";
-        CvsExclude:        "cvs-exclude"          b'C'  [], [], Nothing, Once, Whole, "a directory with a .cvsignore file cannot be divided";
+        IgnoreMissingArgs: "ignore-missing-args"  0     [], [], Nothing, Once, Special, "it applies to the sources, and each rsync gets different ones";
+        Exclude:           "exclude"              0     [], [], Pattern, Adds, Special, "before a directory is split, it must be tested against the filter rules";
+        Include:           "include"              0     [], [], Pattern, Adds, Special, "before a directory is split, it must be tested against the filter rules";
+        Filter:            "filter"               b'f'  [], [], Rule, Adds, Special, "before a directory is split, it must be tested against the filter rules";
+        ExcludeFrom:       "exclude-from"         0     [], [], Input, Adds, Special, "before a directory is split, it must be tested against the filter rules";
+        IncludeFrom:       "include-from"         0     [], [], Input, Adds, Special, "before a directory is split, it must be tested against the filter rules";
+        F:                 ""                     b'F'  [], [], Nothing, Counts, Whole, "a directory with a .rsync-filter file cannot be split";
+        CvsExclude:        "cvs-exclude"          b'C'  [], [], Nothing, Once, Whole, "a directory with a .cvsignore file cannot be split";
         MaxSize:           "max-size"             0     [], [], Text, Once, Native, "";
         MinSize:           "min-size"             0     [], [], Text, Once, Native, "";
     }
@@ -262,15 +262,15 @@ table! {
     }
     Links {
         Links:             "links"                b'l'  [], ["no-links", "no-l"], Nothing, Once, Native, "";
-        CopyLinks:         "copy-links"           b'L'  [], [], Nothing, Once, Special, "what a link leads to stays whole";
-        CopyUnsafeLinks:   "copy-unsafe-links"    0     [], [], Nothing, Once, Special, "what a link leads to stays whole";
-        CopyDirlinks:      "copy-dirlinks"        b'k'  [], [], Nothing, Once, Special, "what a link leads to stays whole";
-        KeepDirlinks:      "keep-dirlinks"        b'K'  [], [], Nothing, Once, Plain, "a link at the destination may lead one process into the directories of another";
+        CopyLinks:         "copy-links"           b'L'  [], [], Nothing, Once, Special, "a directory to which a followed link leads is not split";
+        CopyUnsafeLinks:   "copy-unsafe-links"    0     [], [], Nothing, Once, Special, "a directory to which a followed link leads is not split";
+        CopyDirlinks:      "copy-dirlinks"        b'k'  [], [], Nothing, Once, Special, "a directory to which a followed link leads is not split";
+        KeepDirlinks:      "keep-dirlinks"        b'K'  [], [], Nothing, Once, Plain, "a link at the destination may lead one rsync into the directories of another";
         SafeLinks:         "safe-links"           0     [], [], Nothing, Once, Native, "";
         MungeLinks:        "munge-links"          0     [], ["no-munge-links"], Nothing, Once, Native, "";
         InsecureLinks:     "insecure-links"       0     [], ["no-insecure-links"], Nothing, Once, Native, "";
         ConfineRoot:       "confine-root"         0     [], [], Text, Once, Native, "";
-        HardLinks:         "hard-links"           b'H'  [], ["no-hard-links", "no-H"], Nothing, Once, Special, "all names of one file must reach the same process";
+        HardLinks:         "hard-links"           b'H'  [], ["no-hard-links", "no-H"], Nothing, Once, Special, "all names of a file must be copied by the same rsync";
     }
     Attributes {
         Perms:             "perms"                b'p'  [], ["no-perms", "no-p"], Nothing, Once, Native, "";
@@ -313,10 +313,10 @@ table! {
         Fsync:             "fsync"                0     [], [], Nothing, Once, Native, "";
         TempDir:           "temp-dir"             b'T'  [], [], Text, Once, Native, "";
         Partial:           "partial"              0     [], ["no-partial"], Nothing, Once, Native, "";
-        PartialDir:        "partial-dir"          0     [], [], Text, Once, Special, "rsync skips source directories of that name, so the scan has to skip them too";
-        DelayUpdates:      "delay-updates"        0     [], ["no-delay-updates"], Nothing, Once, Special, "the files of one directory must reach the same process";
+        PartialDir:        "partial-dir"          0     [], [], Text, Once, Special, "rsync skips source directories of that name, so the scan must skip them too";
+        DelayUpdates:      "delay-updates"        0     [], ["no-delay-updates"], Nothing, Once, Special, "the files of a directory must be copied by the same rsync";
         Backup:            "backup"               b'b'  [], ["no-backup"], Nothing, Once, Native, "";
-        BackupDir:         "backup-dir"           0     [], [], Text, Once, Special, "a backup directory inside the destination is seen by the other processes";
+        BackupDir:         "backup-dir"           0     [], [], Text, Once, Special, "other rsyncs would see a backup directory inside the destination";
         Suffix:            "suffix"               0     [], [], Text, Once, Native, "";
         Mkpath:            "mkpath"               0     [], ["no-mkpath"], Nothing, Once, Native, "";
         Compress:          "compress"             b'z'  [], ["no-compress", "no-z"], Nothing, Counts, Native, "";
@@ -328,17 +328,17 @@ table! {
         SkipCompress:      "skip-compress"        0     [], [], Text, Once, Native, "";
     }
     Deletion {
-        Delete:            "delete"               0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
-        DeleteBefore:      "delete-before"        0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
-        DeleteDuring:      "delete-during"        0     ["del"], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
-        DeleteDelay:       "delete-delay"         0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
-        DeleteAfter:       "delete-after"         0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
-        DeleteExcluded:    "delete-excluded"      0     [], [], Nothing, Once, Special, "divided directories are cleaned in a step of their own, after all copying";
+        Delete:            "delete"               0     [], [], Nothing, Once, Special, "extraneous entries directly inside split directories are deleted in a separate step, after everything has been copied";
+        DeleteBefore:      "delete-before"        0     [], [], Nothing, Once, Special, "extraneous entries directly inside split directories are deleted in a separate step, after everything has been copied";
+        DeleteDuring:      "delete-during"        0     ["del"], [], Nothing, Once, Special, "extraneous entries directly inside split directories are deleted in a separate step, after everything has been copied";
+        DeleteDelay:       "delete-delay"         0     [], [], Nothing, Once, Special, "extraneous entries directly inside split directories are deleted in a separate step, after everything has been copied";
+        DeleteAfter:       "delete-after"         0     [], [], Nothing, Once, Special, "extraneous entries directly inside split directories are deleted in a separate step, after everything has been copied";
+        DeleteExcluded:    "delete-excluded"      0     [], [], Nothing, Once, Special, "extraneous entries directly inside split directories are deleted in a separate step, after everything has been copied";
         DeleteMissingArgs: "delete-missing-args"  0     [], [], Nothing, Once, Plain, "an entry that vanished since the scan would be deleted";
-        MaxDelete:         "max-delete"           0     [], [], Number, Once, Plain, "rsync counts per process";
+        MaxDelete:         "max-delete"           0     [], [], Number, Once, Plain, "each rsync would count only its own deletions";
         Force:             "force"                0     [], ["no-force"], Nothing, Once, Native, "";
-        IgnoreErrors:      "ignore-errors"        0     [], ["no-ignore-errors"], Nothing, Once, Special, "it decides whether divided directories are cleaned after an error";
-        RemoveSourceFiles: "remove-source-files"  0     ["remove-sent-files"], [], Nothing, Once, Special, "removing changes the times of source directories that are still to be copied";
+        IgnoreErrors:      "ignore-errors"        0     [], ["no-ignore-errors"], Nothing, Once, Special, "it decides whether entries in split directories are deleted after an error";
+        RemoveSourceFiles: "remove-source-files"  0     ["remove-sent-files"], [], Nothing, Once, Special, "removing files changes the times of source directories that have yet to be copied";
     }
     Connection {
         Rsh:               "rsh"                  b'e'  [], [], Command, Once, Native, "";
@@ -346,7 +346,7 @@ table! {
         RemoteOption:      "remote-option"        b'M'  [], [], Text, Adds, Native, "";
         OldArgs:           "old-args"             0     [], ["no-old-args"], Nothing, Once, Native, "";
         SecludedArgs:      "secluded-args"        b's'  ["protect-args"], ["no-protect-args", "no-secluded-args", "no-s"], Nothing, Once, Native, "";
-        Iconv:             "iconv"                0     [], ["no-iconv"], Text, Once, Plain, "a name that cannot be converted changes what is done with DEST itself";
+        Iconv:             "iconv"                0     [], ["no-iconv"], Text, Once, Plain, "a name that cannot be converted changes what rsync does with DEST itself";
         Protocol:          "protocol"             0     [], [], Number, Once, Native, "";
         Timeout:           "timeout"              0     [], ["no-timeout"], Number, Once, Native, "";
         Contimeout:        "contimeout"           0     [], ["no-contimeout"], Number, Once, Native, "";
@@ -360,9 +360,9 @@ table! {
         EarlyInput:        "early-input"          0     [], [], Input, Once, Native, "";
     }
     Timing {
-        Bwlimit:           "bwlimit"              0     [], ["no-bwlimit"], Text, Once, Special, "the limit has to be shared among the processes";
-        StopAfter:         "stop-after"           0     ["time-limit"], [], Text, Once, Special, "all processes must stop at one point in time";
-        StopAt:            "stop-at"              0     [], [], Text, Once, Special, "all processes must stop at one point in time";
+        Bwlimit:           "bwlimit"              0     [], ["no-bwlimit"], Text, Once, Special, "the limit must be divided among the rsyncs";
+        StopAfter:         "stop-after"           0     ["time-limit"], [], Text, Once, Special, "all rsyncs must stop at the same time";
+        StopAt:            "stop-at"              0     [], [], Text, Once, Special, "all rsyncs must stop at the same time";
     }
     Mode {
         Help:              "help"                 0     [], [], Nothing, Once, Refused, "it prints rsync's help and copies nothing";
@@ -372,14 +372,14 @@ table! {
         TrustSender:       "trust-sender"         0     [], [], Nothing, Once, Native, "";
         MaxAlloc:          "max-alloc"            0     [], [], Text, Once, Native, "";
         Qsort:             "qsort"                0     [], [], Nothing, Once, Native, "";
-        WriteBatch:        "write-batch"          0     [], [], Output, Once, Plain, "a batch file is the stream of one process";
-        OnlyWriteBatch:    "only-write-batch"     0     [], [], Output, Once, Plain, "a batch file is the stream of one process";
+        WriteBatch:        "write-batch"          0     [], [], Output, Once, Plain, "a batch file records the data stream of a single rsync";
+        OnlyWriteBatch:    "only-write-batch"     0     [], [], Output, Once, Plain, "a batch file records the data stream of a single rsync";
         ReadBatch:         "read-batch"           0     [], [], Input, Once, Refused, "there is no source to divide";
-        Daemon:            "daemon"               0     [], [], Nothing, Once, Refused, "it starts a server";
-        Config:            "config"               0     [], [], Text, Once, Refused, "it is an option of rsync's server";
-        Dparam:            "dparam"               0     [], [], Text, Adds, Refused, "it is an option of rsync's server";
-        Detach:            "detach"               0     [], ["no-detach"], Nothing, Once, Refused, "it is an option of rsync's server";
-        Server:            "server"               0     [], [], Nothing, Once, Refused, "only rsync gives it to its own other half";
-        Sender:            "sender"               0     [], [], Nothing, Once, Refused, "only rsync gives it to its own other half";
+        Daemon:            "daemon"               0     [], [], Nothing, Once, Refused, "it starts a daemon";
+        Config:            "config"               0     [], [], Text, Once, Refused, "it is an option of the rsync daemon";
+        Dparam:            "dparam"               0     [], [], Text, Adds, Refused, "it is an option of the rsync daemon";
+        Detach:            "detach"               0     [], ["no-detach"], Nothing, Once, Refused, "it is an option of the rsync daemon";
+        Server:            "server"               0     [], [], Nothing, Once, Refused, "only rsync itself passes it, to the rsync at the other end";
+        Sender:            "sender"               0     [], [], Nothing, Once, Refused, "only rsync itself passes it, to the rsync at the other end";
     }
 }

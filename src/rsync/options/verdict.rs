@@ -89,16 +89,16 @@ const RUN_RSYNC: &str = "leave it out, or run rsync itself";
 const NATIVE: Case = Case { class: Class::Native, why: "", remedy: "" };
 const CLEARS_RULES: Case = Case {
     class: Class::Plain,
-    why: "a rule that clears the list also clears what multi-sync needs in it",
+    why: "a rule that clears the list also clears the rules that multi-sync needs in it",
     remedy: "leave out this rule and all rules before it",
 };
 const MERGES_PER_DIR: Case =
-    Case { class: Class::Whole, why: "a directory with such a file cannot be divided", remedy: RUN_RSYNC };
+    Case { class: Class::Whole, why: "a directory with such a file cannot be split", remedy: RUN_RSYNC };
 const NOT_RECURSIVE: Case =
     Case { class: Class::Plain, why: "there is no tree to divide", remedy: "add -r or -a, or run rsync itself" };
 const STDIN: Case = Case {
     class: Class::Refused,
-    why: "many processes cannot read one stream",
+    why: "several rsyncs cannot read one stream",
     remedy: "save it to a file and name that file",
 };
 const SHARED_PARTIAL_DIR: Case = Case {
@@ -108,7 +108,7 @@ const SHARED_PARTIAL_DIR: Case = Case {
 };
 const OLD_PROTOCOL: Case = Case {
     class: Class::Plain,
-    why: "it cannot transfer a file without touching the directories above it",
+    why: "this protocol cannot transfer a file without touching the directories above it",
     remedy: "leave it out, or force protocol 30 or newer",
 };
 const LISTS_FLAGS: Case = Case { class: Class::Refused, why: "it prints a list and copies nothing", remedy: RUN_RSYNC };
@@ -224,9 +224,9 @@ mod tests {
 
     #[test]
     fn refused_for_good() {
-        let stdin = "many processes cannot read one stream";
+        let stdin = "several rsyncs cannot read one stream";
         for (text, message) in [
-            ("--daemon", "--daemon cannot be used here: it starts a server".to_owned()),
+            ("--daemon", "--daemon cannot be used here: it starts a daemon".to_owned()),
             ("-aV", "--version (-V) cannot be used here: it prints rsync's version and copies nothing".to_owned()),
             ("-a --exclude-from=-", format!("--exclude-from cannot be used here: {stdin}")),
             ("-a --password-file /dev/fd/63", format!("--password-file cannot be used here: {stdin}")),

@@ -56,7 +56,7 @@ fn double_quoted(text: &[u8], mut at: usize, word: &mut Vec<u8>) -> Result<usize
 
 fn open(quote: char, text: &[u8]) -> Error {
     Error::usage(format!("no closing {quote} in rsync options: {}", Printable::bytes(text)))
-        .remedy("the options are split into words as a shell does: quote them accordingly")
+        .remedy("quote the options as for a shell, which splits them into words")
 }
 
 #[cfg(test)]
