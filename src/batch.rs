@@ -37,7 +37,7 @@ pub fn queued_again(run: &Run) -> Option<BegunRun> {
     let mut begun = runs::below(&parent).ok()?.into_iter().filter_map(|dir| BegunRun::find(dir).ok());
     // Names of runs begin with the time, so the last one is the newest.
     let last = begun.rfind(|begun| is_same(begun) && is_its(begun))?;
-    complain_text(&format!("the job was queued again: going on with {}", Printable::path(last.directory())));
+    complain_text(&format!("the job was queued again: continuing the run in {}", Printable::path(last.directory())));
     Some(last)
 }
 
@@ -58,22 +58,22 @@ pub fn requeue(dir: Option<&Path>) {
     match Batch::of(dir).time_was_too_short() {
         Ok(in_vain) if in_vain >= IN_VAIN => {
             complain_text(&format!(
-                "job {shown} is not queued again: {in_vain} times in a row nothing came to its end within its time"
+                "job {shown} is not queued again: {in_vain} times in a row nothing was finished within its time limit"
             ));
             complain_text(
-                "to do: give the job more time, or rsync --partial so that large files are gone on with, or -f and -s for smaller buckets",
+                "to do: give the job more time, or rsync --partial so that it continues large files, or smaller buckets with -f and -s",
             );
             return;
         }
         Ok(_) => {}
         Err(error) => {
             complain_text(&format!(
-                "job {shown} is not queued again: it could not be noticed if nothing came to its end"
+                "job {shown} is not queued again: multi-sync could not notice if nothing were ever finished"
             ));
             return complain(&error);
         }
     }
-    complain_text(&format!("has job {shown} queued again"));
+    complain_text(&format!("asking Slurm to queue job {shown} again"));
     let asks = Invocation::new("scontrol", vec!["requeue".into(), job], "/");
     let mut said = |_, line: &[u8]| complain_text(&format!("scontrol: {}", Printable::bytes(line)));
     match Supervisor::default().run_while_alive(&asks, Some(PATIENCE), &mut said) {

@@ -166,8 +166,9 @@ fn parse_options(words: Vec<OsString>, explains: bool, cwd: impl FnOnce() -> Res
     surveys::refuse_without(&matches)?;
     if matches.get_flag("submit") || matches.get_flag("print-job") {
         if explains {
-            return Err(Error::usage("explain: nothing is explained of a batch job")
-                .remedy("leave out --submit and its options"));
+            return Err(
+                Error::usage("explain: a batch job cannot be explained").remedy("leave out --submit and its options")
+            );
         }
         return submitting::request(&matches, line, cwd()?);
     }
@@ -210,7 +211,7 @@ fn with_outlets(mut request: Request, matches: &ArgMatches) -> Result<Request> {
 pub fn parse_again(words: Vec<OsString>, cwd: PathBuf, overrides: &Overrides) -> Result<Run> {
     let line = Line::divide(&words)?;
     let matches = command().try_get_matches_from(&line.ours).map_err(|error| {
-        Error::usage("the command line that the run was begun with is not understood").because(error)
+        Error::usage("cannot understand the command line with which the run was started").because(error)
     })?;
     let (ours, matches) = overrides.among(line.ours, matches)?;
     let mut run = match line.rsync {
@@ -362,7 +363,7 @@ fn set_end(config: &mut Config, typed: [Option<&OsString>; 2]) -> Result<()> {
         [None, Some(length)] => Some(about("--end-in", steer::until::after(text_of("--end-in", length)?, now))?),
     };
     if config.dry_run {
-        return Err(Error::usage("an end for a run that copies nothing").remedy("leave out --end-at and --end-in"));
+        return Err(Error::usage("--end-at and --end-in: this run copies nothing").remedy("leave them out"));
     }
     Ok(())
 }
@@ -590,7 +591,7 @@ mod tests {
             (&["--resume", "d", "--scan-threads", "2"], "--scan-threads cannot be given"),
             (&["--schedule", "Mon", "s", "d"], "it sets nothing"),
             (&["--end-at", "noon", "s", "d"], "--end-at"),
-            (&["--end-at", "2020-01-01T00:00", "s", "d"], "is over"),
+            (&["--end-at", "2020-01-01T00:00", "s", "d"], "is in the past"),
             (&["--end-in", "0", "s", "d"], "--end-in"),
             (&["--end-in", "5m", "--end-at", "09:00", "s", "d"], "--end-at and --end-in"),
             (&["-d", "--end-in", "5m", "s", "d"], "copies nothing"),

@@ -219,7 +219,7 @@ impl Config {
         }
         if self.adapts {
             return Err(Error::usage(format!(
-                "-p auto with several addresses ('{typed}'): how many processes help is not found for each"
+                "-p auto with several addresses ('{typed}'): the best number of processes cannot be found for each of them"
             ))
             .remedy("give a number: it is spread over the addresses"));
         }
@@ -318,7 +318,7 @@ impl Config {
     pub fn check_steering(&self) -> Result<()> {
         let (here, looks) = (self.hosts.is_empty(), self.throttles.looks_at_this_machine());
         if self.dry_run && (self.timetable.is_some() || !self.throttles.is_empty()) {
-            return Err(Error::usage("a timetable or a throttle for a run that copies nothing")
+            return Err(Error::usage("a timetable or throttle is given for a run that copies nothing")
                 .remedy("leave out --schedule, --max-load, --max-pressure and --max-dest-full"));
         }
         if let Some(option) = looks.filter(|_| !here) {

@@ -53,7 +53,7 @@ pub fn refuse(options: &Options, limit: DeleteLimit) -> Result<()> {
     if let (DeleteLimit::Percent(_), Some(opt)) = (limit, skips) {
         let name = opt.spec().name();
         return Err(Error::usage(format!(
-            "--delete-limit {limit} with --{name}: rsync does not tell how much of the transfer is at the destination"
+            "--delete-limit {limit} with --{name}: rsync does not report how much of the transfer is at the destination"
         ))
         .remedy("give a number of entries"));
     }
@@ -67,11 +67,11 @@ fn uncountable(options: &Options) -> Option<&'static str> {
     let late = after || options.has(Opt::DeleteDelay);
     let merges = meaning.per_dir_merge || options.has(Opt::Filter);
     if after && merges {
-        Some("with --delete-after the rules that count are those of files that the copy brings (--filter, -F, -C)")
+        Some("with --delete-after, rsync follows rules in files that the copy brings (--filter, -F, -C)")
     } else if late && meaning.backup {
-        Some("with --delete-after and --delete-delay backups that the copy has made may be deleted (-b)")
+        Some("with --delete-after and --delete-delay, backups that the copy has made may be deleted (-b)")
     } else if options.receiver_alone_deletes() {
-        Some("what only the receiving side is told to delete (-M, --rsync-path) is not counted")
+        Some("deletions that only the receiving side is told about (-M, --rsync-path) are not counted")
     } else {
         None
     }

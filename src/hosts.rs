@@ -112,8 +112,8 @@ fn parse(word: &str) -> Result<Host> {
     let (address, slots) = match divided {
         Some((address, count)) => {
             let count = count.parse().ok().and_then(NonZero::new).filter(|count| count.get() <= MOST_SLOTS);
-            let count =
-                count.ok_or_else(|| no_host(word, &format!("the number of its rsyncs is from 1 to {MOST_SLOTS}")))?;
+            let count = count
+                .ok_or_else(|| no_host(word, &format!("the number of its rsyncs must be from 1 to {MOST_SLOTS}")))?;
             (address.trim_end(), Some(count))
         }
         None => (word, None),
@@ -126,7 +126,7 @@ fn parse(word: &str) -> Result<Host> {
     let strange = |c: char| c.is_whitespace() || c.is_control() || "'\"`$;&|<>()\\{}".contains(c);
     for part in parts {
         if part.is_empty() || part.starts_with('-') || part.contains(strange) {
-            return Err(no_host(word, "it has to be HOST or USER@HOST"));
+            return Err(no_host(word, "it must be HOST or USER@HOST"));
         }
     }
     Ok(Host { address: address.to_owned(), slots, sees_buckets: false })

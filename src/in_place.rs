@@ -15,7 +15,9 @@ pub fn start(program: &OsStr, words: &[OsString]) -> Error {
     let error = Error::usage(format!("cannot start {}", Printable::os(program)));
     match cause.kind() {
         io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
-        io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
+        io::ErrorKind::PermissionDenied => {
+            error.remedy("put the folder of an rsync that you may execute first in PATH")
+        }
         _ => error.exit(IPC),
     }
     .because(cause)

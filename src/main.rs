@@ -259,10 +259,8 @@ fn explain(request: Request) -> Result<String> {
             let why = alone.why.as_deref().unwrap_or("it copies nothing that could be divided");
             Ok(job::one_as_typed(&alone.typed(), why))
         }
-        _ => {
-            Err(Error::usage("explain: this is no copy")
-                .remedy("give a copy: multi-sync explain -p 4 rsync -a SRC DEST"))
-        }
+        _ => Err(Error::usage("explain: this is not a copy")
+            .remedy("give a copy: multi-sync explain -p 4 rsync -a SRC DEST")),
     }
 }
 
@@ -383,7 +381,7 @@ fn tell_of_dry_run(summary: &Summary) {
         (count(summary.found.entries, "entry", "entries"), count(summary.buckets, "bucket", "buckets"));
     let bytes = size::human(summary.found.bytes);
     complain_text(&format!("nothing was copied: the source has {entries}, {bytes}, in {buckets}"));
-    complain_text("to do: for what rsync would change leave out -d, --dry-run, and add -n -i to rsync's options");
+    complain_text("to do: to see what rsync would change, leave out -d, --dry-run and add -n -i to rsync's options");
 }
 
 /// Reports how the run ended.
@@ -391,7 +389,7 @@ fn conclude(summary: &Summary, outcome: &Outcome) {
     let code = summary.code;
     match summary.differences {
         Some(0) if code.get() == exit::OK => complain_text("verified: nothing differs"),
-        Some(0) => complain_text("not verified: not everything could be compared; no difference was found by then"),
+        Some(0) => complain_text("not verified: not everything could be compared; what was compared does not differ"),
         Some(1) => complain_text("verified: 1 difference"),
         Some(count) => complain_text(&format!("verified: {count} differences")),
         None => {}

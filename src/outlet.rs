@@ -179,7 +179,7 @@ impl Outlet {
         };
         if same(&file, io::stdout()) || same(&file, io::stderr()) {
             return Err(Error::usage(format!(
-                "{} is where rsync's lines and messages go: events cannot be told from them",
+                "rsync's lines and messages go to {}: events could not be told apart from them",
                 self.name()
             ))
             .remedy("write --events - for standard output: then it has nothing else"));

@@ -332,13 +332,13 @@ fn refusal(answer: &Answer, here: &Answer, checked: &Checked, dest: Option<&str>
         Some(_) => {}
     }
     if answer.all("source") != here.all("source") {
-        return Some(("its source is another one".into(), exit::FILE_SELECT));
+        return Some(("its source is a different one".into(), exit::FILE_SELECT));
     }
     if answer.all("file") != here.all("file") {
-        return Some(("a file that the rsync options name is another one there".into(), exit::FILE_SELECT));
+        return Some(("a file that the rsync options name is a different one there".into(), exit::FILE_SELECT));
     }
     if answer.all("aliases") != here.all("aliases") {
-        return Some(("options of rsync have other aliases there (~/.popt, /etc/popt)".into(), exit::USAGE));
+        return Some(("options of rsync have different aliases there (~/.popt, /etc/popt)".into(), exit::USAGE));
     }
     let code = dest.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(exit::IPC);
     match code {

@@ -38,7 +38,7 @@ fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let found = file.metadata()?;
     if !found.is_file() || found.len() > LONGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file, or too long"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file, or is too long"));
     }
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text)?;

@@ -79,7 +79,7 @@ impl Spool {
                 options = options.with_input(file.at, &kept);
             } else if is_stream(&file, &config.cwd) {
                 return Err(Error::usage(format!("what was read from {} is not in the run directory", shown(&file)))
-                    .remedy("begin the run anew"));
+                    .remedy("start a new run"));
             }
         }
         Ok(Spool { options, copies: Vec::new(), _folder: None })

@@ -252,7 +252,7 @@ pub fn check_processes(wanted: Option<NonZero<usize>>) -> Result<()> {
     match wanted.filter(|wanted| wanted.get() as u64 > most) {
         Some(wanted) => {
             Err(Error::usage(format!("{wanted} rsyncs at once need more open files than the {files} that are allowed"))
-                .remedy(format!("write a number up to {most}, or allow more open files (`ulimit -n`) and begin again")))
+                .remedy(format!("write a number up to {most}, or allow more open files (`ulimit -n`) and start again")))
         }
         None => Ok(()),
     }
@@ -266,7 +266,7 @@ pub fn shown(kib: Option<NonZero<u64>>) -> String {
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            By::Request => "as was asked for",
+            By::Request => "as requested",
             By::Timetable => "by the timetable",
         })
     }
@@ -275,7 +275,7 @@ impl fmt::Display for By {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Request => f.write_str("it was asked for"),
+            Why::Request => f.write_str("it was requested"),
             Why::Timetable => f.write_str("the timetable says so"),
             Why::Load { load } => write!(f, "the load of this machine is {load:.1}"),
             Why::DestinationFull { percent } => write!(f, "the destination is {percent:.0} % full"),
@@ -300,8 +300,8 @@ impl fmt::Display for Steered {
                 let why: Vec<String> = why.iter().map(Why::to_string).collect();
                 write!(f, "paused: {}", why.join(", and "))
             }
-            Steered::Continued => f.write_str("goes on after a pause"),
-            Steered::WindsDown => f.write_str("ends when the running rsyncs have finished, as was asked for"),
+            Steered::Continued => f.write_str("continues after a pause"),
+            Steered::WindsDown => f.write_str("ends when the running rsyncs have finished, as requested"),
         }
     }
 }

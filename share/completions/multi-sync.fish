@@ -27,8 +27,8 @@ end
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts in --hosts copy' -r -f -a "one-to-one\t''
 many-to-one\t''"
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is listed N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the Slurm job in which multi-sync runs [default there, without --hosts]; or a command that starts a shell on {host}' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l host-timeout -d 'end the run if no host has been usable for this long [default: 300]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l config -d 'read SRC, DEST, hosts and bucket directory from the files in DIR [default if SRC and DEST are missing: /etc/multi-sync]' -r
@@ -57,9 +57,9 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-load -d 'paus
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l nodes -d 'with --submit: number of nodes [default: 1]; -p N rsyncs at once on all of them [default: one per processor that Slurm gives]' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l partition -d 'with --submit: the partition of the job [default: that of the site]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l end-in -d 'the same, after this length of time: 90m, 1h30m, 2d [default in a Slurm job whose nodes copy: when the job ends]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l nodes -d 'with --submit: number of nodes [default: 1]; -p N rsyncs at once on all of them [default: one per processor that Slurm allocates]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l partition -d 'with --submit: the partition of the job [default: the site\'s default]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l time -d 'with --submit: the time limit of the job, as in sbatch (MINUTES, HH:MM:SS, DAYS-HH:MM:SS), or 90m, 24h, 2d [default: that of the partition]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l sbatch -d 'with --submit: further options of sbatch, quoted as one word: \'--account=x --mem=4G\'' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l forget -d 'remove the directory of a run that will not be resumed' -r
@@ -70,17 +70,17 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l hook-seconds -d '
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics -d 'write metrics to FILE.prom every few seconds, for the textfile collector of Prometheus\' node exporter' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l metrics-listen -d 'serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-threads -d 'number of threads that scan the source [default: one per core, more on network and FUSE file systems]' -r
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l remote-scan -d 'what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l remote-scan -d 'how a source on another machine is scanned: agent: by multi-sync there; find: by find; rsync: from rsync\'s own listing; auto: by the first of these that is available there [default: auto]' -r -f -a "auto\t''
 agent\t''
 find\t''
 rsync\t''"
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-by -d 'who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: here]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l scan-by -d 'who scans a source that source hosts see: hosts: the hosts; here: this machine; auto: this machine, and the hosts as well if the source is on a network file system, the scan takes more than 10 seconds, and rsyncs wait for it [default: here]' -r -f -a "auto\t''
 hosts\t''
 here\t''"
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: auto]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass -d 'if DEST is on this machine, create missing files and directories before rsyncs check every entry: auto: if that is exact and several rsyncs copy; on: also for one process; off [default: auto]' -r -f -a "auto\t''
 on\t''
 off\t''"
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass-threads -d 'threads that make them, of all rsyncs together [default: one for each]' -r
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l first-pass-threads -d 'number of threads that create them, for all rsyncs together [default: one for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-entries -d 'number of entries in the tree [default: 100000]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-runs -d 'number of rounds [default: 3]' -r
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l bench-shape -d 'the tree: a specification (bench-data/NAME.json) or a folder' -r
@@ -100,10 +100,10 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -l runs -d 'list you
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l pause -d 'with --set: stop the running rsyncs (SIGSTOP), and start no more'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l continue -d 'with --set: continue after --pause'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l stop -d 'with --set: start no more rsyncs, and end when the running ones have finished; the run can be resumed (exit code 30)'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l submit -d 'submit the copy as a batch job of Slurm whose nodes copy, and show its progress; ^C leaves the job; a job whose time is too short is queued again'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l print-job -d 'print the batch script of such a job, and submit nothing; it may be changed, and given to sbatch'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -l follow -d 'with --status: show the progress of the run until it ends, and end with its exit code; ^C leaves the run'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l requeue -d 'have Slurm queue the job again if its time was too short; with --buckets, the run then continues. Not after two jobs in a row in which nothing was done'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l submit -d 'submit the copy as a Slurm batch job whose nodes copy, and show its progress; ^C does not end the job; a job whose time is too short is queued again'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l print-job -d 'print the batch script of such a job, and submit nothing; you can change it and give it to sbatch'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -l follow -d 'with --status: show the progress of the run until it ends, and end with its exit code; ^C does not end the run'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -l gitignore -d 'leave out what .gitignore and .ignore files exclude; cannot be combined with --delete'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s t -l selftest -d 'test this machine, its rsync and, if given, DEST; -r adds options to every copy'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s e -l bench -d 'measure one rsync against 1, 2, 4, 8 and 16 processes, on a tree in the temporary folder'
@@ -123,8 +123,8 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "selftest" -d 'Te
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "bench" -d 'Measures one rsync against 1, 2, 4, 8 and 16 processes, on a tree that it makes'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "help" -d 'Prints a short help, the help of one word, or everything'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is listed N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the Slurm job in which multi-sync runs [default there, without --hosts]; or a command that starts a shell on {host}' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l events -d 'write events as JSON lines to FILE, to - (standard output, which is then used for nothing else), or to fd:N' -r
@@ -137,7 +137,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-loa
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l end-in -d 'the same, after this length of time: 90m, 1h30m, 2d [default in a Slurm job whose nodes copy: when the job ends]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-end -d 'run COMMAND (sh -c) when the run has ended, with MULTI_SYNC_* variables and a JSON summary on standard input' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l on-failure -d 'run COMMAND in the same way, before --on-end, if the exit code is not 0' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l hook-seconds -d 'kill such a command after N seconds [default: 60]' -r
@@ -145,10 +145,10 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l metrics-listen -d 'serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -s P -l progress -d 'show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand resume" -l requeue -d 'have Slurm queue the job again if its time was too short; with --buckets, the run then continues. Not after two jobs in a row in which nothing was done'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is listed N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the Slurm job in which multi-sync runs [default there, without --hosts]; or a command that starts a shell on {host}' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l events -d 'write events as JSON lines to FILE, to - (standard output, which is then used for nothing else), or to fd:N' -r
@@ -161,7 +161,7 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-load
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l end-in -d 'the same, after this length of time: 90m, 1h30m, 2d [default in a Slurm job whose nodes copy: when the job ends]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-end -d 'run COMMAND (sh -c) when the run has ended, with MULTI_SYNC_* variables and a JSON summary on standard input' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l on-failure -d 'run COMMAND in the same way, before --on-end, if the exit code is not 0' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l hook-seconds -d 'kill such a command after N seconds [default: 60]' -r
@@ -169,9 +169,9 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics 
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l metrics-listen -d 'serve metrics at http://ADDR/metrics; ADDR is a PORT of the loopback interface, or ADDRESS:PORT' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -s P -l progress -d 'show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l requeue -d 'have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand retry" -l requeue -d 'have Slurm queue the job again if its time was too short; with --buckets, the run then continues. Not after two jobs in a row in which nothing was done'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand status" -l json -d 'with --survey, --status or --runs: print JSON'
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand status" -l follow -d 'with --status: show the progress of the run until it ends, and end with its exit code; ^C leaves the run'
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand status" -l follow -d 'with --status: show the progress of the run until it ends, and end with its exit code; ^C does not end the run'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand runs" -l json -d 'with --survey, --status or --runs: print JSON'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand verify" -s f -l files -d 'most entries in a bucket; if given, each bucket is copied by an rsync of its own [default: 1000, and an rsync copies several buckets]' -r
@@ -199,8 +199,8 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand survey" -l gitigno
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s m -l mode -d 'one-to-one: this machine copies [default]; many-to-one: the hosts in --hosts copy' -r -f -a "one-to-one\t''
 many-to-one\t''"
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts -d 'source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l hosts-file -d 'read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is listed N times gets N rsyncs' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l engine -d 'how to reach the source hosts: ssh; slurm: the nodes of the Slurm job in which multi-sync runs [default there, without --hosts]; or a command that starts a shell on {host}' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l ssh -d 'the ssh that reaches the source hosts, with options [default: ssh]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s p -l processes -d 'number of rsyncs that run at once; auto: find the best number while copying [default: 1]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s f -l files -d 'most entries in a bucket; if given, each bucket is copied by an rsync of its own [default: 1000, and an rsync copies several buckets]' -r
@@ -218,19 +218,19 @@ complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-lo
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-dest-full -d 'pause when a local DEST is this full, continue below the second value [default: 5 less]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l max-pressure -d 'pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l end-at -d 'start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l end-in -d 'the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l end-in -d 'the same, after this length of time: 90m, 1h30m, 2d [default in a Slurm job whose nodes copy: when the job ends]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-threads -d 'number of threads that scan the source [default: one per core, more on network and FUSE file systems]' -r
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l remote-scan -d 'what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l remote-scan -d 'how a source on another machine is scanned: agent: by multi-sync there; find: by find; rsync: from rsync\'s own listing; auto: by the first of these that is available there [default: auto]' -r -f -a "auto\t''
 agent\t''
 find\t''
 rsync\t''"
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-by -d 'who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: here]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l scan-by -d 'who scans a source that source hosts see: hosts: the hosts; here: this machine; auto: this machine, and the hosts as well if the source is on a network file system, the scan takes more than 10 seconds, and rsyncs wait for it [default: here]' -r -f -a "auto\t''
 hosts\t''
 here\t''"
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass -d 'make files and directories that a DEST on this machine lacks before rsyncs look at all: auto, where that is exact; on, also for one process; off [default: auto]' -r -f -a "auto\t''
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass -d 'if DEST is on this machine, create missing files and directories before rsyncs check every entry: auto: if that is exact and several rsyncs copy; on: also for one process; off [default: auto]' -r -f -a "auto\t''
 on\t''
 off\t''"
-complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass-threads -d 'threads that make them, of all rsyncs together [default: one for each]' -r
+complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l first-pass-threads -d 'number of threads that create them, for all rsyncs together [default: one for each rsync]' -r
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s k -l keep -d 'keep the run directory after success too'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -s P -l progress -d 'show progress: one live line, or without a terminal a line every 5 seconds; -PP: a line for each rsync as well'
 complete -c multi-sync -n "__fish_multi_sync_using_subcommand explain" -l stats -d 'print statistics at the end, and the reason if one rsync did everything'

@@ -52,10 +52,10 @@ pub fn follow(run: &Path) -> Result<u8> {
 }
 
 fn leave(followed: &Followed) {
-    complain_text("the run goes on without being watched");
+    complain_text("the run continues without being watched");
     complain_text(&format!("to watch it again: multi-sync status --follow {}", Quoted(&runs::word(&followed.dir))));
     if let Some(job) = &followed.job {
-        complain_text(&format!("to end it, so that it can be gone on with: scancel {job}"));
+        complain_text(&format!("to end it, so that it can be resumed: scancel {job}"));
     }
 }
 
@@ -72,11 +72,11 @@ fn conclude(followed: &Followed, end: &FollowedEnd) {
     complain_text(&format!("the run ended with code {} ({}){job}", end.code, exit::meaning(end.code)));
     if end.code == UNSEEN && end.state.is_some() && end.last_lines.is_empty() {
         complain_text(&format!(
-            "to do: the node on which the job began does not see {}; give a directory with --buckets that all nodes share",
+            "to do: give a directory with --buckets that all nodes share; the node on which the job began does not see {}",
             Printable::path(&followed.dir)
         ));
     }
     if !end.finished {
-        complain_text(&format!("to go on: {}", runs::what_to_type(&followed.dir, false)));
+        complain_text(&format!("to continue: {}", runs::what_to_type(&followed.dir, false)));
     }
 }

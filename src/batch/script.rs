@@ -31,7 +31,7 @@ impl Script {
     pub fn of_run(&self, program: &Path, dir: &Path) -> Vec<u8> {
         let batch = Batch::of(dir);
         let mut text = self.head(&["/dev/null"]);
-        text.extend(b"# sbatch of this file goes on with the run; multi-sync status --follow shows how far it is\n");
+        text.extend(b"# sbatch of this file continues the run; multi-sync status --follow shows its progress\n");
         let mut line = |parts: &[&[u8]]| {
             text.extend(parts.concat());
             text.push(b'\n');

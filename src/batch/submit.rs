@@ -63,7 +63,7 @@ pub fn submit(submission: Submission) -> Result<u8> {
     tell(&job, &prepared.dir);
     if prepared.is_local {
         complain_text(&format!(
-            "{} lies on a file system of this machine: the nodes have to see it under this path, or the job cannot begin",
+            "{} is on a file system of this machine: unless the nodes see it under this path, the job cannot begin",
             Printable::path(&prepared.dir)
         ));
     }
@@ -80,18 +80,18 @@ pub fn submit_again(typed: &Path) -> Result<u8> {
     let shown = Printable::path(&dir);
     if !batch.is_submitted() {
         return Err(Error::usage(format!("the run in {shown} was not submitted"))
-            .remedy("go on with it inside of a job: multi-sync resume RUN"));
+            .remedy("resume it inside a job: multi-sync resume RUN"));
     }
     if let Some(job) = batch.job() {
         let state = JobState::ask(&job, &Supervisor::default())?;
         if let Some(state) = state.filter(|state| !state.is_over()) {
-            return Err(Error::usage(format!("job {job} goes on with the run in {shown}: {}", state.state))
+            return Err(Error::usage(format!("job {job} is still working on the run in {shown}: {}", state.state))
                 .remedy("watch it with multi-sync status --follow, or end it with scancel"));
         }
     }
     if let Some(code) = finished(&dir)? {
-        return Err(Error::usage(format!("the run in {shown} has come to its end, with code {code}"))
-            .remedy("see what it says with multi-sync status, or submit a new one"));
+        return Err(Error::usage(format!("the run in {shown} has ended with code {code}"))
+            .remedy("look at it with multi-sync status, or submit a new one"));
     }
     look_for_sbatch()?;
     let job = note(&batch, &dir, sbatch(&batch)?)?;
@@ -107,9 +107,7 @@ fn tell(job: &str, dir: &Path) {
 fn program() -> Result<PathBuf> {
     let found = std::env::current_exe().and_then(|path| path.canonicalize());
     found.map_err(|cause| {
-        Error::usage("cannot tell where this program lies")
-            .because(cause)
-            .remedy("start it by its path, from where it is")
+        Error::usage("cannot find the path of this program").because(cause).remedy("start it by its full path")
     })
 }
 
@@ -140,16 +138,16 @@ fn sbatch(batch: &Batch) -> Result<Vec<String>> {
     let ended = Supervisor::default().run(&asks, &mut |_, line| said.push(Printable::bytes(line).to_string()))?;
     match ended.code() {
         exit::OK => Ok(said),
-        _ => Err(Error::usage(format!("sbatch has not taken the job: {}", said.join("; ")))
-            .remedy("see what it says; --print-job prints the script")),
+        _ => Err(Error::usage(format!("sbatch did not accept the job: {}", said.join("; ")))
+            .remedy("correct what sbatch complains about; --print-job prints the script")),
     }
 }
 
 /// Records the number of the job. From here on the directory stays, because the job works in it.
 fn note(batch: &Batch, dir: &Path, said: Vec<String>) -> Result<String> {
     let job = said.iter().find_map(|line| number(line)).ok_or_else(|| {
-        Error::usage(format!("sbatch has named no job: {}", said.join("; "))).remedy(format!(
-            "look for it with squeue; its run is in {}, and multi-sync status --follow shows how far it is",
+        Error::usage(format!("sbatch did not name a job: {}", said.join("; "))).remedy(format!(
+            "look for it with squeue; its run is in {}, and multi-sync status --follow shows its progress",
             Printable::path(dir)
         ))
     })?;

@@ -66,7 +66,7 @@ impl Overrides {
             }
         }
         let matches = command().try_get_matches_from(&all).map_err(|error| {
-            Error::usage("the command line that the run was begun with is not understood").because(error)
+            Error::usage("cannot understand the command line with which the run was started").because(error)
         })?;
         Ok((all, matches))
     }
@@ -142,8 +142,8 @@ pub(super) fn about_a_run(matches: &ArgMatches) -> Result<Option<Request>> {
     match typed.or(flag) {
         Some(name) => {
             let shown = if name == "paths" { "SRC and DEST".to_owned() } else { format!("--{name}") };
-            Err(Error::usage(format!("{shown} cannot be given for a run that was begun before"))
-                .remedy("leave it out: the run knows it; or begin another run"))
+            Err(Error::usage(format!("{shown} cannot be given for a run that was started earlier"))
+                .remedy("leave it out, because the run knows it already, or start another run"))
         }
         None => Ok(Some(request)),
     }

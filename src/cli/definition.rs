@@ -102,11 +102,11 @@ pub(super) fn command() -> Command {
             "LIST",
             "source hosts, separated by commas: HOST or USER@HOST; HOST*N runs N rsyncs there".into(),
         ))
-        .arg(long_value("hosts-file", "FILE", "read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is there N times gets N rsyncs".into()))
+        .arg(long_value("hosts-file", "FILE", "read the source hosts from FILE, one `host`, `host,user` or `N/host` per line; a host that is listed N times gets N rsyncs".into()))
         .arg(long_value(
             "engine",
             "ENGINE",
-            "how to reach the source hosts: ssh; slurm: the nodes of the job that this is in [default there, without --hosts]; or a command that starts a shell on {host}".into(),
+            "how to reach the source hosts: ssh; slurm: the nodes of the Slurm job in which multi-sync runs [default there, without --hosts]; or a command that starts a shell on {host}".into(),
         ))
         .arg(long_value("ssh", "COMMAND", "the ssh that reaches the source hosts, with options [default: ssh]".into()))
         .arg(long_value(
@@ -235,21 +235,21 @@ pub(super) fn command() -> Command {
             "pause while programs on this machine are held up by cpu, io or memory for this share of the time (PSI): io=40:20,cpu=80".into(),
         ))
         .arg(long_value("end-at", "TIME", "start no rsync that would not end by then, end what runs in time, and leave the rest to resume (code 30): HH:MM, YYYY-MM-DDTHH:MM".into()))
-        .arg(long_value("end-in", "TIME", "the same after so long: 90m, 1h30m, 2d [default in a job of Slurm that copies with its nodes: when the job ends]".into()))
+        .arg(long_value("end-in", "TIME", "the same, after this length of time: 90m, 1h30m, 2d [default in a Slurm job whose nodes copy: when the job ends]".into()))
         .arg(
             Arg::new("requeue")
                 .long("requeue")
                 .action(ArgAction::SetTrue)
-                .help("have Slurm queue the job again when its time was too short; with --buckets the run goes on then. Not after two times in a row in which nothing was done"),
+                .help("have Slurm queue the job again if its time was too short; with --buckets, the run then continues. Not after two jobs in a row in which nothing was done"),
         )
         .arg(
             Arg::new("submit")
                 .long("submit")
                 .action(ArgAction::SetTrue)
-                .help("submit the copy as a batch job of Slurm whose nodes copy, and show its progress; ^C leaves the job; a job whose time is too short is queued again"),
+                .help("submit the copy as a Slurm batch job whose nodes copy, and show its progress; ^C does not end the job; a job whose time is too short is queued again"),
         )
-        .arg(long_value("nodes", "N", "with --submit: number of nodes [default: 1]; -p N rsyncs at once on all of them [default: one per processor that Slurm gives]".into()))
-        .arg(long_value("partition", "NAME", "with --submit: the partition of the job [default: that of the site]".into()))
+        .arg(long_value("nodes", "N", "with --submit: number of nodes [default: 1]; -p N rsyncs at once on all of them [default: one per processor that Slurm allocates]".into()))
+        .arg(long_value("partition", "NAME", "with --submit: the partition of the job [default: the site's default]".into()))
         .arg(long_value("time", "TIME", "with --submit: the time limit of the job, as in sbatch (MINUTES, HH:MM:SS, DAYS-HH:MM:SS), or 90m, 24h, 2d [default: that of the partition]".into()))
         .arg(
             long_value("sbatch", "OPTIONS", "with --submit: further options of sbatch, quoted as one word: '--account=x --mem=4G'".into())
@@ -259,13 +259,13 @@ pub(super) fn command() -> Command {
             Arg::new("print-job")
                 .long("print-job")
                 .action(ArgAction::SetTrue)
-                .help("print the batch script of such a job, and submit nothing; it may be changed, and given to sbatch"),
+                .help("print the batch script of such a job, and submit nothing; you can change it and give it to sbatch"),
         )
         .arg(
             Arg::new("follow")
                 .long("follow")
                 .action(ArgAction::SetTrue)
-                .help("with --status: show the progress of the run until it ends, and end with its exit code; ^C leaves the run"),
+                .help("with --status: show the progress of the run until it ends, and end with its exit code; ^C does not end the run"),
         )
         .arg(long_value("forget", "RUN", "remove the directory of a run that will not be resumed".into()))
         .arg(long_value(
@@ -298,23 +298,23 @@ pub(super) fn command() -> Command {
                 .long("remote-scan")
                 .value_name("HOW")
                 .value_parser(RemoteScan::ALL.map(RemoteScan::name))
-                .help("what scans a source on another machine: agent, this program there; find; rsync, its own listing; auto, the first of them that is there [default: auto]"),
+                .help("how a source on another machine is scanned: agent: by multi-sync there; find: by find; rsync: from rsync's own listing; auto: by the first of these that is available there [default: auto]"),
         )
         .arg(
             Arg::new("scan-by")
                 .long("scan-by")
                 .value_name("WHO")
                 .value_parser(ScanBy::ALL.map(ScanBy::name))
-                .help("who scans what source hosts see: hosts; here, this machine; auto, this machine, and the hosts too where the source comes over a network, the scan takes more than 10 seconds and rsyncs wait for it [default: here]"),
+                .help("who scans a source that source hosts see: hosts: the hosts; here: this machine; auto: this machine, and the hosts as well if the source is on a network file system, the scan takes more than 10 seconds, and rsyncs wait for it [default: here]"),
         )
         .arg(
             Arg::new("first-pass")
                 .long("first-pass")
                 .value_name("WHEN")
                 .value_parser([AUTO, ON, OFF])
-                .help(format!("make files and directories that a DEST on this machine lacks before rsyncs look at all: {AUTO}, where that is exact; {ON}, also for one process; {OFF} [default: {AUTO}]")),
+                .help(format!("if DEST is on this machine, create missing files and directories before rsyncs check every entry: {AUTO}: if that is exact and several rsyncs copy; {ON}: also for one process; {OFF} [default: {AUTO}]")),
         )
-        .arg(long_value("first-pass-threads", "N", "threads that make them, of all rsyncs together [default: one for each]".into()))
+        .arg(long_value("first-pass-threads", "N", "number of threads that create them, for all rsyncs together [default: one for each rsync]".into()))
         .arg(
             Arg::new("gitignore")
                 .long("gitignore")

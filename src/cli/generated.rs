@@ -81,7 +81,7 @@ fn roff(text: &str) -> String {
 /// The words, which are not subcommands for clap.
 fn modes() -> String {
     let mut text =
-        ".SH MODES\nThe first word that is no option says what is done. Without one of these it is a copy.\n"
+        ".SH MODES\nThe first word that is not an option selects what is done. Without one of these words,\n.B multi\\-sync\ncopies.\n"
             .to_owned();
     for told in &WORDS {
         for (at, usage) in told.usage.lines().enumerate() {

@@ -140,9 +140,11 @@ fn refuse_a_source(program: &OsStr, words: &[OsString]) -> Result<()> {
     }
     let rest = words.iter().map(|word| Quoted(word).to_string()).collect::<Vec<_>>().join(" ");
     let shown = Printable::os(program);
-    Err(Error::usage(format!("'{shown}' may be the program, or what is called so in this directory")).remedy(format!(
-        "write ./rsync for what is in this directory (multi-sync ./rsync {rest}), or the program with its path"
-    )))
+    Err(Error::usage(format!("'{shown}' may be the program, or something of that name in this directory")).remedy(
+        format!(
+            "write ./rsync for what is in this directory (multi-sync ./rsync {rest}), or the program with its path"
+        ),
+    ))
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub(super) fn report_of(events: &OsString, matches: &ArgMatches, cwd: &Path) -> 
             .remedy("leave it out"));
     }
     let Some(report) = matches.get_one::<OsString>("report") else {
-        return Err(Error::usage("it is not said where the report goes")
+        return Err(Error::usage("no file was named for the report")
             .remedy("write multi-sync report EVENTS FILE.html (or .json, .csv)"));
     };
     let events = if events == OsStr::new("-") { None } else { Some(cwd.join(PathBuf::from(events))) };

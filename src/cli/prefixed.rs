@@ -68,12 +68,12 @@ impl Rsync {
         let mut nothing = Config::new(Vec::new(), Destination::parse("/".as_ref())?, Options::default(), cwd()?);
         configure(&mut nothing, matches, typed(matches, Vec::new(), OsString::new()))?;
         if let Some(needed) = needs_us(matches) {
-            let error = Error::usage(format!("--{needed} cannot be had for this rsync command"));
+            let error = Error::usage(format!("--{needed} cannot be used with this rsync command"));
             return Err(match why {
                 Why::Tells => error.remedy("leave it out: this command copies nothing"),
                 Why::Cannot(why) => error
                     .because(why)
-                    .remedy("leave it out: then one rsync does it; what comes from a stream may come from a file"),
+                    .remedy("leave it out, so that one rsync does it, or read from a file what comes from a stream"),
             });
         }
         let why = match why {
@@ -125,8 +125,10 @@ impl Rsync {
         let other = others.into_iter().find(|name| matches.contains_id(name));
         let Some(name) = flags.or(other) else { return Ok(()) };
         let remedy = match name {
-            "rsync" => "give rsync's options behind the word rsync".to_owned(),
-            _ => format!("leave it out: multi-sync {command}; what is called rsync and lies here is written ./rsync"),
+            "rsync" => "give rsync's options after the word rsync".to_owned(),
+            _ => format!(
+                "leave it out: multi-sync {command}; if something in this directory is called rsync, write it as ./rsync"
+            ),
         };
         Err(Error::usage(format!("--{name} and an rsync command")).remedy(remedy))
     }

@@ -92,8 +92,7 @@ fn misspelt(typed: &str, ours: Option<String>, words: &[OsString]) -> String {
         }
         (Some(meant), _) => format!("write {meant} if that is meant"),
         (None, _) => format!(
-            "{SEE_HELP}; options of rsync stand behind the word rsync (multi-sync -p 4 rsync -a SRC DEST), a name that begins with - goes \
-             after --"
+            "{SEE_HELP}; write options of rsync after the word rsync (multi-sync -p 4 rsync -a SRC DEST), and a name that begins with - after --"
         ),
     }
 }
@@ -247,7 +246,7 @@ pub(super) fn refuse_depth(matches: &ArgMatches, words: &[OsString]) -> Result<(
         return Ok(());
     };
     let depth = Printable::os(&pair[1]);
-    Err(Error::usage(format!("--verify {depth}: '{depth}' would be a source, and there is none of this name"))
+    Err(Error::usage(format!("--verify {depth}: '{depth}' would be a source, and there is no such source"))
         .remedy(format!("write --verify={depth}")))
 }
 
@@ -259,11 +258,13 @@ pub(super) fn refuse_paths_for_options(matches: &ArgMatches, words: &[OsString])
     if text.is_empty() || matches!(text[0], b'-' | b'\'' | b'"' | b'\\') {
         return Ok(());
     }
-    let error =
-        Error::usage(format!("-r, --rsync takes rsync's options in one word, and '{}' is none", Printable::os(typed)));
+    let error = Error::usage(format!(
+        "-r, --rsync takes rsync's options in one word, and '{}' is not an option",
+        Printable::os(typed)
+    ));
     Err(match suggestion(words) {
         Some(line) => error.remedy(format!("for rsync's own options write: {line}")),
-        None => error.remedy("write --rsync '-a --delete', or rsync's command as it is behind the word rsync: multi-sync -p 4 rsync -r SRC DEST"),
+        None => error.remedy("write --rsync '-a --delete', or put multi-sync in front of the rsync command: multi-sync -p 4 rsync -r SRC DEST"),
     })
 }
 
@@ -295,7 +296,7 @@ pub(super) fn too_few(matches: &ArgMatches, words: &[OsString]) -> Error {
     }
     match quoted {
         Some(path) => {
-            error.remedy(format!("{} is one word: write SRC and DEST without quotes around both", Quoted(path)))
+            error.remedy(format!("write SRC and DEST without quotes around both: {} is one word", Quoted(path)))
         }
         None => error.remedy("write multi-sync -p 4 rsync -a SRC DEST; see multi-sync --help"),
     }

@@ -43,7 +43,7 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: PathBuf) -> Result<
     let script = script(matches)?;
     let prints = matches.get_flag("print-job");
     if !prints && let Some(job) = std::env::var_os("SLURM_JOB_ID") {
-        return Err(Error::usage(format!("--submit: this is job {} of Slurm already", Printable::os(&job))).remedy(
+        return Err(Error::usage(format!("--submit: this is already job {} of Slurm", Printable::os(&job))).remedy(
             format!("leave out --submit and its options, and write -m {MANY_TO_ONE}: the nodes of this job copy"),
         ));
     }
@@ -70,7 +70,7 @@ pub(super) fn request(matches: &ArgMatches, line: Line, cwd: PathBuf) -> Result<
     };
     let records = outlets::Words::of(&understood);
     if records.is_for_streams() {
-        return Err(Error::usage("--submit and --events to a stream of this process: the job has others")
+        return Err(Error::usage("--submit and --events to a stream of this process: the job runs in another process")
             .remedy("give --events a file that the nodes see"));
     }
     records.set(&mut run.config)?;
@@ -114,7 +114,7 @@ pub(super) fn refuse_without(matches: &ArgMatches) -> Result<()> {
     }
     if matches.get_flag("follow") && matches.get_flag("json") {
         return Err(
-            Error::usage("--follow and --json").remedy("give one of them; --events writes JSON while a run goes on")
+            Error::usage("--follow and --json").remedy("give one of them; --events writes JSON while a run is active")
         );
     }
     Ok(())
@@ -127,7 +127,7 @@ pub(super) fn refuse_requeue(run: &Run) -> Result<()> {
     }
     refuse_requeue_here()?;
     if run.config.buckets.is_none() {
-        return Err(Error::usage("--requeue without --buckets DIR: the run could not go on")
+        return Err(Error::usage("--requeue without --buckets DIR: the run could not be continued")
             .remedy("give --buckets DIR, on storage that all nodes see"));
     }
     Ok(())
@@ -138,8 +138,8 @@ pub(super) fn refuse_requeue_here() -> Result<()> {
     if std::env::var_os("SLURM_JOB_ID").is_some() {
         return Ok(());
     }
-    Err(Error::usage("--requeue: this is no job of Slurm (SLURM_JOB_ID is not set)")
-        .remedy("start it inside of sbatch"))
+    Err(Error::usage("--requeue: this is not a job of Slurm (SLURM_JOB_ID is not set)")
+        .remedy("start it inside sbatch"))
 }
 
 fn line_with(words: &[OsString], more: &[&str]) -> Vec<OsString> {
@@ -151,7 +151,7 @@ fn line_with(words: &[OsString], more: &[&str]) -> Vec<OsString> {
 fn refuse_others(matches: &ArgMatches) -> Result<()> {
     if matches.get_one::<String>("mode").is_some_and(|mode| mode != MANY_TO_ONE) {
         return Err(Error::usage("--submit with another mode than many-to-one")
-            .remedy("leave out --mode: the nodes of the job copy, also where it is one"));
+            .remedy("leave out --mode: the nodes of the job copy, even if there is only one"));
     }
     let hosts = ["hosts", "hosts-file", "engine", "ssh"].into_iter().find(|name| matches.contains_id(name));
     if let Some(name) = hosts {
@@ -182,7 +182,7 @@ fn script(matches: &ArgMatches) -> Result<Script> {
         let text = text_of("--partition", name)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.,+".contains(c);
         match text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
-            true => Err(Error::usage(format!("--partition: no name of a partition: {}", Printable::os(name)))
+            true => Err(Error::usage(format!("--partition: not the name of a partition: {}", Printable::os(name)))
                 .remedy("write its name; sinfo lists them")),
             false => Ok(text.to_owned()),
         }
@@ -226,7 +226,7 @@ fn sbatch(word: &OsStr) -> Result<Vec<String>> {
     let words = shell_words::split(text)
         .map_err(|cause| Error::usage("--sbatch: not a command line").because(cause).remedy(remedy))?;
     if words.first().is_some_and(|first| !first.starts_with('-')) {
-        return Err(Error::usage(format!("--sbatch: no option of sbatch: {}", words[0])).remedy(remedy));
+        return Err(Error::usage(format!("--sbatch: not an option of sbatch: {}", words[0])).remedy(remedy));
     }
     for word in &words {
         let name = word.split('=').next().unwrap_or(word);

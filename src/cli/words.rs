@@ -103,7 +103,7 @@ pub(super) const WORDS: [Told; 12] = [
         word: Word::Resume,
         usage: "multi-sync resume [OPTIONS] RUN",
         about: "Continues a run that did not finish. What was copied is not copied again; SRC, DEST and rsync's options are those of its start. \
-                RUN is its name, the beginning of its name, or its directory. With --submit one more batch job goes on with a run that was submitted. The same \
+                RUN is its name, the beginning of its name, or its directory. With --submit, another batch job continues a run that was submitted. The same \
                 as --resume RUN.",
         options: OF_A_RUN,
     },
@@ -292,7 +292,7 @@ impl Word {
             return Ok(());
         }
         let what = if count < least {
-            if self == Word::Report { "two names are needed" } else { "which run is not said" }.to_owned()
+            if self == Word::Report { "two names are needed" } else { "no run was named" }.to_owned()
         } else {
             format!("{count} names are too many")
         };
@@ -350,6 +350,6 @@ fn ambiguous(told: &Told) -> Error {
         Word::Explain | Word::Help => "start multi-sync in another directory for the mode",
     };
     let name = told.name;
-    Error::usage(format!("'{name}' is a mode, and something in this directory is called so"))
+    Error::usage(format!("'{name}' is a mode, but this directory also contains something of that name"))
         .remedy(format!("write ./{name} for what is in this directory; {other}"))
 }

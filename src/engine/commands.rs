@@ -179,14 +179,14 @@ impl Driver<'_, '_> {
                 }
                 Still::Replaced => {
                     let text = format!(
-                        "{shown}: was replaced while multi-sync ran, and what is here is of both: copy it again"
+                        "{shown}: was replaced while multi-sync ran, and the destination now has a mixture of both: copy it again"
                     );
                     self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
                     text
                 }
                 // No record is written, because a resumed run asks again.
                 Still::Unanswered => format!(
-                    "{shown}: cannot be looked at any more, so it is not known whether it was replaced while multi-sync ran: copy it again"
+                    "{shown}: can no longer be looked at, so it is unknown whether it was replaced while multi-sync ran: copy it again"
                 ),
             };
             self.note_unread(text, false);

@@ -120,7 +120,7 @@ impl Context {
                 }
                 Change::NameOnly => {
                     arguments.retain(|argument| argument.as_bytes() != path);
-                    let text = "has another name now: what it held is copied, its own attributes are not set";
+                    let text = "has another name now: its content was copied, but its own attributes were not set";
                     self.tell_changed(&path, text, found);
                 }
             }

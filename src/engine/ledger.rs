@@ -46,7 +46,7 @@ impl Ledger {
             Read::Whole { state, .. } => (state, Failures::default()),
             Read::Damaged { state, line } => {
                 notes.push(format!(
-                    "the journal of the run is damaged in line {line} (it is kept as {}): everything is scanned and looked at again",
+                    "the journal of the run is damaged in line {line} (it is kept as {}): everything is scanned and checked again",
                     Printable::path(&dir.join(DAMAGED_JOURNAL))
                 ));
                 (State::default(), state.failures)

@@ -269,7 +269,7 @@ impl Context {
         if !self.plan.recipe.can_hand_over(&units, self.room) {
             let count = units.len();
             return Err(Error::usage(format!(
-                "{count} names that must reach one rsync are more than a process can take, and one of them has a line break"
+                "{count} names have to be given to one rsync, which are more than a process can take, and one of them contains a line break"
             ))
             .remedy("give filter rules on the command line instead of in files"));
         }
@@ -303,7 +303,7 @@ impl Context {
         found.failed.push(Failed::NoDirectory { names: unmade.len(), first: unmade[0].clone() });
         found.failures.extend(unmade.iter().map(|unit| Failure {
             name: self.naming.of_argument(unit.as_bytes()),
-            said: b"the directory that holds it could not be made".to_vec(),
+            said: b"the directory that holds it could not be created".to_vec(),
         }));
         Ok(())
     }

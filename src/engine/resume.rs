@@ -51,7 +51,7 @@ pub(super) fn look(
 ) -> Result<()> {
     if let Some(source) = another_source(ledger, plan) {
         return Err(Error::usage(format!("{source} is not the directory that this run has scanned"))
-            .remedy("begin a new run")
+            .remedy("start a new run")
             .exit(exit::PARTIAL));
     }
     if ledger.before().done.is_empty() {
@@ -66,7 +66,7 @@ pub(super) fn look(
     };
     if let Some(found) = found {
         let count = ledger.before().done.len();
-        ledger.note(format!("{found}: what was called done ({count} buckets) is copied again"));
+        ledger.note(format!("{found}: what was marked as done ({count} buckets) is copied again"));
         ledger.take(Record::NothingDone)?;
     }
     Ok(())
@@ -124,7 +124,7 @@ fn lacks(ledger: &Ledger, plan: &Plan, buckets: &BucketDir, ways: &Ways, supervi
     if missing > 0 {
         Some("DEST lacks what was copied to it".into())
     } else if older * 2 > count {
-        Some("DEST has something else than what was copied to it".into())
+        Some("DEST has something other than what was copied to it".into())
     } else if ![exit::OK, exit::PARTIAL, exit::VANISHED].contains(&code) {
         Some(format!("rsync could not look at DEST (code {code})"))
     } else {

@@ -166,8 +166,10 @@ impl State {
         let adjusts =
             change.processes.is_some() || change.bandwidth.is_some() || change.timetable.iter().flatten().any(sets);
         if let Some(why) = self.one_rsync.as_ref().filter(|_| adjusts) {
-            return Err(Error::usage(format!("one rsync does it all ({why}): its number and its bandwidth stay"))
-                .remedy("only --pause, --continue and --stop change such a run"));
+            return Err(Error::usage(format!(
+                "one rsync does it all ({why}): the number of rsyncs and the bandwidth cannot be changed"
+            ))
+            .remedy("use only --pause, --continue or --stop for such a run"));
         }
         let timetable = change.timetable.iter().flatten().filter_map(|timetable| timetable.most_processes());
         let most = change.processes.into_iter().chain(timetable).max();
@@ -222,9 +224,9 @@ fn risk(config: &Config, plan: &Plan) -> Option<String> {
     }
     let then = match plan.strategy {
         Strategy::Plain(_) => "then the run ends",
-        Strategy::Parallel => "its work is done again then",
+        Strategy::Parallel => "then its work is done again",
     };
-    (!ends.is_empty()).then(|| format!("{} may end what is paused for longer; {then}", ends.join(", or ")))
+    (!ends.is_empty()).then(|| format!("{} may end an rsync that is paused for longer; {then}", ends.join(", or ")))
 }
 
 impl Driver<'_, '_> {
@@ -322,7 +324,7 @@ fn watch(over: &Over, control: &Control, sender: &Sender<Message>) {
             let read = serde_json::from_value::<Request>(request).map_err(|cause| {
                 Error::usage("the run does not understand the request")
                     .because(cause)
-                    .remedy("use the multi-sync that the run was begun with")
+                    .remedy("use the version of multi-sync with which the run was started")
             });
             let change = read
                 .and_then(|request| Change::read(&request))

@@ -130,15 +130,15 @@ impl Outbox {
             let before = waiting.lock().written;
             match done.recv_timeout(patience) {
                 Ok(Ok(())) if dropped == 0 => return None,
-                Ok(Ok(())) => return Some(format!("{name} lack {dropped} lines that were not taken in time")),
-                Ok(Err(cause)) => return Some(format!("{name} could not be written to their end: {cause}")),
+                Ok(Ok(())) => return Some(format!("{name} lack {dropped} lines that were not read in time")),
+                Ok(Err(cause)) => return Some(format!("{name} could not be written completely: {cause}")),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Some(format!("{name} could not be written to their end"));
+                    return Some(format!("{name} could not be written completely"));
                 }
             }
             if waiting.lock().written == before || began.elapsed() >= longest {
-                return Some(format!("{name} could not be written to their end: nobody takes them"));
+                return Some(format!("{name} could not be written completely: nobody reads them"));
             }
         }
     }
@@ -227,7 +227,7 @@ mod tests {
         let mut outbox = Outbox::new("the lines".into(), File::from(OwnedFd::from(writer))).unwrap();
         outbox.put(&text(1 << 20), &line);
         let began = Instant::now();
-        assert!(outbox.close(true).unwrap().contains("nobody takes them"));
+        assert!(outbox.close(true).unwrap().contains("nobody reads them"));
         assert!(began.elapsed() < Duration::from_secs(3));
     }
 }

@@ -85,7 +85,7 @@ impl Wire {
 }
 
 fn lost(cause: std::io::Error) -> Error {
-    Error::usage("cannot speak to multi-sync on the source's machine").because(cause).exit(EXIT_IPC)
+    Error::usage("cannot communicate with multi-sync on the source's machine").because(cause).exit(EXIT_IPC)
 }
 
 struct Hearing<'a> {

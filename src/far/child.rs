@@ -29,13 +29,13 @@ impl Finished {
         let how = match self.ended {
             Ended::Code(code) => format!("it ended with code {code}"),
             Ended::Signal(signal) => format!("it was ended by signal {signal}"),
-            Ended::Stalled => "it did not move any more".to_owned(),
+            Ended::Stalled => "it made no more progress".to_owned(),
             Ended::NotStarted => "it was not started".to_owned(),
         };
         let said = if self.said.is_empty() { how } else { format!("{how}: {}", self.said.join("; ")) };
         let code = self.ended.code();
         Error::usage(format!("{what}: {said}"))
-            .remedy("what was found until then may be copied already; run it again")
+            .remedy("run it again: what was found by then may have been copied already")
             .exit(if code == 0 { EXIT_IPC } else { code })
     }
 }

@@ -251,7 +251,7 @@ pub fn scan(crew: Crew<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn
                     None => (is_called && !line.is_over.load(Ordering::Acquire)).then_some(0),
                 };
                 if silence.lasts(heard, passed) >= SILENCE {
-                    let _ = line.why.set(format!("nothing was heard of it for {} s", SILENCE.as_secs()));
+                    let _ = line.why.set(format!("it was silent for {} s", SILENCE.as_secs()));
                     line.end();
                 }
             }
@@ -314,7 +314,7 @@ fn call(common: &Common<'_>, host: &Host, line: &Line) {
                 Ok(Some(why)) => why,
                 Err(error) => error.to_string(),
             },
-            Err(error) => format!("multi-sync {} is not there, and {error}", env!("CARGO_PKG_VERSION")),
+            Err(error) => format!("multi-sync {} is not installed there, and {error}", env!("CARGO_PKG_VERSION")),
         },
         Err(error) => error.to_string(),
     };

@@ -254,7 +254,7 @@ impl Records<'_> {
                 // The shell reports this code for a child that was killed: the list is incomplete, and this is not an error of an entry.
                 if number(&record[b"end ".len()..], 10).is_none_or(|code| code >= KILLED) {
                     return Err(Error::usage("cannot list the source with find: it was killed there")
-                        .remedy("what was found until then may be copied already; run it again")
+                        .remedy("run it again: what was found by then may have been copied already")
                         .exit(EXIT_PARTIAL));
                 }
                 self.failed |= record != b"end 0";

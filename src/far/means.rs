@@ -131,7 +131,7 @@ impl Means {
     pub fn refuse(self, scan: &Scan) -> Result<()> {
         match Need::of(scan).into_iter().find(|need| !self.knows(*need)) {
             None => Ok(()),
-            Some(need) => Err(Error::usage(format!("{self} does not tell {need}"))),
+            Some(need) => Err(Error::usage(format!("{self} does not report {need}"))),
         }
     }
 }
@@ -164,8 +164,8 @@ impl Found {
     /// No available means supports everything that the scan needs. One rsync can still copy it all.
     pub fn choose(&self, scan: &Scan, wanted: Wanted) -> Result<Means> {
         let mut error = Error::usage(match wanted.means() {
-            None => "nothing on that machine lists the source".to_owned(),
-            Some(means) => format!("{means} is not there to list the source"),
+            None => "nothing on that machine can list the source".to_owned(),
+            Some(means) => format!("{means} is not available to list the source"),
         });
         for means in self.means.iter().copied() {
             if wanted.means().is_some_and(|only| only != means) {

@@ -56,7 +56,7 @@ impl JobState {
             _ if said.contains(UNKNOWN) => Ok(None),
             _ => {
                 let why = said.lines().next().unwrap_or("it says nothing");
-                Err(Error::usage(format!("scontrol does not tell where job {job} stands: {why}")))
+                Err(Error::usage(format!("scontrol does not report the state of job {job}: {why}")))
             }
         }
     }

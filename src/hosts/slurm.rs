@@ -40,7 +40,7 @@ impl Allocation {
         }
         let Some(list) = text("SLURM_JOB_NODELIST")? else {
             return Err(Error::usage(format!("job {job} of Slurm has no nodes: SLURM_JOB_NODELIST is not set"))
-                .remedy("start it inside of sbatch or salloc, or name the hosts with --hosts"));
+                .remedy("start it inside sbatch or salloc, or name the hosts with --hosts"));
         };
         let names = names(&list).ok_or_else(|| odd("SLURM_JOB_NODELIST", OsStr::new(&list)))?;
         let counts = match text("SLURM_JOB_CPUS_PER_NODE")? {

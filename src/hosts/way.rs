@@ -173,8 +173,8 @@ pub fn reach(wanted: Wanted<'_>, cwd: &Path, env: impl Fn(&str) -> Option<OsStri
                 return Ok((Way::slurm(allocation, cwd), hosts));
             }
             None if asked => {
-                return Err(Error::usage("--engine slurm: this is no job of Slurm (SLURM_JOB_ID is not set)")
-                    .remedy("start it inside of sbatch or salloc"));
+                return Err(Error::usage("--engine slurm: this is not a job of Slurm (SLURM_JOB_ID is not set)")
+                    .remedy("start it inside sbatch or salloc"));
             }
             None => {}
         }
@@ -232,7 +232,7 @@ mod tests {
         let none = |_: &str| None;
         let way = |wanted| reach(wanted, cwd, none).map(|(way, _)| way);
         let asks = |engine: &'static str| Wanted { engine: Some(engine.as_ref()), ..Wanted::default() };
-        assert!(way(asks("slurm")).unwrap_err().to_string().contains("no job of Slurm"));
+        assert!(way(asks("slurm")).unwrap_err().to_string().contains("not a job of Slurm"));
         assert_eq!(way(asks("ssh")).unwrap(), Way::plain(cwd));
         let both = Wanted { ssh: Some("ssh -F x".as_ref()), ..asks("blaunch {host} sh -s") };
         assert!(way(both).unwrap_err().to_string().contains("another engine"));

@@ -90,7 +90,7 @@ pub fn advice(why: &Failed) -> String {
             "to delete as well: the same command with a larger --delete-limit, or with --delete-limit none"
         }
         Failed::NotDeleted { why: Withheld::Earlier, .. } => "to delete as well: the same command once more",
-        _ => "to delete all the same: the same command with --delete-limit none",
+        _ => "to delete anyway: the same command with --delete-limit none",
     }
     .to_owned()
 }
@@ -168,7 +168,7 @@ fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) 
         return Err(Error::usage(format!(
             "cannot count what would be deleted: rsync ended with code {code} ({meaning})"
         ))
-        .remedy("nothing was copied: start it again when that is mended")
+        .remedy("correct this and start again: nothing was copied")
         .exit(code));
     }
     let stay = stay(&config.options.meaning(), &figures);

@@ -14,7 +14,7 @@ use crate::rsync::options::{Class, Options, Setting, Verdict};
 /// How many options are left out, one after another, to find those that matter together.
 const TOGETHER: usize = 4;
 
-const NO_OPTION: &str = "no option is the reason; it is what the sources and DEST are, or how rsync is reached";
+const NO_OPTION: &str = "no option is the reason: it lies in the sources and DEST, or in the way rsync is reached";
 
 /// The explanation. `typed` is the rsync command that may do the job instead of multi-sync.
 pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
@@ -23,7 +23,7 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
         Ok(plan) => plan,
         Err(why) => {
             let text = as_typed(&why.to_string());
-            let remedy = why.advice().map_or(String::new(), |advice| format!("To have several: {advice}\n"));
+            let remedy = why.advice().map_or(String::new(), |advice| format!("For several rsyncs: {advice}\n"));
             return text.map(|text| text + &remedy + &options(&config.options)).ok_or(why);
         }
     };
@@ -32,7 +32,7 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
         Strategy::Plain(why) => {
             let ours = || format!("One rsync does it: {}\nWhy: {why}\n", shown(&plan.plain));
             text.push_str(&as_typed(why).unwrap_or_else(ours));
-            let _ = writeln!(text, "To have several: {}", way_to_several(config, why));
+            let _ = writeln!(text, "For several rsyncs: {}", way_to_several(config, why));
         }
         Strategy::Parallel => {
             let processes = config.processes;
@@ -48,7 +48,7 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
             let _ = match &plan.first_pass {
                 Ok(_) => writeln!(
                     text,
-                    "First pass: threads make what is new at the destination, then rsync looks at every entry."
+                    "First pass: threads create what is new at the destination, then rsync checks every entry."
                 ),
                 Err(why) => writeln!(text, "No first pass: {why}"),
             };
@@ -65,7 +65,7 @@ pub fn explain(config: &Config, typed: Option<&str>) -> Result<String> {
         );
     }
     for (source, kind) in &plan.missing {
-        let _ = writeln!(text, "Source {} cannot be had: {kind}", Printable::os(source));
+        let _ = writeln!(text, "Source {} cannot be found: {kind}", Printable::os(source));
     }
     let _ = writeln!(text, "rsync: {} ({})", plan.version, Printable::os(&config.program));
     text.push_str(&options(&config.options));

@@ -62,7 +62,7 @@ impl Opened {
 
     fn again(config: &Config, plan: &Plan, run: &Resumed) -> Result<Opened> {
         if plan.leaves_halves {
-            return Err(Error::usage("with these rsync options the next rsync would skip a file that is half written")
+            return Err(Error::usage("with these rsync options the next rsync would skip a half-written file")
                 .remedy("copy once without --update, --ignore-existing and --size-only"));
         }
         let lock = Lock::take(&run.dir)?;
@@ -214,8 +214,7 @@ impl Kept {
             && !run.interrupted
             && !config.dry_run
         {
-            let text =
-                "no list is kept: one rsync might come upon it where --buckets says; the same command tries again";
+            let text = "no list is kept, because one rsync might come across it in the directory of --buckets; the same command tries again";
             lines.push(text.into());
         }
         let removed = match (keeps || config.keep, self.resumed) {
@@ -283,15 +282,15 @@ impl Kept {
                     (false, false) => "",
                 };
                 let shown = Quoted(dir.as_os_str());
-                format!("what differs is listed in {shown}; the same command{needs} copies it")
+                format!("the differences are listed in {shown}; the same command{needs} copies them")
             }
             // Such a run cannot be resumed.
-            true if self.leaves_halves => "to try again what failed: the same command".to_owned(),
+            true if self.leaves_halves => "to retry what failed: the same command".to_owned(),
             false if self.leaves_halves => {
-                "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
+                "to continue: the same command, once without --update, --ignore-existing and --size-only".to_owned()
             }
-            true => format!("to try again what failed: {}", what_to_type(dir, true)),
-            false => format!("to go on: {}", what_to_type(dir, false)),
+            true => format!("to retry what failed: {}", what_to_type(dir, true)),
+            false => format!("to continue: {}", what_to_type(dir, false)),
         });
         lines
     }

@@ -42,16 +42,16 @@ pub fn set(typed: &Path, request: &Request, is_stopped: &dyn Fn() -> bool, tell:
     };
     match asked {
         Asking::Ended => Err(Error::usage(format!("the run in {shown} is not running"))
-            .remedy(format!("go on with it: {}", what_to_type(&dir, false)))),
+            .remedy(format!("resume it: {}", what_to_type(&dir, false)))),
         Asking::GivenUp => Err(Error::usage(format!("{silent}: nothing was changed"))
-            .remedy("see whether its process is stopped, or its directory cannot be read there")
+            .remedy("check whether its process is stopped, or its directory cannot be read there")
             .exit(code)),
-        Asking::Taken => Err(Error::usage(format!("{silent}: the run has taken the request, and may still do what was asked"))
-            .remedy("ask it with `multi-sync set` what is in force; if it does not answer, see whether somebody reads what it prints")
+        Asking::Taken => Err(Error::usage(format!("{silent}: the run has accepted the request, and may still carry it out"))
+            .remedy("ask for its settings with `multi-sync set`; if it does not answer, check whether anything reads what it prints")
             .exit(code)),
         Asking::Answered(answer) => {
             let answer: Answer = serde_json::from_value(answer)
-                .map_err(|cause| Error::usage("the answer of the run is not understood").because(cause))?;
+                .map_err(|cause| Error::usage("cannot understand the answer of the run").because(cause))?;
             match answer.refused {
                 Some(why) => {
                     let error = Error::usage(format!("the run refuses: {why}"));

@@ -33,7 +33,7 @@ pub(super) fn check_same(words: &[OsString], cwd: &Path, asked: &Asked, dir: &Pa
     if essence(words) == essence(&asked.words()) && cwd == asked.cwd() {
         return Ok(());
     }
-    Err(Error::usage(format!("the run in {} was begun with another description", Printable::path(dir)))
+    Err(Error::usage(format!("the run in {} was started with another description", Printable::path(dir)))
         .remedy("describe the job as it was then, or go on with `multi-sync resume`"))
 }
 

@@ -148,11 +148,11 @@ impl Figures {
         });
         vec![
             gauge("multi_sync_info", "The version of multi-sync that runs the job.", vec![(version, 1.0)]),
-            gauge("multi_sync_running", "Whether the run goes on.", one(Some(flag(self.ended.is_none())))),
+            gauge("multi_sync_running", "Whether the run is active.", one(Some(flag(self.ended.is_none())))),
             gauge("multi_sync_start_time_seconds", "When the run began.", one(Some(seconds(self.started)))),
             gauge(
                 "multi_sync_update_time_seconds",
-                "When these figures were made. While a run goes on they are a few seconds old.",
+                "When these figures were made. While a run is active they are a few seconds old.",
                 one(Some(seconds(SystemTime::now()))),
             ),
             gauge("multi_sync_end_time_seconds", "When the run ended.", one(self.ended.map(|(at, _)| seconds(at)))),
@@ -166,10 +166,10 @@ impl Figures {
                 "When a run of this source and destination last ended with code 0.",
                 one(self.last_success),
             ),
-            gauge("multi_sync_phase", "1 for what the run does now.", phases.collect()),
+            gauge("multi_sync_phase", "1 for what the run is doing now.", phases.collect()),
             gauge(
                 "multi_sync_scan_complete",
-                "Whether everything was found that is to be copied.",
+                "Whether everything that is to be copied was found.",
                 of(&|progress| Some(flag(progress.scanned))),
             ),
             gauge(
@@ -191,14 +191,14 @@ impl Figures {
             ),
             gauge(
                 "multi_sync_left_seconds",
-                "Time in which all will be copied if it goes on as now.",
+                "Time after which everything will be copied at the current speed.",
                 of(&|p| p.left.map(|left| left.as_secs_f64())),
             ),
             gauge("multi_sync_rsyncs", "Running rsyncs.", of(&|p| Some(p.running as f64))),
             gauge("multi_sync_waiting_buckets", "Buckets that wait for an rsync.", of(&|p| Some(p.waiting as f64))),
-            counter("multi_sync_failures_total", "Failures that were told.", one(Some(self.failures as f64))),
-            counter("multi_sync_retries_total", "Launches whose work was tried again.", one(Some(self.retries as f64))),
-            counter("multi_sync_launches_total", "rsyncs that have ended, by what came of them.", results.collect()),
+            counter("multi_sync_failures_total", "Failures that were reported.", one(Some(self.failures as f64))),
+            counter("multi_sync_retries_total", "Launches whose work was retried.", one(Some(self.retries as f64))),
+            counter("multi_sync_launches_total", "rsyncs that have ended, by outcome.", results.collect()),
             counter(
                 "multi_sync_moved_bytes_total",
                 "Bytes that rsyncs which have ended have transferred.",

@@ -41,7 +41,7 @@ impl Listener {
         bound.map_err(|cause| {
             Error::usage(format!("--metrics-listen: cannot listen at {address}"))
                 .because(cause)
-                .remedy("give an address of this machine and a port that nobody has; port 0 is any that is free")
+                .remedy("give an address of this machine and a port that is not in use; port 0 stands for any free one")
         })
     }
 

@@ -30,7 +30,7 @@ impl Textfile {
         }
         match path.symlink_metadata() {
             Ok(found) if !found.is_file() => {
-                return Err(Error::usage(format!("--metrics: {shown} is there, and is no file"))
+                return Err(Error::usage(format!("--metrics: {shown} exists, and is not a file"))
                     .remedy("give another name: the file is replaced each time"));
             }
             _ => {}

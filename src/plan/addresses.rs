@@ -124,7 +124,7 @@ pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<CheckedAddr
     let Some(first) = there.first().copied() else {
         let (said, code) = checked[0].refused.clone().unwrap_or_default();
         return Err(Error::usage(format!("no address of '{}' can be used: {said}", Printable::os(addresses.typed())))
-            .remedy("see what ssh or rsync says of each of them")
+            .remedy("try ssh or rsync with each of them, and see what it says")
             .exit(code.max(1)));
     };
     let differs = |at: usize, why: &str| {
@@ -140,7 +140,7 @@ pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<CheckedAddr
         && let Some(other) = there.iter().find(unknown)
     {
         if checked[*other].seen.listed.is_some() {
-            return Err(differs(*other, "give no shell that tells whether they lead to the same directory"));
+            return Err(differs(*other, "give no shell that could show whether they lead to the same directory"));
         }
         if let Some(other) = inquiry.who_does_not_see(first, &there)? {
             return Err(differs(other, "do not lead to the same directory"));

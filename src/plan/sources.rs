@@ -86,7 +86,7 @@ pub(super) fn refuse_directories(config: &Config, found: &Found) -> Result<()> {
         let typed: Vec<String> = config.options.argv().iter().map(|word| Quoted(word).to_string()).collect();
         let all = format!("{DEFAULT_RSYNC} {}", typed.join(" "));
         format!(
-            "the options given replace the default {DEFAULT_RSYNC}; was --rsync {} meant?",
+            "write --rsync {} if that is meant: the options given replace the default {DEFAULT_RSYNC}",
             Quoted(OsStr::new(all.trim_end()))
         )
     };

@@ -16,7 +16,7 @@ const SCHEMES: [&str; 12] = ["ssh", "sftp", "scp", "ftp", "ftps", "http", "https
 const TABLE: &[Row] = &[
     (&["REMOTE HOST IDENTIFICATION HAS CHANGED"], |at| {
         format!(
-            "find out why the host key of {0} is another one; then `ssh-keygen -R {0}` forgets the old one",
+            "find out why the host key of {0} has changed, then remove the old one with `ssh-keygen -R {0}`",
             at.host
         )
     }),
@@ -33,11 +33,11 @@ const TABLE: &[Row] = &[
         |at| format!("use an ssh key or an agent (`ssh-copy-id {}`): several rsyncs ask for no password", at.login),
     ),
     (&["@ERROR: auth failed"], |at| {
-        format!("write {}, and its password into --password-file=FILE among the rsync options", at.daemon("USER@"))
+        format!("write {}, and give the password with --password-file=FILE among the rsync options", at.daemon("USER@"))
     }),
     (&["Could not resolve hostname", "getaddrinfo: "], |at| match at.scheme() {
         Some(scheme) => {
-            format!("{scheme} is nothing that rsync knows: write [USER@]HOST:PATH or rsync://[USER@]HOST/MODULE/PATH")
+            format!("write [USER@]HOST:PATH or rsync://[USER@]HOST/MODULE/PATH: rsync does not know {scheme}")
         }
         None => format!("check the name {}", at.host),
     }),
@@ -57,8 +57,8 @@ const TABLE: &[Row] = &[
         ],
         |at| format!("check the network on the way to {}, and its firewall", at.host),
     ),
-    (&["@ERROR: Unknown module"], |at| format!("`rsync {}::` lists the modules there are", at.host)),
-    (&["@ERROR: access denied"], |at| format!("let this machine in: `hosts allow` of the module on {}", at.host)),
+    (&["@ERROR: Unknown module"], |at| format!("name one of the modules that `rsync {}::` lists", at.host)),
+    (&["@ERROR: access denied"], |at| format!("allow this machine in `hosts allow` of the module on {}", at.host)),
     (&["@ERROR: max connections"], |at| {
         format!("start fewer processes (-p), or raise `max connections` of the module on {}", at.host)
     }),
@@ -78,7 +78,7 @@ const TABLE: &[Row] = &[
         format!("install rsync on {}, or say where it is with --rsync-path=PATH among the rsync options", at.host)
     }),
     (&["No space left on device (28)", "Disk quota exceeded (122)"], |_| {
-        "make room at the destination; the same command copies what is missing".into()
+        "make room at the destination, and run the same command again: it copies what is missing".into()
     }),
     (&["Read-only file system (30)"], |_| "mount the file system of the destination so that it can be written".into()),
 ];
@@ -138,7 +138,7 @@ pub fn advice(said: &[String], code: u8, typed: &OsStr, far: &Target) -> Option<
             None => format!("create its parent directory on {host}, or add --mkpath to the rsync options"),
         });
     }
-    not_made("Permission denied (13)").then(|| format!("name a directory that the user may write on {host}"))
+    not_made("Permission denied (13)").then(|| format!("name a directory on {host} in which the user may write"))
 }
 
 #[cfg(test)]
@@ -159,15 +159,15 @@ mod tests {
             (
                 "nas::m/d",
                 "@ERROR: auth failed on module m",
-                "write USER@nas::MODULE/PATH, and its password into --password-file=FILE",
+                "write USER@nas::MODULE/PATH, and give the password with --password-file=FILE",
             ),
             ("nsa:/b", "ssh: Could not resolve hostname nsa: Name or service not known", "check the name nsa"),
             (
                 "ssh://nas/b",
                 "ssh: Could not resolve hostname ssh: Name or service not known",
-                "ssh:// is nothing that rsync knows: write [USER@]HOST:PATH",
+                "HOST/MODULE/PATH: rsync does not know ssh://",
             ),
-            ("s3:bucket/b", "ssh: Could not resolve hostname s3: Name or service not known", "s3: is nothing"),
+            ("s3:bucket/b", "ssh: Could not resolve hostname s3: Name or service not known", "rsync does not know s3:"),
             ("ssh:b", "ssh: Could not resolve hostname ssh: Name or service not known", "check the name ssh"),
             ("nas:/b", "ssh: connect to host nas port 22: Connection refused", "start sshd on nas"),
             (

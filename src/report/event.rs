@@ -203,7 +203,7 @@ impl fmt::Display for Withheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Withheld::Limit { limit: limit @ DeleteLimit::Percent(_), stay } => {
-                write!(f, "that is more than {limit} of what is there ({stay} stay)")
+                write!(f, "that is more than {limit} of the entries there ({stay} would stay)")
             }
             Withheld::Limit { limit, .. } => write!(f, "{limit} are allowed"),
             Withheld::Empty { source } => write!(f, "source {} is empty", Printable::os(source)),
@@ -211,7 +211,7 @@ impl fmt::Display for Withheld {
                 write!(f, "source {} is on {is}, and was on {was} in the last run", Printable::os(source))
             }
             Withheld::NotCounted { code } => {
-                write!(f, "the count is not complete: it ended with code {code} ({})", exit::meaning(*code))
+                write!(f, "the count is incomplete: it ended with code {code} ({})", exit::meaning(*code))
             }
             Withheld::Earlier => f.write_str("an earlier part of this run has copied without deleting"),
         }
@@ -390,13 +390,12 @@ impl fmt::Display for Failed {
             Failed::Name { name, what } => write!(f, "{} {what}", Printable::bytes(name)),
             Failed::NoDirectory { names, first } => write!(
                 f,
-                "{names} names were not copied, because the directory that holds them could not be made: the first is {}",
+                "{names} names were not copied, because the directory that holds them could not be created: the first is {}",
                 Printable::os(first)
             ),
             Failed::DestinationMoved { destination } => write!(
                 f,
-                "destination {} was renamed, replaced or unmounted while multi-sync ran: nothing more is written; \
-                 copy again when it is there",
+                "destination {} was renamed, replaced or unmounted while multi-sync ran: nothing more is written; copy again when it is back",
                 Printable::os(destination)
             ),
             Failed::SourceMoved { source } => write!(
@@ -407,16 +406,15 @@ impl fmt::Display for Failed {
             ),
             Failed::HalfWritten { code } => write!(
                 f,
-                "an rsync ended with code {code}, and is not retried: with these rsync options the next one would skip what is \
-                 half written"
+                "an rsync ended with code {code}, and is not retried: with these rsync options the next one would skip a half-written file"
             ),
             Failed::GivenUp { code, one_host } => {
                 let where_ = if *one_host { "too often" } else { "on two hosts, where others succeed," };
                 write!(f, "an rsync failed {where_} with code {code} ({})", exit::meaning(*code))
             }
             Failed::NoHost { waited } => write!(f, "no host could be used for {} s", waited.as_secs()),
-            Failed::Stopped => f.write_str("stopped as was asked for: not everything was copied"),
-            Failed::TimeEnds => f.write_str("the time for this run ends: not everything was copied"),
+            Failed::Stopped => f.write_str("stopped as requested: not everything was copied"),
+            Failed::TimeEnds => f.write_str("the time for this run has ended: not everything was copied"),
             Failed::TimeIsOver => f.write_str("the time of --stop-after is over: not everything was copied"),
             Failed::NothingDeleted { in_split_only } => f.write_str(match in_split_only {
                 false => "IO error encountered -- nothing is deleted",
@@ -434,7 +432,7 @@ impl fmt::Display for Failed {
                 }
             }
             Failed::LogLacks { cause } => {
-                write!(f, "cannot make a pipe for --log-file: {cause}: the log lacks what one launch does")
+                write!(f, "cannot make a pipe for --log-file: {cause}: the log lacks what one rsync does")
             }
         }
     }
@@ -454,17 +452,17 @@ impl fmt::Display for Note {
                     "an rsync that was stopped in a pause has ended with code {code} ({what}): its work is done again"
                 )
             }
-            Note::RetryFailed => f.write_str("what failed may work now: trying once more"),
+            Note::RetryFailed => f.write_str("some of the errors may be temporary: trying once more"),
             Note::Allocation { job, nodes, rsyncs, ends_at } => {
                 let count = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
                 let copy = if *nodes == 1 { "copies" } else { "copy" };
                 let (nodes, rsyncs) = (count(*nodes, "node", "nodes"), count(*rsyncs, "rsync", "rsyncs"));
-                write!(f, "job {job} of Slurm: {nodes} of it {copy}, with {rsyncs} at once")?;
+                write!(f, "Slurm job {job}: {nodes} {copy}, with {rsyncs} at once")?;
                 let shown = ends_at.and_then(|end| jiff::Timestamp::try_from(end).ok());
                 let shown = shown.map(|end| jiff::ZonedDateTime::new(end, jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string());
                 shown.map_or(Ok(()), |end| write!(f, ", until {end}"))
             }
-            Note::NoTimeLeft => f.write_str("what is left would not end in time: no more rsyncs are started"),
+            Note::NoTimeLeft => f.write_str("the rest would not finish in time: no more rsyncs are started"),
             Note::HostChecked { text, .. } => write!(f, "host {text}"),
             Note::AddressChecked { text, .. } => write!(f, "address {text}"),
             Note::OneAddress { address } => write!(f, "one rsync goes through one address: {address}"),
@@ -484,33 +482,32 @@ impl fmt::Display for Note {
                 write!(f, "the server refuses what several rsyncs need ({why}): one rsync does it all")
             }
             Note::NamesMeet { name } => {
-                write!(f, "{name} may be one name with another at the destination: one rsync does it all")
+                write!(f, "{name} may be the same name as another at the destination: one rsync does it all")
             }
             Note::Unrecorded { why } => {
-                write!(f, "the run cannot be resumed if it does not come to its end: {why}")
+                write!(f, "if this run does not finish, it cannot be resumed: {why}")
             }
             Note::CopiedAgain { text } | Note::Unwritten { text } | Note::Other(text) => f.write_str(text),
             Note::Unlisted { list, names } => write!(f, "{list}: {names} more names of this rsync are not listed"),
             Note::SourcesByPath => f.write_str(
-                "the rsync that is started must not look into /proc of this process: sources are found by their paths",
+                "the rsync that is started is not permitted to look into /proc of this process: it opens the sources by their paths",
             ),
             Note::SourceChanged { source } => write!(
                 f,
-                "the directory of source {} has changed while multi-sync ran: if another one was put in its place, what is here is of both, \
-                 and has to be copied again",
+                "the directory of source {} changed while multi-sync ran: if another directory took its place, the destination now has a mixture of both: copy it again",
                 Printable::os(source)
             ),
             Note::StallsUnseen => {
-                f.write_str("this system does not tell whether an rsync reads or writes: --stall ends none of those")
+                f.write_str("this system does not show whether an rsync reads or writes: --stall does not end such an rsync")
             }
-            Note::WaitsFor { stream } => write!(f, "waits for what comes from {stream}"),
+            Note::WaitsFor { stream } => write!(f, "waiting for input from {stream}"),
             Note::BandwidthStays => f.write_str(
-                "one rsync does it all: it keeps the bandwidth that it is started with, whatever the timetable says later",
+                "one rsync does it all, and keeps the bandwidth with which it was started, whatever the timetable says later",
             ),
-            Note::NotVerified => f.write_str("not verified: the copy did not come to its end"),
+            Note::NotVerified => f.write_str("not verified: the copy did not finish"),
             Note::CountsDeletions => f.write_str("counting what would be deleted"),
             Note::SourcesNotRemembered { why } => {
-                write!(f, "whether a source is on another file system than in the last run is not known: {why}")
+                write!(f, "it is unknown whether a source is on another file system than in the last run: {why}")
             }
         }
     }

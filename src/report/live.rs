@@ -124,7 +124,7 @@ impl Live {
     /// Lines for users: the whole run, then each launch, then what went wrong so far.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![super::progress::line(&self.progress)];
-        lines.extend(self.winds_down.then(|| "it ends when the running rsyncs have finished".to_owned()));
+        lines.extend(self.winds_down.then(|| "the run ends when the running rsyncs have finished".to_owned()));
         lines.extend(self.launches.iter().map(|launch| launch.line(usize::MAX)));
         let told = [
             (self.not_copied, "name was not copied so far", "names were not copied so far"),

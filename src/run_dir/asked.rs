@@ -100,10 +100,10 @@ impl Asked {
         let remedy = "name the directory of a run: --runs lists those below --buckets DIR";
         let text = super::read_plain(&path).map_err(|cause| Error::io("read", &path, cause).remedy(remedy).exit(1))?;
         let asked: Asked = serde_json::from_slice(&text).map_err(|cause| {
-            Error::usage(format!("{} is no plan of a run", Printable::path(&path))).because(cause).remedy(remedy)
+            Error::usage(format!("{} is not the plan of a run", Printable::path(&path))).because(cause).remedy(remedy)
         })?;
         if asked.version > VERSION {
-            return Err(Error::usage(format!("the run in {} was begun by a newer multi-sync", Printable::path(dir)))
+            return Err(Error::usage(format!("the run in {} was started by a newer multi-sync", Printable::path(dir)))
                 .remedy("resume it with that one"));
         }
         let is_whole = match &asked.sum {
@@ -112,8 +112,8 @@ impl Asked {
         };
         if !is_whole {
             let shown = Printable::path(&path);
-            return Err(Error::usage(format!("{shown} is damaged: its checksum is not that of what it says"))
-                .remedy("copy again with the command line that the run was begun with"));
+            return Err(Error::usage(format!("{shown} is damaged: its checksum does not match its content"))
+                .remedy("copy again with the command line with which the run was started"));
         }
         Ok(asked)
     }

@@ -96,7 +96,7 @@ pub fn find(typed: &Path) -> Result<PathBuf> {
                 "there is no run {shown}: no {shown}/{PLAN}, and nothing of that name in {}",
                 places.join(", ")
             ))
-            .remedy("--runs lists the runs; those of --buckets DIR are named by their path"))
+            .remedy("look for it with --runs; name a run below --buckets DIR by its path"))
         }
         ([], several) | (several, _) => {
             let names: Vec<String> = several.iter().map(|dir| Printable::path(dir).to_string()).collect();
@@ -122,11 +122,11 @@ pub fn refuse_others(dir: &Path) -> Result<()> {
     let shown = Printable::path(dir);
     if owner != own {
         return Err(Error::usage(format!("run directory {shown} belongs to user {owner}, and this is user {own}"))
-            .remedy("go on with a run as the user who began it; give --buckets a directory where what is created belongs to that user"));
+            .remedy("continue a run as the user who started it; give --buckets a directory in which new files belong to that user"));
     }
     if found.mode() & OTHERS_WRITE != 0 {
-        return Err(Error::usage(format!("others may write in run directory {shown}, and say there what is run"))
-            .remedy("look whether its plan.json is yours, then `chmod go-w` it; give --buckets a directory on a file system that keeps modes"));
+        return Err(Error::usage(format!("others may write in run directory {shown}, and so decide what is run"))
+            .remedy("check that its plan.json is yours, then `chmod go-w` the directory; give --buckets a directory on a file system that keeps modes"));
     }
     Ok(())
 }

@@ -203,7 +203,7 @@ impl Read {
                 && version > VERSION
             {
                 return Err(Error::usage(format!(
-                    "the run in {} was begun by a newer multi-sync",
+                    "the run in {} was started by a newer multi-sync",
                     Printable::path(dir)
                 ))
                 .remedy("resume it with that one"));

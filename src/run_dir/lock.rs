@@ -185,7 +185,7 @@ fn cannot(path: &Path, cause: io::Error) -> Error {
 fn busy(dir: &Path, words: Option<Vec<u8>>) -> Error {
     let who = match words.and_then(|words| Holder::read(&words)) {
         Some(holder) if holder.is_gone() => {
-            format!("what process {} on {} left when it was killed still", holder.pid, holder.host)
+            format!("what process {} on {} left behind when it was killed still", holder.pid, holder.host)
         }
         Some(Holder { host, pid, .. }) => format!("process {pid} on {host}"),
         None => "another process".to_owned(),
@@ -202,10 +202,10 @@ fn is_held_otherwise(words: &[u8]) -> bool {
 
 fn ended(dir: &Path) -> Error {
     Error::usage(format!(
-        "the run in {} has come to its end meanwhile, and its directory was removed",
+        "the run in {} has ended in the meantime, and its directory was removed",
         Printable::path(dir)
     ))
-    .remedy("nothing is left to be done; multi-sync runs lists those that are left")
+    .remedy("list the remaining runs with multi-sync runs: for this one, nothing is left to do")
 }
 
 /// The start time of a running process; `None` also if it is not visible.

@@ -66,7 +66,7 @@ fn last_written(dir: &Path) -> Option<SystemTime> {
 pub fn forget(dir: &Path) -> Result<()> {
     let plan = dir.join(PLAN);
     if !plan.is_file() || fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink()) {
-        return Err(Error::usage(format!("{} is no run directory", Printable::path(dir)))
+        return Err(Error::usage(format!("{} is not a run directory", Printable::path(dir)))
             .remedy("name the directory of a run: --runs lists them"));
     }
     remove(dir)

@@ -199,7 +199,7 @@ fn global() -> Result<Gitignore> {
         Ok(None) | Err(Errno::ACCESS) => Ok(Gitignore::empty()),
         Ok(Some((rules, None))) => Ok(rules),
         Ok(Some((_, Some(errno)))) | Err(errno) => {
-            Err(Error::io(READ_RULES, &path, errno).remedy("mend it, or leave out --gitignore"))
+            Err(Error::io(READ_RULES, &path, errno).remedy("correct it, or leave out --gitignore"))
         }
     }
 }

@@ -195,7 +195,7 @@ impl Scheduler {
                         self.note(Note::NamesMeet { name });
                     }
                     return Decision::One(
-                        "names of the source differ in case only, or in the form of a letter, and may be one name at the destination",
+                        "names in the source differ only in case, or in the form of a letter, and may be the same name at the destination",
                     );
                 }
             }
@@ -205,19 +205,23 @@ impl Scheduler {
             return Decision::Several;
         }
         if self.keeps() {
-            return Decision::One("something cannot be read, and one rsync knows what it may still delete");
+            return Decision::One(
+                "something cannot be read, and only a single rsync knows what it may then still delete",
+            );
         }
         if self.policy.prints && self.policy.unlocks && self.spine.locked {
             return Decision::One("directories without u+rwx would be printed with other modes");
         }
         if self.bandwidth.is_some() && self.queue.is_nearly_one() {
-            return Decision::One("one part is nearly all of it, and the bandwidth limit is for all together");
+            return Decision::One(
+                "one part is nearly the whole tree, and the bandwidth limit is for all rsyncs together",
+            );
         }
         let all = self.queue.take(self.steering.most, self.policy.room, u32::MAX, false);
         let one = self.queue.is_empty();
         all.into_iter().for_each(|bucket| self.queue.push(bucket));
         if one && !(self.policy.makes_much && self.spine.len() > 0 && self.queue.is_worth_two()) {
-            Decision::One("it is too small for several rsyncs")
+            Decision::One("the tree is too small for several rsyncs")
         } else {
             Decision::Several
         }

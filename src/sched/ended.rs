@@ -296,7 +296,7 @@ impl Scheduler {
         if self.one_waits {
             return;
         }
-        const WHY: &str = "there is no room for all before what is too much is deleted";
+        const WHY: &str = "there is not enough room for everything until extraneous entries are deleted";
         self.commands.push(Command::OneRsync(WHY.to_owned()));
         self.one_rsync = Some(WHY.to_owned());
         self.note(Note::OneRsyncForTheRest { why: WHY.to_owned() });

@@ -62,7 +62,7 @@ impl Change {
     pub fn read(request: &Request) -> Result<Change> {
         if request.v != VERSION {
             return Err(Error::usage(format!("a request of version {}, and {VERSION} is known here", request.v))
-                .remedy("use the multi-sync that the run was begun with"));
+                .remedy("use the version of multi-sync with which the run was started"));
         }
         let about = |option: &str, error: Error| {
             let advice = error.advice().map(str::to_owned);
@@ -70,7 +70,7 @@ impl Change {
             advice.into_iter().fold(named, Error::remedy)
         };
         let processes = request.processes.as_ref().map(|count| {
-            let wrong = |error: Error| error.remedy("write a whole number from 1; --pause is for none");
+            let wrong = |error: Error| error.remedy("write a whole number from 1; to have none, use --pause");
             parse_count(count.as_ref()).map_err(|error| about("--processes", wrong(error)))
         });
         let bandwidth = request.bwlimit.as_ref().map(|rate| {
@@ -84,9 +84,7 @@ impl Change {
             text => Timetable::of_this_machine(text).map(Some).map_err(|error| about("--schedule", error)),
         });
         if request.stop && request.pause == Some(true) {
-            return Err(
-                Error::usage("--pause and --stop: what pauses does not come to its end").remedy("give one of them")
-            );
+            return Err(Error::usage("--pause and --stop: a paused run does not end").remedy("give one of them"));
         }
         Ok(Change {
             processes: processes.transpose()?,

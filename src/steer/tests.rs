@@ -36,11 +36,11 @@ fn what_is_asked_for_holds_and_is_told_once() {
     let mut steering = steering(None);
     let now = "2026-11-29T10:00:00Z";
     assert_eq!(look(&mut steering, now), [""; 0]);
-    assert_eq!(ask(&mut steering, now, processes(2)), ["2 rsyncs at once from now on, as was asked for"]);
+    assert_eq!(ask(&mut steering, now, processes(2)), ["2 rsyncs at once from now on, as requested"]);
     assert_eq!(ask(&mut steering, now, processes(2)), [""; 0]);
     assert_eq!(look(&mut steering, "2027-01-01T00:00:00Z"), [""; 0]);
     let limit = Change { bandwidth: Some(NonZero::new(2048)), ..Change::default() };
-    let told = "bandwidth of all rsyncs that start from now on: 2.0 MiB/s, as was asked for";
+    let told = "bandwidth of all rsyncs that start from now on: 2.0 MiB/s, as requested";
     assert_eq!(ask(&mut steering, now, limit), [told]);
     let none = Change { bandwidth: Some(None), ..Change::default() };
     assert!(ask(&mut steering, now, none)[0].contains("no limit"));
@@ -60,16 +60,16 @@ fn the_timetable_takes_over_when_it_changes_next() {
     assert_eq!((steering.wanted().processes, steering.wanted().bandwidth), (count(16), None));
     assert_eq!(look(&mut steering, "2026-11-28T00:00:00Z")[1..], ["paused: the timetable says so"]);
     // A request to continue holds until the next change; a requested pause stays.
-    assert_eq!(ask(&mut steering, "2026-11-28T10:00:00Z", pause(false)), ["goes on after a pause"]);
+    assert_eq!(ask(&mut steering, "2026-11-28T10:00:00Z", pause(false)), ["continues after a pause"]);
     assert_eq!(ask(&mut steering, "2026-11-28T11:00:00Z", pause(true)).len(), 1);
     look(&mut steering, "2026-11-29T00:00:00Z");
     assert_eq!(steering.wanted().paused, [Why::Request]);
-    assert_eq!(ask(&mut steering, "2026-11-29T01:00:00Z", pause(false)), ["goes on after a pause"]);
+    assert_eq!(ask(&mut steering, "2026-11-29T01:00:00Z", pause(false)), ["continues after a pause"]);
     assert_eq!(look(&mut steering, "2026-12-05T00:00:00Z").last().unwrap(), "paused: the timetable says so");
     // The clock was set back.
     assert_eq!(look(&mut steering, &friday("10:00")).len(), 3);
     let without = Change { timetable: Some(None), ..Change::default() };
-    assert_eq!(ask(&mut steering, &friday("10:00"), without)[0], "8 rsyncs at once from now on, as was asked for");
+    assert_eq!(ask(&mut steering, &friday("10:00"), without)[0], "8 rsyncs at once from now on, as requested");
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Throttles {
         let band = Band::parse(text, 1e6, |high| high * USUAL_PART);
         self.load = Some(band.ok_or_else(|| {
             Error::usage(format!("--max-load: not a load: '{text}'"))
-                .remedy("write the load at which the run pauses, and a lower one at which it goes on: 8 or 8:6")
+                .remedy("write the load at which the run pauses, and a lower one at which it continues: 8 or 8:6")
         })?);
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Throttles {
         let band = Band::parse(text, 100.0, |high| (high - USUAL_GAP).max(high / 2.0));
         self.full = Some(band.ok_or_else(|| {
             Error::usage(format!("--max-dest-full: not a percentage: '{text}'"))
-                .remedy("write how full DEST is when the run pauses, and when it goes on: 90 or 90:80")
+                .remedy("write how full DEST is when the run pauses, and when it continues: 90 or 90:80")
         })?);
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Throttles {
     pub fn set_pressure(&mut self, text: &str) -> Result<()> {
         let wrong = |part: &str| {
             Error::usage(format!("--max-pressure: not a pressure: '{part}'"))
-                .remedy("write cpu, io or memory and the percentage of time at which the run pauses, and goes on: io=40 or io=40:20,cpu=80")
+                .remedy("write cpu, io or memory and the percentages of time at which the run pauses and continues: io=40 or io=40:20,cpu=80")
         };
         self.pressure.clear();
         for part in text.split(',') {
@@ -180,7 +180,8 @@ impl Throttles {
     /// It does not report one of them.
     pub fn check(&self) -> Result<()> {
         let unread = |name: &str, path: &str| {
-            Error::usage(format!("{name}: this system does not tell it in {path}")).remedy(format!("leave {name} out"))
+            Error::usage(format!("{name}: this system does not report it in {path}"))
+                .remedy(format!("leave {name} out"))
         };
         if self.load.is_some() && load().is_none() {
             return Err(unread("--max-load", LOAD));

@@ -20,7 +20,7 @@ pub fn at(text: &str, now: SystemTime) -> Result<SystemTime> {
     let since = Duration::from_secs(found.as_second().try_into().unwrap_or(0));
     let end = SystemTime::UNIX_EPOCH + since;
     if end <= now {
-        return Err(Error::usage(format!("this time is over: {text}")).remedy("give one that is to come"));
+        return Err(Error::usage(format!("this time is in the past: {text}")).remedy("give a time in the future"));
     }
     Ok(end)
 }
@@ -99,6 +99,6 @@ mod tests {
         ] {
             assert_eq!(seconds(text), expected, "{text}");
         }
-        assert!(at("@5", SystemTime::now()).unwrap_err().to_string().contains("is over"));
+        assert!(at("@5", SystemTime::now()).unwrap_err().to_string().contains("is in the past"));
     }
 }

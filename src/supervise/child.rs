@@ -98,13 +98,15 @@ pub(super) fn spawn(
 fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
     if let Err(errno) = rustix::fs::access(&invocation.cwd, rustix::fs::Access::EXEC_OK) {
         return Error::io("enter", &invocation.cwd, errno)
-            .remedy("what is in it was not copied: run it again when it is there")
+            .remedy("run it again when this directory is back: what is in it was not copied")
             .exit(EXIT_PARTIAL);
     }
     let error = Error::usage(format!("cannot start {}", Printable::os(&invocation.program)));
     match cause.kind() {
         io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
-        io::ErrorKind::PermissionDenied => error.remedy("put the folder of an rsync that may be run first in PATH"),
+        io::ErrorKind::PermissionDenied => {
+            error.remedy("put the folder of an rsync that you may execute first in PATH")
+        }
         _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
             error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(EXIT_IPC)
         }

@@ -179,7 +179,7 @@ pub fn run(
     let (options, left_out) = options(&config.options)?;
     let connection = config.options.connection_options();
     let site = Site::make(&config.destination, &connection, &config.cwd, stopper)
-        .map_err(|error| error.remedy("make DEST before a trial, or leave out --trial-seconds"))?;
+        .map_err(|error| error.remedy("create DEST before a trial, or leave out --trial-seconds"))?;
     let done = copy(config, &options, bwlimit, sample, time, &site, stopper);
     // The folder is removed even after a failure, and an error in this is reported.
     let closed = site.close();

@@ -55,7 +55,7 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
     if !meaning.devices {
         say(kinds.devices, "devices", "are not copied", "-D, which is in -a");
     } else if superuser != Some(true) {
-        let becomes = unless("cannot be made by who writes at the destination");
+        let becomes = unless("cannot be created by the user who writes at the destination");
         say(kinds.devices, "devices", &becomes, "root there, or --fake-super");
     }
     if !meaning.specials {
@@ -65,7 +65,7 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
         say(figures.hard_links.names, "names of files with hard links", "become files of their own", "-H");
     }
     if !meaning.sparse {
-        say(figures.sparse.files, "files with holes (or compressed)", "take their whole length", "-S");
+        say(figures.sparse.files, "files with holes (or compressed)", "take up their whole length", "-S");
     }
     if !meaning.times {
         say(
@@ -79,7 +79,7 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
         say(
             kinds.files + kinds.directories,
             "files and directories",
-            "get the modes that are usual there",
+            "get the default modes of the destination",
             "-p, which is in -a",
         );
     }
@@ -88,11 +88,11 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
         say(
             foreign,
             "entries of other owners",
-            "belong to who writes at the destination",
+            "will belong to the user who writes at the destination",
             "-o as root, which is in -a",
         );
     } else if superuser != Some(true) {
-        let becomes = unless("belong to who writes at the destination");
+        let becomes = unless("will belong to the user who writes at the destination");
         say(foreign, "entries of other owners", &becomes, "root there, or --fake-super");
     }
     if !meaning.group {
@@ -100,7 +100,7 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
         say(
             if groups > 1 { kinds.total() } else { 0 },
             "entries of several groups",
-            "get the group of who writes",
+            "get the group of the user who writes",
             "-g, which is in -a",
         );
     }
@@ -111,7 +111,7 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
     say(
         attribute(&[FOREIGN_ACL]),
         "NFSv4 or SMB ACLs",
-        "are lost: rsync knows POSIX ACLs only",
+        "are lost: rsync knows only POSIX ACLs",
         "a tool of the file system",
     );
     if !meaning.xattrs {
@@ -120,12 +120,12 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
         say(
             attribute(&[SELINUX]),
             "SELinux labels",
-            "are those that are usual there",
+            "become the default labels of the destination",
             "-X as root, or restorecon there",
         );
         say(attribute(&[TRUSTED]), "trusted attributes", "are lost", "-X as root");
     } else if superuser != Some(true) {
-        let becomes = unless("are lost for who writes at the destination");
+        let becomes = unless("are lost, because of the user who writes at the destination");
         say(attribute(&[CAPABILITIES, SELINUX, TRUSTED]), "attributes of the system", &becomes, "root on both sides");
     }
     losses

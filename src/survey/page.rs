@@ -57,7 +57,7 @@ fn body(report: &Report, charts: &[(String, Chart)]) -> String {
     head(&mut page, report);
     section(&mut page, "What these options would not carry over");
     if report.losses.is_empty() {
-        page.push_str("<p>Nothing that was seen.</p>\n");
+        page.push_str("<p>Nothing that was found.</p>\n");
     } else {
         let rows = report
             .losses

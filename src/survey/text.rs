@@ -111,7 +111,7 @@ pub(super) fn divided(text: &mut String, report: &Report) {
     if report.filtered {
         line(
             text,
-            "  filter rules: what they exclude for certain by its name or path is left out here, all else is counted",
+            "  filter rules: what they certainly exclude by name or path is left out here, everything else is counted",
         );
     }
     if report.gitignore {
@@ -126,7 +126,7 @@ pub(super) fn trial(text: &mut String, report: &Report) {
         }
         return;
     };
-    text.push_str("\nTrial at the destination (a sample into an empty folder, which is gone)\n");
+    text.push_str("\nTrial at the destination (a sample, copied into an empty folder that was removed again)\n");
     let what = format!("{} entries, {}, by {} launches", grouped(trial.entries), human(trial.bytes), trial.launches);
     line(text, format!("  {what} in {}, {} at once", duration(trial.seconds), trial.processes));
     match &trial.estimate {
@@ -140,7 +140,7 @@ pub(super) fn trial(text: &mut String, report: &Report) {
                 ),
             );
         }
-        None => line(text, "  too few launches came to their end for an estimate: give --trial-seconds more"),
+        None => line(text, "  too few launches finished for an estimate: give --trial-seconds more"),
     }
     if trial.with_errors > 0 {
         line(text, format!("  {} launches could not copy all of their names", trial.with_errors));

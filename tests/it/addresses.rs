@@ -127,7 +127,7 @@ fn what_does_not_lead_to_one_directory_is_refused() {
     let other = "lab24 and lab25 do not lead to the same directory";
     refused(&["{lab24,lab25}:s/", "D"], other);
     refused(&["src/", "{lab24,lab25}:new/x"], other);
-    refused(&["--rsync-path=/usr/bin/rsync", "src/", "lab{24,25}:s/"], "give no shell that tells");
+    refused(&["--rsync-path=/usr/bin/rsync", "src/", "lab{24,25}:s/"], "give no shell that could show");
     refused(&["{gone1,gone2}:s/", "D"], "no address of '{gone1,gone2}:s/' can be used: code 255");
     refused(&["{lab24,lab25}:s/", ":t/", "D"], "there are other sources");
     refused(&["{lab24,lab25}:s/", "lab24:D"], "both on other machines");

@@ -58,12 +58,12 @@ fn a_copy_is_submitted_and_watched_until_its_end() {
     let ran = run_within(submits, SOON).expect_code(0);
     expect_same(&work, &ran);
     let said = ran.stderr_text();
-    for part in ["submitted as job 1 of Slurm", "the nodes have to see it", "the run ended with code 0"] {
+    for part in ["submitted as job 1 of Slurm", "unless the nodes see it", "the run ended with code 0"] {
         assert!(said.contains(part), "{part}: {}", ran.report());
     }
     let dir = only_run(&work.join(runs));
     let printed = fs::read_to_string(dir.join("job.out")).unwrap();
-    assert!(printed.contains("job 1 of Slurm: 1 node of it copies, with 2 rsyncs at once"), "{printed}");
+    assert!(printed.contains("Slurm job 1: 1 node copies, with 2 rsyncs at once"), "{printed}");
     assert_eq!(slurm.ask("scontrol", &["show", "job", "1"]).matches("Comment=a # b").count(), 1, "it is the user's");
     // The result is also available later.
     let mut follows = login(&slurm, &work, &["status", "--follow"]);
@@ -99,16 +99,16 @@ fn what_cannot_be_submitted_is_refused_and_leaves_nothing() {
         assert!(!work.join("D").exists() && !work.join("src/runs").exists());
     };
     let run = ["--submit", "-b", "runs"];
-    refused(&run, "sbatch has not taken the job: sbatch: error: invalid partition specified: x", &copy);
+    refused(&run, "sbatch did not accept the job: sbatch: error: invalid partition specified: x", &copy);
     refused(&["--submit"], "without --buckets DIR", &copy);
     refused(&["--nodes", "2"], "--nodes without --submit", &copy);
     refused(&["--follow"], "--follow without --status", &copy);
     for (more, said) in [
         (&["--nodes", "0"][..], "--nodes"),
         (&["--time", "soon"], "not a time limit"),
-        (&["--partition", "a b"], "no name of a partition"),
+        (&["--partition", "a b"], "not the name of a partition"),
         (&["--sbatch", "--array=1-9"], "--array"),
-        (&["--sbatch", "job.sh"], "no option of sbatch"),
+        (&["--sbatch", "job.sh"], "not an option of sbatch"),
         (&["--hosts", "h"], "the nodes of the job copy"),
         (&["--engine", "slurm"], "the nodes of the job copy"),
         (&["--end-in", "5m"], "--time"),
@@ -129,7 +129,7 @@ fn what_cannot_be_submitted_is_refused_and_leaves_nothing() {
     refused(&["--submit", "-b", "/dev/shm"], "no other machine can see it", &copy);
     let mut inside = multi_sync(&work);
     inside.env("SLURM_JOB_ID", "17").args(run).args(copy);
-    assert!(run_within(inside, SOON).expect_code(1).stderr_text().contains("job 17 of Slurm already"));
+    assert!(run_within(inside, SOON).expect_code(1).stderr_text().contains("already job 17 of Slurm"));
     let mut nowhere = multi_sync(&work);
     nowhere.env_remove("SLURM_JOB_ID").env("PATH", work.join("runs")).args(run).args(copy);
     assert!(run_within(nowhere, SOON).expect_code(1).stderr_text().contains("there is no Slurm here"));
@@ -147,7 +147,7 @@ fn a_job_that_sbatch_does_not_name_keeps_its_directory() {
     let ran = run_within(submits, SOON).expect_code(1);
     let dir = only_run(&work.join("runs"));
     let said = ran.stderr_text();
-    assert!(said.contains("has named no job: the job is taken"), "{}", ran.report());
+    assert!(said.contains("did not name a job: the job is taken"), "{}", ran.report());
     assert!(
         said.contains(dir.file_name().unwrap().to_str().unwrap()) && dir.join("job.sh").exists(),
         "{}",
@@ -225,7 +225,7 @@ fn a_copy_that_takes_several_limits_needs_no_hand() {
     run(sh(&work, "diff -r src D")).expect_code(0);
     let dir = only_run(&work.join("runs"));
     let printed = fs::read_to_string(dir.join("job.out")).unwrap();
-    let parts = printed.matches("has job 1 queued again").count();
+    let parts = printed.matches("asking Slurm to queue job 1 again").count();
     assert!(parts >= 2, "{parts} {printed}");
     // Each bucket was copied once.
     let journal = fs::read_to_string(dir.join("journal.jsonl")).unwrap();
@@ -256,7 +256,7 @@ fn who_watches_may_go_and_come_back() {
     let mut twice = login(&slurm, &work, &["resume", "--submit"]);
     twice.arg(&dir);
     let twice = run_within(twice, SOON).expect_code(1);
-    assert!(twice.stderr_text().contains("job 1 goes on"), "{}", twice.report());
+    assert!(twice.stderr_text().contains("job 1 is still working on the run"), "{}", twice.report());
     // An administrator queues the job again, and it is followed until its end.
     let mut follows = login(&slurm, &work, &["status", "--follow"]);
     follows.arg(&dir);
@@ -281,7 +281,7 @@ fn a_submitted_job_that_is_cancelled_is_gone_on_with_in_another() {
     slurm.ask("scancel", &["1"]);
     let ran = watching.finish(SOON).expect_code(20);
     let dir = only_run(&work.join("runs"));
-    let go_on = format!("to go on: multi-sync resume --submit {}", dir.display());
+    let go_on = format!("to continue: multi-sync resume --submit {}", dir.display());
     assert!(ran.stderr_text().contains(&go_on) && ran.stderr_text().contains("CANCELLED"), "{}", ran.report());
     assert!(temporary_files(&work.join("D")).is_empty(), "{}", ran.report());
     let mut again = login(&slurm, &work, &["resume", "--submit"]);
@@ -352,8 +352,8 @@ fn the_examples_of_the_documentation_do_what_it_says() {
         command
     };
     for (heading, nodes) in [
-        ("A partition for data transfer, 24 hours, no ssh", "4 nodes of it copy, with 8 rsyncs"),
-        ("Evacuation of a file system with 8 nodes", "8 nodes of it copy, with 16 rsyncs"),
+        ("A partition for data transfer, 24 hours, no ssh", "4 nodes copy, with 8 rsyncs"),
+        ("Evacuation of a file system with 8 nodes", "8 nodes copy, with 16 rsyncs"),
     ] {
         let ran = run_within(shell(&in_place(example(heading))), LONG).expect_code(0);
         expect_same(&work, &ran);
@@ -407,12 +407,15 @@ fn a_job_in_which_nothing_comes_to_its_end_is_not_queued_again_for_ever() {
     let others = only_run(&work.join("runs"));
     fs::write(others.join("job.id"), "16\n").unwrap();
     let first = part("1", 30);
-    assert!(!first.stderr_text().contains("going on with") && first.stderr_text().contains("has job 17 queued again"));
+    assert!(
+        !first.stderr_text().contains("continuing the run in")
+            && first.stderr_text().contains("asking Slurm to queue job 17 again")
+    );
     let second = part("2", 30);
-    assert!(second.stderr_text().contains("going on with"), "{}", second.report());
-    assert!(second.stderr_text().contains("has job 17 queued again"), "{}", second.report());
+    assert!(second.stderr_text().contains("continuing the run in"), "{}", second.report());
+    assert!(second.stderr_text().contains("asking Slurm to queue job 17 again"), "{}", second.report());
     let third = part("3", 30);
     assert!(third.stderr_text().contains("job 17 is not queued again: 2 times in a row"), "{}", third.report());
-    assert!(other.stderr_text().contains("has job 17 queued again"));
+    assert!(other.stderr_text().contains("asking Slurm to queue job 17 again"));
     assert_eq!(fs::read_dir(work.join("runs")).unwrap().count(), 2);
 }

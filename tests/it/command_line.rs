@@ -180,22 +180,22 @@ fn explain_says_who_would_do_it_and_touches_nothing() {
             &[
                 "as it was typed: rsync -aK src/ dst",
                 "Why: --keep-dirlinks",
-                "several: leave out -K\n",
+                "For several rsyncs: leave out -K\n",
                 "-K): one rsync does it all",
             ],
         ),
         (
             &["explain", "-p", "4", "rsync", "-rlb", "-A", "--chmod=go-w", "--no-p", "-y", "src/", "dst"],
-            &["several: leave out "],
+            &["For several rsyncs: leave out "],
         ),
         (
             &["explain", "rsync", "-aK", "-m", "src/", "dst"],
-            &["several: ask for more processes, such as -p 4; then: leave out -K and -m\n"],
+            &["For several rsyncs: ask for more processes, such as -p 4; then: leave out -K and -m\n"],
         ),
         (&["explain", "-p", "4", "rsync", "-a", "src/docs/1", "dst"], &["a single file", "no option is the reason"]),
         (
             &["explain", "-p", "4", "rsync", "-ay", "--no-p", "src/", "dst"],
-            &["several: leave out -y, leave out --no-perms, or add -p\n"],
+            &["For several rsyncs: leave out -y, leave out --no-perms, or add -p\n"],
         ),
         (&["explain", "rsync", "--version"], &["as it was typed: rsync --version"]),
         (

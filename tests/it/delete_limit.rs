@@ -74,7 +74,7 @@ fn told(ran: &Run) -> Option<(u64, bool)> {
     let text = ran.stderr_text();
     let line = text.lines().find_map(|line| line.strip_prefix("multi-sync: nothing is deleted: "))?;
     let count = line.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    Some((count, !line.contains("the count is not complete")))
+    Some((count, !line.contains("the count is incomplete")))
 }
 
 /// What is wrong with the answer to a case.
@@ -330,7 +330,7 @@ fn a_count_that_is_not_complete_allows_nothing() {
     let mut command = limited(&work, "100", &[]);
     fake_rsync(&mut command, &work, "case \" $* \" in *' -n '*d4*) REAL \"$@\"; exit 23 ;; esac; exec REAL \"$@\"");
     let ran = run(command).expect_code(25);
-    assert!(ran.stderr_text().contains("the count is not complete"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("the count is incomplete"), "{}", ran.report());
     assert_eq!(count(&work), 67 + EXTRA as usize);
 }
 
@@ -357,7 +357,7 @@ fn a_limit_that_limits_nothing_is_refused() {
         (&["--delete-limit", "5", "-d", "-r", "-a --delete", "s/", "d"], "--dry-run"),
         (&["--delete-limit", "5", "--verify-only", "-r", "-a --delete", "s/", "d"], "--verify-only"),
         (&["--delete-limit", "5", "rsync", "-a", "s/", "d"], "without --delete"),
-        (&["--delete-limit", "5", "rsync", "--version"], "--delete-limit cannot be had"),
+        (&["--delete-limit", "5", "rsync", "--version"], "--delete-limit cannot be used with this rsync command"),
         (&["--delete-limit", "5", "--resume", "x"], "--delete-limit cannot be given"),
     ] {
         let mut command = multi_sync(&work);

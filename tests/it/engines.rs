@@ -43,7 +43,7 @@ fn the_nodes_of_a_job_copy_and_take_a_step_for_each_slot() {
     let ran = run_within(copies, SOON).expect_code(0);
     expect_same(&work, &ran);
     let said = ran.stderr_text();
-    assert!(said.contains("of Slurm: 3 nodes of it copy, with 6 rsyncs at once"), "{}", ran.report());
+    assert!(said.contains("Slurm job 1: 3 nodes copy, with 6 rsyncs at once"), "{}", ran.report());
     for node in ["n1", "n2", "n3"] {
         assert!(told(&ran, node).contains(&format!("{CPUS} slots")), "{}", ran.report());
         assert!(!told(&ran, node).contains(" 0 buckets"), "{}", ran.report());
@@ -103,12 +103,12 @@ fn a_job_that_is_cancelled_can_be_resumed_in_another() {
     slurm.ask("scancel", &[&job]);
     wait("the end of the job", &|| slurm.ask("squeue", &["-h", "-o", "%i"]).is_empty());
     assert!(temporary_files(&work.join("D")).is_empty(), "{:?} {}", temporary_files(&work.join("D")), out());
-    assert!(out().contains("to go on"), "{}", out());
+    assert!(out().contains("to continue"), "{}", out());
     let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
     let mut resumed = multi_sync(&work);
     resumed.arg("--resume").arg(&dir).arg("--stats");
     let ran = run_within(slurm.allocated(2, &resumed), SOON).expect_code(0);
-    assert!(ran.stderr_text().contains("2 nodes of it copy"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("2 nodes copy"), "{}", ran.report());
     expect_slow_tree(&work, &ran);
 }
 
@@ -123,8 +123,8 @@ fn a_run_ends_in_time_and_can_be_resumed() {
     let began = std::time::Instant::now();
     let ran = run_within(copies, SOON).expect_code(30);
     assert!(began.elapsed() < Duration::from_secs(10), "{}", ran.report());
-    assert!(ran.stderr_text().contains("the time for this run ends"), "{}", ran.report());
-    assert!(ran.stderr_text().contains("to go on"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("the time for this run has ended"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("to continue"), "{}", ran.report());
     assert!(temporary_files(&work.join("D")).is_empty(), "{}", ran.report());
     let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
     let mut resumed = multi_sync(&work);
@@ -340,7 +340,7 @@ fn what_is_no_way_to_a_host_is_refused() {
     let work = Work::new();
     tree(&work, 20);
     for (words, said) in [
-        (&["--engine", "slurm", "src/", "D"][..], "no job of Slurm"),
+        (&["--engine", "slurm", "src/", "D"][..], "not a job of Slurm"),
         (&["src/", "D"], "needs hosts"),
         (&["--engine", "rsh host", "--hosts", "a", "src/", "D"], "no place for the host"),
         (&["--engine", "no-such-program {host}", "--hosts", "a", "src/", "D"], "none of the hosts can be used"),

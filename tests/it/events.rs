@@ -134,7 +134,7 @@ fn a_run_that_is_interrupted_and_goes_on() {
     let end = summary(&lines);
     assert_eq!((code(end), &end["interrupted"]), (20, &json!(true)));
     let advice = end["advice"].as_array().unwrap().last().unwrap().as_str().unwrap();
-    assert!(advice.starts_with("to go on: "), "{advice}");
+    assert!(advice.starts_with("to continue: "), "{advice}");
     let run_directory = end["run_directory"].as_str().unwrap().to_owned();
     // If multi-sync is killed, its last line may be cut off.
     let mut text = fs::read(work.join("events")).unwrap();
@@ -170,7 +170,7 @@ fn one_rsync_and_a_run_that_is_refused() {
     run(prefixed).expect_code(0);
     assert_eq!(of(&read(&work.join("events")), "single").len(), 1);
     let ran = run(copy(&work, &["rsync", "--version"])).expect_code(1);
-    assert!(ran.stderr_text().contains("--events cannot be had"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("--events cannot be used with this rsync command"), "{}", ran.report());
     // Refused before the run began.
     run(copy(&work, &["-r", "-t", "src/", "D"])).expect_code(1);
     let lines = read(&work.join("events"));
@@ -234,7 +234,7 @@ fn standard_output_has_nothing_else_and_other_streams_are_kept_apart() {
         ("MULTI_SYNC --events fd:9 -r -a src/ N", "no such descriptor"),
         ("MULTI_SYNC --events fd:2 -r -a src/ N", "standard error"),
         ("MULTI_SYNC --events fd:8 -r -a src/ N 8</dev/null", "not open for writing"),
-        ("MULTI_SYNC --events /dev/stdout -r -a src/ N | cat; false", "cannot be told from them"),
+        ("MULTI_SYNC --events /dev/stdout -r -a src/ N | cat; false", "could not be told apart from them"),
         ("mkfifo fifo; MULTI_SYNC --events fifo -r -a src/ N", "nobody reads this FIFO"),
         ("MULTI_SYNC --events none/events -r -a src/ N", "No such file"),
         ("MULTI_SYNC --events a.html --report a.html -r -a src/ N", "one file"),

@@ -304,7 +304,7 @@ fn one_rsync_that_was_ended_is_started_again() {
             let ran = running.finish(SOON);
             assert_eq!(ran.status.code(), code, "{}", ran.report());
             let dir = kept(&work).unwrap_or_else(|| panic!("{}", ran.report()));
-            let advice = format!("to go on: multi-sync --resume {}\n", dir.display());
+            let advice = format!("to continue: multi-sync --resume {}\n", dir.display());
             assert!(code.is_none() || ran.stderr_text().contains(&advice), "{}", ran.report());
             for told in told(&work, &dir) {
                 assert!(told.contains("can be resumed"), "{told}");
@@ -361,7 +361,11 @@ fn one_rsync_lists_what_differs() {
             let dir = kept(&work).unwrap_or_else(|| panic!("{}", ran.report()));
             assert_eq!(fs::read_to_string(dir.join("differences.txt")).unwrap(), ran.stdout_text());
             assert!(ran.stdout_text().contains(" a/1\n"), "{}", ran.report());
-            assert!(ran.stderr_text().contains("the same command without --verify-only copies it"), "{}", ran.report());
+            assert!(
+                ran.stderr_text().contains("the same command without --verify-only copies them"),
+                "{}",
+                ran.report()
+            );
             for told in told(&work, &dir) {
                 assert!(told.contains("ended with code 23"), "{told}");
             }

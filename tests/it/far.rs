@@ -757,7 +757,7 @@ fn the_best_means_is_found_and_taken() {
     let without = Found { means: vec![Means::Find, Means::Rsync], ..found.clone() };
     assert_eq!(without.choose(&links, Wanted::Auto).unwrap(), Means::Find);
     for (found, scan, wanted, part) in [
-        (&without, &plain, Wanted::Agent, "not there"),
+        (&without, &plain, Wanted::Agent, "not available"),
         (&found, &apart, Wanted::Rsync, "mounted"),
         (&Found { means: vec![Means::Rsync], ..found.clone() }, &apart, Wanted::Auto, "mounted"),
     ] {

@@ -106,13 +106,13 @@ fn what_would_be_passed_over_is_not_tried_again() {
         let once = "case \" $* \" in *' --no-implied-dirs '*) mkdir WORK/failed 2>/dev/null && exit 12 ;; esac\nexec REAL \"$@\"";
         fake_rsync(&mut command, &work, &once.replace("WORK", work.path().to_str().unwrap()));
         let ran = run_within(command, SOON).expect_code(code);
-        assert_eq!(ran.stderr_text().contains("half written"), code != 0, "{}", ran.report());
+        assert_eq!(ran.stderr_text().contains("half-written"), code != 0, "{}", ran.report());
         if code != 0 {
             let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
             let mut resumed = multi_sync(&work);
             resumed.arg("--resume").arg(dir);
             let ran = run_within(resumed, SOON).expect_code(1);
-            assert!(ran.stderr_text().contains("half written"), "{}", ran.report());
+            assert!(ran.stderr_text().contains("half-written"), "{}", ran.report());
         }
     }
 }

@@ -168,8 +168,8 @@ fn interrupt(scene: &Scene, started: Started) {
     let took = began.elapsed();
     let ran = ran.expect(took < AT_ONCE, &format!("{:?}: {took:?} after the signal", scene.phase));
     expect_gone(&mark, AT_ONCE);
-    let advice = ran.stderr_text().contains("to go on: multi-sync --resume ");
-    ran.expect(advice, "it does not say how to go on");
+    let advice = ran.stderr_text().contains("to continue: multi-sync --resume ");
+    ran.expect(advice, "it does not say how to continue");
 }
 
 fn lines_of_progress(started: &Started) -> usize {
@@ -338,7 +338,7 @@ fn a_slow_source_is_worth_several_rsyncs() {
         let mut copy = multi_sync(&work);
         copy.args(["-p", "4", "--stats", "-r", "-a", source, "D/"]);
         let ran = run(copy).expect_code(0);
-        assert_eq!(ran.stdout_text().contains("it is too small for several"), is_one, "{}", ran.report());
+        assert_eq!(ran.stdout_text().contains("the tree is too small for several"), is_one, "{}", ran.report());
         fs::remove_dir_all(work.join("D")).unwrap();
     }
 }
@@ -359,7 +359,7 @@ fn a_slow_destination_is_worth_several_rsyncs() {
             let mut copy = multi_sync(&work);
             copy.args(["-p", "4", "--stats", "--first-pass", first_pass, "-r", "-a", "src/", dest]);
             let ran = run(copy).expect_code(0);
-            assert_eq!(ran.stdout_text().contains("it is too small for several"), is_one, "{}", ran.report());
+            assert_eq!(ran.stdout_text().contains("the tree is too small for several"), is_one, "{}", ran.report());
         }
         run(sh(&work, "diff -r src real/D && rm -r real/D")).expect_code(0);
     }

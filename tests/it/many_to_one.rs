@@ -187,7 +187,7 @@ fn hosts_that_cannot_do_their_part_are_left_out() {
         assert!(said.lines().any(|line| line.contains(host) && line.contains(why)), "{host}: {}", ran.report());
     }
     if other {
-        assert!(said.contains("lab14: left out: its source is another one"), "{}", ran.report());
+        assert!(said.contains("lab14: left out: its source is a different one"), "{}", ran.report());
     }
     assert!(buckets(&told(&ran, "lab12")) > 0, "{}", ran.report());
     let ran = run_within(hosts.copy(&work, "lab13,nobody@127.0.0.99", &["src/", "E"]), SOON);
@@ -285,7 +285,7 @@ fn hosts_fail_in_every_way_at_once() {
     }
     expect_same(&work, &ran);
     let said = ran.stderr_text();
-    for (host, why) in [("lab12", "left out: its source is another one"), (&refuses, "left out: code 255")] {
+    for (host, why) in [("lab12", "left out: its source is a different one"), (&refuses, "left out: code 255")] {
         assert!(said.lines().any(|line| line.contains(host) && line.contains(why)), "{host}: {}", ran.report());
     }
     assert!(told(&ran, "net1").contains("set aside"), "{}", ran.report());

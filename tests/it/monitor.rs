@@ -161,11 +161,11 @@ fn what_cannot_be_had_is_refused_before_anything_is_written() {
     for (words, said) in [
         (&["--metrics", "m.txt", "src/", "dest"][..], "does not end in .prom"),
         (&["--metrics", "none/m.prom", "src/", "dest"], "cannot write"),
-        (&["--metrics", "d.prom", "src/", "dest"], "is no file"),
+        (&["--metrics", "d.prom", "src/", "dest"], "is not a file"),
         (&["--metrics-listen", ":9", "src/", "dest"], "not an address"),
         (&["--metrics-listen", &port, "src/", "dest"], "cannot listen"),
         (&["--hook-seconds", "3", "src/", "dest"], "without --on-end"),
-        (&["--on-end", "true", "rsync", "--version"], "--on-end cannot be had"),
+        (&["--on-end", "true", "rsync", "--version"], "--on-end cannot be used with this rsync command"),
         (&["--on-end", "true", "--status", "x"], "--on-end cannot be used"),
     ] {
         let ran = told(&work, words).expect_code(1);

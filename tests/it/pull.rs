@@ -160,7 +160,7 @@ fn each_scan_copies_the_same() {
         (&ssh, "find", "scanned there by find"),
         (&ssh, "rsync", "scanned there by the listing of rsync"),
         (&format!("{}/src/", daemon.url("m")), "auto", "scanned there by the listing of rsync"),
-        (&format!("{}/src/", daemon.url("m")), "find", "find is not there"),
+        (&format!("{}/src/", daemon.url("m")), "find", "find is not available"),
     ] {
         let flags = format!("-p 2 -f 15 --remote-scan {how}");
         let words = [source, "SIDE/D"];

@@ -109,7 +109,7 @@ fn each_of_several_sources_is_looked_at_again() {
     for (does, code, said) in [
         ("mv m/up/b m/up/old; cp -a m/up/old m/up/b", 23, ":TOP/m/up/b: was replaced"),
         ("mv m/a m/old", 23, "there:TOP/m/a: was replaced"),
-        ("touch cut", 23, "there:TOP/m/a: cannot be looked at any more"),
+        ("touch cut", 23, "there:TOP/m/a: can no longer be looked at"),
         ("true", 0, ""),
     ] {
         let work = Work::new();

@@ -100,7 +100,7 @@ fn whatever_ends_a_run_it_can_be_gone_on_with_by_its_name() {
         assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700);
         if signal != Signal::KILL {
             assert_eq!(ran.status.code(), Some(20));
-            assert!(last(&ran).ends_with(&format!("to go on: multi-sync resume {}", id(dir))), "{}", ran.report());
+            assert!(last(&ran).ends_with(&format!("to continue: multi-sync resume {}", id(dir))), "{}", ran.report());
         }
         let runs = ask(&work, &["--runs"]);
         assert!(runs.contains(&id(dir)) && runs.contains("interrupted") && runs.contains("src/ -> D"), "{runs}");
@@ -128,7 +128,7 @@ fn what_failed_is_tried_again_by_the_name_of_the_run() {
         let dirs = listed(&place(&work));
         let [dir] = &dirs[..] else { panic!("{dirs:?}\n{}", ran.report()) };
         assert!(
-            last(&ran).ends_with(&format!("to try again what failed: multi-sync retry {}", id(dir))),
+            last(&ran).ends_with(&format!("to retry what failed: multi-sync retry {}", id(dir))),
             "{}",
             ran.report()
         );
@@ -165,7 +165,7 @@ fn where_nothing_is_worth_keeping_nothing_is_kept() {
         let left = listed(&place(&work));
         let ran = ran.expect_code(code).expect(left.is_empty(), &format!("{left:?}"));
         let told = ran.stderr_text();
-        assert!(!told.contains("to go on") && !told.contains("can be resumed"), "{}", ran.report());
+        assert!(!told.contains("to continue") && !told.contains("can be resumed"), "{}", ran.report());
         assert_eq!(listed(&work.join("tmp")), [] as [PathBuf; 0], "{}", ran.report());
     }
 }
@@ -261,7 +261,7 @@ fn a_full_place_does_not_end_a_copy() {
     let left = listed(&place(&work));
     run(sh(&work, "umount -l state"));
     let ran = ran.expect_code(0).expect(left.is_empty(), &format!("{left:?}"));
-    assert!(ran.stderr_text().contains("the run cannot be resumed"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("it cannot be resumed"), "{}", ran.report());
     expect_same(&work, &ran);
     assert_eq!(listed(&work.join("tmp")), [] as [PathBuf; 0]);
 }
@@ -278,7 +278,7 @@ fn a_place_that_cannot_be_synced_does_not_end_a_copy() {
         Err(why) => return support::skip("a_place_that_cannot_be_synced_does_not_end_a_copy", &why),
     };
     let ran = run_within(slowly(&work, copy(&work, &WORDS)), SOON).expect_code(0);
-    assert!(ran.stderr_text().contains("the run cannot be resumed"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("it cannot be resumed"), "{}", ran.report());
     expect_same(&work, &ran);
     fs::remove_dir_all(work.join("D")).unwrap();
     work.dir("state/asked");
@@ -534,7 +534,7 @@ fn who_asks_is_told_how_far_a_run_is() {
     running.signal(Signal::INT);
     running.finish(SOON).expect_code(20);
     let status = ask(&work, &["--status", &id(&dir)]);
-    assert!(!status.contains("Progress: ") && status.contains("To go on: "), "{status}");
+    assert!(!status.contains("Progress: ") && status.contains("To continue: "), "{status}");
 }
 
 /// Everything that was found was also processed.

@@ -100,8 +100,7 @@ fn the_number_of_rsyncs_follows_and_a_stop_can_be_resumed() {
     );
     let ran = started.finish(SOON).expect_code(30);
     let said = ran.stderr_text();
-    for line in ["6 rsyncs at once from now on", "1 rsync at once", "4.0 MiB/s", "stopped as was asked for", "--resume"]
-    {
+    for line in ["6 rsyncs at once from now on", "1 rsync at once", "4.0 MiB/s", "stopped as requested", "--resume"] {
         assert!(said.contains(line), "{line}: {}", ran.report());
     }
     let (now, ..) = launches(&work, 0);
@@ -109,7 +108,7 @@ fn the_number_of_rsyncs_follows_and_a_stop_can_be_resumed() {
     let mut status = multi_sync(&work);
     status.arg("status").arg(run_dir(&work).unwrap());
     let told = run(status).expect_code(0).stdout_text();
-    assert!(told.starts_with("Status: ended before its time with code 30 ("), "{told}");
+    assert!(told.starts_with("Status: ended early with code 30 ("), "{told}");
     let ended = set(&work, &["-p", "3"]).expect_code(1);
     assert!(ended.stderr_text().contains("is not running"), "{}", ended.report());
     let mut resume = multi_sync(&work);
@@ -169,7 +168,7 @@ fn a_pause_over_ssh_changes_nothing() {
     let mut started = start(copy);
     started.wait_for("something is copied", SOON, |_| bytes_in(&work.join("D")) > 100_000);
     let told = set(&work, &["--pause"]).expect_code(0).stdout_text();
-    assert!(told.contains("Paused: it was asked for") && told.contains("--timeout=2 may end"), "{told}");
+    assert!(told.contains("Paused: it was requested") && told.contains("--timeout=2 may end"), "{told}");
     expect_still(&work.join("D"));
     let stopped = processes::marked(started.mark());
     assert!(stopped.iter().any(|live| live.command.contains("rsync")), "{stopped:?}");

@@ -203,7 +203,7 @@ fn a_trial_estimates_and_leaves_nothing() {
     let ran = survey(&work, &["--trial-seconds", "2", "-r", "-a --temp-dir=/x --no-such", "s/", "d"]).expect_code(1);
     assert!(ran.stderr_text().contains("--no-such"), "{}", ran.report());
     let ran = survey(&work, &["--trial-seconds", "2", "s/", "none/deep"]);
-    assert!(ran.status.code() != Some(0) && ran.stderr_text().contains("make DEST"), "{}", ran.report());
+    assert!(ran.status.code() != Some(0) && ran.stderr_text().contains("create DEST"), "{}", ran.report());
     assert!(!work.join("none").exists() && before == inside());
 }
 
@@ -237,7 +237,7 @@ fn what_does_not_go_with_a_survey_is_refused() {
         (&["survey", "--keep", "s/", "d"], "--keep"),
         (&["survey", "--delete-limit", "3", "-r", "-a --delete", "s/", "d"], "--delete-limit"),
         (&["survey", "-r", "-a --files-from=x", "s/", "d"], "--files-from"),
-        (&["survey", "rsync", "--version"], "cannot be had"),
+        (&["survey", "rsync", "--version"], "cannot be used with this rsync command"),
         (&["--json", "s/", "d"], "--json without"),
         (&["--trial-seconds", "3", "s/", "d"], "--trial-seconds without"),
         (&["survey", "-m", "many-to-one", "--hosts", "h", "--trial-seconds", "3", "s/", "d"], "source hosts"),

@@ -168,7 +168,7 @@ impl Finds<'_> {
             let why = match (failed, ran) {
                 (Some(error), _) | (None, Err(error)) => error.to_string(),
                 (None, Ok(Ended::Code(0))) if records.is_complete() => continue,
-                (None, Ok(Ended::Stalled)) => "find there did not move any more".to_owned(),
+                (None, Ok(Ended::Stalled)) => "find there made no more progress".to_owned(),
                 (None, Ok(ended)) => format!("find there has ended with code {}", ended.code()),
             };
             // Another reader continues with them, and knows which names were reported.

@@ -106,7 +106,7 @@ pub fn follow(typed: &Path, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(News<'
             let Some(job) = batch.job() else {
                 return match part {
                     Some(part) => Ok(ended(part.code, false, None)),
-                    None => Err(Error::usage(format!("the run in {} does not run", Printable::path(&dir)))
+                    None => Err(Error::usage(format!("the run in {} is not running", Printable::path(&dir)))
                         .remedy(super::what_to_type(&dir, false))),
                 };
             };
@@ -151,7 +151,7 @@ fn lost(dir: &Path, job: Option<String>) -> Error {
     let shown = Printable::path(dir);
     let ask = job.map_or_else(String::new, |job| format!(", and ask Slurm about job {job}: scontrol show job {job}"));
     Error::usage(format!(
-        "the directory {shown} is not there any more: whether the run goes on, and how it ended, is not known"
+        "the directory {shown} no longer exists: it is unknown whether the run continues, or how it ended"
     ))
     .remedy(format!("put it back if it was moved{ask}"))
     .exit(exit::PARTIAL)

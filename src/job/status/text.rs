@@ -19,10 +19,10 @@ use crate::size;
 impl Run {
     fn stands(&self) -> String {
         match (self.running, self.finished, self.damaged()) {
-            (true, ..) if self.is_verifying() => "running: everything was copied, it is verified".to_owned(),
+            (true, ..) if self.is_verifying() => "running: everything was copied, and is being verified".to_owned(),
             (true, ..) => match self.live() {
                 Some((noted, _)) if self.is_stopped() => {
-                    format!("stopped (^Z, or SIGSTOP); fg goes on, or kill -CONT {}", noted.pid)
+                    format!("stopped (^Z, or SIGSTOP); continue it with fg, or kill -CONT {}", noted.pid)
                 }
                 Some((_, age)) if age >= SILENT => format!("running, no sign of life for {} s", age.as_secs()),
                 Some((noted, _)) if noted.live.progress.paused => "running, and paused".to_owned(),
@@ -36,10 +36,10 @@ impl Run {
             }
             (false, Some(code), _) => format!("ended with code {code} ({})", exit::meaning(code)),
             (false, None, _) if self.was_interrupted() => "interrupted, can be resumed".to_owned(),
-            (false, None, _) if self.is_queued() => "submitted, and not begun yet".to_owned(),
+            (false, None, _) if self.is_queued() => "submitted, and not yet begun".to_owned(),
             (false, None, _) => match self.ended_early() {
                 Some(code) => {
-                    format!("ended before its time with code {code} ({}), can be resumed", exit::meaning(code))
+                    format!("ended early with code {code} ({}), can be resumed", exit::meaning(code))
                 }
                 None => "not running, can be resumed".to_owned(),
             },
@@ -85,7 +85,7 @@ pub(super) fn of(run: &Run) -> String {
     };
     let words: Vec<String> = run.asked.words().iter().map(|word| Quoted(word).to_string()).collect();
     line("Status", &run.stands());
-    run.advice().iter().for_each(|advice| line("To go on", advice));
+    run.advice().iter().for_each(|advice| line("To continue", advice));
     if let Some(noted) = run.noted.as_ref().filter(|_| run.running) {
         line("Process", &format!("{} on {}", noted.pid, noted.host));
     }
@@ -102,7 +102,7 @@ pub(super) fn of(run: &Run) -> String {
         let elapsed = progress::clock(Duration::from_secs(elapsed));
         match run.running {
             true => line("Elapsed", &elapsed),
-            false => line("Last written down", &format!("{}, {elapsed} after it was begun", local(last, SECONDS))),
+            false => line("Last recorded", &format!("{}, {elapsed} after it was begun", local(last, SECONDS))),
         }
     }
     line("Working directory", &Printable::path(&run.asked.cwd()).to_string());
@@ -115,7 +115,7 @@ pub(super) fn of(run: &Run) -> String {
         if let Some((low, high)) = live.progress.range {
             let end = |left: Duration| noted.written().checked_add(left).ok().map(|time| local(time, "%Y-%m-%d %H:%M"));
             if let (Some(low), Some(high)) = (end(low), end(high)) {
-                line("Will have copied everything", &if low == high { low } else { format!("{low} to {high}") });
+                line("Expected to have copied everything", &if low == high { low } else { format!("{low} to {high}") });
             }
         }
         if let Some(rate) = live.minute {
@@ -140,7 +140,7 @@ pub(super) fn of(run: &Run) -> String {
     if run.finished.is_none() && counts.split > 0 {
         line("Split directories", &format!("{}, which are in no bucket and count as done at the end", counts.split));
     }
-    counts.started.iter().for_each(|started| line("Started and not ended", &format!("{started} buckets")));
+    counts.started.iter().for_each(|started| line("Started and not finished", &format!("{started} buckets")));
     line("Buckets with entries that were not copied", &counts.buckets_failed.to_string());
     line("Names that were not copied", &counts.not_copied.to_string());
     line("Not read by the scan", &counts.unread.to_string());
