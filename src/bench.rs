@@ -132,7 +132,7 @@ impl<'a> Bench<'a> {
         let place = cwd.join(&request.place);
         if !place.is_dir() {
             return Err(Error::usage(format!("{} is not a folder", Printable::path(&place)))
-                .remedy("name a folder that may be written"));
+                .remedy("name a folder in which you may write"));
         }
         let here = Destination::parse(place.as_os_str())?;
         let connection = options.connection_options();

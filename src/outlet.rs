@@ -285,12 +285,14 @@ impl ReportFile {
             |cause| Error::usage(format!("cannot write a report to {}", Printable::path(&self.path))).because(cause);
         match self.path.symlink_metadata() {
             Ok(found) if !found.is_file() => {
-                return Err(refused(io::Error::other("what is there is no regular file")).remedy("give another name"));
+                return Err(
+                    refused(io::Error::other("it exists, and is not a regular file")).remedy("give another name")
+                );
             }
             _ => {}
         }
         tempfile::tempfile_in(self.folder())
-            .map_err(|cause| refused(cause).remedy("give a name in a directory that can be written to"))
+            .map_err(|cause| refused(cause).remedy("give a name in a directory in which you may write"))
     }
 
     /// Writes the report atomically: afterwards the file is either complete, or as it was before.

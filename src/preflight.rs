@@ -183,7 +183,7 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
     let first = answers.iter().find(|(host, _)| host.refused.is_none()).and_then(|(_, dest)| dest.clone());
     for (host, dest) in answers.iter_mut().filter(|(host, _)| host.refused.is_none()) {
         if *dest != first {
-            let why = "it sees another destination than the first host".to_owned();
+            let why = "it sees a different destination than the first host".to_owned();
             host.refused = Some((why, exit::FILE_SELECT));
         }
     }

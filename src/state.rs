@@ -40,7 +40,7 @@ fn place_of(state_home: Option<PathBuf>, home: Option<PathBuf>, is_root: bool) -
     // If the home directory does not exist, it must not be created.
     match home.is_absolute() && home.is_dir() {
         true => Ok(home.join(OF_USER).join(NAME)),
-        false => Err(format!("HOME ({}) is no directory", Printable::path(&home))),
+        false => Err(format!("HOME ({}) is not a directory", Printable::path(&home))),
     }
 }
 

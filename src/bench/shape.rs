@@ -149,7 +149,7 @@ impl Tree {
         let name = file.file_stem().map(|stem| Printable::os(stem).to_string()).unwrap_or_default();
         let text = fs::read(file).map_err(|cause| Error::io("read", file, cause))?;
         let specification: Specification = serde_json::from_slice(&text).map_err(|cause| {
-            Error::usage(format!("{} is no specification of a tree", Printable::path(file))).because(cause)
+            Error::usage(format!("{} is not a specification of a tree", Printable::path(file))).because(cause)
         })?;
         let Specification { manifest, parts, .. } = specification;
         let Some(manifest) = manifest else {

@@ -34,7 +34,7 @@ pub(super) fn check_same(words: &[OsString], cwd: &Path, asked: &Asked, dir: &Pa
         return Ok(());
     }
     Err(Error::usage(format!("the run in {} was started with another description", Printable::path(dir)))
-        .remedy("describe the job as it was then, or go on with `multi-sync resume`"))
+        .remedy("describe the job as it was then, or continue the run with `multi-sync resume`"))
 }
 
 /// `--NAME=VALUE` as one word.

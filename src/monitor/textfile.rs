@@ -61,7 +61,7 @@ impl Textfile {
             // Without the name of the temporary file.
             let cause = std::io::Error::from(cause.kind());
             Error::io("write", &self.path, cause)
-                .remedy("give --metrics a file in a folder that exists and may be written")
+                .remedy("give --metrics a file in a folder that exists and in which you may write")
                 .exit(multi_sync::command::exit::USAGE)
         })
     }

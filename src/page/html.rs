@@ -66,7 +66,7 @@ fn body(report: &Report) -> String {
     hosts(&mut page, &report.hosts);
     slowest(&mut page, report);
     let differs = |item: &Item| [item.kind.clone(), shown(item.name.as_ref()), String::new()];
-    list(&mut page, "Differences that rsync would still mend", &report.differences, ["change", "name", ""], differs);
+    list(&mut page, "Differences that rsync would still correct", &report.differences, ["change", "name", ""], differs);
     let note = |item: &Item| [item.kind.clone(), String::new(), shown(item.text.as_ref())];
     list(&mut page, "Notes", &report.notes, ["kind", "", "what it says"], note);
     asked(&mut page, report);
@@ -81,7 +81,7 @@ fn head(page: &mut String, report: &Report) {
             if [23, 24, 25].contains(&end.code) { "fair" } else { "bad" },
             format!("exit code {}: {}", end.code, end.reason),
         ),
-        None => ("bad", "no end: it was killed, or still goes on".to_owned()),
+        None => ("bad", "no end: it was killed, or is still running".to_owned()),
     };
     let from = report.start.as_ref().map_or(String::new(), |start| sources(&start.sources));
     let to = report.start.as_ref().map_or(String::new(), |start| start.destination.shown());
@@ -105,7 +105,7 @@ fn head(page: &mut String, report: &Report) {
         if let Some(Made { files, directories, bytes, .. }) = totals.made {
             let text =
                 format!("{} files, {} directories, {}", grouped(files), grouped(directories), size::human(bytes));
-            figure(page, "made before rsync looked", &text);
+            figure(page, "created by the first pass", &text);
         }
         if let Some(Figures { transferred, transferred_bytes, deleted, .. }) = totals.figures {
             figure(page, "transferred", &format!("{} files, {}", grouped(transferred), size::human(transferred_bytes)));
@@ -139,7 +139,9 @@ fn head(page: &mut String, report: &Report) {
 fn charts(page: &mut String, report: &Report) {
     let _ = writeln!(page, "<section>\n<h2>Launches</h2>");
     let bars = match report.sums_up {
-        true => "A bar stands for the launches that began in its time; its colour is the worst end among them.",
+        true => {
+            "Each bar stands for the launches that began in its period; its colour shows the worst result among them."
+        }
         false => "Each bar is an rsync, in the lane of its slot.",
     };
     let _ = writeln!(page, "<p>{bars}</p>");
@@ -188,7 +190,7 @@ fn how(page: &mut String, report: &Report) {
     let rows = report.steps.iter().map(|step| [step.part.clone(), step.step.clone(), seconds(step.seconds)]);
     table(page, &["part", "step", "took"], rows, &[2]);
     if !report.adjusted.is_empty() {
-        page.push_str("<p>What was changed while it ran:</p>\n");
+        page.push_str("<p>What was changed during the run:</p>\n");
         let rows = report.adjusted.iter().map(|(at, now)| {
             let rate = now.bandwidth.map_or("no limit".to_owned(), |rate| format!("{}/s", size::human(rate)));
             let state = if now.paused {
@@ -250,10 +252,10 @@ fn slowest(page: &mut String, report: &Report) {
     }
     let _ = writeln!(
         page,
-        "<section>\n<h2>Where the time went</h2>\n<p>Launches by the directory that all they were given is in.</p>"
+        "<section>\n<h2>Where the time went</h2>\n<p>Launches by the directory that contains everything they were given.</p>"
     );
     let rows = report.directories.iter().map(|dir| {
-        let name = if dir.below.0.is_empty() { "(all over the tree)".to_owned() } else { shown(Some(&dir.below)) };
+        let name = if dir.below.0.is_empty() { "(throughout the tree)".to_owned() } else { shown(Some(&dir.below)) };
         [seconds(dir.seconds), grouped(dir.launches), grouped(dir.entries), size::human(dir.bytes), name]
     });
     table(page, &["time of rsyncs", "rsyncs", "entries", "bytes", "directory"], rows, &[0, 1, 2, 3]);
@@ -282,7 +284,7 @@ fn list(page: &mut String, title: &str, list: &List, head: [&str; 3], row: impl 
     if untold > 0 {
         let _ = writeln!(
             page,
-            "<p>{} more are not listed here: the events and the run directory have them.</p>",
+            "<p>{} more are not listed here; they are in the events and in the run directory.</p>",
             grouped(untold)
         );
     }

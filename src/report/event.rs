@@ -400,8 +400,7 @@ impl fmt::Display for Failed {
             ),
             Failed::SourceMoved { source } => write!(
                 f,
-                "source {} was renamed, replaced or unmounted while multi-sync ran: nothing of what is there now is copied, \
-                 and nothing is deleted because of it; copy again",
+                "source {} was renamed, replaced or unmounted while multi-sync ran: what is there now is not copied, and nothing is deleted because of it; copy again",
                 Printable::os(source)
             ),
             Failed::HalfWritten { code } => write!(

@@ -63,7 +63,7 @@ pub(super) fn c_strings(mut names: &[u8]) -> impl Iterator<Item = &CStr> {
 /// Opens the base of a root, following links as rsync does with an argument.
 pub(super) fn open_base(root: &Root) -> Result<OwnedFd> {
     try_open_base(root)
-        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that it may be entered"))
+        .map_err(|errno| Error::io("open source directory", &root.base, errno).remedy("check that you may enter it"))
 }
 
 /// Like [`open_base`], but returns the plain error number.

@@ -230,7 +230,7 @@ fn set_one(setting: &mut Setting, part: &str, piece: &str) -> Result<()> {
             setting.processes = Some(count);
         }
         Some(("bwlimit", rate)) => {
-            let kib = bandwidth(rate).ok_or_else(|| wrong(piece, &format!("'{rate}' is no bandwidth")))?;
+            let kib = bandwidth(rate).ok_or_else(|| wrong(piece, &format!("'{rate}' is not a bandwidth")))?;
             setting.bandwidth = Some(kib);
         }
         None if part == "pause" => setting.pause = true,
@@ -253,7 +253,7 @@ fn parse_days(word: &str, piece: &str) -> Result<Option<[bool; 7]>> {
             return if nth == 0 && day(from).is_none() {
                 Ok(None)
             } else {
-                Err(wrong(piece, &format!("'{part}' is no day")))
+                Err(wrong(piece, &format!("'{part}' is not a day")))
             };
         };
         let length = (to + 7 - from) % 7;
@@ -276,8 +276,9 @@ fn parse_times(word: &str, piece: &str) -> Result<Vec<(u16, u16)>> {
         (from < DAY && from != to).then_some((from, to))
     };
     let times = word.split(',').map(|part| {
-        one(part)
-            .ok_or_else(|| wrong(piece, &format!("'{part}' is no time: write HH:MM-HH:MM, of all day 00:00-24:00")))
+        one(part).ok_or_else(|| {
+            wrong(piece, &format!("'{part}' is not a time: write HH:MM-HH:MM, or 00:00-24:00 for the whole day"))
+        })
     });
     times.collect()
 }
@@ -420,17 +421,17 @@ mod tests {
             ("Mon p=x", "'x'"),
             ("Mon p=2,p=3", "p is given twice"),
             ("Mon q=2", "'q=2' is not known"),
-            ("Mon bwlimit=fast", "'fast' is no bandwidth"),
-            ("Mon-Foo p=2", "'Mon-Foo' is no day"),
+            ("Mon bwlimit=fast", "'fast' is not a bandwidth"),
+            ("Mon-Foo p=2", "'Mon-Foo' is not a day"),
             ("Foo p=2", "'Foo' is not known"),
             ("Mon Tue p=2", "days are given twice"),
             ("8:00-9:00 10:00-11:00 p=2", "times are given twice"),
-            ("08:00 p=2", "no time"),
-            ("08:00-08:00 p=2", "no time"),
-            ("24:00-08:00 p=2", "no time"),
-            ("08:00-25:00 p=2", "no time"),
-            ("08:60-09:00 p=2", "no time"),
-            ("08:0-09:00 p=2", "no time"),
+            ("08:00 p=2", "is not a time"),
+            ("08:00-08:00 p=2", "is not a time"),
+            ("24:00-08:00 p=2", "is not a time"),
+            ("08:00-25:00 p=2", "is not a time"),
+            ("08:60-09:00 p=2", "is not a time"),
+            ("08:0-09:00 p=2", "is not a time"),
         ] {
             let error = Timetable::parse(text, zone("UTC")).map(drop).expect_err(text);
             assert!(error.to_string().contains(why), "{text}: {error}");

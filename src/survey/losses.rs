@@ -43,7 +43,7 @@ pub fn find(figures: &Figures, meaning: &Meaning, writer: Writer) -> Vec<Loss> {
         Superuser::No => Some(false),
         Superuser::Yes | Superuser::Auto => writer.is_root,
     };
-    let unless = |text: &str| format!("{text}{}", if superuser.is_none() { ", unless that is root" } else { "" });
+    let unless = |text: &str| format!("{text}{}", if superuser.is_none() { ", unless that user is root" } else { "" });
     if !meaning.recursive {
         say(kinds.total(), "entries below the sources", "are not copied", "-r, which is in -a");
         return losses;

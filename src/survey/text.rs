@@ -80,7 +80,7 @@ pub(super) fn divided(text: &mut String, report: &Report) {
     let Division { processes, units, buckets, split_directories, .. } = division;
     match &division.one_rsync {
         Some(why) => line(text, format!("  one rsync would do it all: {why}")),
-        None if *buckets < 2 => line(text, "  one rsync would do it all: it is one bucket"),
+        None if *buckets < 2 => line(text, "  one rsync would do it all: there is only one bucket"),
         None => {
             let how = if *processes == 1 {
                 "by one rsync after the other".into()

@@ -196,7 +196,7 @@ fn finished(what: &str, ran: super::Ran) -> Result<()> {
 pub(super) fn temporary_folder(parent: &Path, prefix: &str) -> Result<TempDir> {
     let parent = std::path::absolute(parent).map_err(|cause| Error::io("find", parent, cause))?;
     tempfile::Builder::new().prefix(prefix).tempdir_in(&parent).map_err(|cause| {
-        Error::io("make a folder in", &parent, cause).remedy("name a folder that may be written, or set TMPDIR")
+        Error::io("make a folder in", &parent, cause).remedy("name a folder in which you may write, or set TMPDIR")
     })
 }
 

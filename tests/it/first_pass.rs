@@ -286,7 +286,7 @@ fn events_and_statistics_tell_it_apart() {
     // No rsync was waited for before there was something to do.
     assert!(!lines.iter().any(|line| line["kind"] == "create"), "{text}");
     assert!(summary["bytes"].as_u64() > Some(500_000) && summary["directories"].as_u64() > Some(4), "{summary}");
-    assert!(fs::read_to_string(work.join("run.html")).unwrap().contains("made before rsync looked"));
+    assert!(fs::read_to_string(work.join("run.html")).unwrap().contains("created by the first pass"));
     // rsync has transferred nothing of what the first pass created.
     let transferred = lines.last().unwrap()["totals"]["figures"]["transferred"].as_u64();
     assert!(transferred < Some(5), "{transferred:?}");

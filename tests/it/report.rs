@@ -71,7 +71,7 @@ fn what_is_no_report_or_no_events_is_refused_and_a_report_that_cannot_be_written
     };
     refused(&["--report", "r.pdf"], ".html, .json or .csv");
     refused(&["--report", "none/r.html"], "No such file");
-    refused(&["--report", "dir.html"], "no regular file");
+    refused(&["--report", "dir.html"], "not a regular file");
     refused(&["report", "other.txt", "r.html"], "no events of a run");
     refused(&["report", "empty", "r.html"], "no events of a run");
     refused(&["report", "none", "r.html"], "No such file");
@@ -142,7 +142,7 @@ fn a_report_of_many_launches_is_no_larger() {
     assert_eq!((of("failed"), of("unfinished")), (1, 1));
     assert_eq!((&data["launches"], &data["summary"], &data["unread"]), (&json!(11_999), &Value::Null, &json!(0)));
     assert_eq!(data["directories"].as_array().unwrap().len(), 20);
-    assert!(fs::read_to_string(work.join("r.html")).unwrap().contains("it was killed, or still goes on"));
+    assert!(fs::read_to_string(work.join("r.html")).unwrap().contains("it was killed, or is still running"));
     // The page is drawn, if there is a browser.
     let Some(browser) = ["chromium", "google-chrome"].iter().find(|name| find_program(name).is_ok()) else {
         return support::skip(&support::this_test(), "there is no Chromium");

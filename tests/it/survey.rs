@@ -150,7 +150,7 @@ fn what_the_options_would_lose_is_named() {
         assert_eq!(lost("-aHAXS --no-o"), ["entries of other owners"]);
         assert_eq!(lost("-aHAXS --no-super"), ["entries of other owners"]);
         let report = json(&work, &["-r", "-aHAXS", "s/", "nowhere.invalid:d"]);
-        assert!(report["losses"][0]["becomes"].as_str().unwrap().ends_with("unless that is root"), "{report}");
+        assert!(report["losses"][0]["becomes"].as_str().unwrap().ends_with("unless that user is root"), "{report}");
     }
     // A single rsync, with the reason.
     let one = json(&work, &["-p", "4", "rsync", "-aK", "s/", "d"]);
