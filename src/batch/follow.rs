@@ -77,6 +77,6 @@ fn conclude(followed: &Followed, end: &FollowedEnd) {
         ));
     }
     if !end.finished {
-        complain_text(&format!("to continue: {}", runs::what_to_type(&followed.dir, false)));
+        complain_text(&format!("to go on: {}", runs::what_to_type(&followed.dir, false)));
     }
 }

@@ -27,7 +27,7 @@ impl Meeting {
 }
 
 /// The end of the message about names that are one name at the destination. A resumed run recognizes the message by it.
-pub(super) const MEETS: &str = "is the same name as another at the destination: nothing is deleted there";
+pub(super) const MEETS: &str = "is one name with another at the destination: nothing is deleted there";
 
 #[cfg(test)]
 mod tests {

@@ -285,12 +285,12 @@ impl Kept {
                 format!("the differences are listed in {shown}; the same command{needs} copies them")
             }
             // Such a run cannot be resumed.
-            true if self.leaves_halves => "to retry what failed: the same command".to_owned(),
+            true if self.leaves_halves => "to try again what failed: the same command".to_owned(),
             false if self.leaves_halves => {
-                "to continue: the same command, once without --update, --ignore-existing and --size-only".to_owned()
+                "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
             }
-            true => format!("to retry what failed: {}", what_to_type(dir, true)),
-            false => format!("to continue: {}", what_to_type(dir, false)),
+            true => format!("to try again what failed: {}", what_to_type(dir, true)),
+            false => format!("to go on: {}", what_to_type(dir, false)),
         });
         lines
     }

@@ -332,7 +332,7 @@ mod tests {
             let text = of(dir.path(), Form::Text, ways).unwrap();
             eprintln!("status of 10^6 buckets: {:?}", began.elapsed());
             assert!(text.starts_with(stands), "{text}");
-            let go_on = format!("To continue: {}\n", what_to_type(dir.path(), state == "ended"));
+            let go_on = format!("To go on: {}\n", what_to_type(dir.path(), state == "ended"));
             for part in [&go_on[..], "Times begun: 2\n", "Buckets: 500000 of 1000000 done\n"] {
                 assert!(text.contains(part), "{part}: {text}");
             }

@@ -281,7 +281,7 @@ fn a_submitted_job_that_is_cancelled_is_gone_on_with_in_another() {
     slurm.ask("scancel", &["1"]);
     let ran = watching.finish(SOON).expect_code(20);
     let dir = only_run(&work.join("runs"));
-    let go_on = format!("to continue: multi-sync resume --submit {}", dir.display());
+    let go_on = format!("to go on: multi-sync resume --submit {}", dir.display());
     assert!(ran.stderr_text().contains(&go_on) && ran.stderr_text().contains("CANCELLED"), "{}", ran.report());
     assert!(temporary_files(&work.join("D")).is_empty(), "{}", ran.report());
     let mut again = login(&slurm, &work, &["resume", "--submit"]);

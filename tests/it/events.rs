@@ -134,7 +134,7 @@ fn a_run_that_is_interrupted_and_goes_on() {
     let end = summary(&lines);
     assert_eq!((code(end), &end["interrupted"]), (20, &json!(true)));
     let advice = end["advice"].as_array().unwrap().last().unwrap().as_str().unwrap();
-    assert!(advice.starts_with("to continue: "), "{advice}");
+    assert!(advice.starts_with("to go on: "), "{advice}");
     let run_directory = end["run_directory"].as_str().unwrap().to_owned();
     // If multi-sync is killed, its last line may be cut off.
     let mut text = fs::read(work.join("events")).unwrap();

@@ -304,7 +304,7 @@ fn one_rsync_that_was_ended_is_started_again() {
             let ran = running.finish(SOON);
             assert_eq!(ran.status.code(), code, "{}", ran.report());
             let dir = kept(&work).unwrap_or_else(|| panic!("{}", ran.report()));
-            let advice = format!("to continue: multi-sync --resume {}\n", dir.display());
+            let advice = format!("to go on: multi-sync --resume {}\n", dir.display());
             assert!(code.is_none() || ran.stderr_text().contains(&advice), "{}", ran.report());
             for told in told(&work, &dir) {
                 assert!(told.contains("can be resumed"), "{told}");

@@ -168,7 +168,7 @@ fn interrupt(scene: &Scene, started: Started) {
     let took = began.elapsed();
     let ran = ran.expect(took < AT_ONCE, &format!("{:?}: {took:?} after the signal", scene.phase));
     expect_gone(&mark, AT_ONCE);
-    let advice = ran.stderr_text().contains("to continue: multi-sync --resume ");
+    let advice = ran.stderr_text().contains("to go on: multi-sync --resume ");
     ran.expect(advice, "it does not say how to continue");
 }
 

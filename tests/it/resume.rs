@@ -146,7 +146,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     running.signal(Signal::INT);
     let ran = running.finish(SOON).expect_code(20);
     let dir = run_dir(&work).expect("the run directory is kept");
-    let advice = format!("to continue: multi-sync --resume {}", dir.display());
+    let advice = format!("to go on: multi-sync --resume {}", dir.display());
     assert!(ran.stderr_text().contains(&advice), "{}", ran.report());
 
     let mut status = multi_sync(&work);

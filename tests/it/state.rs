@@ -100,7 +100,7 @@ fn whatever_ends_a_run_it_can_be_gone_on_with_by_its_name() {
         assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700);
         if signal != Signal::KILL {
             assert_eq!(ran.status.code(), Some(20));
-            assert!(last(&ran).ends_with(&format!("to continue: multi-sync resume {}", id(dir))), "{}", ran.report());
+            assert!(last(&ran).ends_with(&format!("to go on: multi-sync resume {}", id(dir))), "{}", ran.report());
         }
         let runs = ask(&work, &["--runs"]);
         assert!(runs.contains(&id(dir)) && runs.contains("interrupted") && runs.contains("src/ -> D"), "{runs}");
@@ -128,7 +128,7 @@ fn what_failed_is_tried_again_by_the_name_of_the_run() {
         let dirs = listed(&place(&work));
         let [dir] = &dirs[..] else { panic!("{dirs:?}\n{}", ran.report()) };
         assert!(
-            last(&ran).ends_with(&format!("to retry what failed: multi-sync retry {}", id(dir))),
+            last(&ran).ends_with(&format!("to try again what failed: multi-sync retry {}", id(dir))),
             "{}",
             ran.report()
         );
@@ -534,7 +534,7 @@ fn who_asks_is_told_how_far_a_run_is() {
     running.signal(Signal::INT);
     running.finish(SOON).expect_code(20);
     let status = ask(&work, &["--status", &id(&dir)]);
-    assert!(!status.contains("Progress: ") && status.contains("To continue: "), "{status}");
+    assert!(!status.contains("Progress: ") && status.contains("To go on: "), "{status}");
 }
 
 /// Everything that was found was also processed.

@@ -85,7 +85,7 @@ pub(super) fn of(run: &Run) -> String {
     };
     let words: Vec<String> = run.asked.words().iter().map(|word| Quoted(word).to_string()).collect();
     line("Status", &run.stands());
-    run.advice().iter().for_each(|advice| line("To continue", advice));
+    run.advice().iter().for_each(|advice| line("To go on", advice));
     if let Some(noted) = run.noted.as_ref().filter(|_| run.running) {
         line("Process", &format!("{} on {}", noted.pid, noted.host));
     }
