@@ -104,7 +104,7 @@ pub(super) struct PullFacts {
     /// No single source argument leads to all of them.
     pub apart: bool,
     /// An option for which pulling was not compared with one rsync.
-    pub option: Option<&'static str>,
+    pub option: Option<String>,
     /// rsyncs can perhaps be held in the source.
     pub may_be_held: bool,
     /// rsyncs cannot be held in the source, as a trial showed, although something is deleted.

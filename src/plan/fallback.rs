@@ -191,7 +191,7 @@ static RULES: &[Rule] = &[
         "the other machine may interpret the name of a source as something else", "-a 'host:s*' dst"),
     Rule {
         id: "pull-option", applies: |f| f.pulls && f.pull.option.is_some(), example: "-a --open-noatime host:src dst",
-        reason: Reason::Of(|f| f.pull.option.map(|option| format!("pulling with --{option} has not been compared with one rsync")),
+        reason: Reason::Of(|f| f.pull.option.as_ref().map(|option| format!("pulling with {option} has not been compared with one rsync")),
             "pulling with an option that has not been compared with one rsync"),
     },
     rule("pull-rule-files", |f| f.pulls && f.pull.rules_in_files,

@@ -64,9 +64,9 @@ const COMPARED: [Opt; 96] = [
 ];
 
 /// The name of the first option that was not compared.
-pub(super) fn not_compared(options: &Options) -> Option<&'static str> {
+pub(super) fn not_compared(options: &Options) -> Option<String> {
     let setting = options.settings().iter().find(|setting| !COMPARED.contains(&setting.spec.id));
-    setting.map(|setting| setting.spec.name())
+    setting.map(|setting| setting.spec.shown())
 }
 
 /// Whether the path of a source may be interpreted: a shell there, or rsync, expands wildcards and removes quotes, each version in its own way; and what `..`
