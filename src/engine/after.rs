@@ -120,6 +120,7 @@ impl Context {
             file_failed: transcript.file_failed(),
             lost_list: transcript.lost_list(),
             lost_parent: transcript.lost_parent(),
+            lost_count: transcript.lost_count(),
         }
     }
 

@@ -305,6 +305,11 @@ pub fn is_turned_away(line: &[u8]) -> bool {
     line.ends_with(LOCKED) || HANDSHAKE.iter().any(|begin| line.starts_with(begin))
 }
 
+/// Whether the two sides of an rsync disagreed at the end about what was still to come (3.5.0, main.c, `read_final_goodbye`).
+pub fn is_lost_count(line: &[u8]) -> bool {
+    line.starts_with(b"Invalid packet at end of run (")
+}
+
 /// Whether the other side refuses an option, or ends the launch because of that.
 pub fn is_refusal(line: &[u8]) -> bool {
     const SAYS: [&[u8]; 3] = [

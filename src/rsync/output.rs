@@ -87,6 +87,7 @@ pub struct Transcript {
     below_loops: u64,
     skipped: bool,
     lost_parent: bool,
+    lost_count: bool,
     no_place: bool,
     refused: bool,
     no_files: bool,
@@ -156,6 +157,7 @@ impl Transcript {
         }
         self.refused |= messages::is_refusal(line);
         self.no_place |= messages::is_turned_away(line);
+        self.lost_count |= messages::is_lost_count(line);
         let Some(message) = messages::read(line).filter(Message::is_error) else { return true };
         self.errors += 1;
         self.passing += u64::from(message.may_pass());
@@ -212,6 +214,11 @@ impl Transcript {
     /// Whether rsync gave up because a directory above an argument vanished just after the argument was looked up.
     pub fn lost_parent(&self) -> bool {
         self.lost_parent
+    }
+
+    /// Whether its two sides disagreed at the end about what was still to come.
+    pub fn lost_count(&self) -> bool {
+        self.lost_count
     }
 
     /// Whether the sending side could not list something; names that have vanished do not count.

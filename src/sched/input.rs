@@ -177,6 +177,9 @@ pub(crate) struct Symptoms {
     pub lost_list: bool,
     /// It ended because the connection of the parent was lost.
     pub lost_parent: bool,
+    /// Its two sides disagreed at the end about what was still to come: rsync (3.5.0) loses count of files with several names if one cannot be read, or has
+    /// to be copied again.
+    pub lost_count: bool,
 }
 
 /// What the engine has to do. Commands are carried out in this order.

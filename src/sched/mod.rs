@@ -140,6 +140,8 @@ pub(crate) struct Scheduler {
     in_flight: Weight,
     soft: RunCode,
     failed: Option<u8>,
+    /// Work was set aside, and the run fails with this code when everything else was copied.
+    aside: Option<u8>,
     interrupted: bool,
     finished: bool,
     commands: Vec<Command>,
@@ -188,6 +190,7 @@ impl Scheduler {
             in_flight: Weight::default(),
             soft: RunCode::default(),
             failed: None,
+            aside: None,
             interrupted: false,
             finished: false,
             commands: Vec::new(),

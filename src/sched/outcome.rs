@@ -220,6 +220,7 @@ pub(crate) const RULES: &[Rule] = &[
     ("time is over", time_is_over),
     ("list lost", list_lost),
     ("parent lost", parent_lost),
+    ("count lost", count_lost),
     ("settled", settled),
     ("connection lost", connection_lost),
     ("broken off", broken_off),
@@ -347,6 +348,11 @@ fn parent_lost(case: &Case<'_>) -> Option<Outcome> {
     lost.then_some(Outcome::Again { code: exit::PROTOCOL, most: u32::MAX })
 }
 
+fn count_lost(case: &Case<'_>) -> Option<Outcome> {
+    let lost = case.code() == exit::PROTOCOL && case.report.said.lost_count;
+    lost.then_some(Outcome::Again { code: exit::PROTOCOL, most: BROKEN_RETRIES })
+}
+
 fn settled(case: &Case<'_>) -> Option<Outcome> {
     let code = case.code();
     exit::is_settled(code).then_some(Outcome::Settle(code))
@@ -439,6 +445,7 @@ mod tests {
         let transient = said(Symptoms { transient: true, ..Symptoms::default() }, exit::PARTIAL);
         let list_lost = said(Symptoms { lost_list: true, ..Symptoms::default() }, STREAM);
         let parent_lost = said(Symptoms { lost_parent: true, ..Symptoms::default() }, exit::PROTOCOL);
+        let count_lost = said(Symptoms { lost_count: true, ..Symptoms::default() }, exit::PROTOCOL);
         let refused = said(Symptoms { refused: true, ..Symptoms::default() }, exit::USAGE);
         let refused_there = said(Symptoms { refused: true, ..Symptoms::default() }, STREAM);
         let not_launched = Report { ending: Ending::NotLaunched(NotLaunched::Alone), ..ok.clone() };
@@ -457,7 +464,7 @@ mod tests {
         let over = Case { stops_itself: true, ..case(&copy, &stalled) };
         let full = Case { may_make_room: true, ..case(&copy, &no_room) };
         let again = |code, most| Outcome::Again { code, most };
-        let rows: [(&str, Case<'_>, Outcome); 21] = [
+        let rows: [(&str, Case<'_>, Outcome); 22] = [
             ("idle prestart", prestarted, Outcome::NotAhead),
             ("not launched", case(&copy, &not_launched), Outcome::NotLaunched(NotLaunched::Alone)),
             ("after the fallback", fell_back, Outcome::Nothing),
@@ -474,6 +481,7 @@ mod tests {
             ("time is over", over, Outcome::Fail(exit::TIMEOUT)),
             ("list lost", case(&copy, &list_lost), Outcome::AgainWithWholeLists(STREAM)),
             ("parent lost", case(&copy, &parent_lost), again(exit::PROTOCOL, u32::MAX)),
+            ("count lost", case(&copy, &count_lost), again(exit::PROTOCOL, BROKEN_RETRIES)),
             ("settled", case(&copy, &partial), Outcome::Settle(exit::PARTIAL)),
             ("connection lost", case(&copy, &stream), Outcome::AgainWithFewer(STREAM)),
             ("broken off", case(&copy, &killed), again(exit::TERMINATED, BROKEN_RETRIES)),

@@ -114,6 +114,10 @@ impl Scheduler {
         if self.one_rsync.is_some() {
             return Some(nothing);
         }
+        if let Some(code) = self.aside {
+            self.fail(code);
+            return None;
+        }
         if self.policy.deletes.is_some() && self.meeting.name.is_some() {
             self.keep_what_meets()?;
         }

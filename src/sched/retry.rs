@@ -31,6 +31,8 @@ pub(super) struct Retry {
     pub at_once: NonZero<usize>,
     /// The upper bound of `at_once`: lower if a daemon did not accept more connections.
     most_at_once: NonZero<usize>,
+    /// How many launches were set aside.
+    aside: u32,
 }
 
 impl Retry {
@@ -42,6 +44,7 @@ impl Retry {
             turned_away: 0,
             at_once: NonZero::<usize>::MAX,
             most_at_once: NonZero::<usize>::MAX,
+            aside: 0,
         }
     }
 
@@ -109,6 +112,9 @@ impl Scheduler {
         let tried = self.retry.count(&keys(&work));
         // If the connection fails before anything has succeeded, a retry is not expected to help.
         let answer = !self.spine.dest_made && code != exit::PROTOCOL;
+        if tried > most && !self.stopping() && !answer && self.sets_aside(&work, code) {
+            return;
+        }
         if self.stopping() || tried > most || answer {
             return self.fail(code);
         }
@@ -117,6 +123,19 @@ impl Scheduler {
         self.retry.pause_until = Some(self.now + pause);
         self.commands.push(Command::Retried);
         self.put_back(work);
+    }
+
+    /// Sets work aside whose launches break off although the connection holds, perhaps because of one entry: everything else is copied first, and then the
+    /// run fails with this code ([`Scheduler::after_copying`]). Not if this happens again and again.
+    fn sets_aside(&mut self, work: &Work, code: u8) -> bool {
+        const MOST: u32 = 3;
+        let may = matches!(work, Work::Copy(_)) && (exit::class(code) == exit::Class::Broken || code == exit::PROTOCOL);
+        if !may || self.retry.aside >= MOST {
+            return false;
+        }
+        self.retry.aside += 1;
+        self.aside.get_or_insert(code);
+        true
     }
 
     /// Puts work back whose launch was ended by a pause. It is not counted as a retry: there cannot be more of them than pauses.

@@ -419,3 +419,29 @@ fn backups_in_what_is_in_the_way_stay() {
         assert!(work.join(format!("many/a/y/denied/file{suffix}")).exists(), "{options}");
     }
 }
+
+/// One bucket ends its rsync each time: everything else is copied before the run fails with that code, and can be resumed.
+#[test]
+fn what_breaks_off_each_time_does_not_keep_others_from_being_copied() {
+    let says = "echo 'Invalid packet at end of run (3) [sender]' >&2; exit 2";
+    for (end, code) in [("exit 15", 15), ("kill -KILL $$", 16), (says, 2)] {
+        let work = Work::new();
+        for dir in 0..20 {
+            (0..6).for_each(|file| drop(work.file(format!("src/d{dir}/f{file}"), "content")));
+        }
+        (0..6).for_each(|file| drop(work.file(format!("src/a-poison/f{file}"), "content")));
+        work.dir("runs");
+        let mut copy = multi_sync(&work);
+        copy.args(["-p", "2", "-f", "7", "--first-pass", "off", "-b", "runs", "-r", "-a", "src/", "D"]);
+        fake_rsync(&mut copy, &work, &format!("case \"$*\" in *poison*) {end} ;; esac; exec REAL \"$@\""));
+        let ran = run(copy).expect_code(code);
+        let files = (0..20).flat_map(|dir| (0..6).map(move |file| format!("D/d{dir}/f{file}")));
+        let missing: Vec<String> = files.filter(|file| !work.join(file).exists()).collect();
+        assert!(missing.is_empty() && !work.join("D/a-poison/f0").exists(), "{missing:?}: {}", ran.report());
+        let dir = std::fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
+        let mut resumed = multi_sync(&work);
+        resumed.arg("--resume").arg(dir);
+        run(resumed).expect_code(0);
+        assert!(work.join("D/a-poison/f0").exists());
+    }
+}

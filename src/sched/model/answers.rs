@@ -113,6 +113,10 @@ impl World {
                 said.lost_parent = true;
                 (ended(exit::PROTOCOL), Truth::Lost)
             }
+            17 => {
+                said.lost_count = true;
+                (ended(exit::PROTOCOL), Truth::Lost)
+            }
             _ => (ended(exit::OK), Truth::Done(exit::OK)),
         };
         let truth = if ending == ended(exit::OK) || truth != Truth::Done(exit::OK) { truth } else { Truth::Lost };
