@@ -569,11 +569,12 @@ fn ended_by_rules(_: &Case, finding: &Finding, runs: &Runs) -> bool {
     matches!(finding, Finding::Tree(_) | Finding::Line { .. }) && is_so(runs.one) && is_so(runs.many)
 }
 
-/// rsync 3.5.0 can lose its own file list with `-H`. If it cannot open a file with several names, it may end before the other side has, with 2: the same
+/// rsync 3.5.0 can lose its own file list with `-H`. If it cannot open a file with several names, or has to copy one again, it may end before the other side has, with 2: the same
 /// command on the same tree did so 12 of 15 times, and otherwise ended with 23.
 fn crashed(case: &Case, _: &Finding, runs: &Runs) -> bool {
     let said = runs.one.stderr_text();
-    let too_early = said.contains("Invalid packet at end of run") && said.contains("send_files failed to open");
+    let too_early = said.contains("Invalid packet at end of run")
+        && (said.contains("send_files failed to open") || said.contains("update retained (will try again)"));
     // A file that --fuzzy has chosen as the basis is gone when the receiver opens it (3.5.0).
     let no_basis = case.has_letter('y') && said.contains("got a block match with no basis file");
     // Links among several sources, one of which is missing (3.2.7).
