@@ -66,7 +66,7 @@ fn names_that_are_one_are_not_deleted() {
                     }
                     let ran = ran.expect_code(23);
                     let left = files(&mounted.path.join(format!("D{number}")));
-                    let said = ran.stderr_text().contains("is the same name as another");
+                    let said = ran.stderr_text().contains("is one name with another");
                     let ran = ran.expect(left >= 24, &format!("{left} files are left of 24"));
                     ran.expect(said, "nothing is said of it");
                 }

@@ -51,6 +51,13 @@ fn marked(mark: &str) -> usize {
     all.filter(|entry| entry.file_name().to_str().is_some_and(lives)).count()
 }
 
+/// Of a shell: what ends it if nothing is heard, the command, and the reader of lines.
+fn children(of: rustix::process::Pid) -> usize {
+    let of = of.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    children.split_whitespace().count()
+}
+
 fn wait_until(what: &str, limit: Duration, is: impl Fn() -> bool) {
     let began = Instant::now();
     while !is() {
@@ -90,7 +97,9 @@ fn nothing_is_left_however_the_other_end_goes() {
         let (supervisor, text) = (Supervisor::default(), body(&lasting(mark)));
         let ended = std::thread::scope(|scope| {
             let ran = scope.spawn(|| supervisor.run_there(&mut agent, &text, None, &|_| {}, &mut |_, _| {}));
-            wait_until("it runs", Duration::from_secs(60), || marked(mark) == 2);
+            // A shell that is killed before its reader has started leaves the command.
+            let is_read = || children(leader) >= 3;
+            wait_until("it runs", Duration::from_secs(60), || marked(mark) == 2 && is_read());
             match signal {
                 None => wire.close(),
                 Some(signal) => kill_process(leader, signal).unwrap(),

@@ -44,7 +44,10 @@ pub fn cause(case: &Case, findings: &[Finding], runs: &Runs) -> Option<&'static 
             "one rsync gets the ACL of a directory with special bits right only when it comes again",
             acl_and_special_bits,
         ),
-        ("one rsync sets no time where it may not set the group, until it comes again", time_without_group),
+        (
+            "one rsync sets neither time nor special bits where it may not set the group, until it comes again",
+            time_without_group,
+        ),
         (
             "a link at the destination that stays leads from one directory into another (--ignore-existing, -K)",
             written_through_link,
@@ -298,7 +301,10 @@ fn acl_and_special_bits(case: &Case, finding: &Finding, _: &Runs) -> bool {
 
 /// Several rsyncs retry what has failed. The group is then the one that the entry got the first time.
 fn time_without_group(case: &Case, finding: &Finding, runs: &Runs) -> bool {
-    let Finding::Tree(Difference { path, kind: DifferenceKind::Mtime { .. } }) = finding else { return false };
+    let Finding::Tree(Difference { path, kind: DifferenceKind::Mtime { .. } | DifferenceKind::Mode { .. } }) = finding
+    else {
+        return false;
+    };
     let said = runs.one.stderr_text();
     let refused = |name: &[u8]| {
         let end = format!("/{}\" failed", Printable::bytes(&escaped(name)));
