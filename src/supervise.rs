@@ -263,7 +263,8 @@ impl Supervisor {
         self.ends.store(true, Ordering::SeqCst);
         self.goes_on.notify_all();
         live.leaders.keys().for_each(|leader| end_leader(*leader, how));
-        live.starting.iter().for_each(|thread| session::kill_starting(*thread));
+        let guardian = guardian::pid();
+        live.starting.iter().for_each(|thread| session::kill_starting(*thread, guardian));
     }
 
     /// Whether [`Supervisor::stop`] was called.

@@ -99,6 +99,11 @@ pub(super) fn wire() -> Option<Wire> {
     lock().clone()
 }
 
+/// The process of the guardian, if there is one.
+pub(super) fn pid() -> Option<Pid> {
+    lock().as_ref().map(|wire| wire.1)
+}
+
 /// Reports that the launch of this leader is over. This is called before its PID is free again.
 pub(super) fn forget(leader: Pid) {
     tell(&message(ENDED, Some(leader)));

@@ -73,7 +73,7 @@ impl Stat {
 }
 
 /// Kills processes that a thread of this process has forked and that have not executed their program yet.
-pub(super) fn kill_starting(thread: Pid) {
+pub(super) fn kill_starting(thread: Pid, guardian: Option<Pid>) {
     let Ok(own) = fs::read_link("/proc/self/exe") else { return };
     let path = format!("/proc/self/task/{}/children", thread.as_raw_nonzero());
     let children = fs::read_to_string(path).unwrap_or_default();
@@ -81,7 +81,9 @@ pub(super) fn kill_starting(thread: Pid) {
         fs::read_link(format!("/proc/{}/exe", child.as_raw_nonzero())).is_ok_and(|program| program == own)
     };
     let number = |child: &str| Pid::from_raw(child.parse().ok()?);
-    for child in children.split_ascii_whitespace().filter_map(number).filter(is_us) {
+    // The guardian is a fork of the main thread, and stays what it is.
+    let starting = children.split_ascii_whitespace().filter_map(number).filter(|child| Some(*child) != guardian);
+    for child in starting.filter(is_us) {
         let _ = kill_process(child, Signal::KILL);
     }
 }

@@ -236,7 +236,7 @@ fn a_killed_run_resumes(name: &str, phase: Phase) {
 /// Not the source hangs, but something that is needed for starting an rsync: a directory in `PATH`, or the directory in which the copy was started.
 #[test]
 fn an_interrupt_ends_a_copy_whose_rsync_cannot_be_started() {
-    for hanging in ["folder of PATH", "directory"] {
+    for hanging in ["folder of PATH", "directory", "folder of PATH from the beginning"] {
         let work = Work::new();
         (0..80).for_each(|number| drop(work.file(format!("src/d{}/{number}", number / 4), "")));
         work.file("bins/home/of", "");
@@ -258,10 +258,16 @@ fn an_interrupt_ends_a_copy_whose_rsync_cannot_be_started() {
             let path = [home.as_os_str(), ":".as_ref(), path].into_iter().collect::<OsString>();
             copy.env("PATH", path);
         }
-        let mut started = start(copy);
         let launched = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
-        started.wait_for("the third launch", SOON, |_| launched() > 2);
-        work.file("hangs", "/home");
+        let at_once = hanging.ends_with("beginning");
+        if at_once {
+            work.file("hangs", "/home");
+        }
+        let mut started = start(copy);
+        if !at_once {
+            started.wait_for("the third launch", SOON, |_| launched() > 2);
+            work.file("hangs", "/home");
+        }
         let before = launched();
         std::thread::sleep(Duration::from_secs(1));
         let after = launched();
