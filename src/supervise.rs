@@ -211,11 +211,12 @@ impl Supervisor {
     }
 
     /// Starts a process, unless [`Supervisor::stop`] was called. This may hang if its program or its working directory is on a file system that
-    /// hangs: no lock is held meanwhile, and [`Supervisor::stop`] kills the process. The process is not among the live children yet.
+    /// hangs: no lock is held meanwhile, and [`Supervisor::stop`] kills the process. The process is not among the live children yet. A pause is not
+    /// waited for: whoever ends it may be the one who starts an agent.
     fn spawn(&self, invocation: &Invocation, names: Option<PipeReader>, bond: Bond) -> Result<Option<Child>> {
         let thread = gettid();
         {
-            let mut live = self.when_it_goes_on();
+            let mut live = self.lock();
             if live.stop.is_some() {
                 return Ok(None);
             }
@@ -227,13 +228,14 @@ impl Supervisor {
         if spawned.is_err() && live.stop.is_some() { Ok(None) } else { spawned.map(Some) }
     }
 
-    /// Starts a process, and adds it to the live children.
+    /// Starts a process when there is no pause, and adds it to the live children.
     fn start(
         &self,
         invocation: &Invocation,
         names: Option<PipeReader>,
         signs: &dyn Fn(Sign),
     ) -> Result<Option<Owned<'_>>> {
+        drop(self.when_it_goes_on());
         let Some(child) = self.spawn(invocation, names, Bond::Life)? else { return Ok(None) };
         let mut live = self.lock();
         if let Some(pipe) = &child.stdin {

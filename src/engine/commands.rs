@@ -11,7 +11,7 @@ use crate::plan::{self, FarScan, Still};
 use crate::report::{Event, Failed, LaunchEnd, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
-use crate::run_dir::failed::Failure;
+use crate::run_dir::failed::{Failure, UNLISTED};
 use crate::run_dir::journal::Record;
 use crate::run_dir::layout::FAILED_TEXT;
 use crate::sched::{Command, Input, LaunchId, Start, Verdict, Work};
@@ -300,7 +300,7 @@ impl Driver<'_, '_> {
             return Ok(());
         }
         (self.tell)(Event::Note(Note::Unlisted { list: FAILED_TEXT.into(), names }));
-        let said = format!("{names} more names of this rsync are not listed");
+        let said = format!("{names} {UNLISTED}");
         let unlisted = [Failure { name: None, said: said.into_bytes() }];
         self.with_ledger(|ledger| ledger.failed(phase, code, buckets, &unlisted))
     }

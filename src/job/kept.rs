@@ -16,6 +16,7 @@ use crate::plan::{Plan, Strategy};
 use crate::report::Summary;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
+use crate::run_dir::failed::UNLISTED;
 use crate::run_dir::journal;
 use crate::run_dir::layout::{FAILED_NAMES, FAILED_TEXT};
 use crate::run_dir::{self, Asked, Keep, Lock};
@@ -332,12 +333,41 @@ fn failures(dir: &Path, named: usize) -> Vec<String> {
             more += 1;
         }
     }
-    let list = Printable::path(&dir.join(FAILED_TEXT)).to_string();
+    let text = dir.join(FAILED_TEXT);
+    let list = Printable::path(&text).to_string();
     let all = match names.len() + more {
+        count if !is_complete(&text) => format!("{count} names were not copied: {list}; more could not be listed"),
         1 => format!("1 name was not copied; it is in {list}"),
         count => format!("{count} names were not copied; all of them: {list}"),
     };
     let mut lines = vec![all];
     lines.extend(names.iter().take(named).map(|name| format!("not copied: {}", Printable::bytes(name))));
     lines
+}
+
+/// Whether no line of the list stands for names that could not be written.
+fn is_complete(list: &Path) -> bool {
+    let Ok(list) = File::open(list) else { return false };
+    let lines = BufReader::new(list).split(b'\n');
+    lines.map_while(io::Result::ok).all(|line| !line.starts_with(b"-\t") || !line.ends_with(UNLISTED.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_dir::failed::{self, Failure};
+
+    #[test]
+    fn a_list_is_called_complete_only_if_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["a", "b", "a", UNLISTED].map(|name| Some(name.as_bytes().to_vec()));
+        let named = names.map(|name| Failure { name, said: UNLISTED.into() });
+        failed::append(dir.path(), "copy", 23, &named).unwrap();
+        assert!(failures(dir.path(), 1)[0].starts_with("3 names were not copied; all of them: "));
+        let unlisted = Failure { name: None, said: format!("7 {UNLISTED}").into() };
+        failed::append(dir.path(), "copy", 23, &[unlisted]).unwrap();
+        let lines = failures(dir.path(), 1);
+        assert!(lines[0].starts_with("3 names were not copied: ") && lines[0].ends_with("more could not be listed"));
+        assert_eq!(lines[1], "not copied: a");
+    }
 }

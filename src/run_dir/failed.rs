@@ -12,6 +12,9 @@ use crate::rsync::messages::{self, Side};
 use super::journal::{Batch, Failures, Name};
 use super::layout::{FAILED_NAMES, FAILED_TEXT, JOURNAL};
 
+/// The end of the line in [`FAILED_TEXT`] that stands for names that could not be written.
+pub const UNLISTED: &str = "more names of this rsync are not listed";
+
 /// Something that was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

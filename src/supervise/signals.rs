@@ -1,5 +1,5 @@
-//! Which thread hears a signal. The system prefers the main thread, and gives it to no other once it has: while that thread waits for a file system
-//! that hangs, nobody would hear `^C`. So all threads block these signals but the one that waits for them.
+//! Which thread receives a signal. The kernel prefers the main thread, and then leaves the signal to it. While the main thread waits for a file system that
+//! hangs, `^C` would have no effect. So all threads block these signals, except the one that waits for them.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -9,7 +9,7 @@ use libc::{SIG_BLOCK, SIG_SETMASK, SIGHUP, SIGINT, SIGTERM, SIGUSR1, c_int, sigs
 
 const SIGNALS: [c_int; 4] = [SIGHUP, SIGINT, SIGTERM, SIGUSR1];
 
-/// The mask before, which is that of processes that are started.
+/// The previous mask, which processes that are started get.
 static BEFORE: OnceLock<sigset_t> = OnceLock::new();
 
 /// Blocks SIGHUP, SIGINT, SIGTERM and SIGUSR1 in this thread, and in those that it starts, until this value goes.
@@ -19,7 +19,7 @@ pub struct Masked(());
 
 impl Masked {
     /// Call it before the first thread is started.
-    #[expect(clippy::new_without_default, reason = "it is no value, but something that is done")]
+    #[expect(clippy::new_without_default, reason = "a default value must not change the mask of a thread")]
     pub fn new() -> Masked {
         let signals = set(&SIGNALS);
         let before = mask(SIG_BLOCK, &signals);
@@ -27,7 +27,7 @@ impl Masked {
         Masked(())
     }
 
-    /// This thread hears them.
+    /// Lets this thread receive them.
     pub fn lift(&self) {
         restore();
     }
@@ -46,8 +46,8 @@ pub fn signal_is_ignored(signal: i32) -> bool {
     ignored.is_some_and(|ignored| ignored & (1 << (signal - 1)) != 0)
 }
 
-/// Has a forked child that is about to be another program get these signals as this process would have got them. Its handlers are those of its parent
-/// until then, and write to a pipe of its parent. It is async-signal-safe.
+/// Restores mask and dispositions in a forked child that is about to execute its program. Until then the handlers of its parent would run in it, and write to a
+/// pipe of the parent. This is async-signal-safe.
 #[expect(unsafe_code, reason = "the disposition of a signal is set")]
 pub(super) fn restore_in_child() {
     for signal in SIGNALS {
@@ -80,7 +80,7 @@ fn set(signals: &[c_int]) -> sigset_t {
     }
 }
 
-/// Gives the mask before.
+/// Returns the previous mask.
 #[expect(unsafe_code, reason = "pthread_sigmask gets pointers")]
 fn mask(how: c_int, signals: &sigset_t) -> sigset_t {
     let mut before = set(&[]);

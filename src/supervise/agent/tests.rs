@@ -193,6 +193,23 @@ fn what_keeps_output_back_is_answered_whatever_comes() {
     fs::remove_file(&lines).unwrap();
 }
 
+/// The thread that would end a pause may be the one that has a shell ready on a host.
+#[test]
+fn a_pause_does_not_hold_up_who_starts_an_agent() {
+    let supervisor = Supervisor::default();
+    supervisor.pause();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| Agent::start(&sh(), &supervisor).unwrap());
+        while !started.is_finished() && began.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let in_time = started.is_finished();
+        supervisor.go_on();
+        assert!(in_time && started.join().unwrap().is_some());
+    });
+}
+
 #[test]
 fn one_that_is_kept_alive_stays() {
     let mut agent = Agent::start_with(&sh(), &Supervisor::default(), 1).unwrap().unwrap();
