@@ -12,14 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "is_killed.h"
 
 enum { PATH_BYTES = 8192 };
 static const char *source, *hang;
@@ -252,22 +252,6 @@ static int do_removexattr(const char *path, const char *name)
 {
     REAL(path);
     ANSWER(lremovexattr(real, name));
-}
-
-/* proc_pid_status(5): of each thread of a process that is to end, SIGKILL is among the pending signals. */
-static int is_killed(pid_t thread)
-{
-    char name[64], line[256];
-    int killed = 1;
-    snprintf(name, sizeof name, "/proc/%d/status", (int)thread);
-    FILE *status = fopen(name, "re");
-    if (!status)
-        return 1;
-    while (fgets(line, sizeof line, status))
-        if (!strncmp(line, "SigPnd:", 7))
-            killed = strtoull(line + 7, NULL, 16) >> (SIGKILL - 1) & 1;
-    fclose(status);
-    return killed;
 }
 
 static int do_fsync(const char *path, int data, struct fuse_file_info *file)

@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "is_killed.h"
+
 static int top;
 static const char *directory, *control;
 
@@ -39,22 +41,6 @@ static int hangs(const char *path)
         return 0;
     }
     return length > 0 && !strncmp(path, where, length) && (!path[length] || path[length] == '/');
-}
-
-/* proc_pid_status(5): of each thread of a process that is to end, SIGKILL is among the pending signals. */
-static int is_killed(pid_t thread)
-{
-    char name[64], line[256];
-    int killed = 1;
-    snprintf(name, sizeof name, "/proc/%d/status", (int)thread);
-    FILE *status = fopen(name, "re");
-    if (!status)
-        return 1;
-    while (fgets(line, sizeof line, status))
-        if (!strncmp(line, "SigPnd:", 7))
-            killed = strtoull(line + 7, NULL, 16) >> (SIGKILL - 1) & 1;
-    fclose(status);
-    return killed;
 }
 
 /* 0 when the path can be had; an error where nobody waits for it any more. */
