@@ -143,19 +143,21 @@ pub(super) struct DestFacts {
 }
 
 impl Facts {
-    /// The facts that follow from the command line alone. `options` are those that each launch would get, and `filters` their filter rules.
+    /// The facts that follow from the command line alone. `options` are those that each launch would get, and `filters` their filter rules, unless it is
+    /// unclear which apply.
     pub fn of(
         config: &Config,
         options: &Options,
         environment: impl Fn(&str) -> Option<OsString>,
         receiver: Receiver,
-        filters: &Result<Filters, filter::Unclear>,
+        filters: &Filters,
+        unclear_rules: Option<filter::Unclear>,
     ) -> Facts {
         let meaning = options.meaning_with(&environment);
         let mut verdicts = config.options.verdicts_with(environment).into_iter();
         Facts {
             option: verdicts.find(|verdict| verdict.class == Class::Plain),
-            unclear_rules: filters.as_ref().err().copied(),
+            unclear_rules,
             alias: Aliases::installed().redefined(),
             writes_as_root: receiver.is_root(),
             dest_is_path: config.destination.is_local(),
@@ -167,7 +169,7 @@ impl Facts {
                 option: pull::not_compared(&config.options),
                 may_be_held: pull::may_be_held(config),
                 not_held: false,
-                rules_in_files: filters.as_ref().is_ok_and(|filters| filters.in_files),
+                rules_in_files: filters.in_files,
                 nowhere: false,
                 no_directory: false,
                 unlisted: None,

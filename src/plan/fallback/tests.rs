@@ -49,12 +49,13 @@ fn facts_of_line(example: &str, cwd: &Path, as_root: bool, looks: bool) -> Facts
     let receiver = Receiver::of(&config, as_root);
     let Locked { keep_whole, .. } = receiver.locked(&config, &meaning);
     let filters = Filters::of(&options.absolute_files(cwd), cwd);
-    let mut facts = Facts::of(&config, &options, |_| None, receiver, &filters);
+    let unclear = filters.as_ref().err().copied();
+    let filters = filters.unwrap_or_default();
+    let mut facts = Facts::of(&config, &options, |_| None, receiver, &filters, unclear);
     if !looks {
         return facts;
     }
-    let merge_files = filters.unwrap_or_default().merge_files;
-    let whole = Whole { locked: keep_whole, unsafe_links: false, merge_files: &merge_files };
+    let whole = Whole { locked: keep_whole, unsafe_links: false, merge_files: &filters.merge_files };
     let found = sources::look(&config, &meaning).unwrap();
     let relative = if meaning.relative { found.relative(&config) } else { None };
     facts.look(&config, &found, relative.as_deref(), &whole);
