@@ -10,7 +10,6 @@
 
 mod attributes;
 mod content;
-mod file_system;
 mod fresh;
 mod maker;
 mod open_files;
@@ -26,7 +25,6 @@ use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use file_system::is_of_a_process_below;
 pub use fresh::Known;
 pub use maker::make;
 pub use open_files::can_be_apart;

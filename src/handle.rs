@@ -21,6 +21,8 @@ use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 use tempfile::TempDir;
 
+use crate::file_system::renumbers;
+
 /// The most directories that are held. Others are found by their paths.
 const MOST: u64 = 64;
 /// Held directories use at most this part (as a divisor) of the files that a process may open.
@@ -322,19 +324,6 @@ fn without_slash(mut path: &[u8]) -> &[u8] {
         path = shorter;
     }
     path
-}
-
-/// Whether the file system of a directory invents inode numbers, and new ones after it has forgotten one (such as overlayfs without `xino`, and most of
-/// FUSE): then another number does not mean another directory.
-pub fn renumbers(dir: &Path) -> bool {
-    const CIFS: u64 = 0xff53_4d42;
-    const EXFAT: u64 = 0x2011_bab0;
-    const FUSE: u64 = 0x6573_5546;
-    const MSDOS: u64 = 0x4d44;
-    const OVERLAY: u64 = 0x794c_7630;
-    const SMB2: u64 = 0xfe53_4d42;
-    let kind = rustix::fs::statfs(dir).map(|found| found.f_type as u64);
-    kind.is_ok_and(|kind| [CIFS, EXFAT, FUSE, MSDOS, OVERLAY, SMB2].contains(&kind))
 }
 
 #[cfg(test)]

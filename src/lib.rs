@@ -26,6 +26,7 @@ mod entry;
 mod error;
 mod events;
 mod far;
+mod file_system;
 mod first_pass;
 mod guard;
 mod handle;

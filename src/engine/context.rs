@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::bucket::{self, Bucket, BucketDir};
 use crate::config::Config;
 use crate::error::Result;
+use crate::file_system;
 use crate::handle;
 use crate::names::swapped;
 use crate::plan::Plan;
@@ -185,7 +186,7 @@ impl Context {
                 }
             }
         };
-        let keeps = now.is_some_and(|now| now == before || handle::renumbers(path));
+        let keeps = now.is_some_and(|now| now == before || file_system::renumbers(path));
         if !keeps && !std::mem::replace(&mut self.spine().dest_lost, true) {
             let destination = self.config.destination.original().to_owned();
             found.failed.push(Failed::DestinationMoved { destination });

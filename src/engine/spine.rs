@@ -12,8 +12,8 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
+use crate::file_system::renumbers;
 use crate::first_pass::Known;
-use crate::handle::renumbers;
 use crate::plan::Keeps;
 use crate::rsync::command::Recipe;
 

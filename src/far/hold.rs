@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use bstr::ByteSlice;
 
+use crate::file_system;
+
 /// Printed by a launch that has found another directory.
 pub const LOST: &[u8] = b"multi-sync: the source is not the directory that it was";
 /// How the lines of an answer begin.
@@ -22,9 +24,6 @@ const DIRECTORY: &[u8] = b"multi-sync-directory ";
 /// Device and inode, and the creation time if it is known, because ext4 soon gives the inode of a removed file to a new one. Uses stat of GNU or busybox,
 /// otherwise that of BSD.
 const IDENTITY: &str = r#"$(stat -c "%d:%i:%W" . 2>/dev/null || stat -f "%d:%i:%B" . 2>/dev/null)"#;
-/// File systems that invent inode numbers, and new ones after they have forgotten one, as stat names them ([`crate::handle::renumbers`]).
-const RENUMBER: [&[u8]; 8] = [b"cifs", b"smb", b"smb2", b"exfat", b"msdos", b"overlayfs", b"fuseblk", b"fuse"];
-
 /// A directory there, and the words that start rsync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -102,7 +101,7 @@ impl Entry {
         if !made.iter().all(|byte| byte.is_ascii_digit() || b"-?%W".contains(byte)) {
             return None;
         }
-        if words.next().is_some_and(|kind| RENUMBER.contains(&kind)) {
+        if words.next().is_some_and(file_system::named_renumbers) {
             return None;
         }
         let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();

@@ -16,12 +16,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, mkdirat, openat, statat};
 use rustix::io::{Errno, Result};
 
+use crate::file_system;
+
 use super::attributes::{Own, times};
 use super::content::{self, Hand};
 use super::pace::Pace;
 use super::pair::{Pair, open_below, open_dest};
 use super::temporary::{self, Begun, Empty};
-use super::{Group, Made, Makes, Order, Watch, file_system, open_files};
+use super::{Group, Made, Makes, Order, Watch, open_files};
 
 /// If a file was written within the last seconds, another write may not change its time. Such a file is left to rsync.
 const RECENT: i64 = 3;

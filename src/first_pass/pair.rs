@@ -6,15 +6,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fgetxattr_query, fstat, ioctl_getflags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fgetxattr_query, fstat, openat, openat2};
 use rustix::io::{Errno, Result};
 
-use super::{Group, Makes, Order, file_system, way};
+use crate::file_system;
+
+use super::{Group, Makes, Order, way};
 
 /// rsync accepts only paths of less than 4096 bytes (limits.h, `PATH_MAX`), including what it adds for a temporary name.
 const LONGEST_PATH: usize = 4096 - 64;
-/// The flag of a directory in which names that differ only in case are the same (ioctl_iflags(2), `FS_CASEFOLD_FL`).
-const CASEFOLD: u32 = 0x4000_0000;
 const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
 
 /// The same directory on both sides.
@@ -37,7 +37,7 @@ impl Pair {
         let found = fstat(&dest)?;
         // With a default ACL, entries would get other permissions than those of their source.
         let has_acl = !matches!(fgetxattr_query(&dest, DEFAULT_ACL), Err(Errno::NODATA | Errno::OPNOTSUPP));
-        let folds = ioctl_getflags(&dest).is_ok_and(|flags| flags.bits() & CASEFOLD != 0);
+        let folds = file_system::folds_case(&dest).unwrap_or(false);
         let other_group = found.st_mode & Mode::SGID.bits() != 0;
         let waits = file_system::is_of_a_process(&source);
         if has_acl || folds || waits || other_group && !makes.group {

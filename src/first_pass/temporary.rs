@@ -12,7 +12,9 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
-use super::{file_system, open_files};
+use crate::file_system;
+
+use super::open_files;
 
 /// The longest name that Linux file systems accept.
 const LONGEST_NAME: usize = 255;

@@ -7,12 +7,10 @@ use crate::bucket::BucketDir;
 use crate::config::Config;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
+use crate::file_system;
 use crate::run_dir::{self, Asked};
 use crate::scan;
 use crate::spool;
-
-/// The file systems that are in the memory of one machine: the magic numbers of tmpfs and ramfs (statfs(2)).
-const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// The directory of a run that has not begun to copy.
 #[derive(Debug)]
@@ -33,8 +31,7 @@ pub fn prepare(config: &Config, words: &[OsString]) -> Result<Prepared> {
     spool::refuse_streams_of_later(config)?;
     let parent = config.buckets.as_ref().map(|parent| config.cwd.join(parent));
     let parent = parent.ok_or_else(|| Error::usage("--submit without --buckets DIR").remedy(REMEDY))?;
-    let kind = rustix::fs::statfs(&parent).map_or(0, |found| found.f_type as u32);
-    if IN_MEMORY.contains(&kind) {
+    if file_system::is_in_memory(&parent) {
         let shown = Printable::path(&parent);
         return Err(Error::usage(format!("{shown} is in the memory of this machine: no other machine can see it"))
             .remedy(REMEDY));

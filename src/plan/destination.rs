@@ -6,21 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::file_system;
 use crate::rsync::exit;
 use crate::rsync::options::Meaning;
 
-/// Returns a DEST on a local file system with fine change times, as far as its inodes have room for them. On others, such as NFS, attributes may come from a
-/// cache.
+/// Returns a DEST on a local file system that records every change of a directory in its ctime.
 pub(super) fn watched_dest(config: &Config) -> Option<PathBuf> {
-    const BTRFS: u64 = 0x9123_683e;
-    const EXT: u64 = 0xef53;
-    const F2FS: u64 = 0xf2f5_2010;
-    const TMPFS: u64 = 0x0102_1994;
-    const XFS: u64 = 0x5846_5342;
     let path = PathBuf::from(config.destination.as_directory(&config.cwd));
     let existing = path.ancestors().find(|path| path.is_dir())?;
-    let kind = rustix::fs::statfs(existing).ok()?.f_type as u64;
-    (config.destination.is_local() && [BTRFS, EXT, F2FS, TMPFS, XFS].contains(&kind)).then_some(path)
+    (config.destination.is_local() && file_system::dates_changes(existing)).then_some(path)
 }
 
 /// Checks a local DEST. One rsync creates only the last level of DEST, and otherwise ends with these codes before it writes anything. In a dry run it does not

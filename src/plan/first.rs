@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::config::Config;
+use crate::file_system;
 use crate::first_pass::{self, Known, Makes, Wish};
 use crate::rsync::options::Meaning;
 
@@ -40,7 +41,7 @@ pub(super) fn find(config: &Config, meaning: &Meaning, one_rsync: bool, as_root:
     }
     let makes = first_pass::find(&config.options, meaning, as_root)?;
     let dest = config.destination.as_typed(&config.cwd);
-    let waits = |path: &Path| first_pass::is_of_a_process_below(&config.cwd.join(path));
+    let waits = |path: &Path| file_system::is_of_a_process_below(&config.cwd.join(path));
     if waits(Path::new(&dest)) || config.sources.iter().any(|source| waits(Path::new(source.original()))) {
         return off("another process serves the file system of a source or of the destination (FUSE)");
     }

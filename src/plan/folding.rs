@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use crate::config::Config;
+use crate::file_system::{self, Case};
 use crate::names;
 use crate::rsync::options::Meaning;
 
@@ -82,30 +83,19 @@ fn lookup(dir: &Path, name: &[u8], other: &[u8], is_unlisted: bool) -> Option<Fo
 }
 
 fn of_type(dir: &Path) -> Folding {
-    const BTRFS: u64 = 0x9123_683e;
-    const EXFAT: u64 = 0x2011_bab0;
-    const EXT: u64 = 0xef53;
-    const F2FS: u64 = 0xf2f5_2010;
-    const HFS: u64 = 0x4244;
-    const HFS_PLUS: u64 = 0x482b;
-    const MSDOS: u64 = 0x4d44;
-    const TMPFS: u64 = 0x0102_1994;
-    let Ok(found) = rustix::fs::statfs(dir) else { return Folding::Unknown };
-    match found.f_type as u64 {
-        EXFAT | HFS | HFS_PLUS | MSDOS => Folding::Folds,
-        BTRFS => Folding::Tells,
-        EXT | F2FS | TMPFS => of_flag(dir),
-        _ => Folding::Unknown,
+    match file_system::case(dir) {
+        Case::Folds => Folding::Folds,
+        Case::Tells => Folding::Tells,
+        Case::OfDirectory => of_flag(dir),
+        Case::Unknown => Folding::Unknown,
     }
 }
 
-/// On these file systems, a directory has a flag for it, which new directories inherit (ioctl_iflags(2), `FS_CASEFOLD_FL`).
 fn of_flag(dir: &Path) -> Folding {
-    const CASEFOLD: u32 = 0x4000_0000;
     let opened = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    match opened.and_then(|dir| rustix::fs::ioctl_getflags(&dir)) {
-        Ok(flags) if flags.bits() & CASEFOLD != 0 => Folding::Folds,
-        Ok(_) => Folding::Tells,
+    match opened.and_then(file_system::folds_case) {
+        Ok(true) => Folding::Folds,
+        Ok(false) => Folding::Tells,
         // A file system without flags has no such directories.
         Err(rustix::io::Errno::NOTTY | rustix::io::Errno::OPNOTSUPP) => Folding::Tells,
         Err(_) => Folding::Unknown,

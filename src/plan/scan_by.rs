@@ -4,8 +4,8 @@ use super::{Plan, SourceTree, Strategy};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::far::crew::{Begin, ScanBy};
-use crate::handle::renumbers;
-use crate::scan::{Root, is_elsewhere};
+use crate::file_system::{is_elsewhere, renumbers};
+use crate::scan::Root;
 
 impl Plan {
     /// When the hosts scan, if they do at all. A single rsync reads the source itself, so that nothing is scanned.

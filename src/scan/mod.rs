@@ -40,6 +40,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::rsync::prune::Prune;
 
+pub use crate::file_system::is_elsewhere;
 pub(crate) use divided::{Divided, Member};
 pub use event::{Event, KeptWhole, Linked, LinkedDir, LinkedDirs, Pruner, ScanError, Spine, Unit, Units};
 pub(crate) use levels::Unfound;
@@ -50,7 +51,7 @@ pub(crate) use part::{Handed, Linked as LinkedPart, Met, Opened, Order, Part, Sa
 pub(crate) use reader::{FIRST_FOUND, Reader};
 pub use subtree::Small;
 pub(crate) use subtree::below;
-pub use threads::{is_elsewhere, usual_threads};
+pub use threads::usual_threads;
 pub(crate) use watch::Counts;
 pub use watch::Watch;
 pub use weight::{Limits, Weight};
