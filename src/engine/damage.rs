@@ -234,9 +234,7 @@ fn whatever_is_damaged_nothing_is_taken_for_done_that_is_not() {
         }
     }
     println!("{count} damages: {seen:?}");
-    // Every way to end must have occurred. Otherwise the damage is too weak to test anything.
-    assert!(
-        count < 1000 || ["goes on", "scans again", "no plan", "no journal"].iter().all(|end| seen.contains_key(end)),
-        "{seen:?}"
-    );
+    // Every way to end must occur in at least one of 20 cases. Otherwise the damage is too weak, or too strong, to test anything.
+    let often = |end: &&str| seen.get(*end).is_some_and(|cases| cases * 20 >= count);
+    assert!(count < 1000 || ["goes on", "scans again", "no plan", "no journal"].iter().all(often), "{seen:?}");
 }

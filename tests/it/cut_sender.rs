@@ -24,6 +24,8 @@ use crate::support::work::Work;
 
 /// The number of kills in a normal test run.
 const USUAL: u64 = 2;
+/// Of this many cuts some make a copy fail.
+const MANY: u64 = 20;
 /// After this time no process of multi-sync may be left.
 const GONE: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(120);
@@ -139,6 +141,9 @@ impl Ground {
             "{cuts} cuts of {} {} (CUT_SEED={seed}), codes {codes:?}; a whole run took {took:?}",
             self.source, self.options
         );
+        // Some cuts are made good by another try, but not all.
+        let failed = codes.keys().any(|code| code != "Some(0)");
+        assert!(failed || cuts < MANY, "none of {cuts} cuts made a copy fail: {codes:?}");
     }
 }
 

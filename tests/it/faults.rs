@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support;
@@ -233,12 +233,14 @@ fn a_source_that_changes_meanwhile() {
         treegen::generate(&src.join("restless/tree"), &Spec::bench(600, Sizes::Uniform { min: 0, max: 3000 }), 9)
             .unwrap();
         let stop = AtomicBool::new(false);
+        let changes = AtomicU64::new(0);
         let ran = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut round = seed;
                 while !stop.load(Ordering::SeqCst) {
                     round += 1;
-                    let _ = treegen::mutate(&src.join("restless/tree"), round, 8);
+                    let made = treegen::mutate(&src.join("restless/tree"), round, 8).map_or(0, |made| made.len());
+                    changes.fetch_add(made as u64, Ordering::SeqCst);
                 }
             });
             let mut command = multi_sync(&work);
@@ -248,6 +250,8 @@ fn a_source_that_changes_meanwhile() {
             ran
         });
         assert!(matches!(ran.status.code(), Some(0 | 23 | 24)), "{}", ran.report());
+        println!("{changes:?} changes");
+        assert!(changes.into_inner() > 20, "the source hardly changed");
         let copied = contents(&work.join("D"));
         for (name, content) in &quiet {
             assert_eq!(copied.get(name), Some(content), "{}: {}", name.display(), ran.report());

@@ -166,6 +166,7 @@ fn each_option_is_followed_or_turns_it_off() {
 
 #[test]
 fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
+    let mut gone_on = 0;
     for at in 0..4_u64 {
         let work = Work::new();
         treegen::generate(&work.join("src"), &Spec::bench(900, Sizes::Uniform { min: 0, max: 60_000 }), 9).unwrap();
@@ -189,7 +190,10 @@ fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
         let dir = fs::read_dir(work.join("runs")).unwrap().next().map(|entry| entry.unwrap().path());
         let mut resumed = multi_sync(&work);
         match dir.filter(|dir| dir.join("plan.json").exists()) {
-            Some(dir) => resumed.arg("--resume").arg(dir),
+            Some(dir) => {
+                gone_on += 1;
+                resumed.arg("--resume").arg(dir)
+            }
             None => resumed.args(["-p", "2", "--first-pass=on", "-r", "-aH", "src/", "D"]),
         };
         run_within(resumed, SOON).expect_code(0);
@@ -197,6 +201,8 @@ fn killed_and_gone_on_with_it_is_what_one_rsync_makes() {
         check.args(["-aHnic", "--delete", "src/", "D/"]);
         assert_eq!(run(check).stdout_text(), "", "{at}");
     }
+    println!("{gone_on} gone on");
+    assert!(gone_on > 0, "no run was killed before its end");
 }
 
 /// Checks that every file with a name of the source has its content.

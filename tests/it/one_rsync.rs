@@ -126,6 +126,9 @@ fn sweep_places(usually: u64, of: &(dyn Fn(u64) -> Case + Sync)) {
     });
     println!("{tally}");
     assert!(tally.different.is_empty(), "repeat with ORACLE_CASE=FILE {ONE_CASE}");
+    if sweep.only.is_none() {
+        tally.expect_floors(&Floors { cases: sweep.cases, unstable: 10, known: 5, ..FLOORS });
+    }
 }
 
 /// Judges a case again after an identical result, as often as requested, because a race condition does not occur every time.
@@ -233,6 +236,8 @@ fn one_rsync_in_the_place_of_many_is_identical() {
     });
     println!("{tally}");
     assert!(tally.different.is_empty());
+    // The stand-in splits nothing.
+    tally.expect_floors(&Floors { cases: sweep.cases, split: 0, ..FLOORS });
 }
 
 #[test]

@@ -210,22 +210,22 @@ impl World {
         }
     }
 
-    pub(super) fn judge(&self, scheduler: &Scheduler) -> Judged {
+    pub(super) fn judge(&self, scheduler: &Scheduler) -> Judged<End> {
         let code = scheduler.code().get();
         let verdict = self.verdict.as_ref().ok_or("it does not end")?;
         match verdict {
             Verdict::Unaccounted(text) => return Err(text.clone()),
-            Verdict::Stopped if self.policy.survey => return Ok(()),
+            Verdict::Stopped if self.policy.survey => return Ok(End::Stopped),
             Verdict::Stopped => {
                 must!(code != exit::OK, "it was stopped, with code 0");
-                return Ok(());
+                return Ok(End::Stopped);
             }
             Verdict::Complete(_) => {}
         }
         must!(!self.stopped, "it is complete, and was stopped");
         if let Some(well) = self.everything {
             must!(well == (code == exit::OK), "one rsync: {code}");
-            return Ok(());
+            return Ok(End::OneRsync);
         }
         must!(self.scanned, "it is complete before all is found");
         for (id, (_, fate)) in &self.buckets {
@@ -257,6 +257,6 @@ impl World {
         if code == exit::OK && !self.policy.pretends && !unmarked {
             must!(self.unset.is_empty(), "without their attributes: {:?}", self.unset);
         }
-        Ok(())
+        Ok(if code == exit::OK { End::Well } else { End::WithErrors })
     }
 }
