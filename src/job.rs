@@ -28,6 +28,7 @@
 //! hard limit.
 
 mod builder;
+mod course;
 mod deletions;
 mod explain;
 mod handle;
@@ -48,20 +49,15 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::config::Config;
-use crate::engine::{self, Control};
+use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::events::{EventLog, Written};
-use crate::guard;
-use crate::hosts::Agents;
 use crate::outlet::ReportFile;
 use crate::page;
-use crate::plan::{Plan, Strategy};
-use crate::rsync::exit;
+use crate::plan::Plan;
 use crate::run_dir::{self, Asked, Keep};
-use crate::spool::Spool;
 
 pub use crate::config::Depth;
 pub use crate::far::Wanted as RemoteScan;
@@ -76,13 +72,12 @@ pub use crate::rsync::output::{Counts, Figures};
 pub use crate::steer::{By, Resource, Steered, Why};
 pub use crate::supervise::Stream;
 pub use builder::JobBuilder;
-use deletions::Decision;
 #[doc(hidden)]
 pub use explain::one_as_typed;
 pub use handle::JobHandle;
 #[doc(hidden)]
 pub use kept::what_to_type;
-use kept::{Closed, Kept, Opened, Resumed};
+use kept::{Kept, Resumed};
 pub use outcome::{NextStep, Outcome};
 
 /// A copy that is described and checked for contradictions, but not yet started. [`JobBuilder::build`] makes it; it runs once.
@@ -315,120 +310,6 @@ impl Job {
             lacks.for_each(|text| tell(Event::Note(Note::Unwritten { text })));
         }
         done
-    }
-
-    fn carry_out(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
-        let Job { mut config, words, keep_runs, gives_way, cancel } = self;
-        let Controls { count, copy: control, verification } = &*cancel.0;
-        let began = Instant::now();
-        raise_descriptor_limit();
-        config.check_steering()?;
-        // Streams are read before anything else opens a file that an option names.
-        let spool = match resumed {
-            Some(run) => Spool::of_run(&config, &run.dir)?,
-            None => {
-                Spool::read(&config, || control.interrupted(), |stream| tell(Event::Note(Note::WaitsFor { stream })))?
-            }
-        };
-        config.options = spool.options().clone();
-        if !config.hosts.is_empty() && !config.dry_run {
-            let way = config.way.clone();
-            config.reach_by(way.of_this_machine(control.supervisor()));
-            let end = || config.way.end_of_job(control.supervisor());
-            config.ends_at = config.ends_at.or_else(end);
-        }
-        let _shells = Shells(config.agents.clone());
-        if !config.hosts.is_empty() && !config.dry_run {
-            let shared = resumed.map(|run| run.dir.clone()).or_else(|| config.buckets.clone());
-            ways::use_hosts(&mut config, shared.as_deref(), control, tell)?;
-        }
-        if config.addresses.is_some() && !config.dry_run {
-            ways::use_addresses(&mut config, control, tell)?;
-        }
-        let made = Plan::make(&config, control.supervisor());
-        if let (Some(addresses), Ok(Plan { strategy: Strategy::Plain(_), .. })) = (&config.addresses, &made) {
-            tell(Event::Note(Note::OneAddress { address: addresses.name(0) }));
-        }
-        // If a stream was read, another rsync could not read it again.
-        if let Some(GivesWay { to_one }) = gives_way.filter(|_| !spool.has_read() && !control.interrupted()) {
-            match &made {
-                Err(error) => return Ok(Outcome::gave_way_because(error.to_string())),
-                Ok(Plan { strategy: Strategy::Plain(why), .. }) if to_one => {
-                    return Ok(Outcome::gave_way_because(why.clone()));
-                }
-                Ok(_) => {}
-            }
-        }
-        let mut plan = made?;
-        // Everything that may be refused is refused before anything is copied.
-        let question = verification::question(&config)?;
-        let (mut memory, mut withheld) = (None, None);
-        if let Some(limit) = config.delete_limit.filter(|_| !config.verify_only && !config.dry_run) {
-            match deletions::decide(&config, limit, resumed.map(|run| &*run.dir), count, tell)? {
-                Decision::Delete(seen) => memory = seen,
-                Decision::Keep(why) => {
-                    config.options = guard::keeping(&config.options)?;
-                    plan = Plan::make(&config, control.supervisor())?;
-                    withheld = Some(why);
-                }
-            }
-        }
-        let (ledger, kept) = Opened::open(&config, &plan, &words, resumed)?.split();
-        if kept.recorded() {
-            let written = spool.keep_in(kept.buckets().path());
-            if !kept.buckets().is_optional() {
-                written?;
-            }
-        }
-        if kept.recorded() {
-            control.listen(kept.buckets().path());
-        }
-        if withheld.is_some() && kept.recorded() {
-            deletions::mark(kept.buckets().path())?;
-        }
-        tell(Event::RunDirectory(kept.buckets().path()));
-        tell(Event::Started(&started(&config, &plan, words, &kept, resumed.is_some())));
-        withheld.iter().for_each(|why: &Failed| tell(Event::Failed(why.clone())));
-        let given_up = || control.interrupted() || resumed.is_some();
-        let up_to_date = plan.far.as_ref().and_then(|far| far.up_to_date.as_ref()?.wait(given_up));
-        let mut ended = if let Some(figures) = up_to_date {
-            Ok(engine::nothing_to_do(&config, figures, began, tell))
-        } else if config.verify_only {
-            let differences = verification::differences(kept.buckets(), ledger.is_some())?;
-            let told = differences.noted(&tell);
-            let ended = engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, &told);
-            verification::conclude(ended, &differences)
-        } else {
-            engine::run_recorded(&config, &plan, kept.buckets(), ledger, control, tell)
-        };
-        if let (Ok(copied), Some(_)) = (&mut ended, &withheld) {
-            copied.code.add(exit::MAX_DELETE);
-        }
-        let ended = match (ended, question) {
-            (Ok(copied), Some(question)) => verification::after(copied, &question, &kept, verification, tell),
-            (ended, _) => ended,
-        };
-        let mut closed = kept.close(&config, keep_runs, ended.as_ref().ok());
-        let settled = ended.as_ref().is_ok_and(|run| !run.interrupted && exit::is_settled(run.code.get()));
-        if let Some(why) = withheld.filter(|_| settled) {
-            closed.lines.push(deletions::advice(&why));
-        }
-        if let Some(Err(cause)) = memory.filter(|_| settled).map(|memory| memory.write()) {
-            tell(Event::Note(Note::SourcesNotRemembered { why: cause.to_string() }));
-        }
-        if let (Some(place), false) = (&config.state, config.dry_run) {
-            keep_runs.tidy(place);
-        }
-        Ok(Outcome::new(ended, closed, config, control.interrupted()))
-    }
-}
-
-/// Ends the shells on hosts when the job ends in any way.
-struct Shells(Agents);
-
-impl Drop for Shells {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

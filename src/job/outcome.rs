@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Closed;
+use super::kept::Closed;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::report::advice;
