@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::plan::{self, FarScan, Still};
-use crate::report::{Event, Failed, LaunchEnd, Note};
+use crate::report::{Event, Failed, LaunchEnd, LaunchResult, Note};
 use crate::rsync::command::Copying;
 use crate::rsync::exit;
 use crate::run_dir::failed::{Failure, UNLISTED};
@@ -43,17 +43,8 @@ impl Driver<'_, '_> {
             Command::Dismiss(launch) => {
                 self.state.launches.get_mut(&launch).into_iter().for_each(|started| started.gate = None);
             }
-            Command::TellHeld(launch) => {
-                let held = self.state.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
-                let new = held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
-                new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
-            }
-            Command::Accept(launch) => {
-                let Some(end) = self.state.ended.get_mut(&launch) else { return Ok(None) };
-                let mut spine = self.context.spine();
-                spine.note_unmade(&std::mem::take(&mut end.unmade));
-                spine.blocked.append(&mut std::mem::take(&mut end.blocked).into_iter().collect());
-            }
+            Command::TellHeld(launch) => self.tell_held(launch),
+            Command::Accept(launch) => self.accept(launch),
             Command::NoteFailures { launch, code } => self.note_failures(launch, code)?,
             Command::Count(launch) => {
                 if let Some(end) = self.state.ended.get_mut(&launch) {
@@ -61,36 +52,16 @@ impl Driver<'_, '_> {
                 }
             }
             Command::Done { launch, code, sender_failed, buckets } => {
-                let dest = self.state.ended.get(&launch).and_then(|end| end.dest);
-                if let Some(place) = dest.filter(|_| !self.state.dest_noted) {
-                    self.record(&Record::Dest { place })?;
-                }
-                self.state.dest_noted = true;
+                self.note_dest(launch)?;
                 self.statistics.bucket_done(buckets.len(), code);
                 self.record(&Record::Done { launch, code, sender_failed, buckets })?;
             }
             Command::Retried => self.statistics.retried(),
-            Command::Decided { launch, result } => {
-                let Some(end) = self.state.ended.get_mut(&launch) else { return Ok(None) };
-                if let Some(launch) = end.told.take() {
-                    let figures = end.has_figures.then_some(end.figures);
-                    let (code, ran, moved) = (end.code, end.report.ran, end.moved);
-                    let made = end.made.is_any().then_some(end.made);
-                    (self.tell)(Event::LaunchEnded(&LaunchEnd { launch, result, code, ran, moved, made, figures }));
-                }
-            }
+            Command::Decided { launch, result } => self.tell_decided(launch, result),
             Command::HostBack(host) => (self.tell)(Event::HostBack(&self.slots.host(host).to_string())),
             Command::Note(note) => (self.tell)(Event::Note(note)),
             Command::Failed(failed) => (self.tell)(Event::Failed(failed)),
-            Command::TellMissing => {
-                let plan = &self.context.plan;
-                for line in plan.far.iter().flat_map(FarScan::said_of_missing) {
-                    (self.tell)(Event::Complained(line));
-                }
-                for (source, why) in plan.missing.iter().filter(|_| plan.far.is_none()) {
-                    (self.tell)(Event::Failed(Failed::Source { source: source.clone(), why: *why }));
-                }
-            }
+            Command::TellMissing => self.tell_missing(),
             Command::TellMeeting(name) => {
                 let text = format!("{name} {}", meeting::MEETS);
                 self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
@@ -101,33 +72,8 @@ impl Driver<'_, '_> {
                 let (context, sender) = (Arc::clone(&self.context), self.sender.clone());
                 thread::detach(move || drop(sender.send(Message::Folding(context.folding()))))?;
             }
-            Command::Probe(host) => {
-                let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
-                let sender = self.sender.clone();
-                // The driver only goes away before its time if it has failed.
-                let tell = move |is_there| drop(sender.send(Message::Answered(host, is_there)));
-                let asked = match ways.are_addresses() {
-                    // When the run ends, an address that does not answer is not waited for.
-                    true => thread::detach(move || {
-                        tell(plan::leads_there_again(&context.config, host, context.control.supervisor()));
-                    }),
-                    false => thread::start(self.scope, move || {
-                        tell(ways.answers(&name, context.control.supervisor()));
-                    })
-                    .map(drop),
-                };
-                if asked.is_err() {
-                    self.state.inputs.push(Input::HostAnswered(host, false));
-                }
-            }
-            Command::OneRsync(why) => {
-                (self.tell)(Event::OneRsync(&why));
-                self.context.control.desk().is_one_rsync(&why);
-                if self.context.config.timetable.as_ref().is_some_and(Timetable::sets_bandwidth) {
-                    (self.tell)(Event::Note(Note::BandwidthStays));
-                }
-                self.statistics.does_it_all(why);
-            }
+            Command::Probe(host) => self.probe(host),
+            Command::OneRsync(why) => self.becomes_one(why),
             Command::Abort(launch) => {
                 let error = self.state.ended.get_mut(&launch).and_then(|end| end.error.take());
                 return Err(error.unwrap_or_else(|| Error::usage("an rsync failed").exit(exit::IPC)));
@@ -143,6 +89,79 @@ impl Driver<'_, '_> {
             }
         }
         Ok(None)
+    }
+
+    fn tell_held(&self, launch: LaunchId) {
+        let held = self.state.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
+        let new = held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
+        new.for_each(|(line, _)| (self.tell)(Event::Complained(line)));
+    }
+
+    fn accept(&mut self, launch: LaunchId) {
+        let Some(end) = self.state.ended.get_mut(&launch) else { return };
+        let mut spine = self.context.spine();
+        spine.note_unmade(&std::mem::take(&mut end.unmade));
+        spine.blocked.append(&mut std::mem::take(&mut end.blocked).into_iter().collect());
+    }
+
+    /// Records which directory DEST is, as the first launch that is done has found it.
+    fn note_dest(&mut self, launch: LaunchId) -> Result<()> {
+        let dest = self.state.ended.get(&launch).and_then(|end| end.dest);
+        if let Some(place) = dest.filter(|_| !self.state.dest_noted) {
+            self.record(&Record::Dest { place })?;
+        }
+        self.state.dest_noted = true;
+        Ok(())
+    }
+
+    fn tell_decided(&mut self, launch: LaunchId, result: LaunchResult) {
+        let Some(end) = self.state.ended.get_mut(&launch) else { return };
+        if let Some(launch) = end.told.take() {
+            let figures = end.has_figures.then_some(end.figures);
+            let (code, ran, moved) = (end.code, end.report.ran, end.moved);
+            let made = end.made.is_any().then_some(end.made);
+            (self.tell)(Event::LaunchEnded(&LaunchEnd { launch, result, code, ran, moved, made, figures }));
+        }
+    }
+
+    fn tell_missing(&self) {
+        let plan = &self.context.plan;
+        for line in plan.far.iter().flat_map(FarScan::said_of_missing) {
+            (self.tell)(Event::Complained(line));
+        }
+        for (source, why) in plan.missing.iter().filter(|_| plan.far.is_none()) {
+            (self.tell)(Event::Failed(Failed::Source { source: source.clone(), why: *why }));
+        }
+    }
+
+    /// Asks in a thread whether a host or an address is reachable.
+    fn probe(&mut self, host: usize) {
+        let (name, ways, context) = (self.slots.host(host).clone(), self.ways, Arc::clone(&self.context));
+        let sender = self.sender.clone();
+        // The driver only goes away before its time if it has failed.
+        let tell = move |is_there| drop(sender.send(Message::Answered(host, is_there)));
+        let asked = match ways.are_addresses() {
+            // When the run ends, an address that does not answer is not waited for.
+            true => thread::detach(move || {
+                tell(plan::leads_there_again(&context.config, host, context.control.supervisor()));
+            }),
+            false => thread::start(self.scope, move || {
+                tell(ways.answers(&name, context.control.supervisor()));
+            })
+            .map(drop),
+        };
+        if asked.is_err() {
+            self.state.inputs.push(Input::HostAnswered(host, false));
+        }
+    }
+
+    fn becomes_one(&mut self, why: String) {
+        (self.tell)(Event::OneRsync(&why));
+        self.context.control.desk().is_one_rsync(&why);
+        if self.context.config.timetable.as_ref().is_some_and(Timetable::sets_bandwidth) {
+            (self.tell)(Event::Note(Note::BandwidthStays));
+        }
+        self.statistics.does_it_all(why);
     }
 
     /// Starts the last look at a source on another machine if it needs a new connection. It runs while the split directories get their attributes, because
