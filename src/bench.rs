@@ -22,7 +22,7 @@ use crate::config::{Config, DEFAULT_RSYNC};
 use crate::endpoint::{Destination, Source};
 use crate::engine::Control;
 use crate::entry::Printable;
-use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::error::{Error, Result};
 use crate::rsync::exit;
 use crate::rsync::options::Options;
 use crate::scan::Weight;
@@ -97,7 +97,7 @@ pub fn run(request: &Request, stopper: &Stopper, tell: &mut dyn FnMut(Told)) -> 
         }
         if let Some(path) = &request.json {
             let json = serde_json::to_vec_pretty(&record)
-                .map_err(|cause| Error::usage("cannot write the results").because(cause).exit(EXIT_FILE_IO))?;
+                .map_err(|cause| Error::file_io("cannot write the results").because(cause))?;
             write(path, &json)?;
         }
         request.chart.as_ref().map_or(Ok(()), |path| write(path, chart::svg(&record).as_bytes()))
@@ -226,7 +226,7 @@ impl<'a> Bench<'a> {
         };
         match ran.ended.code() {
             exit::OK => Ok(ran.took),
-            code => Err(Error::usage(format!("{tool} ended with exit code {code}: {}", ran.output.gist())).exit(code)),
+            code => Err(Error::of_rsync(format!("{tool} ended with exit code {code}: {}", ran.output.gist()), code)),
         }
     }
 

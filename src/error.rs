@@ -46,31 +46,60 @@ pub enum ErrorKind {
 #[derive(Debug)]
 pub struct Error {
     attempted: String,
-    /// Whether a system call or an operation on a file has failed, whatever exit code one rsync has for it.
-    of_io: bool,
+    kind: ErrorKind,
     cause: Option<Cause>,
     remedy: Option<String>,
     exit: u8,
 }
 
 impl Error {
+    fn new(kind: ErrorKind, message: impl Into<String>, exit: u8) -> Self {
+        Error { attempted: message.into(), kind, cause: None, remedy: None, exit }
+    }
+
     /// Invalid input: the message names the culprit. Exit code [`EXIT_USAGE`].
     #[doc(hidden)]
     pub fn usage(message: impl Into<String>) -> Self {
-        Error { attempted: message.into(), of_io: false, cause: None, remedy: None, exit: EXIT_USAGE }
+        Error::new(ErrorKind::Usage, message, EXIT_USAGE)
+    }
+
+    /// A process, thread or pipe could not be created, or communication failed. Exit code [`EXIT_IPC`].
+    #[doc(hidden)]
+    pub fn system(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::System, message, EXIT_IPC)
+    }
+
+    /// A fault of this library. Exit code [`EXIT_TERMINATED`].
+    #[doc(hidden)]
+    pub fn internal(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Internal, message, EXIT_TERMINATED)
+    }
+
+    /// It was cancelled. Exit code [`EXIT_INTERRUPTED`].
+    #[doc(hidden)]
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Interrupted, message, EXIT_INTERRUPTED)
+    }
+
+    /// An rsync that was needed, or the remote shell that should have started it, ended with this exit code.
+    #[doc(hidden)]
+    pub fn of_rsync(message: impl Into<String>, code: u8) -> Self {
+        let kind = if code == EXIT_INTERRUPTED { ErrorKind::Interrupted } else { ErrorKind::Rsync };
+        Error::new(kind, message, code)
+    }
+
+    /// A failed operation on something that has no path, such as a stream. Exit code [`EXIT_FILE_IO`].
+    #[doc(hidden)]
+    pub fn file_io(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Io, message, EXIT_FILE_IO)
     }
 
     /// A failed system call or file operation: `attempted` is a verb phrase such as "create bucket directory".
     /// Exit code [`EXIT_FILE_IO`].
     #[doc(hidden)]
     pub fn io(attempted: &str, path: &Path, cause: impl Into<std::io::Error>) -> Self {
-        Error {
-            attempted: format!("cannot {attempted} {}", crate::entry::Printable::path(path)),
-            of_io: true,
-            cause: Some(Box::new(cause.into())),
-            remedy: None,
-            exit: EXIT_FILE_IO,
-        }
+        let cause: std::io::Error = cause.into();
+        Error::file_io(format!("cannot {attempted} {}", crate::entry::Printable::path(path))).because(cause)
     }
 
     /// Adds the underlying error.
@@ -89,7 +118,7 @@ impl Error {
         self
     }
 
-    /// Replaces the exit code.
+    /// Replaces the exit code. The kind stays the same.
     #[doc(hidden)]
     #[must_use]
     pub fn exit(mut self, code: u8) -> Self {
@@ -99,15 +128,7 @@ impl Error {
 
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
-        match self.exit {
-            EXIT_INTERRUPTED => ErrorKind::Interrupted,
-            _ if self.of_io => ErrorKind::Io,
-            EXIT_USAGE => ErrorKind::Usage,
-            EXIT_FILE_IO => ErrorKind::Io,
-            EXIT_IPC => ErrorKind::System,
-            EXIT_TERMINATED => ErrorKind::Internal,
-            _ => ErrorKind::Rsync,
-        }
+        self.kind
     }
 
     /// The exit code with which a command should end, one of rsync's.
@@ -145,19 +166,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kind_is_that_of_the_exit_code_unless_a_file_is_the_culprit() {
+    fn the_kind_is_that_of_the_failure_whatever_the_exit_code() {
         let cause = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        let of_file = || Error::io("read", Path::new("/x"), cause());
-        for (error, kind) in [
-            (Error::usage("no source"), ErrorKind::Usage),
-            (Error::usage("no thread").exit(EXIT_IPC), ErrorKind::System),
-            (Error::usage("rules").exit(23), ErrorKind::Rsync),
-            (Error::usage("interrupted").exit(EXIT_INTERRUPTED), ErrorKind::Interrupted),
-            (Error::usage("a thread panicked").exit(EXIT_TERMINATED), ErrorKind::Internal),
-            (of_file(), ErrorKind::Io),
-            (of_file().exit(EXIT_USAGE), ErrorKind::Io),
+        for (error, kind, code) in [
+            (Error::usage("no source"), ErrorKind::Usage, EXIT_USAGE),
+            (Error::usage("not the scanned source").exit(EXIT_PARTIAL), ErrorKind::Usage, EXIT_PARTIAL),
+            (Error::system("no thread"), ErrorKind::System, EXIT_IPC),
+            (Error::of_rsync("rules", EXIT_FILE_IO), ErrorKind::Rsync, EXIT_FILE_IO),
+            (Error::of_rsync("the count", EXIT_INTERRUPTED), ErrorKind::Interrupted, EXIT_INTERRUPTED),
+            (Error::internal("a thread panicked"), ErrorKind::Internal, EXIT_TERMINATED),
+            (Error::io("read", Path::new("/x"), cause()), ErrorKind::Io, EXIT_FILE_IO),
+            (Error::io("read", Path::new("/x"), cause()).exit(EXIT_USAGE), ErrorKind::Io, EXIT_USAGE),
         ] {
-            assert_eq!(error.kind(), kind, "{error}");
+            assert_eq!((error.kind(), error.exit_code()), (kind, code), "{error}");
         }
     }
 }

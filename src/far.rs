@@ -81,7 +81,7 @@ fn check_root(expected: Option<(u64, u64)>, found: (u64, u64)) -> Result<()> {
     if expected.is_none_or(|expected| expected == found) {
         return Ok(());
     }
-    let error = Error::usage("the source was replaced by another directory while multi-sync began");
+    let error = Error::file_io("the source was replaced by another directory while multi-sync began");
     Err(error.remedy("run it again").exit(EXIT_PARTIAL))
 }
 

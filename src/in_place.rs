@@ -7,18 +7,17 @@ use std::process::Command;
 
 use multi_sync::Error;
 use multi_sync::command::entry::Printable;
-use multi_sync::command::exit::IPC;
 
 /// Returns only if the program cannot be started, with the reason.
 pub fn start(program: &OsStr, words: &[OsString]) -> Error {
     let cause = Command::new(program).args(words).exec();
-    let error = Error::usage(format!("cannot start {}", Printable::os(program)));
+    let text = format!("cannot start {}", Printable::os(program));
     match cause.kind() {
-        io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
+        io::ErrorKind::NotFound => Error::usage(text).remedy("install rsync, or put its folder into PATH"),
         io::ErrorKind::PermissionDenied => {
-            error.remedy("put the folder of an rsync that you may execute first in PATH")
+            Error::usage(text).remedy("put the folder of an rsync that you may execute first in PATH")
         }
-        _ => error.exit(IPC),
+        _ => Error::system(text),
     }
     .because(cause)
 }

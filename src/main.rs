@@ -115,7 +115,7 @@ fn make_report(events: Option<&Path>, report: &ReportFile) -> Result<u8> {
 /// Ends when its standard input ends, because then the process that has started it is gone.
 fn scan_for_another() -> Result<u8> {
     let output = io::stdout().as_fd().try_clone_to_owned();
-    let output = output.map_err(|cause| Error::usage("cannot use standard output").because(cause).exit(exit::IPC))?;
+    let output = output.map_err(|cause| Error::system("cannot use standard output").because(cause))?;
     serve(io::stdin(), File::from(output), || std::process::exit(exit::IPC.into()))?;
     Ok(exit::OK)
 }

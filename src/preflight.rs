@@ -174,7 +174,7 @@ pub fn check(config: &Config, shared: Option<&Path>, supervisor: &Supervisor) ->
     let here = here?;
     if let Some(code) = here.failed() {
         let said = here.said.join("; ");
-        return Err(Error::usage(format!("cannot look at the source (code {code}): {said}")).exit(exit::IPC));
+        return Err(Error::system(format!("cannot look at the source (code {code}): {said}")));
     }
     let judged = config.hosts.iter().zip(answers);
     let mut answers: Vec<(Checked, Option<String>)> =

@@ -15,8 +15,7 @@ use tempfile::TempDir;
 
 use crate::config::Config;
 use crate::entry::Printable;
-use crate::error::{EXIT_FILE_IO, Error, Result};
-use crate::rsync::exit;
+use crate::error::{Error, Result};
 use crate::rsync::options::{InputFile, Opt, Options, merged_files};
 use crate::run_dir::layout::INPUTS;
 use crate::temporary;
@@ -274,8 +273,7 @@ fn copy_stream(
         };
         let _ = sender.send(read());
     });
-    let failed =
-        |cause: io::Error| Error::usage(format!("cannot read {}", shown(stream))).because(cause).exit(EXIT_FILE_IO);
+    let failed = |cause: io::Error| Error::file_io(format!("cannot read {}", shown(stream))).because(cause);
     drop(reader.map_err(failed)?);
     let mut looks = 0;
     loop {
@@ -283,7 +281,7 @@ fn copy_stream(
             Ok(read) => return read.map(drop).map_err(failed),
             Err(RecvTimeoutError::Disconnected) => return Err(failed(io::ErrorKind::BrokenPipe.into())),
             Err(RecvTimeoutError::Timeout) if stopped() => {
-                return Err(Error::usage("interrupted").exit(exit::INTERRUPTED));
+                return Err(Error::interrupted("interrupted"));
             }
             Err(RecvTimeoutError::Timeout) => looks += 1,
         }
@@ -297,6 +295,7 @@ fn copy_stream(
 mod tests {
     use super::*;
     use crate::endpoint::{Destination, Source};
+    use crate::rsync::exit;
     use std::ffi::OsStr;
     use std::io::Write;
 

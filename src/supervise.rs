@@ -33,7 +33,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::gettid;
 
 use crate::entry::Printable;
-use crate::error::{EXIT_TERMINATED, Error, Result};
+use crate::error::{Error, Result};
 
 pub use agent::FOR_255;
 #[cfg(test)]
@@ -204,9 +204,7 @@ impl Supervisor {
         let status = child.wait(stalled);
         let ended = |status| if stalled { Ended::Stalled } else { ended(status) };
         read.and(status).map(ended).map_err(|cause| {
-            Error::usage(format!("cannot follow {}", Printable::os(&invocation.program)))
-                .because(cause)
-                .exit(EXIT_TERMINATED)
+            Error::internal(format!("cannot follow {}", Printable::os(&invocation.program))).because(cause)
         })
     }
 

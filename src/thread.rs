@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::{EXIT_IPC, Error, Result};
+use crate::error::{Error, Result};
 
 /// Starts a thread in a scope.
 ///
@@ -86,7 +86,7 @@ pub fn apart<T: Send + 'static>(
                 }
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::usage("a thread of multi-sync panicked").exit(EXIT_IPC));
+                return Err(Error::system("a thread of multi-sync panicked"));
             }
         }
     }
@@ -94,7 +94,7 @@ pub fn apart<T: Send + 'static>(
 
 /// The error if the system allows no more threads.
 pub fn refused() -> Error {
-    Error::usage("cannot start a thread").remedy("allow more processes (`ulimit -u`), or start fewer").exit(EXIT_IPC)
+    Error::system("cannot start a thread").remedy("allow more processes (`ulimit -u`), or start fewer")
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::report::{Event, Summary};
 use crate::rsync::command::Invocation;
-use crate::rsync::exit;
 use crate::supervise::{Ended, Stream};
 
 pub use site::Site;
@@ -54,7 +53,7 @@ impl Stopper {
     /// # Errors
     /// [`Stopper::stop`] was called; exit code 20.
     pub fn go_on(&self) -> Result<()> {
-        if self.stopped() { Err(Error::usage("interrupted").exit(exit::INTERRUPTED)) } else { Ok(()) }
+        if self.stopped() { Err(Error::interrupted("interrupted")) } else { Ok(()) }
     }
 
     fn while_stoppable<T>(&self, control: &Arc<Control>, job: impl FnOnce() -> T) -> Result<T> {
@@ -252,6 +251,7 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rsync::exit;
 
     #[test]
     fn nothing_starts_after_a_stop() {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::entry::Printable;
-use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::error::{Error, Result};
 use crate::scan::Weight;
 use crate::size;
 
@@ -49,7 +49,7 @@ pub(super) fn check(places: &[PathBuf], weight: Weight, in_memory: bool) -> Resu
 }
 
 fn too_little(message: String) -> Error {
-    Error::usage(message).remedy("measure fewer entries, or another place").exit(EXIT_FILE_IO)
+    Error::file_io(message).remedy("measure fewer entries, or another place")
 }
 
 /// The available memory in bytes, from proc_meminfo(5).

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::plan::{self, FarScan, Still};
 use crate::report::{Event, Failed, LaunchEnd, LaunchResult, Note};
 use crate::rsync::command::Copying;
-use crate::rsync::exit;
 use crate::run_dir::failed::{Failure, UNLISTED};
 use crate::run_dir::journal::Record;
 use crate::run_dir::layout::FAILED_TEXT;
@@ -76,7 +75,7 @@ impl Driver<'_, '_> {
             Command::OneRsync(why) => self.becomes_one(why),
             Command::Abort(launch) => {
                 let error = self.state.ended.get_mut(&launch).and_then(|end| end.error.take());
-                return Err(error.unwrap_or_else(|| Error::usage("an rsync failed").exit(exit::IPC)));
+                return Err(error.unwrap_or_else(|| Error::system("an rsync failed")));
             }
             Command::Pause => self.context.control.supervisor().pause(),
             Command::Continue => self.context.control.supervisor().go_on(),

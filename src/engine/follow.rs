@@ -71,7 +71,7 @@ pub(super) fn follow(
         begun = ahead.let_through(&mut listener);
         ended
     }))
-    .unwrap_or_else(|_| Err(Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED)));
+    .unwrap_or_else(|_| Err(Error::internal("the thread that ran an rsync panicked")));
     let Listener { transcript, held_back, named, out_of_reach, source_lost, .. } = listener;
     let held = held_back.settle(&ended, voice);
     let ran = began.elapsed();

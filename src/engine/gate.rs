@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::rsync::command::Copying;
-use crate::rsync::exit;
 use crate::sched::{LaunchId, Release, Work};
 use crate::thread;
 
@@ -35,7 +34,7 @@ pub(super) struct Awaited {
 /// Creates both ends of the pipe through which a launch gets its names.
 pub(super) fn gate() -> Result<(Gate, Awaited)> {
     let pipe = std::io::pipe();
-    let (reader, writer) = pipe.map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(exit::IPC))?;
+    let (reader, writer) = pipe.map_err(|cause| Error::system("cannot make a pipe").because(cause))?;
     let (begun, arguments) = (Arc::<AtomicBool>::default(), Arc::<OnceLock<_>>::default());
     let awaited = Awaited { names: reader, begun: Arc::clone(&begun), arguments: Arc::clone(&arguments) };
     Ok((Gate { names: writer, begun, arguments, asked: None }, awaited))

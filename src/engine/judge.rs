@@ -104,12 +104,11 @@ impl<'a> Judge<'a> {
         })?;
         match ended.code() {
             exit::OK => Ok(()),
-            code => Err(Error::usage(format!(
-                "rsync could not say which directories its filter rules exclude: {}",
-                complaint.unwrap_or_default()
-            ))
-            .remedy("correct the rules")
-            .exit(code)),
+            code => {
+                let said = complaint.unwrap_or_default();
+                let text = format!("rsync could not say which directories its filter rules exclude: {said}");
+                Err(Error::of_rsync(text, code).remedy("correct the rules"))
+            }
         }
     }
 }

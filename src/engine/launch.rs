@@ -136,7 +136,7 @@ impl Launch<'_> {
         let sender = self.sender.clone();
         let awaited = self.awaited.take();
         let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(awaited)));
-        let panicked = || Error::usage("the thread that ran an rsync panicked").exit(exit::TERMINATED);
+        let panicked = || Error::internal("the thread that ran an rsync panicked");
         let end = done.unwrap_or_else(|_| Err(panicked())).unwrap_or_else(End::failed);
         // The driver only goes away before its time if it has failed.
         let _ = sender.send(Message::Ended(launch, Box::new(end)));

@@ -49,7 +49,6 @@ use crate::first_pass::Wish;
 use crate::plan::{Plan, Strategy};
 use crate::report::{Complaints, Event, Note, Part, Planned, Summary};
 use crate::rsync::command::Removal;
-use crate::rsync::exit;
 use crate::rsync::options::Delete;
 use crate::rsync::output::Figures;
 use crate::run_dir::journal::Record;
@@ -333,7 +332,7 @@ fn start_scan(context: &Arc<Context>, known: Known, division: Option<Division>, 
             division,
         };
         if catch_unwind(AssertUnwindSafe(|| feed::feed(&inputs, &tell))).is_err() {
-            let error = Error::usage("the thread of the scan panicked").exit(exit::TERMINATED);
+            let error = Error::internal("the thread of the scan panicked");
             tell(Found::End(Err(error)));
         }
     });

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Far, child};
 use crate::entry::Printable;
-use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
+use crate::error::{EXIT_PARTIAL, Error, Result};
 use crate::scan::{Counts, Event, Linked, LinkedDir, LinkedDirs, Pruner, Small, Spine, Units, Watch, Weight};
 use crate::supervise::{Ended, Invocation};
 use wire::{Asked, Lines, Request, Told, is_name};
@@ -31,7 +31,7 @@ pub(super) const LONGEST_LINE: usize = 1 << 28;
 
 pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
     let Some(shell) = &far.reach.shell else { return Err(Error::usage("there is no shell on that machine")) };
-    let pipe = std::io::pipe().map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(EXIT_IPC));
+    let pipe = std::io::pipe().map_err(|cause| Error::system("cannot make a pipe").because(cause));
     let (reader, mut writer) = pipe?;
     // The text fits into the pipe, so that this does not block.
     writer.write_all(START.as_bytes()).map_err(lost)?;
@@ -65,7 +65,7 @@ pub fn scan(far: Far<'_>, small: Option<Small<'_>>, watch: &Watch, sink: &(dyn F
     }
     match (finished.ended, hearing.end) {
         (Ended::Code(0), Some(None)) => Ok(()),
-        (_, Some(Some(why))) => Err(Error::usage(format!("cannot scan the source there: {why}")).exit(EXIT_PARTIAL)),
+        (_, Some(Some(why))) => Err(Error::system(format!("cannot scan the source there: {why}")).exit(EXIT_PARTIAL)),
         _ => Err(finished.error("cannot scan the source with multi-sync there")),
     }
 }
@@ -85,7 +85,7 @@ impl Wire {
 }
 
 fn lost(cause: std::io::Error) -> Error {
-    Error::usage("cannot communicate with multi-sync on the source's machine").because(cause).exit(EXIT_IPC)
+    Error::system("cannot communicate with multi-sync on the source's machine").because(cause)
 }
 
 struct Hearing<'a> {
@@ -212,7 +212,7 @@ fn is_path(path: &[u8]) -> bool {
 fn unclear(line: &[u8], why: &str) -> Error {
     const SHOWN: usize = 200;
     let shown = Printable::bytes(&line[..line.len().min(SHOWN)]);
-    Error::usage(format!("cannot understand what multi-sync on the source's machine has said: {why}: '{shown}'"))
+    Error::system(format!("cannot understand what multi-sync on the source's machine has said: {why}: '{shown}'"))
         .remedy("choose another way to scan it with --remote-scan")
         .exit(EXIT_PARTIAL)
 }

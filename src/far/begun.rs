@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::child::{self, Finished};
-use crate::error::{EXIT_IPC, Error, Result};
+use crate::error::{Error, Result};
 use crate::scan::Watch;
 use crate::supervise::{Invocation, Stop, Supervisor};
 use crate::thread;
@@ -103,7 +103,7 @@ impl<T: Default + Send + 'static> Begun<T> {
     /// The next piece; `None` if nothing has come for a moment. Nothing follows [`Piece::Ended`].
     pub fn next(&self) -> Option<Piece<T>> {
         let mut pieces = self.pieces();
-        let gone = || Piece::Ended(Err(Error::usage("the thread of a listing has panicked").exit(EXIT_IPC)));
+        let gone = || Piece::Ended(Err(Error::system("the thread of a listing has panicked")));
         let next = pieces.held.pop_front().or_else(|| pieces.receive());
         next.or_else(|| pieces.over.then(gone))
     }

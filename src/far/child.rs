@@ -6,7 +6,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crate::entry::Printable;
-use crate::error::{EXIT_IPC, Error, Result};
+use crate::error::{Error, Result};
 use crate::scan::Watch;
 use crate::supervise::{Ended, Invocation, Lines, Stop, Stream, Supervisor};
 use crate::thread;
@@ -33,10 +33,12 @@ impl Finished {
             Ended::NotStarted => "it was not started".to_owned(),
         };
         let said = if self.said.is_empty() { how } else { format!("{how}: {}", self.said.join("; ")) };
-        let code = self.ended.code();
-        Error::usage(format!("{what}: {said}"))
-            .remedy("run it again: what was found by then may have been copied already")
-            .exit(if code == 0 { EXIT_IPC } else { code })
+        let text = format!("{what}: {said}");
+        let error = match self.ended.code() {
+            0 => Error::system(text),
+            code => Error::of_rsync(text, code),
+        };
+        error.remedy("run it again: what was found by then may have been copied already")
     }
 }
 

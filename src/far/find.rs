@@ -253,7 +253,7 @@ impl Records<'_> {
             (record, At::Root) if record.starts_with(b"end ") => {
                 // The shell reports this code for a child that was killed: the list is incomplete, and this is not an error of an entry.
                 if number(&record[b"end ".len()..], 10).is_none_or(|code| code >= KILLED) {
-                    return Err(Error::usage("cannot list the source with find: it was killed there")
+                    return Err(Error::system("cannot list the source with find: it was killed there")
                         .remedy("run it again: what was found by then may have been copied already")
                         .exit(EXIT_PARTIAL));
                 }
@@ -377,7 +377,7 @@ pub fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 }
 
 pub fn unclear(record: &[u8]) -> Error {
-    Error::usage(format!("cannot understand what find has listed of the source: '{}'", Printable::bytes(record)))
+    Error::system(format!("cannot understand what find has listed of the source: '{}'", Printable::bytes(record)))
         .remedy("choose another way to scan it with --remote-scan")
         .exit(EXIT_PARTIAL)
 }

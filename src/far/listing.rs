@@ -17,7 +17,7 @@ use super::begun::{Begun, Piece};
 use super::child::Finished;
 use super::{Far, PAUSES, Reach};
 use crate::entry::Printable;
-use crate::error::{EXIT_FILE_IO, EXIT_PARTIAL, Error, Result};
+use crate::error::{EXIT_PARTIAL, Error, Result};
 use crate::rsync::listing::{self, Line};
 use crate::rsync::messages::{self, About};
 use crate::rsync::prune::Prune;
@@ -110,7 +110,7 @@ fn listed(
 /// An empty directory as the destination of a `--dry-run`. If the destination did not exist, rsync would look some names up in its own current directory
 /// (3.5.0, a symbolic link that has several names).
 fn nowhere() -> Result<TempDir> {
-    let unmade = |cause| Error::usage("cannot make a temporary folder").because(cause).exit(EXIT_FILE_IO);
+    let unmade = |cause| Error::file_io("cannot make a temporary folder").because(cause);
     let mut made = Err(std::io::ErrorKind::NotFound.into());
     for place in temporary::places() {
         made = temporary::folder_in(&place, "multi-sync-");
@@ -201,7 +201,7 @@ pub struct Trouble {
 fn take(line: &[u8], links: &Links, root: Option<(u64, u64)>, walk: &mut ListedWalk<'_>) -> Result<()> {
     let Some(Line { kind, mode, size, path }) = listing::read(line) else {
         let shown = Printable::bytes(line);
-        return Err(Error::usage(format!("cannot understand rsync's listing of the source: '{shown}'"))
+        return Err(Error::system(format!("cannot understand rsync's listing of the source: '{shown}'"))
             .remedy("choose another way to scan it with --remote-scan")
             .exit(EXIT_PARTIAL));
     };

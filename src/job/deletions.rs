@@ -165,11 +165,8 @@ fn count(config: &Config, control: &Control, tell: &(dyn Fn(Event<'_>) + Sync)) 
         complaints.iter().for_each(|line| tell(Event::Complained(line)));
         let code = if interrupted { exit::INTERRUPTED } else { code };
         let meaning = exit::meaning(code);
-        return Err(Error::usage(format!(
-            "cannot count what would be deleted: rsync ended with code {code} ({meaning})"
-        ))
-        .remedy("correct this and start again: nothing was copied")
-        .exit(code));
+        let text = format!("cannot count what would be deleted: rsync ended with code {code} ({meaning})");
+        return Err(Error::of_rsync(text, code).remedy("correct this and start again: nothing was copied"));
     }
     let stay = stay(&config.options.meaning(), &figures);
     Ok(Counted { found: deletions.take(), stay, code })

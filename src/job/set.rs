@@ -36,19 +36,19 @@ pub fn set(typed: &Path, request: &Request, is_stopped: &dyn Fn() -> bool, tell:
         }
         is_stopped() || waited >= LONGEST
     })?;
-    let (silent, code) = match is_stopped() {
-        true => ("interrupted".to_owned(), exit::INTERRUPTED),
-        false => (format!("the run in {shown} has not answered for {} s", LONGEST.as_secs()), exit::TIMEOUT),
+    let stopped = is_stopped();
+    let silent = |then: &str| match stopped {
+        true => Error::interrupted(format!("interrupted: {then}")),
+        false => Error::system(format!("the run in {shown} has not answered for {} s: {then}", LONGEST.as_secs()))
+            .exit(exit::TIMEOUT),
     };
     match asked {
         Asking::Ended => Err(Error::usage(format!("the run in {shown} is not running"))
             .remedy(format!("resume it: {}", what_to_type(&dir, false)))),
-        Asking::GivenUp => Err(Error::usage(format!("{silent}: nothing was changed"))
-            .remedy("check whether its process is stopped, or its directory cannot be read there")
-            .exit(code)),
-        Asking::Taken => Err(Error::usage(format!("{silent}: the run has accepted the request, and may still carry it out"))
-            .remedy("ask for its settings with `multi-sync set`; if it does not answer, check whether anything reads what it prints")
-            .exit(code)),
+        Asking::GivenUp => Err(silent("nothing was changed")
+            .remedy("check whether its process is stopped, or its directory cannot be read there")),
+        Asking::Taken => Err(silent("the run has accepted the request, and may still carry it out")
+            .remedy("ask for its settings with `multi-sync set`; if it does not answer, check whether anything reads what it prints")),
         Asking::Answered(answer) => {
             let answer: Answer = serde_json::from_value(answer)
                 .map_err(|cause| Error::usage("cannot understand the answer of the run").because(cause))?;

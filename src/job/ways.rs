@@ -33,9 +33,8 @@ pub(super) fn use_hosts(
     });
     let Some(workers) = preflight::workers(&checked) else {
         let code = checked.iter().find_map(|host| host.refused.as_ref()).map_or(exit::IPC, |(_, code)| *code);
-        return Err(Error::usage("none of the hosts can be used")
-            .remedy("correct the problem that each of them reported above")
-            .exit(code));
+        return Err(Error::of_rsync("none of the hosts can be used", code)
+            .remedy("correct the problem that each of them reported above"));
     };
     let fit = checked.into_iter().filter(|host| host.refused.is_none()).map(|host| host.host);
     config.use_hosts(fit.collect(), workers);

@@ -123,9 +123,10 @@ pub fn check(config: &Config, supervisor: &Supervisor) -> Result<Vec<CheckedAddr
     }
     let Some(first) = there.first().copied() else {
         let (said, code) = checked[0].refused.clone().unwrap_or_default();
-        return Err(Error::usage(format!("no address of '{}' can be used: {said}", Printable::os(addresses.typed())))
-            .remedy("try ssh or rsync with each of them, and see what it says")
-            .exit(code.max(1)));
+        let text = format!("no address of '{}' can be used: {said}", Printable::os(addresses.typed()));
+        return Err(
+            Error::of_rsync(text, code.max(1)).remedy("try ssh or rsync with each of them, and see what it says")
+        );
     };
     let differs = |at: usize, why: &str| {
         Error::usage(format!("addresses {} and {} {why}", checked[first].name, checked[at].name))
@@ -253,9 +254,11 @@ impl Inquiry<'_> {
         let made = self.ask(first, MAKE, &self.place(first))?;
         let file = made.filter(Answer::is_whole).map(|answer| answer.of("file")).filter(|file| !file.is_empty());
         let Some(file) = file else {
-            return Err(Error::usage("cannot make a file that shows whether the addresses lead to the same directory")
-                .remedy("check that DEST, or the directory that it is made in, can be written; or name one address")
-                .exit(exit::FILE_SELECT));
+            return Err(Error::file_io(
+                "cannot make a file that shows whether the addresses lead to the same directory",
+            )
+            .remedy("check that DEST, or the directory that it is made in, can be written; or name one address")
+            .exit(exit::FILE_SELECT));
         };
         let file = vec![OsString::from(file)];
         let others = there.iter().copied().filter(|at| *at != first);
@@ -269,7 +272,7 @@ impl Inquiry<'_> {
         }
         let removed = self.ask(first, REMOVE, &file)?;
         if !removed.is_some_and(|answer| answer.is_whole()) {
-            return Err(Error::usage(format!(
+            return Err(Error::file_io(format!(
                 "{} on {} could not be removed",
                 Printable::os(&file[0]),
                 self.addresses.name(first)

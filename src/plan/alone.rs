@@ -48,7 +48,7 @@ pub(super) fn may_be(config: &Config, found: &Found, rules: &[OsString], supervi
     match ended.map(|ended| ended.code()) {
         // rsync was ended, or the machine lacks some resource: this is no answer.
         Ok(code) if exit::breaks_off(code) => {
-            Err(Error::usage("cannot ask rsync what its rules leave of the sources").exit(code))
+            Err(Error::of_rsync("cannot ask rsync what its rules leave of the sources", code))
         }
         // If rsync refuses the options here, one rsync will refuse them as well, with its own message.
         Ok(code) => Ok(names < 2 || code == exit::USAGE),

@@ -25,7 +25,7 @@ pub(super) fn probe(config: &Config, options: &Options, supervisor: &Supervisor)
         }
     })?;
     if ended.code() != exit::OK {
-        return Err(refused(options, &errors).exit(ended.code()));
+        return Err(refused(options, &errors, ended.code()));
     }
     let version = version.ok_or_else(|| {
         Error::usage(format!("cannot tell the version of rsync from its first line '{first}'"))
@@ -50,7 +50,7 @@ pub(super) fn check_combination(config: &Config, options: &Options, supervisor: 
             errors.push(Printable::bytes(line).to_string());
         }
     })?;
-    if ended.code() == exit::USAGE { Err(refused(&options, &errors)) } else { Ok(()) }
+    if ended.code() == exit::USAGE { Err(refused(&options, &errors, exit::USAGE)) } else { Ok(()) }
 }
 
 fn asking(config: &Config, options: &Options, what: &[&str]) -> Invocation {
@@ -59,10 +59,11 @@ fn asking(config: &Config, options: &Options, what: &[&str]) -> Invocation {
     Invocation::rsync(&config.program, arguments, &config.cwd)
 }
 
-fn refused(options: &Options, said: &[String]) -> Error {
+fn refused(options: &Options, said: &[String], code: u8) -> Error {
     let said = said.first().map_or("it said nothing", String::as_str);
-    Error::usage(format!("the installed rsync refuses the options `{}`: {said}", show(options)))
-        .remedy("correct --rsync")
+    let text = format!("the installed rsync refuses the options `{}`: {said}", show(options));
+    let error = if code == exit::USAGE { Error::usage(text) } else { Error::of_rsync(text, code) };
+    error.remedy("correct --rsync")
 }
 
 fn show(options: &Options) -> String {

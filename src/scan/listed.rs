@@ -280,7 +280,7 @@ impl<'a> Walk<'a> {
 
     fn disorder(&self, entry: &Listed<'_>) -> Error {
         let shown = Printable::bytes(entry.path);
-        Error::usage(format!("the listing of the source is out of order at '{shown}'"))
+        Error::system(format!("the listing of the source is out of order at '{shown}'"))
             .remedy("choose another way to scan it with --remote-scan")
             .exit(EXIT_PARTIAL)
     }

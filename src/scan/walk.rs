@@ -17,7 +17,7 @@ use super::observe::{Listing, Observer};
 use super::portion::Portion;
 use super::subtree::{Node, Small, Tree};
 use super::{Event, Root, Scan, Watch, linked};
-use crate::error::{EXIT_IPC, Error, Result};
+use crate::error::{Error, Result};
 
 thread_local! {
     static READ: RefCell<Portion> = RefCell::default();
@@ -81,9 +81,8 @@ pub(super) fn walk(
         .thread_name(|n| format!("scan-{n}"))
         .build()
         .map_err(|cause| {
-            Error::usage(format!("cannot start the threads of the scan: {cause}"))
+            Error::system(format!("cannot start the threads of the scan: {cause}"))
                 .remedy("allow more processes (`ulimit -u`)")
-                .exit(EXIT_IPC)
         })?;
     let bases = scan.roots.iter().map(open_base).collect::<Result<Vec<_>>>()?;
     let rules = |root| scan.gitignore.then(|| Rules::above(root)).transpose();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::error::{EXIT_TERMINATED, Error, Result};
+use crate::error::{Error, Result};
 
 use super::child::{self, Bond, has_died, pid, wait_until_dead};
 use super::pipes::{Feed, read_some, wait_for_output};
@@ -312,8 +312,6 @@ impl Supervisor {
         let script = there::group(agent.number, body);
         let ended = Talk::new(self, agent, &script, stall).run(signs, each);
         agent.is_over |= !matches!(ended, Ok(Ended::Code(_)));
-        ended.map_err(|cause| {
-            Error::usage("cannot follow a command on another machine").because(cause).exit(EXIT_TERMINATED)
-        })
+        ended.map_err(|cause| Error::internal("cannot follow a command on another machine").because(cause))
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use crate::entry::Printable;
-use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
+use crate::error::{EXIT_PARTIAL, Error, Result};
 
 use super::Invocation;
 use super::{Ended, environment, guardian, signals};
@@ -51,8 +51,7 @@ pub(super) fn spawn(
         None if invocation.held || bond == Bond::Input => Ok(Stdio::piped()),
         None => input(&invocation.input),
     };
-    let input =
-        input.map_err(|cause| Error::usage("cannot hold the input of a process").because(cause).exit(EXIT_IPC))?;
+    let input = input.map_err(|cause| Error::system("cannot hold the input of a process").because(cause))?;
     let parent = rustix::process::getpid();
     let mut command = Command::new(&invocation.program);
     command.args(&invocation.arguments).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -101,17 +100,17 @@ fn not_started(invocation: &Invocation, cause: io::Error) -> Error {
             .remedy("run it again when this directory is back: what is in it was not copied")
             .exit(EXIT_PARTIAL);
     }
-    let error = Error::usage(format!("cannot start {}", Printable::os(&invocation.program)));
+    let text = format!("cannot start {}", Printable::os(&invocation.program));
     match cause.kind() {
-        io::ErrorKind::NotFound => error.remedy("install rsync, or put its folder into PATH"),
+        io::ErrorKind::NotFound => Error::usage(text).remedy("install rsync, or put its folder into PATH"),
         io::ErrorKind::PermissionDenied => {
-            error.remedy("put the folder of an rsync that you may execute first in PATH")
+            Error::usage(text).remedy("put the folder of an rsync that you may execute first in PATH")
         }
         _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            error.remedy("allow more open files (`ulimit -n`), or start fewer processes").exit(EXIT_IPC)
+            Error::system(text).remedy("allow more open files (`ulimit -n`), or start fewer processes")
         }
-        io::ErrorKind::WouldBlock => error.remedy("allow more processes (`ulimit -u`), or start fewer").exit(EXIT_IPC),
-        _ => error.exit(EXIT_IPC),
+        io::ErrorKind::WouldBlock => Error::system(text).remedy("allow more processes (`ulimit -u`), or start fewer"),
+        _ => Error::system(text),
     }
     .because(cause)
 }

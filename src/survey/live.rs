@@ -356,7 +356,7 @@ fn take(shared: &Mutex<Shared>, batch: &[Unit], control: &Arc<Control>, took: Du
         Ok(ran) if !exit::is_settled(ran.ended.code()) => {
             let code = ran.ended.code();
             let text = format!("the trial failed: rsync ended with code {code}: {}", ran.output.gist());
-            fatal(&mut shared, Error::usage(text).exit(code));
+            fatal(&mut shared, Error::of_rsync(text, code));
         }
         Ok(ran) => {
             let weight: Weight = batch.iter().map(|unit| unit.weight).sum();

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::folder::{Attributes, Folder, Mtime, split};
 use super::random::Random;
 use super::{Fill, Totals};
-use crate::error::{EXIT_FILE_IO, Error, Result};
+use crate::error::{Error, Result};
 
 /// Creates the tree that `manifest` lists in `root`, which must be empty or not exist yet. Runs in the current rayon pool; the whole manifest is kept in
 /// memory.
@@ -41,7 +41,7 @@ pub fn from_manifest(root: &Path, manifest: impl BufRead, fill: Fill, seed: u64)
     let mut others: BTreeMap<Vec<u8>, Vec<Other>> = BTreeMap::new();
     let mut totals = Totals::default();
     for (number, line) in (1..).zip(manifest.split(b'\n')) {
-        let line = line.map_err(|error| Error::usage("cannot read the manifest").because(error).exit(EXIT_FILE_IO))?;
+        let line = line.map_err(|error| Error::file_io("cannot read the manifest").because(error))?;
         let line = Line::parse(&line).ok_or_else(|| {
             let shown = crate::entry::Printable::bytes(&line).to_string();
             Error::usage(format!("line {number} of the manifest is not an entry: {shown}"))

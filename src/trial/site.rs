@@ -185,7 +185,7 @@ impl Remote {
 fn finished(what: &str, ran: super::Ran) -> Result<()> {
     match ran.ended.code() {
         exit::OK => Ok(()),
-        code => Err(Error::usage(format!("rsync cannot {what}: {}", ran.output.gist())).exit(code)),
+        code => Err(Error::of_rsync(format!("rsync cannot {what}: {}", ran.output.gist()), code)),
     }
 }
 

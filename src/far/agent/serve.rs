@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::wire::{self, Asked, Bytes, HELLO, Request, SaidPart, Told};
-use crate::error::{EXIT_IPC, Error, Result};
+use crate::error::{Error, Result};
 use crate::scan::{Event, Limits, Pruner, Reader, Said, Small, Watch, Weight};
 use crate::thread;
 
@@ -28,7 +28,7 @@ pub fn serve(
     abandon: impl FnOnce() + Send + 'static,
 ) -> Result<()> {
     let output = Mutex::new(BufWriter::new(output));
-    let cannot_write = |cause| Error::usage("cannot write to standard output").because(cause).exit(EXIT_IPC);
+    let cannot_write = |cause| Error::system("cannot write to standard output").because(cause);
     {
         let mut output = lock(&output);
         // On a new line, because a login may have printed text without a newline.
@@ -247,7 +247,7 @@ fn told(event: Event<'_>) -> Option<Told> {
 fn read(input: &mut impl BufRead) -> Result<Option<Asked>> {
     let mut line = Vec::new();
     let read = input.read_until(b'\n', &mut line);
-    read.map_err(|cause| Error::usage("cannot read standard input").because(cause).exit(EXIT_IPC))?;
+    read.map_err(|cause| Error::system("cannot read standard input").because(cause))?;
     if line.last() != Some(&b'\n') {
         return Ok(None);
     }

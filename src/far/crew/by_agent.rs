@@ -4,7 +4,7 @@ use std::io::{PipeWriter, Write};
 use std::sync::mpsc;
 
 use super::{Common, Line};
-use crate::error::{EXIT_IPC, EXIT_PARTIAL, Error, Result};
+use crate::error::{EXIT_PARTIAL, Error, Result};
 use crate::far::agent::wire::{self, Asked, HELLO, Lines, Request, Told};
 use crate::far::agent::{LONGEST_GREETING, LONGEST_LINE, START};
 use crate::far::child;
@@ -39,7 +39,7 @@ enum Writes {
 /// # Errors
 /// The local program that connects to the host could not be started, or a message from the host cannot be understood.
 pub fn read(common: &Common<'_>, host: &Host, line: &Line) -> Result<End> {
-    let pipe = std::io::pipe().map_err(|cause| Error::usage("cannot make a pipe").because(cause).exit(EXIT_IPC));
+    let pipe = std::io::pipe().map_err(|cause| Error::system("cannot make a pipe").because(cause));
     let (reader, writer) = pipe?;
     let (says, said) = mpsc::channel();
     let closes = says.clone();
@@ -147,5 +147,5 @@ impl Hearing<'_> {
 }
 
 fn unclear(why: &str) -> Error {
-    Error::usage(format!("what multi-sync there says cannot be understood: {why}")).exit(EXIT_PARTIAL)
+    Error::system(format!("what multi-sync there says cannot be understood: {why}")).exit(EXIT_PARTIAL)
 }

@@ -150,7 +150,7 @@ fn was_removed_by_its_run(lock: &File) -> bool {
 fn lost(dir: &Path, job: Option<String>) -> Error {
     let shown = Printable::path(dir);
     let ask = job.map_or_else(String::new, |job| format!(", and ask Slurm about job {job}: scontrol show job {job}"));
-    Error::usage(format!(
+    Error::file_io(format!(
         "the directory {shown} no longer exists: it is unknown whether the run continues, or how it ended"
     ))
     .remedy(format!("put it back if it was moved{ask}"))
