@@ -108,7 +108,7 @@ impl UpToDate {
 
     /// Ends the check, and waits for its end, because a daemon may accept only one client.
     pub(super) fn end(&self) {
-        self.supervisor.stop(Stop::Terminate);
+        self.supervisor.stop(Stop::Kill);
         if let Some(answer) = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = answer.recv_timeout(LONGEST_END);
         }
@@ -132,7 +132,7 @@ fn look(config: &Config, early: Option<&Connections>, supervisor: &Supervisor) -
         words.extend(["-e".into(), connections.wait(0, 0, supervisor)]);
     }
     // The greeting of a daemon is for the user, so that it counts as a line like any other.
-    words.extend(["-n", "--stats", "--no-h"].map(Into::into));
+    words.extend(["-n", "--stats", "--no-h", "--outbuf=L"].map(Into::into));
     // Without `%i`, rsync does not print a symbolic link of which only the owner differs (experiment, 3.5.0).
     words.push(format!("--out-format={MARK}%i %n").into());
     words.push("--".into());
@@ -149,7 +149,7 @@ fn look(config: &Config, early: Option<&Connections>, supervisor: &Supervisor) -
         };
         if !says_nothing && !differs {
             differs = true;
-            supervisor.stop(Stop::Terminate);
+            supervisor.stop(Stop::Kill);
         }
     })?;
     let figures = transcript.figures;

@@ -1,10 +1,13 @@
 //! A pull with nothing to do ends after a single dry run; no other pull does.
 
+use std::time::Duration;
+
 use multi_sync::harness::treegen::{self, Sizes, Spec};
 
 use crate::support;
-use crate::support::command::{Run, as_nobody, multi_sync, rsync, run, sh};
+use crate::support::command::{Run, as_nobody, multi_sync, rsync, run, run_within, sh};
 use crate::support::rsyncd::{Module, Rsyncd};
+use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 
 const SAYS: &str = "everything is up to date";
@@ -79,6 +82,37 @@ fn no_difference_is_passed_over() {
         let again = after(&work, &url, script, options);
         assert_eq!(again.stdout_text().contains(SAYS), ends && root, "{script} {options}: {}", again.report());
     }
+}
+
+/// The first difference ends the dry run at once: it is printed without a delay, and an rsync that has created nothing needs no time to clean up (it takes 0.4 s
+/// after SIGTERM).
+#[test]
+fn the_first_difference_ends_the_dry_run_at_once() {
+    if !support::is_root() {
+        return support::skip("the_first_difference_ends_the_dry_run_at_once", "for another user there is no dry run");
+    }
+    let work = Work::new();
+    source(&work);
+    let started = Rsyncd::start(&[Module::new("m", work.join("src")).line("use chroot = no")]);
+    let daemon = match started {
+        Ok(daemon) => daemon,
+        Err(why) => return support::skip("the_first_difference_ends_the_dry_run_at_once", &why),
+    };
+    work.file("D/other", "");
+    let mut copy = multi_sync(&work);
+    copy.args(["-p", "4", "-r", "-a", &format!("{}/", daemon.url("m")), "D/"]);
+    let asked = work.join("asked");
+    let script = format!(
+        "case \" $* \" in *' --out-format=~'*) echo \"$*\" >{}; trap '' TERM; echo '~>f+++++++++ f'; sleep 60; exit 0 ;; esac
+         exec REAL \"$@\"",
+        asked.display()
+    );
+    fake_rsync(&mut copy, &work, &script);
+    run_within(copy, Duration::from_secs(30)).expect_code(0);
+    assert!(std::fs::read_to_string(asked).unwrap().contains(" --outbuf=L "));
+    let mut differs = rsync(&work);
+    differs.args(["-ani", &format!("{}/", daemon.url("m")), "D/"]);
+    assert_eq!(run(differs).expect_code(0).stdout_text(), "");
 }
 
 /// Nothing is concluded if a daemon admits only one client at a time, or the source cannot be read.
