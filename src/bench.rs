@@ -2,7 +2,8 @@
 //!
 //! The comparison is fair by construction: source and destination are separate, rounds are interleaved so that a change of the machine's load affects all
 //! tools alike, the limits of buckets are the defaults of the command, and a time counts only after the copy was compared with the source. After each fresh
-//! copy the same command runs again, with nothing to do. Everything that was created is removed afterwards.
+//! copy the same command runs again, with nothing to do. Each copy is a new one, and if there is room, none is removed before the end: ext4 creates files
+//! slowly for minutes after others were removed, because it looks at all inodes that were freed lately, and so a tool would pay for the copy of another one.
 
 mod chart;
 mod machine;
@@ -115,12 +116,11 @@ struct Bench<'a> {
     there: Site,
     facts: Facts,
     drops: bool,
+    /// Whether the copies stay until the end.
+    keeps: bool,
     /// Whether the source has to be read once before the first round, because otherwise the first tool would pay for an empty cache.
     warms: bool,
 }
-
-/// The name of the copy in its site.
-const COPY: &str = "copy";
 
 impl<'a> Bench<'a> {
     fn prepare(request: &'a Request, stopper: &'a Stopper, tell: &mut dyn FnMut(Told)) -> Result<Bench<'a>> {
@@ -168,7 +168,9 @@ impl<'a> Bench<'a> {
         if local.is_none() {
             caches.push_str("; those of the other machine stay as they are");
         }
-        let compares = made && there.local(COPY).is_some() && rsync == DEFAULT_RSYNC;
+        let compares = made && local.is_some() && rsync == DEFAULT_RSYNC;
+        let copies = u64::from(request.runs.get()).saturating_mul(PROCESSES.len() as u64 + 1);
+        let keeps = !request.in_memory && local.as_deref().is_some_and(|place| room::is_ample(place, weight, copies));
         let facts = Facts {
             tree: tree.to_string(),
             entries: weight.entries,
@@ -178,33 +180,37 @@ impl<'a> Bench<'a> {
             destination: local.as_deref().map_or_else(|| above.to_string(), machine::file_system),
             caches,
             checked: if compares { "byte by byte" } else { "rsync -n -i --delete" }.into(),
+            removed: if keeps { "when all is done" } else { "before the next one" }.into(),
             runs: request.runs.get(),
             machine,
         };
         facts.lines().into_iter().for_each(|line| tell(Told::Note(line)));
         let warms = !made && !drops;
-        Ok(Bench { request, options, stopper, source, compares, work, there, facts, drops, warms })
+        Ok(Bench { request, options, stopper, source, compares, work, there, facts, drops, keeps, warms })
     }
 
     fn measure(&self, tell: &mut dyn FnMut(Told)) -> Result<Record> {
         let mut record = Record::new(self.facts.clone());
         if self.warms {
             tell(Told::Note("one copy first, which is not timed: all find the caches alike".into()));
-            self.time(Tool::Rsync)?;
-            self.there.clear(COPY)?;
+            self.time(Tool::Rsync, "warm")?;
+            self.there.clear("warm")?;
         }
         let tools: Vec<Tool> = std::iter::once(Tool::Rsync).chain(PROCESSES.map(Tool::MultiSync)).collect();
         for run in 1..=self.request.runs.get() {
-            for tool in &tools {
+            for (nth, tool) in tools.iter().enumerate() {
+                let copy = format!("copy-{run}-{nth}");
                 for work in Work::ALL {
                     self.prepare_caches()?;
-                    let took = self.time(*tool)?;
-                    self.check(*tool)?;
+                    let took = self.time(*tool, &copy)?;
+                    self.check(*tool, &copy)?;
                     record.measurements.push(Measurement { work, tool: *tool, run, seconds: took.as_secs_f64() });
                     let line = record.last_line();
                     line.into_iter().for_each(|line| tell(Told::Line(line)));
                 }
-                self.there.clear(COPY)?;
+                if !self.keeps {
+                    self.there.clear(&copy)?;
+                }
             }
         }
         Ok(record)
@@ -215,13 +221,13 @@ impl<'a> Bench<'a> {
         self.work.close().and(there)
     }
 
-    fn time(&self, tool: Tool) -> Result<Duration> {
+    fn time(&self, tool: Tool, copy: &str) -> Result<Duration> {
         let Request { command, rsync, cwd, .. } = self.request;
         let ran = match tool {
-            Tool::Rsync => trial::rsync(self.words(self.options.argv()), cwd, self.stopper)?,
+            Tool::Rsync => trial::rsync(self.words(self.options.argv(), copy), cwd, self.stopper)?,
             Tool::MultiSync(processes) => {
                 let options = vec!["-p".into(), processes.to_string().into(), "-r".into(), rsync.clone()];
-                trial::program(command.into(), self.words(options), cwd, self.stopper)?
+                trial::program(command.into(), self.words(options, copy), cwd, self.stopper)?
             }
         };
         match ran.ended.code() {
@@ -231,11 +237,11 @@ impl<'a> Bench<'a> {
     }
 
     /// Checks that the copy equals the source. The time of a wrong copy is worthless.
-    fn check(&self, tool: Tool) -> Result<()> {
+    fn check(&self, tool: Tool, copy: &str) -> Result<()> {
         let wrong = |how: String| Error::usage(format!("the copy of {tool} differs from the source: {how}"));
-        if let Some(copy) = self.there.local(COPY).filter(|_| self.compares) {
+        if let Some(path) = self.there.local(copy).filter(|_| self.compares) {
             let report =
-                verify::compare(&self.source, &copy, &verify::Options { keep: 1, ..verify::Options::archive() })?;
+                verify::compare(&self.source, &path, &verify::Options { keep: 1, ..verify::Options::archive() })?;
             return if report.is_same() {
                 Ok(())
             } else {
@@ -244,13 +250,13 @@ impl<'a> Bench<'a> {
         }
         let mut options: Vec<OsString> = ["-n", "-i", "--delete"].map(Into::into).into();
         options.extend(self.options.argv());
-        let ran = trial::rsync(self.words(options), &self.request.cwd, self.stopper)?;
+        let ran = trial::rsync(self.words(options, copy), &self.request.cwd, self.stopper)?;
         let right = ran.ended.code() == exit::OK && ran.output.said == 0;
         if right { Ok(()) } else { Err(wrong(ran.output.gist())) }
     }
 
-    fn words(&self, mut words: Vec<OsString>) -> Vec<OsString> {
-        words.extend(["--".into(), self.source.join("").into_os_string(), self.there.at(COPY)]);
+    fn words(&self, mut words: Vec<OsString>, copy: &str) -> Vec<OsString> {
+        words.extend(["--".into(), self.source.join("").into_os_string(), self.there.at(copy)]);
         words
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Facts {
     pub caches: String,
     /// How copies were compared.
     pub checked: String,
+    /// When copies were removed.
+    pub removed: String,
     pub runs: u32,
 }
 
@@ -116,13 +118,13 @@ impl Facts {
 
     /// The results as text for users.
     pub fn lines(&self) -> Vec<String> {
-        let Facts { machine, source, destination, caches, checked, runs, .. } = self;
+        let Facts { machine, source, destination, caches, checked, removed, runs, .. } = self;
         let Machine { date, multi_sync, rsync, kernel, processor, cores, memory, load } = machine;
         vec![
             format!("{date}: multi-sync {multi_sync}, rsync {rsync}, Linux {kernel}"),
             format!("{processor}, {cores} cores for us, {memory}, load {load}"),
             format!("{}; {source} to {destination}; {runs} runs", self.tree_in_words()),
-            format!("caches {caches}; each copy is compared ({checked}) before its time counts"),
+            format!("caches {caches}; each copy is compared ({checked}) before its time counts, and removed {removed}"),
         ]
     }
 }
@@ -230,6 +232,7 @@ pub(super) mod tests {
             destination: "ext4".into(),
             caches: unknown(),
             checked: unknown(),
+            removed: unknown(),
             runs,
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn check(places: &[PathBuf], weight: Weight, in_memory: bool) -> Resu
     }
     for (place, trees) in systems.into_values() {
         let found = rustix::fs::statvfs(place).map_err(|cause| Error::io("ask for the room in", place, cause))?;
-        let bytes = weight.bytes.saturating_add(weight.entries.saturating_mul(PER_ENTRY)).saturating_mul(trees);
+        let bytes = bytes_of(weight).saturating_mul(trees);
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         let free = if in_memory { free.min(available_memory().unwrap_or(free)) } else { free };
         let shown = Printable::path(place);
@@ -46,6 +46,20 @@ pub(super) fn check(places: &[PathBuf], weight: Weight, in_memory: bool) -> Resu
         }
     }
     Ok(())
+}
+
+/// Whether this many copies take at most a quarter of what is free there, in bytes and in inodes.
+pub(super) fn is_ample(place: &Path, weight: Weight, copies: u64) -> bool {
+    const SHARE: u64 = 4;
+    let Ok(found) = rustix::fs::statvfs(place) else { return false };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let fits = |each: u64, free: u64| each.saturating_mul(copies).saturating_mul(SHARE) <= free;
+    fits(bytes_of(weight), free) && (found.f_files == 0 || fits(weight.entries, found.f_favail))
+}
+
+/// The bytes that a tree of this weight occupies.
+fn bytes_of(weight: Weight) -> u64 {
+    weight.bytes.saturating_add(weight.entries.saturating_mul(PER_ENTRY))
 }
 
 fn too_little(message: String) -> Error {
@@ -71,5 +85,13 @@ mod tests {
             check(std::slice::from_ref(&place), Weight { entries: 1, bytes: 1 << 60 }, true).unwrap_err().to_string();
         assert!(error.contains("1.0 EiB are needed") && error.contains("are free"), "{error}");
         assert!(available_memory().is_some());
+    }
+
+    #[test]
+    fn copies_are_kept_only_where_there_is_much_room() {
+        let place = std::env::temp_dir();
+        assert!(is_ample(&place, Weight { entries: 1, bytes: 1 }, 18));
+        assert!(!is_ample(&place, Weight { entries: 1, bytes: 1 << 56 }, 18));
+        assert!(!is_ample(&place, Weight { entries: 1, bytes: 1 }, 1 << 56));
     }
 }

@@ -36,7 +36,7 @@ fn timed(ran: &Run) -> Vec<String> {
 
 #[test]
 fn every_number_of_processes_is_measured_twice_and_written_down() {
-    for mode in ["--bench", "--benchshm"] {
+    for (mode, removed) in [("--bench", "when all is done"), ("--benchshm", "before the next one")] {
         let work = Work::new();
         let files = ["--bench-json", "times.json", "--bench-chart", "chart.svg"];
         let ran = run_within(bench(&work, &[&[mode], &FEW[..], &files].concat()), LIMIT).expect_code(0);
@@ -54,6 +54,7 @@ fn every_number_of_processes_is_measured_twice_and_written_down() {
         let times: serde_json::Value = serde_json::from_slice(&fs::read(work.join("times.json")).unwrap()).unwrap();
         assert_eq!(times["measurements"].as_array().unwrap().len(), 12);
         assert_eq!((&times["entries"], &times["checked"]), (&200.into(), &"byte by byte".into()));
+        assert_eq!(times["removed"], removed);
         let chart = fs::read_to_string(work.join("chart.svg")).unwrap();
         assert!(chart.starts_with("<svg ") && chart.ends_with("</svg>\n"), "{chart}");
         expect_clean(&work, &ran);
