@@ -103,7 +103,7 @@ fn a_job_that_is_cancelled_can_be_resumed_in_another() {
     slurm.ask("scancel", &[&job]);
     wait("the end of the job", &|| slurm.ask("squeue", &["-h", "-o", "%i"]).is_empty());
     assert!(temporary_files(&work.join("D")).is_empty(), "{:?} {}", temporary_files(&work.join("D")), out());
-    assert!(out().contains("to continue"), "{}", out());
+    assert!(out().contains("to go on"), "{}", out());
     let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
     let mut resumed = multi_sync(&work);
     resumed.arg("--resume").arg(&dir).arg("--stats");
@@ -124,7 +124,7 @@ fn a_run_ends_in_time_and_can_be_resumed() {
     let ran = run_within(copies, SOON).expect_code(30);
     assert!(began.elapsed() < Duration::from_secs(10), "{}", ran.report());
     assert!(ran.stderr_text().contains("the time for this run has ended"), "{}", ran.report());
-    assert!(ran.stderr_text().contains("to continue"), "{}", ran.report());
+    assert!(ran.stderr_text().contains("to go on"), "{}", ran.report());
     assert!(temporary_files(&work.join("D")).is_empty(), "{}", ran.report());
     let dir = fs::read_dir(work.join("runs")).unwrap().next().unwrap().unwrap().path();
     let mut resumed = multi_sync(&work);

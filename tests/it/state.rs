@@ -165,7 +165,7 @@ fn where_nothing_is_worth_keeping_nothing_is_kept() {
         let left = listed(&place(&work));
         let ran = ran.expect_code(code).expect(left.is_empty(), &format!("{left:?}"));
         let told = ran.stderr_text();
-        assert!(!told.contains("to continue") && !told.contains("can be resumed"), "{}", ran.report());
+        assert!(!told.contains("to go on") && !told.contains("can be resumed"), "{}", ran.report());
         assert_eq!(listed(&work.join("tmp")), [] as [PathBuf; 0], "{}", ran.report());
     }
 }
