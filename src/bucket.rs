@@ -31,7 +31,8 @@ pub struct Bucket {
     pub units: u64,
     /// How many bytes its arguments use of the system's limit for the arguments of a new process.
     pub argument_bytes: usize,
-    /// The number of spine directories that must exist at the destination before this bucket starts.
+    /// The number of spine directories that must exist at the destination before this bucket starts. [`u32::MAX`] stands for all of them, if the bucket
+    /// is of an earlier scan, which found others.
     pub spine_before: u32,
     /// Whether somebody else could swap a directory above its units for something else while rsync runs ([`crate::scan::Spine::exposed`]).
     pub exposed: bool,

@@ -133,6 +133,14 @@ pub fn keeping(options: &Options) -> Result<Options> {
     Options::parse(&words)
 }
 
+/// Whether entries are removed from the source, and deleted at the destination if the source lacks them. If such a copy breaks off, a second one would delete
+/// what the first one has moved, and it would be lost.
+pub fn deletes_what_it_moves(options: &Options) -> bool {
+    let meaning = options.meaning();
+    let deletes = meaning.delete.is_some() || options.has(Opt::DeleteMissingArgs);
+    meaning.remove_source_files && deletes && !meaning.dry_run
+}
+
 /// Collects deletions as they are reported.
 #[derive(Debug, Default)]
 pub struct Deletions(Mutex<Found>);

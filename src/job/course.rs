@@ -128,7 +128,7 @@ fn reach_machines(config: &mut Config, resumed: Option<&Resumed>, control: &Cont
     Ok(shells)
 }
 
-/// What was decided about `--delete-limit`.
+/// What was decided about deletions.
 struct Deletions {
     /// Why nothing is deleted.
     withheld: Option<Failed>,
@@ -137,6 +137,10 @@ struct Deletions {
 }
 
 fn decide_deletions(config: &Config, resumed: Option<&Resumed>, count: &Control, tell: Tell<'_>) -> Result<Deletions> {
+    // An earlier part of the run may have moved what this one would delete.
+    if resumed.is_some() && !config.verify_only && guard::deletes_what_it_moves(&config.options) {
+        return Ok(Deletions { withheld: Some(deletions::spared()), memory: None });
+    }
     let Some(limit) = config.delete_limit.filter(|_| !config.verify_only && !config.dry_run) else {
         return Ok(Deletions { withheld: None, memory: None });
     };
@@ -173,7 +177,7 @@ fn close(
     let Deletions { withheld, memory } = deletions;
     let settled = ended.as_ref().is_ok_and(|run| !run.interrupted && exit::is_settled(run.code.get()));
     if let Some(why) = withheld.filter(|_| settled) {
-        closed.lines.push(deletions::advice(&why));
+        closed.lines.extend(deletions::advice(&why));
     }
     if let Some(Err(cause)) = memory.filter(|_| settled).map(|memory| memory.write()) {
         tell(Event::Note(Note::SourcesNotRemembered { why: cause.to_string() }));

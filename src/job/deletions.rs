@@ -83,16 +83,22 @@ pub fn mark(dir: &Path) -> Result<()> {
     written.map_err(|cause| Error::io("write", &path, cause).remedy("make room"))
 }
 
-/// What to type in order to have the rest deleted.
-pub fn advice(why: &Failed) -> String {
-    match why {
+/// Why a run that is resumed deletes nothing, if it moves.
+pub fn spared() -> Failed {
+    Failed::NotDeleted { count: 0, why: Withheld::Moved, first: Vec::new() }
+}
+
+/// What to type in order to have the rest deleted, if anything helps.
+pub fn advice(why: &Failed) -> Option<String> {
+    let text = match why {
         Failed::NotDeleted { why: Withheld::Limit { .. }, .. } => {
             "to delete as well: the same command with a larger --delete-limit, or with --delete-limit none"
         }
         Failed::NotDeleted { why: Withheld::Earlier, .. } => "to delete as well: the same command once more",
+        Failed::NotDeleted { why: Withheld::Moved, .. } => return None,
         _ => "to delete anyway: the same command with --delete-limit none",
-    }
-    .to_owned()
+    };
+    Some(text.to_owned())
 }
 
 struct Counted {

@@ -197,6 +197,8 @@ pub enum Withheld {
     },
     /// An earlier part of the run has copied without deleting.
     Earlier,
+    /// What an rsync has moved before (`--remove-source-files`) is missing in the source, so that another rsync would delete it at the destination.
+    Moved,
 }
 
 impl fmt::Display for Withheld {
@@ -214,6 +216,9 @@ impl fmt::Display for Withheld {
                 write!(f, "the count is incomplete: it ended with code {code} ({})", exit::meaning(*code))
             }
             Withheld::Earlier => f.write_str("an earlier part of this run has copied without deleting"),
+            Withheld::Moved => f.write_str(
+                "what was moved before is missing in the source, and another rsync would delete it at the destination",
+            ),
         }
     }
 }
@@ -420,6 +425,7 @@ impl fmt::Display for Failed {
                 true => "IO error encountered -- nothing is deleted in the directories that were split",
             }),
             Failed::NothingMoreDeleted => f.write_str("IO error encountered -- nothing more is deleted"),
+            Failed::NotDeleted { why: why @ Withheld::Moved, .. } => write!(f, "nothing more is deleted: {why}"),
             Failed::NotDeleted { count: 0, why, .. } => write!(f, "nothing is deleted: {why}"),
             Failed::NotDeleted { count, why, first } => {
                 let entries = if *count == 1 { "1 entry" } else { &format!("{count} entries") };

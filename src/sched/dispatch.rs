@@ -49,7 +49,7 @@ impl Scheduler {
             // Repairs run alone, because they may change the modes of directories.
             Phase::Repair if self.slots.is_idle() => {
                 let Some(bucket) = self.repair.pop() else { return false };
-                let how = Copying { repair: true, ..self.copying(bucket) };
+                let how = Copying { repair: true, ..self.copying(&[bucket]) };
                 self.start(Work::Repair(bucket), Some(how));
                 true
             }
@@ -142,7 +142,7 @@ impl Scheduler {
         if self.queue.is_empty() && !self.lacks_spine() {
             return false;
         }
-        let needed = self.queue.spine_needed() as usize > self.spine.created;
+        let needed = (self.queue.spine_needed() as usize).min(self.spine.len()) > self.spine.created;
         let wanted = !self.spine.dest_made || needed || self.lacks_spine();
         if wanted && !self.spine.creating {
             self.create();
@@ -160,7 +160,7 @@ impl Scheduler {
             return false;
         }
         let Some(taken) = self.in_time(taken) else { return false };
-        let how = self.copying(taken[0]);
+        let how = self.copying(&taken);
         self.start_in(slot, Work::Copy(taken), Some(how), false);
         true
     }
@@ -170,7 +170,7 @@ impl Scheduler {
     fn take_for_a_slot(&mut self, slots: NonZero<usize>) -> (Vec<Bucket>, usize) {
         let mut slot = self.slots.free();
         while let Some(free) = slot {
-            let (pace, room, created) = (self.slots.pace(free), self.policy.room, self.spine.created as u32);
+            let (pace, room, created) = (self.slots.pace(free), self.policy.room, self.created_for_buckets());
             let taken = self.queue.take_at(pace, slots, room, created, !self.scanned);
             if !taken.is_empty() || !pace.is_slow() {
                 return (taken, free);
@@ -178,6 +178,12 @@ impl Scheduler {
             slot = self.slots.free_faster(free);
         }
         (Vec::new(), 0)
+    }
+
+    /// How many split directories exist, as buckets count them ([`Bucket::spine_before`]).
+    fn created_for_buckets(&self) -> u32 {
+        let are_all = self.scanned && self.spine.created == self.spine.len();
+        if are_all { u32::MAX } else { self.spine.created as u32 }
     }
 
     /// Whether one rsync copies everything that the scan found, and why. Asked before any launch has copied.
@@ -272,12 +278,15 @@ impl Scheduler {
         self.start(Work::Create(part), None);
     }
 
-    fn copying(&self, bucket: Bucket) -> Copying {
+    /// How a launch copies these buckets, all of one kind.
+    fn copying(&self, buckets: &[Bucket]) -> Copying {
+        let is_repeated = |bucket: &Bucket| self.retry.repeated.contains(&bucket.id);
         Copying {
             repair: false,
             keep: self.keeps() || self.meeting.is_one || self.policy.deletes_late(),
-            exposed: bucket.exposed,
-            singles: bucket.singles,
+            exposed: buckets[0].exposed,
+            singles: buckets[0].singles,
+            again: self.resumes || buckets.iter().any(is_repeated),
             whole_list: self.whole_lists,
             listed: false,
             unmarked: self.touched,
@@ -285,13 +294,13 @@ impl Scheduler {
     }
 
     /// How a launch that is started ahead copies. It must not depend on anything that may change before the launch is released.
-    fn copying_ahead(&self, bucket: Bucket) -> Copying {
-        Copying { listed: true, unmarked: false, ..self.copying(bucket) }
+    fn copying_ahead(&self, buckets: &[Bucket]) -> Copying {
+        Copying { listed: true, unmarked: false, ..self.copying(buckets) }
     }
 
-    /// Deletion stops as soon as something in the source is known to be unreadable, as in one rsync.
+    /// Deletion stops as soon as something in the source is known to be unreadable, as in one rsync, or if it would concern what was moved.
     fn keeps(&self) -> bool {
-        self.sender_failed && self.policy.keeps_if_failed()
+        self.retry.spares || self.sender_failed && self.policy.keeps_if_failed()
     }
 
     /// As many buckets as fit into the arguments of one launch.
@@ -372,11 +381,13 @@ impl Scheduler {
         // Buckets that do not fit into the list would be taken and put back each time.
         let room = self.policy.room.min(MOST_LISTED);
         let taken = self.queue.take(self.steering.most, room, created as u32, !self.scanned);
-        let Some(first) = taken.first() else { return false };
-        let how = self.copying_ahead(*first);
+        if taken.is_empty() {
+            return false;
+        }
+        let how = self.copying_ahead(&taken);
         let bytes: usize = taken.iter().map(|bucket| bucket.argument_bytes).sum();
         // Unless rsync itself guards exposed names, a launch with a list differs from one with arguments.
-        if bytes > MOST_LISTED || first.exposed && !self.policy.lists_exposed {
+        if bytes > MOST_LISTED || how.exposed && !self.policy.lists_exposed {
             self.put_back(Work::Copy(taken));
             return false;
         }
@@ -422,9 +433,9 @@ impl Scheduler {
         }
         for (launch, work) in self.slots.waiting() {
             let Work::Copy(buckets) = &work else { continue };
-            let stands = |bucket: &Bucket| bucket.spine_before as usize <= self.spine.created;
+            let stands = |bucket: &Bucket| bucket.spine_before <= self.created_for_buckets();
             if self.spine.dest_made && buckets.iter().all(stands) {
-                let how = self.copying_ahead(buckets[0]);
+                let how = self.copying_ahead(buckets);
                 self.release(launch, Some(how));
             }
         }

@@ -92,7 +92,8 @@ impl Scheduler {
         let policy = &self.policy;
         let parallel = policy.one_rsync.is_none() && self.one_rsync.is_none();
         // One rsync must be able to finish what several have begun.
-        let may_end = !self.copied || policy.repeatable && !policy.leaves_halves;
+        let has_moved = policy.removes && (self.slots.any_copies() || !self.retry.repeated.is_empty());
+        let may_end = !self.copied && !has_moved || policy.repeatable && !policy.leaves_halves;
         let repeats = policy.repeatable && !policy.leaves_halves;
         Case {
             work: &running.work,
@@ -198,6 +199,7 @@ impl Scheduler {
             Work::Copy(buckets) if code == exit::PARTIAL && denied => {
                 self.done += weight;
                 self.copied = true;
+                self.repeats(&Work::Copy(buckets.clone()));
                 self.repair.extend(buckets);
                 // A repair does not run into the other failures again, so they count now.
                 if report.said.otherwise {

@@ -112,6 +112,9 @@ struct World {
     cleaned: BTreeSet<u64>,
     removed: BTreeSet<u64>,
     deleted_in: BTreeSet<usize>,
+    /// Buckets of rsyncs that broke off, and may have moved something; and whether any rsync may have moved something.
+    moved: BTreeSet<u64>,
+    has_moved: bool,
     /// Set when the one rsync for everything has ended: whether it succeeded.
     everything: Option<bool>,
     /// How many may work after a connection was lost.

@@ -142,15 +142,17 @@ impl Scheduler {
         Some(Phase::Attributes { parts: self.open_attribute_parts(), looks_first })
     }
 
-    /// Whether everything in the source could be read, as far as is known, or errors are to be ignored.
+    /// Whether everything in the source could be read, as far as is known, or errors are to be ignored; and nothing that was moved would be deleted.
     pub(super) fn is_safe_to_delete(&self) -> bool {
-        !self.sender_failed || self.policy.ignore_errors
+        !self.retry.spares && (!self.sender_failed || self.policy.ignore_errors)
     }
 
     /// A read error of the source appeared while entries were being deleted. Nothing more is deleted, as in one rsync.
     fn stop_deleting(&mut self) {
-        self.soft.add(exit::PARTIAL);
-        self.tell_failure(Failed::NothingMoreDeleted);
+        if !self.retry.spares {
+            self.soft.add(exit::PARTIAL);
+            self.tell_failure(Failed::NothingMoreDeleted);
+        }
         let kept = self.queue.take_all();
         self.books.skip(kept.iter().map(|bucket| Task::Clean(bucket.id)).collect::<Vec<_>>(), true);
     }
@@ -190,7 +192,7 @@ impl Scheduler {
         let splits = self.spine.dest_made && self.spine.len() > 0;
         let wanted = self.policy.deletes.is_some() && (splits || !self.to_clean.is_empty());
         let unsafe_now = !self.is_safe_to_delete();
-        if wanted && unsafe_now {
+        if wanted && unsafe_now && !self.retry.spares {
             self.soft.add(exit::PARTIAL);
             self.tell_failure(Failed::NothingDeleted { in_split_only: !self.policy.deletes_late() });
         }

@@ -94,6 +94,11 @@ impl Policy {
         matches!(self.deletes, Some(Delete::After | Delete::Delay))
     }
 
+    /// Whether an rsync that is repeated would delete at the destination what the one before it has moved, and so removed from the source.
+    pub fn loses_what_it_moved(&self) -> bool {
+        self.removes && self.deletes.is_some() && !self.pretends
+    }
+
     /// Whether something unreadable in the source ends deletion.
     pub fn keeps_if_failed(&self) -> bool {
         self.deletes.is_some() && !self.ignore_errors

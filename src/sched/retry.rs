@@ -1,10 +1,10 @@
 //! What is retried, when and how often; and how many launches may run at once after some were refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use crate::report::{Failed, Note};
+use crate::report::{Failed, Note, Withheld};
 use crate::rsync::exit;
 
 use super::outcome::Whose;
@@ -33,6 +33,10 @@ pub(super) struct Retry {
     most_at_once: NonZero<usize>,
     /// How many launches were set aside.
     aside: u32,
+    /// Buckets that an rsync may have begun to copy, and that another one copies again.
+    pub repeated: HashSet<u64>,
+    /// From now on nothing is deleted, see [`Scheduler::repeats`].
+    pub spares: bool,
 }
 
 impl Retry {
@@ -45,6 +49,8 @@ impl Retry {
             at_once: NonZero::<usize>::MAX,
             most_at_once: NonZero::<usize>::MAX,
             aside: 0,
+            repeated: HashSet::new(),
+            spares: false,
         }
     }
 
@@ -96,7 +102,21 @@ impl Scheduler {
         }
     }
 
+    /// A launch is repeated whose rsync may have moved something (`--remove-source-files`). That is missing in the source now, so that another rsync would
+    /// delete it at the destination, and it would be lost: from now on nothing is deleted.
+    pub(super) fn repeats(&mut self, work: &Work) {
+        if !work.copies() {
+            return;
+        }
+        self.retry.repeated.extend(work.buckets().iter().map(|bucket| bucket.id));
+        if self.policy.loses_what_it_moved() && !std::mem::replace(&mut self.retry.spares, true) {
+            self.soft.add(exit::MAX_DELETE);
+            self.tell_failure(Failed::NotDeleted { count: 0, why: Withheld::Moved, first: Vec::new() });
+        }
+    }
+
     pub(super) fn once_more(&mut self, work: Work) {
+        self.repeats(&work);
         self.retry.count(&keys(&work));
         self.commands.push(Command::Retried);
         self.note(Note::RetryFailed);
@@ -118,6 +138,7 @@ impl Scheduler {
         if self.stopping() || tried > most || answer {
             return self.fail(code);
         }
+        self.repeats(&work);
         let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
         self.note(Note::Retry { code, pause });
         self.retry.pause_until = Some(self.now + pause);
@@ -143,6 +164,7 @@ impl Scheduler {
         if self.leaves_halves(&work, code) {
             return self.fail(code);
         }
+        self.repeats(&work);
         self.note(Note::EndedByPause { code });
         self.commands.push(Command::Retried);
         self.put_back(work);
@@ -197,7 +219,9 @@ impl Scheduler {
         if let Some(pause) = hosts.lost(slot, code, self.now) {
             self.note(Note::HostLost { host, code, pause });
         }
-        if self.leaves_halves(&work, code) {
+        // One rsync that is started again would delete what it has moved.
+        let loses = work.is_everything() && self.policy.loses_what_it_moved();
+        if loses || self.leaves_halves(&work, code) {
             return self.fail(code);
         }
         if proven && whose == Whose::Rsync {
@@ -216,6 +240,7 @@ impl Scheduler {
                 }
             }
         }
+        self.repeats(&work);
         self.commands.push(Command::Retried);
         self.put_back(work);
     }

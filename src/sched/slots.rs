@@ -134,6 +134,11 @@ impl SlotTable {
         waiting
     }
 
+    /// Whether a launch copies now.
+    pub fn any_copies(&self) -> bool {
+        self.running.values().any(|running| running.copies() && running.state.works())
+    }
+
     fn any_waits(&self) -> bool {
         self.running.values().any(|running| running.state.waits())
     }

@@ -99,6 +99,8 @@ pub struct Copying {
     pub unmarked: bool,
     /// The units are single names that [`Removal::SinglesLast`] treats separately.
     pub singles: bool,
+    /// Another rsync may have begun to copy the units. A name that it has moved ([`Removal::AtOnce`]) is missing in the source.
+    pub again: bool,
 }
 
 /// Printed before each name by [`Recipe::judge`], because rsync escapes a carriage return in a name except at the beginning of a line, where it prints it
@@ -244,6 +246,7 @@ impl Recipe {
         if self.removal == Removal::AtOnce || self.removal == Removal::SinglesLast && !how.singles {
             more.push(REMOVE);
         }
+        more.extend((how.again && self.removal == Removal::AtOnce).then_some("--ignore-missing-args"));
         more.extend(self.tells_end.then_some(TELLS_END));
         self.copy(&[options, repair].concat(), &more, units, list, how.unmarked)
     }

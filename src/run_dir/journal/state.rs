@@ -123,6 +123,8 @@ impl State {
         self.spine.clear();
         self.unread.clear();
         self.buckets.retain(|id, _| self.done.contains_key(id));
+        // These count directories of the earlier scan. The next one may find fewer.
+        self.buckets.values_mut().for_each(|bucket| bucket.spine_before = u32::MAX);
         self.failures.without_buckets(|id| self.done.contains_key(&id));
     }
 

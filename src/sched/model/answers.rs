@@ -133,10 +133,10 @@ impl World {
         match work {
             Work::Copy(buckets) => {
                 for bucket in buckets {
-                    self.unset.extend(0..bucket.spine_before as usize);
+                    self.unset.extend(0..self.dirs.min(bucket.spine_before as usize));
                 }
             }
-            Work::Repair(bucket) => self.unset.extend(0..bucket.spine_before as usize),
+            Work::Repair(bucket) => self.unset.extend(0..self.dirs.min(bucket.spine_before as usize)),
             Work::Create(part) if truth != Truth::Lost => {
                 self.created = self.created.max(part.end);
                 self.unset.extend(part.clone());

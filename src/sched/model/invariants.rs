@@ -131,6 +131,8 @@ impl World {
         }
         if let Some(how) = start.how {
             must!(how.keep || !self.keeps(), "it may delete after an error");
+            let moved = start.work.buckets().iter().any(|bucket| self.moved.contains(&bucket.id));
+            must!(how.keep || !moved || !self.policy.loses_what_it_moved(), "it may delete what another one has moved");
         }
         let alone = matches!(start.work, Work::Repair(_) | Work::Everything);
         must!(!alone || self.working() == 0, "{:?} is not alone", start.work);
@@ -166,18 +168,32 @@ impl World {
         match work {
             Work::Copy(_) | Work::Repair(_) => {
                 for bucket in work.buckets() {
+                    let all_exist = self.scanned && self.created == self.dirs;
                     let (needs, created) = (bucket.spine_before as usize, self.created);
-                    must!(needs <= created, "bucket {} needs {needs} directories, not {created}", bucket.id);
+                    must!(
+                        needs <= created || needs == u32::MAX as usize && all_exist,
+                        "bucket {} needs {needs} directories, not {created}",
+                        bucket.id
+                    );
                 }
             }
             Work::Clean(_) | Work::Delete(_) => {
                 must!(self.is_copied(), "{work:?} before all is copied");
                 must!(self.policy.deletes.is_some(), "{work:?}, and nothing is to be deleted");
                 must!(!self.sender_failed || self.policy.ignore_errors, "{work:?} after an error of the source");
+                must!(
+                    self.moved.is_empty() || !self.policy.loses_what_it_moved(),
+                    "{work:?} after something was moved"
+                );
             }
             Work::Attributes(_) | Work::Remove(_) => must!(self.is_copied(), "{work:?} before all is copied"),
             Work::Create(part) => must!(part.end <= self.dirs, "{work:?} of {} directories", self.dirs),
-            Work::Everything => {}
+            Work::Everything => {
+                must!(
+                    !self.has_moved || !self.policy.loses_what_it_moved(),
+                    "one rsync may delete what another one has moved"
+                );
+            }
         }
         Ok(())
     }

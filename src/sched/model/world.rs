@@ -60,7 +60,9 @@ impl World {
             makes_much: flag(8),
             missing_sources: flag(12),
         };
-        let policy = Policy { removes: policy.removes_singles || random.one_in(8), ..policy };
+        let removes = policy.removes_singles || random.one_in(8);
+        // `--remove-source-files` is never repeatable.
+        let policy = Policy { removes, repeatable: policy.repeatable && !removes, ..policy };
         let of_slots = hosts::spread(&hosts, processes);
         let (steered, bandwidth) = (random.one_in(2), policy.bwlimit.map(NonZero::get));
         let dirs = if random.one_in(4) { 0 } else { random.below(6) };
@@ -82,6 +84,8 @@ impl World {
             cleaned: BTreeSet::new(),
             removed: BTreeSet::new(),
             deleted_in: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            has_moved: false,
             everything: None,
             most: usize::MAX,
             before: Before::default(),
@@ -122,7 +126,7 @@ impl World {
                 weight,
                 units: 1,
                 argument_bytes: 20,
-                spine_before: told as u32,
+                spine_before: if self.random.one_in(15) { u32::MAX } else { told as u32 },
                 exposed: self.random.one_in(5),
                 singles: self.random.one_in(3),
                 content: Content::default(),
@@ -298,6 +302,14 @@ impl World {
         }
         let (report, truth) = self.end(launch);
         self.alive.remove(&launch);
+        let said = &report.said;
+        let turned_away = said.no_place || said.out_of_reach || said.no_files || said.refused;
+        if works && work.copies() && report.begun && !turned_away {
+            self.has_moved = true;
+            let is_repaired = said.denied && !self.policy.as_root && truth == Truth::Done(exit::PARTIAL);
+            let lost = truth == Truth::Lost || is_repaired && matches!(work, Work::Copy(_));
+            self.moved.extend(work.buckets().iter().filter(|_| lost).map(|bucket| bucket.id));
+        }
         self.truths.insert(launch, (truth, work, report.said.list_failed));
         inputs.push(Input::Ended(launch, Box::new(report)));
     }
@@ -319,6 +331,10 @@ impl World {
             sender_failed: self.sender_failed,
             names_meet: false,
         };
+        if self.policy.loses_what_it_moved() {
+            // A run that is resumed does not delete then.
+            self.policy.deletes = None;
+        }
         self.alive.clear();
         self.asked.clear();
         self.aside.clear();
