@@ -43,6 +43,7 @@ use crate::error::Result;
 use crate::first_pass::Makes;
 use crate::handle;
 use crate::rsync::command::{Invocation, Recipe};
+use crate::rsync::harm::Harm;
 use crate::rsync::options::{Delete, Shows};
 use crate::rsync::prune::Prune;
 use crate::scan::{Follow, Root, Scan, Weight};
@@ -160,8 +161,8 @@ pub struct Plan {
     /// Which attributes of an existing directory at the destination must be equal so that rsync would change nothing in it; `None` if only rsync
     /// itself can tell.
     pub keeps: Option<Keeps>,
-    /// If a launch breaks off, a later one would skip the file that is half-written. Therefore nothing is retried.
-    pub leaves_halves: bool,
+    /// The harm that a later launch would do if one breaks off. Then nothing is retried.
+    pub harm: Option<Harm>,
     /// A launch that is repeated changes only what had failed.
     pub repeatable: bool,
     /// The user asked rsync to be quiet.

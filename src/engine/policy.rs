@@ -49,7 +49,7 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         deletes: plan.deletes,
         ignore_errors: plan.ignore_errors,
         repeatable: plan.repeatable,
-        leaves_halves: plan.leaves_halves,
+        harm: plan.harm,
         gitignore: plan.gitignore,
         as_root: plan.as_root,
         prints: plan.prints,

@@ -177,7 +177,7 @@ fn policy(processes: NonZero<usize>, site: &Site) -> Policy {
         deletes: None,
         ignore_errors: false,
         repeatable: true,
-        leaves_halves: false,
+        harm: None,
         gitignore: false,
         as_root: true,
         prints: false,

@@ -376,6 +376,7 @@ fn failed(failed: &report::Failed) -> Failed {
         Told::DestinationMoved { destination } => ("destination_moved", Some(Text::from(&destination[..]))),
         Told::SourceMoved { source } => ("source_moved", Some(Text::from(&source[..]))),
         Told::HalfWritten { .. } => ("half_written", None),
+        Told::BackupsAtRisk { .. } => ("backups_at_risk", None),
         Told::GivenUp { .. } => ("given_up", None),
         Told::NoHost { .. } => ("no_host", None),
         Told::TimeEnds => ("time_ends", None),

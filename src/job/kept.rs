@@ -16,6 +16,7 @@ use crate::plan::{Plan, Strategy};
 use crate::report::Summary;
 use crate::rsync::command::Quoted;
 use crate::rsync::exit;
+use crate::rsync::harm::Harm;
 use crate::run_dir::failed::UNLISTED;
 use crate::run_dir::journal;
 use crate::run_dir::layout::{FAILED_NAMES, FAILED_TEXT};
@@ -62,9 +63,10 @@ impl Opened {
     }
 
     fn again(config: &Config, plan: &Plan, run: &Resumed) -> Result<Opened> {
-        if plan.leaves_halves {
-            return Err(Error::usage("with these rsync options the next rsync would skip a half-written file")
-                .remedy("copy once without --update, --ignore-existing and --size-only"));
+        if let Some(harm) = plan.harm {
+            return Err(
+                Error::usage(format!("with these rsync options the next rsync {}", harm.text())).remedy(harm.remedy())
+            );
         }
         let lock = Lock::take(&run.dir)?;
         let buckets = plan.open_buckets(&run.dir)?;
@@ -79,7 +81,7 @@ impl Opened {
         };
         let ledger = (!config.dry_run).then(open).transpose()?;
         let run = run.asked.run().to_owned();
-        let kept = Kept { buckets, lock: Some(lock), resumed: true, leaves_halves: false, run, why_not: None };
+        let kept = Kept { buckets, lock: Some(lock), resumed: true, harm: None, run, why_not: None };
         Ok(Opened { ledger, kept })
     }
 
@@ -88,7 +90,7 @@ impl Opened {
             buckets,
             lock: None,
             resumed: false,
-            leaves_halves: plan.leaves_halves,
+            harm: plan.harm,
             run: String::new(),
             why_not,
         };
@@ -141,8 +143,8 @@ pub struct Kept {
     buckets: BucketDir,
     lock: Option<Lock>,
     resumed: bool,
-    /// The next rsync may skip a file that was left half written.
-    leaves_halves: bool,
+    /// The harm that the next rsync would do.
+    harm: Option<Harm>,
     run: String,
     /// Why the directory is not in the place for run directories.
     why_not: Option<String>,
@@ -199,9 +201,9 @@ impl Kept {
         let keeps = recorded && !complete && stays;
         let next = match summary {
             Some(_) if complete => NextStep::Nothing,
-            Some(run) if keeps && has_failed(run) && !differs(run) && !self.leaves_halves => NextStep::RetryFailed,
-            Some(run) if !keeps || has_failed(run) || self.leaves_halves => NextStep::Again,
-            None if !keeps || self.leaves_halves => NextStep::Again,
+            Some(run) if keeps && has_failed(run) && !differs(run) && self.harm.is_none() => NextStep::RetryFailed,
+            Some(run) if !keeps || has_failed(run) || self.harm.is_some() => NextStep::Again,
+            None if !keeps || self.harm.is_some() => NextStep::Again,
             _ => NextStep::Resume,
         };
         let mut lines = Vec::new();
@@ -242,7 +244,7 @@ impl Kept {
         /// A scan that took this long should not be repeated.
         const LONG_SCAN: Duration = Duration::from_secs(10);
         // Such a run cannot be resumed, or has no effect.
-        if self.leaves_halves || config.verify_only || config.options.meaning().dry_run {
+        if self.harm.is_some() || config.verify_only || config.options.meaning().dry_run {
             return false;
         }
         let dir = self.buckets.path();
@@ -285,13 +287,16 @@ impl Kept {
                 let shown = Quoted(dir.as_os_str());
                 format!("the differences are listed in {shown}; the same command{needs} copies them")
             }
-            // Such a run cannot be resumed.
-            true if self.leaves_halves => "to try again what failed: the same command".to_owned(),
-            false if self.leaves_halves => {
-                "to go on: the same command, once without --update, --ignore-existing and --size-only".to_owned()
-            }
-            true => format!("to try again what failed: {}", what_to_type(dir, true)),
-            false => format!("to go on: {}", what_to_type(dir, false)),
+            true => match self.harm {
+                None => format!("to try again what failed: {}", what_to_type(dir, true)),
+                // Such a run cannot be resumed.
+                Some(Harm::SkipsHalves) => "to try again what failed: the same command".to_owned(),
+                Some(harm @ Harm::OverwritesBackups) => format!("to try again what failed: {}", harm.remedy()),
+            },
+            false => match self.harm {
+                None => format!("to go on: {}", what_to_type(dir, false)),
+                Some(harm) => format!("to go on: {}", harm.remedy()),
+            },
         });
         lines
     }

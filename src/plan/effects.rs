@@ -50,15 +50,6 @@ impl Keeps {
     }
 }
 
-/// Whether rsync leaves a half-written file under its final name, and the next rsync would skip it because it looks newer, exists, or has the right size.
-pub(super) fn leaves_halves(options: &Options, meaning: &Meaning) -> bool {
-    // `-P` is `--partial --progress`.
-    let partial = options.has(Opt::Partial) || options.has(Opt::P);
-    let in_place = meaning.inplace || meaning.append || partial || options.has(Opt::WriteDevices);
-    let passes_over = options.has(Opt::Update) || options.has(Opt::SizeOnly) || meaning.ignore_existing;
-    in_place && !meaning.dry_run && passes_over
-}
-
 pub(super) fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
     const TWICE: [Opt; 7] = [
         Opt::IgnoreTimes,

@@ -15,6 +15,7 @@ use crate::far;
 use crate::handle::{self, Handles};
 use crate::rsync::command::{Invocation, Recipe};
 use crate::rsync::filter::{Filters, Unclear};
+use crate::rsync::harm::Harm;
 use crate::rsync::options::{Aliases, Meaning, Opt, Options, Shows, Stop};
 use crate::scan;
 use crate::spool;
@@ -407,7 +408,7 @@ fn assemble(request: &Request<'_>, decision: Decision, checked: Checked, sources
         ignore_errors: meaning.ignore_errors,
         prints: request.prints(),
         keeps: Keeps::of(config, options, meaning).filter(|_| request.as_root && !config.pulls()),
-        leaves_halves: effects::leaves_halves(options, meaning),
+        harm: Harm::of(options, meaning),
         repeatable: effects::is_repeatable(options, meaning),
         quiet: config.options.meaning().quiet,
         counts: shows.stats > 1 || meaning.dry_run,

@@ -16,6 +16,7 @@ use super::{Live, Progress, Running};
 use crate::entry::Printable;
 use crate::limit::DeleteLimit;
 use crate::rsync::exit;
+use crate::rsync::harm::Harm;
 use crate::scan::Weight;
 use crate::steer::Steered;
 use crate::supervise::Stream;
@@ -119,6 +120,11 @@ pub enum Failed {
     },
     /// A launch broke off. It is not retried, because rsync would skip a half-written file.
     HalfWritten {
+        /// Its exit code.
+        code: u8,
+    },
+    /// A launch broke off. It is not retried, because rsync would overwrite backups with what was copied already.
+    BackupsAtRisk {
         /// Its exit code.
         code: u8,
     },
@@ -385,6 +391,14 @@ fn in_words(why: io::ErrorKind) -> io::Error {
     errno.into()
 }
 
+fn not_retried(f: &mut fmt::Formatter<'_>, code: u8, harm: Harm) -> fmt::Result {
+    write!(
+        f,
+        "an rsync ended with code {code}, and is not retried: with these rsync options the next one {}",
+        harm.text()
+    )
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -408,10 +422,8 @@ impl fmt::Display for Failed {
                 "source {} was renamed, replaced or unmounted while multi-sync ran: what is there now is not copied, and nothing is deleted because of it; copy again",
                 Printable::os(source)
             ),
-            Failed::HalfWritten { code } => write!(
-                f,
-                "an rsync ended with code {code}, and is not retried: with these rsync options the next one would skip a half-written file"
-            ),
+            Failed::HalfWritten { code } => not_retried(f, *code, Harm::SkipsHalves),
+            Failed::BackupsAtRisk { code } => not_retried(f, *code, Harm::OverwritesBackups),
             Failed::GivenUp { code, one_host } => {
                 let where_ = if *one_host { "too often" } else { "on two hosts, where others succeed," };
                 write!(f, "an rsync failed {where_} with code {code} ({})", exit::meaning(*code))

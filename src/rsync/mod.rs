@@ -5,6 +5,7 @@ pub mod command;
 pub mod exit;
 pub mod figures;
 pub mod filter;
+pub mod harm;
 pub mod listing;
 pub mod messages;
 pub mod options;

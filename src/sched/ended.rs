@@ -93,8 +93,8 @@ impl Scheduler {
         let parallel = policy.one_rsync.is_none() && self.one_rsync.is_none();
         // One rsync must be able to finish what several have begun.
         let has_moved = policy.removes && (self.slots.any_copies() || !self.retry.repeated.is_empty());
-        let may_end = !self.copied && !has_moved || policy.repeatable && !policy.leaves_halves;
-        let repeats = policy.repeatable && !policy.leaves_halves;
+        let may_end = !self.copied && !has_moved || policy.repeatable && policy.harm.is_none();
+        let repeats = policy.repeatable && policy.harm.is_none();
         Case {
             work: &running.work,
             state: running.state,
@@ -289,7 +289,7 @@ impl Scheduler {
         }
         let deletes = matches!(policy.deletes, Some(Delete::Auto | Delete::During));
         let may = deletes && copies && self.scanned && self.phase == Phase::Transfer && self.one_rsync.is_none();
-        let again = policy.repeatable && !policy.leaves_halves && !policy.gitignore;
+        let again = policy.repeatable && policy.harm.is_none() && !policy.gitignore;
         let here = !policy.on_hosts && !self.resumes && !self.stopping();
         may && again && here
     }

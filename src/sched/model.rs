@@ -19,6 +19,7 @@ use crate::cost::CostModel;
 use crate::hosts;
 use crate::plan::folding::Folding;
 use crate::rsync::exit;
+use crate::rsync::harm::Harm;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
 use crate::shell;
@@ -114,6 +115,8 @@ struct World {
     deleted_in: BTreeSet<usize>,
     /// Buckets of rsyncs that broke off, and may have moved something; and whether any rsync may have moved something.
     moved: BTreeSet<u64>,
+    /// Those whose rsyncs did not end by themselves.
+    lost: BTreeSet<u64>,
     has_moved: bool,
     /// Set when the one rsync for everything has ended: whether it succeeded.
     everything: Option<bool>,

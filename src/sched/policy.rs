@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bucket::Bucket;
 use crate::cost::CostModel;
+use crate::rsync::harm::Harm;
 use crate::rsync::options::Delete;
 use crate::scan::Weight;
 
@@ -53,8 +54,8 @@ pub(crate) struct Policy {
     pub ignore_errors: bool,
     /// Repeating a launch changes only what had failed.
     pub repeatable: bool,
-    /// If a launch breaks off, the next one may skip files that it left half written.
-    pub leaves_halves: bool,
+    /// The harm that a repeated launch would do if one breaks off.
+    pub harm: Option<Harm>,
     /// The scan leaves out ignored files, which a single rsync would copy.
     pub gitignore: bool,
     /// The rsyncs that write are known to run as root.

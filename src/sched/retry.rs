@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::report::{Failed, Note, Withheld};
 use crate::rsync::exit;
+use crate::rsync::harm::Harm;
 
 use super::outcome::Whose;
 use super::phase::Phase;
@@ -126,7 +127,7 @@ impl Scheduler {
     /// Puts work back after a failure that may pass, or gives up.
     pub(super) fn again(&mut self, work: Work, code: u8, most: u32) {
         let most = most.min(self.policy.retries);
-        if work.is_everything() || self.leaves_halves(&work, code) {
+        if work.is_everything() || self.does_harm(&work, code) {
             return self.fail(code);
         }
         let tried = self.retry.count(&keys(&work));
@@ -161,7 +162,7 @@ impl Scheduler {
 
     /// Puts work back whose launch was ended by a pause. It is not counted as a retry: there cannot be more of them than pauses.
     pub(super) fn after_pause(&mut self, work: Work, code: u8) {
-        if self.leaves_halves(&work, code) {
+        if self.does_harm(&work, code) {
             return self.fail(code);
         }
         self.repeats(&work);
@@ -175,12 +176,13 @@ impl Scheduler {
         self.retry.at_once = NonZero::new(self.slots.len().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
     }
 
-    /// Whether a launch that broke off may have left files that the next one would skip. If so, the user is told.
-    fn leaves_halves(&mut self, work: &Work, code: u8) -> bool {
-        if !work.copies() || !self.policy.leaves_halves {
-            return false;
-        }
-        self.tell_failure(Failed::HalfWritten { code });
+    /// Whether the next launch would do harm after this one that broke off. If so, the user is told.
+    fn does_harm(&mut self, work: &Work, code: u8) -> bool {
+        let Some(harm) = self.policy.harm.filter(|_| work.copies()) else { return false };
+        self.tell_failure(match harm {
+            Harm::SkipsHalves => Failed::HalfWritten { code },
+            Harm::OverwritesBackups => Failed::BackupsAtRisk { code },
+        });
         true
     }
 
@@ -221,7 +223,7 @@ impl Scheduler {
         }
         // One rsync that is started again would delete what it has moved.
         let loses = work.is_everything() && self.policy.loses_what_it_moved();
-        if loses || self.leaves_halves(&work, code) {
+        if loses || self.does_harm(&work, code) {
             return self.fail(code);
         }
         if proven && whose == Whose::Rsync {

@@ -14,6 +14,7 @@ mod bandwidth;
 mod batch;
 mod bench;
 mod big;
+mod broken_off;
 mod command_line;
 mod copy;
 mod crash;

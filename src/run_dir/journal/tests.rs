@@ -218,3 +218,17 @@ fn the_end_of_a_journal_tells_whether_the_run_came_to_its_own() {
         assert_eq!(finished(dir.path()).unwrap(), None);
     }
 }
+
+/// The next scan may find fewer split directories than a bucket of this one counts.
+#[test]
+fn a_bucket_of_an_earlier_scan_waits_for_all_split_directories() {
+    let mut state = expected(usize::MAX);
+    assert_eq!(state.buckets[&0].spine_before, 1);
+    state.take(Record::Unread { text: "x".into(), vanished: false, in_unit: false }, 0);
+    state.take(Record::FailedAgain, 0);
+    assert!(state.spine.is_empty() && state.scanned.is_none());
+    assert_eq!(
+        state.buckets.values().map(|bucket| (bucket.id, bucket.spine_before)).collect::<Vec<_>>(),
+        [(0, u32::MAX)]
+    );
+}

@@ -126,6 +126,8 @@ impl World {
         if start.work.copies() {
             for bucket in start.work.buckets() {
                 must!(!running(bucket.id), "bucket {} runs twice", bucket.id);
+                let harms = self.policy.harm.is_some() && self.lost.contains(&bucket.id);
+                must!(!harms, "bucket {} is repeated, which does harm", bucket.id);
                 must!(self.buckets[&bucket.id].1 == Fate::Waits, "bucket {} was settled before", bucket.id);
             }
         }

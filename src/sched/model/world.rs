@@ -43,7 +43,11 @@ impl World {
             deletes,
             ignore_errors: flag(4),
             repeatable: !flag(4),
-            leaves_halves: flag(8),
+            harm: match (flag(8), flag(2)) {
+                (false, _) => None,
+                (true, true) => Some(Harm::SkipsHalves),
+                (true, false) => Some(Harm::OverwritesBackups),
+            },
             gitignore: flag(12),
             as_root: flag(2),
             prints: flag(4),
@@ -85,6 +89,7 @@ impl World {
             removed: BTreeSet::new(),
             deleted_in: BTreeSet::new(),
             moved: BTreeSet::new(),
+            lost: BTreeSet::new(),
             has_moved: false,
             everything: None,
             most: usize::MAX,
@@ -306,6 +311,8 @@ impl World {
         let turned_away = said.no_place || said.out_of_reach || said.no_files || said.refused;
         if works && work.copies() && report.begun && !turned_away {
             self.has_moved = true;
+            let buckets = work.buckets().iter().map(|bucket| bucket.id);
+            self.lost.extend(buckets.filter(|_| truth == Truth::Lost));
             let is_repaired = said.denied && !self.policy.as_root && truth == Truth::Done(exit::PARTIAL);
             let lost = truth == Truth::Lost || is_repaired && matches!(work, Work::Copy(_));
             self.moved.extend(work.buckets().iter().filter(|_| lost).map(|bucket| bucket.id));
@@ -335,6 +342,8 @@ impl World {
             // A run that is resumed does not delete then.
             self.policy.deletes = None;
         }
+        // The user has made up for it.
+        self.lost.clear();
         self.alive.clear();
         self.asked.clear();
         self.aside.clear();
