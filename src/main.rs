@@ -20,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -466,7 +466,9 @@ impl Printer {
         if !prints {
             return;
         }
-        line.iter_mut().filter_map(|(shown, _)| shown.makes_way()).for_each(streams::err);
+        let stays = !matches!(event, Event::Said(_) | Event::RunDirectory(_)) || std::io::stdout().is_terminal();
+        let makes_way = line.as_mut().and_then(|(shown, _)| shown.makes_way());
+        makes_way.iter().for_each(streams::err);
         if let Event::Output(..) = event {
             // From now on rsync itself shows progress, if it was asked to.
             *line = None;
@@ -482,6 +484,13 @@ impl Printer {
             Event::Asked(live) => live.lines().iter().for_each(|line| streams::err(format!("{line}\n"))),
             Event::RunDirectory(dir) => streams::out(format!("{}\n", Printable::path(dir))),
             _ => {}
+        }
+        // With -v names are printed all the time, and the line would hardly ever be seen. Lines for each launch are too much text for that. What goes through
+        // a pipe may reach the same terminal later (`| tee`), and finds room only if nothing was drawn.
+        if let Some((shown, last)) = line.as_mut().filter(|_| makes_way.is_some() && launches.is_empty() && stays)
+            && streams::err_is_ready()
+        {
+            shown.show(last, launches).iter().for_each(streams::err);
         }
     }
 

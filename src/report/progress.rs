@@ -48,7 +48,7 @@ impl ProgressLine {
         })
     }
 
-    /// The text that has to be written before any other output. The lines come back with the next [`ProgressLine::show`].
+    /// The text that has to be written before any other output. [`ProgressLine::show`] brings the lines back.
     pub fn makes_way(&mut self) -> Option<String> {
         (!self.drawn.is_empty()).then(|| self.clear(Window::now()))
     }

@@ -122,6 +122,39 @@ fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
     assert!(first.contains("entries") && !first.contains("  0 B/"), "{seen}");
 }
 
+/// With `-v` names are printed all the time. The line is drawn again below each of them, but not if they reach the terminal through a pipe, and therefore later.
+#[test]
+fn the_line_stays_while_names_are_printed() {
+    for piped in [false, true] {
+        let work = Work::new();
+        slow(&work);
+        let mut command = multi_sync(&work);
+        let words = ["-p", "2", "-f", "3", "-P", "-r", "-av", "src/", "dest"];
+        if piped {
+            let program = command.get_program().to_str().unwrap().to_owned();
+            command = sh(&work, &format!("{program} {} | cat", words.join(" ")));
+        } else {
+            command.args(words);
+        }
+        let numbers: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
+        let prints =
+            format!("sleep 1; for n in {}; do echo name$n.; sleep 0.02; done; exec REAL \"$@\"", numbers.join(" "));
+        fake_rsync(&mut command, &work, &prints);
+        let mut terminal = at_a_terminal(command, 80);
+        let after_a_line = |seen: &str| seen.split_once("elapsed").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+        let names = |seen: &str| after_a_line(seen).matches("name").count();
+        terminal.wait_for("names", SOON, |seen| names(seen) > 30);
+        terminal.types("\x03");
+        terminal.ends(SOON);
+        let seen = terminal.seen();
+        let rest = after_a_line(&seen);
+        let followed = rest.split("name").skip(1).filter(|after| after.contains("elapsed")).count();
+        let mixed = seen.matches("elapsedname").count();
+        let right = if piped { mixed < 5 } else { 2 * followed > names(&seen) && mixed == 0 };
+        assert!(right, "{followed} of {} names are followed by a line, {mixed} are in one: {seen:?}", names(&seen));
+    }
+}
+
 /// Progress never decreases when a launch is lost, and nothing is counted twice.
 #[test]
 fn progress_never_goes_back() {
