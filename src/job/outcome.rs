@@ -149,7 +149,8 @@ impl Outcome {
     /// A line for users: what to do about the complaints of rsync, ssh and the other machine.
     pub fn remedy(&self) -> Option<String> {
         let (summary, config) = (self.summary.as_ref()?, self.config.as_ref()?);
-        advice::advice(&summary.complaints.lines, self.code, config.far_word(), config.far_end())
+        let way = advice::Way::of(&config.options, |name| std::env::var_os(name));
+        advice::advice(&summary.complaints.lines, self.code, config.far_word(), config.far_end(), &way)
     }
 
     /// The error if something in the run directory could not be removed or written after the copy. The exit code does not depend on it.

@@ -1,10 +1,12 @@
 //! What the user can do about a run that failed, judging by the messages of rsync, ssh and the other machine. These messages are printed unchanged; this is
 //! the line after them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use crate::endpoint::Target;
+use crate::entry::Printable;
 use crate::rsync::exit;
+use crate::rsync::options::{Opt, Options};
 
 /// Texts of which one must occur, and what to do then.
 type Row = (&'static [&'static str], fn(&Place) -> String);
@@ -21,7 +23,7 @@ const TABLE: &[Row] = &[
         )
     }),
     (&["Host key verification failed"], |at| {
-        format!("log in once with `ssh {}` and accept the host key: multi-sync does not ask", at.login)
+        format!("log in once with `{} {}` and accept the host key: multi-sync does not ask", at.shell, at.login)
     }),
     (
         &[
@@ -32,8 +34,14 @@ const TABLE: &[Row] = &[
         ],
         |at| format!("use an ssh key or an agent (`ssh-copy-id {}`): several rsyncs ask for no password", at.login),
     ),
-    (&["@ERROR: auth failed"], |at| {
-        format!("write {}, and give the password with --password-file=FILE among the rsync options", at.daemon("USER@"))
+    (&["@ERROR: auth failed"], |at| match at.user {
+        Some(user) => format!(
+            "check the name {user} and the password: --password-file=FILE among the rsync options, or RSYNC_PASSWORD"
+        ),
+        None => format!(
+            "write {}, and give the password with --password-file=FILE among the rsync options",
+            at.daemon("USER@")
+        ),
     }),
     (&["Could not resolve hostname", "getaddrinfo: "], |at| match at.scheme() {
         Some(scheme) => {
@@ -57,7 +65,7 @@ const TABLE: &[Row] = &[
         ],
         |at| format!("check the network on the way to {}, and its firewall", at.host),
     ),
-    (&["@ERROR: Unknown module"], |at| format!("name one of the modules that `rsync {}::` lists", at.host)),
+    (&["@ERROR: Unknown module"], |at| format!("name one of the modules that `rsync {}` lists", at.modules())),
     (&["@ERROR: access denied"], |at| format!("allow this machine in `hosts allow` of the module on {}", at.host)),
     (&["@ERROR: max connections"], |at| {
         format!("start fewer processes (-p), or raise `max connections` of the module on {}", at.host)
@@ -72,7 +80,7 @@ const TABLE: &[Row] = &[
         format!("log in on {} as a user who has a shell", at.host)
     }),
     (&["is your shell clean"], |at| {
-        format!("have the login shell on {} print nothing: `ssh {} true` has to be silent", at.host, at.login)
+        format!("have the login shell on {} print nothing: `{} {} true` has to be silent", at.host, at.shell, at.login)
     }),
     (&["command not found", "rsync: not found", "rsync: No such file or directory"], |at| {
         format!("install rsync on {}, or say where it is with --rsync-path=PATH among the rsync options", at.host)
@@ -83,12 +91,35 @@ const TABLE: &[Row] = &[
     (&["Read-only file system (30)"], |_| "mount the file system of the destination so that it can be written".into()),
 ];
 
+/// How rsync reaches the other end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Way {
+    /// The remote shell, if it is not ssh.
+    pub shell: Option<OsString>,
+    /// The port of the daemon, if an option names one.
+    pub port: Option<OsString>,
+}
+
+impl Way {
+    /// The way that these options name, with these variables.
+    pub fn of(options: &Options, env: impl Fn(&str) -> Option<OsString>) -> Way {
+        let port = options.settings().iter().rev().find(|setting| setting.spec.id == Opt::Port);
+        Way { shell: options.meaning_with(env).rsh, port: port.and_then(|setting| setting.value.clone()) }
+    }
+}
+
 /// The other end, as the advice describes it.
 struct Place<'a> {
     typed: String,
     host: &'a str,
     /// As ssh takes it: with the user, if one was typed.
     login: String,
+    /// The login name, if one was typed.
+    user: Option<&'a str>,
+    /// The command that logs in there.
+    shell: String,
+    /// The port of the daemon, if one was typed.
+    daemon_port: Option<String>,
     is_daemon: bool,
 }
 
@@ -110,24 +141,41 @@ impl Place<'_> {
         (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
     }
 
+    /// What rsync is given to list the modules of the daemon.
+    fn modules(&self) -> String {
+        match &self.daemon_port {
+            Some(port) => format!("rsync://{}:{port}/", self.host),
+            None => format!("{}::", self.host),
+        }
+    }
+
     fn daemon(&self, user: &str) -> String {
         format!("{user}{}::MODULE/PATH", self.host)
     }
 }
 
-/// What to do, if that is known. `said` contains the lines of standard error; `typed` names the other end, which is `far`.
-pub fn advice(said: &[String], code: u8, typed: &OsStr, far: &Target) -> Option<String> {
+/// What to do, if that is known. `said` contains the lines of standard error; `typed` names the other end, which is `far` and reached in this way.
+pub fn advice(said: &[String], code: u8, typed: &OsStr, far: &Target, way: &Way) -> Option<String> {
     if [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE, exit::INTERRUPTED].contains(&code) {
         return None;
     }
     let has = |words: &str| said.iter().any(|line| line.contains(words));
     let host = far.host().unwrap_or("this machine");
-    let login = match far {
-        Target::Ssh { user: Some(user), .. } => format!("{user}@{host}"),
-        _ => host.to_owned(),
+    let (user, port) = match far {
+        Target::Local => (None, None),
+        Target::Ssh { user, .. } => (user.as_deref(), None),
+        Target::Daemon { user, port, .. } => (user.as_deref(), port.map(|port| port.to_string())),
     };
     let is_daemon = matches!(far, Target::Daemon { .. });
-    let place = Place { typed: typed.to_string_lossy().into_owned(), host, login, is_daemon };
+    let place = Place {
+        typed: typed.to_string_lossy().into_owned(),
+        host,
+        login: user.filter(|_| !is_daemon).map_or_else(|| host.to_owned(), |user| format!("{user}@{host}")),
+        user,
+        shell: way.shell.as_ref().map_or_else(|| "ssh".to_owned(), |shell| Printable::os(shell).to_string()),
+        daemon_port: port.or_else(|| way.port.as_ref().map(|port| Printable::os(port).to_string())),
+        is_daemon,
+    };
     if let Some((_, todo)) = TABLE.iter().find(|(words, _)| words.iter().any(|words| has(words))) {
         return Some(todo(&place));
     }
@@ -148,7 +196,30 @@ mod tests {
 
     fn told(dest: &str, said: &str) -> String {
         let read = Destination::parse(dest.as_ref()).unwrap();
-        advice(&[said.to_owned()], 255, dest.as_ref(), read.target()).unwrap_or_default()
+        advice(&[said.to_owned()], 255, dest.as_ref(), read.target(), &Way::default()).unwrap_or_default()
+    }
+
+    /// A line that is to be typed reaches the same machine as the run.
+    #[test]
+    fn what_is_to_be_typed_goes_the_same_way() {
+        let told = |dest: &str, options: &str, said: &str| {
+            let read = Destination::parse(dest.as_ref()).unwrap();
+            let way = Way::of(&Options::parse_str(options.as_ref()).unwrap(), |name| {
+                (name == "RSYNC_RSH").then(|| "ssh -F conf".into())
+            });
+            advice(&[said.to_owned()], 5, dest.as_ref(), read.target(), &way).unwrap_or_default()
+        };
+        for (dest, options, said, expected) in [
+            ("u@nas:/b", "-a -e 'ssh -p 22 -i k'", "Host key verification failed.", "`ssh -p 22 -i k u@nas`"),
+            ("nas:/b", "-a", "Host key verification failed.", "`ssh -F conf nas`"),
+            ("nas:/b", "-a -e ssh", "is your shell clean?", "`ssh nas true`"),
+            ("rsync://nas:8730/m", "-a", "@ERROR: Unknown module 'm'", "`rsync rsync://nas:8730/`"),
+            ("nas::m", "-a --port=8730", "@ERROR: Unknown module 'm'", "`rsync rsync://nas:8730/`"),
+            ("nas::m", "-a", "@ERROR: Unknown module 'm'", "`rsync nas::`"),
+            ("bob@nas::m", "-a --password-file=f", "@ERROR: auth failed on module m", "check the name bob and the"),
+        ] {
+            assert!(told(dest, options, said).contains(expected), "{dest}: {}", told(dest, options, said));
+        }
     }
 
     #[test]
@@ -199,7 +270,7 @@ mod tests {
         let dest = Destination::parse("nas:/b".as_ref()).unwrap();
         let said = ["Host key verification failed.".to_owned()];
         for code in [exit::OK, exit::PARTIAL, exit::INTERRUPTED] {
-            assert_eq!(advice(&said, code, dest.original(), dest.target()), None);
+            assert_eq!(advice(&said, code, dest.original(), dest.target(), &Way::default()), None);
         }
     }
 }

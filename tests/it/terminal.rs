@@ -448,8 +448,15 @@ fn host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several()
             let dest = sshd.remote(work.join("by-ssh"));
             let mut terminal = copy(&several, &options, &dest);
             assert_eq!(terminal.ends(SOON).0, Some(255), "{}", terminal.seen());
-            let todo = format!("to do: log in once with `ssh {}`", sshd.host());
-            assert!(terminal.seen().contains(&todo) && !terminal.seen().contains("(yes/no"), "{}", terminal.seen());
+            let (seen, known) = (terminal.seen(), known.display());
+            let todo = format!("-o UserKnownHostsFile={known} {}` and accept the host key", sshd.host());
+            assert!(
+                seen.contains("to do: log in once with `ssh ")
+                    && seen.contains(&todo)
+                    && !terminal.seen().contains("(yes/no"),
+                "{}",
+                terminal.seen()
+            );
             let mut terminal = copy(&[], &options, &dest);
             terminal.wait_for("question", SOON, |seen| seen.contains("(yes/no"));
             terminal.types("yes\r");
@@ -467,7 +474,9 @@ fn host_keys_and_passwords_are_asked_for_by_one_rsync_and_explained_by_several()
             assert_eq!(terminal.ends(SOON).0, Some(5), "{}", terminal.seen());
             let seen = terminal.seen();
             assert!(
-                seen.contains("to do: write ") && seen.contains("--password-file") && !seen.contains("Password:"),
+                seen.contains("to do: check the name lab")
+                    && seen.contains("--password-file")
+                    && !seen.contains("Password:"),
                 "{seen}"
             );
             let mut terminal = copy(&[], "-a", dest.as_ref());
