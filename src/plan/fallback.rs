@@ -257,7 +257,7 @@ static RULES: &[Rule] = &[
     rule("pull-not-held", |f| f.pull.not_held,
         "several rsyncs delete only if each can be held in the source directory, and the other machine does not permit this or does not confirm it", "-a --delete host:src/ dst"),
     rule("pull-nowhere", |f| f.pull.nowhere,
-        "the source was not found on the other machine", "-a host:gone dst"),
+        "the source could not be listed: the other machine was not reached, or has no such source", "-a host:gone dst"),
     Rule {
         id: "pull-unlisted", applies: |f| f.pull.unlisted.is_some(), example: "-a host::module/src dst",
         reason: Reason::Of(|f| f.pull.unlisted.clone(), "nothing on the other machine provides what has to be known about the source"),

@@ -94,7 +94,7 @@ fn sources_without_a_directory_in_common_are_one_rsyncs() {
         ([format!("h:{top}/m/a"), ":up".to_owned()], "not named below one common directory"),
         (["rsync://h/m/a".into(), "rsync://h/n/b".into()], "not named below one common directory"),
         ([format!("h:{top}/m/a"), format!(":{top}/m/other/a")], "contain the same name"),
-        ([format!("h:{top}/m/a"), format!(":{top}/m/none/x")], "was not found on the other machine"),
+        ([format!("h:{top}/m/a"), format!(":{top}/m/none/x")], "the source could not be listed"),
     ] {
         let mut explain = multi_sync(&work);
         explain.args(["explain", "-p", "4", "rsync", "-a"]).args(&sources).arg("D/").env("RSYNC_RSH", &shell);
