@@ -31,7 +31,7 @@ pub mod hosts {
 pub mod options {
     pub use crate::guard::refuse as refuse_limit;
     pub use crate::recheck::options as asking;
-    pub use crate::rsync::options::{Aliases, Class, CommandLine, Opt, Options, similar, specs};
+    pub use crate::rsync::options::{Aliases, Class, CommandLine, Opt, Options, nearest, similar, specs};
 }
 pub mod outlet {
     pub use crate::outlet::{Outlet, ReportFile, USUAL_INTERVAL};

@@ -16,6 +16,7 @@ use multi_sync::{Error, Result};
 
 use super::definition::MANY_TO_ONE;
 use super::line::Rsync;
+use super::refusal::ours_after_rsync;
 use super::{Request, Run, configure, monitoring};
 use crate::folder::Typed;
 
@@ -61,7 +62,7 @@ impl Rsync {
         let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix());
         let why = match read {
             Ok(read) => self.why_alone(&read, matches, explains),
-            Err(error) => Some(Why::Cannot(error)),
+            Err(error) => Some(Why::Cannot(ours_after_rsync(&self.words).unwrap_or(error))),
         };
         let Some(why) = why else { return Ok(Request::Run(Box::new(self.run(matches, ours, cwd()?)?))) };
         // Our own arguments must be valid, whether or not they are used.

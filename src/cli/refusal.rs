@@ -5,15 +5,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgMatches, Command};
 use multi_sync::command::entry::Printable;
-use multi_sync::command::options::{Aliases, CommandLine, Options, similar, specs};
+use multi_sync::command::options::{Aliases, CommandLine, Options, nearest, similar, specs};
 use multi_sync::command::shell::Quoted;
 use multi_sync::command::size::Size;
 use multi_sync::{Error, Result};
 
 use super::definition::{AUTO, CHECKSUM, MANY_TO_ONE, QUICK, command};
+use super::line::operands;
 
 const SEE_HELP: &str = "see multi-sync --help";
 /// The number of rsyncs in a suggested line.
@@ -42,6 +43,12 @@ pub(super) fn of(error: &clap::Error, words: &[OsString]) -> Error {
         _ => String::new(),
     };
     let line = suggestion(words).map(|line| format!("for rsync's own options write: {line}"));
+    if error.kind() == ErrorKind::UnknownArgument
+        && line.is_none()
+        && let Some(refused) = word_before_rsync(words)
+    {
+        return refused;
+    }
     let is_theirs = error.kind() != ErrorKind::UnknownArgument || is_option_of_rsync(&typed);
     let remedy = match error.kind() {
         ErrorKind::ArgumentConflict if !typed.starts_with("--rsync") => "give it once".into(),
@@ -56,6 +63,39 @@ pub(super) fn of(error: &clap::Error, words: &[OsString]) -> Error {
         _ => SEE_HELP.into(),
     };
     Error::usage(text).remedy(remedy)
+}
+
+/// For `verfy rsync -a SRC DEST`: the word `rsync` is taken for a source if another word comes before it.
+fn word_before_rsync(words: &[OsString]) -> Option<Error> {
+    let places = operands(words, &command()).places;
+    let (first, others) = places.split_first()?;
+    let word = words.get(*first)?;
+    if !others.iter().any(|at| words[*at] == "rsync") {
+        return None;
+    }
+    let error = Error::usage(format!("{} before the word rsync", Printable::os(word)));
+    let mode = word.to_str().and_then(|word| nearest(word, ["verify", "survey", "explain"].into_iter()));
+    Some(match mode {
+        Some(mode) => error.remedy(format!("write {mode} instead of {} if that is meant", Printable::os(word))),
+        None => {
+            error.remedy("write rsync as the first word that is not an option, or before it verify, survey or explain")
+        }
+    })
+}
+
+/// For `rsync -a SRC DEST --verify`: an option of multi-sync that rsync does not have.
+pub(super) fn ours_after_rsync(words: &[OsString]) -> Option<Error> {
+    let command = command();
+    let is_ours = |word: &&OsString| {
+        let name = word.to_str().and_then(|word| word.strip_prefix("--")).map(|name| name.split('=').next());
+        let known = command.get_arguments().filter_map(|argument| argument.get_long());
+        name.flatten().is_some_and(|name| known.into_iter().any(|known| known == name))
+            && !is_option_of_rsync(&word.to_string_lossy())
+    };
+    let word = words.iter().take_while(|word| *word != "--").find(is_ours)?;
+    let text = word.to_string_lossy();
+    let name = text.split('=').next().unwrap_or(&text);
+    Some(Error::usage(format!("{name} is an option of multi-sync, which has to be before the word rsync")))
 }
 
 /// Refuses options that only change a run that is going on.
@@ -143,15 +183,79 @@ fn is_cluster_with(word: &OsStr, letter: &str) -> bool {
 
 /// The line that a user meant who has typed options of rsync among ours, if the words can be understood in this way.
 pub(super) fn suggestion(words: &[OsString]) -> Option<String> {
-    // The line already has this form.
-    if words.iter().skip(1).any(|word| word == "rsync") {
-        return None;
+    let words = words.get(1..)?;
+    if let Some(at) = words.iter().position(|word| word == "rsync") {
+        return moved(&words[..at], &words[at + 1..]);
     }
     // `-b` may be ours and take a directory, or be rsync's.
-    [true, false].into_iter().find_map(|ours| suggested(words.get(1..)?, ours))
+    [true, false].into_iter().find_map(|ours| suggested(words, ours))
+}
+
+/// The line already has the word `rsync`, but options before it that multi-sync does not have belong after it.
+fn moved(before: &[OsString], after: &[OsString]) -> Option<String> {
+    let (mut ours, mut theirs): (Vec<OsString>, Vec<OsString>) = (Vec::new(), Vec::new());
+    let definition = command();
+    let mut words = before.iter();
+    while let Some(word) = words.next() {
+        match takes_next(word, &definition) {
+            Some(takes) => ours.extend([word].into_iter().chain(words.by_ref().take(usize::from(takes))).cloned()),
+            None => theirs.push(word.clone()),
+        }
+    }
+    let read = CommandLine::parse(&theirs, Aliases::installed(), false).ok()?;
+    if !read.operands.is_empty() || read.options.settings().is_empty() {
+        return None;
+    }
+    theirs.extend_from_slice(after);
+    let read = CommandLine::parse(&theirs, Aliases::installed(), false).ok()?;
+    (read.operands.len() > 1).then(|| as_line(ours, theirs))
+}
+
+/// Whether this option of multi-sync takes the next word as its value; `None` if it is not an option of multi-sync. `--bwlimit` is one only with `--set`.
+fn takes_next(word: &OsStr, definition: &Command) -> Option<bool> {
+    let takes = |found: &Arg| found.get_action().takes_values() && !found.is_require_equals_set();
+    let text = word.to_str()?;
+    if let Some(name) = text.strip_prefix("--") {
+        let (name, has_value) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
+        let found = definition.get_arguments().find(|argument| argument.get_long() == Some(name))?;
+        return (name != "bwlimit").then(|| takes(found) && !has_value);
+    }
+    let letters = text.strip_prefix('-').filter(|letters| !letters.is_empty())?;
+    for (at, letter) in letters.char_indices() {
+        let found = definition.get_arguments().find(|argument| argument.get_short() == Some(letter))?;
+        if takes(found) {
+            return Some(at + letter.len_utf8() == letters.len());
+        }
+    }
+    Some(false)
 }
 
 fn suggested(words: &[OsString], buckets_are_ours: bool) -> Option<String> {
+    let (ours, mut theirs) = divided(words, buckets_are_ours)?;
+    let read = CommandLine::parse(&theirs, Aliases::installed(), false).ok()?;
+    let starts = |name: &str| ours.iter().any(|word| word.to_str().is_some_and(|text| text.starts_with(name)));
+    if read.operands.len() < 2 || read.options.settings().is_empty() || starts("--selftest") || starts("--bench") {
+        return None;
+    }
+    let meaning = read.options.meaning();
+    if !meaning.recursive && !meaning.dirs && meaning.files_from.is_none() {
+        theirs.insert(0, "-a".into());
+    }
+    Some(as_line(ours, theirs))
+}
+
+/// The line with these options of multi-sync and these words for rsync.
+fn as_line(mut ours: Vec<OsString>, theirs: Vec<OsString>) -> String {
+    let named = |name: &str| ours.iter().any(|word| word.to_str().is_some_and(|text| text.starts_with(name)));
+    if !named("-p") && !named("--processes") && !named("--mode") && !named("-m") {
+        ours.splice(0..0, PROCESSES.map(OsString::from));
+    }
+    let words = ["multi-sync".into()].into_iter().chain(ours).chain(["rsync".into()]).chain(theirs);
+    words.map(|word| Quoted(&word).to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// Options of multi-sync, and everything else.
+fn divided(words: &[OsString], buckets_are_ours: bool) -> Option<(Vec<OsString>, Vec<OsString>)> {
     let (mut ours, mut theirs): (Vec<OsString>, Vec<OsString>) = (Vec::new(), Vec::new());
     let definition = command();
     let mut at = 0;
@@ -199,20 +303,7 @@ fn suggested(words: &[OsString], buckets_are_ours: bool) -> Option<String> {
             theirs.push(word.clone());
         }
     }
-    let read = CommandLine::parse(&theirs, Aliases::installed(), false).ok()?;
-    let named = |name: &str| ours.iter().any(|word| word.to_str().is_some_and(|text| text.starts_with(name)));
-    if read.operands.len() < 2 || read.options.settings().is_empty() || named("--selftest") || named("--bench") {
-        return None;
-    }
-    let meaning = read.options.meaning();
-    if !meaning.recursive && !meaning.dirs && meaning.files_from.is_none() {
-        theirs.insert(0, "-a".into());
-    }
-    if !named("-p") && !named("--processes") && !named("--mode") && !named("-m") {
-        ours.splice(0..0, PROCESSES.map(OsString::from));
-    }
-    let words = ["multi-sync".into()].into_iter().chain(ours).chain(["rsync".into()]).chain(theirs);
-    Some(words.map(|word| Quoted(&word).to_string()).collect::<Vec<_>>().join(" "))
+    Some((ours, theirs))
 }
 
 /// Refuses `-v SRC DEST`, which users type for rsync's `-v`.

@@ -27,7 +27,7 @@ pub use files::{InputFile, command_words, merged_files};
 pub use meaning::{Delete, Meaning, Stop, Superuser};
 pub use operands::CommandLine;
 pub use shows::Shows;
-pub use similar::similar;
+pub use similar::{nearest, similar};
 pub use table::{Class, Group, Opt, Repeats, Spec, Takes, specs};
 pub use verdict::{OLDEST_PROTOCOL, Verdict};
 

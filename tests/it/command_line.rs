@@ -54,6 +54,9 @@ fn options_of_rsync_are_answered_with_the_right_line() {
         (&["-z", "-b", "runs", "src/", "dst"], "multi-sync -p 4 -b runs rsync -a -z src/ dst"),
         (&["--exclude", "a b", "src/", "dst"], "multi-sync -p 4 rsync -a --exclude 'a b' src/ dst"),
         (&["--delte", "src/", "dst"], "multi-sync -p 4 rsync -a --delete src/ dst"),
+        (&["-p2", "--delete", "rsync", "-a", "src/", "dst"], "multi-sync -p2 rsync --delete -a src/ dst"),
+        (&["--exclude", "a b", "rsync", "-a", "src/", "dst"], "multi-sync -p 4 rsync --exclude 'a b' -a src/ dst"),
+        (&["-k", "--bwlimit=9m", "rsync", "-a", "src/", "dst"], "multi-sync -p 4 -k rsync '--bwlimit=9m' -a src/ dst"),
     ];
     work.dir("runs");
     for (words, line) in cases {
@@ -85,6 +88,8 @@ fn other_mistakes_are_answered_with_what_to_do() {
         (&["-r", "-az -e ssh -p 2222", "src/", "dst"], "-e 'ssh ...'"),
         (&["src/", "dst", "--rsync"], "add the value: --rsync <OPTS>"),
         (&["--status"], "add the value: --status <RUN>"),
+        (&["verfy", "rsync", "-a", "src/", "dst"], "write verify instead of verfy if that is meant"),
+        (&["4", "rsync", "-a", "src/", "dst"], "write rsync as the first word that is not an option"),
         (&["--verify", "checksum", "src/", "dst"], "write --verify=checksum"),
         (&["src/", "ssh://127.0.0.1/srv/x"], "write 127.0.0.1:/srv/x"),
         (&["src/", "http://127.0.0.1/x"], "HOST:PATH"),
@@ -198,6 +203,11 @@ fn explain_says_who_would_do_it_and_touches_nothing() {
             &["For several rsyncs: leave out -y, leave out --no-perms, or add -p\n"],
         ),
         (&["explain", "rsync", "--version"], &["as it was typed: rsync --version"]),
+        (
+            &["explain", "-p", "4", "rsync", "-a", "src/", "dst", "--verify=checksum"],
+            &["Why: --verify is an option of multi-sync, which has to be before the word rsync"],
+        ),
+        (&["explain", "-p", "4", "rsync", "-a", "--delte", "src/", "dst"], &["Why: unknown rsync option: --delte"]),
         (
             &["explain", "-p", "4", "-r", "-a -m", "src/", "nowhere.invalid:x"],
             &["One rsync does it: rsync -a -m", "Why: --prune"],

@@ -17,8 +17,13 @@ fn allowed(name: &str) -> usize {
 /// assert_eq!(similar("frobnicate"), None);
 /// ```
 pub fn similar(name: &str) -> Option<&'static str> {
-    let near = table::long_names().map(|long| (distance(name, long), long));
-    near.filter(|(distance, _)| *distance <= allowed(name)).min().map(|(_, long)| long)
+    nearest(name, table::long_names())
+}
+
+/// The one of these words that is similar to this one.
+pub fn nearest<'a>(word: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = all.map(|one| (distance(word, one), one));
+    near.filter(|(distance, _)| *distance <= allowed(word)).min().map(|(_, one)| one)
 }
 
 /// The number of letters that are missing, superfluous or different.
