@@ -22,7 +22,7 @@ use crate::far::hold::{Entry, Hold};
 use crate::far::{self, Means, Reach};
 use crate::rsync::command::{FarSource, Invocation, JUDGED};
 use crate::rsync::exit;
-use crate::rsync::options::{Meaning, Opt, Options};
+use crate::rsync::options::{Meaning, Opt, Options, Setting};
 use crate::rsync::prune::Prune;
 use crate::scan::{Root, Scan};
 use crate::supervise::{Stream, Supervisor};
@@ -65,8 +65,15 @@ const COMPARED: [Opt; 96] = [
 
 /// The name of the first option that was not compared.
 pub(super) fn not_compared(options: &Options) -> Option<String> {
-    let setting = options.settings().iter().find(|setting| !COMPARED.contains(&setting.spec.id));
-    setting.map(|setting| setting.spec.shown())
+    let is_compared = |setting: &Setting| COMPARED.contains(&setting.spec.id) || asks_for_progress_only(setting);
+    options.settings().iter().find(|setting| !is_compared(setting)).map(|setting| setting.spec.shown())
+}
+
+/// `--info=progress2`, which is no more than `--progress`: multi-sync shows the progress of the whole run.
+fn asks_for_progress_only(setting: &Setting) -> bool {
+    let value = setting.value.as_deref().and_then(OsStr::to_str).unwrap_or_default();
+    let is_progress = |item: &str| item.trim_end_matches(|c: char| c.is_ascii_digit()).eq_ignore_ascii_case("progress");
+    setting.spec.id == Opt::Info && value.split(',').all(is_progress)
 }
 
 /// Whether the path of a source may be interpreted: a shell there, or rsync, expands wildcards and removes quotes, each version in its own way; and what `..`
@@ -466,6 +473,21 @@ mod tests {
         }
         for word in ["h:", "h:/a-b_c.d/", "h::m/a+b,c", "h:/...", "h:/\u{e4}", "u@h:a@b:c"] {
             assert!(!odd(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn progress_may_be_asked_for_in_each_way() {
+        for (options, expected) in [
+            ("-aP", None),
+            ("-a --info=progress2", None),
+            ("-a --info=PROGRESS,progress0", None),
+            ("-a --info=progress2,name", Some("--info")),
+            ("-a --info=stats", Some("--info")),
+            ("-a --open-noatime", Some("--open-noatime")),
+        ] {
+            let options = Options::parse_str(options.as_ref()).unwrap();
+            assert_eq!(not_compared(&options).as_deref(), expected, "{options:?}");
         }
     }
 
