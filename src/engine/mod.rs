@@ -47,7 +47,7 @@ use crate::entry::Printable;
 use crate::error::{Error, Result};
 use crate::first_pass::Wish;
 use crate::plan::{Plan, Strategy};
-use crate::report::{Complaints, Event, Note, Part, Planned, Summary};
+use crate::report::{Complaints, Event, Note, Part, Phase, Planned, Progress, Summary};
 use crate::rsync::command::Removal;
 use crate::rsync::options::Delete;
 use crate::rsync::output::Figures;
@@ -252,6 +252,20 @@ pub fn nothing_to_do(config: &Config, figures: Figures, began: Instant, tell: &(
     tell(Event::Planned(&Planned { part, one_rsync: Some(why.clone()), processes, slots: Vec::new() }));
     let found = Weight { entries: figures.files.total(), bytes: figures.total_size };
     let took = began.elapsed();
+    let phase = Phase::Ended;
+    let last = Progress {
+        found,
+        done: found,
+        phase,
+        scanned: true,
+        elapsed: took,
+        fraction: Some(1.0),
+        ..Progress::default()
+    };
+    if config.progress {
+        tell(Event::Progress(last));
+    }
+    tell(Event::Standing(last));
     Summary {
         plain: Some(why),
         found,

@@ -30,7 +30,7 @@ fn after(work: &Work, url: &str, script: &str, options: &str) -> Run {
     run(first).expect_code(0);
     run(sh(work, &format!("cd D && {script}"))).expect_code(0);
     let mut again = multi_sync(work);
-    again.args(["-p", "4", "--stats", "-r", options, url, "D/"]);
+    again.args(["-p", "4", "--stats", "-P", "-r", options, url, "D/"]);
     let again = run(again).expect_code(0);
     let mut differs = rsync(work);
     differs.args(options.trim_end_matches(" -i").split(' ')).args(["-n", "-i", url, "D/"]);
@@ -81,6 +81,8 @@ fn no_difference_is_passed_over() {
     ] {
         let again = after(&work, &url, script, options);
         assert_eq!(again.stdout_text().contains(SAYS), ends && root, "{script} {options}: {}", again.report());
+        // Like any other run, it ends with the line of progress that was asked for.
+        assert!(again.stderr_text().contains("  100%  "), "{script} {options}: {}", again.report());
     }
 }
 
