@@ -145,6 +145,12 @@ pub fn parse(words: Vec<OsString>, cwd: impl FnOnce() -> Result<PathBuf>) -> Res
     if let Some(text) = word.help(&rest)? {
         return Ok(Request::Print(text));
     }
+    let nothing = word == Word::Explain && line::operands(&rest, &command()).places.is_empty();
+    if nothing && !rest.iter().any(|word| word.to_string_lossy().starts_with("--config")) && !Path::new(CONFIG).is_dir()
+    {
+        let error = Error::usage("explain: a source and a destination are needed");
+        return Err(error.remedy("write multi-sync explain -p 4 rsync -a SRC DEST"));
+    }
     let request = parse_options(rest, word == Word::Explain, cwd)?;
     Ok(if word == Word::Explain { Request::Explain(Box::new(request)) } else { request })
 }

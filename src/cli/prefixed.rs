@@ -41,6 +41,9 @@ impl Alone {
     }
 }
 
+/// Options with which rsync gives information, or serves another rsync.
+const TELLS: [Opt; 4] = [Opt::Help, Opt::Version, Opt::Daemon, Opt::Server];
+
 /// Why several rsyncs cannot do it.
 enum Why {
     /// rsync is asked for information, and copies nothing.
@@ -60,15 +63,24 @@ impl Rsync {
     ) -> Result<Request> {
         self.refuse_with(matches)?;
         let read = CommandLine::parse(&self.words, Aliases::installed(), CommandLine::is_posix());
+        // Checks of our own arguments look at rsync's options. If these are not understood, they are not what is wrong with ours.
+        let options = read
+            .as_ref()
+            .map_or_else(|_| Options::parse_str("-a --delete".as_ref()), |read| Ok(read.options.clone()))?;
+        let lacks_a_path = read.as_ref().is_ok_and(|read| read.operands.len() < 2 && !read.options.mentions(&TELLS));
         let why = match read {
             Ok(read) => self.why_alone(&read, matches, explains),
             Err(error) => Some(Why::Cannot(ours_after_rsync(&self.words).unwrap_or(error))),
         };
         let Some(why) = why else { return Ok(Request::Run(Box::new(self.run(matches, ours, cwd()?)?))) };
         // Our own arguments must be valid, whether or not they are used.
-        let mut nothing = Config::new(Vec::new(), Destination::parse("/".as_ref())?, Options::default(), cwd()?);
+        let mut nothing = Config::new(Vec::new(), Destination::parse("/".as_ref())?, options, cwd()?);
         configure(&mut nothing, matches, typed(matches, Vec::new(), OsString::new()))?;
         if let Some(needed) = needs_us(matches) {
+            if lacks_a_path {
+                let error = Error::usage(format!("--{needed}: a source and a destination are needed"));
+                return Err(error.remedy("write both after the word rsync: rsync -a SRC DEST"));
+            }
             let error = Error::usage(format!("--{needed} cannot be used with this rsync command"));
             return Err(match why {
                 Why::Tells => error.remedy("leave it out: this command copies nothing"),
@@ -136,7 +148,6 @@ impl Rsync {
 
     /// Finds out why without looking at the machine. The plan would find most reasons too, but only after it has read streams.
     fn why_alone(&self, read: &CommandLine, matches: &ArgMatches, explains: bool) -> Option<Why> {
-        const TELLS: [Opt; 4] = [Opt::Help, Opt::Version, Opt::Daemon, Opt::Server];
         if read.operands.len() < 2 || read.options.mentions(&TELLS) {
             return Some(Why::Tells);
         }

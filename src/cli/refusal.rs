@@ -389,6 +389,8 @@ pub(super) fn too_few(matches: &ArgMatches, words: &[OsString]) -> Error {
         Some(path) => {
             error.remedy(format!("write SRC and DEST without quotes around both: {} is one word", Quoted(path)))
         }
+        None if matches.get_flag("survey") => error.remedy("write multi-sync survey SRC"),
+        None if matches.get_flag("verify-only") => error.remedy("write multi-sync verify -p 4 rsync -a SRC DEST"),
         None => error.remedy("write multi-sync -p 4 rsync -a SRC DEST; see multi-sync --help"),
     }
 }

@@ -99,6 +99,12 @@ fn other_mistakes_are_answered_with_what_to_do() {
         (&["resume", "a", "b"], "multi-sync resume [OPTIONS] RUN"),
         (&["bench", "x"], "multi-sync bench [OPTIONS]"),
         (&["set", "-p", "4"], "multi-sync set RUN [OPTIONS]"),
+        // What copies nothing is not answered with a line that copies.
+        (&["verify"], "write multi-sync verify -p 4 rsync -a SRC DEST"),
+        (&["explain", "-p", "4"], "write multi-sync explain -p 4 rsync -a SRC DEST"),
+        (&["survey"], "write multi-sync survey SRC"),
+        (&["verify", "rsync", "-a", "src/"], "write both after the word rsync"),
+        (&["--verify", "rsync", "-a", "--foo", "src/", "dst"], "leave it out, so that one rsync does it"),
         (&["help", "x"], "resume, retry, status"),
     ] {
         let before = snapshot(work.path());
