@@ -36,12 +36,19 @@ const TIMES: [Opt; 5] = [Opt::Delete, Opt::DeleteBefore, Opt::DeleteDuring, Opt:
 /// Options with which nothing is deleted at the destination.
 const COPIES_NOTHING: [Opt; 3] = [Opt::ListOnly, Opt::OnlyWriteBatch, Opt::ReadBatch];
 
-/// Refuses a limit if nothing would be deleted, or if `rsync -n` would count something else than is deleted.
+/// Refuses a limit that is none, or if nothing would be deleted, or if `rsync -n` would count something else than is deleted.
 ///
 /// # Errors
-/// The options delete nothing, or their deletions cannot be counted beforehand.
+/// A percentage is not one, the options delete nothing, or their deletions cannot be counted beforehand.
 pub fn refuse(options: &Options, limit: DeleteLimit) -> Result<()> {
     refuse_without_deletion(options)?;
+    if let DeleteLimit::Percent(most) = limit
+        && !DeleteLimit::PERCENTAGES.contains(&most)
+    {
+        return Err(
+            Error::usage(format!("--delete-limit {limit}: not a percentage")).remedy("give a percentage from 0 to 100")
+        );
+    }
     if limit == DeleteLimit::Unlimited {
         return Ok(());
     }

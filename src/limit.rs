@@ -1,6 +1,7 @@
 //! How much a run may delete: the limit that was requested, and whether a count is within it.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use crate::entry::Printable;
@@ -22,13 +23,16 @@ use crate::error::{Error, Result};
 pub enum DeleteLimit {
     /// This number of entries.
     Entries(u64),
-    /// This percentage of the entries of the transfer at the destination: those that stay and those that are deleted.
+    /// This percentage, from 0 to 100, of the entries of the transfer at the destination: those that stay and those that are deleted.
     Percent(f64),
     /// Everything, even if a source is empty or on another file system than in the last run.
     Unlimited,
 }
 
 impl DeleteLimit {
+    /// What a percentage may be.
+    pub(crate) const PERCENTAGES: RangeInclusive<f64> = 0.0..=100.0;
+
     /// Whether `count` deletions are more than allowed if `stay` entries stay.
     pub(crate) fn forbids(self, count: u64, stay: u64) -> bool {
         match self {
@@ -49,7 +53,7 @@ impl FromStr for DeleteLimit {
             Some(percent) => percent
                 .parse()
                 .ok()
-                .filter(|percent| is_number(text) && (0.0..=100.0).contains(percent))
+                .filter(|percent| is_number(text) && DeleteLimit::PERCENTAGES.contains(percent))
                 .map(DeleteLimit::Percent),
             None => text.parse().ok().filter(|_| is_number(text)).map(DeleteLimit::Entries),
         };

@@ -14,7 +14,7 @@ use crate::support::twin::path_to_fake;
 use crate::support::work::{Work, set_mode};
 use multi_sync::ErrorKind;
 use multi_sync::harness::treegen::{self, Sizes, Spec};
-use multi_sync::job::{BegunRun, Depth, Event, Failed, Job, JobBuilder, NextStep, Note, Phase};
+use multi_sync::job::{BegunRun, DeleteLimit, Depth, Event, Failed, Job, JobBuilder, NextStep, Note, Phase};
 
 /// A tree for several launches.
 fn tree(work: &Work, entries: u64) {
@@ -283,6 +283,7 @@ fn contradictions_are_refused_before_anything_happens() {
     let work = Work::new();
     tree(&work, 10);
     let job = || copy(&work);
+    let deleting = || job().rsync_options(["-a", "--delete"]);
     let (second, none) = (Duration::from_secs(1), Job::builder());
     for (what, description) in [
         ("nothing", none.clone()),
@@ -301,6 +302,9 @@ fn contradictions_are_refused_before_anything_happens() {
         ("adapting with hosts", job().adaptive_processes().hosts("a,b")),
         ("a program with hosts", job().rsync_program("/usr/bin/rsync").hosts("a")),
         ("a remote source", job().source("nas:data")),
+        ("a share that is no number", deleting().delete_limit(DeleteLimit::Percent(f64::NAN))),
+        ("a share below nothing", deleting().delete_limit(DeleteLimit::Percent(-1.0))),
+        ("more than everything", deleting().delete_limit(DeleteLimit::Percent(100.5))),
         ("a question that the options leave open", job().rsync_options(["-a", "--list-only"]).verify(Depth::Quick)),
     ] {
         let refused = match description.build() {
