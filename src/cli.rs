@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::ArgMatches;
-use multi_sync::command::config::{Config, DEFAULT_RSYNC, Depth, most_processes};
+use multi_sync::command::config::{Config, DEFAULT_RSYNC, Depth, largest_processes, most_processes};
 use multi_sync::command::endpoint::Ends;
 use multi_sync::command::entry::Printable;
 use multi_sync::command::options::{Aliases, Options};
@@ -273,7 +273,7 @@ fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
     config.processes = if config.adapts {
         most_processes(config.stays_here())
     } else {
-        let most = most_numbers();
+        let most = largest_processes();
         let range = format!("write a whole number from 1 to {most}, or {AUTO}");
         let count = about("--processes", size::parse_count(count).map_err(|error| error.remedy(&range)))?;
         if count.get() > most {
@@ -283,14 +283,6 @@ fn set_processes(config: &mut Config, count: &OsString) -> Result<()> {
         count
     };
     Ok(())
-}
-
-/// The largest process ID of the system.
-fn most_numbers() -> usize {
-    /// The largest value of any system (proc_sys_kernel(5), `pid_max`).
-    const LIMIT: usize = 1 << 22;
-    let told = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
-    told.and_then(|text| text.trim().parse().ok()).map_or(LIMIT, |most: usize| most.min(LIMIT))
 }
 
 fn is_many_to_one(matches: &ArgMatches) -> bool {

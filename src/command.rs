@@ -9,8 +9,8 @@ pub mod batch {
 }
 pub mod config {
     pub use crate::config::{
-        Config, DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE, Depth, PROGRAM,
-        most_processes,
+        Config, DEFAULT_FILES, DEFAULT_HOST_TIMEOUT, DEFAULT_RETRIES, DEFAULT_RSYNC, DEFAULT_SIZE, Depth, MOST_THREADS,
+        PROGRAM, largest_processes, most_processes,
     };
 }
 pub mod endpoint {

@@ -4,16 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 
 use clap::ArgMatches;
-use multi_sync::command::config::Config;
+use multi_sync::command::config::{Config, MOST_THREADS};
 use multi_sync::command::size;
 use multi_sync::job::FirstPass;
 use multi_sync::{Error, Result};
 
 use super::about;
 use super::definition::{AUTO, ON};
-
-/// Idle threads search each other for work: 1024 threads took 17 s for eight files, 256 threads less than one second.
-const MOST: usize = 256;
 
 /// Applies the options.
 pub(super) fn set(config: &mut Config, matches: &ArgMatches) -> Result<()> {
@@ -38,9 +35,9 @@ pub(super) fn set(config: &mut Config, matches: &ArgMatches) -> Result<()> {
 
 fn count_of(option: &str, word: &OsStr) -> Result<NonZero<usize>> {
     let count = about(option, size::parse_count(word))?;
-    if count.get() > MOST {
+    if count.get() > MOST_THREADS {
         return Err(Error::usage(format!("{option}: {count} are more threads than a machine can be asked for"))
-            .remedy(format!("write a whole number from 1 to {MOST}")));
+            .remedy(format!("write a whole number from 1 to {MOST_THREADS}")));
     }
     Ok(count)
 }

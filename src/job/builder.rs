@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::words::option;
 use super::{CancelHandle, DeleteLimit, Depth, FirstPass, Job, RemoteScan, ScanBy};
-use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, PROGRAM, most_processes};
+use crate::config::{Config, DEFAULT_RETRIES, DEFAULT_RSYNC, MOST_THREADS, PROGRAM, largest_processes, most_processes};
 use crate::endpoint::Ends;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
@@ -99,7 +99,7 @@ impl JobBuilder {
         self
     }
 
-    /// Sets the number of rsyncs that run at once.
+    /// Sets the number of rsyncs that run at once; the default is 1, with which a single rsync does everything unless the size of buckets is set.
     pub fn processes(mut self, count: usize) -> Self {
         self.processes = Some(count);
         self.adapts = false;
@@ -142,7 +142,7 @@ impl JobBuilder {
         self
     }
 
-    /// Sets the number of threads that scan the sources.
+    /// Sets the number of threads that scan the sources, at most 256; the default is [`usual_threads`](crate::scan::usual_threads).
     pub fn scan_threads(mut self, count: usize) -> Self {
         self.scan_threads = Some(count);
         self
@@ -167,7 +167,7 @@ impl JobBuilder {
         self
     }
 
-    /// Sets the number of threads of the [first pass](JobBuilder::first_pass), for all rsyncs together.
+    /// Sets the number of threads of the [first pass](JobBuilder::first_pass), for all rsyncs together, at most 256.
     pub fn first_pass_threads(mut self, count: usize) -> Self {
         self.first_pass_threads = Some(count);
         self
@@ -210,7 +210,7 @@ impl JobBuilder {
         self
     }
 
-    /// Ends an rsync that has neither printed, read nor written anything for this time, and retries its work. Rounded up to whole seconds.
+    /// Ends an rsync that has neither printed, read nor written anything for this time, and retries its work. Rounded up to whole seconds, to one at least.
     pub fn stall_timeout(mut self, patience: Duration) -> Self {
         self.stall = Some(patience);
         self
@@ -242,7 +242,7 @@ impl JobBuilder {
         self
     }
 
-    /// Sets for how long no host may be usable before the job ends. Rounded up to whole seconds.
+    /// Sets for how long no host may be usable before the job ends. Rounded up to whole seconds, to one at least.
     pub fn host_timeout(mut self, patience: Duration) -> Self {
         self.host_timeout = Some(patience);
         self
@@ -286,7 +286,7 @@ impl JobBuilder {
         self
     }
 
-    /// Sets how often progress is written among the [events](JobBuilder::events). Rounded up to whole seconds.
+    /// Sets how often progress is written among the [events](JobBuilder::events). Rounded up to whole seconds, to one at least.
     pub fn progress_interval(mut self, interval: Duration) -> Self {
         self.progress_interval = Some(interval);
         self
@@ -332,7 +332,7 @@ impl JobBuilder {
         config.keep = self.keep;
         config.first_pass = self.first_pass.unwrap_or_default();
         if let Some(count) = self.first_pass_threads {
-            config.first_pass_threads = Some(NonZero::new(count).ok_or_else(|| none("first_pass_threads"))?);
+            config.first_pass_threads = Some(counted("first_pass_threads", count, MOST_THREADS)?);
         }
         config.gitignore = self.gitignore;
         config.verify = self.verify;
@@ -400,7 +400,7 @@ impl JobBuilder {
             config.adapts = true;
             config.processes = most_processes(config.stays_here());
         } else if let Some(count) = self.processes {
-            config.processes = NonZero::new(count).ok_or_else(|| none("processes"))?;
+            config.processes = counted("processes", count, largest_processes())?;
         }
         if let Some(count) = self.bucket_entries {
             config.limits.entries = NonZero::new(count).ok_or_else(|| none("bucket_entries"))?;
@@ -410,7 +410,7 @@ impl JobBuilder {
         }
         config.limits_given = self.bucket_entries.is_some() || self.bucket_bytes.is_some();
         if let Some(count) = self.scan_threads {
-            config.scan_threads = Some(NonZero::new(count).ok_or_else(|| none("scan_threads"))?);
+            config.scan_threads = Some(counted("scan_threads", count, MOST_THREADS)?);
         }
         Ok(())
     }
@@ -506,7 +506,17 @@ impl JobBuilder {
 /// The next value that the command line can express: whole seconds, and at least one.
 fn whole_seconds(patience: Duration) -> Duration {
     let up = u64::from(patience.subsec_nanos() > 0);
-    Duration::from_secs((patience.as_secs() + up).clamp(1, u32::MAX.into()))
+    Duration::from_secs(patience.as_secs().saturating_add(up).clamp(1, u32::MAX.into()))
+}
+
+/// A number of processes or threads.
+fn counted(what: &str, count: usize, most: usize) -> Result<NonZero<usize>> {
+    let count = NonZero::new(count).ok_or_else(|| none(what))?;
+    if count.get() > most {
+        return Err(Error::usage(format!("{what}: {count} are more than this machine can be asked for"))
+            .remedy(format!("give a number from 1 to {most}")));
+    }
+    Ok(count)
 }
 
 fn none(what: &str) -> Error {

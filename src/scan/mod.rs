@@ -85,7 +85,7 @@ pub struct Scan {
     pub roots: Vec<Root>,
     /// The size of units.
     pub limits: Limits,
-    /// The number of threads that read directories.
+    /// The number of threads that read directories. More than 256 make a scan slower, by minutes with some thousand: idle threads search each other for work.
     pub threads: NonZero<usize>,
     /// Makes the top directory of each root spine, even if everything fits into one unit.
     pub split_roots: bool,

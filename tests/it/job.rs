@@ -279,6 +279,25 @@ fn a_program_can_tell_a_retry_from_a_missing_source() {
 }
 
 #[test]
+fn a_time_that_never_ends_is_a_long_one() {
+    let work = Work::new();
+    tree(&work, 10);
+    let never = copy(&work).stall_timeout(Duration::MAX).events("events.jsonl").progress_interval(Duration::MAX);
+    let arguments = Mutex::new(Vec::new());
+    let tell = |event: Event<'_>| {
+        if let Event::Started(started) = event {
+            arguments.lock().unwrap().extend(started.arguments.clone());
+        }
+    };
+    let outcome = never.build().unwrap().run(tell).unwrap();
+    assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
+    let arguments = arguments.into_inner().unwrap();
+    for option in ["--stall=4294967295", "--progress-interval=4294967295"] {
+        assert!(arguments.iter().any(|argument| argument == option), "{arguments:?}");
+    }
+}
+
+#[test]
 fn contradictions_are_refused_before_anything_happens() {
     let work = Work::new();
     tree(&work, 10);
@@ -290,6 +309,9 @@ fn contradictions_are_refused_before_anything_happens() {
         ("no source", none.clone().destination("D")),
         ("no destination", none.source("src/")),
         ("no process", job().processes(0)),
+        ("more processes than there are numbers", job().processes(usize::MAX)),
+        ("too many threads", job().scan_threads(257)),
+        ("too many threads of the first pass", job().first_pass_threads(257)),
         ("an empty bucket", job().bucket_entries(0)),
         ("a bucket of no bytes", job().bucket_bytes(0)),
         ("no thread", job().scan_threads(0)),
