@@ -194,10 +194,8 @@ impl Kept {
         let stays = asked_for
             || summary.is_some_and(|run| run.unaccounted)
             || recorded && keep.days > 0 && !self.buckets.is_in_destination() && self.is_worth_it(config, summary);
-        let complete = summary.is_some_and(|run| {
-            let ended = [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get());
-            ended || run.plain.is_some() && !stays
-        });
+        let complete =
+            summary.is_some_and(|run| [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get()));
         let keeps = recorded && !complete && stays;
         let next = match summary {
             Some(_) if complete => NextStep::Nothing,

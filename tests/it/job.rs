@@ -253,6 +253,19 @@ fn one_rsync_that_does_it_all_is_said_and_why() {
 }
 
 #[test]
+fn after_one_rsync_that_did_not_do_it_all_the_same_job_is_the_next_step() {
+    let work = Work::new();
+    tree(&work, 20);
+    let broken = fake(&work, "case \" $* \" in *' src/ D '*) exit 12 ;; esac\nexec REAL \"$@\"");
+    let one = Job::builder().source("src/").destination("D").current_dir(work.path()).retries(0);
+    let run = |job: JobBuilder| job.build().unwrap().run(|_| ()).unwrap();
+    let outcome = run(one.clone().rsync_options(["-a"]).rsync_program(broken));
+    assert!(outcome.one_rsync().is_some() && outcome.run_directory().is_none(), "{outcome:?}");
+    assert_eq!((outcome.exit_code(), outcome.next_step()), (12, NextStep::Again), "{outcome:?}");
+    assert_eq!(run(one).next_step(), NextStep::Nothing);
+}
+
+#[test]
 fn a_program_can_tell_a_retry_from_a_missing_source() {
     let work = Work::new();
     tree(&work, 200);
