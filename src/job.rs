@@ -226,7 +226,7 @@ impl Job {
     /// As [`Job::run`]; also if there is no such run ([`BegunRun::find`]), if a process works on it, or if it was started with another description.
     /// Only the number of processes, retries and the time for stalled rsyncs may differ.
     pub fn resume(self, run: impl AsRef<Path>, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
-        let run = self.begun(run.as_ref(), false)?;
+        let run = told(self.begun(run.as_ref(), false), &tell)?;
         self.begin(Some(&run), &tell)
     }
 
@@ -235,7 +235,7 @@ impl Job {
     /// # Errors
     /// As [`Job::resume`].
     pub fn retry_failed(self, run: impl AsRef<Path>, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
-        let run = self.begun(run.as_ref(), true)?;
+        let run = told(self.begun(run.as_ref(), true), &tell)?;
         self.begin(Some(&run), &tell)
     }
 
@@ -247,7 +247,7 @@ impl Job {
     pub fn verify(mut self, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
         if !self.config.verify_only {
             let depth = *self.config.verify.get_or_insert(Depth::Quick);
-            self.config.options = crate::recheck::options(&self.config.options, depth)?;
+            self.config.options = told(crate::recheck::options(&self.config.options, depth), &tell)?;
             self.config.verify_only = true;
             self.words.insert(0, "--verify-only".into());
         }
@@ -288,7 +288,7 @@ impl Job {
     fn begin(self, resumed: Option<&Resumed>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Outcome> {
         let cancel = self.cancel.clone();
         let outlets = self.config.outlets.clone();
-        let log = EventLog::open(&outlets, resumed.is_some())?;
+        let log = told(EventLog::open(&outlets, resumed.is_some()), tell)?;
         let noted = |event: Event<'_>| {
             log.iter().for_each(|log| log.hear(&event));
             tell(event);
@@ -311,6 +311,11 @@ impl Job {
         }
         done
     }
+}
+
+/// Reports why a job could not begin.
+fn told<T>(begun: Result<T>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<T> {
+    begun.inspect_err(|error| tell(Event::Ended(&outcome::refused(error))))
 }
 
 /// Describes the start of the job for reports.

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::entry::Printable;
-use crate::error::{Error, Result};
+use crate::error::{EXIT_USAGE, Error, Result};
 
 /// How often progress is recorded by default.
 pub const USUAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -168,7 +168,10 @@ impl Outlet {
     /// # Errors
     /// It cannot be written to, or it is where messages go.
     pub fn open(&self, kept: bool) -> Result<File> {
-        let refused = |cause: io::Error| Error::usage(format!("cannot write events to {}", self.name())).because(cause);
+        let refused = |cause: io::Error| match self {
+            Outlet::File(path) => Error::io("write events to", path, cause).exit(EXIT_USAGE),
+            _ => Error::usage(format!("cannot write events to {}", self.name())).because(cause),
+        };
         let file = match self {
             Outlet::Stdout => {
                 let own = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3).map_err(|errno| refused(errno.into()))?;
@@ -281,8 +284,7 @@ impl ReportFile {
     /// # Errors
     /// Nothing can be written there.
     pub fn spool(&self) -> Result<File> {
-        let refused =
-            |cause| Error::usage(format!("cannot write a report to {}", Printable::path(&self.path))).because(cause);
+        let refused = |cause: io::Error| Error::io("write a report to", &self.path, cause).exit(EXIT_USAGE);
         match self.path.symlink_metadata() {
             Ok(found) if !found.is_file() => {
                 return Err(
@@ -300,9 +302,7 @@ impl ReportFile {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-        let refused = |cause: io::Error| {
-            Error::usage(format!("cannot write the report {}", Printable::path(&self.path))).because(cause)
-        };
+        let refused = |cause: io::Error| Error::io("write the report", &self.path, cause).exit(EXIT_USAGE);
         let write = || -> io::Result<()> {
             let mut builder = tempfile::Builder::new();
             builder.prefix(".multi-sync-report-");

@@ -311,6 +311,34 @@ fn a_time_that_never_ends_is_a_long_one() {
 }
 
 #[test]
+fn a_job_that_cannot_begin_has_ended_too() {
+    let work = Work::new();
+    tree(&work, 10);
+    let ends = Mutex::new(Vec::new());
+    let tell = |event: Event<'_>| {
+        if let Event::Ended(end) = event {
+            ends.lock().unwrap().push((end.code, end.failure.clone()));
+        }
+    };
+    let job = |job: JobBuilder| job.build().unwrap();
+    let question = |job: JobBuilder| job.rsync_options(["-a", "--list-only"]);
+    let all = [
+        ("a resumed run that is none", ErrorKind::Usage, job(copy(&work)).resume("none", tell)),
+        ("a run that is none", ErrorKind::Usage, job(copy(&work)).retry_failed("none", tell)),
+        ("a question that the options leave open", ErrorKind::Usage, job(question(copy(&work))).verify(tell)),
+        ("events without a directory", ErrorKind::Io, job(copy(&work).events("none/events")).run(tell)),
+        ("a report without a directory", ErrorKind::Io, job(copy(&work).report("none/report.html")).run(tell)),
+    ];
+    let refused = all.map(|(what, kind, refused)| {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), kind, "{what}: {refused}");
+        (refused.exit_code(), Some(refused.to_string()))
+    });
+    assert_eq!(ends.into_inner().unwrap(), refused);
+    assert!(!work.join("D").exists());
+}
+
+#[test]
 fn contradictions_are_refused_before_anything_happens() {
     let work = Work::new();
     tree(&work, 10);
