@@ -106,6 +106,23 @@ fn readme_is_read_in_five_minutes() {
     );
 }
 
+/// The package on crates.io has no other file of `bench-data/runs`.
+#[test]
+fn the_package_has_the_chart_of_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let images: Vec<&str> = readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| link.ends_with(".svg"))
+        .collect();
+    assert!(!images.is_empty());
+    for image in images {
+        assert!(manifest.contains(&format!("\"!{image}\"")), "Cargo.toml excludes {image}");
+    }
+}
+
 /// The anchor that GitHub makes for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading
