@@ -82,6 +82,7 @@ pub use outcome::{NextStep, Outcome};
 
 /// A copy that is described and checked for contradictions, but not yet started. [`JobBuilder::build`] makes it; it runs once.
 #[derive(Debug)]
+#[must_use = "it copies nothing until it runs"]
 pub struct Job {
     config: Config,
     /// The command line that asks for this job, without the program's name.
@@ -196,7 +197,6 @@ impl Job {
     /// If several rsyncs cannot do the job, it is not done, and [`Outcome::gave_way`] says why: the rsync that was typed may do it instead. With `to_one`
     /// the job is also not done if a single rsync would do all of it.
     #[doc(hidden)]
-    #[must_use]
     pub fn giving_way(mut self, to_one: bool) -> Job {
         self.gives_way = Some(GivesWay { to_one });
         self

@@ -80,6 +80,12 @@ enum Pruning {
     Far(Arc<dyn Fn() + Send + Sync>),
 }
 
+impl std::fmt::Debug for Pruner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pruner").finish_non_exhaustive()
+    }
+}
+
 impl Pruner {
     /// For a directory on another machine, where `prune` ends the scan.
     pub(crate) fn far(prune: impl Fn() + Send + Sync + 'static) -> Pruner {
@@ -225,6 +231,8 @@ impl std::fmt::Display for ScanError {
         write!(f, "cannot {} {}: {}", self.attempted, Printable::bytes(shown), std::io::Error::from(self.errno))
     }
 }
+
+impl std::error::Error for ScanError {}
 
 /// Why a directory was not split although it is larger than the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

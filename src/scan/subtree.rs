@@ -27,6 +27,12 @@ pub struct Small<'a> {
     pub limits: &'a (dyn Fn(Weight) -> Limits + Sync),
 }
 
+impl std::fmt::Debug for Small<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Small").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
 /// What all nodes of a scan share.
 pub(super) struct Tree<'a> {
     usual: Limits,
