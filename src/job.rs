@@ -212,7 +212,8 @@ impl Job {
         JobHandle(self.cancel.clone())
     }
 
-    /// Copies. `tell` is called from several threads, and the job waits until it returns.
+    /// Copies, and returns when the job has ended: an asynchronous program calls this in a thread for work that blocks. `tell` is called from several threads,
+    /// and the job waits until it returns. If it panics, the job ends early.
     ///
     /// # Errors
     /// The job was refused, or could not start; nothing has been copied. Later failures are part of the [`Outcome`].
@@ -223,8 +224,9 @@ impl Job {
     /// Continues a run of this job that did not complete: finished buckets are not copied again.
     ///
     /// # Errors
-    /// As [`Job::run`]; also if there is no such run ([`BegunRun::find`]), if a process works on it, or if it was started with another description.
-    /// Only the number of processes, retries and the time for stalled rsyncs may differ.
+    /// As [`Job::run`]; also if there is no such run ([`BegunRun::find`]), if a process works on it, or if it was started with another description,
+    /// or in another [directory](JobBuilder::current_dir). Only the number of processes, retries, the time for stalled rsyncs, the timetable, the throttles, the
+    /// end of the job, and what is reported and written about it may differ.
     pub fn resume(self, run: impl AsRef<Path>, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
         let run = told(self.begun(run.as_ref(), false), &tell)?;
         self.begin(Some(&run), &tell)

@@ -55,7 +55,8 @@ struct Open {
 }
 
 impl<'a> Packer<'a> {
-    /// A packer that writes into `dir`.
+    /// A packer that writes into `dir`. `argument_limit` is in bytes, with what each argument costs a new process; it is `usize::MAX` for lists that are
+    /// not arguments of a process.
     pub fn new(limits: Limits, argument_limit: usize, dir: &'a BucketDir) -> Self {
         let open = Mutex::new(Opened { limits, next_id: 0, kinds: Default::default() });
         Packer { argument_limit, singles_apart: false, dir, open }

@@ -87,13 +87,15 @@ impl JobBuilder {
         self
     }
 
-    /// Sets the rsync that is started: `rsync`, which is looked up in `PATH`, or a path that ends in `/rsync`.
+    /// Sets the rsync that is started: `rsync`, which is looked up in `PATH`, or a path that ends in `/rsync`. If it cannot be started, or is older than 3.1,
+    /// the job does not begin: [`ErrorKind::Usage`](crate::ErrorKind::Usage), and a cause if it could not be started.
     pub fn rsync_program(mut self, program: impl AsRef<OsStr>) -> Self {
         self.rsync_program = Some(program.as_ref().to_owned());
         self
     }
 
-    /// Sets the directory to which relative names are relative; the default is the working directory of the process.
+    /// Sets the directory to which relative names are relative; the default is the working directory of the process. A run that is
+    /// [resumed](Job::resume) needs the same one, even if all names are absolute.
     pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(dir.into());
         self
@@ -112,13 +114,13 @@ impl JobBuilder {
         self
     }
 
-    /// Sets the most entries of a bucket. Each bucket is then copied by a launch of its own.
+    /// Sets the most entries of a bucket; the default is 1000. Each bucket is then copied by a launch of its own.
     pub fn bucket_entries(mut self, count: u64) -> Self {
         self.bucket_entries = Some(count);
         self
     }
 
-    /// Sets the most bytes of a bucket. Each bucket is then copied by a launch of its own.
+    /// Sets the most bytes of a bucket; the default is 1 GiB. Each bucket is then copied by a launch of its own.
     pub fn bucket_bytes(mut self, bytes: u64) -> Self {
         self.bucket_bytes = Some(bytes);
         self
@@ -136,7 +138,8 @@ impl JobBuilder {
         self
     }
 
-    /// Sets for how many days the directories of runs that did not complete are kept in the user's state directory; with 0 none is created there.
+    /// Sets for how many days the directories of runs that did not complete are kept in the user's state directory; the default is 30. With 0 none is
+    /// created there.
     pub fn keep_runs_for_days(mut self, days: u64) -> Self {
         self.keep_days = Some(days);
         self
@@ -204,13 +207,14 @@ impl JobBuilder {
         self
     }
 
-    /// Sets how often a launch whose connection failed is retried.
+    /// Sets how often a launch whose connection failed is retried; the default is 3.
     pub fn retries(mut self, count: u32) -> Self {
         self.retries = Some(count);
         self
     }
 
-    /// Ends an rsync that has neither printed, read nor written anything for this time, and retries its work. Rounded up to whole seconds, to one at least.
+    /// Ends an rsync that has neither printed, read nor written anything for this time, and retries its work; by default none is ended. Rounded up to
+    /// whole seconds, to one at least.
     pub fn stall_timeout(mut self, patience: Duration) -> Self {
         self.stall = Some(patience);
         self
@@ -242,7 +246,7 @@ impl JobBuilder {
         self
     }
 
-    /// Sets for how long no host may be usable before the job ends. Rounded up to whole seconds, to one at least.
+    /// Sets for how long no host may be usable before the job ends; the default is 300 seconds. Rounded up to whole seconds, to one at least.
     pub fn host_timeout(mut self, patience: Duration) -> Self {
         self.host_timeout = Some(patience);
         self

@@ -6,6 +6,10 @@
 //! machine; `ignored` says what ignore rules leave out, `look` asks the file system about names, `subtree` sums and splits, `linked` keeps
 //! directories that share files together, and `event` defines the events.
 //!
+//! The name of a directory that is to be left out is known from its [`Spine`] event, and [`Spine::pruner`] ends the scan below it; some of its units may
+//! still come. If [`Limits::entries`] is 1, every directory that contains something is spine, and every other name is a unit, so that the contents of each
+//! directory can be summed.
+//!
 //! Guarantees, whatever the number of threads:
 //! - each entry below a source is in exactly one unit, or is a spine directory, or is named by an [`Event::Error`];
 //! - a unit is within the limits unless it is one single name, or a directory that must stay whole (announced by [`Event::KeptWhole`]);
@@ -176,7 +180,7 @@ impl Scan {
     }
 
     /// Scans all roots and returns when everything has been reported to `sink`, or after [`Watch::stop`] ([`Watch::stopped`]
-    /// tells). The sink is called from several threads, and must not wait for the scan.
+    /// tells). The sink is called from several threads, and must not wait for the scan. If it panics, the scan still reports the rest, and then panics.
     ///
     /// # Errors
     /// Only if nothing could be scanned at all: the threads could not be started, a root's base could not be opened, ignore rules above a root

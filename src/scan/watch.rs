@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Weight;
 use super::levels::{Levels, Unfound};
 
-/// Live counts of a scan, and the means to stop it. It is shared with the code that shows progress.
+/// Live counts of a scan, and the means to stop it. It is shared with the code that shows progress. Each scan needs its own: counts would add up, and a scan
+/// with one that was stopped ends at once.
 #[derive(Debug, Default)]
 pub struct Watch {
     entries: AtomicU64,
