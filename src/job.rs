@@ -25,7 +25,8 @@
 //! ```
 //!
 //! The library installs no signal handler. The only setting of its process that it changes is the soft limit of open files, which it raises to the
-//! hard limit.
+//! hard limit. The process must not ignore SIGCHLD, also not from its start, and must not wait for children that it has not started itself: how an rsync
+//! ended would not be known.
 
 mod builder;
 mod course;

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::gettid;
 
@@ -204,7 +205,13 @@ impl Supervisor {
         let status = child.wait(stalled);
         let ended = |status| if stalled { Ended::Stalled } else { ended(status) };
         read.and(status).map(ended).map_err(|cause| {
-            Error::internal(format!("cannot follow {}", Printable::os(&invocation.program))).because(cause)
+            let message = format!("cannot follow {}", Printable::os(&invocation.program));
+            let error = match cause.raw_os_error() == Some(Errno::CHILD.raw_os_error()) {
+                true => Error::system(message)
+                    .remedy("neither ignore SIGCHLD in this process, nor wait for all of its children"),
+                false => Error::internal(message),
+            };
+            error.because(cause)
         })
     }
 

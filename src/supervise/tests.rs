@@ -25,6 +25,17 @@ fn codes_signals_and_lines_come_back() {
 }
 
 #[test]
+fn a_child_whose_end_another_has_taken_is_no_fault_of_the_library() {
+    let mut takes = |_, line: &[u8]| {
+        let number: i32 = String::from_utf8_lossy(line).parse().unwrap();
+        rustix::process::waitpid(Pid::from_raw(number), rustix::process::WaitOptions::empty()).unwrap();
+    };
+    let error = Supervisor::default().run(&sh("echo $$"), &mut takes).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::System, "{error}");
+    assert!(error.advice().is_some_and(|advice| advice.contains("SIGCHLD")), "{error:?}");
+}
+
+#[test]
 fn input_is_read_to_its_end() {
     let invocation = Invocation { input: b"a\nb\n".to_vec(), ..sh("cat; cat") };
     let mut lines = Vec::new();
