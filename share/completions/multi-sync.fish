@@ -111,7 +111,7 @@ complete -c multi-sync -n "__fish_multi_sync_needs_command" -s g -l benchshm -d 
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s v -s V -l version -d 'print the version of multi-sync'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -s h -l help -d 'print a short help; -hh: the whole help; after a mode (multi-sync resume --help): the help of that mode'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "resume" -d 'Continues a run that did not finish'
-complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "retry" -d 'Copies again what failed in a run, and nothing else'
+complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "retry" -d 'Copies again what failed in a run, and what the run did not reach'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "status" -d 'Shows the state of a run, also while it is running'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "runs" -d 'Lists the runs below DIR'
 complete -c multi-sync -n "__fish_multi_sync_needs_command" -a "verify" -d 'Copies nothing and lists what one more rsync would change, by size and time, or with --verify=checksum by content'

@@ -111,7 +111,7 @@ pub(super) const WORDS: [Told; 12] = [
         name: "retry",
         word: Word::Retry,
         usage: "multi-sync retry [OPTIONS] RUN",
-        about: "Copies again what failed in a run, and nothing else. The same as --retry-failed RUN.",
+        about: "Copies again what failed in a run, and what the run did not reach. What was copied is left alone. The same as --retry-failed RUN.",
         options: OF_A_RUN,
     },
     Told {
