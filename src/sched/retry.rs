@@ -179,10 +179,13 @@ impl Scheduler {
     /// Whether the next launch would do harm after this one that broke off. If so, the user is told.
     fn does_harm(&mut self, work: &Work, code: u8) -> bool {
         let Some(harm) = self.policy.harm.filter(|_| work.copies()) else { return false };
-        self.tell_failure(match harm {
-            Harm::SkipsHalves => Failed::HalfWritten { code },
-            Harm::OverwritesBackups => Failed::BackupsAtRisk { code },
-        });
+        // A run that ends for another reason ends its rsyncs itself.
+        if !self.stopping() {
+            self.tell_failure(match harm {
+                Harm::SkipsHalves => Failed::HalfWritten { code },
+                Harm::OverwritesBackups => Failed::BackupsAtRisk { code },
+            });
+        }
         true
     }
 
