@@ -11,6 +11,7 @@ mod monitor;
     any(test, all(target_env = "musl", target_feature = "crt-static"))
 ))]
 mod musl;
+mod printer;
 mod streams;
 mod terminal;
 
@@ -20,18 +21,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use multi_sync::command::entry::Printable;
 use multi_sync::command::exit;
 use multi_sync::command::far::serve;
 use multi_sync::command::outlet::{Outlet, ReportFile};
-use multi_sync::command::report::{ProgressLine, Summary};
+use multi_sync::command::report::Summary;
 use multi_sync::command::runs;
 use multi_sync::command::shell::Quoted;
 use multi_sync::command::supervise::{Guardian, Masked, signal_is_ignored};
@@ -39,14 +39,14 @@ use multi_sync::command::{size, thread};
 use multi_sync::harness::bench::{self, Told};
 use multi_sync::harness::trial::Stopper;
 use multi_sync::harness::{selftest, survey};
-use multi_sync::job::Stream;
-use multi_sync::job::{self, BegunRun, Event, Job, Outcome, Progress, Running};
+use multi_sync::job::{self, BegunRun, Event, Job, Outcome};
 use multi_sync::{Error, Result};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
 
 use cli::{Alone, Request, Run};
 use monitor::{Ended, Monitor, Subject, Wanted};
+use printer::{Printer, complain_text};
 use terminal::Terminal;
 
 fn main() -> ExitCode {
@@ -166,7 +166,7 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
     let mut instead = None;
     let copy = || {
         monitor.begin()?;
-        let printer = Printer { shows_directory: show, ..Printer::default() };
+        let printer = Printer::new(show);
         let tell = |event: Event<'_>| {
             monitor.hear(&event);
             batch::hear(&event, requeues);
@@ -415,89 +415,5 @@ fn complain(error: &Error) {
     complain_text(&error.to_string());
     if let Some(advice) = error.advice() {
         complain_text(&format!("to do: {advice}"));
-    }
-}
-
-fn complain_text(text: &str) {
-    streams::err(format!("multi-sync: {text}\n"));
-}
-
-/// Prints events: rsync's own lines unchanged, everything else with our name.
-#[derive(Default)]
-struct Printer {
-    shows_directory: bool,
-    live: Mutex<LiveLine>,
-}
-
-/// The live lines while a run is going on, and the progress that was shown last.
-#[derive(Default)]
-struct LiveLine {
-    line: Option<(ProgressLine, Progress)>,
-    launches: Vec<Running>,
-}
-
-impl Printer {
-    fn print(&self, event: Event<'_>) {
-        let mut live = self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let LiveLine { line, launches } = &mut *live;
-        if let Event::Launches(running) = event {
-            running.clone_into(launches);
-            return;
-        }
-        if let Event::Progress(progress) = event {
-            let (shown, last) = line.get_or_insert_with(|| (ProgressLine::new(), progress));
-            *last = progress;
-            if streams::err_is_ready() {
-                shown.show(&progress, launches).iter().for_each(streams::err);
-            }
-            return;
-        }
-        let prints = match event {
-            Event::Said(_)
-            | Event::Output(..)
-            | Event::Complained(_)
-            | Event::Failed(_)
-            | Event::Note(_)
-            | Event::Steered(_)
-            | Event::Asked(_) => true,
-            Event::RunDirectory(_) => self.shows_directory,
-            _ => false,
-        };
-        if !prints {
-            return;
-        }
-        let stays = !matches!(event, Event::Said(_) | Event::RunDirectory(_)) || std::io::stdout().is_terminal();
-        let makes_way = line.as_mut().and_then(|(shown, _)| shown.makes_way());
-        makes_way.iter().for_each(streams::err);
-        if let Event::Output(..) = event {
-            // From now on rsync itself shows progress, if it was asked to.
-            *line = None;
-        }
-        match event {
-            Event::Said(text) => streams::out([text, b"\n"].concat()),
-            Event::Output(Stream::Stdout, bytes) => streams::out(bytes),
-            Event::Output(Stream::Stderr, bytes) => streams::err(bytes),
-            Event::Complained(text) => streams::err([text, b"\n"].concat()),
-            Event::Failed(what) => what.to_string().lines().for_each(complain_text),
-            Event::Note(what) => complain_text(&what.to_string()),
-            Event::Steered(what) => complain_text(&what.to_string()),
-            Event::Asked(live) => live.lines().iter().for_each(|line| streams::err(format!("{line}\n"))),
-            Event::RunDirectory(dir) => streams::out(format!("{}\n", Printable::path(dir))),
-            _ => {}
-        }
-        // With -v names are printed all the time, and the line would hardly ever be seen. Lines for each launch are too much text for that. What goes through
-        // a pipe may reach the same terminal later (`| tee`), and finds room only if nothing was drawn.
-        if let Some((shown, last)) = line.as_mut().filter(|_| makes_way.is_some() && launches.is_empty() && stays)
-            && streams::err_is_ready()
-        {
-            shown.show(last, launches).iter().for_each(streams::err);
-        }
-    }
-
-    fn finish(&self) {
-        let mut live = self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some((shown, last)) = live.line.as_mut().filter(|_| streams::err_is_ready()) {
-            shown.finish(last).iter().for_each(streams::err);
-        }
     }
 }
