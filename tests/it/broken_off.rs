@@ -1,9 +1,12 @@
 //! An rsync breaks off after it has done something that cannot be done twice: nothing is lost, neither by a retry nor by a run that is resumed.
 
 use std::fs;
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::support;
-use crate::support::command::{Run, multi_sync, run, sh};
+use crate::support::command::{Run, multi_sync, run, sh, start};
 use crate::support::twin::fake_rsync;
 use crate::support::work::Work;
 
@@ -114,4 +117,42 @@ fn one_rsync_that_moves_deletes_nothing_when_it_is_resumed() {
     }
     let ran = resume(&work).expect_code(25);
     assert_eq!(holding(&work, "new", "D"), FILES, "{}", ran.report());
+}
+
+/// Whenever a move is killed, every file is at the source or at DEST; and when a resumed run has ended, all are at DEST.
+#[test]
+fn a_move_that_is_killed_at_any_moment_loses_nothing() {
+    const KILLS: u32 = 4;
+    for (seed, options) in
+        [(1, "-a --delete"), (2, "-a --delete"), (3, "-rlt --delete-excluded"), (4, "-rl"), (5, "-a")]
+    {
+        let work = Work::new();
+        tree(&work);
+        let grow = "mkdir D/1/extra; for f in src/*/*; do head -c 6000 /dev/zero | tr '\\0' x >>$f; touch -d 2020-01-01 $f; done";
+        run(sh(&work, grow)).expect_code(0);
+        let options = format!("{options} --remove-source-files --bwlimit=300");
+        let everything = "for d in 1 2 3 4; do for f in $(seq 30); do cat src/$d/$f D/$d/$f 2>/dev/null | grep -qx new || echo $d/$f; done; done";
+        for kill in 0.. {
+            let begun =
+                fs::read_dir(work.join("runs")).unwrap().flatten().find(|dir| dir.path().join("plan.json").exists());
+            let mut command = multi_sync(&work);
+            match begun {
+                Some(dir) => command.arg("--resume").arg(dir.path()),
+                None => command.args(["-p", "3", "-f", "40", "-b", "runs", "-r", &options, "src/", "D"]),
+            };
+            let running = start(command);
+            std::thread::sleep(Duration::from_millis(20 + (seed * 131 + u64::from(kill) * 217) % 400));
+            if kill < KILLS {
+                running.signal(Signal::KILL);
+            }
+            let ran = running.finish(Duration::from_secs(60));
+            assert_eq!(run(sh(&work, everything)).stdout_text(), "", "{options} {kill}: {}", ran.report());
+            if let Some(code) = ran.status.code() {
+                assert!([0, 25].contains(&code), "{options}: {}", ran.report());
+                break;
+            }
+            run(sh(&work, "rmdir runs/* 2>/dev/null; true")).expect_code(0);
+        }
+        assert_eq!((holding(&work, "new", "D"), holding(&work, "new", "src")), (FILES, 0), "{options}");
+    }
 }
