@@ -113,10 +113,11 @@ struct World {
     cleaned: BTreeSet<u64>,
     removed: BTreeSet<u64>,
     deleted_in: BTreeSet<usize>,
-    /// Buckets of rsyncs that broke off, and may have moved something; and whether any rsync may have moved something.
+    /// Buckets of which an rsync may have moved something, and which another one may copy again.
     moved: BTreeSet<u64>,
-    /// Those whose rsyncs did not end by themselves.
+    /// Buckets whose rsyncs broke off.
     lost: BTreeSet<u64>,
+    /// Any rsync may have moved something.
     has_moved: bool,
     /// Set when the one rsync for everything has ended: whether it succeeded.
     everything: Option<bool>,
