@@ -30,6 +30,7 @@ pub use maker::make;
 pub use open_files::can_be_apart;
 pub use split::make_dirs;
 pub use table::{Makes, Role, find, listed};
+pub use way::open as open_dest;
 
 /// Whether there is a first pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

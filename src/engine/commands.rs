@@ -1,13 +1,12 @@
 //! How the commands of the scheduler are carried out: by starting the thread of a launch, handing over names, writing a record, or reporting an event.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::entry::Printable;
 use crate::error::{Error, Result};
-use crate::plan::{self, FarScan, Still};
+use crate::far::crew::News;
+use crate::plan::{self, FarScan};
 use crate::report::{Event, Failed, LaunchEnd, LaunchResult, Note};
 use crate::rsync::command::Copying;
 use crate::run_dir::failed::{Failure, UNLISTED};
@@ -90,6 +89,15 @@ impl Driver<'_, '_> {
         Ok(None)
     }
 
+    /// Reports which hosts take part in the scan.
+    pub(super) fn tell_news(&self, news: News) {
+        let note = match news {
+            News::Joined { host, by } => Note::HostScans { host, by: by.to_owned() },
+            News::Lost { host, why } => Note::HostScansNot { host, why },
+        };
+        (self.tell)(Event::Note(note));
+    }
+
     fn tell_held(&self, launch: LaunchId) {
         let held = self.state.ended.get(&launch).map(|end| &end.held[..]).unwrap_or_default();
         let new = held.iter().filter(|(line, nth)| self.said.is_first(line, *nth));
@@ -163,57 +171,6 @@ impl Driver<'_, '_> {
         self.statistics.does_it_all(why);
     }
 
-    /// Starts the last look at a source on another machine if it needs a new connection. It runs while the split directories get their attributes, because
-    /// nothing else is read from the source at that time.
-    pub(super) fn begin_last_look(&mut self) {
-        let is_due = self.scheduler.is_finishing() && self.last_look.is_none() && self.statistics.one_rsync().is_none();
-        if !is_due || !self.context.plan.far.as_ref().is_some_and(FarScan::are_listed_again) {
-            return;
-        }
-        let context = Arc::clone(&self.context);
-        let look = move || {
-            let far = context.plan.far.as_ref();
-            far.map_or_else(Vec::new, |far| far.are_still_there(&context.config, context.control.supervisor()))
-        };
-        // If no thread could be started, the look is made at the end.
-        self.last_look = thread::start(self.scope, look).ok();
-    }
-
-    /// Checks at the end of a run whether a source on another machine is still the directory that was scanned. If not, some rsyncs have copied from one
-    /// directory and some from the other.
-    fn look_at_far_source(&mut self) -> Result<()> {
-        let Context { plan, config, control, .. } = &*self.context;
-        let Some(far) = plan.far.as_ref().filter(|_| self.statistics.one_rsync().is_none()) else { return Ok(()) };
-        // If the machine did not answer, it may have refused one more client beside the last rsyncs, so that it is asked again.
-        let answered = |found: &Vec<(OsString, Still)>| found.iter().all(|(_, still)| *still != Still::Unanswered);
-        let begun = self.last_look.take().and_then(|look| look.join().ok()).filter(answered);
-        for (source, still) in begun.unwrap_or_else(|| far.are_still_there(config, control.supervisor())) {
-            let shown = Printable::os(&source);
-            let text = match still {
-                Still::There => continue,
-                Still::Changed => {
-                    (self.tell)(Event::Note(Note::SourceChanged { source }));
-                    continue;
-                }
-                Still::Replaced => {
-                    let text = format!(
-                        "{shown}: was replaced while multi-sync ran, and the destination now has a mixture of both: copy it again"
-                    );
-                    self.record(&Record::Unread { text: text.clone(), vanished: false, in_unit: false })?;
-                    text
-                }
-                // No record is written, because a resumed run asks again.
-                Still::Unanswered => format!(
-                    "{shown}: can no longer be looked at, so it is unknown whether it was replaced while multi-sync ran: copy it again"
-                ),
-            };
-            self.note_unread(text, false);
-            let inputs = std::mem::take(&mut self.state.inputs);
-            self.scheduler.handle(Instant::now(), inputs);
-        }
-        Ok(())
-    }
-
     fn start(&mut self, start: Start) -> Result<()> {
         let Start { launch, .. } = start;
         let everything = start.work.is_everything();
@@ -242,6 +199,7 @@ impl Driver<'_, '_> {
             weight,
             meter: Arc::clone(&meter),
             gate,
+            entered: false,
             told: Arc::clone(&told),
             since: now,
             pace: Pace::new(now),
@@ -288,6 +246,7 @@ impl Driver<'_, '_> {
     pub(super) fn release(&mut self, launch: LaunchId, how: Option<Copying>) {
         let Some(started) = self.state.launches.get_mut(&launch) else { return };
         let Some(gate) = started.gate.take() else { return };
+        self.state.begun += 1;
         gate.open(launch, started.work.clone(), how, &self.context, &self.sender);
     }
 

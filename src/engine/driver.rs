@@ -2,16 +2,14 @@
 //! the disk.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::far::crew::News;
-use crate::plan::{Still, folding::Folding};
+use crate::plan::folding::Folding;
 use crate::report::{self, Adjusted, Event, Failed, Note, Running, Step};
 use crate::rsync::exit;
 use crate::run_dir::Ended;
@@ -24,6 +22,7 @@ use crate::thread;
 use super::context::{self, Context};
 use super::feed;
 use super::gate::Gate;
+use super::last_look::LastLook;
 use super::launch::End;
 use super::ledger::{self, Ledger};
 use super::meter::Meter;
@@ -46,6 +45,8 @@ pub(super) enum Message {
     Scan(feed::Found),
     Prepared(LaunchId, context::Found),
     Released(LaunchId, Release, context::Found, Option<Error>),
+    /// The rsync of a launch that waited for its names has read them, see [`super::gate`].
+    Entered(LaunchId),
     /// A launch has done all its work, and others may take its place.
     Draining(LaunchId),
     Ended(LaunchId, Box<End>),
@@ -65,6 +66,8 @@ pub(super) struct Started {
     pub meter: Arc<Meter>,
     /// Releases the launch, if it waits for its names.
     pub gate: Option<Gate>,
+    /// Its rsync is known to have entered the source.
+    pub entered: bool,
     /// What was reported about the launch when its rsync was started.
     pub told: Arc<OnceLock<report::Launch>>,
     pub since: Instant,
@@ -94,7 +97,7 @@ pub(super) struct Driver<'scope, 'env> {
     /// The bucket files are not needed any more.
     pub ending: Arc<AtomicBool>,
     /// The last look at the source, if it has begun.
-    pub last_look: Option<ScopedJoinHandle<'scope, Vec<(OsString, Still)>>>,
+    pub last_look: Option<LastLook<'scope>>,
     pub state: State,
 }
 
@@ -102,6 +105,8 @@ pub(super) struct Driver<'scope, 'env> {
 #[derive(Default)]
 pub(super) struct State {
     pub launches: BTreeMap<LaunchId, Started>,
+    /// How many rsyncs were started or got their names.
+    pub begun: u64,
     /// Launches that have ended, until the scheduler has decided about them.
     pub ended: HashMap<LaunchId, End>,
     pub inputs: Vec<Input>,
@@ -211,6 +216,7 @@ impl Driver<'_, '_> {
         match message {
             Message::Scan(found) => self.hear_scan(found)?,
             Message::Prepared(launch, found) => {
+                self.state.begun += 1;
                 self.take(&found)?;
                 self.state.inputs.push(Input::Prepared(launch, found.findings));
                 let gate = self.state.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
@@ -225,6 +231,9 @@ impl Driver<'_, '_> {
                 self.take(&found)?;
                 self.state.inputs.push(Input::Prepared(launch, found.findings));
                 self.state.inputs.push(Input::Released(launch, release));
+            }
+            Message::Entered(launch) => {
+                self.state.launches.get_mut(&launch).into_iter().for_each(|started| started.entered = true);
             }
             Message::Draining(launch) => self.state.inputs.push(Input::Draining(launch)),
             Message::Ended(launch, mut end) => {
@@ -292,15 +301,6 @@ impl Driver<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    /// Reports which hosts take part in the scan.
-    fn tell_news(&self, news: News) {
-        let note = match news {
-            News::Joined { host, by } => Note::HostScans { host, by: by.to_owned() },
-            News::Lost { host, why } => Note::HostScansNot { host, why },
-        };
-        (self.tell)(Event::Note(note));
     }
 
     fn all_is_found(&mut self, took: Duration) -> Result<()> {

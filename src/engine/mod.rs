@@ -4,6 +4,7 @@
 mod after;
 mod commands;
 mod context;
+mod created;
 #[cfg(test)]
 mod damage;
 mod driver;
@@ -14,6 +15,7 @@ mod first;
 mod follow;
 mod gate;
 mod judge;
+mod last_look;
 mod launch;
 mod ledger;
 mod logs;

@@ -59,6 +59,7 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         unlocks: recipe.unlock,
         implied_dirs: plan.trees.iter().any(|tree| !tree.above.is_empty()),
         watches_dest: plan.watched_dest.is_some(),
+        sets_times_back: plan.watched_dest.is_some() && plan.sets_times_back,
         marks_changes: recipe.marks_changes,
         goes_ahead: plan.goes_ahead,
         lists_exposed: recipe.lists,

@@ -16,6 +16,7 @@ use crate::run_dir::failed::Failure;
 use crate::sched::{MOST_LISTED, NotLaunched, Release, Start, Work};
 
 use super::context::{Context, Found};
+use super::created;
 use super::said::{Said, Tells};
 use super::spine::{Part, path_in_transfer};
 
@@ -114,8 +115,8 @@ impl Context {
                 launch(deletion, Tells::Deletions, names)
             }
             Work::Attributes(part) => {
-                if start.looks_first && self.is_untouched(part.clone()) {
-                    return Ok(Prepared::Not(NotLaunched::Untouched));
+                if start.looks_first && self.are_as_created(part.clone()) {
+                    return Ok(Prepared::Not(NotLaunched::AsCreated));
                 }
                 let part = self.spine().part(part.clone(), true);
                 let part = if start.ahead { Some(part) } else { self.part_as_scanned(part, found) };
@@ -244,21 +245,25 @@ impl Context {
         Some(NotLaunched::Stands { other_times: differ })
     }
 
-    /// Records that split directories exist at the destination, and, if all went `well`, their change times.
+    /// Records that split directories exist at the destination, and, if all went `well`, what they are.
     pub fn made(&self, range: Range<usize>, well: bool) {
         let dirs = self.spine().dirs(range.clone());
         let dest = self.plan.watched_dest.as_deref().filter(|_| well);
-        let changes = dest.map(|dest| super::spine::change_times(&dirs, dest));
-        self.spine().note_made(range, changes);
+        let noted = dest.map(|dest| created::look(&dirs, dest));
+        self.spine().note_made(range, noted);
     }
 
-    /// Whether nothing was written into these split directories since they were created. If so, they still have the right attributes.
-    fn is_untouched(&self, range: Range<usize>) -> bool {
+    /// Whether these split directories have the attributes with which they were created, because nothing was written into them, or because only their times had
+    /// changed and are set back now.
+    fn are_as_created(&self, range: Range<usize>) -> bool {
         let Some(dest) = self.plan.watched_dest.as_deref() else { return false };
         let spine = self.spine();
-        let (dirs, noted) = (spine.dirs(range.clone()), spine.noted_changes(range));
+        let (dirs, noted) = (spine.dirs(range.clone()), spine.noted(range));
         drop(spine);
-        noted.is_some_and(|noted| super::spine::are_unchanged(&dirs, &noted, dest))
+        let sets_back = self.plan.sets_times_back;
+        noted.is_some_and(|noted| {
+            created::are_unchanged(&dirs, &noted, dest) || sets_back && created::set_back(&dirs, &noted, dest)
+        })
     }
 
     /// The units of a launch, except those that must not be copied because the source has changed, and those whose directory could not be created. `None` if

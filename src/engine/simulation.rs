@@ -187,6 +187,7 @@ fn policy(processes: NonZero<usize>, site: &Site) -> Policy {
         unlocks: false,
         implied_dirs: false,
         watches_dest: false,
+        sets_times_back: false,
         marks_changes: true,
         goes_ahead: false,
         lists_exposed: true,

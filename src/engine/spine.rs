@@ -1,5 +1,4 @@
-//! The split directories by their names: which ones there are, whether the source still has them, and whether anything was written into them at the
-//! destination.
+//! The split directories by their names: which ones there are, and whether the source still has them. What they are at DEST is in [`super::created`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -17,6 +16,7 @@ use crate::first_pass::Known;
 use crate::plan::Keeps;
 use crate::rsync::command::Recipe;
 
+use super::created::Created;
 use super::feed::SpineDir;
 
 /// The split directories known so far, in the order of discovery. Parents come first.
@@ -43,14 +43,11 @@ pub(super) struct SpineList {
     pub source_lost: bool,
     /// The arguments of directories that lack `u+rwx`.
     locked: HashSet<Vec<u8>>,
-    /// The change time of each directory that exists at a local DEST; empty if it is not known.
-    changes: Vec<Option<ChangeTime>>,
+    /// What each directory was when it had been created at a local DEST; empty if that is not known.
+    noted: Vec<Option<Created>>,
     /// Directories that did not exist before, or had hardly any names; by their arguments.
     new: HashMap<Vec<u8>, Known>,
 }
-
-/// Seconds and nanoseconds.
-pub(super) type ChangeTime = (i64, i64);
 
 /// The split directories that one launch gets: DEST itself, and arguments.
 pub(super) struct Part {
@@ -90,18 +87,18 @@ impl SpineList {
         self.dirs[range].to_vec()
     }
 
-    /// Records that directories exist at the destination, with their change times, if known. They come in order.
-    pub fn note_made(&mut self, range: Range<usize>, changes: Option<Vec<Option<ChangeTime>>>) {
+    /// Records that directories exist at the destination, and what they are, if known. They come in order.
+    pub fn note_made(&mut self, range: Range<usize>, noted: Option<Vec<Option<Created>>>) {
         self.dest_made = true;
         self.made = self.made.max(range.end);
-        if let Some(changes) = changes.filter(|_| self.changes.len() == range.start) {
-            self.changes.extend(changes);
+        if let Some(noted) = noted.filter(|_| self.noted.len() == range.start) {
+            self.noted.extend(noted);
         }
     }
 
-    /// The change times that these directories had when they had been created; `None` if some are not known.
-    pub fn noted_changes(&self, range: Range<usize>) -> Option<Vec<Option<ChangeTime>>> {
-        self.changes.get(range).map(<[_]>::to_vec)
+    /// What these directories were when they had been created; `None` if that is not known of some.
+    pub fn noted(&self, range: Range<usize>) -> Option<Vec<Option<Created>>> {
+        self.noted.get(range).map(<[_]>::to_vec)
     }
 
     pub fn part(&self, range: Range<usize>, with_mount_points: bool) -> Part {
@@ -214,20 +211,6 @@ pub(super) fn stand(dirs: &[SpineDir], recipe: &Recipe, dest: &Path, keeps: Keep
     Some(other_times)
 }
 
-/// The change times of these directories at `dest`, a local directory.
-pub(super) fn change_times(dirs: &[SpineDir], dest: &Path) -> Vec<Option<ChangeTime>> {
-    dirs.iter().map(|dir| change_time(dest, dir)).collect()
-}
-
-/// Whether nothing was written into these directories since their change times were recorded, so that they still have the right attributes. Adding, removing or
-/// renaming an entry of a directory, and setting its attributes, sets its change time (inode(7)).
-pub(super) fn are_unchanged(dirs: &[SpineDir], noted: &[Option<ChangeTime>], dest: &Path) -> bool {
-    // A time in whole seconds comes from a file system, or an inode, without finer times (ext4 with inodes of 128 bytes): two changes may have the same time.
-    let is_fine = |noted: &Option<ChangeTime>| noted.is_some_and(|(_, nanoseconds)| nanoseconds != 0);
-    let same = |(dir, noted): (&SpineDir, &Option<ChangeTime>)| is_fine(noted) && change_time(dest, dir) == *noted;
-    dirs.len() == noted.len() && dirs.iter().zip(noted).all(same)
-}
-
 /// A split directory that is no longer as it was scanned.
 pub(super) struct Changed {
     pub path: Vec<u8>,
@@ -264,14 +247,6 @@ pub(super) fn is_in(argument: &[u8], dir: &[u8]) -> bool {
     argument.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-fn change_time(dest: &Path, dir: &SpineDir) -> Option<ChangeTime> {
-    let found = match &dir.argument {
-        None => std::fs::metadata(dest),
-        Some(argument) => std::fs::metadata(dest.join(OsStr::from_bytes(path_in_transfer(argument)))),
-    };
-    found.ok().map(|found| (found.ctime(), found.ctime_nsec()))
-}
-
 /// The path of an argument at the destination: the part after `/./`, or after the leading `./`.
 pub(super) fn path_in_transfer(argument: &[u8]) -> &[u8] {
     match argument.find(b"/./") {
@@ -289,32 +264,5 @@ mod tests {
         for (argument, expected) in [("./a/b", "a/b"), ("././s/a", "s/a"), ("/x/y/./s/a", "s/a")] {
             assert_eq!(path_in_transfer(argument.as_bytes()), expected.as_bytes());
         }
-    }
-
-    #[test]
-    fn a_directory_that_was_written_into_is_noticed() {
-        let dest = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dest.path().join("a")).unwrap();
-        let mut list = SpineList::default();
-        let dir = |argument: Option<&[u8]>| SpineDir {
-            argument: argument.map(<[u8]>::to_vec),
-            identity: (0, 0),
-            locked: false,
-            mount_point: false,
-            exposed: false,
-        };
-        list.push(dir(None));
-        list.push(dir(Some(b"./a")));
-        let unchanged = |list: &SpineList| {
-            let noted = list.noted_changes(0..2);
-            noted.is_some_and(|noted| are_unchanged(&list.dirs(0..2), &noted, dest.path()))
-        };
-        assert!(!unchanged(&list));
-        let changes = change_times(&list.dirs(0..2), dest.path());
-        list.note_made(0..2, Some(changes));
-        assert!(unchanged(&list));
-        std::thread::sleep(std::time::Duration::from_millis(30));
-        std::fs::write(dest.path().join("a/f"), "").unwrap();
-        assert!(!unchanged(&list));
     }
 }

@@ -45,9 +45,16 @@ impl Keeps {
             mode: meaning.perms,
             owner: meaning.owner,
             group: meaning.group,
-            time: meaning.times && !meaning.omit_dir_times,
+            time: meaning.sets_dir_times(),
         })
     }
+}
+
+/// Whether rsync gives a directory its modification time, and no other time. With `--modify-window`, it leaves a time that differs only a little.
+pub(super) fn sets_times_back(options: &Options, meaning: &Meaning) -> bool {
+    // What only the receiving rsync gets may be anything.
+    const OTHERWISE: [Opt; 4] = [Opt::Atimes, Opt::Crtimes, Opt::ModifyWindow, Opt::RemoteOption];
+    meaning.sets_dir_times() && !options.mentions(&OTHERWISE) && !meaning.dry_run
 }
 
 pub(super) fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {

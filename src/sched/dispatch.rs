@@ -406,7 +406,8 @@ impl Scheduler {
         // If rsync prints lines, this launch must be quiet, and then nothing shows whether it received its names. Copying into directories that were just
         // created changes their times. With a local DEST, rsync is not asked to mark changes, so `touched` may be unset.
         let changes = self.touched || self.policy.watches_dest && self.spine.was_made;
-        let comes = changes && !self.policy.prints && self.policy.deletes.is_none();
+        let set_back = self.policy.sets_times_back && !self.directories_differ();
+        let comes = changes && !set_back && !self.policy.prints && self.policy.deletes.is_none();
         let few = self.spine.len() <= MOST_DIRECTORIES_AHEAD;
         // More launches may run than `--processes` if that was lowered meanwhile.
         let fits = self.working() <= self.processes().get();

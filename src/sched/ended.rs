@@ -154,7 +154,7 @@ impl Scheduler {
                 self.spine.other_times = true;
                 self.created(part.end);
             }
-            NotLaunched::Untouched => self.books.done(work.tasks()),
+            NotLaunched::AsCreated => self.books.done(work.tasks()),
             NotLaunched::NoList => {
                 self.goes_ahead = false;
                 // An attributes launch that was started ahead has taken no part from the phase, so that nothing is put back.

@@ -106,8 +106,8 @@ pub(crate) enum NotLaunched {
     Stands { other_times: bool },
     /// The first pass has created the directories. They still need their attributes.
     Made,
-    /// The directories still have the attributes with which they were created.
-    Untouched,
+    /// The directories have the attributes with which they were created.
+    AsCreated,
     /// The names cannot be handed over later.
     NoList,
     /// The run is ending, or DEST is lost.

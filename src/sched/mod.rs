@@ -395,6 +395,14 @@ impl Scheduler {
         !matches!(self.phase, Phase::Transfer | Phase::Repair)
     }
 
+    /// Whether everything is being copied, and, as far as is known, nothing will be started after that.
+    pub fn is_at_last_copies(&self) -> bool {
+        let is_last = self.phase == Phase::Transfer && self.scanned && self.queue.is_empty() && self.repair.is_empty();
+        let sets_back = self.policy.sets_times_back && !self.directories_differ();
+        let needs_more = self.policy.deletes.is_some() || self.policy.removes_singles || !sets_back;
+        is_last && !needs_more && self.slots.waiting().is_empty()
+    }
+
     pub fn is_done(&self) -> bool {
         self.phase == Phase::Done && !self.stopping()
     }

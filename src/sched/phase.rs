@@ -131,15 +131,20 @@ impl Scheduler {
         if !self.spine.dest_made || self.policy.pretends {
             return Some(nothing);
         }
-        // The directories above a source of `--relative` were created with `u+rwx` as well, although the scan did not look at their modes.
-        let modes_differ = self.policy.unlocks && (self.spine.locked || self.policy.implied_dirs);
-        let differ = modes_differ || self.spine.other_times;
+        let differ = self.directories_differ();
         let unmarked = self.policy.marks_changes && !self.touched && !self.resumes;
         if !differ && !self.policy.watches_dest && unmarked {
             return Some(nothing);
         }
         let looks_first = !differ && self.policy.watches_dest;
         Some(Phase::Attributes { parts: self.open_attribute_parts(), looks_first })
+    }
+
+    /// Whether split directories may lack attributes since they were created.
+    pub(super) fn directories_differ(&self) -> bool {
+        // The directories above a source of `--relative` were created with `u+rwx` as well, although the scan did not look at their modes.
+        let modes_differ = self.policy.unlocks && (self.spine.locked || self.policy.implied_dirs);
+        modes_differ || self.spine.other_times
     }
 
     /// Whether everything in the source could be read, as far as is known, or errors are to be ignored; and nothing that was moved would be deleted.

@@ -74,6 +74,8 @@ pub(crate) struct Policy {
     pub implied_dirs: bool,
     /// multi-sync can see at DEST whether a directory was written into.
     pub watches_dest: bool,
+    /// If copying into a directory at DEST has only changed its time, that is set back without rsync.
+    pub sets_times_back: bool,
     /// rsync reports whether it changed something.
     pub marks_changes: bool,
     /// Launches may be started ahead.

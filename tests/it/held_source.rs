@@ -3,6 +3,7 @@
 //!
 //! `KILLS=100 cargo test --test it held_source::killed -- --ignored` kills a pull this often, at random moments.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -169,6 +170,34 @@ fn a_module_that_is_replaced_is_told() {
         let silent = said.is_empty() && ran.stderr.is_empty();
         assert!(silent || !said.is_empty() && ran.stderr_text().contains(said), "{switch}: {}", ran.report());
     }
+}
+
+/// Whenever the module is replaced, either it is told, or everything was copied from the same directory.
+#[test]
+fn a_module_that_is_replaced_at_any_connection_is_told_or_does_not_matter() {
+    let mut told = 0;
+    for at in 1..12 {
+        let work = Work::new();
+        let fill = "mkdir first second; for d in 1 2 3 4; do mkdir first/d$d second/d$d; echo 1 >first/d$d/f; echo 2 >second/d$d/f; done; \
+                    touch -d @2000 first; touch -d @1000 second; ln -s first m";
+        run(sh(&work, fill)).expect_code(0);
+        let top = work.path().display();
+        work.file("conf", format!("use chroot = no\nuid = {0}\ngid = {0}\n[m]\npath = {top}/m\n", user()));
+        let connect = format!(
+            "cd '{top}'; n=1; while ! mkdir c$n 2>/dev/null; do n=$((n + 1)); done; \
+             [ $n != {at} ] || {{ ln -s second n; mv -T n m; }}; exec rsync --daemon --config='{top}/conf'"
+        );
+        let mut command = multi_sync(&work);
+        command.args(["-p", "2", "-f", "2", "-r", "-a", "rsync://h/m/", "dest/"]).env("RSYNC_CONNECT_PROG", connect);
+        let ran = run(command);
+        let of = |d: u32| fs::read_to_string(work.join(format!("dest/d{d}/f"))).unwrap_or_default();
+        let copied: BTreeSet<String> = (1..5).map(of).collect();
+        match ran.status.code() {
+            Some(0) => assert_eq!(copied.len(), 1, "connection {at}: {copied:?}: {}", ran.report()),
+            _ => told += u32::from(ran.stderr_text().contains("was replaced while multi-sync ran")),
+        }
+    }
+    assert!(told > 2, "told {told} times");
 }
 
 /// If a daemon refuses something that only several rsyncs need, a single rsync is used.

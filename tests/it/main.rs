@@ -21,6 +21,7 @@ mod crash;
 mod cut_sender;
 mod delete_limit;
 mod destination;
+mod dir_times;
 mod documentation;
 mod engines;
 mod environment;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Way, directory, list, patiently};
 use crate::config::Config;
-use crate::endpoint::Source;
+use crate::endpoint::{Source, Target};
 use crate::far::hold::Hold;
 use crate::far::{self, Listing, Means, Reach};
 use crate::rsync::command::FarSource;
@@ -93,6 +93,16 @@ impl FarScan {
     /// Whether the last look at the sources needs new connections.
     pub fn are_listed_again(&self) -> bool {
         self.hold.is_none() && self.roots.iter().any(|root| root.inode.is_none())
+    }
+
+    /// Whether an rsync that has shaken hands has entered the source, and does not look up its name again: it is a module of a daemon, which the daemon enters
+    /// before it answers (rsync 3.5.0, strace). The directory in front of each name in a list is looked up with that name.
+    pub fn is_entered_at_once(&self, config: &Config) -> bool {
+        let [source] = &config.sources[..] else { return false };
+        let is_daemon = matches!(source.target(), Target::Daemon { .. });
+        is_daemon
+            && self.placed.source.below.is_empty()
+            && self.placed.trees.iter().all(|tree| tree.root.name.is_none())
     }
 
     /// What the names of the sources lead to now. One rsync enters each source once, but several rsyncs look up its name again.

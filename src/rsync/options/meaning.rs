@@ -189,11 +189,21 @@ pub struct Meaning {
 }
 
 impl Meaning {
+    /// Whether backups lie next to the files.
+    fn makes_backups_beside(&self) -> bool {
+        self.backup && self.backup_dir.as_ref().is_none_or(|dir| dir.is_empty())
+    }
+
+    /// Whether directories get their modification times. With backups next to the files they do not (rsync(1), `--backup`: it implies `--omit-dir-times`).
+    pub fn sets_dir_times(&self) -> bool {
+        self.times && !self.omit_dir_times && !self.makes_backups_beside()
+    }
+
     /// The rule that protects backups which lie next to the files, if there are any. rsync adds it to the user's rules when it deletes (rsync(1),
     /// `--backup`).
     pub fn backup_rule(&self) -> Option<OsString> {
         const USUAL: &str = "~";
-        let beside = self.backup && self.backup_dir.as_ref().is_none_or(|dir| dir.is_empty());
+        let beside = self.makes_backups_beside();
         let suffix = self.suffix.as_deref().unwrap_or(OsStr::new(USUAL));
         beside.then(|| [OsStr::new("P *"), suffix].into_iter().collect())
     }

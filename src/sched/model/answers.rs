@@ -20,7 +20,7 @@ impl World {
                 Some(NotLaunched::NothingLeft { told: true })
             }
             Work::Attributes(_) if ahead && self.fails(8) => Some(NotLaunched::NoList),
-            Work::Attributes(_) if looks_first && self.random.one_in(2) => Some(NotLaunched::Untouched),
+            Work::Attributes(_) if looks_first && self.random.one_in(2) => Some(NotLaunched::AsCreated),
             _ => None,
         }
     }
@@ -44,7 +44,7 @@ impl World {
             (Work::Repair(bucket), NotLaunched::NothingLeft { .. }) => self.skip(bucket.id),
             (Work::Clean(buckets), _) => self.cleaned.extend(buckets.iter().map(|bucket| bucket.id)),
             (Work::Remove(buckets), _) => self.removed.extend(buckets.iter().map(|bucket| bucket.id)),
-            (Work::Attributes(part), NotLaunched::Untouched | NotLaunched::NothingLeft { .. }) => {
+            (Work::Attributes(part), NotLaunched::AsCreated | NotLaunched::NothingLeft { .. }) => {
                 self.unset.retain(|dir| !part.contains(dir));
             }
             _ => {}

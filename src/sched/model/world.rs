@@ -57,6 +57,7 @@ impl World {
             unlocks: flag(3),
             implied_dirs: flag(6),
             watches_dest,
+            sets_times_back: watches_dest && flag(2),
             marks_changes: !watches_dest && flag(2),
             goes_ahead: !dest_is_local && flag(2),
             lists_exposed: flag(2),

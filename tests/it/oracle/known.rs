@@ -395,7 +395,10 @@ fn stopped_deleting(case: &Case, finding: &Finding, runs: &Runs) -> bool {
                 DifferenceKind::Mode { .. } => opened_to_delete(case, finding, runs),
                 _ => false,
             },
-            Finding::Line { text, .. } => text.starts_with("*deleting") || text.contains("skipping file deletion"),
+            Finding::Line { text, .. } => {
+                let about = ["skipping file deletion", "cannot delete non-empty directory"];
+                text.starts_with("*deleting") || about.iter().any(|about| text.contains(about))
+            }
             _ => false,
         }
 }

@@ -187,3 +187,19 @@ fn every_other_field_has_an_option_that_sets_it_and_only_it() {
         assert_eq!(meaning(off), nothing, "{off}");
     }
 }
+
+#[test]
+fn backups_beside_the_files_leave_the_times_of_directories() {
+    for (text, expected) in [
+        ("-a", true),
+        ("-r", false),
+        ("-aO", false),
+        ("-ab", false),
+        ("-ab --suffix=.old", false),
+        ("-ab --backup-dir=old", true),
+        ("-a --backup-dir=", true),
+        ("-ab --no-b", true),
+    ] {
+        assert_eq!(meaning(text).sets_dir_times(), expected, "{text}");
+    }
+}
