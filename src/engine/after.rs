@@ -121,6 +121,7 @@ impl Context {
             lost_list: transcript.lost_list(),
             lost_parent: transcript.lost_parent(),
             lost_count: transcript.lost_count(),
+            unanswered: transcript.is_unanswered(),
         }
     }
 

@@ -32,6 +32,9 @@ impl Driver<'_, '_> {
         match command {
             Command::Start(start) => self.start(*start)?,
             Command::Release { launch, how } => {
+                if let Some(work) = self.state.launches.get(&launch).map(|started| started.work.clone()) {
+                    self.note_start(launch, &work)?;
+                }
                 let gate = self.state.launches.get_mut(&launch).and_then(|started| started.gate.as_mut());
                 match gate {
                     Some(gate) if !gate.is_prepared() => gate.asked = Some(how),
@@ -49,10 +52,10 @@ impl Driver<'_, '_> {
                     self.statistics.count(end);
                 }
             }
-            Command::Done { launch, code, sender_failed, buckets } => {
+            Command::Done { launch, code, sender_failed, moved_before, buckets } => {
                 self.note_dest(launch)?;
                 self.statistics.bucket_done(buckets.len(), code);
-                self.record(&Record::Done { launch, code, sender_failed, buckets })?;
+                self.record(&Record::Done { launch, code, sender_failed, moved_before, buckets })?;
             }
             Command::Retried => self.statistics.retried(),
             Command::Decided { launch, result } => self.tell_decided(launch, result),
@@ -182,10 +185,8 @@ impl Driver<'_, '_> {
             self.said.greet(self.tell);
             self.ways.open(&place, self.context.control.supervisor());
         }
-        if let Work::Copy(buckets) = &start.work {
-            let buckets = buckets.iter().map(|bucket| bucket.id).collect();
-            self.record(&Record::Started { launch, buckets })?;
-            self.with_ledger(Ledger::flush)?;
+        if !start.ahead {
+            self.note_start(launch, &start.work)?;
         }
         let plan = &self.context.plan;
         let verbatim = everything && self.context.asked(&start).is_none();
@@ -225,6 +226,17 @@ impl Driver<'_, '_> {
             let _ = self.sender.send(Message::Ended(launch, Box::new(End::failed(error))));
         }
         Ok(())
+    }
+
+    /// Records that a launch copies or removes, before it can.
+    fn note_start(&mut self, launch: LaunchId, work: &Work) -> Result<()> {
+        let buckets = match work {
+            Work::Copy(_) | Work::Repair(_) => work.buckets().iter().map(|bucket| bucket.id).collect(),
+            Work::Remove(_) => Vec::new(),
+            _ => return Ok(()),
+        };
+        self.record(&Record::Started { launch, buckets })?;
+        self.with_ledger(Ledger::flush)
     }
 
     /// Prepares the run directory for a single rsync that does everything.

@@ -58,8 +58,13 @@ impl World {
             packed.extend(packer.finish().unwrap());
             packed
         };
-        let done =
-            |ids: &[u64], code| Record::Done { launch: ids[0], code, sender_failed: false, buckets: ids.to_vec() };
+        let done = |ids: &[u64], code| Record::Done {
+            launch: ids[0],
+            code,
+            sender_failed: false,
+            moved_before: false,
+            buckets: ids.to_vec(),
+        };
         let started = |ids: &[u64]| Record::Started { launch: ids[0], buckets: ids.to_vec() };
         // The run is killed during the scan: 0 is done, 1 has failed, 2 and 3 will be packed again.
         let (mut journal, _) = Journal::open(dir, asked.run()).unwrap();

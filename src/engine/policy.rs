@@ -22,7 +22,7 @@ fn time_for_work(left: Duration) -> Duration {
 
 /// The facts about a run that decide the order of its launches.
 pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Duration) -> Policy {
-    let recipe = &plan.recipe;
+    let (recipe, meaning) = (&plan.recipe, config.options.meaning());
     Policy {
         processes: config.processes,
         adapts: config.adapts,
@@ -56,6 +56,8 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         watches_names: plan.watches_names,
         removes_singles: recipe.removal == Removal::SinglesLast,
         removes: recipe.removal != Removal::None,
+        dir_times: meaning.times && !meaning.omit_dir_times,
+        hard_links: meaning.hard_links,
         unlocks: recipe.unlock,
         implied_dirs: plan.trees.iter().any(|tree| !tree.above.is_empty()),
         watches_dest: plan.watched_dest.is_some(),
@@ -79,6 +81,8 @@ pub(super) fn before(state: &State) -> Before {
         codes: state.done.values().copied().collect(),
         buckets,
         sender_failed: state.sender_failed,
+        moved_before: state.moved_before(),
+        removed: state.removed && !(state.scanned.is_some() && state.spine.is_empty()),
         names_meet: state.unread.iter().any(is_told),
     }
 }

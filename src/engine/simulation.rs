@@ -184,6 +184,8 @@ fn policy(processes: NonZero<usize>, site: &Site) -> Policy {
         watches_names: false,
         removes_singles: false,
         removes: false,
+        dir_times: true,
+        hard_links: false,
         unlocks: false,
         implied_dirs: false,
         watches_dest: false,
@@ -389,8 +391,8 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
                 }
                 self.at(self.now + takes, Happens::Ended(launch));
             }
-            Command::Done { launch, code, sender_failed, buckets } => {
-                self.ledger.write(&Record::Done { launch, code, sender_failed, buckets })?;
+            Command::Done { launch, code, sender_failed, moved_before, buckets } => {
+                self.ledger.write(&Record::Done { launch, code, sender_failed, moved_before, buckets })?;
                 self.figures.copied = self.now;
             }
             Command::Probe(host) => self.at(self.now + self.site.launch, Happens::Answers(host)),

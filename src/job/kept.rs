@@ -194,8 +194,7 @@ impl Kept {
         let stays = asked_for
             || summary.is_some_and(|run| run.unaccounted)
             || recorded && keep.days > 0 && !self.buckets.is_in_destination() && self.is_worth_it(config, summary);
-        let complete =
-            summary.is_some_and(|run| [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get()));
+        let complete = summary.is_some_and(has_done_all);
         let keeps = recorded && !complete && stays;
         let next = match summary {
             Some(_) if complete => NextStep::Nothing,
@@ -303,6 +302,12 @@ impl Kept {
 /// Whether the run has ended, and not everything was copied.
 fn has_failed(run: &Summary) -> bool {
     run.code.get() == exit::PARTIAL && !run.interrupted
+}
+
+/// Whether nothing is left to do.
+fn has_done_all(run: &Summary) -> bool {
+    let only_moved_before = run.only_moved_before && has_failed(run);
+    only_moved_before || [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get())
 }
 
 fn differs(run: &Summary) -> bool {

@@ -162,6 +162,14 @@ pub enum Failed {
         /// The first of them in byte order, relative to the destination.
         first: Vec<Vec<u8>>,
     },
+    /// Something was copied of which an earlier rsync had moved a part (`--remove-source-files`), and removed it from the source. All files are at the
+    /// destination, but what their removal has changed in the source could not be copied as it was.
+    MovedBefore {
+        /// Directories from which files were moved get the time of the move.
+        dir_times: bool,
+        /// Hard links to moved files may become separate files.
+        hard_links: bool,
+    },
     /// The file of `--log-file` lacks the actions of one launch.
     LogLacks {
         /// Why a pipe for it could not be created.
@@ -447,6 +455,17 @@ impl fmt::Display for Failed {
                     0 => Ok(()),
                     more => write!(f, "\nnot deleted: {more} more"),
                 }
+            }
+            Failed::MovedBefore { dir_times, hard_links } => {
+                let times = "directories from which files were moved get the time of the move, and not their own";
+                let links = "hard links to moved files may become separate files";
+                let what: Vec<&str> =
+                    dir_times.then_some(times).into_iter().chain(hard_links.then_some(links)).collect();
+                write!(
+                    f,
+                    "rsync copies again what was partly moved before: at the destination, {}",
+                    what.join(", and ")
+                )
             }
             Failed::LogLacks { cause } => {
                 write!(f, "cannot make a pipe for --log-file: {cause}: the log lacks what one rsync does")

@@ -116,6 +116,9 @@ pub struct Message<'a> {
     text: &'a [u8],
 }
 
+/// The connection ended before the first byte came (io.c, `whine_about_eof`).
+const NOTHING_RECEIVED: &[u8] = b"rsync: connection unexpectedly closed (0 bytes received so far)";
+
 const NO_SUCH_FILE: u32 = 2;
 const NOT_PERMITTED: u32 = 1;
 const DENIED: u32 = 13;
@@ -291,7 +294,7 @@ pub fn ends_without_place(line: &[u8]) -> bool {
     let ends = [
         &b"rsync error: error starting client-server protocol (code 5)"[..],
         b"rsync error: error in file IO (code 11)",
-        b"rsync: connection unexpectedly closed (0 bytes received so far)",
+        NOTHING_RECEIVED,
         b"rsync error: error in rsync protocol data stream (code 12)",
         b"rsync error: unexplained error (code 255)",
     ];
@@ -303,6 +306,11 @@ pub fn is_turned_away(line: &[u8]) -> bool {
     const LOCKED: &[u8] = b" error: Another instance of rrsync is already accessing this directory.";
     const HANDSHAKE: [&[u8]; 2] = [b"kex_exchange_identification: ", b"ssh_exchange_identification: "];
     line.ends_with(LOCKED) || HANDSHAKE.iter().any(|begin| line.starts_with(begin))
+}
+
+/// Whether the connection ended before the other side had said anything: then nothing was transferred.
+pub fn is_unanswered(line: &[u8]) -> bool {
+    line.starts_with(NOTHING_RECEIVED)
 }
 
 /// Whether the two sides of an rsync disagreed at the end about what was still to come (3.5.0, main.c, `read_final_goodbye`).

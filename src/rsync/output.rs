@@ -88,6 +88,7 @@ pub struct Transcript {
     skipped: bool,
     lost_parent: bool,
     lost_count: bool,
+    unanswered: bool,
     no_place: bool,
     refused: bool,
     no_files: bool,
@@ -158,6 +159,7 @@ impl Transcript {
         self.refused |= messages::is_refusal(line);
         self.no_place |= messages::is_turned_away(line);
         self.lost_count |= messages::is_lost_count(line);
+        self.unanswered |= messages::is_unanswered(line);
         let Some(message) = messages::read(line).filter(Message::is_error) else { return true };
         self.errors += 1;
         self.passing += u64::from(message.may_pass());
@@ -219,6 +221,11 @@ impl Transcript {
     /// Whether its two sides disagreed at the end about what was still to come.
     pub fn lost_count(&self) -> bool {
         self.lost_count
+    }
+
+    /// Whether the connection ended before the other side had said anything.
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// Whether the sending side could not list something; names that have vanished do not count.

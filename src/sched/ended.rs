@@ -60,19 +60,19 @@ impl Scheduler {
             Outcome::TakeTurns => self.take_turns(work),
             Outcome::PutBack => self.put_back(work),
             Outcome::Abort => self.commands.push(Command::Abort(launch)),
-            Outcome::Elsewhere(code, whose) => self.elsewhere(slot, work, code, whose),
+            Outcome::Elsewhere(code, whose) => self.elsewhere(slot, work, report, (code, whose)),
             Outcome::FallBack => self.fall_back(code, report.said.complaint.as_deref()),
-            Outcome::OnceMore => self.once_more(work),
+            Outcome::OnceMore => self.once_more(work, report),
             Outcome::Fail(code) => self.fail(code),
-            Outcome::Again { code, most } => self.again(work, code, most),
-            Outcome::AgainAfterPause(code) => self.after_pause(work, code),
+            Outcome::Again { code, most } => self.again(work, report, code, most),
+            Outcome::AgainAfterPause(code) => self.after_pause(work, report, code),
             Outcome::AgainWithWholeLists(code) => {
                 self.whole_lists = true;
-                self.again(work, code, BROKEN_RETRIES);
+                self.again(work, report, code, BROKEN_RETRIES);
             }
             Outcome::AgainWithFewer(code) => {
                 self.fewer_at_once();
-                self.again(work, code, u32::MAX);
+                self.again(work, report, code, u32::MAX);
             }
             Outcome::MakeRoom => self.make_room(),
             Outcome::Settle(code) => {
@@ -199,7 +199,7 @@ impl Scheduler {
             Work::Copy(buckets) if code == exit::PARTIAL && denied => {
                 self.done += weight;
                 self.copied = true;
-                self.repeats(&Work::Copy(buckets.clone()));
+                self.repeats(&Work::Copy(buckets.clone()), report);
                 self.repair.extend(buckets);
                 // A repair does not run into the other failures again, so they count now.
                 if report.said.otherwise {
@@ -237,10 +237,10 @@ impl Scheduler {
         self.books.done(buckets.iter().map(|bucket| Task::Copy(bucket.id)));
         let ids = buckets.iter().map(|bucket| bucket.id);
         let (cut, whole): (Vec<u64>, Vec<u64>) = ids.partition(|id| self.books.is_cut(*id));
-        let sender_failed = self.sender_failed;
+        let (sender_failed, moved_before) = (self.sender_failed, self.retry.moved_before);
         for (buckets, code) in [(whole, code), (cut, exit::PARTIAL)] {
             if !buckets.is_empty() {
-                self.commands.push(Command::Done { launch, code, sender_failed, buckets });
+                self.commands.push(Command::Done { launch, code, sender_failed, moved_before, buckets });
             }
         }
     }

@@ -140,6 +140,14 @@ pub(crate) struct Report {
     pub said: Symptoms,
 }
 
+impl Report {
+    /// Whether it certainly ended before anything was transferred.
+    pub fn has_done_nothing(&self) -> bool {
+        let Symptoms { unanswered, no_place, out_of_reach, refused, .. } = self.said;
+        !self.begun || unanswered || no_place || out_of_reach || refused
+    }
+}
+
 /// What the messages of a launch mean, after a look at the files that they name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Symptoms {
@@ -180,6 +188,8 @@ pub(crate) struct Symptoms {
     /// Its two sides disagreed at the end about what was still to come: rsync (3.5.0) loses count of files with several names if one cannot be read, or has
     /// to be copied again.
     pub lost_count: bool,
+    /// Its connection ended before the other side had said anything, so that nothing was transferred.
+    pub unanswered: bool,
 }
 
 /// What the engine has to do. Commands are carried out in this order.
@@ -209,6 +219,8 @@ pub(crate) enum Command {
         launch: LaunchId,
         code: u8,
         sender_failed: bool,
+        /// Something was moved before it was copied again, see [`Scheduler::repeats`](super::Scheduler::repeats).
+        moved_before: bool,
         buckets: Vec<u64>,
     },
     /// The work of a launch will be done again.

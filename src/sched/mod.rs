@@ -198,6 +198,9 @@ impl Scheduler {
         };
         before.codes.iter().for_each(|code| scheduler.soft.add(*code));
         scheduler.is_copied(&before.buckets);
+        if before.moved_before || before.removed && scheduler.policy.dir_times {
+            scheduler.was_moved_before();
+        }
         scheduler
     }
 
@@ -457,12 +460,21 @@ impl Scheduler {
             code.add(exit::INTERRUPTED);
         }
         self.failed.into_iter().for_each(|failed| code.add(failed));
-        code.add(self.soft.get());
+        code.add(self.soft_code());
         code
     }
 
     pub fn soft_code(&self) -> u8 {
-        self.soft.get()
+        let mut code = self.soft;
+        if self.retry.moved_before {
+            code.add(exit::PARTIAL);
+        }
+        code.get()
+    }
+
+    /// Whether the run is as complete as it will ever be, although it has failed: what was moved before it was copied again is not as it was.
+    pub fn has_only_moved_before(&self) -> bool {
+        self.retry.moved_before && self.soft.get() != exit::PARTIAL
     }
 
     pub fn host_figures(&self, now: Instant) -> Vec<HostFigures> {

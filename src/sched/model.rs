@@ -121,6 +121,17 @@ struct World {
     has_moved: bool,
     /// Set when the one rsync for everything has ended: whether it succeeded.
     everything: Option<bool>,
+    /// One rsync for everything may have moved something, and broke off.
+    moved_all: bool,
+    /// Buckets with directories whose launches have begun, as the journal has them.
+    begun: BTreeSet<u64>,
+    /// Single names of split directories were removed, or a launch has begun to.
+    removes_names: bool,
+    /// Something was copied again of which an earlier rsync may have moved a part.
+    spoilt: bool,
+    told_moved: bool,
+    /// The journal says so.
+    spoilt_done: bool,
     /// How many may work after a connection was lost.
     most: usize,
     /// What was done before the run was resumed.
@@ -159,6 +170,7 @@ type Judged<T = ()> = std::result::Result<T, String>;
 fn run(seed: u64, rules: &'static [Rule]) -> Judged<End> {
     let mut world = World::new(seed);
     let cut = world.random.one_in(3).then(|| world.random.below(40));
+    let cut = if world.random.one_in(6) { Some(world.random.below(160)) } else { cut };
     let interrupt = world.random.one_in(12).then(|| world.random.below(60));
     let mut scheduler = world.scheduler(rules);
     let mut kills = cut;

@@ -68,6 +68,10 @@ pub(crate) struct Policy {
     pub removes_singles: bool,
     /// If names are removed from the source, they are removed after everything was copied.
     pub removes: bool,
+    /// The times of directories are copied.
+    pub dir_times: bool,
+    /// Hard links are copied.
+    pub hard_links: bool,
     /// Directories are created with `u+rwx`, and get their own modes at the end.
     pub unlocks: bool,
     /// The directories above a source are part of the transfer.
@@ -102,6 +106,12 @@ impl Policy {
         self.removes && self.deletes.is_some() && !self.pretends
     }
 
+    /// Whether an rsync that moves changes what another one would copy after it: removing a file changes the time of its directory, and leaves the file's
+    /// other names without it.
+    pub fn spoils_what_it_leaves(&self) -> bool {
+        self.removes && (self.dir_times || self.hard_links) && !self.pretends
+    }
+
     /// Whether something unreadable in the source ends deletion.
     pub fn keeps_if_failed(&self) -> bool {
         self.deletes.is_some() && !self.ignore_errors
@@ -127,6 +137,10 @@ pub(crate) struct Before {
     /// The buckets that are copied, if something else is still to be done with them.
     pub buckets: Vec<Bucket>,
     pub sender_failed: bool,
+    /// An rsync has begun to move what is to be copied again, or may have.
+    pub moved_before: bool,
+    /// Single names have been removed from the source, which changes the times of split directories. Each part of a run copies these times.
+    pub removed: bool,
     /// Names of the source are known to be one name at the destination.
     pub names_meet: bool,
 }

@@ -8,6 +8,7 @@ use crate::report::{Failed, Note, Withheld};
 use crate::rsync::exit;
 use crate::rsync::harm::Harm;
 
+use super::input::Report;
 use super::outcome::Whose;
 use super::phase::Phase;
 use super::{Command, Scheduler, Work};
@@ -38,6 +39,8 @@ pub(super) struct Retry {
     pub repeated: HashSet<u64>,
     /// From now on nothing is deleted, see [`Scheduler::repeats`].
     pub spares: bool,
+    /// Something was moved before it was copied again, and the user was told, see [`Scheduler::repeats`].
+    pub moved_before: bool,
 }
 
 impl Retry {
@@ -52,6 +55,7 @@ impl Retry {
             aside: 0,
             repeated: HashSet::new(),
             spares: false,
+            moved_before: false,
         }
     }
 
@@ -104,9 +108,10 @@ impl Scheduler {
     }
 
     /// A launch is repeated whose rsync may have moved something (`--remove-source-files`). That is missing in the source now, so that another rsync would
-    /// delete it at the destination, and it would be lost: from now on nothing is deleted.
-    pub(super) fn repeats(&mut self, work: &Work) {
-        if !work.copies() {
+    /// delete it at the destination, and it would be lost: from now on nothing is deleted. And what the removal has changed in the source is not copied any
+    /// more as it was.
+    pub(super) fn repeats(&mut self, work: &Work, report: &Report) {
+        if !work.copies() || report.has_done_nothing() {
             return;
         }
         self.retry.repeated.extend(work.buckets().iter().map(|bucket| bucket.id));
@@ -114,10 +119,22 @@ impl Scheduler {
             self.soft.add(exit::MAX_DELETE);
             self.tell_failure(Failed::NotDeleted { count: 0, why: Withheld::Moved, first: Vec::new() });
         }
+        // Single names are removed when everything was copied.
+        if work.is_everything() || work.buckets().iter().any(|bucket| !bucket.singles) {
+            self.was_moved_before();
+        }
     }
 
-    pub(super) fn once_more(&mut self, work: Work) {
-        self.repeats(&work);
+    /// Something is copied of which an earlier rsync has moved a part.
+    pub(super) fn was_moved_before(&mut self) {
+        if self.policy.spoils_what_it_leaves() && !std::mem::replace(&mut self.retry.moved_before, true) {
+            let (dir_times, hard_links) = (self.policy.dir_times, self.policy.hard_links);
+            self.tell_failure(Failed::MovedBefore { dir_times, hard_links });
+        }
+    }
+
+    pub(super) fn once_more(&mut self, work: Work, report: &Report) {
+        self.repeats(&work, report);
         self.retry.count(&keys(&work));
         self.commands.push(Command::Retried);
         self.note(Note::RetryFailed);
@@ -125,7 +142,7 @@ impl Scheduler {
     }
 
     /// Puts work back after a failure that may pass, or gives up.
-    pub(super) fn again(&mut self, work: Work, code: u8, most: u32) {
+    pub(super) fn again(&mut self, work: Work, report: &Report, code: u8, most: u32) {
         let most = most.min(self.policy.retries);
         if work.is_everything() || self.does_harm(&work, code) {
             return self.fail(code);
@@ -139,7 +156,7 @@ impl Scheduler {
         if self.stopping() || tried > most || answer {
             return self.fail(code);
         }
-        self.repeats(&work);
+        self.repeats(&work, report);
         let pause = FIRST_PAUSE * (1 << (tried - 1).min(6));
         self.note(Note::Retry { code, pause });
         self.retry.pause_until = Some(self.now + pause);
@@ -161,11 +178,11 @@ impl Scheduler {
     }
 
     /// Puts work back whose launch was ended by a pause. It is not counted as a retry: there cannot be more of them than pauses.
-    pub(super) fn after_pause(&mut self, work: Work, code: u8) {
+    pub(super) fn after_pause(&mut self, work: Work, report: &Report, code: u8) {
         if self.does_harm(&work, code) {
             return self.fail(code);
         }
-        self.repeats(&work);
+        self.repeats(&work, report);
         self.note(Note::EndedByPause { code });
         self.commands.push(Command::Retried);
         self.put_back(work);
@@ -217,7 +234,7 @@ impl Scheduler {
 
     /// Sets a host aside that lost a launch, and puts the work back for another host. If the work fails on two hosts while others succeed, the work is at fault
     /// and the run fails.
-    pub(super) fn elsewhere(&mut self, slot: usize, work: Work, code: u8, whose: Whose) {
+    pub(super) fn elsewhere(&mut self, slot: usize, work: Work, report: &Report, (code, whose): (u8, Whose)) {
         let Some(hosts) = &mut self.slots.hosts else { return };
         let (host, at) = (hosts.host(slot).to_string(), hosts.of_slot(slot));
         let (proven, wins, alone) = (hosts.is_proven(slot), hosts.wins(), hosts.hosts() == 1);
@@ -245,7 +262,7 @@ impl Scheduler {
                 }
             }
         }
-        self.repeats(&work);
+        self.repeats(&work, report);
         self.commands.push(Command::Retried);
         self.put_back(work);
     }

@@ -20,14 +20,14 @@ fn tree(work: &Work) {
     let made = sh(
         work,
         "mkdir src D runs; for d in 1 2 3 4; do mkdir src/$d D/$d; for f in $(seq 30); do
-           echo new >src/$d/$f; touch -d 2020-01-01 src/$d/$f; done; done",
+           echo new >src/$d/$f; touch -d 2020-01-01 src/$d/$f; done; touch -d 2020-02-02 src/$d; done; touch -d 2020-02-02 src",
     );
     run(made).expect_code(0);
 }
 
 fn copy(work: &Work, options: &str, more: &[&str]) -> Run {
     let mut command = multi_sync(work);
-    command.args(["-p", "2", "-f", "20", "-b", "runs", "--first-pass=off"]).args(more);
+    command.args(["-p", "2", "-f", "40", "-b", "runs", "--first-pass=off"]).args(more);
     command.args(["-r", options, "src/", "D"]);
     fake_rsync(&mut command, work, &ONCE.replace("WORK", work.path().to_str().unwrap()));
     run(command)
@@ -40,6 +40,14 @@ fn resume(work: &Work) -> Run {
     run(resumed)
 }
 
+/// What multi-sync says if directories may have got the time of a move.
+const TIMES: &str = "get the time of the move";
+
+/// The directories at DEST that do not have the time that they had in the source before the move.
+fn other_times(work: &Work) -> String {
+    run(sh(work, "find D -type d ! -name extra -newermt 2020-02-03")).stdout_text()
+}
+
 /// How many files with this content are below a folder.
 fn holding(work: &Work, content: &str, folder: &str) -> usize {
     let found = run(sh(work, &format!("grep -rlx {content} {folder} | wc -l")));
@@ -49,10 +57,13 @@ fn holding(work: &Work, content: &str, folder: &str) -> usize {
 #[test]
 fn what_was_moved_is_not_deleted() {
     for (options, code) in [
-        ("-a --delete --remove-source-files", 25),
-        ("-rlt --delete-excluded --remove-source-files", 25),
-        ("-a --remove-source-files", 0),
+        ("-a --delete --remove-source-files", 23),
+        ("-rlt --delete-excluded --remove-source-files", 23),
+        ("-aO --delete --remove-source-files", 25),
+        ("-a --remove-source-files", 23),
+        ("-aO --remove-source-files", 0),
         ("-rl --remove-source-files", 0),
+        ("-rlH --remove-source-files", 23),
     ] {
         for resumes in [false, true] {
             let work = Work::new();
@@ -65,10 +76,15 @@ fn what_was_moved_is_not_deleted() {
                 ran = resume(&work);
             }
             let ran = ran.expect_code(code);
-            assert_eq!(
-                ran.stderr_text().contains("nothing more is deleted"),
-                code == 25,
-                "{options}: {}",
+            let says = |what: &str| ran.stderr_text().contains(what);
+            assert_eq!(says("nothing more is deleted"), options.contains("--delete"), "{options}: {}", ran.report());
+            let times = ["-a ", "-rlt "].iter().any(|begin| options.starts_with(begin));
+            assert_eq!(says(TIMES), times, "{options}: {}", ran.report());
+            assert_eq!(says("hard links to moved files"), options.contains('H'), "{options}: {}", ran.report());
+            // A second attempt would not find the times either.
+            assert!(
+                !says("to try again") && fs::read_dir(work.join("runs")).unwrap().next().is_none(),
+                "{}",
                 ran.report()
             );
             assert!(!ran.stderr_text().contains("No such file"), "{options}: {}", ran.report());
@@ -112,11 +128,62 @@ fn one_rsync_that_moves_deletes_nothing_when_it_is_resumed() {
     let script = "if mkdir WORK/once 2>/dev/null; then REAL \"$@\"; kill -9 $$; fi; exec REAL \"$@\"";
     fake_rsync(&mut command, &work, &script.replace("WORK", work.path().to_str().unwrap()));
     run(command).expect_code(16);
-    let ran = resume(&work).expect_code(25);
+    let ran = resume(&work).expect_code(23);
+    assert!(ran.stderr_text().contains("nothing more is deleted"), "{}", ran.report());
+    assert!(ran.stderr_text().contains(TIMES), "{}", ran.report());
     assert_eq!(holding(&work, "new", "D"), FILES, "{}", ran.report());
 }
 
-/// Whenever a move is killed, every file is at the source or at DEST; and when a resumed run has ended, all are at DEST.
+/// Single names of split directories are removed from the source at the end, and that changes the times of these directories.
+#[test]
+fn times_that_a_removal_has_changed_are_told() {
+    for (kills, code) in [("*' --no-H '*", 23), ("*' --no-implied-dirs '*", 0)] {
+        let work = Work::new();
+        tree(&work);
+        let mut command = multi_sync(&work);
+        command.args(["-p", "2", "-f", "20", "-b", "runs", "--first-pass=off", "--retries", "0"]);
+        command.args(["-r", "-a --remove-source-files", "src/", "D"]);
+        fake_rsync(
+            &mut command,
+            &work,
+            &ONCE.replace("WORK", work.path().to_str().unwrap()).replace("*' --no-implied-dirs '*", kills),
+        );
+        run(command).expect_code(16);
+        assert_eq!(holding(&work, "new", "src") < FILES, code != 0);
+        let ran = resume(&work).expect_code(code);
+        assert_eq!(ran.stderr_text().contains(TIMES), code != 0, "{}", ran.report());
+        assert_eq!(other_times(&work).is_empty(), code == 0, "{}", ran.report());
+        assert_eq!((holding(&work, "new", "D"), holding(&work, "new", "src")), (FILES, 0), "{}", ran.report());
+    }
+}
+
+/// If the connection ends before the other side has said anything, nothing was moved.
+#[test]
+fn a_connection_that_was_never_there_has_moved_nothing() {
+    for (breaks, code) in [("exit 255", 0), ("\"$@\"; exit 255", 23)] {
+        let work = Work::new();
+        tree(&work);
+        let real = run(sh(&work, "command -v rsync")).stdout_text();
+        let script = format!(
+            "#!/bin/sh\nshift\ncase \" $* \" in *--remove-source-files*)\n\
+             if ls {0}/D/*/* >/dev/null 2>&1 && mkdir {0}/once 2>/dev/null; then {breaks}; fi ;; esac\nexec \"$@\"\n",
+            work.path().display()
+        );
+        let shell = work.file("shell", script);
+        run(sh(&work, "chmod 755 shell")).expect_code(0);
+        let options = format!("-a --remove-source-files -e {} --rsync-path={}", shell.display(), real.trim());
+        let mut command = multi_sync(&work);
+        command.args(["-p", "2", "-f", "40", "-b", "runs", "-r", &options, "src/"]);
+        command.arg(format!("there:{}/D/", work.path().display()));
+        let ran = run(command).expect_code(code);
+        assert!(work.join("once").exists() && ran.stderr_text().contains("trying again"), "{}", ran.report());
+        assert_eq!(ran.stderr_text().contains(TIMES), code != 0, "{}", ran.report());
+        assert_eq!((holding(&work, "new", "D"), holding(&work, "new", "src")), (FILES, 0), "{}", ran.report());
+    }
+}
+
+/// Whenever a move is killed, every file is at the source or at DEST; and when a resumed run has ended, all are at DEST. If a directory has another time there
+/// than it had, the exit code says so.
 #[test]
 fn a_move_that_is_killed_at_any_moment_loses_nothing() {
     const KILLS: u32 = 4;
@@ -135,7 +202,18 @@ fn a_move_that_is_killed_at_any_moment_loses_nothing() {
             let mut command = multi_sync(&work);
             match begun {
                 Some(dir) => command.arg("--resume").arg(dir.path()),
-                None => command.args(["-p", "3", "-f", "40", "-b", "runs", "-r", &options, "src/", "D"]),
+                None => command.args([
+                    "-p",
+                    "3",
+                    "-f",
+                    if seed % 2 == 0 { "20" } else { "40" },
+                    "-b",
+                    "runs",
+                    "-r",
+                    &options,
+                    "src/",
+                    "D",
+                ]),
             };
             let running = start(command);
             std::thread::sleep(Duration::from_millis(20 + (seed * 131 + u64::from(kill) * 217) % 400));
@@ -145,7 +223,11 @@ fn a_move_that_is_killed_at_any_moment_loses_nothing() {
             let ran = running.finish(Duration::from_secs(60));
             assert_eq!(run(sh(&work, everything)).stdout_text(), "", "{options} {kill}: {}", ran.report());
             if let Some(code) = ran.status.code() {
-                assert!([0, 25].contains(&code), "{options}: {}", ran.report());
+                assert!([0, 23, 25].contains(&code), "{options}: {}", ran.report());
+                let times = options.starts_with("-a") || options.starts_with("-rlt");
+                assert_eq!(code == 23, ran.stderr_text().contains(TIMES), "{options}: {}", ran.report());
+                assert!(code == 23 || !times || other_times(&work).is_empty(), "{options}: {}", ran.report());
+                assert!(code != 23 || times, "{options}: {}", ran.report());
                 break;
             }
             run(sh(&work, "rmdir runs/* 2>/dev/null; true")).expect_code(0);

@@ -43,11 +43,11 @@ pub enum Record {
         /// The number of bytes found.
         bytes: u64,
     },
-    /// A launch with these buckets is about to start.
+    /// A launch with these buckets is about to start, or to get its names if it was started ahead.
     Started {
         /// The number of the launch.
         launch: u64,
-        /// The buckets.
+        /// The buckets that it copies; empty if it removes names from the source that were copied.
         buckets: Vec<u64>,
     },
     /// Names that a launch did not copy; precedes the end of the launch.
@@ -69,6 +69,9 @@ pub enum Record {
         code: u8,
         /// Something in the source could not be read, so that nothing more is deleted.
         sender_failed: bool,
+        /// Something was moved before it was copied again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        moved_before: bool,
         /// The buckets.
         buckets: Vec<u64>,
     },

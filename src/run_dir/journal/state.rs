@@ -22,6 +22,12 @@ pub struct State {
     pub done: BTreeMap<u64, u8>,
     /// The buckets whose launch has started and not ended.
     pub started: HashSet<u64>,
+    /// The buckets with directories whose launch has ever started.
+    begun_to_copy: HashSet<u64>,
+    /// Something was moved before it was copied again, or is copied again by the part of the run that begins.
+    moved_before: bool,
+    /// Single names have been removed from the source, or a launch has begun to.
+    pub removed: bool,
     /// What the scan could not read: the message, whether the entry vanished, and whether it is nevertheless in a bucket.
     pub unread: Vec<(String, bool, bool)>,
     /// The names that were not copied.
@@ -51,7 +57,7 @@ impl State {
                 self.run = run;
                 self.begun += 1;
                 self.finished = None;
-                self.one_rsync = None;
+                self.moved_before |= self.one_rsync.take().is_some();
                 self.started.clear();
                 // An incomplete scan is repeated, and packs everything that is not done into other buckets.
                 if self.scanned.is_none() {
@@ -74,11 +80,15 @@ impl State {
             Record::Scanned { entries, bytes } => self.scanned = Some(Weight { entries, bytes }),
             Record::Started { launch, buckets } => {
                 self.launches = self.launches.max(launch.saturating_add(1));
+                self.removed |= buckets.is_empty();
+                let has_dirs = |id: &&u64| self.buckets.get(id).is_none_or(|bucket| !bucket.singles);
+                self.begun_to_copy.extend(buckets.iter().filter(has_dirs));
                 self.started.extend(buckets);
             }
             Record::Failed { .. } => {}
-            Record::Done { code, sender_failed, buckets, .. } => {
+            Record::Done { code, sender_failed, moved_before, buckets, .. } => {
                 self.sender_failed |= sender_failed;
+                self.moved_before |= moved_before;
                 for id in buckets {
                     self.started.remove(&id);
                     self.done.insert(id, code);
@@ -126,6 +136,11 @@ impl State {
         // These count directories of the earlier scan. The next one may find fewer.
         self.buckets.values_mut().for_each(|bucket| bucket.spine_before = u32::MAX);
         self.failures.without_buckets(|id| self.done.contains_key(&id));
+    }
+
+    /// Whether a run that moves has moved, before it goes on now, from what it copies again.
+    pub fn moved_before(&self) -> bool {
+        self.moved_before || self.begun_to_copy.iter().any(|id| !self.done.contains_key(id))
     }
 
     /// The weight of what is done.

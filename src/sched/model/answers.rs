@@ -120,6 +120,7 @@ impl World {
             _ => (ended(exit::OK), Truth::Done(exit::OK)),
         };
         let truth = if ending == ended(exit::OK) || truth != Truth::Done(exit::OK) { truth } else { Truth::Lost };
+        said.unanswered = truth == Truth::Lost && matches!(kind, 0 | 1) && self.random.one_in(3);
         said.changes = self.random.one_in(2);
         let in_order = ending == ended(exit::OK);
         self.touched |= !matches!(work, Work::Remove(_)) && (!in_order || said.changes);

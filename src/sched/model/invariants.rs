@@ -32,11 +32,13 @@ impl World {
                 let Some(alive) = self.alive.get_mut(&launch) else { return Ok(()) };
                 let work = alive.start.work.clone();
                 self.may_begin(&work)?;
+                self.begins(&work);
             }
             Command::Dismiss(launch) => {
                 self.alive.get_mut(&launch).into_iter().for_each(|alive| alive.dismissed = true);
             }
-            Command::Done { launch, code, buckets, .. } => {
+            Command::Done { launch, code, moved_before, buckets, .. } => {
+                self.spoilt_done |= moved_before;
                 let Some((truth, _, list_failed)) = self.truths.get(&launch) else {
                     return Err(format!("{launch} is called done, and has not ended"));
                 };
@@ -51,6 +53,17 @@ impl World {
                     must!(*fate == Fate::Waits, "bucket {id} is done, and was {fate:?}");
                     *fate = Fate::Done;
                 }
+            }
+            Command::Failed(Failed::MovedBefore { dir_times, hard_links }) => {
+                let Policy { removes, pretends, .. } = self.policy;
+                must!(removes && !pretends, "it tells of moves that nobody made");
+                let same = dir_times == self.policy.dir_times && hard_links == self.policy.hard_links;
+                must!(same && (dir_times || hard_links), "it tells of what is not copied");
+                let by_copying = self.moved_all || self.moved.iter().any(|id| !self.buckets[id].0.singles);
+                let before = self.before.moved_before || self.before.removed && dir_times;
+                must!(by_copying || before, "it tells of moves, and nothing was moved before");
+                must!(!std::mem::replace(&mut self.told_moved, true), "it tells of moves twice");
+                self.told = true;
             }
             Command::TellMissing | Command::TellMeeting(_) | Command::Failed(_) => {
                 self.told = true;
@@ -114,6 +127,7 @@ impl World {
         let (launch, ahead) = (start.launch, start.ahead);
         if !ahead {
             self.may_begin(&start.work)?;
+            self.begins(&start.work);
         }
         let running = |id: u64| {
             let has = |alive: &Alive| {
@@ -151,6 +165,25 @@ impl World {
             self.most
         );
         Ok(())
+    }
+
+    /// Notes what a launch that begins to work may spoil, because another one has moved a part of it before.
+    fn begins(&mut self, work: &Work) {
+        let Policy { dir_times, hard_links, removes, pretends, .. } = self.policy;
+        let whole: Vec<u64> = work.buckets().iter().filter(|bucket| !bucket.singles).map(|bucket| bucket.id).collect();
+        let again = match work {
+            Work::Copy(_) | Work::Repair(_) => {
+                whole.iter().any(|id| self.moved.contains(id)) && (dir_times || hard_links)
+            }
+            Work::Everything => self.moved_all && (dir_times || hard_links),
+            Work::Create(_) | Work::Delete(_) | Work::Attributes(_) => self.removes_names && dir_times,
+            Work::Clean(_) | Work::Remove(_) => false,
+        };
+        self.spoilt |= again && removes && !pretends;
+        if work.copies() {
+            self.begun.extend(whole);
+        }
+        self.removes_names |= matches!(work, Work::Remove(_)) && self.dirs > 0;
     }
 
     /// The settings in force are those that were made last, and a run that is ending is not paused.
@@ -242,7 +275,8 @@ impl World {
         }
         must!(!self.stopped, "it is complete, and was stopped");
         if let Some(well) = self.everything {
-            must!(well == (code == exit::OK), "one rsync: {code}");
+            must!((well && !self.told_moved) == (code == exit::OK), "one rsync: {code}");
+            must!(!self.spoilt || self.told_moved, "it has spoilt what was moved before, and says nothing");
             return Ok(End::OneRsync);
         }
         must!(self.scanned, "it is complete before all is found");
@@ -250,6 +284,7 @@ impl World {
             must!(*fate != Fate::Waits, "bucket {id} was forgotten");
         }
         must!(self.told == (code != exit::OK), "code {code}, and told: {}", self.told);
+        must!(!self.spoilt || self.told_moved, "it has spoilt what was moved before, and says nothing");
         let deletes = self.policy.deletes.is_some() && (!self.sender_failed || self.policy.ignore_errors);
         if deletes && code == exit::OK && !self.policy.gitignore {
             let any = self.created > 0 || self.policy.deletes_late() && !self.buckets.is_empty();

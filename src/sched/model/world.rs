@@ -54,6 +54,8 @@ impl World {
             watches_names: flag(4),
             removes_singles: flag(6),
             removes: false,
+            dir_times: !flag(3),
+            hard_links: flag(4),
             unlocks: flag(3),
             implied_dirs: flag(6),
             watches_dest,
@@ -92,6 +94,12 @@ impl World {
             moved: BTreeSet::new(),
             lost: BTreeSet::new(),
             has_moved: false,
+            moved_all: false,
+            begun: BTreeSet::new(),
+            removes_names: false,
+            spoilt: false,
+            told_moved: false,
+            spoilt_done: false,
             everything: None,
             most: usize::MAX,
             before: Before::default(),
@@ -311,11 +319,13 @@ impl World {
         let said = &report.said;
         let turned_away = said.no_place || said.out_of_reach || said.no_files || said.refused;
         if works && work.copies() && report.begun && !turned_away {
-            self.has_moved = true;
+            self.has_moved |= !said.unanswered;
             let buckets = work.buckets().iter().map(|bucket| bucket.id);
             self.lost.extend(buckets.filter(|_| truth == Truth::Lost));
             let is_repaired = said.denied && !self.policy.as_root && truth == Truth::Done(exit::PARTIAL);
             let lost = truth == Truth::Lost || is_repaired && matches!(work, Work::Copy(_));
+            let lost = lost && !said.unanswered;
+            self.moved_all |= lost && work.is_everything();
             self.moved.extend(work.buckets().iter().filter(|_| lost).map(|bucket| bucket.id));
         }
         self.truths.insert(launch, (truth, work, report.said.list_failed));
@@ -330,6 +340,11 @@ impl World {
         self.buckets.values_mut().filter(|(_, fate)| *fate == Fate::Skipped).for_each(|(_, fate)| *fate = Fate::Waits);
         let launches = self.alive.keys().chain(self.truths.keys()).max().map_or(0, |last| last + 1);
         let told = self.told;
+        let working = self.alive.values().filter(|alive| alive.works && alive.start.work.copies());
+        self.moved.extend(working.flat_map(|alive| alive.start.work.buckets()).map(|bucket| bucket.id));
+        // What was told of in this part is told of again by the next one.
+        let is_open = |id: &u64| self.buckets[id].1 != Fate::Done;
+        let moved_before = self.spoilt_done || self.begun.iter().any(is_open);
         self.before = Before {
             launches,
             done: done.iter().map(|bucket| bucket.weight).sum(),
@@ -337,12 +352,15 @@ impl World {
             codes: if told { vec![exit::PARTIAL] } else { Vec::new() },
             buckets: done,
             sender_failed: self.sender_failed,
+            moved_before,
+            removed: self.removes_names,
             names_meet: false,
         };
         if self.policy.loses_what_it_moved() {
             // A run that is resumed does not delete then.
             self.policy.deletes = None;
         }
+        self.told_moved = false;
         // The user has made up for it.
         self.lost.clear();
         self.alive.clear();
