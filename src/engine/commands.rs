@@ -52,10 +52,10 @@ impl Driver<'_, '_> {
                     self.statistics.count(end);
                 }
             }
-            Command::Done { launch, code, sender_failed, moved_before, buckets } => {
+            Command::Done { launch, code, sender_failed, again, buckets } => {
                 self.note_dest(launch)?;
                 self.statistics.bucket_done(buckets.len(), code);
-                self.record(&Record::Done { launch, code, sender_failed, moved_before, buckets })?;
+                self.record(&Record::Done { launch, code, sender_failed, again, buckets })?;
             }
             Command::Retried => self.statistics.retried(),
             Command::Decided { launch, result } => self.tell_decided(launch, result),

@@ -62,7 +62,7 @@ impl World {
             launch: ids[0],
             code,
             sender_failed: false,
-            moved_before: false,
+            again: false,
             buckets: ids.to_vec(),
         };
         let started = |ids: &[u64]| Record::Started { launch: ids[0], buckets: ids.to_vec() };

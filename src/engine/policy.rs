@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::cost::CostModel;
 use crate::plan::{Plan, Strategy};
 use crate::rsync::command::Removal;
+use crate::rsync::options::Opt;
 use crate::run_dir::journal::State;
 use crate::sched::{Before, Policy};
 
@@ -57,6 +58,7 @@ pub(super) fn of(config: &Config, plan: &Plan, guess: CostModel, short_scan: Dur
         removes_singles: recipe.removal == Removal::SinglesLast,
         removes: recipe.removal != Removal::None,
         dir_times: meaning.times && !meaning.omit_dir_times,
+        access_times: config.options.has(Opt::Atimes) && !config.options.has(Opt::OpenNoatime),
         hard_links: meaning.hard_links,
         unlocks: recipe.unlock,
         implied_dirs: plan.trees.iter().any(|tree| !tree.above.is_empty()),
@@ -81,7 +83,8 @@ pub(super) fn before(state: &State) -> Before {
         codes: state.done.values().copied().collect(),
         buckets,
         sender_failed: state.sender_failed,
-        moved_before: state.moved_before(),
+        again: state.copies_again(),
+        dirs_again: state.copies_dirs_again(),
         removed: state.removed && !(state.scanned.is_some() && state.spine.is_empty()),
         names_meet: state.unread.iter().any(is_told),
     }

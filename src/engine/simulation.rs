@@ -185,6 +185,7 @@ fn policy(processes: NonZero<usize>, site: &Site) -> Policy {
         removes_singles: false,
         removes: false,
         dir_times: true,
+        access_times: false,
         hard_links: false,
         unlocks: false,
         implied_dirs: false,
@@ -391,8 +392,8 @@ impl<B: Iterator<Item = Weight>> World<'_, B> {
                 }
                 self.at(self.now + takes, Happens::Ended(launch));
             }
-            Command::Done { launch, code, sender_failed, moved_before, buckets } => {
-                self.ledger.write(&Record::Done { launch, code, sender_failed, moved_before, buckets })?;
+            Command::Done { launch, code, sender_failed, again, buckets } => {
+                self.ledger.write(&Record::Done { launch, code, sender_failed, again, buckets })?;
                 self.figures.copied = self.now;
             }
             Command::Probe(host) => self.at(self.now + self.site.launch, Happens::Answers(host)),

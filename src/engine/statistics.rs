@@ -416,7 +416,7 @@ impl Statistics {
             interrupted: scheduler.is_interrupted(),
             stopped: scheduler.is_wound_down(),
             out_of_time: scheduler.is_out_of_time(),
-            only_moved_before: scheduler.has_only_moved_before(),
+            only_spoilt: scheduler.has_only_spoilt(),
             begun: scheduler.has_begun(),
             buckets_left: if scheduler.stopping() { scheduler.buckets_left() } else { 0 },
             found,

@@ -386,6 +386,7 @@ fn failed(failed: &report::Failed) -> Failed {
         Told::NothingDeleted { .. } => ("nothing_deleted", None),
         Told::NothingMoreDeleted => ("nothing_more_deleted", None),
         Told::MovedBefore { .. } => ("moved_before", None),
+        Told::ReadBefore => ("read_before", None),
         Told::LogLacks { .. } => ("log_lacks", None),
         Told::Other(_) => ("other", None),
     };

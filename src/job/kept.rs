@@ -306,8 +306,8 @@ fn has_failed(run: &Summary) -> bool {
 
 /// Whether nothing is left to do.
 fn has_done_all(run: &Summary) -> bool {
-    let only_moved_before = run.only_moved_before && has_failed(run);
-    only_moved_before || [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get())
+    let only_spoilt = run.only_spoilt && has_failed(run);
+    only_spoilt || [exit::OK, exit::VANISHED, exit::MAX_DELETE].contains(&run.code.get())
 }
 
 fn differs(run: &Summary) -> bool {

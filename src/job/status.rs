@@ -303,8 +303,7 @@ mod tests {
         noter.close();
         let lines = tempfile::tempdir().unwrap();
         let (mut journal, _) = Written::open(lines.path(), "").unwrap();
-        let done =
-            |id| Record::Done { launch: id, code: 0, sender_failed: false, moved_before: false, buckets: vec![id] };
+        let done = |id| Record::Done { launch: id, code: 0, sender_failed: false, again: false, buckets: vec![id] };
         for id in 0..100 {
             journal.append(&done(id)).unwrap();
         }

@@ -67,7 +67,8 @@ pub(super) fn is_repeatable(options: &Options, meaning: &Meaning) -> bool {
         Opt::LogFile,
         Opt::RemoveSourceFiles,
     ];
-    let typed = options.mentions(&TWICE) || options.shows().names > 0;
+    let reads = options.has(Opt::Atimes) && !options.has(Opt::OpenNoatime);
+    let typed = options.mentions(&TWICE) || options.shows().names > 0 || reads;
     // Without times, rsync would copy everything again.
     meaning.times && !meaning.dry_run && !typed
 }

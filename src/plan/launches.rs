@@ -91,7 +91,8 @@ pub(super) fn recipe(options: &Options, meaning: &Meaning, filters: &Filters, co
     // The user's rules could match the name "." (`--exclude='*'`).
     let include: Vec<OsString> = meaning.has_filter_rules.then(|| "--include=/.".into()).into_iter().collect();
     let quiet = Options::parse(&keeping)?
-        .without(|setting| matches!(setting.spec.id, Opt::LogFile | Opt::LogFileFormat))
+        // Directories have no access times, and a file that was read before it is removed from the source has lost its own.
+        .without(|setting| matches!(setting.spec.id, Opt::LogFile | Opt::LogFileFormat | Opt::Atimes))
         .argv();
     let mut rules = filters.options.clone();
     if rules.is_empty() && meaning.partial_dir.is_some() {

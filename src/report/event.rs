@@ -170,6 +170,8 @@ pub enum Failed {
         /// Hard links to moved files may become separate files.
         hard_links: bool,
     },
+    /// Something was copied that an earlier rsync had begun to copy. Files that it had read get the access time of that (`--atimes`).
+    ReadBefore,
     /// The file of `--log-file` lacks the actions of one launch.
     LogLacks {
         /// Why a pipe for it could not be created.
@@ -467,6 +469,9 @@ impl fmt::Display for Failed {
                     what.join(", and ")
                 )
             }
+            Failed::ReadBefore => f.write_str(
+                "rsync copies again what was partly read before: at the destination, files that were read get the access time of that, and not their own",
+            ),
             Failed::LogLacks { cause } => {
                 write!(f, "cannot make a pipe for --log-file: {cause}: the log lacks what one rsync does")
             }

@@ -114,8 +114,8 @@ pub struct Summary {
     pub buckets_left: u64,
     /// Whether there is work that was neither done nor reported as left out: a bug in multi-sync.
     pub unaccounted: bool,
-    /// Whether nothing is left to do although the code is 23: what was moved before it was copied again ([`Failed::MovedBefore`]) cannot be repaired.
-    pub only_moved_before: bool,
+    /// Whether nothing is left to do although the code is 23: what was copied again ([`Failed::MovedBefore`], [`Failed::ReadBefore`]) cannot be repaired.
+    pub only_spoilt: bool,
     /// Whether something was written at the destination, as far as known.
     pub begun: bool,
     /// Whether the progress of the run could not be recorded, so that it cannot be resumed.

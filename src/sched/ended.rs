@@ -92,7 +92,8 @@ impl Scheduler {
         let policy = &self.policy;
         let parallel = policy.one_rsync.is_none() && self.one_rsync.is_none();
         // One rsync must be able to finish what several have begun.
-        let has_moved = policy.removes && (self.slots.any_copies() || !self.retry.repeated.is_empty());
+        let may_have_begun = self.slots.any_copies() || !self.retry.repeated.is_empty() || self.aside.is_some();
+        let has_moved = (policy.removes || policy.access_times) && may_have_begun;
         let may_end = !self.copied && !has_moved || policy.repeatable && policy.harm.is_none();
         let repeats = policy.repeatable && policy.harm.is_none();
         Case {
@@ -237,10 +238,10 @@ impl Scheduler {
         self.books.done(buckets.iter().map(|bucket| Task::Copy(bucket.id)));
         let ids = buckets.iter().map(|bucket| bucket.id);
         let (cut, whole): (Vec<u64>, Vec<u64>) = ids.partition(|id| self.books.is_cut(*id));
-        let (sender_failed, moved_before) = (self.sender_failed, self.retry.moved_before);
+        let (sender_failed, again) = (self.sender_failed, self.is_spoilt());
         for (buckets, code) in [(whole, code), (cut, exit::PARTIAL)] {
             if !buckets.is_empty() {
-                self.commands.push(Command::Done { launch, code, sender_failed, moved_before, buckets });
+                self.commands.push(Command::Done { launch, code, sender_failed, again, buckets });
             }
         }
     }

@@ -219,8 +219,8 @@ pub(crate) enum Command {
         launch: LaunchId,
         code: u8,
         sender_failed: bool,
-        /// Something was moved before it was copied again, see [`Scheduler::repeats`](super::Scheduler::repeats).
-        moved_before: bool,
+        /// Something was copied again, and is not as it was, see [`Scheduler::copies_again`](super::Scheduler::copies_again).
+        again: bool,
         buckets: Vec<u64>,
     },
     /// The work of a launch will be done again.

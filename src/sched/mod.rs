@@ -198,8 +198,9 @@ impl Scheduler {
         };
         before.codes.iter().for_each(|code| scheduler.soft.add(*code));
         scheduler.is_copied(&before.buckets);
-        if before.moved_before || before.removed && scheduler.policy.dir_times {
-            scheduler.was_moved_before();
+        let dirs_again = before.dirs_again || before.removed && scheduler.policy.dir_times;
+        if before.again || dirs_again {
+            scheduler.copies_again(before.again, dirs_again);
         }
         scheduler
     }
@@ -466,15 +467,20 @@ impl Scheduler {
 
     pub fn soft_code(&self) -> u8 {
         let mut code = self.soft;
-        if self.retry.moved_before {
+        if self.is_spoilt() {
             code.add(exit::PARTIAL);
         }
         code.get()
     }
 
-    /// Whether the run is as complete as it will ever be, although it has failed: what was moved before it was copied again is not as it was.
-    pub fn has_only_moved_before(&self) -> bool {
-        self.retry.moved_before && self.soft.get() != exit::PARTIAL
+    /// Whether something was copied again, and is not as it was.
+    fn is_spoilt(&self) -> bool {
+        self.retry.moved_before || self.retry.read_before
+    }
+
+    /// Whether the run is as complete as it will ever be, although it has failed: what was copied again is not as it was.
+    pub fn has_only_spoilt(&self) -> bool {
+        self.is_spoilt() && self.soft.get() != exit::PARTIAL
     }
 
     pub fn host_figures(&self, now: Instant) -> Vec<HostFigures> {

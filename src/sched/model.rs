@@ -123,13 +123,16 @@ struct World {
     everything: Option<bool>,
     /// One rsync for everything may have moved something, and broke off.
     moved_all: bool,
-    /// Buckets with directories whose launches have begun, as the journal has them.
+    /// Buckets whose launches have begun, as the journal has them.
     begun: BTreeSet<u64>,
     /// Single names of split directories were removed, or a launch has begun to.
     removes_names: bool,
     /// Something was copied again of which an earlier rsync may have moved a part.
     spoilt: bool,
     told_moved: bool,
+    /// The same of what an earlier rsync may have read, if access times are copied.
+    spoilt_read: bool,
+    told_read: bool,
     /// The journal says so.
     spoilt_done: bool,
     /// How many may work after a connection was lost.

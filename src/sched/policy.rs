@@ -70,6 +70,8 @@ pub(crate) struct Policy {
     pub removes: bool,
     /// The times of directories are copied.
     pub dir_times: bool,
+    /// Access times are copied, and reading a file changes them.
+    pub access_times: bool,
     /// Hard links are copied.
     pub hard_links: bool,
     /// Directories are created with `u+rwx`, and get their own modes at the end.
@@ -112,6 +114,11 @@ impl Policy {
         self.removes && (self.dir_times || self.hard_links) && !self.pretends
     }
 
+    /// Whether an rsync changes the access times that another one would copy after it.
+    pub fn spoils_what_it_reads(&self) -> bool {
+        self.access_times && !self.pretends
+    }
+
     /// Whether something unreadable in the source ends deletion.
     pub fn keeps_if_failed(&self) -> bool {
         self.deletes.is_some() && !self.ignore_errors
@@ -137,8 +144,10 @@ pub(crate) struct Before {
     /// The buckets that are copied, if something else is still to be done with them.
     pub buckets: Vec<Bucket>,
     pub sender_failed: bool,
-    /// An rsync has begun to move what is to be copied again, or may have.
-    pub moved_before: bool,
+    /// An rsync has begun to copy what is to be copied again, or may have.
+    pub again: bool,
+    /// As `again`, and directories may be among it.
+    pub dirs_again: bool,
     /// Single names have been removed from the source, which changes the times of split directories. Each part of a run copies these times.
     pub removed: bool,
     /// Names of the source are known to be one name at the destination.

@@ -39,8 +39,9 @@ pub(super) struct Retry {
     pub repeated: HashSet<u64>,
     /// From now on nothing is deleted, see [`Scheduler::repeats`].
     pub spares: bool,
-    /// Something was moved before it was copied again, and the user was told, see [`Scheduler::repeats`].
+    /// Something was moved, or was read, before it was copied again, and the user was told, see [`Scheduler::copies_again`].
     pub moved_before: bool,
+    pub read_before: bool,
 }
 
 impl Retry {
@@ -56,6 +57,7 @@ impl Retry {
             repeated: HashSet::new(),
             spares: false,
             moved_before: false,
+            read_before: false,
         }
     }
 
@@ -108,8 +110,8 @@ impl Scheduler {
     }
 
     /// A launch is repeated whose rsync may have moved something (`--remove-source-files`). That is missing in the source now, so that another rsync would
-    /// delete it at the destination, and it would be lost: from now on nothing is deleted. And what the removal has changed in the source is not copied any
-    /// more as it was.
+    /// delete it at the destination, and it would be lost: from now on nothing is deleted. And what the rsync has changed in the source is not copied any more
+    /// as it was.
     pub(super) fn repeats(&mut self, work: &Work, report: &Report) {
         if !work.copies() || report.has_done_nothing() {
             return;
@@ -120,16 +122,20 @@ impl Scheduler {
             self.tell_failure(Failed::NotDeleted { count: 0, why: Withheld::Moved, first: Vec::new() });
         }
         // Single names are removed when everything was copied.
-        if work.is_everything() || work.buckets().iter().any(|bucket| !bucket.singles) {
-            self.was_moved_before();
-        }
+        self.copies_again(true, work.is_everything() || work.buckets().iter().any(|bucket| !bucket.singles));
     }
 
-    /// Something is copied of which an earlier rsync has moved a part.
-    pub(super) fn was_moved_before(&mut self) {
-        if self.policy.spoils_what_it_leaves() && !std::mem::replace(&mut self.retry.moved_before, true) {
-            let (dir_times, hard_links) = (self.policy.dir_times, self.policy.hard_links);
+    /// Files, directories or both are copied that an earlier rsync has begun to copy.
+    pub(super) fn copies_again(&mut self, has_files: bool, has_dirs: bool) {
+        let (policy, retry) = (&self.policy, &mut self.retry);
+        let moved = has_dirs && policy.spoils_what_it_leaves() && !std::mem::replace(&mut retry.moved_before, true);
+        let read = has_files && policy.spoils_what_it_reads() && !std::mem::replace(&mut retry.read_before, true);
+        if moved {
+            let (dir_times, hard_links) = (policy.dir_times, policy.hard_links);
             self.tell_failure(Failed::MovedBefore { dir_times, hard_links });
+        }
+        if read {
+            self.tell_failure(Failed::ReadBefore);
         }
     }
 

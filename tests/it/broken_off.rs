@@ -157,6 +157,38 @@ fn times_that_a_removal_has_changed_are_told() {
     }
 }
 
+/// An rsync that reads a file changes its access time, and the next one with `--atimes` would copy that.
+#[test]
+fn access_times_that_an_rsync_has_changed_are_told() {
+    for (options, code) in [("-aU", 23), ("-aU --open-noatime", 0), ("-a", 0)] {
+        for resumes in [false, true] {
+            let work = Work::new();
+            tree(&work);
+            let more: &[&str] = if resumes { &["--retries", "0"] } else { &[] };
+            let mut ran = copy(&work, options, more);
+            if resumes {
+                ran.expect_code(16);
+                ran = resume(&work);
+            }
+            let ran = ran.expect_code(code);
+            assert_eq!(ran.stderr_text().contains("get the access time"), code != 0, "{options}: {}", ran.report());
+            assert_eq!(holding(&work, "new", "D"), FILES, "{options}: {}", ran.report());
+        }
+    }
+}
+
+#[test]
+fn names_that_are_removed_at_the_end_keep_their_access_times() {
+    let work = Work::new();
+    tree(&work);
+    let mut command = multi_sync(&work);
+    command.args(["-p", "2", "-f", "20", "-r", "-aU --remove-source-files", "src/", "D"]);
+    let ran = run(command).expect_code(0);
+    // Before anything reads the files.
+    assert_eq!(run(sh(&work, "find D -type f -newerat 2020-01-02")).stdout_text(), "", "{}", ran.report());
+    assert_eq!((holding(&work, "new", "D"), holding(&work, "new", "src")), (FILES, 0), "{}", ran.report());
+}
+
 /// If the connection ends before the other side has said anything, nothing was moved.
 #[test]
 fn a_connection_that_was_never_there_has_moved_nothing() {

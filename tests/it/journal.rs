@@ -65,9 +65,7 @@ fn record(happens: &Happens, launch: u64) -> Record {
         Happens::Begins => Record::Begun { version: 1, run: String::new() },
         Happens::Writes(id) => Record::Bucket { b: (id, 1 + id, 10, 1, 5, 1, false, false), content: None },
         Happens::Starts(buckets) => Record::Started { launch, buckets },
-        Happens::Ends(buckets, code) => {
-            Record::Done { launch, code, sender_failed: false, moved_before: false, buckets }
-        }
+        Happens::Ends(buckets, code) => Record::Done { launch, code, sender_failed: false, again: false, buckets },
         Happens::ScanIsComplete => Record::Scanned { entries: 9, bytes: 90 },
         Happens::Finishes(code) => Record::Finished { code },
     }

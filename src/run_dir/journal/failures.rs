@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn done(buckets: &[u64]) -> Record {
-        Record::Done { launch: 0, code: 23, sender_failed: false, moved_before: false, buckets: buckets.to_vec() }
+        Record::Done { launch: 0, code: 23, sender_failed: false, again: false, buckets: buckets.to_vec() }
     }
 
     #[test]

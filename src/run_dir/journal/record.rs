@@ -69,9 +69,9 @@ pub enum Record {
         code: u8,
         /// Something in the source could not be read, so that nothing more is deleted.
         sender_failed: bool,
-        /// Something was moved before it was copied again.
+        /// Something was copied again in this run, and is not as it was.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        moved_before: bool,
+        again: bool,
         /// The buckets.
         buckets: Vec<u64>,
     },

@@ -22,10 +22,11 @@ pub struct State {
     pub done: BTreeMap<u64, u8>,
     /// The buckets whose launch has started and not ended.
     pub started: HashSet<u64>,
-    /// The buckets with directories whose launch has ever started.
+    /// The buckets whose launch has ever started, and those of them with directories.
     begun_to_copy: HashSet<u64>,
-    /// Something was moved before it was copied again, or is copied again by the part of the run that begins.
-    moved_before: bool,
+    begun_with_dirs: HashSet<u64>,
+    /// Something was copied again, or is copied again by the part of the run that begins.
+    again: bool,
     /// Single names have been removed from the source, or a launch has begun to.
     pub removed: bool,
     /// What the scan could not read: the message, whether the entry vanished, and whether it is nevertheless in a bucket.
@@ -57,7 +58,7 @@ impl State {
                 self.run = run;
                 self.begun += 1;
                 self.finished = None;
-                self.moved_before |= self.one_rsync.take().is_some();
+                self.again |= self.one_rsync.take().is_some();
                 self.started.clear();
                 // An incomplete scan is repeated, and packs everything that is not done into other buckets.
                 if self.scanned.is_none() {
@@ -82,13 +83,14 @@ impl State {
                 self.launches = self.launches.max(launch.saturating_add(1));
                 self.removed |= buckets.is_empty();
                 let has_dirs = |id: &&u64| self.buckets.get(id).is_none_or(|bucket| !bucket.singles);
-                self.begun_to_copy.extend(buckets.iter().filter(has_dirs));
+                self.begun_with_dirs.extend(buckets.iter().filter(has_dirs));
+                self.begun_to_copy.extend(&buckets);
                 self.started.extend(buckets);
             }
             Record::Failed { .. } => {}
-            Record::Done { code, sender_failed, moved_before, buckets, .. } => {
+            Record::Done { code, sender_failed, again, buckets, .. } => {
                 self.sender_failed |= sender_failed;
-                self.moved_before |= moved_before;
+                self.again |= again;
                 for id in buckets {
                     self.started.remove(&id);
                     self.done.insert(id, code);
@@ -138,9 +140,14 @@ impl State {
         self.failures.without_buckets(|id| self.done.contains_key(&id));
     }
 
-    /// Whether a run that moves has moved, before it goes on now, from what it copies again.
-    pub fn moved_before(&self) -> bool {
-        self.moved_before || self.begun_to_copy.iter().any(|id| !self.done.contains_key(id))
+    /// Whether the part of the run that begins copies again what an rsync has begun to copy, or an earlier part did.
+    pub fn copies_again(&self) -> bool {
+        self.again || self.begun_to_copy.iter().any(|id| !self.done.contains_key(id))
+    }
+
+    /// As [`State::copies_again`], for directories.
+    pub fn copies_dirs_again(&self) -> bool {
+        self.again || self.begun_with_dirs.iter().any(|id| !self.done.contains_key(id))
     }
 
     /// The weight of what is done.

@@ -23,7 +23,7 @@ fn some_records() -> Vec<Record> {
         bucket(1),
         Record::Started { launch: 0, buckets: vec![0] },
         bucket(2),
-        Record::Done { launch: 0, code: 0, sender_failed: false, moved_before: false, buckets: vec![0] },
+        Record::Done { launch: 0, code: 0, sender_failed: false, again: false, buckets: vec![0] },
         Record::Started { launch: 1, buckets: vec![1, 2] },
         Record::Scanned { entries: 33, bytes: 300 },
         Record::Failed {
@@ -32,7 +32,7 @@ fn some_records() -> Vec<Record> {
             buckets: vec![1, 2],
             names: vec![(name("f"), name("no \"f\""))],
         },
-        Record::Done { launch: 1, code: 23, sender_failed: true, moved_before: false, buckets: vec![1, 2] },
+        Record::Done { launch: 1, code: 23, sender_failed: true, again: false, buckets: vec![1, 2] },
         Record::Finished { code: 23 },
     ]
 }

@@ -37,8 +37,8 @@ impl World {
             Command::Dismiss(launch) => {
                 self.alive.get_mut(&launch).into_iter().for_each(|alive| alive.dismissed = true);
             }
-            Command::Done { launch, code, moved_before, buckets, .. } => {
-                self.spoilt_done |= moved_before;
+            Command::Done { launch, code, again, buckets, .. } => {
+                self.spoilt_done |= again;
                 let Some((truth, _, list_failed)) = self.truths.get(&launch) else {
                     return Err(format!("{launch} is called done, and has not ended"));
                 };
@@ -60,9 +60,19 @@ impl World {
                 let same = dir_times == self.policy.dir_times && hard_links == self.policy.hard_links;
                 must!(same && (dir_times || hard_links), "it tells of what is not copied");
                 let by_copying = self.moved_all || self.moved.iter().any(|id| !self.buckets[id].0.singles);
-                let before = self.before.moved_before || self.before.removed && dir_times;
+                let before = self.before.dirs_again || self.before.removed && dir_times;
                 must!(by_copying || before, "it tells of moves, and nothing was moved before");
                 must!(!std::mem::replace(&mut self.told_moved, true), "it tells of moves twice");
+                self.told = true;
+            }
+            Command::Failed(Failed::ReadBefore) => {
+                must!(
+                    self.policy.access_times && !self.policy.pretends,
+                    "it tells of access times that it does not copy"
+                );
+                let is_again = self.moved_all || !self.moved.is_empty() || self.before.again;
+                must!(is_again, "it tells of reads, and nothing was read before");
+                must!(!std::mem::replace(&mut self.told_read, true), "it tells of reads twice");
                 self.told = true;
             }
             Command::TellMissing | Command::TellMeeting(_) | Command::Failed(_) => {
@@ -169,7 +179,10 @@ impl World {
 
     /// Notes what a launch that begins to work may spoil, because another one has moved a part of it before.
     fn begins(&mut self, work: &Work) {
-        let Policy { dir_times, hard_links, removes, pretends, .. } = self.policy;
+        let Policy { dir_times, hard_links, removes, pretends, access_times, .. } = self.policy;
+        let again = |bucket: &Bucket| self.moved.contains(&bucket.id);
+        let read = work.copies() && work.buckets().iter().any(again) || work.is_everything() && self.has_moved;
+        self.spoilt_read |= read && access_times && !pretends;
         let whole: Vec<u64> = work.buckets().iter().filter(|bucket| !bucket.singles).map(|bucket| bucket.id).collect();
         let again = match work {
             Work::Copy(_) | Work::Repair(_) => {
@@ -181,7 +194,7 @@ impl World {
         };
         self.spoilt |= again && removes && !pretends;
         if work.copies() {
-            self.begun.extend(whole);
+            self.begun.extend(work.buckets().iter().map(|bucket| bucket.id));
         }
         self.removes_names |= matches!(work, Work::Remove(_)) && self.dirs > 0;
     }
@@ -275,8 +288,9 @@ impl World {
         }
         must!(!self.stopped, "it is complete, and was stopped");
         if let Some(well) = self.everything {
-            must!((well && !self.told_moved) == (code == exit::OK), "one rsync: {code}");
+            must!((well && !self.told_moved && !self.told_read) == (code == exit::OK), "one rsync: {code}");
             must!(!self.spoilt || self.told_moved, "it has spoilt what was moved before, and says nothing");
+            must!(!self.spoilt_read || self.told_read, "it has spoilt what was read before, and says nothing");
             return Ok(End::OneRsync);
         }
         must!(self.scanned, "it is complete before all is found");
@@ -284,6 +298,7 @@ impl World {
             must!(*fate != Fate::Waits, "bucket {id} was forgotten");
         }
         must!(self.told == (code != exit::OK), "code {code}, and told: {}", self.told);
+        must!(!self.spoilt_read || self.told_read, "it has spoilt what was read before, and says nothing");
         must!(!self.spoilt || self.told_moved, "it has spoilt what was moved before, and says nothing");
         let deletes = self.policy.deletes.is_some() && (!self.sender_failed || self.policy.ignore_errors);
         if deletes && code == exit::OK && !self.policy.gitignore {

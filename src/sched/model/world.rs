@@ -55,6 +55,7 @@ impl World {
             removes_singles: flag(6),
             removes: false,
             dir_times: !flag(3),
+            access_times: flag(6),
             hard_links: flag(4),
             unlocks: flag(3),
             implied_dirs: flag(6),
@@ -68,8 +69,9 @@ impl World {
             missing_sources: flag(12),
         };
         let removes = policy.removes_singles || random.one_in(8);
-        // `--remove-source-files` is never repeatable.
-        let policy = Policy { removes, repeatable: policy.repeatable && !removes, ..policy };
+        // `--remove-source-files` and `--atimes` are never repeatable.
+        let repeatable = policy.repeatable && !removes && !policy.access_times;
+        let policy = Policy { removes, repeatable, ..policy };
         let of_slots = hosts::spread(&hosts, processes);
         let (steered, bandwidth) = (random.one_in(2), policy.bwlimit.map(NonZero::get));
         let dirs = if random.one_in(4) { 0 } else { random.below(6) };
@@ -99,6 +101,8 @@ impl World {
             removes_names: false,
             spoilt: false,
             told_moved: false,
+            spoilt_read: false,
+            told_read: false,
             spoilt_done: false,
             everything: None,
             most: usize::MAX,
@@ -344,7 +348,9 @@ impl World {
         self.moved.extend(working.flat_map(|alive| alive.start.work.buckets()).map(|bucket| bucket.id));
         // What was told of in this part is told of again by the next one.
         let is_open = |id: &u64| self.buckets[id].1 != Fate::Done;
-        let moved_before = self.spoilt_done || self.begun.iter().any(is_open);
+        let again = self.spoilt_done || self.begun.iter().any(is_open);
+        let is_whole = |id: &&u64| !self.buckets[id].0.singles;
+        let dirs_again = self.spoilt_done || self.begun.iter().filter(is_whole).any(is_open);
         self.before = Before {
             launches,
             done: done.iter().map(|bucket| bucket.weight).sum(),
@@ -352,7 +358,8 @@ impl World {
             codes: if told { vec![exit::PARTIAL] } else { Vec::new() },
             buckets: done,
             sender_failed: self.sender_failed,
-            moved_before,
+            again,
+            dirs_again,
             removed: self.removes_names,
             names_meet: false,
         };
@@ -360,7 +367,7 @@ impl World {
             // A run that is resumed does not delete then.
             self.policy.deletes = None;
         }
-        self.told_moved = false;
+        (self.told_moved, self.told_read) = (false, false);
         // The user has made up for it.
         self.lost.clear();
         self.alive.clear();
