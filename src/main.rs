@@ -399,7 +399,9 @@ fn conclude(summary: &Summary, outcome: &Outcome) {
         complain_text(&format!("interrupted: the copy is incomplete{completes}"));
     }
     if summary.buckets_left > 0 {
-        complain_text(&format!("{} of {} buckets were not done", summary.buckets_left, summary.buckets));
+        let (left, all) = (summary.buckets_left, summary.buckets);
+        let (buckets, were) = (if all == 1 { "bucket" } else { "buckets" }, if left == 1 { "was" } else { "were" });
+        complain_text(&format!("{left} of {all} {buckets} {were} not done"));
     }
     if !summary.interrupted && code.get() != exit::OK {
         complain_text(&format!("exit code {code}"));

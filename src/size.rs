@@ -141,6 +141,16 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// A number with its noun: `1 bucket`, `2 buckets`.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Like [`counted`], with digits in groups of three.
+pub fn grouped_of(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
 /// A number such as `12,345`, as rsync prints it.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -165,6 +175,12 @@ mod tests {
 
     fn refusal(word: &[u8]) -> Error {
         Size::parse(OsStr::from_bytes(word)).expect_err(&String::from_utf8_lossy(word))
+    }
+
+    #[test]
+    fn a_number_has_the_noun_that_it_needs() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "entry", "entries")), ["0 entries", "1 entry", "2 entries"]);
+        assert_eq!([1, 1000].map(|count| grouped_of(count, "run", "runs")), ["1 run", "1,000 runs"]);
     }
 
     #[test]

@@ -56,7 +56,10 @@ pub(super) fn svg(record: &Record) -> String {
     let runs = if facts.runs == 1 {
         "1 run".to_owned()
     } else {
-        format!("median of {} runs, bars from slowest to fastest", facts.runs)
+        format!(
+            "median of {}, bars from slowest to fastest",
+            crate::size::counted(u64::from(facts.runs), "run", "runs")
+        )
     };
     let what = format!("{}; {} to {}; {runs}", facts.tree_in_words(), facts.source, facts.destination);
     text(&mut out, LEFT, 50.0, "start", 12, PALE, "400", &what);

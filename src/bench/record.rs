@@ -123,7 +123,11 @@ impl Facts {
         vec![
             format!("{date}: multi-sync {multi_sync}, rsync {rsync}, Linux {kernel}"),
             format!("{processor}, {cores} cores for us, {memory}, load {load}"),
-            format!("{}; {source} to {destination}; {runs} runs", self.tree_in_words()),
+            format!(
+                "{}; {source} to {destination}; {}",
+                self.tree_in_words(),
+                size::counted(u64::from(*runs), "run", "runs")
+            ),
             format!("caches {caches}; each copy is compared ({checked}) before its time counts, and removed {removed}"),
         ]
     }

@@ -17,6 +17,7 @@ use crate::plan::{FarRoot, Plan, SourceTree};
 use crate::rsync::command::{LookedAt, argument_cost, looked_at};
 use crate::rsync::exit;
 use crate::run_dir::journal::{Name, Place, Record};
+use crate::size;
 use crate::supervise::{Stream, Supervisor};
 
 use super::Ledger;
@@ -65,8 +66,8 @@ pub(super) fn look(
         false => lacks(ledger, plan, buckets, ways, supervisor),
     };
     if let Some(found) = found {
-        let count = ledger.before().done.len();
-        ledger.note(format!("{found}: what was marked as done ({count} buckets) is copied again"));
+        let count = size::counted(ledger.before().done.len() as u64, "bucket", "buckets");
+        ledger.note(format!("{found}: what was marked as done ({count}) is copied again"));
         ledger.take(Record::NothingDone)?;
     }
     Ok(())

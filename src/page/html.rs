@@ -99,18 +99,38 @@ fn head(page: &mut String, report: &Report) {
         figure(
             page,
             "found",
-            &format!("{} entries, {}", grouped(totals.found_entries), size::human(totals.found_bytes)),
+            &format!(
+                "{}, {}",
+                size::grouped_of(totals.found_entries, "entry", "entries"),
+                size::human(totals.found_bytes)
+            ),
         );
-        figure(page, "done", &format!("{} entries, {}", grouped(totals.done_entries), size::human(totals.done_bytes)));
+        figure(
+            page,
+            "done",
+            &format!(
+                "{}, {}",
+                size::grouped_of(totals.done_entries, "entry", "entries"),
+                size::human(totals.done_bytes)
+            ),
+        );
         if let Some(Made { files, directories, bytes, .. }) = totals.made {
-            let text =
-                format!("{} files, {} directories, {}", grouped(files), grouped(directories), size::human(bytes));
+            let text = format!(
+                "{}, {}, {}",
+                size::grouped_of(files, "file", "files"),
+                size::grouped_of(directories, "directory", "directories"),
+                size::human(bytes)
+            );
             figure(page, "created by the first pass", &text);
         }
         if let Some(Figures { transferred, transferred_bytes, deleted, .. }) = totals.figures {
-            figure(page, "transferred", &format!("{} files, {}", grouped(transferred), size::human(transferred_bytes)));
+            figure(
+                page,
+                "transferred",
+                &format!("{}, {}", size::grouped_of(transferred, "file", "files"), size::human(transferred_bytes)),
+            );
             if deleted > 0 {
-                figure(page, "deleted", &format!("{} entries", grouped(deleted)));
+                figure(page, "deleted", &size::grouped_of(deleted, "entry", "entries"));
             }
         }
     }

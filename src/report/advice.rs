@@ -14,6 +14,9 @@ type Row = (&'static [&'static str], fn(&Place) -> String);
 /// Names of protocols that look like a host to rsync.
 const SCHEMES: [&str; 12] = ["ssh", "sftp", "scp", "ftp", "ftps", "http", "https", "s3", "gs", "smb", "nfs", "file"];
 
+/// How rsync says that it does not delete more (generator.c and main.c).
+const LIMITED: &str = "Deletions stopped due to --max-delete limit";
+
 /// The first row that matches wins: errors in making a connection come before errors of a connection that was made.
 const TABLE: &[Row] = &[
     (&["REMOTE HOST IDENTIFICATION HAS CHANGED"], |at| {
@@ -156,6 +159,9 @@ impl Place<'_> {
 
 /// What to do, if that is known. `said` contains the lines of standard error; `typed` names the other end, which is `far` and reached in this way.
 pub fn advice(said: &[String], code: u8, typed: &OsStr, far: &Target, way: &Way) -> Option<String> {
+    if code == exit::MAX_DELETE && said.iter().any(|line| line.starts_with(LIMITED)) {
+        return Some("if the rest may be deleted as well: the same command with a higher --max-delete".to_owned());
+    }
     if [exit::OK, exit::PARTIAL, exit::VANISHED, exit::MAX_DELETE, exit::INTERRUPTED].contains(&code) {
         return None;
     }
@@ -197,6 +203,14 @@ mod tests {
     fn told(dest: &str, said: &str) -> String {
         let read = Destination::parse(dest.as_ref()).unwrap();
         advice(&[said.to_owned()], 255, dest.as_ref(), read.target(), &Way::default()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_limit_that_stopped_deletions_can_be_raised() {
+        let told =
+            |code| advice(&[format!("{LIMITED} (38 skipped)")], code, "D".as_ref(), &Target::Local, &Way::default());
+        assert!(told(exit::MAX_DELETE).is_some_and(|todo| todo.contains("a higher --max-delete")));
+        assert_eq!(told(exit::PARTIAL), None);
     }
 
     /// A line that is to be typed reaches the same machine as the run.

@@ -18,6 +18,7 @@ use crate::limit::DeleteLimit;
 use crate::rsync::exit;
 use crate::rsync::harm::Harm;
 use crate::scan::Weight;
+use crate::size;
 use crate::steer::Steered;
 use crate::supervise::Stream;
 
@@ -419,7 +420,8 @@ impl fmt::Display for Failed {
             Failed::Name { name, what } => write!(f, "{} {what}", Printable::bytes(name)),
             Failed::NoDirectory { names, first } => write!(
                 f,
-                "{names} names were not copied, because the directory that holds them could not be created: the first is {}",
+                "{} not copied, because the directory that holds them could not be created: the first is {}",
+                size::counted(*names as u64, "name was", "names were"),
                 Printable::os(first)
             ),
             Failed::DestinationMoved { destination } => write!(
@@ -450,7 +452,7 @@ impl fmt::Display for Failed {
             Failed::NotDeleted { why: why @ Withheld::Moved, .. } => write!(f, "nothing more is deleted: {why}"),
             Failed::NotDeleted { count: 0, why, .. } => write!(f, "nothing is deleted: {why}"),
             Failed::NotDeleted { count, why, first } => {
-                let entries = if *count == 1 { "1 entry" } else { &format!("{count} entries") };
+                let entries = size::counted(*count, "entry", "entries");
                 write!(f, "nothing is deleted: {entries} would be, and {why}")?;
                 first.iter().try_for_each(|name| write!(f, "\nnot deleted: {}", Printable::bytes(name)))?;
                 match count.saturating_sub(first.len() as u64) {
@@ -495,7 +497,7 @@ impl fmt::Display for Note {
             }
             Note::RetryFailed => f.write_str("some of the errors may be temporary: trying once more"),
             Note::Allocation { job, nodes, rsyncs, ends_at } => {
-                let count = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+                let count = |count: usize, one: &str, more: &str| size::counted(count as u64, one, more);
                 let copy = if *nodes == 1 { "copies" } else { "copy" };
                 let (nodes, rsyncs) = (count(*nodes, "node", "nodes"), count(*rsyncs, "rsync", "rsyncs"));
                 write!(f, "Slurm job {job}: {nodes} {copy}, with {rsyncs} at once")?;
@@ -529,7 +531,10 @@ impl fmt::Display for Note {
                 write!(f, "if this run does not finish, it cannot be resumed: {why}")
             }
             Note::CopiedAgain { text } | Note::Unwritten { text } | Note::Other(text) => f.write_str(text),
-            Note::Unlisted { list, names } => write!(f, "{list}: {names} more names of this rsync are not listed"),
+            Note::Unlisted { list, names } => {
+                let names = size::counted(*names, "more name of this rsync is", "more names of this rsync are");
+                write!(f, "{list}: {names} not listed")
+            }
             Note::SourcesByPath => f.write_str(
                 "the rsync that is started is not permitted to look into /proc of this process: it opens the sources by their paths",
             ),

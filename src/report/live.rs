@@ -132,9 +132,7 @@ impl Live {
             (self.retried, "rsync was retried", "rsyncs were retried"),
         ];
         lines.extend(
-            told.iter()
-                .filter(|(count, ..)| *count > 0)
-                .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many })),
+            told.iter().filter(|(count, ..)| *count > 0).map(|(count, one, many)| size::counted(*count, one, many)),
         );
         lines
     }

@@ -71,8 +71,13 @@ impl fmt::Display for Statistics<'_> {
         }
         if run.made.is_any() {
             let Made { files, dirs, bytes, took } = run.made;
-            let text =
-                format!("{files} files, {dirs} directories, {} in {:.1}s", size::human(bytes), took.as_secs_f64());
+            let text = format!(
+                "{}, {}, {} in {:.1}s",
+                size::counted(files, "file", "files"),
+                size::counted(dirs, "directory", "directories"),
+                size::human(bytes),
+                took.as_secs_f64()
+            );
             line("Made by the first pass", &text)?;
         } else if let Some(why) = &run.no_first_pass {
             line("No first pass", why)?;
@@ -86,13 +91,13 @@ impl fmt::Display for Statistics<'_> {
         }
         for host in &run.hosts {
             let mut text = format!(
-                "{} slots, {} buckets, {} entries, {} at {}, {} launches",
-                host.slots,
-                host.buckets,
-                host.done.entries,
+                "{}, {}, {}, {} at {}, {}",
+                size::counted(host.slots as u64, "slot", "slots"),
+                size::counted(host.buckets, "bucket", "buckets"),
+                size::counted(host.done.entries, "entry", "entries"),
                 size::human(host.done.bytes),
                 size::human_rate(host.done.bytes, run.total_time),
-                host.launches,
+                size::counted(host.launches, "launch", "launches"),
             );
             if let Some(code) = host.why {
                 let seconds = host.aside.as_secs_f64();
@@ -114,7 +119,7 @@ impl fmt::Display for Statistics<'_> {
             run.scan_errors.iter().try_for_each(|error| line("Not read", error))?;
         }
         if run.complaints.count > 0 {
-            line("Standard error of rsync", &format!("{} lines", run.complaints.count))?;
+            line("Standard error of rsync", &size::counted(run.complaints.count, "line", "lines"))?;
             run.complaints.lines.iter().try_for_each(|text| line("rsync said", text))?;
         }
         f.write_char('\n')

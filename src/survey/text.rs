@@ -6,7 +6,7 @@ use super::figures::{AGES, Examples, Figures, Owners, POWERS, Sum};
 use super::live::RANGE_HOLDS;
 use super::{Division, Report};
 use crate::entry::Printable;
-use crate::size::{grouped, human};
+use crate::size::{grouped, grouped_of, human};
 
 /// The length of the longest bar of a histogram.
 const BAR: usize = 30;
@@ -87,8 +87,13 @@ pub(super) fn divided(text: &mut String, report: &Report) {
             } else {
                 format!("by {processes} rsyncs at once")
             };
-            let what = format!("{} subtrees and names in {} buckets", grouped(*units), grouped(*buckets));
-            line(text, format!("  {what}, {how}; {} directories are split", grouped(*split_directories)));
+            let what = format!(
+                "{} in {}",
+                grouped_of(*units, "subtree or name", "subtrees and names"),
+                grouped_of(*buckets, "bucket", "buckets")
+            );
+            let split = grouped_of(*split_directories, "directory is", "directories are");
+            line(text, format!("  {what}, {how}; {split} split"));
             if *processes as u64 > *buckets {
                 line(text, format!("  more than {buckets} rsyncs would have nothing to do"));
             }
@@ -106,7 +111,7 @@ pub(super) fn divided(text: &mut String, report: &Report) {
         );
     }
     for (why, count) in &division.kept_whole {
-        line(text, format!("  {} directories stay whole: {why}", grouped(*count)));
+        line(text, format!("  {} whole: {why}", grouped_of(*count, "directory stays", "directories stay")));
     }
     if report.filtered {
         line(
@@ -127,7 +132,12 @@ pub(super) fn trial(text: &mut String, report: &Report) {
         return;
     };
     text.push_str("\nTrial at the destination (a sample, copied into an empty folder that was removed again)\n");
-    let what = format!("{} entries, {}, by {} launches", grouped(trial.entries), human(trial.bytes), trial.launches);
+    let what = format!(
+        "{}, {}, by {}",
+        grouped_of(trial.entries, "entry", "entries"),
+        human(trial.bytes),
+        grouped_of(trial.launches as u64, "launch", "launches")
+    );
     line(text, format!("  {what} in {}, {} at once", duration(trial.seconds), trial.processes));
     match &trial.estimate {
         Some(estimate) => {
@@ -143,7 +153,17 @@ pub(super) fn trial(text: &mut String, report: &Report) {
         None => line(text, "  too few launches finished for an estimate: give --trial-seconds more"),
     }
     if trial.with_errors > 0 {
-        line(text, format!("  {} launches could not copy all of their names", trial.with_errors));
+        line(
+            text,
+            format!(
+                "  {} names",
+                grouped_of(
+                    trial.with_errors as u64,
+                    "launch could not copy all of its",
+                    "launches could not copy all of their"
+                )
+            ),
+        );
     }
     if !trial.left_out.is_empty() {
         line(text, format!("  without {}", trial.left_out.join(", ")));
@@ -224,7 +244,7 @@ pub(super) fn also(figures: &Figures) -> Vec<String> {
     let sparse = figures.sparse;
     if sparse.files > 0 {
         let takes = format!("{} of {} are allocated", human(sparse.allocated), human(sparse.bytes));
-        also.push(format!("{} files with holes, or compressed: {takes}", grouped(sparse.files)));
+        also.push(format!("{} with holes, or compressed: {takes}", grouped_of(sparse.files, "file", "files")));
     }
     let kinds = figures.kinds;
     for (count, what) in [

@@ -132,15 +132,28 @@ pub(super) fn of(run: &Run) -> String {
     }
     line("Scan", if counts.scanned { "complete" } else { "not complete" });
     if counts.scanned {
-        line("Found", &format!("{} entries, {}", counts.found.entries, size::human(counts.found.bytes)));
+        line(
+            "Found",
+            &format!(
+                "{}, {}",
+                size::counted(counts.found.entries, "entry", "entries"),
+                size::human(counts.found.bytes)
+            ),
+        );
     }
     let known = if counts.scanned { "" } else { " known so far" };
     line("Buckets", &format!("{} of {}{known} done", counts.buckets_done, counts.buckets));
-    line("Done", &format!("{} entries, {}", counts.done.entries, size::human(counts.done.bytes)));
+    line(
+        "Done",
+        &format!("{}, {}", size::counted(counts.done.entries, "entry", "entries"), size::human(counts.done.bytes)),
+    );
     if run.finished.is_none() && counts.split > 0 {
         line("Split directories", &format!("{}, which are in no bucket and count as done at the end", counts.split));
     }
-    counts.started.iter().for_each(|started| line("Started and not finished", &format!("{started} buckets")));
+    counts
+        .started
+        .iter()
+        .for_each(|started| line("Started and not finished", &size::counted(*started, "bucket", "buckets")));
     line("Buckets with entries that were not copied", &counts.buckets_failed.to_string());
     line("Names that were not copied", &counts.not_copied.to_string());
     line("Not read by the scan", &counts.unread.to_string());
