@@ -49,6 +49,7 @@ use definition::{AUTO, CHECKSUM, CONFIG, MANY_TO_ONE, SHORT_HELP, command};
 use hosts::{HostWords, set_hosts};
 use line::Line;
 pub use prefixed::Alone;
+pub use refusal::misspelt_word;
 use trials::Mode;
 use words::Word;
 

@@ -20,7 +20,7 @@ pub mod entry {
     pub use crate::entry::{Printable, as_json};
 }
 pub mod exit {
-    pub use crate::rsync::exit::{INTERRUPTED, IPC, OK, USAGE, meaning};
+    pub use crate::rsync::exit::{INTERRUPTED, IPC, OK, PARTIAL, USAGE, meaning};
 }
 pub mod far {
     pub use crate::far::serve;

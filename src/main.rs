@@ -180,6 +180,9 @@ fn copy(run: Run, words: &[OsString], begun: Option<&Begun>) -> Result<u8> {
         let outcome = match done {
             Ok(outcome) => outcome,
             Err(error) => {
+                // The kind of error that a source has which does not exist.
+                let meant = cli::misspelt_word(words).filter(|_| begun.is_none() && error.exit_code() == exit::PARTIAL);
+                let error = if let Some(meant) = meant { error.remedy(meant) } else { error };
                 complain(&error);
                 monitor.ended(&Ended::refused(&error));
                 return Ok(error.exit_code());

@@ -15,6 +15,7 @@ use multi_sync::{Error, Result};
 
 use super::definition::{AUTO, CHECKSUM, MANY_TO_ONE, QUICK, command};
 use super::line::operands;
+use super::words::WORDS;
 
 const SEE_HELP: &str = "see multi-sync --help";
 /// The number of rsyncs in a suggested line.
@@ -81,6 +82,13 @@ fn word_before_rsync(words: &[OsString]) -> Option<Error> {
             error.remedy("write rsync as the first word that is not an option, or before it verify, survey or explain")
         }
     })
+}
+
+/// For `multi-sync stauts RUN`, which was taken for a source that does not exist: the word that may be meant.
+pub fn misspelt_word(words: &[OsString]) -> Option<String> {
+    let word = words.get(1)?.to_str().filter(|word| !Path::new(word).exists())?;
+    let meant = nearest(word, WORDS.iter().map(|told| told.name))?;
+    Some(format!("write {meant} instead of {word} if that is meant; nothing was copied"))
 }
 
 /// For `rsync -a SRC DEST --verify`: an option of multi-sync that rsync does not have.

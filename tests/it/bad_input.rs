@@ -374,3 +374,17 @@ fn a_temporary_folder_that_cannot_be_used() {
     command.args(["-p", "3", "-f", "4", "-b", "gone", "src/", "dest"]);
     run(command).expect_code(1);
 }
+
+/// It is taken for a source that does not exist.
+#[test]
+fn a_misspelt_word_is_answered_with_the_word_that_may_be_meant() {
+    let work = Work::new();
+    for (typed, meant) in [("stauts", Some("write status instead of stauts")), ("nowhere-at-all", None)] {
+        let mut command = multi_sync(&work);
+        command.args([typed, "x"]);
+        let ran = run(command).expect_code(23);
+        let said = ran.stderr_text();
+        assert_eq!(said.contains("instead of"), meant.is_some(), "{}", ran.report());
+        assert!(meant.is_none_or(|meant| said.contains(meant)), "{}", ran.report());
+    }
+}
