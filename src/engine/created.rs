@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, futimens, openat2};
 
@@ -42,6 +42,12 @@ impl Created {
         }
     }
 
+    /// Whether its modification time was set: otherwise it is that of the last change.
+    pub fn is_settled(&self) -> bool {
+        const LEAST: i64 = 2;
+        self.modified.0 + LEAST <= self.changed.0
+    }
+
     /// Whether they differ only in times.
     fn is_still(&self, other: &Created) -> bool {
         Created { modified: self.modified, changed: self.changed, ..*other } == *self
@@ -53,12 +59,17 @@ pub(super) fn look(dirs: &[SpineDir], dest: &Path) -> Vec<Option<Created>> {
     dirs.iter().map(|dir| find(dest, dir)).collect()
 }
 
+/// The path at `dest` of a directory, by its argument.
+pub(super) fn at_dest(dest: &Path, argument: &[u8]) -> PathBuf {
+    dest.join(OsStr::from_bytes(path_in_transfer(argument)))
+}
+
 fn find(dest: &Path, dir: &SpineDir) -> Option<Created> {
     let found = match &dir.argument {
         None => std::fs::metadata(dest),
-        Some(argument) => std::fs::metadata(dest.join(OsStr::from_bytes(path_in_transfer(argument)))),
+        Some(argument) => std::fs::metadata(at_dest(dest, argument)),
     };
-    found.ok().map(|found| Created::of(&found))
+    found.ok().filter(Metadata::is_dir).map(|found| Created::of(&found))
 }
 
 /// Whether nothing was written into these directories since they were created, so that they still have the right attributes. Adding, removing or renaming an
@@ -106,7 +117,6 @@ fn set_one(top: &OwnedFd, dir: &SpineDir, noted: &Created) -> io::Result<()> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::PathBuf;
     use std::time::{Duration, SystemTime};
 
     use super::*;

@@ -276,6 +276,9 @@ impl Launch<'_> {
             log: self.ways.log(&self.place, *launch),
             only_ends: tells_end.then_some(&drains as &dyn Fn()),
         };
+        let (sender, launch) = (self.sender.clone(), *launch);
+        let exist = move || drop(sender.send(Message::Draining(launch)));
+        let _watch = self.context.expected(work).map(|expected| self.context.watch(expected, exist));
         let run = || follow(&carrier, awaited, supervisor, config.stall, &self.meter, &voice);
         match (&self.user_log, &pipe) {
             (Some(log), Some(pipe)) => log.while_followed(pipe, tells, &self.said, run),

@@ -31,6 +31,7 @@ mod scans;
 pub mod simulation;
 mod small;
 mod spine;
+mod standing;
 mod statistics;
 mod steward;
 mod tempo;

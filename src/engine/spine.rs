@@ -45,6 +45,8 @@ pub(super) struct SpineList {
     locked: HashSet<Vec<u8>>,
     /// What each directory was when it had been created at a local DEST; empty if that is not known.
     noted: Vec<Option<Created>>,
+    /// What directories were before launches began to copy into them although the rsync that had created them had not ended; by their arguments.
+    standing: HashMap<Vec<u8>, Created>,
     /// Directories that did not exist before, or had hardly any names; by their arguments.
     new: HashMap<Vec<u8>, Known>,
 }
@@ -91,9 +93,20 @@ impl SpineList {
     pub fn note_made(&mut self, range: Range<usize>, noted: Option<Vec<Option<Created>>>) {
         self.dest_made = true;
         self.made = self.made.max(range.end);
-        if let Some(noted) = noted.filter(|_| self.noted.len() == range.start) {
+        if let Some(mut noted) = noted.filter(|_| self.noted.len() == range.start) {
+            for (dir, noted) in self.dirs[range].iter().zip(&mut noted).filter(|_| !self.standing.is_empty()) {
+                let standing = dir.argument.as_ref().and_then(|argument| self.standing.get(argument));
+                // Others may have copied into it meanwhile.
+                *noted = standing.copied().or(noted.filter(Created::is_settled));
+            }
             self.noted.extend(noted);
         }
+    }
+
+    /// Records directories into which launches may begin to copy before [`SpineList::note_made`].
+    pub fn note_standing(&mut self, dirs: &[SpineDir], found: Vec<Option<Created>>) {
+        let known = |(dir, found): (&SpineDir, Option<Created>)| dir.argument.clone().zip(found);
+        self.standing.extend(dirs.iter().zip(found).filter_map(known));
     }
 
     /// What these directories were when they had been created; `None` if that is not known of some.

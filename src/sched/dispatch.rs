@@ -182,8 +182,12 @@ impl Scheduler {
 
     /// How many split directories exist, as buckets count them ([`Bucket::spine_before`]).
     fn created_for_buckets(&self) -> u32 {
-        let are_all = self.scanned && self.spine.created == self.spine.len();
-        if are_all { u32::MAX } else { self.spine.created as u32 }
+        self.for_buckets(self.spine.created)
+    }
+
+    fn for_buckets(&self, exist: usize) -> u32 {
+        let are_all = self.scanned && exist == self.spine.len();
+        if are_all { u32::MAX } else { exist as u32 }
     }
 
     /// Whether one rsync copies everything that the scan found, and why. Asked before any launch has copied.
@@ -434,8 +438,9 @@ impl Scheduler {
         }
         for (launch, work) in self.slots.waiting() {
             let Work::Copy(buckets) = &work else { continue };
-            let stands = |bucket: &Bucket| bucket.spine_before <= self.created_for_buckets();
-            if self.spine.dest_made && buckets.iter().all(stands) {
+            let standing = self.spine.standing.max(self.spine.created);
+            let stands = |bucket: &Bucket| bucket.spine_before <= self.for_buckets(standing);
+            if standing > 0 && buckets.iter().all(stands) && self.slots.may_release(self.processes()) {
                 let how = self.copying_ahead(buckets);
                 self.release(launch, Some(how));
             }

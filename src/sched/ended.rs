@@ -27,6 +27,7 @@ impl Scheduler {
         let Running { work, slot, weight, .. } = running;
         if let Work::Create(_) = work {
             self.spine.creating = false;
+            self.spine.standing = 0;
             self.spine.was_made |= matches!(outcome, Outcome::Settle(_));
         }
         if !matches!(outcome, Outcome::Nothing | Outcome::NotAhead | Outcome::NotLaunched(_)) {
@@ -164,6 +165,13 @@ impl Scheduler {
                 }
             }
             NotLaunched::Stopped => {}
+        }
+    }
+
+    pub(super) fn drains(&mut self, launch: LaunchId) {
+        self.slots.drains(launch);
+        if let Some(Work::Create(part)) = self.slots.get(launch).map(|running| &running.work) {
+            self.spine.standing = part.end;
         }
     }
 

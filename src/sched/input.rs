@@ -36,7 +36,7 @@ pub(crate) enum Input {
     Prepared(LaunchId, Findings),
     /// Whether a launch that was started ahead received its names.
     Released(LaunchId, Release),
-    /// The launch has done all its work and is only exiting. Other launches may take its place.
+    /// The launch has done all its work and is only exiting. Other launches may take its place, and what it was to create exists.
     Draining(LaunchId),
     Ended(LaunchId, Box<Report>),
     /// Whether the destination distinguishes names that differ only in case or form.

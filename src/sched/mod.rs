@@ -58,6 +58,8 @@ struct Spine {
     arguments: Vec<usize>,
     /// How many exist at the destination.
     created: usize,
+    /// How many exist together with those of a launch that is only exiting. Launches that wait for them may begin.
+    standing: usize,
     /// A launch is creating some of them.
     creating: bool,
     /// A launch has created some of them.
@@ -254,7 +256,7 @@ impl Scheduler {
                 }
             }
             Input::Released(launch, release) => self.released(launch, release),
-            Input::Draining(launch) => self.slots.drains(launch),
+            Input::Draining(launch) => self.drains(launch),
             Input::Ended(launch, report) => self.ended(launch, &report),
             Input::Folding(answer) => {
                 self.meeting.asks = false;

@@ -158,7 +158,7 @@ impl SlotTable {
     /// The last split directory, exclusive, that the current launch creates.
     pub fn creates_up_to(&self) -> Option<usize> {
         self.running.values().find_map(|running| match &running.work {
-            Work::Create(part) if running.state.works() => Some(part.end),
+            Work::Create(part) if running.state.works() && !running.drains() => Some(part.end),
             _ => None,
         })
     }
@@ -166,9 +166,18 @@ impl SlotTable {
     /// How many launches count towards the number that may run at once. Launches that are exiting do not count, up to [`DRAINING`] and [`MOST_DRAINING`]. While
     /// some launches wait, one launch less counts: either the one they wait for, or the one that waits for all others.
     pub fn working(&self, processes: NonZero<usize>) -> usize {
+        self.not_draining(processes) - usize::from(self.any_waits())
+    }
+
+    /// Whether one of the launches that wait may begin without more than these working.
+    pub fn may_release(&self, processes: NonZero<usize>) -> bool {
+        let others_wait = self.running.values().filter(|running| running.state.waits()).count() > 1;
+        self.not_draining(processes) - usize::from(others_wait) <= processes.get()
+    }
+
+    fn not_draining(&self, processes: NonZero<usize>) -> usize {
         let draining = self.running.values().filter(|running| running.drains()).count();
-        let free = draining.min(MOST_DRAINING.min(DRAINING * processes.get()));
-        self.running.len() - free - usize::from(self.any_waits())
+        self.running.len() - draining.min(MOST_DRAINING.min(DRAINING * processes.get()))
     }
 
     /// A slot for the next launch.

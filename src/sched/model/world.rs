@@ -312,8 +312,11 @@ impl World {
         if !works && !dismissed && !self.fails(30) {
             return;
         }
-        let drains = matches!(work, Work::Copy(_) | Work::Repair(_)) && !self.alive[&launch].draining;
+        let drains = matches!(work, Work::Copy(_) | Work::Repair(_) | Work::Create(_)) && !self.alive[&launch].draining;
         if works && drains && self.random.one_in(4) {
+            if let Work::Create(part) = &work {
+                self.created = self.created.max(part.end);
+            }
             self.alive.get_mut(&launch).unwrap().draining = true;
             inputs.push(Input::Draining(launch));
             return;
