@@ -25,6 +25,7 @@ use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use attributes::umask;
 pub use fresh::Known;
 pub use maker::make;
 pub use open_files::can_be_apart;

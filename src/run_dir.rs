@@ -3,6 +3,7 @@
 //! No other module knows a name in it, except for [`crate::bucket`], which owns the bucket files. [`layout`] lists the names; [`durable`] defines what is
 //! synced to the disk, and in which order. Directories of older versions can be read.
 
+mod around;
 mod asked;
 mod batch;
 mod channel;
@@ -15,6 +16,7 @@ mod lock;
 mod noted;
 mod tidy;
 
+pub use around::Around;
 pub use asked::Asked;
 pub use batch::Batch;
 pub use channel::{Asking, Channel, ask, refuse_stranger};

@@ -78,7 +78,7 @@ fn is_plain(source: &OwnedFd) -> bool {
 }
 
 /// The bits that the system removes from the mode of a new file (proc_pid_status(5)); all bits if that is not known.
-fn umask() -> u32 {
+pub fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let text = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     text.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)

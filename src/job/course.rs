@@ -11,7 +11,7 @@ use crate::hosts::Agents;
 use crate::plan::{Plan, Strategy};
 use crate::report::{Event, Failed, Note, Summary};
 use crate::rsync::exit;
-use crate::run_dir::Keep;
+use crate::run_dir::{Around, Keep};
 use crate::spool::Spool;
 
 use super::deletions::{self, Decision};
@@ -29,6 +29,10 @@ impl Job {
         config.check_steering()?;
         // Streams are read before anything else opens a file that an option names.
         let spool = read_streams(&config, resumed, control, tell)?;
+        let around = Around::look(&config, spool.options());
+        if let Some(then) = resumed.and_then(|run| run.asked.around()) {
+            then.refuse_other(&around, !config.hosts.is_empty())?;
+        }
         config.options = spool.options().clone();
         let _shells = reach_machines(&mut config, resumed, control, tell)?;
         let planned = Plan::make(&config, control.supervisor());
@@ -49,7 +53,7 @@ impl Job {
         } else {
             planned
         };
-        let (ledger, kept) = Opened::open(&config, &plan, &words, resumed)?.split();
+        let (ledger, kept) = Opened::open(&config, &plan, &words, around, resumed)?.split();
         if kept.recorded() {
             prepare_resuming(&kept, &spool, withheld.is_some(), control)?;
         }

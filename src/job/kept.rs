@@ -20,7 +20,7 @@ use crate::rsync::harm::Harm;
 use crate::run_dir::failed::UNLISTED;
 use crate::run_dir::journal;
 use crate::run_dir::layout::{FAILED_NAMES, FAILED_TEXT};
-use crate::run_dir::{self, Asked, Keep, Lock};
+use crate::run_dir::{self, Around, Asked, Keep, Lock};
 use crate::state;
 
 use super::NextStep;
@@ -55,14 +55,20 @@ struct Recorded {
 
 impl Opened {
     /// Creates a new run directory, or opens that of a run that is resumed.
-    pub fn open(config: &Config, plan: &Plan, words: &[OsString], resumed: Option<&Resumed>) -> Result<Opened> {
+    pub fn open(
+        config: &Config,
+        plan: &Plan,
+        words: &[OsString],
+        around: Around,
+        resumed: Option<&Resumed>,
+    ) -> Result<Opened> {
         match resumed {
-            Some(run) => Opened::again(config, plan, run),
-            None => Opened::anew(config, plan, words),
+            Some(run) => Opened::again(config, plan, around, run),
+            None => Opened::anew(config, plan, words, around),
         }
     }
 
-    fn again(config: &Config, plan: &Plan, run: &Resumed) -> Result<Opened> {
+    fn again(config: &Config, plan: &Plan, around: Around, run: &Resumed) -> Result<Opened> {
         if let Some(harm) = plan.harm {
             return Err(
                 Error::usage(format!("with these rsync options the next rsync {}", harm.text())).remedy(harm.remedy())
@@ -80,12 +86,17 @@ impl Opened {
             Ok(ledger)
         };
         let ledger = (!config.dry_run).then(open).transpose()?;
+        // From now on it counts; a file that was missing may have been supplied.
+        if run.asked.around().is_none_or(|then| config.hosts.is_empty() && *then != around) {
+            run.asked.clone().surrounded_by(around).write(&run.dir, true)?;
+        }
         let run = run.asked.run().to_owned();
         let kept = Kept { buckets, lock: Some(lock), resumed: true, harm: None, run, why_not: None };
         Ok(Opened { ledger, kept })
     }
 
-    fn anew(config: &Config, plan: &Plan, words: &[OsString]) -> Result<Opened> {
+    fn anew(config: &Config, plan: &Plan, words: &[OsString], around: Around) -> Result<Opened> {
+        let asked = Asked::new(words, &config.cwd, plan.version.to_string()).surrounded_by(around);
         let kept = |buckets, why_not| Kept {
             buckets,
             lock: None,
@@ -99,7 +110,7 @@ impl Opened {
         let in_state = || {
             let made = plan.make_in_state(config).map_err(|cause| cause.to_string())?;
             let Some(buckets) = made else { return Ok(None) };
-            let recorded = record(config, plan, &buckets, words).map_err(|error| error.to_string())?;
+            let recorded = record(&buckets, &asked).map_err(|error| error.to_string())?;
             Ok(Some((buckets, recorded)))
         };
         let why_not: Option<String> = match wanted.then(in_state).transpose() {
@@ -114,7 +125,7 @@ impl Opened {
         if !wanted || !parallel && !config.keep && plan.one_rsync_meets(config, &buckets) {
             return Ok(Opened { ledger: None, kept: kept(buckets, why_not) });
         }
-        match record(config, plan, &buckets, words) {
+        match record(&buckets, &asked) {
             Ok(recorded) => Ok(kept(buckets, why_not).with(recorded)),
             Err(_) if buckets.is_optional() => Ok(Opened { ledger: None, kept: kept(buckets, why_not) }),
             Err(error) => Err(error),
@@ -128,11 +139,10 @@ impl Opened {
 }
 
 /// Records the command line, and begins a journal.
-fn record(config: &Config, plan: &Plan, buckets: &BucketDir, words: &[OsString]) -> Result<Recorded> {
+fn record(buckets: &BucketDir, asked: &Asked) -> Result<Recorded> {
     // A run in such a directory would be refused when it is resumed.
     run_dir::refuse_others(buckets.path())?;
     let lock = Lock::take(buckets.path())?;
-    let asked = Asked::new(words, &config.cwd, plan.version.to_string());
     asked.write(buckets.path(), !buckets.is_optional())?;
     let ledger = Ledger::open(buckets.path(), asked.run(), true)?;
     Ok(Recorded { ledger, lock, run: asked.run().to_owned() })

@@ -1,4 +1,4 @@
-//! The command line of a run: `plan.json`.
+//! The command line of a run, and what else decides its result: `plan.json`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,12 +12,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::entry::Printable;
 use crate::error::{Error, Result};
 
+use super::around::Around;
 use super::journal::Name;
 use super::layout::PLAN;
 use super::{boot, host};
 
-/// The version of `plan.json`. Since version 2, it contains a name of the run and a checksum.
-const VERSION: u32 = 2;
+/// The version of `plan.json`. Since version 2, it contains a name of the run and a checksum, and since version 3 what surrounds the run.
+const VERSION: u32 = 3;
 
 /// What the user asked for, with everything that is needed to do it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Asked {
     /// The name of the run, which its journal also contains; empty in a run of version 1.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     run: String,
+    /// What else decides the result; missing in a run of an older version, and in one that was submitted and has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    around: Option<Around>,
     /// The XXH3 checksum (64 bits) of everything else, as JSON without spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sum: Option<String>,
@@ -55,10 +59,24 @@ impl Asked {
             boot: boot(),
             begun: jiff::Timestamp::now().to_string(),
             run: name(),
+            around: None,
             sum: None,
         };
         asked.sum = Some(asked.checksum());
         asked
+    }
+
+    /// The same, with what else decides the result.
+    #[must_use]
+    pub fn surrounded_by(self, around: Around) -> Asked {
+        let mut asked = Asked { version: VERSION, around: Some(around), sum: None, ..self };
+        asked.sum = Some(asked.checksum());
+        asked
+    }
+
+    /// What else decides the result, if it was recorded.
+    pub fn around(&self) -> Option<&Around> {
+        self.around.as_ref()
     }
 
     fn checksum(&self) -> String {
@@ -157,6 +175,17 @@ mod tests {
         assert!(Asked { boot: "another".into(), ..read.clone() }.machine_restarted());
         assert!(!Asked { boot: "another".into(), host: "another".into(), ..read }.machine_restarted());
         assert!(Asked::read(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn a_run_of_an_older_version_says_nothing_about_its_surroundings() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut old = Asked { version: 2, sum: None, ..Asked::new(&["a".into()], Path::new("/here"), "3.5.0".into()) };
+        old.sum = Some(old.checksum());
+        old.write(dir.path(), false).unwrap();
+        assert!(!fs::read_to_string(dir.path().join(PLAN)).unwrap().contains("around"));
+        let read = Asked::read(dir.path()).unwrap();
+        assert!(read == old && read.around().is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | name | content | when it is durable |
 //! |---|---|---|
 //! | `lock` | which process works on the run | not synced |
-//! | `plan.json` | the command line | with the first buckets; at once if the user names the place |
+//! | `plan.json` | the command line, and what else decides the result | with the first buckets; at once if the user names the place |
 //! | `inputs/` | the contents of streams that options name | before anything is copied |
 //! | `0000/0000/000000.bucket` | the units of a bucket ([`crate::bucket`]) | before the journal record that the scan is complete |
 //! | `journal.jsonl` | the progress of the run | when the scan is complete, and at the end |

@@ -51,6 +51,7 @@ mod recheck;
 mod remote;
 mod report;
 mod resume;
+mod resume_around;
 mod rsync_form;
 mod rsync_suite;
 mod scan;

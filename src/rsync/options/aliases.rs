@@ -51,6 +51,11 @@ impl Aliases {
         INSTALLED.get_or_init(|| Aliases::read(std::env::var_os("HOME").as_deref()))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     fn read(home: Option<&OsStr>) -> Aliases {
         let mut aliases = Aliases::default();
         let mut folder: Vec<PathBuf> = std::fs::read_dir(SYSTEM_FOLDER)

@@ -77,6 +77,18 @@ impl Options {
         read
     }
 
+    /// Whether rsync reads `CVSIGNORE` and `~/.cvsignore`, or may do so because of a file of rules.
+    pub fn reads_cvs_rules(&self) -> bool {
+        let has_modifier = |setting: &Setting| {
+            let rule = setting.value.as_deref().filter(|_| setting.spec.takes == Takes::Rule).map(OsStr::as_bytes);
+            let head = |rule: &[u8]| rule.split(|byte| matches!(byte, b' ' | b'_')).next().unwrap_or_default().to_vec();
+            rule.is_some_and(|rule| head(rule).contains(&b'C'))
+        };
+        self.meaning().cvs_exclude
+            || self.settings.iter().any(has_modifier)
+            || self.input_files().iter().any(|file| file.merges)
+    }
+
     /// The same options, with another file in place of one of [`Options::input_files`].
     #[must_use]
     pub fn with_input(&self, at: usize, file: &Path) -> Options {
