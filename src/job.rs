@@ -227,7 +227,8 @@ impl Job {
     /// # Errors
     /// As [`Job::run`]; also if there is no such run ([`BegunRun::find`]), if a process works on it, or if it was started with another description,
     /// or in another [directory](JobBuilder::current_dir). Only the number of processes, retries, the time for stalled rsyncs, the timetable, the throttles, the
-    /// end of the job, and what is reported and written about it may differ.
+    /// end of the job, and what is reported and written about it may differ. Files of rules and names, the environment of rsync and the umask must be as they
+    /// were, as far as they decide the result.
     pub fn resume(self, run: impl AsRef<Path>, tell: impl Fn(Event<'_>) + Sync) -> Result<Outcome> {
         let run = told(self.begun(run.as_ref(), false), &tell)?;
         self.begin(Some(&run), &tell)
