@@ -47,6 +47,8 @@ pub(super) struct SpineList {
     noted: Vec<Option<Created>>,
     /// What directories were before launches began to copy into them although the rsync that had created them had not ended; by their arguments.
     standing: HashMap<Vec<u8>, Created>,
+    /// Launches may have begun to copy in that way.
+    begun_early: bool,
     /// Directories that did not exist before, or had hardly any names; by their arguments.
     new: HashMap<Vec<u8>, Known>,
 }
@@ -94,7 +96,7 @@ impl SpineList {
         self.dest_made = true;
         self.made = self.made.max(range.end);
         if let Some(mut noted) = noted.filter(|_| self.noted.len() == range.start) {
-            for (dir, noted) in self.dirs[range].iter().zip(&mut noted).filter(|_| !self.standing.is_empty()) {
+            for (dir, noted) in self.dirs[range].iter().zip(&mut noted).filter(|_| self.begun_early) {
                 let standing = dir.argument.as_ref().and_then(|argument| self.standing.get(argument));
                 // Others may have copied into it meanwhile.
                 *noted = standing.copied().or(noted.filter(Created::is_settled));
@@ -106,6 +108,7 @@ impl SpineList {
     /// Records directories into which launches may begin to copy before [`SpineList::note_made`].
     pub fn note_standing(&mut self, dirs: &[SpineDir], found: Vec<Option<Created>>) {
         let known = |(dir, found): (&SpineDir, Option<Created>)| dir.argument.clone().zip(found);
+        self.begun_early = true;
         self.standing.extend(dirs.iter().zip(found).filter_map(known));
     }
 

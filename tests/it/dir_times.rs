@@ -5,10 +5,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use multi_sync::harness::treegen::{self, Sizes, Spec};
+use multi_sync::harness::verify::{self, compare};
+use serde_json::Value;
 
+use crate::support;
 use crate::support::command::{multi_sync, run};
 use crate::support::events::{of, read};
-use crate::support::twin::Twin;
+use crate::support::rsyncd::{Module, Rsyncd};
+use crate::support::twin::{Twin, fake_rsync};
 use crate::support::work::Work;
 
 /// Sets an old time with nanoseconds for a directory and all directories in it.
@@ -77,4 +81,26 @@ fn rsync_sets_them_only_if_it_has_to() {
         assert_eq!(started, expected, "{options}");
         fs::remove_file(work.join("events")).unwrap();
     }
+}
+
+/// The rsync that creates the directories may end late: what is copied into them does not wait for it, and they get the times of the source nevertheless.
+#[test]
+fn copies_begin_when_their_new_directories_exist() {
+    let work = Work::new();
+    tree(&work);
+    let daemon = match Rsyncd::start(&[Module::new("m", work.join("src"))]) {
+        Ok(daemon) => daemon,
+        Err(why) => return support::skip("copies_begin_when_their_new_directories_exist", &why),
+    };
+    let slow = "case \" $* \" in *' --no-D '*) REAL \"$@\"; code=$?; sleep 3; exit $code ;; esac; exec REAL \"$@\"";
+    let mut command = multi_sync(&work);
+    fake_rsync(&mut command, &work, slow);
+    command.args(["-p", "2", "-f", "40", "--events", "events", "-r", "-a", &format!("{}/", daemon.url("m")), "D/"]);
+    run(command).expect_code(0);
+    let lines = read(&work.join("events"));
+    let ended: Vec<&Value> = of(&lines, "launch_end").into_iter().map(|line| &line["kind"]).collect();
+    let at = |kind: &str| ended.iter().position(|ended| *ended == kind);
+    assert!(at("copy").unwrap() < at("create").unwrap(), "{ended:?}");
+    let report = compare(&work.join("src"), &work.join("D"), &verify::Options::archive()).unwrap();
+    assert!(report.is_same(), "{report}");
 }
