@@ -179,6 +179,8 @@ pub struct Plan {
     pub shows: Shows,
     /// DEST, if it is on this machine and its file system records every change of a directory in the directory's ctime.
     pub watched_dest: Option<PathBuf>,
+    /// No entry gets a mode, an owner or a group from the directory in which it is created.
+    pub inherits_nothing: bool,
     /// Copying into a directory changes its modification time, and no other attribute that rsync sets.
     pub sets_times_back: bool,
     /// The destination may treat names that differ only in case, or in the form of a letter, as the same name, and that matters.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::plan::Plan;
 use crate::sched::Work;
 use crate::thread;
 
@@ -14,7 +15,7 @@ use super::context::Context;
 use super::created::{self, Created};
 use super::feed::SpineDir;
 
-/// How often is looked. What is found twice counts: rsync sets the mode of a directory after its time.
+/// How often is looked. What is found twice counts.
 const GLANCE: Duration = Duration::from_millis(3);
 
 /// New split directories of a local DEST that an rsync is about to create.
@@ -36,10 +37,11 @@ impl Drop for Watch {
 
 impl Context {
     /// The directories that this launch creates, if others may wait for it, and it can be seen at DEST when they are complete: none of them exists, and each
-    /// gets its time.
+    /// gets its time. rsync sets the mode of a directory last, so that what is created in it must not inherit anything.
     pub fn expected(&self, work: &Work) -> Option<Expected> {
         let Work::Create(part) = work else { return None };
-        let can_tell = self.config.pulls() && self.plan.goes_ahead && self.plan.sets_times_back;
+        let Plan { goes_ahead, sets_times_back, inherits_nothing, .. } = self.plan;
+        let can_tell = self.config.pulls() && goes_ahead && sets_times_back && inherits_nothing;
         let dest = self.plan.watched_dest.clone().filter(|_| can_tell)?;
         let dirs = self.spine().dirs(part.clone());
         let is_new = |dir: &SpineDir| {
