@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::endpoint::Target;
-use crate::rsync::options::{Delete, Meaning, Opt, Options, Stop};
+use crate::rsync::options::{Delete, Meaning, Opt, Options, Stop, Superuser};
 use crate::scan::Follow;
 
 /// Which attributes of a directory rsync sets.
@@ -48,6 +48,11 @@ impl Keeps {
             time: meaning.sets_dir_times(),
         })
     }
+}
+
+/// Whether an rsync of root gives each entry its mode, owner and group.
+pub(super) fn sets_all(meaning: &Meaning) -> bool {
+    meaning.superuser != Superuser::No && meaning.perms && meaning.owner && meaning.group
 }
 
 /// Whether rsync gives a directory its modification time, and no other time. With `--modify-window`, it leaves a time that differs only a little.

@@ -417,11 +417,7 @@ fn assemble(request: &Request<'_>, decision: Decision, checked: Checked, sources
         lists_first: lists_first && config.options.shows().list > 0,
         shows,
         watched_dest,
-        inherits_nothing: request.as_root
-            && request.receiver.is_root()
-            && meaning.perms
-            && meaning.owner
-            && meaning.group,
+        inherits_nothing: request.as_root && effects::sets_all(meaning),
         sets_times_back: effects::sets_times_back(options, meaning),
         watches_names: folding::watches_names(config, meaning),
         goes_ahead: effects::goes_ahead(config, options, meaning),
