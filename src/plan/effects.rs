@@ -52,7 +52,7 @@ impl Keeps {
 
 /// Whether an rsync of root gives each entry its mode, owner and group.
 pub(super) fn sets_all(meaning: &Meaning) -> bool {
-    meaning.superuser != Superuser::No && meaning.perms && meaning.owner && meaning.group
+    matches!(meaning.superuser, Superuser::Auto | Superuser::Yes) && meaning.perms && meaning.owner && meaning.group
 }
 
 /// Whether rsync gives a directory its modification time, and no other time. With `--modify-window`, it leaves a time that differs only a little.
