@@ -197,8 +197,7 @@ fn backups_beside_the_files_leave_the_times_of_directories() {
         ("-ab", false),
         ("-ab --suffix=.old", false),
         ("-ab --backup-dir=old", true),
-        ("-a --backup-dir=", true),
-        ("-ab --no-b", true),
+        ("-ab --no-backup", true),
     ] {
         assert_eq!(meaning(text).sets_dir_times(), expected, "{text}");
     }
