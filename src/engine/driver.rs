@@ -340,10 +340,12 @@ impl Driver<'_, '_> {
         // then. But that is too late for deletion, and with `--gitignore`, rsync may copy an entry that the scan would leave out.
         let keeps_if_failed = plan.deletes.is_some() && !plan.ignore_errors;
         let told_by_rsync = !keeps_if_failed && !config.dry_run && !plan.gitignore;
-        if told_by_rsync && error.in_unit {
-            return Ok(());
-        }
         let (text, vanished, in_unit) = (error.to_string(), error.vanished(), error.in_unit);
+        if told_by_rsync && in_unit {
+            // If the run is resumed, names of hard-linked files may have appeared.
+            let matters = plan.hard_links;
+            return if matters { self.record(&Record::Unread { text, vanished, in_unit }) } else { Ok(()) };
+        }
         self.record(&Record::Unread { text: text.clone(), vanished, in_unit })?;
         self.note_unread(text, vanished);
         Ok(())

@@ -79,6 +79,23 @@ impl Ledger {
         self.take(Record::FailedAgain)
     }
 
+    /// Discards all buckets if names of hard-linked files may be missing in them: they were below a directory that could not be read, and can be read by now.
+    /// All names of such a file have to reach one rsync.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn find_links_again(&mut self, failed_again: bool) -> Result<()> {
+        if !self.before.may_miss_links(failed_again) {
+            return Ok(());
+        }
+        self.note(
+            "what could not be read may contain other names of hard-linked files: everything is scanned and checked again"
+                .into(),
+        );
+        let damaged = self.before.buckets.keys().copied().collect();
+        self.take(Record::ScanAgain { damaged })
+    }
+
     /// Checks the bucket files. If one is damaged, the source is scanned again. Buckets that are done are needed only if the scan is not complete, so that it
     /// can leave out their units, or if `again` says that something else still has to be done with them.
     pub(super) fn check(&mut self, buckets: &BucketDir, again: bool) -> Result<()> {
@@ -166,6 +183,10 @@ impl Ledger {
     pub(super) fn take(&mut self, record: Record) -> Result<()> {
         let at = self.append(&record)?;
         self.before.take(record, at);
+        if self.before.scanned.is_none() {
+            let done = &self.before.done;
+            self.failures.without_buckets(|id| done.contains_key(&id));
+        }
         self.journal.flush()
     }
 

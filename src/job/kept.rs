@@ -80,6 +80,9 @@ impl Opened {
         let trusted = !(config.verify_only || config.destination.is_local() && run.asked.machine_restarted());
         let open = || {
             let mut ledger = Ledger::open(&run.dir, run.asked.run(), trusted)?;
+            if plan.hard_links && plan.strategy == Strategy::Parallel {
+                ledger.find_links_again(run.failed_only)?;
+            }
             if run.failed_only {
                 ledger.fail_again()?;
             }

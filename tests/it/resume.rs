@@ -264,6 +264,114 @@ fn one_unreadable_file_is_named_and_everything_else_is_copied() {
     assert_eq!(run_dir(&work), None, "{}", again.report());
 }
 
+/// `src/a/big` has another name below a directory that nobody may read.
+fn link_in_the_dark(work: &Work) -> PathBuf {
+    let src = work.dir_for_nobody("src");
+    for dir in 0..20 {
+        (0..6).for_each(|file| drop(work.file(format!("src/d{dir:02}/f{file}"), "content")));
+    }
+    work.file("src/a/big", "both names");
+    let dark = work.dir("src/z/dark");
+    (0..3).for_each(|file| drop(work.file(format!("src/z/g{file}"), "content")));
+    fs::hard_link(src.join("a/big"), dark.join("big")).unwrap();
+    fs::hard_link(src.join("d03/f1"), dark.join("f1")).unwrap();
+    run(support::command::sh(work, "chown -R 65534:65534 src")).expect_code(0);
+    set_mode(&dark, 0);
+    work.dir_for_nobody("runs");
+    work.dir_for_nobody("out");
+    dark
+}
+
+fn by_nobody(work: &Work, words: &[&std::ffi::OsStr], script: &str) -> std::process::Command {
+    let mut command = multi_sync(work);
+    command.args(words);
+    if !script.is_empty() {
+        fake_rsync(&mut command, work, script);
+    }
+    support::command::as_nobody(work, command)
+}
+
+const WITH_LINKS: [&str; 9] = ["-p", "2", "-f", "4", "-b", "runs", "--rsync", "-aH", "src/"];
+
+fn expect_links(work: &Work, ran: &Run) {
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(work.join("out/D").join(name)).unwrap());
+    assert_eq!(inode("a/big"), inode("z/dark/big"), "{}", ran.report());
+    assert_eq!(inode("d03/f1"), inode("z/dark/f1"), "{}", ran.report());
+}
+
+/// What can be read by now contains another name of a file that was copied.
+#[test]
+fn a_retry_finds_hard_links_where_nothing_could_be_read() {
+    if !support::is_root() {
+        return support::skip("a_retry_finds_hard_links_where_nothing_could_be_read", "needs a second user");
+    }
+    for options in ["-aH", "-aH --delete"] {
+        let work = Work::public();
+        let dark = link_in_the_dark(&work);
+        let secret = work.join("src/d17/f2");
+        set_mode(&secret, 0);
+        let mut words: Vec<&std::ffi::OsStr> = WITH_LINKS.iter().map(std::ffi::OsStr::new).collect();
+        words[7] = options.as_ref();
+        words.push("out/D".as_ref());
+        let copy = |words: &[&std::ffi::OsStr]| run_within(by_nobody(&work, words, ""), SOON);
+        copy(&words).expect_code(23);
+        let dir = run_dir(&work).expect("the run directory is kept");
+        let names = || fs::read_to_string(dir.join("failed.nul")).unwrap_or_default();
+        assert!(names().contains("d17/f2\0"), "{:?}", names());
+
+        set_mode(&dark, 0o755);
+        let retry = ["--retry-failed".as_ref(), dir.as_os_str()];
+        let again = copy(&retry).expect_code(23);
+        expect_links(&work, &again);
+        // With --delete, one rsync did everything, and the retry begins from the beginning.
+        let told = |ran: &Run| ran.stderr_text().contains("names of hard-linked files");
+        assert_eq!(told(&again), options == "-aH", "{}", again.report());
+        // The list contains what failed now, and not what had failed before.
+        assert_eq!(names(), "d17/f2\0", "{}", again.report());
+
+        // A file that cannot be read hides no names: only its bucket is copied again.
+        set_mode(&secret, 0o600);
+        let last = copy(&retry).expect_code(0);
+        assert!(!told(&last), "{}", last.report());
+        expect_links(&work, &last);
+        let mut check = rsync(&work);
+        check.args(["-aHni", "--delete", "src/", "out/D/"]);
+        assert_eq!(run(check).stdout_text(), "", "{}", last.report());
+        assert_eq!(run_dir(&work), None, "{}", last.report());
+    }
+}
+
+/// The same in a run that was killed before rsync came to the directory.
+#[test]
+fn a_resumed_run_finds_hard_links_where_nothing_could_be_read() {
+    if !support::is_root() {
+        return support::skip("a_resumed_run_finds_hard_links_where_nothing_could_be_read", "needs a second user");
+    }
+    let work = Work::public();
+    let dark = link_in_the_dark(&work);
+    let mut words: Vec<&std::ffi::OsStr> = WITH_LINKS.iter().map(std::ffi::OsStr::new).collect();
+    words.push("out/D".as_ref());
+    let hangs = "case \" $* \" in *' --no-implied-dirs '*dark*) exec sleep 60 ;; esac; exec REAL \"$@\"";
+    let mut running = start(by_nobody(&work, &words, hangs));
+    running.wait_for("all other buckets", SOON, |_| {
+        let read = run_dir(&work).and_then(|dir| Read::from(&dir).ok());
+        let state = read.as_ref().map(Read::state);
+        let is_scanned = state.is_some_and(|state| state.scanned.is_some());
+        is_scanned && ["a/big", "d03/f1"].iter().all(|name| work.join("out/D").join(name).exists())
+    });
+    running.signal(Signal::KILL);
+    running.finish(SOON);
+    let dir = run_dir(&work).unwrap();
+    let state = Read::from(&dir).unwrap().state().clone();
+    assert!(state.done.values().all(|code| *code == 0), "{state:?}");
+
+    set_mode(&dark, 0o755);
+    let ran = run_within(by_nobody(&work, &["--resume".as_ref(), dir.as_os_str()], ""), SOON).expect_code(0);
+    expect_links(&work, &ran);
+    assert!(ran.stderr_text().contains("names of hard-linked files"), "{}", ran.report());
+    assert_eq!(run_dir(&work), None, "{}", ran.report());
+}
+
 #[test]
 fn a_run_directory_without_room_ends_the_run() {
     let work = Work::new();

@@ -90,7 +90,7 @@ impl Failures {
     }
 
     /// Some buckets no longer exist, because their entries will be in other buckets.
-    pub(super) fn without_buckets(&mut self, is_left: impl Fn(u64) -> bool) {
+    pub fn without_buckets(&mut self, is_left: impl Fn(u64) -> bool) {
         for told in &mut self.told {
             if let Of::Buckets(ids) = &told.of
                 && !ids.iter().all(|id| is_left(*id))

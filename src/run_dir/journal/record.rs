@@ -86,7 +86,7 @@ pub enum Record {
     FailedAgain,
     /// The source has to be scanned again.
     ScanAgain {
-        /// Buckets whose files are damaged: they count as not done, whatever was recorded.
+        /// Buckets that count as not done, whatever was recorded: their files are damaged, or they may lack names of hard-linked files.
         damaged: Vec<u64>,
     },
     /// One rsync does everything. Earlier records do not count any more: if the run is resumed, it begins again.

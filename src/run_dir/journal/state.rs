@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::bucket::{Bucket, Content};
+use crate::rsync::exit;
 use crate::scan::Weight;
 
 use super::{Failures, Place, Record, SpineRecord};
@@ -31,6 +32,8 @@ pub struct State {
     pub removed: bool,
     /// What the scan could not read: the message, whether the entry vanished, and whether it is nevertheless in a bucket.
     pub unread: Vec<(String, bool, bool)>,
+    /// Something in the source could not be read since the scan that the first of these buckets come from: names of hard-linked files may have been missed.
+    pub missed: bool,
     /// The names that were not copied.
     pub failures: Failures,
     /// What the scan found, if it is complete.
@@ -77,7 +80,10 @@ impl State {
                 let bucket = Bucket { id, weight, units, argument_bytes, spine_before, exposed, singles, content };
                 self.buckets.insert(id, bucket);
             }
-            Record::Unread { text, vanished, in_unit } => self.unread.push((text, vanished, in_unit)),
+            Record::Unread { text, vanished, in_unit } => {
+                self.missed |= !vanished;
+                self.unread.push((text, vanished, in_unit));
+            }
             Record::Scanned { entries, bytes } => self.scanned = Some(Weight { entries, bytes }),
             Record::Started { launch, buckets } => {
                 self.launches = self.launches.max(launch.saturating_add(1));
@@ -91,6 +97,7 @@ impl State {
             Record::Done { code, sender_failed, again, buckets, .. } => {
                 self.sender_failed |= sender_failed;
                 self.again |= again;
+                self.missed |= sender_failed;
                 for id in buckets {
                     self.started.remove(&id);
                     self.done.insert(id, code);
@@ -115,19 +122,34 @@ impl State {
                 self.done.retain(|id, _| !damaged.contains(id));
                 self.finished = None;
                 self.scan_again();
+                if self.buckets.is_empty() {
+                    (self.missed, self.sender_failed) = (false, false);
+                }
             }
             Record::OneRsync { why } => {
                 self.one_rsync = Some(why);
                 self.done.clear();
                 self.started.clear();
                 self.dest = None;
-                self.sender_failed = false;
+                (self.missed, self.sender_failed) = (false, false);
                 self.launches = 0;
                 self.finished = None;
                 self.scan_again();
             }
             Record::Finished { code } => self.finished = Some(code),
         }
+    }
+
+    /// Whether buckets that are done, or that are still to be copied, may lack names of hard-linked files, so that these would become separate files at DEST,
+    /// although the run would end with 0. `failed_again` says that what failed is to be done again.
+    pub fn may_miss_links(&self, failed_again: bool) -> bool {
+        // Otherwise the run ends with 23 in any case, and what failed is to be done again after that.
+        let ends_well = || {
+            let is_told =
+                self.scanned.is_some() && self.unread.iter().any(|(_, vanished, in_unit)| !vanished && !in_unit);
+            !is_told && self.done.values().all(|code| *code != exit::PARTIAL)
+        };
+        self.missed && (failed_again || ends_well())
     }
 
     fn scan_again(&mut self) {

@@ -232,3 +232,37 @@ fn a_bucket_of_an_earlier_scan_waits_for_all_split_directories() {
         [(0, u32::MAX)]
     );
 }
+
+/// A directory that could not be read may contain other names of hard-linked files.
+#[test]
+fn names_that_were_missed_are_known_until_everything_is_scanned_again() {
+    let unread = |in_unit| Record::Unread { text: "x".into(), vanished: false, in_unit };
+    let begun = || Record::Begun { version: VERSION, run: RUN.into() };
+    let done = |code, sender_failed| Record::Done { launch: 0, code, sender_failed, buckets: vec![0] };
+    let everything = || Record::ScanAgain { damaged: vec![0, 1] };
+    let after = |records: Vec<Record>| {
+        let mut state = State::default();
+        [begun(), bucket(0), bucket(1)].into_iter().chain(records).for_each(|record| state.take(record, 0));
+        (state.may_miss_links(false), state.may_miss_links(true))
+    };
+    let scanned = || Record::Scanned { entries: 33, bytes: 300 };
+    // Everything was read, or what was not there any more.
+    let vanished = Record::Unread { text: "x".into(), vanished: true, in_unit: false };
+    assert_eq!(after(vec![scanned(), vanished, done(23, false)]), (false, false));
+    // A bucket that is not done contains the directory.
+    assert_eq!(after(vec![unread(true), scanned(), done(0, false)]), (true, true));
+    // The run ends with 23 in any case: the directory is in no bucket, or in one that is done.
+    assert_eq!(after(vec![unread(false), scanned(), done(0, false)]), (false, true));
+    assert_eq!(after(vec![scanned(), done(23, true), Record::Finished { code: 23 }]), (false, true));
+    // The scan is repeated, and may find names in it.
+    assert_eq!(after(vec![unread(false), done(0, false), begun()]), (true, true));
+    // The retry was killed at once, or discarded only some buckets.
+    assert_eq!(after(vec![scanned(), done(23, true), Record::FailedAgain, begun()]), (true, true));
+    let some = Record::ScanAgain { damaged: vec![1] };
+    assert_eq!(after(vec![unread(true), scanned(), done(0, false), some]), (true, true));
+    // Nothing is left of the earlier scan.
+    assert_eq!(after(vec![unread(true), scanned(), done(23, true), everything()]), (false, false));
+    assert_eq!(after(vec![scanned(), done(23, true), everything(), Record::FailedAgain, begun()]), (false, false));
+    assert_eq!(after(vec![scanned(), done(23, true), everything(), begun(), unread(true)]), (true, true));
+    assert_eq!(after(vec![unread(false), scanned(), Record::OneRsync { why: "small".into() }]), (false, false));
+}
