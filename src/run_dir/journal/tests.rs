@@ -238,7 +238,7 @@ fn a_bucket_of_an_earlier_scan_waits_for_all_split_directories() {
 fn names_that_were_missed_are_known_until_everything_is_scanned_again() {
     let unread = |in_unit| Record::Unread { text: "x".into(), vanished: false, in_unit };
     let begun = || Record::Begun { version: VERSION, run: RUN.into() };
-    let done = |code, sender_failed| Record::Done { launch: 0, code, sender_failed, buckets: vec![0] };
+    let done = |code, sender_failed| Record::Done { launch: 0, code, sender_failed, again: false, buckets: vec![0] };
     let everything = || Record::ScanAgain { damaged: vec![0, 1] };
     let after = |records: Vec<Record>| {
         let mut state = State::default();
