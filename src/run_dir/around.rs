@@ -25,8 +25,6 @@ use super::journal::Name;
 const CVS_RULES: &str = "~/.cvsignore";
 /// Variables that change what rsync makes of the names of another machine.
 const OF_REMOTE_NAMES: [&str; 2] = ["RSYNC_OLD_ARGS", "RSYNC_PROTECT_ARGS"];
-/// Variables that change which words are options.
-const OF_WORDS: [&str; 2] = ["POSIXLY_CORRECT", "POSIX_ME_HARDER"];
 /// Variables that name the character set, which counts if rsync converts names. The first that is set decides.
 const OF_CHARACTERS: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
 /// How deep files of rules may merge others.
@@ -68,7 +66,7 @@ impl Around {
         let is_here = config.destination.is_local() || !config.hosts.is_empty();
         let makes_modes = is_here && !meaning.perms || meaning.chmod;
         let reads_cvs_rules = typed.reads_cvs_rules();
-        let mut counts: Vec<&str> = OF_WORDS.to_vec();
+        let mut counts: Vec<&str> = Vec::new();
         if meaning.partial_dir != alone.partial_dir {
             counts.push("RSYNC_PARTIAL_DIR");
         }

@@ -82,7 +82,8 @@ fn told(ran: &Run, host: &str) -> String {
 }
 
 fn buckets(line: &str) -> u64 {
-    let word = line.split(", ").find_map(|part| part.strip_suffix(" buckets")).unwrap();
+    let word =
+        line.split(", ").find_map(|part| part.strip_suffix(" buckets").or(part.strip_suffix(" bucket"))).unwrap();
     word.parse().unwrap()
 }
 
