@@ -48,7 +48,7 @@ impl Context {
             let path = dir.argument.as_deref().map(|argument| created::at_dest(&dest, argument));
             path.is_none_or(|path| std::fs::symlink_metadata(path).is_err())
         };
-        if !dirs.iter().all(is_new) {
+        if dirs.is_empty() || !dirs.iter().all(is_new) {
             return None;
         }
         let above =

@@ -440,7 +440,9 @@ impl Scheduler {
             let Work::Copy(buckets) = &work else { continue };
             let standing = self.spine.standing.max(self.spine.created);
             let stands = |bucket: &Bucket| bucket.spine_before <= self.for_buckets(standing);
-            if standing > 0 && buckets.iter().all(stands) && self.slots.may_release(self.processes()) {
+            // DEST may have been created without any split directory.
+            let exists = self.spine.dest_made || standing > 0;
+            if exists && buckets.iter().all(stands) && self.slots.may_release(self.processes()) {
                 let how = self.copying_ahead(buckets);
                 self.release(launch, Some(how));
             }
